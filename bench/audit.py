@@ -14,8 +14,8 @@ from typing import Any
 from msgspec import Raw
 
 from bench.timing import Sample, measure
-from writ_audit.following import BATCH
 from writ_audit.index import Index, IndexPosition
+from writ_audit.index_follower import BATCH
 from writ_audit.projection import RecordChange, project
 from writ_contracts import journal
 from writ_contracts.audit import SearchQuery

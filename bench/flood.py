@@ -20,7 +20,7 @@ from bench.timing import Sample, measure, pause, summary, timed
 from writ_bus.port import Bus
 from writ_client.context import Context, open_bus
 from writ_contracts import subjects
-from writ_contracts.requests import RequestAnswer
+from writ_contracts.requests import RequestReply
 from writ_testing.installations.installation import RunningInstallation, prepare, running_installation
 
 FLOODER = "mallory"
@@ -68,7 +68,7 @@ class Flooder:
                 number += IN_FLIGHT
             sent = time.perf_counter()
             data = await self._bus.request(subjects.request(FLOODER, "test_noop"), b'{"target":"web-1"}', timeout=30)
-            answer = json.decode(data.data, type=RequestAnswer)
+            answer = json.decode(data.data, type=RequestReply)
             code = answer.error.code if answer.error else "accepted"
             self._codes[code] += 1
             if code == "rate_limited" and answer.error:

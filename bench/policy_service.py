@@ -10,7 +10,7 @@ from typing import Any
 
 from writ_bus.port import Bus
 from writ_contracts import subjects
-from writ_contracts.decisions import Decide, Decided, Subject
+from writ_contracts.decisions import DecideReply, DecideRequest, Subject
 from writ_contracts.wire import decode, encode
 from writ_documents import yaml_file
 from writ_testing.peers.nats_server import INSTALLATION, WritServer
@@ -56,12 +56,12 @@ async def policy_service(
 
 def question(subject: Subject) -> bytes:
     """What an executor would send."""
-    return encode(Decide(subject=subject, control_sequence=0))
+    return encode(DecideRequest(subject=subject, control_sequence=0))
 
 
-async def ask(bus: Bus, data: bytes) -> Decided:
+async def ask(bus: Bus, data: bytes) -> DecideReply:
     """One decision. Raises RuntimeError if it is none."""
-    decided = decode((await bus.request(subjects.POLICY_DECIDE, data, timeout=10)).data, Decided)
+    decided = decode((await bus.request(subjects.POLICY_DECIDE, data, timeout=10)).data, DecideReply)
     if decided.decision is None:
         raise RuntimeError(str(decided.error))
     return decided

@@ -2,17 +2,34 @@
 
 import sys
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 
 from deploy.grafana.generate import DASHBOARDS
 
 from docs.generate import asyncapi, client_groups, inventory_keys, metrics_table, policy_keys, schemas
+from writ_agent_docker.config import DockerAgentConfig
+from writ_agent_local.config import LocalAgentConfig
+from writ_agent_proxmox.config import ProxmoxAgentConfig
+from writ_agent_ssh.config import SshAgentConfig
+from writ_audit.config import AuditConfig
 from writ_contracts import errors
 from writ_documents.yaml_file import dump
-from writ_runtime.config import Variable, describe
+from writ_executor.config import ExecutorConfig
+from writ_gateway.config import GatewayConfig
+from writ_gateway.http.config import HttpGatewayConfig
+from writ_policy.config import PolicyConfig
+from writ_runtime.config import ServiceConfig, Variable, describe
 
-SERVICES = ("policy", "executor", "audit", "gateway.http", "agent_local", "agent_ssh", "agent_docker", "agent_proxmox")
+SERVICES: dict[str, type[ServiceConfig]] = {
+    "policy": PolicyConfig,
+    "executor": ExecutorConfig,
+    "audit": AuditConfig,
+    "gateway.http": HttpGatewayConfig,
+    "agent_local": LocalAgentConfig,
+    "agent_ssh": SshAgentConfig,
+    "agent_docker": DockerAgentConfig,
+    "agent_proxmox": ProxmoxAgentConfig,
+}
 
 CONFIGURATION = """\
 # Configuration
@@ -20,7 +37,7 @@ CONFIGURATION = """\
 Each service reads its environment once, when it starts. A mistake is one line that names the variable, and exit status
 2. An empty variable counts as unset. `writ up` sets all of these for the services that it starts.
 
-*Made from the `Config` structs by `make docs`.*
+*Made from the configuration structs by `make docs`.*
 """
 
 CODES = """\
@@ -38,10 +55,10 @@ its own for what failed on the host. Whether asking again can help is in `retry`
 
 def configuration() -> str:
     """docs/configuration.md: what all services share first, then each service's own."""
-    tables = {name: describe(import_module(f"writ_{name}.config").Config) for name in SERVICES}
-    shared = [variable for variable in tables[SERVICES[0]] if all(variable in table for table in tables.values())]
+    tables = {name: describe(config) for name, config in SERVICES.items()}
+    shared = [variable for variable in tables["policy"] if all(variable in table for table in tables.values())]
     parts = [CONFIGURATION, _table("Every service", shared)]
-    tables["gateway"] = describe(import_module("writ_gateway.config").Config)  # no service: a client starts it
+    tables["gateway"] = describe(GatewayConfig)  # no service: a client starts it
     for name, table in tables.items():
         parts.append(_table(f"writ_{name}", [variable for variable in table if variable not in shared]))
     return "\n".join(parts)

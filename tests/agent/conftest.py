@@ -16,7 +16,7 @@ from writ_agent.reporting.spool import Spool
 from writ_agent.service import metrics, new_instance
 from writ_agent.work import claims
 from writ_bus.port import Bus
-from writ_contracts.agents import Claim, ClaimAnswer
+from writ_contracts.agents import Claim, ClaimReply
 from writ_contracts.inventory import Target
 from writ_contracts.operations import Catalogue
 from writ_contracts.requests import Failure
@@ -156,7 +156,7 @@ def held(world: World, answer: Answering | None = None) -> asyncio.Event:
     answered = asyncio.Event()
     then = answer or world.executor.answering
 
-    async def wait(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimAnswer | None:
+    async def wait(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply | None:
         await answered.wait()
         return await then(asked, claim, signed)
 
@@ -164,6 +164,6 @@ def held(world: World, answer: Answering | None = None) -> asyncio.Event:
     return answered
 
 
-async def gone(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimAnswer:
+async def gone(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
     """As when somebody else has it."""
-    return ClaimAnswer(error=Failure(code="gone", message="too late"))
+    return ClaimReply(error=Failure(code="gone", message="too late"))

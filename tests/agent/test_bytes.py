@@ -6,7 +6,7 @@ from tests.agent.conftest import POOL, TARGET, World
 from tests.agent.test_host_reads import ask
 
 from writ_contracts import subjects
-from writ_contracts.agents import Cancelled, Heartbeat, ReadReply
+from writ_contracts.agents import CancelReply, Heartbeat, ReadReply
 from writ_contracts.wire import decode, encode
 from writ_trust.keys import Key, generate_seed
 
@@ -43,7 +43,7 @@ async def test_a_look(world: World, data: bytes) -> None:
 async def test_a_cancel(world: World, data: bytes) -> None:
     beat = await running(world)
     message = await world.executor.bus.request(subjects.cancel(POOL, beat.instance), data, timeout=20)
-    assert decode(message.data, Cancelled).error is not None
+    assert decode(message.data, CancelReply).error is not None
 
 
 @FEW

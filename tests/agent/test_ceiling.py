@@ -10,8 +10,15 @@ import pytest
 from msgspec import structs
 
 from writ_agent.ceiling import NO_CEILING, Ceiling, beyond, read_ceiling
-from writ_agent.verification import SecurityRefusal, SentClaim, Trust, VerifiedGrant, verify_grant, verify_test_grant
-from writ_contracts.agents import AskRead, Claim, ClaimAnswer, SealedParameters
+from writ_agent.verification import (
+    SecurityRefusal,
+    SentClaim,
+    VerificationContext,
+    VerifiedGrant,
+    verify_grant,
+    verify_test_grant,
+)
+from writ_contracts.agents import Claim, ClaimReply, ReadRequest, SealedParameters
 from writ_contracts.decisions import Grant, ReadGrant
 from writ_contracts.errors import ConfigError
 from writ_contracts.ids import operation_id
@@ -65,9 +72,9 @@ def dispatched(operation: str, target: Target, seal_to: str) -> tuple[Dispatched
     return work, claim
 
 
-def trusting(ceiling: Ceiling) -> Trust:
+def trusting(ceiling: Ceiling) -> VerificationContext:
     """What an agent of pool `a` believes."""
-    return Trust(
+    return VerificationContext(
         policy_keys=[POLICY.public],
         installation=HERE,
         pool="a",
@@ -109,7 +116,7 @@ def verified(
     sealed = seal(claim.seal_to, encode(SealedParameters(parameters=parameters, parameters_key=key, **inside)))
     trust = trusting(ceiling)
     sent = SentClaim(work=work, claim=claim, signed=signed, seal=seal_key, sent_at=0.0)
-    return verify_grant(trust, sent, ClaimAnswer(grant=sign(POLICY, grant), sealed=sealed), used=(), now=1.0)
+    return verify_grant(trust, sent, ClaimReply(grant=sign(POLICY, grant), sealed=sealed), used=(), now=1.0)
 
 
 def refusal(**case: Any) -> str:
@@ -188,7 +195,7 @@ def test_a_target_test_stays_within_the_ceilings_targets(ceiling: Ceiling, what:
         policy=VERSION,
         expires_at=2.0,
     )
-    ask = AskRead(look=sign(POLICY, grant), action="visit", parameters={}, look_key=SALT, timeout=5.0)
+    ask = ReadRequest(look=sign(POLICY, grant), action="visit", parameters={}, look_key=SALT, timeout=5.0)
     if not what:
         assert verify_test_grant(trusting(ceiling), ask, 1.0).target == TARGET
         return

@@ -8,7 +8,7 @@ from tests.agent.conftest import POOL, TARGET, World, until
 
 from writ_agent.work.worker import Worker
 from writ_bus.port import Delivery
-from writ_contracts.agents import Claim, ClaimAnswer
+from writ_contracts.agents import Claim, ClaimReply
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
 from writ_documents.atomic_files import write_atomically
@@ -20,7 +20,7 @@ from writ_testing.memory.bus import MemoryBus
 async def test_after_a_lost_answer_the_same_claim_is_sent_again_and_it_runs_once(world: World) -> None:
     lost = 2
 
-    async def forget(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimAnswer | None:
+    async def forget(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply | None:
         nonlocal lost
         lost -= 1
         return None if lost >= 0 else await world.executor.grant(asked, claim, signed)
@@ -38,7 +38,7 @@ async def test_after_a_lost_answer_the_same_claim_is_sent_again_and_it_runs_once
 
 @pytest.mark.usefixtures("impatient")
 async def test_when_no_answer_ever_comes_nothing_is_run_and_that_is_said(world: World) -> None:
-    async def never(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimAnswer | None:
+    async def never(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply | None:
         return None
 
     world.executor.answering = never
@@ -50,8 +50,8 @@ async def test_when_no_answer_ever_comes_nothing_is_run_and_that_is_said(world: 
 
 
 async def test_a_final_no_is_the_end_of_the_delivery(world: World) -> None:
-    async def gone(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimAnswer:
-        return ClaimAnswer(error=Failure(code="gone", message="too late"))
+    async def gone(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
+        return ClaimReply(error=Failure(code="gone", message="too late"))
 
     world.executor.answering = gone
     await world.agent()
@@ -66,14 +66,14 @@ async def test_a_final_no_is_the_end_of_the_delivery(world: World) -> None:
 async def test_a_no_for_now_is_asked_again_with_the_same_claim(code: str, retry: bool, world: World) -> None:
     turns = 0
 
-    async def later(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimAnswer:
+    async def later(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
         nonlocal turns
         turns += 1
         return await world.executor.grant(asked, claim, signed)
 
-    async def not_yet(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimAnswer:
+    async def not_yet(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
         world.executor.answering = later
-        return ClaimAnswer(error=Failure(code=code, message="not yet", retry=retry))
+        return ClaimReply(error=Failure(code=code, message="not yet", retry=retry))
 
     world.executor.answering = not_yet
     await world.agent()
@@ -86,7 +86,7 @@ async def test_a_no_for_now_is_asked_again_with_the_same_claim(code: str, retry:
 async def test_it_is_not_claimed_anew_before_an_executor_has_heard_that_nothing_was_run(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def never(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimAnswer | None:
+    async def never(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply | None:
         return None
 
     handle, deliveries = Worker.handle, 0

@@ -6,7 +6,7 @@ import pytest
 from tests.agent.conftest import POOL, TARGET, World, until
 from tests.agent.test_host_reads import ask
 
-from writ_contracts.agents import Claim, ClaimAnswer
+from writ_contracts.agents import Claim, ClaimReply
 from writ_contracts.signing import Signed
 from writ_testing.fakes.scripted_executor import DispatchedOperation
 from writ_testing.host_clocks import Host
@@ -35,7 +35,7 @@ async def test_a_look_that_is_over_is_over_on_a_host_whose_clock_is_wrong(world:
 async def test_a_step_of_the_clock_leaves_the_baseline_and_the_grant_as_they_are(world: World, step: float) -> None:
     host = Host()
 
-    async def stepping(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimAnswer:
+    async def stepping(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
         host.step(step)
         return await world.executor.grant(asked, claim, signed)
 
@@ -54,7 +54,7 @@ async def test_a_host_that_slept_between_claim_and_start_runs_nothing(world: Wor
     """CLOCK_MONOTONIC stands still in suspend: by it, a grant of 30 s would hold until the next morning."""
     host = Host()
 
-    async def asleep(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimAnswer:
+    async def asleep(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
         answer = await world.executor.grant(asked, claim, signed)
         host.suspend(slept)
         return answer

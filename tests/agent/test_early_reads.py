@@ -9,7 +9,7 @@ from msgspec import structs
 from tests.agent.conftest import POOL, READ, TARGET, Reader, World, gone, held, until
 
 from writ_agent.work import early_read
-from writ_contracts.agents import Claim, ClaimAnswer
+from writ_contracts.agents import Claim, ClaimReply
 from writ_contracts.inventory import Target
 from writ_contracts.operations import Catalogue
 from writ_contracts.signing import Signed
@@ -144,7 +144,7 @@ async def test_a_claim_that_is_declined_ends_the_reading_and_nothing_is_told(wor
 
 
 async def test_a_grant_that_does_not_hold_gets_no_reading(world: World, reader: Reader) -> None:
-    async def forged(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimAnswer:
+    async def forged(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
         grant = sign(Key(generate_seed()), world.executor.honest_grant(asked, claim, signed))
         return world.executor.sealed(asked, claim, grant)
 
@@ -171,7 +171,7 @@ CHANGED: dict[str, dict[str, Any]] = {
 async def test_a_grant_for_something_else_has_it_read_again(
     changed: dict[str, Any], world: World, reader: Reader
 ) -> None:
-    async def other(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimAnswer:
+    async def other(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
         grant = structs.replace(world.executor.honest_grant(asked, claim, signed), **changed)
         return world.executor.sealed(asked, claim, sign(world.executor.key, grant))
 

@@ -10,7 +10,7 @@ from writ_contracts.operations import Catalogue
 from writ_testing.fakes.backend import FakeBackend
 from writ_testing.plugin.operations import OPERATIONS
 from writ_testing.suites.backend import BackendSuite, task
-from writ_testing.suites.host_trials import Trial
+from writ_testing.suites.host_cases import HostCase
 
 TARGET = Target(id="host-1", role="testing", backend="fake")
 CATALOGUE = Catalogue(OPERATIONS)
@@ -32,13 +32,13 @@ class FakeHost:
     async def changed(self, operation_id: str) -> bool:
         return operation_id in self.backend.effects
 
-    def trials(self) -> Iterator[Trial]:
+    def trials(self) -> Iterator[HostCase]:
         counted = self.change("t" * 26)
 
         async def shows(done: TaskResult | None) -> bool:
             return counted.operation_id in self.backend.effects
 
-        yield Trial(counted, shows)
+        yield HostCase(counted, shows)
 
     @property
     def elsewhere(self) -> set[str]:

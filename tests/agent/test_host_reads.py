@@ -9,7 +9,7 @@ from msgspec import structs
 from tests.agent.conftest import POOL, TARGET, World
 
 from writ_agent.backends.port import Progress, Task, TaskResult
-from writ_contracts.agents import AskRead, Claim
+from writ_contracts.agents import Claim, ReadRequest
 from writ_contracts.decisions import ReadAction
 from writ_contracts.errors import Untrusted
 from writ_contracts.ids import encode_id
@@ -23,14 +23,14 @@ KEY = "ab" * 32
 OTHER_POOL = Target(id="host-1", role="testing", backend="fake", agent="pool-2")
 
 
-def ask(world: World, action: ReadAction, allowed: ReadAction | None = None, **changed: Any) -> AskRead:
+def ask(world: World, action: ReadAction, allowed: ReadAction | None = None, **changed: Any) -> ReadRequest:
     operation_id = encode_id(secrets.token_bytes(16))
     parameters = {"path": "/x", "delay": 0.0, "timeout": 60}
     target = changed.pop("target", TARGET)
     look = world.executor.look(
         operation_id, "test_count", target, [allowed or action], parameters, KEY, **{"pool": POOL, **changed}
     )
-    return AskRead(look=look, action=action, parameters=parameters, look_key=KEY)
+    return ReadRequest(look=look, action=action, parameters=parameters, look_key=KEY)
 
 
 @pytest.mark.parametrize("action", ["baseline", "preview", "probe"])

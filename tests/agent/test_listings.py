@@ -9,7 +9,7 @@ from tests.agent.conftest import POOL, TARGET, World, until
 
 from writ_agent.backends.port import Task
 from writ_agent.preflight.host_reads import READS_AT_ONCE
-from writ_contracts.agents import AskRead
+from writ_contracts.agents import ReadRequest
 from writ_contracts.errors import Invalid, Unreachable, Untrusted, WritError
 from writ_contracts.facts import MOST_NAMES, OTHER_NAMES, Listing
 from writ_contracts.ids import encode_id
@@ -18,12 +18,12 @@ from writ_trust.statements import digest, open_signed
 KEY = "ab" * 32
 
 
-def ask(world: World, *sources: str, **changed: Any) -> AskRead:
+def ask(world: World, *sources: str, **changed: Any) -> ReadRequest:
     operation_id = encode_id(secrets.token_bytes(16))
     actions = changed.pop("actions", ["listing"])
     fields = {"sources": list(sources), **changed}
     look = world.executor.look(operation_id, "test_count", TARGET, actions, {}, KEY, **fields)
-    return AskRead(look=look, action="listing", parameters={}, look_key=KEY, timeout=20.0)
+    return ReadRequest(look=look, action="listing", parameters={}, look_key=KEY, timeout=20.0)
 
 
 async def listed(world: World, *sources: str) -> list[Listing]:

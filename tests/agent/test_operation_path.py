@@ -8,7 +8,7 @@ from tests.agent.conftest import POOL, TARGET, World, until
 
 from writ_agent.backends.port import Progress, Task, TaskResult
 from writ_agent.work import worker
-from writ_contracts.agents import Claim, ClaimAnswer, Receipt
+from writ_contracts.agents import Claim, ClaimReply, Receipt
 from writ_contracts.errors import Denied
 from writ_contracts.signing import Signed
 from writ_testing.call_path import recorded_path
@@ -48,7 +48,7 @@ async def test_the_receipt_is_signed_and_has_the_public_output_with_the_digest_o
 async def test_where_outputs_are_not_for_the_record_the_receipt_has_their_digest_alone(world: World) -> None:
     honest = world.executor.answering
 
-    async def without(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimAnswer | None:
+    async def without(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply | None:
         answer = await honest(asked, claim, signed)
         return None if answer is None else structs.replace(answer, outputs=False)
 

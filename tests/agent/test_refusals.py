@@ -7,7 +7,7 @@ import pytest
 from msgspec import Raw, structs
 from tests.agent.conftest import POOL, TARGET, World
 
-from writ_contracts.agents import Claim, ClaimAnswer
+from writ_contracts.agents import Claim, ClaimReply
 from writ_contracts.decisions import Grant
 from writ_contracts.inventory import Target
 from writ_contracts.signing import Signed
@@ -16,7 +16,7 @@ from writ_testing.fakes.scripted_executor import DispatchedOperation
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import digest, sign
 
-Tamper = Callable[[World, DispatchedOperation, Claim, Grant], ClaimAnswer]
+Tamper = Callable[[World, DispatchedOperation, Claim, Grant], ClaimReply]
 ELSEWHERE = Target(id="host-2", role="testing", backend="fake", agent=POOL)
 OTHER_POOL = Target(id="host-1", role="testing", backend="fake", agent="pool-2")
 
@@ -24,47 +24,47 @@ OTHER_POOL = Target(id="host-1", role="testing", backend="fake", agent="pool-2")
 def changed(**fields: Any) -> Tamper:
     """A grant that policy signed, for something else."""
 
-    def tamper(world: World, asked: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimAnswer:
+    def tamper(world: World, asked: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimReply:
         return world.executor.sealed(asked, claim, sign(world.executor.key, structs.replace(grant, **fields)))
 
     return tamper
 
 
-def other_key(world: World, asked: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimAnswer:
+def other_key(world: World, asked: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimReply:
     return world.executor.sealed(asked, claim, sign(Key(generate_seed()), grant))
 
 
-def claimed_key(world: World, asked: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimAnswer:
+def claimed_key(world: World, asked: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimReply:
     """Signed by another key, under the name of policy's."""
     forged = structs.replace(sign(Key(generate_seed()), grant), key=world.executor.key.public)
     return world.executor.sealed(asked, claim, forged)
 
 
-def altered(world: World, asked: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimAnswer:
+def altered(world: World, asked: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimReply:
     """One value changed after the signature."""
     honest = sign(world.executor.key, grant)
     payload = Raw(bytes(honest.payload).replace(b'"timeout":', b'"timeout":1'))
     return world.executor.sealed(asked, claim, structs.replace(honest, payload=payload))
 
 
-def another_kind(world: World, asked: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimAnswer:
+def another_kind(world: World, asked: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimReply:
     """Something that policy did sign, and which is no grant."""
     look = world.executor.look(asked.work.operation_id, asked.work.operation, TARGET, ["baseline"], {}, "00" * 32)
     return world.executor.sealed(asked, claim, look)
 
 
-def other_parameters(world: World, asked: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimAnswer:
+def other_parameters(world: World, asked: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimReply:
     swapped = {**asked.parameters, "path": "/etc/passwd"}
     return world.executor.sealed(asked, claim, sign(world.executor.key, grant), swapped)
 
 
-def sealed_for_another(world: World, asked: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimAnswer:
+def sealed_for_another(world: World, asked: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimReply:
     answer = world.executor.sealed(asked, claim, sign(world.executor.key, grant))
-    return ClaimAnswer(grant=answer.grant, sealed=answer.sealed[:-8] + "AAAAAAA=")
+    return ClaimReply(grant=answer.grant, sealed=answer.sealed[:-8] + "AAAAAAA=")
 
 
-def empty(world: World, asked: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimAnswer:
-    return ClaimAnswer()
+def empty(world: World, asked: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimReply:
+    return ClaimReply()
 
 
 CASES: dict[str, tuple[Tamper, str]] = {
@@ -90,7 +90,7 @@ CASES: dict[str, tuple[Tamper, str]] = {
 
 @pytest.mark.parametrize(("tamper", "kind"), CASES.values(), ids=CASES.keys())
 async def test_a_grant_that_is(tamper: Tamper, kind: str, world: World) -> None:
-    async def lie(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimAnswer:
+    async def lie(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
         return tamper(world, asked, claim, world.executor.honest_grant(asked, claim, signed))
 
     world.executor.answering = lie
@@ -112,7 +112,7 @@ async def test_a_grant_that_was_used_is_refused_when_it_comes_again(world: World
     used = world.executor.asked[first].answer
     assert used is not None
 
-    async def replay(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimAnswer:
+    async def replay(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
         return used
 
     world.executor.answering = replay
@@ -136,7 +136,7 @@ async def test_a_second_grant_for_the_same_attempt_is_never_used(world: World) -
 
 
 async def test_what_the_catalogue_here_does_not_allow_is_not_run_though_it_is_granted(world: World) -> None:
-    async def grant(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimAnswer:
+    async def grant(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
         asked.parameters = {**asked.parameters, "path": ""}
         return await world.executor.grant(asked, claim, signed)
 
@@ -156,7 +156,7 @@ async def test_what_this_backend_does_not_have_is_unsupported(world: World) -> N
 async def test_the_receipt_names_the_grant_that_was_refused(world: World) -> None:
     refused: list[Signed] = []
 
-    async def lie(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimAnswer:
+    async def lie(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
         refused.append(sign(Key(generate_seed()), world.executor.honest_grant(asked, claim, signed)))
         return world.executor.sealed(asked, claim, refused[0])
 

@@ -9,7 +9,7 @@ from tests.agent.test_host_reads import ask
 
 from writ_agent.backends.port import Progress, Task, TaskResult
 from writ_agent.preflight.host_reads import READS_AT_ONCE, READS_WAITING
-from writ_agent.work.detached import DetachedOperations
+from writ_agent.work.detached_operations import DetachedOperations
 from writ_contracts.agents import ReadReply
 from writ_contracts.inventory import Target
 from writ_testing.stopwatch import stopwatch

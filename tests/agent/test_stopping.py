@@ -7,7 +7,7 @@ import pytest
 from tests.agent.conftest import TARGET, World, until
 
 from writ_agent.backends.port import Progress, Task, TaskResult
-from writ_contracts.agents import Claim, ClaimAnswer
+from writ_contracts.agents import Claim, ClaimReply
 from writ_contracts.signing import Signed
 from writ_testing.fakes.scripted_executor import DispatchedOperation
 from writ_trust.keys import Key, generate_seed
@@ -91,7 +91,7 @@ async def test_a_cancel_that_policy_did_not_allow_is_refused_and_reported(change
 async def test_a_cancel_between_claim_and_grant_means_that_it_never_begins(world: World) -> None:
     asked, may_answer = asyncio.Event(), asyncio.Event()
 
-    async def slowly(work: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimAnswer:
+    async def slowly(work: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
         asked.set()
         await may_answer.wait()
         return await world.executor.grant(work, claim, signed)

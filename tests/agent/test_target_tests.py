@@ -12,7 +12,7 @@ from writ_agent.backends.port import TargetTestResult
 from writ_agent.backends.target_health import KEPT, MOST_NAMED, MOST_TARGETS, TargetHealth
 from writ_agent.reporting.metrics import ENDPOINTS, show_target_health
 from writ_agent.service import targets_check
-from writ_contracts.agents import AskRead, ReadReply
+from writ_contracts.agents import ReadReply, ReadRequest
 from writ_contracts.backends import TargetReport, TargetTestStep
 from writ_contracts.errors import Unreachable
 from writ_contracts.ids import encode_id
@@ -29,7 +29,7 @@ async def ask_visit(world: World, **changed: Any) -> ReadReply:
     target, actions = changed.pop("target", TARGET), changed.pop("actions", ["visit"])
     within = changed.pop("within", 10.0)
     look = world.executor.look(operation_id, "backend_test", target, actions, {}, KEY, **{"pool": POOL, **changed})
-    ask = AskRead(look=look, action="visit", parameters={}, look_key=KEY, timeout=within)
+    ask = ReadRequest(look=look, action="visit", parameters={}, look_key=KEY, timeout=within)
     return await world.executor.ask_look(ask, POOL)
 
 
@@ -137,7 +137,7 @@ async def test_a_look_for_a_test_lets_nothing_else_be_looked_at(world: World) ->
     await world.agent()
     look = world.executor.look(encode_id(b"l" * 16), "backend_test", TARGET, ["visit"], {}, KEY, pool=POOL)
     for action in ("baseline", "preview", "probe", "listing"):
-        ask = AskRead(look=look, action=action, parameters={}, look_key=KEY)
+        ask = ReadRequest(look=look, action=action, parameters={}, look_key=KEY)
         looked = await world.executor.ask_look(ask, POOL)
         assert looked.error is not None
         assert looked.error.code == "grant_refused"

@@ -15,7 +15,7 @@ from writ_agent.reporting.receipts import AgentIdentity
 from writ_agent.reporting.spool import ClaimSent, Spool
 from writ_agent.service import metrics, new_instance
 from writ_agent.work import claims
-from writ_contracts.decisions import AskGrant, Decision, Grant
+from writ_contracts.decisions import Decision, Grant, GrantRequest
 from writ_contracts.journal import Finished, SecurityEvent
 from writ_contracts.life import Life
 from writ_contracts.signing import Signed
@@ -23,7 +23,7 @@ from writ_runtime.people_directory import KnownDirectory
 from writ_runtime.plugins import load_catalogue
 from writ_runtime.state_file import StateFile
 from writ_testing.fakes.backend import FakeBackend
-from writ_testing.fakes.scripted import ScriptedPolicy
+from writ_testing.fakes.scripted_peers import ScriptedPolicy
 from writ_testing.memory.bus import MemoryBus
 from writ_trust.statements import digest
 
@@ -118,7 +118,7 @@ async def test_a_grant_that_the_agent_refuses_ends_the_operation_and_leaves_an_a
 ) -> None:
     honest: Callable[..., Grant] = installation.world.policy.grant
 
-    def another_instance(ask: AskGrant, decision: Decision, signed: Signed, effective: dict[str, Any]) -> Grant:
+    def another_instance(ask: GrantRequest, decision: Decision, signed: Signed, effective: dict[str, Any]) -> Grant:
         return structs.replace(honest(ask, decision, signed, effective), instance="somebody-else")
 
     monkeypatch.setattr(installation.world.policy, "grant", another_instance)

@@ -15,7 +15,7 @@ from writ_contracts.inventory import Target
 from writ_runtime.plugins import load_catalogue
 from writ_testing.fakes.docker_engine import FakeEngine
 from writ_testing.suites.backend import task
-from writ_testing.suites.host_trials import Trial, Trials
+from writ_testing.suites.host_cases import HostCase, HostCases
 
 CATALOGUE = load_catalogue()
 
@@ -67,8 +67,8 @@ class EngineHost:
         await asyncio.sleep(0)
         return f"slow:{operation_id}" in self.engine.pulls
 
-    def trials(self) -> Iterator[Trial]:
-        made = Trials(CATALOGUE, self.target, Path("/"))
+    def trials(self) -> Iterator[HostCase]:
+        made = HostCases(CATALOGUE, self.target, Path("/"))
         running = self._runs
         yield made.trial("container_create", lambda _: running("trial") is True, container_name="trial", image="box:1")
         yield made.trial(

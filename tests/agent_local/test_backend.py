@@ -16,7 +16,7 @@ from tests.hostops.old_python import carried, old_python
 from writ_agent.backends.hostops_requests import redact
 from writ_agent.backends.port import Task, TaskResult
 from writ_agent.backends.processes import living
-from writ_agent.backends.routed import RoutedBackend
+from writ_agent.backends.routed_backend import RoutedBackend
 from writ_agent.service import handlers_for
 from writ_agent_local.backend import LocalBackend
 from writ_agent_local.child import HostChild
@@ -26,7 +26,7 @@ from writ_runtime.plugins import load_catalogue, load_handlers
 from writ_testing.eventually import eventually
 from writ_testing.search import cmdline
 from writ_testing.suites.backend import BackendSuite, ProgressRecorder, task
-from writ_testing.suites.host_trials import ON_A_REAL_HOST, Trial, Trials, listener, repository
+from writ_testing.suites.host_cases import ON_A_REAL_HOST, HostCase, HostCases, listener, repository
 
 CATALOGUE = load_catalogue()
 
@@ -57,7 +57,7 @@ class LocalHost:
         path = self.root / operation_id
         return path.exists() and path.read_text() == "new\n"
 
-    def trials(self) -> Iterator[Trial]:
+    def trials(self) -> Iterator[HostCase]:
         vault = repository(self.root.parent / "vault")
         target = Target(
             id="here",
@@ -67,7 +67,7 @@ class LocalHost:
             backup=vault,
             scan_networks=["127.0.0.0/8"],
         )
-        made = Trials(CATALOGUE, target, self.root)
+        made = HostCases(CATALOGUE, target, self.root)
         with listener() as port:
             yield from made.files()
             yield from made.network(port)
@@ -81,7 +81,7 @@ class LocalHost:
     async def busy(self, operation_id: str) -> bool:
         return bool(living(operation_id))
 
-    def packages(self, made: Trials, apt: AptRoot) -> Iterator[Trial]:
+    def packages(self, made: HostCases, apt: AptRoot) -> Iterator[HostCase]:
         """By real apt-get and dpkg in a root of their own, through the real child process."""
         with self.child([apt.options(), apt.admin()]):
             yield from trials(made, apt)

@@ -10,7 +10,7 @@ from tests.agent_proxmox.cluster import DEAF, WEB, Cluster
 from writ_agent.backends.port import Task, TaskResult
 from writ_testing.peers.proxmox import Proxmox
 from writ_testing.suites.backend import BackendSuite
-from writ_testing.suites.host_trials import Trial
+from writ_testing.suites.host_cases import HostCase
 
 IMAGE = "debian-13-standard_13.1-1_amd64.tar.zst"
 
@@ -39,7 +39,7 @@ class ProxmoxHost(Cluster):
         tasks = list(self.server.pve.tasklog)
         return any(one["id"] == str(DEAF) and one["status"] == "running" for one in tasks)
 
-    def trials(self) -> Iterator[Trial]:
+    def trials(self) -> Iterator[HostCase]:
         async def running(done: TaskResult | None) -> bool:
             return bool(self.web.status == "running")
 
@@ -52,20 +52,20 @@ class ProxmoxHost(Cluster):
         async def listed(done: TaskResult | None) -> bool:
             return done is not None and bool(next(iter(done.output.values())))
 
-        yield Trial(self.task("container_start", container_name="web"), running)
-        yield Trial(self.task("container_inspect", container_name="web"), inspected)
-        yield Trial(self.task("guest_stop", guest_name="web"), stopped)
-        yield Trial(self.task("container_restart", container_name="web"), running)
-        yield Trial(self.task("container_stop", container_name="web"), stopped)
+        yield HostCase(self.task("container_start", container_name="web"), running)
+        yield HostCase(self.task("container_inspect", container_name="web"), inspected)
+        yield HostCase(self.task("guest_stop", guest_name="web"), stopped)
+        yield HostCase(self.task("container_restart", container_name="web"), running)
+        yield HostCase(self.task("container_stop", container_name="web"), stopped)
         for name in ("guest_list", "node_status", "storage_status"):
-            yield Trial(self.task(name), listed)
-        yield Trial(self.task("task_log", upid=str(self.server.pve.tasklog[-1]["upid"])), listed)
+            yield HostCase(self.task(name), listed)
+        yield HostCase(self.task("task_log", upid=str(self.server.pve.tasklog[-1]["upid"])), listed)
         yield from self.snapshots()
         yield from self.backups()
         yield from self.creation()
         yield from self.movement()
 
-    def snapshots(self) -> Iterator[Trial]:
+    def snapshots(self) -> Iterator[HostCase]:
         web = {"container_name": "web"}
 
         async def first(done: TaskResult | None) -> bool:
@@ -86,13 +86,13 @@ class ProxmoxHost(Cluster):
                 "second",
             }
 
-        yield Trial(self.task("snapshot_create", snapshot_name="first", description="why", **web), first)
-        yield Trial(self.task("snapshot_create", snapshot_name="second", **web), second)
-        yield Trial(self.task("snapshot_list", **web), listed)
-        yield Trial(self.task("snapshot_restore", snapshot_name="first", **web), back)
-        yield Trial(self.task("snapshot_delete", snapshot_name="second", **web), gone)
+        yield HostCase(self.task("snapshot_create", snapshot_name="first", description="why", **web), first)
+        yield HostCase(self.task("snapshot_create", snapshot_name="second", **web), second)
+        yield HostCase(self.task("snapshot_list", **web), listed)
+        yield HostCase(self.task("snapshot_restore", snapshot_name="first", **web), back)
+        yield HostCase(self.task("snapshot_delete", snapshot_name="second", **web), gone)
 
-    def backups(self) -> Iterator[Trial]:
+    def backups(self) -> Iterator[HostCase]:
         web = {"container_name": "web"}
 
         def volumes() -> list[Any]:
@@ -108,11 +108,11 @@ class ProxmoxHost(Cluster):
         async def gone(done: TaskResult | None) -> bool:
             return not volumes()
 
-        yield Trial(self.task("backup_create", backup_id="nightly-1", **web), there)
-        yield Trial(self.task("backup_list", **web), listed)
-        yield Trial(self.task("backup_delete", backup_id="nightly-1"), gone)
+        yield HostCase(self.task("backup_create", backup_id="nightly-1", **web), there)
+        yield HostCase(self.task("backup_list", **web), listed)
+        yield HostCase(self.task("backup_delete", backup_id="nightly-1"), gone)
 
-    def creation(self) -> Iterator[Trial]:
+    def creation(self) -> Iterator[HostCase]:
         async def cloned(done: TaskResult | None) -> bool:
             guest = self.named("app")
             return guest is not None and str(guest.config.get("cores")) == "2" and "vmbr1" in guest.config["net0"]
@@ -127,13 +127,13 @@ class ProxmoxHost(Cluster):
             return not self.server.pve.cts
 
         size: dict[str, Any] = {"cores": 2, "memory": 512, "bridge": "vmbr1", "vlan": 7, "tags": ["app"]}
-        yield Trial(self.task("guest_create", guest_name="app", template="base", full=True, **size), cloned)
+        yield HostCase(self.task("guest_create", guest_name="app", template="base", full=True, **size), cloned)
         self.server.do(lambda pve: pve.store_file("local", IMAGE, 1024, "vztmpl"))
-        yield Trial(self.task("container_create", container_name="ct1", image=f"local:vztmpl/{IMAGE}"), made)
-        yield Trial(self.task("guest_delete", guest_name="app", purge=True), gone)
-        yield Trial(self.task("container_delete", container_name="ct1", force=True), no_container)
+        yield HostCase(self.task("container_create", container_name="ct1", image=f"local:vztmpl/{IMAGE}"), made)
+        yield HostCase(self.task("guest_delete", guest_name="app", purge=True), gone)
+        yield HostCase(self.task("container_delete", container_name="ct1", force=True), no_container)
 
-    def movement(self) -> Iterator[Trial]:
+    def movement(self) -> Iterator[HostCase]:
         self.server.do(lambda pve: pve.add_node("pve2"))
 
         async def grown(done: TaskResult | None) -> bool:
@@ -142,8 +142,8 @@ class ProxmoxHost(Cluster):
         async def moved(done: TaskResult | None) -> bool:
             return bool(self.web.node == "pve2")
 
-        yield Trial(self.task("guest_resize", guest_name="web", disk="scsi0", size=16), grown)
-        yield Trial(self.task("guest_migrate", guest_name="web", node="pve2"), moved)
+        yield HostCase(self.task("guest_resize", guest_name="web", disk="scsi0", size=16), grown)
+        yield HostCase(self.task("guest_migrate", guest_name="web", node="pve2"), moved)
 
     def named(self, name: str) -> Any:
         """Return the virtual machine of that name."""

@@ -24,7 +24,7 @@ from writ_testing.eventually import eventually
 from writ_testing.peers.sshd import Sshd, sshd
 from writ_testing.plugin.host_handlers import PACKAGES
 from writ_testing.suites.backend import ProgressRecorder, task
-from writ_testing.suites.host_trials import ON_A_REAL_HOST, Trial, Trials, listener, repository
+from writ_testing.suites.host_cases import ON_A_REAL_HOST, HostCase, HostCases, listener, repository
 
 CATALOGUE = load_catalogue()
 ARCHIVE = build()
@@ -62,10 +62,10 @@ class SshHost:
         path = self.root / operation_id
         return path.exists() and path.read_text() == f"{operation_id}\n"
 
-    def trials(self) -> Iterator[Trial]:
+    def trials(self) -> Iterator[HostCase]:
         vault = repository(self.server.folder / "vault")
         target = self.server.target(file_roots=[str(self.root)], backup=vault, scan_networks=["127.0.0.0/8"])
-        made = Trials(CATALOGUE, target, self.root)
+        made = HostCases(CATALOGUE, target, self.root)
         with listener() as port:
             yield from made.files()
             yield from made.network(port)

@@ -20,7 +20,7 @@ from tests.hostops.test_injection import CANARY, CORPUS, PROGRAMS, STAND_IN, sam
 
 from writ_agent.backends.hostops_requests import allowed
 from writ_agent_ssh.link import Link, connect
-from writ_agent_ssh.plain import OPERATIONS, SERVICES
+from writ_agent_ssh.plain_session import OPERATIONS, SERVICES
 from writ_agent_ssh.program import run
 from writ_agent_ssh.quoting import line
 from writ_agent_ssh.settings import connection_of
@@ -28,7 +28,7 @@ from writ_contracts.errors import Invalid
 from writ_contracts.ids import encode_id
 from writ_testing.exhaustive import some
 from writ_testing.peers.programs import program
-from writ_testing.suites.host_trials import repository
+from writ_testing.suites.host_cases import repository
 
 AT_ONCE = 8
 ARGUMENTS = "import json, sys; print(json.dumps(sys.argv[1:]))"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.agent_ssh.ssh_installation import POOL, Installation, ssh_installation
 
-from writ_contracts.agents import AskRead, Receipt
+from writ_contracts.agents import ReadRequest, Receipt
 from writ_testing.eventually import eventually
 from writ_testing.exhaustive import some
 
@@ -124,7 +124,7 @@ async def verdict(installation: Installation, operation_id: str) -> str | None:
     asked, key = installation.executor.asked[operation_id], secrets.token_hex(32)
     parameters = asked.work.parameters
     look = installation.executor.look(operation_id, "test_count", asked.target, ["probe"], parameters, key)
-    ask = AskRead(look=look, action="probe", parameters=parameters, look_key=key, baseline={}, timeout=20.0)
+    ask = ReadRequest(look=look, action="probe", parameters=parameters, look_key=key, baseline={}, timeout=20.0)
     return (await asyncio.wait_for(installation.executor.ask_look(ask, POOL), 30)).verdict
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from writ_agent_ssh.opening import TooMuchNoise
+from writ_agent_ssh.bootstrap_output import TooMuchNoise
 from writ_agent_ssh.recent_failures import WRONG_PASSWORD_SECONDS, RefusedPasswords
 from writ_agent_ssh.settings import Connection
 from writ_agent_ssh.sudo import COMMAND, Sudo, SudoStart, rule

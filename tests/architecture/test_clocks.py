@@ -14,9 +14,9 @@ SHOWS = {
     "libs/bus/writ_bus/tracing.py": "spans",
     "libs/runtime/writ_runtime/clocks.py": "the skew",
     "services/agent_ssh/writ_agent_ssh/bootstrap.py": "files of the host that it runs on, by that host's clock",
-    "services/agent_ssh/writ_agent_ssh/set_aside.py": "until when this agent leaves a host alone, by its own clock",
+    "services/agent_ssh/writ_agent_ssh/quarantine.py": "until when this agent leaves a host alone, by its own clock",
     "services/agent_ssh/writ_agent_ssh/tailscale.py": "when the key of a node expires, as the tailnet says",
-    "services/audit/writ_audit/following.py": "spans",
+    "services/audit/writ_audit/index_follower.py": "spans",
     "services/gateway/writ_gateway/http/access_tokens.py": "the end of an introspected token, as its server says it",
     "services/gateway/writ_gateway/http/tokens.py": "lifetimes of bearer tokens, which are days",
 }

@@ -5,16 +5,16 @@ import os
 import re
 import shutil
 import subprocess
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from docs.generate.__main__ import SERVICES
 from tests.architecture.tree import ROOT, packages
 
-from writ_cli.installation.provision import Config as KeeperConfig
+from writ_cli.installation.provision import ProvisionerConfig
 from writ_installation.files.home import Home
 from writ_installation.provisioner import folders
 from writ_runtime.config import Variable, describe
@@ -66,8 +66,7 @@ def services(compose: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def variables(service: dict[str, Any]) -> list[Variable]:
     """What the code of that service reads from its environment."""
     name = service["build"]["args"]["SERVICE"]
-    module = "writ_gateway.http" if name == "gateway" else f"writ_{name}"
-    return describe(KeeperConfig if name == "cli" else import_module(f"{module}.config").Config)
+    return describe(ProvisionerConfig if name == "cli" else SERVICES["gateway.http" if name == "gateway" else name])
 
 
 def mounted(service: dict[str, Any]) -> dict[str, str]:

@@ -10,7 +10,7 @@ import yaml
 from docs.generate.metrics_table import registries
 from tests.architecture.tree import ROOT
 
-from writ_agent_ssh.config import Config
+from writ_agent_ssh.config import SshAgentConfig
 from writ_bus.private_files import read_private
 from writ_runtime.config import describe, load
 from writ_trust.keys import Key, generate_seed
@@ -41,8 +41,8 @@ def test_the_deployment_is_one_of_the_image_and_finds_its_own_pods() -> None:
 
 
 def test_the_agent_takes_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert set(ENVIRON) <= {one.name for one in describe(Config)}
-    config = load(Config, ENVIRON)
+    assert set(ENVIRON) <= {one.name for one in describe(SshAgentConfig)}
+    config = load(SshAgentConfig, ENVIRON)
     assert config.pool == "ssh"
     assert config.stop_grace + config.kill_grace + 10 <= POD["terminationGracePeriodSeconds"]
     assert [port["containerPort"] for port in AGENT["ports"]] == [config.health_port]

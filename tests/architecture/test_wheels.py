@@ -27,7 +27,7 @@ from tests.lab.wheels import all_of_it
 
 from writ_testing.peers.programs import missing
 
-pytestmark = [pytest.mark.xdist_group("wheels"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.xdist_group("wheels"), pytest.mark.timeout(600), pytest.mark.exhaustive]
 SERVICES = [package for package in packages() if package.is_service]
 MACHINE = "writops[server,agent-ssh]"
 WHOLE = "writops[server,agent-ssh,agent-docker,agent-proxmox,mcp]"
@@ -124,7 +124,6 @@ def test_an_installation_comes_up_carries_out_an_operation_and_has_none_of_the_t
     first_steps(environments[WHOLE], tmp_path)
 
 
-@pytest.mark.exhaustive
 def test_the_same_on_another_python(tmp_path: Path) -> None:
     python = other_python()
     if python is None:

@@ -8,8 +8,8 @@ from msgspec import structs
 
 from writ_bus.port import Bus, Entry, Message
 from writ_contracts import subjects
-from writ_contracts.agents import Acknowledged, Claim, ClaimAnswer, ClaimMessage, SealedParameters
-from writ_contracts.decisions import AskGrant, GrantAnswer, Subject
+from writ_contracts.agents import Acknowledgement, Claim, ClaimMessage, ClaimReply, SealedParameters
+from writ_contracts.decisions import GrantReply, GrantRequest, Subject
 from writ_contracts.journal import Carried, Dispatched, Finished, JournalEvent, OperationEvent, Requested, SecurityEvent
 from writ_contracts.requests import Failure, Verdict
 from writ_contracts.signing import Signed
@@ -27,7 +27,7 @@ class Rogue:
         self.pool, self.target = pool, target
         self.subjects: dict[str, Subject] = {}
         """What it asks a grant for, by operation id."""
-        self.answers: list[GrantAnswer] = []
+        self.answers: list[GrantReply] = []
         self.dropped: list[bytes] = []
 
     async def listen(self) -> None:
@@ -44,21 +44,21 @@ class Rogue:
         answer = await self.grant(subject, asked.claim)
         self.answers.append(answer)
         if answer.grant is None:
-            refused = ClaimAnswer(error=Failure(code="gone", message="no luck"))
+            refused = ClaimReply(error=Failure(code="gone", message="no luck"))
             await self.bus.publish(message.reply, encode(refused))
             return
         inside = SealedParameters(parameters=answer.effective, parameters_key=subject.parameters_key)
         sealed = seal(claim.seal_to, encode(inside))
-        await self.bus.publish(message.reply, encode(ClaimAnswer(grant=answer.grant, sealed=sealed)))
+        await self.bus.publish(message.reply, encode(ClaimReply(grant=answer.grant, sealed=sealed)))
 
     async def _reported(self, message: Message) -> None:
         self.dropped.append(message.data)
-        await self.bus.publish(message.reply, encode(Acknowledged(stored=True)))
+        await self.bus.publish(message.reply, encode(Acknowledgement(stored=True)))
 
-    async def grant(self, subject: Subject, claim: Signed) -> GrantAnswer:
+    async def grant(self, subject: Subject, claim: Signed) -> GrantReply:
         """Policy's answer."""
-        ask = AskGrant(subject=subject, claim=claim, control_sequence=0)
-        return decode((await self.bus.request(subjects.POLICY_GRANT, encode(ask), timeout=10)).data, GrantAnswer)
+        ask = GrantRequest(subject=subject, claim=claim, control_sequence=0)
+        return decode((await self.bus.request(subjects.POLICY_GRANT, encode(ask), timeout=10)).data, GrantReply)
 
     async def append(self, subject: Subject, event: OperationEvent) -> int:
         """Store it as the next event of the operation, whatever it is."""

@@ -12,7 +12,7 @@ from writ_client.context import Context, open_bus
 from writ_contracts import subjects
 from writ_contracts.copied_control_events import CARRIED_FROM
 from writ_contracts.errors import WritError
-from writ_contracts.provisioning import Provision, Provisioned
+from writ_contracts.provisioning import ProvisionReply, ProvisionRequest
 from writ_contracts.registry import channel
 from writ_contracts.wire import decode, encode
 from writ_installation.files.principal_changes import known_changes
@@ -61,8 +61,10 @@ async def test_copy_of_an_earlier_change_gives_nobody_access_again(installation:
         forged = await bus.journal.append(copy)
 
         async def taken_in() -> bool:
-            asked = await bus.request(channel("provision").subject(), encode(Provision(sequence=forged)), timeout=10)
-            answer = decode(asked.data, Provisioned)
+            asked = await bus.request(
+                channel("provision").subject(), encode(ProvisionRequest(sequence=forged)), timeout=10
+            )
+            answer = decode(asked.data, ProvisionReply)
             return answer.applied
 
         await eventually(taken_in, what="an answer of the provisioner")

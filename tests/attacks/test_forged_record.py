@@ -11,7 +11,7 @@ from tests.e2e.stolen_keys import KEY, holding, started, subject
 from writ_bus.port import Bus
 from writ_client.client import Writ
 from writ_contracts import subjects
-from writ_contracts.agents import Acknowledged, Receipt, ReceiptMessage
+from writ_contracts.agents import Acknowledgement, Receipt, ReceiptMessage
 from writ_contracts.decisions import Decision, PolicyVersion
 from writ_contracts.journal import Finished, Granted
 from writ_contracts.wire import decode, encode
@@ -103,10 +103,10 @@ async def test_a_receipt_of_another_instance_than_claimed_ends_nothing(
     async with holding(installation, "agent-a") as bus:
         message = ReceiptMessage(receipt=sign(installation.home.key("agent-a"), told), principal="alice")
         reply = await bus.request(subjects.receipt("a"), encode(message), timeout=10)
-        assert decode(reply.data, Acknowledged).error is None  # it is settled: as an alarm
+        assert decode(reply.data, Acknowledgement).error is None  # it is settled: as an alarm
         message = ReceiptMessage(receipt=sign(installation.home.key("agent-b"), told), principal="alice")
         reply = await bus.request(subjects.receipt("a"), encode(message), timeout=10)
-        refused = decode(reply.data, Acknowledged)
+        refused = decode(reply.data, Acknowledgement)
         assert refused.error is not None
         assert refused.error.code == "forged_receipt"
     await alarm(executor, "forged_receipt", operation_id, "by another key or instance than claimed it")

@@ -11,11 +11,11 @@ from tests.e2e.stolen_keys import holding
 from writ_client import request_signing
 from writ_client.client import Writ
 from writ_contracts import subjects
-from writ_contracts.agents import Claim, ClaimAnswer, ClaimMessage, Receipt
+from writ_contracts.agents import Claim, ClaimMessage, ClaimReply, Receipt
 from writ_contracts.decisions import Decision, Grant
 from writ_contracts.ids import operation_id
 from writ_contracts.journal import Finished, Granted, Requested
-from writ_contracts.requests import RequestAnswer, RequestStatement
+from writ_contracts.requests import RequestReply, RequestStatement
 from writ_contracts.wire import decode, encode
 from writ_installation.initialise import upgrade
 from writ_testing.installations.installation import RunningInstallation, prepare, running_installation
@@ -38,7 +38,7 @@ async def test_a_request_signed_for_another_installation_is_refused(
     signed = request_signing.signed(request, key, "alice", "file_delete", salt=salt, now=time.time())
     async with holding(installation, "principal-alice") as bus:
         reply = await bus.request(subjects.request("alice", "file_delete"), encode(signed), timeout=20)
-    answer = decode(reply.data, RequestAnswer)
+    answer = decode(reply.data, RequestReply)
     assert answer.outcome == "invalid"
     assert answer.error is not None
     assert answer.error.code == "other_installation", answer
@@ -57,7 +57,7 @@ async def test_a_claim_signed_for_another_installation_gets_no_grant(installatio
     seed = installation.home.seed_file("agent-a").read_bytes()
     async with holding(installation, "agent-a") as bus:
         asked = ClaimMessage(claim=sign(Key(seed, COPY), claim), principal="alice")
-        answer = decode((await bus.request(subjects.claim("a"), encode(asked), timeout=20)).data, ClaimAnswer)
+        answer = decode((await bus.request(subjects.claim("a"), encode(asked), timeout=20)).data, ClaimReply)
     assert answer.grant is None
     assert answer.error is not None
     assert answer.error.code == "forged_claim"

@@ -19,7 +19,7 @@ from writ_contracts.agents import Claim, ReportMessage, SecurityReport
 from writ_contracts.decisions import Decision, Subject
 from writ_contracts.ids import operation_id
 from writ_contracts.journal import Dispatched, Granted
-from writ_contracts.requests import RequestAnswer
+from writ_contracts.requests import RequestReply
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
 from writ_testing.eventually import eventually
@@ -57,7 +57,7 @@ async def deleted(installation: RunningInstallation, path: Path) -> Subject:
     )
     async with holding(installation, "principal-alice") as bus:
         reply = await bus.request(subjects.request("alice", "file_delete"), encode(signed), timeout=20)
-        answer = decode(reply.data, RequestAnswer)
+        answer = decode(reply.data, RequestReply)
     assert answer.operation_id == operation_id("alice", number), answer
 
     async def gone() -> bool:

@@ -11,16 +11,16 @@ from writ_bus.port import Bus, Message
 from writ_client.client import Writ
 from writ_contracts import subjects
 from writ_contracts.agents import (
-    Acknowledged,
+    Acknowledgement,
     Claim,
-    ClaimAnswer,
     ClaimMessage,
+    ClaimReply,
     Heartbeat,
     Receipt,
     ReceiptMessage,
     SealedParameters,
 )
-from writ_contracts.audit import TraceAnswer
+from writ_contracts.audit import TraceReply
 from writ_contracts.errors import TimedOut, Unreachable, WritError
 from writ_contracts.wire import decode, encode
 from writ_testing.eventually import eventually
@@ -73,7 +73,7 @@ async def test_an_audit_thief_reads_all_and_answers_falsely_and_writes_its_own_a
     done = await alice.run("test_noop", "web-1")
 
     async def nothing(message: Message) -> None:
-        await thief.publish(message.reply, encode(TraceAnswer()))
+        await thief.publish(message.reply, encode(TraceReply()))
 
     async with holding(installation, "audit") as thief:
         assert await thief.journal.read(subjects.operation_filter("alice", done.operation_id))
@@ -95,8 +95,8 @@ async def claimed(installation: RunningInstallation, thief: Bus, number: str) ->
     signed = sign(installation.home.key("agent-a"), claim)
     body = encode(ClaimMessage(claim=signed, principal="alice"))
 
-    async def asked() -> ClaimAnswer | None:
-        answer = decode((await thief.request(subjects.claim("a"), body, timeout=10)).data, ClaimAnswer)
+    async def asked() -> ClaimReply | None:
+        answer = decode((await thief.request(subjects.claim("a"), body, timeout=10)).data, ClaimReply)
         assert answer.error is None, answer.error
         return answer if answer.grant is not None else None
 
@@ -129,7 +129,7 @@ async def test_an_agents_thief_reads_parameters_of_its_pool_and_reports_what_was
             )
             message = ReceiptMessage(receipt=sign(installation.home.key("agent-a"), told), principal="alice")
             reply = await thief.request(subjects.receipt("a"), encode(message), timeout=10)
-            assert decode(reply.data, Acknowledged).error is None
+            assert decode(reply.data, Acknowledgement).error is None
             assert (await alice.wait(number, timeout=20)).outcome == "succeeded"
     assert not path.exists()
 

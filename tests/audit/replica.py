@@ -10,17 +10,17 @@ import msgspec
 from msgspec import Struct
 from tests.audit.history import POLICY
 
-from writ_audit.config import Config
+from writ_audit.config import AuditConfig
 from writ_audit.metrics import metrics
 from writ_audit.service import Audit
 from writ_bus.port import Bus
-from writ_contracts.audit import SearchAnswer, SearchQuery, TraceAnswer, TraceQuery
+from writ_contracts.audit import SearchQuery, SearchReply, TraceQuery, TraceReply
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.operations import Catalogue
 from writ_contracts.subjects import query
 from writ_contracts.wire import decode, encode
 from writ_runtime.metrics import Metrics
-from writ_testing.fakes.scripted import ScriptedPolicy
+from writ_testing.fakes.scripted_peers import ScriptedPolicy
 
 Reply = TypeVar("Reply", bound=Struct)
 
@@ -39,7 +39,7 @@ async def replica(
     """A running audit service."""
     paths = {"key_file": Path("x"), "state_dir": state_dir}
     keys = ",".join(key for key in (policy_key, POLICY.public) if key)
-    config = Config(nats_url="nats://127.0.0.1", installation="", policy_key=keys, **{**paths, **changed})
+    config = AuditConfig(nats_url="nats://127.0.0.1", installation="", policy_key=keys, **{**paths, **changed})
     audit = Audit(config, bus, measured or metrics())
     await audit.serve()
     following = asyncio.create_task(audit.follow())
@@ -52,14 +52,14 @@ async def replica(
         audit.close()
 
 
-async def trace(bus: Bus, reader: str, /, **fields: Any) -> TraceAnswer:
+async def trace(bus: Bus, reader: str, /, **fields: Any) -> TraceReply:
     """What this principal gets for this trace query."""
-    return await ask(bus, reader, "trace", encode(TraceQuery(**fields)), TraceAnswer)
+    return await ask(bus, reader, "trace", encode(TraceQuery(**fields)), TraceReply)
 
 
-async def search(bus: Bus, reader: str, /, **fields: Any) -> SearchAnswer:
+async def search(bus: Bus, reader: str, /, **fields: Any) -> SearchReply:
     """What this principal gets for this search."""
-    return await ask(bus, reader, "search", encode(SearchQuery(**fields)), SearchAnswer)
+    return await ask(bus, reader, "search", encode(SearchQuery(**fields)), SearchReply)
 
 
 async def ask(bus: Bus, principal: str, kind: str, data: bytes, answer: type[Reply]) -> Reply:
@@ -68,7 +68,7 @@ async def ask(bus: Bus, principal: str, kind: str, data: bytes, answer: type[Rep
     return decode(message.data, answer)
 
 
-def kinds(answer: TraceAnswer) -> list[str]:
+def kinds(answer: TraceReply) -> list[str]:
     """The kinds of the events, in order."""
     assert answer.error is None, msgspec.to_builtins(answer.error)
     return [event.kind for event in answer.events]

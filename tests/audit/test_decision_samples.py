@@ -8,7 +8,7 @@ from typing import Any, cast
 from tests.policy.publishing import publishable
 from tests.policy.second_decisions import recorded
 
-from writ_audit.config import Config
+from writ_audit.config import AuditConfig
 from writ_audit.decision_samples import AFTER, DecisionSamples
 from writ_bus.port import Bus
 from writ_runtime.policy_keys import PolicyKeys
@@ -22,7 +22,7 @@ async def test_a_record_that_breaks_the_check_is_counted_open_and_ends_nothing(t
         records = [await recorded(office, one, await office.decision(one)) for one in (about, again)]
         counted = asyncio.Queue[str]()
         policies = Breaking(office.bus.policies)
-        config = Config(
+        config = AuditConfig(
             nats_url="nats://127.0.0.1",
             installation="",
             key_file=tmp_path / "audit.seed",

@@ -11,28 +11,28 @@ from hypothesis import strategies as st
 from writ_audit.handlers import service
 from writ_audit.permission import QueryReader
 from writ_bus.port import EndpointReply, Message
-from writ_contracts.audit import SearchAnswer, SearchQuery, TraceAnswer, TraceQuery
+from writ_contracts.audit import SearchQuery, SearchReply, TraceQuery, TraceReply
 from writ_contracts.errors import Unreachable
 from writ_contracts.subjects import query
 from writ_contracts.wire import MSGPACK, decode, encode
-from writ_runtime.answering import Respond
+from writ_runtime.endpoint_frame import Respond
 from writ_runtime.metrics import HandledMessage
 
 
 class Nothing:
     """A record in which nothing ever happened."""
 
-    async def trace(self, reader: QueryReader, asked: TraceQuery) -> TraceAnswer:
-        return TraceAnswer()
+    async def trace(self, reader: QueryReader, asked: TraceQuery) -> TraceReply:
+        return TraceReply()
 
-    async def search(self, reader: QueryReader, asked: SearchQuery) -> SearchAnswer:
-        return SearchAnswer()
+    async def search(self, reader: QueryReader, asked: SearchQuery) -> SearchReply:
+        return SearchReply()
 
 
 class Away(Nothing):
     """A record that cannot be reached."""
 
-    async def trace(self, reader: QueryReader, asked: TraceQuery) -> TraceAnswer:
+    async def trace(self, reader: QueryReader, asked: TraceQuery) -> TraceReply:
         raise Unreachable("the server is away")
 
 
@@ -48,7 +48,7 @@ def told(reading: Any, endpoint: str, message: Message) -> tuple[Any, HandledMes
     answer = asyncio.run(responding(reading, endpoint, records.append)(message))
     assert isinstance(answer, EndpointReply)
     (record,) = records
-    kind: type = TraceAnswer if endpoint == "trace" else SearchAnswer
+    kind: type = TraceReply if endpoint == "trace" else SearchReply
     return decode(answer.data, kind, content_type=answer.headers["Content-Type"]), record
 
 

@@ -8,11 +8,11 @@ from tests.audit.history import History
 from tests.audit.replica import ask, policy, replica, search
 
 from writ_bus.port import Bus
-from writ_contracts.audit import SearchAnswer
+from writ_contracts.audit import SearchReply
 from writ_contracts.ids import operation_id
 from writ_contracts.journal import Archived, RecordRead
 from writ_contracts.wire import decode_event, encode
-from writ_testing.fakes.scripted import ScriptedPolicy
+from writ_testing.fakes.scripted_peers import ScriptedPolicy
 from writ_testing.memory.bus import MemoryBus
 
 
@@ -88,7 +88,7 @@ async def test_each_filter_narrows(
     "fields", [{"target": "' OR 1=1 --"}, {"principal": "*"}, {"outcome": "done"}, {"operation": "a.b"}]
 )
 async def test_what_could_never_match_is_invalid(bus: MemoryBus, fields: dict[str, str]) -> None:
-    answer = await ask(bus, "alice", "search", encode(fields), SearchAnswer)
+    answer = await ask(bus, "alice", "search", encode(fields), SearchReply)
     assert answer.error is not None
     assert answer.error.code == "invalid"
 

@@ -8,7 +8,7 @@ import pytest
 from writ_audit import servers
 from writ_audit.metrics import metrics
 from writ_audit.servers import CONSUMERS, Servers
-from writ_bus.nats.monitoring import Consumer, Figures
+from writ_bus.nats.monitoring import Consumer, ServerFigures
 from writ_runtime.metrics import Metrics
 from writ_testing.eventually import eventually
 from writ_testing.peers.nats_server import writ_server
@@ -53,7 +53,7 @@ async def _none(measured: Metrics) -> dict[str, float] | None:
 def test_consumers_beyond_the_bound_are_told_together() -> None:
     measured = metrics()
     many = [Consumer(name=f"agent-{number}", num_pending=1) for number in range(CONSUMERS + 20)]
-    Servers(measured).show(Figures(servers=[], streams=[], consumers=many))
+    Servers(measured).show(ServerFigures(servers=[], streams=[], consumers=many))
     told = rows(measured)
     assert told['writ_nats_consumer_pending_messages{consumer="other"}'] == 20
     assert len([name for name in told if "pending" in name]) == CONSUMERS + 1

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from writ_audit import __main__ as process
-from writ_audit.config import Config
+from writ_audit.config import AuditConfig
 from writ_bus.errors import Unreachable
 from writ_testing.eventually import eventually
 from writ_testing.memory.bus import MemoryBus
@@ -51,7 +51,7 @@ async def test_a_connection_that_breaks_as_it_stops_does_not_keep_it(
         return bus
 
     monkeypatch.setattr(process, "connect_as", connected)
-    config = Config(
+    config = AuditConfig(
         nats_url="nats://127.0.0.1",
         installation="",
         key_file=seed,

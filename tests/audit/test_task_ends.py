@@ -7,8 +7,8 @@ import pytest
 from tests.architecture.tree import ROOT, task_names
 from tests.audit.history import POLICY
 
-from writ_audit import following, service
-from writ_audit.config import Config
+from writ_audit import index_follower, service
+from writ_audit.config import AuditConfig
 from writ_audit.metrics import metrics
 from writ_audit.notifications import delivery
 from writ_audit.service import Audit
@@ -29,7 +29,7 @@ def audit(tmp_path: Path) -> Audit:
     notifications = tmp_path / "notifications.yaml"
     notifications.write_text(DESTINATIONS)
     notifications.chmod(0o600)
-    config = Config(
+    config = AuditConfig(
         nats_url="nats://127.0.0.1",
         installation="",
         key_file=tmp_path / "seed",
@@ -73,7 +73,7 @@ async def test_audit_ends_with_the_delivery_to_any_destination(audit: Audit, mon
 async def test_audit_ends_with_either_half_of_its_index(
     audit: Audit, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    whole = getattr(following.Follower, method)
-    monkeypatch.setattr(following.Follower, method, lambda self: throw_into(whole(self)))
+    whole = getattr(index_follower.Follower, method)
+    monkeypatch.setattr(index_follower.Follower, method, lambda self: throw_into(whole(self)))
     assert [type(error) for error in await ended(audit)] == [InjectedError]
     assert tasks.take_ended().keys() == {"index"}

@@ -10,9 +10,9 @@ from tests.audit.replica import ask, kinds, policy, replica, trace
 from writ_audit import reading
 from writ_bus.port import Message
 from writ_contracts import subjects
-from writ_contracts.audit import SearchAnswer, TraceAnswer
+from writ_contracts.audit import SearchReply, TraceReply
 from writ_contracts.ids import operation_id
-from writ_contracts.notices import Noted, Notice
+from writ_contracts.notices import Notice, NoticeReply
 from writ_contracts.wire import decode, encode
 from writ_testing.eventually import eventually
 from writ_testing.memory.bus import MemoryBus
@@ -136,20 +136,20 @@ async def test_a_record_that_cannot_be_read_is_shown_as_such(bus: MemoryBus, his
     [b"", b"{", b"\xff\xfe", b"[]", b"{}", b'{"operation_id":"x"}', b'{"correlation_id":"c","more":1}', b"[" * 10_000],
 )
 async def test_a_malformed_query_gets_one_clear_answer(bus: MemoryBus, data: bytes) -> None:
-    answer = await ask(bus, "alice", "trace", data, TraceAnswer)
+    answer = await ask(bus, "alice", "trace", data, TraceReply)
     assert answer.error is not None
     assert answer.error.code == "invalid"
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"limit":0}', b'{"limit":true}', b'{"who":"alice"}'])
 async def test_a_malformed_search_gets_one_clear_answer(bus: MemoryBus, data: bytes) -> None:
-    answer = await ask(bus, "alice", "search", data, SearchAnswer)
+    answer = await ask(bus, "alice", "search", data, SearchReply)
     assert answer.error is not None
     assert answer.error.code == "invalid"
 
 
 async def test_a_query_that_is_too_large_is_refused(bus: MemoryBus) -> None:
-    answer = await ask(bus, "alice", "trace", b" " * 100_000, TraceAnswer)
+    answer = await ask(bus, "alice", "trace", b" " * 100_000, TraceReply)
     assert answer.error is not None
     assert answer.error.code == "oversize"
 
@@ -159,7 +159,7 @@ async def test_who_may_not_read_what_they_asked_for_is_told_to_executors(bus: Me
 
     async def record(message: Message) -> None:
         heard.append(decode(message.data, Notice))
-        await bus.publish(message.reply, encode(Noted(sequence=1)))
+        await bus.publish(message.reply, encode(NoticeReply(sequence=1)))
 
     await bus.subscribe(subjects.NOTICE_AUDIT, record)
     operation = await history.carried_out("alice", "k")

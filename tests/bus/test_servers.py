@@ -8,7 +8,7 @@ from msgspec import json
 
 from writ_bus.errors import BusRefused, Forbidden
 from writ_bus.nats import monitoring
-from writ_bus.nats.monitoring import Figures, figures
+from writ_bus.nats.monitoring import ServerFigures, figures
 from writ_bus.port import Entry, Message
 from writ_testing.eventually import eventually
 from writ_testing.memory.bus import MemoryBus
@@ -21,12 +21,12 @@ async def test_connections_streams_and_consumers_are_told_as_they_are(tmp_path: 
     async with writ_server(tmp_path) as server:
         audit = await server.bus("audit")
 
-        async def alone() -> Figures | None:
+        async def alone() -> ServerFigures | None:
             """Once the server has seen that who made the streams is gone."""
             seen = await figures(audit)
             return seen if [one.connections for one in seen.servers] == [1] else None
 
-        async def whole() -> Figures | None:
+        async def whole() -> ServerFigures | None:
             seen = await figures(audit)
             return seen if seen.servers and seen.streams and seen.consumers else None
 
@@ -56,7 +56,7 @@ async def test_many_consumers_are_counted_and_not_told_one_by_one(
     async with writ_server(tmp_path) as server:
         audit = await server.bus("audit")
 
-        async def counted() -> Figures | None:
+        async def counted() -> ServerFigures | None:
             seen = await figures(audit)
             return seen if seen.streams else None
 

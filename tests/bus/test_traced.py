@@ -9,7 +9,7 @@ from tests.bus.test_memory_bus import MemoryGround
 
 from writ_bus import tracing
 from writ_bus.port import Bus, Delivery, Endpoint, EndpointReply, Entry, Message, Service
-from writ_bus.traced import TracedBus, traced
+from writ_bus.traced_bus import TracedBus, traced
 from writ_contracts import subjects
 from writ_testing.memory.bus import MemoryBus
 from writ_testing.suites.bus import BusSuite

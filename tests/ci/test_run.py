@@ -164,6 +164,7 @@ def test_what_keeps_pytest_from_its_end_fails_the_run(text: str, reason: str, pr
     assert "] make lab" not in done.output
 
 
+@pytest.mark.exhaustive
 def test_share_starts_no_test_after_its_time(project: Project) -> None:
     project.write("sound/test_slow.py", f"import pytest\n@pytest.mark.exhaustive\n{SOUND}")
     done = project.run("share", "--share-seconds", "0")

@@ -15,7 +15,7 @@ from tests.client.scripted_api import ScriptedApi
 from writ_cli.main import cli
 from writ_contracts import journal
 from writ_contracts.ids import operation_id
-from writ_contracts.requests import Request, Waiting
+from writ_contracts.requests import Request, WaitingReason
 
 
 async def test_simulate_tells_verdict_and_rules(command: Command) -> None:
@@ -31,7 +31,7 @@ async def test_op_shows_lists_watches_and_cancels(command: Command, served: Scri
     served.outcome = None
     number = operation_id("alice", "k")
     await command("run", "service_restart", "-t", "a", "service_name=nginx", "--no-wait", "--idempotency-key", "k")
-    served.waiting = Waiting(kind="agent", text="waits for an agent of pool local-a: none is there")
+    served.waiting = WaitingReason(kind="agent", text="waits for an agent of pool local-a: none is there")
     listed = await command("op", "list")
     assert number in listed.stdout
     assert "an agent of pool local-a: none is there" in listed.stdout

@@ -15,7 +15,7 @@ from tests.client.scripted_api import DENIED, ScriptedApi
 from writ_cli.main import cli
 from writ_client import queries, service_calls
 from writ_contracts.ids import operation_id
-from writ_contracts.requests import Failure, RequestAnswer, TargetView
+from writ_contracts.requests import Failure, RequestReply, TargetView
 from writ_testing.peers.nats_server import WritServer
 from writ_trust.keys import generate_seed
 
@@ -68,11 +68,11 @@ async def test_the_exit_status_tells_the_outcome(
 
 
 async def test_a_denial_shows_rule_and_reason(command: Command, served: ScriptedApi) -> None:
-    async def deny() -> RequestAnswer:
+    async def deny() -> RequestReply:
         _, request = served.requests[-1]
         await served.accept("alice", "file_delete", request)
         number = operation_id("alice", request.idempotency_key or "")
-        return RequestAnswer(operation_id=number, state="ended", outcome="denied", verdict=DENIED)
+        return RequestReply(operation_id=number, state="ended", outcome="denied", verdict=DENIED)
 
     served.outcome = "denied"
     served.script.append(deny)
@@ -238,7 +238,7 @@ async def test_an_answer_that_never_comes_says_how_to_ask_again(
     monkeypatch.setattr(service_calls, "ATTEMPT_SECONDS", 0.1)
     monkeypatch.setattr("writ_client.client.SUBMIT_SECONDS", 0.3)
 
-    async def silent() -> RequestAnswer:
+    async def silent() -> RequestReply:
         await asyncio.Event().wait()
         raise AssertionError
 

@@ -16,7 +16,7 @@ from writ_client.client import Writ
 from writ_installation.files.home import Home, host_token
 from writ_nats_server.process import ServerProcess
 from writ_testing.eventually import eventually
-from writ_testing.installations.installation import Ended, RunningInstallation, prepare, running_installation
+from writ_testing.installations.installation import CommandResult, RunningInstallation, prepare, running_installation
 from writ_testing.peers.nats_server import free_port, free_ports
 
 HERE = host_token()
@@ -30,7 +30,7 @@ class Shell:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("WRIT_", "NATS_", "SYSTEMM"))}
         self.environ = {**kept, "WRIT_NATS_PORT": "0"}
 
-    async def writ(self, *words: str, stdin: bytes = b"") -> Ended:
+    async def writ(self, *words: str, stdin: bytes = b"") -> CommandResult:
         """`writ …`, to its end."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "writ_cli", *words),
@@ -41,7 +41,7 @@ class Shell:
             stderr=asyncio.subprocess.PIPE,
         )
         out, err = await asyncio.wait_for(process.communicate(stdin), 60)
-        return Ended(process.returncode or 0, out.decode(), err.decode())
+        return CommandResult(process.returncode or 0, out.decode(), err.decode())
 
     async def json(self, *words: str) -> Any:
         """What `writ … -o json` says."""
@@ -158,6 +158,7 @@ def prepared(tmp_path: Path) -> Home:
     return prepare(tmp_path)
 
 
+@pytest.mark.exhaustive
 async def test_a_terminal_shows_progress_and_a_pipe_or_no_color_does_not(tmp_path: Path, prepared: Home) -> None:
     async with running_installation(tmp_path, home=prepared) as installation:
         words = ("run", "test_sleep", "-t", "web-1", "seconds=3")
@@ -196,6 +197,7 @@ def _read_all(master: int) -> str:
     return seen.decode()
 
 
+@pytest.mark.exhaustive
 async def test_an_agent_elsewhere_gets_what_it_needs(tmp_path: Path, prepared: Home) -> None:
     shell = Shell(tmp_path)
     shell.environ["WRIT_HOME"] = str(prepared.root)

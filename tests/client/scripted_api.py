@@ -17,13 +17,13 @@ from writ_contracts import audit, journal, life, requests, subjects, views
 from writ_contracts.agents import Progress
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import operation_id
-from writ_contracts.requests import Failure, OperationView, RequestAnswer, Verdict
+from writ_contracts.requests import Failure, OperationView, RequestReply, Verdict
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import sign
 
-Reaction = RequestAnswer | Failure | Callable[[], Awaitable[RequestAnswer]]
+Reaction = RequestReply | Failure | Callable[[], Awaitable[RequestReply]]
 POLICY = Key(generate_seed())
 
 SIGNED = Signed(payload=msgspec.Raw(b'{"type":"writ.test.v1"}'), key="U" + "A" * 55, signature="x" * 86)
@@ -42,7 +42,7 @@ class ScriptedApi:
         self.requests: list[tuple[str, requests.Request]] = []
         self.lives: dict[str, list[tuple[int, journal.OperationEvent]]] = {}
         self.results: dict[str, dict[str, object]] = {}
-        self.waiting: requests.Waiting | None = None
+        self.waiting: requests.WaitingReason | None = None
         self.asked: Counter[str] = Counter()
         self.mute = False
         self.audit_away = False
@@ -76,11 +76,11 @@ class ScriptedApi:
         if self.script:
             reaction = self.script.popleft()
             if isinstance(reaction, Failure):
-                return encode(RequestAnswer(error=reaction))
-            return encode(reaction if isinstance(reaction, RequestAnswer) else await reaction())
+                return encode(RequestReply(error=reaction))
+            return encode(reaction if isinstance(reaction, RequestReply) else await reaction())
         return encode(await self.accept(principal, operation, request))
 
-    async def accept(self, principal: str, operation: str, request: requests.Request) -> RequestAnswer:
+    async def accept(self, principal: str, operation: str, request: requests.Request) -> RequestReply:
         """Requested, dispatched, and with `outcome` to its end; the same key again changes nothing."""
         number = operation_id(principal, request.idempotency_key or "")
         if number not in self.lives:
@@ -90,7 +90,7 @@ class ScriptedApi:
             if outcome is not None:
                 await self.end(number, outcome)
         folded = life.fold(self.lives[number])
-        return RequestAnswer(
+        return RequestReply(
             operation_id=number, correlation_id="c1", state=folded.state, outcome=folded.outcome, verdict=ALLOWED
         )
 
@@ -174,34 +174,34 @@ class ScriptedApi:
             self.asked["operation"] += 1
             self._changed.notify_all()
         try:
-            return encode(requests.OperationAnswer(operation=self.view(wanted)))
+            return encode(requests.OperationReply(operation=self.view(wanted)))
         except Invalid as error:
-            return encode(requests.OperationAnswer(error=Failure(code=error.code, message=str(error))))
+            return encode(requests.OperationReply(error=Failure(code=error.code, message=str(error))))
 
     async def _operations(self, message: Message) -> bytes:
         views = [self.view(number) for number in self.lives]
-        return encode(requests.OperationsAnswer(operations=[view for view in views if view.outcome is None]))
+        return encode(requests.OperationsReply(operations=[view for view in views if view.outcome is None]))
 
     async def _result(self, message: Message) -> bytes:
         wanted = decode(message.data, requests.OperationQuery).operation_id
         if wanted in self.results:
-            return encode(requests.ResultAnswer(output=self.results[wanted]))
-        return encode(requests.ResultAnswer(error=Failure(code="not_found", message="it is not kept")))
+            return encode(requests.ResultReply(output=self.results[wanted]))
+        return encode(requests.ResultReply(error=Failure(code="not_found", message="it is not kept")))
 
     async def _simulate(self, message: Message) -> bytes:
         asked = decode(message.data, requests.SimulateQuery)
         denied = asked.target == "forbidden"
         entry = {"rule": "r1", "effect": "allow", "matched": not denied, "clause": "targets", "wanted": "a", "got": "b"}
         verdict = DENIED if denied else ALLOWED
-        return encode(requests.SimulateAnswer(verdict=verdict, trace=[entry], parameters=asked.parameters))
+        return encode(requests.SimulateReply(verdict=verdict, trace=[entry], parameters=asked.parameters))
 
     async def _targets(self, message: Message) -> bytes:
-        return encode(requests.TargetsAnswer(targets=self.targets))
+        return encode(requests.TargetsReply(targets=self.targets))
 
     async def _trace(self, message: Message) -> bytes:
         asked = decode(message.data, audit.TraceQuery)
         if self.audit_away:
-            return encode(audit.TraceAnswer(error=Failure(code="full", message="not now")))
+            return encode(audit.TraceReply(error=Failure(code="full", message="not now")))
         events = [
             audit.TraceEvent(
                 sequence=sequence,
@@ -219,7 +219,7 @@ class ScriptedApi:
             for event in self.security
             if asked.correlation_id in (None, event.correlation_id)
         ]
-        return encode(audit.TraceAnswer(events=events, as_of=self._sequence))
+        return encode(audit.TraceReply(events=events, as_of=self._sequence))
 
     async def _search(self, message: Message) -> bytes:
         asked = decode(message.data, audit.SearchQuery)
@@ -243,7 +243,7 @@ class ScriptedApi:
             and asked.operation in (None, view.operation)
             and view.operation_id.startswith(asked.operation_prefix or "")
         ]
-        return encode(audit.SearchAnswer(rows=rows))
+        return encode(audit.SearchReply(rows=rows))
 
     async def until_queried(self, kind: str) -> None:
         """Until a query of that kind has come in, of a process that has just been started, say."""

@@ -14,7 +14,7 @@ from writ_contracts.agents import Progress
 from writ_contracts.errors import CODES
 from writ_contracts.failures import error_of
 from writ_contracts.ids import operation_id
-from writ_contracts.requests import Failure, RequestAnswer, RequestStatement, Waiting
+from writ_contracts.requests import Failure, RequestReply, RequestStatement, WaitingReason
 from writ_testing.memory.bus import MemoryBus
 from writ_trust.digests import keyed_digest
 from writ_trust.keys import Key, generate_seed
@@ -64,7 +64,7 @@ async def test_a_lost_answer_is_asked_for_again_with_the_same_key(
 ) -> None:
     monkeypatch.setattr(service_calls, "ATTEMPT_SECONDS", 1.0)  # enough for the second one on a slow machine
 
-    async def lost() -> RequestAnswer:
+    async def lost() -> RequestReply:
         _, request = executor.requests[-1]
         await executor.accept("alice", "service_restart", request)
         await asyncio.Event().wait()
@@ -99,7 +99,7 @@ async def test_nobody_there_is_unreachable(executor: ScriptedApi) -> None:
 async def test_a_denial_is_an_answer_and_not_an_error(writ: Writ, executor: ScriptedApi) -> None:
     refused = Failure(code="denied", message="rule x denies it")
     executor.script.append(
-        RequestAnswer(operation_id=operation_id("alice", "k"), state="ended", outcome="denied", error=refused)
+        RequestReply(operation_id=operation_id("alice", "k"), state="ended", outcome="denied", error=refused)
     )
     answer = await writ.submit("service_restart", "a", idempotency_key="k")
     assert (answer.outcome, answer.error) == ("denied", refused)
@@ -296,7 +296,7 @@ def test_an_event_that_is_not_known_is_passed_over() -> None:
     assert isinstance(journal.Outcome, object)
 
 
-WAITING = Waiting(kind="target", text="waits for a: service_stop is started there", operation_id="b" * 26)
+WAITING = WaitingReason(kind="target", text="waits for a: service_stop is started there", operation_id="b" * 26)
 
 
 async def test_what_an_operation_waits_for_is_heard_once(

@@ -11,7 +11,7 @@ from writ_client.client import Writ
 from writ_client.target_runs import ManyTargets, TargetResult, each_request
 from writ_client.target_selection import TargetSelector
 from writ_contracts.errors import Invalid
-from writ_contracts.requests import Failure, RequestAnswer, TargetView
+from writ_contracts.requests import Failure, RequestReply, TargetView
 from writ_testing.memory.bus import MemoryBus
 from writ_trust.keys import Key, generate_seed
 
@@ -86,7 +86,7 @@ async def test_a_denial_that_is_only_counted_is_an_error_and_nothing_that_goes_o
     writ: Writ, executor: ScriptedApi
 ) -> None:
     """Executors record no more than so many refusals a second of one principal."""
-    executor.script.append(RequestAnswer(outcome="denied", error=Failure(code="no_rule", message="no rule allows it")))
+    executor.script.append(RequestReply(outcome="denied", error=Failure(code="no_rule", message="no rule allows it")))
     recap = await asyncio.wait_for(writ.run_on("service_restart", HOSTS[:1]), 10)
     [one] = recap.results
     assert (one.outcome, one.code, one.operation_id) == ("error", "no_rule", "")

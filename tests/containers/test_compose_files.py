@@ -6,7 +6,7 @@ import pytest
 from tests.containers.published_stacks import PUBLISHED, Verdict
 
 from writ_containers.breakouts import breakouts
-from writ_containers.compose.judged import compose_json, public_digest, settings, shown
+from writ_containers.compose.canonical_stack import compose_json, public_digest, settings, shown
 from writ_containers.compose.parse import parse
 from writ_containers.compose.types import Stack
 from writ_contracts.errors import Invalid

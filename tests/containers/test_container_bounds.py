@@ -6,7 +6,7 @@ import pytest
 
 from writ_containers import container_config, container_recreate
 from writ_containers.breakouts import ContainerSettings
-from writ_containers.compose import judged
+from writ_containers.compose import canonical_stack
 from writ_containers.compose.parse import parse
 from writ_containers.container_bounds import port_range, refuse_out_of_bounds
 from writ_containers.image_names import is_image_within
@@ -193,7 +193,7 @@ volumes: {data: {external: true}, own: {}}
 
 
 def settings_of_all() -> list[ContainerSettings]:
-    stack = judged.settings(parse(COMPOSE, {}, "shop"))
+    stack = canonical_stack.settings(parse(COMPOSE, {}, "shop"))
     return [container_config.settings(CREATE), container_recreate.settings(RAW, {}, "shop:1"), stack[0]]
 
 
@@ -231,7 +231,7 @@ def test_published_ports_of_a_container_without_a_choice_are_judged() -> None:
 )
 def test_what_belongs_to_a_stack_itself_is_not_bounded(lines: str, networks: list[str], volumes: list[str]) -> None:
     text = "services: {web: {image: a" + (lines if lines.startswith(",") else "}}" + lines)
-    (web_service, _) = judged.settings(parse(text, {}, "shop"))
+    (web_service, _) = canonical_stack.settings(parse(text, {}, "shop"))
     assert (list(web_service.networks), list(web_service.volumes)) == (networks, volumes)
 
 

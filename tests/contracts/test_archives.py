@@ -2,28 +2,28 @@
 
 import pytest
 
-from writ_contracts.archives import Announced, Next, announced, digest_before, in_force, next_of
+from writ_contracts.archives import AnnouncedArchive, NextArchive, announced, digest_before, in_force, next_of
 from writ_contracts.errors import Invalid
 from writ_contracts.journal import ControlEvent
 
-ONE = Announced(generation=1, first=1, last=4, digest="one", operation_id="a", at=9)
-OTHER = Announced(generation=1, first=1, last=20, digest="other", operation_id="b", at=30)
-TWO = Announced(generation=2, first=5, last=25, digest="two", operation_id="c", at=40)
+ONE = AnnouncedArchive(generation=1, first=1, last=4, digest="one", operation_id="a", at=9)
+OTHER = AnnouncedArchive(generation=1, first=1, last=20, digest="other", operation_id="b", at=30)
+TWO = AnnouncedArchive(generation=2, first=5, last=25, digest="two", operation_id="c", at=40)
 
 
 def test_the_latest_counts_while_all_of_its_range_is_there() -> None:
     assert in_force([], 1) is None
     assert in_force([ONE], 1) == ONE
     assert in_force([OTHER, ONE], 1) == OTHER
-    assert next_of([], 1) == Next(1, 1, "")
-    assert next_of([ONE, OTHER], 1) == Next(1, 1, "", frozenset({4, 20}))
+    assert next_of([], 1) == NextArchive(1, 1, "")
+    assert next_of([ONE, OTHER], 1) == NextArchive(1, 1, "", frozenset({4, 20}))
 
 
 def test_what_was_taken_out_counts_whatever_was_announced_after_it() -> None:
     assert in_force([ONE, OTHER], 5) == ONE
-    assert next_of([ONE, OTHER], 5) == Next(2, 5, "one")
-    assert next_of([ONE, OTHER], 21) == Next(2, 21, "other")
-    assert next_of([ONE, OTHER, TWO], 5) == Next(2, 5, "one", frozenset({25}))
+    assert next_of([ONE, OTHER], 5) == NextArchive(2, 5, "one")
+    assert next_of([ONE, OTHER], 21) == NextArchive(2, 21, "other")
+    assert next_of([ONE, OTHER, TWO], 5) == NextArchive(2, 5, "one", frozenset({25}))
     assert digest_before([ONE, OTHER, TWO], TWO) == "one"
 
 

@@ -21,7 +21,7 @@ from writ_hostops.backups import listing as backups
 from writ_hostops.files import copy, delete, read, write
 from writ_hostops.network import reach, scan, status
 from writ_hostops.packages import changes, listing
-from writ_hostops.protocol import Backup, Call, FileRoot, HostAnswer, Target
+from writ_hostops.protocol import Backup, Call, FileRoot, HostReply, Target
 from writ_hostops.snapshots import operations as snapshots
 from writ_hostops.snapshots.store import Snapshot
 from writ_hostops.stop import Stop
@@ -36,8 +36,8 @@ def call(root: Path, operation: str, **parameters: Any) -> Call:
     return Call(operation, parameters, target, Stop(30.0), lambda _: None)
 
 
-def unknown(operation: str, answer: HostAnswer | dict[str, Any]) -> set[str]:
-    output = answer.output if isinstance(answer, HostAnswer) else answer
+def unknown(operation: str, answer: HostReply | dict[str, Any]) -> set[str]:
+    output = answer.output if isinstance(answer, HostReply) else answer
     return set(output) - set(CATALOGUE[operation].output.__struct_fields__)
 
 

@@ -31,8 +31,8 @@ QUESTION = "a request, whose sender gets a clear refusal"
 DECIDES = "a signature on it opens something: what is not understood must not"
 FILE = "a line of a file or a report of a scanner, whose author gets a clear refusal"
 CLOSED = {
-    "AskRead.action": QUESTION,
-    "Decide.look": QUESTION,
+    "ReadRequest.action": QUESTION,
+    "DecideRequest.look": QUESTION,
     "PolicyAllowedQuery.role": QUESTION,
     "PolicyValidateQuery.mode": QUESTION,
     "PolicyWhoCanQuery.role": QUESTION,

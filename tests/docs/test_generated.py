@@ -60,7 +60,7 @@ def test_every_channel_of_the_registry_is_there_with_who_may(document: dict[str,
     request = document["operations"]["request"]
     assert (request["action"], request["x-receivers"]) == ("receive", ["executor"])
     assert request["x-senders"] == ["principal", "gateway"]
-    assert request["reply"]["messages"] == [{"$ref": "#/channels/request/messages/RequestAnswer"}]
+    assert request["reply"]["messages"] == [{"$ref": "#/channels/request/messages/RequestReply"}]
 
 
 def test_what_is_inside_signatures_is_described(document: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from msgspec import structs
 from writ_bus.port import Bus
 from writ_client.context import Context, open_bus
 from writ_contracts import subjects
-from writ_contracts.decisions import Decide, Decided, Subject
+from writ_contracts.decisions import DecideReply, DecideRequest, Subject
 from writ_contracts.ids import operation_id
 from writ_contracts.journal import Granted
 from writ_contracts.wire import decode, decode_event, encode
@@ -71,11 +71,11 @@ def subject(
     return structs.replace(asked, **changed)
 
 
-async def decided(bus: Bus, asked: Subject, **look: Any) -> Decided:
+async def decided(bus: Bus, asked: Subject, **look: Any) -> DecideReply:
     message = await bus.request(
-        subjects.POLICY_DECIDE, encode(Decide(subject=asked, control_sequence=0, **look)), timeout=10
+        subjects.POLICY_DECIDE, encode(DecideRequest(subject=asked, control_sequence=0, **look)), timeout=10
     )
-    return decode(message.data, Decided)
+    return decode(message.data, DecideReply)
 
 
 GIVEN: dict[str, dict[str, Any]] = {

@@ -10,6 +10,7 @@ from tests.e2e.test_journal_archive import ADMIN, ENVIRON, all_once, archivable,
 
 from writ_client.client import Writ
 from writ_installation.files.home import Home
+from writ_testing.installations.count_load import CountLoad, load
 from writ_testing.installations.installation import (
     RunningInstallation,
     local_target,
@@ -17,7 +18,6 @@ from writ_testing.installations.installation import (
     prepare,
     running_installation,
 )
-from writ_testing.installations.load import Load, load
 
 pytestmark = [pytest.mark.exhaustive, pytest.mark.timeout(400)]
 TARGETS = ("web-1", "web-2", "web-3")
@@ -27,7 +27,7 @@ SAMPLED = 12
 ENDS_ONCE = Counter(requested=1, granted=1, finished=1)
 
 
-async def archived_and_backed_up(installation: RunningInstallation, writ: Writ, ran: Load, folder: Path) -> None:
+async def archived_and_backed_up(installation: RunningInstallation, writ: Writ, ran: CountLoad, folder: Path) -> None:
     """Archive several times; a backup and its restore elsewhere run beside the archives in the middle."""
     for number in range(1, ARCHIVES + 1):
         await ran.more(6)
@@ -37,7 +37,7 @@ async def archived_and_backed_up(installation: RunningInstallation, writ: Writ, 
         await asyncio.gather(*beside)
 
 
-async def backed_up(installation: RunningInstallation, ran: Load, folder: Path) -> None:
+async def backed_up(installation: RunningInstallation, ran: CountLoad, folder: Path) -> None:
     before = [view.operation_id for view in ran.done]
     made = await installation.writ("backup", str(folder / "backup.writ"))
     assert made.status == 0, made

@@ -19,7 +19,7 @@ from writ_contracts.wire import decode
 from writ_installation.processes.readiness import read_run_file
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import (
-    Ended,
+    CommandResult,
     RunningInstallation,
     local_target,
     open_policy,
@@ -248,7 +248,7 @@ async def test_a_changed_host_key_is_a_security_event(world: World) -> None:
     assert (seen.pool, seen.detail) == ("ssh", "a test of changed ended with host_key_changed")
 
 
-async def add(world: World, name: str, *more: str) -> Ended:
+async def add(world: World, name: str, *more: str) -> CommandResult:
     where = f"{USER}@127.0.0.1:{world.server.port}"
     return await world.installation.writ("target", "add", name, "--ssh", where, "--role", "testing", *more)
 

@@ -22,6 +22,7 @@ from writ_installation.files.home import Home, host_token
 from writ_installation.nats.server import BundledServer, ServerAddress, free_port
 from writ_testing.eventually import eventually
 from writ_testing.fakes.bundles import rewritten
+from writ_testing.installations.count_load import load
 from writ_testing.installations.installation import (
     RunningInstallation,
     local_target,
@@ -29,7 +30,6 @@ from writ_testing.installations.installation import (
     prepare,
     running_installation,
 )
-from writ_testing.installations.load import load
 
 STOPS: dict[str, Any] = {"name": "stops", "operations": ["stop_set", "stop_lift", "operation_cancel"], "allowed": True}
 ENVIRON = {"WRIT_SWEEP": "0.2", "WRIT_RATE": "10000", "WRIT_BURST": "10000", "WRIT_LEASE": "2", "WRIT_HEARTBEAT": "0.3"}

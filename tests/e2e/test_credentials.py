@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from writ_client.client import Writ
-from writ_contracts.approvals import ApprovalAnswer
+from writ_contracts.approvals import ApprovalReply
 from writ_contracts.decisions import Grant
 from writ_contracts.errors import Untrusted
 from writ_contracts.journal import ControlEvent, Granted
@@ -88,7 +88,7 @@ async def requested(installation: RunningInstallation, operation: str = "test_no
         await alice.close()
 
 
-async def approved_by_nkey(installation: RunningInstallation, operation_id: str) -> ApprovalAnswer:
+async def approved_by_nkey(installation: RunningInstallation, operation_id: str) -> ApprovalReply:
     bob = await installation.client("bob")
     try:
         card = await bob.approvals.card(operation_id, [installation.home.key("policy").public])

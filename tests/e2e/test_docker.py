@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from writ_testing.fakes.docker_engine import FakeEngine, fake_engine
 from writ_testing.installations.installation import (
-    Ended,
+    CommandResult,
     RunningInstallation,
     local_target,
     open_policy,
@@ -44,7 +44,7 @@ class World(NamedTuple):
     installation: RunningInstallation
     engine: FakeEngine
 
-    async def run(self, operation: str, *given: str) -> Ended:
+    async def run(self, operation: str, *given: str) -> CommandResult:
         return await self.installation.writ("run", operation, "-t", "box", *given, "-o", "json")
 
 

@@ -26,7 +26,7 @@ from writ_documents.readers import read_agents
 from writ_installation.files import tokens
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import (
-    Ended,
+    CommandResult,
     RunningInstallation,
     local_target,
     open_policy,
@@ -59,7 +59,7 @@ async def token_of(installation: RunningInstallation, *words: str) -> dict[str, 
     return dict(json.decode(ended.out))
 
 
-async def enrol(folder: Path, token: str, *command: str, environ: Mapping[str, str] | None = None) -> Ended:
+async def enrol(folder: Path, token: str, *command: str, environ: Mapping[str, str] | None = None) -> CommandResult:
     """On a host that has nothing but the command and the token."""
     command = command or ("writ_cli", "agent", "enrol")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("WRIT_", "NATS_", "SYSTEMM"))}
@@ -72,7 +72,7 @@ async def enrol(folder: Path, token: str, *command: str, environ: Mapping[str, s
         stderr=asyncio.subprocess.PIPE,
     )
     out, err = await asyncio.wait_for(process.communicate(token.encode()), 90)
-    return Ended(process.returncode or 0, out.decode(), err.decode())
+    return CommandResult(process.returncode or 0, out.decode(), err.decode())
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -228,6 +228,7 @@ async def test_of_two_hosts_with_the_same_token_at_once_one_gets_in(
     ]
 
 
+@pytest.mark.exhaustive
 async def test_a_token_that_expired_or_was_taken_back_opens_nothing(
     installation: RunningInstallation, tmp_path: Path
 ) -> None:
@@ -255,6 +256,7 @@ async def test_a_token_that_expired_or_was_taken_back_opens_nothing(
         assert (await enrol(tmp_path / str(number), made["token"])).status == 3
 
 
+@pytest.mark.exhaustive
 async def test_the_command_says_what_there_is_and_takes_no_pool_that_no_target_has(
     installation: RunningInstallation,
 ) -> None:

@@ -10,8 +10,8 @@ from writ_client.client import Writ
 from writ_contracts.errors import Full, Invalid
 from writ_nats_server.streams import Sizes
 from writ_testing.eventually import eventually
+from writ_testing.installations.count_load import fill
 from writ_testing.installations.installation import open_policy, prepare, running_installation
-from writ_testing.installations.load import fill
 
 STOPS: dict[str, Any] = {"name": "stops", "operations": ["stop_set", "operation_cancel"], "allowed": True}
 ENVIRON = {"WRIT_SWEEP": "0.2", "WRIT_RATE": "10000", "WRIT_BURST": "10000", "WRIT_REFUSAL_BURST": "10000"}

@@ -19,7 +19,7 @@ from writ_bus.port import Message
 from writ_client.client import Writ
 from writ_contracts import subjects
 from writ_contracts.agents import Claim, ClaimMessage, Receipt
-from writ_contracts.decisions import AskGrant, Decision, Grant, GrantAnswer
+from writ_contracts.decisions import Decision, Grant, GrantReply, GrantRequest
 from writ_contracts.errors import Untrusted, WritError
 from writ_contracts.journal import Refused
 from writ_contracts.signing import Signed
@@ -72,9 +72,9 @@ async def test_1_no_effect_without_policys_signature_on_exactly_that_effect(
             other = structs.replace(wish, operation="test_count", parameters={"path": str(files / "dear")})
             asked_for.append(claim.operation_id)
             for about in (wish, structs.replace(wish, simulate=True), other):
-                ask = AskGrant(subject=about, claim=asked.claim, control_sequence=0)
+                ask = GrantRequest(subject=about, claim=asked.claim, control_sequence=0)
                 reply = await thief.request(subjects.POLICY_GRANT, encode(ask), timeout=10)
-                granted = decode(reply.data, GrantAnswer)
+                granted = decode(reply.data, GrantReply)
                 assert granted.grant is None
                 refused.append(about.operation)
 

@@ -14,6 +14,7 @@ from writ_contracts.requests import OperationView
 from writ_contracts.subjects import JOURNAL_STREAM
 from writ_nats_server.streams import Sizes
 from writ_testing.eventually import eventually
+from writ_testing.installations.count_load import CountLoad, fill, load
 from writ_testing.installations.installation import (
     RunningInstallation,
     local_target,
@@ -21,7 +22,6 @@ from writ_testing.installations.installation import (
     prepare,
     running_installation,
 )
-from writ_testing.installations.load import Load, fill, load
 from writ_testing.peers.nats_cluster import Cluster, Node, cluster_for
 
 ADMIN: dict[str, Any] = {
@@ -157,7 +157,7 @@ async def test_open_operations_and_load_go_on_through_an_archive(
     assert (await installation.writ("journal", "verify", files[0], files[2])).status == 1
 
 
-def all_once(ran: Load, worked: Path) -> None:
+def all_once(ran: CountLoad, worked: Path) -> None:
     assert {view.outcome for view in ran.done} == {"succeeded"}
     assert Counter(worked.read_text().split()) == Counter(view.operation_id for view in ran.done)
 

@@ -16,8 +16,8 @@ from writ_contracts.journal import ControlEvent
 from writ_contracts.wire import decode_event
 from writ_installation.administration.key_rotation import announce, switch
 from writ_testing.eventually import eventually
+from writ_testing.installations.count_load import load
 from writ_testing.installations.installation import RunningInstallation, local_target, prepare, running_installation
-from writ_testing.installations.load import load
 from writ_trust.keys import Key
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240), pytest.mark.exhaustive]

@@ -22,8 +22,8 @@ from writ_contracts.requests import OperationView
 from writ_contracts.wire import encode
 from writ_nats_server.leaf import next_of
 from writ_testing.eventually import eventually
+from writ_testing.installations.count_load import settled
 from writ_testing.installations.installation import RunningInstallation, local_target, prepare, running_installation
-from writ_testing.installations.load import settled
 from writ_testing.peers.nats_server import free_port
 from writ_testing.peers.tcp_proxy import TcpProxy, tcp_proxy
 

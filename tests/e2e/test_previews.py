@@ -13,7 +13,7 @@ from writ_client.approval_card import Card
 from writ_client.client import Writ
 from writ_contracts import subjects
 from writ_contracts.errors import Denied, TimedOut
-from writ_contracts.previews import PreviewAnswer, PreviewQuery
+from writ_contracts.previews import PreviewQuery, PreviewReply
 from writ_contracts.wire import decode, encode
 from writ_testing.installations.installation import (
     RunningInstallation,
@@ -204,7 +204,7 @@ async def test_the_details_of_a_preview_are_for_the_reader_that_policy_names(
     for who, code in ((alice, "not_approver"), (bob, None)):
         query = encode(PreviewQuery(facts=card.signed_facts))
         reply = await who._bus.request(subjects.query(who.principal, "preview"), query, timeout=20)
-        answer = decode(reply.data, PreviewAnswer)
+        answer = decode(reply.data, PreviewReply)
         assert (answer.error.code if answer.error else None) == code
 
 

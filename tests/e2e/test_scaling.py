@@ -10,9 +10,9 @@ import pytest_asyncio
 from tests.e2e.test_metrics import scraped
 
 from writ_client.client import Writ
+from writ_testing.installations.count_load import load
 from writ_testing.installations.extra_agents import more_agents
 from writ_testing.installations.installation import RunningInstallation, local_target, prepare, running_installation
-from writ_testing.installations.load import load
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 ENVIRON = {"WRIT_HEARTBEAT": "0.3", "WRIT_LEASE": "2", "WRIT_SWEEP": "0.3", "WRIT_SLOTS": "2"}
@@ -41,6 +41,7 @@ async def begun_by(writ: Writ, operation_id: str) -> str:
     return str(next(event.body["instance"] for event in events if event.kind == "granted"))
 
 
+@pytest.mark.exhaustive
 async def test_an_agent_added_while_work_waits_takes_its_part(
     installation: RunningInstallation, writ: Writ, files: Path
 ) -> None:

@@ -21,20 +21,20 @@ from writ_client import request_signing
 from writ_client.client import Writ
 from writ_contracts import subjects
 from writ_contracts.agents import (
-    AskCancel,
-    AskRead,
-    Cancelled,
+    CancelReply,
+    CancelRequest,
     Claim,
-    ClaimAnswer,
     ClaimMessage,
+    ClaimReply,
     Heartbeat,
     Progress,
     ReadReply,
+    ReadRequest,
 )
-from writ_contracts.decisions import AskGrant, Decision, GrantAnswer, ReadGrant, Subject
+from writ_contracts.decisions import Decision, GrantReply, GrantRequest, ReadGrant, Subject
 from writ_contracts.ids import encode_id, operation_id
 from writ_contracts.operations import Operation, Risk
-from writ_contracts.requests import Request, RequestAnswer
+from writ_contracts.requests import Request, RequestReply
 from writ_contracts.wire import decode, encode
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation
@@ -104,13 +104,13 @@ async def test_no_grant_comes_of_a_simulation_or_for_a_claim_that_no_agent_made(
 ) -> None:
     asked = subject(installation, "file_write", "web-1", {"file_path": str(files / "never"), "content": "x"})
 
-    async def granted(about: Subject, signer: str, **changed: Any) -> GrantAnswer:
+    async def granted(about: Subject, signer: str, **changed: Any) -> GrantReply:
         claim = Claim(
             operation_id=asked.operation_id, attempt=1, pool="a", instance="i", nonce="0" * 64, seal_to=SealKey().public
         )
         signed = sign(installation.home.key(signer), structs.replace(claim, **changed))
-        ask = AskGrant(subject=about, claim=signed, control_sequence=0)
-        return decode((await executor.request(subjects.POLICY_GRANT, encode(ask), timeout=10)).data, GrantAnswer)
+        ask = GrantRequest(subject=about, claim=signed, control_sequence=0)
+        return decode((await executor.request(subjects.POLICY_GRANT, encode(ask), timeout=10)).data, GrantReply)
 
     first = (await decided(executor, asked)).decision
     assert first is not None
@@ -140,12 +140,14 @@ async def test_a_running_operation_is_cancelled_by_its_owner_or_on_a_signature_a
     number = answer.operation_id or ""
     instance = await started(executor, "alice", number)
 
-    async def cancel(asked: Subject) -> Cancelled:
+    async def cancel(asked: Subject) -> CancelReply:
         answer = await decided(executor, asked)
         assert answer.decision is not None
-        ask = AskCancel(operation_id=number, decision=answer.decision, parameters=answer.effective, parameters_key=KEY)
+        ask = CancelRequest(
+            operation_id=number, decision=answer.decision, parameters=answer.effective, parameters_key=KEY
+        )
         reply = await executor.request(subjects.cancel("a", instance), encode(ask), timeout=20)
-        return decode(reply.data, Cancelled)
+        return decode(reply.data, CancelReply)
 
     own = subject(installation, "operation_cancel", "writ", {"operation_id": number}, owner="alice")
     bob = {"principal": "bob", "key": installation.home.key("principal-bob").public}
@@ -173,9 +175,9 @@ async def test_an_agent_looks_only_at_what_was_signed(
     late = await decided(executor, asked, look=["preview"], look_key=KEY, look_until=time.time() - 1)
     assert answer.look is not None
     assert late.look is not None
-    true = AskRead(look=answer.look, action="preview", parameters=answer.effective, look_key=KEY)
+    true = ReadRequest(look=answer.look, action="preview", parameters=answer.effective, look_key=KEY)
     forged = sign(installation.home.key("executor"), json.decode(answer.look.payload, type=ReadGrant))
-    wrongs: dict[str, tuple[AskRead, str]] = {
+    wrongs: dict[str, tuple[ReadRequest, str]] = {
         "late": (structs.replace(true, look=late.look), "a"),
         "another action": (structs.replace(true, action="baseline"), "a"),
         "another path": (structs.replace(true, parameters={**answer.effective, "file_path": "/etc/shadow"}), "a"),
@@ -184,7 +186,7 @@ async def test_an_agent_looks_only_at_what_was_signed(
         "forged": (structs.replace(true, look=forged), "a"),
     }
 
-    async def look(ask: AskRead, pool: str) -> ReadReply:
+    async def look(ask: ReadRequest, pool: str) -> ReadReply:
         return decode((await executor.request(subjects.look(pool), encode(ask), timeout=20)).data, ReadReply)
 
     assert (await look(true, "a")).error is None
@@ -219,7 +221,7 @@ async def test_an_agent_gets_nothing_of_another_pools_operation(
         for signer, pool in (("agent-a", "a"), ("agent-a", "b"), ("agent-b", "b")):
             signed = sign(installation.home.key(signer), structs.replace(claim, pool=pool))
             body = encode(ClaimMessage(claim=signed, principal="alice"))
-            told = decode((await thief.request(subjects.claim("a"), body, timeout=10)).data, ClaimAnswer)
+            told = decode((await thief.request(subjects.claim("a"), body, timeout=10)).data, ClaimReply)
             assert told.error, (signer, pool)
             assert (told.grant, told.sealed) == (None, "")
         word = Progress(operation_id=number, principal="alice", message="believe me")
@@ -248,9 +250,9 @@ async def test_a_signature_is_for_one_operation_of_one_principal_also_after_a_re
     elsewhere = structs.replace(signed, idempotency_key="c", parameters={"file_path": "/x"})
     async with holding(installation, "principal-alice") as alice, holding(installation, "principal-bob") as bob:
 
-        async def ask(bus: Bus, who: str, what: Request, operation: str = "file_delete") -> RequestAnswer:
+        async def ask(bus: Bus, who: str, what: Request, operation: str = "file_delete") -> RequestReply:
             return decode(
-                (await bus.request(subjects.request(who, operation), encode(what), timeout=15)).data, RequestAnswer
+                (await bus.request(subjects.request(who, operation), encode(what), timeout=15)).data, RequestReply
             )
 
         first = await ask(alice, "alice", signed)

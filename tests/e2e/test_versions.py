@@ -22,8 +22,8 @@ from writ_documents import yaml_file
 from writ_installation.files.home import host_token
 from writ_installation.processes import services
 from writ_testing.eventually import eventually
+from writ_testing.installations.count_load import load
 from writ_testing.installations.installation import RunningInstallation, prepare, running_installation
-from writ_testing.installations.load import load
 
 pytestmark = pytest.mark.timeout(240)
 ROOT = Path(__file__).parents[2]

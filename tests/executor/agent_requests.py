@@ -4,7 +4,7 @@ from tests.executor.conftest import World
 
 from writ_bus.port import Endpoint, Message, Service
 from writ_contracts import subjects
-from writ_contracts.agents import AskCancel, AskRead, Cancelled, Heartbeat, ReadReply
+from writ_contracts.agents import CancelReply, CancelRequest, Heartbeat, ReadReply, ReadRequest
 from writ_contracts.wire import decode, encode
 
 
@@ -30,16 +30,16 @@ async def heartbeat(
     await world.bus.publish(subjects.heartbeat(world.hands.pool), encode(beat))
 
 
-async def serve_agent(world: World, verdict: str = "took_effect", cancelled: str = "stopped") -> list[AskCancel]:
-    cancels: list[AskCancel] = []
+async def serve_agent(world: World, verdict: str = "took_effect", cancelled: str = "stopped") -> list[CancelRequest]:
+    cancels: list[CancelRequest] = []
 
     async def look(message: Message) -> bytes:
-        ask = decode(message.data, AskRead)
+        ask = decode(message.data, ReadRequest)
         return encode(ReadReply(seen={"action": ask.action}, verdict=verdict))  # type: ignore[arg-type]
 
     async def cancel(message: Message) -> bytes:
-        cancels.append(decode(message.data, AskCancel))
-        return encode(Cancelled(result=cancelled))  # type: ignore[arg-type]
+        cancels.append(decode(message.data, CancelRequest))
+        return encode(CancelReply(result=cancelled))  # type: ignore[arg-type]
 
     pool, instance = world.hands.pool, world.hands.instance
     await world.bus.serve(

@@ -17,16 +17,16 @@ from writ_contracts.journal import Carried, Dispatched, JournalEvent
 from writ_contracts.life import Life
 from writ_contracts.operations import Catalogue
 from writ_contracts.records import Record
-from writ_contracts.requests import RequestAnswer
+from writ_contracts.requests import RequestReply
 from writ_contracts.wire import decode, decode_event
-from writ_executor.config import Config
+from writ_executor.config import ExecutorConfig
 from writ_executor.journal.follower import read_life
 from writ_executor.metrics import metrics
 from writ_executor.service import Executor
 from writ_runtime.clocks import SYSTEM, Clocks
 from writ_runtime.metrics import Metrics
 from writ_runtime.watched_file import WatchedFile
-from writ_testing.fakes.scripted import ScriptedAgent, ScriptedPolicy
+from writ_testing.fakes.scripted_peers import ScriptedAgent, ScriptedPolicy
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
 
@@ -55,7 +55,7 @@ class World:
     async def executor(self, measured: Metrics | None = None, clocks: Clocks = SYSTEM, **changed: Any) -> Executor:
         """One more replica, on a host with these clocks."""
         config = structs.replace(
-            Config(
+            ExecutorConfig(
                 nats_url="memory",
                 installation="",
                 key_file=Path("none"),
@@ -87,15 +87,15 @@ class World:
         (self.folder / name).touch()
         return WatchedFile(self.folder / name, lambda _: value)
 
-    async def ask(self, operation: str, principal: str = "alice", /, **wish: Any) -> RequestAnswer:
+    async def ask(self, operation: str, principal: str = "alice", /, **wish: Any) -> RequestReply:
         """Send a request as a bare client would."""
         wish.setdefault("target", "web-1")
         return await self.ask_raw(subjects.request(principal, operation), json.encode(wish))
 
-    async def ask_raw(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> RequestAnswer:
+    async def ask_raw(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> RequestReply:
         """Send bytes."""
         message = await self.bus.request(subject, data, timeout=20, headers=headers)
-        return decode(message.data, RequestAnswer)
+        return decode(message.data, RequestReply)
 
     async def records(self, filter: str = "writ.journal.>") -> list[Record]:
         """What the journal holds."""

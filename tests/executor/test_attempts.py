@@ -8,11 +8,11 @@ from tests.executor.agent_requests import heartbeat
 from tests.executor.conftest import World
 
 from writ_contracts import subjects
-from writ_contracts.agents import ClaimAnswer
+from writ_contracts.agents import ClaimReply
 from writ_contracts.errors import TimedOut
 from writ_contracts.journal import Dispatched, Unknown
 from writ_contracts.operations import Catalogue
-from writ_testing.fakes.scripted import ClaimOutcome
+from writ_testing.fakes.scripted_peers import ClaimOutcome
 from writ_testing.host_clocks import Host
 from writ_trust.sealing import SealKey
 
@@ -108,11 +108,11 @@ async def test_that_nothing_was_run_holds_for_the_claim_that_it_names_and_for_no
     answer = await world.ask("service_restart", parameters={"service_name": "nginx"})
     work = await world.work(answer.operation_id or "")
     held = await world.hands.claim(work)
-    lost = ClaimOutcome(world.hands.claim_for(work, SealKey()), ClaimAnswer(), {})
+    lost = ClaimOutcome(world.hands.claim_for(work, SealKey()), ClaimReply(), {})
     nothing: dict[str, Any] = {"outcome": "failed", "effect": "none", "code": "not_begun"}
     await world.hands.finish(work, lost, **nothing)
     assert (await world.life(work.operation_id)).state == "started"
-    await world.hands.finish(work, structs.replace(held, answer=ClaimAnswer()), **nothing)
+    await world.hands.finish(work, structs.replace(held, answer=ClaimReply()), **nothing)
     assert await world.outcome(work.operation_id) == "failed"
 
 

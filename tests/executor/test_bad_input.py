@@ -11,7 +11,7 @@ from tests.executor.conftest import World
 from writ_contracts import subjects
 from writ_contracts.journal import Refused
 from writ_contracts.registry import CHANNELS, Channel, Role, Style
-from writ_contracts.requests import OperationsAnswer
+from writ_contracts.requests import OperationsReply
 from writ_contracts.wire import decode
 
 GOOD = {"target": "web-1", "parameters": {"service_name": "nginx"}}
@@ -177,7 +177,7 @@ async def test_a_flood_of_questions_is_one_principals_own_affair(world: World) -
 
     async def ask(principal: str) -> str:
         reply = await world.bus.request(subjects.query(principal, "operations"), b"{}", timeout=5)
-        error = decode(reply.data, OperationsAnswer).error
+        error = decode(reply.data, OperationsReply).error
         return error.code if error else ""
 
     assert [await ask("alice") for _ in range(8)] == [""] * 5 + ["rate_limited"] * 3

@@ -11,7 +11,7 @@ from tests.executor.conftest import World
 from writ_contracts import subjects
 from writ_contracts.errors import Invalid
 from writ_contracts.journal import ControlEvent, Finished, Requested, Unknown
-from writ_executor.control.in_force import check_in_force
+from writ_executor.control.in_force_check import check_in_force
 from writ_trust.control_events import STORED_WITHIN
 
 RESTART = {"parameters": {"service_name": "nginx", "timeout": 1}}

@@ -8,7 +8,7 @@ from tests.executor.conftest import World
 from tests.executor.test_listings import RESTART, serve_listings
 
 from writ_contracts import subjects
-from writ_contracts.requests import OpenQuery, OperationsAnswer
+from writ_contracts.requests import OpenQuery, OperationsReply
 from writ_contracts.wire import decode, encode
 from writ_executor.policy.client import PolicyClient
 
@@ -78,7 +78,7 @@ async def test_a_silent_policy_holds_up_decisions_alone_and_nobody_for_longer_th
         for _ in range(SLOTS * 3 // 4):
             await asked.acquire()
     query = await world.bus.request(subjects.query("alice", "operations"), encode(OpenQuery()), timeout=5)
-    assert decode(query.data, OperationsAnswer).error is None
+    assert decode(query.data, OperationsReply).error is None
     waiting = asyncio.create_task(world.ask("service_status", "alice", **RESTART))
     async with asyncio.timeout(10):
         await asked.acquire()  # she has a slot of her own

@@ -9,10 +9,10 @@ from tests.executor.conftest import World
 from writ_bus.errors import Unreachable
 from writ_bus.port import Entry, Message
 from writ_contracts import subjects
-from writ_contracts.agents import ClaimAnswer, ClaimMessage, Heartbeat
+from writ_contracts.agents import ClaimMessage, ClaimReply, Heartbeat
 from writ_contracts.journal import Archived, Dispatched, Requested
 from writ_contracts.life import Life, State, fold
-from writ_contracts.requests import RequestAnswer
+from writ_contracts.requests import RequestReply
 from writ_contracts.wire import decode_event, encode
 from writ_executor.agents.presence import Presence
 from writ_executor.journal.index import RECENTLY_ENDED, Index, Lock
@@ -37,13 +37,13 @@ async def first(world: World, operation_id: str, events: int) -> Life:
     return fold((record.sequence, decode_event(record.data)) for record in records)  # type: ignore[misc]
 
 
-async def claim_at(one: Executor, world: World, work: Dispatched) -> ClaimAnswer:
+async def claim_at(one: Executor, world: World, work: Dispatched) -> ClaimReply:
     claim = world.hands.claim_for(work, SealKey())
     message = Message(subjects.claim(world.hands.pool), encode(ClaimMessage(claim=claim, principal="alice")))
     return await one.claims.handle_claim(message)
 
 
-async def ask_at(one: Executor, operation: str, **wish: object) -> RequestAnswer:
+async def ask_at(one: Executor, operation: str, **wish: object) -> RequestReply:
     data = json.encode({"target": "web-1", **wish})
     return await one.intake.handle_request(Message(subjects.request("alice", operation), data))
 

@@ -10,7 +10,7 @@ from tests.executor.conftest import KEY, POOL, World
 from writ_client.queries import Queries
 from writ_contracts.ids import operation_id
 from writ_contracts.inventory import Target
-from writ_contracts.requests import OpenQuery, OperationsAnswer, TargetsAnswer, TargetsQuery
+from writ_contracts.requests import OpenQuery, OperationsReply, TargetsQuery, TargetsReply
 from writ_contracts.subjects import query
 from writ_contracts.wire import decode, encode
 from writ_executor.journal import snapshots
@@ -40,7 +40,7 @@ async def test_ten_thousand_targets_are_listed_in_pages(world: World) -> None:
     ]
     await world.executor()
     answer = await world.bus.request(query("alice", "targets"), encode(TargetsQuery()), timeout=20)
-    first = decode(answer.data, TargetsAnswer)
+    first = decode(answer.data, TargetsReply)
     assert (first.more, len(answer.data) < 1_100_000) == (True, True)
     found = await Queries(world.bus, "alice").targets()
     assert [one.id for one in found] == [one.id for one in world.targets]
@@ -53,7 +53,7 @@ async def test_open_operations_are_listed_in_pages(world: World, monkeypatch: py
     asked = [world.ask("file_write", parameters={"file_path": f"{path}-{n}", "content": "x"}) for n in range(50)]
     answers = await asyncio.gather(*asked)
     answer = await world.bus.request(query("alice", "operations"), encode(OpenQuery()), timeout=20)
-    first = decode(answer.data, OperationsAnswer)
+    first = decode(answer.data, OperationsReply)
     assert (first.more, len(answer.data) < 60_000) == (True, True)
     found = await Queries(world.bus, "alice").open_operations()
     assert sorted(one.operation_id for one in found) == sorted(one.operation_id or "" for one in answers)

@@ -9,11 +9,11 @@ from tests.executor.conftest import World
 
 from writ_bus.port import Endpoint, Message, Service
 from writ_contracts import subjects
-from writ_contracts.agents import AskRead, ReadReply
+from writ_contracts.agents import ReadReply, ReadRequest
 from writ_contracts.decisions import ReadGrant
-from writ_contracts.facts import Gathered, Listing
+from writ_contracts.facts import GatheredListings, Listing
 from writ_contracts.journal import SecurityEvent
-from writ_contracts.requests import Failure, SimulateAnswer, SimulateQuery
+from writ_contracts.requests import Failure, SimulateQuery, SimulateReply
 from writ_contracts.wire import decode, encode
 from writ_executor.policy import listings
 from writ_testing.eventually import eventually
@@ -28,12 +28,12 @@ async def nothing() -> None:
 
 async def serve_listings(
     world: World, error: Failure | None = None, meanwhile: Callable[[], Awaitable[None]] = nothing
-) -> list[AskRead]:
+) -> list[ReadRequest]:
     """An agent that lists, or says why not; what it was asked."""
-    asked: list[AskRead] = []
+    asked: list[ReadRequest] = []
 
     async def look(message: Message) -> bytes:
-        ask = decode(message.data, AskRead)
+        ask = decode(message.data, ReadRequest)
         asked.append(ask)
         await meanwhile()
         look = read(ask.look, ReadGrant)
@@ -55,7 +55,7 @@ async def serve_listings(
     return asked
 
 
-def gathered(world: World) -> list[Gathered]:
+def gathered(world: World) -> list[GatheredListings]:
     """What policy was given, question by question."""
     given = [*(ask.facts for ask in world.policy.decides), *(ask.facts for ask in world.policy.grants)]
     return [facts for facts in given if facts is not None]
@@ -131,7 +131,7 @@ async def test_a_simulation_gathers_too_and_records_nothing(world: World) -> Non
     await world.executor()
     query = SimulateQuery(operation="service_restart", target="web-1", parameters={"service_name": "nginx"})
     message = await world.bus.request(subjects.query("alice", "simulate"), encode(query), timeout=5)
-    verdict = decode(message.data, SimulateAnswer).verdict
+    verdict = decode(message.data, SimulateReply).verdict
     assert verdict is not None
     assert verdict.decision == "allow"
     assert len(asked) == 1

@@ -9,7 +9,7 @@ from tests.executor.agent_requests import heartbeat
 from tests.executor.conftest import POOL, WEB, World
 
 from writ_contracts import subjects
-from writ_contracts.audit import AuditStanding, JournalAnswer, JournalQuery
+from writ_contracts.audit import AuditStanding, JournalQuery, JournalReply
 from writ_contracts.inventory import Target
 from writ_contracts.wire import decode, encode
 from writ_executor.journal.audit_services import SILENCE, AuditServices
@@ -236,16 +236,16 @@ async def test_a_journal_that_takes_no_new_operations_is_told_before_it_is_full(
 async def test_an_executor_that_has_not_heard_of_audit_yet_says_nothing_of_the_journal(world: World) -> None:
     await counting(world)
 
-    async def asked() -> JournalAnswer:
+    async def asked() -> JournalReply:
         message = await world.bus.request(subjects.query("alice", "journal"), encode(JournalQuery()), timeout=5)
-        return decode(message.data, JournalAnswer)
+        return decode(message.data, JournalReply)
 
     early = (await asked()).error
     assert early is not None
     assert (early.code, early.retry) == ("behind", True)
     await world.bus.publish(subjects.AUDIT_STANDING, encode(AuditStanding(position=5, lag=0)))
 
-    async def told() -> JournalAnswer | None:
+    async def told() -> JournalReply | None:
         return answer if (answer := await asked()).error is None else None
 
     assert (await eventually(told)).held_by

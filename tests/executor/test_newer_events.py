@@ -10,7 +10,7 @@ from writ_audit.projection import project
 from writ_bus.port import Entry
 from writ_contracts.errors import Invalid
 from writ_contracts.journal import Carried, SecurityEvent
-from writ_contracts.notices import Noted
+from writ_contracts.notices import NoticeReply
 from writ_contracts.subjects import NOTICE_POLICY, SECURITY, heartbeat, operation_filter
 from writ_contracts.wire import decode, event_of
 from writ_testing.eventually import eventually
@@ -134,7 +134,7 @@ async def test_a_decision_with_a_newer_effect_allows_nothing(world: World) -> No
 async def test_a_notice_of_a_newer_kind_is_recorded_and_names_it(world: World) -> None:
     await world.executor()
     notice = json.encode({"kind": "policy_sang", "detail": "a song", "verses": 3})
-    assert decode((await world.bus.request(NOTICE_POLICY, notice, timeout=5)).data, Noted).error is None
+    assert decode((await world.bus.request(NOTICE_POLICY, notice, timeout=5)).data, NoticeReply).error is None
     [event] = await world.events(SECURITY)
     assert isinstance(event, SecurityEvent)
     assert (event.kind, event.detail) == ("newer_kind", "policy_sang: a song")

@@ -6,13 +6,13 @@ from tests.executor.conftest import World
 
 from writ_contracts import subjects
 from writ_contracts.journal import ControlEvent, SecurityEvent
-from writ_contracts.notices import Noted, Notice
+from writ_contracts.notices import Notice, NoticeReply
 from writ_contracts.wire import decode, encode
 
 
-async def note(world: World, subject: str, **notice: Any) -> Noted:
+async def note(world: World, subject: str, **notice: Any) -> NoticeReply:
     data = encode(Notice(**{"detail": "a test", **notice}))
-    return decode((await world.bus.request(subject, data, timeout=5)).data, Noted)
+    return decode((await world.bus.request(subject, data, timeout=5)).data, NoticeReply)
 
 
 async def test_a_file_that_cannot_be_used_is_recorded(world: World) -> None:

@@ -14,7 +14,7 @@ from tests.executor.conftest import POOL, World
 from writ_bus.port import Usage as StreamUsage
 from writ_contracts.requests import Failure
 from writ_executor.admission.quotas import QUOTAS, Quota
-from writ_executor.config import Config
+from writ_executor.config import ExecutorConfig
 from writ_executor.journal.usage import Amount, Owner, Usage
 from writ_executor.metrics import metrics
 from writ_testing.eventually import eventually
@@ -31,7 +31,7 @@ def test_every_owner_has_one_quota_of_every_amount(owner: str, amount: str) -> N
 
 @pytest.mark.parametrize("quota", QUOTAS, ids=lambda one: one.variable)
 def test_every_quota_has_a_setting_with_a_finite_default(quota: Quota) -> None:
-    fields = {field.name: field for field in structs.fields(Config)}
+    fields = {field.name: field for field in structs.fields(ExecutorConfig)}
     setting = fields[quota.setting]
     assert 0 < setting.default < 1 << 40
     with pytest.raises(msgspec.ValidationError):
@@ -40,7 +40,7 @@ def test_every_quota_has_a_setting_with_a_finite_default(quota: Quota) -> None:
 
 @pytest.mark.parametrize("setting", ["most_open", "most_hidden", "journal_share"])
 def test_a_pool_has_room_for_several_principals(setting: str) -> None:
-    fields = {field.name: field.default for field in structs.fields(Config)}
+    fields = {field.name: field.default for field in structs.fields(ExecutorConfig)}
     assert fields[f"{setting}_pool"] >= 2 * fields[setting]
 
 

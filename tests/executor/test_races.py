@@ -7,12 +7,12 @@ from msgspec import structs
 from tests.executor.conftest import POOL, World
 
 from writ_contracts import subjects
-from writ_contracts.agents import ClaimAnswer
+from writ_contracts.agents import ClaimReply
 from writ_contracts.inventory import AgentKey, Agents
 from writ_contracts.journal import SecurityEvent
 from writ_contracts.requests import Failure
 from writ_executor.agents import alarms
-from writ_testing.fakes.scripted import ScriptedAgent
+from writ_testing.fakes.scripted_peers import ScriptedAgent
 from writ_trust.keys import Key, generate_seed
 from writ_trust.sealing import SealKey
 
@@ -143,7 +143,7 @@ async def test_a_claim_signed_by_a_key_of_no_agent_is_refused_and_recorded(world
     work = await world.work(answer.operation_id or "")
     stranger = ScriptedAgent(world.bus, world.hands.pool, Key(generate_seed()))
     held = await stranger.claim(work)
-    assert held.answer == ClaimAnswer(error=held.answer.error)
+    assert held.answer == ClaimReply(error=held.answer.error)
     assert held.answer.error
     assert held.answer.error.code == "forged_claim"
     [event] = await world.events(subjects.SECURITY)
@@ -229,7 +229,7 @@ async def test_a_receipt_for_a_grant_that_was_never_given_ends_nothing(world: Wo
     answer = await world.ask("service_restart", **RESTART)
     work = await world.work(answer.operation_id or "")
     held = await world.hands.claim(work)
-    await world.hands.finish(work, structs.replace(held, answer=ClaimAnswer()), grant_digest="0" * 64)
+    await world.hands.finish(work, structs.replace(held, answer=ClaimReply()), grant_digest="0" * 64)
     assert (await world.life(answer.operation_id or "")).state == "started"
     kinds = [event.kind for event in await world.events(subjects.SECURITY) if isinstance(event, SecurityEvent)]
     assert kinds == ["forged_receipt"]
@@ -240,7 +240,7 @@ async def test_an_agent_that_ran_nothing_may_say_so_without_naming_a_grant(world
     answer = await world.ask("service_restart", **RESTART)
     work = await world.work(answer.operation_id or "")
     held = await world.hands.claim(work)
-    lost = structs.replace(held, answer=ClaimAnswer())
+    lost = structs.replace(held, answer=ClaimReply())
     await world.hands.finish(work, lost, outcome="failed", effect="none", code="not_begun")
     assert await world.outcome(answer.operation_id or "") == "failed"
 

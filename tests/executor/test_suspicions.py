@@ -11,7 +11,7 @@ from writ_bus.archive_announcements import ARCHIVE
 from writ_bus.errors import TimedOut
 from writ_bus.port import Entry, Message, Usage
 from writ_contracts.journal import ControlEvent, Refused, Requested
-from writ_contracts.requests import RequestAnswer
+from writ_contracts.requests import RequestReply
 from writ_contracts.subjects import control_event, operation_event, request
 from writ_contracts.wire import encode
 from writ_executor.journal.index import Index
@@ -39,7 +39,7 @@ async def announce_and_remove(world: World) -> None:
     disk.records[:last] = [structs.replace(record, subject="writ.removed") for record in disk.records[:last]]
 
 
-async def ask_at(one: Executor, key: str) -> RequestAnswer:
+async def ask_at(one: Executor, key: str) -> RequestReply:
     data = json.encode({"target": "web-1", "idempotency_key": key, **RESTART})
     return await one.intake.handle_request(Message(request("alice", "service_restart"), data))
 

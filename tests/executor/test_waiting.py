@@ -11,7 +11,7 @@ from writ_contracts import subjects
 from writ_contracts.decisions import RuleLimit
 from writ_contracts.journal import Requested
 from writ_contracts.life import Life, State
-from writ_contracts.requests import OperationAnswer, OperationsAnswer, Verdict, Waiting
+from writ_contracts.requests import OperationReply, OperationsReply, Verdict, WaitingReason
 from writ_contracts.wire import decode
 from writ_executor.journal.index import Index
 from writ_testing.eventually import eventually
@@ -19,16 +19,16 @@ from writ_testing.eventually import eventually
 RESTART = {"parameters": {"service_name": "nginx"}}
 
 
-async def waits(world: World, operation_id: str) -> Waiting | None:
+async def waits(world: World, operation_id: str) -> WaitingReason | None:
     query = json.encode({"operation_id": operation_id})
     message = await world.bus.request(subjects.query("alice", "operation"), query, timeout=10)
-    answer = decode(message.data, OperationAnswer)
+    answer = decode(message.data, OperationReply)
     assert answer.operation is not None
     return answer.operation.waiting
 
 
-async def until_waiting(world: World, operation_id: str, kind: str) -> Waiting:
-    found: list[Waiting] = []
+async def until_waiting(world: World, operation_id: str, kind: str) -> WaitingReason:
+    found: list[WaitingReason] = []
 
     async def look() -> bool:
         reason = await waits(world, operation_id)
@@ -51,7 +51,7 @@ async def test_an_operation_behind_another_ones_lock_names_it(world: World) -> N
     assert reason.operation_id == first
     assert reason.text == f"waits for web-1: service_restart {first} is started there"
     message = await world.bus.request(subjects.query("alice", "operations"), b"{}", timeout=10)
-    opened = {one.operation_id: one.waiting for one in decode(message.data, OperationsAnswer).operations}
+    opened = {one.operation_id: one.waiting for one in decode(message.data, OperationsReply).operations}
     assert opened == {first: None, second: reason}
 
 

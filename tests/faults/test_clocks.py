@@ -21,8 +21,8 @@ from writ_installation.status.control import ProcessStatus, status
 from writ_testing.eventually import eventually
 from writ_testing.exhaustive import some
 from writ_testing.host_clocks import HostClocks, shifted_python
+from writ_testing.installations.count_load import settled
 from writ_testing.installations.installation import RunningInstallation, open_policy, running_installation
-from writ_testing.installations.load import settled
 
 pytestmark = pytest.mark.timeout(240)
 DAY = 86_400.0
@@ -134,6 +134,7 @@ async def test_executors_whose_clocks_differ_from_the_start(tmp_path: Path, exec
         assert quiet.outcome == "succeeded"
 
 
+@pytest.mark.exhaustive
 async def test_a_step_of_the_agents_clock(tmp_path: Path) -> None:
     listed = {
         "name": "only_what_is_there",
@@ -154,6 +155,7 @@ async def test_a_step_of_the_agents_clock(tmp_path: Path) -> None:
         await run.ready(run.named("agent"), told, ready=True)
 
 
+@pytest.mark.exhaustive
 async def test_a_step_of_policys_clock(tmp_path: Path) -> None:
     stops = {"name": "may_stop", "operations": ["stop_set"], "allowed": True}
     async with running(tmp_path, 1, policy=open_policy(stops)) as run:
@@ -219,6 +221,7 @@ async def test_how_far_each_clock_is_off_is_told(tmp_path: Path) -> None:
         assert 2.9 < float(line.split()[1]) < 3.1
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("executors", some([1, 3], 3))
 @pytest.mark.parametrize("step", some([600.0, -DAY], 600.0))
 async def test_executors_with_wrong_clocks_die_while_an_operation_runs(
@@ -235,6 +238,7 @@ async def test_executors_with_wrong_clocks_die_while_an_operation_runs(
         await one_after_the_other(run, first, second)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("executors", some([1, 3], 1))
 async def test_an_agent_with_a_wrong_clock_dies_while_an_operation_runs(tmp_path: Path, executors: int) -> None:
     """Its restart asks by the server's time how much of the operation's own time is left."""

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from writ_testing.installations.count_load import load
 from writ_testing.installations.installation import RunningInstallation, local_target, prepare, running_installation
-from writ_testing.installations.load import load
 from writ_testing.peers.nats_cluster import Cluster, cluster_for
 
 pytestmark = [pytest.mark.exhaustive, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]

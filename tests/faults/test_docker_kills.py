@@ -17,8 +17,8 @@ from writ_contracts.errors import WritError
 from writ_contracts.ids import operation_id as id_of
 from writ_testing.eventually import eventually
 from writ_testing.fakes.docker_engine import FakeEngine, Kind, fake_engine
+from writ_testing.installations.count_load import settled
 from writ_testing.installations.installation import RunningInstallation, open_policy, running_installation
-from writ_testing.installations.load import settled
 
 pytestmark = [pytest.mark.exhaustive, pytest.mark.timeout(240)]
 STEPS = (*AT_EXECUTOR, *AT_POLICY, *AT_AGENT)

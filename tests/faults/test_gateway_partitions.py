@@ -18,7 +18,7 @@ from tests.gateway.test_http import token
 from writ_client.client import Writ
 from writ_contracts.journal import Outcome
 from writ_testing.installations.installation import local_target, prepare
-from writ_testing.installations.linked import Linked, linked_installation
+from writ_testing.installations.linked_installation import LinkedInstallation, linked_installation
 from writ_testing.peers.links import Fault
 
 pytestmark = [pytest.mark.exhaustive, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
@@ -30,7 +30,7 @@ ENDS = get_args(Outcome)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def linked(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Linked]:
+async def linked(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LinkedInstallation]:
     """Two executors, and one of each other service, the gateway included."""
     folder = tmp_path_factory.mktemp("partitions")
     targets = [local_target(f"web-{number}", folder / "files") for number in range(TARGETS)]
@@ -41,7 +41,7 @@ async def linked(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Link
 
 
 @asynccontextmanager
-async def by_gateway(linked: Linked) -> AsyncIterator[tuple[Writ, Ask]]:
+async def by_gateway(linked: LinkedInstallation) -> AsyncIterator[tuple[Writ, Ask]]:
     """Yield the client of an AI agent, and requests by its MCP client over HTTP."""
     url = listening(linked.installation.home.log / "gateway.log")
     bearer = {"Authorization": f"Bearer {await token(linked.installation)}"}
@@ -61,7 +61,7 @@ async def by_gateway(linked: Linked) -> AsyncIterator[tuple[Writ, Ask]]:
 
 @pytest.mark.parametrize(("fault", "seconds"), [*product(FAULTS, (HELD,)), ("silent", LONG)])
 async def test_partition_of_the_gateway_loses_doubles_and_falsifies_nothing(
-    linked: Linked, fault: Fault, seconds: float
+    linked: LinkedInstallation, fault: Fault, seconds: float
 ) -> None:
     async with by_gateway(linked) as (writ, ask):
         outcomes = await part(linked, writ, ask, "gateway", fault, seconds)

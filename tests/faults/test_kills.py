@@ -14,8 +14,8 @@ from writ_contracts.errors import WritError
 from writ_contracts.ids import operation_id as id_of
 from writ_testing.eventually import eventually
 from writ_testing.exhaustive import some
+from writ_testing.installations.count_load import settled
 from writ_testing.installations.installation import RunningInstallation, running_installation
-from writ_testing.installations.load import settled
 
 ENVIRON = {"WRIT_HEARTBEAT": "0.3", "WRIT_LEASE": "1", "WRIT_SWEEP": "0.3", "WRIT_START_WINDOW": "30"}
 """What a killed agent had pulled is delivered again after 10 s, and has to start after that on a slow machine, too."""

@@ -21,9 +21,9 @@ from writ_contracts.errors import WritError
 from writ_contracts.ids import operation_id as id_of
 from writ_testing.eventually import eventually
 from writ_testing.exhaustive import some
+from writ_testing.installations.count_load import settled
 from writ_testing.installations.installation import local_target, prepare
-from writ_testing.installations.linked import Linked, linked_installation
-from writ_testing.installations.load import settled
+from writ_testing.installations.linked_installation import LinkedInstallation, linked_installation
 from writ_testing.peers.links import Fault
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
@@ -59,7 +59,7 @@ FAULTS: tuple[Fault, ...] = ("cut", "silent", "no_answers", "slow")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def linked(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Linked]:
+async def linked(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LinkedInstallation]:
     """Two executors, and one of each other service."""
     folder = tmp_path_factory.mktemp("partitions")
     targets = [local_target(f"web-{number}", folder / "files") for number in range(TARGETS)]
@@ -69,7 +69,7 @@ async def linked(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Link
 
 
 @asynccontextmanager
-async def by_client(linked: Linked) -> AsyncIterator[tuple[Writ, Ask]]:
+async def by_client(linked: LinkedInstallation) -> AsyncIterator[tuple[Writ, Ask]]:
     """Yield the operator's client, and requests by it."""
     async with await linked.installation.client() as writ:
 
@@ -152,7 +152,7 @@ CASES = [*product(TABLE, FAULTS, (HELD,)), *product(TABLE, ("silent",), (LONG,))
 
 @pytest.mark.parametrize(("victim", "fault", "seconds"), some(CASES, ("agent", "silent", HELD)))
 async def test_partition_of_one_process_loses_doubles_and_falsifies_nothing(
-    linked: Linked, victim: str, fault: Fault, seconds: float
+    linked: LinkedInstallation, victim: str, fault: Fault, seconds: float
 ) -> None:
     async with by_client(linked) as (writ, ask):
         outcomes = await part(linked, writ, ask, victim, fault, seconds)
@@ -160,7 +160,9 @@ async def test_partition_of_one_process_loses_doubles_and_falsifies_nothing(
     assert outcomes["succeeded"] >= TARGETS, outcomes
 
 
-async def part(linked: Linked, writ: Writ, ask: Ask, victim: str, fault: Fault, seconds: float) -> Counter[str]:
+async def part(
+    linked: LinkedInstallation, writ: Writ, ask: Ask, victim: str, fault: Fault, seconds: float
+) -> Counter[str]:
     """Request before, during and after a partition, check everything, and return the outcomes."""
     path = linked.installation.home.root.parent / "files" / f"{victim}-{fault}-{seconds:g}"
     name, links = linked.name_of(victim), linked.links

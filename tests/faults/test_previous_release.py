@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from tests.architecture.tree import ROOT
 
+from writ_testing.installations.count_load import load
 from writ_testing.installations.installation import local_target, prepare, running_installation
-from writ_testing.installations.load import load
 
 PREVIOUS = "34b67eea"
 """The first commit after packages, accounts, grants and levels of messages had changed."""

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from writ_testing.exhaustive import some
+from writ_testing.installations.count_load import load
 from writ_testing.installations.installation import local_target, prepare, running_installation
-from writ_testing.installations.load import load
 
 pytestmark = pytest.mark.timeout(600)
 ENVIRON = {"WRIT_HEARTBEAT": "0.5", "WRIT_LEASE": "3", "WRIT_RATE": "10000", "WRIT_BURST": "10000"}
@@ -33,3 +33,5 @@ async def test_a_rolling_restart_under_load_fails_loses_and_doubles_nothing(
         after = {one.name: one.pid for one in running.report.processes}
         assert not set(before.items()) & set(after.items())
         await ran.check(writ)
+        for log in running.home.log.glob("*.log"):
+            assert "task.ended" not in log.read_text(), f"{log.name}: a stop is told as a defect"

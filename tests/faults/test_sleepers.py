@@ -13,8 +13,8 @@ from writ_client.client import Writ
 from writ_contracts.errors import WritError
 from writ_contracts.ids import operation_id as id_of
 from writ_testing.eventually import eventually
+from writ_testing.installations.count_load import settled
 from writ_testing.installations.installation import RunningInstallation, local_target, prepare, running_installation
-from writ_testing.installations.load import settled
 
 pytestmark = [pytest.mark.exhaustive, pytest.mark.timeout(240)]
 TARGETS = 10

@@ -14,7 +14,7 @@ from tests.faults.test_partitions import STARTED_OR_NOT, TARGETS, Round, by_clie
 from writ_contracts.subjects import JOURNAL_STREAM
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import local_target, prepare
-from writ_testing.installations.linked import Linked, linked_installation
+from writ_testing.installations.linked_installation import LinkedInstallation, linked_installation
 from writ_testing.peers.links import Fault
 from writ_testing.peers.nats_cluster import NODES, Node
 
@@ -25,7 +25,7 @@ PARTED = 15.0
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def linked(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Linked]:
+async def linked(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LinkedInstallation]:
     """Two of each service on three servers, each with links of its own to clients and to the other servers."""
     folder = tmp_path_factory.mktemp("leaders")
     home = prepare(folder, targets=[local_target(f"web-{number}", folder / "files") for number in range(TARGETS)])
@@ -34,13 +34,13 @@ async def linked(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Link
         yield linked
 
 
-def part(linked: Linked, node: Node, fault: Fault) -> None:
+def part(linked: LinkedInstallation, node: Node, fault: Fault) -> None:
     """Part one server from the other two; clients still reach all three."""
     linked.links.fail(node.name, "*.route", fault)
     linked.links.fail("n?", f"{node.name}.route", fault)
 
 
-async def another_leads(linked: Linked, former: Node) -> None:
+async def another_leads(linked: LinkedInstallation, former: Node) -> None:
     async def look() -> bool:
         for node in linked.cluster.nodes:
             seen = await node.stream(JOURNAL_STREAM) if node is not former else None
@@ -51,7 +51,7 @@ async def another_leads(linked: Linked, former: Node) -> None:
     await eventually(look, within=120, what="another leader")
 
 
-async def ends_alike(linked: Linked) -> None:
+async def ends_alike(linked: LinkedInstallation) -> None:
     """Wait until every copy has the same first and last event and number of events."""
 
     async def look() -> bool:
@@ -65,7 +65,7 @@ async def ends_alike(linked: Linked) -> None:
 
 
 @pytest.mark.parametrize("fault", ["silent", "cut", "no_answers"])
-async def test_stale_leader_loses_doubles_and_falsifies_nothing(linked: Linked, fault: Fault) -> None:
+async def test_stale_leader_loses_doubles_and_falsifies_nothing(linked: LinkedInstallation, fault: Fault) -> None:
     path: Path = linked.installation.home.root.parent / "files" / f"counted-{fault}"
     await linked.cluster.whole()
     former = await linked.cluster.leader()

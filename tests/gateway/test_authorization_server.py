@@ -14,7 +14,7 @@ import pytest
 from tests.gateway.test_access_tokens import ISSUER, KEY, URL, claims, signed
 
 from writ_contracts.errors import Unreachable
-from writ_gateway.http import fetching
+from writ_gateway.http import json_fetch
 from writ_gateway.http.access_tokens import AccessTokens
 from writ_gateway.http.introspection import BURST, KEPT_SECONDS, IntrospectedTokens, IntrospectionEndpoint
 from writ_gateway.http.issuers import Issuer
@@ -130,11 +130,11 @@ async def test_what_is_no_key_set_is_no_key(answer: Any) -> None:
 
 async def test_a_redirect_is_not_followed_and_an_address_is_https_or_on_loopback(server: Server) -> None:
     with pytest.raises(Unreachable, match="302"):
-        await fetching.get(f"{server.url}/moved")
+        await json_fetch.get(f"{server.url}/moved")
     assert [path for path, _ in server.seen] == ["/moved"]
-    assert fetching.is_safe("https://login.example/jwks")
-    assert not fetching.is_safe("http://login.example/jwks")
-    assert not fetching.is_safe("file:///etc/passwd")
+    assert json_fetch.is_safe("https://login.example/jwks")
+    assert not json_fetch.is_safe("http://login.example/jwks")
+    assert not json_fetch.is_safe("file:///etc/passwd")
 
 
 def introspector(server: Server) -> IntrospectionEndpoint:

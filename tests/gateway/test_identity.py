@@ -19,7 +19,7 @@ from writ_contracts import subjects
 from writ_contracts.audit import SearchQuery, SearchRow
 from writ_contracts.catalogue.control import FOR_PEOPLE
 from writ_contracts.decisions import Decision
-from writ_contracts.requests import Request, RequestAnswer
+from writ_contracts.requests import Request, RequestReply
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation
 
@@ -32,10 +32,10 @@ async def as_gateway(installation: RunningInstallation) -> Bus:
     return await open_bus(Context(principal="gateway", url=installation.url), seed, wait=10.0)
 
 
-async def ask(bus: Bus, principal: str, operation: str, request: Request) -> RequestAnswer:
+async def ask(bus: Bus, principal: str, operation: str, request: Request) -> RequestReply:
     subject = subjects.request(principal, operation)
     reply = await bus.request(subject, msgspec.json.encode(request), timeout=15.0)
-    return msgspec.json.decode(reply.data, type=RequestAnswer)
+    return msgspec.json.decode(reply.data, type=RequestReply)
 
 
 def client(url: str, bearer: str, **options: Any) -> tuple[httpx2.AsyncClient, Client]:

@@ -12,7 +12,7 @@ from tests.gateway.conftest import call, command, serving
 
 from writ_gateway import resources
 from writ_gateway.session import Call
-from writ_gateway.untrusted import MOST_CHARACTERS
+from writ_gateway.untrusted_text import MOST_CHARACTERS
 from writ_testing.installations.installation import RunningInstallation
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -17,7 +17,7 @@ from writ_contracts.operations import Catalogue
 from writ_gateway.schemas import input_schema
 from writ_gateway.server import described
 from writ_gateway.toolbox import Toolbox
-from writ_gateway.tools.requesting import collisions
+from writ_gateway.tools.request_tools import collisions
 from writ_testing.installations.installation import RunningInstallation
 
 CATALOGUE = Catalogue(BUILT_IN)

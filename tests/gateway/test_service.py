@@ -20,8 +20,8 @@ from tests.gateway.test_http import post, token
 from writ_contracts.errors import ConfigError
 from writ_documents.atomic_files import write_atomically
 from writ_gateway.http.asgi import Receive, Scope, Send
-from writ_gateway.http.config import Config
-from writ_gateway.http.serving import certificate_of
+from writ_gateway.http.config import HttpGatewayConfig
+from writ_gateway.http.http_server import certificate_of
 from writ_gateway.http.time_limits import TimedProtocol, TimeLimits
 from writ_installation.nats.certificates import issue, make_authority
 from writ_testing.eventually import eventually
@@ -207,7 +207,9 @@ async def test_gateway_beyond_loopback_speaks_tls_or_does_not_start(
     ],
 )
 def test_only_loopback_is_served_in_the_clear_unless_told(settings: dict[str, Any], problem: str) -> None:
-    config = Config(nats_url="nats://127.0.0.1", installation="", key_file=Path("x"), tokens=Path("x"), **settings)
+    config = HttpGatewayConfig(
+        nats_url="nats://127.0.0.1", installation="", key_file=Path("x"), tokens=Path("x"), **settings
+    )
     if problem:
         with pytest.raises(ConfigError, match=problem):
             certificate_of(config)

@@ -19,7 +19,7 @@ from tests.gateway.conftest import call, listening, serving
 from tests.gateway.test_approvals import decided
 from tests.gateway.test_http import token
 
-from writ_contracts.requests import OperationView, Waiting
+from writ_contracts.requests import OperationView, WaitingReason
 from writ_gateway.tasks import EXTENSION, MISSING_CAPABILITY, task_of
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation
@@ -219,7 +219,7 @@ async def test_times_are_of_the_record_and_text_from_hosts_is_bounded_and_visibl
     task = task_of(VIEW, finished)
     assert (task["createdAt"], task["lastUpdatedAt"]) == ("2026-09-21T14:13:20.250Z", "2026-09-21T14:13:21.000Z")
     assert (task["status"], task["pollIntervalMs"], task["statusMessage"]) == ("working", 2_000, "pending")
-    waiting = Waiting(kind="target", text="\u202e" + "x" * 10_000)
+    waiting = WaitingReason(kind="target", text="\u202e" + "x" * 10_000)
     shown = task_of(OperationView(**{**as_dict(VIEW), "waiting": waiting}), finished)["statusMessage"]
     assert shown.startswith("pending: \\u{202e}xxx")
     assert len(shown) == 500

@@ -8,7 +8,7 @@ from mcp.types import TextContent
 from tests.gateway.conftest import call, serving
 
 from writ_gateway.results import bounded
-from writ_gateway.untrusted import MOST_CHARACTERS, BoundedCopy, visible
+from writ_gateway.untrusted_text import MOST_CHARACTERS, BoundedCopy, visible
 from writ_testing.installations.installation import RunningInstallation
 
 INJECTIONS = [

@@ -11,7 +11,7 @@ import pytest
 
 from writ_hostops.packages import apt, changes, dpkg
 from writ_testing.peers.programs import program
-from writ_testing.suites.host_trials import Trial, Trials
+from writ_testing.suites.host_cases import HostCase, HostCases
 
 FOLDERS = (
     "etc/apt/apt.conf.d", "etc/apt/preferences.d", "etc/apt/sources.list.d", "etc/apt/trusted.gpg.d",
@@ -118,7 +118,7 @@ class AptRoot:
             other.communicate()
 
 
-def trials(made: Trials, apt: AptRoot) -> Iterator[Trial]:
+def trials(made: HostCases, apt: AptRoot) -> Iterator[HostCase]:
     """Of a backend whose hostops works on this root."""
     for version in ("1.0", "1.1"):
         apt.publish("hello", version)

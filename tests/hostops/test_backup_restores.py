@@ -168,6 +168,7 @@ def test_setuid_comes_back_only_where_that_was_asked_for(
     assert names(srv / "data") == ["a", "deep"]
 
 
+@pytest.mark.exhaustive
 def test_a_folder_that_is_there_keeps_its_mode(vault: Vault, srv: Path) -> None:
     vault.ask("backup_create", backup_id="one", target_path=f"{srv}/data")
     (srv / "data" / "deep").chmod(0o700)
@@ -215,6 +216,7 @@ def test_half_a_file_does_not_replace_the_one_that_is_there(
     assert (srv / "data" / "deep" / "-b").read_text() == "b"
 
 
+@pytest.mark.exhaustive
 def test_a_restore_that_is_ended_before_its_files_are_whole_changes_nothing(
     vault: Vault, srv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

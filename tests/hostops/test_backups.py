@@ -182,6 +182,7 @@ def test_what_is_not_there_is_told_apart(vault: Vault, srv: Path, ask: Ask) -> N
     assert vault.ask("backup_list")["code"] == "unavailable"
 
 
+@pytest.mark.exhaustive
 def test_paths_are_held_to_the_roots(vault: Vault, srv: Path, outside: Path) -> None:
     (srv / "link").symlink_to(outside.parent)
     vault.ask("backup_create", backup_id="one", target_path=f"{srv}/data")
@@ -200,6 +201,7 @@ def test_the_repository_and_its_password_are_nobodys_files(vault: Vault, srv: Pa
     assert (whole["code"], whole["effect"]) == ("outside_roots", "none")
 
 
+@pytest.mark.exhaustive
 def test_a_lock_of_the_dead_is_removed(vault: Vault, srv: Path) -> None:
     vault.ask("backup_create", backup_id="one", target_path=f"{srv}/data")
     environment = {**os.environ, "RESTIC_REPOSITORY": str(vault.repository), "RESTIC_PASSWORD": PASSWORD}

@@ -81,7 +81,7 @@ Start = Callable[..., Process]
 def holding_the_turn(folder: Path, name: str) -> Iterator[None]:
     """Holds the lock of a file as another writer does."""
     fd = os.open(folder, os.O_RDONLY)
-    with Stop(WAIT) as stop, file_locks.locked(open_beneath.OpenedPlace(f"{folder}/{name}", fd, name), stop):
+    with Stop(WAIT) as stop, file_locks.locked(open_beneath.FolderEntry(f"{folder}/{name}", fd, name), stop):
         yield
     os.close(fd)
 

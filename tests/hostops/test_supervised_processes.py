@@ -22,10 +22,10 @@ from writ_hostops.supervised import supervisor
 from writ_hostops.supervised.child import HostFolders
 from writ_hostops.supervised.supervisor import Supervisor
 from writ_hostops.operations import HANDLERS
-from writ_hostops.protocol import HostAnswer
+from writ_hostops.protocol import HostReply
 
 def me(call):
-    return HostAnswer(output={"pid": os.getpid(), "mark": os.environ["WRIT_OPERATION_ID"]})
+    return HostReply(output={"pid": os.getpid(), "mark": os.environ["WRIT_OPERATION_ID"]})
 
 def wait(call):
     call.progress("waiting")

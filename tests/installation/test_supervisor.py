@@ -39,6 +39,7 @@ async def test_an_empty_folder_becomes_an_installation_for_its_owner_alone(tmp_p
         assert not any(seed in one.home.server_config.read_text() for seed in seeds)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("patient")
 async def test_everything_is_ready_and_said_to_be(tmp_path: Path) -> None:
     async with up(tmp_path, replicas={"executors": 2}) as one:
@@ -90,6 +91,7 @@ async def test_replicas_have_names_of_their_own_and_the_first_keeps_its_own(tmp_
         assert states == names - {"nats"}
 
 
+@pytest.mark.exhaustive
 async def test_a_restart_takes_one_after_the_other_and_leaves_nats_alone(tmp_path: Path) -> None:
     async with up(tmp_path, replicas={"executors": 2}) as one:
         before = {process.name: process.pid for process in one.report.processes}
@@ -201,6 +203,7 @@ async def test_a_chosen_port_that_somebody_takes_meanwhile_is_chosen_anew(
     assert list(ports) == []
 
 
+@pytest.mark.exhaustive
 async def test_new_pools_get_keys_accounts_and_here_an_agent(tmp_path: Path) -> None:
     async with up(tmp_path) as one:
         for name, more in (
@@ -239,6 +242,7 @@ async def test_a_wrong_file_changes_nothing_and_is_named(tmp_path: Path) -> None
         await one.until(lambda: not one.report.problem)
 
 
+@pytest.mark.exhaustive
 async def test_pools_of_others_get_no_process(tmp_path: Path) -> None:
     async with up(tmp_path, without_agents=[f"local-{host_token()}"]) as one:
         assert AGENT not in {process.name for process in one.report.processes}

@@ -12,7 +12,7 @@ from writ_bus import tasks
 from writ_bus.port import Message
 from writ_cli.installation import provision
 from writ_contracts import subjects
-from writ_contracts.notices import Noted, Notice
+from writ_contracts.notices import Notice, NoticeReply
 from writ_contracts.wire import decode, encode
 from writ_installation.files.home import Home
 from writ_installation.nats.server import BundledServer, ServerAddress
@@ -39,7 +39,7 @@ async def test_provisioner_process_ends_with_its_permanent_task(
     break_once(monkeypatch, Provisioner, "follow")
     home = Home(tmp_path / "home")
     home.make_folders()
-    config = provision.Config(
+    config = provision.ProvisionerConfig(
         nats_url="nats://127.0.0.1:1", installation="", key_file=tmp_path, home=home.root, run_file=tmp_path / "run"
     )
     await provision._run(config)
@@ -85,7 +85,7 @@ async def test_enrolment_notices_are_sent_after_a_defect(monkeypatch: pytest.Mon
 
     async def store(message: Message) -> bytes:
         stored.put_nowait(decode(message.data, Notice))
-        return encode(Noted(sequence=1))
+        return encode(NoticeReply(sequence=1))
 
     broker, notifier = Broker(), Notifier(subjects.NOTICE_PROVISIONER)
     await MemoryBus(broker).serve(service("notices", subjects.NOTICE_PROVISIONER, store))

@@ -12,7 +12,7 @@ from msgspec import structs
 
 from writ_bus.port import Message
 from writ_contracts import subjects
-from writ_contracts.enrolment import Enrol, Enrolment
+from writ_contracts.enrolment import Enrolment, EnrolmentRequest
 from writ_contracts.errors import Conflict, Denied, Full, Invalid, Unreachable, Untrusted, WritError
 from writ_contracts.notices import Notice
 from writ_contracts.wire import encode
@@ -55,7 +55,7 @@ class Door:
         self.told.append(notice)
         self.meanwhile()
 
-    async def ask(self, enrol: Enrol | bytes, token: str) -> None:
+    async def ask(self, enrol: EnrolmentRequest | bytes, token: str) -> None:
         data = enrol if isinstance(enrol, bytes) else encode(enrol)
         await self._enrolments.take(Message(subject=subjects.enrol(token), data=data))
 
@@ -74,10 +74,10 @@ def made(home: Home) -> tuple[Token, Ticket]:
     return token, enrolment_tickets.read_ticket(text)
 
 
-def signed(ticket: Ticket, key: Key, by_agent: Key | None = None, **changed: str) -> Enrol:
+def signed(ticket: Ticket, key: Key, by_agent: Key | None = None, **changed: str) -> EnrolmentRequest:
     by_agent = Key((by_agent or key).seed, ticket.installation)
     wanted = structs.replace(Enrolment(token=ticket.token, pool=ticket.pool, key=key.public), **changed)
-    return Enrol(by_token=sign(ticket.key, wanted), by_agent=sign(by_agent, wanted))
+    return EnrolmentRequest(by_token=sign(ticket.key, wanted), by_agent=sign(by_agent, wanted))
 
 
 def a_key() -> Key:
@@ -262,7 +262,7 @@ async def test_a_token_does_nothing_but_what_it_is_for(home: Home, door: Door) -
     token, ticket = made(home)
     other, other_ticket = made(home)
     key = a_key()
-    refused: list[tuple[Enrol, str, type[WritError]]] = [
+    refused: list[tuple[EnrolmentRequest, str, type[WritError]]] = [
         (signed(ticket, key, pool="local-db-1"), token.id, Untrusted),
         (signed(ticket, key, token=other.id), token.id, Untrusted),
         (signed(ticket, key), other.id, Untrusted),
@@ -275,7 +275,7 @@ async def test_a_token_does_nothing_but_what_it_is_for(home: Home, door: Door) -
     for enrol, at, error in refused:
         with pytest.raises(error):
             await door.ask(enrol, at)
-    swapped = Enrol(by_token=signed(ticket, key).by_token, by_agent=signed(ticket, a_key()).by_agent)
+    swapped = EnrolmentRequest(by_token=signed(ticket, key).by_token, by_agent=signed(ticket, a_key()).by_agent)
     with pytest.raises(Untrusted):
         await door.ask(swapped, token.id)
     with pytest.raises(Invalid):

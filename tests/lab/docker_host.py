@@ -18,7 +18,7 @@ from writ_contracts.inventory import Target
 from writ_runtime.plugins import load_catalogue
 from writ_testing.peers.programs import program
 from writ_testing.suites.backend import task
-from writ_testing.suites.host_trials import Trial, Trials
+from writ_testing.suites.host_cases import HostCase, HostCases
 
 CATALOGUE = load_catalogue()
 BOX, SLOW = "lab/box:1", "lab/slow:1"
@@ -87,11 +87,11 @@ class DockerHost:
     async def busy(self, operation_id: str) -> bool:
         return bool(await asyncio.to_thread(self.shown, f"s-{operation_id}"))
 
-    def trials(self) -> Iterator[Trial]:
-        made = Trials(CATALOGUE, self.target, Path("/"))
+    def trials(self) -> Iterator[HostCase]:
+        made = HostCases(CATALOGUE, self.target, Path("/"))
         name = "trial"
 
-        def trial(verb: str, shows: Callable[[Any], bool], **given: Any) -> Trial:
+        def trial(verb: str, shows: Callable[[Any], bool], **given: Any) -> HostCase:
             return made.trial(f"container_{verb}", shows, container_name=name, **given)
 
         yield trial("create", lambda _: self.runs(name) is True, image=BOX, env={"A": "$(id) `id`\n'\"%s"})

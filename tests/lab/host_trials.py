@@ -11,7 +11,7 @@ from tests.lab.vault import Vault
 
 from writ_contracts.inventory import Target
 from writ_contracts.operations import Catalogue
-from writ_testing.suites.host_trials import Trial, Trials
+from writ_testing.suites.host_cases import HostCase, HostCases
 
 UNIT = r"trial@one\x2dtwo"
 _UNIT_FILE = """[Unit]
@@ -26,10 +26,10 @@ class LabTrials:
     """`all` of them, one after the other, and nothing is left afterwards but what tests leave anyhow."""
 
     def __init__(self, catalogue: Catalogue, target: Target, host: Host) -> None:
-        self._made = Trials(catalogue, target, Path("/srv/data"))
+        self._made = HostCases(catalogue, target, Path("/srv/data"))
         self._host = host
 
-    def services(self) -> Iterator[Trial]:
+    def services(self) -> Iterator[HostCase]:
         """An instance of a template, with an escape in its name."""
         host, given = self._host, {"service_name": UNIT}
         host.write("/etc/systemd/system/trial@.service", _UNIT_FILE)
@@ -44,7 +44,7 @@ class LabTrials:
         yield self._trial("service_restart", lambda _: pid() not in (0, before), **given)
         yield self._trial("service_stop", lambda _: host.show(UNIT, "ActiveState") == "inactive", **given)
 
-    def files(self) -> Iterator[Trial]:
+    def files(self) -> Iterator[HostCase]:
         """Written, read, copied, deleted."""
         one, two = "/srv/data/trial-one", "/srv/data/trial-two"
         self._host.run("rm", "-f", one, two)
@@ -55,7 +55,7 @@ class LabTrials:
         yield self._trial("file_copy", lambda _: self._text(two) == "new", source_path=one, dest_path=two)
         yield self._trial("file_delete", lambda _: self._text(two) == "", file_path=two)
 
-    def network(self) -> Iterator[Trial]:
+    def network(self) -> Iterator[HostCase]:
         """nginx listens on port 80."""
         address = f"{self._host.address}/24"
         yield self._trial("network_status", lambda seen: seen is not None and address in _addresses(seen))
@@ -69,7 +69,7 @@ class LabTrials:
             ports=[80, 81],
         )
 
-    def packages(self, packages: Repository) -> Iterator[Trial]:
+    def packages(self, packages: Repository) -> Iterator[HostCase]:
         """From the lab's repository, by the host's own apt."""
         given = {"package_name": "hello"}
         self._host.run("apt-get", "-q", "update")
@@ -79,7 +79,7 @@ class LabTrials:
         yield self._trial("package_update", lambda _: packages.version("hello") == "1.1", **given)
         yield self._trial("package_remove", lambda _: packages.version("hello") == "", **given)
 
-    def backups(self, backups: Vault) -> Iterator[Trial]:
+    def backups(self, backups: Vault) -> Iterator[HostCase]:
         """In the host's restic repository, which has none of Writ's."""
         path = "/srv/data/trial-data"
         given = {"backup_id": "trial", "target_path": path}
@@ -90,7 +90,7 @@ class LabTrials:
         yield self._trial("backup_restore", lambda _: self._text(f"{path}/a") == "before", **given)
         yield self._trial("backup_delete", lambda _: backups.ids() == [], backup_id="trial")
 
-    def snapshots(self, subvolume: str) -> Iterator[Trial]:
+    def snapshots(self, subvolume: str) -> Iterator[HostCase]:
         """Of a subvolume whose file `a` says `before`."""
         given = {"snapshot_name": "one", "target_path": subvolume}
         yield self._trial("snapshot_create", lambda _: self._kept() == ["one"], **given)
@@ -101,7 +101,7 @@ class LabTrials:
         yield self._trial("snapshot_restore", lambda _: self._text(f"{subvolume}/a") == "before", **given)
         yield self._trial("snapshot_delete", lambda _: self._kept() == [], **given)
 
-    def _trial(self, name: str, look: Look, **given: Any) -> Trial:
+    def _trial(self, name: str, look: Look, **given: Any) -> HostCase:
         return self._made.trial(name, look, **given)
 
     def _text(self, path: str) -> str:

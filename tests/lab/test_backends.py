@@ -27,7 +27,7 @@ from writ_contracts.inventory import Target
 from writ_hostops import HANDLERS, processes
 from writ_runtime.plugins import load_catalogue
 from writ_testing.suites.backend import BackendSuite, ProgressRecorder, task
-from writ_testing.suites.host_trials import Trial, show
+from writ_testing.suites.host_cases import HostCase, show
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
@@ -54,7 +54,7 @@ class Ground:
             **more,
         )
 
-    def trials(self, target: Target) -> Iterator[Trial]:
+    def trials(self, target: Target) -> Iterator[HostCase]:
         """Of all that hostops has."""
         made = LabTrials(CATALOGUE, target, self.host)
         yield from made.services()
@@ -110,7 +110,7 @@ class SshToLab:
     async def busy(self, operation_id: str) -> bool:
         return len(processes.marked(operation_id)) > 2
 
-    def trials(self) -> Iterator[Trial]:
+    def trials(self) -> Iterator[HostCase]:
         return self._ground.trials(self.target)
 
     @property

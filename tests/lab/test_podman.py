@@ -11,7 +11,7 @@ from tests.lab.podman_engine import podman_engine
 
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import encode_id
-from writ_testing.suites.host_trials import show
+from writ_testing.suites.host_cases import show
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
 

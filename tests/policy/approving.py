@@ -6,7 +6,7 @@ from msgspec import json, structs
 from tests.policy.replica import Asking
 
 from writ_contracts import subjects
-from writ_contracts.approvals import Approval, ApprovalAnswer, ApprovalMessage, SignedApproval
+from writ_contracts.approvals import Approval, ApprovalMessage, ApprovalReply, SignedApproval
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.decisions import Decision, Subject
 from writ_contracts.journal import AwaitingApproval, Dispatched, PreviewTaken, Requested
@@ -62,14 +62,14 @@ class Pending:
             **changed,
         )
 
-    async def send(self, signed: SignedApproval, who: str = "bob", key: str = "") -> ApprovalAnswer:
+    async def send(self, signed: SignedApproval, who: str = "bob", key: str = "") -> ApprovalReply:
         known = self.asking.files.keys[who].public if who in self.asking.files.keys else ""
         headers = {"Nats-Request-Info": json.encode({"user": key or known}).decode()}
         data = encode(ApprovalMessage(principal=self.subject.principal, approval=signed))
         answer = await self.asking.bus.request(subjects.approval(who), data, timeout=20, headers=headers)
-        return decode(answer.data, ApprovalAnswer)
+        return decode(answer.data, ApprovalReply)
 
-    async def decide(self, who: str = "bob", **changed: Any) -> ApprovalAnswer:
+    async def decide(self, who: str = "bob", **changed: Any) -> ApprovalReply:
         return await self.send(sign_approval(self.asking.files.keys[who], self.approval(who, **changed)), who)
 
     async def code(self, who: str = "bob", **changed: Any) -> str:

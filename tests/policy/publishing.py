@@ -11,7 +11,7 @@ from tests.policy.replica import KEY, RULES, SALT, Asking, Files, files, replica
 
 from writ_bus.port import Bus, Entry
 from writ_contracts import subjects
-from writ_contracts.decisions import Decided
+from writ_contracts.decisions import DecideReply
 from writ_contracts.policies import StoredPolicy, document_in, packed, packed_bytes
 from writ_contracts.wire import decode, encode
 from writ_documents import yaml_file
@@ -56,7 +56,7 @@ def broker_of(asking: Asking) -> Broker:
     return asking.bus.broker
 
 
-async def decided(asking: Asking, operation: str, **parameters: Any) -> tuple[StoredPolicy, Decided]:
+async def decided(asking: Asking, operation: str, **parameters: Any) -> tuple[StoredPolicy, DecideReply]:
     """Policy's answer to alice's signed request, and what an executor makes of it; its document is not set."""
     subject = asking.signed(asking.subject(operation, "writ", parameters={"reason": "a test", **parameters}))
     last = await asking.bus.policies.last(subjects.POLICIES)

@@ -13,14 +13,23 @@ from tests.rules.asking import CATALOGUE, NOON, at
 from writ_bus.port import Bus, Entry
 from writ_contracts import subjects
 from writ_contracts.agents import Claim
-from writ_contracts.decisions import AskGrant, Decide, Decided, Decision, Grant, GrantAnswer, PolicyVersion, Subject
+from writ_contracts.decisions import (
+    DecideReply,
+    DecideRequest,
+    Decision,
+    Grant,
+    GrantReply,
+    GrantRequest,
+    PolicyVersion,
+    Subject,
+)
 from writ_contracts.ids import operation_id
 from writ_contracts.journal import ControlEvent, Dispatched, OperationEvent, Requested
 from writ_contracts.requests import RequestStatement, Verdict
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
 from writ_documents import yaml_file
-from writ_policy.config import Config
+from writ_policy.config import PolicyConfig
 from writ_policy.metrics import metrics
 from writ_policy.service import PolicyService
 from writ_runtime.metrics import Metrics
@@ -62,10 +71,10 @@ class Files(Struct, frozen=True):
         policy = {"name": "test", "require_approval_for_admin": False, "global_policies": [*rules], **keys}
         self.write("policy", {"policies": policy})
 
-    def config(self, **changed: Any) -> Config:
+    def config(self, **changed: Any) -> PolicyConfig:
         paths: dict[str, Any] = {name: self.path(name) for name in ("policy", "inventory", "principals", "agents")}
         paths["state_dir"] = self.folder / f"state-{next(_replicas)}"
-        return Config(
+        return PolicyConfig(
             nats_url="nats://127.0.0.1",
             installation=self.installation,
             key_file=self.folder / "policy.seed",
@@ -146,9 +155,9 @@ class Asking:
         made = sign(self.files.keys[by or subject.principal], structs.replace(statement, **changed))
         return structs.replace(subject, statement=made, salt=SALT)
 
-    async def decide(self, subject: Subject, *, control_sequence: int = 0, **look: Any) -> Decided:
-        ask = Decide(subject=subject, control_sequence=control_sequence, **look)
-        return decode((await self.bus.request(subjects.POLICY_DECIDE, encode(ask), timeout=30)).data, Decided)
+    async def decide(self, subject: Subject, *, control_sequence: int = 0, **look: Any) -> DecideReply:
+        ask = DecideRequest(subject=subject, control_sequence=control_sequence, **look)
+        return decode((await self.bus.request(subjects.POLICY_DECIDE, encode(ask), timeout=30)).data, DecideReply)
 
     async def decision(self, subject: Subject, **more: Any) -> Decision:
         """The decision, whose signature holds."""
@@ -243,7 +252,7 @@ class Asking:
 
     async def granted(
         self, subject: Subject, claim: Signed | None = None, *, control_sequence: int = 0, **more: Any
-    ) -> GrantAnswer:
+    ) -> GrantReply:
         """The answer to a claim. What is not in the journal is put there first, as an executor does."""
         if await self.bus.journal.last(subjects.operation_filter(subject.principal, subject.operation_id)) is None:
             await self.record(subject)
@@ -251,10 +260,12 @@ class Asking:
 
     async def granted_as_recorded(
         self, subject: Subject, claim: Signed | None = None, *, control_sequence: int = 0, **more: Any
-    ) -> GrantAnswer:
+    ) -> GrantReply:
         """The answer to a claim, for what is in the journal and nothing else."""
-        ask = AskGrant(subject=subject, claim=claim or self.claim(subject), control_sequence=control_sequence, **more)
-        return decode((await self.bus.request(subjects.POLICY_GRANT, encode(ask), timeout=30)).data, GrantAnswer)
+        ask = GrantRequest(
+            subject=subject, claim=claim or self.claim(subject), control_sequence=control_sequence, **more
+        )
+        return decode((await self.bus.request(subjects.POLICY_GRANT, encode(ask), timeout=30)).data, GrantReply)
 
     async def grant(self, subject: Subject, claim: Signed | None = None) -> Grant:
         """The grant, whose signature holds."""

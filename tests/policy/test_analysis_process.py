@@ -14,18 +14,18 @@ from tests.rules.asking import ALICE, NOON, at, rule
 from writ_contracts.errors import Full, Invalid, WritError
 from writ_contracts.inventory import Target
 from writ_contracts.policy_access import (
-    PolicyAllowedAnswer,
     PolicyAllowedQuery,
-    PolicyDiffAnswer,
+    PolicyAllowedReply,
     PolicyDiffQuery,
-    PolicyWhoCanAnswer,
+    PolicyDiffReply,
     PolicyWhoCanQuery,
+    PolicyWhoCanReply,
 )
 from writ_contracts.policy_questions import (
-    PolicyTestAnswer,
     PolicyTestQuery,
-    PolicyValidateAnswer,
+    PolicyTestReply,
     PolicyValidateQuery,
+    PolicyValidateReply,
 )
 from writ_documents import yaml_file
 from writ_policy.analysis_process import pool
@@ -79,23 +79,23 @@ async def bench() -> AsyncIterator[AnalysisPool]:
 
 
 async def test_every_kind_of_job_is_done(bench: AnalysisPool) -> None:
-    valid = await bench.work(job("validate", PolicyValidateQuery(document=IN_FORCE)), PolicyValidateAnswer)
+    valid = await bench.work(job("validate", PolicyValidateQuery(document=IN_FORCE)), PolicyValidateReply)
     assert (valid.valid, valid.name, valid.rules) == (True, "test", 1)
     wrong = PolicyValidateQuery(document=IN_FORCE.replace("allowed", "alowed"))
-    found = await bench.work(job("validate", wrong), PolicyValidateAnswer)
+    found = await bench.work(job("validate", wrong), PolicyValidateReply)
     assert any("did you mean 'allowed'" in problem.message for problem in found.problems)
-    tested = await bench.work(job("test", PolicyTestQuery(suite=SUITE)), PolicyTestAnswer)
+    tested = await bench.work(job("test", PolicyTestQuery(suite=SUITE)), PolicyTestReply)
     assert (tested.cases, tested.failed, tested.percent) == (1, 0, 100.0)
     other = PolicyTestQuery(suite=SUITE, document=text(rule("stops", "service_stop")))
-    assert (await bench.work(job("test", other), PolicyTestAnswer)).failures[0].wrong == [
+    assert (await bench.work(job("test", other), PolicyTestReply)).failures[0].wrong == [
         "decision: wanted allow, got deny"
     ]
-    allowed = await bench.work(job("allowed", PolicyAllowedQuery(principal="alice")), PolicyAllowedAnswer)
+    allowed = await bench.work(job("allowed", PolicyAllowedQuery(principal="alice")), PolicyAllowedReply)
     assert {access.operation for access in allowed.accesses if access.allowed == "always"} == {"service_restart"}
-    able = await bench.work(job("who_can", PolicyWhoCanQuery(operation="service_restart")), PolicyWhoCanAnswer)
+    able = await bench.work(job("who_can", PolicyWhoCanQuery(operation="service_restart")), PolicyWhoCanReply)
     assert [access.principals for access in able.accesses] == [["alice"]]
     sides = [IN_FORCE, text(rule("stops", "service_stop"))]
-    changes = await bench.work(job("diff", PolicyDiffQuery(new=2), others=sides), PolicyDiffAnswer)
+    changes = await bench.work(job("diff", PolicyDiffQuery(new=2), others=sides), PolicyDiffReply)
     assert {(one.kind, one.operation) for one in changes.changes} == {
         ("newly_denied", "service_restart"),
         ("newly_allowed", "service_stop"),
@@ -104,11 +104,11 @@ async def test_every_kind_of_job_is_done(bench: AnalysisPool) -> None:
 
 async def test_what_is_wrong_with_a_question_is_said(bench: AnalysisPool) -> None:
     with pytest.raises(Invalid, match="no operation 'reboot'") as raised:
-        await bench.work(job("who_can", PolicyWhoCanQuery(operation="reboot")), PolicyWhoCanAnswer)
+        await bench.work(job("who_can", PolicyWhoCanQuery(operation="reboot")), PolicyWhoCanReply)
     assert raised.value.code == "unknown_operation"
-    broken = await bench.work(job("diff", PolicyDiffQuery(new=2), others=["{", IN_FORCE]), PolicyDiffAnswer)
+    broken = await bench.work(job("diff", PolicyDiffQuery(new=2), others=["{", IN_FORCE]), PolicyDiffReply)
     assert broken.problems[0].file == "old"
-    suite = await bench.work(job("test", PolicyTestQuery(suite="cases: []")), PolicyTestAnswer)
+    suite = await bench.work(job("test", PolicyTestQuery(suite="cases: []")), PolicyTestReply)
     assert {problem.file for problem in suite.problems} == {"suite"}
 
 
@@ -117,47 +117,47 @@ async def test_what_takes_too_long_is_ended_and_the_next_is_done() -> None:
     question = job("who_can", PolicyWhoCanQuery(operation="service_restart"))
     try:
         with pytest.raises(Invalid) as raised:
-            await bench.work(question, PolicyWhoCanAnswer)
+            await bench.work(question, PolicyWhoCanReply)
         assert raised.value.code == "too_much"
         bench._seconds = 60.0
-        assert (await bench.work(question, PolicyWhoCanAnswer)).accesses
+        assert (await bench.work(question, PolicyWhoCanReply)).accesses
     finally:
         await bench.close()
 
 
 async def test_a_process_that_died_is_replaced(bench: AnalysisPool) -> None:
     question = job("who_can", PolicyWhoCanQuery(operation="service_restart"))
-    await bench.work(question, PolicyWhoCanAnswer)
+    await bench.work(question, PolicyWhoCanReply)
     process = bench._process
     assert process is not None
     os.kill(process.pid, signal.SIGSTOP)
-    waiting = asyncio.create_task(bench.work(question, PolicyWhoCanAnswer))
+    waiting = asyncio.create_task(bench.work(question, PolicyWhoCanReply))
     os.kill(process.pid, signal.SIGKILL)
     await asyncio.wait([waiting])
     assert isinstance(waiting.exception(), WritError) or waiting.result().accesses
-    assert (await bench.work(question, PolicyWhoCanAnswer)).accesses
+    assert (await bench.work(question, PolicyWhoCanReply)).accesses
 
 
 async def test_one_that_rests_is_started_again_and_too_many_do_not_wait(
     bench: AnalysisPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     question = job("who_can", PolicyWhoCanQuery(operation="service_restart"))
-    await bench.work(question, PolicyWhoCanAnswer)
+    await bench.work(question, PolicyWhoCanReply)
     first = bench._process
     bench._stop_when_idle()
-    assert (await bench.work(question, PolicyWhoCanAnswer)).accesses
+    assert (await bench.work(question, PolicyWhoCanReply)).accesses
     assert bench._process is not first
-    waiting = [asyncio.create_task(bench.work(question, PolicyWhoCanAnswer)) for _ in range(MOST_WAITING)]
+    waiting = [asyncio.create_task(bench.work(question, PolicyWhoCanReply)) for _ in range(MOST_WAITING)]
     await asyncio.sleep(0)
     with pytest.raises(Full):
-        await bench.work(question, PolicyWhoCanAnswer)
+        await bench.work(question, PolicyWhoCanReply)
     assert all(answer.accesses for answer in await asyncio.gather(*waiting))
     assert pool.IDLE_SECONDS > 0
 
 
 def test_an_answer_fits_into_a_message() -> None:
-    found = msgspec.json.decode(fitting(PolicyDiffAnswer(notes=["x" * 1000] * 4000)), type=PolicyDiffAnswer)
+    found = msgspec.json.decode(fitting(PolicyDiffReply(notes=["x" * 1000] * 4000)), type=PolicyDiffReply)
     assert (len(found.notes), found.bounded) == (1000, ["1000 of 2000 notes listed", "2000 of 4000 notes listed"])
-    assert len(fitting(PolicyAllowedAnswer(bounded=["x" * 1000] * 4000))) <= LARGEST_ANSWER
+    assert len(fitting(PolicyAllowedReply(bounded=["x" * 1000] * 4000))) <= LARGEST_ANSWER
     with pytest.raises(Invalid):
-        fitting(PolicyValidateAnswer(name="x" * 2_000_000))
+        fitting(PolicyValidateReply(name="x" * 2_000_000))

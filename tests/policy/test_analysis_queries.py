@@ -18,8 +18,8 @@ from writ_contracts.errors import Denied, Invalid, Untrusted
 from writ_contracts.policy_questions import (
     MAX_REQUESTS,
     EvalRequest,
-    PolicyCanIAnswer,
     PolicyCanIQuery,
+    PolicyCanIReply,
     PolicyEvalQuery,
 )
 from writ_contracts.questions import QUESTIONS
@@ -52,11 +52,11 @@ class Questions(PolicyQueries):
 
     async def can_i(
         self, operation: str, target: str, parameters: Mapping[str, Any] | None = None, *, dry_run: bool = False
-    ) -> PolicyCanIAnswer:
+    ) -> PolicyCanIReply:
         question = PolicyCanIQuery(
             operation=operation, target=target, parameters=dict(parameters or {}), dry_run=dry_run
         )
-        return await self._query("policy_can_i", question, PolicyCanIAnswer)
+        return await self._query("policy_can_i", question, PolicyCanIReply)
 
 
 def by(asking: Asking, principal: str, key: str | None = None) -> PolicyQueries:
@@ -210,8 +210,8 @@ async def test_decisions_do_not_wait_for_what_takes_long(asking: Asking, alice: 
 
 
 async def test_one_principals_flood_of_questions_is_turned_away_and_others_are_answered() -> None:
-    async def nothing(_: Message) -> PolicyCanIAnswer:
-        return PolicyCanIAnswer()
+    async def nothing(_: Message) -> PolicyCanIReply:
+        return PolicyCanIReply()
 
     handled: list[HandledMessage] = []
     asked = endpoint("query_policy_can_i", nothing, handled.append, Buckets(rate=0.0, burst=2.0))  # type: ignore[arg-type]

@@ -20,17 +20,17 @@ from tests.rules.asking import CATALOGUE
 
 from writ_bus.port import Entry
 from writ_contracts import subjects
-from writ_contracts.approvals import Approval, ApprovalAnswer, ApprovalMessage
+from writ_contracts.approvals import Approval, ApprovalMessage, ApprovalReply
 from writ_contracts.decisions import Decision
 from writ_contracts.inventory import Agents, Inventory
 from writ_contracts.journal import Approved, Finished, Granted, PreviewTaken, Rejected
 from writ_contracts.life import Life, State, fold
 from writ_contracts.previews import Preview
 from writ_contracts.records import Record
-from writ_contracts.requests import RequestAnswer
+from writ_contracts.requests import RequestReply
 from writ_contracts.wire import decode, decode_event, encode, event_of
 from writ_documents.readers import read_agents, read_inventory
-from writ_executor.config import Config
+from writ_executor.config import ExecutorConfig
 from writ_executor.metrics import metrics as executor_metrics
 from writ_executor.service import Executor
 from writ_policy.metrics import metrics
@@ -38,7 +38,7 @@ from writ_policy.service import PolicyService
 from writ_runtime.watched_file import WatchedFile
 from writ_testing.eventually import eventually
 from writ_testing.exhaustive import some
-from writ_testing.fakes.scripted import ScriptedAgent
+from writ_testing.fakes.scripted_peers import ScriptedAgent
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
 from writ_trust.approvals import sign_approval
@@ -90,7 +90,7 @@ class Services:
     async def executor(self) -> None:
         """Replace the executor, without a word: what it was doing is left as it is."""
         await self._executor.aclose()
-        config = Config(
+        config = ExecutorConfig(
             nats_url="memory",
             installation="",
             key_file=Path("none"),
@@ -146,7 +146,7 @@ class Play:
         self.services.files.policy(self.rule)
         asked = {"target": "web-a", "parameters": {"service_name": "nginx"}, "idempotency_key": "one"}
         reply = await self._send(subjects.request("alice", "service_restart"), json.encode(asked), "alice")
-        answer = decode(reply, RequestAnswer)
+        answer = decode(reply, RequestReply)
         assert answer.state == "awaiting_approval", answer
         self.operation_id = answer.operation_id or ""
         await self._preview()
@@ -233,7 +233,7 @@ class Play:
         )
         signed = sign_approval(self.services.files.keys[who], approval)
         message = encode(ApprovalMessage(principal="alice", approval=signed))
-        answer = decode(await self._send(subjects.approval(who), message, who), ApprovalAnswer)
+        answer = decode(await self._send(subjects.approval(who), message, who), ApprovalReply)
         if answer.error is None and verdict == "approve":
             assert who in PEOPLE
             assert who not in self.approved

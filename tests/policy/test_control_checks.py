@@ -13,8 +13,8 @@ from writ_contracts import subjects
 from writ_contracts.approvals import ApprovalEvent
 from writ_contracts.catalogue.control import OPERATIONS
 from writ_contracts.decisions import Decision
-from writ_contracts.notices import Noted, Notice
-from writ_contracts.policies import PolicyStatusAnswer
+from writ_contracts.notices import Notice, NoticeReply
+from writ_contracts.policies import PolicyStatusReply
 from writ_contracts.wire import decode, encode
 from writ_testing.eventually import eventually
 from writ_testing.memory.broker import Broker
@@ -59,9 +59,9 @@ class Office(Asking):
         wanted = {"scope": ["*"], "reason": "it burns", "until": self.clock.now + HOUR, **changed}
         return await self.carry("emergency_declare", principal, **wanted)
 
-    async def status(self) -> PolicyStatusAnswer:
+    async def status(self) -> PolicyStatusReply:
         subject = subjects.query("alice", "policy_status")
-        answer = decode((await self.bus.request(subject, b"{}", timeout=30)).data, PolicyStatusAnswer)
+        answer = decode((await self.bus.request(subject, b"{}", timeout=30)).data, PolicyStatusReply)
         assert answer.error is None, answer.error
         return answer
 
@@ -234,7 +234,7 @@ async def test_the_end_of_an_emergency_is_recorded_once(office: Office) -> None:
 
     async def take(message: Any) -> bytes:
         told.put_nowait(decode(message.data, Notice))
-        return encode(Noted(sequence=1))
+        return encode(NoticeReply(sequence=1))
 
     async with await listening(office, take):
         emergency = await office.declare(until=office.clock.now + 60)

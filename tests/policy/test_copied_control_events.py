@@ -15,7 +15,7 @@ from writ_contracts.journal import ControlEvent
 from writ_contracts.records import Record
 from writ_contracts.wire import encode
 from writ_policy.state.control_follower import Follower
-from writ_policy.versions.stored import Versions
+from writ_policy.versions.stored_versions import Versions
 from writ_rules.engine.control import ControlState
 from writ_testing.memory.bus import MemoryBus
 from writ_trust.copied_control_events import in_order

@@ -12,7 +12,7 @@ from tests.policy.replica import Asking, Files, files
 from writ_contracts import subjects
 from writ_contracts.errors import TimedOut, Unreachable
 from writ_policy import service
-from writ_policy.versions import stored
+from writ_policy.versions import stored_versions
 from writ_runtime.security_events import security_event
 from writ_testing.eventually import eventually
 from writ_testing.memory.broker import Broker
@@ -98,7 +98,7 @@ async def test_a_store_that_loses_versions_under_a_running_policy_is_an_alarm(
         await eventually(noticed, what="that the store lost a version")
         assert await asking.code(asking.subject()) == "behind"
         await alarm(asking, "goes back to 1")
-    assert stored.CONFIRMED > 1
+    assert stored_versions.CONFIRMED > 1
 
 
 async def alarm(asking: Asking, detail: str) -> None:

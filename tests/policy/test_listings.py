@@ -7,7 +7,7 @@ from msgspec import structs
 from tests.policy.replica import LOOK_KEY, Asking
 
 from writ_contracts.decisions import Decision, ReadGrant, Subject
-from writ_contracts.facts import Gathered, Listing
+from writ_contracts.facts import GatheredListings, Listing
 from writ_contracts.inventory import Target
 from writ_contracts.signing import Signed
 from writ_policy.decisions.facts import CLOCK_SECONDS
@@ -67,7 +67,7 @@ async def test_a_decision_names_the_listing_that_it_was_made_on(ready: Asking) -
     subject = ready.subject()
     under = look(ready, subject)
     signed = listing(ready, subject, under)
-    decision = await ready.decision(subject, facts=Gathered(look=under, listings=[signed]))
+    decision = await ready.decision(subject, facts=GatheredListings(look=under, listings=[signed]))
     (fact,) = decision.facts
     assert (fact.kind, fact.source, fact.digest, fact.failure) == ("listing", "list_services", digest(signed), "")
     assert decision.at - fact.at == 0
@@ -91,14 +91,14 @@ FORGED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 async def test_a_listing_is_refused_that_is(ready: Asking, looks: dict[str, Any], says: dict[str, Any]) -> None:
     subject = ready.subject()
     under = look(ready, subject, **looks)
-    facts = Gathered(look=under, listings=[listing(ready, subject, under, **says)])
+    facts = GatheredListings(look=under, listings=[listing(ready, subject, under, **says)])
     assert await ready.code(subject, facts=facts) == "forged_listing"
 
 
 async def test_one_of_an_earlier_operation_is_no_good_for_a_later_one(ready: Asking) -> None:
     first, second = ready.subject(), ready.subject()
     under = look(ready, first)
-    facts = Gathered(look=under, listings=[listing(ready, first, under)])
+    facts = GatheredListings(look=under, listings=[listing(ready, first, under)])
     assert await ready.code(first, facts=facts) == "allowed"
     assert await ready.code(second, facts=facts) == "forged_listing"
 
@@ -107,7 +107,7 @@ async def test_two_of_one_kind_are_refused(ready: Asking) -> None:
     subject = ready.subject()
     under = look(ready, subject)
     signed = listing(ready, subject, under)
-    assert await ready.code(subject, facts=Gathered(look=under, listings=[signed, signed])) == "forged_listing"
+    assert await ready.code(subject, facts=GatheredListings(look=under, listings=[signed, signed])) == "forged_listing"
 
 
 async def test_the_age_is_counted_by_policys_clock_whatever_the_agents_says(ready: Asking) -> None:
@@ -115,14 +115,14 @@ async def test_the_age_is_counted_by_policys_clock_whatever_the_agents_says(read
     under = look(ready, subject)
     signed = listing(ready, subject, under, taken_at=ready.clock.now + 1e9)
     ready.clock.now += 40
-    decision = await ready.decision(subject, facts=Gathered(look=under, listings=[signed]))
+    decision = await ready.decision(subject, facts=GatheredListings(look=under, listings=[signed]))
     assert decision.at - decision.facts[0].at == 40
 
 
 async def test_what_nobody_listed_is_named_with_the_reason(ready: Asking) -> None:
     subject = ready.subject()
     under = look(ready, subject, sources=["list_ports", "list_services"])
-    facts = Gathered(
+    facts = GatheredListings(
         look=under, listings=[listing(ready, subject, under, names=[], failure="no bus")], failure="no agent answered"
     )
     ports, services = (await ready.decision(subject, facts=facts)).facts
@@ -137,7 +137,7 @@ async def test_what_was_asked_for_long_ago_or_in_the_future_does_not_count(
 ) -> None:
     subject = ready.subject()
     under = look(ready, subject)
-    facts = Gathered(look=under, listings=[listing(ready, subject, under)])
+    facts = GatheredListings(look=under, listings=[listing(ready, subject, under)])
     ready.clock.now += later
     (fact,) = (await ready.decision(subject, facts=facts)).facts
     assert word in fact.failure
@@ -146,7 +146,7 @@ async def test_what_was_asked_for_long_ago_or_in_the_future_does_not_count(
 async def test_at_a_claim_it_is_believed_and_refused_in_the_same_way(ready: Asking) -> None:
     subject = ready.subject()
     under = look(ready, subject)
-    good = Gathered(look=under, listings=[listing(ready, subject, under)])
+    good = GatheredListings(look=under, listings=[listing(ready, subject, under)])
     forged = structs.replace(good, listings=[listing(ready, subject, under, by="agent-b")])
     refused = await ready.granted(subject, facts=forged)
     assert refused.error is not None

@@ -6,8 +6,8 @@ import pytest
 from msgspec import structs
 from tests.policy.replica import LOOK_KEY, RULES, Asking
 
-from writ_contracts.decisions import Decided, Decision, GrantAnswer, ReadGrant, Subject
-from writ_contracts.facts import OTHER_NAMES, Gathered, Listing
+from writ_contracts.decisions import DecideReply, Decision, GrantReply, ReadGrant, Subject
+from writ_contracts.facts import OTHER_NAMES, GatheredListings, Listing
 from writ_contracts.signing import Signed
 from writ_policy.decisions.rulings import MOST_OTHER_NAMES
 from writ_trust.statements import digest, read, sign
@@ -23,14 +23,14 @@ DENY: dict[str, Any] = {
 
 async def started(
     asking: Asking, names: Any, *, service: str = "ssh", operation: str = "service_restart"
-) -> GrantAnswer:
+) -> GrantReply:
     """The answer to a claim whose baseline tells these other names."""
     subject = asking.subject(operation, parameters={"service_name": service})
     baseline = {} if names is None else {"active_state": "active", "names": names}
     return await asking.granted(subject, asking.claim(subject, baseline=baseline))
 
 
-def decision(granted: GrantAnswer) -> Decision:
+def decision(granted: GrantReply) -> Decision:
     assert granted.decision is not None, granted
     return read(granted.decision, Decision)
 
@@ -91,7 +91,7 @@ async def test_more_names_than_are_judged_deny(asking: Asking) -> None:
     assert said.reason == "it is reported to have 65 other names: at most 64 are judged"
 
 
-def listing(asking: Asking, look: Signed, names: list[str], failure: str = "") -> Gathered:
+def listing(asking: Asking, look: Signed, names: list[str], failure: str = "") -> GatheredListings:
     """As an agent of the pool answers that look."""
     seen = read(look, ReadGrant)
     told = Listing(
@@ -105,7 +105,7 @@ def listing(asking: Asking, look: Signed, names: list[str], failure: str = "") -
         names=names,
         failure=failure,
     )
-    return Gathered(look=look, listings=[sign(asking.files.keys["agent-a"], told)])
+    return GatheredListings(look=look, listings=[sign(asking.files.keys["agent-a"], told)])
 
 
 async def decided(asking: Asking, subject: Subject, names: list[str], failure: str = "") -> Decision:
@@ -122,7 +122,7 @@ async def decided(asking: Asking, subject: Subject, names: list[str], failure: s
     return said_in(await asking.decide(subject, look_key=LOOK_KEY, facts=facts))
 
 
-def said_in(answer: Decided | GrantAnswer) -> Decision:
+def said_in(answer: DecideReply | GrantReply) -> Decision:
     assert answer.decision is not None, answer
     return read(answer.decision, Decision)
 

@@ -9,7 +9,7 @@ from tests.policy.replica import Asking
 
 from writ_contracts import subjects
 from writ_contracts.agents import Claim
-from writ_contracts.approvals import ApprovalCardAnswer, ApprovalQuery
+from writ_contracts.approvals import ApprovalCardReply, ApprovalQuery
 from writ_contracts.decisions import Decision, ReadGrant
 from writ_contracts.journal import PreviewTaken
 from writ_contracts.previews import ApprovalFacts, Preview
@@ -140,7 +140,7 @@ async def facts_of(asking: Asking, one: Pending) -> ApprovalFacts:
     headers = {"Nats-Request-Info": '{"user": "' + asking.files.keys["bob"].public + '"}'}
     query = encode(ApprovalQuery(operation_id=one.subject.operation_id))
     message = await asking.bus.request(subjects.query("bob", "approval"), query, timeout=20, headers=headers)
-    answer = decode(message.data, ApprovalCardAnswer)
+    answer = decode(message.data, ApprovalCardReply)
     assert answer.card is not None, answer
     assert answer.card.facts is not None
     return open_signed(answer.card.facts, ApprovalFacts, [asking.files.keys["policy"].public])

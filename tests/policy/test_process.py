@@ -18,7 +18,7 @@ from tests.policy.publishing import CLOSED, OPEN, publish, roll_back
 from tests.policy.replica import RULES, Asking, Clock, Files, files
 
 from writ_bus.errors import BusError
-from writ_policy.config import Config
+from writ_policy.config import PolicyConfig
 from writ_policy.service import PolicyService
 from writ_runtime.config import load
 from writ_runtime.metrics import Metrics
@@ -202,8 +202,8 @@ async def test_it_refuses_to_start_when_it_is_configured_wrongly(
 def test_the_policy_file_has_the_name_of_the_specification_unless_another_is_set(tmp_path: Path) -> None:
     known = files(tmp_path, INSTALLATION)
     given = environ(known, "nats://127.0.0.1:1", SYSTEMMANAGER_POLICY_CONFIG="")
-    assert load(Config, given).policy == Path("/etc/systemmanager/policy.yaml")
-    assert load(Config, environ(known, "nats://127.0.0.1:1")).policy == known.path("policy")
+    assert load(PolicyConfig, given).policy == Path("/etc/systemmanager/policy.yaml")
+    assert load(PolicyConfig, environ(known, "nats://127.0.0.1:1")).policy == known.path("policy")
 
 
 async def test_an_empty_store_and_a_policy_that_cannot_be_used_are_no_start(known: Files, server: WritServer) -> None:

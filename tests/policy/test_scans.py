@@ -10,7 +10,7 @@ from tests.policy.replica import Asking, files, replica
 
 from writ_contracts import subjects
 from writ_contracts.decisions import Decision
-from writ_contracts.facts import MOST_FINDINGS, Reported, StoredReport
+from writ_contracts.facts import MOST_FINDINGS, ScanReply, StoredReport
 from writ_contracts.signing import Signed
 from writ_contracts.wire import MSGPACK, decode, encode
 from writ_runtime.security_events import security_event
@@ -38,13 +38,13 @@ class Scanned:
 
     async def report(
         self, *findings: Any, by: str = "trivy", key: str | None = None, data: bytes | None = None, **changed: Any
-    ) -> Reported:
+    ) -> ScanReply:
         """Send it as NATS would hand it on: with the sender's key."""
         body = {"target": "web-a", "at": self.one.clock.now, "findings": list(findings), **changed}
         headers = {"Nats-Request-Info": json.encode({"user": key or self.one.files.keys[by].public}).decode()}
         payload = json.encode(body) if data is None else data
         message = await self.one.bus.request(subjects.scan(by), payload, timeout=30, headers=headers)
-        return decode(message.data, Reported)
+        return decode(message.data, ScanReply)
 
     async def code(self, asking: Asking, operation: str = "service_restart", **subject: Any) -> str:
         return await asking.code(asking.subject(operation, **subject))

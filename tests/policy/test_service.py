@@ -12,7 +12,7 @@ from msgspec import structs
 from tests.policy.replica import KEY, LOOK_KEY, RULES, Asking, files, replica
 
 from writ_contracts import subjects
-from writ_contracts.decisions import Decided, GrantAnswer, ReadGrant
+from writ_contracts.decisions import DecideReply, GrantReply, ReadGrant
 from writ_contracts.errors import ConfigError
 from writ_contracts.wire import decode, encode
 from writ_policy.endpoints.decisions import without_unchanged_texts
@@ -269,8 +269,8 @@ def test_any_bytes_get_an_answer(tmp_path_factory: pytest.TempPathFactory, data:
         broker = Broker()
         bus = MemoryBus(broker)
         async with replica(MemoryBus(broker), bus, files(tmp_path_factory.mktemp("raw"))):
-            decided = decode((await bus.request(subjects.POLICY_DECIDE, data, timeout=30)).data, Decided)
-            granted = decode((await bus.request(subjects.POLICY_GRANT, data, timeout=30)).data, GrantAnswer)
+            decided = decode((await bus.request(subjects.POLICY_DECIDE, data, timeout=30)).data, DecideReply)
+            granted = decode((await bus.request(subjects.POLICY_GRANT, data, timeout=30)).data, GrantReply)
             assert decided.error is not None
             assert granted.error is not None
             assert decided.error.code == granted.error.code == "invalid"

@@ -9,7 +9,7 @@ from tests.policy.replica import KEY, SALT, Asking
 
 from writ_contracts import subjects
 from writ_contracts.decisions import Decision, Subject
-from writ_contracts.sessions import SessionsAnswer, SessionsQuery
+from writ_contracts.sessions import SessionsQuery, SessionsReply
 from writ_contracts.wire import decode, encode
 from writ_trust.approvals import sign_approval
 from writ_trust.digests import keyed_digest
@@ -75,12 +75,12 @@ class Sessions:
         self.asking.files.keys["session"] = signer
         return self.asking.signed(subject, by="session")
 
-    async def listed(self, who: str, key: str, **query: Any) -> SessionsAnswer:
+    async def listed(self, who: str, key: str, **query: Any) -> SessionsReply:
         headers = {"Nats-Request-Info": json.encode({"user": key}).decode()}
         message = await self.asking.bus.request(
             subjects.query(who, "sessions"), encode(SessionsQuery(**query)), timeout=20, headers=headers
         )
-        return decode(message.data, SessionsAnswer)
+        return decode(message.data, SessionsReply)
 
 
 @pytest.fixture

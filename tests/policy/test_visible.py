@@ -13,8 +13,8 @@ from tests.rules.asking import rule
 from writ_contracts import subjects
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Principal
-from writ_contracts.listing import MOST_TARGETS, VisibleAnswer, VisibleRequest
-from writ_contracts.policies import PolicyStatusAnswer, WindowView
+from writ_contracts.listing import MOST_TARGETS, VisibleReply, VisibleRequest
+from writ_contracts.policies import PolicyStatusReply, WindowView
 from writ_contracts.policy_questions import EvalRequest
 from writ_contracts.wire import decode, encode
 from writ_policy.endpoints.versions import _limited
@@ -25,10 +25,10 @@ TEST = rule("tests", "backend_test", users=["copilot"])
 GUESSED = {"hidden": "web-b", "absent": "web-z"}
 
 
-async def visible(asking: Asking, principal: str, *targets: str) -> VisibleAnswer:
+async def visible(asking: Asking, principal: str, *targets: str) -> VisibleReply:
     key = asking.files.keys[principal].public
     data = encode(VisibleRequest(principal=principal, key=key, targets=list(targets)))
-    return decode((await asking.bus.request(subjects.POLICY_VISIBLE, data, timeout=30)).data, VisibleAnswer)
+    return decode((await asking.bus.request(subjects.POLICY_VISIBLE, data, timeout=30)).data, VisibleReply)
 
 
 async def error_of(asking: Asking, target: str, **changed: Any) -> tuple[str, str]:
@@ -38,16 +38,16 @@ async def error_of(asking: Asking, target: str, **changed: Any) -> tuple[str, st
     return decided.error.code, decided.error.message.replace(target, "TARGET")
 
 
-async def status(asking: Asking, principal: str) -> PolicyStatusAnswer:
+async def status(asking: Asking, principal: str) -> PolicyStatusReply:
     bus, subject = Vouched(asking, principal, principal), subjects.query(principal, "policy_status")
-    return decode((await bus.request(subject, b"{}", timeout=20)).data, PolicyStatusAnswer)
+    return decode((await bus.request(subject, b"{}", timeout=20)).data, PolicyStatusReply)
 
 
 async def test_listing_has_the_targets_and_operations_that_rules_of_an_agent_reach(asking: Asking) -> None:
     asking.files.policy(OWN, OTHERS)
     agent = await visible(asking, "copilot", "web-a", "web-b", "box", "web-z")
     assert (agent.limited, agent.operations) == (True, {"web-a": ["service_restart"]})
-    assert await visible(asking, "alice", "web-b") == VisibleAnswer()
+    assert await visible(asking, "alice", "web-b") == VisibleReply()
 
 
 async def test_list_by_rules_names_the_limited_kinds(asking: Asking) -> None:
@@ -58,7 +58,7 @@ async def test_list_by_rules_names_the_limited_kinds(asking: Asking) -> None:
 
 async def test_visible_refuses_a_key_that_is_not_the_principals(asking: Asking) -> None:
     data = encode(VisibleRequest(principal="copilot", key=asking.files.keys["bob"].public, targets=["web-a"]))
-    answer = decode((await asking.bus.request(subjects.POLICY_VISIBLE, data, timeout=30)).data, VisibleAnswer)
+    answer = decode((await asking.bus.request(subjects.POLICY_VISIBLE, data, timeout=30)).data, VisibleReply)
     assert answer.error is not None
     assert answer.error.code == "key_mismatch"
 
@@ -163,5 +163,5 @@ def test_approval_windows_of_others_are_hidden_from_an_agent_its_humans_too() ->
         for by in ("copilot", "alice")
     ]
     agent = Principal(id="copilot", kind="agent", key="U" + "B" * 55, acts_for="alice")
-    status = PolicyStatusAnswer(windows=[own, humans])
+    status = PolicyStatusReply(windows=[own, humans])
     assert _limited(status, SimpleNamespace(rules=1), agent).windows == [own]  # type: ignore[arg-type]

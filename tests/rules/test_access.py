@@ -10,7 +10,7 @@ from writ_contracts.inventory import WRIT, Principal, Target
 from writ_contracts.policy_access import PolicyWhoCanQuery
 from writ_rules.analysis.access import Access, AccessQuery, allowed, who_can
 from writ_rules.analysis.question_space import QuestionSpace
-from writ_rules.answers import who_can as told
+from writ_rules.replies import who_can as told
 from writ_rules.setting import setting
 
 BOB = Principal(id="bob", kind="human", key=NOBODYS_KEY, roles=["approver"])

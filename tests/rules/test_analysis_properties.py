@@ -19,7 +19,7 @@ from writ_rules.analysis.access import AccessQuery, allowed
 from writ_rules.analysis.diff import Change, diff
 from writ_rules.analysis.mutants import mutants
 from writ_rules.analysis.question_space import Example, QuestionSpace
-from writ_rules.analysis.space import Option, request
+from writ_rules.analysis.request_space import RequestVariant, request
 from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.control import ControlState
@@ -55,7 +55,7 @@ def everything(operation: str) -> Iterator[tuple[DecisionRequest, Facts]]:
     asked += [{**base, name: value} for name, values in VALUES.items() if name in fields for value in values]
     for parameters, moment, emergency in product(asked, TIMES, (False, True)):
         for target, principal in product(TARGETS, EVERYBODY):
-            option = Option(parameters=parameters, at=at(moment), emergency=emergency)
+            option = RequestVariant(parameters=parameters, at=at(moment), emergency=emergency)
             made = request(CATALOGUE[operation], target, principal, option)
             if made is not None:
                 names = frozenset(str(value) for value in parameters.values())

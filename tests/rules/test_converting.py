@@ -6,7 +6,7 @@ import pytest
 from tests.rules.asking import CATALOGUE, loaded
 
 from writ_documents import yaml_file
-from writ_rules.converting import converted
+from writ_rules.conversion import converted
 
 OLD: dict[str, Any] = {
     "default_validation_mode": "strict",

@@ -7,7 +7,7 @@ from tests.rules.asking import ALICE, CATALOGUE, NOON, at, policy, rule
 
 from writ_contracts.inventory import Target
 from writ_contracts.policy_questions import Explanation, PolicyExplainQuery
-from writ_rules.explaining import explain
+from writ_rules.explanation import explain
 from writ_rules.setting import setting
 
 HOST = Target(id="web-1", role="production", backend="local")

@@ -6,8 +6,8 @@ import pytest
 from tests.rules.asking import CATALOGUE, NOON, at, file_of, rule
 
 from writ_documents import yaml_file
-from writ_rules.analysis.expired import expired
-from writ_rules.validating import ValidationContext, validate_text
+from writ_rules.analysis.expired_rules import expired
+from writ_rules.validation import ValidationContext, validate_text
 
 
 def over(*rules: dict[str, Any], **sections: Any) -> list[str]:

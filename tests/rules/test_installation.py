@@ -13,7 +13,7 @@ from writ_documents.readers import read_inventory, read_principals
 from writ_rules.analysis.installation import as_warnings, lint_with
 from writ_rules.engine.findings import Severity
 from writ_rules.engine.format import PolicyFile
-from writ_rules.validating import ValidationContext, validate_file
+from writ_rules.validation import ValidationContext, validate_file
 
 BOB = Principal(id="bob", kind="human", key=NOBODYS_KEY, roles=["approver", "operator"])
 BOT = Principal(id="bot", kind="agent", key=NOBODYS_KEY, roles=["assistant"], acts_for="bob")

@@ -13,7 +13,7 @@ from writ_contracts.inventory import Principal, Target
 from writ_rules.analysis.lint import lint
 from writ_rules.analysis.mutants import replaced
 from writ_rules.analysis.question_space import offered
-from writ_rules.analysis.space import Option, request
+from writ_rules.analysis.request_space import RequestVariant, request
 from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.compile import Policy, compile_policy
 from writ_rules.engine.control import ControlState
@@ -155,7 +155,7 @@ def requests(operations: set[str]) -> Iterator[DecisionRequest]:
                 for principal in PRINCIPALS:
                     for moment in TIMES:
                         for emergency in (False, True):
-                            option = Option(parameters=parameters, at=moment, emergency=emergency)
+                            option = RequestVariant(parameters=parameters, at=moment, emergency=emergency)
                             made = request(CATALOGUE[name], target, principal, option)
                             if made is not None and offered(target, CATALOGUE[name]):
                                 yield made

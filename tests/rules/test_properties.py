@@ -187,6 +187,7 @@ def everything(seeds: range) -> str:
     return sha256(json.dumps(said, sort_keys=True, default=sorted).encode()).hexdigest()
 
 
+@pytest.mark.exhaustive
 def test_the_hash_seed_does_not_matter() -> None:
     """Sets and dicts are walked in another order in each of these processes; decisions, reasons and traces are not."""
     digests = {

@@ -14,7 +14,7 @@ from writ_documents import readers, yaml_file
 from writ_documents.document import FileErrors
 from writ_rules.loading import compile_document
 from writ_rules.suite_runs import read_suite
-from writ_rules.validating import validate
+from writ_rules.validation import validate
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "policies" / "examples"

@@ -10,10 +10,10 @@ from writ_contracts.evaluators import Evaluator
 from writ_contracts.inventory import Target
 from writ_contracts.operations import Catalogue
 from writ_rules.analysis.access import AccessListing, AccessQuery, allowed
+from writ_rules.analysis.analysis_limits import MOST_PAIRS
 from writ_rules.analysis.diff import diff
 from writ_rules.analysis.question_space import QuestionSpace
 from writ_rules.analysis.regexes import named, samples
-from writ_rules.analysis.untested import MOST_PAIRS
 from writ_rules.engine.compile import compile_policy
 
 WEB = Target(id="web-1", role="production", backend="local", docker={})

@@ -18,7 +18,7 @@ from writ_rules.engine.decide import decide
 from writ_rules.engine.facts import Facts, TargetListing
 
 Data = dict[str, Any]
-SEEDS = 24
+SEEDS = 12
 """Policies for each operation."""
 ANY: dict[str, list[Any]] = {
     "type": ["string", "int", "float", "bool", "list", "dict"],

@@ -10,9 +10,9 @@ from writ_bus.port import Message
 from writ_contracts import errors
 from writ_contracts.errors import CODES
 from writ_contracts.failures import FAILED, error_of, failure_of, outcome_of
-from writ_contracts.requests import Failure, RequestAnswer
+from writ_contracts.requests import Failure, RequestReply
 from writ_contracts.wire import JSON, MSGPACK, decode
-from writ_runtime.answering import Reply, answering
+from writ_runtime.endpoint_frame import Reply, answering
 from writ_runtime.logs import Log
 from writ_runtime.metrics import HandledMessage
 
@@ -20,17 +20,17 @@ ID = "a" * 26
 ALICE = "writ.request.alice.test_noop"
 
 
-def run(handle: Any, subject: str = ALICE, content_type: str = JSON) -> tuple[RequestAnswer, HandledMessage]:
+def run(handle: Any, subject: str = ALICE, content_type: str = JSON) -> tuple[RequestReply, HandledMessage]:
     records: list[HandledMessage] = []
-    respond = answering("request", handle, RequestAnswer, records.append, Log("writ.test"))
+    respond = answering("request", handle, RequestReply, records.append, Log("writ.test"))
     reply = asyncio.run(respond(Message(subject, b"", {"Content-Type": content_type})))
     assert reply.headers["Content-Type"] == content_type
     (record,) = records
-    return decode(reply.data, RequestAnswer, content_type=content_type), record
+    return decode(reply.data, RequestReply, content_type=content_type), record
 
 
 def raising(error: Exception) -> Any:
-    async def handle(_: Message) -> RequestAnswer:
+    async def handle(_: Message) -> RequestReply:
         raise error
 
     return handle
@@ -45,7 +45,7 @@ def giving(body: Any) -> Any:
 
 @pytest.mark.parametrize("content_type", [JSON, MSGPACK])
 def test_a_reply_goes_out_in_the_encoding_of_its_sender(content_type: str) -> None:
-    answer, record = run(giving(RequestAnswer(operation_id=ID)), content_type=content_type)
+    answer, record = run(giving(RequestReply(operation_id=ID)), content_type=content_type)
     assert answer.operation_id == ID
     assert (record.outcome, record.code, record.fields) == ("ok", "", {"principal": "alice", "operation_id": ID})
 
@@ -75,7 +75,7 @@ def test_an_error_is_a_reply_and_counts_by_its_code(error: errors.WritError, out
     assert answer.error is not None
     assert (answer.error.code, record.code, record.outcome) == (error.code, error.code, outcome)
     assert type(error_of(answer.error)) is type(error)
-    again, same = run(giving(RequestAnswer(error=answer.error)))
+    again, same = run(giving(RequestReply(error=answer.error)))
     assert (again.error, same.outcome) == (answer.error, outcome)
 
 
@@ -86,7 +86,7 @@ def test_problems_of_a_document_cross_the_wire_and_a_long_message_is_cut() -> No
 
 
 def test_fields_for_the_log_may_be_given_with_a_reply() -> None:
-    _, record = run(giving(Reply(RequestAnswer(), {"effect": "deny"})), subject="writ.policy.decide")
+    _, record = run(giving(Reply(RequestReply(), {"effect": "deny"})), subject="writ.policy.decide")
     assert record.fields == {"effect": "deny"}
 
 

@@ -18,7 +18,7 @@ from writ_agent.reporting.outbox import Outbox
 from writ_agent.reporting.receipts import AgentIdentity
 from writ_agent.reporting.security_reports import SecurityReporter
 from writ_agent.reporting.spool import Spool
-from writ_agent.verification import Trust
+from writ_agent.verification import VerificationContext
 from writ_agent.work.cancels import CancelEndpoint
 from writ_agent.work.in_flight import InFlightOperations
 from writ_agent.work.recovery import recover
@@ -73,7 +73,7 @@ class Agent:
         self._settings, self._identity, self._bus, self._backend = settings, identity, bus, backend
         self._spool = spool
         self._people = people
-        trust = Trust(
+        trust = VerificationContext(
             policy_keys=policy_keys,
             installation=identity.key.installation,
             pool=identity.pool,
@@ -139,7 +139,7 @@ class Agent:
         """Report the bus for `/readyz`."""
         return None if self._bus.connected else "not connected to NATS"
 
-    def _put_together(self, trust: Trust) -> WorkerParts:
+    def _put_together(self, trust: VerificationContext) -> WorkerParts:
         return WorkerParts(
             bus=self._bus,
             backend=self._backend,

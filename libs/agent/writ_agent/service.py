@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from writ_agent.agent import Agent, AgentSettings
 from writ_agent.backends.port import Backend, Handler, TargetTester
-from writ_agent.backends.routed import RoutedBackend
+from writ_agent.backends.routed_backend import RoutedBackend
 from writ_agent.backends.target_health import TargetHealth
 from writ_agent.ceiling import NO_CEILING, read_ceiling
 from writ_agent.config import AgentConfig

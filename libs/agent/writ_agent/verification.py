@@ -12,7 +12,7 @@ from msgspec import Struct
 from writ_agent.approval_checks import check_approvals
 from writ_agent.ceiling import NO_CEILING, Ceiling, beyond, target_beyond
 from writ_agent.refusals import SecurityRefusal as SecurityRefusal
-from writ_contracts.agents import AskCancel, AskRead, Claim, ClaimAnswer, SealedParameters, SecurityKind
+from writ_contracts.agents import CancelRequest, Claim, ClaimReply, ReadRequest, SealedParameters, SecurityKind
 from writ_contracts.decisions import Decision, Grant, ReadAction, ReadGrant
 from writ_contracts.errors import Denied, Invalid, Untrusted
 from writ_contracts.ids import operation_id
@@ -32,7 +32,7 @@ S = TypeVar("S", bound=Struct)
 CANCEL = "operation_cancel"
 
 
-class Trust(Struct, frozen=True, kw_only=True):
+class VerificationContext(Struct, frozen=True, kw_only=True):
     """The trusted facts of an agent: policy's keys, its own pool and backend, the catalogue."""
 
     policy_keys: Collection[str]
@@ -79,9 +79,9 @@ class VerifiedGrant(Struct, frozen=True, kw_only=True):
 
 
 def verify_grant(
-    trust: Trust,
+    trust: VerificationContext,
     claimed: SentClaim,
-    answer: ClaimAnswer,
+    answer: ClaimReply,
     people: Directory | None = None,
     *,
     used: Collection[str],
@@ -120,7 +120,7 @@ def verify_grant(
     )
 
 
-def verify_spooled_grant(trust: Trust, signed: Signed, operation_id: str) -> tuple[Grant, Operation]:
+def verify_spooled_grant(trust: VerificationContext, signed: Signed, operation_id: str) -> tuple[Grant, Operation]:
     """Verify the grant under which an earlier process of this agent began an operation. It serves only to ask for
     the outcome. Raises SecurityRefusal, Invalid.
     """
@@ -147,12 +147,12 @@ def _bound_to(claimed: SentClaim, grant: Grant) -> None:
         raise SecurityRefusal("mismatched_grant", f"a grant for another {', '.join(wrong)}")
 
 
-def _within_ceiling(trust: Trust, operation: str, target: Target, parameters: Mapping[str, Any]) -> None:
+def _within_ceiling(trust: VerificationContext, operation: str, target: Target, parameters: Mapping[str, Any]) -> None:
     if what := beyond(trust.ceiling, operation, target, parameters):
         raise SecurityRefusal("beyond_ceiling", f"{what} is beyond the ceiling of this host")
 
 
-def _check_statement(trust: Trust, grant: Grant, opened: SealedParameters) -> None:
+def _check_statement(trust: VerificationContext, grant: Grant, opened: SealedParameters) -> None:
     """Raises SecurityRefusal unless the principal signed exactly this operation: policy's word alone is not enough.
 
     The ceiling lists the principals' keys; without it any key will do, and a thief of policy's key can make one.
@@ -194,7 +194,9 @@ def _unsealed(claimed: SentClaim, sealed: str, grant: Grant) -> SealedParameters
     return opened
 
 
-def verify_baseline_grant(trust: Trust, work: Dispatched, now: float) -> tuple[ReadGrant, Operation] | None:
+def verify_baseline_grant(
+    trust: VerificationContext, work: Dispatched, now: float
+) -> tuple[ReadGrant, Operation] | None:
     """Return the baseline's read grant of a dispatched operation; None without one. Raises SecurityRefusal, Denied,
     Invalid.
 
@@ -203,7 +205,9 @@ def verify_baseline_grant(trust: Trust, work: Dispatched, now: float) -> tuple[R
     return None if work.look is None else _grant_of(trust, work, work.look, "baseline", now)
 
 
-def verify_early_read_grant(trust: Trust, work: Dispatched, now: float) -> tuple[ReadGrant, Operation] | None:
+def verify_early_read_grant(
+    trust: VerificationContext, work: Dispatched, now: float
+) -> tuple[ReadGrant, Operation] | None:
     """Return the read grant for an early read; None without one. Raises as `verify_baseline_grant`."""
     if work.ahead is None:
         return None
@@ -214,7 +218,7 @@ def verify_early_read_grant(trust: Trust, work: Dispatched, now: float) -> tuple
 
 
 def _grant_of(
-    trust: Trust, work: Dispatched, signed: Signed, action: ReadAction, now: float
+    trust: VerificationContext, work: Dispatched, signed: Signed, action: ReadAction, now: float
 ) -> tuple[ReadGrant, Operation]:
     grant = verify_read_grant(trust, signed, action, work.parameters, work.look_key, now)
     if (grant.operation_id, grant.operation, grant.target.id) != (work.operation_id, work.operation, work.target):
@@ -223,14 +227,14 @@ def _grant_of(
     return grant, trust.operation(grant.operation, grant.target.backend, grant.target.capabilities)
 
 
-def verify_requested_grant(trust: Trust, ask: AskRead, now: float) -> tuple[ReadGrant, Operation]:
+def verify_requested_grant(trust: VerificationContext, ask: ReadRequest, now: float) -> tuple[ReadGrant, Operation]:
     """Return the read grant in an executor's request. Raises SecurityRefusal, Denied (expired), Invalid."""
     grant = verify_read_grant(trust, ask.look, ask.action, ask.parameters, ask.look_key, now)
     _within_ceiling(trust, grant.operation, grant.target, ask.parameters)
     return grant, trust.operation(grant.operation, grant.target.backend, grant.target.capabilities)
 
 
-def verify_test_grant(trust: Trust, ask: AskRead, now: float) -> ReadGrant:
+def verify_test_grant(trust: VerificationContext, ask: ReadRequest, now: float) -> ReadGrant:
     """Return the read grant for a target test, which needs no offered operation. Raises as `verify_requested_grant`."""
     grant = verify_read_grant(trust, ask.look, "visit", ask.parameters, ask.look_key, now)
     if grant.target.backend != trust.backend:
@@ -243,7 +247,7 @@ def verify_test_grant(trust: Trust, ask: AskRead, now: float) -> ReadGrant:
 
 
 def verify_read_grant(
-    trust: Trust, signed: Signed, action: ReadAction, parameters: Mapping[str, Any], key: str, now: float
+    trust: VerificationContext, signed: Signed, action: ReadAction, parameters: Mapping[str, Any], key: str, now: float
 ) -> ReadGrant:
     """Return the read grant if policy signed it for this pool, action and parameters, and it has not expired."""
     grant = _signed_by_policy(trust, signed, ReadGrant, "forged_look")
@@ -260,7 +264,7 @@ def verify_read_grant(
     return grant
 
 
-def verify_cancel(trust: Trust, ask: AskCancel, owners: Collection[str]) -> Decision:
+def verify_cancel(trust: VerificationContext, ask: CancelRequest, owners: Collection[str]) -> Decision:
     """Return policy's decision to cancel this operation of `owners`. Raises SecurityRefusal.
 
     A cancel without the principal's signature must come from an owner: policy knows the owner only from the executor.
@@ -284,7 +288,7 @@ def _digest_holds(key: str, value: Mapping[str, Any], expected: str) -> bool:
         return False
 
 
-def _signed_by_policy(trust: Trust, signed: Signed, kind: type[S], refused: SecurityKind) -> S:
+def _signed_by_policy(trust: VerificationContext, signed: Signed, kind: type[S], refused: SecurityKind) -> S:
     try:
         return open_signed(signed, kind, trust.policy_keys, trust.installation)
     except Untrusted as error:

@@ -143,7 +143,7 @@ class Tail(Protocol):
     async def aclose(self) -> None: ...
 
 
-class Stored(Protocol):
+class EventStore(Protocol):
     async def append(self, entry: Entry) -> int:
         """Store the event; return its sequence. Raises Conflict, Full, Unreachable, Forbidden, or TimedOut (even the
         recovery read got no reply). A lost reply is recovered by reading.
@@ -156,7 +156,7 @@ class Stored(Protocol):
         """Return the latest event under `filter`."""
 
 
-class Journal(Stored, Protocol):
+class Journal(EventStore, Protocol):
     """The one system of record. Nothing in it is ever changed or removed."""
 
     async def append_together(self, entries: Sequence[Entry]) -> int:
@@ -188,11 +188,11 @@ class Bus(Protocol):
     def journal(self) -> Journal: ...
 
     @property
-    def policies(self) -> Stored:
+    def policies(self) -> EventStore:
         """The versions of the policy: a version's number is its sequence."""
 
     @property
-    def scans(self) -> Stored:
+    def scans(self) -> EventStore:
         """The last report of each scanner on each target."""
 
     @property

@@ -26,7 +26,18 @@ from writ_cli.installation import (
     targets,
 )
 from writ_cli.lazy_group import LazyGroup
-from writ_cli.operations import audit, backends, catalogue, emergencies, own, requests, scan, sessions, stops, windows
+from writ_cli.operations import (
+    audit,
+    backends,
+    catalogue,
+    emergencies,
+    own_operations,
+    requests,
+    scan,
+    sessions,
+    stops,
+    windows,
+)
 from writ_cli.repeated_options import refuse_repeated
 from writ_contracts.version import VERSION
 
@@ -107,7 +118,7 @@ for command in (
     completion.completion,
     requests.run,
     requests.simulate,
-    own.op,
+    own_operations.op,
     stops.stop,
     emergencies.emergency,
     windows.window,

@@ -15,8 +15,8 @@ from writ_contracts import approvals, subjects
 from writ_contracts.credentials import Credential, Evidence, Proof
 from writ_contracts.errors import Denied, Invalid, WritError
 from writ_contracts.failures import raise_for
-from writ_contracts.people import PeopleAnswer, PeopleDirectory, PeopleQuery
-from writ_contracts.previews import PreviewAnswer, PreviewDetails, PreviewQuery
+from writ_contracts.people import PeopleDirectory, PeopleQuery, PeopleReply
+from writ_contracts.previews import PreviewDetails, PreviewQuery, PreviewReply
 from writ_contracts.wire import decode
 from writ_trust.approvals import sign_approval, signed_bytes, with_evidence
 from writ_trust.keys import Key
@@ -53,10 +53,10 @@ class Approvals:
         self._clock = clock
         self._installation = installation or (key.installation if key else "")
 
-    async def pending(self, *, after: int = 0, limit: int = approvals.MOST_PENDING) -> approvals.ApprovalsAnswer:
+    async def pending(self, *, after: int = 0, limit: int = approvals.MOST_PENDING) -> approvals.ApprovalsReply:
         """Return a page of the operations the caller may decide on, now or after others."""
         question = approvals.ApprovalsQuery(after=after, limit=limit)
-        answer: approvals.ApprovalsAnswer = await self._query("approvals", question, approvals.ApprovalsAnswer)
+        answer: approvals.ApprovalsReply = await self._query("approvals", question, approvals.ApprovalsReply)
         raise_for(answer)
         return answer
 
@@ -81,7 +81,7 @@ class Approvals:
 
     async def _card(self, operation_id: str) -> approvals.ApprovalCard:
         question = approvals.ApprovalQuery(operation_id=operation_id)
-        answer: approvals.ApprovalCardAnswer = await self._query("approval", question, approvals.ApprovalCardAnswer)
+        answer: approvals.ApprovalCardReply = await self._query("approval", question, approvals.ApprovalCardReply)
         raise_for(answer)
         if answer.card is None:
             raise WritError(f"an answer without operation {operation_id}")
@@ -92,7 +92,7 @@ class Approvals:
         if card.signed_facts is None:
             return None
         try:
-            answer: PreviewAnswer = await self._query("preview", PreviewQuery(facts=card.signed_facts), PreviewAnswer)
+            answer: PreviewReply = await self._query("preview", PreviewQuery(facts=card.signed_facts), PreviewReply)
             raise_for(answer)
         except (Denied, Invalid):
             return None
@@ -100,7 +100,7 @@ class Approvals:
 
     async def approve(
         self, card: Card, *, reason: str = "", by: Signer | None = None, proof: Proof | None = None
-    ) -> approvals.ApprovalAnswer:
+    ) -> approvals.ApprovalReply:
         """Approve the operation on the card. `by`: the signer which proves the caller's presence, such as
         `ssh_keygen.read_ssh_key`; by default the caller's own nkey. `proof`: the presence stated in the approval, by
         default the one needed by the card. Raises Denied where it must not be approved, or not now.
@@ -117,7 +117,7 @@ class Approvals:
             raise Denied("; ".join(card.refusals))
         return self._statement(card, "approve", reason, proof or card.proof)
 
-    async def answer(self, card: Card, challenge: approvals.Approval, by: Signer) -> approvals.ApprovalAnswer:
+    async def answer(self, card: Card, challenge: approvals.Approval, by: Signer) -> approvals.ApprovalReply:
         """Approve the operation on the card by a signature over this challenge. Raises Invalid where the challenge is
         not about what the card shows.
         """
@@ -132,13 +132,13 @@ class Approvals:
         entries = [] if signed is None else read(signed, PeopleDirectory).entries
         return [read_enrolment(one.enrolment).credential for one in entries if one.removed_at is None]
 
-    async def reject(self, card: Card, *, reason: str = "") -> approvals.ApprovalAnswer:
+    async def reject(self, card: Card, *, reason: str = "") -> approvals.ApprovalReply:
         """Reject the operation on the card, which ends it."""
         return await self._decide(card, "reject", reason)
 
-    async def people(self) -> PeopleAnswer:
+    async def people(self) -> PeopleReply:
         """The signed directory of people's credentials."""
-        answer: PeopleAnswer = await self._query("people", PeopleQuery(), PeopleAnswer)
+        answer: PeopleReply = await self._query("people", PeopleQuery(), PeopleReply)
         raise_for(answer)
         return answer
 
@@ -160,7 +160,7 @@ class Approvals:
         reason: str,
         by: Signer | None = None,
         proof: Proof | None = None,
-    ) -> approvals.ApprovalAnswer:
+    ) -> approvals.ApprovalReply:
         if self._key is None:
             raise Invalid("an approval needs a key to sign it with")
         statement = self._statement(card, verdict, reason, "key" if by is None else proof or card.proof)
@@ -186,10 +186,10 @@ class Approvals:
         )
         return named(statement, self._installation)
 
-    async def _send(self, card: Card, signed: approvals.SignedApproval) -> approvals.ApprovalAnswer:
+    async def _send(self, card: Card, signed: approvals.SignedApproval) -> approvals.ApprovalReply:
         message = approvals.ApprovalMessage(principal=card.requested.principal, approval=signed)
         answer = await ask(
-            self._bus, subjects.approval(self._principal), message, approvals.ApprovalAnswer, timeout=SECONDS
+            self._bus, subjects.approval(self._principal), message, approvals.ApprovalReply, timeout=SECONDS
         )
         raise_for(answer)
         return answer

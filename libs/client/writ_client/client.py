@@ -30,7 +30,7 @@ from writ_client.sessions import Sessions
 from writ_client.target_runs import ManyTargets, RunRecap, TargetResult, each_request
 from writ_contracts import requests, subjects
 from writ_contracts.errors import Invalid, TimedOut
-from writ_contracts.facts import Reported, ScanReport
+from writ_contracts.facts import ScanReply, ScanReport
 from writ_contracts.failures import raise_for
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.ids import operation_id as id_of
@@ -119,7 +119,7 @@ class Writ(Queries, OperationGroups):
         later report is stored, and Forbidden where this principal is no scanner.
         """
         subject = subjects.scan(self.principal)
-        answer = await ask(self._bus, subject, report, Reported, timeout=SUBMIT_SECONDS)
+        answer = await ask(self._bus, subject, report, ScanReply, timeout=SUBMIT_SECONDS)
         raise_for(answer)
         return answer.digest or ""
 
@@ -137,7 +137,7 @@ class Writ(Queries, OperationGroups):
         by: Signer | None = None,
         client: requests.ClientInfo | None = None,
         timeout: float | None = None,
-    ) -> requests.RequestAnswer:
+    ) -> requests.RequestReply:
         """Send a request, and return once the decision is recorded; a denial or an invalid request is a reply as well.
         `by` proves the caller's presence, where the policy demands it; `client` names this program in the record.
 
@@ -160,7 +160,7 @@ class Writ(Queries, OperationGroups):
             request = await request_signing.proven(request, by)
         subject = subjects.request(self.principal, operation)
         with tracing.span(f"submit {operation}", tracing.root(correlation_id or ""), principal=self.principal):
-            answer = await ask(self._bus, subject, request, requests.RequestAnswer, timeout=timeout or SUBMIT_SECONDS)
+            answer = await ask(self._bus, subject, request, requests.RequestReply, timeout=timeout or SUBMIT_SECONDS)
             tracing.note({"operation_id": answer.operation_id})
         if answer.outcome is None or answer.operation_id is None:
             raise_for(answer)

@@ -13,7 +13,7 @@ from writ_bus.nats.connection import Options
 from writ_bus.nats.tls import TlsOptions
 from writ_bus.nats.tls import tls_of as tls_of
 from writ_bus.port import Bus
-from writ_bus.traced import traced
+from writ_bus.traced_bus import traced
 from writ_contracts import subjects
 from writ_contracts.errors import ConfigError
 from writ_contracts.ids import PrincipalId

@@ -14,7 +14,7 @@ from writ_client.operation_events import Event, SequencedEvent, of_trace
 from writ_client.queries import Queries
 from writ_contracts import errors, life, views
 from writ_contracts.agents import Progress
-from writ_contracts.requests import OperationView, RequestAnswer
+from writ_contracts.requests import OperationView, RequestReply
 
 POLL_SECONDS = 2.0
 SILENCE_SECONDS = 60.0
@@ -30,7 +30,7 @@ class RecordedRequest(Struct, frozen=True):
     """A recorded request: its reply, and the operation if it ended while the requester waited."""
 
     operation_id: str
-    answer: RequestAnswer
+    answer: RequestReply
     view: OperationView | None = None
 
 

@@ -17,7 +17,7 @@ from writ_contracts.errors import Invalid
 from writ_contracts.failures import raise_for
 from writ_contracts.inventory import Role
 from writ_contracts.policies import sent_form
-from writ_contracts.requests import SimulateAnswer, SimulateQuery
+from writ_contracts.requests import SimulateQuery, SimulateReply
 
 QUERY_SECONDS = 20.0
 PART = 100
@@ -36,15 +36,15 @@ class PolicyQueries(Simulation):
 
     async def can_i(
         self, operation: str, target: str, parameters: Mapping[str, Any] | None = None, *, dry_run: bool = False
-    ) -> questions.PolicyCanIAnswer:
+    ) -> questions.PolicyCanIReply:
         """Return the decision on the caller's own request at this moment, as an executor would get it. Raises Invalid
         (`unsupported`, …).
         """
         question = SimulateQuery(operation=operation, target=target, parameters=dict(parameters or {}), dry_run=dry_run)
-        verdict = (await self._query("simulate", question, SimulateAnswer)).verdict
+        verdict = (await self._query("simulate", question, SimulateReply)).verdict
         if verdict is None:
             raise Invalid("the executor answered nothing")
-        return questions.PolicyCanIAnswer(
+        return questions.PolicyCanIReply(
             decision=verdict.decision, code=verdict.code, reason=verdict.reason, rules=verdict.rules
         )
 
@@ -71,7 +71,7 @@ class PolicyQueries(Simulation):
             emergency=emergency,
             approvals=list(approvals),
         )
-        answer = await self._query("policy_explain", question, questions.PolicyExplainAnswer)
+        answer = await self._query("policy_explain", question, questions.PolicyExplainReply)
         if answer.explanation is None:
             raise Invalid("the policy service answered nothing")
         return answer.explanation
@@ -83,7 +83,7 @@ class PolicyQueries(Simulation):
             return [result for part in parts for result in await self.eval(part)]
         question = questions.PolicyEvalQuery(requests=list(requests))
         try:
-            return (await self._query("policy_eval", question, questions.PolicyEvalAnswer)).results
+            return (await self._query("policy_eval", question, questions.PolicyEvalReply)).results
         except Invalid as error:
             if error.code != "oversize" or len(requests) < 2:
                 raise
@@ -92,15 +92,15 @@ class PolicyQueries(Simulation):
 
     async def validate(
         self, document: str, *, mode: Literal["strict", "permissive"] | None = None
-    ) -> questions.PolicyValidateAnswer:
+    ) -> questions.PolicyValidateReply:
         """Return whether a document could be published there, and all its problems."""
         question = questions.PolicyValidateQuery(document=sent_form(document), mode=mode)
-        return await self._query("policy_validate", question, questions.PolicyValidateAnswer, HEAVY_SECONDS)
+        return await self._query("policy_validate", question, questions.PolicyValidateReply, HEAVY_SECONDS)
 
-    async def test(self, suite: str, *, document: str | None = None) -> questions.PolicyTestAnswer:
+    async def test(self, suite: str, *, document: str | None = None) -> questions.PolicyTestReply:
         """Run a suite of cases on the policy in force or on a document, with the targets and principals there."""
         question = questions.PolicyTestQuery(suite=suite, document=None if document is None else sent_form(document))
-        return await self._query("policy_test", question, questions.PolicyTestAnswer, HEAVY_SECONDS)
+        return await self._query("policy_test", question, questions.PolicyTestReply, HEAVY_SECONDS)
 
     async def allowed(
         self,
@@ -111,7 +111,7 @@ class PolicyQueries(Simulation):
         principal: str | None = None,
         principal_role: str | None = None,
         at: float | None = None,
-    ) -> access.PolicyAllowedAnswer:
+    ) -> access.PolicyAllowedReply:
         """Return the access of principals to targets; at any time, or `at` (Unix seconds)."""
         question = access.PolicyAllowedQuery(
             operations=None if operations is None else list(operations),
@@ -121,7 +121,7 @@ class PolicyQueries(Simulation):
             principal_role=principal_role,
             at=at,
         )
-        return await self._query("policy_allowed", question, access.PolicyAllowedAnswer, HEAVY_SECONDS)
+        return await self._query("policy_allowed", question, access.PolicyAllowedReply, HEAVY_SECONDS)
 
     async def who_can(
         self,
@@ -131,7 +131,7 @@ class PolicyQueries(Simulation):
         *,
         role: Role | None = None,
         at: float | None = None,
-    ) -> access.PolicyWhoCanAnswer:
+    ) -> access.PolicyWhoCanReply:
         """Return the principals allowed to do it, with some parameters or with these."""
         question = access.PolicyWhoCanQuery(
             operation=operation,
@@ -140,16 +140,16 @@ class PolicyQueries(Simulation):
             parameters=None if parameters is None else dict(parameters),
             at=at,
         )
-        return await self._query("policy_who_can", question, access.PolicyWhoCanAnswer, HEAVY_SECONDS)
+        return await self._query("policy_who_can", question, access.PolicyWhoCanReply, HEAVY_SECONDS)
 
-    async def diff(self, new: int | str, old: int | str | None = None) -> access.PolicyDiffAnswer:
+    async def diff(self, new: int | str, old: int | str | None = None) -> access.PolicyDiffReply:
         """Return the differing decisions with `new`: a version's number or a document; `old`: by default the one in
         force.
         """
         question = access.PolicyDiffQuery(
             new=sent_form(new) if isinstance(new, str) else new, old=sent_form(old) if isinstance(old, str) else old
         )
-        return await self._query("policy_diff", question, access.PolicyDiffAnswer, HEAVY_SECONDS)
+        return await self._query("policy_diff", question, access.PolicyDiffReply, HEAVY_SECONDS)
 
     def _who(self, named: str | None) -> str:
         return named or self._principal

@@ -11,7 +11,7 @@ from msgspec import structs
 from writ_bus.port import Bus
 from writ_client.service_calls import Reply, ask
 from writ_contracts import audit, errors, policies, requests, subjects
-from writ_contracts.backends import BackendTestAnswer, BackendTestQuery, TargetReport
+from writ_contracts.backends import BackendTestQuery, BackendTestReply, TargetReport
 from writ_contracts.failures import raise_for
 
 QUERY_SECONDS = 20.0
@@ -31,7 +31,7 @@ class Queries:
     async def get(self, operation_id: str) -> requests.OperationView:
         """Return the state of one operation."""
         question = requests.OperationQuery(operation_id=operation_id)
-        answer = await self._query("operation", question, requests.OperationAnswer)
+        answer = await self._query("operation", question, requests.OperationReply)
         if answer.operation is None:
             raise errors.Invalid(f"no operation {operation_id}, or not yours to read", code="not_found")
         return answer.operation
@@ -39,16 +39,16 @@ class Queries:
     async def open_operations(self) -> list[requests.OperationView]:
         """Return one's own open operations, in the order of their requests."""
         found: list[requests.OperationView] = []
-        answer = requests.OperationsAnswer(more=True)
+        answer = requests.OperationsReply(more=True)
         while answer.more:
-            answer = await self._query("operations", requests.OpenQuery(after=answer.last), requests.OperationsAnswer)
+            answer = await self._query("operations", requests.OpenQuery(after=answer.last), requests.OperationsReply)
             found += answer.operations
         return found
 
     async def result(self, operation_id: str) -> dict[str, Any] | None:
         """Return the full output of one's own operation, secret fields included, while it is stored; else None."""
         question = requests.OperationQuery(operation_id=operation_id)
-        return (await self._query("result", question, requests.ResultAnswer)).output
+        return (await self._query("result", question, requests.ResultReply)).output
 
     async def with_output(self, view: requests.OperationView) -> requests.OperationView:
         """Return the view with the whole output, as long as it is kept; unchanged without an output."""
@@ -62,12 +62,12 @@ class Queries:
 
     async def simulate(
         self, operation: str, target: str, parameters: Mapping[str, Any] | None = None, *, dry_run: bool = False
-    ) -> requests.SimulateAnswer:
+    ) -> requests.SimulateReply:
         """Return the decision on a request, with its reason."""
         question = requests.SimulateQuery(
             operation=operation, target=target, parameters=dict(parameters or {}), dry_run=dry_run
         )
-        return await self._query("simulate", question, requests.SimulateAnswer)
+        return await self._query("simulate", question, requests.SimulateReply)
 
     async def targets(self) -> list[requests.TargetView]:
         """Return the targets."""
@@ -75,40 +75,40 @@ class Queries:
         more = True
         while more:
             question = requests.TargetsQuery(after=found[-1].id if found else None)
-            answer = await self._query("targets", question, requests.TargetsAnswer)
+            answer = await self._query("targets", question, requests.TargetsReply)
             found, more = found + answer.targets, answer.more and bool(answer.targets)
         return found
 
-    async def journal(self, until: float | None = None) -> audit.JournalAnswer:
+    async def journal(self, until: float | None = None) -> audit.JournalReply:
         """Return the journal's usage, and the last sequence which may be archived now, up to `until` (Unix seconds)."""
-        return await self._query("journal", audit.JournalQuery(until=until), audit.JournalAnswer)
+        return await self._query("journal", audit.JournalQuery(until=until), audit.JournalReply)
 
     async def backend_test(self, target: str) -> TargetReport:
         """Return a fresh report of one of the target's own agents, good or bad. Raises Denied."""
         question = BackendTestQuery(target=target)
         subject = subjects.query(self.principal, "backend_test")
         answer = await ask(
-            self._bus, subject, question, BackendTestAnswer, timeout=TEST_SECONDS, attempt_seconds=TEST_SECONDS
+            self._bus, subject, question, BackendTestReply, timeout=TEST_SECONDS, attempt_seconds=TEST_SECONDS
         )
         raise_for(answer)
         if answer.visit is None:
             raise errors.WritError(f"an answer without a test of {target}")
         return answer.visit
 
-    async def trace(self, *, operation_id: str | None = None, correlation_id: str | None = None) -> audit.TraceAnswer:
+    async def trace(self, *, operation_id: str | None = None, correlation_id: str | None = None) -> audit.TraceReply:
         """Return all events of an operation, or of all operations of a correlation id: give one of the two."""
         question = audit.TraceQuery(operation_id=operation_id, correlation_id=correlation_id)
-        answer = await self._query("trace", question, audit.TraceAnswer)
+        answer = await self._query("trace", question, audit.TraceReply)
         events = answer.events
         while answer.more:
             question = structs.replace(question, after=events[-1].sequence)
-            answer = await self._query("trace", question, audit.TraceAnswer)
+            answer = await self._query("trace", question, audit.TraceReply)
             events = [*events, *answer.events]
         return structs.replace(answer, events=events)
 
-    async def search(self, query: audit.SearchQuery) -> audit.SearchAnswer:
+    async def search(self, query: audit.SearchQuery) -> audit.SearchReply:
         """Return operations, newest first."""
-        return await self._query("search", query, audit.SearchAnswer)
+        return await self._query("search", query, audit.SearchReply)
 
     async def find_operation(self, prefix: str) -> str:
         """Return the one operation id that begins so: of one's own operations, or else of those that one may read.
@@ -124,21 +124,21 @@ class Queries:
                 raise errors.Invalid(f"several operation ids begin with {prefix!r}: {shown}")
         raise errors.Invalid(f"no operation id begins with {prefix!r}, or none that is yours to read", code="not_found")
 
-    async def policy_status(self) -> policies.PolicyStatusAnswer:
+    async def policy_status(self) -> policies.PolicyStatusReply:
         """Return the policy in force in the replying replica, with the problems of its files."""
-        return await self._query("policy_status", policies.PolicyStatusQuery(), policies.PolicyStatusAnswer)
+        return await self._query("policy_status", policies.PolicyStatusQuery(), policies.PolicyStatusReply)
 
-    async def policy_history(self, *, limit: int = 20, before: int | None = None) -> policies.PolicyHistoryAnswer:
+    async def policy_history(self, *, limit: int = 20, before: int | None = None) -> policies.PolicyHistoryReply:
         """Return versions of the policy below `before`, newest first. Raises Denied."""
         question = policies.PolicyHistoryQuery(limit=limit, before=before)
-        return await self._query("policy_history", question, policies.PolicyHistoryAnswer)
+        return await self._query("policy_history", question, policies.PolicyHistoryReply)
 
-    async def policy_show(self, version: int | None = None) -> policies.PolicyShowAnswer:
+    async def policy_show(self, version: int | None = None) -> policies.PolicyShowReply:
         """Return one version with its document; without a number the one in force. Raises Denied, Invalid
         (`not_found`).
         """
         question = policies.PolicyShowQuery(version=version)
-        answer = await self._query("policy_show", question, policies.PolicyShowAnswer)
+        answer = await self._query("policy_show", question, policies.PolicyShowReply)
         return structs.replace(answer, document=policies.document_in(answer.document))
 
     async def _query(self, kind: str, question: Any, answer_kind: type[Reply]) -> Reply:

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from writ_client.approvals import Signer
 from writ_client.operation_wait import OnEvent, RecordedRequest
-from writ_contracts.requests import OperationView, RequestAnswer
+from writ_contracts.requests import OperationView, RequestReply
 
 
 class RunsOperations(Protocol):
@@ -25,7 +25,7 @@ class RunsOperations(Protocol):
         correlation_id: str | None = None,
         sign: bool = True,
         timeout: float | None = None,
-    ) -> RequestAnswer:
+    ) -> RequestReply:
         """See Writ."""
 
     async def wait(

@@ -8,8 +8,8 @@ from writ_client.service_calls import ask
 from writ_contracts import subjects
 from writ_contracts.failures import raise_for
 from writ_contracts.ids import WRIT_TARGET
-from writ_contracts.requests import RequestAnswer
-from writ_contracts.sessions import SessionsAnswer, SessionsQuery
+from writ_contracts.requests import RequestReply
+from writ_contracts.sessions import SessionsQuery, SessionsReply
 
 ENDED_WITHIN = 60.0
 QUERY_SECONDS = 20.0
@@ -37,17 +37,17 @@ class Sessions:
         expected = {"session_id": session_id}
         return await self._writ.request("session_end", WRIT_TARGET, expected, reason=reason, wait=ENDED_WITHIN)
 
-    async def submit_end(self, session_id: str) -> RequestAnswer:
+    async def submit_end(self, session_id: str) -> RequestReply:
         """End the very session by whose key one is connected: its outcome can no longer be heard."""
         return await self._writ.submit("session_end", WRIT_TARGET, {"session_id": session_id})
 
-    async def open_ones(self, *, everybody: bool = False) -> SessionsAnswer:
+    async def open_ones(self, *, everybody: bool = False) -> SessionsReply:
         """Return one's own open sessions, or those of everybody. Raises Denied."""
-        answer: SessionsAnswer = await ask(
+        answer: SessionsReply = await ask(
             self._bus,
             subjects.query(self._principal, "sessions"),
             SessionsQuery(everybody=everybody),
-            SessionsAnswer,
+            SessionsReply,
             timeout=QUERY_SECONDS,
         )
         raise_for(answer)

@@ -18,7 +18,7 @@ from writ_client.operation_wait import OnEvent
 from writ_client.runs_operations import RunsOperations
 from writ_contracts import errors
 from writ_contracts.ids import operation_id
-from writ_contracts.requests import OperationView, RequestAnswer
+from writ_contracts.requests import OperationView, RequestReply
 
 AT_ONCE = 64
 """Operations of one run that are open at once: a principal has a bounded number of them, and others want a turn."""
@@ -148,7 +148,7 @@ class ManyTargets:
             return self._failed(target, PENDING, error)
         return _ended(view, time.monotonic() - began)
 
-    async def _submitted(self, target: str) -> RequestAnswer:
+    async def _submitted(self, target: str) -> RequestReply:
         each = self._each
         for _ in range(MOST_BUSY):
             try:
@@ -195,7 +195,7 @@ def _batches(targets: Sequence[str], size: int) -> Iterator[Sequence[str]]:
         yield targets[at : at + size]
 
 
-def _answered(target: str, answer: RequestAnswer) -> TargetResult:
+def _answered(target: str, answer: RequestReply) -> TargetResult:
     return TargetResult(target=target, outcome=PENDING, operation_id=answer.operation_id or "", message=answer.state)
 
 

@@ -6,13 +6,13 @@ A dead or undeclared engine leaves its host alone: the other operations of the t
 from msgspec.structs import replace
 
 from writ_agent.backends.port import Backend, Handler, TargetTestResult, Task
-from writ_agent.backends.routed import RoutedBackend
+from writ_agent.backends.routed_backend import RoutedBackend
 from writ_containers.connection import engine_address
 from writ_containers.container_handler import ContainerHandler, Engines
 from writ_containers.container_operations import LISTINGS, OWN, SHARED
 from writ_containers.endpoint import SocketEndpoint
+from writ_containers.engine_connections import EngineConnections, Where
 from writ_containers.engine_survey import EngineSurvey, survey
-from writ_containers.kept_engines import KeptEngines, Where
 from writ_containers.registries import Registries
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
@@ -66,11 +66,11 @@ class BackendWithEngines(RoutedBackend):
         return surveyed.lacking
 
 
-def local_engines(registries: Registries) -> KeptEngines:
+def local_engines(registries: Registries) -> EngineConnections:
     """Return the engines whose sockets are on this machine, as the targets declare them."""
 
     def locate(target: Target) -> Where:
         address = engine_address(target)
         return address, SocketEndpoint(address.socket)
 
-    return KeptEngines(locate, registries)
+    return EngineConnections(locate, registries)

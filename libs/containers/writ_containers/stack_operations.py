@@ -10,7 +10,15 @@ from msgspec.structs import replace
 from writ_agent.backends.port import ProbeResult, Progress, Task, TaskResult, Verdict
 from writ_containers import container_view
 from writ_containers.compose import command
-from writ_containers.compose.judged import compose_json, images, own_names, public_digest, replicas, settings, shown
+from writ_containers.compose.canonical_stack import (
+    compose_json,
+    images,
+    own_names,
+    public_digest,
+    replicas,
+    settings,
+    shown,
+)
 from writ_containers.compose.parse import parse
 from writ_containers.compose.types import Stack
 from writ_containers.engine import Engine

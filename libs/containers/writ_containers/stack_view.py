@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from writ_containers.compose.judged import replicas
+from writ_containers.compose.canonical_stack import replicas
 from writ_containers.compose.types import Stack
 from writ_containers.container_view import baseline, health, is_running
 

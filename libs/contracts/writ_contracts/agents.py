@@ -47,7 +47,7 @@ class ClaimMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     principal: Label
 
 
-class ClaimAnswer(Struct, frozen=True, kw_only=True):
+class ClaimReply(Struct, frozen=True, kw_only=True):
     """`granted` is stored: the signed Grant and the sealed parameters (`SealedParameters`, base64). Or an error.
 
     An error with `retry` false: drop the claim (gone, denied, expired); with true: leave it for a later delivery.
@@ -124,7 +124,7 @@ class ReceiptMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     full_output: Values = field(default_factory=dict)
 
 
-class Acknowledged(Struct, frozen=True, kw_only=True):
+class Acknowledgement(Struct, frozen=True, kw_only=True):
     """The reply to a receipt or report: stored (or no longer needed), so delete it; or an error."""
 
     stored: bool = False
@@ -231,7 +231,7 @@ class ReportMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     report: Signed
 
 
-class AskRead(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class ReadRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """On `writ.agent.<pool>.look` (any agent of the pool): do this read-only action under the signed read grant."""
 
     look: Signed
@@ -262,7 +262,7 @@ class ReadReply(Struct, frozen=True, kw_only=True):
     error: Failure | None = None
 
 
-class AskCancel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class CancelRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """On `writ.agent.<pool>.cancel.<instance>`: stop it; `decision` is policy's signed allow of an operation_cancel.
 
     `parameters_key` opens the decision's digest of `parameters`, whose `operation_id` must be this one.
@@ -274,7 +274,7 @@ class AskCancel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     parameters_key: Hex32
 
 
-class Cancelled(Struct, frozen=True, kw_only=True):
+class CancelReply(Struct, frozen=True, kw_only=True):
     """`stopped`: it has ended with a known outcome, its receipt follows. `not_confirmed`: told to stop, and some of it
     may go on.
     """

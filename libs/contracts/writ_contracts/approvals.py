@@ -93,7 +93,7 @@ class ApprovalMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     approval: SignedApproval
 
 
-class ApprovalAnswer(Struct, frozen=True, kw_only=True):
+class ApprovalReply(Struct, frozen=True, kw_only=True):
     """The verdict is on record, and `state` is the operation's after it: `approved`, `rejected`, or
     `awaiting_approval` while `remaining` more approvals are needed. Or the error, and nothing was recorded.
     """
@@ -131,7 +131,7 @@ class PendingApproval(Struct, frozen=True, kw_only=True):
     waits_for: str = ""
 
 
-class ApprovalsAnswer(Struct, frozen=True, kw_only=True):
+class ApprovalsReply(Struct, frozen=True, kw_only=True):
     """The pending operations in the order of their requests. `more`: ask again `after` the last `sequence`."""
 
     pending: list[PendingApproval] = field(default_factory=list)
@@ -168,7 +168,7 @@ class ApprovalCard(Struct, frozen=True, kw_only=True):
     facts: Signed | None = None
 
 
-class ApprovalCardAnswer(Struct, frozen=True, kw_only=True):
+class ApprovalCardReply(Struct, frozen=True, kw_only=True):
     """The card, or why not."""
 
     card: ApprovalCard | None = None

@@ -14,7 +14,7 @@ from writ_contracts.errors import Invalid
 from writ_contracts.journal import ControlEvent
 
 
-class Announced(Struct, frozen=True, kw_only=True):
+class AnnouncedArchive(Struct, frozen=True, kw_only=True):
     """A range announced as archived. `at`: the sequence of its first storage; `seal`: the event."""
 
     generation: int
@@ -26,7 +26,7 @@ class Announced(Struct, frozen=True, kw_only=True):
     seal: bytes = b""
 
 
-class Next(Struct, frozen=True):
+class NextArchive(Struct, frozen=True):
     """The next archive. `ends`: ends of announcements it would replace; it must have another end."""
 
     generation: int
@@ -35,16 +35,16 @@ class Next(Struct, frozen=True):
     ends: Collection[int] = ()
 
 
-def announced(event: ControlEvent, at: int, seal: bytes) -> Announced:
+def announced(event: ControlEvent, at: int, seal: bytes) -> AnnouncedArchive:
     """Return the announcement in an event. Raises Invalid."""
     fields = {**event.body, "operation_id": event.operation_id, "at": at}
     try:
-        return msgspec.structs.replace(msgspec.convert(fields, Announced), seal=seal)
+        return msgspec.structs.replace(msgspec.convert(fields, AnnouncedArchive), seal=seal)
     except msgspec.ValidationError as error:
         raise Invalid(f"event {at} tells of no archive: {error}") from error
 
 
-def in_force(found: Sequence[Announced], begins: int) -> Announced | None:
+def in_force(found: Sequence[AnnouncedArchive], begins: int) -> AnnouncedArchive | None:
     """Return the last valid archive of a journal whose first sequence is `begins`; None without one."""
     number = max((one.generation for one in found), default=0)
     same = [one for one in found if one.generation == number]
@@ -52,22 +52,22 @@ def in_force(found: Sequence[Announced], begins: int) -> Announced | None:
     return next(taken, max(same, key=lambda one: one.at, default=None))
 
 
-def next_of(found: Sequence[Announced], begins: int) -> Next:
+def next_of(found: Sequence[AnnouncedArchive], begins: int) -> NextArchive:
     """Return the next archive which may be announced. Raises Invalid while a range is there in part."""
     latest = in_force(found, begins)
     if latest is None:
-        return Next(1, 1, "")
+        return NextArchive(1, 1, "")
     if begins > latest.last:
-        return Next(latest.generation + 1, latest.last + 1, latest.digest)
+        return NextArchive(latest.generation + 1, latest.last + 1, latest.digest)
     if begins > latest.first:
         raise Invalid(
             f"archive {latest.generation} is there in part: its range begins before {begins}", code="conflict"
         )
     ends = frozenset(one.last for one in found if one.generation == latest.generation)
-    return Next(latest.generation, latest.first, digest_before(found, latest), ends)
+    return NextArchive(latest.generation, latest.first, digest_before(found, latest), ends)
 
 
-def digest_before(found: Sequence[Announced], archive: Announced) -> str:
+def digest_before(found: Sequence[AnnouncedArchive], archive: AnnouncedArchive) -> str:
     """Return the digest of the preceding archive; "" for the first."""
     before = (archive.generation - 1, archive.first - 1)
     return next((one.digest for one in found if (one.generation, one.last) == before), "")

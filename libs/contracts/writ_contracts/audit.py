@@ -36,7 +36,7 @@ class TraceEvent(Struct, frozen=True, kw_only=True):
     body: dict[str, Any]
 
 
-class TraceAnswer(Struct, frozen=True, kw_only=True):
+class TraceReply(Struct, frozen=True, kw_only=True):
     """The events in journal order. `as_of`: the last sequence the index had read.
 
     `more`: not all of them fit into one reply. `withheld`: the number of events of other principals which the reader
@@ -123,7 +123,7 @@ class UnknownName(Struct, frozen=True, kw_only=True):
     nearest: list[str] = field(default_factory=list)
 
 
-class SearchAnswer(Struct, frozen=True, kw_only=True):
+class SearchReply(Struct, frozen=True, kw_only=True):
     """The rows; `more`: there are further ones. `unknown`: misspelt names, where nothing was found."""
 
     rows: list[SearchRow] = field(default_factory=list)
@@ -141,7 +141,7 @@ class JournalQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     until: Seconds | None = None
 
 
-class JournalAnswer(Struct, frozen=True, kw_only=True):
+class JournalReply(Struct, frozen=True, kw_only=True):
     """The journal holds `first` to `last`.
 
     `generation` and `archived`: the last removed range, and its last sequence; 0: none. Everything up to `cut` may go

@@ -58,7 +58,7 @@ class BackendTestQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     target: TargetId
 
 
-class BackendTestAnswer(Struct, frozen=True, kw_only=True):
+class BackendTestReply(Struct, frozen=True, kw_only=True):
     """An agent's report, good or bad; or the error why there is none (`no_agent`, `no_rule`, …)."""
 
     visit: TargetReport | None = None

@@ -110,7 +110,7 @@ class PasskeyEvidence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 Evidence = KeyEvidence | SshEvidence | PasskeyEvidence
 
 
-class Proven(Struct, frozen=True, kw_only=True):
+class ProvenPresence(Struct, frozen=True, kw_only=True):
     """The result of a verification. `counter` is the device's: a hint only, since synced passkeys always send 0."""
 
     proof: Proof

@@ -11,7 +11,7 @@ from msgspec import Struct, field
 from writ_contracts.approvals import DecisionDemand, SignedApproval
 from writ_contracts.credentials import Presence, PresenceEvidence
 from writ_contracts.extensible import Extensible
-from writ_contracts.facts import Fact, Gathered, Source
+from writ_contracts.facts import Fact, GatheredListings, Source
 from writ_contracts.ids import Digest, Hex32, InstanceId, OperationId, OperationName, PoolId, PrincipalId, TargetId
 from writ_contracts.inventory import Target
 from writ_contracts.people import NamedDirectory
@@ -235,7 +235,7 @@ class Subject(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     """A simulation: needs no signature of the principal's own, and no grant can follow."""
 
 
-class Decide(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class DecideRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A request for a decision (`writ.policy.decide`).
 
     `look` requests a ReadGrant too, until `look_until` (Unix seconds), its digest under `look_key`; it comes unless the
@@ -250,12 +250,12 @@ class Decide(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
     look_key: Hex32 | None = None
     stored_policies: int = 0
     """The last stored version of the policy the sender knows; a replica reads it before it decides."""
-    facts: Gathered | None = None
+    facts: GatheredListings | None = None
     traced: int = MOST_TRACED
     """Upper limit of the rules in the decision's trace."""
 
 
-class Decided(Struct, frozen=True, kw_only=True):
+class DecideReply(Struct, frozen=True, kw_only=True):
     """The reply: a signed Decision with the effective parameters, or an error (`invalid` kinds, `behind`).
 
     Where it depends on facts, the decision denies (`facts_needed`), `needs` names the missing listings, and `look` lets
@@ -269,7 +269,7 @@ class Decided(Struct, frozen=True, kw_only=True):
     error: Failure | None = None
 
 
-class AskGrant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class GrantRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A request for a grant (`writ.policy.grant`): decide again, and if it is allowed bind it to this claim and record
     it.
 
@@ -282,12 +282,12 @@ class AskGrant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     control_sequence: int
     approvals: list[Signed] = field(default_factory=list)
     look_key: Hex32 | None = None
-    facts: Gathered | None = None
+    facts: GatheredListings | None = None
     traced: int = MOST_TRACED
     values: bool = True
 
 
-class GrantAnswer(Struct, frozen=True, kw_only=True):
+class GrantReply(Struct, frozen=True, kw_only=True):
     """The reply: grant and decision, already in the journal; or a decision alone, which denies; or an error.
     `needs` as in Decided. `approvals`: those named by the grant, for the agent.
     """

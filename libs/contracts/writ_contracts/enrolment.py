@@ -27,14 +27,14 @@ class Enrolment(
     host: Digest | None = None
 
 
-class Enrol(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class EnrolmentRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """On `writ.enrol.<token>`: one enrolment, signed twice. Sent again unchanged when no reply came."""
 
     by_token: Signed
     by_agent: Signed
 
 
-class Enrolled(Struct, frozen=True, kw_only=True):
+class EnrolmentReply(Struct, frozen=True, kw_only=True):
     """The key is known now, and NATS accepts it in a moment; or an error."""
 
     error: Failure | None = None

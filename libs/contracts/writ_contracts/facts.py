@@ -61,7 +61,7 @@ class Listing(
     failure: Text = ""
 
 
-class Gathered(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class GatheredListings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The results of policy's `look`: signed listings, and in `failure` the reason why others are missing."""
 
     look: Signed
@@ -115,7 +115,7 @@ class StoredReport(
     report: ScanReport
 
 
-class Reported(Struct, frozen=True, kw_only=True):
+class ScanReply(Struct, frozen=True, kw_only=True):
     """The reply to a report: stored, with the digest by which decisions name it; or an error, and the earlier one
     stays.
     """

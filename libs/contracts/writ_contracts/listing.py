@@ -22,7 +22,7 @@ class VisibleRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     targets: Annotated[list[TargetId], Meta(max_length=MOST_TARGETS)] = field(default_factory=list)
 
 
-class VisibleAnswer(Struct, frozen=True, kw_only=True):
+class VisibleReply(Struct, frozen=True, kw_only=True):
     """The reply. `limited` false: the principal may list everything. Otherwise `operations` has those of the targets
     that it may list, with the operations it may list on each.
     """

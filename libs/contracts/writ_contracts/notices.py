@@ -53,7 +53,7 @@ class Notice(Struct, frozen=True, kw_only=True, omit_defaults=True):
     session: OperationId | None = None
 
 
-class Noted(Struct, frozen=True, kw_only=True):
+class NoticeReply(Struct, frozen=True, kw_only=True):
     """It is in the journal; or an error."""
 
     sequence: int = 0

@@ -107,7 +107,7 @@ class PeopleQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     """Ask for the directory of people's credentials (`….people`)."""
 
 
-class PeopleAnswer(Struct, frozen=True, kw_only=True):
+class PeopleReply(Struct, frozen=True, kw_only=True):
     """The signed directory in force, None where there is none; or an error."""
 
     directory: Signed | None = None

@@ -144,7 +144,7 @@ class PolicyVersionView(Struct, frozen=True, kw_only=True):
     problem: str = ""
 
 
-class PolicyHistoryAnswer(Struct, frozen=True, kw_only=True):
+class PolicyHistoryReply(Struct, frozen=True, kw_only=True):
     """The versions; `more`: there are older ones."""
 
     versions: list[PolicyVersionView] = field(default_factory=list)
@@ -158,7 +158,7 @@ class PolicyShowQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     version: Annotated[int, Meta(ge=1, le=1 << 53)] | None = None
 
 
-class PolicyShowAnswer(Struct, frozen=True, kw_only=True):
+class PolicyShowReply(Struct, frozen=True, kw_only=True):
     """The version and its document, as published."""
 
     version: PolicyVersionView | None = None
@@ -214,7 +214,7 @@ class WindowView(Struct, frozen=True, kw_only=True):
     approved_by: list[str] = field(default_factory=list)
 
 
-class PolicyStatusAnswer(Struct, frozen=True, kw_only=True):
+class PolicyStatusReply(Struct, frozen=True, kw_only=True):
     """The policy in force in the replying replica.
 
     `problems`: unusable files, and `store`, with the reason; `notes`: other news for an operator, such as a file which

@@ -74,7 +74,7 @@ class PolicyAllowedQuery(Struct, frozen=True, kw_only=True, forbid_unknown_field
     at: Instant | None = None
 
 
-class PolicyAllowedAnswer(Struct, frozen=True, kw_only=True):
+class PolicyAllowedReply(Struct, frozen=True, kw_only=True):
     """Access by operation, targets and principals. `since`: the start of the tried times (Unix seconds); null: one
     instant.
     """
@@ -97,7 +97,7 @@ class PolicyWhoCanQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     at: Instant | None = None
 
 
-class PolicyWhoCanAnswer(Struct, frozen=True, kw_only=True):
+class PolicyWhoCanReply(Struct, frozen=True, kw_only=True):
     """Permitted principals, by targets and principals. `since`: the start of the tried times (Unix seconds); null: one
     instant.
     """
@@ -144,7 +144,7 @@ class PolicyChange(Struct, frozen=True, kw_only=True):
     terms: list[str] = field(default_factory=list)
 
 
-class PolicyDiffAnswer(Struct, frozen=True, kw_only=True):
+class PolicyDiffReply(Struct, frozen=True, kw_only=True):
     """All changes, by operation and role; `notes`: other differences; `asked`: the number of compared requests.
 
     `since`: the start of the tried times (Unix seconds). `problems`: mistakes in an unusable document.

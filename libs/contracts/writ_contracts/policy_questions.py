@@ -101,7 +101,7 @@ class PolicyEvalQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     requests: Annotated[list[EvalRequest], Meta(max_length=MAX_REQUESTS)]
 
 
-class PolicyEvalAnswer(Struct, frozen=True, kw_only=True):
+class PolicyEvalReply(Struct, frozen=True, kw_only=True):
     """The results, in the order of the requests; each trace has the matching rules and then the first of the rest."""
 
     results: list[EvalResult] = field(default_factory=list)
@@ -198,7 +198,7 @@ class Explanation(Struct, frozen=True, kw_only=True):
     in_emergency: EmergencyDecision | None = None
 
 
-class PolicyExplainAnswer(Struct, frozen=True, kw_only=True):
+class PolicyExplainReply(Struct, frozen=True, kw_only=True):
     """The explanation, or an error (`invalid` kinds: no rule judges it)."""
 
     explanation: Explanation | None = None
@@ -214,7 +214,7 @@ class PolicyCanIQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     dry_run: bool = False
 
 
-class PolicyCanIAnswer(Struct, frozen=True, kw_only=True):
+class PolicyCanIReply(Struct, frozen=True, kw_only=True):
     """`allow`, `deny` or `require_approval`, with the reason."""
 
     decision: str = "deny"
@@ -246,7 +246,7 @@ class PolicyProblem(Struct, frozen=True, kw_only=True):
     file: str = ""
 
 
-class PolicyValidateAnswer(Struct, frozen=True, kw_only=True):
+class PolicyValidateReply(Struct, frozen=True, kw_only=True):
     """The validity of a document, and all its problems, in the order of its lines."""
 
     valid: bool = False
@@ -279,7 +279,7 @@ class FailedCase(Struct, frozen=True, kw_only=True):
     file: str = ""
 
 
-class RuleCovered(Struct, frozen=True, kw_only=True):
+class CoveredRule(Struct, frozen=True, kw_only=True):
     """The number of cases a rule decided, and of those in which it was considered and did not match; `lacks`: the
     gap.
     """
@@ -293,7 +293,7 @@ class RuleCovered(Struct, frozen=True, kw_only=True):
     lacks: str = ""
 
 
-class PolicyTestAnswer(Struct, frozen=True, kw_only=True):
+class PolicyTestReply(Struct, frozen=True, kw_only=True):
     """The number of combinations, the failed ones (the first thousand), and the coverage of the rules.
 
     `problems`: the suite, or the document, can't be used.
@@ -302,7 +302,7 @@ class PolicyTestAnswer(Struct, frozen=True, kw_only=True):
     cases: int = 0
     failed: int = 0
     failures: list[FailedCase] = field(default_factory=list)
-    coverage: list[RuleCovered] = field(default_factory=list)
+    coverage: list[CoveredRule] = field(default_factory=list)
     percent: float = 0.0
     problems: list[PolicyProblem] = field(default_factory=list)
     error: Failure | None = None

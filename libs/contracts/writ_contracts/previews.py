@@ -92,7 +92,7 @@ class PreviewQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     facts: Signed
 
 
-class PreviewAnswer(Struct, frozen=True, kw_only=True):
+class PreviewReply(Struct, frozen=True, kw_only=True):
     """The details, or why not."""
 
     details: PreviewDetails | None = None

@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 from writ_contracts.requests import Failure
 
 
-class Provision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class ProvisionRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Apply the changes of principals recorded in the journal up to this sequence. The provisioner reads them
     itself.
     """
@@ -15,7 +15,7 @@ class Provision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     sequence: Annotated[int, Meta(ge=1)]
 
 
-class Provisioned(Struct, frozen=True, kw_only=True):
+class ProvisionReply(Struct, frozen=True, kw_only=True):
     """`applied`: NATS's users are those of the files and changes, and connections of others have been closed.
 
     Until then the request is sent again: a reload of NATS loses replies under way between accounts.

@@ -97,7 +97,7 @@ CHANNELS: tuple[Channel, ...] = (
         senders=(R.PRINCIPAL, R.GATEWAY),
         receivers=(R.EXECUTOR,),
         message=requests.Request,
-        answer=requests.RequestAnswer,
+        answer=requests.RequestReply,
     ),
     *map(_question, QUESTIONS),
     Channel(
@@ -107,8 +107,8 @@ CHANNELS: tuple[Channel, ...] = (
         style=S.REQUEST,
         senders=(R.EXECUTOR, R.AUDIT),
         receivers=(R.POLICY,),
-        message=decisions.Decide,
-        answer=decisions.Decided,
+        message=decisions.DecideRequest,
+        answer=decisions.DecideReply,
     ),
     Channel(
         name="policy_grant",
@@ -117,8 +117,8 @@ CHANNELS: tuple[Channel, ...] = (
         style=S.REQUEST,
         senders=(R.EXECUTOR,),
         receivers=(R.POLICY,),
-        message=decisions.AskGrant,
-        answer=decisions.GrantAnswer,
+        message=decisions.GrantRequest,
+        answer=decisions.GrantReply,
     ),
     Channel(
         name="policy_people",
@@ -128,7 +128,7 @@ CHANNELS: tuple[Channel, ...] = (
         senders=(R.EXECUTOR,),
         receivers=(R.POLICY,),
         message=people.PeopleRequest,
-        answer=people.PeopleAnswer,
+        answer=people.PeopleReply,
     ),
     Channel(
         name="policy_visible",
@@ -138,7 +138,7 @@ CHANNELS: tuple[Channel, ...] = (
         senders=(R.EXECUTOR,),
         receivers=(R.POLICY,),
         message=listing.VisibleRequest,
-        answer=listing.VisibleAnswer,
+        answer=listing.VisibleReply,
     ),
     Channel(
         name="approval",
@@ -148,7 +148,7 @@ CHANNELS: tuple[Channel, ...] = (
         senders=(R.PRINCIPAL,),
         receivers=(R.POLICY,),
         message=approvals.ApprovalMessage,
-        answer=approvals.ApprovalAnswer,
+        answer=approvals.ApprovalReply,
     ),
     Channel(
         name="notice_policy",
@@ -158,7 +158,7 @@ CHANNELS: tuple[Channel, ...] = (
         senders=(R.POLICY,),
         receivers=(R.EXECUTOR,),
         message=notices.Notice,
-        answer=notices.Noted,
+        answer=notices.NoticeReply,
     ),
     Channel(
         name="notice_audit",
@@ -168,7 +168,7 @@ CHANNELS: tuple[Channel, ...] = (
         senders=(R.AUDIT,),
         receivers=(R.EXECUTOR,),
         message=notices.Notice,
-        answer=notices.Noted,
+        answer=notices.NoticeReply,
     ),
     Channel(
         name="notice_keeper",
@@ -178,7 +178,7 @@ CHANNELS: tuple[Channel, ...] = (
         senders=(R.KEEPER,),
         receivers=(R.EXECUTOR,),
         message=notices.Notice,
-        answer=notices.Noted,
+        answer=notices.NoticeReply,
     ),
     Channel(
         name="enrol",
@@ -187,8 +187,8 @@ CHANNELS: tuple[Channel, ...] = (
         style=S.REQUEST,
         senders=(R.ENROLLER,),
         receivers=(R.KEEPER,),
-        message=enrolment.Enrol,
-        answer=enrolment.Enrolled,
+        message=enrolment.EnrolmentRequest,
+        answer=enrolment.EnrolmentReply,
     ),
     Channel(
         name="provision",
@@ -197,8 +197,8 @@ CHANNELS: tuple[Channel, ...] = (
         style=S.REQUEST,
         senders=(R.EXECUTOR,),
         receivers=(R.KEEPER,),
-        message=provisioning.Provision,
-        answer=provisioning.Provisioned,
+        message=provisioning.ProvisionRequest,
+        answer=provisioning.ProvisionReply,
     ),
     Channel(
         name="audit_standing",
@@ -217,7 +217,7 @@ CHANNELS: tuple[Channel, ...] = (
         senders=(R.AGENT,),
         receivers=(R.EXECUTOR,),
         message=agents.ClaimMessage,
-        answer=agents.ClaimAnswer,
+        answer=agents.ClaimReply,
     ),
     Channel(
         name="receipt",
@@ -227,7 +227,7 @@ CHANNELS: tuple[Channel, ...] = (
         senders=(R.AGENT,),
         receivers=(R.EXECUTOR,),
         message=agents.ReceiptMessage,
-        answer=agents.Acknowledged,
+        answer=agents.Acknowledgement,
     ),
     Channel(
         name="report",
@@ -237,7 +237,7 @@ CHANNELS: tuple[Channel, ...] = (
         senders=(R.AGENT,),
         receivers=(R.EXECUTOR, R.AUDIT),
         message=agents.ReportMessage,
-        answer=agents.Acknowledged,
+        answer=agents.Acknowledgement,
     ),
     Channel(
         name="heartbeat",
@@ -264,7 +264,7 @@ CHANNELS: tuple[Channel, ...] = (
         style=S.REQUEST,
         senders=(R.EXECUTOR,),
         receivers=(R.AGENT,),
-        message=agents.AskRead,
+        message=agents.ReadRequest,
         answer=agents.ReadReply,
     ),
     Channel(
@@ -274,8 +274,8 @@ CHANNELS: tuple[Channel, ...] = (
         style=S.REQUEST,
         senders=(R.EXECUTOR,),
         receivers=(R.AGENT,),
-        message=agents.AskCancel,
-        answer=agents.Cancelled,
+        message=agents.CancelRequest,
+        answer=agents.CancelReply,
     ),
     Channel(
         name="journal",
@@ -440,7 +440,7 @@ CHANNELS: tuple[Channel, ...] = (
         senders=(R.SCANNER,),
         receivers=(R.POLICY,),
         message=facts.ScanReport,
-        answer=facts.Reported,
+        answer=facts.ScanReply,
     ),
     Channel(
         name="scanned",

@@ -118,7 +118,7 @@ class Failure(Struct, frozen=True, kw_only=True):
     problems: Annotated[list[Problem], Meta(max_length=10_000)] = field(default_factory=list)
 
 
-class RequestAnswer(Struct, frozen=True, kw_only=True):
+class RequestReply(Struct, frozen=True, kw_only=True):
     """The one reply to a request, sent after the decision is durable.
 
     `state` is a state of `writ_contracts.life`; `outcome` is set when it has already ended (denied, invalid,
@@ -145,7 +145,7 @@ class OpenQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     after: Count = 0
 
 
-class Waiting(Struct, frozen=True, kw_only=True):
+class WaitingReason(Struct, frozen=True, kw_only=True):
     """Why an operation has not started yet. `text` is for people."""
 
     kind: Extensible[Literal["target", "limit", "approval", "agent"]]
@@ -175,17 +175,17 @@ class OperationView(Struct, frozen=True, kw_only=True):
     parameters: dict[str, Any] = field(default_factory=dict)
     output: dict[str, Any] = field(default_factory=dict)
     rules: list[str] = field(default_factory=list)
-    waiting: Waiting | None = None
+    waiting: WaitingReason | None = None
 
 
-class OperationAnswer(Struct, frozen=True, kw_only=True):
+class OperationReply(Struct, frozen=True, kw_only=True):
     """The operation, or an error."""
 
     operation: OperationView | None = None
     error: Failure | None = None
 
 
-class OperationsAnswer(Struct, frozen=True, kw_only=True):
+class OperationsReply(Struct, frozen=True, kw_only=True):
     """One's own open operations, in the order of their requests. `more`: ask again `after` the `last`."""
 
     operations: list[OperationView] = field(default_factory=list)
@@ -194,7 +194,7 @@ class OperationsAnswer(Struct, frozen=True, kw_only=True):
     error: Failure | None = None
 
 
-class ResultAnswer(Struct, frozen=True, kw_only=True):
+class ResultReply(Struct, frozen=True, kw_only=True):
     """The full output of one's own operation, while it is kept (an hour)."""
 
     output: dict[str, Any] | None = None
@@ -212,7 +212,7 @@ class SimulateQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     dry_run: bool = False
 
 
-class SimulateAnswer(Struct, frozen=True, kw_only=True):
+class SimulateReply(Struct, frozen=True, kw_only=True):
     """The verdict, its whole trace (considered rules, each with its first failed clause), and the effective parameters.
 
     `parameters` are public fields only; `hidden` names the others.
@@ -244,7 +244,7 @@ class TargetView(Struct, frozen=True, kw_only=True):
     """Agent processes of its pool with a heartbeat within a lease."""
 
 
-class TargetsAnswer(Struct, frozen=True, kw_only=True):
+class TargetsReply(Struct, frozen=True, kw_only=True):
     """The targets, by id. `more`: ask again `after` the last one."""
 
     targets: list[TargetView] = field(default_factory=list)

@@ -5,7 +5,7 @@ from msgspec import Struct
 FILE = "restored.json"
 
 
-class Restored(Struct, frozen=True, kw_only=True):
+class RestoreMarker(Struct, frozen=True, kw_only=True):
     """Everything in the journal up to `last` is from the backup with this id. Times are Unix seconds."""
 
     backup: str

@@ -34,7 +34,7 @@ class SessionView(Struct, frozen=True, kw_only=True):
     here: bool = False
 
 
-class SessionsAnswer(Struct, frozen=True, kw_only=True):
+class SessionsReply(Struct, frozen=True, kw_only=True):
     """The sessions, newest first. `more`: how many are not listed."""
 
     sessions: list[SessionView] = field(default_factory=list)

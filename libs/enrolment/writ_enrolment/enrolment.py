@@ -20,7 +20,7 @@ from writ_bus.nats.connection import Options
 from writ_bus.nats.tls import PINNED, TlsOptions
 from writ_bus.private_files import read_private
 from writ_contracts import subjects
-from writ_contracts.enrolment import Enrol, Enrolled, Enrolment
+from writ_contracts.enrolment import Enrolment, EnrolmentReply, EnrolmentRequest
 from writ_contracts.errors import ConfigError, Conflict, Denied, Invalid, TimedOut, Unreachable
 from writ_contracts.failures import raise_for
 from writ_contracts.subjects import inbox_prefix
@@ -115,7 +115,7 @@ def _is_for(environment_file: Path, ticket: Ticket) -> bool:
 
 async def _ask(ticket: Ticket, key: Key, host: str | None, tls: TlsOptions | None) -> None:
     enrolment = Enrolment(token=ticket.token, pool=ticket.pool, key=key.public, host=host)
-    message = encode(Enrol(by_token=sign(ticket.key, enrolment), by_agent=sign(key, enrolment)))
+    message = encode(EnrolmentRequest(by_token=sign(ticket.key, enrolment), by_agent=sign(key, enrolment)))
     for last in (False, True):
         try:
             bus = await _connect(ticket, f"enrol-{ticket.token}", ticket.key, tls)
@@ -131,7 +131,7 @@ async def _ask(ticket: Ticket, key: Key, host: str | None, tls: TlsOptions | Non
             if last:
                 raise
         else:
-            raise_for(decode(answer.data, Enrolled))
+            raise_for(decode(answer.data, EnrolmentReply))
             return
         finally:
             await bus.close()

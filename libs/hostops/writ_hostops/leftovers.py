@@ -18,25 +18,25 @@ from writ_hostops import processes
 from writ_hostops.errors import HostError, system_errors
 from writ_hostops.fields import Fields
 from writ_hostops.privileges import user
-from writ_hostops.protocol import Call, HostAnswer
+from writ_hostops.protocol import Call, HostReply
 
 OWN = ("code", "marks")
 _MOST_KEYS = 1024 * 1024
 
 
-def leftovers(call: Call) -> HostAnswer:
+def leftovers(call: Call) -> HostReply:
     """Return {user, folder, files, bytes, running, others, keys} as they are now."""
-    return HostAnswer(output=_seen(call))
+    return HostReply(output=_seen(call))
 
 
-def clean(call: Call) -> HostAnswer:
+def clean(call: Call) -> HostReply:
     """Remove the folders, and return what was there. HostError `busy` while an operation runs."""
     observed = _seen(call)
     folder = observed["folder"]
     if observed["running"]:
         raise HostError("busy", f"{observed['running']} operations run on this host; nothing was removed")
     if not os.path.lexists(folder):
-        return HostAnswer(output=observed)
+        return HostReply(output=observed)
     with system_errors(folder):
         status = os.lstat(folder)
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
@@ -46,7 +46,7 @@ def clean(call: Call) -> HostAnswer:
                 shutil.rmtree(os.path.join(folder, name))
         if not observed["others"]:
             os.rmdir(folder)
-    return HostAnswer(output=observed, effect="done")
+    return HostReply(output=observed, effect="done")
 
 
 def _seen(call: Call) -> Dict[str, Any]:

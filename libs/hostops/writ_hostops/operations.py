@@ -19,13 +19,13 @@ from writ_hostops.network import reach, scan
 from writ_hostops.network import status as network
 from writ_hostops.packages import changes as packages
 from writ_hostops.packages import listing as package_listing
-from writ_hostops.protocol import Call, HostAnswer, HostRequest, failure, id_of, parse_request, result, verdict
+from writ_hostops.protocol import Call, HostReply, HostRequest, failure, id_of, parse_request, result, verdict
 from writ_hostops.snapshots import operations as snapshots
 from writ_hostops.stop import Stop
 from writ_hostops.survey import survey
 from writ_hostops.systemd import services
 
-Handler = Callable[[Call], HostAnswer]
+Handler = Callable[[Call], HostReply]
 
 _SERVICE: Dict[str, Handler] = {
     "baseline": services.baseline,
@@ -157,7 +157,7 @@ def _run_handler(
     progress: Callable[[str], None],
     stop: Stop,
     expected: Optional[Mapping[str, Any]] = None,
-) -> HostAnswer:
+) -> HostReply:
     call = Call(
         operation=request.operation,
         parameters=request.parameters,
@@ -206,7 +206,7 @@ def _repeated(request: HostRequest, earlier: Optional[Dict[str, Any]], refusal: 
     return result(request.id, failure(open_end))
 
 
-def _probe_marked(request: HostRequest, handler: Handler, progress: Callable[[str], None], stop: Stop) -> HostAnswer:
+def _probe_marked(request: HostRequest, handler: Handler, progress: Callable[[str], None], stop: Stop) -> HostReply:
     """Consult this host's own record before the probe."""
     begun, ended = Markers(request.target.state_dir).read(request.id, request.attempt)
     if begun and not ended and _goes_on(begun.get("process", {})):

@@ -108,7 +108,7 @@ class Call:
 
 
 @dataclass(frozen=True)
-class HostAnswer:
+class HostReply:
     """The result of a request. `output` is the operation's own; `state` is the host's state now, always public.
 
     `effect`: none, done or maybe. `certain`: nothing of it runs any more, so `effect` is final.
@@ -123,19 +123,19 @@ class HostAnswer:
     certain: bool = True
 
 
-def verdict(word: str, reason: str, state: Dict[str, Any]) -> HostAnswer:
+def verdict(word: str, reason: str, state: Dict[str, Any]) -> HostReply:
     """Return a probe's answer: `succeeded`, `not_done` or `unknown`."""
-    return HostAnswer(output={"verdict": word, "reason": reason}, state=state)
+    return HostReply(output={"verdict": word, "reason": reason}, state=state)
 
 
-def with_lack(preview: HostAnswer, reason: str) -> HostAnswer:
+def with_lack(preview: HostReply, reason: str) -> HostReply:
     """Return a preview that also says why the operation would probably be refused; unchanged without a reason."""
     return replace(preview, output={**preview.output, "lacks": reason}) if reason else preview
 
 
-def failure(error: HostError) -> HostAnswer:
+def failure(error: HostError) -> HostReply:
     """Return the answer for an error."""
-    return HostAnswer(
+    return HostReply(
         output=error.output,
         state=error.state,
         effect=error.effect,
@@ -146,7 +146,7 @@ def failure(error: HostError) -> HostAnswer:
     )
 
 
-def result(request_id: str, answer: HostAnswer) -> Dict[str, Any]:
+def result(request_id: str, answer: HostReply) -> Dict[str, Any]:
     """Return the last line about a request."""
     return {
         "id": request_id,

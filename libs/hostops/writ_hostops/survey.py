@@ -14,7 +14,7 @@ from typing import Dict, Iterator, List, Sequence, Tuple
 from writ_hostops import commands, privileges
 from writ_hostops.errors import HostError
 from writ_hostops.fields import Fields
-from writ_hostops.protocol import Call, HostAnswer, Target
+from writ_hostops.protocol import Call, HostReply, Target
 
 _VERSION = re.compile(r"\d+(?:[.:+~-][0-9A-Za-z]+)*")
 _PROGRAMS: Sequence[Tuple[str, Tuple[str, ...]]] = (
@@ -28,7 +28,7 @@ _SNAPSHOTS = ("btrfs", "zfs")
 _SYSTEMD = "/run/systemd/system"
 
 
-def survey(call: Call) -> HostAnswer:
+def survey(call: Call) -> HostReply:
     """Return {versions: {name: version}, lacking: {operation or prefix*: reason}}."""
     Fields(dict(call.parameters), "parameters").end()
     versions = {"os": _system(), "kernel": os.uname().release, "python": ".".join(map(str, sys.version_info[:3]))}
@@ -36,7 +36,7 @@ def survey(call: Call) -> HostAnswer:
         if version := _version(command, call):
             versions[name] = version
     lacking = {**privileges.lacking(call.stop), **_lacking(call.target, versions)}
-    return HostAnswer(output={"versions": versions, "lacking": lacking})
+    return HostReply(output={"versions": versions, "lacking": lacking})
 
 
 def _lacking(target: Target, versions: Dict[str, str]) -> Dict[str, str]:

@@ -36,7 +36,7 @@ def env(name: str, description: str) -> Meta:
 
 
 class ServiceConfig(Struct, frozen=True, kw_only=True):
-    """Variables common to all services. Each service's own `Config` adds to it."""
+    """Variables common to all services. Each service's own configuration adds to it."""
 
     home: Annotated[Path, env("WRIT_HOME", "folder of keys, state and run files")] = Path(".writ")
     nats_url: Annotated[str, env("NATS_URL", "the NATS server, such as nats://127.0.0.1:4222 or tls://…")]

@@ -5,7 +5,7 @@ from writ_bus.nats.connection import OnViolation, Options
 from writ_bus.nats.tls import TlsOptions
 from writ_bus.port import Bus
 from writ_bus.private_files import read_private
-from writ_bus.traced import traced
+from writ_bus.traced_bus import traced
 from writ_contracts.errors import ConfigError, Invalid
 from writ_runtime.config import ServiceConfig
 from writ_trust.keys import Key

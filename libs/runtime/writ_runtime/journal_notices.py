@@ -8,7 +8,7 @@ import asyncio
 from writ_bus.backoff import backoff
 from writ_bus.port import Bus
 from writ_contracts.errors import Unreachable, WritError
-from writ_contracts.notices import Noted, Notice
+from writ_contracts.notices import Notice, NoticeReply
 from writ_contracts.wire import decode, encode
 from writ_runtime.logs import Log
 
@@ -36,7 +36,7 @@ class Notifier:
     async def record(self, bus: Bus, notice: Notice) -> None:
         """Send a notice and wait until it is stored. Raises Unreachable if it is not, or may not be."""
         try:
-            failure = decode((await bus.request(self._subject, encode(notice), timeout=ANSWER)).data, Noted).error
+            failure = decode((await bus.request(self._subject, encode(notice), timeout=ANSWER)).data, NoticeReply).error
         except WritError as error:
             raise Unreachable(f"it cannot be recorded now: {error}") from error
         if failure is not None:
@@ -55,7 +55,7 @@ class Notifier:
         """Return whether the notice is stored, or never will be."""
         try:
             message = await bus.request(self._subject, encode(notice), timeout=ANSWER)
-            failure = decode(message.data, Noted).error
+            failure = decode(message.data, NoticeReply).error
         except Unreachable:
             return False
         except WritError as error:

@@ -1,13 +1,13 @@
 """The frame of a service process: start, readiness, orderly stop, exit status, for any kind of service.
 
-    async def main(config: Config) -> None:
+    async def main(config: PolicyConfig) -> None:
         async with running("policy", config) as process:
             async with NatsBus.connect(...) as bus:
                 ...
                 await process.serve_until_stopped({"nats": bus_check})
 
     if __name__ == "__main__":
-        run("policy", Config, main)
+        run("policy", PolicyConfig, main)
 
 Exit status: 0 after an orderly stop, 1 when it could not start or broke, 2 when the configuration is wrong.
 """

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 from msgspec import Struct
 
-from writ_bus.port import Stored
+from writ_bus.port import EventStore
 from writ_contracts import subjects
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import WRIT_TARGET
@@ -29,7 +29,7 @@ class _StopBody(Struct, frozen=True, kw_only=True):
 class StopHistory:
     """Stops with their ends, at most a second old."""
 
-    def __init__(self, journal: Stored) -> None:
+    def __init__(self, journal: EventStore) -> None:
         self._journal = journal
         self._sequence = -1
         self._checked = float("-inf")

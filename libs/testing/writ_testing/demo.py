@@ -21,7 +21,7 @@ from writ_testing.demo_agent import agent
 from writ_testing.eventually import eventually
 from writ_testing.fakes.rogue_executor import Forger
 from writ_testing.installations.installation import (
-    Ended,
+    CommandResult,
     RunningInstallation,
     local_target,
     prepare,
@@ -65,7 +65,7 @@ PEOPLE = (
 )
 
 
-class Unexpected(Exception):
+class UnexpectedResult(Exception):
     """The demo did not go as expected."""
 
 
@@ -75,7 +75,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="writ-demo-") as folder:
         try:
             asyncio.run(show(Path(folder)))
-        except (Unexpected, AssertionError) as error:
+        except (UnexpectedResult, AssertionError) as error:
             print(f"\nThe demo went wrong: {error}", file=sys.stderr)
             return 1
     title(f"All as it should be, in {time.perf_counter() - began:.1f} s. Nothing is left running.")
@@ -208,7 +208,7 @@ def describe(event: object, target: Target) -> str:
     return f"{event.kind} on {target.id}: {event.detail}"
 
 
-async def run(installation: RunningInstallation, status: int, *arguments: str, quiet: bool = False) -> Ended:
+async def run(installation: RunningInstallation, status: int, *arguments: str, quiet: bool = False) -> CommandResult:
     """Run `writ`, show it as on a terminal, and check its exit status."""
     ended = await installation.writ(*arguments)
     if not quiet:
@@ -237,7 +237,7 @@ def styled(text: str, style: str) -> None:
 def expect(holds: bool, otherwise: str) -> None:
     """Raise Unexpected unless it holds."""
     if not holds:
-        raise Unexpected(otherwise)
+        raise UnexpectedResult(otherwise)
 
 
 if __name__ == "__main__":

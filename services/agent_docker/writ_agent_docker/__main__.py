@@ -2,12 +2,12 @@
 
 from writ_agent.service import metrics, serve
 from writ_agent_docker.backend import DockerBackend
-from writ_agent_docker.config import Config
+from writ_agent_docker.config import DockerAgentConfig
 from writ_containers.registries import Registries
 from writ_runtime.service import run, running
 
 
-async def main(config: Config) -> None:
+async def main(config: DockerAgentConfig) -> None:
     """One process of one pool. Handlers of plugins stay out: they would run here, and not on the engine."""
     async with running("agent-docker", config, metrics()) as process:
         backend = DockerBackend(config.credentials, Registries(config.registries))
@@ -18,4 +18,4 @@ async def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    run("agent-docker", Config, main)
+    run("agent-docker", DockerAgentConfig, main)

@@ -10,7 +10,7 @@ from writ_agent_docker.engines import engines_of
 from writ_agent_docker.target_test import find
 from writ_containers.container_handler import ContainerHandler
 from writ_containers.engine import Engine
-from writ_containers.kept_engines import KeptEngines
+from writ_containers.engine_connections import EngineConnections
 from writ_containers.registries import Registries
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
@@ -42,7 +42,7 @@ class DockerBackend(ContainerHandler):
 class _ObservedEngines:
     """The kept engines; the reason for which one was not reached shows in its health."""
 
-    def __init__(self, engines: KeptEngines, target_health: TargetHealth) -> None:
+    def __init__(self, engines: EngineConnections, target_health: TargetHealth) -> None:
         self._engines, self._target_health = engines, target_health
 
     @asynccontextmanager

@@ -8,7 +8,7 @@ from writ_containers.registries import RegistryFolder
 from writ_runtime.config import env
 
 
-class Config(AgentConfig, frozen=True, kw_only=True):
+class DockerAgentConfig(AgentConfig, frozen=True, kw_only=True):
     """Settings. The address of an engine is in the target's inventory entry (`connection`)."""
 
     credentials: Annotated[

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from writ_containers.connection import connection_of
 from writ_containers.endpoint import endpoint_of
-from writ_containers.kept_engines import KeptEngines, Where
+from writ_containers.engine_connections import EngineConnections, Where
 from writ_containers.registries import Registries
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
 
 
-def engines_of(credentials: Path, registries: Registries) -> KeptEngines:
+def engines_of(credentials: Path, registries: Registries) -> EngineConnections:
     """Return the engines of the targets with a file in this folder."""
 
     def locate(target: Target) -> Where:
@@ -25,4 +25,4 @@ def engines_of(credentials: Path, registries: Registries) -> KeptEngines:
         connection = connection_of(target)
         return connection, endpoint_of(connection, identity)
 
-    return KeptEngines(locate, registries)
+    return EngineConnections(locate, registries)

@@ -4,8 +4,8 @@ from collections.abc import Collection
 
 from writ_agent.backends.port import TargetTestResult
 from writ_containers.endpoint import shown
+from writ_containers.engine_connections import EngineConnections
 from writ_containers.engine_survey import survey
-from writ_containers.kept_engines import KeptEngines
 from writ_contracts.backends import StepName, TargetTestStep
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
@@ -13,7 +13,7 @@ from writ_contracts.inventory import Target
 UNTRIED = frozenset({"no_credentials", "invalid_connection"})
 
 
-async def find(engines: KeptEngines, target: Target, operations: Collection[str]) -> TargetTestResult:
+async def find(engines: EngineConnections, target: Target, operations: Collection[str]) -> TargetTestResult:
     """Return how the engine is; never raises WritError."""
     try:
         async with engines.fresh(target) as engine:

@@ -2,13 +2,13 @@
 
 from writ_agent.service import metrics, serve
 from writ_agent_local.backend import LocalBackend
-from writ_agent_local.config import Config
+from writ_agent_local.config import LocalAgentConfig
 from writ_containers.host_engines import BackendWithEngines, local_engines
 from writ_containers.registries import Registries
 from writ_runtime.service import run, running
 
 
-async def main(config: Config) -> None:
+async def main(config: LocalAgentConfig) -> None:
     """Run one process of one pool. Writ's own files on this host are forbidden to every operation."""
     async with running("agent-local", config, metrics()) as process:
         host = LocalBackend(config.own(), config.state_dir / "hostops")
@@ -20,4 +20,4 @@ async def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    run("agent-local", Config, main)
+    run("agent-local", LocalAgentConfig, main)

@@ -9,7 +9,7 @@ from writ_containers.registries import RegistryFolder
 from writ_runtime.config import env
 
 
-class Config(AgentConfig, frozen=True, kw_only=True):
+class LocalAgentConfig(AgentConfig, frozen=True, kw_only=True):
     """The grant carries the target's permissions. Operations touch no file of Writ named here."""
 
     policy: Annotated[Path | None, env("SYSTEMMANAGER_POLICY_CONFIG", "the policy file, if it is on this host")] = None

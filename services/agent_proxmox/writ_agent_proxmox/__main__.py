@@ -3,13 +3,13 @@
 from writ_agent.service import metrics, serve
 from writ_agent_proxmox.api import Apis
 from writ_agent_proxmox.backend import ProxmoxBackend
-from writ_agent_proxmox.config import Config
+from writ_agent_proxmox.config import ProxmoxAgentConfig
 from writ_agent_proxmox.credentials import Credentials
-from writ_agent_proxmox.notes import Notes
+from writ_agent_proxmox.task_notes import Notes
 from writ_runtime.service import run, running
 
 
-async def main(config: Config) -> None:
+async def main(config: ProxmoxAgentConfig) -> None:
     """Serve one pool in one process."""
     async with running("agent-proxmox", config, metrics()) as process:
         apis = Apis(Credentials(config.tokens))
@@ -21,4 +21,4 @@ async def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    run("agent-proxmox", Config, main)
+    run("agent-proxmox", ProxmoxAgentConfig, main)

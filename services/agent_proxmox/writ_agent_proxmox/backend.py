@@ -12,9 +12,9 @@ from writ_agent.backends.target_health import TargetHealth
 from writ_agent_proxmox.actions import Actions
 from writ_agent_proxmox.api import Apis
 from writ_agent_proxmox.listings import LISTINGS
-from writ_agent_proxmox.notes import Notes
 from writ_agent_proxmox.operations import OPERATIONS
 from writ_agent_proxmox.target_test import find
+from writ_agent_proxmox.task_notes import Notes
 from writ_agent_proxmox.upid import TaskEnd, parse_upid
 from writ_agent_proxmox.work import GuestWork, OperationEnded
 from writ_contracts.errors import Conflict, Invalid, WritError

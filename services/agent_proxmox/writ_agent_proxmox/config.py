@@ -7,7 +7,7 @@ from writ_agent.config import AgentConfig
 from writ_runtime.config import env
 
 
-class Config(AgentConfig, frozen=True, kw_only=True):
+class ProxmoxAgentConfig(AgentConfig, frozen=True, kw_only=True):
     """The way to a target is in its inventory entry (`connection`); the token is here."""
 
     tokens: Annotated[

@@ -3,27 +3,27 @@
 from writ_agent.service import metrics, serve
 from writ_agent_ssh.archive import build
 from writ_agent_ssh.backend import SshBackend
-from writ_agent_ssh.config import Config
+from writ_agent_ssh.config import SshAgentConfig
 from writ_agent_ssh.credentials import Credentials
 from writ_agent_ssh.engines import ForwardedEngines, HostStackFiles
 from writ_agent_ssh.host_keys import KnownHosts
 from writ_agent_ssh.local_api import LocalApi
 from writ_agent_ssh.pool import Pool
-from writ_agent_ssh.set_aside import SetAside
+from writ_agent_ssh.quarantine import HostQuarantine
 from writ_agent_ssh.tailscale import Tailnet
 from writ_containers.host_engines import BackendWithEngines
 from writ_containers.registries import Registries
 from writ_runtime.service import run, running
 
 
-async def main(config: Config) -> None:
+async def main(config: SshAgentConfig) -> None:
     """Run one process of one pool. Handlers of plugins are left out: they would run here, and not on the target."""
     async with running("agent-ssh", config, metrics()) as process:
         archive = build()
         known = KnownHosts(config.known_hosts)
         api = LocalApi(config.tailscale_socket)
         tailnet = Tailnet(api, proxy=config.tailscale_socks5, program=config.tailscale_program)
-        keys, aside = Credentials(config.keys, config.auth_sock), SetAside(config.state_dir)
+        keys, aside = Credentials(config.keys, config.auth_sock), HostQuarantine(config.state_dir)
         pool = Pool(archive, keys, known, tailnet=tailnet, idle=config.idle, connects=config.connects, set_aside=aside)
         hosts = SshBackend(pool, archive.operations)
         engines = ForwardedEngines(pool, Registries(config.registries), HostStackFiles(hosts))
@@ -37,4 +37,4 @@ async def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    run("agent-ssh", Config, main)
+    run("agent-ssh", SshAgentConfig, main)

@@ -10,9 +10,9 @@ from asyncssh.constants import EXTENDED_DATA_STDERR
 
 from writ_agent.backends.hostops_requests import redact
 from writ_agent_ssh.archive import Archive
-from writ_agent_ssh.opening import BootstrapLine, BootstrapOutput, TooMuchNoise
-from writ_agent_ssh.pace import ChannelPace
-from writ_agent_ssh.set_aside import HostReading
+from writ_agent_ssh.bootstrap_output import BootstrapLine, BootstrapOutput, TooMuchNoise
+from writ_agent_ssh.channel_pace import ChannelPace
+from writ_agent_ssh.quarantine import HostReading
 from writ_agent_ssh.sudo import SudoStart
 from writ_contracts.errors import Invalid, Unreachable
 from writ_hostops.errors import CODES

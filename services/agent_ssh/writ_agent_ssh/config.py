@@ -13,7 +13,7 @@ Seconds = Annotated[float, Meta(gt=0)]
 HostPort = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,253}:[1-9][0-9]{0,4}(?!\n)$")]
 
 
-class Config(AgentConfig, frozen=True, kw_only=True):
+class SshAgentConfig(AgentConfig, frozen=True, kw_only=True):
     """The credentials for targets. Addresses are in their inventory entries (`connection`)."""
 
     keys: Annotated[

@@ -17,10 +17,10 @@ from asyncssh.mac import get_mac_algs
 from asyncssh.packet import PacketDecodeError
 
 from writ_agent_ssh import algorithms
+from writ_agent_ssh.algorithm_offer import listen
 from writ_agent_ssh.client_keys import client_key
 from writ_agent_ssh.credentials import Credentials
 from writ_agent_ssh.host_keys import KnownHosts, PinnedHostKeys
-from writ_agent_ssh.offer import listen
 from writ_agent_ssh.settings import Connection, JumpHost
 from writ_agent_ssh.tailscale import Carrier, Tailnet
 from writ_contracts.errors import Invalid, Unreachable, Untrusted, WritError

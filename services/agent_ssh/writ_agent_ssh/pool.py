@@ -16,10 +16,10 @@ from writ_agent_ssh.archive import Archive
 from writ_agent_ssh.credentials import Credentials
 from writ_agent_ssh.host_keys import KnownHosts
 from writ_agent_ssh.link import Link, connect
-from writ_agent_ssh.plain import PlainSession
+from writ_agent_ssh.plain_session import PlainSession
+from writ_agent_ssh.quarantine import HostQuarantine
 from writ_agent_ssh.recent_failures import RecentFailures, RefusedPasswords
 from writ_agent_ssh.session import HostSession, Session
-from writ_agent_ssh.set_aside import SetAside
 from writ_agent_ssh.settings import Connection, connection_of
 from writ_agent_ssh.tailscale import Tailnet
 from writ_bus import tasks
@@ -76,14 +76,14 @@ class Pool:
         idle: float,
         connects: int,
         tailnet: Tailnet | None = None,
-        set_aside: SetAside | None = None,
+        set_aside: HostQuarantine | None = None,
     ) -> None:
         """`idle`: seconds for which an unused session is kept. `connects`: simultaneous attempts to one host, as a
         target or jump host.
         """
         self._archive, self._credentials, self._known = archive, credentials, known
         self._tailnet = tailnet
-        self._set_aside = set_aside or SetAside(None)
+        self._set_aside = set_aside or HostQuarantine(None)
         self._idle = idle
         self._target_sessions: dict[str, _TargetSession] = defaultdict(_TargetSession)
         self._making: dict[tuple[str, int], asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(connects))

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from writ_agent_ssh.archive import COMMAND, Archive
 from writ_agent_ssh.channel import Channel, ConnectionDropped, PendingRequest, Progress, Told
 from writ_agent_ssh.link import Link
-from writ_agent_ssh.set_aside import HostReading
+from writ_agent_ssh.quarantine import HostReading
 from writ_agent_ssh.sudo import Sudo, SudoStart
 from writ_bus import tasks
 from writ_contracts.errors import Invalid, Unreachable

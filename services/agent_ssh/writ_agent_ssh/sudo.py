@@ -6,7 +6,7 @@ second prompt means that it was refused.
 
 from msgspec import Struct
 
-from writ_agent_ssh.opening import MOST_NOISE, TooMuchNoise
+from writ_agent_ssh.bootstrap_output import MOST_NOISE, TooMuchNoise
 from writ_agent_ssh.quoting import line
 from writ_contracts.errors import Invalid, WritError
 

@@ -1,6 +1,6 @@
 """`python -m writ_audit`: configuration, bus, parts, serve, stop in order."""
 
-from writ_audit.config import Config
+from writ_audit.config import AuditConfig
 from writ_audit.metrics import metrics
 from writ_audit.service import Audit
 from writ_bus import tasks
@@ -8,7 +8,7 @@ from writ_runtime.connect import connect_as, load_key
 from writ_runtime.service import StopStep, ended, run, running
 
 
-async def main(config: Config) -> None:
+async def main(config: AuditConfig) -> None:
     """Run one replica; each has its own index."""
     key, measured = load_key(config), metrics()
     async with running("audit", config, measured) as process:
@@ -27,4 +27,4 @@ async def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    run("audit", Config, main)
+    run("audit", AuditConfig, main)

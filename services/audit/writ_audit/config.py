@@ -6,7 +6,7 @@ from typing import Annotated
 from writ_runtime.config import SignerConfig, env
 
 
-class Config(SignerConfig, frozen=True, kw_only=True):
+class AuditConfig(SignerConfig, frozen=True, kw_only=True):
     """The index in `state_dir` may be deleted at any time: it is rebuilt from the journal. `journal.json` beside it
     may not: it identifies the known journal.
     """

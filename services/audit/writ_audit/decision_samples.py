@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from writ_audit.config import Config
+from writ_audit.config import AuditConfig
 from writ_bus.port import Bus
 from writ_contracts.errors import ConfigError, TimedOut, Unreachable, WritError
 from writ_contracts.records import Record
@@ -41,7 +41,7 @@ class DecisionSamples:
 
     def __init__(
         self,
-        config: Config,
+        config: AuditConfig,
         bus: Bus,
         keys: PolicyKeys,
         security: SecurityEvents,

@@ -9,10 +9,10 @@ from writ_audit.reading import QueryEndpoint
 from writ_bus.port import Endpoint, Message, Service
 from writ_bus.sender import sender_key
 from writ_contracts import wire
-from writ_contracts.audit import SearchAnswer, SearchQuery, TraceAnswer, TraceQuery
+from writ_contracts.audit import SearchQuery, SearchReply, TraceQuery, TraceReply
 from writ_contracts.registry import channel
 from writ_contracts.subjects import parse_query
-from writ_runtime.answering import answering
+from writ_runtime.endpoint_frame import answering
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Observer
 
@@ -25,8 +25,8 @@ Query = TypeVar("Query", bound=Struct)
 def service(version: str, reading: QueryEndpoint, observe: Observer) -> Service:
     """The micro service, to be served."""
     handlers = Handlers(reading)
-    trace = answering("trace", handlers.trace, TraceAnswer, observe, _log)
-    search = answering("search", handlers.search, SearchAnswer, observe, _log)
+    trace = answering("trace", handlers.trace, TraceReply, observe, _log)
+    search = answering("search", handlers.search, SearchReply, observe, _log)
     return Service(
         name="audit",
         version=version,
@@ -44,11 +44,11 @@ class Handlers:
     def __init__(self, reading: QueryEndpoint) -> None:
         self._reading = reading
 
-    async def trace(self, message: Message) -> TraceAnswer:
+    async def trace(self, message: Message) -> TraceReply:
         reader, query = _read(message, TraceQuery)
         return await self._reading.trace(reader, query)
 
-    async def search(self, message: Message) -> SearchAnswer:
+    async def search(self, message: Message) -> SearchReply:
         reader, query = _read(message, SearchQuery)
         return await self._reading.search(reader, query)
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 from writ_audit.recorded_reads import RecordedReads
 from writ_bus.port import Bus
 from writ_contracts import subjects
-from writ_contracts.decisions import Decide, Decided, Decision, Subject
+from writ_contracts.decisions import DecideReply, DecideRequest, Decision, Subject
 from writ_contracts.errors import Denied, Unreachable, Untrusted
 from writ_contracts.ids import WRIT_TARGET, encode_id
 from writ_contracts.notices import Notice
@@ -69,7 +69,9 @@ class ReadPermission:
             owner=owner,
         )
         last = await self._bus.journal.last(subjects.CONTROL)
-        decided = await self._request_decision(Decide(subject=subject, control_sequence=last.sequence if last else 0))
+        decided = await self._request_decision(
+            DecideRequest(subject=subject, control_sequence=last.sequence if last else 0)
+        )
         decision = self._open(decided, subject)
         if decision.effect != "allow" or decided.decision is None:
             raise Denied(decision.reason, code=decision.code or "denied")
@@ -92,17 +94,17 @@ class ReadPermission:
             return False
         return True
 
-    async def _request_decision(self, question: Decide) -> Decided:
+    async def _request_decision(self, question: DecideRequest) -> DecideReply:
         """Ask again while the answering replica has not read the latest control events."""
         for delay in (*BEHIND_DELAYS, None):
             message = await self._bus.request(subjects.POLICY_DECIDE, encode(question), timeout=TIMEOUT)
-            answer = decode(message.data, Decided)
+            answer = decode(message.data, DecideReply)
             if answer.error is None or answer.error.code != "behind" or delay is None:
                 return answer
             await asyncio.sleep(delay)
         raise AssertionError("the last delay is None")
 
-    def _open(self, decided: Decided, subject: Subject) -> Decision:
+    def _open(self, decided: DecideReply, subject: Subject) -> Decision:
         if decided.error is not None:
             failure = Unreachable if decided.error.retry else Denied
             raise failure(decided.error.message, code=decided.error.code)

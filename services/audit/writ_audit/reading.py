@@ -12,12 +12,12 @@ from typing import Any
 
 import msgspec
 
-from writ_audit.following import Follower
 from writ_audit.index import Index, LinkedEvent, OperationOwner
+from writ_audit.index_follower import Follower
 from writ_audit.permission import QueryReader, ReadPermission
 from writ_audit.projection import SECURITY, project
 from writ_bus.port import Journal
-from writ_contracts.audit import SearchAnswer, SearchQuery, TraceAnswer, TraceEvent, TraceQuery, UnknownName, names_of
+from writ_contracts.audit import SearchQuery, SearchReply, TraceEvent, TraceQuery, TraceReply, UnknownName, names_of
 from writ_contracts.errors import Denied, Invalid
 from writ_contracts.records import Record
 from writ_contracts.subjects import JOURNAL, operation_filter
@@ -39,14 +39,14 @@ class QueryEndpoint:
         self._follower = follower
         self._permission = permission
 
-    async def trace(self, reader: QueryReader, query: TraceQuery) -> TraceAnswer:
+    async def trace(self, reader: QueryReader, query: TraceQuery) -> TraceReply:
         """Return the events of an operation or of a correlation id. Raises WritError."""
         if query.operation_id is not None:
             records = await self._operation(reader, query.operation_id)
             return self._trace_answer([record for record in records if record.sequence > query.after], withheld=0)
         return await self._correlation(reader, query.correlation_id or "", query.after)
 
-    async def search(self, reader: QueryReader, query: SearchQuery) -> SearchAnswer:
+    async def search(self, reader: QueryReader, query: SearchQuery) -> SearchReply:
         """Return operations, newest first; those of others only with policy's permission. Raises WritError."""
         await self._follower.current(CATCH_UP)
         only_of = await self._limited_to(reader, query)
@@ -56,7 +56,7 @@ class QueryEndpoint:
             raise Denied(f"the record of {', '.join(others)} is not yours to read")
         more = len(rows) > query.limit
         unknown = [] if rows else await asyncio.to_thread(self._unknown, query, only_of)
-        return SearchAnswer(rows=rows[: query.limit], more=more, as_of=self._follower.position, unknown=unknown)
+        return SearchReply(rows=rows[: query.limit], more=more, as_of=self._follower.position, unknown=unknown)
 
     def _unknown(self, query: SearchQuery, only_of: str | None) -> list[UnknownName]:
         """Return the names of the query found in no record."""
@@ -108,7 +108,7 @@ class QueryEndpoint:
         rest = await self._fetch([sequence for sequence in linked if sequence not in have])
         return sorted([*records, *rest], key=_sequence)
 
-    async def _correlation(self, reader: QueryReader, correlation_id: str, after: int) -> TraceAnswer:
+    async def _correlation(self, reader: QueryReader, correlation_id: str, after: int) -> TraceReply:
         await self._follower.current(CATCH_UP)
         found = await asyncio.to_thread(self._index.correlated, correlation_id, after, MOST_EVENTS + 1)
         readable = await self._readable(reader, correlation_id, found[:MOST_EVENTS])
@@ -140,14 +140,14 @@ class QueryEndpoint:
         sought = set(sequences)
         return [record for records in reads for record in records if record.sequence in sought]
 
-    def _trace_answer(self, records: Sequence[Record], *, withheld: int, more: bool = False) -> TraceAnswer:
+    def _trace_answer(self, records: Sequence[Record], *, withheld: int, more: bool = False) -> TraceReply:
         fitting, size = 0, 0
         for record in records:
             size += len(record.data) + len(record.subject) + 100
             if size > MOST_BYTES and fitting:
                 break
             fitting += 1
-        return TraceAnswer(
+        return TraceReply(
             events=[_event(record) for record in records[:fitting]],
             more=more or fitting < len(records),
             withheld=withheld,

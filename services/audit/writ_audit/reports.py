@@ -8,7 +8,7 @@ import hashlib
 import time
 from collections import OrderedDict
 
-from writ_audit.following import Follower
+from writ_audit.index_follower import Follower
 from writ_bus.backoff import backoff
 from writ_bus.port import Bus, Journal, Message
 from writ_contracts import subjects

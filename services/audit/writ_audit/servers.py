@@ -2,7 +2,7 @@
 
 import asyncio
 
-from writ_bus.nats.monitoring import Figures, figures
+from writ_bus.nats.monitoring import ServerFigures, figures
 from writ_bus.port import Bus
 from writ_contracts import subjects
 from writ_contracts.errors import WritError
@@ -54,13 +54,13 @@ class Servers:
                 self.show(await figures(bus))
             except WritError as error:
                 problem = str(error)
-                self.show(Figures(servers=[], streams=[], consumers=[]))
+                self.show(ServerFigures(servers=[], streams=[], consumers=[]))
             if problem and problem != known:
                 _log.warning("servers.not_known", error=problem)
             known = problem
             await asyncio.sleep(EVERY)
 
-    def show(self, figures: Figures) -> None:
+    def show(self, figures: ServerFigures) -> None:
         """Set these series and remove earlier ones."""
         self._count.set(len(figures.servers))
         self._connections.replace({(one.server_name,): one.connections for one in figures.servers})

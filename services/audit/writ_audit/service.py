@@ -4,11 +4,11 @@ import asyncio
 import os
 from collections.abc import Mapping
 
-from writ_audit.config import Config
+from writ_audit.config import AuditConfig
 from writ_audit.decision_samples import DecisionSamples
-from writ_audit.following import Follower
 from writ_audit.handlers import service
 from writ_audit.index import Index
+from writ_audit.index_follower import Follower
 from writ_audit.metrics import Measures
 from writ_audit.notifications.delivery import Deliveries
 from writ_audit.notifications.notifiers import BUILT_IN
@@ -47,7 +47,7 @@ MOST_BEHIND = 1_000
 class Audit:
     """One replica: follows the journal, answers queries."""
 
-    def __init__(self, config: Config, bus: Bus, measured: Metrics, clocks: Clocks = SYSTEM) -> None:
+    def __init__(self, config: AuditConfig, bus: Bus, measured: Metrics, clocks: Clocks = SYSTEM) -> None:
         self._bus = bus
         config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._index = Index(config.state_dir / "audit.sqlite")
@@ -82,7 +82,7 @@ class Audit:
         self._serving: Serving | None = None
         self._instance = encode_id(os.urandom(16))
 
-    def _make_deliveries(self, config: Config, measured: Metrics) -> Deliveries:
+    def _make_deliveries(self, config: AuditConfig, measured: Metrics) -> Deliveries:
         """Raises ConfigError for an unusable file of notifications."""
         targets, link = (
             ([], "")

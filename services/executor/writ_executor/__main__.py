@@ -3,7 +3,7 @@
 from writ_bus import tasks
 from writ_bus.private_files import read_private
 from writ_contracts.errors import ConfigError
-from writ_executor.config import Config
+from writ_executor.config import ExecutorConfig
 from writ_executor.metrics import metrics
 from writ_executor.service import Executor
 from writ_runtime.connect import connect_as, load_key
@@ -13,7 +13,7 @@ from writ_runtime.service import StopStep, ended, run, running
 from writ_runtime.watched_file import WatchedFile
 
 
-async def main(config: Config) -> None:
+async def main(config: ExecutorConfig) -> None:
     key, shared = load_key(config), _shared_key(config)
     inventory, agents = WatchedFile(config.inventory, read_inventory), WatchedFile(config.agents, read_agents)
     measured = metrics()
@@ -31,7 +31,7 @@ async def main(config: Config) -> None:
         await process.serve_until_stopped(executor.checks(), *steps)
 
 
-def _shared_key(config: Config) -> bytes:
+def _shared_key(config: ExecutorConfig) -> bytes:
     try:
         key = bytes.fromhex(read_private(config.params_key_file).decode())
     except ValueError:
@@ -42,4 +42,4 @@ def _shared_key(config: Config) -> bytes:
 
 
 if __name__ == "__main__":
-    run("executor", Config, main)
+    run("executor", ExecutorConfig, main)

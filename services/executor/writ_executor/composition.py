@@ -24,9 +24,9 @@ from writ_executor.requests.intake import RequestEndpoint
 from writ_executor.requests.queries import QueryEndpoint
 from writ_executor.requests.screening import RequestScreening
 from writ_executor.requests.visible import VisibleTargets
-from writ_executor.requests.waiting import WaitingReasons
-from writ_executor.rounds.accepted import AcceptedOperations
-from writ_executor.rounds.restored_journal import RestoredJournal
+from writ_executor.requests.waiting_reasons import WaitingReasons
+from writ_executor.rounds.accepted_operations import AcceptedOperations
+from writ_executor.rounds.restore_recovery import RestoreRecovery
 from writ_executor.rounds.sweep import Sweep
 from writ_executor.steps.approvals import Approvals
 from writ_executor.steps.approver_events import ApproverEvents
@@ -35,8 +35,8 @@ from writ_executor.steps.cancels import Cancels
 from writ_executor.steps.claims import ClaimEndpoint
 from writ_executor.steps.dispatch import Dispatcher
 from writ_executor.steps.host_reads import HostReads
-from writ_executor.steps.kept_parameters import KeptParameters
 from writ_executor.steps.outcomes import OutcomeRecorder
+from writ_executor.steps.parameter_retention import ParameterRetention
 from writ_executor.steps.pending_previews import PendingPreviews
 from writ_executor.steps.receipts import ReceiptEndpoint
 from writ_runtime.buckets import Buckets
@@ -66,7 +66,7 @@ class Components:
     audit_services: AuditServices
     policy: PolicyClient
     generations: Generations
-    restored: RestoredJournal
+    restored: RestoreRecovery
     guard: JournalGuard
 
 
@@ -116,7 +116,7 @@ def compose(base: Foundation) -> Components:
         policy=base.policy,
         generations=generations,
         guard=base.guard,
-        restored=RestoredJournal(config.restored, bus.journal, index, lives, recorder, outcomes),
+        restored=RestoreRecovery(config.restored, bus.journal, index, lives, recorder, outcomes),
     )
 
 
@@ -186,7 +186,7 @@ def _sweep(base: Foundation, steps: _Steps, controls: ControlOperations, accepte
         steps.host_reads,
         steps.previews,
         steps.approvals,
-        KeptParameters(base.config, base.vault, base.index, base.time.clocks.boot),
+        ParameterRetention(base.config, base.vault, base.index, base.time.clocks.boot),
         steps.cancels,
         base.admission,
         base.background,

@@ -12,7 +12,7 @@ Seconds = Annotated[float, Meta(gt=0)]
 Share = Annotated[float, Meta(gt=0, le=1)]
 
 
-class Config(SignerConfig, frozen=True, kw_only=True):
+class ExecutorConfig(SignerConfig, frozen=True, kw_only=True):
     """Replicas of one installation share `params_key_file` and the journal, nothing else."""
 
     policy_key: Annotated[str, env("WRIT_POLICY_KEY", "public key of the policy service, U…; a comma between several")]

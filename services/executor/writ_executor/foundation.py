@@ -9,7 +9,7 @@ from writ_executor.admission.admission import Admission
 from writ_executor.agents.alarms import SecurityEventRecorder
 from writ_executor.agents.keys import AgentKeys
 from writ_executor.agents.presence import Presence
-from writ_executor.config import Config
+from writ_executor.config import ExecutorConfig
 from writ_executor.journal.audit_level import LEVELS, AuditDetail
 from writ_executor.journal.follower import Follower
 from writ_executor.journal.hidden_values import Vault
@@ -32,7 +32,7 @@ from writ_runtime.watched_file import WatchedFile
 class Foundation:
     """The parts on which all others stand: what the executor is given, the journal, policy and the lists."""
 
-    config: Config
+    config: ExecutorConfig
     bus: Bus
     catalogue: Catalogue
     measures: Measures
@@ -55,7 +55,7 @@ class Foundation:
 
 
 def lay_foundation(
-    config: Config,
+    config: ExecutorConfig,
     bus: Bus,
     key: bytes,
     catalogue: Catalogue,
@@ -96,7 +96,7 @@ def lay_foundation(
 
 
 def _guard(
-    config: Config, bus: Bus, recorder: Recorder, background: BackgroundTasks, measured: Metrics
+    config: ExecutorConfig, bus: Bus, recorder: Recorder, background: BackgroundTasks, measured: Metrics
 ) -> JournalGuard:
     def alarm(why: str) -> None:
         background.spawn("journal replaced", recorder.security("journal_replaced", f"seen by an executor: {why}"))

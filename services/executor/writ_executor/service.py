@@ -8,35 +8,35 @@ from writ_bus.grammar import is_inbox
 from writ_bus.port import Bus, Endpoint, Message, Service
 from writ_bus.tasks import unending
 from writ_contracts import subjects, wire
-from writ_contracts.agents import Acknowledged, ClaimAnswer, Heartbeat, Progress
-from writ_contracts.audit import AuditStanding, JournalAnswer
-from writ_contracts.backends import BackendTestAnswer
+from writ_contracts.agents import Acknowledgement, ClaimReply, Heartbeat, Progress
+from writ_contracts.audit import AuditStanding, JournalReply
+from writ_contracts.backends import BackendTestReply
 from writ_contracts.errors import Invalid, WritError
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.inventory import Agents, Inventory
 from writ_contracts.journal import RefusedSummary
-from writ_contracts.notices import Noted
+from writ_contracts.notices import NoticeReply
 from writ_contracts.operations import Catalogue
 from writ_contracts.plugins import digests_of
-from writ_contracts.previews import PreviewAnswer
+from writ_contracts.previews import PreviewReply
 from writ_contracts.registry import CHANNELS, Role, Style
 from writ_contracts.requests import (
-    OperationAnswer,
-    OperationsAnswer,
-    RequestAnswer,
-    ResultAnswer,
-    SimulateAnswer,
-    TargetsAnswer,
+    OperationReply,
+    OperationsReply,
+    RequestReply,
+    ResultReply,
+    SimulateReply,
+    TargetsReply,
 )
 from writ_contracts.version import LEVEL
 from writ_executor import __version__
 from writ_executor.agents.presence import other_builds, other_levels, other_policy_keys
 from writ_executor.composition import compose
-from writ_executor.config import Config
+from writ_executor.config import ExecutorConfig
 from writ_executor.foundation import lay_foundation
 from writ_executor.metrics import Measures, pools_of
-from writ_runtime.answering import Handle, answering
 from writ_runtime.clocks import SYSTEM, Clocks, ServerClock, describe
+from writ_runtime.endpoint_frame import Handle, answering
 from writ_runtime.health import Attention, Check
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics, Observer
@@ -57,7 +57,7 @@ class Executor:
 
     def __init__(
         self,
-        config: Config,
+        config: ExecutorConfig,
         bus: Bus,
         key: bytes,
         catalogue: Catalogue,
@@ -66,7 +66,7 @@ class Executor:
         measured: Metrics,
         clocks: Clocks = SYSTEM,
     ) -> None:
-        self._bus = bus
+        self._bus, self._is_stopping = bus, False
         self.time = ServerClock(bus, clocks)
         self.time.shown(measured)
         self._observe = Observer(log, measured)
@@ -106,7 +106,7 @@ class Executor:
     async def run(self) -> None:
         """Follow the journal, sweep, and watch the files, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(unending("journal", self.follower.follow()))
+            group.create_task(unending("journal", self._follow()))
             group.create_task(unending("sweep", self.sweep.run()))
             group.create_task(unending("clock", self.time.follow()))
             group.create_task(unending("guard", self._guard.watch()))
@@ -114,10 +114,17 @@ class Executor:
             for file in self._files:
                 group.create_task(unending("files", file.follow()))
 
+    async def _follow(self) -> None:
+        """Follow the journal. At a stop the drain of the bus ends the tail, and whoever stops cancels this next."""
+        await self.follower.follow()
+        if self._is_stopping:
+            await asyncio.get_running_loop().create_future()
+
     async def stop(self) -> None:
         """Let begun work end, and write a snapshot."""
         await self.background.settle()
         await self.follower.save()
+        self._is_stopping = True
 
     async def _store_refusals(self) -> None:
         """Record how much was refused because nothing was stored."""
@@ -222,21 +229,21 @@ class Executor:
 
     def _endpoints(self) -> list[Endpoint]:
         handlers: dict[str, tuple[Handle, Callable[..., Any]]] = {
-            "request": (self.intake.handle_request, RequestAnswer),
-            "query_operation": (self.queries.operation, OperationAnswer),
-            "query_operations": (self.queries.operations, OperationsAnswer),
-            "query_result": (self.queries.result, ResultAnswer),
-            "query_simulate": (self.queries.simulate, SimulateAnswer),
-            "query_targets": (self.queries.targets, TargetsAnswer),
-            "query_preview": (self.queries.preview, PreviewAnswer),
-            "query_journal": (self.queries.journal, JournalAnswer),
-            "query_backend_test": (self.queries.backend_test, BackendTestAnswer),
-            "claim": (self.claims.handle_claim, ClaimAnswer),
-            "receipt": (self.receipts.handle_receipt, Acknowledged),
-            "report": (self.receipts.handle_report, Acknowledged),
-            "notice_policy": (self.notices.of_policy, Noted),
-            "notice_keeper": (self.notices.of_provisioner, Noted),
-            "notice_audit": (self.notices.of_audit, Noted),
+            "request": (self.intake.handle_request, RequestReply),
+            "query_operation": (self.queries.operation, OperationReply),
+            "query_operations": (self.queries.operations, OperationsReply),
+            "query_result": (self.queries.result, ResultReply),
+            "query_simulate": (self.queries.simulate, SimulateReply),
+            "query_targets": (self.queries.targets, TargetsReply),
+            "query_preview": (self.queries.preview, PreviewReply),
+            "query_journal": (self.queries.journal, JournalReply),
+            "query_backend_test": (self.queries.backend_test, BackendTestReply),
+            "claim": (self.claims.handle_claim, ClaimReply),
+            "receipt": (self.receipts.handle_receipt, Acknowledgement),
+            "report": (self.receipts.handle_report, Acknowledgement),
+            "notice_policy": (self.notices.of_policy, NoticeReply),
+            "notice_keeper": (self.notices.of_provisioner, NoticeReply),
+            "notice_audit": (self.notices.of_audit, NoticeReply),
         }
         served = [one for one in CHANNELS if Role.EXECUTOR in one.receivers and one.style is Style.REQUEST]
         return [

@@ -2,9 +2,9 @@
 
 import sys
 
-from writ_gateway.config import Config
-from writ_gateway.starting import start
+from writ_gateway.config import GatewayConfig
+from writ_gateway.startup import start
 from writ_gateway.stdio import serve
 
 if __name__ == "__main__":
-    sys.exit(start(Config, serve))
+    sys.exit(start(GatewayConfig, serve))

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from writ_contracts.errors import Denied
 from writ_contracts.requests import ClientInfo
-from writ_gateway.untrusted import visible
+from writ_gateway.untrusted_text import visible
 
 LONGEST = 100
 

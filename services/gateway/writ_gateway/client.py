@@ -78,7 +78,7 @@ class AgentClient(Writ):
 
     async def submit(
         self, operation: str, target: str, parameters: Mapping[str, Any] | None = None, **options: Any
-    ) -> requests.RequestAnswer:
+    ) -> requests.RequestReply:
         """As `Writ.submit`. Raises Denied (`for_people`, `read_only`, `token_limit`) before anything is sent."""
         self._check(operation, dry_run=options.get("dry_run", False))
         if operation != CANCEL:

@@ -9,7 +9,7 @@ from writ_contracts.ids import PrincipalId
 from writ_runtime.config import env
 
 
-class Config(Struct, frozen=True, kw_only=True):
+class GatewayConfig(Struct, frozen=True, kw_only=True):
     """One client on standard input and output, with the key of one principal. `writ mcp stdio` sets all of it."""
 
     principal: Annotated[PrincipalId, env("WRIT_PRINCIPAL", "the principal that requests")]

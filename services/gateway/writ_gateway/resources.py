@@ -10,7 +10,7 @@ from writ_contracts.errors import Invalid
 from writ_gateway.results import bounded
 from writ_gateway.session import Call
 from writ_gateway.tool import Result
-from writ_gateway.tools import finding, following, judging
+from writ_gateway.tools import discovery_tools, operation_tools, policy_tools
 
 
 class Resource(Struct, frozen=True, kw_only=True):
@@ -37,7 +37,7 @@ RESOURCES: Mapping[str, Resource] = MappingProxyType(
         ),
     }
 )
-_TOOLS = {tool.name: tool for tool in (*finding.TOOLS, *following.TOOLS, *judging.TOOLS)}
+_TOOLS = {tool.name: tool for tool in (*discovery_tools.TOOLS, *operation_tools.TOOLS, *policy_tools.TOOLS)}
 _NAME = re.compile(r"\{(\w+)\}")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from writ_client.tools.results import OPEN_STATUSES
 from writ_gateway.schemas import Schema
-from writ_gateway.untrusted import BoundedCopy, visible
+from writ_gateway.untrusted_text import BoundedCopy, visible
 
 Result = dict[str, Any]
 WELL = frozenset({"ok", "problems", "succeeded", "previewed", *OPEN_STATUSES})

@@ -7,7 +7,7 @@ from mcp.server.stdio import stdio_server
 from writ_bus.private_files import read_private
 from writ_client.context import Context, open_bus
 from writ_gateway.client import AgentClient
-from writ_gateway.config import Config
+from writ_gateway.config import GatewayConfig
 from writ_gateway.context import Context as RequestContext
 from writ_gateway.context import caller_of
 from writ_gateway.server import server
@@ -19,7 +19,7 @@ from writ_trust.keys import Key
 CONNECT_SECONDS = 10.0
 
 
-async def serve(config: Config) -> None:
+async def serve(config: GatewayConfig) -> None:
     """Serve until the client closes its end. Raises the errors of `writ_contracts.errors` where Writ cannot be used."""
     catalogue, seed = load_catalogue(), read_private(config.key_file)
     context = Context(

@@ -22,7 +22,7 @@ from writ_gateway.context import Context, SessionOf
 from writ_gateway.results import advised, bounded
 from writ_gateway.session import Session
 from writ_gateway.tool import Result
-from writ_gateway.untrusted import visible
+from writ_gateway.untrusted_text import visible
 
 EXTENSION = "io.modelcontextprotocol/tasks"
 MISSING_CAPABILITY = -32021

@@ -8,16 +8,22 @@ from writ_contracts.operations import Catalogue, Operation
 from writ_gateway import results
 from writ_gateway.session import Call
 from writ_gateway.tool import Profile, Result, Tool
-from writ_gateway.tools import finding, following, judging, requesting, windows
+from writ_gateway.tools import discovery_tools, operation_tools, policy_tools, request_tools, windows
 
 
 class Toolbox:
     """The tools of a profile. A read-only toolbox has no tool for changes."""
 
     def __init__(self, catalogue: Catalogue, profile: Profile, *, read_only: bool = False) -> None:
-        every = [*finding.TOOLS, *requesting.TOOLS, *windows.TOOLS, *judging.TOOLS, *following.TOOLS]
+        every = [
+            *discovery_tools.TOOLS,
+            *request_tools.TOOLS,
+            *windows.TOOLS,
+            *policy_tools.TOOLS,
+            *operation_tools.TOOLS,
+        ]
         if profile == "full":
-            every += requesting.per_operation(catalogue)
+            every += request_tools.per_operation(catalogue)
         chosen = [tool for tool in every if (tool.small or profile == "full") and (tool.read_only or not read_only)]
         self._by_name = {tool.name: tool for tool in chosen}
         self.profile: Profile = profile

@@ -1,7 +1,7 @@
 """`python -m writ_policy`: configuration, files, bus, serve, stop in order."""
 
 from writ_bus import tasks
-from writ_policy.config import Config
+from writ_policy.config import PolicyConfig
 from writ_policy.metrics import metrics
 from writ_policy.service import PolicyService
 from writ_runtime.connect import connect_as, load_key
@@ -9,7 +9,7 @@ from writ_runtime.plugins import load_catalogue
 from writ_runtime.service import StopStep, ended, run, running
 
 
-async def main(config: Config) -> None:
+async def main(config: PolicyConfig) -> None:
     """Run one replica. An unusable file at the start ends it with exit status 2."""
     key, measured = load_key(config), metrics()
     policy = PolicyService(config, load_catalogue(evaluators=True), key, measured)
@@ -27,4 +27,4 @@ async def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    run("policy", Config, main)
+    run("policy", PolicyConfig, main)

@@ -11,7 +11,7 @@ from writ_runtime.config import SignerConfig, env
 DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
-class Config(SignerConfig, frozen=True, kw_only=True):
+class PolicyConfig(SignerConfig, frozen=True, kw_only=True):
     """The four files are checked before every decision. An unusable one leaves its last good version in force."""
 
     policy: Annotated[Path, env("SYSTEMMANAGER_POLICY_CONFIG", "the policy file, YAML or JSON")] = Path(

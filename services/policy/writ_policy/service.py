@@ -13,12 +13,12 @@ from writ_contracts.notices import Notice
 from writ_contracts.operations import Catalogue
 from writ_contracts.version import VERSION
 from writ_policy.analysis_process.pool import AnalysisPool
-from writ_policy.approvals.deciding import ApprovalEndpoint
+from writ_policy.approvals.approval_endpoint import ApprovalEndpoint
 from writ_policy.approvals.pending import PendingApprovals
-from writ_policy.approvals.standing import RecordedOperations
-from writ_policy.config import Config
+from writ_policy.approvals.recorded_operations import RecordedOperations
+from writ_policy.config import PolicyConfig
 from writ_policy.decisions.agent_plugins import agent_plugins
-from writ_policy.decisions.judging import JudgeFactory
+from writ_policy.decisions.judge_factory import JudgeFactory
 from writ_policy.endpoints.analysis import AnalysisQueries
 from writ_policy.endpoints.decisions import Clock, DecisionEndpoints
 from writ_policy.endpoints.people import PeopleEndpoints
@@ -35,8 +35,8 @@ from writ_policy.state.control_follower import INTERVAL, Follower
 from writ_policy.state.credentials_file import CredentialsFile
 from writ_policy.state.loading import Compiler
 from writ_policy.state.sources import Sources
-from writ_policy.versions.proposed import ProposedVersions
-from writ_policy.versions.stored import Versions
+from writ_policy.versions.proposed_versions import ProposedVersions
+from writ_policy.versions.stored_versions import Versions
 from writ_policy.windows.open_windows import OpenWindows
 from writ_runtime.buckets import Buckets
 from writ_runtime.clocks import SYSTEM, Clocks, ServerClock
@@ -63,7 +63,7 @@ class PolicyService:
 
     def __init__(
         self,
-        config: Config,
+        config: PolicyConfig,
         catalogue: Catalogue,
         key: Key,
         measured: Metrics,

@@ -11,7 +11,7 @@ from writ_router.backend import RouterBackend
 from writ_router.operations import OPERATIONS
 from writ_router.simulator import CAMERA, RouterState, router
 from writ_testing.suites.backend import task
-from writ_testing.suites.host_trials import Trial
+from writ_testing.suites.host_cases import HostCase
 
 DEVICES, BLOCK, INSTALL = OPERATIONS
 STATUS, RESTART = (next(one for one in BUILT_IN if one.name == name) for name in ("service_status", "service_restart"))
@@ -43,7 +43,7 @@ class TrialHost:
         work = self.state.installing
         return work is not None and work["id"] == operation_id
 
-    def trials(self) -> Iterator[Trial]:
+    def trials(self) -> Iterator[HostCase]:
         state = self.state
         state.seconds = 0.3
 
@@ -62,11 +62,11 @@ class TrialHost:
         async def running(done: TaskResult | None) -> bool:
             return done is not None and done.output["active_state"] == "active"
 
-        yield Trial(self.change("block"), blocked)
-        yield Trial(task(DEVICES, self.target, "devices"), listed)
-        yield Trial(self.slow("install"), installed)
-        yield Trial(task(STATUS, self.target, "status", service_name="dnsmasq"), running)
-        yield Trial(task(RESTART, self.target, "restart", service_name="dnsmasq"), restarted)
+        yield HostCase(self.change("block"), blocked)
+        yield HostCase(task(DEVICES, self.target, "devices"), listed)
+        yield HostCase(self.slow("install"), installed)
+        yield HostCase(task(STATUS, self.target, "status", service_name="dnsmasq"), running)
+        yield HostCase(task(RESTART, self.target, "restart", service_name="dnsmasq"), restarted)
 
     @property
     def elsewhere(self) -> set[str]:

@@ -18,13 +18,13 @@ from writ_agent.reporting.receipts import AgentIdentity
 from writ_agent.reporting.security_reports import ALARMS, SecurityReporter
 from writ_agent.verification import (
     SecurityRefusal,
-    Trust,
+    VerificationContext,
     verify_baseline_grant,
     verify_requested_grant,
     verify_test_grant,
 )
 from writ_bus.port import Message
-from writ_contracts.agents import AskRead, ReadReply
+from writ_contracts.agents import ReadReply, ReadRequest
 from writ_contracts.bounds import check_values, cut
 from writ_contracts.decisions import ReadGrant
 from writ_contracts.errors import WritError
@@ -54,7 +54,7 @@ class HostReads:
     def __init__(
         self,
         backend: Backend,
-        trust: Trust,
+        trust: VerificationContext,
         identity: AgentIdentity,
         reporter: SecurityReporter,
         meters: Meters,
@@ -90,7 +90,7 @@ class HostReads:
             return {}
 
     async def handle(self, message: Message) -> bytes:
-        """One AskRead; every way out is a ReadReply."""
+        """One ReadRequest; every way out is a ReadReply."""
         began = time.monotonic()
         reply, operation_id = await self._verified_read(message)
         code = reply.error.code if reply.error else ""
@@ -103,7 +103,7 @@ class HostReads:
 
     async def _verified_read(self, message: Message) -> tuple[ReadReply, str]:
         try:
-            ask = decode(message.data, AskRead)
+            ask = decode(message.data, ReadRequest)
         except WritError as error:
             return ReadReply(error=failure(error)), ""
         try:
@@ -120,7 +120,7 @@ class HostReads:
             return ReadReply(error=failure(error)), ""
         return await self._read(ask, grant, operation), grant.operation_id
 
-    async def _read(self, ask: AskRead, grant: ReadGrant, operation: Operation) -> ReadReply:
+    async def _read(self, ask: ReadRequest, grant: ReadGrant, operation: Operation) -> ReadReply:
         seconds = min(max(ask.timeout, 0.1), LONGEST_LOOK)
         task = task_of(grant, operation, ask.parameters, ask.attempt, seconds)
         try:
@@ -138,7 +138,7 @@ class HostReads:
             return ReadReply(error=Failure(code="oversize", message="the result is too large for one message"))
         return reply
 
-    async def _read_in_turn(self, ask: AskRead, grant: ReadGrant, task: Task, seconds: float) -> ReadReply:
+    async def _read_in_turn(self, ask: ReadRequest, grant: ReadGrant, task: Task, seconds: float) -> ReadReply:
         async with self._turns.turn(grant.target.id):
             if ask.action == "listing":
                 return await self._list(ask, grant, task, seconds * LISTING_SHARE)
@@ -156,14 +156,14 @@ class HostReads:
         if kind := ALARMS.get(code):
             await self._reporter.report(SecurityRefusal(kind, f"{what} ended with {code}"), operation_id)
 
-    async def _list(self, ask: AskRead, grant: ReadGrant, task: Task, seconds: float) -> ReadReply:
+    async def _list(self, ask: ReadRequest, grant: ReadGrant, task: Task, seconds: float) -> ReadReply:
         listings, codes = await list_under(self._backend, self._identity, ask.look, grant, task, seconds)
         for code in codes:
             await self._watch(code, f"a listing for {grant.operation} on {grant.target.id}", grant.operation_id)
         return ReadReply(listings=listings)
 
 
-async def read_host(backend: Backend, ask: AskRead, task: Task) -> ReadReply:
+async def read_host(backend: Backend, ask: ReadRequest, task: Task) -> ReadReply:
     """Read by the backend's capability for the action. Raises Invalid (`unsupported`)."""
     match ask.action, backend:
         case "baseline", Baselines():

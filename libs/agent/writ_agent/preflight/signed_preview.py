@@ -7,7 +7,7 @@ from typing import Any
 
 from writ_agent.backends.port import Backend, Baselines, Previews, Task, lacks
 from writ_agent.reporting.receipts import AgentIdentity
-from writ_contracts.agents import AskRead, ReadReply
+from writ_contracts.agents import ReadReply, ReadRequest
 from writ_contracts.decisions import ReadGrant
 from writ_contracts.errors import Invalid
 from writ_contracts.parameters import hidden, public, recorded, telling
@@ -17,7 +17,9 @@ from writ_trust.digests import keyed_digest
 from writ_trust.statements import digest, read, sign
 
 
-async def signed_preview(backend: Backend, identity: AgentIdentity, ask: AskRead, task: Task, now: float) -> ReadReply:
+async def signed_preview(
+    backend: Backend, identity: AgentIdentity, ask: ReadRequest, task: Task, now: float
+) -> ReadReply:
     """Return the preview and its signed form. Raises Invalid (`unsupported`), and the backend's own errors.
 
     Without hidden parameters the parameters show the whole effect, so a backend without previews signs an empty one.
@@ -60,7 +62,7 @@ async def _state(backend: Backend, task: Task) -> dict[str, Any]:
 
 
 def _divided(
-    identity: AgentIdentity, ask: AskRead, task: Task, observed: dict[str, Any]
+    identity: AgentIdentity, ask: ReadRequest, task: Task, observed: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the fields to show, and the details. Without the right to read there are none that tell of contents."""
     fields = telling(task.operation.output)
@@ -79,7 +81,7 @@ def _of(keyed: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
 
 def _reply(
     identity: AgentIdentity,
-    ask: AskRead,
+    ask: ReadRequest,
     task: Task,
     observed: Mapping[str, Any],
     state: dict[str, Any],

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from writ_agent.backends.port import Backend, TargetTester, TargetTestResult, cannot_test_targets
 from writ_agent.reporting.receipts import AgentIdentity
-from writ_agent.verification import Trust
+from writ_agent.verification import VerificationContext
 from writ_contracts.backends import TargetReport, TargetTestStep
 from writ_contracts.bounds import cut
 from writ_contracts.decisions import ReadGrant
@@ -44,7 +44,7 @@ async def _found(backend: Backend, target: Target, seconds: float) -> TargetTest
 
 
 def target_report(
-    trust: Trust, identity: AgentIdentity, grant: ReadGrant, found: tuple[TargetTestResult, float]
+    trust: VerificationContext, identity: AgentIdentity, grant: ReadGrant, found: tuple[TargetTestResult, float]
 ) -> TargetReport:
     """Return the test report, with the operations offered by the target's entry."""
     result, seconds = found
@@ -67,7 +67,7 @@ def target_report(
     )
 
 
-def _plugin_problem(trust: Trust, grant: ReadGrant, operation: str) -> str:
+def _plugin_problem(trust: VerificationContext, grant: ReadGrant, operation: str) -> str:
     """Return why policy refuses this agent's build of a plugin for the operation; empty if it does not."""
     own = trust.plugins(operation)
     return digest_problem(own, {name: grant.plugins.get(name, []) for name in own})

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from writ_agent.reporting.spool import Parcel, Spool
 from writ_bus import tasks
 from writ_bus.port import Bus
-from writ_contracts.agents import Acknowledged
+from writ_contracts.agents import Acknowledgement
 from writ_contracts.errors import Invalid, WritError
 from writ_contracts.wire import decode
 from writ_runtime.faults import fault
@@ -96,7 +96,7 @@ class Outbox:
     async def _sent(self, key: str, parcel: Parcel) -> bool:
         try:
             reply = await self._bus.request(parcel.subject, parcel.body, timeout=SEND_SECONDS)
-            answer = decode(reply.data, Acknowledged)
+            answer = decode(reply.data, Acknowledgement)
         except Invalid as error:
             _log.error("outbox.unreadable_answer", key=key, error=str(error))
             return False

@@ -6,21 +6,21 @@ from collections.abc import Callable, Collection
 from writ_agent.preflight.host_reads import failure
 from writ_agent.reporting.metrics import Meters
 from writ_agent.reporting.security_reports import SecurityReporter
-from writ_agent.verification import SecurityRefusal, Trust, verify_cancel
+from writ_agent.verification import SecurityRefusal, VerificationContext, verify_cancel
 from writ_agent.work.in_flight import InFlightOperations
 from writ_bus.port import Message
-from writ_contracts.agents import AskCancel, Cancelled
+from writ_contracts.agents import CancelReply, CancelRequest
 from writ_contracts.errors import WritError
 from writ_contracts.wire import decode, encode
 from writ_runtime.metrics import HandledMessage
 
 
 class CancelEndpoint:
-    """Answers each AskCancel. `ended`: ids of ended operations whose receipt is on its way."""
+    """Answers each CancelRequest. `ended`: ids of ended operations whose receipt is on its way."""
 
     def __init__(
         self,
-        trust: Trust,
+        trust: VerificationContext,
         in_flight: InFlightOperations,
         ended: Callable[[], Collection[str]],
         reporter: SecurityReporter,
@@ -36,10 +36,10 @@ class CancelEndpoint:
         """Handle a cancel. Every path ends in a Cancelled."""
         began = time.monotonic()
         try:
-            ask = decode(message.data, AskCancel)
+            ask = decode(message.data, CancelRequest)
             cancelled = await self._cancel(ask)
         except WritError as error:
-            cancelled = Cancelled(error=failure(error))
+            cancelled = CancelReply(error=failure(error))
         self._meters.observe(
             HandledMessage(
                 endpoint="cancel",
@@ -51,14 +51,14 @@ class CancelEndpoint:
         )
         return encode(cancelled)
 
-    async def _cancel(self, ask: AskCancel) -> Cancelled:
+    async def _cancel(self, ask: CancelRequest) -> CancelReply:
         entry = self._in_flight.find(ask.operation_id)
         if entry is None:  # a receipt on its way tells how it ended, perhaps as `unknown`
-            return Cancelled(result="not_confirmed" if ask.operation_id in self._ended() else "not_running")
+            return CancelReply(result="not_confirmed" if ask.operation_id in self._ended() else "not_running")
         try:
             verify_cancel(self._trust, ask, entry.owners)
         except SecurityRefusal as refused:
             await self._reporter.report(refused, ask.operation_id)
             raise
         stopped = await entry.stop("cancel") and entry.known
-        return Cancelled(result="stopped" if stopped else "not_confirmed")
+        return CancelReply(result="stopped" if stopped else "not_confirmed")

@@ -15,7 +15,7 @@ from writ_agent.verification import SentClaim
 from writ_bus.errors import Forbidden, Full, TimedOut, Unreachable
 from writ_bus.port import Bus, Delivery
 from writ_contracts import subjects
-from writ_contracts.agents import Claim, ClaimAnswer, ClaimMessage
+from writ_contracts.agents import Claim, ClaimMessage, ClaimReply
 from writ_contracts.errors import Invalid, WritError
 from writ_contracts.journal import Dispatched
 from writ_contracts.plugins import PluginDigests
@@ -56,7 +56,7 @@ def make_claim(
 
 async def ask(
     bus: Bus, claimed: SentClaim, delivery: Delivery, gave_up: Callable[[], bool], boot: Callable[[], float]
-) -> ClaimAnswer:
+) -> ClaimReply:
     """Return the executor's answer. An answer with an error is certain: this claim started nothing.
 
     Raises Unreachable, Full, Forbidden (nothing was done) or TimedOut (it may have started). `gave_up` returns True
@@ -78,11 +78,11 @@ async def ask(
     raise TimedOut(f"no answer to the claim of {claimed.work.operation_id} within {PATIENCE:g} s")
 
 
-async def _send_once(bus: Bus, claimed: SentClaim, body: bytes, uncertain: bool) -> tuple[ClaimAnswer | None, bool]:
+async def _send_once(bus: Bus, claimed: SentClaim, body: bytes, uncertain: bool) -> tuple[ClaimReply | None, bool]:
     """Return the answer, if any, and whether `granted` may be stored unknown to this agent."""
     try:
         reply = await bus.request(subjects.claim(claimed.claim.pool), body, timeout=ASK_SECONDS)
-        answer = decode(reply.data, ClaimAnswer)
+        answer = decode(reply.data, ClaimReply)
     except (Unreachable, Full, Forbidden):
         if not uncertain:
             raise

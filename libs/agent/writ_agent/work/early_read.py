@@ -9,7 +9,7 @@ import asyncio
 from writ_agent.backends.port import Backend, Task
 from writ_agent.preflight.host_reads import task_of
 from writ_agent.reporting.security_reports import SecurityReporter
-from writ_agent.verification import SecurityRefusal, Trust, verify_early_read_grant
+from writ_agent.verification import SecurityRefusal, VerificationContext, verify_early_read_grant
 from writ_agent.work.running import RunningOperation
 from writ_bus import tasks
 from writ_contracts.errors import WritError
@@ -29,7 +29,7 @@ class EarlyRead:
         self,
         work: Dispatched,
         backend: Backend,
-        trust: Trust,
+        trust: VerificationContext,
         reporter: SecurityReporter,
         grace: float,
         time: ServerClock,

@@ -16,16 +16,16 @@ from writ_agent.reporting.progress import ProgressRelay
 from writ_agent.reporting.receipts import AgentIdentity, ReceiptSubject, receipt_message
 from writ_agent.reporting.security_reports import ALARMS, SecurityReporter
 from writ_agent.reporting.spool import ClaimSent, Intent, Parcel, Spool
-from writ_agent.verification import SecurityRefusal, SentClaim, Trust, VerifiedGrant, verify_grant
+from writ_agent.verification import SecurityRefusal, SentClaim, VerificationContext, VerifiedGrant, verify_grant
 from writ_agent.work.claims import ask, make_claim
-from writ_agent.work.detached import DetachedOperations
+from writ_agent.work.detached_operations import DetachedOperations
 from writ_agent.work.early_read import EarlyRead
 from writ_agent.work.in_flight import InFlightOperation, InFlightOperations, RecentKeys
 from writ_agent.work.running import RunningOperation, not_begun
 from writ_bus import tracing
 from writ_bus.port import Bus, Delivery
 from writ_contracts import subjects
-from writ_contracts.agents import ClaimAnswer
+from writ_contracts.agents import ClaimReply
 from writ_contracts.errors import Invalid, TimedOut, Untrusted, WritError
 from writ_contracts.journal import Dispatched
 from writ_contracts.operations import Operation
@@ -49,7 +49,7 @@ class WorkerParts(Struct, frozen=True, kw_only=True):
 
     bus: Bus
     backend: Backend
-    trust: Trust
+    trust: VerificationContext
     identity: AgentIdentity
     spool: Spool
     people: KnownDirectory
@@ -134,7 +134,7 @@ class Worker:
         except (WritError, OSError) as error:
             await self._refuse(claimed, answer, error, began)
 
-    async def _directory(self, answer: ClaimAnswer) -> Directory | None:
+    async def _directory(self, answer: ClaimReply) -> Directory | None:
         """Return the newest directory of people's credentials, this answer's included. Raises SecurityRefusal."""
         if answer.people is None:
             return self._parts.people.value
@@ -162,7 +162,7 @@ class Worker:
             return None
         return work
 
-    async def _claim(self, claimed: SentClaim, delivery: Delivery) -> ClaimAnswer | None:
+    async def _claim(self, claimed: SentClaim, delivery: Delivery) -> ClaimReply | None:
         """Return the answer with a grant; None if there is none, which was reported."""
         key = _key(claimed.work)
         try:
@@ -247,7 +247,7 @@ class Worker:
             )
             await self._parts.reporter.report(refusal, verified.grant.operation_id, verified.grant.principal)
 
-    async def _refuse(self, claimed: SentClaim, answer: ClaimAnswer, error: WritError | OSError, began: float) -> None:
+    async def _refuse(self, claimed: SentClaim, answer: ClaimReply, error: WritError | OSError, began: float) -> None:
         """End the operation, of which nothing ran, and report the security event."""
         work = claimed.work
         if isinstance(error, SecurityRefusal):
@@ -293,7 +293,7 @@ def _claim_sent(claimed: SentClaim) -> ClaimSent:
     )
 
 
-def _run(claimed: SentClaim, answer: ClaimAnswer | None) -> ReceiptSubject:
+def _run(claimed: SentClaim, answer: ClaimReply | None) -> ReceiptSubject:
     """Name the received grant, valid or not."""
     return ReceiptSubject(
         operation_id=claimed.work.operation_id,

@@ -21,7 +21,7 @@ from writ_bus.nats.journal import NatsJournal
 from writ_bus.nats.pull import PullWorker, pull_subject
 from writ_bus.nats.replies import Replies
 from writ_bus.nats.store import NatsStore
-from writ_bus.port import Delivery, Handler, Message, Service, Stored
+from writ_bus.port import Delivery, EventStore, Handler, Message, Service
 from writ_bus.workers import BACKLOG, Workers
 from writ_contracts import subjects
 
@@ -79,8 +79,8 @@ class NatsBus:
         self.replies = replies
         self._open: list[_Open] = []
         self.journal = NatsJournal(connection, replies, subjects.JOURNAL_STREAM, subjects.JOURNAL, subjects.REPUBLISHED)
-        self.policies: Stored = NatsJournal(connection, replies, subjects.POLICIES_STREAM, subjects.POLICIES, "")
-        self.scans: Stored = NatsJournal(connection, replies, subjects.SCANS_STREAM, subjects.SCANS, "")
+        self.policies: EventStore = NatsJournal(connection, replies, subjects.POLICIES_STREAM, subjects.POLICIES, "")
+        self.scans: EventStore = NatsJournal(connection, replies, subjects.SCANS_STREAM, subjects.SCANS, "")
         self.params = NatsStore(connection, replies, subjects.PARAMS_STREAM, subjects.PARAMS.removesuffix(".>"))
         self.results = NatsStore(connection, replies, subjects.RESULTS_STREAM, subjects.RESULTS.removesuffix(".>"))
 

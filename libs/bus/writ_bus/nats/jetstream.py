@@ -58,7 +58,7 @@ class StoredMessage(msgspec.Struct, frozen=True):
     data: bytes = b""
 
 
-class MessageGot(msgspec.Struct, frozen=True):
+class MessageGetReply(msgspec.Struct, frozen=True):
     """The reply of STREAM.MSG.GET."""
 
     message: StoredMessage | None = None
@@ -76,7 +76,7 @@ _OF_THE_DELIVERY = frozenset(
 )
 _pub_ack = msgspec.json.Decoder(PubAck)
 _answer = msgspec.json.Decoder(ApiReply)
-_got = msgspec.json.Decoder(MessageGot)
+_got = msgspec.json.Decoder(MessageGetReply)
 _anything = msgspec.json.Decoder(dict[str, Any])
 
 

@@ -90,7 +90,7 @@ class Stream(Struct, frozen=True, kw_only=True):
     consumer_detail: list[Consumer] = field(default_factory=list)
 
 
-class Figures(Struct, frozen=True, kw_only=True):
+class ServerFigures(Struct, frozen=True, kw_only=True):
     """All replying servers, all streams and, where they are few, all consumers."""
 
     servers: list[Server]
@@ -134,14 +134,14 @@ class _ServerReply(Struct, frozen=True):
     data: msgspec.Raw
 
 
-async def figures(bus: Bus) -> Figures:
+async def figures(bus: Bus) -> ServerFigures:
     """Return the present figures; empty where no server replies. Raises Forbidden, Unreachable, BusRefused."""
     servers = [server for _, server in await _ping(bus, STATE, {}, Server)]
     replies = await _ping(bus, STREAMS, {"streams": True}, _Streams)
     if replies and max(streams.consumers for _, streams in replies) <= MOST_CONSUMERS:
         replies = await _ping(bus, STREAMS, {"streams": True, "consumer": True}, _Streams)
     held = [(name, one) for name, each in replies for account in each.account_details for one in account.stream_detail]
-    return Figures(
+    return ServerFigures(
         servers=servers,
         streams=[one for name, one in held if _leads(name, one.cluster)],
         consumers=[

@@ -20,7 +20,7 @@ from writ_cli.settings import Settings
 from writ_client.approval_card import Card
 from writ_client.client import Writ
 from writ_client.ssh_keygen import SshKey, read_ssh_key
-from writ_contracts.approvals import ApprovalAnswer, ApprovalEvent, PendingApproval, short_digest
+from writ_contracts.approvals import ApprovalEvent, ApprovalReply, PendingApproval, short_digest
 from writ_contracts.errors import Denied, Invalid
 from writ_runtime.plugins import load_catalogue
 
@@ -281,7 +281,7 @@ def _confirmed(card: Card) -> bool:
     return click.confirm(f"Approve {card.short}?", default=False, err=True)
 
 
-def _show_answer(screen: Screen, card: Card, answer: ApprovalAnswer) -> int:
+def _show_answer(screen: Screen, card: Card, answer: ApprovalReply) -> int:
     if screen.json:
         screen.data(answer)
         return Exit.DONE

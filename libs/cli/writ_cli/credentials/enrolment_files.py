@@ -23,7 +23,7 @@ NOT_YET = KeyEvidence(signature="")
 """In place of the possession of a passkey which has yet to sign."""
 
 
-class Installation(Struct, frozen=True, kw_only=True):
+class EnrolledInstallation(Struct, frozen=True, kw_only=True):
     """The installation of an enrolment: its id, and its public people-key."""
 
     id: str
@@ -33,7 +33,7 @@ class Installation(Struct, frozen=True, kw_only=True):
 async def made(
     person: str,
     ssh_key: Path,
-    about: Installation,
+    about: EnrolledInstallation,
     proof: Proof,
     *,
     label: str = "",
@@ -45,13 +45,15 @@ async def made(
 
 
 async def signed_by(
-    credential: Credential, signer: Signer, about: Installation, attestation: Attestation | None = None
+    credential: Credential, signer: Signer, about: EnrolledInstallation, attestation: Attestation | None = None
 ) -> SignedEnrolment:
     """Return the enrolment of a credential, with the evidence that its private key is there."""
     return await proved(unsigned(credential, about, attestation), signer)
 
 
-def unsigned(credential: Credential, about: Installation, attestation: Attestation | None = None) -> SignedEnrolment:
+def unsigned(
+    credential: Credential, about: EnrolledInstallation, attestation: Attestation | None = None
+) -> SignedEnrolment:
     """Return the enrolment of a credential which has yet to sign it."""
     statement = Enrolment(
         installation=about.id,

@@ -88,11 +88,13 @@ async def prove(settings: Settings, file: Path, assertion: BinaryIO | None) -> i
     return Exit.DONE
 
 
-def about_installation(settings: Settings, root: str | None, installation: str | None) -> enrolment_files.Installation:
+def about_installation(
+    settings: Settings, root: str | None, installation: str | None
+) -> enrolment_files.EnrolledInstallation:
     """Return the installation of a request, as named or else as in `$WRIT_HOME`. Raises Invalid."""
     if not (people_key := root or settings.home.people_key()):
         raise Invalid(f"{settings.home.public_file} has no people-key: --root names it")
-    return enrolment_files.Installation(id=installation or settings.home.installation, people_key=people_key)
+    return enrolment_files.EnrolledInstallation(id=installation or settings.home.installation, people_key=people_key)
 
 
 def unsigned_passkey(
@@ -100,7 +102,7 @@ def unsigned_passkey(
     person: str,
     proof: Proof,
     label: str,
-    about: enrolment_files.Installation,
+    about: enrolment_files.EnrolledInstallation,
     registration: BinaryIO,
 ) -> SignedEnrolment:
     """Return the enrolment of a new passkey which has yet to sign it. Raises Invalid or Untrusted."""

@@ -11,7 +11,7 @@ from writ_cli import times
 from writ_cli.exit_status import Exit
 from writ_cli.options import asking, local
 from writ_cli.settings import Settings
-from writ_contracts.audit import JournalAnswer
+from writ_contracts.audit import JournalReply
 from writ_contracts.errors import ConfigError, Invalid
 from writ_installation.administration.credentials import CredentialsDirectory
 from writ_installation.archives.journal import Archiver, bootstrapped
@@ -46,7 +46,7 @@ async def status(settings: Settings) -> int:
     return Exit.DONE
 
 
-def _show(settings: Settings, answer: JournalAnswer) -> None:
+def _show(settings: Settings, answer: JournalReply) -> None:
     share = answer.bytes / answer.max_bytes if answer.max_bytes > 0 else 0.0
     size = f"{answer.bytes / 1e6:.1f} MB, {share:.1%} of {answer.max_bytes / 1e6:.0f} MB"
     settings.screen.line(f"events {answer.first} to {answer.last}: {size}; new operations up to {answer.full_at:.0%}")

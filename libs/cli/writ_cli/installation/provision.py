@@ -18,7 +18,7 @@ from writ_runtime.signals import Stop
 PROVISIONER_SEED = "keeper.seed"
 
 
-class Config(ServiceConfig, frozen=True, kw_only=True):
+class ProvisionerConfig(ServiceConfig, frozen=True, kw_only=True):
     """The provisioner's configuration from its environment; `writ keep` adds the values of the installation's
     folder.
     """
@@ -40,10 +40,10 @@ def keep(home: Path) -> None:
     os.environ.update({"WRIT_HOME": str(home), "WRIT_KEY_FILE": str(keys / PROVISIONER_SEED)})
     if at is not None:
         os.environ.setdefault("NATS_URL", at)
-    run("keeper", Config, _run)
+    run("keeper", ProvisionerConfig, _run)
 
 
-async def _run(config: Config) -> None:
+async def _run(config: ProvisionerConfig) -> None:
     provisioner = Provisioner(Home(config.home, keys=config.keys), config.nats_url, os.environ)
     async with running("keeper", config) as process:
         following = tasks.start(tasks.unending("provisioner", provisioner.follow()), "provisioner")

@@ -6,7 +6,7 @@ import click
 
 from writ_cli import completion
 from writ_cli.exit_status import Exit
-from writ_cli.installation.known_target import known_target
+from writ_cli.installation.target_lookup import known_target
 from writ_cli.options import local
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid

@@ -9,8 +9,8 @@ import msgspec
 
 from writ_cli import completion
 from writ_cli.exit_status import Exit
-from writ_cli.installation.known_target import known_target
 from writ_cli.installation.target_access import leftovers, show_leftovers, sudoers
+from writ_cli.installation.target_lookup import known_target
 from writ_cli.installation.targets import confirmed_host_key
 from writ_cli.options import DASHED, dashed, local
 from writ_cli.settings import Settings

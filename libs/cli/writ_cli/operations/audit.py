@@ -14,12 +14,12 @@ from writ_cli.operations import timeline
 from writ_cli.operations.search_rows import COLUMNS, chosen_columns, show_rows
 from writ_cli.options import asking, asking_rows, listing
 from writ_cli.settings import Settings
-from writ_contracts.audit import SearchQuery, TraceAnswer
+from writ_contracts.audit import SearchQuery, TraceReply
 from writ_contracts.errors import Invalid
 from writ_contracts.journal import Outcome
 
 if TYPE_CHECKING:
-    from writ_installation.administration.second_decisions import DecidedAgain
+    from writ_installation.administration.second_decisions import SecondDecisions
 
 
 @click.command()
@@ -56,13 +56,13 @@ async def trace(settings: Settings, number: str, archive: Path | None, policy_ke
     return Exit.FAILED if problems else Exit.DONE
 
 
-def _archived(archive: Path, number: str) -> TraceAnswer:
+def _archived(archive: Path, number: str) -> TraceReply:
     from writ_proof.archive import read  # noqa: PLC0415 - wanted once in a blue moon
 
     return read.trace(archive, number)
 
 
-async def _query(settings: Settings, number: str) -> TraceAnswer:
+async def _query(settings: Settings, number: str) -> TraceReply:
     async with await settings.connect() as writ:
         if is_prefix(number) and len(number) == WHOLE:
             answer = await writ.trace(operation_id=number)
@@ -72,7 +72,7 @@ async def _query(settings: Settings, number: str) -> TraceAnswer:
         except Invalid as error:
             if error.code != "not_found":
                 raise
-            answer = TraceAnswer()
+            answer = TraceReply()
         if answer.events or not is_prefix(number):
             return answer
         return await writ.trace(operation_id=await writ.find_operation(number))
@@ -172,7 +172,7 @@ async def redecide(settings: Settings, after: int, until: int | None, since: str
     return Exit.FAILED if found.differs else Exit.DONE
 
 
-def _show_decided(settings: Settings, found: "DecidedAgain") -> None:
+def _show_decided(settings: Settings, found: "SecondDecisions") -> None:
     screen = settings.screen
     for one in found.decisions:
         screen.line(f"event {one.sequence}, operation {one.operation_id} of {one.principal}: {one.text}")

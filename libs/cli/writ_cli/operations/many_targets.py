@@ -9,7 +9,7 @@ from rich.text import Text
 
 from writ_cli import times
 from writ_cli.exit_status import Exit, of_outcome
-from writ_cli.operations.known_operations import refuse_unknown
+from writ_cli.operations.operation_check import refuse_unknown
 from writ_cli.operations.target_choice import TargetChoice, offered
 from writ_cli.output import Screen, outcome
 from writ_cli.settings import Settings

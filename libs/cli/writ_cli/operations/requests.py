@@ -11,8 +11,8 @@ from writ_cli.diff_text import show_diff
 from writ_cli.error_output import OperationGoesOn
 from writ_cli.exit_status import Exit, of_decision, of_outcome
 from writ_cli.operations import parameter_words
-from writ_cli.operations.known_operations import refuse_unknown, refuse_wrong_parameters
 from writ_cli.operations.many_targets import run_many
+from writ_cli.operations.operation_check import refuse_unknown, refuse_wrong_parameters
 from writ_cli.operations.progress_line import ProgressLine
 from writ_cli.operations.run_diff import RunPreview, preview_of, problem_of, show_run_diff
 from writ_cli.operations.target_choice import TargetChoice, choosing
@@ -26,7 +26,7 @@ from writ_client.operation_wait import RecordedRequest
 from writ_client.target_runs import EachRequest, each_request
 from writ_contracts import errors
 from writ_contracts.ids import WRIT_TARGET, operation_id
-from writ_contracts.requests import OperationView, RequestAnswer, SimulateAnswer, Verdict
+from writ_contracts.requests import OperationView, RequestReply, SimulateReply, Verdict
 from writ_runtime.plugins import load_catalogue
 
 
@@ -154,7 +154,7 @@ def _for_each(arguments: RunArguments, patience: float | None, *, wait: bool) ->
     )
 
 
-async def _submit(writ: Writ, arguments: RunArguments) -> RequestAnswer:
+async def _submit(writ: Writ, arguments: RunArguments) -> RequestReply:
     try:
         return await writ.submit(
             arguments.operation,
@@ -198,7 +198,7 @@ async def _wait(
     return status
 
 
-def _tell_waiting(screen: Screen, answer: RequestAnswer) -> None:
+def _tell_waiting(screen: Screen, answer: RequestReply) -> None:
     """On standard error, also where nobody watches: it may take an hour, and others have to know."""
     if answer.state == "awaiting_approval" and answer.verdict is not None and not screen.json:
         why = visible(answer.verdict.reason)
@@ -206,7 +206,7 @@ def _tell_waiting(screen: Screen, answer: RequestAnswer) -> None:
         click.echo(f"writ: they can use `writ approvals show {answer.operation_id}`", err=True)
 
 
-def _show_answer(screen: Screen, answer: RequestAnswer) -> int:
+def _show_answer(screen: Screen, answer: RequestReply) -> int:
     if screen.json:
         screen.data(answer)
     else:
@@ -277,7 +277,7 @@ async def simulate(
     return of_decision(answer.verdict.decision if answer.verdict else "deny")
 
 
-def _show_simulation(screen: Screen, answer: SimulateAnswer) -> None:
+def _show_simulation(screen: Screen, answer: SimulateReply) -> None:
     if screen.json:
         screen.data(answer)
         return

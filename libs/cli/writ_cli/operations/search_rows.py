@@ -10,7 +10,7 @@ from rich.text import Text
 
 from writ_cli import times
 from writ_cli.output import Screen, outcome
-from writ_contracts.audit import SearchAnswer, SearchRow
+from writ_contracts.audit import SearchReply, SearchRow
 
 Cell = Callable[[SearchRow], object]
 COLUMNS: Mapping[str, Cell] = MappingProxyType(
@@ -44,7 +44,7 @@ def chosen_columns(words: str | None) -> list[str]:
     return names
 
 
-def show_rows(screen: Screen, answer: SearchAnswer, columns: Sequence[str]) -> None:
+def show_rows(screen: Screen, answer: SearchReply, columns: Sequence[str]) -> None:
     """Show the found operations. `columns`: none for the usual ones."""
     if screen.form == "csv":
         click.echo(csv_text(answer.rows, columns), nl=False)
@@ -79,7 +79,7 @@ def _plain(cell: object) -> str:
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
-def _table(screen: Screen, answer: SearchAnswer, columns: Sequence[str]) -> None:
+def _table(screen: Screen, answer: SearchReply, columns: Sequence[str]) -> None:
     names = columns or WIDE
     rows = [[COLUMNS[name](row) for name in names] for row in answer.rows]
     screen.table(names, rows, drop=() if columns else DROPPED)

@@ -16,7 +16,7 @@ from writ_client.operation_events import read_body
 from writ_contracts import journal
 from writ_contracts.agents import Claim, Receipt, SecurityReport
 from writ_contracts.approvals import SignedApproval, demand_text, short_digest
-from writ_contracts.audit import TraceAnswer, TraceEvent
+from writ_contracts.audit import TraceEvent, TraceReply
 from writ_contracts.decisions import Decision, Grant
 from writ_contracts.errors import Untrusted
 from writ_contracts.previews import Preview
@@ -30,7 +30,7 @@ Line = tuple[str, object]
 DOES_NOT_HOLD = "SIGNATURE DOES NOT HOLD"
 
 
-def show(screen: Screen, answer: TraceAnswer, problems: Mapping[int, str], *, verified: bool) -> None:
+def show(screen: Screen, answer: TraceReply, problems: Mapping[int, str], *, verified: bool) -> None:
     """Show the whole trace, one operation after the other; security events stand with their operation.
 
     `problems`: failed checks, by the sequence of the event; `verified`: policy's public key is known here.

@@ -235,7 +235,7 @@ from writ_$name.backend import backend
 from writ_$name.operations import OPERATIONS
 from writ_contracts.inventory import Target
 from writ_testing.suites.backend import task
-from writ_testing.suites.host_trials import Trial
+from writ_testing.suites.host_cases import Trial
 
 PUT, WAIT = OPERATIONS
 

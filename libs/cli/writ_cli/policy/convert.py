@@ -12,14 +12,14 @@ from writ_cli.policy.files import FILE
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid
 from writ_documents import atomic_files, yaml_file
-from writ_rules.converting import Converted
-from writ_rules.converting import converted as convert_data
+from writ_rules.conversion import ConvertedPolicy
+from writ_rules.conversion import converted as convert_data
 from writ_rules.loading import REFUSED
-from writ_rules.validating import FileFinding, validate_text
+from writ_rules.validation import FileFinding, validate_text
 from writ_runtime.plugins import load_catalogue
 
 
-class Result(Struct, frozen=True, kw_only=True):
+class ConversionResult(Struct, frozen=True, kw_only=True):
     """The conversion as `-o json` has it. Stable: fields may be added."""
 
     policy: str
@@ -50,7 +50,9 @@ async def convert(settings: Settings, file: Path, new: Path | None) -> int:
     elif not settings.screen.json:
         click.echo(text, nl=False)
     if settings.screen.json:
-        settings.screen.data(Result(policy=text, notes=found.notes, problems=[str(one.problem) for one in problems]))
+        settings.screen.data(
+            ConversionResult(policy=text, notes=found.notes, problems=[str(one.problem) for one in problems])
+        )
     else:
         for line in (*found.notes, *(str(one.problem) for one in problems)):
             click.echo(f"writ: {visible(line)}", err=True)
@@ -68,6 +70,6 @@ def _write(path: Path, text: str) -> None:
         raise Invalid(f"{path} exists already; nothing is overwritten", code="exists") from None
 
 
-def _text(file: Path, found: Converted) -> str:
+def _text(file: Path, found: ConvertedPolicy) -> str:
     notes = "".join(f"# - {visible(note)}\n" for note in found.notes)
     return f"# Converted from {visible(file.name)}.\n{notes}" + yaml_file.dump(found.policies)

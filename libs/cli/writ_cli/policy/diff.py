@@ -16,11 +16,11 @@ from writ_cli.output import Screen
 from writ_cli.policy.files import INVENTORY, PRINCIPALS, found_among, text_of
 from writ_cli.policy.problems import of_files, show_problems
 from writ_cli.settings import Settings
-from writ_contracts.policy_access import PolicyChange, PolicyDiffAnswer
+from writ_contracts.policy_access import PolicyChange, PolicyDiffReply
 from writ_documents import yaml_file
 from writ_documents.document import Document
-from writ_rules.answers import compared
 from writ_rules.loading import checked_document
+from writ_rules.replies import compared
 from writ_rules.setting import Setting, read_setting
 from writ_runtime.plugins import load_catalogue
 
@@ -88,7 +88,7 @@ def _name(side: Side | None) -> str:
 
 def _offline(
     settings: Settings, old: Path, new: Path, inventory: Path | None, principals: Path | None
-) -> PolicyDiffAnswer:
+) -> PolicyDiffReply:
     documents = yaml_file.read(old), yaml_file.read(new)
     catalogue = load_catalogue(evaluators=True)
     lists = found_among(settings, inventory, principals)
@@ -101,7 +101,7 @@ def _offline(
     return compared(*documents, catalogue, among(documents[1]), now=time.time())
 
 
-def _show(screen: Screen, answer: PolicyDiffAnswer) -> None:
+def _show(screen: Screen, answer: PolicyDiffReply) -> None:
     show_problems(screen, answer.problems)
     for changed, alike in _by_rule(answer.changes):
         screen.line(Text(changed, style="bold"))

@@ -11,7 +11,7 @@ from typing import Any
 import click
 from msgspec import Struct
 
-from writ_cli.policy.offline import OfflinePolicy
+from writ_cli.policy.offline_policy import OfflinePolicy
 from writ_cli.settings import Settings
 from writ_client.policy_queries import PolicyQueries
 from writ_contracts.errors import Invalid, Unreachable

@@ -14,7 +14,7 @@ from writ_documents import atomic_files, yaml_file
 from writ_documents.formatting import formatted
 
 
-class Formatted(Struct, frozen=True, kw_only=True):
+class FormattedFile(Struct, frozen=True, kw_only=True):
     """One file as `-o json` has it. Stable: fields may be added."""
 
     file: str
@@ -36,7 +36,7 @@ async def format_command(settings: Settings, files: tuple[Path, ...], check: boo
             atomic_files.write_atomically(path.resolve(), made.encode(), path.stat().st_mode & 0o777)
     changed = [path for path, text, made in found if made != text]
     if settings.screen.json:
-        settings.screen.data([Formatted(file=str(path), changed=path in changed) for path in files])
+        settings.screen.data([FormattedFile(file=str(path), changed=path in changed) for path in files])
     else:
         for path in changed:
             settings.screen.line(f"{path}: {'is not in this style' if check else 'formatted'}")

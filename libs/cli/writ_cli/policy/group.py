@@ -18,14 +18,14 @@ from writ_cli.policy import (
 )
 
 
-class InOrder(click.Group):
+class OrderedGroup(click.Group):
     """A group that lists its subcommands in the order of their use."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
 
 
-@click.group(cls=InOrder)
+@click.group(cls=OrderedGroup)
 def policy() -> None:
     """Policies: show, test, explain and change them."""
 

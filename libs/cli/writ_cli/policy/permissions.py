@@ -18,7 +18,7 @@ from writ_cli.policy.files import answering, named, offline
 from writ_cli.settings import Settings
 from writ_contracts.errors import Denied
 from writ_contracts.inventory import Role
-from writ_contracts.policy_access import PolicyAccess, PolicyAllowedAnswer, PolicyWhoCanAnswer
+from writ_contracts.policy_access import PolicyAccess, PolicyAllowedReply, PolicyWhoCanReply
 from writ_rules.loading import Mode
 
 MOST_NAMES = 6
@@ -152,7 +152,7 @@ async def allowed(
     return Exit.DONE
 
 
-def _show(screen: Screen, answer: PolicyAllowedAnswer | PolicyWhoCanAnswer) -> None:
+def _show(screen: Screen, answer: PolicyAllowedReply | PolicyWhoCanReply) -> None:
     if screen.json:
         screen.data(answer)
         return

@@ -15,7 +15,7 @@ from writ_cli.options import asking
 from writ_cli.output import Screen
 from writ_cli.policy.decision_text import decision, instant_option
 from writ_cli.policy.files import named, offline, read
-from writ_cli.policy.offline import OfflinePolicy
+from writ_cli.policy.offline_policy import OfflinePolicy
 from writ_cli.settings import Settings
 from writ_client.request_combinations import Simulated
 from writ_contracts.errors import Invalid

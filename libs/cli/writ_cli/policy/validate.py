@@ -18,14 +18,14 @@ from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Principal, Target
 from writ_contracts.operations import Catalogue
-from writ_contracts.policy_questions import PolicyValidateAnswer
+from writ_contracts.policy_questions import PolicyValidateReply
 from writ_documents.document import FileErrors
 from writ_documents.readers import read_inventory, read_people
-from writ_rules.answers import problems_of, validated
 from writ_rules.loading import Mode
+from writ_rules.replies import problems_of, validated
 from writ_rules.suite_runs import read_suite
 from writ_rules.suites import is_suite
-from writ_rules.validating import ValidationContext, validate_file, validate_text
+from writ_rules.validation import ValidationContext, validate_file, validate_text
 from writ_runtime.plugins import load_catalogue
 
 FORMATS = ("text", "json", "github", "sarif")
@@ -123,11 +123,11 @@ def _lists(inventory: Path | None, principals: Path | None) -> tuple[ValidationC
     try:
         targets = None if inventory is None else read_inventory(inventory).targets
     except FileErrors as errors:
-        wrong.append(_of(Path(inventory or ""), PolicyValidateAnswer(problems=problems_of(errors))))
+        wrong.append(_of(Path(inventory or ""), PolicyValidateReply(problems=problems_of(errors))))
     try:
         people = None if principals is None else read_people(principals).principals
     except FileErrors as errors:
-        wrong.append(_of(Path(principals or ""), PolicyValidateAnswer(problems=problems_of(errors))))
+        wrong.append(_of(Path(principals or ""), PolicyValidateReply(problems=problems_of(errors))))
     return ValidationContext(targets=targets, principals=people, only_warn=True, now=time.time()), wrong
 
 
@@ -139,15 +139,15 @@ def _checked(path: Path, catalogue: Catalogue, mode: Mode, among: ValidationCont
     try:
         suite = read_suite(path, catalogue, mode)
     except FileErrors as errors:
-        return _of(path, PolicyValidateAnswer(problems=problems_of(errors)))
-    return _of(path, PolicyValidateAnswer(valid=True, name=suite.source.policy.name))
+        return _of(path, PolicyValidateReply(problems=problems_of(errors)))
+    return _of(path, PolicyValidateReply(valid=True, name=suite.source.policy.name))
 
 
-def _validated(path: Path, answer: PolicyValidateAnswer) -> ValidatedFile:
+def _validated(path: Path, answer: PolicyValidateReply) -> ValidatedFile:
     return _of(path, structs.replace(answer, problems=of_files(answer.problems, {"policy": str(path)})))
 
 
-def _of(path: Path, answer: PolicyValidateAnswer) -> ValidatedFile:
+def _of(path: Path, answer: PolicyValidateReply) -> ValidatedFile:
     return ValidatedFile(
         file=str(path), valid=answer.valid, name=answer.name, rules=answer.rules, problems=answer.problems
     )

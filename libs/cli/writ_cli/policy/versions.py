@@ -18,7 +18,7 @@ from writ_cli.policy.problems import show_problems
 from writ_cli.settings import Settings
 from writ_client.client import Writ
 from writ_contracts.errors import Denied, Invalid
-from writ_contracts.policies import MAX_HISTORY, PolicyStatusAnswer, PolicyVersionView
+from writ_contracts.policies import MAX_HISTORY, PolicyStatusReply, PolicyVersionView
 from writ_contracts.policy_questions import PolicyProblem
 from writ_contracts.requests import OperationView
 from writ_documents.document import Document, Position
@@ -43,7 +43,7 @@ async def status(settings: Settings) -> int:
     return Exit.FAILED if found.problems else Exit.DONE
 
 
-def _show_status(screen: Screen, found: PolicyStatusAnswer) -> None:
+def _show_status(screen: Screen, found: PolicyStatusReply) -> None:
     version = found.version
     number = "no version" if version is None else f"version {version.number}"
     screen.line(Text(number, style="bold"), f" of policy '{found.name}' is in force: {found.rules} rules")

@@ -12,7 +12,7 @@ import msgspec
 from writ_client.operation_wait import RecordedRequest
 from writ_contracts.life import State
 from writ_contracts.policy_questions import EvalRequest, EvalResult, Explanation
-from writ_contracts.requests import OperationView, SimulateAnswer, Verdict
+from writ_contracts.requests import OperationView, SimulateReply, Verdict
 
 Result = dict[str, Any]
 
@@ -82,7 +82,7 @@ def verdict_result(verdict: Verdict) -> Result:
     }
 
 
-def simulation_result(answer: SimulateAnswer, operation_type: str, target_id: str) -> Result:
+def simulation_result(answer: SimulateReply, operation_type: str, target_id: str) -> Result:
     """Return the decision the caller's own request would get."""
     verdict = answer.verdict or Verdict(decision="deny", rules=[], reason="no verdict", code="internal")
     return {

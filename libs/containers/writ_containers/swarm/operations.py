@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from writ_agent.backends.port import ProbeResult, Task, TaskResult, Verdict
 from writ_containers.compose import command
-from writ_containers.compose.judged import images, public_digest, replicas
+from writ_containers.compose.canonical_stack import images, public_digest, replicas
 from writ_containers.compose.types import Stack
 from writ_containers.engine import Engine
 from writ_containers.stack_view import StackEnd, StackService, judged

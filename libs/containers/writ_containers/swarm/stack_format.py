@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from writ_containers.compose.judged import escaped, replicas
+from writ_containers.compose.canonical_stack import escaped, replicas
 from writ_containers.compose.types import Stack
 from writ_contracts.errors import Invalid
 

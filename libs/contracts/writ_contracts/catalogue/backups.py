@@ -95,7 +95,7 @@ class BackupListing(Output, frozen=True, kw_only=True):
     truncated: Annotated[bool, PUBLIC] = False
 
 
-class BackupRestored(Output, frozen=True, kw_only=True):
+class RestoredBackup(Output, frozen=True, kw_only=True):
     """The restored backup. `would`, `commands`: the actions found by a dry run."""
 
     backup_id: Annotated[str, PUBLIC] = ""
@@ -106,7 +106,7 @@ class BackupRestored(Output, frozen=True, kw_only=True):
     log: str = ""
 
 
-class BackupGone(Output, frozen=True, kw_only=True):
+class DeletedBackup(Output, frozen=True, kw_only=True):
     """The deleted backup. `would`, `commands`: the actions found by a dry run."""
 
     backup_id: Annotated[str, PUBLIC] = ""
@@ -140,7 +140,7 @@ OPERATIONS = (
         name="backup_restore",
         summary="Put a backup back over what is there.",
         parameters=BackupRestore,
-        output=BackupRestored,
+        output=RestoredBackup,
         risk=Risk.ADMIN,
         backends=BACKENDS,
         probe=True,
@@ -150,7 +150,7 @@ OPERATIONS = (
         name="backup_delete",
         summary="Delete a backup.",
         parameters=BackupDelete,
-        output=BackupGone,
+        output=DeletedBackup,
         risk=Risk.ADMIN,
         backends=BACKENDS,
         idempotent=True,

@@ -139,7 +139,7 @@ class ContainerState(Output, frozen=True, kw_only=True):
     log: str = ""
 
 
-class ContainerUpdated(ContainerState, frozen=True, kw_only=True):
+class UpdatedContainer(ContainerState, frozen=True, kw_only=True):
     """The container afterwards, and its image before. `rolled_back`: the former container has its place again."""
 
     former_image: Annotated[str, PUBLIC] = ""
@@ -209,7 +209,7 @@ class ContainerLog(Output, frozen=True, kw_only=True):
     log: str = ""
 
 
-class ContainerGone(Output, frozen=True, kw_only=True):
+class DeletedContainer(Output, frozen=True, kw_only=True):
     """The removed container."""
 
     container_name: Annotated[str, PUBLIC] = ""
@@ -233,7 +233,7 @@ OPERATIONS = (
         name="container_update",
         summary="Make a container again from another image; the former one comes back where the new one is not well.",
         parameters=ContainerUpdate,
-        output=ContainerUpdated,
+        output=UpdatedContainer,
         risk=Risk.CHANGE,
         backends=ENGINES,
         on_engine=True,
@@ -258,7 +258,7 @@ OPERATIONS = (
         name="container_delete",
         summary="Remove a container.",
         parameters=ContainerDelete,
-        output=ContainerGone,
+        output=DeletedContainer,
         risk=Risk.ADMIN,
         backends=BACKENDS,
         on_engine=True,

@@ -207,7 +207,7 @@ OF_ACTION: Mapping[str, tuple[frozenset[str], frozenset[str]]] = MappingProxyTyp
 """The values that an action of `principal_manage` needs, and those that it may have."""
 
 
-class Cancelled(Output, frozen=True, kw_only=True):
+class CancelResult(Output, frozen=True, kw_only=True):
     """`stopped`, `cancelled` before it began, `ended` or `running` where nothing could be cancelled.
 
     A cancel without a visible effect is `unknown`, code `not_confirmed`.
@@ -218,14 +218,14 @@ class Cancelled(Output, frozen=True, kw_only=True):
     state: Annotated[str, PUBLIC] = ""
 
 
-class Controlled(Output, frozen=True, kw_only=True):
+class ControlResult(Output, frozen=True, kw_only=True):
     """The id of the new stop or emergency, and the control sequence from which on every decision includes it."""
 
     id: Annotated[str, PUBLIC] = ""
     sequence: Annotated[int, PUBLIC] = 0
 
 
-class Stopped(Output, frozen=True, kw_only=True):
+class StopResult(Output, frozen=True, kw_only=True):
     """The stop's id, and the operations within its reach started before: they go on unless cancelled."""
 
     id: Annotated[str, PUBLIC] = ""
@@ -235,7 +235,7 @@ class Stopped(Output, frozen=True, kw_only=True):
     """How many of them are not listed."""
 
 
-class PrincipalChanged(Output, frozen=True, kw_only=True):
+class PrincipalChangeResult(Output, frozen=True, kw_only=True):
     """The change's id and control sequence; operations of the principal which it ended, and those still running."""
 
     id: Annotated[str, PUBLIC] = ""
@@ -246,7 +246,7 @@ class PrincipalChanged(Output, frozen=True, kw_only=True):
     """How many of both are not listed."""
 
 
-class Published(Output, frozen=True, kw_only=True):
+class PublishedVersion(Output, frozen=True, kw_only=True):
     """The stored version, and the control sequence from which on every decision is made by it."""
 
     id: Annotated[str, PUBLIC] = ""
@@ -264,7 +264,7 @@ class ArchivedRange(Output, frozen=True, kw_only=True):
 
 
 def _control(
-    name: str, summary: str, parameters: type[Parameters], risk: Risk, *, output: type[Output] = Controlled
+    name: str, summary: str, parameters: type[Parameters], risk: Risk, *, output: type[Output] = ControlResult
 ) -> Operation:
     own_signature = risk is not Risk.READ
     return Operation(
@@ -281,22 +281,22 @@ def _control(
 
 
 OPERATIONS = (
-    _control("operation_cancel", "Stop an operation.", OperationCancel, Risk.CHANGE, output=Cancelled),
+    _control("operation_cancel", "Stop an operation.", OperationCancel, Risk.CHANGE, output=CancelResult),
     _control("audit_read", "Read the record of somebody else.", AuditRead, Risk.READ, output=Output),
     _control(BACKEND_TEST, "Have a target's agents see how they find it.", BackendTest, Risk.READ, output=Output),
     _control("approval_decide", "Say yes or no to a request that needs it.", ApprovalDecide, Risk.CHANGE),
-    _control("policy_publish", "Put a policy in force.", PolicyPublish, Risk.ADMIN, output=Published),
+    _control("policy_publish", "Put a policy in force.", PolicyPublish, Risk.ADMIN, output=PublishedVersion),
     _control(
         "policy_rollback",
         "Put an earlier version of the policy in force again.",
         PolicyRollback,
         Risk.ADMIN,
-        output=Published,
+        output=PublishedVersion,
     ),
     _control("emergency_declare", "Declare an emergency.", EmergencyDeclare, Risk.CHANGE),
     _control("emergency_confirm", "Confirm or end an emergency.", EmergencyConfirm, Risk.CHANGE),
     _control("emergency_review", "Sign off what was done in an emergency that is over.", EmergencyReview, Risk.CHANGE),
-    _control("stop_set", "Let no change start any more within a reach.", StopSet, Risk.CHANGE, output=Stopped),
+    _control("stop_set", "Let no change start any more within a reach.", StopSet, Risk.CHANGE, output=StopResult),
     _control("window_request", "Request approval ahead, of some uses of operations.", WindowRequest, Risk.CHANGE),
     _control("window_end", "End an approval window before its time.", WindowEnd, Risk.CHANGE),
     _control("session_open", "Let a short-lived key act as oneself.", SessionOpen, Risk.CHANGE),
@@ -314,7 +314,7 @@ OPERATIONS = (
         "Add, change or remove a principal.",
         PrincipalManage,
         Risk.ADMIN,
-        output=PrincipalChanged,
+        output=PrincipalChangeResult,
     ),
 )
 FOR_PEOPLE = tuple(one.name for one in OPERATIONS if one.risk is not Risk.READ and one.name != "operation_cancel")

@@ -79,7 +79,7 @@ class FileContent(Output, frozen=True, kw_only=True):
     content: str = ""
 
 
-class FileWritten(Output, frozen=True, kw_only=True):
+class WrittenFile(Output, frozen=True, kw_only=True):
     """The file before and after, by SHA-256 ("" where there was none).
 
     `would`, `commands`: the actions found by a dry run; `diff` is incomplete if `cut` is set.
@@ -99,7 +99,7 @@ class FileWritten(Output, frozen=True, kw_only=True):
     cut: Annotated[bool, PUBLIC] = False
 
 
-class FileCopied(Output, frozen=True, kw_only=True):
+class CopiedFile(Output, frozen=True, kw_only=True):
     """The destination before and after, by SHA-256 ("" where there was none).
 
     `would`, `commands`: the actions found by a dry run.
@@ -117,7 +117,7 @@ class FileCopied(Output, frozen=True, kw_only=True):
     size_after: Annotated[int, CONTENTS] = 0
 
 
-class FileDeleted(Output, frozen=True, kw_only=True):
+class DeletedFile(Output, frozen=True, kw_only=True):
     """The deleted file. `would`, `commands`: the actions found by a dry run."""
 
     file_path: Annotated[str, PUBLIC] = ""
@@ -142,7 +142,7 @@ OPERATIONS = (
         name="file_write",
         summary="Write a file whole, atomically.",
         parameters=FileWrite,
-        output=FileWritten,
+        output=WrittenFile,
         risk=Risk.CHANGE,
         backends=BACKENDS,
         idempotent=True,
@@ -156,7 +156,7 @@ OPERATIONS = (
         name="file_copy",
         summary="Copy a file on the same target.",
         parameters=FileCopy,
-        output=FileCopied,
+        output=CopiedFile,
         risk=Risk.CHANGE,
         backends=BACKENDS,
         idempotent=True,
@@ -169,7 +169,7 @@ OPERATIONS = (
         name="file_delete",
         summary="Delete a file.",
         parameters=FileDelete,
-        output=FileDeleted,
+        output=DeletedFile,
         risk=Risk.ADMIN,
         backends=BACKENDS,
         idempotent=True,

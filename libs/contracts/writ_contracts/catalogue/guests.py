@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-from writ_contracts.catalogue.containers import ContainerGone, ContainerState
+from writ_contracts.catalogue.containers import ContainerState, DeletedContainer
 from writ_contracts.catalogue.grammar import ContainerName, Flag
 from writ_contracts.operations import Operation, Risk
 from writ_contracts.parameters import PUBLIC, Output, Parameters, Timeout
@@ -154,7 +154,7 @@ class GuestListing(Output, frozen=True, kw_only=True):
     guests: Annotated[list[GuestEntry], PUBLIC] = field(default_factory=list)
 
 
-class GuestPlace(Output, frozen=True, kw_only=True):
+class GuestLocation(Output, frozen=True, kw_only=True):
     """The guest and its node afterwards."""
 
     guest_name: Annotated[str, PUBLIC] = ""
@@ -231,7 +231,7 @@ OPERATIONS = (
         name="guest_delete",
         summary="Delete a guest with its disks.",
         parameters=GuestDelete,
-        output=ContainerGone,
+        output=DeletedContainer,
         risk=Risk.ADMIN,
         backends=BACKENDS,
         baseline=True,
@@ -263,7 +263,7 @@ OPERATIONS = (
         name="guest_migrate",
         summary="Move a guest to another node.",
         parameters=GuestMigrate,
-        output=GuestPlace,
+        output=GuestLocation,
         risk=Risk.CHANGE,
         backends=BACKENDS,
         idempotent=True,

@@ -11,11 +11,11 @@ from writ_hostops.backups.restic import INCOMPLETE, Restic, StoredBackup, printe
 from writ_hostops.commands import ProgramResult
 from writ_hostops.errors import HostError
 from writ_hostops.files.trees import Tree, opened_tree
-from writ_hostops.protocol import Call, HostAnswer, verdict
+from writ_hostops.protocol import Call, HostReply, verdict
 from writ_hostops.stop import Stop, afterwards
 
 
-def run(call: Call) -> HostAnswer:
+def run(call: Call) -> HostReply:
     """Create the backup. A file that cannot be read makes the result `incomplete`: the backup exists, and the log lists
     the missing files.
     """
@@ -35,10 +35,10 @@ def run(call: Call) -> HostAnswer:
     restic.refuse(ran, effect)
     if backup is None:
         raise HostError("tool_failed", "restic ended well, but the backup is not in the repository", output=output)
-    return HostAnswer(output=output, state=_state(backup), effect="done")
+    return HostReply(output=output, state=_state(backup), effect="done")
 
 
-def preview(call: Call) -> HostAnswer:
+def preview(call: Call) -> HostReply:
     """Return the files that restic would add now, by its own dry run, which writes nothing to the repository."""
     arguments, restic = parse_arguments(call), Restic(call)
     _refuse_taken(restic, arguments, call.stop)
@@ -55,10 +55,10 @@ def preview(call: Call) -> HostAnswer:
     )
     missing = "; some files cannot be read" if ran.status == INCOMPLETE else ""
     output = {"backup_id": arguments.backup_id, "would": would + missing, "commands": [restic.shown(words, tree.where)]}
-    return HostAnswer(output=output)
+    return HostReply(output=output)
 
 
-def probe(call: Call) -> HostAnswer:
+def probe(call: Call) -> HostReply:
     """Report success if the repository has the backup of this very operation."""
     arguments, restic = parse_arguments(call), Restic(call)
     there = restic.of(arguments.backup_id, call.stop)

@@ -9,11 +9,11 @@ from typing import List
 from writ_hostops.backups.arguments import parse_arguments
 from writ_hostops.backups.restic import Restic, StoredBackup
 from writ_hostops.errors import HostError
-from writ_hostops.protocol import Call, HostAnswer, verdict
+from writ_hostops.protocol import Call, HostReply, verdict
 from writ_hostops.stop import Stop, afterwards
 
 
-def run(call: Call) -> HostAnswer:
+def run(call: Call) -> HostReply:
     """Delete the backup. An absent one is `not_found`. Space that could not be freed is reported, and is no failure."""
     arguments, restic = parse_arguments(call), Restic(call)
     found = _those(restic, arguments.backup_id, call.stop)
@@ -27,15 +27,15 @@ def run(call: Call) -> HostAnswer:
         raise HostError("tool_failed", "restic ended well, but the backup is still there", effect=effect)
     if not ran.stopped:
         _free(call, restic)
-    return HostAnswer(output=output, state={"backup_id": arguments.backup_id, "exists": False}, effect="done")
+    return HostReply(output=output, state={"backup_id": arguments.backup_id, "exists": False}, effect="done")
 
 
-def preview(call: Call) -> HostAnswer:
+def preview(call: Call) -> HostReply:
     """Return the snapshots that would be forgotten."""
     arguments, restic = parse_arguments(call), Restic(call)
     found = _those(restic, arguments.backup_id, call.stop)
     would = f"delete {found[0].backup_id} of {found[0].path}"
-    return HostAnswer(
+    return HostReply(
         output={
             "backup_id": arguments.backup_id,
             "reference": found[0].reference,
@@ -45,7 +45,7 @@ def preview(call: Call) -> HostAnswer:
     )
 
 
-def probe(call: Call) -> HostAnswer:
+def probe(call: Call) -> HostReply:
     """Report success if the backup is gone."""
     arguments, restic = parse_arguments(call), Restic(call)
     if restic.of(arguments.backup_id, call.stop):

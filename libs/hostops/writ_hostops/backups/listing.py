@@ -7,18 +7,18 @@ from typing import List
 from writ_hostops.backups.arguments import path_from
 from writ_hostops.backups.restic import Restic
 from writ_hostops.fields import Fields
-from writ_hostops.protocol import Call, HostAnswer
+from writ_hostops.protocol import Call, HostReply
 
 MOST = 1000
 
 
-def run(call: Call) -> HostAnswer:
+def run(call: Call) -> HostReply:
     """List all backups, or those of one path."""
     fields = Fields(dict(call.parameters), "parameters")
     path, limit = path_from(fields, ""), fields.integer("limit", 100, 1, MOST)
     fields.end()
     found = [one for one in Restic(call).kept(call.stop) if not path or one.path == path]
-    return HostAnswer(output={"backups": [one.entry() for one in found[:limit]], "truncated": len(found) > limit})
+    return HostReply(output={"backups": [one.entry() for one in found[:limit]], "truncated": len(found) > limit})
 
 
 def names(call: Call) -> List[str]:

@@ -20,12 +20,12 @@ from writ_hostops.backups.restic import Restic, StoredBackup, item, printed, pro
 from writ_hostops.backups.staging import TREE, AllowedKinds, drop_spoiled, move_in, staging_folder, staging_name
 from writ_hostops.errors import HostError, system_errors
 from writ_hostops.files.trees import Tree, opened_around, opened_tree
-from writ_hostops.protocol import Call, HostAnswer, verdict
+from writ_hostops.protocol import Call, HostReply, verdict
 
 _MODE = 0o700
 
 
-def run(call: Call) -> HostAnswer:
+def run(call: Call) -> HostReply:
     """Restore the backup. Errors of restic make the result `incomplete`; `log` lists the files that could not be put
     back.
     """
@@ -50,10 +50,10 @@ def run(call: Call) -> HostAnswer:
         raise HostError(
             "incomplete", f"{left}; `log` names what is missing", effect="done", output=output, state=_ids(kept)
         )
-    return HostAnswer(output=output, state=_ids(kept), effect="done")
+    return HostReply(output=output, state=_ids(kept), effect="done")
 
 
-def preview(call: Call) -> HostAnswer:
+def preview(call: Call) -> HostReply:
     """Return the files that restic would write now, by its own dry run."""
     arguments, restic = parse_arguments(call), Restic(call)
     kept = _the_one(restic, arguments, call)
@@ -65,16 +65,16 @@ def preview(call: Call) -> HostAnswer:
     except HostError as error:
         if error.code != "not_found":
             raise
-        return HostAnswer(output={**output, "would": f"make {arguments.path} and restore all of it"})
+        return HostReply(output={**output, "would": f"make {arguments.path} and restore all of it"})
     ran.refuse_stopped("the dry run")
     restic.refuse(ran, "none")
     summarised = summary(ran)
     written, of = summarised.get("files_restored", "?"), summarised.get("total_files", "?")
     would = f"write {written} of {of} files and folders, {summarised.get('bytes_restored', 0)} bytes"
-    return HostAnswer(output={**output, "would": would})
+    return HostReply(output={**output, "would": would})
 
 
-def probe(call: Call) -> HostAnswer:
+def probe(call: Call) -> HostReply:
     """Report success if all files equal those of the backup, by a dry run that compares their content."""
     arguments, restic = parse_arguments(call), Restic(call)
     kept = _the_one(restic, arguments, call)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, Iterator, Optional
 
 from writ_hostops.errors import HostError, system_errors
-from writ_hostops.files.open_beneath import OpenedPlace, open_existing, opened_place
+from writ_hostops.files.open_beneath import FolderEntry, open_existing, opened_place
 from writ_hostops.protocol import Call
 from writ_hostops.stop import Stop
 
@@ -94,7 +94,7 @@ def facts_of(fd: int, stop: Stop, always_hash: bool = False) -> FileFacts:
     )
 
 
-def facts_at(place: OpenedPlace, stop: Stop, always_hash: bool = False) -> Optional[FileFacts]:
+def facts_at(place: FolderEntry, stop: Stop, always_hash: bool = False) -> Optional[FileFacts]:
     """Return the facts of the file at a place; None if it is absent."""
     fd = open_existing(place)
     if fd is None:

@@ -16,10 +16,10 @@ from writ_hostops.errors import HostError, RacedChange, system_errors
 from writ_hostops.fields import Fields
 from writ_hostops.files.content import CHUNK, FileFacts, chunks, facts_of, state_at, state_of, version_of
 from writ_hostops.files.file_locks import locked
-from writ_hostops.files.open_beneath import OpenedPlace, opened_file, opened_place
+from writ_hostops.files.open_beneath import FolderEntry, opened_file, opened_place
 from writ_hostops.files.replacement import ExistingFile, opened_old, put, refuse_without_room, shown_put
 from writ_hostops.files.write import ATTEMPTS
-from writ_hostops.protocol import Call, HostAnswer, verdict
+from writ_hostops.protocol import Call, HostReply, verdict
 
 _PROGRESS_EVERY = 1.0
 _ZEROS = bytes(CHUNK)
@@ -31,11 +31,11 @@ class CopyEnds:
 
     source_path: str
     source: int
-    dest: OpenedPlace
+    dest: FolderEntry
     overwrite: bool
 
 
-def run(call: Call) -> HostAnswer:
+def run(call: Call) -> HostReply:
     """Copy the file. An equal copy at the destination is left alone (`changed` false, effect none)."""
     with _opened(call) as copy:
         for _ in range(ATTEMPTS):
@@ -46,7 +46,7 @@ def run(call: Call) -> HostAnswer:
         raise RacedChange(copy.dest.path)
 
 
-def preview(call: Call) -> HostAnswer:
+def preview(call: Call) -> HostReply:
     """Return the effect that `run` would have now."""
     with _opened(call) as copy, opened_old(copy.dest, call.stop, "") as old, system_errors(copy.source_path):
         source = facts_of(copy.source, call.stop)
@@ -58,16 +58,16 @@ def preview(call: Call) -> HostAnswer:
         commands = [] if equal else shown_put(copy.dest, source.size, bool(old))
     would = "nothing" if equal else "replace" if before else "create"
     output = {"would": would, "commands": commands, **_output(copy, before, source.digest, source.size)}
-    return HostAnswer(output=output, state=state_of(before))
+    return HostReply(output=output, state=state_of(before))
 
 
-def baseline(call: Call) -> HostAnswer:
+def baseline(call: Call) -> HostReply:
     """Return the destination's state."""
     state = state_at(call, "dest_path")
-    return HostAnswer(output=state, state=state)
+    return HostReply(output=state, state=state)
 
 
-def probe(call: Call) -> HostAnswer:
+def probe(call: Call) -> HostReply:
     """Report success if both ends have equal digests."""
     dest = state_at(call, "dest_path")
     if dest["exists"] and _digests_match(call):
@@ -102,7 +102,7 @@ def _opened(call: Call) -> Iterator[CopyEnds]:
         yield CopyEnds(source_path, source, dest, overwrite)
 
 
-def _copy(call: Call, copy: CopyEnds) -> HostAnswer:
+def _copy(call: Call, copy: CopyEnds) -> HostReply:
     with locked(copy.dest, call.stop) as temporary, opened_old(copy.dest, call.stop, "") as old:
         _refuse_same(copy, old)
         before = old.facts if old else None
@@ -110,12 +110,12 @@ def _copy(call: Call, copy: CopyEnds) -> HostAnswer:
             source = facts_of(copy.source, call.stop) if old else None
         if old and source and _equal(copy, source, old, call):
             output = {"changed": False, **_output(copy, before, source.digest or old.facts.digest, source.size)}
-            return HostAnswer(output=output, state=state_of(before))
+            return HostReply(output=output, state=state_of(before))
         if old and not copy.overwrite:
             raise HostError("exists", f"{copy.dest.path} exists, and overwrite is false")
         after = _put(call, copy, temporary, old)
     output = {"changed": True, **_output(copy, before, after.digest, after.size)}
-    return HostAnswer(output=output, state=after.as_state(), effect="done")
+    return HostReply(output=output, state=after.as_state(), effect="done")
 
 
 def _equal(copy: CopyEnds, source: FileFacts, old: Optional[ExistingFile], call: Call) -> bool:

@@ -8,13 +8,13 @@ from writ_hostops.errors import HostError, RacedChange
 from writ_hostops.fields import Fields
 from writ_hostops.files.content import ABSENT, FileFacts, state_at
 from writ_hostops.files.file_locks import locked
-from writ_hostops.files.open_beneath import OpenedPlace, opened_place
+from writ_hostops.files.open_beneath import FolderEntry, opened_place
 from writ_hostops.files.replacement import opened_old, shown_take_away, take_away
 from writ_hostops.files.write import ATTEMPTS, digest_field
-from writ_hostops.protocol import Call, HostAnswer, verdict
+from writ_hostops.protocol import Call, HostReply, verdict
 
 
-def run(call: Call) -> HostAnswer:
+def run(call: Call) -> HostReply:
     """Delete the file. An absent file is `not_found`: the requester probably meant another name."""
     path, if_digest = _parse(call)
     with opened_place(call.target, path, "file_path") as place:
@@ -24,27 +24,27 @@ def run(call: Call) -> HostAnswer:
             except RacedChange:
                 call.progress("the file was changed by another program at the same moment; reading it again")
             else:
-                return HostAnswer(output={"changed": True, **_output(path, facts)}, state=dict(ABSENT), effect="done")
+                return HostReply(output={"changed": True, **_output(path, facts)}, state=dict(ABSENT), effect="done")
         raise RacedChange(path)
 
 
-def preview(call: Call) -> HostAnswer:
+def preview(call: Call) -> HostReply:
     """Return the effect that `run` would have now."""
     path, if_digest = _parse(call)
     with opened_place(call.target, path, "file_path") as place, opened_old(place, call.stop, if_digest) as old:
         if old is None:
             raise HostError("not_found", f"{path} does not exist")
         output = {"would": "delete", "commands": shown_take_away(place), **_output(path, old.facts)}
-        return HostAnswer(output=output, state=old.facts.as_state())
+        return HostReply(output=output, state=old.facts.as_state())
 
 
-def baseline(call: Call) -> HostAnswer:
+def baseline(call: Call) -> HostReply:
     """Return the file's state."""
     state = state_at(call, "file_path")
-    return HostAnswer(output=state, state=state)
+    return HostReply(output=state, state=state)
 
 
-def probe(call: Call) -> HostAnswer:
+def probe(call: Call) -> HostReply:
     """Report success if the file of the baseline is gone."""
     state = state_at(call, "file_path")
     if call.baseline and state == dict(call.baseline):
@@ -54,7 +54,7 @@ def probe(call: Call) -> HostAnswer:
     return verdict("unknown", "a file is there, and whether it is the old one is not known", state)
 
 
-def _delete(call: Call, place: OpenedPlace, if_digest: str) -> FileFacts:
+def _delete(call: Call, place: FolderEntry, if_digest: str) -> FileFacts:
     with locked(place, call.stop) as temporary, opened_old(place, call.stop, if_digest) as old:
         if old is None:
             raise HostError("not_found", f"{place.path} does not exist")

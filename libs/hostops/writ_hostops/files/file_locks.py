@@ -14,14 +14,14 @@ from contextlib import contextmanager
 from typing import Iterator
 
 from writ_hostops.errors import system_errors
-from writ_hostops.files.open_beneath import OpenedPlace, refuse_irregular
+from writ_hostops.files.open_beneath import FolderEntry, refuse_irregular
 from writ_hostops.stop import Stop
 
 _TURN = 0.02
 
 
 @contextmanager
-def locked(place: OpenedPlace, stop: Stop) -> Iterator[str]:
+def locked(place: FolderEntry, stop: Stop) -> Iterator[str]:
     """Take this file's lock. Yield the name of a temporary file beside it, which is absent before and afterwards."""
     lock, temporary = (beside(place, ending) for ending in ("lock", "tmp"))
     with system_errors(place.path):
@@ -39,7 +39,7 @@ def locked(place: OpenedPlace, stop: Stop) -> Iterator[str]:
         os.close(fd)
 
 
-def beside(place: OpenedPlace, ending: str) -> str:
+def beside(place: FolderEntry, ending: str) -> str:
     """Return the name beside the file for this kind of change (paths.TEMPORARY)."""
     return f".writ-{hashlib.sha256(place.name.encode('utf-8')).hexdigest()[:16]}.{ending}"
 
@@ -50,7 +50,7 @@ def remove(folder: int, name: str) -> None:
         os.unlink(name, dir_fd=folder)
 
 
-def _take_turn(place: OpenedPlace, lock: str, stop: Stop) -> int:
+def _take_turn(place: FolderEntry, lock: str, stop: Stop) -> int:
     while True:
         fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=place.folder)
         try:

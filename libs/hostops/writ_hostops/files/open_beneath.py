@@ -27,7 +27,7 @@ _MOST_OWN = 20_000
 
 
 @dataclass(frozen=True)
-class OpenedPlace:
+class FolderEntry:
     """A name in an opened folder, present or absent. `own`: Writ's own paths on this host."""
 
     path: str
@@ -45,7 +45,7 @@ class OpenedPlace:
 
 
 @contextmanager
-def opened_place(target: Target, path: str, name: str) -> Iterator[OpenedPlace]:
+def opened_place(target: Target, path: str, name: str) -> Iterator[FolderEntry]:
     """Yield the place of the parameter called `name`, checked against roots and Writ's own paths."""
     check_path(path, name)
     root, relative = locate(path, target.file_roots)
@@ -55,13 +55,13 @@ def opened_place(target: Target, path: str, name: str) -> Iterator[OpenedPlace]:
     folder = open_folder(root, parent)
     try:
         refuse_own(target, path, folder, last)
-        yield OpenedPlace(path, folder, last, tuple(secret_paths(target)))
+        yield FolderEntry(path, folder, last, tuple(secret_paths(target)))
     finally:
         os.close(folder)
 
 
 @contextmanager
-def opened_file(place: OpenedPlace) -> Iterator[int]:
+def opened_file(place: FolderEntry) -> Iterator[int]:
     """Yield a descriptor for reading the regular file at the place; HostError `not_found` or `not_a_regular_file`."""
     fd = open_existing(place)
     if fd is None:
@@ -72,7 +72,7 @@ def opened_file(place: OpenedPlace) -> Iterator[int]:
         os.close(fd)
 
 
-def open_existing(place: OpenedPlace) -> Optional[int]:
+def open_existing(place: FolderEntry) -> Optional[int]:
     """Open like opened_file, or return None for an absent file. The caller closes it."""
     with system_errors(place.path):
         try:
@@ -169,7 +169,7 @@ def _step(folder: int, component: str, flags: int, path: str) -> int:
     raise OSError(errno.EAGAIN, "folders were renamed all the while")
 
 
-def _open_regular(place: OpenedPlace) -> int:
+def _open_regular(place: FolderEntry) -> int:
     # Opening a device or FIFO has effects of its own; O_PATH has none, and the second open names the very same inode.
     handle = os.open(place.name, _PATH_ONLY | os.O_NOFOLLOW, dir_fd=place.folder)
     try:

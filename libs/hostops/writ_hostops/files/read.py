@@ -11,13 +11,13 @@ from writ_hostops.errors import HostError, system_errors
 from writ_hostops.fields import Fields
 from writ_hostops.files.content import facts_of, mode_text
 from writ_hostops.files.open_beneath import opened_file, opened_place
-from writ_hostops.protocol import Call, HostAnswer
+from writ_hostops.protocol import Call, HostReply
 
 MAX_BYTES = 1024 * 1024
 MAX_OFFSET = 2**63 - 1
 
 
-def run(call: Call) -> HostAnswer:
+def run(call: Call) -> HostReply:
     """Read a piece. Text ends at a whole character, so up to 3 bytes less than `length` may come. The next offset is
     the sum of offset and bytes.
     """
@@ -43,7 +43,7 @@ def run(call: Call) -> HostAnswer:
         "digest": facts.digest,
         "mode": mode_text(facts.mode),
     }
-    return HostAnswer(output=output, state=facts.as_state())
+    return HostReply(output=output, state=facts.as_state())
 
 
 def _piece(fd: int, offset: int, limit: int) -> bytes:

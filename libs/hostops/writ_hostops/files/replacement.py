@@ -27,7 +27,7 @@ from writ_hostops import syscalls
 from writ_hostops.errors import HostError, RacedChange, system_errors
 from writ_hostops.files.content import FileFacts, facts_of, sha256_of, version_of
 from writ_hostops.files.file_locks import beside, remove
-from writ_hostops.files.open_beneath import OpenedPlace, open_existing
+from writ_hostops.files.open_beneath import FolderEntry, open_existing
 from writ_hostops.stop import Stop
 
 DEFAULT_MODE = 0o644
@@ -46,7 +46,7 @@ class ExistingFile:
     must_be: str
 
 
-def shown_put(place: OpenedPlace, size: int, replaces: bool) -> List[str]:
+def shown_put(place: FolderEntry, size: int, replaces: bool) -> List[str]:
     """Return the calls of `put`, for people; HostError if folder or disk would refuse them now."""
     _refuse_closed(place)
     refuse_without_room(place, size)
@@ -57,14 +57,14 @@ def shown_put(place: OpenedPlace, size: int, replaces: bool) -> List[str]:
     return [f"write {size} bytes to {shlex.quote(temporary)} and fsync it", rename, *rest]
 
 
-def shown_take_away(place: OpenedPlace) -> List[str]:
+def shown_take_away(place: FolderEntry) -> List[str]:
     """Return the calls of `take_away`, for people; HostError if they would be refused."""
     _refuse_closed(place)
     temporary = shlex.quote(posixpath.join(posixpath.dirname(place.path), beside(place, "tmp")))
     return [f"renameat2({shlex.quote(place.path)}, {temporary}, RENAME_NOREPLACE)", f"unlink({temporary})"]
 
 
-def refuse_without_room(place: OpenedPlace, size: int) -> None:
+def refuse_without_room(place: FolderEntry, size: int) -> None:
     """Raise HostError where the file system has less room than this, which a change only finds out at its end."""
     with system_errors(place.path):
         room = os.fstatvfs(place.folder)
@@ -72,13 +72,13 @@ def refuse_without_room(place: OpenedPlace, size: int) -> None:
         raise HostError("no_space", f"{place.path}: the file system has no room for {size} bytes")
 
 
-def _refuse_closed(place: OpenedPlace) -> None:
+def _refuse_closed(place: FolderEntry) -> None:
     if not os.access(".", os.W_OK | os.X_OK, dir_fd=place.folder, effective_ids=True):
         raise HostError("permission_denied", f"{place.path}: this user may not write to its folder")
 
 
 @contextmanager
-def opened_old(place: OpenedPlace, stop: Stop, must_be: str) -> Iterator[Optional[ExistingFile]]:
+def opened_old(place: FolderEntry, stop: Stop, must_be: str) -> Iterator[Optional[ExistingFile]]:
     """Open the present file after checking that it may be replaced or deleted; None if there is none."""
     fd = open_existing(place)
     if fd is None:
@@ -94,7 +94,7 @@ def opened_old(place: OpenedPlace, stop: Stop, must_be: str) -> Iterator[Optiona
         os.close(fd)
 
 
-def _examined(place: OpenedPlace, fd: int, stop: Stop, must_be: str) -> ExistingFile:
+def _examined(place: FolderEntry, fd: int, stop: Stop, must_be: str) -> ExistingFile:
     status = os.fstat(fd)
     if status.st_nlink != 1:
         raise HostError("not_a_regular_file", f"{place.path} has {status.st_nlink} names (hard links)")
@@ -105,7 +105,7 @@ def _examined(place: OpenedPlace, fd: int, stop: Stop, must_be: str) -> Existing
 
 
 def put(
-    place: OpenedPlace,
+    place: FolderEntry,
     temporary: str,
     old: Optional[ExistingFile],
     mode: Optional[int],
@@ -135,7 +135,7 @@ def put(
     return status
 
 
-def take_away(place: OpenedPlace, temporary: str, old: ExistingFile, stop: Stop) -> None:
+def take_away(place: FolderEntry, temporary: str, old: ExistingFile, stop: Stop) -> None:
     """Delete `old`. Raises Raced, undone, if it turns out to be another file."""
     stop.check()
     with system_errors(place.path):
@@ -190,14 +190,14 @@ def _xattrs(fd: int) -> Dict[str, bytes]:
         raise
 
 
-def _move_in(place: OpenedPlace, temporary: str) -> None:
+def _move_in(place: FolderEntry, temporary: str) -> None:
     try:
         _rename_to_free(place, temporary, place.name)
     except FileExistsError:
         raise RacedChange(place.path) from None
 
 
-def _swap_in(place: OpenedPlace, temporary: str, old: ExistingFile, new: os.stat_result) -> None:
+def _swap_in(place: FolderEntry, temporary: str, old: ExistingFile, new: os.stat_result) -> None:
     try:
         _exchange(place, temporary)
     except FileNotFoundError:
@@ -217,11 +217,11 @@ def _swap_in(place: OpenedPlace, temporary: str, old: ExistingFile, new: os.stat
     raise RacedChange(place.path)
 
 
-def _exchange(place: OpenedPlace, temporary: str) -> None:
+def _exchange(place: FolderEntry, temporary: str) -> None:
     syscalls.renameat2(place.folder, temporary, place.name, syscalls.RENAME_EXCHANGE)
 
 
-def _rename_to_free(place: OpenedPlace, old: str, new: str) -> None:
+def _rename_to_free(place: FolderEntry, old: str, new: str) -> None:
     """Rename onto a free name; EEXIST if it is taken."""
     try:
         syscalls.renameat2(place.folder, old, new, syscalls.RENAME_NOREPLACE)
@@ -232,13 +232,13 @@ def _rename_to_free(place: OpenedPlace, old: str, new: str) -> None:
         os.unlink(old, dir_fd=place.folder)
 
 
-def _replace_after_check(place: OpenedPlace, temporary: str, old: ExistingFile) -> None:
+def _replace_after_check(place: FolderEntry, temporary: str, old: ExistingFile) -> None:
     if not _is_still(place, place.name, old):
         raise RacedChange(place.path)
     os.rename(temporary, place.name, src_dir_fd=place.folder, dst_dir_fd=place.folder)
 
 
-def _is_still(place: OpenedPlace, name: str, old: ExistingFile) -> bool:
+def _is_still(place: FolderEntry, name: str, old: ExistingFile) -> bool:
     """Return whether the file at `name` is `old`, unwritten since; by its bytes if a digest was demanded.
 
     It neither stops nor raises: the result decides between keeping the change and undoing it.
@@ -253,7 +253,7 @@ def _is_still(place: OpenedPlace, name: str, old: ExistingFile) -> bool:
 
 
 @contextmanager
-def _undoing(place: OpenedPlace) -> Iterator[None]:
+def _undoing(place: FolderEntry) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -264,7 +264,7 @@ def _undoing(place: OpenedPlace) -> Iterator[None]:
         ) from error
 
 
-def _settle(place: OpenedPlace, temporary: str) -> None:
+def _settle(place: FolderEntry, temporary: str) -> None:
     """Remove the displaced file and sync the folder. After a failed sync nobody knows which state survives a power
     cut.
     """

@@ -15,9 +15,9 @@ from writ_hostops.fields import Fields
 from writ_hostops.files.content import FileFacts, mode_text, named_facts, state_at, state_of, version_of
 from writ_hostops.files.diff import file_diff
 from writ_hostops.files.file_locks import locked
-from writ_hostops.files.open_beneath import OpenedPlace, opened_place
+from writ_hostops.files.open_beneath import FolderEntry, opened_place
 from writ_hostops.files.replacement import DEFAULT_MODE, ExistingFile, opened_old, put, shown_put, write_all
-from writ_hostops.protocol import Call, HostAnswer, verdict
+from writ_hostops.protocol import Call, HostReply, verdict
 
 MAX_CONTENT = 1024 * 1024
 ATTEMPTS = 5
@@ -49,7 +49,7 @@ class WriteArguments:
         )
 
 
-def run(call: Call) -> HostAnswer:
+def run(call: Call) -> HostReply:
     """Write the file. One with this content and mode already is left alone (`changed` false, effect none)."""
     arguments = _parse_arguments(call)
     with opened_place(call.target, arguments.path, "file_path") as place:
@@ -61,7 +61,7 @@ def run(call: Call) -> HostAnswer:
         raise RacedChange(arguments.path)
 
 
-def preview(call: Call) -> HostAnswer:
+def preview(call: Call) -> HostReply:
     """Return the effect that `run` would have now."""
     arguments = _parse_arguments(call)
     with (
@@ -72,15 +72,15 @@ def preview(call: Call) -> HostAnswer:
         commands = [] if arguments.is_there(before) else shown_put(place, len(arguments.content), bool(old))
         diff = file_diff(arguments.path, old, arguments.content, call.diff)
     would = "nothing" if arguments.is_there(before) else "replace" if before else "create"
-    return HostAnswer(
+    return HostReply(
         output={"would": would, "commands": commands, **_output(arguments, before), **diff}, state=state_of(before)
     )
 
 
-def baseline(call: Call) -> HostAnswer:
+def baseline(call: Call) -> HostReply:
     """Return the file's state."""
     state = state_at(call, "file_path")
-    return HostAnswer(output=state, state=state)
+    return HostReply(output=state, state=state)
 
 
 def expect(parameters: Dict[str, Any]) -> Dict[str, Any]:
@@ -89,7 +89,7 @@ def expect(parameters: Dict[str, Any]) -> Dict[str, Any]:
     return {"digest": arguments.digest, "mode": "" if arguments.mode is None else mode_text(arguments.mode)}
 
 
-def probe(call: Call) -> HostAnswer:
+def probe(call: Call) -> HostReply:
     """Report success if the file has the content now. Without marker and content only an unchanged file is
     conclusive.
     """
@@ -103,17 +103,17 @@ def probe(call: Call) -> HostAnswer:
     return verdict("unknown", "the file is neither as it was nor known to be as it should be", state)
 
 
-def _write(call: Call, place: OpenedPlace, arguments: WriteArguments) -> HostAnswer:
+def _write(call: Call, place: FolderEntry, arguments: WriteArguments) -> HostReply:
     with locked(place, call.stop) as temporary, opened_old(place, call.stop, arguments.if_digest) as old:
         before = old.facts if old else None
         if arguments.is_there(before):
-            return HostAnswer(output={"changed": False, **_output(arguments, before)}, state=state_of(before))
+            return HostReply(output={"changed": False, **_output(arguments, before)}, state=state_of(before))
         after = _put(call, place, temporary, old, arguments)
-    return HostAnswer(output={"changed": True, **_output(arguments, before)}, state=after.as_state(), effect="done")
+    return HostReply(output={"changed": True, **_output(arguments, before)}, state=after.as_state(), effect="done")
 
 
 def _put(
-    call: Call, place: OpenedPlace, temporary: str, old: Optional[ExistingFile], arguments: WriteArguments
+    call: Call, place: FolderEntry, temporary: str, old: Optional[ExistingFile], arguments: WriteArguments
 ) -> FileFacts:
     def fill(fd: int) -> None:
         write_all(fd, arguments.content, call.stop)

@@ -9,7 +9,7 @@ from writ_hostops.errors import HostError
 from writ_hostops.fields import Fields
 from writ_hostops.network import connect_attempts
 from writ_hostops.network.resolve import Address, check_host, resolved
-from writ_hostops.protocol import Call, HostAnswer
+from writ_hostops.protocol import Call, HostReply
 
 MOST_TRIES = 20
 _PAUSE = 0.2
@@ -18,7 +18,7 @@ _HTTP_PORT = 80
 _TRY = {"icmp": connect_attempts.icmp, "tcp": connect_attempts.tcp, "http": connect_attempts.http}
 
 
-def run(call: Call) -> HostAnswer:
+def run(call: Call) -> HostReply:
     """Try `count` times, one after the other. `dns` asks the host's own resolver for the name."""
     fields = Fields(dict(call.parameters), "parameters")
     host, protocol = fields.text("host"), fields.choice("protocol", ("icmp", "tcp", "dns", "http"), "icmp")
@@ -34,7 +34,7 @@ def run(call: Call) -> HostAnswer:
         test.resolve()
     else:
         test.reach(protocol, port or _HTTP_PORT)
-    return HostAnswer(output=test.output())
+    return HostReply(output=test.output())
 
 
 class _ReachTest:

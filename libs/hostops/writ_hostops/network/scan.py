@@ -16,7 +16,7 @@ from typing import Dict, Iterator, List, Tuple, Union
 
 from writ_hostops.errors import HostError, system_errors
 from writ_hostops.fields import Fields
-from writ_hostops.protocol import Call, HostAnswer
+from writ_hostops.protocol import Call, HostReply
 
 AT_ONCE = 256
 PATIENCE = 1.5
@@ -35,7 +35,7 @@ Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 Door = Tuple[str, int]
 
 
-def run(call: Call) -> HostAnswer:
+def run(call: Call) -> HostReply:
     """Scan the network. Refused as a whole unless all of `cidr` is inside one declared network."""
     fields = Fields(dict(call.parameters), "parameters")
     network = _network(fields.text("cidr"), fields)
@@ -46,7 +46,7 @@ def run(call: Call) -> HostAnswer:
     scan = _Scan(call, rate, network.version)
     complete = scan.run(_endpoints(network, ports))
     found = {address: sorted(scan.found[address]) for address in sorted(scan.found, key=ipaddress.ip_address)}
-    return HostAnswer(
+    return HostReply(
         output={"cidr": str(network), "open_ports": found, "tried": scan.tried, "complete": complete},
     )
 

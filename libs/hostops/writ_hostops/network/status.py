@@ -6,12 +6,12 @@ from typing import Any, Dict
 
 from writ_hostops.fields import Fields
 from writ_hostops.network import netlink, sockets
-from writ_hostops.protocol import Call, HostAnswer
+from writ_hostops.protocol import Call, HostReply
 
 LIMIT = 1000
 
 
-def run(call: Call) -> HostAnswer:
+def run(call: Call) -> HostReply:
     """Report the network. `truncated`: a list was longer than reported."""
     Fields(dict(call.parameters), "parameters").end()
     interfaces = netlink.interfaces()
@@ -23,4 +23,4 @@ def run(call: Call) -> HostAnswer:
         "listening": sockets.listening(call.stop),
     }
     output: Dict[str, Any] = {name: items[:LIMIT] for name, items in lists.items()}
-    return HostAnswer(output={**output, "truncated": any(len(items) > LIMIT for items in lists.values())})
+    return HostReply(output={**output, "truncated": any(len(items) > LIMIT for items in lists.values())})

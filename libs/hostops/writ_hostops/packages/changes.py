@@ -17,7 +17,7 @@ from writ_hostops.fields import Fields
 from writ_hostops.packages import apt, dpkg
 from writ_hostops.packages.apt import AptStep
 from writ_hostops.packages.names import name_from, version_from
-from writ_hostops.protocol import Call, HostAnswer, verdict, with_lack
+from writ_hostops.protocol import Call, HostReply, verdict, with_lack
 from writ_hostops.stop import Stop, afterwards
 
 REBOOT_REQUIRED = "/run/reboot-required"
@@ -54,7 +54,7 @@ class PackageArguments:
         return ["install", *more, "--", f"{self.name}={self.version}" if self.version else self.name]
 
 
-def run(call: Call) -> HostAnswer:
+def run(call: Call) -> HostReply:
     """Make the change. A package in the requested state is left alone (`version_before` is `version_after`, effect
     none).
     """
@@ -69,16 +69,16 @@ def run(call: Call) -> HostAnswer:
     return _judged(arguments, planned, before, ran)
 
 
-def preview(call: Call) -> HostAnswer:
+def preview(call: Call) -> HostReply:
     """Return the changes that apt would make now, package by package, by its own simulation."""
     arguments = _parse_arguments(call)
     if not arguments.name:
-        fetch = HostAnswer(output={"would": "fetch the index again", "commands": [apt.shown(*arguments.words())]})
+        fetch = HostReply(output={"would": "fetch the index again", "commands": [apt.shown(*arguments.words())]})
         return with_lack(fetch, privileges.packages())
     before = dpkg.installed(call.stop, absent=arguments.purge)
     planned = _plan(call.stop, arguments, before)
     step = apt.only(planned, arguments.name)
-    would = HostAnswer(
+    would = HostReply(
         output={
             "package_name": arguments.name,
             "version_before": dpkg.version_of(before, arguments.name),
@@ -97,13 +97,13 @@ def preview(call: Call) -> HostAnswer:
     return with_lack(would, privileges.packages())
 
 
-def baseline(call: Call) -> HostAnswer:
+def baseline(call: Call) -> HostReply:
     """Return the package as dpkg has it; for the index, the time of its last fetch."""
     state = _installed(call)[1]
-    return HostAnswer(output=state, state=state)
+    return HostReply(output=state, state=state)
 
 
-def probe(call: Call) -> HostAnswer:
+def probe(call: Call) -> HostReply:
     """Judge by the installed version."""
     arguments, now = _installed(call)
     word, reason = judge(arguments, dict(call.baseline), now)
@@ -185,7 +185,7 @@ def _exact(arguments: PackageArguments, planned: Sequence[AptStep]) -> List[str]
 
 def _judged(
     arguments: PackageArguments, planned: Sequence[AptStep], before: dpkg.Installed, ran: ProgramResult
-) -> HostAnswer:
+) -> HostReply:
     """Judge by dpkg's list now, whatever apt's exit status."""
     with afterwards() as patience:
         after = dpkg.installed(patience, absent=arguments.purge)
@@ -220,9 +220,9 @@ def _reached(arguments: PackageArguments, planned: Sequence[AptStep], after: dpk
 
 def _changed_answer(
     arguments: PackageArguments, before: dpkg.Installed, after: dpkg.Installed, ran: Optional[ProgramResult]
-) -> HostAnswer:
+) -> HostReply:
     others = dpkg.changed(before, after)
-    return HostAnswer(
+    return HostReply(
         output={
             "package_name": arguments.name,
             "version_before": dpkg.version_of(before, arguments.name),
@@ -236,14 +236,14 @@ def _changed_answer(
     )
 
 
-def _fetch(call: Call, arguments: PackageArguments) -> HostAnswer:
+def _fetch(call: Call, arguments: PackageArguments) -> HostReply:
     before = _index()
     ran = apt.change(call, *arguments.words())
     effect = "none" if _index() == before else "done"
     ran.refuse_stopped("fetching the index", effect)
     if ran.status:
         raise apt.failure(ran, "the index could not be fetched whole", effect)
-    return HostAnswer(
+    return HostReply(
         output={"reboot_required": os.path.exists(REBOOT_REQUIRED), "log": ran.log},
         state={"index": _index()},
         effect="done",

@@ -8,12 +8,12 @@ from typing import Any, Dict, List, Mapping, Tuple
 from writ_hostops.fields import Fields
 from writ_hostops.packages import apt, dpkg
 from writ_hostops.packages.names import pattern_from
-from writ_hostops.protocol import Call, HostAnswer
+from writ_hostops.protocol import Call, HostReply
 
 LIMIT = 5000
 
 
-def run(call: Call) -> HostAnswer:
+def run(call: Call) -> HostReply:
     """List the packages by name. `candidate` is filled in if `upgradable` was requested."""
     pattern, upgradable = parse_arguments(call.parameters)
     found = dpkg.installed(call.stop)
@@ -29,7 +29,7 @@ def parse_arguments(parameters: Mapping[str, Any]) -> Tuple[str, bool]:
     return pattern, upgradable
 
 
-def listed(found: dpkg.Installed, newer: Mapping[str, str], pattern: str = "", upgradable: bool = False) -> HostAnswer:
+def listed(found: dpkg.Installed, newer: Mapping[str, str], pattern: str = "", upgradable: bool = False) -> HostReply:
     """Return the matching packages, at most LIMIT. `newer`: versions that an upgrade would bring."""
     names = [
         name
@@ -46,7 +46,7 @@ def listed(found: dpkg.Installed, newer: Mapping[str, str], pattern: str = "", u
         }
         for name in names[:LIMIT]
     ]
-    return HostAnswer(output={"packages": entries, "truncated": len(names) > LIMIT})
+    return HostReply(output={"packages": entries, "truncated": len(names) > LIMIT})
 
 
 def names(call: Call) -> List[str]:

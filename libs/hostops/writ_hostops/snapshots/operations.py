@@ -12,7 +12,7 @@ from writ_hostops.errors import HostError
 from writ_hostops.fields import Fields
 from writ_hostops.files.paths import locate, within
 from writ_hostops.files.trees import entered, opened_parent
-from writ_hostops.protocol import Call, HostAnswer, verdict
+from writ_hostops.protocol import Call, HostReply, verdict
 from writ_hostops.snapshots import btrfs, calls
 from writ_hostops.snapshots.btrfs import BtrfsStore
 from writ_hostops.snapshots.store import Snapshot, Store
@@ -34,7 +34,7 @@ class SnapshotArguments:
     description: str = ""
 
 
-def create(call: Call) -> HostAnswer:
+def create(call: Call) -> HostReply:
     arguments = _parse_arguments(call)
     with _store(call, arguments.path) as store:
         _refuse_taken(store, arguments)
@@ -44,19 +44,19 @@ def create(call: Call) -> HostAnswer:
     if snapshot is None or not snapshot.finished:
         raise HostError("tool_failed", "the snapshot was made, but is not there", effect="maybe")
     output = {**_output(snapshot), "log": caveat}
-    return HostAnswer(output=output, state={"snapshot_name": snapshot.name, "exists": True}, effect="done")
+    return HostReply(output=output, state={"snapshot_name": snapshot.name, "exists": True}, effect="done")
 
 
-def restore(call: Call) -> HostAnswer:
+def restore(call: Call) -> HostReply:
     arguments = _parse_arguments(call)
     with _store(call, arguments.path) as store:
         kept = _existing(store, arguments)
         call.stop.check()
         left = store.restore(kept)
-    return HostAnswer(output={**_output(kept), "log": left}, state={"snapshot_name": kept.name}, effect="done")
+    return HostReply(output={**_output(kept), "log": left}, state={"snapshot_name": kept.name}, effect="done")
 
 
-def delete(call: Call) -> HostAnswer:
+def delete(call: Call) -> HostReply:
     """Carry out snapshot_delete. An absent snapshot is `not_found`."""
     arguments = _parse_arguments(call)
     with _store(call, arguments.path) as store:
@@ -66,16 +66,16 @@ def delete(call: Call) -> HostAnswer:
     if left is not None:
         raise HostError("tool_failed", "the snapshot was deleted, but is still there", effect="maybe")
     output = {"snapshot_name": arguments.name, "removed": True}
-    return HostAnswer(output=output, state={"snapshot_name": arguments.name, "exists": False}, effect="done")
+    return HostReply(output=output, state={"snapshot_name": arguments.name, "exists": False}, effect="done")
 
 
-def listing(call: Call) -> HostAnswer:
+def listing(call: Call) -> HostReply:
     with _store(call, _parse_arguments(call).path) as store:
         found = [one for one in store.all() if one.finished]
-    return HostAnswer(output={"snapshots": [one.entry() for one in found[:MOST]], "truncated": len(found) > MOST})
+    return HostReply(output={"snapshots": [one.entry() for one in found[:MOST]], "truncated": len(found) > MOST})
 
 
-def preview(call: Call) -> HostAnswer:
+def preview(call: Call) -> HostReply:
     """Return the effect that the operation would have now, and the free space."""
     arguments, verb = _parse_arguments(call), call.operation.rpartition("_")[2]
     with _store(call, arguments.path) as store:
@@ -87,13 +87,13 @@ def preview(call: Call) -> HostAnswer:
             snapshot = _existing(store, arguments, unfinished=verb == "delete")
             would = _loss(store, arguments, snapshot, verb)
         free, commands = store.free(), store.commands(verb, snapshot)
-    return HostAnswer(
+    return HostReply(
         output={"snapshot_name": arguments.name, "would": f"{would}; {free} bytes are free", "commands": commands},
         state={"free_bytes": free},
     )
 
 
-def probe(call: Call) -> HostAnswer:
+def probe(call: Call) -> HostReply:
     """Report success if the very snapshot of this operation exists after a create, or is gone after a delete."""
     arguments = _parse_arguments(call)
     with _store(call, arguments.path) as store:
@@ -103,14 +103,14 @@ def probe(call: Call) -> HostAnswer:
     return verdict(word, reason, state)
 
 
-def baseline(call: Call) -> HostAnswer:
+def baseline(call: Call) -> HostReply:
     """Return the folder's subvolume before a restore."""
     with _store(call, _parse_arguments(call).path) as store:
         state = store.now()
-    return HostAnswer(output=state, state=state)
+    return HostReply(output=state, state=state)
 
 
-def probe_restore(call: Call) -> HostAnswer:
+def probe_restore(call: Call) -> HostReply:
     """Report success if the folder is a copy of the snapshot and was none before."""
     arguments = _parse_arguments(call)
     with _store(call, arguments.path) as store:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Dict, Tuple
 
 from writ_hostops.errors import HostError
-from writ_hostops.protocol import HostAnswer
+from writ_hostops.protocol import HostReply
 from writ_hostops.systemd.unit import JobEnd, Unit, aliases
 
 SETTLING = 0.25
@@ -38,7 +38,7 @@ def judge(verb: str, before: Dict[str, Any], now: Dict[str, Any]) -> Tuple[str, 
     return "unknown", f"the unit has changed since, and is {active}"
 
 
-def would(verb: str, unit: Unit, boot_id: str, asking: str) -> HostAnswer:
+def would(verb: str, unit: Unit, boot_id: str, asking: str) -> HostReply:
     """Return the job that systemd would get now, as the call or command `asking`; `job_failed` if systemd would
     refuse.
     """
@@ -49,7 +49,7 @@ def would(verb: str, unit: Unit, boot_id: str, asking: str) -> HostAnswer:
         raise HostError("job_failed", f"{unit.id} refuses a manual {verb}", state=observed)
     verb_asked = "start" if unit.active_state in _RESTS else verb
     word = "nothing" if _is_there(verb, unit) else verb_asked
-    return HostAnswer(output={"would": word, "commands": [asking], **output(unit, boot_id)}, state=observed)
+    return HostReply(output={"would": word, "commands": [asking], **output(unit, boot_id)}, state=observed)
 
 
 def is_watched(verb: str, before: Unit, unit: Unit) -> bool:
@@ -58,13 +58,13 @@ def is_watched(verb: str, before: Unit, unit: Unit) -> bool:
     return started and unit.type in _UNTRIED and unit.active_state in _RUNS
 
 
-def ended(verb: str, before: Unit, end: JobEnd, after: Unit, boot_id: str) -> HostAnswer:
+def ended(verb: str, before: Unit, end: JobEnd, after: Unit, boot_id: str) -> HostReply:
     """Return the answer to a job from the unit before and after it. Raises HostError for a job that missed its goal."""
     changed = _identity(after) != _identity(before) or (end.result == "done" and not _is_there(verb, before))
     details = {"job_result": end.result, "changed": changed, **output(after, boot_id)}
     effect = "done" if changed else "none"
     if end.result == "done" and _reached(verb, after):
-        return HostAnswer(output=details, state=state(after, boot_id), effect=effect)
+        return HostReply(output=details, state=state(after, boot_id), effect=effect)
     # A cancelled job leaves its begun work running by itself.
     certain = end.result not in ("", "canceled") or after.settled
     raise HostError(

@@ -14,7 +14,7 @@ from writ_hostops import privileges
 from writ_hostops.errors import HostError
 from writ_hostops.fields import Fields
 from writ_hostops.processes import boot_id
-from writ_hostops.protocol import Call, HostAnswer, verdict, with_lack
+from writ_hostops.protocol import Call, HostReply, verdict, with_lack
 from writ_hostops.stop import Stop
 from writ_hostops.systemd import judgement
 from writ_hostops.systemd.bus import NoBus, system_bus
@@ -25,30 +25,30 @@ from writ_hostops.systemd.unit import JobEnd, Systemd, Unit, judged, own
 _POLL = 0.05
 
 
-def status(call: Call) -> HostAnswer:
+def status(call: Call) -> HostReply:
     unit = _read_unit(call)
-    return HostAnswer(output=judgement.output(unit, boot_id()), state=judgement.state(unit, boot_id()))
+    return HostReply(output=judgement.output(unit, boot_id()), state=judgement.state(unit, boot_id()))
 
 
-def start(call: Call) -> HostAnswer:
+def start(call: Call) -> HostReply:
     return _change("start", call)
 
 
-def stop(call: Call) -> HostAnswer:
+def stop(call: Call) -> HostReply:
     return _change("stop", call)
 
 
-def restart(call: Call) -> HostAnswer:
+def restart(call: Call) -> HostReply:
     return _change("restart", call)
 
 
-def baseline(call: Call) -> HostAnswer:
+def baseline(call: Call) -> HostReply:
     """Return the unit's state, see `judgement.baseline`."""
     observed = judgement.baseline(_read_unit(call), boot_id())
-    return HostAnswer(output=observed, state=observed)
+    return HostReply(output=observed, state=observed)
 
 
-def preview(call: Call) -> HostAnswer:
+def preview(call: Call) -> HostReply:
     """Return the job that systemd would get now; `job_failed` if systemd would refuse."""
     verb, name = verb_of(call.operation), _name(call)
     with _systemd() as systemd:
@@ -57,7 +57,7 @@ def preview(call: Call) -> HostAnswer:
     return with_lack(would, privileges.services(call.stop))
 
 
-def probe(call: Call) -> HostAnswer:
+def probe(call: Call) -> HostReply:
     """Report success by the changes since the baseline."""
     now = judgement.state(_read_unit(call), boot_id())
     word, reason = judgement.judge(verb_of(call.operation), dict(call.baseline), now)
@@ -82,7 +82,7 @@ def name_from(fields: Fields) -> str:
     return name
 
 
-def _change(verb: str, call: Call) -> HostAnswer:
+def _change(verb: str, call: Call) -> HostReply:
     name = _name(call)
     with _systemd() as systemd:
         before = judged(own(name, systemd.unit(name)), call.baseline)

@@ -11,7 +11,7 @@ from writ_bus.nats.bus import connect
 from writ_bus.port import Bus, Entry
 from writ_contracts import subjects
 from writ_contracts.errors import Unreachable
-from writ_contracts.notices import Noted, Notice
+from writ_contracts.notices import Notice, NoticeReply
 from writ_contracts.policies import PolicyFile, StoredPolicy, packed
 from writ_contracts.wire import decode, encode
 from writ_documents.atomic_files import write_atomically
@@ -70,5 +70,5 @@ async def _record(bus: Bus, version: StoredPolicy, reason: str) -> None:
     detail = f"recovered by the owner of the installation: {reason}"[:1000]
     notice = Notice(kind="file_version", detail=detail, version=version.number, digest=version.digest)
     answer = await bus.request(subjects.NOTICE_POLICY, encode(notice), timeout=RECORDED_WITHIN)
-    if (failure := decode(answer.data, Noted).error) is not None:
+    if (failure := decode(answer.data, NoticeReply).error) is not None:
         raise Unreachable(f"version {version.number} is stored, but not recorded in the journal: {failure.message}")

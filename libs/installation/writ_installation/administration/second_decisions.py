@@ -25,7 +25,7 @@ PAGE = 500
 MOST_SHOWN = 1_000
 
 
-class DecidedAgain(Struct, kw_only=True):
+class SecondDecisions(Struct, kw_only=True):
     """The result for a range: how many decisions are the same, differ, or are open, and why."""
 
     first: int = 0
@@ -37,9 +37,9 @@ class DecidedAgain(Struct, kw_only=True):
     """Those that differ, the first thousand."""
 
 
-async def redecide(home: Home, url: str, *, after: int, until: int | None, since: float | None) -> DecidedAgain:
+async def redecide(home: Home, url: str, *, after: int, until: int | None, since: float | None) -> SecondDecisions:
     """Make the decisions after that event a second time, up to `until`, from the time `since` on. Raises WritError."""
-    found, reasons = DecidedAgain(), Counter[str]()
+    found, reasons = SecondDecisions(), Counter[str]()
     async with _checker(home, url) as (bus, checker):
         while records := await bus.journal.read(JOURNAL, after=after, limit=PAGE):
             for record in records:
@@ -56,7 +56,7 @@ async def redecide(home: Home, url: str, *, after: int, until: int | None, since
     return found
 
 
-def _count(found: DecidedAgain, reasons: Counter[str], checked: CheckedDecision) -> None:
+def _count(found: SecondDecisions, reasons: Counter[str], checked: CheckedDecision) -> None:
     match checked.comparison.result:
         case "same":
             found.same += 1

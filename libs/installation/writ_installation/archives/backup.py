@@ -2,7 +2,7 @@
 
 The server packs each stream as of one moment, the journal first. So streams that are packed later hold everything the
 packed events name. The agents' own state is left out on purpose: an old state would let them forget operations they
-have done. Unfinished operations are closed when Writ starts from the file; see `writ_executor.rounds.restored_journal`.
+have done. Unfinished operations are closed when Writ starts from the file; see `writ_executor.rounds.restore_recovery`.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from writ_bus.nats.bus import NatsBus
 from writ_bus.nats.snapshots import StreamInfo
 from writ_contracts import subjects
 from writ_contracts.errors import Conflict, Invalid, Unreachable
-from writ_contracts.restore_marker import FILE, Restored
+from writ_contracts.restore_marker import FILE, RestoreMarker
 from writ_documents.atomic_files import DRAFT, sync_folder, write_atomically
 from writ_installation.archives.journal import bootstrapped
 from writ_installation.files.home import Home
@@ -211,7 +211,7 @@ async def _restore(draft: Home, path: Path, manifest: Manifest, url: str | None,
             raise DamagedBundle(f"{path}: its policy key is not the one of its manifest")
         async with _server(draft, url, show) as bus:
             await _restore_streams(bus, path, manifest, bundle)
-    now = Restored(backup=manifest.id, made_at=manifest.made_at, restored_at=time.time(), last=manifest.last)
+    now = RestoreMarker(backup=manifest.id, made_at=manifest.made_at, restored_at=time.time(), last=manifest.last)
     write_atomically(draft.root / FILE, msgspec.json.encode(now))
 
 

@@ -14,8 +14,8 @@ from msgspec import Struct
 from writ_bus.archive_announcements import ARCHIVE, archives
 from writ_bus.nats.bus import NatsBus, connect
 from writ_client.client import Writ
-from writ_contracts.archives import Announced, digest_before, in_force, next_of
-from writ_contracts.audit import JournalAnswer
+from writ_contracts.archives import AnnouncedArchive, digest_before, in_force, next_of
+from writ_contracts.audit import JournalReply
 from writ_contracts.errors import Conflict, Invalid
 from writ_contracts.failures import error_of
 from writ_contracts.ids import WRIT_TARGET
@@ -82,7 +82,7 @@ class Archiver:
             freed = await self._take_out(announced)
             return ArchiveResult(archive=verified, freed=freed, more=max(standing.cut - verified.last, 0))
 
-    async def _begin(self, path: Path, standing: JournalAnswer, reason: str, *, damage: bool) -> Announced:
+    async def _begin(self, path: Path, standing: JournalReply, reason: str, *, damage: bool) -> AnnouncedArchive:
         plan = await self._plan(standing)
         with BundleWriter(path) as writer:
             made = await write.write(self._bus.journal, writer, plan, self._policy_keys, self._people)
@@ -95,7 +95,7 @@ class Archiver:
             self._publish(writer, announced)
         return announced
 
-    async def _plan(self, standing: JournalAnswer) -> ArchivePlan:
+    async def _plan(self, standing: JournalReply) -> ArchivePlan:
         """Return the next archive, which replaces an announced one if that is still in the journal."""
         following = next_of(await archives(self._bus.journal), standing.first)
         last = min(standing.cut, following.first - 1 + MOST_EVENTS)
@@ -108,7 +108,7 @@ class Archiver:
             generation=following.generation, first=following.first, last=last, previous=following.previous
         )
 
-    async def _again(self, path: Path, announced: Announced, *, supersede: bool) -> bool:
+    async def _again(self, path: Path, announced: AnnouncedArchive, *, supersede: bool) -> bool:
         """Write the file of an announced range that is still in the journal; return whether that was possible."""
         plan = ArchivePlan(
             generation=announced.generation,
@@ -129,11 +129,11 @@ class Archiver:
             )
         return False
 
-    def _publish(self, writer: BundleWriter, announced: Announced) -> None:
+    def _publish(self, writer: BundleWriter, announced: AnnouncedArchive) -> None:
         writer.put(SEAL, announced.seal)
         writer.publish()
 
-    async def _give_up(self, manifest: Manifest, reason: str, room: int) -> Announced:
+    async def _give_up(self, manifest: Manifest, reason: str, room: int) -> AnnouncedArchive:
         """Have the archive decided and announced, with extra room for the announcement in a full journal."""
         parameters = {
             "generation": manifest.generation,
@@ -164,13 +164,13 @@ class Archiver:
         async with turn(self._home.streams_lock):
             await restore_journal_configuration(self._bus.replies, sizes(self._home))
 
-    def _verified(self, path: Path, announced: Announced) -> check.VerifiedArchive:
+    def _verified(self, path: Path, announced: AnnouncedArchive) -> check.VerifiedArchive:
         verified = check.verify(path, self._policy_keys, self._people)
         if verified.digest != announced.digest:
             raise Conflict(f"{path} exists already: it is archive {verified.generation}, and not the one that counts")
         return verified
 
-    async def _take_out(self, announced: Announced) -> int:
+    async def _take_out(self, announced: AnnouncedArchive) -> int:
         """Remove the range. Raises Conflict where another announcement is valid by now: every removed event must be in
         its archive.
         """

@@ -77,7 +77,7 @@ def lasting(home: Home, at: float) -> list[str]:
         return [str(error)]
 
 
-class Observed(Struct, frozen=True):
+class ObservedSession(Struct, frozen=True):
     """The state of an installation's files, and of its sessions."""
 
     files: list[object]

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from writ_bus.port import Endpoint, EndpointReply, Message, Service
 from writ_contracts import subjects
-from writ_contracts.enrolment import Enrol, Enrolled, Enrolment
+from writ_contracts.enrolment import Enrolment, EnrolmentReply, EnrolmentRequest
 from writ_contracts.errors import ConfigError, Conflict, Denied, Full, Untrusted, WritError
 from writ_contracts.notices import Notice
 from writ_contracts.registry import Role, channel
@@ -82,12 +82,12 @@ class Enrolments:
         """Return one reply on every path."""
         try:
             await self.take(message)
-            answer = Enrolled()
+            answer = EnrolmentReply()
         except WritError as error:
-            answer = Enrolled(error=Failure(code=error.code, message=str(error)[:500], retry=error.retry))
+            answer = EnrolmentReply(error=Failure(code=error.code, message=str(error)[:500], retry=error.retry))
         except (ConfigError, OSError) as error:
             _log.error("enrolment.failed", error=str(error))
-            answer = Enrolled(error=Failure(code="unavailable", message="see the provisioner's log", retry=True))
+            answer = EnrolmentReply(error=Failure(code="unavailable", message="see the provisioner's log", retry=True))
         return EndpointReply(encode(answer))
 
     async def take(self, message: Message) -> None:
@@ -122,7 +122,7 @@ class Enrolments:
         _log.info("enrolment.done", pool=token.pool, key=key, token=token.id)
 
     def _checked(self, number: str, data: bytes) -> tuple[Token, Enrolment]:
-        request = decode(data, Enrol, limit=LARGEST)
+        request = decode(data, EnrolmentRequest, limit=LARGEST)
         token = next((one for one in tokens.known(self._home) if one.id == number), None)
         if token is None or token.until <= self._clock():
             raise Denied("this token has expired, or was taken back")

@@ -12,7 +12,7 @@ from writ_bus.port import Endpoint, EndpointReply, Message
 from writ_contracts import subjects
 from writ_contracts.errors import ConfigError, Unreachable, WritError
 from writ_contracts.failures import failure_of
-from writ_contracts.provisioning import Provision, Provisioned
+from writ_contracts.provisioning import ProvisionReply, ProvisionRequest
 from writ_contracts.records import Record
 from writ_contracts.registry import channel
 from writ_contracts.wire import decode, encode
@@ -94,15 +94,17 @@ class PrincipalChangeEndpoint:
     async def _answered(self, message: Message) -> EndpointReply:
         """Return one reply on every path."""
         try:
-            answer = Provisioned(applied=await self._is_applied(decode(message.data, Provision, limit=LARGEST)))
+            answer = ProvisionReply(
+                applied=await self._is_applied(decode(message.data, ProvisionRequest, limit=LARGEST))
+            )
         except WritError as error:
-            answer = Provisioned(error=failure_of(error))
+            answer = ProvisionReply(error=failure_of(error))
         except (ConfigError, OSError) as error:
             _log.error("provision.failed", error=str(error))
-            answer = Provisioned(error=failure_of(Unreachable("see the provisioner's log")))
+            answer = ProvisionReply(error=failure_of(Unreachable("see the provisioner's log")))
         return EndpointReply(encode(answer))
 
-    async def _is_applied(self, request: Provision) -> bool:
+    async def _is_applied(self, request: ProvisionRequest) -> bool:
         """Return whether NATS follows the change; have it follow at the first question. One round serves all changes
         that were read before it.
         """

@@ -14,7 +14,7 @@ from writ_documents import atomic_files
 from writ_documents.readers import read_agents
 from writ_installation.files import tokens
 from writ_installation.files.home import Home
-from writ_installation.files.sessions import Observed, lasting
+from writ_installation.files.sessions import ObservedSession, lasting
 from writ_installation.nats.server import address_of, configuration, make_streams, options_of
 from writ_installation.nats.server_tls import client_tls, renew, tls_state
 from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
@@ -65,13 +65,13 @@ class Provisioner:
             await self._reconciler.round()
             await self._rounds.pause(LOOK_SECONDS)
 
-    def _files(self) -> Observed:
+    def _files(self) -> ObservedSession:
         """Return a state that changes when a file does, or a token is made, used or revoked, or expires."""
         home, now = self._home, time.time()
         paths = (home.principals, home.principal_changes, home.agents, home.leaves, home.sizes, home.public_file)
         stamps = (stamp(path) for path in (*paths, home.keyring_file))
         files = [*stamps, *tls_state(home, now), *(token.id for token in tokens.good(home, now))]
-        return Observed(files, lasting(home, now))
+        return ObservedSession(files, lasting(home, now))
 
     async def close(self) -> None:
         """Stop enrolling."""

@@ -21,7 +21,7 @@ from writ_installation.files.create import add_missing_pools, create_installatio
 from writ_installation.files.home import Home
 from writ_installation.files.keyring import digest_of
 from writ_installation.files.lock import held
-from writ_installation.files.sessions import Observed, lasting
+from writ_installation.files.sessions import ObservedSession, lasting
 from writ_installation.nats.external_server import ExternalServer, Server, hint
 from writ_installation.nats.server import LOOPBACK, BundledServer, ServerAddress, free_port, make_streams
 from writ_installation.nats.server_tls import (
@@ -33,7 +33,7 @@ from writ_installation.nats.server_tls import (
     tls_state,
     write_settings,
 )
-from writ_installation.processes import installed, services
+from writ_installation.processes import installed_distributions, services
 from writ_installation.processes.agent_kinds import credential_folders, served_here
 from writ_installation.processes.child import START_SECONDS, STOP_SECONDS, Child
 from writ_installation.processes.readiness import probe
@@ -105,8 +105,8 @@ class Supervisor:
         """Start everything, run until a stop is requested, and stop everything. Raises Conflict if it is up."""
         if self._home.split:
             raise Conflict(f"the services of {self._home.root} are started by the system: systemctl start writ.target")
-        installed.refuse_former()
-        installed.require(self._table.core)
+        installed_distributions.refuse_former()
+        installed_distributions.require(self._table.core)
         os.umask(0o077)  # what any of its processes writes is for the owner alone, unless it says otherwise
         no_core_files()
         self._home.make_folders()
@@ -186,7 +186,7 @@ class Supervisor:
             self._show(f"agents cannot enrol: {hint(error, server)}")
 
     async def _start_children(self, wanted: list[services.Service]) -> None:
-        installed.require(service.argv for service in wanted)
+        installed_distributions.require(service.argv for service in wanted)
         started = [self._child(self._with_health_port(service)) for service in wanted]
         self._children += started
         try:
@@ -227,7 +227,7 @@ class Supervisor:
         each = self._options.replicas.agents
         return services.agents(self._table, self._home, server.url, pools, self._environ, each)
 
-    async def _follow(self, server: Server, observed: Observed) -> None:
+    async def _follow(self, server: Server, observed: ObservedSession) -> None:
         self._taken_in = observed.files
         reconciler = Reconciler(self._rounds, self._files, partial(self._adapt, server), self._note, observed)
         while True:
@@ -246,14 +246,14 @@ class Supervisor:
         if self._problem:
             self._show(self._problem)
 
-    def _files(self) -> Observed:
+    def _files(self) -> ObservedSession:
         """Return a state that changes with a file of the owner's, and with the tokens and sessions that count."""
         home = self._home
         listed = (home.inventory, home.principals, home.principal_changes, home.agents, home.leaves, home.keyring_file)
         paths = (*listed, *self._credentials)
         now = time.time()
         files = [*map(stamp, paths), *tls_state(home, now), *(token.id for token in tokens.good(home, now))]
-        return Observed(files, lasting(home, now))
+        return ObservedSession(files, lasting(home, now))
 
     async def _adapt(self, server: Server) -> None:
         """Make users, accounts, consumers and local agents equal to the files."""

@@ -6,19 +6,19 @@ from typing import Any
 
 import msgspec
 
-from writ_contracts.audit import TraceAnswer, TraceEvent
+from writ_contracts.audit import TraceEvent, TraceReply
 from writ_contracts.records import Record
 from writ_proof.archive.check import read_manifest, records
 from writ_proof.bundles import MANIFEST, Bundle
 
 
-def trace(path: Path, number: str) -> TraceAnswer:
+def trace(path: Path, number: str) -> TraceReply:
     """Return the events of an operation or of a correlation id, and other events which name it. Raises Damaged."""
     word = json.dumps(number)[1:-1].encode()
     with Bundle(path) as bundle:
         manifest = read_manifest(path, bundle.read(MANIFEST))
         found = [event for record in records(bundle, manifest) if (event := _event(record, word, number)) is not None]
-    return TraceAnswer(events=found, as_of=manifest.last)
+    return TraceReply(events=found, as_of=manifest.last)
 
 
 def _event(record: Record, word: bytes, number: str) -> TraceEvent | None:

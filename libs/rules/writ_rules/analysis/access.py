@@ -21,8 +21,8 @@ from writ_rules.analysis.classes import (
     target_classes,
 )
 from writ_rules.analysis.question_space import Example, QuestionSpace
-from writ_rules.analysis.questions import Asker, example
-from writ_rules.analysis.space import options, relevant, request
+from writ_rules.analysis.questions import QuestionDecider, example
+from writ_rules.analysis.request_space import options, relevant, request
 from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.conditions import ParameterCondition
@@ -124,7 +124,7 @@ def who_can(policy: Policy, question_space: QuestionSpace, operation: str, query
 
 def can_i(policy: Policy, question_space: QuestionSpace, search: DecisionRequest) -> Ruling:
     """Decide one request, with trace and reason; no stop is in force."""
-    return Asker(populated(question_space, [policy]).people()).ask(policy, search)
+    return QuestionDecider(populated(question_space, [policy]).people()).ask(policy, search)
 
 
 def _with_role(question_space: QuestionSpace, query: AccessQuery) -> QuestionSpace:
@@ -158,7 +158,7 @@ def _check(question_space: QuestionSpace, query: AccessQuery) -> None:
 class _AccessSearch:
     def __init__(self, policy: Policy, question_space: QuestionSpace, query: AccessQuery) -> None:
         self.policy, self.question_space, self.wanted = policy, question_space, query
-        self.asker = Asker(populated(question_space, [policy]).people())
+        self.asker = QuestionDecider(populated(question_space, [policy]).people())
         self.bounded: dict[str, None] = {}
         self.asked = 0
         self.targets: list[Target] = []

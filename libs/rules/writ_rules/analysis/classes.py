@@ -8,9 +8,9 @@ from msgspec import structs
 from writ_contracts.inventory import Principal, Target
 from writ_rules.analysis import synthetic
 from writ_rules.analysis.question_space import QuestionSpace, offered
-from writ_rules.analysis.space import ANY_TARGET, ANYBODY, case_of, signature
+from writ_rules.analysis.request_space import ANY_TARGET, ANYBODY, case_of, signature
 from writ_rules.engine.case import Case
-from writ_rules.engine.clauses import InEffect
+from writ_rules.engine.clauses import EffectClause
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.conditions import AttributeCondition, EvaluatorCondition
 from writ_rules.engine.obligations import ADMIN_DEMAND
@@ -47,7 +47,7 @@ def target_classes(
     name = verb.operation.name
     distinguishing: dict[Any, None] = {}
     for rule in rules:
-        distinguishing |= dict.fromkeys(clause for clause in rule.scope if not isinstance(clause, InEffect))
+        distinguishing |= dict.fromkeys(clause for clause in rule.scope if not isinstance(clause, EffectClause))
         distinguishing |= dict.fromkeys(
             clause for clause in rule.conditions[name] if isinstance(clause, AttributeCondition)
         )
@@ -87,7 +87,7 @@ def principal_classes(
 def _is_about(scopes: Iterable[Iterable[Any]], case: Case) -> bool:
     """Return whether one of these scopes covers the case, ignoring time."""
     return any(
-        all(clause.miss(case) is None for clause in scope if not isinstance(clause, InEffect)) for scope in scopes
+        all(clause.miss(case) is None for clause in scope if not isinstance(clause, EffectClause)) for scope in scopes
     )
 
 

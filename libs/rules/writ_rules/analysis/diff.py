@@ -30,8 +30,8 @@ from writ_rules.analysis.classes import (
     target_classes,
 )
 from writ_rules.analysis.question_space import QuestionSpace
-from writ_rules.analysis.questions import Asker, approved
-from writ_rules.analysis.space import Option, RelevantRules, options, relevant, request
+from writ_rules.analysis.questions import QuestionDecider, approved
+from writ_rules.analysis.request_space import RelevantRules, RequestVariant, options, relevant, request
 from writ_rules.analysis.terms import terms
 from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.compile import compile_policy
@@ -67,7 +67,7 @@ def diff(old: PolicyFile, new: PolicyFile, question_space: QuestionSpace, at: fl
 class _Difference(Struct, frozen=True, eq=False):
     """A kind of request which shows a change; `approving`: the side whose demands are met, 0 the old, 1 the new."""
 
-    option: Option
+    option: RequestVariant
     approving: int | None = None
 
 
@@ -113,7 +113,7 @@ class _Comparison:
         self.policies = [side.policy for side in self.sides]
         self.question_space, self.at = question_space, at
         self.people = populated(question_space, self.policies)
-        self.asker = Asker(self.people.people())
+        self.asker = QuestionDecider(self.people.people())
         self.found = ChangeCollection(question_space)
         self.differing = _differing(*self.sides)
         self.known: dict[tuple[object, ...], dict[ChangeKind, _Difference]] = {}
@@ -173,7 +173,7 @@ class _Comparison:
         return kinds
 
     def _compared(
-        self, verb: Verb, target: Target, principal: Principal, option: Option
+        self, verb: Verb, target: Target, principal: Principal, option: RequestVariant
     ) -> dict[ChangeKind, _Difference]:
         """Return the changes shown by one kind of request: as it is, and with the approvals of either side where both
         demand some.

@@ -11,9 +11,9 @@ from msgspec import structs
 from writ_contracts.credentials import KEY, Presence
 from writ_contracts.inventory import WRIT, Principal, Target
 from writ_contracts.operations import Catalogue, Risk
-from writ_rules.analysis.pairs import demand
 from writ_rules.analysis.question_space import offered
 from writ_rules.analysis.reading import ALL_ROLES, RuleReading, readings
+from writ_rules.analysis.rule_pairs import demand
 from writ_rules.engine.case import show
 from writ_rules.engine.conditioning import attribute
 from writ_rules.engine.findings import Finding, Severity

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from writ_rules.engine.clauses import InEffect
+from writ_rules.engine.clauses import EffectClause
 from writ_rules.engine.maintenance import LONGEST_DAYS, RepeatedWindow, SingleWindow
 from writ_rules.engine.times import DAY, Occasion, Window
 
@@ -32,7 +32,7 @@ def instants(clauses: Iterable[Any], at: float) -> list[float]:
 def dates(clauses: Iterable[Any]) -> list[float]:
     """Return the first and last moments of the clauses, in order, without the infinite ones."""
     listed = list(clauses)
-    ends = [end for clause in listed if isinstance(clause, InEffect) for end in (clause.since, clause.until)]
+    ends = [end for clause in listed if isinstance(clause, EffectClause) for end in (clause.since, clause.until)]
     ends = [end for end in ends if abs(end) < float("inf")]
     return sorted({*ends, *(moment for window in _windows(listed) for moment in _dates(window))})
 

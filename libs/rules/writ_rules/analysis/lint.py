@@ -8,10 +8,10 @@ from writ_contracts.inventory import WRIT
 from writ_contracts.operations import Catalogue
 from writ_rules.analysis.automata import PatternComparisons
 from writ_rules.analysis.conflicts import conflicts
-from writ_rules.analysis.pairs import MOST_COMPARED, covered
 from writ_rules.analysis.reading import RuleReading, readings
+from writ_rules.analysis.rule_pairs import MOST_COMPARED, covered
 from writ_rules.analysis.spellings import misspelled
-from writ_rules.analysis.vacuous import vacuous
+from writ_rules.analysis.vacuous_rules import vacuous
 from writ_rules.engine.findings import Finding, Severity
 from writ_rules.engine.format import PolicyFile
 from writ_rules.engine.groups import placed

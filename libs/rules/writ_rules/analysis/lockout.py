@@ -13,8 +13,8 @@ from writ_contracts.inventory import WRIT, Principal
 from writ_contracts.operations import Catalogue
 from writ_rules.analysis.assumed_facts import facts
 from writ_rules.analysis.classes import defaults_of
-from writ_rules.analysis.questions import Asker
-from writ_rules.analysis.space import options, relevant, request
+from writ_rules.analysis.questions import QuestionDecider
+from writ_rules.analysis.request_space import options, relevant, request
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.obligations import progress
 from writ_rules.engine.people import People, people_of
@@ -56,7 +56,7 @@ def _why_nobody(
     """Return "" where one of the askers could do it, else a reason, the one of an approval before others."""
     reasons: list[str] = []
     for one in askers:
-        for ruling in _rulings(policy, operation, one, Asker(people), now):
+        for ruling in _rulings(policy, operation, one, QuestionDecider(people), now):
             why = _what_is_missing(ruling, one, people)
             if not why:
                 return ""
@@ -64,7 +64,7 @@ def _why_nobody(
     return min(reasons, key=lambda text: ("approve" not in text, len(text)), default="there are no people")
 
 
-def _rulings(policy: Policy, operation: str, one: Principal, asker: Asker, now: float) -> Sequence[Ruling]:
+def _rulings(policy: Policy, operation: str, one: Principal, asker: QuestionDecider, now: float) -> Sequence[Ruling]:
     """Return the rulings on one request of each kind the policy can distinguish, at any time from now on."""
     verb = policy.verbs[operation]
     tried = options(verb, [policy], [relevant(policy, operation, WRIT, one)], now)

@@ -17,7 +17,7 @@ NO_EVENTS = ControlState()
 MOST_APPROVALS = 64
 
 
-class Asker(Struct, frozen=True, eq=False):
+class QuestionDecider(Struct, frozen=True, eq=False):
     """Decides requests, with these people as approvers and no stop in force."""
 
     people: People

@@ -48,7 +48,7 @@ class Check(Protocol):
 NUMBERS, SIZED, MANY = (int, float), (str, list, dict), (list, dict)
 
 
-class HasType(Struct, frozen=True):
+class TypeCheck(Struct, frozen=True):
     """The check of `type`."""
 
     wanted: str
@@ -179,7 +179,7 @@ def checks(constraint: Constraint | AttributeConstraint, *, deny: bool) -> tuple
     """Return the checks of a constraint on the value alone; raises ValueError for a bad pattern."""
     found: list[Check] = []
     if constraint.type is not None:
-        found.append(HasType(constraint.type))
+        found.append(TypeCheck(constraint.type))
     if constraint.min is not None:
         found.append(NumberLimit("min", constraint.min, f"at least {constraint.min}"))
     if constraint.max is not None:

@@ -30,7 +30,7 @@ class Clause(Protocol):
         """Return None when the clause holds for the request."""
 
 
-class InEffect(Struct, frozen=True):
+class EffectClause(Struct, frozen=True):
     """The rule is within its own time: from `since` to before `until`, Unix seconds."""
 
     since: float

@@ -13,7 +13,7 @@ from writ_contracts.inventory import Kind, Role, Target
 from writ_contracts.operations import Catalogue
 from writ_rules.engine import groups, lint
 from writ_rules.engine.approval_windows import WindowTerms, window_terms_of
-from writ_rules.engine.clauses import InEffect
+from writ_rules.engine.clauses import EffectClause
 from writ_rules.engine.conditions import EvaluatorCondition, ParameterCondition
 from writ_rules.engine.emergency_terms import EmergencyTerms, terms_of
 from writ_rules.engine.findings import Finding, Severity
@@ -43,7 +43,7 @@ class Policy(Struct, frozen=True, eq=False, kw_only=True):
     enable_dry_run: bool
     require_approval_for_admin: bool
     list_by_rules: frozenset[Kind]
-    in_effect: InEffect
+    in_effect: EffectClause
     index: Mapping[tuple[str, str], tuple[Rule, ...]]
     inherited: Mapping[str, tuple[Rule, ...]]
     emergency: tuple[Rule, ...]

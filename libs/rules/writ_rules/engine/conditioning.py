@@ -11,6 +11,7 @@ from writ_rules.engine import times
 from writ_rules.engine.case import show
 from writ_rules.engine.checks import Check, checks, values_of
 from writ_rules.engine.clauses import listed
+from writ_rules.engine.compiler_notes import CompilerNotes
 from writ_rules.engine.conditions import (
     AttributeCondition,
     Condition,
@@ -31,7 +32,6 @@ from writ_rules.engine.format import (
 )
 from writ_rules.engine.listings import MAX_AGE, AllowlistSource
 from writ_rules.engine.maintenance import maintenance, parts
-from writ_rules.engine.notes import CompilerNotes
 from writ_rules.engine.times import Occasion
 
 Evaluators = Mapping[str, Evaluator]

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from writ_contracts.evaluators import Evaluator, Question
 from writ_rules.engine.case import ABSENT, SECRET, Case, show
-from writ_rules.engine.checks import Check, HasType, UnanswerableCheck
+from writ_rules.engine.checks import Check, TypeCheck, UnanswerableCheck
 from writ_rules.engine.clauses import ClauseMiss
 from writ_rules.engine.facts import Severity
 from writ_rules.engine.listings import AllowlistSource
@@ -147,7 +147,7 @@ class AttributeCondition(Struct, frozen=True, eq=False):
             except UnanswerableCheck:
                 comparable = False
                 continue
-            if not isinstance(check, HasType):
+            if not isinstance(check, TypeCheck):
                 return False, comparable
             comparable = False
         return None, comparable

@@ -18,7 +18,7 @@ from writ_rules.engine.obligations import People as People
 from writ_rules.engine.ruling import STRICTNESS as STRICTNESS
 from writ_rules.engine.ruling import Ruling as Ruling
 from writ_rules.engine.ruling import stricter
-from writ_rules.engine.trace import Part, Trace
+from writ_rules.engine.trace import Trace, TraceSection
 from writ_rules.engine.tree import TreeMatches
 from writ_rules.engine.weigh import ConsideredRules, WeighedRequest, allows
 
@@ -99,12 +99,14 @@ def _by_rules(
 ) -> Ruling:
     operation, role = request.operation.name, request.target.role
     case = Case(request, policy.verbs[operation].public, facts)
-    own = Part(policy.index.get((operation, role), ()), TreeMatches(policy.trees.own(operation, role), operation, case))
-    gateway = urgent = Part((), TreeMatches((), operation, case))
+    own = TraceSection(
+        policy.index.get((operation, role), ()), TreeMatches(policy.trees.own(operation, role), operation, case)
+    )
+    gateway = urgent = TraceSection((), TreeMatches((), operation, case))
     if is_behind_gateway(request.target) and (inherited := policy.inherited.get(operation)):
-        gateway = Part(inherited, TreeMatches(policy.trees.inherited(operation), operation, case), INHERITED)
+        gateway = TraceSection(inherited, TreeMatches(policy.trees.inherited(operation), operation, case), INHERITED)
     if counts and (rules := policy.urgent.get((operation, role))):
-        urgent = Part(rules, TreeMatches(policy.trees.urgent(operation, role), operation, case))
+        urgent = TraceSection(rules, TreeMatches(policy.trees.urgent(operation, role), operation, case))
     trace = Trace((own, gateway, urgent), case, lifted=bool(allows(urgent.found.matching)))
     considered = ConsideredRules(own.found, gateway.found, urgent.found, emergency, trace)
     return WeighedRequest(policy, request, considered, people).ruling()

@@ -20,7 +20,7 @@ FEW = 8
 """Up to this number, judging clauses one by one is cheaper than an index."""
 
 
-class ByWords(Struct, Generic[Item], frozen=True, eq=False):
+class WordIndex(Struct, Generic[Item], frozen=True, eq=False):
     """Clauses which hold for any of some words; `words` returns those of a request."""
 
     words: Callable[[Case], Iterable[Any]]
@@ -32,7 +32,7 @@ class ByWords(Struct, Generic[Item], frozen=True, eq=False):
         return _once(found)
 
 
-class ByText(Struct, Generic[Item], frozen=True, eq=False):
+class TextIndex(Struct, Generic[Item], frozen=True, eq=False):
     """Clauses requiring a whole text or a prefix; `text` returns the request's text, None where it has none."""
 
     text: Callable[[Case], str | None]
@@ -52,7 +52,7 @@ class ByText(Struct, Generic[Item], frozen=True, eq=False):
         return _once(found)
 
 
-Index = ByWords[Item] | ByText[Item]
+Index = WordIndex[Item] | TextIndex[Item]
 
 
 def indexed(
@@ -108,8 +108,8 @@ def _index(key: Any, alike: Sequence[Item], clause_of: Callable[[Item], Any]) ->
         text = _Text(key[1])
         return _by_text(text, ((item, _begun(clause_of(item))) for item in alike), alike)
     if isinstance(key, tuple):
-        return ByWords(_Plain(*key), _words((item, _values(clause_of(item))) for item in alike))
-    return ByWords(_WORDS[key][0], _words((item, _WORDS[key][1](clause_of(item))) for item in alike))
+        return WordIndex(_Plain(*key), _words((item, _values(clause_of(item))) for item in alike))
+    return WordIndex(_WORDS[key][0], _words((item, _WORDS[key][1](clause_of(item))) for item in alike))
 
 
 _WORDS: Mapping[Any, tuple[Callable[[Case], Iterable[Any]], Callable[[Any], Iterable[Any]]]] = {
@@ -184,7 +184,7 @@ def _words(pairs: Iterable[tuple[Item, Iterable[Any]]]) -> dict[Any, tuple[Item,
 
 def _by_text(
     text: Callable[[Case], str | None], pairs: Iterable[tuple[Item, Iterable[Beginning]]], every: Sequence[Item]
-) -> ByText[Item]:
+) -> TextIndex[Item]:
     whole, begun = dict[str, list[Item]](), dict[int, dict[str, list[Item]]]()
     for item, values in pairs:
         for one in dict.fromkeys(values):
@@ -193,7 +193,7 @@ def _by_text(
     by_length = tuple(
         (length, {begin: tuple(items) for begin, items in known.items()}) for length, known in sorted(begun.items())
     )
-    return ByText(text, {word: tuple(items) for word, items in whole.items()}, by_length, tuple(every))
+    return TextIndex(text, {word: tuple(items) for word, items in whole.items()}, by_length, tuple(every))
 
 
 def _is_text(value: str) -> bool:

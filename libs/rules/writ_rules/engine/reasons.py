@@ -11,7 +11,7 @@ from msgspec import Struct
 from writ_contracts.credentials import KEY
 from writ_contracts.decisions import Effect
 from writ_rules.engine.case import DecisionRequest
-from writ_rules.engine.clauses import InEffect
+from writ_rules.engine.clauses import EffectClause
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.conditions import TimeCondition
 from writ_rules.engine.judge import JudgedRule
@@ -60,7 +60,7 @@ def _end_of(rule: Rule, request: DecisionRequest) -> datetime | None:
         for condition in rule.conditions[request.operation.name]
         if isinstance(condition, TimeCondition)
     ]
-    ends += [wall_clock(one.until, UTC_ZONE) for one in rule.scope if isinstance(one, InEffect) and one.until < inf]
+    ends += [wall_clock(one.until, UTC_ZONE) for one in rule.scope if isinstance(one, EffectClause) and one.until < inf]
     return min((end for end in ends if end is not None), default=None)
 
 

@@ -11,11 +11,11 @@ from writ_contracts.decisions import Effect
 from writ_rules.engine import clauses, times
 from writ_rules.engine.checks import values_of
 from writ_rules.engine.clauses import Clause, listed
+from writ_rules.engine.compiler_notes import CompilerNotes
 from writ_rules.engine.conditioning import ConditionCompiler, Evaluators
 from writ_rules.engine.conditions import Condition, ParameterCondition, ScanCondition, TimeCondition
 from writ_rules.engine.findings import Keys
 from writ_rules.engine.format import ApprovalEntry, PlacedRule, PolicyEntry, RuleEntry, StepEntry, present
-from writ_rules.engine.notes import CompilerNotes
 from writ_rules.engine.obligations import APPROVAL_MINUTES, APPROVER, ApproverStep, Demand, RuleLimit
 from writ_rules.engine.patterns import glob
 from writ_rules.engine.verbs import Verb
@@ -113,12 +113,12 @@ class RuleCompiler:
             found.append(clauses.TagClause(frozenset(present(entry.target_tags)), listed(present(entry.target_tags))))
         return tuple(found)
 
-    def in_effect(self, keys: Keys, since: str | None, until: str | None) -> clauses.InEffect:
+    def in_effect(self, keys: Keys, since: str | None, until: str | None) -> clauses.EffectClause:
         """Return the time between two keys of an entry, either of which may be absent."""
         first = self.notes.attempt((*keys, "effective_from"), NEVER, times.instant, since)
         last = self.notes.attempt((*keys, "expires_at"), EVER, times.instant, until)
         text = " ".join([f"from {since}" if since else "", f"until {until}" if until else ""]).strip()
-        return clauses.InEffect(first, last, text)
+        return clauses.EffectClause(first, last, text)
 
     def _demand(self, placed: PlacedRule) -> Demand | None:
         entry = placed.entry

@@ -12,7 +12,7 @@ from writ_rules.engine.rules import Rule
 from writ_rules.engine.tree import TreeMatches
 
 
-class Part(Struct, frozen=True, eq=False):
+class TraceSection(Struct, frozen=True, eq=False):
     """The rules of one section, by name, with their result; `section` where it isn't the rules' own."""
 
     rules: Sequence[Rule]
@@ -28,7 +28,7 @@ class Trace:
 
     __slots__ = ("_case", "_lifted", "_parts")
 
-    def __init__(self, parts: Sequence[Part] = (), case: Case | None = None, *, lifted: bool = False) -> None:
+    def __init__(self, parts: Sequence[TraceSection] = (), case: Case | None = None, *, lifted: bool = False) -> None:
         self._parts, self._case, self._lifted = parts, case, lifted
 
     def __len__(self) -> int:
@@ -59,7 +59,7 @@ class Trace:
             rest = (rule for rule in part.rules if rule not in known)
             yield from (self._step(judge(rule, operation, self._case), part) for rule in rest)
 
-    def _step(self, judged: JudgedRule, part: Part) -> TraceEntry:
+    def _step(self, judged: JudgedRule, part: TraceSection) -> TraceEntry:
         """Return the entry of a rule, with the facts it used and a note if the emergency cancelled it."""
         rule, notes = judged.rule, list[str]()
         if rule.asks_facts and self._case is not None and (judged.covers or judged.depth):

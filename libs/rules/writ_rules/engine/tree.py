@@ -13,7 +13,7 @@ from writ_rules.engine.case import Case
 from writ_rules.engine.clauses import (
     Clause,
     ClauseMiss,
-    InEffect,
+    EffectClause,
     KindClause,
     PrincipalClause,
     TagClause,
@@ -109,7 +109,7 @@ def _name(rule: Rule) -> str:
 def _step(clause: Clause) -> int:
     if isinstance(clause, PrincipalClause | UserRoles | KindClause):
         return PEOPLE
-    return SCOPE if isinstance(clause, InEffect | TargetClause | TagClause) else CONDITION
+    return SCOPE if isinstance(clause, EffectClause | TargetClause | TagClause) else CONDITION
 
 
 class TreeMatches:

@@ -29,7 +29,7 @@ from writ_rules.engine.control import ControlState
 from writ_rules.engine.people import people_of
 from writ_rules.loading import compile_document
 from writ_rules.second_decisions.comparison import Comparison, compare
-from writ_rules.second_decisions.control_states import ControlStates, Reader
+from writ_rules.second_decisions.control_states import ControlStates, EventReader
 from writ_rules.second_decisions.file_history import FileHistory
 from writ_rules.second_decisions.signatures import RecordedApproval, RecordedRequest
 from writ_rules.setting import Setting, setting
@@ -83,8 +83,8 @@ class Checker:
 
     def __init__(
         self,
-        journal: Reader,
-        policies: Reader,
+        journal: EventReader,
+        policies: EventReader,
         catalogue: Catalogue,
         inventory: FileHistory,
         principals: FileHistory,

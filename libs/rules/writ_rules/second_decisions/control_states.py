@@ -18,7 +18,7 @@ from writ_trust.control_events import DECIDED, is_decided, stored_late
 from writ_trust.copied_control_events import in_order
 
 
-class Reader(Protocol):
+class EventReader(Protocol):
     """Stored events, as the bus reads them."""
 
     async def read(self, filter: str, *, after: int = 0, limit: int | None = None) -> list[Record]: ...
@@ -29,7 +29,7 @@ class Reader(Protocol):
 class ControlStates:
     """Reads all control events again when there is a new one."""
 
-    def __init__(self, journal: Reader, keys: Mapping[str, int], installation: str) -> None:
+    def __init__(self, journal: EventReader, keys: Mapping[str, int], installation: str) -> None:
         self._journal, self._keys, self._installation = journal, keys, installation
         self._last = 0
         self._states: list[tuple[int, float, ControlState]] = []

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from writ_testing.fakes.engine_http import Answer, Request, leave, read_request, send_answer
+from writ_testing.fakes.engine_http import EngineRequest, HttpReply, leave, read_request, send_answer
 from writ_testing.fakes.engine_storage import EngineStorage, labels_wanted
 
 Kind = Literal["cut", "act_and_cut", "cut_body", "hang", "act_and_hang", "half_close", "garble"]
@@ -112,14 +112,14 @@ class FakeEngine(EngineStorage):
             self._connections.discard(writer)
             writer.close()
 
-    async def _answer(self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _answer(self, request: EngineRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Whether the connection goes on."""
         self.asked.append(f"{request.method} {request.path}")
         await asyncio.sleep(self.delay)
         fault = self._fault(request)
         kind = fault.kind if fault else ""
         if isinstance(kind, int):
-            await send_answer(writer, Answer(kind, {"message": fault.message if fault else ""}))
+            await send_answer(writer, HttpReply(kind, {"message": fault.message if fault else ""}))
             return True
         if kind in ("cut", "hang"):
             return await leave(reader, kind == "hang")
@@ -127,7 +127,7 @@ class FakeEngine(EngineStorage):
         if kind in ("act_and_cut", "act_and_hang"):
             return await leave(reader, kind == "act_and_hang")
         if kind == "garble":
-            answer = Answer(200, raw=b"<html>no JSON</html>")
+            answer = HttpReply(200, raw=b"<html>no JSON</html>")
         await send_answer(writer, answer, cut=kind == "cut_body", half=kind == "half_close")
         if answer.hangs:
             self.pulls.append(request.query["fromImage"])
@@ -137,7 +137,7 @@ class FakeEngine(EngineStorage):
                 self.pulls.remove(request.query["fromImage"])
         return not (answer.hangs or kind in ("cut_body", "half_close"))
 
-    def _fault(self, request: Request) -> Fault | None:
+    def _fault(self, request: EngineRequest) -> Fault | None:
         if self.breaks is not None and request.method not in ("GET", "HEAD") and len(self.changes) == self.breaks[0]:
             self.broken.set()
             return Fault(request.method, request.path, self.breaks[1])
@@ -147,14 +147,14 @@ class FakeEngine(EngineStorage):
                 return fault
         return None
 
-    def _handle(self, request: Request) -> Answer:
+    def _handle(self, request: EngineRequest) -> HttpReply:
         for method, pattern, handler in self._routes():
             match = re.fullmatch(pattern, request.path)
             if method == request.method and match is not None:
                 return handler(request, *match.groups())
-        return Answer(404, {"message": "page not found"})
+        return HttpReply(404, {"message": "page not found"})
 
-    def _routes(self) -> list[tuple[str, str, Callable[..., Answer]]]:
+    def _routes(self) -> list[tuple[str, str, Callable[..., HttpReply]]]:
         one = r"/containers/([^/]+)"
         return [
             ("GET", "/version", self._version),
@@ -170,33 +170,33 @@ class FakeEngine(EngineStorage):
             ("DELETE", one, self._delete),
             ("POST", one + "/pause", lambda _, name: self._paused(name, "paused")),
             ("POST", one + "/unpause", lambda _, name: self._paused(name, "running")),
-            ("HEAD", one + "/archive", lambda *_: Answer(200, headers={"X-Docker-Container-Path-Stat": FOLDER})),
+            ("HEAD", one + "/archive", lambda *_: HttpReply(200, headers={"X-Docker-Container-Path-Stat": FOLDER})),
             ("GET", one + "/archive", self._archive),
             ("PUT", one + "/archive", self._extract),
             ("POST", "/commit", self._commit),
             *self.storage_routes(),
         ]
 
-    def _version(self, request: Request) -> Answer:
-        return Answer(200, {"Version": "26.1.5", "ApiVersion": self.api})
+    def _version(self, request: EngineRequest) -> HttpReply:
+        return HttpReply(200, {"Version": "26.1.5", "ApiVersion": self.api})
 
-    def _info(self, request: Request) -> Answer:
+    def _info(self, request: EngineRequest) -> HttpReply:
         swarm = {"LocalNodeState": "inactive"}
-        return Answer(200, {"OperatingSystem": "Fake", "Driver": "overlay2", "SecurityOptions": [], "Swarm": swarm})
+        return HttpReply(200, {"OperatingSystem": "Fake", "Driver": "overlay2", "SecurityOptions": [], "Swarm": swarm})
 
-    def _list(self, request: Request) -> Answer:
+    def _list(self, request: EngineRequest) -> HttpReply:
         labels = labels_wanted(request)
         found = [one for one in self.containers.values() if labels.items() <= one["Config"]["Labels"].items()]
-        return Answer(200, [_listed(one) for one in found])
+        return HttpReply(200, [_listed(one) for one in found])
 
-    def _create(self, request: Request) -> Answer:
+    def _create(self, request: EngineRequest) -> HttpReply:
         if self.named(request.query["name"]) is not None:
-            return Answer(
+            return HttpReply(
                 409, {"message": f'Conflict. The container name "/{request.query["name"]}" is already in use'}
             )
         if self.image(request.body["Image"]) is None:
-            return Answer(404, {"message": f"No such image: {request.body['Image']}"})
-        return Answer(201, {"Id": self._new(request.query["name"], request.body)["Id"], "Warnings": []})
+            return HttpReply(404, {"message": f"No such image: {request.body['Image']}"})
+        return HttpReply(201, {"Id": self._new(request.query["name"], request.body)["Id"], "Warnings": []})
 
     def _new(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
         self.clock += 1
@@ -214,74 +214,74 @@ class FakeEngine(EngineStorage):
         self.containers[str(container["Id"])] = container
         return container
 
-    def _inspect(self, request: Request, name: str) -> Answer:
-        return self._with(name, lambda one: Answer(200, one))
+    def _inspect(self, request: EngineRequest, name: str) -> HttpReply:
+        return self._with(name, lambda one: HttpReply(200, one))
 
-    def _logs(self, request: Request, name: str) -> Answer:
+    def _logs(self, request: EngineRequest, name: str) -> HttpReply:
         text = self.logs.encode()
-        return self._with(name, lambda _: Answer(200, raw=b"\x01\0\0\0" + len(text).to_bytes(4, "big") + text))
+        return self._with(name, lambda _: HttpReply(200, raw=b"\x01\0\0\0" + len(text).to_bytes(4, "big") + text))
 
-    def _start(self, request: Request, name: str) -> Answer:
-        def act(one: dict[str, Any]) -> Answer:
+    def _start(self, request: EngineRequest, name: str) -> HttpReply:
+        def act(one: dict[str, Any]) -> HttpReply:
             if one["State"]["Running"]:
-                return Answer(304)
+                return HttpReply(304)
             self._run(one)
-            return Answer(204)
+            return HttpReply(204)
 
         return self._with(name, act)
 
-    def _stop(self, request: Request, name: str) -> Answer:
-        def act(one: dict[str, Any]) -> Answer:
+    def _stop(self, request: EngineRequest, name: str) -> HttpReply:
+        def act(one: dict[str, Any]) -> HttpReply:
             if not one["State"]["Running"]:
-                return Answer(304)
+                return HttpReply(304)
             one["State"] |= {"Status": "exited", "Running": False, "ExitCode": 143}
-            return Answer(204)
+            return HttpReply(204)
 
         return self._with(name, act)
 
-    def _restart(self, request: Request, name: str) -> Answer:
-        def act(one: dict[str, Any]) -> Answer:
+    def _restart(self, request: EngineRequest, name: str) -> HttpReply:
+        def act(one: dict[str, Any]) -> HttpReply:
             self._run(one)
-            return Answer(204)
+            return HttpReply(204)
 
         return self._with(name, act)
 
-    def _delete(self, request: Request, name: str) -> Answer:
-        def act(one: dict[str, Any]) -> Answer:
+    def _delete(self, request: EngineRequest, name: str) -> HttpReply:
+        def act(one: dict[str, Any]) -> HttpReply:
             if one["State"]["Running"] and request.query.get("force") != "1":
-                return Answer(409, {"message": "cannot remove container: container is running"})
+                return HttpReply(409, {"message": "cannot remove container: container is running"})
             del self.containers[one["Id"]]
-            return Answer(204)
+            return HttpReply(204)
 
         return self._with(name, act)
 
-    def _rename(self, request: Request, name: str) -> Answer:
-        def act(one: dict[str, Any]) -> Answer:
+    def _rename(self, request: EngineRequest, name: str) -> HttpReply:
+        def act(one: dict[str, Any]) -> HttpReply:
             if self.named(request.query["name"]) is not None:
-                return Answer(409, {"message": f'Conflict. The container name "/{request.query["name"]}" is in use'})
+                return HttpReply(409, {"message": f'Conflict. The container name "/{request.query["name"]}" is in use'})
             one["Name"] = f"/{request.query['name']}"
-            return Answer(204)
+            return HttpReply(204)
 
         return self._with(name, act)
 
-    def _paused(self, name: str, state: str) -> Answer:
-        def act(one: dict[str, Any]) -> Answer:
+    def _paused(self, name: str, state: str) -> HttpReply:
+        def act(one: dict[str, Any]) -> HttpReply:
             one["State"]["Status"] = state
-            return Answer(204)
+            return HttpReply(204)
 
         return self._with(name, act)
 
-    def _archive(self, request: Request, name: str) -> Answer:
+    def _archive(self, request: EngineRequest, name: str) -> HttpReply:
         return self._with(name, lambda one: self.read_files(one["Mounts"], request.query["path"]))
 
-    def _extract(self, request: Request, name: str) -> Answer:
+    def _extract(self, request: EngineRequest, name: str) -> HttpReply:
         return self._with(name, lambda one: self.write_files(one["Mounts"], request.query["path"], request.body))
 
-    def _commit(self, request: Request) -> Answer:
-        def act(one: dict[str, Any]) -> Answer:
+    def _commit(self, request: EngineRequest) -> HttpReply:
+        def act(one: dict[str, Any]) -> HttpReply:
             reference = f"{request.query['repo']}:{request.query['tag']}"
             self.add_image(reference, **request.body)
-            return Answer(201, {"Id": self.images[reference]["Id"]})
+            return HttpReply(201, {"Id": self.images[reference]["Id"]})
 
         return self._with(request.query["container"], act)
 
@@ -295,11 +295,11 @@ class FakeEngine(EngineStorage):
         if self.exits is not None:
             one["State"] |= {"Status": "exited", "Running": False, "ExitCode": self.exits}
 
-    def _with(self, name: str, act: Callable[[dict[str, Any]], Answer]) -> Answer:
+    def _with(self, name: str, act: Callable[[dict[str, Any]], HttpReply]) -> HttpReply:
         """By id, by name, by the beginning of an id: in this order, as the engine has it."""
         ids = [one for one in self.containers if one.startswith(name)]
         found = self.containers.get(name) or self.named(name) or (self.containers[ids[0]] if len(ids) == 1 else None)
-        return act(found) if found else Answer(404, {"message": f"No such container: {name}"})
+        return act(found) if found else HttpReply(404, {"message": f"No such container: {name}"})
 
     def _now(self) -> str:
         return f"2026-01-01T00:{self.clock // 60:02d}:{self.clock % 60:02d}.123456789Z"

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 
-class Request(NamedTuple):
+class EngineRequest(NamedTuple):
     """One request; `query` has the last value of each name."""
 
     method: str
@@ -18,7 +18,7 @@ class Request(NamedTuple):
     headers: dict[str, str]
 
 
-class Answer(NamedTuple):
+class HttpReply(NamedTuple):
     """`lines`: a stream of JSON lines instead of a body; `hangs`: it never ends."""
 
     status: int
@@ -36,7 +36,7 @@ async def leave(reader: asyncio.StreamReader, waits: bool) -> bool:
     return False
 
 
-async def read_request(reader: asyncio.StreamReader) -> Request | None:
+async def read_request(reader: asyncio.StreamReader) -> EngineRequest | None:
     head = await reader.readuntil(b"\r\n\r\n") if not reader.at_eof() else b""
     if not head:
         return None
@@ -47,7 +47,7 @@ async def read_request(reader: asyncio.StreamReader) -> Request | None:
     url = urlsplit(target)
     query = {name: values[-1] for name, values in parse_qs(url.query, keep_blank_values=True).items()}
     parameters = body if headers.get("content-type") == "application/x-tar" else json.loads(body) if body else None
-    return Request(method, re.sub(r"^/v1\.\d+", "", unquote(url.path)), query, parameters, headers)
+    return EngineRequest(method, re.sub(r"^/v1\.\d+", "", unquote(url.path)), query, parameters, headers)
 
 
 async def _body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
@@ -61,7 +61,9 @@ async def _body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
     return whole
 
 
-async def send_answer(writer: asyncio.StreamWriter, answer: Answer, *, cut: bool = False, half: bool = False) -> None:
+async def send_answer(
+    writer: asyncio.StreamWriter, answer: HttpReply, *, cut: bool = False, half: bool = False
+) -> None:
     if answer.lines is not None:
         writer.write(f"HTTP/1.1 {answer.status} OK\r\n".encode())
         writer.write(b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from writ_testing.fakes.engine_http import Answer, Request
+from writ_testing.fakes.engine_http import EngineRequest, HttpReply
 
 
-def labels_wanted(request: Request) -> dict[str, str]:
+def labels_wanted(request: EngineRequest) -> dict[str, str]:
     """Return the label filter of a list request."""
     return dict(pair.split("=", 1) for pair in json.loads(request.query.get("filters", "{}")).get("label", []))
 
@@ -60,7 +60,7 @@ class EngineStorage:
             mounts.append(mount | {"Name" if one["Type"] == "volume" else "Source": one["Source"]})
         return mounts
 
-    def storage_routes(self) -> list[tuple[str, str, Callable[..., Answer]]]:
+    def storage_routes(self) -> list[tuple[str, str, Callable[..., HttpReply]]]:
         return [
             ("GET", "/volumes", self._list_volumes),
             ("GET", "/volumes/([^/]+)", self._volume),
@@ -71,63 +71,63 @@ class EngineStorage:
             ("POST", "/images/create", self._pull),
         ]
 
-    def read_files(self, mounts: list[dict[str, Any]], path: str) -> Answer:
+    def read_files(self, mounts: list[dict[str, Any]], path: str) -> HttpReply:
         """Answer GET /containers/{id}/archive."""
         key = next((_key(one) for one in mounts if one["Destination"] == path), None)
         if key not in self.files:
-            return Answer(404, {"message": f"Could not find the file {path}"})
-        return Answer(200, raw=self.files[str(key)])
+            return HttpReply(404, {"message": f"Could not find the file {path}"})
+        return HttpReply(200, raw=self.files[str(key)])
 
-    def write_files(self, mounts: list[dict[str, Any]], folder: str, packed: bytes) -> Answer:
+    def write_files(self, mounts: list[dict[str, Any]], folder: str, packed: bytes) -> HttpReply:
         """Answer PUT /containers/{id}/archive: each top folder of the tar is a whole mount here."""
         with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
             top = tar.getnames()[0].partition("/")[0]
         path = f"{folder.rstrip('/')}/{top}"
         key = next((_key(one) for one in mounts if one["Destination"] == path), None)
         if key is None:
-            return Answer(404, {"message": f"no mount at {path}"})
+            return HttpReply(404, {"message": f"no mount at {path}"})
         self.files[key] = packed
-        return Answer(200)
+        return HttpReply(200)
 
-    def _list_volumes(self, request: Request) -> Answer:
+    def _list_volumes(self, request: EngineRequest) -> HttpReply:
         expected = labels_wanted(request).items()
-        return Answer(200, {"Volumes": [one for one in self.volumes.values() if expected <= one["Labels"].items()]})
+        return HttpReply(200, {"Volumes": [one for one in self.volumes.values() if expected <= one["Labels"].items()]})
 
-    def _volume(self, request: Request, name: str) -> Answer:
+    def _volume(self, request: EngineRequest, name: str) -> HttpReply:
         found = self.volumes.get(name)
-        return Answer(200, found) if found else Answer(404, {"message": f"get {name}: no such volume"})
+        return HttpReply(200, found) if found else HttpReply(404, {"message": f"get {name}: no such volume"})
 
-    def _remove_volume(self, request: Request, name: str) -> Answer:
+    def _remove_volume(self, request: EngineRequest, name: str) -> HttpReply:
         if self.volumes.pop(name, None) is None:
-            return Answer(404, {"message": f"get {name}: no such volume"})
+            return HttpReply(404, {"message": f"get {name}: no such volume"})
         self.files.pop(name, None)
-        return Answer(204)
+        return HttpReply(204)
 
-    def _list_images(self, request: Request) -> Answer:
+    def _list_images(self, request: EngineRequest) -> HttpReply:
         expected = labels_wanted(request).items()
         labelled = [(one, one["Config"].get("Labels") or {}) for one in self.images.values()]
-        return Answer(200, [{**one, "Labels": own} for one, own in labelled if expected <= own.items()])
+        return HttpReply(200, [{**one, "Labels": own} for one, own in labelled if expected <= own.items()])
 
-    def _image(self, request: Request, reference: str) -> Answer:
+    def _image(self, request: EngineRequest, reference: str) -> HttpReply:
         found = self.image(reference)
-        return Answer(200, found) if found else Answer(404, {"message": f"No such image: {reference}"})
+        return HttpReply(200, found) if found else HttpReply(404, {"message": f"No such image: {reference}"})
 
-    def _remove_image(self, request: Request, reference: str) -> Answer:
+    def _remove_image(self, request: EngineRequest, reference: str) -> HttpReply:
         if self.images.pop(reference, None) is None:
-            return Answer(404, {"message": f"No such image: {reference}"})
-        return Answer(200, [{"Untagged": reference}])
+            return HttpReply(404, {"message": f"No such image: {reference}"})
+        return HttpReply(200, [{"Untagged": reference}])
 
-    def _pull(self, request: Request) -> Answer:
+    def _pull(self, request: EngineRequest) -> HttpReply:
         image = request.query["fromImage"]
         self.auths.append(request.headers.get("x-registry-auth", ""))
         first = {"status": f"Pulling from {image}"}
         if image.startswith("slow"):
-            return Answer(200, lines=(first,), hangs=True)
+            return HttpReply(200, lines=(first,), hangs=True)
         if image not in self.pullable:
             message = f"manifest for {image} not found"
-            return Answer(200, lines=(first, {"errorDetail": {"message": message}, "error": message}))
+            return HttpReply(200, lines=(first, {"errorDetail": {"message": message}, "error": message}))
         self.add_image(image)
-        return Answer(200, lines=(first, {"status": f"Status: Downloaded newer image for {image}"}))
+        return HttpReply(200, lines=(first, {"status": f"Status: Downloaded newer image for {image}"}))
 
 
 def _key(mount: dict[str, Any]) -> str:

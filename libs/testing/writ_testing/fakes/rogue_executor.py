@@ -13,7 +13,7 @@ from msgspec import structs
 
 from writ_bus.port import Bus, Entry, Message
 from writ_contracts import subjects
-from writ_contracts.agents import Claim, ClaimAnswer, ClaimMessage, SealedParameters
+from writ_contracts.agents import Claim, ClaimMessage, ClaimReply, SealedParameters
 from writ_contracts.decisions import Decision, Grant
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
@@ -21,7 +21,7 @@ from writ_contracts.journal import Dispatched, OperationEvent, Requested
 from writ_contracts.requests import Verdict
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
-from writ_testing.fakes.scripted import VERSION
+from writ_testing.fakes.scripted_peers import VERSION
 from writ_trust.digests import keyed_digest
 from writ_trust.keys import Key
 from writ_trust.sealing import seal
@@ -42,7 +42,7 @@ class Forger:
         self._key = secrets.token_hex(32)
         self._parameters: dict[str, Any] = {}
         self._operation = ""
-        self._answers: ClaimAnswer | None = None
+        self._answers: ClaimReply | None = None
         self.replay = False
         """Answer every claim with the first answer."""
         self.claims: list[Claim] = []
@@ -133,7 +133,7 @@ class Forger:
         await self._bus.journal.usage()  # the server has seen the answer, too
         self.claims.append(claim)
 
-    def _answer(self, claim_message: ClaimMessage, claim: Claim) -> ClaimAnswer:
+    def _answer(self, claim_message: ClaimMessage, claim: Claim) -> ClaimReply:
         grant = Grant(
             operation_id=claim.operation_id,
             operation=self._operation,
@@ -152,7 +152,7 @@ class Forger:
             granted_at=time.time(),
         )
         inside = SealedParameters(parameters=self._parameters, parameters_key=self._key)
-        return ClaimAnswer(grant=sign(self._signer, self._change(grant)), sealed=seal(claim.seal_to, encode(inside)))
+        return ClaimReply(grant=sign(self._signer, self._change(grant)), sealed=seal(claim.seal_to, encode(inside)))
 
 
 def changed(**fields: Any) -> Change:

@@ -14,16 +14,16 @@ from msgspec import Struct, structs
 from writ_bus.port import Bus, Endpoint, Entry, Message, Service
 from writ_contracts import subjects
 from writ_contracts.agents import (
-    Acknowledged,
-    AskCancel,
-    AskRead,
-    Cancelled,
+    Acknowledgement,
+    CancelReply,
+    CancelRequest,
     Claim,
-    ClaimAnswer,
     ClaimMessage,
+    ClaimReply,
     Heartbeat,
     Progress,
     ReadReply,
+    ReadRequest,
     Receipt,
     ReceiptMessage,
     ReportMessage,
@@ -40,7 +40,7 @@ from writ_contracts.parameters import public
 from writ_contracts.requests import Failure, RequestStatement
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
-from writ_testing.fakes.scripted import accepted_builds
+from writ_testing.fakes.scripted_peers import accepted_builds
 from writ_trust.digests import keyed_digest
 from writ_trust.keys import Key, generate_seed
 from writ_trust.sealing import seal
@@ -63,10 +63,10 @@ class DispatchedOperation(Struct, kw_only=True):
     number: str = ""
     """The idempotency key of its request."""
     claims: list[Signed] = []
-    answer: ClaimAnswer | None = None
+    answer: ClaimReply | None = None
 
 
-Answering = Callable[[DispatchedOperation, Claim, Signed], Awaitable[ClaimAnswer | None]]
+Answering = Callable[[DispatchedOperation, Claim, Signed], Awaitable[ClaimReply | None]]
 
 
 class ScriptedExecutor:
@@ -153,7 +153,7 @@ class ScriptedExecutor:
             )
         )
 
-    async def grant(self, dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimAnswer:
+    async def grant(self, dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
         """Return an honest executor's answer."""
         return self.sealed(dispatched, claim, sign(self.key, self.honest_grant(dispatched, claim, signed)))
 
@@ -179,12 +179,12 @@ class ScriptedExecutor:
 
     def sealed(
         self, dispatched: DispatchedOperation, claim: Claim, grant: Signed, parameters: dict[str, Any] | None = None
-    ) -> ClaimAnswer:
+    ) -> ClaimReply:
         """Return an answer with this grant."""
         inside = SealedParameters(parameters=parameters or dispatched.parameters, parameters_key=dispatched.key)
         if self.catalogue[dispatched.work.operation].risk is Risk.ADMIN:
             inside = structs.replace(inside, **self.statement(dispatched))
-        return ClaimAnswer(grant=grant, sealed=seal(claim.seal_to, encode(inside)))
+        return ClaimReply(grant=grant, sealed=seal(claim.seal_to, encode(inside)))
 
     def statement(self, dispatched: DispatchedOperation) -> dict[str, Any]:
         """Return the principal's signature on the request, with what opens it."""
@@ -224,7 +224,7 @@ class ScriptedExecutor:
         }
         return sign(changed.pop("signer", self.key), ReadGrant(**{**fields, **changed}))
 
-    async def ask_look(self, ask: AskRead, pool: str) -> ReadReply:
+    async def ask_look(self, ask: ReadRequest, pool: str) -> ReadReply:
         """Return the agent's answer."""
         message = await self.bus.request(subjects.look(pool), encode(ask), timeout=PATIENCE)
         return decode(message.data, ReadReply)
@@ -248,11 +248,11 @@ class ScriptedExecutor:
         }
         return sign(changed.pop("signer", self.key), Decision(**{**fields, **changed}))
 
-    async def cancel(self, operation_id: str, **changed: Any) -> Cancelled:
+    async def cancel(self, operation_id: str, **changed: Any) -> CancelReply:
         """Send a cancel to the instance that claimed it."""
         dispatched, key = self.asked[operation_id], secrets.token_hex(32)
         parameters = {"operation_id": operation_id, "timeout": 30}
-        ask = AskCancel(
+        ask = CancelRequest(
             operation_id=operation_id,
             decision=self.decision(operation_id, parameters, key, **changed),
             parameters=parameters,
@@ -260,7 +260,7 @@ class ScriptedExecutor:
         )
         instance = read(dispatched.claims[-1], Claim).instance
         subject = subjects.cancel(dispatched.work.pool, instance)
-        return decode((await self.bus.request(subject, encode(ask), timeout=PATIENCE)).data, Cancelled)
+        return decode((await self.bus.request(subject, encode(ask), timeout=PATIENCE)).data, CancelReply)
 
     async def ended(self, operation_id: str) -> Receipt:
         """Return the operation's receipt once it has arrived."""
@@ -284,7 +284,7 @@ class ScriptedExecutor:
         dispatched.claims.append(claim_message.claim)
         await self._notify()
         if first != claim_message.claim or claim.attempt != dispatched.work.attempt:
-            return encode(ClaimAnswer(error=Failure(code="gone", message="somebody else started it")))
+            return encode(ClaimReply(error=Failure(code="gone", message="somebody else started it")))
         answer = dispatched.answer or await self.answering(dispatched, claim, claim_message.claim)
         if answer is None:
             await asyncio.Event().wait()
@@ -295,15 +295,15 @@ class ScriptedExecutor:
     async def _receipt(self, message: Message) -> bytes:
         receipt_message = decode(message.data, ReceiptMessage)
         if self.refusing is not None:
-            return encode(Acknowledged(error=self.refusing))
+            return encode(Acknowledgement(error=self.refusing))
         self.receipts.append(receipt_message)
         await self._notify()
-        return encode(Acknowledged(stored=True))
+        return encode(Acknowledgement(stored=True))
 
     async def _report(self, message: Message) -> bytes:
         self.reports.append(read(decode(message.data, ReportMessage).report, SecurityReport))
         await self._notify()
-        return encode(Acknowledged(stored=True))
+        return encode(Acknowledgement(stored=True))
 
     async def _heartbeat(self, message: Message) -> None:
         self.heartbeats.append(decode(message.data, Heartbeat))

@@ -146,7 +146,9 @@ class RunningInstallation:
         """Return the logs of all services."""
         return "\n".join(contents(path).decode(errors="replace") for path in sorted(self.home.log.iterdir()))
 
-    async def writ(self, *arguments: str, environ: Mapping[str, str] | None = None, stdin: bytes = b"") -> "Ended":
+    async def writ(
+        self, *arguments: str, environ: Mapping[str, str] | None = None, stdin: bytes = b""
+    ) -> "CommandResult":
         """Run the `writ` command in this home."""
         process = await asyncio.create_subprocess_exec(
             *(str(Path(sys.executable).with_name("writ")), *arguments),
@@ -156,10 +158,10 @@ class RunningInstallation:
             stderr=asyncio.subprocess.PIPE,
         )
         out, err = await asyncio.wait_for(process.communicate(stdin), 90)
-        return Ended(process.returncode or 0, out.decode(), err.decode())
+        return CommandResult(process.returncode or 0, out.decode(), err.decode())
 
 
-class Ended:
+class CommandResult:
     """The result of a command."""
 
     def __init__(self, status: int, out: str, err: str) -> None:

@@ -14,7 +14,7 @@ from writ_contracts.people import Posture
 from writ_installation.administration.credentials import CredentialsDirectory
 from writ_testing.fakes.security_key import PRESENT, VERIFIED, SoftwareSecurityKey
 from writ_testing.fakes.ssh_agent import SoftwareSshAgent, running_ssh_agent
-from writ_testing.installations.installation import Ended, RunningInstallation
+from writ_testing.installations.installation import CommandResult, RunningInstallation
 
 
 class SecurityKeys:
@@ -51,7 +51,7 @@ class SecurityKeys:
         """Enrol a new key of this person, endorsed by the key of another; return its id. Without the commands."""
         home, key = self._installation.home, self.add(name)
         credential = ssh_credential(person, key.line, "verified")
-        about = enrolment_files.Installation(id=home.installation, people_key=home.people_key())
+        about = enrolment_files.EnrolledInstallation(id=home.installation, people_key=home.people_key())
         made = await enrolment_files.signed_by(credential, key, about)
         if endorser is not None:
             made = await enrolment_files.endorsed(made, self.keys[endorser])
@@ -62,12 +62,12 @@ class SecurityKeys:
         directory, key = CredentialsDirectory(self._installation.home), self.keys[name].id
         await asyncio.to_thread(directory.remove, key, "a test")
 
-    async def approve(self, person: str, operation_id: str, name: str) -> Ended:
+    async def approve(self, person: str, operation_id: str, name: str) -> CommandResult:
         """Approve by the command of people, which calls ssh-keygen."""
         key = str(self.file(name))
         return await self.writ("approvals", "approve", operation_id, "--as", person, "--ssh-key", key, "--yes")
 
-    async def writ(self, *arguments: str) -> Ended:
+    async def writ(self, *arguments: str) -> CommandResult:
         """Run the `writ` command with the agent of OpenSSH."""
         return await self._installation.writ(*arguments, environ=self._environ)
 

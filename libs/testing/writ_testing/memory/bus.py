@@ -14,7 +14,7 @@ from writ_bus.errors import BusRefused, TimedOut, Unreachable
 from writ_bus.grammar import check_subject
 from writ_bus.lanes import TIMEOUT
 from writ_bus.nats import services
-from writ_bus.port import Delivery, Handler, Message, Service, Stored
+from writ_bus.port import Delivery, EventStore, Handler, Message, Service
 from writ_bus.workers import BACKLOG, Workers
 from writ_contracts import subjects
 from writ_testing.memory.broker import Broker, MemoryServing, MemorySubscribed
@@ -33,8 +33,8 @@ class MemoryBus:
         self._open: list[MemorySubscribed] = []
         disk = self.broker.disk
         self.journal = MemoryJournal(disk)
-        self.policies: Stored = MemoryJournal(self.broker.policies)
-        self.scans: Stored = MemoryJournal(self.broker.scans)
+        self.policies: EventStore = MemoryJournal(self.broker.policies)
+        self.scans: EventStore = MemoryJournal(self.broker.scans)
         self.params = MemoryStore(disk, subjects.PARAMS.removesuffix(".>"))
         self.results = MemoryStore(disk, subjects.RESULTS.removesuffix(".>"))
 

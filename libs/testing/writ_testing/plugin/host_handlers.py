@@ -13,7 +13,7 @@ from typing import Any
 from writ_hostops import commands
 from writ_hostops.errors import HostError
 from writ_hostops.packages import apt, dpkg
-from writ_hostops.protocol import Call, HostAnswer, verdict
+from writ_hostops.protocol import Call, HostReply, verdict
 
 PACKAGES = "WRIT_TEST_PACKAGES"
 """Names the file with the root of this host's packages."""
@@ -29,11 +29,11 @@ time.sleep({seconds})
 """
 
 
-def noop(call: Call) -> HostAnswer:
-    return HostAnswer()
+def noop(call: Call) -> HostReply:
+    return HostReply()
 
 
-def count(call: Call) -> HostAnswer:
+def count(call: Call) -> HostReply:
     """Carry out test_count: append this operation's id as a line."""
     path = str(call.parameters["path"])
     call.progress("waiting")
@@ -46,26 +46,26 @@ def count(call: Call) -> HostAnswer:
     finally:
         os.close(descriptor)
     lines = len(_counted(path))
-    return HostAnswer(output={"lines": lines}, state={"lines": lines}, effect="done")
+    return HostReply(output={"lines": lines}, state={"lines": lines}, effect="done")
 
 
-def count_baseline(call: Call) -> HostAnswer:
+def count_baseline(call: Call) -> HostReply:
     """Return the present number of lines."""
-    return HostAnswer(state={"lines": len(_counted(str(call.parameters["path"])))})
+    return HostReply(state={"lines": len(_counted(str(call.parameters["path"])))})
 
 
-def count_preview(call: Call) -> HostAnswer:
+def count_preview(call: Call) -> HostReply:
     """Return the expected number of lines."""
-    return HostAnswer(output={"lines": len(_counted(str(call.parameters["path"]))) + 1})
+    return HostReply(output={"lines": len(_counted(str(call.parameters["path"]))) + 1})
 
 
-def count_probe(call: Call) -> HostAnswer:
+def count_probe(call: Call) -> HostReply:
     """Report success if this operation's id is among the lines."""
     lines = _counted(str(call.parameters["path"]))
     return verdict("succeeded" if call.id in lines else "not_done", "its line", {"lines": len(lines)})
 
 
-def sleep(call: Call) -> HostAnswer:
+def sleep(call: Call) -> HostReply:
     """Carry out test_sleep: processes that leave their session; `stubborn` ones ignore SIGTERM."""
     script = _STUBBORN.format(processes=call.parameters["processes"], seconds=call.parameters["seconds"])
     if not call.parameters.get("stubborn"):
@@ -73,16 +73,16 @@ def sleep(call: Call) -> HostAnswer:
     call.progress("they sleep")
     ran = commands.run([sys.executable, "-c", script], call.stop)
     ran.refuse_stopped("sleeping", "maybe")
-    return HostAnswer(effect="done")
+    return HostReply(effect="done")
 
 
-def keep(call: Call) -> HostAnswer:
+def keep(call: Call) -> HostReply:
     secret = str(call.parameters["secret"])
     digest = hashlib.sha256(secret.encode()).hexdigest()
-    return HostAnswer(output={"digest": digest, "echo": secret}, effect="done")
+    return HostReply(output={"digest": digest, "echo": secret}, effect="done")
 
 
-def fail(call: Call) -> HostAnswer:
+def fail(call: Call) -> HostReply:
     """Carry out test_fail. A defect is a process that ends without a result."""
     how = call.parameters["how"]
     if how == "refused":
@@ -92,12 +92,12 @@ def fail(call: Call) -> HostAnswer:
     raise HostError("internal", "nobody can tell, as asked for", effect="maybe")
 
 
-def unseen(call: Call) -> HostAnswer:
+def unseen(call: Call) -> HostReply:
     """Return an empty preview."""
-    return HostAnswer()
+    return HostReply()
 
 
-class _Told:
+class _ToolOptions:
     """Options of apt-get or dpkg-query, from a file that may come later: `{"apt": [...], "dpkg": [...]}`."""
 
     def __init__(self, path: str, name: str) -> None:
@@ -125,5 +125,5 @@ HANDLERS: dict[str, dict[str, Callable[[Call], Any]]] = {
 }
 
 if PACKAGES in os.environ:
-    apt.OPTIONS = _Told(os.environ[PACKAGES], "apt")  # type: ignore[assignment]
-    dpkg.OPTIONS = _Told(os.environ[PACKAGES], "dpkg")  # type: ignore[assignment]
+    apt.OPTIONS = _ToolOptions(os.environ[PACKAGES], "apt")  # type: ignore[assignment]
+    dpkg.OPTIONS = _ToolOptions(os.environ[PACKAGES], "dpkg")  # type: ignore[assignment]

@@ -53,17 +53,17 @@ class Fail(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
     timeout: Annotated[Timeout, Meta(le=60)] = 10
 
 
-class Nothing(Output, frozen=True, kw_only=True):
+class EmptyOutput(Output, frozen=True, kw_only=True):
     """An empty output."""
 
 
-class Counted(Output, frozen=True, kw_only=True):
+class CountOutput(Output, frozen=True, kw_only=True):
     """The present number of lines in the file."""
 
     lines: Annotated[int, PUBLIC] = 0
 
 
-class Kept(Output, frozen=True, kw_only=True):
+class KeepOutput(Output, frozen=True, kw_only=True):
     """`echo` repeats the secret; `digest` is its SHA-256."""
 
     digest: Annotated[str, PUBLIC] = ""
@@ -75,7 +75,7 @@ OPERATIONS: tuple[Operation, ...] = (
         name="test_noop",
         summary="Do nothing.",
         parameters=Noop,
-        output=Nothing,
+        output=EmptyOutput,
         risk=Risk.READ,
         backends=BACKENDS,
         idempotent=True,
@@ -84,7 +84,7 @@ OPERATIONS: tuple[Operation, ...] = (
         name="test_count",
         summary="Append this operation's id to a file.",
         parameters=Count,
-        output=Counted,
+        output=CountOutput,
         risk=Risk.CHANGE,
         backends=BACKENDS,
         baseline=True,
@@ -95,7 +95,7 @@ OPERATIONS: tuple[Operation, ...] = (
         name="test_sleep",
         summary="Start a tree of processes that sleep.",
         parameters=Sleep,
-        output=Nothing,
+        output=EmptyOutput,
         risk=Risk.CHANGE,
         backends=BACKENDS,
     ),
@@ -103,7 +103,7 @@ OPERATIONS: tuple[Operation, ...] = (
         name="test_secret",
         summary="Take a secret, and give it back in the full output.",
         parameters=Keep,
-        output=Kept,
+        output=KeepOutput,
         risk=Risk.CHANGE,
         backends=BACKENDS,
         idempotent=True,
@@ -112,7 +112,7 @@ OPERATIONS: tuple[Operation, ...] = (
         name="test_fail",
         summary="Fail.",
         parameters=Fail,
-        output=Nothing,
+        output=EmptyOutput,
         risk=Risk.CHANGE,
         backends=BACKENDS,
     ),

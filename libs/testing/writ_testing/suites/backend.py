@@ -17,7 +17,7 @@ from writ_contracts.facts import LISTING_SOURCES
 from writ_contracts.ids import encode_id
 from writ_contracts.parameters import Output
 from writ_testing.eventually import eventually
-from writ_testing.suites.host_trials import Trial, show
+from writ_testing.suites.host_cases import HostCase, show
 
 PATIENCE = 20.0
 
@@ -42,7 +42,7 @@ class Host(Protocol):
     async def busy(self, operation_id: str) -> bool:
         """Return whether a part of `slow` runs on the host."""
 
-    def trials(self) -> Iterator[Trial]:
+    def trials(self) -> Iterator[HostCase]:
         """Yield a trial for each operation of the backend, one after the other."""
 
     @property

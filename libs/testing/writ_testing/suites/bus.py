@@ -11,7 +11,7 @@ import pytest
 from writ_bus import tracing
 from writ_bus.errors import TimedOut
 from writ_bus.port import Message
-from writ_testing.suites.bus_fixture import ASK, REQUESTS, SOON, Ground, echo, service, until_unreachable
+from writ_testing.suites.bus_fixture import ASK, REQUESTS, SOON, BusFixture, echo, service, until_unreachable
 from writ_testing.suites.journal import JournalSuite
 from writ_testing.suites.service import ServiceSuite
 from writ_testing.suites.work import WorkSuite
@@ -20,29 +20,29 @@ from writ_testing.suites.work import WorkSuite
 class MessagingSuite:
     """The suite of requests, subscriptions and trace context."""
 
-    async def test_a_request_is_answered(self, ground: Ground) -> None:
+    async def test_a_request_is_answered(self, ground: BusFixture) -> None:
         executor, alice = await ground.bus("executor"), await ground.bus("alice")
         await executor.serve(service("executor", REQUESTS, echo))
         assert (await alice.request(ASK, b"hello", timeout=SOON)).data == b"hello"
 
     @pytest.mark.parametrize("user", ["executor", "policy", "audit", "agent-a"])
-    async def test_the_servers_time_is_told_to_services_and_agents(self, ground: Ground, user: str) -> None:
+    async def test_the_servers_time_is_told_to_services_and_agents(self, ground: BusFixture, user: str) -> None:
         bus = await ground.bus(user)
         before = time.time()
         reply = await bus.server_time(timeout=SOON)
         assert before - 0.01 <= reply <= time.time() + 0.01
 
-    async def test_nobody_there_is_unreachable_within_the_timeout(self, ground: Ground) -> None:
+    async def test_nobody_there_is_unreachable_within_the_timeout(self, ground: BusFixture) -> None:
         await until_unreachable(await ground.bus("alice"), ASK)
 
-    async def test_a_request_waits_for_a_service_that_comes_a_moment_later(self, ground: Ground) -> None:
+    async def test_a_request_waits_for_a_service_that_comes_a_moment_later(self, ground: BusFixture) -> None:
         executor, alice = await ground.bus("executor"), await ground.bus("alice")
         request = asyncio.create_task(alice.request(ASK, b"patient", timeout=SOON))
         await asyncio.wait({request}, timeout=0.1)
         await executor.serve(service("executor", REQUESTS, echo))
         assert (await request).data == b"patient"
 
-    async def test_no_answer_in_time_is_timed_out(self, ground: Ground) -> None:
+    async def test_no_answer_in_time_is_timed_out(self, ground: BusFixture) -> None:
         executor, alice = await ground.bus("executor"), await ground.bus("alice")
 
         async def never(message: Message) -> bytes:
@@ -54,14 +54,14 @@ class MessagingSuite:
             await alice.request(ASK, b"", timeout=0.2)
 
     @pytest.mark.parametrize("subject", ["", "writ.*.x", "writ.>", "writ..x", ".x", "x.", "a b", "a\r\nb", "a\0b"])
-    async def test_a_subject_that_is_none_is_never_sent(self, ground: Ground, subject: str) -> None:
+    async def test_a_subject_that_is_none_is_never_sent(self, ground: BusFixture, subject: str) -> None:
         alice = await ground.bus("alice")
         with pytest.raises(ValueError, match="not a subject"):
             await alice.request(subject, b"", timeout=SOON)
         with pytest.raises(ValueError, match="not a subject"):
             await alice.publish(subject, b"")
 
-    async def test_a_subscription_with_one_worker_keeps_the_order(self, ground: Ground) -> None:
+    async def test_a_subscription_with_one_worker_keeps_the_order(self, ground: BusFixture) -> None:
         agent, executor = await ground.bus("agent-a"), await ground.bus("executor")
         heard: asyncio.Queue[bytes] = asyncio.Queue()
 
@@ -75,7 +75,7 @@ class MessagingSuite:
         async with asyncio.timeout(SOON):
             assert [await heard.get() for _ in range(50)] == [str(number).encode() for number in range(50)]
 
-    async def test_every_executor_hears_what_is_published(self, ground: Ground) -> None:
+    async def test_every_executor_hears_what_is_published(self, ground: BusFixture) -> None:
         agent, heard = await ground.bus("agent-a"), asyncio.Queue[int]()
         for replica in (0, 1):
 
@@ -87,7 +87,7 @@ class MessagingSuite:
         async with asyncio.timeout(SOON):
             assert {await heard.get(), await heard.get()} == {0, 1}
 
-    async def test_a_closed_subscription_hears_no_more(self, ground: Ground) -> None:
+    async def test_a_closed_subscription_hears_no_more(self, ground: BusFixture) -> None:
         agent, executor = await ground.bus("agent-a"), await ground.bus("executor")
         heard: asyncio.Queue[bytes] = asyncio.Queue()
 
@@ -105,7 +105,7 @@ class MessagingSuite:
         async with asyncio.timeout(SOON):
             assert await heard.get() == b"3"
 
-    async def test_the_trace_goes_through_every_hop(self, ground: Ground) -> None:
+    async def test_the_trace_goes_through_every_hop(self, ground: BusFixture) -> None:
         alice, executor, policy = [await ground.bus(name) for name in ("alice", "executor", "policy")]
         observed: dict[str, tracing.Trace] = {}
 
@@ -129,7 +129,7 @@ class MessagingSuite:
         assert answered.headers[tracing.CAUSATION] == observed["executor"].causation_id
         assert answered.headers[tracing.CORRELATION] == "order-66"
 
-    async def test_requests_go_on_after_the_server_was_away(self, ground: Ground) -> None:
+    async def test_requests_go_on_after_the_server_was_away(self, ground: BusFixture) -> None:
         executor, alice = await ground.bus("executor"), await ground.bus("alice")
         await executor.serve(service("executor", REQUESTS, echo))
 

@@ -11,7 +11,7 @@ SOON = 20.0
 """Seconds; a longer wait has failed."""
 
 
-class Ground(Protocol):
+class BusFixture(Protocol):
     """The fixture of a suite: one server, any number of buses."""
 
     ack_wait: float

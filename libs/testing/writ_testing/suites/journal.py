@@ -11,7 +11,7 @@ from writ_bus.port import Bus, Entry, Tail
 from writ_contracts import subjects
 from writ_contracts.ids import operation_id
 from writ_contracts.records import Record
-from writ_testing.suites.bus_fixture import SOON, Ground
+from writ_testing.suites.bus_fixture import SOON, BusFixture
 
 KINDS = ("requested", "started", "cancel_requested", "finished")
 """Real kinds: a NATS server accepts no others."""
@@ -59,7 +59,7 @@ async def take(tail: Tail, count: int) -> list[Record]:
 class JournalSuite:
     """The suite of the Journal port."""
 
-    async def test_what_was_appended_is_read_back_in_order(self, ground: Ground) -> None:
+    async def test_what_was_appended_is_read_back_in_order(self, ground: BusFixture) -> None:
         executor = await ground.bus("executor")
         operation = an_operation()
         with tracing.within(tracing.root("c-1")):
@@ -74,12 +74,12 @@ class JournalSuite:
         assert one.time > 1_700_000_000
         assert (await executor.journal.last(subjects.operation_filter("alice", operation))) == two
 
-    async def test_nothing_there_is_an_empty_list_and_none(self, ground: Ground) -> None:
+    async def test_nothing_there_is_an_empty_list_and_none(self, ground: BusFixture) -> None:
         executor = await ground.bus("executor")
         assert await executor.journal.read("writ.journal.>") == []
         assert await executor.journal.last("writ.journal.op.alice.>") is None
 
-    async def test_who_did_not_see_the_latest_event_is_refused(self, ground: Ground) -> None:
+    async def test_who_did_not_see_the_latest_event_is_refused(self, ground: BusFixture) -> None:
         executor = await ground.bus("executor")
         operation = an_operation()
         first = await executor.journal.append(event(operation, 1, 0))
@@ -89,7 +89,7 @@ class JournalSuite:
         assert conflict.value.last == latest
         assert len(await executor.journal.read("writ.journal.>")) == 2
 
-    async def test_one_of_eight_writers_wins_each_race(self, ground: Ground) -> None:
+    async def test_one_of_eight_writers_wins_each_race(self, ground: BusFixture) -> None:
         executors = [await ground.bus("executor") for _ in range(4)]
         for number in range(20):
             races = [
@@ -101,26 +101,26 @@ class JournalSuite:
             assert sum(isinstance(outcome, Conflict) for outcome in outcomes) == 7
         assert len(await executors[0].journal.read("writ.journal.>")) == 20
 
-    async def test_an_append_whose_answer_got_lost_is_found_again(self, ground: Ground) -> None:
+    async def test_an_append_whose_answer_got_lost_is_found_again(self, ground: BusFixture) -> None:
         executor = await ground.bus("executor")
         ground.lose_answers(executor, 1)
         sequence = await executor.journal.append(event(an_operation(), 1, 0))
         (stored,) = await executor.journal.read("writ.journal.>")
         assert stored.sequence == sequence
 
-    async def test_the_same_event_once_more_is_the_one_that_is_there(self, ground: Ground) -> None:
+    async def test_the_same_event_once_more_is_the_one_that_is_there(self, ground: BusFixture) -> None:
         executor = await ground.bus("executor")
         first = await executor.journal.append(event(an_operation(), 1, 0))
         assert await executor.journal.append(event(an_operation(), 1, 0)) == first
 
-    async def test_after_a_lost_answer_somebody_elses_event_is_a_conflict(self, ground: Ground) -> None:
+    async def test_after_a_lost_answer_somebody_elses_event_is_a_conflict(self, ground: BusFixture) -> None:
         executor = await ground.bus("executor")
         await executor.journal.append(event(an_operation(), 1, 0, writer="other"))
         ground.lose_answers(executor, 1)
         with pytest.raises(Conflict):
             await executor.journal.append(event(an_operation(), 1, 0, writer="mine"))
 
-    async def test_a_batch_is_stored_whole(self, ground: Ground) -> None:
+    async def test_a_batch_is_stored_whole(self, ground: BusFixture) -> None:
         executor = await ground.bus("executor")
         operation = an_operation()
         requested = await executor.journal.append(event(operation, 1, 0))
@@ -129,7 +129,7 @@ class JournalSuite:
         assert [record.sequence for record in records] == [last - 1, last]
 
     @pytest.mark.parametrize("wrong", ["first", "last"])
-    async def test_a_batch_with_one_wrong_sequence_stores_nothing(self, ground: Ground, wrong: str) -> None:
+    async def test_a_batch_with_one_wrong_sequence_stores_nothing(self, ground: BusFixture, wrong: str) -> None:
         executor = await ground.bus("executor")
         operation, holder = an_operation(1), an_operation(2)
         requested = await executor.journal.append(event(operation, 1, 0))
@@ -142,14 +142,14 @@ class JournalSuite:
             await executor.journal.append_together(entries)
         assert len(await executor.journal.read("writ.journal.>")) == 2
 
-    async def test_a_batch_whose_answer_got_lost_is_found_again(self, ground: Ground) -> None:
+    async def test_a_batch_whose_answer_got_lost_is_found_again(self, ground: BusFixture) -> None:
         executor = await ground.bus("executor")
         operation = an_operation()
         ground.lose_answers(executor, 1)
         last = await executor.journal.append_together([event(operation, 1, 0), lock("web-1", operation, 0)])
         assert [record.sequence for record in await executor.journal.read("writ.journal.>")] == [last - 1, last]
 
-    async def test_one_of_many_batches_takes_the_lock(self, ground: Ground) -> None:
+    async def test_one_of_many_batches_takes_the_lock(self, ground: BusFixture) -> None:
         executor = await ground.bus("executor")
         operations = [an_operation(number) for number in range(6)]
         races = [executor.journal.append_together([event(one, 1, 0), lock("web-1", one, 0)]) for one in operations]
@@ -157,7 +157,7 @@ class JournalSuite:
         assert sum(isinstance(outcome, int) for outcome in outcomes) == 1
         assert len(await executor.journal.read("writ.journal.>")) == 2
 
-    async def test_a_long_history_comes_whole_and_in_parts(self, ground: Ground) -> None:
+    async def test_a_long_history_comes_whole_and_in_parts(self, ground: BusFixture) -> None:
         executor = await ground.bus("executor")
         await append_many(executor, 600)
         every = await executor.journal.read("writ.journal.>")
@@ -170,7 +170,7 @@ class JournalSuite:
         (one,) = await executor.journal.read(subjects.operation_filter("alice", an_operation(77)))
         assert one == every[77]
 
-    async def test_a_tail_begins_where_it_is_told_to_and_follows(self, ground: Ground) -> None:
+    async def test_a_tail_begins_where_it_is_told_to_and_follows(self, ground: BusFixture) -> None:
         executor, other = await ground.bus("executor"), await ground.bus("executor")
         await append_many(executor, 5)
         async with aclosing(other.journal.tail(2)) as tail:
@@ -179,7 +179,7 @@ class JournalSuite:
             await append_many(executor, 20, first=5)
             assert [record.sequence for record in await following] == list(range(6, 26))
 
-    async def test_a_tail_misses_nothing_while_its_reader_is_slow(self, ground: Ground) -> None:
+    async def test_a_tail_misses_nothing_while_its_reader_is_slow(self, ground: BusFixture) -> None:
         executor, other = await ground.bus("executor"), await ground.bus("executor")
         async with aclosing(other.journal.tail(0)) as tail:
             first = asyncio.create_task(take(tail, 1))
@@ -187,7 +187,7 @@ class JournalSuite:
             assert (await first)[0].sequence == 1
             assert [record.sequence for record in await take(tail, 399)] == list(range(2, 401))
 
-    async def test_a_tail_is_gap_free_across_a_restart_of_the_server(self, ground: Ground) -> None:
+    async def test_a_tail_is_gap_free_across_a_restart_of_the_server(self, ground: BusFixture) -> None:
         executor, other = await ground.bus("executor"), await ground.bus("executor")
         async with aclosing(other.journal.tail(0)) as tail:
             following = asyncio.create_task(take(tail, 60))
@@ -202,7 +202,7 @@ class JournalSuite:
             await appended[0]
             assert [record.sequence for record in await following] == list(range(1, 61))
 
-    async def test_a_tail_has_what_the_journal_has(self, ground: Ground) -> None:
+    async def test_a_tail_has_what_the_journal_has(self, ground: BusFixture) -> None:
         executor, other = await ground.bus("executor"), await ground.bus("executor")
         async with aclosing(other.journal.tail(0)) as tail:
             following = asyncio.create_task(take(tail, 3))
@@ -211,7 +211,7 @@ class JournalSuite:
         stored = await executor.journal.read("writ.journal.>")
         assert records == [(one.sequence, one.subject, one.data, one.time) for one in stored]
 
-    async def test_usage_tells_how_full_it_is_and_a_full_journal_refuses(self, ground: Ground) -> None:
+    async def test_usage_tells_how_full_it_is_and_a_full_journal_refuses(self, ground: BusFixture) -> None:
         executor = await ground.bus("executor")
         empty = await executor.journal.usage()
         assert (empty.bytes, empty.messages, empty.last_sequence, empty.max_bytes) == (0, 0, 0, ground.max_bytes)

@@ -12,7 +12,7 @@ from writ_testing.suites.bus_fixture import (
     ASK,
     REQUESTS,
     SOON,
-    Ground,
+    BusFixture,
     echo,
     everybody,
     service,
@@ -23,7 +23,7 @@ from writ_testing.suites.bus_fixture import (
 class ServiceSuite:
     """The suite of services and their clients."""
 
-    async def test_an_answer_may_have_headers(self, ground: Ground) -> None:
+    async def test_an_answer_may_have_headers(self, ground: BusFixture) -> None:
         executor, alice = await ground.bus("executor"), await ground.bus("alice")
 
         async def answer(message: Message) -> EndpointReply:
@@ -32,7 +32,7 @@ class ServiceSuite:
         await executor.serve(service("executor", REQUESTS, answer))
         assert (await alice.request(ASK, b"", timeout=SOON)).headers["Content-Type"] == "application/msgpack"
 
-    async def test_replicas_share_the_requests(self, ground: Ground) -> None:
+    async def test_replicas_share_the_requests(self, ground: BusFixture) -> None:
         alice = await ground.bus("alice")
         handled: list[int] = []
         for replica in (0, 1):
@@ -46,7 +46,7 @@ class ServiceSuite:
         assert len(handled) == 60
         assert set(handled) == {0, 1}
 
-    async def test_handlers_run_at_once_up_to_the_bound(self, ground: Ground) -> None:
+    async def test_handlers_run_at_once_up_to_the_bound(self, ground: BusFixture) -> None:
         executor, alice = await ground.bus("executor"), await ground.bus("alice")
         running, most, go = 0, 0, asyncio.Event()
 
@@ -64,7 +64,7 @@ class ServiceSuite:
         await asyncio.gather(*(alice.request(ASK, b"", timeout=SOON) for _ in range(7)))
         assert most == 3
 
-    async def test_a_handler_that_raises_tells_nothing_and_is_counted(self, ground: Ground) -> None:
+    async def test_a_handler_that_raises_tells_nothing_and_is_counted(self, ground: BusFixture) -> None:
         executor, alice = await ground.bus("executor"), await ground.bus("alice")
 
         async def answer(message: Message) -> bytes:
@@ -79,7 +79,7 @@ class ServiceSuite:
         assert serving.failures == 1
         assert (await alice.request(ASK, b"", timeout=SOON)).data == b"fine"
 
-    async def test_a_reply_that_is_too_large_is_refused_as_oversize(self, ground: Ground) -> None:
+    async def test_a_reply_that_is_too_large_is_refused_as_oversize(self, ground: BusFixture) -> None:
         executor, alice = await ground.bus("executor"), await ground.bus("alice")
 
         async def answer(message: Message) -> bytes:
@@ -90,7 +90,7 @@ class ServiceSuite:
             await alice.request(ASK, b"", timeout=SOON)
         assert (refused.value.code, refused.value.retry) == ("oversize", False)
 
-    async def test_more_than_one_sender_may_keep_waiting_is_refused_as_full(self, ground: Ground) -> None:
+    async def test_more_than_one_sender_may_keep_waiting_is_refused_as_full(self, ground: BusFixture) -> None:
         executor, alice, bob = [await ground.bus(name) for name in ("executor", "alice", "bob")]
         go = asyncio.Event()
 
@@ -112,7 +112,7 @@ class ServiceSuite:
         assert sum(isinstance(outcome, Message) for outcome in outcomes) == 17 + 1
 
     @pytest.mark.parametrize("name", ["", ".policy"])
-    async def test_a_service_can_be_discovered(self, ground: Ground, name: str) -> None:
+    async def test_a_service_can_be_discovered(self, ground: BusFixture, name: str) -> None:
         policy, status = await ground.bus("policy"), await ground.bus("status")
         await policy.serve(service("policy", "writ.policy.decide", echo, version="1.2.3"))
         (pong,) = await everybody(status, f"$SRV.PING{name}")
@@ -124,7 +124,7 @@ class ServiceSuite:
         assert await everybody(status, f"$SRV.PING.policy.{found['id']}")
         assert not await status.request_many("$SRV.PING.policy.somebodyelse", b"", timeout=0.1)
 
-    async def test_a_service_counts_its_requests(self, ground: Ground) -> None:
+    async def test_a_service_counts_its_requests(self, ground: BusFixture) -> None:
         policy, executor, status = [await ground.bus(name) for name in ("policy", "executor", "status")]
         await policy.serve(service("policy", "writ.policy.decide", echo))
         for _ in range(3):
@@ -133,7 +133,7 @@ class ServiceSuite:
         (endpoint,) = json.loads(stats.data)["endpoints"]
         assert (endpoint["num_requests"], endpoint["num_errors"]) == (3, 0)
 
-    async def test_draining_lets_handlers_finish(self, ground: Ground) -> None:
+    async def test_draining_lets_handlers_finish(self, ground: BusFixture) -> None:
         executor, alice = await ground.bus("executor"), await ground.bus("alice")
         began, go = asyncio.Event(), asyncio.Event()
 
@@ -152,7 +152,7 @@ class ServiceSuite:
         await drained
         await until_unreachable(alice, ASK)
 
-    async def test_draining_ends_after_its_grace(self, ground: Ground) -> None:
+    async def test_draining_ends_after_its_grace(self, ground: BusFixture) -> None:
         executor, alice = await ground.bus("executor"), await ground.bus("alice")
         began = asyncio.Event()
 

@@ -7,7 +7,7 @@ import pytest
 from writ_bus.port import Bus, Delivery, Entry
 from writ_contracts import subjects
 from writ_testing.eventually import eventually
-from writ_testing.suites.bus_fixture import SOON, Ground
+from writ_testing.suites.bus_fixture import SOON, BusFixture
 from writ_testing.suites.journal import an_operation
 
 DURABLE = subjects.consumer("a")
@@ -31,7 +31,7 @@ async def dispatch(executor: Bus, number: int = 1, *, pool: str = "a") -> int:
 class WorkSuite:
     """The suite of pull, ack and redelivery; put, get and delete."""
 
-    async def test_work_goes_to_one_agent_of_its_pool(self, ground: Ground) -> None:
+    async def test_work_goes_to_one_agent_of_its_pool(self, ground: BusFixture) -> None:
         executor = await ground.bus("executor")
         done: asyncio.Queue[int] = asyncio.Queue()
 
@@ -53,7 +53,7 @@ class WorkSuite:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(done.get(), 1.5 * ground.ack_wait)
 
-    async def test_work_that_nobody_acked_comes_again(self, ground: Ground) -> None:
+    async def test_work_that_nobody_acked_comes_again(self, ground: BusFixture) -> None:
         executor, agent = await ground.bus("executor"), await ground.bus("agent-a")
         attempts: asyncio.Queue[int] = asyncio.Queue()
 
@@ -67,7 +67,7 @@ class WorkSuite:
         async with asyncio.timeout(2 * SOON):
             assert [await attempts.get(), await attempts.get()] == [1, 2]
 
-    async def test_work_whose_handler_raised_comes_again(self, ground: Ground) -> None:
+    async def test_work_whose_handler_raised_comes_again(self, ground: BusFixture) -> None:
         executor, agent = await ground.bus("executor"), await ground.bus("agent-a")
         attempts: asyncio.Queue[int] = asyncio.Queue()
 
@@ -82,7 +82,7 @@ class WorkSuite:
         async with asyncio.timeout(2 * SOON):
             assert [await attempts.get(), await attempts.get()] == [1, 2]
 
-    async def test_work_put_back_comes_after_the_delay(self, ground: Ground) -> None:
+    async def test_work_put_back_comes_after_the_delay(self, ground: BusFixture) -> None:
         executor, agent = await ground.bus("executor"), await ground.bus("agent-a")
         times: asyncio.Queue[float] = asyncio.Queue()
 
@@ -96,7 +96,7 @@ class WorkSuite:
             first, second = await times.get(), await times.get()
         assert 0.25 < second - first < 0.9 * ground.ack_wait
 
-    async def test_work_in_hand_is_not_given_to_another(self, ground: Ground) -> None:
+    async def test_work_in_hand_is_not_given_to_another(self, ground: BusFixture) -> None:
         executor, agent, other = [await ground.bus(name) for name in ("executor", "agent-a", "agent-a")]
         attempts: asyncio.Queue[int] = asyncio.Queue()
 
@@ -114,7 +114,7 @@ class WorkSuite:
         async with asyncio.timeout(2 * SOON):
             assert [await attempts.get(), await attempts.get()] == [1, 0]
 
-    async def test_no_more_is_taken_than_there_are_slots(self, ground: Ground) -> None:
+    async def test_no_more_is_taken_than_there_are_slots(self, ground: BusFixture) -> None:
         executor, agent, other = [await ground.bus(name) for name in ("executor", "agent-a", "agent-a")]
         taken: asyncio.Queue[str] = asyncio.Queue()
         go = asyncio.Event()
@@ -140,7 +140,7 @@ class WorkSuite:
             assert [await taken.get() for _ in range(6)] == ["quick"] * 6
         go.set()
 
-    async def test_pulling_goes_on_after_the_server_was_away(self, ground: Ground) -> None:
+    async def test_pulling_goes_on_after_the_server_was_away(self, ground: BusFixture) -> None:
         executor, agent = await ground.bus("executor"), await ground.bus("agent-a")
         done: asyncio.Queue[int] = asyncio.Queue()
 
@@ -161,7 +161,7 @@ class WorkSuite:
             while await done.get() != 2:  # the first one's ack may not have reached the server before it went
                 continue
 
-    async def test_a_closed_pull_takes_no_more(self, ground: Ground) -> None:
+    async def test_a_closed_pull_takes_no_more(self, ground: BusFixture) -> None:
         executor, agent = await ground.bus("executor"), await ground.bus("agent-a")
         done: asyncio.Queue[int] = asyncio.Queue()
 
@@ -178,7 +178,7 @@ class WorkSuite:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(done.get(), 0.3)
 
-    async def test_a_store_gives_back_what_was_put_until_it_is_deleted(self, ground: Ground) -> None:
+    async def test_a_store_gives_back_what_was_put_until_it_is_deleted(self, ground: BusFixture) -> None:
         executor = await ground.bus("executor")
         await executor.results.put("alice.b", b"neighbour", ttl=60)
         for store, key in ((executor.params, "a"), (executor.results, "alice.a")):
@@ -192,7 +192,7 @@ class WorkSuite:
             await store.delete("never")
         assert await executor.results.get("alice.b") == b"neighbour"
 
-    async def test_a_store_forgets_after_the_time_it_was_told(self, ground: Ground) -> None:
+    async def test_a_store_forgets_after_the_time_it_was_told(self, ground: BusFixture) -> None:
         executor = await ground.bus("executor")
         await executor.params.put("long", b"x", ttl=60)
         began = asyncio.get_running_loop().time()
@@ -207,7 +207,7 @@ class WorkSuite:
         assert await executor.params.get("long") == b"x"
 
     @pytest.mark.parametrize("key", ["", "a.*", ">", "a b", "a..b"])
-    async def test_a_key_that_is_no_subject_is_refused(self, ground: Ground, key: str) -> None:
+    async def test_a_key_that_is_no_subject_is_refused(self, ground: BusFixture, key: str) -> None:
         executor = await ground.bus("executor")
         with pytest.raises(ValueError, match="not a subject"):
             await executor.params.get(key)

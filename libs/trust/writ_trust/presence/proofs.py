@@ -9,7 +9,7 @@ from writ_contracts.credentials import (
     KeyEvidence,
     PasskeyEvidence,
     Proof,
-    Proven,
+    ProvenPresence,
     SshEvidence,
     strength,
 )
@@ -22,7 +22,7 @@ from writ_trust.presence import passkeys, ssh_keys, ssh_signatures
 METHODS = {KeyEvidence: "nkey", SshEvidence: "ssh", PasskeyEvidence: "passkey"}
 
 
-def verify_proof(level: Proof, evidence: Evidence, credential: Credential, signed_bytes: bytes) -> Proven:
+def verify_proof(level: Proof, evidence: Evidence, credential: Credential, signed_bytes: bytes) -> ProvenPresence:
     """Return the presence proved by `evidence` for these exact bytes, at least `level`.
 
     Raises Untrusted where the signature does not hold, is of another key, or proves less than is demanded. It is never
@@ -35,7 +35,7 @@ def verify_proof(level: Proof, evidence: Evidence, credential: Credential, signe
     if PROOFS.index(proof) < strength(level):
         raise Untrusted(_too_little(level, presence, credential), code="proof_too_weak")
     digest = plain_digest(canonical(evidence))
-    return Proven(proof=proof, credential=credential.id, evidence_digest=digest, counter=counter)
+    return ProvenPresence(proof=proof, credential=credential.id, evidence_digest=digest, counter=counter)
 
 
 def _verify(evidence: Evidence, credential: Credential, signed_bytes: bytes) -> tuple[Proof, int]:

@@ -11,9 +11,9 @@ from writ_bus.port import Bus
 from writ_contracts import subjects
 from writ_contracts.errors import Full, WritError
 from writ_contracts.journal import Refused, RefusedSummary, Requested
-from writ_executor.admission.quotas import ONE_MORE, Exceeded, Quotas
+from writ_executor.admission.quotas import ONE_MORE, QuotaExceeded, Quotas
 from writ_executor.admission.refusal_counts import RefusalCounts
-from writ_executor.config import Config
+from writ_executor.config import ExecutorConfig
 from writ_executor.journal.index import Index
 from writ_executor.journal.recorder import Recorder
 from writ_executor.journal.usage import Amount, Owner
@@ -29,7 +29,7 @@ _log = Log("writ.executor")
 class Admission:
     """Refuses with Full, before anything is decided or recorded."""
 
-    def __init__(self, config: Config, bus: Bus, index: Index, recorder: Recorder, measures: Measures) -> None:
+    def __init__(self, config: ExecutorConfig, bus: Bus, index: Index, recorder: Recorder, measures: Measures) -> None:
         self._config = config
         self._bus = bus
         self._index = index
@@ -88,7 +88,7 @@ class Admission:
     def _counted(self, principal: str) -> Iterator[None]:
         try:
             yield
-        except Exceeded as error:
+        except QuotaExceeded as error:
             self.count_refusal(principal, error.code)
             self._measures.quota_exceeded(error.quota.owner, error.quota.amount)
             raise

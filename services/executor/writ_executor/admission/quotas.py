@@ -11,7 +11,7 @@ from itertools import count
 from msgspec import Struct
 
 from writ_contracts.errors import Full
-from writ_executor.config import Config
+from writ_executor.config import ExecutorConfig
 from writ_executor.journal.usage import Amount, Owner, Usage
 
 SHARED_FROM = 0.5
@@ -48,7 +48,7 @@ QUOTAS = (
 )
 
 
-class Exceeded(Full):
+class QuotaExceeded(Full):
     """A quota has no room for the request."""
 
     def __init__(self, quota: Quota, owner: str, used: float, limit: float) -> None:
@@ -63,7 +63,7 @@ class Exceeded(Full):
 class Quotas:
     """All quotas, with the room that requests on their way into the journal already took."""
 
-    def __init__(self, config: Config, usages: Mapping[Owner, Usage]) -> None:
+    def __init__(self, config: ExecutorConfig, usages: Mapping[Owner, Usage]) -> None:
         self._config = config
         self._usages = usages
         self._numbers = count()
@@ -82,17 +82,17 @@ class Quotas:
         return setting * self.journal_bytes if counts else float("inf")
 
     def check(self, kind: Owner, owner: str, more: Mapping[Amount, float]) -> None:
-        """Check the room for this much more. Raises Exceeded."""
+        """Check the room for this much more. Raises QuotaExceeded."""
         for quota in QUOTAS:
             if quota.owner != kind or not (amount := more.get(quota.amount, 0)):
                 continue
             limit, used = self.limit(quota), self._used(kind, owner, quota.amount)
             if used + amount > limit:
-                raise Exceeded(quota, owner, used, limit)
+                raise QuotaExceeded(quota, owner, used, limit)
 
     @contextmanager
     def reserve(self, owners: Mapping[Owner, str], more: Mapping[Amount, float]) -> Iterator[None]:
-        """Take this room while an operation is recorded. Raises Exceeded."""
+        """Take this room while an operation is recorded. Raises QuotaExceeded."""
         for kind, owner in owners.items():
             self.check(kind, owner, more)
         one = str(next(self._numbers))  # not its id: several requests with one key may be under way

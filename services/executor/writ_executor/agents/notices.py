@@ -12,7 +12,7 @@ from writ_contracts import subjects
 from writ_contracts.agents import recorded_kind
 from writ_contracts.errors import Full, Invalid
 from writ_contracts.journal import ControlEvent
-from writ_contracts.notices import BY_AUDIT, BY_POLICY, BY_PROVISIONER, Noted, Notice, NoticeKind
+from writ_contracts.notices import BY_AUDIT, BY_POLICY, BY_PROVISIONER, Notice, NoticeKind, NoticeReply
 from writ_contracts.wire import decode
 from writ_executor.journal.recorder import Recorder
 from writ_runtime.buckets import Buckets
@@ -29,38 +29,38 @@ class NoticeEndpoint:
         self._recorder = recorder
         self._buckets = Buckets(rate, burst)
 
-    async def of_policy(self, message: Message) -> Noted:
+    async def of_policy(self, message: Message) -> NoticeReply:
         """Record an unusable file or version, or a file published as a version."""
         return await self._note("policy", BY_POLICY, message)
 
-    async def of_audit(self, message: Message) -> Noted:
+    async def of_audit(self, message: Message) -> NoticeReply:
         """Record a refused read."""
         return await self._note("audit", BY_AUDIT, message)
 
-    async def of_provisioner(self, message: Message) -> Noted:
+    async def of_provisioner(self, message: Message) -> NoticeReply:
         """Record an accepted or refused key of an agent."""
         return await self._note("keeper", BY_PROVISIONER, message)
 
-    async def _note(self, service: str, kinds: frozenset[str], message: Message) -> Noted:
+    async def _note(self, service: str, kinds: frozenset[str], message: Message) -> NoticeReply:
         notice = decode(message.data, Notice, limit=LARGEST)
         if notice.kind in get_args(NoticeKind) and notice.kind not in kinds:
             raise Invalid(f"{service} has nothing of kind {notice.kind} recorded")
         if notice.kind == "file_version":
-            return Noted(sequence=await self._became_version(notice))
+            return NoticeReply(sequence=await self._became_version(notice))
         if notice.kind == "emergency_closed":
-            return Noted(sequence=await self._closed(notice))
+            return NoticeReply(sequence=await self._closed(notice))
         if notice.kind == "people_version":
-            return Noted(sequence=await self._credentials_changed(notice))
+            return NoticeReply(sequence=await self._credentials_changed(notice))
         if notice.kind == "keys_changed":
-            return Noted(sequence=await self._keys_changed(notice))
+            return NoticeReply(sequence=await self._keys_changed(notice))
         if notice.kind == "session_idle":
-            return Noted(sequence=await self._idle(notice))
+            return NoticeReply(sequence=await self._idle(notice))
         if notice.kind == "agent_enrolled":
-            return Noted(sequence=await self._enrolled(notice))
+            return NoticeReply(sequence=await self._enrolled(notice))
         if not self._buckets.take(service, time.monotonic()):
             raise Full(f"{service} has more recorded than is: {notice.detail[:200]}", code="rate_limited")
         kind, detail = recorded_kind(notice.kind, notice.detail)
-        return Noted(sequence=await self._recorder.security(kind, detail, principal=notice.principal))
+        return NoticeReply(sequence=await self._recorder.security(kind, detail, principal=notice.principal))
 
     async def _enrolled(self, notice: Notice) -> int:
         """Record an enrolment as a control event, like every change of rights; once for each token and key."""

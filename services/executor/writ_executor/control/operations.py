@@ -15,7 +15,7 @@ from writ_contracts.life import Life, State
 from writ_contracts.signing import Signed
 from writ_contracts.stops import Reach
 from writ_executor.control.archiving import ArchiveOperation
-from writ_executor.control.in_force import ENDINGS, check_in_force
+from writ_executor.control.in_force_check import ENDINGS, check_in_force
 from writ_executor.control.policy_versions import Done, PolicyVersionOperations
 from writ_executor.control.principals import PrincipalChanges
 from writ_executor.journal.hidden_values import Vault

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from writ_bus.port import Bus, Entry
 from writ_contracts import subjects
-from writ_contracts.decisions import Decide
+from writ_contracts.decisions import DecideRequest
 from writ_contracts.errors import Conflict, Denied, Invalid
 from writ_contracts.journal import ControlEvent, Requested
 from writ_contracts.policies import Origin, StoredPolicy, document_in, packed, packed_bytes
@@ -74,7 +74,7 @@ class PolicyVersionOperations:
 
     async def _decide(self, requested: Requested, parameters: dict[str, Any], stored: int) -> CheckedDecision:
         subject = subject_of(requested, parameters, self._vault.digest_key(requested.operation_id))
-        ask = Decide(subject=subject, control_sequence=self._index.control_sequence, stored_policies=stored)
+        ask = DecideRequest(subject=subject, control_sequence=self._index.control_sequence, stored_policies=stored)
         decided = await self._policy.decide(ask)
         if decided.decision.effect != "allow":
             raise Denied(decided.decision.reason, code=decided.decision.code or "denied")

@@ -18,7 +18,7 @@ from writ_contracts.errors import Conflict, Invalid, TimedOut, Unreachable, Writ
 from writ_contracts.failures import raise_for
 from writ_contracts.journal import Requested
 from writ_contracts.life import Life, State
-from writ_contracts.provisioning import Provision, Provisioned
+from writ_contracts.provisioning import ProvisionReply, ProvisionRequest
 from writ_contracts.registry import channel
 from writ_contracts.wire import decode, decode_event, encode
 from writ_executor.control.policy_versions import Done
@@ -118,7 +118,7 @@ class PrincipalChanges:
 
     async def provision(self, sequence: int) -> None:
         """Repeat the request until NATS has the change; a reload may lose a request or its reply. Raises WritError."""
-        message = encode(Provision(sequence=sequence))
+        message = encode(ProvisionRequest(sequence=sequence))
         try:
             async with asyncio.timeout(CONFIRMED_WITHIN):
                 while not await self._is_applied(message):  # noqa: ASYNC110 - another process has to
@@ -131,7 +131,7 @@ class PrincipalChanges:
             reply = await self._bus.request(channel("provision").subject(), message, timeout=ASKED_AGAIN)
         except (TimedOut, Unreachable):
             return False
-        answer = decode(reply.data, Provisioned)
+        answer = decode(reply.data, ProvisionReply)
         raise_for(answer)
         return answer.applied
 

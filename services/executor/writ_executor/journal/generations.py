@@ -12,8 +12,8 @@ from msgspec import Struct
 from writ_bus.archive_announcements import ARCHIVE, archives, archives_of
 from writ_bus.port import Journal, Usage
 from writ_contracts import subjects
-from writ_contracts.archives import Announced, in_force, next_of
-from writ_contracts.audit import JournalAnswer
+from writ_contracts.archives import AnnouncedArchive, in_force, next_of
+from writ_contracts.audit import JournalReply
 from writ_contracts.catalogue.control import JournalArchive
 from writ_contracts.errors import Invalid, Unreachable
 from writ_contracts.life import Life
@@ -73,7 +73,7 @@ class Generations:
             )
         return records[-1].sequence if records else 0
 
-    async def _latest(self, usage: Usage) -> Announced | None:
+    async def _latest(self, usage: Usage) -> AnnouncedArchive | None:
         return in_force(await archives(self._journal), usage.first_sequence)
 
     async def cut(self, until: float | None = None) -> ArchiveLimit:
@@ -111,7 +111,7 @@ class Generations:
             low, high = (middle, high) if found and found[0].time <= newest else (low, middle - 1)
         return ArchiveLimit(low, why)
 
-    async def standing(self, until: float | None) -> JournalAnswer:
+    async def standing(self, until: float | None) -> JournalReply:
         """Return the answer to the query `journal`. Raises Unreachable (`behind`) while this executor has just
         started.
         """
@@ -119,7 +119,7 @@ class Generations:
             raise Unreachable("this executor began lately, and has not heard yet how far audit has read", code="behind")
         usage, limit = await self._journal.usage(), await self.cut(until)
         latest = await self._latest(usage)
-        return JournalAnswer(
+        return JournalReply(
             first=usage.first_sequence,
             last=usage.last_sequence,
             bytes=usage.bytes,

@@ -15,18 +15,18 @@ from writ_contracts.decisions import (
     LARGE_REQUEST,
     OMIT_HEADER,
     OMIT_UNCHANGED,
-    AskGrant,
-    Decide,
-    Decided,
+    DecideReply,
+    DecideRequest,
     Decision,
     Effect,
     Grant,
-    GrantAnswer,
+    GrantReply,
+    GrantRequest,
     Subject,
 )
 from writ_contracts.errors import Conflict, Invalid, TimedOut, Unreachable, Untrusted
-from writ_contracts.listing import VisibleAnswer, VisibleRequest
-from writ_contracts.people import PeopleAnswer, PeopleRequest
+from writ_contracts.listing import VisibleReply, VisibleRequest
+from writ_contracts.people import PeopleReply, PeopleRequest
 from writ_contracts.previews import ApprovalFacts
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
@@ -39,8 +39,8 @@ from writ_trust.statements import digest, open_signed, read
 
 TIMEOUT = 4.0
 """Less than agents wait for us: a silent policy must be an answer to a claim, not one more silence."""
-Answered = TypeVar("Answered", Decided, GrantAnswer, PeopleAnswer, VisibleAnswer)
-WithFacts = TypeVar("WithFacts", Decided, GrantAnswer)
+Answered = TypeVar("Answered", DecideReply, GrantReply, PeopleReply, VisibleReply)
+WithFacts = TypeVar("WithFacts", DecideReply, GrantReply)
 REMEMBERED = 60.0
 ALTERED: Final = "mismatched_grant"
 NO_ANSWER = frozenset({"internal", "denied"})
@@ -90,10 +90,10 @@ class PolicyClient:
         """Return the facts on one reader's card, signed by policy. Raises Untrusted."""
         return open_signed(signed, ApprovalFacts, self._trusted, self._installation)
 
-    async def decide(self, ask: Decide) -> CheckedDecision:
+    async def decide(self, ask: DecideRequest) -> CheckedDecision:
         """Return the decision. Raises Invalid (in policy's judgement), Unreachable, TimedOut, Untrusted."""
         with self._measures.stage("decide", "", ask.subject.operation_id):
-            answer = await self._ask_with_facts(subjects.POLICY_DECIDE, ask, Decided)
+            answer = await self._ask_with_facts(subjects.POLICY_DECIDE, ask, DecideReply)
         if answer.decision is None:
             raise Untrusted("policy answered without a decision")
         decision = self._check(answer.decision, ask.subject)
@@ -106,14 +106,14 @@ class PolicyClient:
             look_key=ask.look_key or "",
         )
 
-    async def grant(self, ask: AskGrant) -> CheckedDecision:
+    async def grant(self, ask: GrantRequest) -> CheckedDecision:
         """Return the decision, with a grant if it allows; the journal has the start by then.
 
         Raises as `decide` does, Untrusted for a refused claim, Conflict if the operation has moved on. After TimedOut
         it may have started.
         """
         with self._measures.stage("grant", "", ask.subject.operation_id):
-            answer = await self._ask_with_facts(subjects.POLICY_GRANT, ask, GrantAnswer)
+            answer = await self._ask_with_facts(subjects.POLICY_GRANT, ask, GrantReply)
         if answer.decision is None:
             raise Untrusted("policy answered without a decision")
         body, effective = None, answer.effective
@@ -144,23 +144,25 @@ class PolicyClient:
             return self._people
         data = encode(PeopleRequest(number=named.number))
 
-        async def send() -> PeopleAnswer:
-            return decode((await self._bus.request(subjects.POLICY_PEOPLE, data, timeout=TIMEOUT)).data, PeopleAnswer)
+        async def send() -> PeopleReply:
+            return decode((await self._bus.request(subjects.POLICY_PEOPLE, data, timeout=TIMEOUT)).data, PeopleReply)
 
         answer = await _retry_while_behind(send)
         self._people = None if answer.directory is None else answer.directory.detached()
         return self._people
 
-    async def visible(self, principal: str, key: str, targets: Sequence[str]) -> VisibleAnswer:
+    async def visible(self, principal: str, key: str, targets: Sequence[str]) -> VisibleReply:
         """Return which of the targets the principal may list, with the operations on each. Raises as `decide` does."""
         data = encode(VisibleRequest(principal=principal, key=key, targets=list(targets)))
 
-        async def send() -> VisibleAnswer:
-            return decode((await self._bus.request(subjects.POLICY_VISIBLE, data, timeout=TIMEOUT)).data, VisibleAnswer)
+        async def send() -> VisibleReply:
+            return decode((await self._bus.request(subjects.POLICY_VISIBLE, data, timeout=TIMEOUT)).data, VisibleReply)
 
         return await _retry_while_behind(send)
 
-    async def _ask_with_facts(self, subject: str, ask: Decide | AskGrant, kind: type[WithFacts]) -> WithFacts:
+    async def _ask_with_facts(
+        self, subject: str, ask: DecideRequest | GrantRequest, kind: type[WithFacts]
+    ) -> WithFacts:
         """Return the answer on all available facts. Facts missing in the second question stay missing.
 
         Gathering takes time, and a stop counts from its storage: the second question names the latest control event.
@@ -175,7 +177,7 @@ class PolicyClient:
             subject, structs.replace(ask, facts=facts, control_sequence=control_sequence), kind
         )
 
-    async def _ask_current(self, subject: str, ask: Decide | AskGrant, kind: type[Answered]) -> Answered:
+    async def _ask_current(self, subject: str, ask: DecideRequest | GrantRequest, kind: type[Answered]) -> Answered:
         data = encode(ask)
         headers = {OMIT_HEADER: OMIT_UNCHANGED} if len(data) > LARGE_REQUEST else None
 
@@ -199,12 +201,12 @@ class PolicyClient:
 EFFECTS = get_args(Effect)
 
 
-def _preflight_grant(answer: Decided) -> Signed | None:
+def _preflight_grant(answer: DecideReply) -> Signed | None:
     """Return the requested read grant; None if the answer's grant is for listings."""
     return None if answer.needs else answer.look
 
 
-def _bound_decision(grant: Grant, signed: Signed, ask: AskGrant) -> Decision:
+def _bound_decision(grant: Grant, signed: Signed, ask: GrantRequest) -> Decision:
     """Return the decision named by the grant's digest, so one signature holds for both."""
     if grant.operation_id != ask.subject.operation_id or grant.claim_digest != digest(ask.claim):
         raise Untrusted("policy's grant is for another claim")
@@ -268,9 +270,9 @@ async def _retry_while_behind(ask: Callable[[], Awaitable[Answered]]) -> Answere
 
 
 def _exception_of(
-    answer: Decided | GrantAnswer | PeopleAnswer | VisibleAnswer, failure: Failure
+    answer: DecideReply | GrantReply | PeopleReply | VisibleReply, failure: Failure
 ) -> Conflict | Invalid | Unreachable | Untrusted:
-    if not isinstance(answer, GrantAnswer) or failure.code not in NO_ANSWER:
+    if not isinstance(answer, GrantReply) or failure.code not in NO_ANSWER:
         return exception_of(failure)
     code = failure.code if failure.code == "internal" else None
     return Unreachable(f"policy could not answer the claim: {failure.message}", code=code)

@@ -7,10 +7,10 @@ from collections.abc import Collection
 
 from writ_bus.port import Bus
 from writ_contracts import subjects
-from writ_contracts.agents import AskRead, ReadReply
+from writ_contracts.agents import ReadReply, ReadRequest
 from writ_contracts.decisions import ReadGrant
 from writ_contracts.errors import TimedOut, Unreachable, WritError
-from writ_contracts.facts import Gathered
+from writ_contracts.facts import GatheredListings
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
 from writ_executor.agents.presence import Presence
@@ -33,14 +33,14 @@ class Listings:
         self._installation = installation
         self._measures = measures
 
-    async def gather(self, signed: Signed, look_key: str) -> Gathered:
+    async def gather(self, signed: Signed, look_key: str) -> GatheredListings:
         """Return the listings permitted by the read grant, or the reason for their absence. Raises Untrusted for a
         grant not signed by policy.
         """
         grant = open_signed(signed, ReadGrant, self._trusted, self._installation)
         if not self._presence.new and not self._presence.agents(grant.pool):  # NATS would take 4 s to say so
             return self._failed("no_agent", signed, f"no agent of pool {grant.pool} answered")
-        ask = AskRead(look=signed, action="listing", parameters={}, look_key=look_key, timeout=LISTING_SECONDS)
+        ask = ReadRequest(look=signed, action="listing", parameters={}, look_key=look_key, timeout=LISTING_SECONDS)
         try:
             message = await self._bus.request(subjects.look(grant.pool), encode(ask), timeout=LISTING_SECONDS + 0.5)
             reply = decode(message.data, ReadReply)
@@ -51,8 +51,8 @@ class Listings:
         if reply.error is not None:
             return self._failed("refused", signed, f"pool {grant.pool} answers: {reply.error.message}")
         self._measures.listed("listed")
-        return Gathered(look=signed, listings=reply.listings[: len(grant.sources)])
+        return GatheredListings(look=signed, listings=reply.listings[: len(grant.sources)])
 
-    def _failed(self, result: str, signed: Signed, why: str) -> Gathered:
+    def _failed(self, result: str, signed: Signed, why: str) -> GatheredListings:
         self._measures.listed(result)
-        return Gathered(look=signed, failure=why[:500])
+        return GatheredListings(look=signed, failure=why[:500])

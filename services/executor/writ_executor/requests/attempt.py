@@ -81,7 +81,7 @@ def chosen_id(attempt: Attempt, request: Request) -> str:
     return operation_id(attempt.principal, request.idempotency_key)
 
 
-class _Claimed(Struct, frozen=True):
+class _ClaimedRequest(Struct, frozen=True):
     target: TargetId = ""
 
 
@@ -89,7 +89,7 @@ def claimed_target(message: Message) -> str:
     """Return the target of an otherwise invalid request; "" if it cannot be read either."""
     content_type = message.headers.get("Content-Type", wire.JSON)
     try:
-        return wire.decode(message.data, _Claimed, content_type=content_type, limit=MAX_REQUEST_BYTES).target
+        return wire.decode(message.data, _ClaimedRequest, content_type=content_type, limit=MAX_REQUEST_BYTES).target
     except Invalid:
         return ""
 

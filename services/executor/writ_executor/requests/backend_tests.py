@@ -9,10 +9,10 @@ import time
 from writ_bus.port import Bus, Message
 from writ_bus.sender import sender_key
 from writ_contracts import subjects
-from writ_contracts.agents import AskRead, ReadReply
-from writ_contracts.backends import BackendTestAnswer, BackendTestQuery, TargetReport
+from writ_contracts.agents import ReadReply, ReadRequest
+from writ_contracts.backends import BackendTestQuery, BackendTestReply, TargetReport
 from writ_contracts.catalogue.control import BACKEND_TEST
-from writ_contracts.decisions import Decide, ReadGrant, Subject
+from writ_contracts.decisions import DecideRequest, ReadGrant, Subject
 from writ_contracts.errors import Denied, TimedOut, Unreachable
 from writ_contracts.ids import WRIT_TARGET, encode_id
 from writ_contracts.signing import Signed
@@ -41,7 +41,7 @@ class BackendTests:
         self._recorder = recorder
         self._refusals = Buckets(RATE, BURST)
 
-    async def run(self, principal: str, message: Message, query: BackendTestQuery) -> BackendTestAnswer:
+    async def run(self, principal: str, message: Message, query: BackendTestQuery) -> BackendTestReply:
         """Have an agent test the target, and return its report. Raises Invalid, Denied, Unreachable (`no_agent`)."""
         operation_id = encode_id(os.urandom(16))
         key = self._vault.read_grant_key(operation_id)
@@ -54,12 +54,14 @@ class BackendTests:
             parameters={"target": query.target},
             parameters_key=self._vault.digest_key(operation_id),
         )
-        question = Decide(subject=subject, control_sequence=self._index.control_sequence, look=["visit"], look_key=key)
+        question = DecideRequest(
+            subject=subject, control_sequence=self._index.control_sequence, look=["visit"], look_key=key
+        )
         decided = await self._policy.decide(question)
         if decided.look is None:
             await self._refuse(principal, query.target, decided)
             raise Denied(decided.decision.reason, code=decided.decision.code)
-        return BackendTestAnswer(visit=await self._run_test(decided.look, key))
+        return BackendTestReply(visit=await self._run_test(decided.look, key))
 
     async def _refuse(self, principal: str, target: str, decided: CheckedDecision) -> None:
         if self._refusals.take(principal, time.monotonic()):
@@ -68,7 +70,7 @@ class BackendTests:
 
     async def _run_test(self, signed: Signed, key: str) -> TargetReport:
         grant = read(signed, ReadGrant)
-        ask = AskRead(look=signed, action="visit", parameters={}, look_key=key, timeout=TEST_SECONDS)
+        ask = ReadRequest(look=signed, action="visit", parameters={}, look_key=key, timeout=TEST_SECONDS)
         try:
             message = await self._bus.request(subjects.look(grant.pool), encode(ask), timeout=TEST_SECONDS + 1.0)
         except Unreachable as error:

@@ -10,17 +10,17 @@ from msgspec import json, structs
 from writ_bus.port import Message
 from writ_contracts import wire
 from writ_contracts.approvals import can_be_met
-from writ_contracts.decisions import Decide, Decision, Subject
+from writ_contracts.decisions import DecideRequest, Decision, Subject
 from writ_contracts.errors import Conflict, Invalid, Untrusted
 from writ_contracts.failures import failure_of
 from writ_contracts.inventory import WRIT, Target
 from writ_contracts.journal import Refused, Requested
 from writ_contracts.life import Life
 from writ_contracts.operations import Catalogue
-from writ_contracts.requests import MAX_REQUEST_BYTES, Failure, Request, RequestAnswer
+from writ_contracts.requests import MAX_REQUEST_BYTES, Failure, Request, RequestReply
 from writ_contracts.subjects import parse_request, printable
 from writ_executor.admission.admission import Admission
-from writ_executor.config import Config
+from writ_executor.config import ExecutorConfig
 from writ_executor.journal.audit_level import LEVELS
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.lookup import OperationTable
@@ -39,8 +39,8 @@ from writ_executor.requests.attempt import (
 from writ_executor.requests.screening import RequestScreening
 from writ_executor.requests.targets import Targets
 from writ_executor.requests.views import answer, verdict
-from writ_executor.rounds.accepted import AcceptedOperations
-from writ_executor.steps.kept_parameters import seconds_kept
+from writ_executor.rounds.accepted_operations import AcceptedOperations
+from writ_executor.steps.parameter_retention import seconds_kept
 from writ_runtime.faults import fault
 from writ_runtime.journal_guard import JournalGuard
 from writ_trust.digests import keyed_digest, same
@@ -51,7 +51,7 @@ class RequestEndpoint:
 
     def __init__(
         self,
-        config: Config,
+        config: ExecutorConfig,
         catalogue: Catalogue,
         targets: Targets,
         screening: RequestScreening,
@@ -76,7 +76,7 @@ class RequestEndpoint:
         self._accepted = accepted
         self._guard = guard
 
-    async def handle_request(self, message: Message) -> RequestAnswer:
+    async def handle_request(self, message: Message) -> RequestReply:
         """Return the one answer. Raises WritError for refusals without an event."""
         self._guard.require_known()
         principal, operation = parse_request(message.subject)
@@ -111,12 +111,12 @@ class RequestEndpoint:
         request = structs.replace(request, dry_run=self._screening.dry(request.dry_run))
         return decoded(attempt, request, self._fingerprint(chosen_id(attempt, request), attempt.operation, request))
 
-    def _earlier(self, attempt: Attempt) -> RequestAnswer | None:
+    def _earlier(self, attempt: Attempt) -> RequestReply | None:
         """Return the answer to an identical earlier request, if its operation is known without reading the journal."""
         life = self._lives.known(attempt.operation_id)
         return None if life is None else self._again(attempt, life)
 
-    def _again(self, attempt: Attempt, life: Life) -> RequestAnswer:
+    def _again(self, attempt: Attempt, life: Life) -> RequestReply:
         what = life.what
         fingerprint = what.fingerprint if what else ""
         if not same(fingerprint, attempt.fingerprint):
@@ -124,9 +124,7 @@ class RequestEndpoint:
                 code="conflict",
                 message=f"idempotency key already used for another request, operation {attempt.operation_id}",
             )
-            return RequestAnswer(
-                operation_id=attempt.operation_id, correlation_id=attempt.correlation_id, error=failure
-            )
+            return RequestReply(operation_id=attempt.operation_id, correlation_id=attempt.correlation_id, error=failure)
         return answer(life)
 
     def _fingerprint(self, operation_id: str, operation: str, request: Request) -> str:
@@ -139,7 +137,7 @@ class RequestEndpoint:
         except RecursionError as error:  # this is called from deeper down than what decoded it
             raise Invalid("nested too deeply") from error
 
-    def _question(self, attempt: CheckedAttempt, owner: str | None) -> Decide:
+    def _question(self, attempt: CheckedAttempt, owner: str | None) -> DecideRequest:
         request = attempt.request
         subject = Subject(
             operation_id=attempt.operation_id,
@@ -158,7 +156,7 @@ class RequestEndpoint:
         )
         definition = attempt.definition
         readable = (definition.baseline or definition.ahead) and not request.dry_run
-        return Decide(
+        return DecideRequest(
             subject=subject,
             control_sequence=self._accepted.control_sequence(),
             look=["baseline"] if readable and definition.baseline else [],
@@ -170,7 +168,7 @@ class RequestEndpoint:
     def _start_by(self) -> float:
         return self._recorder.clock() + self._config.queue_window
 
-    async def _accept(self, attempt: CheckedAttempt, decided: CheckedDecision) -> RequestAnswer:
+    async def _accept(self, attempt: CheckedAttempt, decided: CheckedDecision) -> RequestReply:
         definition = attempt.definition
         target = WRIT if definition.control else await self._targets.find(attempt.target)
         event = self._requested(attempt, decided, target)
@@ -185,7 +183,7 @@ class RequestEndpoint:
                 return await self._was_there(attempt, event)
         return answer(await self._accepted.begin_recorded(life))
 
-    async def _was_there(self, attempt: Attempt, event: Requested) -> RequestAnswer:
+    async def _was_there(self, attempt: Attempt, event: Requested) -> RequestReply:
         life = await self._lives.fresh(attempt.principal, attempt.operation_id)
         if life.requested is None or not life.open or life.requested.fingerprint != event.fingerprint:
             await self._vault.forget(event)  # the kept parameters belong to no operation
@@ -231,7 +229,7 @@ class RequestEndpoint:
             client=request.client,
         )
 
-    async def _deny(self, attempt: CheckedAttempt, decided: CheckedDecision, code: str, reason: str) -> RequestAnswer:
+    async def _deny(self, attempt: CheckedAttempt, decided: CheckedDecision, code: str, reason: str) -> RequestReply:
         event = Refused(
             **self._refusal(attempt, code, reason),
             outcome="denied",
@@ -241,17 +239,17 @@ class RequestEndpoint:
         )
         return await self._record(attempt, event)
 
-    async def _refuse(self, attempt: Attempt, error: Invalid) -> RequestAnswer:
+    async def _refuse(self, attempt: Attempt, error: Invalid) -> RequestReply:
         event = Refused(**self._refusal(attempt, error.code, str(error)[:2000]), outcome="invalid")
         answered = await self._record(attempt, event)
         if answered.operation_id is not None:  # a refusal without an event raises no alarm either
             await self._recorder.security_of(error, attempt.operation_id, attempt.principal, attempt.correlation_id)
         return with_problems(answered, error)
 
-    async def _record(self, attempt: Attempt, event: Refused) -> RequestAnswer:
+    async def _record(self, attempt: Attempt, event: Refused) -> RequestReply:
         if not self._admission.records(event):
             failure = Failure(code=event.code, message=event.message)
-            return RequestAnswer(
+            return RequestReply(
                 correlation_id=attempt.correlation_id, outcome=event.outcome, verdict=event.verdict, error=failure
             )
         try:
@@ -287,7 +285,7 @@ def _can_be_approved(decision: Decision) -> bool:
     return bool(decision.demands and decision.could_approve) and can_be_met(decision.demands)
 
 
-def with_problems(answered: RequestAnswer, error: Invalid) -> RequestAnswer:
+def with_problems(answered: RequestReply, error: Invalid) -> RequestReply:
     """Return the answer with the problems of the sent document. Its author reads them; the journal does not hold
     them.
     """

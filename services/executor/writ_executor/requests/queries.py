@@ -11,25 +11,25 @@ from writ_bus.port import Message
 from writ_bus.sender import sender_key
 from writ_contracts import parameters as params
 from writ_contracts import wire
-from writ_contracts.audit import JournalAnswer, JournalQuery
-from writ_contracts.backends import BackendTestAnswer, BackendTestQuery
-from writ_contracts.decisions import Decide, Subject
+from writ_contracts.audit import JournalQuery, JournalReply
+from writ_contracts.backends import BackendTestQuery, BackendTestReply
+from writ_contracts.decisions import DecideRequest, Subject
 from writ_contracts.errors import Denied, Full, Invalid
 from writ_contracts.ids import encode_id
 from writ_contracts.life import Life
 from writ_contracts.operations import Catalogue
-from writ_contracts.previews import PreviewAnswer, PreviewQuery
+from writ_contracts.previews import PreviewQuery, PreviewReply
 from writ_contracts.requests import (
     OpenQuery,
-    OperationAnswer,
     OperationQuery,
-    OperationsAnswer,
+    OperationReply,
+    OperationsReply,
     OperationView,
-    ResultAnswer,
-    SimulateAnswer,
+    ResultReply,
     SimulateQuery,
-    TargetsAnswer,
+    SimulateReply,
     TargetsQuery,
+    TargetsReply,
 )
 from writ_contracts.subjects import parse_query
 from writ_contracts.views import latest, view
@@ -44,7 +44,7 @@ from writ_executor.requests.screening import RequestScreening
 from writ_executor.requests.targets import Targets
 from writ_executor.requests.views import verdict
 from writ_executor.requests.visible import VisibleTargets
-from writ_executor.requests.waiting import WaitingReasons
+from writ_executor.requests.waiting_reasons import WaitingReasons
 from writ_runtime.buckets import Buckets
 
 Query = TypeVar("Query")
@@ -86,33 +86,33 @@ class QueryEndpoint:
         self._waiting = waiting
         self._clock = clock
 
-    async def operation(self, message: Message) -> OperationAnswer:
+    async def operation(self, message: Message) -> OperationReply:
         principal, query = self._decode_query(message, OperationQuery)
         life = await self._lives.fresh(principal, query.operation_id)
-        return OperationAnswer(operation=self._view(life))
+        return OperationReply(operation=self._view(life))
 
-    async def operations(self, message: Message) -> OperationsAnswer:
+    async def operations(self, message: Message) -> OperationsReply:
         """Return a page of the principal's open operations."""
         principal, query = self._decode_query(message, OpenQuery)
         lives = [life for life in self._index.open_of(principal) if life.first_sequence > query.after]
         views = (view for life in lives if (view := self._view(life)) is not None)
         page, more = first_page(views)
         last = next((life.first_sequence for life in lives if page and _is_of(life, page[-1])), 0)
-        return OperationsAnswer(operations=page, more=more, last=last)
+        return OperationsReply(operations=page, more=more, last=last)
 
     def _view(self, life: Life) -> OperationView | None:
         shown = view(life, latest(life))
         return None if shown is None else structs.replace(shown, waiting=self._waiting.of(life))
 
-    async def result(self, message: Message) -> ResultAnswer:
+    async def result(self, message: Message) -> ResultReply:
         """Return the full output if it is still kept, else the public part."""
         principal, query = self._decode_query(message, OperationQuery)
         life = await self._lives.fresh(principal, query.operation_id)
         shown = view(life, latest(life))
         kept = await self._vault.result(principal, query.operation_id)
-        return ResultAnswer(output=kept if kept is not None else shown.output if shown else {})
+        return ResultReply(output=kept if kept is not None else shown.output if shown else {})
 
-    async def preview(self, message: Message) -> PreviewAnswer:
+    async def preview(self, message: Message) -> PreviewReply:
         """Return the details of a preview to a reader for whom policy vouches."""
         principal, query = self._decode_query(message, PreviewQuery)
         facts = self._policy.approval_facts(query.facts)
@@ -123,26 +123,26 @@ class QueryEndpoint:
         details = await self._vault.details(facts.operation_id, facts.preview)
         if details is None:
             raise Invalid(f"the preview of {facts.operation_id} has no details any more", code="not_found")
-        return PreviewAnswer(details=details)
+        return PreviewReply(details=details)
 
-    async def targets(self, message: Message) -> TargetsAnswer:
+    async def targets(self, message: Message) -> TargetsReply:
         """Return a page of the inventory, as far as the requester may list it."""
         principal, query = self._decode_query(message, TargetsQuery)
         views = await self._targets.views(query.after)
         page, more = await self._visible.first_page(principal, sender_key(message), views)
-        return TargetsAnswer(targets=page, more=more)
+        return TargetsReply(targets=page, more=more)
 
-    async def backend_test(self, message: Message) -> BackendTestAnswer:
+    async def backend_test(self, message: Message) -> BackendTestReply:
         """Have a target tested by its own agents."""
         principal, query = self._decode_query(message, BackendTestQuery)
         return await self._tests.run(principal, message, query)
 
-    async def journal(self, message: Message) -> JournalAnswer:
+    async def journal(self, message: Message) -> JournalReply:
         """Return the fill level of the journal and the part which can be archived."""
         _, query = self._decode_query(message, JournalQuery)
         return await self._generations.standing(query.until)
 
-    async def simulate(self, message: Message) -> SimulateAnswer:
+    async def simulate(self, message: Message) -> SimulateReply:
         """Take a request's path up to the decision."""
         principal, query = self._decode_query(message, SimulateQuery)
         definition = self._catalogue.find(query.operation)
@@ -161,13 +161,13 @@ class QueryEndpoint:
             owner=await self._screening.owner(principal, sender_key(message), definition, query.target, parameters),
             simulate=True,
         )
-        ask = Decide(
+        ask = DecideRequest(
             subject=subject,
             control_sequence=self._index.control_sequence,
             look_key=self._vault.read_grant_key(operation_id),
         )
         decided = await self._policy.decide(ask)
-        return SimulateAnswer(
+        return SimulateReply(
             verdict=verdict(decided.decision),
             trace=[to_builtins(entry) for entry in decided.decision.trace],
             parameters=params.public(definition.parameters, decided.effective),

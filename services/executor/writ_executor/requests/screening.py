@@ -8,7 +8,7 @@ from writ_contracts.operations import Operation
 from writ_executor.admission.admission import Admission
 from writ_executor.requests.targets import Targets
 from writ_executor.requests.visible import VisibleTargets
-from writ_executor.rounds.accepted import AcceptedOperations
+from writ_executor.rounds.accepted_operations import AcceptedOperations
 
 
 class RequestScreening:

@@ -3,7 +3,7 @@
 from writ_contracts import journal
 from writ_contracts.decisions import Decision
 from writ_contracts.life import Life
-from writ_contracts.requests import Failure, RequestAnswer, Verdict
+from writ_contracts.requests import Failure, RequestReply, Verdict
 
 
 def verdict(decision: Decision) -> Verdict:
@@ -14,12 +14,12 @@ def verdict(decision: Decision) -> Verdict:
     )
 
 
-def answer(life: Life) -> RequestAnswer:
+def answer(life: Life) -> RequestReply:
     """Return the reply to the request of this operation, as it stands now."""
     what = life.requested or life.refused
     if what is None:
-        return RequestAnswer() if life.archived is None else _remembered(life.archived)
-    return RequestAnswer(
+        return RequestReply() if life.archived is None else _remembered(life.archived)
+    return RequestReply(
         operation_id=what.operation_id,
         correlation_id=what.correlation_id,
         state=life.state,
@@ -29,9 +29,9 @@ def answer(life: Life) -> RequestAnswer:
     )
 
 
-def _remembered(kept: journal.Archived) -> RequestAnswer:
+def _remembered(kept: journal.Archived) -> RequestReply:
     """Return the reply to a request whose operation is archived: it is not run again."""
-    return RequestAnswer(
+    return RequestReply(
         operation_id=kept.operation_id, correlation_id=kept.correlation_id, state="archived", outcome=kept.outcome
     )
 

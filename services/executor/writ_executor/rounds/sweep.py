@@ -12,20 +12,20 @@ from writ_contracts.life import MOST_ATTEMPTS, Life, State
 from writ_contracts.operations import Catalogue
 from writ_executor.admission.admission import Admission
 from writ_executor.agents.presence import Presence
-from writ_executor.config import Config
+from writ_executor.config import ExecutorConfig
 from writ_executor.control.operations import ControlOperations
 from writ_executor.journal.index import Index, changes, lines
 from writ_executor.journal.traces import going_on
-from writ_executor.rounds.accepted import AcceptedOperations
+from writ_executor.rounds.accepted_operations import AcceptedOperations
 from writ_executor.sightings import Sightings
 from writ_executor.steps.approvals import Approvals
 from writ_executor.steps.background import BackgroundTasks
 from writ_executor.steps.cancels import Cancels
 from writ_executor.steps.dispatch import Dispatcher
 from writ_executor.steps.host_reads import HostReads
-from writ_executor.steps.kept_parameters import KeptParameters
 from writ_executor.steps.outcomes import OutcomeRecorder
 from writ_executor.steps.overdue import RESOLVE_SECONDS, DueStep, WaitingAge, WaitingTimes, due, period_of
+from writ_executor.steps.parameter_retention import ParameterRetention
 from writ_executor.steps.pending_previews import PendingPreviews
 from writ_executor.steps.reminders import Reminders
 from writ_runtime.clocks import ServerClock
@@ -42,7 +42,7 @@ class Sweep:
 
     def __init__(
         self,
-        config: Config,
+        config: ExecutorConfig,
         catalogue: Catalogue,
         index: Index,
         presence: Presence,
@@ -53,7 +53,7 @@ class Sweep:
         host_reads: HostReads,
         previews: PendingPreviews,
         approvals: Approvals,
-        kept: KeptParameters,
+        kept: ParameterRetention,
         cancels: Cancels,
         admission: Admission,
         background: BackgroundTasks,

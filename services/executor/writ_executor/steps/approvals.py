@@ -4,7 +4,7 @@ People's verdicts pass no executor. Policy records them; executors follow the jo
 """
 
 from writ_contracts.approvals import seconds_of
-from writ_contracts.decisions import Decide, Decision, changed_since
+from writ_contracts.decisions import DecideRequest, Decision, changed_since
 from writ_contracts.errors import Invalid
 from writ_contracts.journal import AwaitingApproval, Outcome, Requested
 from writ_contracts.life import Life
@@ -120,9 +120,9 @@ class Approvals:
         await self._outcomes.not_started(life, outcome, code, f"at its start: {why}", decided.signed)
         return None
 
-    def _question(self, requested: Requested, parameters: dict[str, object]) -> Decide:
+    def _question(self, requested: Requested, parameters: dict[str, object]) -> DecideRequest:
         baseline = self._catalogue.find(requested.operation).baseline
-        return Decide(
+        return DecideRequest(
             subject=subject_of(requested, parameters, self._vault.digest_key(requested.operation_id)),
             control_sequence=self._index.control_sequence,
             look=["baseline"] if baseline else [],

@@ -4,7 +4,7 @@ from typing import Literal
 
 from writ_bus.port import Bus
 from writ_contracts import subjects
-from writ_contracts.agents import AskCancel, Cancelled
+from writ_contracts.agents import CancelReply, CancelRequest
 from writ_contracts.life import Life
 from writ_contracts.wire import decode, encode
 from writ_executor.policy.client import exception_of
@@ -24,7 +24,7 @@ class Cancels:
         """Ask the agent once. Return its answer. Raises Unreachable or TimedOut; the sweep asks again."""
         if life.cancel is None or life.started is None or life.requested is None:
             return "not_running"
-        ask = AskCancel(
+        ask = CancelRequest(
             operation_id=life.cancel.operation_id,
             decision=life.cancel.decision,
             parameters=life.cancel.parameters,
@@ -32,7 +32,7 @@ class Cancels:
         )
         subject = subjects.cancel(life.requested.pool, life.started.instance)
         message = await self._bus.request(subject, encode(ask), timeout=SECONDS)
-        answer = decode(message.data, Cancelled)
+        answer = decode(message.data, CancelReply)
         if answer.error is not None:
             raise exception_of(answer.error)
         return answer.result

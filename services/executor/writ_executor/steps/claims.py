@@ -10,9 +10,9 @@ from writ_bus import tracing
 from writ_bus.port import Message
 from writ_contracts import subjects
 from writ_contracts.agent_hosts import check_host
-from writ_contracts.agents import Claim, ClaimAnswer, ClaimMessage, SealedParameters
+from writ_contracts.agents import Claim, ClaimMessage, ClaimReply, SealedParameters
 from writ_contracts.approvals import SignedApproval
-from writ_contracts.decisions import AskGrant, Grant
+from writ_contracts.decisions import Grant, GrantRequest
 from writ_contracts.errors import Conflict, Denied, Invalid, Unreachable, Untrusted
 from writ_contracts.inventory import Target
 from writ_contracts.journal import Dispatched, Outcome, Requested
@@ -80,7 +80,7 @@ class ClaimEndpoint:
         self._measures = measures
         self._guard = guard
 
-    async def handle_claim(self, message: Message) -> ClaimAnswer:
+    async def handle_claim(self, message: Message) -> ClaimReply:
         """Return the grant with its sealed parameters, or the refusal. Raises WritError for an invalid claim.
 
         Policy checks the claim's signature before it grants. On paths without policy it is checked here.
@@ -95,7 +95,7 @@ class ClaimEndpoint:
             raise await self._forged(pool, error) from error
         return await self._start_or_repeat(body, claim, pool)
 
-    async def _start_or_repeat(self, body: ClaimMessage, claim: Claim, pool: str) -> ClaimAnswer:
+    async def _start_or_repeat(self, body: ClaimMessage, claim: Claim, pool: str) -> ClaimReply:
         life = self._lives.cached(body.principal, claim.operation_id)
         startable = _to_start(life, claim) if life else None
         for _ in range(ATTEMPTS):
@@ -126,7 +126,7 @@ class ClaimEndpoint:
 
     async def _start(
         self, life: Life, requested: Requested, dispatched: Dispatched, signed: Signed, claim: Claim
-    ) -> ClaimAnswer:
+    ) -> ClaimReply:
         self._definition(requested)  # before anything starts: without it the grant could not be repeated
         parameters = await self._parameters(life, requested, signed)
         try:
@@ -155,7 +155,7 @@ class ClaimEndpoint:
         """Ask policy for a grant. Policy reads the last control event itself, and records the start before it
         answers.
         """
-        ask = AskGrant(
+        ask = GrantRequest(
             subject=subject_of(requested, parameters, self._vault.digest_key(requested.operation_id)),
             claim=signed,
             control_sequence=self._index.control_sequence,
@@ -195,7 +195,7 @@ class ClaimEndpoint:
         await self._check(signed, life.requested.pool if life.requested else "")
         await self._outcomes.not_started(life, outcome, code, message, decision)
 
-    async def _repeat(self, life: Life, signed: Signed, claim: Claim) -> ClaimAnswer:
+    async def _repeat(self, life: Life, signed: Signed, claim: Claim) -> ClaimReply:
         """Return the grant of an earlier delivery of this very claim; any other claim finds nothing left."""
         started, requested = life.granted, life.requested
         under_way = life.state in (State.STARTED, State.CANCELLING)
@@ -235,7 +235,7 @@ class ClaimEndpoint:
         effective: dict[str, Any],
         approvals: list[SignedApproval],
         people: Signed | None,
-    ) -> ClaimAnswer:
+    ) -> ClaimReply:
         inside = SealedParameters(
             parameters=effective,
             parameters_key=self._vault.digest_key(requested.operation_id),
@@ -243,7 +243,7 @@ class ClaimEndpoint:
             salt=requested.salt,
             given=public if requested.statement else {},
         )
-        return ClaimAnswer(
+        return ClaimReply(
             grant=grant,
             sealed=seal(claim.seal_to, encode(inside)),
             outputs=self._audit_detail.outputs,

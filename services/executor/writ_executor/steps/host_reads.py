@@ -8,8 +8,8 @@ from typing import Any, Literal
 from writ_bus.port import Bus
 from writ_contracts import parameters as params
 from writ_contracts import subjects
-from writ_contracts.agents import AskRead, Claim, ReadReply
-from writ_contracts.decisions import Decide, ReadAction
+from writ_contracts.agents import Claim, ReadReply, ReadRequest
+from writ_contracts.decisions import DecideRequest, ReadAction
 from writ_contracts.errors import Denied, Unreachable, WritError
 from writ_contracts.journal import Requested, Resolved
 from writ_contracts.life import Life, State
@@ -122,7 +122,7 @@ class HostReads:
     ) -> ReadReply:
         parameters = await self._vault.parameters(requested)
         key = self._vault.read_grant_key(requested.operation_id)
-        question = Decide(
+        question = DecideRequest(
             subject=subject_of(requested, parameters, self._vault.digest_key(requested.operation_id)),
             control_sequence=self._index.control_sequence,
             look=[action],
@@ -135,7 +135,7 @@ class HostReads:
         definition = self._catalogue.find(requested.operation)
         effective = dict(decided.effective)
         readable = effective if action == "preview" else params.public(definition.parameters, effective)
-        ask = AskRead(
+        ask = ReadRequest(
             look=decided.look,
             action=action,
             parameters=readable,

@@ -20,7 +20,7 @@ from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
 from writ_executor.journal.recorder import Recorder
 from writ_executor.steps.host_reads import HostReads
-from writ_executor.steps.kept_parameters import PENDING_SLACK
+from writ_executor.steps.parameter_retention import PENDING_SLACK
 from writ_runtime.logs import Log
 from writ_trust.statements import digest, open_signed, read
 

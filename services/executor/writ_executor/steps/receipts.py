@@ -4,7 +4,7 @@ from typing import Literal
 
 from writ_bus.port import Message
 from writ_contracts import subjects
-from writ_contracts.agents import Acknowledged, Progress, Receipt, ReceiptMessage, ReportMessage, SecurityReport
+from writ_contracts.agents import Acknowledgement, Progress, Receipt, ReceiptMessage, ReportMessage, SecurityReport
 from writ_contracts.errors import Conflict, Untrusted
 from writ_contracts.journal import Granted, Requested, Resolved
 from writ_contracts.life import MOST_ATTEMPTS, Life, State
@@ -49,7 +49,7 @@ class ReceiptEndpoint:
         self._outcomes = outcomes
         self._alarms = alarms
 
-    async def handle_receipt(self, message: Message) -> Acknowledged:
+    async def handle_receipt(self, message: Message) -> Acknowledgement:
         """Acknowledge a receipt stored now, stored before, or not needed. Raises WritError if the agent must keep it or
         has no right to send it.
         """
@@ -71,7 +71,7 @@ class ReceiptEndpoint:
             except Conflict:
                 life = None  # another writer was first: read the life again
                 continue
-            return Acknowledged(stored=True)
+            return Acknowledgement(stored=True)
         raise Conflict(f"{receipt.operation_id} moved on {ATTEMPTS} times")
 
     def _as_expected(self, receipt: Receipt) -> Life | None:
@@ -176,7 +176,7 @@ class ReceiptEndpoint:
             receipt=signed,
         )
 
-    async def handle_report(self, message: Message) -> Acknowledged:
+    async def handle_report(self, message: Message) -> Acknowledgement:
         """Record a security event reported by an agent."""
         body = decode(message.data, ReportMessage)
         pool = subjects.parse_pool(message.subject)
@@ -189,7 +189,7 @@ class ReceiptEndpoint:
             correlation_id=self._correlation(report.operation_id),
             report=body.report,
         )
-        return Acknowledged(stored=True)
+        return Acknowledgement(stored=True)
 
     def _correlation(self, operation_id: str | None) -> str:
         life = self._lives.known(operation_id) if operation_id else None

@@ -1,13 +1,13 @@
 """`python -m writ_gateway.http`: MCP clients over streamable HTTP. `writ mcp http` starts it."""
 
-from writ_gateway.http.config import Config
+from writ_gateway.http.config import HttpGatewayConfig
+from writ_gateway.http.http_server import MANY_CYCLES, Gateway
 from writ_gateway.http.metrics import metrics
-from writ_gateway.http.serving import MANY_CYCLES, Gateway
 from writ_runtime.connect import connect_as, load_key
 from writ_runtime.service import StopStep, run, running
 
 
-async def main(config: Config) -> None:
+async def main(config: HttpGatewayConfig) -> None:
     """Run one gateway; it keeps nothing."""
     key, measured = load_key(config), metrics()
     async with running("gateway", config, measured, gc_thresholds=MANY_CYCLES) as process:
@@ -20,4 +20,4 @@ async def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    run("gateway", Config, main)
+    run("gateway", HttpGatewayConfig, main)

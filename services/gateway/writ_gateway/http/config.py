@@ -7,7 +7,7 @@ from writ_contracts.ids import PrincipalId
 from writ_runtime.config import Port, ServiceConfig, env
 
 
-class Config(ServiceConfig, frozen=True, kw_only=True):
+class HttpGatewayConfig(ServiceConfig, frozen=True, kw_only=True):
     """The gateway's own key sends for the principals whose `via` names it. `writ mcp http` sets all of it."""
 
     tokens: Annotated[Path, env("WRIT_MCP_TOKENS", "the file of `writ token create`; read again when it changes")]

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from writ_contracts.errors import Unreachable
-from writ_gateway.http import fetching
+from writ_gateway.http import json_fetch
 from writ_runtime.buckets import Bucket
 
 KEPT_SECONDS = 5.0
@@ -33,7 +33,7 @@ class IntrospectedTokens:
     def __init__(
         self,
         at: IntrospectionEndpoint,
-        ask: Callable[[str, Mapping[str, str], str, str], Awaitable[Any]] = fetching.post,
+        ask: Callable[[str, Mapping[str, str], str, str], Awaitable[Any]] = json_fetch.post,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._at = at

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import jwt
 
 from writ_contracts.errors import Unreachable
-from writ_gateway.http import fetching
+from writ_gateway.http import json_fetch
 from writ_runtime.logs import Log
 
 FRESH_SECONDS = 300.0
@@ -50,7 +50,7 @@ class FetchedKeys:
     def __init__(
         self,
         address: str,
-        fetch: Callable[[str], Awaitable[Any]] = fetching.get,
+        fetch: Callable[[str], Awaitable[Any]] = json_fetch.get,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._address = address

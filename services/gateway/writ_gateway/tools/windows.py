@@ -12,7 +12,7 @@ from writ_gateway.results import operation_shape
 from writ_gateway.schemas import Arguments
 from writ_gateway.session import Call
 from writ_gateway.tool import Result, Tool, tool
-from writ_gateway.tools.requesting import request
+from writ_gateway.tools.request_tools import request
 
 SOON = 20
 """Seconds to wait for the end of a window, which needs no agent and no approval."""

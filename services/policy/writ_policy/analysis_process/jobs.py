@@ -11,16 +11,16 @@ from writ_contracts.errors import Invalid, WritError
 from writ_contracts.inventory import Principal, Target
 from writ_contracts.operations import Catalogue
 from writ_contracts.policies import document_in
-from writ_contracts.policy_access import PolicyAllowedQuery, PolicyDiffAnswer, PolicyWhoCanQuery
-from writ_contracts.policy_questions import PolicyTestAnswer, PolicyTestQuery, PolicyValidateQuery
+from writ_contracts.policy_access import PolicyAllowedQuery, PolicyDiffReply, PolicyWhoCanQuery
+from writ_contracts.policy_questions import PolicyTestQuery, PolicyTestReply, PolicyValidateQuery
 from writ_documents import yaml_file
 from writ_documents.document import Document, FileErrors
-from writ_rules import answers
+from writ_rules import replies
 from writ_rules.engine.people import People, people_of
 from writ_rules.engine.reach import about
 from writ_rules.loading import Mode, compile_document
 from writ_rules.setting import PolicySource, Setting, setting
-from writ_rules.validating import ValidationContext, validate_text
+from writ_rules.validation import ValidationContext, validate_text
 
 Kind = Literal["validate", "test", "allowed", "who_can", "diff"]
 MOST_MEMORY = 2 << 30
@@ -95,7 +95,7 @@ def _validate(job: Job, catalogue: Catalogue) -> Struct:
     among = ValidationContext(
         targets=job.targets, principals=job.principals, people=job.people(), only_warn=True, now=job.now
     )
-    return answers.validated(
+    return replies.validated(
         validate_text(document_in(query.document), "policy", catalogue, query.mode or job.mode, among)
     )
 
@@ -106,18 +106,18 @@ def _test(job: Job, catalogue: Catalogue) -> Struct:
         document = document_in(query.document) if query.document else job.policy
         source = _source(document, catalogue, job.mode if query.document else "permissive")
     except FileErrors as errors:
-        return PolicyTestAnswer(problems=answers.problems_of(errors))
-    return answers.run_suite(query.suite, source, _among(job, source, catalogue))
+        return PolicyTestReply(problems=replies.problems_of(errors))
+    return replies.run_suite(query.suite, source, _among(job, source, catalogue))
 
 
 def _allowed(job: Job, catalogue: Catalogue) -> Struct:
     query = msgspec.json.decode(job.query, type=PolicyAllowedQuery)
-    return answers.allowed(_in_force(job, catalogue), query, now=job.now)
+    return replies.allowed(_in_force(job, catalogue), query, now=job.now)
 
 
 def _who_can(job: Job, catalogue: Catalogue) -> Struct:
     query = msgspec.json.decode(job.query, type=PolicyWhoCanQuery)
-    return answers.who_can(_in_force(job, catalogue), query, now=job.now)
+    return replies.who_can(_in_force(job, catalogue), query, now=job.now)
 
 
 def _diff(job: Job, catalogue: Catalogue) -> Struct:
@@ -125,8 +125,8 @@ def _diff(job: Job, catalogue: Catalogue) -> Struct:
     try:
         documents = _document(old, "old"), _document(new, "new")
     except FileErrors as errors:
-        return PolicyDiffAnswer(problems=answers.problems_of(errors))
-    return answers.compared(*documents, catalogue, _in_force(job, catalogue), now=job.now)
+        return PolicyDiffReply(problems=replies.problems_of(errors))
+    return replies.compared(*documents, catalogue, _in_force(job, catalogue), now=job.now)
 
 
 def _in_force(job: Job, catalogue: Catalogue) -> Setting:

@@ -12,10 +12,10 @@ from writ_bus.port import Journal, Message
 from writ_bus.sender import sender_key
 from writ_contracts.approvals import (
     ApprovalCard,
-    ApprovalCardAnswer,
+    ApprovalCardReply,
     ApprovalQuery,
-    ApprovalsAnswer,
     ApprovalsQuery,
+    ApprovalsReply,
     DecisionDemand,
     PendingApproval,
 )
@@ -28,9 +28,9 @@ from writ_contracts.signing import Signed
 from writ_contracts.subjects import any_operation_filter, every_operation_filter, parse_event, parse_query
 from writ_contracts.wire import event_of
 from writ_policy.approvals.previews import approval_facts, last_change_of, recorded_preview
-from writ_policy.approvals.standing import RecordedOperations
+from writ_policy.approvals.recorded_operations import RecordedOperations
 from writ_policy.approvals.verdicts import PendingOperation
-from writ_policy.decisions.judging import JudgeFactory
+from writ_policy.decisions.judge_factory import JudgeFactory
 from writ_policy.decisions.rulings import Judge
 from writ_policy.endpoints.versions import QueryHandler, decode_query
 from writ_policy.state.snapshot import PolicySnapshot
@@ -78,7 +78,7 @@ class PendingApprovals:
         """The answer to each question, by its channel's name."""
         return {"query_approvals": self.approvals, "query_approval": self.approval}
 
-    async def approvals(self, message: Message) -> ApprovalsAnswer:
+    async def approvals(self, message: Message) -> ApprovalsReply:
         """Return the pending operations the sender may decide on now or later."""
         query: ApprovalsQuery = decode_query(message, ApprovalsQuery)
         judge, who = await self._judging.now(), parse_query(message.subject)[0]
@@ -89,14 +89,14 @@ class PendingApprovals:
             if one.sequence <= query.after or not _concerns(one, who, judge.world):
                 continue
             if len(found) == query.limit:
-                return ApprovalsAnswer(pending=found, more=True, last=last)
+                return ApprovalsReply(pending=found, more=True, last=last)
             last = one.sequence
             shown = await self._shown(one, who, judge)
             if shown is not None:
                 found.append(shown)
-        return ApprovalsAnswer(pending=found, last=last)
+        return ApprovalsReply(pending=found, last=last)
 
-    async def approval(self, message: Message) -> ApprovalCardAnswer:
+    async def approval(self, message: Message) -> ApprovalCardReply:
         """Return one operation which needed approval: for its approvers, its requester, and the human its requester
         acts for.
         """
@@ -112,7 +112,7 @@ class PendingApprovals:
         if who not in concerned | set(standing.approvers) and not _entitled(standing.demands, who, judge.world):
             raise Denied(f"{query.operation_id} is not {who}'s to decide on", code="not_approver")
         card = _card(standing, records[0].data, who, judge.world)
-        return ApprovalCardAnswer(card=await self._vouched(card, standing, recorded_preview(records), who, judge))
+        return ApprovalCardReply(card=await self._vouched(card, standing, recorded_preview(records), who, judge))
 
     async def _vouched(
         self, card: ApprovalCard, standing: PendingOperation, preview: Signed | None, who: str, judge: Judge

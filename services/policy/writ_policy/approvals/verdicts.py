@@ -12,7 +12,7 @@ from writ_contracts.errors import Conflict, Denied, Untrusted
 from writ_contracts.inventory import Principal
 from writ_contracts.journal import Rejected
 from writ_contracts.life import Life, State
-from writ_policy.approvals.recorded import ExactRequest, check_exact
+from writ_policy.approvals.recorded_approvals import ExactRequest, check_exact
 from writ_policy.decisions.demands import OpenDemands, progress_of
 from writ_policy.state.snapshot import PolicySnapshot
 from writ_trust.approvals import BAD, ProvenApproval, read_approval

@@ -10,7 +10,7 @@ from msgspec import Struct, field
 
 from writ_contracts.decisions import ReadGrant, Subject
 from writ_contracts.errors import Untrusted
-from writ_contracts.facts import Fact, Gathered, Listing
+from writ_contracts.facts import Fact, GatheredListings, Listing
 from writ_policy.state.snapshot import PolicySnapshot
 from writ_rules.engine.facts import NO_FACTS, Facts
 from writ_rules.engine.facts import TargetListing as Listed
@@ -33,7 +33,7 @@ class KnownFacts(Struct, frozen=True, kw_only=True):
 
 
 def listed(
-    gathered: Gathered | None, subject: Subject, world: PolicySnapshot, keys: Collection[str], now: float
+    gathered: GatheredListings | None, subject: Subject, world: PolicySnapshot, keys: Collection[str], now: float
 ) -> KnownFacts:
     """Return the gathered facts of this subject. Raises Untrusted (`forged_listing`) for any mismatch."""
     if gathered is None:
@@ -58,7 +58,9 @@ def listed(
     return KnownFacts(facts=Facts(listings, NO_FACTS.scans), named=named, about=grant.named)
 
 
-def _open_grant(gathered: Gathered, subject: Subject, world: PolicySnapshot, keys: Collection[str]) -> ReadGrant:
+def _open_grant(
+    gathered: GatheredListings, subject: Subject, world: PolicySnapshot, keys: Collection[str]
+) -> ReadGrant:
     target = world.target(subject.target)
     try:
         grant = open_signed(gathered.look, ReadGrant, keys, world.installation)
@@ -70,7 +72,9 @@ def _open_grant(gathered: Gathered, subject: Subject, world: PolicySnapshot, key
     return grant
 
 
-def _listings(gathered: Gathered, grant: ReadGrant, world: PolicySnapshot) -> Iterator[tuple[str, tuple[Listing, str]]]:
+def _listings(
+    gathered: GatheredListings, grant: ReadGrant, world: PolicySnapshot
+) -> Iterator[tuple[str, tuple[Listing, str]]]:
     """Yield the listings by source, with digests. Raises Untrusted."""
     pool = world.target(grant.target.id).pool
     visited = set[str]()

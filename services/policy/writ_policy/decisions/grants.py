@@ -6,14 +6,14 @@ from writ_bus import tracing
 from writ_contracts.agent_hosts import check_host
 from writ_contracts.agents import Claim
 from writ_contracts.catalogue.control import BACKEND_TEST
-from writ_contracts.decisions import KILL_GRACE, AskGrant, Decide, Grant, ReadAction, ReadGrant, Subject
+from writ_contracts.decisions import KILL_GRACE, DecideRequest, Grant, GrantRequest, ReadAction, ReadGrant, Subject
 from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.facts import OTHER_NAMES
 from writ_contracts.journal import Granted
 from writ_contracts.operations import Operation
 from writ_contracts.parameters import public
 from writ_contracts.signing import Signed
-from writ_policy.approvals.recorded import CountedApprovals
+from writ_policy.approvals.recorded_approvals import CountedApprovals
 from writ_policy.decisions.agent_plugins import AgentPlugins
 from writ_policy.decisions.rulings import RuledRequest
 from writ_policy.state.snapshot import PolicySnapshot
@@ -28,7 +28,7 @@ suspend.
 LOOK_SECONDS, LONGEST_LOOK_SECONDS = 60.0, 86_400.0
 
 
-def check_claim(ask: AskGrant, world: PolicySnapshot) -> Claim:
+def check_claim(ask: GrantRequest, world: PolicySnapshot) -> Claim:
     """Return the claim if an agent of the target's own pool signed it for this operation. Raises Untrusted."""
     pool = world.target(ask.subject.target).pool
     try:
@@ -42,7 +42,7 @@ def check_claim(ask: AskGrant, world: PolicySnapshot) -> Claim:
 
 
 def grant(
-    ask: AskGrant, claim: Claim, ruled: RuledRequest, decision: Signed, approvals: CountedApprovals | None = None
+    ask: GrantRequest, claim: Claim, ruled: RuledRequest, decision: Signed, approvals: CountedApprovals | None = None
 ) -> Grant:
     """Return the grant for this claim, on this allowing decision and these approvals."""
     subject, request, ruling = ask.subject, ruled.request, ruled.ruling
@@ -75,7 +75,13 @@ def grant(
 
 
 def granted_event(
-    ask: AskGrant, claim: Claim, ruled: RuledRequest, grant: Grant, decision: Signed, writ: Signed, correlation_id: str
+    ask: GrantRequest,
+    claim: Claim,
+    ruled: RuledRequest,
+    grant: Grant,
+    decision: Signed,
+    writ: Signed,
+    correlation_id: str,
 ) -> Granted:
     """Return the start for the journal, with public parameters.
 
@@ -97,7 +103,9 @@ def granted_event(
     )
 
 
-def read_grant(ask: Decide, ruled: RuledRequest, world: PolicySnapshot, *, quoting: bool = False) -> ReadGrant | None:
+def read_grant(
+    ask: DecideRequest, ruled: RuledRequest, world: PolicySnapshot, *, quoting: bool = False
+) -> ReadGrant | None:
     """Return the requested read grant; None if the decision denies or the operation has no such read. If the
     decision needs listings, return the grant for those. `quoting`: a preview may quote the present content.
     """
@@ -151,7 +159,7 @@ def listing_grant(subject: Subject, look_key: str | None, ruled: RuledRequest) -
 
 
 def target_test_grant(
-    ask: Decide, ruled: RuledRequest, world: PolicySnapshot, plugins: AgentPlugins
+    ask: DecideRequest, ruled: RuledRequest, world: PolicySnapshot, plugins: AgentPlugins
 ) -> ReadGrant | None:
     """Return the grant to test the target of a `backend_test`, and nothing else.
 
@@ -176,7 +184,7 @@ def target_test_grant(
     )
 
 
-def _actions(ask: Decide, ruled: RuledRequest, world: PolicySnapshot) -> list[ReadAction]:
+def _actions(ask: DecideRequest, ruled: RuledRequest, world: PolicySnapshot) -> list[ReadAction]:
     """Return the requested reads offered by the operation."""
     operation = ruled.request.operation
     if operation.ahead and ask.look_until is not None and not ask.look:

@@ -14,7 +14,7 @@ from writ_contracts.operations import Catalogue, Risk, has_operation, not_offere
 from writ_contracts.parameters import public
 from writ_contracts.persons import person_of
 from writ_contracts.wire import canonical, encode
-from writ_policy.approvals.recorded import CountedApprovals
+from writ_policy.approvals.recorded_approvals import CountedApprovals
 from writ_policy.decisions.agent_plugins import AgentPlugins
 from writ_policy.decisions.bounded_traces import bounded_trace
 from writ_policy.decisions.control_checks import ControlChecks

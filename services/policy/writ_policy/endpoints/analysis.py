@@ -26,10 +26,10 @@ from writ_policy.decisions.facts import KnownFacts
 from writ_policy.decisions.rulings import Judge
 from writ_policy.endpoints.scans import Scans
 from writ_policy.endpoints.versions import QueryHandler, decode_query
-from writ_policy.state.seen import Seen
-from writ_policy.versions.stored import Versions
+from writ_policy.state.visible_policy import VisiblePolicy
+from writ_policy.versions.stored_versions import Versions
 from writ_rules.engine.facts import NO_FACTS, Facts
-from writ_rules.explaining import can_i, explain
+from writ_rules.explanation import can_i, explain
 from writ_rules.json_lines import decided
 from writ_rules.loading import Mode
 from writ_rules.setting import Setting
@@ -76,7 +76,7 @@ class AnalysisQueries:
             "query_policy_diff": self.diff,
         }
 
-    async def can_i(self, message: Message) -> questions.PolicyCanIAnswer:
+    async def can_i(self, message: Message) -> questions.PolicyCanIReply:
         """Return whether the principal may do the operation."""
         query = decode_query(message, questions.PolicyCanIQuery, LONGEST_QUESTION)
         judge, asker = await self._asker(message)
@@ -84,7 +84,7 @@ class AnalysisQueries:
         facts = await self._scanned(judge, query.operation, query.target)
         return can_i(setting(judge, asker), query, asker=asker, now=judge.now, facts=facts)
 
-    async def explain(self, message: Message) -> questions.PolicyExplainAnswer:
+    async def explain(self, message: Message) -> questions.PolicyExplainReply:
         query = decode_query(message, questions.PolicyExplainQuery, LONGEST_QUESTION)
         judge, asker = await self._asker(message)
         await self._permit_others(message, judge, asker, [query.principal or asker])
@@ -94,9 +94,9 @@ class AnalysisQueries:
         found = explain(here, query, asker=asker, now=judge.now, facts=facts)
         omitted = max(0, len(found.trace) - MOST_TRACED)
         found = structs.replace(found, trace=_bounded(found.trace), trace_omitted=omitted)
-        return questions.PolicyExplainAnswer(explanation=found)
+        return questions.PolicyExplainReply(explanation=found)
 
-    async def eval(self, message: Message) -> questions.PolicyEvalAnswer:
+    async def eval(self, message: Message) -> questions.PolicyEvalReply:
         """Evaluate many decisions, for one sender at a time; those of others go on in between."""
         query = decode_query(message, questions.PolicyEvalQuery, LONGEST_QUESTION)
         judge, asker = await self._asker(message)
@@ -104,9 +104,7 @@ class AnalysisQueries:
         async with self._evaluating:
             return await self._evaluated(judge, query, asker)
 
-    async def _evaluated(
-        self, judge: Judge, query: questions.PolicyEvalQuery, asker: str
-    ) -> questions.PolicyEvalAnswer:
+    async def _evaluated(self, judge: Judge, query: questions.PolicyEvalQuery, asker: str) -> questions.PolicyEvalReply:
         about = {(request.operation, request.target) for request in query.requests}
         facts = {one: await self._scanned(judge, *one) for one in about}
         own = asker if all(request.principal == asker for request in query.requests) else None
@@ -121,28 +119,28 @@ class AnalysisQueries:
             if time.perf_counter() - began > SLICE_SECONDS:
                 await asyncio.sleep(PAUSE_SECONDS)
                 began = time.perf_counter()
-        return questions.PolicyEvalAnswer(results=results, policy=judge.world.version)
+        return questions.PolicyEvalReply(results=results, policy=judge.world.version)
 
-    async def validate(self, message: Message) -> questions.PolicyValidateAnswer:
+    async def validate(self, message: Message) -> questions.PolicyValidateReply:
         """Return whether a document could be published, and all its mistakes."""
-        return await self._analyse(message, "validate", questions.PolicyValidateQuery, questions.PolicyValidateAnswer)
+        return await self._analyse(message, "validate", questions.PolicyValidateQuery, questions.PolicyValidateReply)
 
-    async def test(self, message: Message) -> questions.PolicyTestAnswer:
+    async def test(self, message: Message) -> questions.PolicyTestReply:
         """Run a suite of cases."""
-        return await self._analyse(message, "test", questions.PolicyTestQuery, questions.PolicyTestAnswer)
+        return await self._analyse(message, "test", questions.PolicyTestQuery, questions.PolicyTestReply)
 
-    async def allowed(self, message: Message) -> access.PolicyAllowedAnswer:
+    async def allowed(self, message: Message) -> access.PolicyAllowedReply:
         """Return the permissions of a principal."""
         query = decode_query(message, access.PolicyAllowedQuery, LONGEST_QUESTION)
         judge, asker = await self._asker(message)
         await self._permit_others(message, judge, asker, [query.principal])
-        return await self._analysis_pool.work(self._job("allowed", query, judge, asker), access.PolicyAllowedAnswer)
+        return await self._analysis_pool.work(self._job("allowed", query, judge, asker), access.PolicyAllowedReply)
 
-    async def who_can(self, message: Message) -> access.PolicyWhoCanAnswer:
+    async def who_can(self, message: Message) -> access.PolicyWhoCanReply:
         """Return the principals allowed to do an operation."""
-        return await self._analyse(message, "who_can", access.PolicyWhoCanQuery, access.PolicyWhoCanAnswer)
+        return await self._analyse(message, "who_can", access.PolicyWhoCanQuery, access.PolicyWhoCanReply)
 
-    async def diff(self, message: Message) -> access.PolicyDiffAnswer:
+    async def diff(self, message: Message) -> access.PolicyDiffReply:
         """Return the effects of another policy."""
         query = decode_query(message, access.PolicyDiffQuery, LONGEST_QUESTION)
         judge, _ = await self._asker(message)
@@ -150,7 +148,7 @@ class AnalysisQueries:
         old = judge.world.in_force.stored.document if query.old is None else await self._document(query.old)
         job = self._job("diff", None, judge)
         job = structs.replace(job, others=[old, await self._document(query.new)])
-        return await self._analysis_pool.work(job, access.PolicyDiffAnswer)
+        return await self._analysis_pool.work(job, access.PolicyDiffReply)
 
     async def _analyse(self, message: Message, kind: Kind, question: type[Any], answer: type[Answer]) -> Answer:
         query = decode_query(message, question, LONGEST_QUESTION)
@@ -213,7 +211,11 @@ def setting(judge: Judge, asker: str | None = None) -> Setting:
     one is named.
     """
     world = judge.world
-    observed = Seen(world.policy, world.targets) if asker is None else world.seen_by(world.principals[asker], judge.now)
+    observed = (
+        VisiblePolicy(world.policy, world.targets)
+        if asker is None
+        else world.seen_by(world.principals[asker], judge.now)
+    )
     return Setting(
         policy=observed.policy,
         catalogue=judge.catalogue,

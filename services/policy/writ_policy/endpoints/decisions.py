@@ -9,19 +9,19 @@ from msgspec import Struct, structs
 from writ_bus.port import Bus, Endpoint, Journal, Message
 from writ_contracts import subjects, wire
 from writ_contracts.catalogue.control import BACKEND_TEST
-from writ_contracts.decisions import OMIT_HEADER, OMIT_UNCHANGED, AskGrant, Decide, Decided, GrantAnswer
+from writ_contracts.decisions import OMIT_HEADER, OMIT_UNCHANGED, DecideReply, DecideRequest, GrantReply, GrantRequest
 from writ_policy.decisions.control_checks import CHECKS
 from writ_policy.decisions.facts import KnownFacts, listed
 from writ_policy.decisions.grants import read_grant, target_test_grant
-from writ_policy.decisions.judging import JudgeFactory
+from writ_policy.decisions.judge_factory import JudgeFactory
 from writ_policy.decisions.rulings import Judge, RuledRequest
 from writ_policy.endpoints.scans import Scans
-from writ_policy.granting import GrantEndpoint
+from writ_policy.grant_endpoint import GrantEndpoint
 from writ_policy.metrics import Measures
 from writ_policy.starts import FORGED, ForgedStart
-from writ_policy.versions.proposed import CHANGES, ProposedVersions
+from writ_policy.versions.proposed_versions import CHANGES, ProposedVersions
 from writ_policy.windows.open_windows import OpenWindows
-from writ_runtime.answering import Reply, Respond, answering
+from writ_runtime.endpoint_frame import Reply, Respond, answering
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Observer
 from writ_runtime.policy_keys import PolicyKeys
@@ -30,8 +30,8 @@ from writ_trust.keys import Key
 from writ_trust.statements import sign
 
 CONCURRENCY = 256
-Ask = TypeVar("Ask", Decide, AskGrant)
-Answer = TypeVar("Answer", Decided, GrantAnswer)
+Ask = TypeVar("Ask", DecideRequest, GrantRequest)
+Answer = TypeVar("Answer", DecideReply, GrantReply)
 Clock = Callable[[], float]
 
 _log = Log("writ.policy")
@@ -67,14 +67,14 @@ class DecisionEndpoints:
 
     def endpoints(self) -> list[Endpoint]:
         """Return the endpoints for services."""
-        decide = self._answering("decide", Decide, self._decide, Decided)
-        grant = self._answering("grant", AskGrant, self._granting.grant, GrantAnswer)
+        decide = self._answering("decide", DecideRequest, self._decide, DecideReply)
+        grant = self._answering("grant", GrantRequest, self._granting.grant, GrantReply)
         return [
             Endpoint(name="decide", subject=subjects.POLICY_DECIDE, handler=decide, concurrency=CONCURRENCY),
             Endpoint(name="grant", subject=subjects.POLICY_GRANT, handler=grant, concurrency=CONCURRENCY),
         ]
 
-    async def _decide(self, ask: Decide) -> tuple[Decided, RuledRequest]:
+    async def _decide(self, ask: DecideRequest) -> tuple[DecideReply, RuledRequest]:
         judge = await self._judging.at(ask.control_sequence, ask.stored_policies, ask.subject.target)
         if ask.subject.operation in CHECKS:  # an id that another executor's event made a moment ago is not unknown
             judge = await self._judging.now()
@@ -92,7 +92,7 @@ class DecisionEndpoints:
             if ask.subject.operation == BACKEND_TEST
             else read_grant(ask, ruled, judge.world, quoting="preview" in ask.look and judge.may_quote(ruled, known))
         )
-        answer = Decided(
+        answer = DecideReply(
             decision=sign(self._key, ruled.decision),
             effective=dict(ruled.ruling.effective),
             look=None if grant is None else sign(self._key, grant),
@@ -100,7 +100,7 @@ class DecisionEndpoints:
         )
         return answer, ruled
 
-    async def _known_facts(self, ask: Decide | AskGrant, judge: Judge) -> KnownFacts:
+    async def _known_facts(self, ask: DecideRequest | GrantRequest, judge: Judge) -> KnownFacts:
         known = listed(ask.facts, ask.subject, judge.world, self._keys.live, judge.now)
         scanners = judge.world.scanners.get(ask.subject.operation)
         return await self._scans.add(known, ask.subject.target, scanners) if scanners else known

@@ -4,13 +4,13 @@ from writ_bus.port import Endpoint, Message
 from writ_bus.sender import sender_key
 from writ_contracts import subjects
 from writ_contracts.errors import Unreachable
-from writ_contracts.people import PeopleAnswer, PeopleQuery, PeopleRequest
+from writ_contracts.people import PeopleQuery, PeopleReply, PeopleRequest
 from writ_contracts.subjects import parse_query
 from writ_contracts.wire import decode
-from writ_policy.decisions.judging import JudgeFactory
+from writ_policy.decisions.judge_factory import JudgeFactory
 from writ_policy.endpoints.versions import QueryHandler, decode_query
 from writ_policy.state.snapshot import PolicySnapshot
-from writ_runtime.answering import answering
+from writ_runtime.endpoint_frame import answering
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Observer
 
@@ -27,14 +27,14 @@ class PeopleEndpoints:
 
     def endpoint(self) -> Endpoint:
         """Return the endpoint for executors."""
-        respond = answering("people", self._of_version, PeopleAnswer, self._observe, _log)
+        respond = answering("people", self._of_version, PeopleReply, self._observe, _log)
         return Endpoint(name="people", subject=subjects.POLICY_PEOPLE, handler=respond, concurrency=CONCURRENCY)
 
     def by_name(self) -> dict[str, QueryHandler]:
         """Return the answer to the query, by its channel's name."""
         return {"query_people": self._of_principal}
 
-    async def _of_version(self, message: Message) -> PeopleAnswer:
+    async def _of_version(self, message: Message) -> PeopleReply:
         request = decode(message.data, PeopleRequest)
         world = (await self._judging.at(0)).world
         number = world.directory.name.number if world.directory is not None else 0
@@ -42,12 +42,12 @@ class PeopleEndpoints:
             raise Unreachable(f"version {request.number} of people's credentials is not seen here yet", code="behind")
         return _answer(world)
 
-    async def _of_principal(self, message: Message) -> PeopleAnswer:
+    async def _of_principal(self, message: Message) -> PeopleReply:
         decode_query(message, PeopleQuery)
         world = (await self._judging.at(0)).world
         world.principal(parse_query(message.subject)[0], sender_key(message))
         return _answer(world)
 
 
-def _answer(world: PolicySnapshot) -> PeopleAnswer:
-    return PeopleAnswer(directory=world.directory.signed if world.directory is not None else None)
+def _answer(world: PolicySnapshot) -> PeopleReply:
+    return PeopleReply(directory=world.directory.signed if world.directory is not None else None)

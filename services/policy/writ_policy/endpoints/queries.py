@@ -8,8 +8,8 @@ from writ_bus.port import Endpoint, Message
 from writ_contracts.errors import Full
 from writ_contracts.registry import channel
 from writ_contracts.subjects import parse_query
-from writ_runtime.answering import answering
 from writ_runtime.buckets import Buckets
+from writ_runtime.endpoint_frame import answering
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Observer
 

@@ -8,11 +8,11 @@ from types import MappingProxyType
 
 from msgspec import structs
 
-from writ_bus.port import Endpoint, Entry, Message, Stored
+from writ_bus.port import Endpoint, Entry, EventStore, Message
 from writ_bus.sender import sender_key
 from writ_contracts import subjects, wire
 from writ_contracts.errors import Conflict, Denied, Invalid, Untrusted
-from writ_contracts.facts import MOST_REPORT_BYTES, Fact, Reported, ScanReport, StoredReport
+from writ_contracts.facts import MOST_REPORT_BYTES, Fact, ScanReply, ScanReport, StoredReport
 from writ_contracts.inventory import SCANNER
 from writ_contracts.records import Record
 from writ_contracts.signing import Signed
@@ -21,7 +21,7 @@ from writ_policy.state.sources import Sources
 from writ_rules.engine.facts import Facts
 from writ_rules.engine.facts import ScanFinding as Finding
 from writ_rules.engine.facts import ScanReport as Report
-from writ_runtime.answering import answering
+from writ_runtime.endpoint_frame import answering
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Observer
 from writ_runtime.security_events import SecurityEvents
@@ -45,7 +45,7 @@ class Scans:
 
     def __init__(
         self,
-        stored: Stored,
+        stored: EventStore,
         sources: Sources,
         key: Key,
         keys: Callable[[float], Collection[str]],
@@ -67,12 +67,12 @@ class Scans:
 
     def endpoint(self) -> Endpoint:
         subject = subjects.scan("x").replace(".x", ".*")
-        respond = answering("scan", self.report, Reported, self._observe, _log)
+        respond = answering("scan", self.report, ScanReply, self._observe, _log)
         return Endpoint(name="scan", subject=subject, handler=respond, concurrency=CONCURRENCY)
 
-    async def report(self, message: Message) -> Reported:
+    async def report(self, message: Message) -> ScanReply:
         """Store the report of one message; the reply names the digest of the stored report."""
-        return Reported(digest=await self._report(message))
+        return ScanReply(digest=await self._report(message))
 
     async def _report(self, message: Message) -> str:
         """Check the report and store it. Return the digest of the stored form. Raises WritError, and then the

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from writ_bus.port import Message
 from writ_bus.sender import sender_key
-from writ_contracts.sessions import MOST_SESSIONS, SessionsAnswer, SessionsQuery, SessionView
+from writ_contracts.sessions import MOST_SESSIONS, SessionsQuery, SessionsReply, SessionView
 from writ_contracts.subjects import parse_query
 from writ_policy.decisions.rulings import Judge
 from writ_policy.endpoints.versions import QueryHandler, decode_query
@@ -23,7 +23,7 @@ class SessionQueries:
         """Return the answer to the query, by its channel's name."""
         return {"query_sessions": self.sessions}
 
-    async def sessions(self, message: Message) -> SessionsAnswer:
+    async def sessions(self, message: Message) -> SessionsReply:
         """Return the open sessions that the sender may see."""
         query: SessionsQuery = decode_query(message, SessionsQuery)
         judge, (asker, _) = await self._judge(), parse_query(message.subject)
@@ -38,7 +38,7 @@ class SessionQueries:
         ]
         newest = sorted(found, key=lambda one: -one.since)
         shown = [_view(one, here=one.key == key) for one in newest[:MOST_SESSIONS]]
-        return SessionsAnswer(sessions=shown, more=len(newest) - len(shown))
+        return SessionsReply(sessions=shown, more=len(newest) - len(shown))
 
 
 def _view(one: Session, *, here: bool) -> SessionView:

@@ -17,24 +17,24 @@ from writ_contracts.ids import WRIT_TARGET, encode_id
 from writ_contracts.inventory import Principal
 from writ_contracts.notices import Notice
 from writ_contracts.policies import (
-    PolicyHistoryAnswer,
     PolicyHistoryQuery,
-    PolicyShowAnswer,
+    PolicyHistoryReply,
     PolicyShowQuery,
-    PolicyStatusAnswer,
+    PolicyShowReply,
     PolicyStatusQuery,
+    PolicyStatusReply,
     PolicyVersionView,
     StoredPolicy,
     sent_form,
 )
 from writ_contracts.subjects import parse_query
 from writ_contracts.wire import JSON, decode
-from writ_policy.config import Config
+from writ_policy.config import PolicyConfig
 from writ_policy.decisions.rulings import Judge
 from writ_policy.state import control_views
 from writ_policy.state.control_views import MOST_SHOWN
 from writ_policy.state.sources import FILES, Sources
-from writ_policy.versions.stored import Versions
+from writ_policy.versions.stored_versions import Versions
 from writ_policy.windows.open_windows import OpenWindows
 from writ_rules.engine.compile import Policy
 
@@ -47,7 +47,7 @@ class VersionQueries:
 
     def __init__(
         self,
-        config: Config,
+        config: PolicyConfig,
         sources: Sources,
         versions: Versions,
         judge: Callable[[], Awaitable[Judge]],
@@ -70,16 +70,16 @@ class VersionQueries:
             "query_policy_status": self.status,
         }
 
-    async def history(self, message: Message) -> PolicyHistoryAnswer:
+    async def history(self, message: Message) -> PolicyHistoryReply:
         """Return the versions, newest first."""
         query = decode_query(message, PolicyHistoryQuery)
         await self.permit(message)
         before = query.before or self._versions.stored + 1
         found = await self._versions.page(before, query.limit)
         views = [self._view(version, problem, number) for version, problem, number in found]
-        return PolicyHistoryAnswer(versions=views, more=bool(found) and found[-1][2] > 1)
+        return PolicyHistoryReply(versions=views, more=bool(found) and found[-1][2] > 1)
 
-    async def show(self, message: Message) -> PolicyShowAnswer:
+    async def show(self, message: Message) -> PolicyShowReply:
         """Return one version with its document."""
         query = decode_query(message, PolicyShowQuery)
         await self.permit(message)
@@ -88,11 +88,11 @@ class VersionQueries:
         if version is None:
             raise Invalid(f"there is no version {query.version} of the policy that is believed", code="not_found")
         problem = self._versions.refused.get(version.number, "")
-        return PolicyShowAnswer(
+        return PolicyShowReply(
             version=self._view(version, problem, version.number), document=sent_form(version.document)
         )
 
-    async def status(self, message: Message) -> PolicyStatusAnswer:
+    async def status(self, message: Message) -> PolicyStatusReply:
         """Return this replica's inputs of decisions, and their problems."""
         decode_query(message, PolicyStatusQuery)
         judge = await self._judge()
@@ -103,7 +103,7 @@ class VersionQueries:
             return answer
         return _limited(answer, observed.policy, principal)
 
-    async def _full_status(self, judge: Judge) -> PolicyStatusAnswer:
+    async def _full_status(self, judge: Judge) -> PolicyStatusReply:
         world, head = judge.world, self._versions.head
         store = self._versions.blocked or self._versions.problem
         found = {name: self._sources.problem(name) for name in FILES} | {"store": store}
@@ -111,7 +111,7 @@ class VersionQueries:
         stops = control_views.stops(judge.control, judge.now)
         emergencies = control_views.emergencies(judge.control, judge.now)
         windows = [one for one in reversed(judge.control.windows) if one.lasts(judge.now)][:MOST_SHOWN]
-        return PolicyStatusAnswer(
+        return PolicyStatusReply(
             version=None if head is None else self._view(head, "", head.number),
             name=world.policy.name,
             label=world.policy.version,
@@ -165,7 +165,7 @@ class VersionQueries:
         )
 
 
-def _limited(answer: PolicyStatusAnswer, policy: Policy, principal: Principal) -> PolicyStatusAnswer:
+def _limited(answer: PolicyStatusReply, policy: Policy, principal: Principal) -> PolicyStatusReply:
     """Return the status for a principal with limited lists: problems, stops, emergencies, and the windows of others,
     its own human's among them, name targets and principals.
     """

@@ -5,10 +5,10 @@ import time
 
 from writ_bus.port import Endpoint, Message
 from writ_contracts import subjects
-from writ_contracts.listing import VisibleAnswer, VisibleRequest
+from writ_contracts.listing import VisibleReply, VisibleRequest
 from writ_contracts.wire import decode
-from writ_policy.decisions.judging import JudgeFactory
-from writ_runtime.answering import answering
+from writ_policy.decisions.judge_factory import JudgeFactory
+from writ_runtime.endpoint_frame import answering
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Observer
 
@@ -27,15 +27,15 @@ class VisibleEndpoint:
 
     def endpoint(self) -> Endpoint:
         """Return the endpoint for executors."""
-        respond = answering("visible", self._visible, VisibleAnswer, self._observe, _log)
+        respond = answering("visible", self._visible, VisibleReply, self._observe, _log)
         return Endpoint(name="visible", subject=subjects.POLICY_VISIBLE, handler=respond, concurrency=CONCURRENCY)
 
-    async def _visible(self, message: Message) -> VisibleAnswer:
+    async def _visible(self, message: Message) -> VisibleReply:
         request = decode(message.data, VisibleRequest)
         judge = await self._judging.at(0)
         observed = judge.world.seen_by(judge.world.requester(request.principal, request.key), judge.now)
         if observed.reach is None:
-            return VisibleAnswer()
+            return VisibleReply()
         found, began = dict[str, list[str]](), time.perf_counter()
         for target_id in request.targets:
             target = judge.world.targets.get(target_id)
@@ -44,4 +44,4 @@ class VisibleEndpoint:
             if time.perf_counter() - began > SLICE_SECONDS:
                 await asyncio.sleep(PAUSE_SECONDS)
                 began = time.perf_counter()
-        return VisibleAnswer(limited=True, operations=found)
+        return VisibleReply(limited=True, operations=found)

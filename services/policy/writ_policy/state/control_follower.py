@@ -19,7 +19,7 @@ from writ_contracts.errors import Invalid, Unreachable, Untrusted, WritError
 from writ_contracts.journal import ControlEvent
 from writ_contracts.records import Record
 from writ_contracts.wire import decode
-from writ_policy.versions.stored import Versions
+from writ_policy.versions.stored_versions import Versions
 from writ_rules.engine.control import ControlState, apply
 from writ_runtime.logs import Log
 from writ_trust.control_events import DECIDED, allowed_by_policy, is_decided, stored_late

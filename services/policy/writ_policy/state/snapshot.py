@@ -14,8 +14,8 @@ from writ_contracts.inventory import GATEWAY, WRIT, Agents, Inventory, Principal
 from writ_contracts.principal_changes import is_active, principals_in_force
 from writ_contracts.subjects import can_scan
 from writ_policy.state.loading import FileContent
-from writ_policy.state.seen import Seen, VisibleTargets, find_target
-from writ_policy.versions.stored import VersionInForce
+from writ_policy.state.visible_policy import VisiblePolicy, VisibleTargets, find_target
+from writ_policy.versions.stored_versions import VersionInForce
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.conditions import ScanCondition
 from writ_rules.engine.people import People, people_of
@@ -65,12 +65,12 @@ class PolicySnapshot(Struct, frozen=True, eq=False, kw_only=True):
         """Return the target. Raises Invalid (`unknown_target`)."""
         return find_target(self.targets, target_id)
 
-    def seen_by(self, principal: Principal, at: float) -> Seen:
+    def seen_by(self, principal: Principal, at: float) -> VisiblePolicy:
         """Return the part of the world which the principal may list, at an instant."""
         if not is_limited(self.policy, principal):
-            return Seen(self.policy, self.targets)
+            return VisiblePolicy(self.policy, self.targets)
         reach = reach_of(self._about(principal), principal, at)
-        return Seen(reach.policy, VisibleTargets(self.targets, reach), reach)
+        return VisiblePolicy(reach.policy, VisibleTargets(self.targets, reach), reach)
 
     def _about(self, principal: Principal) -> Policy:
         key = principal.id, principal.kind, tuple(sorted(principal.roles))

@@ -15,11 +15,11 @@ from writ_contracts.catalogue.control import PrincipalManage
 from writ_contracts.errors import ConfigError, WritError
 from writ_contracts.notices import Notice
 from writ_documents.document import FileErrors
-from writ_policy.config import Config
+from writ_policy.config import PolicyConfig
 from writ_policy.state.credentials_file import CredentialsFile
 from writ_policy.state.loading import Compiler, FileReading, with_digest
 from writ_policy.state.snapshot import PolicySnapshot, compose
-from writ_policy.versions.stored import Versions
+from writ_policy.versions.stored_versions import Versions
 from writ_runtime.list_reader import lists
 from writ_runtime.logs import Log
 from writ_runtime.watched_file import WatchedFile
@@ -36,7 +36,7 @@ class Sources:
 
     def __init__(
         self,
-        config: Config,
+        config: PolicyConfig,
         compiler: Compiler,
         tell: Callable[[Notice], None],
         on_refusal: Callable[[str], None],
@@ -197,7 +197,7 @@ def _same(values: list[Any], others: list[Any]) -> bool:
     return len(values) == len(others) and all(map(is_, values, others))
 
 
-def _watch(config: Config) -> tuple[dict[str, WatchedFile[Any]], list[ConfigError]]:
+def _watch(config: PolicyConfig) -> tuple[dict[str, WatchedFile[Any]], list[ConfigError]]:
     watched: dict[str, WatchedFile[Any]] = {}
     problems: list[ConfigError] = []
     readers: tuple[Callable[[Any], Any], ...] = (lists.read_inventory, lists.read_principals, lists.read_agents)

@@ -18,7 +18,7 @@ from writ_contracts.errors import WritError
 from writ_contracts.journal import WindowUsed
 from writ_contracts.records import Record
 from writ_contracts.wire import decode_event, encode
-from writ_policy.approvals.recorded import CountedApprovals, counted, exact_of
+from writ_policy.approvals.recorded_approvals import CountedApprovals, counted, exact_of
 from writ_policy.decisions.rulings import Judge, RuledRequest
 from writ_policy.starts import RecordedOperation, check_decided, read_recorded
 from writ_policy.state.snapshot import PolicySnapshot

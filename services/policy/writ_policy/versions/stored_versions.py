@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
-from writ_bus.port import Entry, Stored
+from writ_bus.port import Entry, EventStore
 from writ_contracts import subjects
 from writ_contracts.errors import ConfigError, Conflict, Invalid, Unreachable, Untrusted
 from writ_contracts.policies import PolicyFile, StoredPolicy, packed
@@ -46,7 +46,7 @@ class Versions:
 
     def __init__(
         self,
-        stream: Stored,
+        stream: EventStore,
         key: Key,
         compile_text: Callable[[str, str], Policy],
         on_refusal: Callable[[int, str], None],

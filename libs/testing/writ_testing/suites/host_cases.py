@@ -31,7 +31,7 @@ ON_A_REAL_HOST = frozenset(
 
 
 @dataclass(frozen=True)
-class Trial:
+class HostCase:
     """One operation. `shows` returns whether the host has the effect of the operation's answer `TaskResult`; before it,
     with None, a change must not show yet.
     """
@@ -40,7 +40,7 @@ class Trial:
     shows: Callable[[TaskResult | None], Awaitable[bool]]
 
 
-async def show(backend: Backend, trial: Trial) -> None:
+async def show(backend: Backend, trial: HostCase) -> None:
     """Preview it, run it, probe it, and read the host in between. Raises AssertionError for a mismatch."""
     task, name = trial.task, trial.task.operation.name
     change = not task.operation.read_only
@@ -60,7 +60,7 @@ async def show(backend: Backend, trial: Trial) -> None:
         assert (await backend.probe(task, before)).verdict == "took_effect", name
 
 
-class Trials:
+class HostCases:
     """Makes trials for hosts that are this very machine, by any backend."""
 
     def __init__(self, catalogue: Catalogue, target: Target, root: Path) -> None:
@@ -82,15 +82,15 @@ class Trials:
             timeout=PATIENCE,
         )
 
-    def trial(self, name: str, look: Callable[[dict[str, Any] | None], bool], **given: Any) -> Trial:
+    def trial(self, name: str, look: Callable[[dict[str, Any] | None], bool], **given: Any) -> HostCase:
         """Return a trial. `look` gets the output, or None."""
 
         async def shows(done: TaskResult | None) -> bool:
             return await asyncio.to_thread(look, None if done is None else done.output)
 
-        return Trial(self.task(name, **given), shows)
+        return HostCase(self.task(name, **given), shows)
 
-    def files(self) -> Iterator[Trial]:
+    def files(self) -> Iterator[HostCase]:
         """Yield trials that write, read, copy and delete, in this order."""
         one, two = self._root / "trial-one", self._root / "trial-two"
         digest = hashlib.sha256(b"new\n").hexdigest()
@@ -99,7 +99,7 @@ class Trials:
         yield self.trial("file_copy", lambda _: _text(two) == "new\n", source_path=str(one), dest_path=str(two))
         yield self.trial("file_delete", lambda _: not two.exists(), file_path=str(two))
 
-    def network(self, port: int) -> Iterator[Trial]:
+    def network(self, port: int) -> Iterator[HostCase]:
         """Yield network trials. `port` listens on loopback, which the target declares for scans."""
         yield self.trial("network_status", lambda seen: seen is not None and port in _ports(seen))
         parameters = {"host": "127.0.0.1", "protocol": "tcp", "port": port, "count": 1}
@@ -112,7 +112,7 @@ class Trials:
             ports=[port],
         )
 
-    def backups(self) -> Iterator[Trial]:
+    def backups(self) -> Iterator[HostCase]:
         """Yield trials in the target's restic repository, made by `repository`."""
         folder, backup = self._root / "trial-data", self._target.backup
         folder.mkdir()

@@ -10,7 +10,7 @@ from writ_policy.decisions.agent_plugins import AgentPlugins
 from writ_policy.decisions.rulings import Judge
 from writ_policy.state.control_follower import Follower
 from writ_policy.state.sources import Sources
-from writ_policy.versions.stored import Versions
+from writ_policy.versions.stored_versions import Versions
 from writ_runtime.journal_guard import JournalGuard
 
 

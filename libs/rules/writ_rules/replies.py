@@ -9,18 +9,18 @@ from writ_contracts.errors import Invalid
 from writ_contracts.operations import Catalogue
 from writ_contracts.policy_access import (
     PolicyAccess,
-    PolicyAllowedAnswer,
     PolicyAllowedQuery,
-    PolicyDiffAnswer,
-    PolicyWhoCanAnswer,
+    PolicyAllowedReply,
+    PolicyDiffReply,
     PolicyWhoCanQuery,
+    PolicyWhoCanReply,
 )
 from writ_contracts.policy_questions import (
+    CoveredRule,
     FailedCase,
     PolicyProblem,
-    PolicyTestAnswer,
-    PolicyValidateAnswer,
-    RuleCovered,
+    PolicyTestReply,
+    PolicyValidateReply,
 )
 from writ_documents import shapes, yaml_file
 from writ_documents.document import Document, FileErrors
@@ -34,15 +34,15 @@ from writ_rules.loading import checked_document
 from writ_rules.setting import PolicySource, Setting, setting
 from writ_rules.suite_runs import PreparedSuite, SuiteResult, run_suites
 from writ_rules.suites import SuiteEntry, cases_of, principals_of, suite_of, targets_of
-from writ_rules.validating import FileFinding, Validation
+from writ_rules.validation import FileFinding, Validation
 
 MOST_FAILURES = 1000
 Item = TypeVar("Item")
 
 
-def validated(found: Validation) -> PolicyValidateAnswer:
+def validated(found: Validation) -> PolicyValidateReply:
     """Return the reply to a validation."""
-    return PolicyValidateAnswer(
+    return PolicyValidateReply(
         valid=found.valid, name=found.name, rules=found.rules, problems=[_problem(finding) for finding in found.found]
     )
 
@@ -64,7 +64,7 @@ def _problem(finding: FileFinding) -> PolicyProblem:
     )
 
 
-def run_suite(text: str, source: PolicySource, among: Setting) -> PolicyTestAnswer:
+def run_suite(text: str, source: PolicySource, among: Setting) -> PolicyTestReply:
     """Run a suite on a policy, with the installation's targets and principals or the suite's own; no file is read."""
     try:
         document = yaml_file.parse(text.encode(errors="surrogatepass"), "suite")
@@ -72,11 +72,11 @@ def run_suite(text: str, source: PolicySource, among: Setting) -> PolicyTestAnsw
         among = _made_up(entry, among)
         cases = cases_of(document, entry, source, among)
     except FileErrors as errors:
-        return PolicyTestAnswer(problems=problems_of(errors))
+        return PolicyTestReply(problems=problems_of(errors))
     runs = run_suites([PreparedSuite(name="suite", source=source, setting=among, cases=cases)])
     failures = runs.suites[0].failures
     coverage = runs.coverage[0]
-    return PolicyTestAnswer(
+    return PolicyTestReply(
         cases=len(cases),
         failed=len(failures),
         failures=[failed(result) for result in failures[:MOST_FAILURES]],
@@ -110,10 +110,10 @@ def failed(result: SuiteResult) -> FailedCase:
     )
 
 
-def covered(coverage: Coverage) -> list[RuleCovered]:
+def covered(coverage: Coverage) -> list[CoveredRule]:
     """Return the coverage of each rule in the form of the wire."""
     return [
-        RuleCovered(
+        CoveredRule(
             rule=rule.rule,
             section=rule.section,
             line=rule.line,
@@ -126,7 +126,7 @@ def covered(coverage: Coverage) -> list[RuleCovered]:
     ]
 
 
-def allowed(here: Setting, query: PolicyAllowedQuery, *, now: float) -> PolicyAllowedAnswer:
+def allowed(here: Setting, query: PolicyAllowedQuery, *, now: float) -> PolicyAllowedReply:
     """Return the access the policy alone gives: stops and emergencies in force are ignored. Raises Invalid."""
     access_query = access.AccessQuery(
         operations=None if query.operations is None else tuple(query.operations),
@@ -138,14 +138,14 @@ def allowed(here: Setting, query: PolicyAllowedQuery, *, now: float) -> PolicyAl
         around=now,
     )
     found = access.allowed(here.policy, question_space(here), access_query)
-    return PolicyAllowedAnswer(
+    return PolicyAllowedReply(
         accesses=_listed(found.accesses, list[PolicyAccess]),
         bounded=found.bounded,
         since=now if query.at is None else None,
     )
 
 
-def who_can(here: Setting, query: PolicyWhoCanQuery, *, now: float) -> PolicyWhoCanAnswer:
+def who_can(here: Setting, query: PolicyWhoCanQuery, *, now: float) -> PolicyWhoCanReply:
     """Return the principals which may do an operation at all, or exactly this request where parameters are given.
     Raises Invalid.
     """
@@ -155,7 +155,7 @@ def who_can(here: Setting, query: PolicyWhoCanQuery, *, now: float) -> PolicyWho
         role=query.role, target=query.target, at=query.at, around=now, parameters=query.parameters
     )
     found = access.who_can(here.policy, question_space(here), query.operation, access_query)
-    return PolicyWhoCanAnswer(
+    return PolicyWhoCanReply(
         accesses=_listed(found.accesses, list[PolicyAccess]),
         bounded=found.bounded,
         since=now if query.at is None else None,
@@ -164,7 +164,7 @@ def who_can(here: Setting, query: PolicyWhoCanQuery, *, now: float) -> PolicyWho
 
 def compared(
     old: Document, new: Document, catalogue: Catalogue, among: Setting | None, *, now: float
-) -> PolicyDiffAnswer:
+) -> PolicyDiffReply:
     """Compare two policies, with the installation's targets and principals or with synthetic ones."""
     problems: list[PolicyProblem] = []
     for document in (old, new):
@@ -173,12 +173,12 @@ def compared(
         except FileErrors as errors:
             problems += problems_of(errors)
     if problems:
-        return PolicyDiffAnswer(problems=problems)
+        return PolicyDiffReply(problems=problems)
     files = [shapes.convert(document, PolicyFile) for document in (old, new)]
     found = diff(
         files[0], files[1], QuestionSpace(catalogue=catalogue) if among is None else question_space(among), now
     )
-    return _listed(found, PolicyDiffAnswer)
+    return _listed(found, PolicyDiffReply)
 
 
 def question_space(here: Setting) -> QuestionSpace:

@@ -12,7 +12,7 @@ from writ_contracts.inventory import Principal
 from writ_contracts.operations import Catalogue
 from writ_contracts.policies import document_in
 from writ_documents.document import FileErrors
-from writ_policy.versions.stored import Versions
+from writ_policy.versions.stored_versions import Versions
 from writ_rules.analysis.lockout import lockouts
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.people import People

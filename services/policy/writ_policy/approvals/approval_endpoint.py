@@ -12,9 +12,9 @@ from writ_bus.sender import sender_key
 from writ_contracts import subjects, wire
 from writ_contracts.approvals import (
     Approval,
-    ApprovalAnswer,
     ApprovalEvent,
     ApprovalMessage,
+    ApprovalReply,
     SignedApproval,
     approvers_of,
 )
@@ -22,17 +22,17 @@ from writ_contracts.errors import Conflict, Denied, Full, Untrusted, WritError
 from writ_contracts.inventory import WRIT
 from writ_contracts.journal import ApprovalGiven, Approved, Rejected
 from writ_contracts.signing import Signed
-from writ_policy.approvals.announcing import announce
+from writ_policy.approvals.approver_events import announce
 from writ_policy.approvals.previews import check_preview, recorded_preview
-from writ_policy.approvals.standing import RecordedOperations
+from writ_policy.approvals.recorded_operations import RecordedOperations
 from writ_policy.approvals.verdicts import PendingOperation, check_entitled, check_pending, repeated
-from writ_policy.decisions.judging import JudgeFactory
+from writ_policy.decisions.judge_factory import JudgeFactory
 from writ_policy.decisions.rulings import OF_RULES, Judge
 from writ_policy.state.snapshot import PolicySnapshot
 from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.decide import decide
-from writ_runtime.answering import answering
 from writ_runtime.buckets import Buckets
+from writ_runtime.endpoint_frame import answering
 from writ_runtime.faults import fault
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Observer
@@ -70,10 +70,10 @@ class ApprovalEndpoint:
     def endpoint(self) -> Endpoint:
         """Return the endpoint to be served."""
         subject = subjects.approval("x").replace(".x", ".*")
-        respond = answering("approval", self.answer, ApprovalAnswer, self._observe, _log)
+        respond = answering("approval", self.answer, ApprovalReply, self._observe, _log)
         return Endpoint(name="approval", subject=subject, handler=respond, concurrency=CONCURRENCY)
 
-    async def answer(self, message: Message) -> ApprovalAnswer:
+    async def answer(self, message: Message) -> ApprovalReply:
         principal = subjects.parse_approval(message.subject)
         try:
             return await self._decide(principal, message)
@@ -82,7 +82,7 @@ class ApprovalEndpoint:
                 self._security.tell("bad_signature", f"an approval of {principal}: {error}", None, principal)
             raise
 
-    async def _decide(self, principal: str, message: Message) -> ApprovalAnswer:
+    async def _decide(self, principal: str, message: Message) -> ApprovalReply:
         if not self._buckets.take(principal, time.monotonic()):
             raise Full(f"{principal} sends more verdicts a second than are taken: wait", code="rate_limited")
         content_type = message.headers.get("Content-Type", wire.JSON)
@@ -201,6 +201,6 @@ def _check_sender(signed: SignedApproval, world: PolicySnapshot, sender: str) ->
         raise Untrusted("it is signed in another session than it was sent in", code=BAD)
 
 
-def _answered(standing: PendingOperation, state: str, remaining: int) -> ApprovalAnswer:
+def _answered(standing: PendingOperation, state: str, remaining: int) -> ApprovalReply:
     shown = standing.life.outcome or state
-    return ApprovalAnswer(operation_id=standing.exact.operation_id, state=str(shown), remaining=remaining)
+    return ApprovalReply(operation_id=standing.exact.operation_id, state=str(shown), remaining=remaining)

@@ -42,27 +42,27 @@ ELSEWHERE = {
 DENYING = {"allowed", "action", "effect", "denied_operations"}
 
 
-class Converted(Struct, frozen=True):
+class ConvertedPolicy(Struct, frozen=True):
     """A policy in this format, and what of the file could not be said in it."""
 
     policies: dict[str, Any]
     notes: list[str] = field(default_factory=list)
 
 
-def converted(data: Any, catalogue: Catalogue, name: str) -> Converted:
+def converted(data: Any, catalogue: Catalogue, name: str) -> ConvertedPolicy:
     """Return the policy of an older file; `name` is its own if it has none. Raises ValueError for other files."""
     if not isinstance(data, dict) or not ("rules" in data or isinstance(data.get("policies"), dict)):
         raise ValueError("is no policy of an older format: it has neither 'rules' nor 'policies'")
     notes: list[str] = []
     if "policies" in data:
-        return Converted({"policies": _renamed(data["policies"])}, notes)
+        return ConvertedPolicy({"policies": _renamed(data["policies"])}, notes)
     made = [_rule(entry, catalogue, notes) for entry in data["rules"] or () if isinstance(entry, dict)]
     policy: dict[str, Any] = {"version": "v2", "name": str(data.get("name") or name), "deny_by_default": True}
     policy |= {"enable_dry_run": data["enable_dry_run"]} if isinstance(data.get("enable_dry_run"), bool) else {}
     policy["global_policies"] = [rule for rule in made if rule is not None]
     rest = [key for key, value in data.items() if value and key not in {"rules", "name", "enable_dry_run"}]
     notes += [f"'{key}' is left out" + (f": {ELSEWHERE[key]}" if key in ELSEWHERE else "") for key in rest]
-    return Converted({"policies": policy}, notes)
+    return ConvertedPolicy({"policies": policy}, notes)
 
 
 def _renamed(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from writ_contracts.decisions import RuleLimit
 from writ_contracts.journal import Requested
 from writ_contracts.life import Life, State
-from writ_contracts.requests import Waiting
+from writ_contracts.requests import WaitingReason
 from writ_contracts.subjects import limit_line
 from writ_executor.agents.presence import Presence
 from writ_executor.journal.index import Index
@@ -16,7 +16,7 @@ class WaitingReasons:
         self._index = index
         self._presence = presence
 
-    def of(self, life: Life) -> Waiting | None:
+    def of(self, life: Life) -> WaitingReason | None:
         """Return the reason; None for an operation which runs, has ended, or is about to start."""
         requested = life.requested
         if requested is None:
@@ -25,39 +25,39 @@ class WaitingReasons:
             case State.REQUESTED | State.APPROVED:
                 return self._target(life, requested) or self._limit(life, requested)
             case State.AWAITING_APPROVAL:
-                return Waiting(kind="approval", text=f"waits for an approval: {requested.verdict.reason}")
+                return WaitingReason(kind="approval", text=f"waits for an approval: {requested.verdict.reason}")
             case State.DISPATCHED:
                 return self._agent(requested.pool)
             case _:
                 return None
 
-    def _target(self, life: Life, requested: Requested) -> Waiting | None:
+    def _target(self, life: Life, requested: Requested) -> WaitingReason | None:
         ahead = self._index.ahead_of(life)
         if ahead is None or ahead.requested is None:
             return None
         first = ahead.requested
         text = f"waits for {requested.target}: {first.operation} {first.operation_id} is {ahead.state} there"
-        return Waiting(kind="target", text=text, operation_id=first.operation_id)
+        return WaitingReason(kind="target", text=text, operation_id=first.operation_id)
 
-    def _limit(self, life: Life, requested: Requested) -> Waiting | None:
+    def _limit(self, life: Life, requested: Requested) -> WaitingReason | None:
         return next((_of_limit(limit) for limit in requested.limits if not self._has_room(limit, life)), None)
 
     def _has_room(self, limit: RuleLimit, life: Life) -> bool:
         line = limit_line(limit.rule, limit.kind)
         return self._index.has_room(line, life, self._index.locks.get(line))
 
-    def _agent(self, pool: str) -> Waiting | None:
+    def _agent(self, pool: str) -> WaitingReason | None:
         agents = self._presence.agents(pool)
         if not agents and not self._presence.new:
-            return Waiting(kind="agent", text=f"waits for an agent of pool {pool}: none is there")
+            return WaitingReason(kind="agent", text=f"waits for an agent of pool {pool}: none is there")
         if agents and not any(agent.free_slots for agent in agents):
-            return Waiting(
+            return WaitingReason(
                 kind="agent", text=f"waits for a free slot: all agents of pool {pool} ({len(agents)}) are busy"
             )
         return None
 
 
-def _of_limit(limit: RuleLimit) -> Waiting:
+def _of_limit(limit: RuleLimit) -> WaitingReason:
     what = ("operation" if limit.kind == "max_concurrent" else "target") + ("" if limit.most == 1 else "s")
     text = f"waits for a place: rule '{limit.rule}' allows {limit.most} {what} at once"
-    return Waiting(kind="limit", text=text, rule=limit.rule)
+    return WaitingReason(kind="limit", text=text, rule=limit.rule)

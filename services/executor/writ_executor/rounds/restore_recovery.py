@@ -15,7 +15,7 @@ from writ_contracts.errors import ConfigError, Conflict
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.journal import ControlEvent
 from writ_contracts.life import Life
-from writ_contracts.restore_marker import Restored
+from writ_contracts.restore_marker import RestoreMarker
 from writ_contracts.wire import decode_event
 from writ_executor.journal.index import Index
 from writ_executor.journal.lookup import OperationTable
@@ -27,7 +27,7 @@ KIND = "journal_restored"
 _log = Log("writ.executor")
 
 
-class RestoredJournal:
+class RestoreRecovery:
     """The end of operations open in a backup."""
 
     def __init__(
@@ -66,7 +66,7 @@ class RestoredJournal:
             await self._end(life)
         _log.warning("journal.restored", backup=restored.backup, last=restored.last, ended_unknown=len(of_before))
 
-    async def _record(self, restored: Restored) -> None:
+    async def _record(self, restored: RestoreMarker) -> None:
         event = ControlEvent(
             **{**self._recorder.stamp(), "id": _event_id(restored)},
             kind=KIND,
@@ -92,7 +92,7 @@ class RestoredJournal:
                 return
 
 
-def _event_id(restored: Restored) -> str:
+def _event_id(restored: RestoreMarker) -> str:
     return f"{KIND}-{restored.backup}-{restored.restored_at:.0f}"
 
 
@@ -100,10 +100,10 @@ def _on_target(life: Life) -> bool:
     return life.requested is not None and life.requested.target != WRIT_TARGET
 
 
-def _read(path: Path | None) -> Restored | None:
+def _read(path: Path | None) -> RestoreMarker | None:
     if path is None:
         return None
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Restored)
+        return msgspec.json.decode(path.read_bytes(), type=RestoreMarker)
     except (OSError, msgspec.DecodeError) as error:
         raise ConfigError(f"WRIT_RESTORED: {path} cannot be used: {error}") from error

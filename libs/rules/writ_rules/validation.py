@@ -9,7 +9,7 @@ from writ_contracts.inventory import Principal, Target
 from writ_contracts.operations import Catalogue
 from writ_documents import yaml_file
 from writ_documents.document import Document, FileErrors, Problem
-from writ_rules.analysis.expired import expired
+from writ_rules.analysis.expired_rules import expired
 from writ_rules.analysis.installation import as_warnings, lint_with
 from writ_rules.engine.findings import Severity
 from writ_rules.engine.people import People

@@ -9,13 +9,13 @@ import pytest
 from tests.agent_ssh.conftest import SshHost
 
 from writ_agent.reporting.security_reports import ALARMS
-from writ_agent_ssh.set_aside import FIRST_SECONDS, LONGEST_SECONDS, SetAside
+from writ_agent_ssh.quarantine import FIRST_SECONDS, LONGEST_SECONDS, HostQuarantine
 from writ_contracts.errors import Untrusted, WritError
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from writ_agent_ssh.set_aside import SetAside
+from writ_agent_ssh.quarantine import SetAside
 aside = SetAside(Path(sys.argv[1]))
 with aside.reading("web2"):
     pass
@@ -34,7 +34,7 @@ def seconds_aside(folder: Path, target: str) -> float:
     """For how long the next agent sets it aside."""
     now = 1_800_000_000.0
     clock = [now]
-    aside = SetAside(folder, lambda: clock[0])
+    aside = HostQuarantine(folder, lambda: clock[0])
     for seconds in (0.0, FIRST_SECONDS, 2 * FIRST_SECONDS, LONGEST_SECONDS):
         clock[0] = now + seconds + 1.0
         try:
@@ -47,7 +47,7 @@ def seconds_aside(folder: Path, target: str) -> float:
 
 def test_the_host_that_was_read_is_set_aside_and_no_other(tmp_path: Path) -> None:
     kill_while_reading(tmp_path, "web1")
-    aside = SetAside(tmp_path)
+    aside = HostQuarantine(tmp_path)
     aside.check("web2")
     with pytest.raises(Untrusted) as refused:
         aside.check("web1")
@@ -56,9 +56,9 @@ def test_the_host_that_was_read_is_set_aside_and_no_other(tmp_path: Path) -> Non
 
 
 def test_an_agent_that_ends_between_two_readings_blames_nobody(tmp_path: Path) -> None:
-    with SetAside(tmp_path).reading("web1"):
+    with HostQuarantine(tmp_path).reading("web1"):
         pass
-    SetAside(tmp_path).check("web1")
+    HostQuarantine(tmp_path).check("web1")
 
 
 def test_each_time_it_is_set_aside_for_longer_and_never_for_ever(tmp_path: Path) -> None:
@@ -73,12 +73,12 @@ def test_each_time_it_is_set_aside_for_longer_and_never_for_ever(tmp_path: Path)
 @pytest.mark.parametrize("torn", ["", "{", "[]", '{"web1": 1}'])
 def test_a_torn_file_is_no_reason_not_to_start(tmp_path: Path, torn: str) -> None:
     (tmp_path / "set_aside.json").write_text(torn)
-    SetAside(tmp_path).check("web1")
+    HostQuarantine(tmp_path).check("web1")
 
 
 async def test_no_connection_is_made_to_a_host_that_is_set_aside(host: SshHost, tmp_path: Path) -> None:
     kill_while_reading(tmp_path / "state", host.target.id)
-    aside = host.pool._set_aside = SetAside(tmp_path / "state")
+    aside = host.pool._set_aside = HostQuarantine(tmp_path / "state")
     with pytest.raises(WritError) as refused:
         await host.run("network_status")
     assert refused.value.code == "set_aside"

@@ -9,7 +9,7 @@ from writ_contracts.approvals import seconds_of
 from writ_contracts.decisions import Decision
 from writ_contracts.journal import Requested
 from writ_contracts.life import Life
-from writ_executor.config import Config
+from writ_executor.config import ExecutorConfig
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
 from writ_trust.statements import read
@@ -20,17 +20,17 @@ RENEW_EVERY = 1_800.0
 MOST_REMEMBERED = 20_000
 
 
-def seconds_kept(decision: Decision, timeout: float, config: Config) -> float:
+def seconds_kept(decision: Decision, timeout: float, config: ExecutorConfig) -> float:
     """Return how long the parameters of an operation are kept, counted from now."""
     decide = seconds_of(decision.demands)
     start = config.queue_window + 3 * (config.start_window + timeout)
     return decide + start + (PENDING_SLACK if decide else SLACK)
 
 
-class KeptParameters:
+class ParameterRetention:
     """Renews what is kept of operations whose time to decide stands still."""
 
-    def __init__(self, config: Config, vault: Vault, index: Index, boot: Callable[[], float]) -> None:
+    def __init__(self, config: ExecutorConfig, vault: Vault, index: Index, boot: Callable[[], float]) -> None:
         """`boot`: the boot clock."""
         self._config = config
         self._vault = vault

@@ -28,7 +28,7 @@ class _SharedEngine:
             await self.engine.close()
 
 
-class KeptEngines:
+class EngineConnections:
     """Kept connections to engines, by target. `locate` raises WritError for a target not served here."""
 
     def __init__(

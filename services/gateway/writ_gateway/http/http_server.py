@@ -16,11 +16,11 @@ from writ_bus.private_files import read_private
 from writ_contracts.errors import ConfigError
 from writ_gateway.http.asgi import Application
 from writ_gateway.http.bearer import BearerAuthentication
-from writ_gateway.http.config import Config
-from writ_gateway.http.counting import RequestCounter
-from writ_gateway.http.fetching import is_safe
+from writ_gateway.http.config import HttpGatewayConfig
 from writ_gateway.http.introspection import IntrospectionEndpoint
 from writ_gateway.http.issuers import Issuer
+from writ_gateway.http.json_fetch import is_safe
+from writ_gateway.http.request_counter import RequestCounter
 from writ_gateway.http.sessions import Sessions
 from writ_gateway.http.time_limits import TimedProtocol, TimeLimits
 from writ_gateway.http.tokens import Tokens
@@ -42,7 +42,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 class Gateway:
     """One listener of MCP clients over the bus of a gateway. Raises OSError where it cannot listen, ConfigError."""
 
-    def __init__(self, config: Config, bus: Bus, measured: Metrics) -> None:
+    def __init__(self, config: HttpGatewayConfig, bus: Bus, measured: Metrics) -> None:
         catalogue, issuer = load_catalogue(), _issuer(config)
         self._bus = bus
         certificate = certificate_of(config)
@@ -84,7 +84,7 @@ class Gateway:
         return self._tokens.problem
 
 
-def certificate_of(config: Config) -> Mapping[str, str]:
+def certificate_of(config: HttpGatewayConfig) -> Mapping[str, str]:
     """Return uvicorn's settings of TLS; none of them without a certificate. Raises ConfigError where tokens would cross
     a network in the clear, or for unusable files.
     """
@@ -106,12 +106,12 @@ def certificate_of(config: Config) -> Mapping[str, str]:
     return {"ssl_certfile": str(certificate), "ssl_keyfile": str(key)}
 
 
-def _listen(config: Config) -> socket.socket:
+def _listen(config: HttpGatewayConfig) -> socket.socket:
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     return socket.create_server((config.host, config.port), family=family)
 
 
-def _issuer(config: Config) -> Issuer | None:
+def _issuer(config: HttpGatewayConfig) -> Issuer | None:
     """Raises ConfigError where the settings of access tokens are not complete."""
     if not config.issuer:
         return None
@@ -135,7 +135,7 @@ def _issuer(config: Config) -> Issuer | None:
     )
 
 
-def _introspector(config: Config) -> IntrospectionEndpoint | None:
+def _introspector(config: HttpGatewayConfig) -> IntrospectionEndpoint | None:
     """Raises ConfigError where its settings are not complete."""
     if not config.introspection:
         return None

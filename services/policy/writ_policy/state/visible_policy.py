@@ -10,7 +10,7 @@ from writ_rules.engine.compile import Policy
 from writ_rules.engine.reach import Reach
 
 
-class Seen(Struct, frozen=True, eq=False):
+class VisiblePolicy(Struct, frozen=True, eq=False):
     """The policy and the targets. `reach`: the limit, None where the principal sees everything."""
 
     policy: Policy

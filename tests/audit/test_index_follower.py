@@ -9,7 +9,7 @@ from msgspec import structs
 from tests.audit.history import History
 from tests.audit.replica import kinds, policy, replica, search, trace
 
-from writ_audit import following, reports
+from writ_audit import index_follower, reports
 from writ_audit.metrics import metrics
 from writ_audit.service import Audit
 from writ_bus.errors import Unreachable
@@ -131,8 +131,8 @@ async def test_a_longer_journal_that_began_differently_is_noticed(bus: MemoryBus
 async def test_a_journal_that_is_replaced_while_it_runs_is_a_security_event(
     bus: MemoryBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(following, "LOOK_EVERY", 0.05)
-    monkeypatch.setattr(following, "RETRY_AFTER", 0.01)
+    monkeypatch.setattr(index_follower, "LOOK_EVERY", 0.05)
+    monkeypatch.setattr(index_follower, "RETRY_AFTER", 0.01)
     history = History(bus)
     for number in range(5):
         await history.carried_out("alice", f"old{number}")

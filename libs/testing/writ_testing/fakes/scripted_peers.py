@@ -15,23 +15,23 @@ from writ_bus import tracing
 from writ_bus.port import Bus, Endpoint, Entry, Message, Service
 from writ_contracts import subjects
 from writ_contracts.agents import (
-    Acknowledged,
+    Acknowledgement,
     Claim,
-    ClaimAnswer,
     ClaimMessage,
+    ClaimReply,
     Receipt,
     ReceiptMessage,
     SealedParameters,
 )
 from writ_contracts.decisions import (
     KILL_GRACE,
-    AskGrant,
-    Decide,
-    Decided,
+    DecideReply,
+    DecideRequest,
     Decision,
     Effect,
     Grant,
-    GrantAnswer,
+    GrantReply,
+    GrantRequest,
     PolicyVersion,
     ReadAction,
     ReadGrant,
@@ -43,7 +43,7 @@ from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.inventory import WRIT, Target
 from writ_contracts.journal import Dispatched, Granted
 from writ_contracts.life import State, fold
-from writ_contracts.listing import VisibleAnswer, VisibleRequest
+from writ_contracts.listing import VisibleReply, VisibleRequest
 from writ_contracts.operations import Catalogue
 from writ_contracts.parameters import public
 from writ_contracts.requests import Failure
@@ -78,8 +78,8 @@ class ScriptedPolicy:
         self.grant_errors: dict[str, Failure] = {}
         self.needs: dict[str, list[str]] = {}
         self.limits: dict[str, list[RuleLimit]] = {}
-        self.decides: list[Decide] = []
-        self.grants: list[AskGrant] = []
+        self.decides: list[DecideRequest] = []
+        self.grants: list[GrantRequest] = []
         self.lifetime = 30.0
         self.kill_grace = KILL_GRACE
         self.agents: frozenset[str] | None = None
@@ -117,51 +117,51 @@ class ScriptedPolicy:
     async def _visible(self, message: Message) -> bytes:
         request = decode(message.data, VisibleRequest)
         known = {name: found for name, found in (self.visible or {}).items() if name in request.targets}
-        return encode(VisibleAnswer(limited=self.visible is not None, operations=known))
+        return encode(VisibleReply(limited=self.visible is not None, operations=known))
 
     async def _decide(self, message: Message) -> bytes:
-        ask = decode(message.data, Decide)
+        ask = decode(message.data, DecideRequest)
         self.decides.append(ask)
         subject = ask.subject
         if subject.operation in self.errors:
-            return encode(Decided(error=self.errors[subject.operation]))
+            return encode(DecideReply(error=self.errors[subject.operation]))
         effective = self._effective(subject)
         if (needs := self.needs.get(subject.operation)) and ask.facts is None:
             decision = self.decision(subject, effective, "deny", ask.control_sequence)
             listing = self._listing(subject, ask.look_key or "", needs)
-            return encode(Decided(decision=sign(self.key, decision), look=listing, needs=needs))
+            return encode(DecideReply(decision=sign(self.key, decision), look=listing, needs=needs))
         decision = self.decision(subject, effective, self.effects.get(subject.operation, "allow"), ask.control_sequence)
         look = self._look(ask, effective) if ask.look_until and decision.effect != "deny" else None
-        return encode(Decided(decision=sign(self.key, decision), effective=effective, look=look))
+        return encode(DecideReply(decision=sign(self.key, decision), effective=effective, look=look))
 
     async def _grant(self, message: Message) -> bytes:
-        ask = decode(message.data, AskGrant)
+        ask = decode(message.data, GrantRequest)
         self.grants.append(ask)
         subject = ask.subject
         if subject.operation in self.grant_errors:
-            return encode(GrantAnswer(error=self.grant_errors[subject.operation]))
+            return encode(GrantReply(error=self.grant_errors[subject.operation]))
         if self.agents is not None and ask.claim.key not in self.agents:
-            return encode(GrantAnswer(error=Failure(code="forged_claim", message="the claim is nobody's")))
+            return encode(GrantReply(error=Failure(code="forged_claim", message="the claim is nobody's")))
         effective = self._effective(subject)
         if (needs := self.needs.get(subject.operation)) and ask.facts is None:
             decision = self.decision(subject, effective, "deny", ask.control_sequence)
             listing = self._listing(subject, ask.look_key or "", needs)
-            return encode(GrantAnswer(decision=sign(self.key, decision), look=listing, needs=needs))
+            return encode(GrantReply(decision=sign(self.key, decision), look=listing, needs=needs))
         effect = self.grant_effects.get(subject.operation, self.effects.get(subject.operation, "allow"))
         decision = self.decision(subject, effective, effect, ask.control_sequence)
         signed = sign(self.key, decision)
         if effect != "allow":
-            return encode(GrantAnswer(decision=signed))
+            return encode(GrantReply(decision=signed))
         grant = self.grant(ask, decision, signed, effective)
         writ = sign(self.key, grant)
         try:
             await self._record(ask, grant, writ, signed, effective)
         except WritError as error:
-            return encode(GrantAnswer(error=Failure(code=error.code, message=str(error), retry=error.retry)))
-        return encode(GrantAnswer(grant=writ, decision=signed, effective=effective))
+            return encode(GrantReply(error=Failure(code=error.code, message=str(error), retry=error.retry)))
+        return encode(GrantReply(grant=writ, decision=signed, effective=effective))
 
     async def _record(
-        self, ask: AskGrant, grant: Grant, writ: Signed, decision: Signed, effective: dict[str, Any]
+        self, ask: GrantRequest, grant: Grant, writ: Signed, decision: Signed, effective: dict[str, Any]
     ) -> None:
         """Append `granted` if the operation waits for this claim. Raises Conflict (`moved_on`) otherwise."""
         assert self._bus is not None
@@ -232,7 +232,7 @@ class ScriptedPolicy:
         )
         return sign(self.key, look)
 
-    def grant(self, ask: AskGrant, decision: Decision, signed: Signed, effective: dict[str, Any]) -> Grant:
+    def grant(self, ask: GrantRequest, decision: Decision, signed: Signed, effective: dict[str, Any]) -> Grant:
         """Return a grant for the claim."""
         claim = decode(bytes(ask.claim.payload), Claim)
         return Grant(
@@ -253,7 +253,7 @@ class ScriptedPolicy:
             granted_at=time.time(),
         )
 
-    def _look(self, ask: Decide, effective: dict[str, Any]) -> Signed:
+    def _look(self, ask: DecideRequest, effective: dict[str, Any]) -> Signed:
         definition = self._catalogue.find(ask.subject.operation)
         actions: list[ReadAction] = ask.look or ["ahead"]
         observed = effective if "preview" in ask.look else public(definition.parameters, effective)
@@ -277,7 +277,7 @@ class ClaimOutcome(Struct):
     """The answer to an agent's claim."""
 
     claim: Signed
-    answer: ClaimAnswer
+    answer: ClaimReply
     parameters: dict[str, Any]
 
 
@@ -314,7 +314,7 @@ class ScriptedAgent:
         """Send this very claim."""
         data = encode(ClaimMessage(claim=claim, principal=principal))
         message = await self.bus.request(subjects.claim(self.pool), data, timeout=20)
-        answer = decode(message.data, ClaimAnswer)
+        answer = decode(message.data, ClaimReply)
         opened = decode(seal.open(answer.sealed), SealedParameters).parameters if answer.grant else {}
         return ClaimOutcome(claim, answer, opened)
 
@@ -338,10 +338,10 @@ class ScriptedAgent:
 
     async def finish(
         self, work: Dispatched, held: ClaimOutcome, full: dict[str, Any] | None = None, **how: Any
-    ) -> Acknowledged:
+    ) -> Acknowledgement:
         """Send a receipt for the operation."""
         message = ReceiptMessage(
             receipt=self.receipt_for(work, held, **how), principal=work.principal, full_output=full or {}
         )
         answer = await self.bus.request(subjects.receipt(self.pool), encode(message), timeout=20)
-        return decode(answer.data, Acknowledged)
+        return decode(answer.data, Acknowledgement)

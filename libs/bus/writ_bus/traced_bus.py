@@ -17,13 +17,13 @@ from writ_bus.port import (
     Endpoint,
     EndpointReply,
     Entry,
+    EventStore,
     Handler,
     Journal,
     Message,
     Service,
     Serving,
     Store,
-    Stored,
     Subscription,
     Tail,
     Usage,
@@ -117,8 +117,8 @@ class TracedBus:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self.journal: Journal = TracedJournal(bus.journal)
-        self.policies: Stored = bus.policies
-        self.scans: Stored = bus.scans
+        self.policies: EventStore = bus.policies
+        self.scans: EventStore = bus.scans
         self.params: Store = TracedStore(bus.params, "parameters")
         self.results: Store = TracedStore(bus.results, "results")
 

@@ -21,7 +21,7 @@ TIMEOUT = 8
 """Timeout of each operation, in seconds: the time until the fate of one with a killed agent is known."""
 
 
-class Load:
+class CountLoad:
     """One `test_count` after the other on each target, all targets at once. Each is requested once, as by a client."""
 
     def __init__(self, path: Path, delay: float) -> None:
@@ -93,9 +93,9 @@ async def fill(writ: Writ, target: str = "web-1") -> Full:
 
 
 @asynccontextmanager
-async def load(writ: Writ, targets: Sequence[str], path: Path, *, delay: float = 0.0) -> AsyncIterator[Load]:
+async def load(writ: Writ, targets: Sequence[str], path: Path, *, delay: float = 0.0) -> AsyncIterator[CountLoad]:
     """Run load within the block. At its end, begun operations are waited for."""
-    ran = Load(path, delay)
+    ran = CountLoad(path, delay)
     async with asyncio.TaskGroup() as group:
         for target in targets:
             group.create_task(ran.work(writ, target))

@@ -8,7 +8,7 @@ from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.records import Record
 from writ_contracts.stops import overlap
 from writ_contracts.subjects import operation_filter
-from writ_policy.approvals.recorded import counted, exact_of
+from writ_policy.approvals.recorded_approvals import counted, exact_of
 from writ_policy.approvals.verdicts import PendingOperation
 from writ_policy.starts import ForgedStart, read_recorded
 from writ_policy.state.snapshot import PolicySnapshot

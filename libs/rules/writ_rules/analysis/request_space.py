@@ -15,7 +15,7 @@ from writ_contracts.errors import Invalid
 from writ_contracts.inventory import WRIT, Principal, Target
 from writ_contracts.operations import Operation
 from writ_contracts.parameters import defaults
-from writ_rules.analysis import untested
+from writ_rules.analysis import analysis_limits
 from writ_rules.analysis.assumed_facts import NOTHING, AssumedFacts, scans, suppositions
 from writ_rules.analysis.combinations import spread
 from writ_rules.analysis.domains import domain
@@ -24,7 +24,7 @@ from writ_rules.analysis.repairs import Repairs
 from writ_rules.analysis.samples import candidates, optional
 from writ_rules.analysis.synthetic import NOBODYS_KEY
 from writ_rules.engine.case import Case, DecisionRequest
-from writ_rules.engine.clauses import InEffect
+from writ_rules.engine.clauses import EffectClause
 from writ_rules.engine.compile import Policy, is_behind_gateway
 from writ_rules.engine.conditions import ParameterCondition, ScanCondition
 from writ_rules.engine.facts import NO_FACTS, Facts
@@ -50,7 +50,7 @@ class RelevantRules(Struct, frozen=True, eq=False, kw_only=True):
         return (*self.own, *self.inherited, *self.emergency)
 
 
-class Option(Struct, frozen=True, eq=False, kw_only=True):
+class RequestVariant(Struct, frozen=True, eq=False, kw_only=True):
     """The rest of a request besides operation, target and principal."""
 
     parameters: Mapping[str, Any]
@@ -62,12 +62,14 @@ class Option(Struct, frozen=True, eq=False, kw_only=True):
 class TriedRequests(Struct, frozen=True, eq=False, kw_only=True):
     """Kinds of requests, `every` of them or as many as may be tried. `notes`: limits of the result."""
 
-    options: list[Option]
+    options: list[RequestVariant]
     every: int
     notes: list[str]
 
 
-def request(operation: Operation, target: Target, principal: Principal, option: Option) -> DecisionRequest | None:
+def request(
+    operation: Operation, target: Target, principal: Principal, option: RequestVariant
+) -> DecisionRequest | None:
     """Return the request; None if the operation's own schema refuses it."""
     try:
         effective = operation.check(option.parameters)
@@ -117,7 +119,7 @@ def options(
     """
     rules = [rule for each in found for rule in each.all()]
     names = list(dict.fromkeys(clause.name for clause in _parameters(rules, verb))) if exactly is None else []
-    notes = dict.fromkeys((*untested.of_evaluators(verb, rules), *untested.of_scans(verb, rules)))
+    notes = dict.fromkeys((*analysis_limits.of_evaluators(verb, rules), *analysis_limits.of_scans(verb, rules)))
     values = {name: _values(verb, name, rules, at, notes, about) for name in verb.types if name in names}
     moments = [at] if at_only else _moments(verb, policies, rules, at, notes)
     # One exact request at one instant is that of a usual day.
@@ -134,7 +136,7 @@ def options(
             parameters = repairs.whole(
                 {**rest, **{name: value for name, value in picked_values.items() if value is not UNSET}}
             )
-        made.append(Option(parameters=parameters, at=picked[-3], emergency=picked[-2], assumed=picked[-1]))
+        made.append(RequestVariant(parameters=parameters, at=picked[-3], emergency=picked[-2], assumed=picked[-1]))
     return TriedRequests(options=made, every=prod(len(axis) for axis in axes), notes=list(notes))
 
 
@@ -160,7 +162,7 @@ def case_of(
 
 
 def _is_about(rule: Rule, case: Case) -> bool:
-    scope = (clause for clause in rule.scope if not isinstance(clause, InEffect))
+    scope = (clause for clause in rule.scope if not isinstance(clause, EffectClause))
     return all(clause.miss(case) is None for clause in (*rule.people, *scope))
 
 
@@ -190,11 +192,11 @@ def _values(
     telling = checks
     if about is not None:
         telling = [check for one in _parameters(about, verb) if one.name == name for check in one.checks]
-        notes |= dict.fromkeys(untested.of_values(verb, name, telling, possible))
+        notes |= dict.fromkeys(analysis_limits.of_values(verb, name, telling, possible))
         possible = [value for value in possible if _may_match(verb, name, value, about, at)]
     else:
-        notes |= dict.fromkeys(untested.of_values(verb, name, telling, possible))
-    notes |= dict.fromkeys(untested.of_pairs(verb, name, telling, checks, possible))
+        notes |= dict.fromkeys(analysis_limits.of_values(verb, name, telling, possible))
+    notes |= dict.fromkeys(analysis_limits.of_pairs(verb, name, telling, checks, possible))
     for value in possible:
         case = case_of(verb, ANY_TARGET, ANYBODY, {name: value}, at)
         found.setdefault(signature(conditions, case), value)
@@ -233,7 +235,7 @@ def _moments(
     name = verb.operation.name
     found_instants: dict[Any, None] = dict.fromkeys(policy.in_effect for policy in policies)
     for rule in rules:
-        found_instants |= dict.fromkeys(clause for clause in rule.scope if isinstance(clause, InEffect))
+        found_instants |= dict.fromkeys(clause for clause in rule.scope if isinstance(clause, EffectClause))
         found_instants |= dict.fromkeys(clause for clause in rule.conditions[name] if hasattr(clause, "windows"))
     verbs = [
         lambda moment, clause=clause: clause.miss(case_of(verb, ANY_TARGET, ANYBODY, at=moment)) is None

@@ -40,7 +40,7 @@ class HostReading:
         self._page[0] = 0
 
 
-class SetAside:
+class HostQuarantine:
     """The hosts that are set aside. `folder`: the agent's state, which outlives it; None keeps nothing."""
 
     def __init__(self, folder: Path | None, clock: Callable[[], float] = time.time) -> None:

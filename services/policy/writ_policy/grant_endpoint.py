@@ -12,17 +12,17 @@ from writ_bus.port import Bus, Entry, Journal
 from writ_contracts import subjects
 from writ_contracts.agents import Claim
 from writ_contracts.approvals import ApprovalEvent
-from writ_contracts.decisions import AskGrant, Decide, Decision, GrantAnswer
+from writ_contracts.decisions import DecideRequest, Decision, GrantReply, GrantRequest
 from writ_contracts.errors import Conflict, Invalid, Unreachable
 from writ_contracts.journal import MAX_EVENT_BYTES, Granted, LimitHolder
 from writ_contracts.records import Record
 from writ_contracts.wire import encode
-from writ_policy.approvals.announcing import announce
+from writ_policy.approvals.approver_events import announce
 from writ_policy.approvals.previews import moved_since, recorded_preview
-from writ_policy.approvals.recorded import CountedApprovals, approvals_of, first_decision
+from writ_policy.approvals.recorded_approvals import CountedApprovals, approvals_of, first_decision
 from writ_policy.decisions.facts import KnownFacts
 from writ_policy.decisions.grants import check_claim, grant, granted_event, listing_grant
-from writ_policy.decisions.judging import JudgeFactory
+from writ_policy.decisions.judge_factory import JudgeFactory
 from writ_policy.decisions.rulings import Judge, RuledRequest
 from writ_policy.limits import Limits
 from writ_policy.starts import MOVED_ON, RecordedOperation, check_first_decision, check_start, recorded_of
@@ -32,12 +32,12 @@ from writ_trust.keys import Key
 from writ_trust.statements import sign
 
 MOST_TRIES = 64
-Gather = Callable[[AskGrant | Decide, Judge], Awaitable[KnownFacts]]
+Gather = Callable[[GrantRequest | DecideRequest, Judge], Awaitable[KnownFacts]]
 """Returns the facts of a question, checked, together with those that policy has itself."""
 
 
 class GrantEndpoint:
-    """Answers AskGrant."""
+    """Answers GrantRequest."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class GrantEndpoint:
         self._limits = Limits(journal, key.installation)
         self._keys = keys
 
-    async def recorded(self, ask: Decide, judge: Judge) -> CountedApprovals | None:
+    async def recorded(self, ask: DecideRequest, judge: Judge) -> CountedApprovals | None:
         """Return the recorded approvals of the question's operation; None for an operation without a record.
         Raises ForgedStart if the question claims a decision missing in the journal.
         """
@@ -73,7 +73,7 @@ class GrantEndpoint:
         check_first_decision(recorded, subject, self._keys, self._key.installation)
         return approvals_of(recorded, records, judge.world)
 
-    async def grant(self, ask: AskGrant) -> tuple[GrantAnswer, RuledRequest]:
+    async def grant(self, ask: GrantRequest) -> tuple[GrantReply, RuledRequest]:
         """Return the grant as `_grant` does; where another start was counted first, decide once more.
 
         Raises Unreachable if others always are: the operation has not moved on, and the agent asks again later.
@@ -85,7 +85,7 @@ class GrantEndpoint:
                 continue
         raise Unreachable(f"{MOST_TRIES} other starts were counted first")
 
-    async def _grant(self, ask: AskGrant) -> tuple[GrantAnswer, RuledRequest]:
+    async def _grant(self, ask: GrantRequest) -> tuple[GrantReply, RuledRequest]:
         """Return the grant once it is recorded, or the denying decision.
 
         Raises Conflict (`moved_on`) if the operation no longer waits for this claim, ForgedStart if no executor may ask
@@ -118,11 +118,11 @@ class GrantEndpoint:
         if ruled.decision.passed_over and claim.attempt == 1:
             await announce(self._bus, ruled.decision.passed_over, _passed_over(ruled.decision))
         effective, approvals = dict(ruled.ruling.effective), list(counted.signed) if permit.approvals else []
-        return GrantAnswer(grant=writ, decision=decision, effective=effective, approvals=approvals), ruled
+        return GrantReply(grant=writ, decision=decision, effective=effective, approvals=approvals), ruled
 
     async def _rule(
         self,
-        ask: AskGrant,
+        ask: GrantRequest,
         judge: Judge,
         recorded: RecordedOperation,
         records: Sequence[Record],
@@ -159,10 +159,10 @@ class GrantEndpoint:
         use = await self._windows.use(judge, ruled) if decision.window else None
         return [*counted, *([] if use is None else [use])]
 
-    def _refused(self, ask: AskGrant, ruled: RuledRequest) -> GrantAnswer:
+    def _refused(self, ask: GrantRequest, ruled: RuledRequest) -> GrantReply:
         grant_for_listings = listing_grant(ask.subject, ask.look_key, ruled)
         signed_grant = None if grant_for_listings is None else sign(self._key, grant_for_listings)
-        return GrantAnswer(decision=sign(self._key, ruled.decision), look=signed_grant, needs=ruled.sources)
+        return GrantReply(decision=sign(self._key, ruled.decision), look=signed_grant, needs=ruled.sources)
 
     async def _append(self, recorded: RecordedOperation, event: Granted, counted: Sequence[Entry]) -> None:
         """Store the start together with the entries which count it. Raises Conflict (`moved_on`) if the operation was

@@ -17,7 +17,7 @@ CLIENT = "client"
 """The name of this process among the sources of links."""
 
 
-class Linked:
+class LinkedInstallation:
     """An installation, its servers and the links between them. Targets of links are the names of servers."""
 
     def __init__(self) -> None:
@@ -57,9 +57,9 @@ async def linked_installation(
     executors: int = 2,
     environ: Mapping[str, str] | None = None,
     arguments: Sequence[str] = (),
-) -> AsyncIterator[Linked]:
+) -> AsyncIterator[LinkedInstallation]:
     """Yield an installation on one server, or on a cluster, that runs within the block."""
-    linked = Linked()
+    linked = LinkedInstallation()
     async with (
         running_links(linked.names) as linked.links,
         cluster_for(home, folder, servers, linked.links) as linked.cluster,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from writ_contracts.errors import ConfigError, Unreachable
-from writ_installation.processes import installed
+from writ_installation.processes import installed_distributions
 from writ_installation.processes.agent_kinds import KINDS, MODULE
 from writ_installation.processes.services import ProcessTable
 
@@ -19,20 +19,20 @@ def put(folder: Path, name: str, *files: str) -> None:
 
 
 def test_what_is_here_is_not_asked_for() -> None:
-    installed.require(ProcessTable().core)
-    installed.refuse_former()
+    installed_distributions.require(ProcessTable().core)
+    installed_distributions.refuse_former()
 
 
 def test_what_is_not_installed_is_named_with_the_extra_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(installed, "find_spec", lambda name: None)
+    monkeypatch.setattr(installed_distributions, "find_spec", lambda name: None)
     with pytest.raises(Unreachable, match=r"writ_policy, writ_executor.* install `writops\[server\]`"):
-        installed.require(ProcessTable().core)
+        installed_distributions.require(ProcessTable().core)
     with pytest.raises(Unreachable, match=r"install `writops\[server,agent-ssh\]`"):
-        installed.require([*ProcessTable().core, KINDS["ssh"].argv])
+        installed_distributions.require([*ProcessTable().core, KINDS["ssh"].argv])
 
 
 def test_commands_that_are_not_ours_are_not_looked_for() -> None:
-    installed.require([("/bin/sleep", "1"), (*MODULE, "no_such_module")])
+    installed_distributions.require([("/bin/sleep", "1"), (*MODULE, "no_such_module")])
 
 
 @pytest.mark.parametrize("file", ["writ_client/__init__.py", "_writ_client.pth"])
@@ -42,7 +42,7 @@ def test_writ_as_it_was_packaged_before_is_refused_with_how_to_move(
     put(tmp_path, "writ-client", file, "writ_client-0.1.0.dist-info/METADATA")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     with pytest.raises(ConfigError, match=r"writ-client 0\.1\.0.* install `writops` into a new one"):
-        installed.refuse_former()
+        installed_distributions.refuse_former()
 
 
 def test_a_package_of_other_people_by_a_former_name_is_nothing_to_us(
@@ -50,4 +50,4 @@ def test_a_package_of_other_people_by_a_former_name_is_nothing_to_us(
 ) -> None:
     put(tmp_path, "writ-agent", "somebody_elses/__init__.py")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    installed.refuse_former()
+    installed_distributions.refuse_former()

@@ -9,7 +9,7 @@ from writ_contracts import policy_access as access
 from writ_contracts import policy_questions as questions
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Role
-from writ_rules import answers, explaining, json_lines
+from writ_rules import explanation, json_lines, replies
 from writ_rules.setting import Setting
 
 
@@ -22,12 +22,12 @@ class OfflinePolicy(Simulation):
 
     async def can_i(
         self, operation: str, target: str, parameters: Mapping[str, Any] | None = None, *, dry_run: bool = False
-    ) -> questions.PolicyCanIAnswer:
+    ) -> questions.PolicyCanIReply:
         """Return the decision on one's own request, now."""
         query = questions.PolicyCanIQuery(
             operation=operation, target=target, parameters=dict(parameters or {}), dry_run=dry_run
         )
-        return explaining.can_i(self.setting, query, asker=self._who(None), now=time.time())
+        return explanation.can_i(self.setting, query, asker=self._who(None), now=time.time())
 
     async def explain(
         self,
@@ -52,7 +52,7 @@ class OfflinePolicy(Simulation):
             emergency=emergency,
             approvals=list(approvals),
         )
-        return explaining.explain(self.setting, query, asker=self._who(principal), now=time.time())
+        return explanation.explain(self.setting, query, asker=self._who(principal), now=time.time())
 
     async def eval(self, requests: Sequence[questions.EvalRequest]) -> list[questions.EvalResult]:
         """Return the decisions on requests of any principal."""
@@ -68,7 +68,7 @@ class OfflinePolicy(Simulation):
         principal: str | None = None,
         principal_role: str | None = None,
         at: float | None = None,
-    ) -> access.PolicyAllowedAnswer:
+    ) -> access.PolicyAllowedReply:
         """Return the access of principals to targets."""
         query = access.PolicyAllowedQuery(
             operations=None if operations is None else list(operations),
@@ -78,7 +78,7 @@ class OfflinePolicy(Simulation):
             principal_role=principal_role,
             at=at,
         )
-        return answers.allowed(self.setting, query, now=time.time())
+        return replies.allowed(self.setting, query, now=time.time())
 
     async def who_can(
         self,
@@ -88,7 +88,7 @@ class OfflinePolicy(Simulation):
         *,
         role: Role | None = None,
         at: float | None = None,
-    ) -> access.PolicyWhoCanAnswer:
+    ) -> access.PolicyWhoCanReply:
         """Return the principals that may do it, with some parameters or with these."""
         query = access.PolicyWhoCanQuery(
             operation=operation,
@@ -97,7 +97,7 @@ class OfflinePolicy(Simulation):
             parameters=None if parameters is None else dict(parameters),
             at=at,
         )
-        return answers.who_can(self.setting, query, now=time.time())
+        return replies.who_can(self.setting, query, now=time.time())
 
     def _who(self, named: str | None) -> str:
         who = named or self._asker

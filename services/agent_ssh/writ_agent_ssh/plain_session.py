@@ -18,7 +18,7 @@ from writ_contracts.errors import Invalid, Unreachable
 from writ_hostops.errors import HostError
 from writ_hostops.fields import Fields
 from writ_hostops.packages import dpkg, listing
-from writ_hostops.protocol import HostAnswer, failure, result, verdict
+from writ_hostops.protocol import HostReply, failure, result, verdict
 from writ_hostops.systemd import command, judgement
 from writ_hostops.systemd.services import name_from, verb_of
 from writ_hostops.systemd.unit import JobEnd, Unit, judged, own
@@ -107,7 +107,7 @@ class _Request:
         self._unit = ""
         self._work = tasks.start(self._carry_out(), "plain request")
 
-    async def ended(self) -> HostAnswer:
+    async def ended(self) -> HostReply:
         """Return the outcome. Raises ConnectionDropped if the connection broke after a job was sent."""
         try:
             await asyncio.wait({self._work})
@@ -134,7 +134,7 @@ class _Request:
         await asyncio.wait({self._work}, timeout=grace + SECONDS)
         return self._work.done()
 
-    async def _carry_out(self) -> HostAnswer:
+    async def _carry_out(self) -> HostReply:
         if self._action == "survey":
             return await self._survey()
         if self._operation == "list_services":
@@ -154,13 +154,13 @@ class _Request:
             case "probe":
                 return verdict(*judgement.judge(verb, self._baseline, state), state)
             case "baseline":
-                return HostAnswer(state=judgement.baseline(unit, self._boot_id))
+                return HostReply(state=judgement.baseline(unit, self._boot_id))
             case "run" if verb != "status":
                 return await self._change(verb, judged(unit, self._baseline))
             case _:
-                return HostAnswer(output=judgement.output(unit, self._boot_id), state=state)
+                return HostReply(output=judgement.output(unit, self._boot_id), state=state)
 
-    async def _survey(self) -> HostAnswer:
+    async def _survey(self) -> HostReply:
         """Return the survey in the form of writ_hostops.survey."""
         versions, lacking = {}, dict(self._lacking)
         for name, program, pattern in (("systemd", "systemctl", "service_*"), ("dpkg", "dpkg-query", "package_list")):
@@ -171,9 +171,9 @@ class _Request:
                 lacking[pattern] = f"{program} is not there, or does not say its version"
         if "systemd" in versions and (await self._systemctl(["is-system-running"])).out.strip() == "offline":
             lacking["service_*"] = "systemd does not run this host"
-        return HostAnswer(output={"versions": versions, "lacking": lacking})
+        return HostReply(output={"versions": versions, "lacking": lacking})
 
-    async def _change(self, verb: str, before: Unit) -> HostAnswer:
+    async def _change(self, verb: str, before: Unit) -> HostReply:
         self._progress(f"systemctl {verb} {before.id}")
         self._unit = before.id
         ran = await self._systemctl(command.job(verb, before.id), self._seconds + SECONDS)
@@ -189,7 +189,7 @@ class _Request:
             raise HostError("unavailable", f"how {before.id} is now was not seen: {error}", effect="maybe") from error
         return judgement.ended(verb, before, end, after, self._boot_id)
 
-    async def _packages(self) -> HostAnswer:
+    async def _packages(self) -> HostReply:
         pattern, upgradable = listing.parse_arguments(self._parameters)
         if upgradable:
             raise HostError("unsupported", "what could be upgraded needs Python on the host")
@@ -212,5 +212,5 @@ def _there(program: str, ran: CommandResult) -> CommandResult:
     return ran
 
 
-def _names(names: list[str]) -> HostAnswer:
-    return HostAnswer(output={"names": sorted(set(names))})
+def _names(names: list[str]) -> HostReply:
+    return HostReply(output={"names": sorted(set(names))})

@@ -14,7 +14,7 @@ from writ_contracts.decisions import Decision
 from writ_contracts.journal import ControlEvent
 from writ_contracts.wire import encode
 from writ_executor.service import Executor
-from writ_executor.steps.kept_parameters import PENDING_SLACK
+from writ_executor.steps.parameter_retention import PENDING_SLACK
 from writ_testing.host_clocks import Host
 
 WRITE = {"parameters": {"file_path": "/srv/app/a", "content": "secret"}}

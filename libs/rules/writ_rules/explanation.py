@@ -12,8 +12,8 @@ from writ_contracts.policy_questions import (
     EmergencyDecision,
     Explanation,
     NearMiss,
-    PolicyCanIAnswer,
     PolicyCanIQuery,
+    PolicyCanIReply,
     PolicyExplainQuery,
 )
 from writ_rules.engine.case import DecisionRequest
@@ -55,7 +55,7 @@ def _in_emergency(setting: Setting, question: AccessQuestion, ruling: Ruling) ->
 
 def can_i(
     setting: Setting, query: PolicyCanIQuery, *, asker: str, now: float, facts: Facts = NO_FACTS
-) -> PolicyCanIAnswer:
+) -> PolicyCanIReply:
     """Return the decision for the asker. Raises Invalid."""
     question = AccessQuestion(
         principal=asker,
@@ -67,7 +67,7 @@ def can_i(
         facts=facts,
     )
     ruling = setting.ask(question)
-    return PolicyCanIAnswer(decision=ruling.effect, code=ruling.code, reason=ruling.reason, rules=ruling.rules)
+    return PolicyCanIReply(decision=ruling.effect, code=ruling.code, reason=ruling.reason, rules=ruling.rules)
 
 
 def explanation(setting: Setting, request: DecisionRequest, ruling: Ruling) -> Explanation:
