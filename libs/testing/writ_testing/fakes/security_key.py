@@ -31,6 +31,7 @@ class SoftwareSecurityKey:
         self._ed25519 = ed25519.Ed25519PrivateKey.generate() if algorithm == "ed25519" else None
         self._ecdsa = ec.generate_private_key(ec.SECP256R1())
         self._application = application.encode()
+        self._counter = 0
 
     # SSH
 
@@ -46,7 +47,12 @@ class SoftwareSecurityKey:
 
     async def sign(self, data: bytes) -> SshEvidence:
         """Sign as `writ_client.approvals.Signer`, with touch and PIN."""
-        return self.sign_ssh(data)
+        return self.sign_ssh(data, counter=self.next_counter())
+
+    def next_counter(self) -> int:
+        """Count one more signature, as a device does."""
+        self._counter += 1
+        return self._counter
 
     def ssh_credential(self, person: str = "alice", proof: Proof = "verified") -> Credential:
         """The credential that an enrolment records."""
