@@ -1,19 +1,24 @@
 """Proof of presence, end to end: people enrol security keys, policy demands them, and ssh-keygen itself signs."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from msgspec import structs
 
 from writ_client.client import Writ
 from writ_contracts.approvals import ApprovalReply
 from writ_contracts.decisions import Grant
 from writ_contracts.errors import Untrusted
 from writ_contracts.journal import ControlEvent, Granted
+from writ_contracts.people import PeopleDirectory
+from writ_contracts.signing import Signed
 from writ_contracts.subjects import CONTROL, any_operation_filter
-from writ_contracts.wire import decode_event
+from writ_contracts.wire import decode, decode_event, encode
+from writ_documents.atomic_files import save
 from writ_installation.archives.journal import bootstrapped
 from writ_testing.fakes.security_key import PRESENT, VERIFIED
 from writ_testing.installations.installation import (
@@ -25,7 +30,8 @@ from writ_testing.installations.installation import (
 )
 from writ_testing.installations.security_keys import SecurityKeys, security_keys
 from writ_testing.peers.programs import program
-from writ_trust.statements import read
+from writ_trust.keys import Key
+from writ_trust.statements import read, sign
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PEOPLE: dict[str, dict[str, Any]] = {
@@ -213,3 +219,35 @@ async def test_an_older_directory_is_not_taken_back(installation: RunningInstall
     finally:
         installation.home.people_file.write_bytes(newest)
         await carol.close()
+
+
+@pytest.mark.exhaustive
+async def test_the_people_key_is_rotated_while_operations_wait_and_run(
+    installation: RunningInstallation, keys: SecurityKeys
+) -> None:
+    home, old = installation.home, installation.home.people_key()
+    former = Key(home.people_seed.read_bytes(), home.installation)
+    async with requested(installation) as (alice, operation_id):
+        assert (await installation.writ("keys", "rotate", "people")).status == 0
+        assert home.people_key() != old
+        assert (await keys.approve("bob", operation_id, "bob")).status == 0
+        assert (await alice.wait(operation_id, timeout=20)).outcome == "succeeded"
+    await keys.enroll("bob", "after", endorser="carol")  # signed by the new key, which policy and the agent follow
+    async with requested(installation) as (alice, operation_id):
+        assert (await keys.approve("bob", operation_id, "after")).status == 0
+        assert (await alice.wait(operation_id, timeout=20)).outcome == "succeeded"
+        directory = decode(home.people_file.read_bytes(), Signed)
+        version = read(directory, PeopleDirectory)
+        forged = structs.replace(version, number=version.number + 1, entries=version.entries[:1])
+        save(home.people_file, encode(sign(former, forged)))
+        before = await alice.submit("test_noop", "web-1", {})  # policy reads the file before it decides
+        save(home.people_file, encode(directory))
+        assert (await keys.approve("bob", before.operation_id or "", "after")).status == 0
+        assert (await alice.wait(before.operation_id or "", timeout=20)).outcome == "succeeded"
+    async with bootstrapped(home, installation.url) as bus:
+        controls = [decode_event(one.data) for one in await bus.journal.read(CONTROL)]
+    changes = [str(one.body["changed"]) for one in controls if isinstance(one, ControlEvent) and "changed" in one.body]
+    assert any(f"people-key {home.people_key()[:12]} follows {old[:12]}" in one for one in changes)
+    assert any(f"people {old[:12]} former" in one for one in changes)
+    listed = json.loads((await installation.writ("keys", "list", "-o", "json")).out)["keys"]
+    assert {one["public"]: one["state"] for one in listed if one["name"] == "people"}[old] == "former"

@@ -15,6 +15,7 @@ from writ_contracts import subjects
 from writ_contracts.journal import ControlEvent
 from writ_contracts.wire import decode_event
 from writ_installation.administration.key_rotation import announce, switch
+from writ_installation.files.parameter_keys import id_in_use
 from writ_testing.eventually import eventually
 from writ_testing.installations.count_load import load
 from writ_testing.installations.installation import RunningInstallation, local_target, prepare, running_installation
@@ -67,6 +68,23 @@ async def test_a_rotated_key_is_refused_and_no_operation_is_lost_or_doubled(
         await ran.more(2)
     await ran.check(writ)
     assert await refused(installation, name, old)
+
+
+async def test_parameters_and_outputs_outlive_the_key_under_which_they_were_encrypted(
+    installation: RunningInstallation, writ: Writ, files: Path
+) -> None:
+    home, before = installation.home, id_in_use(installation.home.params_key)
+    parameters = {"file_path": str(files / "kept"), "content": "secret"}
+    written = await writ.run("file_write", "web-1", parameters, idempotency_key="kept")
+    async with load(writ, ["web-1"], files / "counted-params") as ran:
+        assert (await installation.writ("keys", "rotate", "params")).status == 0
+        await ran.more(2)
+    await ran.check(writ)
+    assert id_in_use(home.params_key) != before
+    assert await writ.result(written.operation_id)
+    again = await writ.run("file_write", "web-1", parameters, idempotency_key="kept")
+    assert again.operation_id == written.operation_id
+    assert any(f"params {before[:12]} former" in one for one in await recorded(installation))
 
 
 async def recorded(installation: RunningInstallation) -> list[str]:

@@ -21,6 +21,7 @@ from writ_contracts.requests import RequestReply
 from writ_contracts.wire import decode, decode_event
 from writ_executor.config import ExecutorConfig
 from writ_executor.journal.follower import read_life
+from writ_executor.journal.shared_keys import SharedKeys
 from writ_executor.metrics import metrics
 from writ_executor.service import Executor
 from writ_runtime.clocks import SYSTEM, Clocks
@@ -29,11 +30,12 @@ from writ_runtime.watched_file import WatchedFile
 from writ_testing.fakes.scripted_peers import ScriptedAgent, ScriptedPolicy
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
+from writ_trust.parameter_keys import ParameterKeys
 
 T = TypeVar("T")
 POOL = "local-web-1"
 WEB = Target(id="web-1", role="production", backend="local", file_roots=["/srv/app"])
-KEY = secrets.token_bytes(32)
+KEY = SharedKeys(ParameterKeys(used=(secrets.token_bytes(32),)))
 
 
 class World:
@@ -50,6 +52,7 @@ class World:
         self.policy.agents = frozenset({self.hands.key.public})
         self.targets = [WEB]
         self.executors: list[Executor] = []
+        self.shared = KEY
         self._stack = AsyncExitStack()
 
     async def executor(self, measured: Metrics | None = None, clocks: Clocks = SYSTEM, **changed: Any) -> Executor:
@@ -73,7 +76,7 @@ class World:
             self._file("agents", self._agents()),
         )
         bus = MemoryBus(self.broker)
-        one = Executor(config, bus, KEY, self.catalogue, inventory, agents, measured or metrics(), clocks)
+        one = Executor(config, bus, self.shared, self.catalogue, inventory, agents, measured or metrics(), clocks)
         await one.serve()
         running = asyncio.create_task(one.run())
         self._stack.push_async_callback(_end, one, running, bus)

@@ -28,6 +28,7 @@ from writ_installation.administration.key_steps import rotate
 from writ_installation.files import list_edits
 from writ_installation.files.create import create_installation
 from writ_installation.files.home import Home, host_token
+from writ_installation.files.parameter_keys import id_in_use
 from writ_installation.nats.server_tls import set_up
 from writ_trust.keys import Key, generate_seed
 
@@ -41,6 +42,10 @@ def home(tmp_path: Path) -> Home:
     return made
 
 
+def used(home: Home, name: str) -> str:
+    return id_in_use(home.params_key) if name == "params" else home.key(name).public
+
+
 class Killed(Exception):
     """Takes the place of the end of the process."""
 
@@ -49,12 +54,12 @@ def kill(*_: object) -> None:
     raise Killed
 
 
-@pytest.mark.parametrize("name", ["policy", AGENT])
+@pytest.mark.parametrize("name", ["policy", "params", AGENT])
 @pytest.mark.parametrize("call", range(1, 5))
 async def test_a_rotation_that_is_killed_before_it_saves_goes_on(
     home: Home, name: str, call: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old, ends = home.key(name).public, LastRecords(event=5, version=1)
+    old, ends = used(home, name), LastRecords(event=5, version=1)
     steps: list[Callable[[Home, str], RotationStep]] = [announce, switch, lambda at, key: retire(at, key, ends)]
     for number, step in enumerate(steps, 1):
         if number == call:
@@ -63,13 +68,13 @@ async def test_a_rotation_that_is_killed_before_it_saves_goes_on(
                 with pytest.raises(Killed):
                     step(home, name)
         step(home, name)
-    new = home.key(name).public
+    new = used(home, name)
     assert new != old
     assert pending(home, name) == "announced"
     assert home.keyring().live(name) == [new]
     if name == "policy":
         assert home.policy_keys()[old] == 5
-    else:
+    elif name == AGENT:
         assert [agent.key for agent in read_agents(home.agents).agents] == [new]
     assert {one.public: one.state for one in list_keys(home) if one.name == name} == {old: "former", new: "current"}
     assert not list(home.keys.glob("*.next.seed"))

@@ -31,6 +31,7 @@ from writ_contracts.requests import RequestReply
 from writ_contracts.wire import decode, decode_event, encode, event_of
 from writ_documents.readers import read_agents, read_inventory
 from writ_executor.config import ExecutorConfig
+from writ_executor.journal.shared_keys import SharedKeys
 from writ_executor.metrics import metrics as executor_metrics
 from writ_executor.service import Executor
 from writ_policy.metrics import metrics
@@ -44,10 +45,11 @@ from writ_testing.memory.bus import MemoryBus
 from writ_trust.approvals import sign_approval
 from writ_trust.digests import plain_digest
 from writ_trust.keys import Key, generate_seed
+from writ_trust.parameter_keys import ParameterKeys
 from writ_trust.statements import digest, read, sign
 
 PEOPLE = ("bob", "carol", "dave")
-PARAMS = bytes(range(32))
+PARAMS = SharedKeys(ParameterKeys(used=(bytes(range(32)),)))
 SHORT = 0.4
 """Seconds in which an approved operation has to start: the machine waits for the end of each."""
 STEPS = st.one_of(

@@ -7,11 +7,11 @@ from msgspec import structs
 from tests.trust.test_people import FIRST, OTHER, PEOPLE_KEY, SECOND, THIRD, enrolment, entry, version
 
 from writ_contracts.errors import ConfigError, Unreachable, Untrusted
-from writ_contracts.people import PeopleDirectory
+from writ_contracts.people import PeopleDirectory, PeopleKeySuccession
 from writ_contracts.signing import Signed
 from writ_runtime.people_directory import FILE, KnownDirectory, people_keys
 from writ_runtime.state_file import StateFile
-from writ_trust.statements import sign
+from writ_trust.statements import read, sign
 
 FIRST_VERSION = version(FIRST)
 SECOND_VERSION = version(FIRST, structs.replace(SECOND, enrolled_at=150.0), number=2, at=150.0)
@@ -77,3 +77,15 @@ def test_a_kept_file_that_was_changed_stops_the_start(tmp_path: Path) -> None:
     kept.write_bytes(kept.read_bytes().replace(b'"team"', b'"solo"'))
     with pytest.raises(ConfigError, match="does not hold"):
         known(tmp_path)
+
+
+def test_a_key_that_follows_the_kept_one_takes_nothing_back_also_where_it_is_pinned_instead(tmp_path: Path) -> None:
+    known(tmp_path).take(SECOND_VERSION.signed)
+    link = sign(PEOPLE_KEY, PeopleKeySuccession(next=OTHER.public, at=160.0))
+    follows = PeopleDirectory(number=3, at=160.0, posture="team", entries=[FIRST], successions=[link])
+    for pinned in (PEOPLE_KEY, OTHER):
+        with pytest.raises(Untrusted, match="is not there any more"):
+            known(tmp_path, pinned.public).take(sign(OTHER, follows))
+    whole = structs.replace(follows, entries=read(SECOND_VERSION.signed, PeopleDirectory).entries)
+    assert known(tmp_path, OTHER.public).take(sign(OTHER, whole)).name.number == 3
+    assert known(tmp_path).value, "who pins the first key keeps what the second one signed"

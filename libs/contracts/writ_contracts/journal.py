@@ -94,6 +94,8 @@ class Requested(Event, frozen=True, kw_only=True, tag="requested"):
     """Limits of the first decision on other operations under way at the time of dispatch."""
     client: ClientInfo | None = None
     """The program that sent it, as it names itself."""
+    parameter_key: str = ""
+    """The shared key of executors under which its digests are; empty where it is the first key of the installation."""
 
 
 class Refused(Event, frozen=True, kw_only=True, tag="refused"):

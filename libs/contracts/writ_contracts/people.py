@@ -27,6 +27,7 @@ Posture = Literal["solo", "team"]
 `team`: nobody approves what is theirs. A directory goes from `solo` to `team` and never back.
 """
 MOST_ENTRIES = 500
+MOST_SUCCESSIONS = 64
 LARGEST_DIRECTORY = 900_000
 """Bytes. Of a security key an entry has about 1.5 KB."""
 
@@ -75,6 +76,15 @@ class DirectoryEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The reason of the removal."""
 
 
+class PeopleKeySuccession(
+    Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.people_key.v1"
+):
+    """A people-key names the next one, and signs no more from then on."""
+
+    next: PublicKey
+    at: Seconds
+
+
 class PeopleDirectory(
     Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.people.v1"
 ):
@@ -88,6 +98,8 @@ class PeopleDirectory(
     entries: Annotated[list[DirectoryEntry], Meta(max_length=MOST_ENTRIES)] = field(default_factory=list)
     attestation_roots: Annotated[list[AttestationRoot], Meta(max_length=MOST_ROOTS)] = field(default_factory=list)
     relying_parties: Annotated[list[RelyingParty], Meta(max_length=MOST_RELYING_PARTIES)] = field(default_factory=list)
+    successions: Annotated[list[Signed], Meta(max_length=MOST_SUCCESSIONS)] = field(default_factory=list)
+    """PeopleKeySuccession, each signed by the people-key of before, from the first one on."""
 
 
 class NamedDirectory(Struct, frozen=True, kw_only=True):

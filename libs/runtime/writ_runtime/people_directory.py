@@ -32,7 +32,13 @@ class KnownDirectory:
         self._installation = installation
         self._taking = Lock()
         """Versions come in several threads, and the last one to be taken must be the newest."""
-        self.value: Directory | None = self._kept(file.read())
+        kept = self._kept(file.read())
+        pinned = kept is not None and bool(self._people_keys.intersection(kept.keys))
+        self.value: Directory | None = kept if pinned else None
+        self._before = None if pinned else kept
+        """Kept under a people-key that is not pinned any more: a version whose key follows it still may not take
+        anything back. Another key begins a directory of its own.
+        """
 
     def newest(self, signed: Signed) -> Directory:
         """Return the newer one of this version and the known one, which has to follow it. Raises as `take`."""
@@ -59,6 +65,8 @@ class KnownDirectory:
         if not self._people_keys:
             raise Untrusted("no people-key is pinned here (WRIT_PEOPLE_KEY), so no credential counts", code=BAD)
         taken = open_directory(signed.detached(), self._people_keys, self._installation)
+        if known is None and self._before is not None and self._before.keys[-1] in taken.keys:
+            known = self._before
         if known is not None:
             check_successor(taken, known)
         self.value = taken  # before it is kept: a removal counts also where the disk is full
@@ -75,11 +83,10 @@ class KnownDirectory:
         _log.info("people.directory", **fields)
 
     def _kept(self, signed: Signed | None) -> Directory | None:
-        """Return the kept version; None where another people-key is pinned now, which begins a directory of its own."""
-        if signed is None or signed.key not in self._people_keys:
+        if signed is None:
             return None
         try:
-            return open_directory(signed, self._people_keys, self._installation)
+            return open_directory(signed, [signed.key], self._installation)
         except Untrusted as error:
             raise ConfigError(f"the directory of people's credentials that was kept here: {error}") from error
 

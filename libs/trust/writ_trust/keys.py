@@ -43,6 +43,11 @@ def generate_seed() -> bytes:
     return bytes(nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER))
 
 
+def public_of(seed: bytes) -> str:
+    """Return the public half, an nkey, of the 32 bytes of a private key."""
+    return encode_public(bytes(nacl.signing.SigningKey(seed).verify_key))
+
+
 def encode_public(raw: bytes) -> str:
     """Return a 32-byte Ed25519 public key as an nkey (`U…`)."""
     body = bytes([nkeys.PREFIX_BYTE_USER]) + raw

@@ -19,6 +19,7 @@ from writ_contracts.people import (
     Enrolment,
     NamedDirectory,
     PeopleDirectory,
+    PeopleKeySuccession,
     PersonCredential,
     Posture,
     SignedEnrolment,
@@ -43,6 +44,8 @@ class Directory(Struct, frozen=True, eq=False, kw_only=True):
     posture: Posture
     entries: Mapping[str, PersonCredential]
     """By id of the credential, in the order of their enrolment."""
+    keys: tuple[str, ...]
+    """The people-keys, the first one first. The last one signed this version."""
     attestation_roots: Sequence[AttestationRoot] = ()
     relying_parties: Sequence[RelyingParty] = ()
 
@@ -60,15 +63,18 @@ class Directory(Struct, frozen=True, eq=False, kw_only=True):
 
 
 def open_directory(signed: Signed, people_keys: Collection[str], installation: str | None = "") -> Directory:
-    """The directory, if a pinned people-key signed it for this installation (any, with None) and every enrolment in it
-    holds. Raises Untrusted.
+    """The directory, if a pinned people-key signed it for this installation (any, with None), or one that follows it,
+    and every enrolment in it holds. Raises Untrusted.
     """
     try:
         size = len(bytes(signed.payload))
         if size > LARGEST_DIRECTORY:
             raise Untrusted(f"it has {size} bytes, at most {LARGEST_DIRECTORY} are read")
-        version = open_signed(signed, PeopleDirectory, people_keys, installation)
-        entries = _entries(version, signed.key)
+        version = open_signed(signed, PeopleDirectory, [signed.key], installation)
+        keys = _succession(version, signed.key)
+        if not set(keys) & set(people_keys):
+            raise Untrusted(f"signed by {signed.key}, which is not trusted for this")
+        entries = _entries(version, keys)
     except Untrusted as error:
         raise Untrusted(f"the directory of people's credentials does not hold: {error}", code=BAD) from error
     return Directory(
@@ -77,18 +83,34 @@ def open_directory(signed: Signed, people_keys: Collection[str], installation: s
         at=version.at,
         posture=version.posture,
         entries=entries,
+        keys=keys,
         attestation_roots=tuple(version.attestation_roots),
         relying_parties=tuple(version.relying_parties),
     )
 
 
-def _entries(version: PeopleDirectory, people_key: str) -> dict[str, PersonCredential]:
+def _succession(version: PeopleDirectory, signer: str) -> tuple[str, ...]:
+    """Return all people-keys of the installation up to the signer, each named by the one before it."""
+    keys: list[str] = []
+    for link in version.successions:
+        if keys and link.key != keys[-1]:
+            raise Untrusted(f"people-key {link.key} names a successor, and was replaced before")
+        following = open_signed(link, PeopleKeySuccession, [link.key], version.installation)
+        keys = [*(keys or [link.key]), following.next]
+    if len(set(keys)) < len(keys):
+        raise Untrusted("a people-key is its own successor")
+    if keys and keys[-1] != signer:
+        raise Untrusted(f"signed by people-key {signer}, which is not the last one")
+    return tuple(keys) or (signer,)
+
+
+def _entries(version: PeopleDirectory, people_keys: Collection[str]) -> dict[str, PersonCredential]:
     found: dict[str, PersonCredential] = {}
     passkeys, before = set[str](), 0.0
     for entry in version.entries:
         if not before < entry.enrolled_at <= version.at:
             raise Untrusted("its entries are not in the order of their enrolment")
-        one = _entry(entry, version, people_key, found)
+        one = _entry(entry, version, people_keys, found)
         if one.credential.id in found:
             raise Untrusted(f"the public key of {one.credential.id} is there twice: one key, one person")
         if one.credential.credential_id and one.credential.credential_id in passkeys:
@@ -102,9 +124,12 @@ def _entries(version: PeopleDirectory, people_key: str) -> dict[str, PersonCrede
 
 
 def _entry(
-    entry: DirectoryEntry, version: PeopleDirectory, people_key: str, earlier: Mapping[str, PersonCredential]
+    entry: DirectoryEntry,
+    version: PeopleDirectory,
+    people_keys: Collection[str],
+    earlier: Mapping[str, PersonCredential],
 ) -> PersonCredential:
-    enrolment = check_enrolment(entry.enrolment, people_key, version.installation)
+    enrolment = check_enrolment(entry.enrolment, people_keys, version.installation)
     credential = enrolment.credential
     endorser = _endorser(entry.enrolment, credential, earlier, entry.enrolled_at)
     if entry.removed_at is not None and entry.removed_at < entry.enrolled_at:
@@ -143,14 +168,14 @@ def read_enrolment(signed: SignedEnrolment) -> Enrolment:
         raise Untrusted(f"what is signed is not an enrolment: {error}") from error
 
 
-def check_enrolment(signed: SignedEnrolment, people_key: str, installation: str = "") -> Enrolment:
+def check_enrolment(signed: SignedEnrolment, people_keys: Collection[str], installation: str = "") -> Enrolment:
     """Return the statement if it is for this installation and signed by its credential, with the full presence the
     credential is enrolled for. Raises Untrusted.
     """
     enrolment = read_enrolment(signed)
     credential = enrolment.credential
     check_installation(enrolment, installation)
-    if enrolment.people_key != people_key:
+    if enrolment.people_key not in people_keys:
         raise Untrusted(f"credential {credential.id} was enrolled for another installation")
     if credential.id != key_digest(credential):
         raise Untrusted(f"credential {credential.id} does not have the digest of its public key as id")
@@ -202,6 +227,8 @@ def _differences(new: Directory, old: Directory) -> Iterator[str]:
         yield "its number is not higher"
     if new.at < old.at:
         yield "it was signed before"
+    if new.keys[: len(old.keys)] != old.keys:
+        yield "its people-key does not follow the known one"
     if (old.posture, new.posture) == ("team", "solo"):
         yield "posture team does not go back to solo"
     for key, one in old.entries.items():

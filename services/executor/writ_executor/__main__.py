@@ -1,9 +1,8 @@
 """`python -m writ_executor`: configuration, bus, parts, serve, stop in order."""
 
 from writ_bus import tasks
-from writ_bus.private_files import read_private
-from writ_contracts.errors import ConfigError
 from writ_executor.config import ExecutorConfig
+from writ_executor.journal.shared_keys import SharedKeys
 from writ_executor.metrics import metrics
 from writ_executor.service import Executor
 from writ_runtime.connect import connect_as, load_key
@@ -14,7 +13,7 @@ from writ_runtime.watched_file import WatchedFile
 
 
 async def main(config: ExecutorConfig) -> None:
-    key, shared = load_key(config), _shared_key(config)
+    key, shared = load_key(config), SharedKeys.read(config.params_key_file)
     inventory, agents = WatchedFile(config.inventory, read_inventory), WatchedFile(config.agents, read_agents)
     measured = metrics()
     async with running("executor", config, measured) as process:
@@ -29,16 +28,6 @@ async def main(config: ExecutorConfig) -> None:
             StopStep("follow", lambda: ended(work)),
         )
         await process.serve_until_stopped(executor.checks(), *steps)
-
-
-def _shared_key(config: ExecutorConfig) -> bytes:
-    try:
-        key = bytes.fromhex(read_private(config.params_key_file).decode())
-    except ValueError:
-        key = b""
-    if len(key) != 32:
-        raise ConfigError(f"{config.params_key_file}: is not 64 hexadecimal digits")
-    return key
 
 
 if __name__ == "__main__":

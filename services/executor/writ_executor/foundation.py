@@ -16,6 +16,7 @@ from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
 from writ_executor.journal.lookup import OperationTable
 from writ_executor.journal.recorder import Recorder
+from writ_executor.journal.shared_keys import SharedKeys
 from writ_executor.journal.storage_watch import StorageWatch, WatchedJournal
 from writ_executor.metrics import Measures
 from writ_executor.policy.client import PolicyClient
@@ -57,7 +58,7 @@ class Foundation:
 def lay_foundation(
     config: ExecutorConfig,
     bus: Bus,
-    key: bytes,
+    shared: SharedKeys,
     catalogue: Catalogue,
     inventory: WatchedFile[Inventory],
     agents: WatchedFile[Agents],
@@ -83,9 +84,9 @@ def lay_foundation(
         storage=storage,
         recorder=recorder,
         guard=guard,
-        follower=Follower(bus, index, key, measures.success, guard),
+        follower=Follower(bus, index, shared, measures.success, guard),
         lives=OperationTable(bus, index, measures),
-        vault=Vault(bus, key, storage),
+        vault=Vault(bus, shared, storage),
         policy=PolicyClient(bus, trusted, config.installation, presence, measures),
         alarms=SecurityEventRecorder(recorder),
         targets=Targets(inventory, catalogue, presence),

@@ -34,6 +34,7 @@ from writ_executor.agents.presence import other_builds, other_levels, other_poli
 from writ_executor.composition import compose
 from writ_executor.config import ExecutorConfig
 from writ_executor.foundation import lay_foundation
+from writ_executor.journal.shared_keys import SharedKeys
 from writ_executor.metrics import Measures, pools_of
 from writ_runtime.clocks import SYSTEM, Clocks, ServerClock, describe
 from writ_runtime.endpoint_frame import Handle, answering
@@ -59,7 +60,7 @@ class Executor:
         self,
         config: ExecutorConfig,
         bus: Bus,
-        key: bytes,
+        shared: SharedKeys,
         catalogue: Catalogue,
         inventory: WatchedFile[Inventory],
         agents: WatchedFile[Agents],
@@ -75,7 +76,9 @@ class Executor:
         self._urgent = tuple(operation.name for operation in catalogue.values() if operation.control)
         self._measures, self._inventory = Measures(measured, catalogue, self.time.now), inventory
         measures = self._measures
-        parts = compose(lay_foundation(config, bus, key, catalogue, inventory, agents, measures, measured, self.time))
+        parts = compose(
+            lay_foundation(config, bus, shared, catalogue, inventory, agents, measures, measured, self.time)
+        )
         self.index, self.background, self.presence = parts.index, parts.background, parts.presence
         self.follower, self.recorder, self.admission = parts.follower, parts.recorder, parts.admission
         self.sweep, self.intake, self.claims = parts.sweep, parts.intake, parts.claims

@@ -82,7 +82,8 @@ async def prove(settings: Settings, file: Path, assertion: BinaryIO | None) -> i
     enrolment = enrolment_files.read_file(file)
     signer = read_assertion(read_answer(assertion, asks=False), [read_enrolment(enrolment).credential])
     proved = await enrolment_files.proved(enrolment, signer)
-    check_enrolment(proved, read_enrolment(proved).people_key, read_enrolment(proved).installation)
+    statement = read_enrolment(proved)
+    check_enrolment(proved, [statement.people_key], statement.installation)
     enrolment_files.write_file(file, proved)
     show_enrolment(settings.screen, proved, file)
     return Exit.DONE

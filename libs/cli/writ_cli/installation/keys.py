@@ -1,6 +1,7 @@
 """`writ keys`: list the keys of an installation, and rotate them."""
 
 import time
+from pathlib import Path
 
 import click
 
@@ -12,10 +13,18 @@ from writ_contracts.errors import Invalid
 from writ_installation.administration.key_list import ListedKey, list_keys
 from writ_installation.administration.key_rotation import RotationStep, pending
 from writ_installation.administration.key_steps import SETTLE, rotate, supervised
+from writ_installation.administration.people_key import rotate_people_key
 from writ_installation.administration.principals import admitted, rotate_principal
+from writ_installation.files.home import PEOPLE
+from writ_installation.files.parameter_keys import PARAMS
 
 PRINCIPAL = "principal-"
 SHORT = 12
+FILE = click.Path(dir_okay=False, path_type=Path)
+RETIRED = {
+    PARAMS: "opens only what was stored and recorded before",
+    PEOPLE: "signs no version of the directory any more",
+}
 
 
 @click.group()
@@ -50,9 +59,10 @@ async def show(settings: Settings) -> int:
     show_default=True,
     help="How long policy's old key counts after its last use; 0s where it was stolen.",
 )
+@click.option("--people-key", type=FILE, metavar="FILE", help="For `people`: its file, if not in $WRIT_HOME/people.")
 @click.option("--hosts-ready", is_flag=True, help="Agents on other hosts have policy's new key in WRIT_POLICY_KEY.")
 @local
-async def rotate_key(settings: Settings, name: str, settle: str, hosts_ready: bool) -> int:
+async def rotate_key(settings: Settings, name: str, settle: str, hosts_ready: bool, people_key: Path | None) -> int:
     """Replace the key pair of KEY, a name of `writ keys list`, while everything runs.
 
     The new key is trusted first, then used, then the old one is refused. An interrupted rotation goes on with the same
@@ -60,6 +70,9 @@ async def rotate_key(settings: Settings, name: str, settle: str, hosts_ready: bo
     again.
     """
     home = settings.home
+    if name == PEOPLE:
+        _told(settings, rotate_people_key(home, people_key))
+        return Exit.DONE
     if name.startswith(PRINCIPAL):
         return await _principal(settings, name.removeprefix(PRINCIPAL))
     await rotate(home, name, lambda made: _told(settings, made), settle=times.seconds(settle), hosts_ready=hosts_ready)
@@ -82,9 +95,9 @@ def _told(settings: Settings, made: RotationStep) -> None:
         settings.screen.data(made)
         return
     words = {
-        "announced": f"{made.new} is trusted, and not used yet",
+        "announced": f"{made.new} is known, and not used yet",
         "switched": f"{made.new} is in use",
-        "retired": f"{made.old or 'the old key'} is refused from now on",
+        "retired": f"{made.old or 'the old key'} {RETIRED.get(made.name, 'is refused from now on')}",
     }
     settings.screen.line(f"{made.name}: {words[made.step]}")
 
@@ -94,7 +107,10 @@ def _next(settings: Settings, name: str) -> None:
     step = pending(settings.home, name)
     if step == "announced":
         return
-    before = "once NATS has loaded its file" if step == "switched" else f"start the processes of {name} again, and then"
+    processes = "executors" if name == PARAMS else f"processes of {name}"
+    before = f"start the {processes} again, and then"
+    if step == "switched" and name != PARAMS:
+        before = "once NATS has loaded its file"
     settings.screen.line(f"next: {before} run `writ keys rotate {name}` again")
 
 

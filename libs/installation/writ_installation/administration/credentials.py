@@ -12,7 +12,7 @@ from msgspec import structs
 from writ_bus.private_files import read_private
 from writ_contracts.attestations import AttestationRoot, RelyingParty
 from writ_contracts.errors import ConfigError, Invalid, Untrusted
-from writ_contracts.people import DirectoryEntry, PeopleDirectory, Posture, SignedEnrolment
+from writ_contracts.people import DirectoryEntry, PeopleDirectory, PeopleKeySuccession, Posture, SignedEnrolment
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
 from writ_documents.atomic_files import save
@@ -37,13 +37,19 @@ class CredentialsDirectory:
         self._people_key = home.people_key()
         self.current = self._read()
 
+    @property
+    def people_key(self) -> str:
+        """Return the public half of the people-key in use."""
+        return self._people_key if self.current is None else self.current.keys[-1]
+
     def enroll(self, enrolment: SignedEnrolment, posture: Posture | None = None) -> Directory:
         """Enrol the credential of an enrolment. Raises Untrusted where it does not hold, or nobody endorsed it."""
         version = self._next()
         last = max((one.enrolled_at for one in version.entries), default=0.0)
         entry = DirectoryEntry(enrolment=enrolment, enrolled_at=max(version.at, last + TICK))
         entries, at = [*version.entries, entry], max(version.at, entry.enrolled_at)
-        return self._write(structs.replace(version, entries=entries, posture=posture or version.posture, at=at))
+        becomes = posture or (version.posture if version.entries else "team")
+        return self._write(structs.replace(version, entries=entries, posture=becomes, at=at))
 
     def remove(self, credential: str, reason: str) -> Directory:
         """Remove the credential with this id, or the one whose id begins so; it stops counting at once. Raises
@@ -56,6 +62,12 @@ class CredentialsDirectory:
         removed_at = max(version.at, entries[place].enrolled_at)
         entries[place] = structs.replace(entries[place], removed_at=removed_at, removed_for=reason)
         return self._write(structs.replace(version, entries=entries))
+
+    def rotate_key(self, new: Key) -> Directory:
+        """Have another people-key sign from now on, named by the present one. Who pins the present one follows."""
+        version = self._next()
+        link = sign(self._key(), PeopleKeySuccession(next=new.public, at=version.at))
+        return self._signed_by(new, structs.replace(version, successions=[*version.successions, link]))
 
     def become(self, posture: Posture) -> Directory:
         """Change the posture; from `team` there is no way back."""
@@ -93,12 +105,15 @@ class CredentialsDirectory:
     def _next(self) -> PeopleDirectory:
         """Return the version after the present one, still without a change."""
         if self.current is None:
-            return PeopleDirectory(number=1, at=time.time(), posture="team")
+            return PeopleDirectory(number=1, at=time.time(), posture="solo")  # from which both can follow
         version, at = read(self.current.signed, PeopleDirectory), max(time.time(), self.current.at)
         return structs.replace(version, number=version.number + 1, at=at)
 
     def _write(self, version: PeopleDirectory) -> Directory:
-        signed = sign(self._key(), version)
+        return self._signed_by(self._key(), version)
+
+    def _signed_by(self, key: Key, version: PeopleDirectory) -> Directory:
+        signed = sign(key, version)
         made = open_directory(signed, [self._people_key], self._home.installation)
         if self.current is not None:
             check_successor(made, self.current)
@@ -111,8 +126,8 @@ class CredentialsDirectory:
             key = Key(read_private(self._key_file), self._home.installation)
         except Invalid as error:
             raise ConfigError(f"{self._key_file}: {error}; --people-key names the file of the people-key") from error
-        if key.public != self._people_key:
-            raise ConfigError(f"{self._key_file} is not the people-key of this installation, {self._people_key}")
+        if key.public != self.people_key:
+            raise ConfigError(f"{self._key_file} is not the people-key of this installation, {self.people_key}")
         return key
 
     def _read(self) -> Directory | None:

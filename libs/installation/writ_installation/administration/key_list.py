@@ -13,6 +13,7 @@ from writ_documents.readers import read_agents
 from writ_installation.files import tokens
 from writ_installation.files.create import SERVICES
 from writ_installation.files.home import PEOPLE, Home
+from writ_installation.files.parameter_keys import PARAMS, id_in_use
 from writ_installation.files.principal_changes import principals_of
 from writ_installation.nats.leaf_sites import read_leaves
 
@@ -24,6 +25,7 @@ USES = {
     "executor": "connects executors",
     "audit": "connects audit",
     "keeper": "connects the provisioner",
+    PARAMS: "encrypts parameters and outputs, keys digests",
     PEOPLE: "signs the directory of people's credentials",
 }
 
@@ -86,7 +88,8 @@ def _others(home: Home) -> Iterator[ListedKey]:
         yield _listed(f"leaf-{leaf.site}-{leaf.pool}", "leaf", leaf.key, None, f"link of site {leaf.site}")
     for token in tokens.known(home):
         yield _listed(f"token-{token.id}", "token", token.key, None, f"enrols an agent of pool {token.pool}")
-    yield _listed("params", "secret", "", home.params_key, "encrypts parameters and outputs, keys digests")
+    if os.access(home.params_key, os.R_OK):
+        yield _listed(PARAMS, "secret", id_in_use(home.params_key), home.params_key, USES[PARAMS])
 
 
 def _listed(name: str, kind: str, public: str, file: Path | None, use: str, state: str = "current") -> ListedKey:
@@ -103,7 +106,7 @@ def _listed(name: str, kind: str, public: str, file: Path | None, use: str, stat
 
 
 def _former(entry: KeyEntry) -> ListedKey:
-    kind = "agent" if entry.name.startswith("agent-") else "service"
+    kind = "agent" if entry.name.startswith("agent-") else "secret" if entry.name == PARAMS else "service"
     return ListedKey(name=entry.name, kind=kind, public=entry.key, used_by=USES.get(entry.name, entry.name))
 
 

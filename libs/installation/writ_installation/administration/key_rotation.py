@@ -21,6 +21,7 @@ from writ_installation.files import list_edits
 from writ_installation.files.create import SERVICES, write_public
 from writ_installation.files.home import Home
 from writ_installation.files.keyring import save_keys
+from writ_installation.files.parameter_keys import PARAMS, id_in_use, next_id, use_next
 from writ_trust.keys import Key, generate_seed
 
 AGENT = "agent-"
@@ -46,7 +47,8 @@ class RotationStep(Struct, frozen=True, kw_only=True):
 def rotatable(home: Home) -> list[str]:
     """Return the services and local pools that have a key here. Raises ConfigError."""
     pools = dict.fromkeys(f"{AGENT}{agent.pool}" for agent in read_agents(home.agents).agents)
-    return [name for name in (*SERVICES, *pools) if home.seed_file(name).exists()]
+    shared = [PARAMS] if home.params_key.exists() else []
+    return [*(name for name in (*SERVICES, *pools) if home.seed_file(name).exists()), *shared]
 
 
 def pending(home: Home, name: str) -> Step:
@@ -61,14 +63,15 @@ def announce(home: Home, name: str) -> RotationStep:
     """Make the new key, and have it trusted. Raises Invalid for an unknown name, Conflict during a rotation."""
     if name not in rotatable(home):
         raise Invalid(f"no key {name} is here: there are {', '.join(rotatable(home))}")
-    ring, old, new = home.keyring(), home.key(name), _next_key(home, name)
+    ring, old = home.keyring(), _present(home, name)
     if ring.find(name, "next") or ring.find(name, "retiring"):
         raise Conflict(f"{name} is being rotated already")
+    new = next_id(home.params_key) if name == PARAMS else _next_key(home, name).public
     if name.startswith(AGENT):
-        _list_agent(home, name, new.public)
-    known = [] if ring.find(name, "current") else [_entry(name, old.public, "current", _since(home, name))]
-    save_keys(home.keyring_file, [*ring.keys, *known, _entry(name, new.public, "next", time.time())])
-    return RotationStep(name=name, step="announced", old=old.public, new=new.public)
+        _list_agent(home, name, new)
+    known = [] if ring.find(name, "current") else [_entry(name, old, "current", _since(home, name))]
+    save_keys(home.keyring_file, [*ring.keys, *known, _entry(name, new, "next", time.time())])
+    return RotationStep(name=name, step="announced", old=old, new=new)
 
 
 def switch(home: Home, name: str) -> RotationStep:
@@ -77,13 +80,10 @@ def switch(home: Home, name: str) -> RotationStep:
     new, old = ring.find(name, "next"), ring.find(name, "current")
     if new is None or old is None:
         raise Conflict(f"no new key of {name} was announced")
-    if (file := _next_file(home, name)).exists():
-        if Key(read_private(file)).public != new.key:
-            raise Conflict(f"{file} is another key than the announced one, {new.key}")
-        file.replace(home.seed_file(name))
-        atomic_files.sync_folder(home.keys)
-    if home.key(name).public != new.key:
-        raise Conflict(f"{home.seed_file(name)} is another key than the announced one, {new.key}")
+    if name == PARAMS:
+        use_next(home.params_key, new.key)
+    else:
+        _replace_seed(home, name, new.key)
     save_keys(home.keyring_file, [_moved(one, old.key, new.key) for one in ring.keys])
     write_public(home)
     return RotationStep(name=name, step="switched", old=old.key, new=new.key)
@@ -91,7 +91,7 @@ def switch(home: Home, name: str) -> RotationStep:
 
 def retire(home: Home, name: str, ends: LastRecords) -> RotationStep:
     """End the trust in the old key, as of now."""
-    ring, new = home.keyring(), home.public(name)
+    ring, new = home.keyring(), _present(home, name)
     write_public(home)  # where the rotation was interrupted before
     if (old := ring.find(name, "retiring")) is None:
         raise Conflict(f"no key of {name} is to be retired")
@@ -105,8 +105,24 @@ def retire(home: Home, name: str, ends: LastRecords) -> RotationStep:
 
 def pools_elsewhere(home: Home) -> list[str]:
     """Return pools with agents on other hosts, which have policy's key in an environment of their own."""
-    own = {key for name in rotatable(home) for key in home.keys_of(name)}
+    pools = [name for name in rotatable(home) if name.startswith(AGENT)]
+    own = {key for name in pools for key in home.keys_of(name)}
     return sorted({agent.pool for agent in read_agents(home.agents).agents if agent.key not in own})
+
+
+def _present(home: Home, name: str) -> str:
+    """Return the public half of the key in use, or the id of the shared key."""
+    return id_in_use(home.params_key) if name == PARAMS else home.public(name)
+
+
+def _replace_seed(home: Home, name: str, announced: str) -> None:
+    if (file := _next_file(home, name)).exists():
+        if Key(read_private(file)).public != announced:
+            raise Conflict(f"{file} is another key than the announced one, {announced}")
+        file.replace(home.seed_file(name))
+        atomic_files.sync_folder(home.keys)
+    if home.key(name).public != announced:
+        raise Conflict(f"{home.seed_file(name)} is another key than the announced one, {announced}")
 
 
 def _next_file(home: Home, name: str) -> Path:
@@ -131,7 +147,7 @@ def _entry(name: str, key: str, state: KeyState, since: float) -> KeyEntry:
 
 
 def _since(home: Home, name: str) -> float:
-    return home.seed_file(name).stat().st_mtime
+    return (home.params_key if name == PARAMS else home.seed_file(name)).stat().st_mtime
 
 
 def _moved(one: KeyEntry, old: str, new: str) -> KeyEntry:

@@ -19,6 +19,7 @@ from writ_documents.atomic_files import write_atomically
 from writ_documents.readers import read_agents, read_inventory, read_principals
 from writ_installation.files import list_edits
 from writ_installation.files.home import PEOPLE, Home, host_token
+from writ_installation.files.parameter_keys import make_parameter_key
 from writ_trust.keys import Key, generate_seed
 
 OPERATOR = "operator"
@@ -63,8 +64,7 @@ def make_files(home: Home, machine: Machine | None = None) -> None:
     for name in SERVICES:
         home.make_key(name)
     _make_people_key(home)
-    if not home.params_key.exists():
-        write_atomically(home.params_key, secrets.token_hex(32).encode() + b"\n")
+    make_parameter_key(home.params_key)
     if not home.policy.exists():
         atomic_files.save(home.policy, default_policy())
     if not home.inventory.exists():
@@ -94,10 +94,14 @@ def make_identity(home: Home) -> str:
     return identity
 
 
-def write_public(home: Home) -> None:
-    """Write the public halves of the services' keys, for processes that may not read the private ones."""
+def write_public(home: Home, people_key: str = "") -> None:
+    """Write the public halves of the services' keys, for processes that may not read the private ones. `people_key`:
+    the new one, whose private half may be elsewhere.
+    """
     known = {name: home.key(name).public for name in SERVICES}
-    if home.people_seed.exists():
+    if people_key:
+        known[PEOPLE] = people_key
+    elif home.people_seed.exists():
         known[PEOPLE] = Key(read_private(home.people_seed)).public
     elif people_key := home.people_key():  # its private half was taken away, as it should be
         known[PEOPLE] = people_key

@@ -171,7 +171,7 @@ class ArchiveOperation:
         for a race.
         """
         kind = requested.operation
-        event = self._recorder.control_event(requested, self._vault.digest_key(requested.operation_id))
+        event = self._recorder.control_event(requested, self._vault.keys_of(requested).parameters)
         last = await self._generations.must_be_next(archive)
         await self._recorder.append_after(last, subjects.control_event(kind), event)
 

@@ -149,7 +149,7 @@ class ControlOperations:
         if kind in ENDINGS:
             begun = await self._recorder.control_events(ENDINGS[kind].begun_by)
             check_in_force(requested, begun, await self._recorder.control_events(kind))
-        event = self._recorder.control_event(requested, self._vault.digest_key(requested.operation_id))
+        event = self._recorder.control_event(requested, self._vault.keys_of(requested).parameters)
         life = await self._lives.find(requested.principal, requested.operation_id)
         sequence = await self._recorder.append_once(subjects.control_event(kind), event, after=life.first_sequence)
         fault("executor.control_stored")
@@ -210,7 +210,7 @@ class ControlOperations:
             cancel_id=requested.operation_id,
             decision=requested.decision,
             parameters=requested.effective,
-            parameters_key=self._vault.digest_key(requested.operation_id),
+            parameters_key=self._vault.keys_of(requested).parameters,
         )
 
 

@@ -73,7 +73,7 @@ class PolicyVersionOperations:
         raise Conflict(f"{ATTEMPTS} others stored a version of the policy first")
 
     async def _decide(self, requested: Requested, parameters: dict[str, Any], stored: int) -> CheckedDecision:
-        subject = subject_of(requested, parameters, self._vault.digest_key(requested.operation_id))
+        subject = subject_of(requested, parameters, self._vault.keys_of(requested).parameters)
         ask = DecideRequest(subject=subject, control_sequence=self._index.control_sequence, stored_policies=stored)
         decided = await self._policy.decide(ask)
         if decided.decision.effect != "allow":
@@ -103,7 +103,7 @@ class PolicyVersionOperations:
             statement=requested.statement,
             salt=requested.salt or "",
             decision=decided.signed,
-            parameters_key=self._vault.digest_key(requested.operation_id),
+            parameters_key=self._vault.keys_of(requested).parameters,
         )
 
     async def _document_of(self, number: int) -> str:

@@ -67,7 +67,7 @@ class PrincipalChanges:
         return "succeeded", "", "", output
 
     async def _store(self, requested: Requested) -> int:
-        event = self._recorder.control_event(requested, self._vault.digest_key(requested.operation_id))
+        event = self._recorder.control_event(requested, self._vault.keys_of(requested).parameters)
         life = await self._lives.find(requested.principal, requested.operation_id)
         decided_at = read(requested.decision, Decision).control_sequence
         for _ in range(ATTEMPTS):

@@ -19,6 +19,7 @@ from writ_contracts.records import Record
 from writ_contracts.subjects import operation_filter, parse_event
 from writ_contracts.wire import event_of
 from writ_executor.journal.index import ARCHIVES, Index
+from writ_executor.journal.shared_keys import SharedKeys
 from writ_executor.journal.snapshots import Snapshot, Snapshots
 from writ_executor.success_rate import SuccessRate
 from writ_runtime.journal_guard import JournalGuard
@@ -35,12 +36,12 @@ _log = Log("writ.executor")
 class Follower:
     """Reads the journal's tail into the index."""
 
-    def __init__(self, bus: Bus, index: Index, key: bytes, success: SuccessRate, guard: JournalGuard) -> None:
+    def __init__(self, bus: Bus, index: Index, keys: SharedKeys, success: SuccessRate, guard: JournalGuard) -> None:
         self._bus = bus
         self._guard = guard
         self._index = index
         self._success = success
-        self._snapshots = Snapshots(bus, key)
+        self._snapshots = Snapshots(bus, keys)
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._snapshot_at = 0
         self.heard: Callable[[Life, str], None] | None = None

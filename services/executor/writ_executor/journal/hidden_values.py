@@ -1,8 +1,4 @@
-"""Parameters and outputs kept out of the journal: encrypted under the executors' shared key, for a limited
-time.
-
-Also the keys of an operation's digests, derived from that key: nobody else can guess a short secret from its digest.
-"""
+"""Parameters and outputs kept out of the journal: encrypted under the executors' shared keys, for a limited time."""
 
 from typing import Any
 
@@ -12,9 +8,8 @@ from writ_bus.port import Bus
 from writ_contracts.errors import Unreachable
 from writ_contracts.journal import Requested
 from writ_contracts.previews import PreviewDetails
+from writ_executor.journal.shared_keys import OperationKeys, SharedKeys
 from writ_executor.journal.storage_watch import StorageWatch
-from writ_trust.digests import derive
-from writ_trust.sealing import decrypt, encrypt
 
 RESULT_SECONDS = 3600.0
 
@@ -29,28 +24,29 @@ class ParametersLost(Unreachable):
 class Vault:
     """Hidden parameters and results by operation id."""
 
-    def __init__(self, bus: Bus, key: bytes, watch: StorageWatch) -> None:
+    def __init__(self, bus: Bus, keys: SharedKeys, watch: StorageWatch) -> None:
         self._bus = bus
-        self._key = key
+        self._keys = keys
         self._watch = watch
 
-    def digest_key(self, operation_id: str) -> str:
-        """Return the key for digests of an operation's effective parameters."""
-        return derive(self._key, "parameters", operation_id)
+    def new_keys(self, operation_id: str) -> OperationKeys:
+        """Return the keys for the digests of an operation that is not recorded yet."""
+        return self._keys.new(operation_id)
 
-    def fingerprint_key(self, operation_id: str) -> str:
-        """Return the key of the digest by which a repeated request differs from another one with its idempotency
-        key.
-        """
-        return derive(self._key, "fingerprint", operation_id)
+    def all_keys(self, operation_id: str) -> list[OperationKeys]:
+        """Return the keys of an operation under each shared key, the one in use first."""
+        return self._keys.each(operation_id)
 
-    def read_grant_key(self, operation_id: str) -> str:
-        """Return the key for the digest in a read grant. Agents learn it; it opens nothing else."""
-        return derive(self._key, "look", operation_id)
+    def keys_of(self, requested: Requested) -> OperationKeys:
+        """Return the keys under which the operation was recorded. Raises ParametersLost."""
+        found = self._keys.find(requested.operation_id, requested.parameter_key)
+        if found is None:
+            raise ParametersLost(f"params.key does not hold the key of {requested.operation_id} any more")
+        return found
 
     async def keep(self, requested: Requested, parameters: dict[str, Any], seconds: float) -> None:
         """Keep the requester's parameters until the outcome, at most for `seconds`."""
-        data = encrypt(self._key, msgspec.json.encode(parameters))
+        data = self._keys.encrypt(msgspec.json.encode(parameters))
         async with self._watch.storing():
             await self._bus.params.put(_place(requested), data, ttl=seconds)
 
@@ -61,7 +57,7 @@ class Vault:
         data = await self._bus.params.get(_place(requested))
         if data is None:
             raise ParametersLost(f"the parameters of {requested.operation_id} are not kept any more")
-        return dict(msgspec.json.decode(decrypt(self._key, data)))
+        return dict(msgspec.json.decode(self._keys.decrypt(data)))
 
     async def renew(self, requested: Requested, preview: str, seconds: float) -> None:
         """Keep the parameters, and the details of the preview with this digest if any, for `seconds` from now."""
@@ -80,24 +76,24 @@ class Vault:
         """Keep the details of the preview with this digest for `seconds`. Another replica's preview of the operation
         has other details.
         """
-        data = encrypt(self._key, msgspec.json.encode(details))
+        data = self._keys.encrypt(msgspec.json.encode(details))
         async with self._watch.storing():
             await self._bus.params.put(f"{operation_id}.{preview}", data, ttl=seconds)
 
     async def details(self, operation_id: str, preview: str) -> PreviewDetails | None:
         """Return the details of a preview while they are kept."""
         data = await self._bus.params.get(f"{operation_id}.{preview}")
-        return None if data is None else msgspec.json.decode(decrypt(self._key, data), type=PreviewDetails)
+        return None if data is None else msgspec.json.decode(self._keys.decrypt(data), type=PreviewDetails)
 
     async def keep_result(self, principal: str, operation_id: str, output: dict[str, Any]) -> None:
         """Keep a full output for its requester."""
-        data = encrypt(self._key, msgspec.json.encode(output))
+        data = self._keys.encrypt(msgspec.json.encode(output))
         await self._bus.results.put(f"{principal}.{operation_id}", data, ttl=RESULT_SECONDS)
 
     async def result(self, principal: str, operation_id: str) -> dict[str, Any] | None:
         """Return a full output while it is kept."""
         data = await self._bus.results.get(f"{principal}.{operation_id}")
-        return None if data is None else dict(msgspec.json.decode(decrypt(self._key, data)))
+        return None if data is None else dict(msgspec.json.decode(self._keys.decrypt(data)))
 
 
 def _place(requested: Requested) -> str:

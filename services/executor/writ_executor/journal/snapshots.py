@@ -11,9 +11,9 @@ from msgspec import Struct, structs
 
 from writ_bus.port import Bus
 from writ_contracts.errors import Untrusted, WritError
+from writ_executor.journal.shared_keys import SharedKeys
 from writ_runtime.journal_guard import JournalMark
 from writ_runtime.logs import Log
-from writ_trust.sealing import decrypt, encrypt
 
 SNAPSHOT_KEY, HEAD_KEY = "open-index", "open-index-head"
 SNAPSHOT_TTL = 90 * 86400.0
@@ -40,9 +40,9 @@ class Snapshot(Struct, frozen=True, kw_only=True):
 class Snapshots:
     """Saves and loads them. An unreadable snapshot costs a replica time at its start, and nothing else."""
 
-    def __init__(self, bus: Bus, key: bytes) -> None:
+    def __init__(self, bus: Bus, keys: SharedKeys) -> None:
         self._bus = bus
-        self._key = key
+        self._keys = keys
         self._parts: list[str] = []
 
     async def save(self, snapshot: Snapshot) -> None:
@@ -84,14 +84,14 @@ class Snapshots:
         return structs.replace(head, open=found)
 
     async def _put(self, key: str, content: object) -> None:
-        await self._bus.params.put(key, encrypt(self._key, msgspec.json.encode(content)), ttl=SNAPSHOT_TTL)
+        await self._bus.params.put(key, self._keys.encrypt(msgspec.json.encode(content)), ttl=SNAPSHOT_TTL)
 
     async def _get(self, key: str, kind: type[T]) -> T | None:
         data = await self._bus.params.get(key)
         if data is None:
             return None
         try:
-            return msgspec.json.decode(decrypt(self._key, data), type=kind)
+            return msgspec.json.decode(self._keys.decrypt(data), type=kind)
         except (Untrusted, msgspec.DecodeError) as error:
             _log.warning("snapshot.unreadable", key=key, error=str(error), effect="more events are read")
             return None

@@ -15,6 +15,7 @@ from writ_contracts.operations import Operation
 from writ_contracts.requests import MAX_REQUEST_BYTES, Request
 from writ_contracts.signing import Signed
 from writ_executor.journal.audit_level import AuditDetail
+from writ_executor.journal.shared_keys import OperationKeys
 
 STATEMENT_BYTES = 4_096
 """No genuine statement is longer."""
@@ -41,6 +42,8 @@ class DecodedAttempt(Attempt, frozen=True, kw_only=True):
     """A decoded request, whose operation and parameters are not checked yet."""
 
     request: Request
+    keys: OperationKeys
+    """For the operation's digests, also those that are recorded later: the key in use may be another by then."""
 
     def recorded(self, detail: AuditDetail) -> dict[str, Any]:
         return {
@@ -94,7 +97,7 @@ def claimed_target(message: Message) -> str:
         return ""
 
 
-def decoded(attempt: Attempt, request: Request, fingerprint: str) -> DecodedAttempt:
+def decoded(attempt: Attempt, request: Request, keys: OperationKeys, fingerprint: str) -> DecodedAttempt:
     """Return the next stage of the attempt. The id is the one chosen by the idempotency key."""
     fields = {
         **structs.asdict(attempt),
@@ -103,7 +106,7 @@ def decoded(attempt: Attempt, request: Request, fingerprint: str) -> DecodedAtte
         "fingerprint": fingerprint,
         "target": request.target,
     }
-    return DecodedAttempt(**fields, request=request)
+    return DecodedAttempt(**fields, request=request, keys=keys)
 
 
 def checked(attempt: DecodedAttempt, definition: Operation) -> CheckedAttempt:

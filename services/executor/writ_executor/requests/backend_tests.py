@@ -44,7 +44,7 @@ class BackendTests:
     async def run(self, principal: str, message: Message, query: BackendTestQuery) -> BackendTestReply:
         """Have an agent test the target, and return its report. Raises Invalid, Denied, Unreachable (`no_agent`)."""
         operation_id = encode_id(os.urandom(16))
-        key = self._vault.read_grant_key(operation_id)
+        keys = self._vault.new_keys(operation_id)
         subject = Subject(
             operation_id=operation_id,
             principal=principal,
@@ -52,16 +52,16 @@ class BackendTests:
             operation=BACKEND_TEST,
             target=WRIT_TARGET,
             parameters={"target": query.target},
-            parameters_key=self._vault.digest_key(operation_id),
+            parameters_key=keys.parameters,
         )
         question = DecideRequest(
-            subject=subject, control_sequence=self._index.control_sequence, look=["visit"], look_key=key
+            subject=subject, control_sequence=self._index.control_sequence, look=["visit"], look_key=keys.read_grant
         )
         decided = await self._policy.decide(question)
         if decided.look is None:
             await self._refuse(principal, query.target, decided)
             raise Denied(decided.decision.reason, code=decided.decision.code)
-        return BackendTestReply(visit=await self._run_test(decided.look, key))
+        return BackendTestReply(visit=await self._run_test(decided.look, keys.read_grant))
 
     async def _refuse(self, principal: str, target: str, decided: CheckedDecision) -> None:
         if self._refusals.take(principal, time.monotonic()):

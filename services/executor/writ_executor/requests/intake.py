@@ -25,6 +25,7 @@ from writ_executor.journal.audit_level import LEVELS
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.lookup import OperationTable
 from writ_executor.journal.recorder import Recorder
+from writ_executor.journal.shared_keys import OperationKeys
 from writ_executor.policy.client import CheckedDecision, PolicyClient
 from writ_executor.requests.attempt import (
     Attempt,
@@ -109,7 +110,8 @@ class RequestEndpoint:
         content_type = message.headers.get("Content-Type", wire.JSON)
         request = wire.decode(message.data, Request, content_type=content_type, limit=MAX_REQUEST_BYTES)
         request = structs.replace(request, dry_run=self._screening.dry(request.dry_run))
-        return decoded(attempt, request, self._fingerprint(chosen_id(attempt, request), attempt.operation, request))
+        keys = self._vault.new_keys(chosen_id(attempt, request))
+        return decoded(attempt, request, keys, _fingerprint(keys, attempt.operation, request))
 
     def _earlier(self, attempt: Attempt) -> RequestReply | None:
         """Return the answer to an identical earlier request, if its operation is known without reading the journal."""
@@ -118,8 +120,7 @@ class RequestEndpoint:
 
     def _again(self, attempt: Attempt, life: Life) -> RequestReply:
         what = life.what
-        fingerprint = what.fingerprint if what else ""
-        if not same(fingerprint, attempt.fingerprint):
+        if not self._repeats(attempt, what.fingerprint if what else ""):
             failure = Failure(
                 code="conflict",
                 message=f"idempotency key already used for another request, operation {attempt.operation_id}",
@@ -127,15 +128,14 @@ class RequestEndpoint:
             return RequestReply(operation_id=attempt.operation_id, correlation_id=attempt.correlation_id, error=failure)
         return answer(life)
 
-    def _fingerprint(self, operation_id: str, operation: str, request: Request) -> str:
-        """Return the digest of the request, valid or not: the idempotency key of a refused request is used up as
-        well.
-        """
-        what = [operation, request.target, request.parameters, request.dry_run]
-        try:
-            return keyed_digest(self._vault.fingerprint_key(operation_id), what)
-        except RecursionError as error:  # this is called from deeper down than what decoded it
-            raise Invalid("nested too deeply") from error
+    def _repeats(self, attempt: Attempt, recorded: str) -> bool:
+        """Return whether a recorded fingerprint is of this request, under whichever shared key."""
+        if same(recorded, attempt.fingerprint):
+            return True
+        if not isinstance(attempt, DecodedAttempt):
+            return False
+        keys = self._vault.all_keys(attempt.operation_id)
+        return any(same(recorded, _fingerprint(one, attempt.operation, attempt.request)) for one in keys)
 
     def _question(self, attempt: CheckedAttempt, owner: str | None) -> DecideRequest:
         request = attempt.request
@@ -146,7 +146,7 @@ class RequestEndpoint:
             operation=attempt.operation,
             target=request.target,
             parameters=attempt.parameters,
-            parameters_key=self._vault.digest_key(attempt.operation_id),
+            parameters_key=attempt.keys.parameters,
             dry_run=request.dry_run,
             idempotency_key=request.idempotency_key,
             statement=request.statement,
@@ -161,7 +161,7 @@ class RequestEndpoint:
             control_sequence=self._accepted.control_sequence(),
             look=["baseline"] if readable and definition.baseline else [],
             look_until=self._start_by() if readable else None,
-            look_key=self._vault.read_grant_key(attempt.operation_id),
+            look_key=attempt.keys.read_grant,
             traced=self._audit_detail.traced,
         )
 
@@ -223,10 +223,11 @@ class RequestEndpoint:
             salt=request.salt,
             presence=request.presence,
             look=look,
-            look_key=self._vault.read_grant_key(attempt.operation_id) if look or ahead else "",
+            look_key=attempt.keys.read_grant if look or ahead else "",
             ahead=ahead,
             limits=decision.limits,
             client=request.client,
+            parameter_key=attempt.keys.key_id,
         )
 
     async def _deny(self, attempt: CheckedAttempt, decided: CheckedDecision, code: str, reason: str) -> RequestReply:
@@ -269,6 +270,14 @@ class RequestEndpoint:
             "fingerprint": attempt.fingerprint,
             **attempt.recorded(self._audit_detail),
         }
+
+
+def _fingerprint(keys: OperationKeys, operation: str, request: Request) -> str:
+    """Return the digest of the request, valid or not: the idempotency key of a refused request is used up as well."""
+    try:
+        return keyed_digest(keys.fingerprint, [operation, request.target, request.parameters, request.dry_run])
+    except RecursionError as error:  # this is called from deeper down than what decoded it
+        raise Invalid("nested too deeply") from error
 
 
 def _denial(attempt: CheckedAttempt, decision: Decision) -> tuple[str, str] | None:

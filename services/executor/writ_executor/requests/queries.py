@@ -149,6 +149,7 @@ class QueryEndpoint:
         definition.check(query.parameters)
         parameters = dict(query.parameters)
         operation_id = encode_id(os.urandom(16))
+        keys = self._vault.new_keys(operation_id)
         subject = Subject(
             operation_id=operation_id,
             principal=principal,
@@ -156,7 +157,7 @@ class QueryEndpoint:
             operation=query.operation,
             target=query.target,
             parameters=parameters,
-            parameters_key=self._vault.digest_key(operation_id),
+            parameters_key=keys.parameters,
             dry_run=self._screening.dry(query.dry_run),
             owner=await self._screening.owner(principal, sender_key(message), definition, query.target, parameters),
             simulate=True,
@@ -164,7 +165,7 @@ class QueryEndpoint:
         ask = DecideRequest(
             subject=subject,
             control_sequence=self._index.control_sequence,
-            look_key=self._vault.read_grant_key(operation_id),
+            look_key=keys.read_grant,
         )
         decided = await self._policy.decide(ask)
         return SimulateReply(

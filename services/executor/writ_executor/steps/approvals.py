@@ -123,11 +123,11 @@ class Approvals:
     def _question(self, requested: Requested, parameters: dict[str, object]) -> DecideRequest:
         baseline = self._catalogue.find(requested.operation).baseline
         return DecideRequest(
-            subject=subject_of(requested, parameters, self._vault.digest_key(requested.operation_id)),
+            subject=subject_of(requested, parameters, self._vault.keys_of(requested).parameters),
             control_sequence=self._index.control_sequence,
             look=["baseline"] if baseline else [],
             look_until=self._recorder.clock() + self._start_seconds if baseline else None,
-            look_key=self._vault.read_grant_key(requested.operation_id),
+            look_key=self._vault.keys_of(requested).read_grant,
         )
 
 

@@ -156,10 +156,10 @@ class ClaimEndpoint:
         answers.
         """
         ask = GrantRequest(
-            subject=subject_of(requested, parameters, self._vault.digest_key(requested.operation_id)),
+            subject=subject_of(requested, parameters, self._vault.keys_of(requested).parameters),
             claim=signed,
             control_sequence=self._index.control_sequence,
-            look_key=self._vault.read_grant_key(requested.operation_id),
+            look_key=self._vault.keys_of(requested).read_grant,
             traced=self._audit_detail.traced,
             values=self._audit_detail.values,
         )
@@ -238,7 +238,7 @@ class ClaimEndpoint:
     ) -> ClaimReply:
         inside = SealedParameters(
             parameters=effective,
-            parameters_key=self._vault.digest_key(requested.operation_id),
+            parameters_key=self._vault.keys_of(requested).parameters,
             statement=requested.statement,
             salt=requested.salt,
             given=public if requested.statement else {},

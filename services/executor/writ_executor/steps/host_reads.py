@@ -121,9 +121,9 @@ class HostReads:
         shown: bool = True,
     ) -> ReadReply:
         parameters = await self._vault.parameters(requested)
-        key = self._vault.read_grant_key(requested.operation_id)
+        key = self._vault.keys_of(requested).read_grant
         question = DecideRequest(
-            subject=subject_of(requested, parameters, self._vault.digest_key(requested.operation_id)),
+            subject=subject_of(requested, parameters, self._vault.keys_of(requested).parameters),
             control_sequence=self._index.control_sequence,
             look=[action],
             look_until=self._outcomes.now() + LOOK_SECONDS,

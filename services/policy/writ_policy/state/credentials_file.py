@@ -93,6 +93,9 @@ def _changed(before: Directory | None, after: Directory) -> Notice:
     ]
     found += _changed_bounds(before, after)
     more = f"; and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
+    signer = after.keys[-1]
+    if before is not None and before.keys[-1] != signer:
+        found.insert(0, f"people-key {signer[:12]} follows {before.keys[-1][:12]}")
     detail = f"posture {after.posture}; {'; '.join(found[:MOST_NAMED]) or 'no credential changed'}{more}"
     return Notice(kind="people_version", detail=detail[:1000], version=after.name.number, digest=after.name.digest)
 

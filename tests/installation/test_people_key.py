@@ -1,0 +1,80 @@
+"""Rotation of the people-key in the files: nothing is taken back, and an interrupted one goes on."""
+
+from pathlib import Path
+
+import pytest
+from tests.trust.test_people import BOB, enrolment
+
+from writ_contracts.errors import ConfigError, Untrusted
+from writ_installation.administration import people_key
+from writ_installation.administration.credentials import CredentialsDirectory
+from writ_installation.administration.key_list import list_keys
+from writ_installation.administration.people_key import rotate_people_key
+from writ_installation.files.create import create_installation
+from writ_installation.files.home import PEOPLE, Home
+from writ_trust.people import open_directory
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    made = Home(tmp_path / "home")
+    create_installation(made)
+    made.installation_file.unlink()  # the enrolments of these tests name no installation
+    return made
+
+
+def enrolled(home: Home) -> str:
+    first = home.people_key()
+    CredentialsDirectory(home).enroll(enrolment("bob", BOB, people_key=first))
+    return first
+
+
+class Killed(Exception):
+    """Takes the place of the end of the process."""
+
+
+@pytest.mark.parametrize("step", ["sync", "write_public", "save_keys"])
+def test_a_rotation_that_is_killed_goes_on(home: Home, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def kill(*_: object) -> None:
+        raise Killed
+
+    first = enrolled(home)
+    with monkeypatch.context() as patched:
+        if step == "sync":
+            patched.setattr(Path, "replace", kill)
+            patched.setattr(CredentialsDirectory, "rotate_key", kill)
+        else:
+            patched.setattr(people_key, step, kill)
+        with pytest.raises(Killed):
+            rotate_people_key(home)
+    made = rotate_people_key(home)
+    directory = CredentialsDirectory(home)
+    assert directory.current is not None
+    assert directory.people_key == made.new == home.people_key() != made.old
+    assert first in directory.current.keys
+    assert {one.public: one.state for one in list_keys(home) if one.name == PEOPLE}[made.new] == "current"
+    assert open_directory(directory.current.signed, [first]).entries.keys() == {BOB.id}
+    assert not list(home.people_seed.parent.glob("*.next.seed"))
+
+
+def test_the_key_may_be_elsewhere_and_the_replaced_one_signs_no_version(home: Home, tmp_path: Path) -> None:
+    enrolled(home)
+    elsewhere, kept = tmp_path / "stick.seed", tmp_path / "old.seed"
+    home.people_seed.rename(elsewhere)
+    kept.write_bytes(elsewhere.read_bytes())
+    kept.chmod(0o600)
+    made = rotate_people_key(home, elsewhere)
+    assert home.people_key() == made.new
+    assert not home.people_seed.exists()
+    with pytest.raises(ConfigError, match="is not the people-key"):
+        CredentialsDirectory(home, kept).remove(BOB.id, "by the old key")
+    CredentialsDirectory(home, elsewhere).remove(BOB.id, "by the new key")
+
+
+def test_an_installation_without_people_can_rotate_and_still_choose_its_posture(home: Home) -> None:
+    first = home.people_key()
+    made = rotate_people_key(home)
+    assert (made.old, made.step) == (first, "retired")
+    with pytest.raises(Untrusted, match="another installation"):
+        CredentialsDirectory(home).enroll(enrolment("bob", BOB))
+    assert CredentialsDirectory(home).enroll(enrolment("bob", BOB, people_key=made.new)).posture == "team"
