@@ -106,6 +106,8 @@ def test_running_installation_is_refused(home: Home) -> None:
 
 SYSTEMCTL = """#!{python}
 import sys
+if sys.argv[1] in ("stop", "reset-failed") and not all("*" in word for word in sys.argv[2:]):
+    sys.exit("Unit not loaded")
 open({record!r}, "a").write(" ".join(sys.argv[1:]) + "\\n")
 sys.exit({status})
 """

@@ -100,6 +100,7 @@ CODES: dict[str, str] = {
     "conflict": "the same idempotency key was used for another request, or another version than expected is in force",
     "invalid_document": "the policy document does not load",
     "session_expired": "the session by whose key this was requested is over",
+    "policy_silent": "policy does not answer, and it alone knows which targets may be listed",
     "too_many_sessions": "the principal has as many open sessions as the policy allows",
     "key_mismatch": "the key that sent this is not that of the principal",
     "allowed": "rules allow it",

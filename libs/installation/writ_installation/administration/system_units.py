@@ -24,7 +24,8 @@ UNITS = (
     "writ-agent-proxmox@.service",
 )
 """All units that are shipped."""
-PATTERNS = tuple(name.replace("@.", "@*.") for name in UNITS)
+PATTERNS = tuple(name.replace("@.", "@*.") if "@" in name else f"{name}*" for name in UNITS)
+"""For systemctl, which fails for a name that it has not loaded, and not for a pattern that nothing matches."""
 USERS = ("writ", "writ-agent-ssh", "writ-agent-docker", "writ-agent-proxmox")
 GROUPS = ("writ-tls",)
 _STATE = re.compile(r"writ-(?:policy|audit)-[0-9]+|writ-agent-[A-Za-z0-9_-]+").fullmatch

@@ -151,12 +151,12 @@ class PolicyClient:
         self._people = None if answer.directory is None else answer.directory.detached()
         return self._people
 
-    async def visible(self, principal: str, key: str, targets: Sequence[str]) -> VisibleReply:
+    async def visible(self, principal: str, key: str, targets: Sequence[str], timeout: float = TIMEOUT) -> VisibleReply:
         """Return which of the targets the principal may list, with the operations on each. Raises as `decide` does."""
         data = encode(VisibleRequest(principal=principal, key=key, targets=list(targets)))
 
         async def send() -> VisibleReply:
-            return decode((await self._bus.request(subjects.POLICY_VISIBLE, data, timeout=TIMEOUT)).data, VisibleReply)
+            return decode((await self._bus.request(subjects.POLICY_VISIBLE, data, timeout=timeout)).data, VisibleReply)
 
         return await _retry_while_behind(send)
 
