@@ -38,7 +38,7 @@ async def test_a_start_without_the_approvals_is_forged(asking: Asking) -> None:
         (lambda one, bob, _: sign_approval(one.asking.files.keys["alice"], one.approval("alice")), "stale"),
         (lambda one, bob, other: other, "stale"),
         (lambda one, bob, _: sign_approval(one.asking.files.keys["bob"], one.approval(verdict="reject")), "stale"),
-        (lambda one, bob, _: bob, "allowed"),
+        (lambda one, bob, _: bob, "approved"),
     ],
     ids=["other key", "altered", "of the requester", "of another operation", "a rejection", "true"],
 )

@@ -10,7 +10,6 @@ import json
 import re
 from types import MappingProxyType
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from writ_contracts.credentials import Credential, PasskeyEvidence, Proof
 from writ_contracts.errors import Invalid, Untrusted
@@ -27,7 +26,9 @@ from writ_trust.presence.authenticator_data import (
 )
 from writ_trust.presence.flags import proof_of
 
-HOST: Final = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+NAME: Final = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
+HOST: Final = re.compile(NAME)
+ORIGIN: Final = re.compile(rf"(?P<scheme>https?)://(?P<host>{NAME})(:[1-9][0-9]{{0,4}})?")
 SPKI: Final = MappingProxyType(
     {
         EDDSA: bytes.fromhex("302a300506032b6570032100"),
@@ -69,16 +70,15 @@ def check_relying_party(rp_id: str, origin: str) -> None:
     """Raises Invalid unless browsers let passkeys of this RP ID sign at this origin (WebAuthn level 3, §5.1.3): a name
     under TLS, or localhost.
     """
-    parts = urlsplit(origin)
-    host, local = parts.hostname or "", rp_id == "localhost"
+    found, local = ORIGIN.fullmatch(origin), rp_id == "localhost"
     if not HOST.fullmatch(rp_id) or not (local or re.search("[a-z]", rp_id.rpartition(".")[2])):
         raise Invalid(f"{rp_id!r} is no RP ID: a host name in lower case, such as writ.example; never an address")
-    if origin != f"{parts.scheme}://{parts.netloc}" or parts.scheme not in ("https", "http") or parts.username:
+    if found is None:
         raise Invalid(f"{origin!r} is no origin: scheme, host and port alone, such as https://writ.example")
-    if host != rp_id and not host.endswith(f".{rp_id}"):
+    if found["host"] != rp_id and not found["host"].endswith(f".{rp_id}"):
         raise Invalid(f"passkeys of {rp_id} sign at {rp_id} and hosts below it, not at {origin}")
-    if parts.scheme == "http" and not local:
-        raise Invalid(f"browsers use passkeys over TLS alone: https://{parts.netloc}")
+    if found["scheme"] == "http" and not local:
+        raise Invalid(f"browsers use passkeys over TLS alone, not at {origin}")
 
 
 def _check_head(head: bytes, credential: Credential) -> None:
