@@ -111,9 +111,9 @@ async def test_a_dry_run_shows_the_calls_and_makes_none(world: World) -> None:
     ("given", "said"),
     [
         ((), "give one of --ssh USER@HOST, --proxmox HOST and --docker SOCKET"),
-        (("--docker", "docker.sock"), "no socket, such as /var/run/docker.sock, and no HOST:PORT"),
-        (("--docker", "/run/x.sock", "--host-key", "k"), "--host-key is not for a Docker engine"),
-        (("--docker", "/run/x.sock", "--mount-root", "srv"), "no absolute path"),
+        (("--docker", "docker.sock"), "neither a socket, such as /var/run/docker.sock, nor HOST:PORT"),
+        (("--docker", "/run/x.sock", "--host-key", "k"), "--host-key does not apply to a Docker engine"),
+        (("--docker", "/run/x.sock", "--mount-root", "srv"), "not an absolute path"),
         (("--docker", "engine.example:2376"), "an engine over TLS needs --docker-ca FILE and --key FILE"),
     ],
 )

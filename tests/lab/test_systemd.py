@@ -180,9 +180,9 @@ def test_a_token_opens_one_door_once(site: Site) -> None:
     enrolling = ("/opt/writ/bin/writ-enrol", "--to", folder)
     site.far.run(*enrolling, stdin=made["token"])
     code, _, errors = site.far.attempt("/opt/writ/bin/writ-enrol", "--to", f"{folder}-2", stdin=made["token"])
-    assert (code, "used, expired, or taken back" in errors) == (1, True), errors
+    assert (code, "it was used, has expired or was revoked" in errors) == (1, True), errors
     code, _, errors = site.far.attempt(*enrolling, stdin=site.json("agent", "token", site.pool)["token"])
-    assert (code, "this host has enrolled" in errors) == (1, True), errors
+    assert (code, "it is this host's key" in errors) == (1, True), errors
     assert site.far.run("find", "/etc/writ", folder, "-perm", "/077", "-type", "f") == ""
 
 

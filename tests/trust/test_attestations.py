@@ -189,8 +189,8 @@ def test_an_attestation_made_with_a_touch_is_worth_a_touch() -> None:
 @pytest.mark.parametrize(
     ("changed", "why"),
     [
-        ({"client": {"type": "webauthn.get"}}, "not of type webauthn.create"),
-        ({"client": {"origin": "https://evil.example"}}, "no origin of the credential"),
+        ({"client": {"type": "webauthn.get"}}, "is not webauthn.create"),
+        ({"client": {"origin": "https://evil.example"}}, "not an origin of the credential"),
         ({"client": {"challenge": base64url(bytes(32))}}, "challenge"),
         ({"client": {"crossOrigin": True}}, "frame"),
         ({"credential_id": b"another"}, "another passkey"),

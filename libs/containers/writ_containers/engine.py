@@ -198,7 +198,7 @@ class Engine:
     async def remove_volume(self, name: str) -> None:
         """Remove a volume with its contents: DELETE /volumes/{name}."""
         if _NAME(name) is None:
-            raise TimedOut("the engine named a volume by something that is no name", code="garbled")
+            raise TimedOut("the engine returned an invalid name of a volume", code="garbled")
         with translated_delete():
             volumes: Any = self._docker.volumes
             await (await volumes.get(name)).delete()
@@ -291,7 +291,7 @@ def _labels(labels: Mapping[str, str]) -> dict[str, list[str]]:
 
 def _check_id(text: str) -> str:
     if _ID(text) is None:
-        raise TimedOut("the engine named a container by something that is no id", code="garbled")
+        raise TimedOut("the engine returned an invalid id of a container", code="garbled")
     return text
 
 

@@ -171,7 +171,7 @@ async def _refuse_taken(engine: Engine, stack: Stack, name: str, label: str) -> 
     taken = sorted((own_names(stack, name, "volumes") & volumes) | (own_names(stack, name, "networks") & networks))
     if taken:
         raise Invalid(
-            f"{', '.join(taken)} of this engine would be used and is not of stack {name}: choose other names, or "
+            f"{', '.join(taken)} of this engine would be used and do not belong to stack {name}: choose others, or "
             "declare it as external",
             code="compose_refused",
         )

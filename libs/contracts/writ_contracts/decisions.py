@@ -138,7 +138,7 @@ def changed_since(first: Decision, now: Decision) -> str:
     one.
     """
     if first.parameters_digest != now.parameters_digest:
-        return "its effective parameters are others than those that were approved"
+        return "its effective parameters differ from the approved ones"
     if first.target_digest is not None and first.target_digest != now.target_digest:
         return f"target {first.target} changed in the inventory since the request"
     return ""
@@ -285,6 +285,10 @@ class GrantRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     facts: GatheredListings | None = None
     traced: int = MOST_TRACED
     values: bool = True
+    kept: Digest | None = None
+    """The parameters' digest of policy's first decision, where the question leaves out their large texts. A replica
+    without them answers `texts_needed`; one of an earlier release refuses the field (`invalid`).
+    """
 
 
 class GrantReply(Struct, frozen=True, kw_only=True):

@@ -63,7 +63,7 @@ class SshBackend(HostopsBackend):
         try:
             session = await self._connected(run)
             if session is None:
-                return TaskResult(outcome="cancelled", code="cancelled", message="it was stopped before it was begun")
+                return TaskResult(outcome="cancelled", code="cancelled", message="it was cancelled before it began")
             fault("ssh.connected")
             message = request("run", task, self.declared(task.target))
             try:
@@ -135,7 +135,7 @@ class SshBackend(HostopsBackend):
         if run.task.operation.read_only:
             if run.stopping:
                 return TaskResult(
-                    outcome="cancelled", code="cancelled", message="the host did not answer any more", over=True
+                    outcome="cancelled", code="cancelled", message="the host no longer replied", over=True
                 )
             return TaskResult(outcome="failed", code=error.code, message=str(error), over=True)
         run.settlement = Settlement(self._pool, run.task, session.boot_id, end=run.stopping)

@@ -107,7 +107,7 @@ def _reply(
         state=state,
         details_digest=keyed_digest(details.salt, details.values) if details else None,
         complete=complete,
-        note=note or ("" if complete else "it does not show all of the effect"),
+        note=note or ("" if complete else "it does not show the whole effect"),
     )
     return ReadReply(
         seen=shown or ({"note": note} if note else {}), preview=sign(identity.key, statement), details=details

@@ -45,7 +45,7 @@ SSH_KEY = click.option(
     help="Approve by this security key, such as ~/.ssh/id_ed25519_sk (WRIT_SSH_KEY).",
 )
 DIGEST = click.option("--digest", "expected", metavar="7f3a-91c2", help="Only if the request has this digest.")
-UNVERIFIED = click.option("--unverified", is_flag=True, help="Also where signatures cannot be verified here.")
+UNVERIFIED = click.option("--unverified", is_flag=True, help="Approve even if signatures cannot be verified here.")
 REASON = click.option("--reason", "-r", default="", help="Why, for the record and for the requester.")
 
 
@@ -63,7 +63,7 @@ async def list_pending(settings: Settings) -> int:
     if settings.screen.json:
         settings.screen.data(pending)
     elif not pending:
-        settings.screen.line("nothing waits for you")
+        settings.screen.line("no request waits for you")
     else:
         _table(settings.screen, pending)
     return Exit.DONE
@@ -153,7 +153,7 @@ async def challenge(
 @GIVEN
 @DIGEST
 @UNVERIFIED
-@click.option("--yes", "-y", is_flag=True, help="Do not ask once more.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 @asking
 async def approve(
     settings: Settings,
@@ -170,7 +170,7 @@ async def approve(
 ) -> int:
     """Approve a request. What is approved is shown first."""
     if yes and expected is None and len(operation) != WHOLE:
-        raise click.UsageError("--yes approves unseen: give the whole id, or --digest")
+        raise click.UsageError("--yes approves without showing the request: give the whole operation id, or --digest")
     async with await settings.connect() as writ:
         card = await _card(settings, writ, operation, policy_key, values)
         _check_digest(card, expected)
@@ -274,7 +274,7 @@ def _check_approvable(card: Card, *, unverified: bool) -> None:
 
 def _check_digest(card: Card, expected: str | None) -> None:
     if expected is not None and expected.lower() != card.short:
-        raise Invalid(f"the request has digest {card.short}, not {expected[:40]}: it is another one")
+        raise Invalid(f"the request has digest {card.short}, not {expected[:40]}: it is another request")
 
 
 def _confirmed(card: Card) -> bool:

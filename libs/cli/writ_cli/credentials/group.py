@@ -102,7 +102,7 @@ async def request(
 @click.argument("file", type=FILE)
 @SSH_KEY
 @ASSERTION
-@click.option("--yes", "-y", is_flag=True, help="Do not ask once more.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 @local
 async def endorse(settings: Settings, file: Path, ssh_key: Path | None, assertion: BinaryIO | None, yes: bool) -> int:
     """Endorse another person's request in FILE by your own enrolled security key or passkey.
@@ -112,7 +112,7 @@ async def endorse(settings: Settings, file: Path, ssh_key: Path | None, assertio
     enrolment = enrolment_files.read_file(file)
     answer = None if assertion is None else read_answer(assertion, asks=not yes)
     show_enrolment(settings.screen, enrolment, file)
-    if not yes and not click.confirm("Is it theirs, and the same digest?", default=False, err=True):
+    if not yes and not click.confirm("Is this their key, with the same digest?", default=False, err=True):
         return Exit.PENDING
     signer = read_ssh_key(_given(ssh_key)) if answer is None else enrolled_passkey(settings.home, answer)
     enrolment_files.write_file(file, await enrolment_files.endorsed(enrolment, signer))
@@ -122,7 +122,7 @@ async def endorse(settings: Settings, file: Path, ssh_key: Path | None, assertio
 @credential.command()
 @click.argument("file", type=FILE)
 @PEOPLE_KEY_FILE
-@click.option("--posture", type=click.Choice(["solo", "team"]), help="Of a new directory; by default team.")
+@click.option("--posture", type=click.Choice(["solo", "team"]), help="Posture of a new directory; by default team.")
 @local
 async def enroll(settings: Settings, file: Path, key_file: Path | None, posture: str | None) -> int:
     """Enrol the credential in FILE. It counts for requests from now on.
@@ -217,7 +217,7 @@ def _check_person(home: Home, person: str) -> None:
     humans = [one for one in read_principals(home.principals).principals if one.kind == "human"]
     persons = sorted({one.person or one.id for one in humans})
     if person not in persons:
-        raise Invalid(f"{person} is no person of {home.principals}; there are {', '.join(persons)}")
+        raise Invalid(f"{person} is not a person of {home.principals}; there are {', '.join(persons)}")
 
 
 def _show_version(screen: Screen, directory: Directory) -> None:

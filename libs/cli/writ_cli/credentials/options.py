@@ -20,7 +20,7 @@ PROOF = click.option(
     type=click.Choice(["touch", "verified"]),
     default="touch",
     show_default=True,
-    help="What it may prove: a touch, or also a PIN or fingerprint.",
+    help="The proof it can give: a touch, or also a PIN or fingerprint.",
 )
 ATTESTATION = click.option(
     "--attestation",
@@ -40,7 +40,7 @@ ASSERTION = click.option(
     metavar="FILE|-",
     help="By a passkey: the JSON that a browser gave after `get` (`PublicKeyCredential.toJSON()`).",
 )
-LABEL = click.option("--label", default="", help="For people, such as 'blue token'.")
+LABEL = click.option("--label", default="", help="A label for people, such as 'blue token'.")
 ROOT = click.option(
     "--root", metavar="U…", help="The public people-key, of public.yaml; by default that of $WRIT_HOME."
 )

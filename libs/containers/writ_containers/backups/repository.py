@@ -32,7 +32,7 @@ KILL_SECONDS = 1.0
 CODES = {
     10: ("unavailable", "there is no restic repository where the target declares one: restic init"),
     11: ("busy", "another program holds the lock of the backup repository"),
-    12: ("permission_denied", "the declared password does not open the backup repository"),
+    12: ("permission_denied", "the declared password is not that of the backup repository"),
 }
 
 
@@ -136,13 +136,15 @@ class Repository:
 def repository_of(target: Target, operation_id: str) -> Repository:
     """Return the repository declared by a target. Raises Invalid (`not_declared`, `unsupported`, `unavailable`)."""
     if target.backend == "ssh":
-        message = "the data would pass the agent: back up a folder of the host by target_path"
+        message = "the data would pass through the agent: back up a folder of the host by target_path"
         raise Invalid(f"containers of hosts over SSH are not backed up; {message}", code="unsupported")
     if not target.backup:
         raise Invalid(f"target {target.id} declares no backup repository", code="not_declared")
     backup = msgspec.convert(target.backup, Backup)
     if not Path(backup.password_file).is_file():
-        raise Invalid("the password_file that the target declares is not where the agent runs", code="unavailable")
+        raise Invalid(
+            "the password_file that the target declares does not exist on the agent's host", code="unavailable"
+        )
     return Repository(backup, operation_id)
 
 
@@ -183,7 +185,7 @@ def _items(out: bytes) -> list[dict[str, Any]]:
     except ValueError:
         found = None
     if not isinstance(found, list):
-        raise WritError("restic answered in a way that cannot be read", code="garbled")
+        raise WritError("restic's output cannot be parsed", code="garbled")
     return found
 
 
@@ -203,4 +205,4 @@ def _part(item: Mapping[str, Any]) -> BackupPart:
             size=(item.get("summary") or {}).get("total_bytes_processed"),
         )
     except (KeyError, ValueError, TypeError) as error:
-        raise WritError("restic lists a snapshot that cannot be read", code="garbled") from error
+        raise WritError("restic's list has a snapshot that cannot be parsed", code="garbled") from error

@@ -44,7 +44,7 @@ def stack_json(stack: Stack) -> bytes:
 def _service(name: str, service: dict[str, Any]) -> dict[str, Any]:
     for key in service:
         if key not in SERVICE_KEYS:
-            raise _refused(f"services.{name}.{key}", INSTEAD.get(key, "has no effect there"))
+            raise _refused(f"services.{name}.{key}", INSTEAD.get(key, "has no effect in a swarm"))
     made = {key: value for key, value in service.items() if key != "scale"}
     if "ports" in made:
         made["ports"] = [_port(name, port) for port in made["ports"]]
@@ -52,7 +52,7 @@ def _service(name: str, service: dict[str, Any]) -> dict[str, Any]:
         made["volumes"] = [{key: value for key, value in one.items() if key != "bind"} for one in made["volumes"]]
     for network, attachment in made.get("networks", {}).items():
         if strange := set(attachment or ()) - {"aliases"}:
-            raise _refused(f"services.{name}.networks.{network}.{min(strange)}", "has no effect there")
+            raise _refused(f"services.{name}.networks.{network}.{min(strange)}", "has no effect in a swarm")
     _quote(made.get("deploy", {}).get("resources", {}))
     return made
 

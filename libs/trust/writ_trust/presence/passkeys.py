@@ -41,13 +41,13 @@ SPKI: Final = MappingProxyType(
 def verify(evidence: PasskeyEvidence, credential: Credential, data: bytes) -> tuple[Proof, int]:
     """Return the proof and the authenticator's counter of an assertion over `data`. Raises Untrusted."""
     if not credential.credential_id or evidence.credential_id != credential.credential_id:
-        raise Untrusted("the assertion is of another passkey than the credential's")
+        raise Untrusted("the assertion comes from another passkey than the credential's")
     client_data, head = decoded(evidence.client_data), decoded(evidence.authenticator_data)
     check_client_data(client_data, credential, "webauthn.get", hashlib.sha256(data).digest())
     _check_head(head, credential)
     signed = head + hashlib.sha256(client_data).digest()
     if not _holds(credential, signed, decoded(evidence.signature)):
-        raise Untrusted("the passkey's signature does not hold")
+        raise Untrusted("the passkey's signature is not valid")
     return proof_of(head[32]), int.from_bytes(head[33:37], "big")
 
 
@@ -57,13 +57,15 @@ def check_client_data(client_data: bytes, credential: Credential, kind: str, cha
     """
     members = _read_object(client_data)
     if members.get("type") != kind:
-        raise Untrusted(f"the client data is not of type {kind}")
+        raise Untrusted(f"the type of the client data is not {kind}")
     if members.get("challenge") != encoded(challenge):
-        raise Untrusted("the challenge in the client data is another one than was to be signed")
+        raise Untrusted("the challenge of the client data is not the expected one")
     if members.get("origin") not in credential.origins:
-        raise Untrusted(f"the passkey was used at {ascii(members.get('origin'))[:100]}, no origin of the credential")
+        raise Untrusted(
+            f"it was made at {ascii(members.get('origin'))[:100]}, which is not an origin of the credential"
+        )
     if members.get("crossOrigin", False) is not False or "topOrigin" in members:
-        raise Untrusted("the passkey was used in a frame of another origin")
+        raise Untrusted("it was made in a cross-origin frame")
 
 
 def check_relying_party(rp_id: str, origin: str) -> None:
@@ -88,9 +90,9 @@ def _check_head(head: bytes, credential: Credential) -> None:
     if head[:32] != hashlib.sha256(credential.rp_id.encode()).digest():
         raise Untrusted(f"the assertion is for another RP ID than {credential.rp_id}")
     if flags & ATTESTED or bool(flags & EXTENDED) is not (len(head) > HEAD_BYTES):
-        raise Untrusted("the authenticator data is not that of an assertion")
+        raise Untrusted("the flags of the authenticator data do not fit an assertion")
     if flags & BACKED_UP and not flags & BACKUP_ELIGIBLE:
-        raise Untrusted("the authenticator data calls the passkey backed up, which it cannot be")
+        raise Untrusted("the authenticator data says that the passkey is backed up, but not that it can be")
 
 
 def _holds(credential: Credential, signed: bytes, signature: bytes) -> bool:
@@ -109,7 +111,7 @@ def public_key(credential: Credential) -> bytes:
     try:
         key = load_der_public_key(decoded(credential.key))
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise Untrusted("the passkey's public key is no SubjectPublicKeyInfo") from error
+        raise Untrusted("the passkey's public key is not a SubjectPublicKeyInfo") from error
     if credential.algorithm == EDDSA and isinstance(key, ed25519.Ed25519PublicKey):
         return key.public_bytes_raw()
     if credential.algorithm == ES256 and isinstance(key, ec.EllipticCurvePublicKey):
@@ -128,16 +130,16 @@ def _read_object(data: bytes) -> dict[str, Any]:
     try:
         members = json.loads(data, object_pairs_hook=_without_repeats)
     except (ValueError, RecursionError) as error:
-        raise Untrusted("the client data is not JSON, or names a field twice") from error
+        raise Untrusted("the client data is not JSON, or has a field twice") from error
     if not isinstance(members, dict):
-        raise Untrusted("the client data is no object")
+        raise Untrusted("the client data is not an object")
     return members
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
-        raise ValueError("a name stands twice")
+        raise ValueError("a name occurs twice")
     return members
 
 

@@ -30,7 +30,8 @@ from writ_executor.journal.lookup import OperationTable
 from writ_executor.journal.recorder import ATTEMPTS, Recorder
 from writ_executor.journal.traces import going_on
 from writ_executor.metrics import Measures
-from writ_executor.policy.client import ALTERED, CheckedDecision, PolicyClient
+from writ_executor.policy.client import CheckedDecision, PolicyClient
+from writ_executor.policy.effective_parameters import ALTERED
 from writ_executor.policy.recorded_request import subject_of
 from writ_executor.requests.targets import Targets
 from writ_executor.steps.outcomes import OutcomeRecorder
@@ -110,7 +111,7 @@ class ClaimEndpoint:
                     return await self._start(life, *startable, body.claim, claim)
             except Conflict:
                 life = None  # another writer was first: read the life again
-        raise Conflict(f"{claim.operation_id} moved on {ATTEMPTS} times")
+        raise Conflict(f"{claim.operation_id} changed {ATTEMPTS} times")
 
     async def _check(self, signed: Signed, pool: str) -> None:
         """Raises Untrusted, and records it, unless an agent of the pool signed the claim."""
@@ -163,7 +164,7 @@ class ClaimEndpoint:
             traced=self._audit_detail.traced,
             values=self._audit_detail.values,
         )
-        return await self._policy.grant(ask)
+        return await self._policy.grant(ask, requested.parameters_digest)
 
     async def _parameters(self, life: Life, requested: Requested, signed: Signed) -> dict[str, Any]:
         try:
@@ -200,7 +201,7 @@ class ClaimEndpoint:
         started, requested = life.granted, life.requested
         under_way = life.state in (State.STARTED, State.CANCELLING)
         if not under_way or started is None or requested is None or started.claim != signed:
-            raise Denied(f"{claim.operation_id} is {life.state}: nothing is left to start", code="gone")
+            raise Denied(f"{claim.operation_id} is {life.state}: there is nothing to start", code="gone")
         await self._check_target(requested, read(started.grant, Grant).target)
         parameters = await self._vault.parameters(requested)
         effective = self._definition(requested).check({**started.parameters, **parameters})
@@ -215,7 +216,7 @@ class ClaimEndpoint:
         """
         if await self._targets.is_granted(requested.target, granted):
             return
-        detail = f"policy granted {requested.operation_id} on a target {granted.id} that differs from the inventory's"
+        detail = f"policy's grant for {requested.operation_id} has another target {granted.id} than the inventory"
         await self._alarms.raised(
             requested.pool,
             ALTERED,
