@@ -84,7 +84,7 @@ OPERATIONS = (
         baseline=True,
         probe=True,
         preview=True,
-        settled=("containers",),
+        settled=("containers", "parts", "source_version"),
     ),
     Operation(
         name="stack_update",
@@ -98,7 +98,7 @@ OPERATIONS = (
         baseline=True,
         probe=True,
         preview=True,
-        settled=("containers",),
+        settled=("containers", "parts", "source_version"),
     ),
     Operation(
         name="stack_remove",
@@ -112,7 +112,7 @@ OPERATIONS = (
         baseline=True,
         probe=True,
         preview=True,
-        settled=("containers",),
+        settled=("containers", "parts"),
     ),
     Operation(
         name="stack_status",
