@@ -107,7 +107,7 @@ async def test_a_trace_reads_as_a_timeline(command: Command, served: ScriptedApi
 
 
 async def test_search_lists_what_was(command: Command, served: ScriptedApi) -> None:
-    assert (await command("audit", "search")).stdout == "nothing on record fits\n"
+    assert (await command("audit", "search")).stdout == "no operation on record matches\n"
     await command("run", "service_restart", "-t", "a", "service_name=nginx", "--idempotency-key", "k")
     found = await command("audit", "search", "--principal", "alice", "--outcome", "succeeded", "--since", "2h")
     assert found.exit_code == 0

@@ -4,7 +4,8 @@ import asyncio
 import io
 import json
 import tarfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -137,3 +138,17 @@ class DockerHost:
         listed = self.engine.docker("ps", "--all", "--no-trunc", "--format", "{{.ID}} {{.Names}}").split("\n")
         ids = [line.split()[0] for line in listed if line.endswith(f" {name}")]
         return dict(json.loads(self.engine.docker("inspect", ids[0]))[0]) if ids else {}
+
+
+@asynccontextmanager
+async def docker_host(folder: Path, engine: Engine) -> AsyncIterator[DockerHost]:
+    """One within the block. Afterwards the engine has its images, and nothing else."""
+    made = DockerHost(folder, engine)
+    try:
+        yield made
+    finally:
+        await made.backend.close()
+        if ids := engine.docker("ps", "--all", "--quiet").split():
+            engine.docker("rm", "--force", "--volumes", *ids)
+        engine.docker("network", "prune", "--force")
+        engine.docker("volume", "prune", "--all", "--force")

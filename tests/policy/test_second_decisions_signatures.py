@@ -41,9 +41,9 @@ def badly_signed(office: Asking, subject: Subject) -> Subject:
     ("change", "why"),
     [
         (unsigned, "no statement of alice"),
-        (badly_signed, "does not hold: the signature"),
-        (lambda office, subject: office.signed(subject, by="stranger"), "does not hold: signed by"),
-        (lambda office, subject: office.signed(subject, target="web-b"), "of another request"),
+        (badly_signed, "is not valid: the signature"),
+        (lambda office, subject: office.signed(subject, by="stranger"), "is not valid: signed by"),
+        (lambda office, subject: office.signed(subject, target="web-b"), "for another request"),
         (lambda office, subject: office.signed(subject, dry_run=True), "signed other parameters"),
         (lambda _, subject: structs.replace(subject, parameters={"file_path": "/srv/y"}), "signed other parameters"),
     ],
@@ -79,7 +79,10 @@ async def test_a_signature_by_a_key_of_then_is_no_difference_where_the_files_are
     record = await recorded(office, about, decision)
     found = await checker(office, tmp_path).check(record)
     assert found is not None
-    assert (found.comparison.result, found.comparison.why) == ("open", "it names files that were never seen here")
+    assert (found.comparison.result, found.comparison.why) == (
+        "open",
+        "it names files that this audit service has never read",
+    )
 
 
 async def waiting(office: Asking) -> Pending:
@@ -147,4 +150,4 @@ async def test_an_approval_that_cannot_be_read_differs(office: Asking, tmp_path:
     await office.append(one.subject, start(office, one.subject, allowed(read(one.signed, Decision))))
     found = await last_checked(office, tmp_path, one.subject)
     assert found.result == "differs"
-    assert found.why.startswith("its record cannot be read: what is signed is not an approval")
+    assert found.why.startswith("its record cannot be read: the signed bytes are not an approval")

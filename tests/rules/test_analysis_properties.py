@@ -115,7 +115,7 @@ def test_a_diff_is_what_asking_everything_finds(pair: tuple[PolicyFile, PolicyFi
 
 def _is_of_more(note: str) -> bool:
     """Whether it is of more than what this small domain hasn't: a text that tells two patterns apart, an old report."""
-    apart = (" matches and pattern " in note and note.endswith(" does not")) or note.endswith(" were not told apart")
+    apart = (" matches and pattern " in note and note.endswith(" does not")) or note.endswith(" were not distinguished")
     return not apart and " is older than " not in note
 
 

@@ -134,7 +134,7 @@ for command in (
     LazyGroup(
         "journal",
         "writ_cli.installation.journal:journal",
-        "The record's own life: how full it is, archives of it.",
+        "The journal: its size, and archives of it.",
     ),
     catalogue.operations,
     catalogue.targets,
@@ -162,7 +162,7 @@ for command in (
     LazyGroup(
         "plugin",
         "writ_cli.plugins.group:plugin",
-        "Operations, backends and conditions by other packages: list them, or begin one.",
+        "Operations, backends and conditions of other packages: list, check or create them.",
     ),
     LazyGroup(
         "policy",

@@ -81,7 +81,7 @@ class Approvals:
         answer: approvals.ApprovalCardReply = await self._query("approval", question, approvals.ApprovalCardReply)
         raise_for(answer)
         if answer.card is None:
-            raise WritError(f"an answer without operation {operation_id}")
+            raise WritError(f"a reply without operation {operation_id}")
         return answer.card
 
     async def _details(self, card: Card) -> PreviewDetails | None:

@@ -262,7 +262,7 @@ class Writ(Queries, OperationGroups):
     async def cancel(
         self, operation_id: str, *, reason: str = "", timeout: float = CONTROL_SECONDS
     ) -> requests.OperationView:
-        """Stop an operation and return the view of the `operation_cancel`: `unknown` (`not_confirmed`) without evidence
+        """Cancel an operation; return the view of the `operation_cancel`: `unknown` (`not_confirmed`) without evidence
         of its end.
         """
         arguments = {"operation_id": operation_id}

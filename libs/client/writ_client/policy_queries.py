@@ -43,7 +43,7 @@ class PolicyQueries(Simulation):
         question = SimulateQuery(operation=operation, target=target, parameters=dict(parameters or {}), dry_run=dry_run)
         verdict = (await self._query("simulate", question, SimulateReply)).verdict
         if verdict is None:
-            raise Invalid("the executor answered nothing")
+            raise Invalid("the reply of the executor is empty")
         return questions.PolicyCanIReply(
             decision=verdict.decision, code=verdict.code, reason=verdict.reason, rules=verdict.rules
         )
@@ -73,7 +73,7 @@ class PolicyQueries(Simulation):
         )
         answer = await self._query("policy_explain", question, questions.PolicyExplainReply)
         if answer.explanation is None:
-            raise Invalid("the policy service answered nothing")
+            raise Invalid("the reply of the policy service is empty")
         return answer.explanation
 
     async def eval(self, requests: Sequence[questions.EvalRequest]) -> list[questions.EvalResult]:

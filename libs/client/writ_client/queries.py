@@ -33,7 +33,7 @@ class Queries:
         question = requests.OperationQuery(operation_id=operation_id)
         answer = await self._query("operation", question, requests.OperationReply)
         if answer.operation is None:
-            raise errors.Invalid(f"no operation {operation_id}, or not yours to read", code="not_found")
+            raise errors.Invalid(f"no operation {operation_id}, or you may not read it", code="not_found")
         return answer.operation
 
     async def open_operations(self) -> list[requests.OperationView]:
@@ -92,7 +92,7 @@ class Queries:
         )
         raise_for(answer)
         if answer.visit is None:
-            raise errors.WritError(f"an answer without a test of {target}")
+            raise errors.WritError(f"a reply without a test of {target}")
         return answer.visit
 
     async def trace(self, *, operation_id: str | None = None, correlation_id: str | None = None) -> audit.TraceReply:
@@ -122,7 +122,7 @@ class Queries:
             if rows:
                 shown = ", ".join(f"{row.operation_id} ({row.operation} on {row.target})" for row in rows)
                 raise errors.Invalid(f"several operation ids begin with {prefix!r}: {shown}")
-        raise errors.Invalid(f"no operation id begins with {prefix!r}, or none that is yours to read", code="not_found")
+        raise errors.Invalid(f"no operation id begins with {prefix!r} among those that you may read", code="not_found")
 
     async def policy_status(self) -> policies.PolicyStatusReply:
         """Return the policy in force in the replying replica, with the problems of its files."""

@@ -38,7 +38,7 @@ def created(operation_id: str, label: str | None, *, is_reached: bool) -> Judgem
     if label != operation_id:
         return Judgement("no_effect", "the container of that name was not created by this operation")
     if not is_reached:
-        return Judgement("unknown", "this operation created the container, which is not started or not well")
+        return Judgement("unknown", "this operation created the container, which is not started or not healthy")
     return Judgement("took_effect", "the container bears the label of this operation")
 
 
@@ -46,7 +46,7 @@ def _deleted(before: Seen, after: Seen | None) -> Judgement:
     if after is None or after["container_id"] != before.get("container_id"):
         return Judgement("took_effect", "the container is gone")
     if after["state"] in ("removing", "dead"):
-        return Judgement("unknown", f"the engine has it as {after['state']}")
+        return Judgement("unknown", f"its state is {after['state']}")
     return Judgement("no_effect", "the container is still there")
 
 

@@ -63,9 +63,11 @@ async def enrol(ticket: Ticket, folder: Path, tls: TlsOptions | None, environmen
     if not await _admitted(ticket, key, tls, within=0.0):
         await _ask(ticket, key, host, tls)
         if not await _admitted(ticket, key, tls, within=ADMITTED_WITHIN):
-            raise TimedOut(f"the key is known, but NATS does not accept it within {ADMITTED_WITHIN:g} s: try again")
+            raise TimedOut(
+                f"the provisioner accepted the key, but NATS did not within {ADMITTED_WITHIN:g} s: try again"
+            )
     elif _is_for(environment_file, ticket):
-        raise Conflict(f"{key_file} is enrolled already: this host has enrolled for pool {ticket.pool}")
+        raise Conflict(f"{key_file} is enrolled already: it is this host's key for pool {ticket.pool}")
     values = {
         "NATS_URL": ticket.url,
         "WRIT_POOL": ticket.pool,
@@ -124,7 +126,7 @@ async def _ask(ticket: Ticket, key: Key, host: str | None, tls: TlsOptions | Non
                 ticket, key, tls, within=PAUSE
             ):  # it was used for this very key, and the answer got lost
                 return
-            raise Denied("this token is not good: used, expired, or taken back") from error
+            raise Denied("this token is not valid: it was used, has expired or was revoked") from error
         try:
             answer = await bus.request(subjects.enrol(ticket.token), message, timeout=ANSWER_SECONDS)
         except (Forbidden, Unreachable, TimedOut):  # NATS may just have learned that it is used: the next connect fails

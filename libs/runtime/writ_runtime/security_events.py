@@ -158,5 +158,5 @@ def _comparable(event: SecurityEvent) -> tuple[str | None, ...]:
 
 def security_counter(measured: Metrics) -> Counter:
     """Declare the counter of the alert `WritSecurityViolation`, in each service with findings."""
-    text = "Security events that were recorded, or found and could not be."
+    text = "Security events by kind: recorded, or found and not recorded."
     return measured.counter("writ_security_events_total", text, {"kind": get_args(SecurityKind)})

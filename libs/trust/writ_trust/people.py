@@ -65,14 +65,14 @@ def open_directory(signed: Signed, people_keys: Collection[str], installation: s
     try:
         size = len(bytes(signed.payload))
         if size > LARGEST_DIRECTORY:
-            raise Untrusted(f"it has {size} bytes, at most {LARGEST_DIRECTORY} are read")
+            raise Untrusted(f"it has {size} bytes; at most {LARGEST_DIRECTORY} are allowed")
         version = open_signed(signed, PeopleDirectory, [signed.key], installation)
         keys = _succession(version, signed.key)
         if not set(keys) & set(people_keys):
             raise Untrusted(f"signed by {signed.key}, which is not trusted for this")
         entries = _entries(version, keys)
     except Untrusted as error:
-        raise Untrusted(f"the directory of people's credentials does not hold: {error}", code=BAD) from error
+        raise Untrusted(f"the directory of people's credentials is not valid: {error}", code=BAD) from error
     return Directory(
         signed=signed,
         name=NamedDirectory(number=version.number, digest=digest(signed)),
@@ -106,7 +106,7 @@ def _entries(version: PeopleDirectory, people_keys: Collection[str]) -> dict[str
             raise Untrusted("its entries are not in the order of their enrolment")
         one = _entry(entry, people_keys, version.installation, found)
         if one.credential.id in found:
-            raise Untrusted(f"the public key of {one.credential.id} is there twice: one key, one person")
+            raise Untrusted(f"the public key of {one.credential.id} occurs twice: a key belongs to one person")
         found[one.credential.id], before = one, entry.enrolled_at
     persons = {one.credential.person for one in found.values()}
     if version.posture == "solo" and len(persons) > 1:
@@ -135,7 +135,7 @@ def read_enrolment(signed: SignedEnrolment) -> Enrolment:
     try:
         return decode(bytes(signed.payload), Enrolment)
     except Invalid as error:
-        raise Untrusted(f"what is signed is not an enrolment: {error}") from error
+        raise Untrusted(f"the signed bytes are not an enrolment: {error}") from error
 
 
 def check_enrolment(signed: SignedEnrolment, people_keys: Collection[str], installation: str = "") -> Enrolment:
@@ -148,9 +148,9 @@ def check_enrolment(signed: SignedEnrolment, people_keys: Collection[str], insta
     if enrolment.people_key not in people_keys:
         raise Untrusted(f"credential {credential.id} was enrolled for another installation")
     if credential.id != key_digest(credential):
-        raise Untrusted(f"credential {credential.id} does not have the digest of its public key as id")
+        raise Untrusted(f"credential {credential.id} has an id that is not the digest of its public key")
     if (credential.method == "nkey") is not (credential.proof == "key"):
-        raise Untrusted(f"credential {credential.id} of method {credential.method} cannot be worth {credential.proof}")
+        raise Untrusted(f"credential {credential.id} of method {credential.method} cannot prove {credential.proof}")
     verify_proof(credential.proof, signed.possession, credential, signed_bytes(signed))
     return enrolment
 
@@ -176,9 +176,9 @@ def _endorser(
         return None
     by = earlier.get(signed.endorser)
     if by is None or (by.removed_at is not None and by.removed_at <= at):
-        raise Untrusted(f"credential {credential.id} was endorsed by one that did not count then")
+        raise Untrusted(f"credential {credential.id} was endorsed by a credential that was not valid then")
     if by.credential.person == credential.person:
-        raise Untrusted(f"{credential.person} endorsed an own credential")
+        raise Untrusted(f"{credential.person} endorsed a credential of their own")
     verify_proof("touch", signed.endorsement, by.credential, signed_bytes(signed))
     return by.credential.person
 
@@ -196,20 +196,20 @@ def _differences(new: Directory, old: Directory) -> Iterator[str]:
     if new.name.number <= old.name.number:
         yield "its number is not higher"
     if new.at < old.at:
-        yield "it was signed before"
+        yield "its time is before that of the former version"
     if new.keys[: len(old.keys)] != old.keys:
         yield "its people-key does not follow the known one"
     if (old.posture, new.posture) == ("team", "solo"):
-        yield "posture team does not go back to solo"
+        yield "posture team cannot change back to solo"
     for key, one in old.entries.items():
         later = new.entries.get(key)
         if later is None or (later.credential, later.enrolled_at) != (one.credential, one.enrolled_at):
-            yield f"credential {key} is not there any more, or another"
+            yield f"credential {key} is missing or was changed"
         elif later.removed_at != one.removed_at and (one.removed_at is not None or (later.removed_at or 0) < old.at):
-            yield f"credential {key} was removed, and is not any more"
+            yield f"the removal of credential {key} was taken back or changed"
     for key, one in new.entries.items():
         if key not in old.entries and one.enrolled_at < old.at:
-            yield f"credential {key} is enrolled at a time before"
+            yield f"credential {key} has an enrolment time before that of the former version"
 
 
 def payload_digest(enrolment: SignedEnrolment) -> str:

@@ -71,7 +71,7 @@ async def preview_resize(work: GuestWork) -> dict[str, Any]:
     """Say which size it has, and would have."""
     guest, disk, new_size = await work.guest(work.name), *_wanted(work)
     size = await _size(work, guest, disk)
-    return {"would": f"let {disk} of {guest.id} grow from {size:g} to {new_size} GiB", "size": size}
+    return {"would": f"enlarge {disk} of {guest.id} from {size:g} to {new_size} GiB", "size": size}
 
 
 async def probe_resize(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:

@@ -74,10 +74,10 @@ def ready(folder: str, requested: Dict[str, Any], source: Any, say: Any) -> str:
     while len(archive) < requested["size"]:
         piece = source.read(requested["size"] - len(archive))
         if not piece:
-            raise OSError(0, "the archive did not come whole", code)
+            raise OSError(0, "the archive is incomplete", code)
         archive += piece
     if hashlib.sha256(archive).hexdigest() != requested["digest"]:
-        raise OSError(0, "the archive is not what was announced", code)
+        raise OSError(0, "the archive does not match its announced digest", code)
     sweep(codes)
     return unpacked(archive, code)
 

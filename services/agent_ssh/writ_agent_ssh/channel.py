@@ -110,7 +110,11 @@ class Channel(asyncssh.SSHClientSession[bytes]):
         except Invalid as error:
             self._end(error)
         except (frames.BrokenFrame, TooMuchNoise, KeyError, TypeError) as error:
-            self._end(Unreachable(f"the host wrote foreign bytes into the stream: {error}", code="garbled"))
+            self._end(
+                Unreachable(
+                    f"the host wrote bytes into the stream that are not of the protocol: {error}", code="garbled"
+                )
+            )
 
     def _read(self, data: bytes) -> None:
         if self._start is not None:
@@ -158,7 +162,7 @@ class Channel(asyncssh.SSHClientSession[bytes]):
         try:
             data = frames.pack(kind, {**message, "tag": tag})
         except UnicodeEncodeError:  # names the text, which may be a secret
-            raise Invalid("a parameter holds half a surrogate pair", code="invalid_parameter") from None
+            raise Invalid("a parameter has half of a surrogate pair", code="invalid_parameter") from None
         self._next, self._pending[tag] = tag, pending
         self._write(data)
         return tag
@@ -180,7 +184,7 @@ class Channel(asyncssh.SSHClientSession[bytes]):
         self._opening = None
         match line.word:
             case "SEND" if self._sent:
-                raise frames.BrokenFrame("it asks for the archive again")
+                raise frames.BrokenFrame("the host requests the archive a second time")
             case "SEND":
                 self._sent = True
                 self._opening = BootstrapOutput(self._nonce)  # whether it could be unpacked
@@ -216,7 +220,7 @@ class Channel(asyncssh.SSHClientSession[bytes]):
         self._noise += len(data)
         self._stderr += data[: KEPT_STDERR - len(self._stderr)]
         if self._noise > MOST_STDERR:
-            self._end(Unreachable("the host floods the error stream", code="garbled"))
+            self._end(Unreachable("the host writes too much to its error stream", code="garbled"))
 
     def _write(self, data: bytes) -> None:
         if self._chan is not None:

@@ -68,7 +68,7 @@ def _read_key(passphrase: bytes = b"") -> dict[str, str]:
     except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, ValueError) as error:
         text = str(error)
         advice = "; --passphrase-file FILE" if "Passphrase" in text else ""
-        raise Invalid(f"it is no private key that can be read: {text}{advice}", code="no_credentials") from error
+        raise Invalid(f"it is not a readable private key: {text}{advice}", code="no_credentials") from error
 
 
 def _read_encrypted_key() -> dict[str, str]:
@@ -104,7 +104,7 @@ def _fingerprint() -> dict[str, str]:
     try:
         return public_key(asyncssh.import_public_key(line))
     except (asyncssh.KeyImportError, ValueError) as error:
-        raise Invalid(f"it is no host key as ssh writes it: {error}", code="invalid_known_hosts") from error
+        raise Invalid(f"it is not a host key in the format of OpenSSH: {error}", code="invalid_known_hosts") from error
 
 
 def _sudoers(user: str) -> dict[str, str]:

@@ -168,7 +168,7 @@ class _Request:
             if found := _VERSION.search(ran.out) if ran.status == 0 else None:
                 versions[name] = found[0]
             else:
-                lacking[pattern] = f"{program} is not there, or does not say its version"
+                lacking[pattern] = f"{program} is missing, or does not print its version"
         if "systemd" in versions and (await self._systemctl(["is-system-running"])).out.strip() == "offline":
             lacking["service_*"] = "systemd does not run this host"
         return HostReply(output={"versions": versions, "lacking": lacking})
@@ -186,13 +186,15 @@ class _Request:
                 await asyncio.sleep(judgement.SETTLING)
                 after = await self._shown(before.id)
         except (HostError, Unreachable) as error:
-            raise HostError("unavailable", f"how {before.id} is now was not seen: {error}", effect="maybe") from error
+            raise HostError(
+                "unavailable", f"the present state of {before.id} was not read: {error}", effect="maybe"
+            ) from error
         return judgement.ended(verb, before, end, after, self._boot_id)
 
     async def _packages(self) -> HostReply:
         pattern, upgradable = listing.parse_arguments(self._parameters)
         if upgradable:
-            raise HostError("unsupported", "what could be upgraded needs Python on the host")
+            raise HostError("unsupported", "the list of upgrades needs Python on the host")
         ran = _there("dpkg-query", await run(self._link, dpkg.query(), self._seconds))
         found = dpkg.packages_of(ran.status, ran.out)
         return _names(listing.well(found)) if self._operation == "list_packages" else listing.listed(found, {}, pattern)

@@ -92,7 +92,7 @@ class Settlement:
             await session.answers()
         except TimeoutError:
             self._pool.drop(self._task.target)
-            raise Unreachable("the host does not answer", code="unreachable") from None
+            raise Unreachable("the host does not reply", code="unreachable") from None
         return session
 
     async def _outcome_of(self, reply: dict[str, Any], session: HostSession, probe: Probe) -> TaskResult:
@@ -108,12 +108,14 @@ class Settlement:
             case "lost":
                 return await self._probed(reply, session, probe, certain)
             case _:
-                return self._unknown(f"the host does not know: {reply.get('message', '')}", over=certain)
+                return self._unknown(f"the host has no result: {reply.get('message', '')}", over=certain)
 
     async def _probed(self, reply: dict[str, Any], session: HostSession, probe: Probe, certain: bool) -> TaskResult:
         """Return the outcome of an operation that began, whose process is gone without a result."""
         rebooted = bool(reply.get("rebooted")) or bool(self._boot_id and session.boot_id != self._boot_id)
-        code, why = ("host_rebooted", "the host was rebooted") if rebooted else ("connection_lost", "it ended unseen")
+        code, why = (
+            ("host_rebooted", "the host was rebooted") if rebooted else ("connection_lost", "its end was not observed")
+        )
         try:
             probed = await probe()
         except WritError:

@@ -75,7 +75,7 @@ async def _survey(session: HostSession, target: Target) -> Told:
     except TimeoutError:
         seconds = SURVEY_SECONDS + LATE
         raise Unreachable(
-            f"the host accepted the login and did not answer within {seconds:g} s", code="timeout"
+            f"the host accepted the login, but did not reply within {seconds:g} s", code="timeout"
         ) from None
 
 

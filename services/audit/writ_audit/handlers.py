@@ -30,7 +30,7 @@ def service(version: str, reading: QueryEndpoint, observe: Observer) -> Service:
     return Service(
         name="audit",
         version=version,
-        description="What happened: traces and searches of the journal.",
+        description="Reads the journal: traces and searches.",
         endpoints=[
             Endpoint(name="trace", subject=channel("query_trace").subject(), handler=trace),
             Endpoint(name="search", subject=channel("query_search").subject(), handler=search),

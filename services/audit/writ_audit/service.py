@@ -92,7 +92,7 @@ class Audit:
         return Deliveries(self._bus.journal, targets, link, config.state_dir, measured, self._time.now)
 
     def _journal_replaced(self, why: str) -> None:
-        self._security.tell("journal_replaced", f"seen by audit: {why}", None, None)
+        self._security.tell("journal_replaced", f"reported by audit: {why}", None, None)
 
     async def serve(self) -> None:
         await self._time.start()

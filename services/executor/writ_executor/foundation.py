@@ -100,6 +100,6 @@ def _guard(
     config: ExecutorConfig, bus: Bus, recorder: Recorder, background: BackgroundTasks, measured: Metrics
 ) -> JournalGuard:
     def alarm(why: str) -> None:
-        background.spawn("journal replaced", recorder.security("journal_replaced", f"seen by an executor: {why}"))
+        background.spawn("journal replaced", recorder.security("journal_replaced", f"reported by an executor: {why}"))
 
     return JournalGuard(bus.journal, measured, alarm, lost=config.journal_lost)

@@ -101,7 +101,7 @@ class Executor:
             Service(
                 name="executor",
                 version=__version__,
-                description="Takes requests, has them decided, records and dispatches them.",
+                description="Accepts requests, has policy decide them, records and dispatches them.",
                 endpoints=self._endpoints(),
             )
         )
@@ -293,5 +293,5 @@ class Executor:
         if kind == "publish" and is_inbox(subject.upper()):  # the server's word comes in lower case
             log.warning("answer.too_late", subject=subject)
             return
-        detail = f"NATS refused this executor {kind} to {subject}"
+        detail = f"NATS does not permit this executor {kind} to {subject}"
         self.background.spawn("violation", self.recorder.security("permission_violation", detail))

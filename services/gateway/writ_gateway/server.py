@@ -170,7 +170,9 @@ async def _permitted(session: Session) -> list[Operation]:
     try:
         return await session.listed()
     except WritError as error:
-        raise MCPError(-32000, f"the policy does not say what you may: {error}", {"code": error.code}) from error
+        raise MCPError(
+            -32000, f"policy did not reply with the operations that you may request: {error}", {"code": error.code}
+        ) from error
 
 
 class ProgressReports:

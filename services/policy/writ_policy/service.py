@@ -19,6 +19,7 @@ from writ_policy.approvals.recorded_operations import RecordedOperations
 from writ_policy.config import PolicyConfig
 from writ_policy.decisions.agent_plugins import agent_plugins
 from writ_policy.decisions.judge_factory import JudgeFactory
+from writ_policy.decisions.signer import DecisionSigner
 from writ_policy.endpoints.analysis import AnalysisQueries
 from writ_policy.endpoints.decisions import Clock, DecisionEndpoints
 from writ_policy.endpoints.people import PeopleEndpoints
@@ -138,7 +139,7 @@ class PolicyService:
 
     def _make_guard(self, bus: Bus, security: SecurityEvents) -> JournalGuard:
         def alarm(why: str) -> None:
-            security.tell("journal_replaced", f"seen by policy: {why}", None, None)
+            security.tell("journal_replaced", f"reported by policy: {why}", None, None)
 
         file, lost = StateFile(self._config.state_dir / FILE, JournalMark), self._config.journal_lost
         return JournalGuard(bus.journal, self._measured, alarm, file=file, lost=lost)
@@ -151,13 +152,15 @@ class PolicyService:
         proposed = ProposedVersions(versions, self._compiler, self._catalogue)
         keys = self._keys.events
         scans = Scans(bus.scans, self._sources, self._key, self._keys.at, security, self._observe, self._clock)
-        windows = OpenWindows(bus.journal, keys)
+        signer = DecisionSigner(self._key)
+        windows = OpenWindows(bus.journal, keys, signer.open)
         handlers = DecisionEndpoints(
             bus.journal,
             judging,
             proposed,
             scans,
             self._key,
+            signer,
             self._keys,
             security,
             self._measures,
@@ -189,7 +192,7 @@ class PolicyService:
         return Service(
             name="policy",
             version=VERSION,
-            description="What may happen: decisions, grants for claims, approvals, and questions about the policy.",
+            description="Decides requests, grants claims, records approvals, answers queries about the policy.",
             endpoints=[*handlers.endpoints(), *own, *query_endpoints],
         )
 

@@ -75,7 +75,7 @@ async def ask(
             break
         await _working(delivery)
         await asyncio.sleep(_PAUSES[min(turn, len(_PAUSES) - 1)])
-    raise TimedOut(f"no answer to the claim of {claimed.work.operation_id} within {PATIENCE:g} s")
+    raise TimedOut(f"no reply to the claim of {claimed.work.operation_id} within {PATIENCE:g} s")
 
 
 async def _send_once(bus: Bus, claimed: SentClaim, body: bytes, uncertain: bool) -> tuple[ClaimReply | None, bool]:

@@ -180,7 +180,9 @@ class NatsJournal:
                 if after >= goal:
                     break
                 if asyncio.get_running_loop().time() > moved + PATIENCE:
-                    raise Unreachable(f"the copy of {self._stream} that answers has nothing of {filter} after {after}")
+                    raise Unreachable(
+                        f"the replica of {self._stream} that replied has no event of {filter} after {after}"
+                    )
                 await asyncio.sleep(LAG)
         return found
 

@@ -59,7 +59,7 @@ async def list_pending(settings: Settings) -> int:
     if settings.screen.json:
         settings.screen.data(pending)
     elif not pending:
-        settings.screen.line("nothing waits for you")
+        settings.screen.line("no request waits for you")
     else:
         _table(settings.screen, pending)
     return Exit.DONE
@@ -116,8 +116,8 @@ async def show(settings: Settings, operation: str, policy_key: str | None, value
 @SSH_KEY
 @GIVEN
 @click.option("--digest", "expected", metavar="7f3a-91c2", help="Only if the request has this digest.")
-@click.option("--unverified", is_flag=True, help="Also where signatures cannot be verified here.")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask once more.")
+@click.option("--unverified", is_flag=True, help="Approve even if signatures cannot be verified here.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 @asking
 async def approve(
     settings: Settings,
@@ -132,7 +132,7 @@ async def approve(
 ) -> int:
     """Approve a request. What is approved is shown first."""
     if yes and expected is None and len(operation) != WHOLE:
-        raise click.UsageError("--yes approves unseen: give the whole id, or --digest")
+        raise click.UsageError("--yes approves without showing the request: give the whole operation id, or --digest")
     async with await settings.connect() as writ:
         card = await _card(settings, writ, operation, policy_key, values)
         _check_digest(card, expected)
@@ -224,7 +224,7 @@ def _signer(card: Card, ssh_key: Path | None) -> SshKey | None:
 
 def _check_digest(card: Card, expected: str | None) -> None:
     if expected is not None and expected.lower() != card.short:
-        raise Invalid(f"the request has digest {card.short}, not {expected[:40]}: it is another one")
+        raise Invalid(f"the request has digest {card.short}, not {expected[:40]}: it is another request")
 
 
 def _confirmed(card: Card) -> bool:

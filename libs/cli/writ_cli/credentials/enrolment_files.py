@@ -61,7 +61,7 @@ def read_file(path: Path) -> SignedEnrolment:
     except OSError as error:
         raise Invalid(f"{path}: can't be read: {error.strerror}") from error
     except Invalid as error:
-        raise Invalid(f"{path}: is no enrolment of `writ credential request`: {error}") from error
+        raise Invalid(f"{path}: is not an enrolment of `writ credential request`: {error}") from error
 
 
 def write_file(path: Path, enrolment: SignedEnrolment) -> None:

@@ -35,12 +35,12 @@ PROOF = click.option(
     type=click.Choice(["touch", "verified"]),
     default="touch",
     show_default=True,
-    help="What it may prove: a touch, or also a PIN or fingerprint.",
+    help="The proof it can give: a touch, or also a PIN or fingerprint.",
 )
 ATTESTED = click.option(
     "--attested", is_flag=True, help="You have checked its maker's attestation (ssh-keygen -O write-attestation=…)."
 )
-LABEL = click.option("--label", default="", help="For people, such as 'blue token'.")
+LABEL = click.option("--label", default="", help="A label for people, such as 'blue token'.")
 
 
 @click.group()
@@ -87,7 +87,7 @@ async def request(
 @credential.command()
 @click.argument("file", type=FILE)
 @SSH_KEY
-@click.option("--yes", "-y", is_flag=True, help="Do not ask once more.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 @local
 async def endorse(settings: Settings, file: Path, ssh_key: Path | None, yes: bool) -> int:
     """Endorse another person's request in FILE by your own enrolled security key.
@@ -96,7 +96,7 @@ async def endorse(settings: Settings, file: Path, ssh_key: Path | None, yes: boo
     """
     enrolment = enrolment_files.read_file(file)
     _show(settings.screen, enrolment)
-    if not yes and not click.confirm("Is it theirs, and the same digest?", default=False, err=True):
+    if not yes and not click.confirm("Is this their key, with the same digest?", default=False, err=True):
         return Exit.PENDING
     enrolment_files.write_file(file, await enrolment_files.endorsed(enrolment, read_ssh_key(_given(ssh_key))))
     return Exit.DONE
@@ -105,7 +105,7 @@ async def endorse(settings: Settings, file: Path, ssh_key: Path | None, yes: boo
 @credential.command()
 @click.argument("file", type=FILE)
 @PEOPLE_KEY_FILE
-@click.option("--posture", type=click.Choice(["solo", "team"]), help="Of a new directory; by default team.")
+@click.option("--posture", type=click.Choice(["solo", "team"]), help="Posture of a new directory; by default team.")
 @local
 async def enroll(settings: Settings, file: Path, key_file: Path | None, posture: str | None) -> int:
     """Enrol the credential in FILE. It counts for requests from now on.
@@ -203,7 +203,7 @@ def _check_person(home: Home, person: str) -> None:
     humans = [one for one in read_principals(home.principals).principals if one.kind == "human"]
     persons = sorted({one.person or one.id for one in humans})
     if person not in persons:
-        raise Invalid(f"{person} is no person of {home.principals}; there are {', '.join(persons)}")
+        raise Invalid(f"{person} is not a person of {home.principals}; there are {', '.join(persons)}")
 
 
 def _show(screen: Screen, enrolment: SignedEnrolment) -> None:

@@ -60,7 +60,9 @@ async def show(settings: Settings) -> int:
     help="How long policy's old key counts after its last use; 0s where it was stolen.",
 )
 @click.option("--people-key", type=FILE, metavar="FILE", help="For `people`: its file, if not in $WRIT_HOME/people.")
-@click.option("--hosts-ready", is_flag=True, help="Agents on other hosts have policy's new key in WRIT_POLICY_KEY.")
+@click.option(
+    "--hosts-ready", is_flag=True, help="Confirm that agents on other hosts have policy's new key in WRIT_POLICY_KEY."
+)
 @local
 async def rotate_key(settings: Settings, name: str, settle: str, hosts_ready: bool, people_key: Path | None) -> int:
     """Replace the key pair of KEY, a name of `writ keys list`, while everything runs.
@@ -95,7 +97,7 @@ def _told(settings: Settings, made: RotationStep) -> None:
         settings.screen.data(made)
         return
     words = {
-        "announced": f"{made.new} is known, and not used yet",
+        "announced": f"{made.new} is known, but not used yet",
         "switched": f"{made.new} is in use",
         "retired": f"{made.old or 'the old key'} {RETIRED.get(made.name, 'is refused from now on')}",
     }

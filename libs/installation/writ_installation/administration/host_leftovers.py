@@ -31,7 +31,7 @@ def host_leftovers(
 ) -> list[HostLeftovers]:
     """Return the traces by user, and remove the folders with `clean`. Raises Invalid, Unreachable."""
     if target.backend != SSH:
-        raise Invalid(f"{target.id} is no target over SSH: Writ leaves nothing on its host")
+        raise Invalid(f"{target.id} is not a target over SSH: Writ leaves nothing on its host")
     keys = environ.get("WRIT_SSH_KEYS") or str(home.ssh)
     public = home.ssh / f"{target.id}.pub"
     request: dict[str, Any] = {

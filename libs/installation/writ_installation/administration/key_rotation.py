@@ -118,11 +118,11 @@ def _present(home: Home, name: str) -> str:
 def _replace_seed(home: Home, name: str, announced: str) -> None:
     if (file := _next_file(home, name)).exists():
         if Key(read_private(file)).public != announced:
-            raise Conflict(f"{file} is another key than the announced one, {announced}")
+            raise Conflict(f"{file} does not hold the announced key, {announced}")
         file.replace(home.seed_file(name))
         atomic_files.sync_folder(home.keys)
     if home.key(name).public != announced:
-        raise Conflict(f"{home.seed_file(name)} is another key than the announced one, {announced}")
+        raise Conflict(f"{home.seed_file(name)} does not hold the announced key, {announced}")
 
 
 def _next_file(home: Home, name: str) -> Path:

@@ -78,7 +78,9 @@ async def followed(home: Home, within: float = FOLLOWED_WITHIN) -> None:
             return
         if time.monotonic() > deadline:
             problem = report.problem if report is not None else ""
-            raise TimedOut(f"the keys are not in force after {within:g} s: {problem or 'see its log'}. Rotate again")
+            raise TimedOut(
+                f"the keys are not in force after {within:g} s: {problem or 'see its log'}. Repeat the command"
+            )
         await asyncio.sleep(PAUSE)
 
 

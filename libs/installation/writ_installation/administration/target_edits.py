@@ -134,7 +134,7 @@ def _second_names(files: list[Path], old: str, new: str) -> Iterator[list[str]]:
     """Let files have their new name too while the inventory changes, and then that one alone."""
     pairs = [(file, file.with_name(new + file.name.removeprefix(old))) for file in files]
     if there := [str(path) for _, path in pairs if path.exists()]:
-        raise Conflict(f"{there[0]} is left of another target: move it away first")
+        raise Conflict(f"{there[0]} is left from another target: move it away first")
     for file, path in pairs:
         path.hardlink_to(file)
     try:

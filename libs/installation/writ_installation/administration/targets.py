@@ -101,7 +101,7 @@ def refuse_relative(file_roots: Iterable[str]) -> None:
     """Raises Invalid: a relative root would make the target refuse every operation."""
     for folder in file_roots:
         if not folder.startswith("/"):
-            raise Invalid(f"the file root {folder[:200]!r} is no absolute path")
+            raise Invalid(f"the file root {folder[:200]!r} is not an absolute path")
 
 
 def verified_host_key(host_key: str, address: SshAddress, confirm: Callable[[HostKey], bool]) -> HostKey:
@@ -112,7 +112,7 @@ def verified_host_key(host_key: str, address: SshAddress, confirm: Callable[[Hos
         return msgspec.convert(_enrol(["fingerprint"], host_key.encode()), HostKey)
     shown = msgspec.convert(_enrol(["host-key", address.host, str(address.port)]), HostKey)
     if host_key and host_key != shown.fingerprint:
-        message = f"{address.host} shows {shown.fingerprint}, and not the host key that you gave; nothing was changed"
+        message = f"{address.host} shows {shown.fingerprint}, not the host key that you gave; nothing was changed"
         raise Untrusted(message, code="host_key_changed")
     if not host_key and not confirm(shown):
         raise Untrusted("the host key was not confirmed; nothing was changed", code="host_key_unknown")

@@ -88,7 +88,7 @@ class Archiver:
             made = await write.write(self._bus.journal, writer, plan, self._policy_keys, self._people)
             if made.checked.problems and not damage:
                 first = made.checked.problems[0]
-                raise DamagedBundle(f"event {first.sequence}: {first.what}; --with-damage archives it all the same")
+                raise DamagedBundle(f"event {first.sequence}: {first.what}; --with-damage archives it nevertheless")
             fault("journal.exported")
             announced = await self._give_up(made.manifest, reason, room=standing.bytes // 4)
             fault("journal.announced")
@@ -102,7 +102,7 @@ class Archiver:
         while last in following.ends:
             last -= 1
         if last < following.first:
-            free = f"what is from event {following.first} on is kept for {standing.held_by}"
+            free = f"events from {following.first} on are kept for {standing.held_by}"
             raise Invalid(f"nothing to archive: {free}")
         return ArchivePlan(
             generation=following.generation, first=following.first, last=last, previous=following.previous

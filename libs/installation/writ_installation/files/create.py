@@ -39,7 +39,7 @@ def create_installation(home: Home) -> bool:
     new = not home.principals.exists()
     if home.split:
         if new:
-            raise ConfigError(f"{home.root} is no installation: {home.principals} is missing")
+            raise ConfigError(f"{home.root} is not an installation: {home.principals} is missing")
         return False
     home.make_folders()
     make_files(home)
@@ -110,11 +110,9 @@ def write_public(home: Home, people_key: str = "") -> None:
         atomic_files.save(home.public_file, expected)
 
 
-INVENTORY_HEAD = "# What Writ may act on. Read again whenever it changes.\n"
-PRINCIPALS_HEAD = "# Who may ask, each known by one key: `writ principal add NAME` adds to it.\n"
-AGENTS_HEAD = (
-    "# Which keys may work for which pool of targets: those of `writ up`, and those of hosts that have enrolled.\n"
-)
+INVENTORY_HEAD = "# The targets of Writ. Read again whenever it changes.\n"
+PRINCIPALS_HEAD = "# The principals, each with one key: `writ principal add NAME` adds to it.\n"
+AGENTS_HEAD = "# The keys of the agents of each pool: those of `writ up`, and those of enrolled hosts.\n"
 IDENTITY_HEAD = "# The id of this installation, which every signed statement names. Never change it.\n"
 PUBLIC_HEAD = "# The public halves of keys/*.seed, and of the key that signs people.json.\n"
 

@@ -130,7 +130,7 @@ class Home:
         for folder in folders:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if folder.stat().st_uid != os.geteuid():
-                raise ConfigError(f"{folder}: belongs to somebody else (uid {folder.stat().st_uid})")
+                raise ConfigError(f"{folder}: belongs to another user (uid {folder.stat().st_uid})")
             folder.chmod(0o700)
 
     @property

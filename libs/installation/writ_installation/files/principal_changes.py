@@ -51,7 +51,7 @@ def known_changes(home: Home) -> KnownChanges:
     except FileNotFoundError:
         return KnownChanges()
     except (OSError, msgspec.DecodeError) as error:
-        raise ConfigError(f"{home.principal_changes}: {error}; `writ up` makes it again where it is missing") from error
+        raise ConfigError(f"{home.principal_changes}: {error}; `writ up` creates it again if it is missing") from error
 
 
 def keep_changes(home: Home, known: KnownChanges) -> None:
@@ -110,7 +110,7 @@ def ordered_events(records: Sequence[Record], keys: Mapping[str, int], installat
     try:
         return in_order(records, counts)
     except Untrusted as error:
-        _log.error("keeper.copies_refused", error=str(error), effect="no copy of a control event counts")
+        _log.error("keeper.copies_refused", error=str(error), effect="copies of control events are not used")
         return None
 
 

@@ -42,7 +42,7 @@ def known_sessions(home: Home) -> KnownSessions:
     except FileNotFoundError:
         return KnownSessions()
     except (OSError, msgspec.DecodeError) as error:
-        raise ConfigError(f"{home.sessions}: {error}; `writ up` makes it again where it is missing") from error
+        raise ConfigError(f"{home.sessions}: {error}; `writ up` creates it again if it is missing") from error
 
 
 def keep_sessions(home: Home, known: KnownSessions) -> None:

@@ -45,7 +45,7 @@ class ExternalServer:
         if names == self._known:
             return False
         self._known = names
-        self._show(f"principals or pools changed: {self.url} needs the file of `writ up --write-server-config`")
+        self._show(f"principals or pools changed: {self.url} must load the file of `writ up --write-server-config`")
         return True
 
     async def stop(self) -> None:

@@ -251,7 +251,7 @@ class BundledServer:
     async def adapt(self) -> bool:
         """Apply changes of the files; return whether there were any. Raises ConfigError, BusError."""
         if is_on(self._home) != self.encrypted:
-            raise ConfigError(f"{self._home.tls_file}: TLS is switched on or off by `writ down` and `writ up` alone")
+            raise ConfigError(f"{self._home.tls_file}: to switch TLS on or off, run `writ down` and `writ up`")
         if problem := await asyncio.to_thread(self._renew):
             self.warning = problem
             self._show(problem)
@@ -280,12 +280,12 @@ class BundledServer:
             self._show(f"nothing can be stored: {problem}")
         self.problem = problem
         if latched and disk.free(self._home.store) >= disk.ROOM:
-            self._show("there is room again: nats is started again, since it writes nothing after an error")
+            self._show("there is room again: nats is restarted, since it stores nothing after a write error")
             await self._server.stop()
 
     async def _start_again(self, server: ServerProcess) -> None:
         """Stop it, and return when the next one serves."""
-        self._show("nats waits for leaf nodes elsewhere now, and is started again for that")
+        self._show("nats is restarted to accept leaf nodes at another address")
         self._serves.clear()
         await server.stop()
         async with asyncio.timeout(READY_WITHIN):

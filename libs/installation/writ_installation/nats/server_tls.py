@@ -258,7 +258,7 @@ def check_exposed(urls: str, ca: str, environ: Mapping[str, str]) -> None:
         if not plaintext_of(environ):
             check_encrypted([url.strip() for url in urls.split(",")], TlsOptions(ca=ca) if ca else None)
     except ConfigError as error:
-        raise Invalid(f"{error}. docs/operating/tls.md says how NATS here gets to speak TLS") from None
+        raise Invalid(f"{error}. docs/operating/tls.md describes how to enable TLS for NATS") from None
 
 
 def exposure(home: Home, listen: str) -> str:
@@ -267,7 +267,7 @@ def exposure(home: Home, listen: str) -> str:
     if is_loopback_host(listen):
         return ""
     if settings is None:
-        return f"NATS listens on {listen} without TLS: `writ init --upgrade` has it speak TLS"
+        return f"NATS listens on {listen} without TLS: `writ init --upgrade` enables TLS"
     if settings.mode == "offered":
         return f"NATS on {listen} also serves clients without TLS: {home.tls_file}, mode: required"
     return ""
@@ -285,9 +285,9 @@ def _rotate_ca(home: Home, now: float) -> None:
 
     present = home.ca_file.read_bytes()
     if _chain(home):
-        raise Conflict("a new CA is on its way to the clients: `writ tls rotate-ca --finish` ends that first")
+        raise Conflict("a rotation of the CA is under way: end it first with `writ tls rotate-ca --finish`")
     if not _has_ca_key(home):
-        raise ConfigError(f"{home.ca_key} is missing: only the key of the present CA can vouch for a new one")
+        raise ConfigError(f"{home.ca_key} is missing: only the key of the present CA can sign a new one")
     former = Certificate(first_of(present), home.ca_key.read_bytes())
     if not is_pair(former):
         raise ConfigError(f"{home.ca_key} is not the key of {home.ca_file}: is it {_former_key(home)}?")

@@ -79,7 +79,7 @@ class EnrolmentEndpoint:
         finally:
             await system.drain(1.0)
         for one in ended:
-            detail = f"session {one.id} of {one.by} sent nothing for {one.idle} s"
+            detail = f"session {one.id} of {one.by} sent no message for {one.idle} s"
             await self._notifier.record(bus, Notice(kind="session_idle", detail=detail, session=one.id))
         if ended:
             await self._changes.apply()

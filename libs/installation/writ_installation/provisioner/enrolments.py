@@ -125,16 +125,16 @@ class Enrolments:
         request = decode(data, EnrolmentRequest, limit=LARGEST)
         token = next((one for one in tokens.known(self._home) if one.id == number), None)
         if token is None or token.until <= self._clock():
-            raise Denied("this token has expired, or was taken back")
+            raise Denied("this token has expired or was revoked")
         enrolment = open_signed(request.by_token, Enrolment, [token.key], self._home.installation)
         if open_signed(request.by_agent, Enrolment, [enrolment.key], self._home.installation) != enrolment:
-            raise Untrusted("what the token signed and what the agent's key signed are not the same")
+            raise Untrusted("the token and the agent's key signed different requests")
         if (enrolment.token, enrolment.pool) != (token.id, token.pool):
             raise Untrusted(f"this token is for pool {token.pool} and nothing else")
         decode_public(enrolment.key)
         for key, whose in self._held():
             if key == enrolment.key and whose != f"an agent of {token.pool}":
-                raise Conflict(f"this key belongs to {whose} already: one key, one party")
+                raise Conflict(f"this key belongs to {whose} already: create a new key")
         self._check_use(token, enrolment.key)
         return token, enrolment
 
@@ -145,7 +145,7 @@ class Enrolments:
         if tokens.is_done(self._home, token.id) and key not in {
             one.key for one in read_agents(self._home.agents).agents
         }:
-            raise Denied("this token was used already, and its agent was taken out again")
+            raise Denied("this token was used already, and its agent was removed again")
 
     def _held(self) -> Iterator[tuple[str, str]]:
         """Yield every key in use with its owner: NATS refuses a file in which two users have one key."""

@@ -263,7 +263,7 @@ class Supervisor:
         changed = await server.adapt()  # first: a mistake in the inventory must not keep a removed principal's access
         added = set(add_missing_pools(self._home))
         if (added and await server.adapt()) or changed:
-            self._show("principals and pools are as in the files again")
+            self._show("principals and pools match the files again")
         known = before | added
         await make_streams(self._home, server.url, sorted(known), client_tls(self._home, self._environ))
         await self._open(server)
@@ -272,7 +272,7 @@ class Supervisor:
         wanted = {service.name: service for service in self._agents(server, here)}
         gone = [child for child in self._children if child.name.startswith("agent-") and child.name not in wanted]
         for child in gone:
-            self._show(f"{child.name} is not needed any more: stopping it")
+            self._show(f"{child.name} is no longer needed: stopping it")
         await self._stop_children(gone)
         running = {child.name for child in self._children}
         await self._start_children([service for name, service in wanted.items() if name not in running])
@@ -338,7 +338,7 @@ def _process(one: BundledServer | Child) -> ProcessReport:
 
 def _described(failure: Exception) -> str:
     if isinstance(failure, ConfigError):
-        return f"nothing changed, since a file is wrong: {failure}"
+        return f"no change was applied, since a file has an error: {failure}"
     return f"a change could not be applied, trying again: {_reason(failure)}"
 
 

@@ -30,7 +30,7 @@ from writ_rules.engine.people import people_of
 from writ_rules.loading import compile_document
 from writ_rules.second_decisions.comparison import Comparison, compare
 from writ_rules.second_decisions.control_states import ControlStates, EventReader
-from writ_rules.second_decisions.file_history import FileHistory
+from writ_rules.second_decisions.file_history import FileHistory, KeptReading
 from writ_rules.second_decisions.signatures import RecordedApproval, RecordedRequest
 from writ_rules.setting import Setting, setting
 from writ_trust.approvals import read_approval
@@ -103,6 +103,8 @@ class Checker:
         self._people = people
         self._control = ControlStates(journal, events, installation)
         self._known: dict[int, _Version] = {}
+        self._read_targets = KeptReading(inventory, lambda path: list(read_inventory(path).targets))
+        self._read_listed = KeptReading(principals, lambda path: list(read_principals(path).principals))
 
     async def check(self, record: Record) -> CheckedDecision | None:
         """Return the second decision on that of an event; None for an event without one. Raises errors of the bus."""
@@ -128,7 +130,7 @@ class Checker:
 
     async def _compared(self, record: Record, event: Decided, decision: Decision) -> Comparison:
         if abs(record.time - decision.at) > STORED_WITHIN:
-            return _differs(f"it says that it was made {record.time - decision.at:.0f} s before it was stored")
+            return _differs(f"by its own time it was made {record.time - decision.at:.0f} s before it was stored")
         try:
             version = await self._version(decision)
             control = await self._control.of(decision.control_sequence)
@@ -158,7 +160,7 @@ class Checker:
         named = decision.policy.inventory_digest, decision.policy.principals_digest
         for kept, name in zip((self._inventory, self._principals), named, strict=True):
             if kept.named(name, decision.at, SLACK) is False:
-                return f"it names a content of {kept.name} that was not the one of that time"
+                return f"it names another content of {kept.name} than that of its time"
         return ""
 
     def _among_files(
@@ -172,27 +174,21 @@ class Checker:
         exact = inventories == [decision.policy.inventory_digest] and listed == [decision.policy.principals_digest]
         found = [
             compare(decision, recorded, self._setting(version, targets, people, control, decision.at), knows_keys=exact)
-            for targets in map(self._targets, inventories)
-            for people in map(self._listed, listed)
+            for targets in map(self._read_targets.of, inventories)
+            for people in map(self._read_listed.of, listed)
             if targets is not None and people is not None
         ]
         if not found:
             return Comparison(result="open", why="the inventory or principals of that time are not known here")
         best = next((one for one in found if one.result != "differs"), found[0])
         if not exact and best.result == "same":
-            return Comparison(result="open", expected=best.expected, why="it names files that were never seen here")
+            return Comparison(
+                result="open", expected=best.expected, why="it names files that this audit service has never read"
+            )
         return best
 
     def _contents(self, history: FileHistory, digest: str, at: float) -> list[str]:
         return [digest] if history.named(digest, at, SLACK) else history.around(at, SLACK)
-
-    def _targets(self, digest: str) -> list[Target] | None:
-        path = self._inventory.copy(digest)
-        return None if path is None else list(read_inventory(path).targets)
-
-    def _listed(self, digest: str) -> list[Principal] | None:
-        path = self._principals.copy(digest)
-        return None if path is None else list(read_principals(path).principals)
 
     def _setting(
         self, version: _Version, targets: list[Target], listed: list[Principal], control: ControlState, at: float

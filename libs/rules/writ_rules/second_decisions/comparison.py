@@ -91,7 +91,7 @@ def _refused(decision: Decision, operation: Operation, setting: Setting) -> str:
     if decision.target not in setting.targets:
         return f"there was no target {decision.target}"
     if operation.name in FOR_PEOPLE and decision.authenticated == "gateway":
-        return f"{operation.name} is for people, and it came through a gateway"
+        return f"{operation.name} is for people, and the request came through a gateway"
     needs_signature = operation.own_signature or operation.risk is Risk.ADMIN
     if needs_signature and decision.authenticated != "signature" and decision.effect == "allow":
         return f"{operation.name} needs the principal's own signature"
@@ -125,7 +125,7 @@ def _any_key(_: str) -> tuple[str, ...]:
 def _judged(decision: Decision, recorded: RecordedRequest, setting: Setting, request: DecisionRequest) -> Comparison:
     rules = _rules(setting.policy, request)
     if decision.effect != "deny" and (names := unexplained(recorded, request.operation, rules)):
-        return Comparison(result="differs", why=f"nobody asked for its {', '.join(names)}")
+        return Comparison(result="differs", why=f"its {', '.join(names)} was not requested")
     if _of_parameters(rules, request.operation.name) & recorded.hidden:
         return Comparison(result="open", why="it depends on parameters that are not on record")
     ruling = decide(setting.policy, request, setting.control, setting.people)

@@ -64,15 +64,15 @@ def unsigned(decision: Decision, recorded: RecordedRequest, keys: tuple[str, ...
     if signed is None:
         return f"no statement of {decision.principal} is on record"
     if decision.statement_digest != digest(signed):
-        return f"it is on another statement of {decision.principal} than the one on record"
+        return f"it was made on another statement of {decision.principal} than the one on record"
     try:
         statement = open_signed(signed, RequestStatement, keys or (signed.key,), recorded.installation)
     except Untrusted as error:
-        return f"the statement of {decision.principal} on record does not hold: {error}"
+        return f"the statement of {decision.principal} on record is not valid: {error}"
     about = statement.principal, statement.operation, statement.target
     its_id = operation_id(statement.principal, statement.idempotency_key)
     if (*about, its_id) != (decision.principal, decision.operation, decision.target, decision.operation_id):
-        return f"the statement of {decision.principal} on record is of another request"
+        return f"the statement of {decision.principal} on record is for another request"
     if (statement.dry_run and not recorded.dry_run) or not _opens(statement, recorded):
         return f"{decision.principal} signed other parameters than those on record"
     return ""

@@ -24,13 +24,13 @@ BACKUP_ELIGIBLE, BACKED_UP, ATTESTED, EXTENDED = 0x08, 0x10, 0x40, 0x80
 def verify(evidence: PasskeyEvidence, credential: Credential, data: bytes) -> tuple[Proof, int]:
     """Return the proof and the authenticator's counter of an assertion over `data`. Raises Untrusted."""
     if not credential.credential_id or evidence.credential_id != credential.credential_id:
-        raise Untrusted("the assertion is of another passkey than the credential's")
+        raise Untrusted("the assertion comes from another passkey than the credential's")
     client_data, head = decoded(evidence.client_data), decoded(evidence.authenticator_data)
     _check_client_data(client_data, credential, data)
     _check_head(head, credential)
     signed = head + hashlib.sha256(client_data).digest()
     if not _holds(credential, signed, decoded(evidence.signature)):
-        raise Untrusted("the passkey's signature does not hold")
+        raise Untrusted("the passkey's signature is not valid")
     return proof_of(head[32]), int.from_bytes(head[33:37], "big")
 
 
@@ -38,15 +38,15 @@ def _check_client_data(client_data: bytes, credential: Credential, data: bytes) 
     members = _read_object(client_data)
     challenge = encoded(hashlib.sha256(data).digest())
     if members.get("type") != "webauthn.get":
-        raise Untrusted("the client data is not of an assertion (webauthn.get)")
+        raise Untrusted("the type of the client data is not webauthn.get")
     if members.get("challenge") != challenge:
-        raise Untrusted("the assertion's challenge is not the SHA-256 of what was to be signed")
+        raise Untrusted("the assertion's challenge is not the SHA-256 of the statement")
     if members.get("origin") not in credential.origins:
         raise Untrusted(
-            f"the assertion was made at {ascii(members.get('origin'))[:100]}, not at an origin of the credential"
+            f"the assertion was made at {ascii(members.get('origin'))[:100]}, which is not an origin of the credential"
         )
     if members.get("crossOrigin", False) is not False or "topOrigin" in members:
-        raise Untrusted("the assertion was made in a frame of another origin")
+        raise Untrusted("the assertion was made in a cross-origin frame")
 
 
 def _check_head(head: bytes, credential: Credential) -> None:
@@ -56,9 +56,9 @@ def _check_head(head: bytes, credential: Credential) -> None:
     if head[:32] != hashlib.sha256(credential.rp_id.encode()).digest():
         raise Untrusted(f"the assertion is for another RP ID than {credential.rp_id}")
     if flags & ATTESTED or bool(flags & EXTENDED) is not (len(head) > HEAD_BYTES):
-        raise Untrusted("the authenticator data is not that of an assertion")
+        raise Untrusted("the flags of the authenticator data do not fit an assertion")
     if flags & BACKED_UP and not flags & BACKUP_ELIGIBLE:
-        raise Untrusted("the authenticator data calls the passkey backed up, which it cannot be")
+        raise Untrusted("the authenticator data says that the passkey is backed up, but not that it can be")
 
 
 def _holds(credential: Credential, signed: bytes, signature: bytes) -> bool:
@@ -77,7 +77,7 @@ def public_key(credential: Credential) -> bytes:
     try:
         key = load_der_public_key(decoded(credential.key))
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise Untrusted("the passkey's public key is no SubjectPublicKeyInfo") from error
+        raise Untrusted("the passkey's public key is not a SubjectPublicKeyInfo") from error
     if credential.algorithm == EDDSA and isinstance(key, ed25519.Ed25519PublicKey):
         return key.public_bytes_raw()
     if credential.algorithm == ES256 and isinstance(key, ec.EllipticCurvePublicKey):
@@ -89,16 +89,16 @@ def _read_object(data: bytes) -> dict[str, Any]:
     try:
         members = json.loads(data, object_pairs_hook=_without_repeats)
     except (ValueError, RecursionError) as error:
-        raise Untrusted("the client data is not JSON, or names a field twice") from error
+        raise Untrusted("the client data is not JSON, or has a field twice") from error
     if not isinstance(members, dict):
-        raise Untrusted("the client data is no object")
+        raise Untrusted("the client data is not an object")
     return members
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
-        raise ValueError("a name stands twice")
+        raise ValueError("a name occurs twice")
     return members
 
 

@@ -128,7 +128,7 @@ class ControlOperations:
         try:
             await self._principals.provision(int(output["sequence"]))
         except WritError as error:
-            return "unknown", "not_confirmed", f"policy follows it, and NATS was not seen to: {error}", output
+            return "unknown", "not_confirmed", f"policy applies it; NATS has not confirmed it: {error}", output
         return outcome, code, message, output
 
     async def _running_within(self, requested: Requested) -> AsyncIterator[str]:
@@ -168,7 +168,7 @@ class ControlOperations:
                 return await self._cancel_now(requested, life)
             except Conflict:
                 continue  # it moved on meanwhile: read it again
-        raise Conflict(f"{victim_id} moved on {ATTEMPTS} times while it was to be cancelled")
+        raise Conflict(f"{victim_id} changed {ATTEMPTS} times during the cancel: try again")
 
     async def _cancel_now(self, requested: Requested, life: Life) -> Done:
         if life.state in (State.STARTED, State.CANCELLING):
@@ -185,7 +185,7 @@ class ControlOperations:
             return (
                 "failed",
                 "not_cancellable",
-                "a control operation that has begun is not cancelled",
+                "a control operation that has begun cannot be cancelled",
                 {"result": "running"},
             )
         if life.state is State.STARTED:
@@ -194,12 +194,12 @@ class ControlOperations:
         try:
             result = await self._cancels.ask(life)
         except WritError as error:
-            return _not_confirmed(life, f"its agent has not answered yet ({error})")
+            return _not_confirmed(life, f"its agent has not replied yet ({error})")
         if result == "not_running":
             life = await self._lives.fresh(victim.principal, victim.operation_id)
-            return _not_confirmed(life, "its agent does not run it") if life.open else _ended(life)
+            return _not_confirmed(life, "its agent does not run this operation") if life.open else _ended(life)
         if result != "stopped":
-            return _not_confirmed(life, "it was told to stop, and something of it may still go on")
+            return _not_confirmed(life, "it was killed, and a process of it may still run")
         return "succeeded", "", "", {"result": result}
 
     def _cancel_event(self, requested: Requested, victim: Requested) -> CancelRequested:
@@ -221,7 +221,7 @@ def _ended(life: Life) -> Done:
 def _not_confirmed(life: Life, why: str) -> Done:
     """Nobody saw it stop: never `succeeded`."""
     victim = life.requested.operation_id if life.requested else ""
-    return "unknown", "not_confirmed", f"{why}; `writ op watch {victim}` tells how it ends", {}
+    return "unknown", "not_confirmed", f"{why}; `writ op watch {victim}` shows its end", {}
 
 
 def _as_started(requested: Requested, life: Life) -> Requested:

@@ -67,7 +67,7 @@ class Vault:
             return dict(recent)
         data = await self._bus.params.get(_place(requested))
         if data is None:
-            raise ParametersLost(f"the parameters of {requested.operation_id} are not kept any more")
+            raise ParametersLost(f"the parameters of {requested.operation_id} have been deleted")
         return dict(msgspec.json.decode(self._keys.decrypt(data)))
 
     async def renew(self, requested: Requested, preview: str, seconds: float) -> None:

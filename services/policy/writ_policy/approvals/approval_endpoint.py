@@ -84,7 +84,7 @@ class ApprovalEndpoint:
 
     async def _decide(self, principal: str, message: Message) -> ApprovalReply:
         if not self._buckets.take(principal, time.monotonic()):
-            raise Full(f"{principal} sends more verdicts a second than are taken: wait", code="rate_limited")
+            raise Full(f"{principal} sends more verdicts a second than are allowed: retry later", code="rate_limited")
         content_type = message.headers.get("Content-Type", wire.JSON)
         asked = wire.decode(message.data, ApprovalMessage, content_type=content_type, limit=LARGEST)
         for _ in range(ATTEMPTS):
@@ -110,7 +110,7 @@ class ApprovalEndpoint:
                 continue  # somebody else was first: see what it is now
             await self._tell(standing, event, approval)
             return _answered(standing, state, remaining)
-        raise Conflict(f"{ATTEMPTS} others decided on it first", code="decided")
+        raise Conflict(f"{ATTEMPTS} times another verdict was recorded first: try again", code="decided")
 
     def _event(
         self,
@@ -192,13 +192,13 @@ def _check_rules(approval: Approval, judge: Judge) -> None:
     )
     ruling = decide(judge.world.policy, request, judge.control, judge.world.people)
     if ruling.effect == "deny" and ruling.code in OF_RULES:
-        raise Denied(f"a rule denies {approval.approver} to approve: {ruling.reason}", code="denied")
+        raise Denied(f"a rule does not let {approval.approver} approve: {ruling.reason}", code="denied")
 
 
 def _check_sender(signed: SignedApproval, world: PolicySnapshot, sender: str) -> None:
     """Raises Untrusted for an approval by the key of another session than sent it, which may have expired."""
     if signed.credential in world.sessions and signed.credential != sender:
-        raise Untrusted("it is signed in another session than it was sent in", code=BAD)
+        raise Untrusted("it was signed in one session and sent in another", code=BAD)
 
 
 def _answered(standing: PendingOperation, state: str, remaining: int) -> ApprovalReply:

@@ -16,6 +16,7 @@ from writ_policy.decisions.grants import read_grant, target_test_grant
 from writ_policy.decisions.judge_factory import JudgeFactory
 from writ_policy.decisions.kept_texts import KeptTexts
 from writ_policy.decisions.rulings import Judge, RuledRequest
+from writ_policy.decisions.signer import DecisionSigner
 from writ_policy.endpoints.scans import Scans
 from writ_policy.grant_endpoint import GrantEndpoint
 from writ_policy.metrics import Measures
@@ -48,6 +49,7 @@ class DecisionEndpoints:
         proposed: ProposedVersions,
         scans: Scans,
         key: Key,
+        signer: DecisionSigner,
         keys: PolicyKeys,
         security: SecurityEvents,
         measures: Measures,
@@ -56,12 +58,13 @@ class DecisionEndpoints:
         bus: Bus,
     ) -> None:
         self._windows = windows
-        self._granting = GrantEndpoint(journal, judging, self._known_facts, key, keys.events, windows, bus)
+        self._granting = GrantEndpoint(journal, judging, self._known_facts, key, signer, keys.events, windows, bus)
         self._security = security
         self._judging = judging
         self._scans = scans
         self._proposed = proposed
         self._key = key
+        self._signer = signer
         self._keys = keys
         self._measures = measures
         self._observe = observe
@@ -102,7 +105,7 @@ class DecisionEndpoints:
             else read_grant(ask, ruled, judge.world, quoting="preview" in ask.look and judge.may_quote(ruled, known))
         )
         answer = DecideReply(
-            decision=sign(self._key, ruled.decision),
+            decision=self._signer.sign(ruled.decision),
             effective=dict(ruled.ruling.effective),
             look=None if grant is None else sign(self._key, grant),
             needs=ruled.sources,

@@ -39,7 +39,9 @@ class PeopleEndpoints:
         world = (await self._judging.at(0)).world
         number = world.directory.name.number if world.directory is not None else 0
         if number < request.number:
-            raise Unreachable(f"version {request.number} of people's credentials is not seen here yet", code="behind")
+            raise Unreachable(
+                f"this replica has not read version {request.number} of people's credentials yet", code="behind"
+            )
         return _answer(world)
 
     async def _of_principal(self, message: Message) -> PeopleReply:

@@ -30,7 +30,7 @@ def endpoint(name: str, handler: Callable[[Message], Awaitable[Any]], observe: O
     async def within_rate(message: Message) -> Any:
         principal, _ = parse_query(message.subject)
         if not buckets.take(principal, time.monotonic()):
-            raise Full(f"{principal} asks more questions a second than are answered: wait", code="rate_limited")
+            raise Full(f"{principal} sends more queries a second than are allowed: retry later", code="rate_limited")
         return await handler(message)
 
     respond = answering(name, within_rate, query_channel.answer, observe, _log)

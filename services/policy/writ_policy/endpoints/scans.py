@@ -82,7 +82,7 @@ class Scans:
         world = await self._sources.refresh()
         principal = world.principal(scanner, key)
         if principal.kind != "service" or SCANNER not in principal.roles:
-            raise Denied(f"{scanner} is no service with the role {SCANNER}")
+            raise Denied(f"{scanner} is not a service with the role {SCANNER}")
         content_type = message.headers.get("Content-Type", wire.JSON)
         report = wire.decode(message.data, ScanReport, content_type=content_type, limit=MOST_REPORT_BYTES)
         world.target(report.target)
@@ -145,8 +145,8 @@ class Scans:
         if len(self._reported) >= MOST_TOLD:
             self._reported.clear()
         self._reported.add(digest)
-        detail = f"the report stored as {record.subject} is not believed: {why}"
-        _log.error("scan.refused", reason=detail, effect="there is no report, until the scanner reports again")
+        detail = f"the report stored as {record.subject} is not valid: {why}"
+        _log.error("scan.refused", reason=detail, effect="no report counts until the scanner reports again")
         self._security.tell("report_refused", detail, None, None)
 
 

@@ -42,16 +42,18 @@ class CredentialsFile:
 
     async def refresh(self) -> None:
         """Read again if the file changed. Never raises: the last good version decides."""
-        if self._path is None or self._unchanged(self._path):
+        if self._path is None or self.is_current:
             return
         async with self._reading:
-            if not self._unchanged(self._path):
+            if not self.is_current:
                 now = stamp(self._path)
                 if await self._read(self._path):
                     self._stamp = now
 
-    def _unchanged(self, path: Path) -> bool:
-        return stamp(path) == self._stamp
+    @property
+    def is_current(self) -> bool:
+        """Return whether the file is as it was read."""
+        return self._path is None or stamp(self._path) == self._stamp
 
     async def _read(self, path: Path) -> bool:
         """Return whether the file was judged; otherwise it is read again."""
