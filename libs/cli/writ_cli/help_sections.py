@@ -57,6 +57,7 @@ SECTIONS: dict[str, dict[str, str]] = {
     },
     "Help": {
         "help": "show the help of a command",
+        "version": "show the version",
         "completion": "print the completion script of a shell",
     },
 }
