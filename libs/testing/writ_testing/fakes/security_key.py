@@ -31,6 +31,7 @@ class SoftwareSecurityKey:
         self._ed25519 = ed25519.Ed25519PrivateKey.generate() if algorithm == "ed25519" else None
         self._ecdsa = ec.generate_private_key(ec.SECP256R1())
         self._application = application.encode()
+        self._counter = 0
 
     # SSH
 
@@ -46,7 +47,12 @@ class SoftwareSecurityKey:
 
     async def sign(self, data: bytes) -> SshEvidence:
         """Sign as `writ_client.approvals.Signer`, with touch and PIN."""
-        return self.sign_ssh(data)
+        return self.sign_ssh(data, counter=self.next_counter())
+
+    def next_counter(self) -> int:
+        """Count one more signature, as a device does."""
+        self._counter += 1
+        return self._counter
 
     def ssh_credential(self, person: str = "alice", proof: Proof = "verified") -> Credential:
         """The credential recorded by an enrolment."""
@@ -93,6 +99,14 @@ class SoftwareSecurityKey:
         return ssh_string(self._type) + body + ssh_string(self._application)
 
     # WebAuthn
+
+    @property
+    def cose(self) -> dict[int, Any]:
+        """The public key as COSE_Key."""
+        if self._ed25519:
+            return {1: 1, 3: -8, -1: 6, -2: self._ed25519.public_key().public_bytes_raw()}
+        point = self._ecdsa.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+        return {1: 2, 3: -7, -1: 1, -2: point[1:33], -3: point[33:]}
 
     def passkey_credential(self, person: str = "alice", proof: Proof = "verified") -> Credential:
         """The credential recorded by an enrolment."""

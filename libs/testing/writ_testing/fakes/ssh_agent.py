@@ -40,7 +40,9 @@ class SoftwareSshAgent:
         if blob not in self._keys:
             return bytes([FAILURE])
         data, _ = _string(rest)
-        return bytes([SIGNED]) + ssh_string(self._keys[blob].token_signature(data, flags=self.flags))
+        return bytes([SIGNED]) + ssh_string(
+            self._keys[blob].token_signature(data, flags=self.flags, counter=self._keys[blob].next_counter())
+        )
 
 
 def _string(data: bytes) -> tuple[bytes, bytes]:

@@ -25,6 +25,7 @@ from writ_contracts.signing import Signed
 from writ_policy.approvals.approver_events import announce
 from writ_policy.approvals.previews import check_preview, recorded_preview
 from writ_policy.approvals.recorded_operations import RecordedOperations
+from writ_policy.approvals.sign_counters import SignCounters
 from writ_policy.approvals.verdicts import PendingOperation, check_entitled, check_pending, repeated
 from writ_policy.decisions.judge_factory import JudgeFactory
 from writ_policy.decisions.rulings import OF_RULES, Judge
@@ -66,6 +67,7 @@ class ApprovalEndpoint:
         self._security = security
         self._observe = observe
         self._buckets = Buckets(RATE, BURST)
+        self._counters = SignCounters()
 
     def endpoint(self) -> Endpoint:
         """Return the endpoint to be served."""
@@ -108,9 +110,21 @@ class ApprovalEndpoint:
                 state = await self._append(standing, event)
             except Conflict:
                 continue  # somebody else was first: see what it is now
+            self._note_counter(request.approval.credential, found)
             await self._notify_approvers(standing, event, approval)
             return _answered(standing, state, remaining)
         raise Conflict(f"{ATTEMPTS} times another verdict was recorded first: try again", code="decided")
+
+    def _note_counter(self, credential: str, found: ProvenApproval) -> None:
+        """Record a security event if the device's counter did not go on. The approval counts: passkeys that are synced
+        send 0, and a replaced device may begin anew.
+        """
+        if (before := self._counters.note(credential, found.counter)) is not None:
+            detail = (
+                f"credential {credential[:12]} of {found.person} signed with counter {found.counter} after {before}"
+            )
+            operation_id, approver = found.approval.operation_id, found.approval.approver
+            self._security.report("credential_copied", f"{detail}: it may have been copied", operation_id, approver)
 
     def _event(
         self,
