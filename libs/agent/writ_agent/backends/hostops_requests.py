@@ -82,13 +82,13 @@ def reading_request(folder: str, path: str, largest: int) -> dict[str, Any]:
     }
 
 
-def survey_request(allowed: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the request to hostops for a target test."""
+def survey_request(allowed: Mapping[str, Any], space_of_folder: str = "") -> dict[str, Any]:
+    """Return the request to hostops for a target test, or for the space of one folder."""
     return {
         "id": encode_id(os.urandom(16)),
         "action": "survey",
         "operation": "host",
-        "parameters": {},
+        "parameters": {"space_of": space_of_folder} if space_of_folder else {},
         "target": dict(allowed),
         "timeout": SURVEY_SECONDS,
     }
@@ -108,6 +108,16 @@ def surveyed(
         operations=sorted(set(operations) - lacking.keys()),
         lacking=lacking,
     )
+
+
+def space_of(reply: Mapping[str, Any] | None) -> tuple[int, int] | None:
+    """Return free and total bytes from a survey with `space_of_folder`; None where the host does not tell."""
+    found = seen_of("survey", reply).output.get("space")
+    match found:
+        case [int() as free, int() as total]:
+            return free, total
+        case _:
+            return None
 
 
 def _texts(output: Mapping[str, Any], name: str) -> dict[str, str]:

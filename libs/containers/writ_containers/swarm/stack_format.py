@@ -11,6 +11,7 @@ import msgspec
 
 from writ_containers.compose.canonical_stack import escaped, replicas
 from writ_containers.compose.types import Stack
+from writ_containers.container_view import OPERATION_LABEL
 from writ_contracts.errors import Invalid
 
 SERVICE_KEYS = frozenset(
@@ -30,12 +31,16 @@ INSTEAD = {
 }
 
 
-def stack_json(stack: Stack) -> bytes:
-    """Return canonical JSON without a `$`. Raises Invalid (`compose_refused`)."""
+def stack_json(stack: Stack, operation_id: str) -> bytes:
+    """Return canonical JSON without a `$`. Raises Invalid (`compose_refused`).
+
+    Each service, though not its containers, gets the label of the operation: it makes no task again.
+    """
     data = msgspec.to_builtins(stack)
     services = {name: _service(name, service) for name, service in data["services"].items()}
     for name, service in services.items():
-        service.setdefault("deploy", {})["replicas"] = replicas(stack.services[name])
+        deploy = {"replicas": replicas(stack.services[name]), "labels": {OPERATION_LABEL: operation_id}}
+        service["deploy"] = {**service.get("deploy", {}), **deploy}
     networks = {name: _network(name, one) for name, one in data.get("networks", {}).items()}
     whole = {"version": "3.8", "services": services, "networks": networks, "volumes": data.get("volumes", {})}
     return json.dumps(escaped(whole), sort_keys=True, ensure_ascii=True).encode()

@@ -62,7 +62,7 @@ class StackState(Output, frozen=True, kw_only=True):
     log: str = ""
 
 
-class StackGone(Output, frozen=True, kw_only=True):
+class DeletedStack(Output, frozen=True, kw_only=True):
     """The removed stack."""
 
     stack_name: Annotated[str, PUBLIC] = ""
@@ -84,7 +84,7 @@ OPERATIONS = (
         baseline=True,
         probe=True,
         preview=True,
-        settled=("containers",),
+        settled=("containers", "parts", "source_version"),
     ),
     Operation(
         name="stack_update",
@@ -98,13 +98,13 @@ OPERATIONS = (
         baseline=True,
         probe=True,
         preview=True,
-        settled=("containers",),
+        settled=("containers", "parts", "source_version"),
     ),
     Operation(
         name="stack_remove",
         summary="Remove a Compose stack.",
         parameters=StackRemove,
-        output=StackGone,
+        output=DeletedStack,
         risk=Risk.ADMIN,
         backends=BACKENDS,
         on_engine=True,
@@ -112,7 +112,7 @@ OPERATIONS = (
         baseline=True,
         probe=True,
         preview=True,
-        settled=("containers",),
+        settled=("containers", "parts"),
     ),
     Operation(
         name="stack_status",
