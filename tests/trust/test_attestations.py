@@ -116,21 +116,17 @@ def test_an_attestation_with_an_expired_device_certificate_is_refused(way: Calla
 
 @every_way
 @pytest.mark.parametrize(
-    ("changed", "why"),
-    [
-        ({"person": "bob"}, "other|another"),
-        ({"installation": "cd" * 16}, "another"),
-        ({"people_key": Key(generate_seed()).public}, "another"),
-    ],
+    "changed",
+    [{"person": "bob"}, {"installation": "cd" * 16}, {"people_key": Key(generate_seed()).public}],
     ids=["person", "installation", "people-key"],
 )
 def test_an_attestation_for_another_challenge_is_refused(
-    way: Callable[..., Enrolment], changed: dict[str, Any], why: str
+    way: Callable[..., Enrolment], changed: dict[str, Any]
 ) -> None:
     made = way()
     if "person" in changed:
         changed = {"credential": structs.replace(made.credential, person="bob")}
-    with pytest.raises(Untrusted, match=why):
+    with pytest.raises(Untrusted, match="challenge"):
         verified(structs.replace(made, **changed))
 
 
