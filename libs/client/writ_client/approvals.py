@@ -10,7 +10,7 @@ from msgspec import structs
 
 from writ_bus.port import Bus, Message, Subscription
 from writ_client.approval_card import Card, open_card
-from writ_client.service_calls import ask
+from writ_client.service_calls import request_reply
 from writ_contracts import approvals, subjects
 from writ_contracts.credentials import Credential, Evidence, Proof
 from writ_contracts.errors import Denied, Invalid, WritError
@@ -188,14 +188,14 @@ class Approvals:
 
     async def _send(self, card: Card, signed: approvals.SignedApproval) -> approvals.ApprovalReply:
         message = approvals.ApprovalMessage(principal=card.requested.principal, approval=signed)
-        answer = await ask(
+        answer = await request_reply(
             self._bus, subjects.approval(self._principal), message, approvals.ApprovalReply, timeout=SECONDS
         )
         raise_for(answer)
         return answer
 
     async def _query(self, kind: str, question: Any, answer: type[Any]) -> Any:
-        return await ask(self._bus, subjects.query(self._principal, kind), question, answer, timeout=SECONDS)
+        return await request_reply(self._bus, subjects.query(self._principal, kind), question, answer, timeout=SECONDS)
 
 
 def _lacks_preview(card: Card) -> bool:

@@ -64,7 +64,7 @@ async def validate(
     them are warnings, as for the running Writ. A suite is checked with the files it names. Exit status 2 when a service
     in this mode would refuse one of them, or with --fail-on warning when there is any problem.
     """
-    named = [path for file in files for path in _found(file)]
+    named = [path for file in files for path in _policy_files(file)]
     catalogue = load_catalogue(evaluators=True)
     if running:
         async with await settings.connect() as writ:
@@ -82,7 +82,7 @@ async def validate(
     return Exit.INVALID if failed else Exit.DONE
 
 
-def _found(file: Path) -> list[Path]:
+def _policy_files(file: Path) -> list[Path]:
     """Return the file, or of a folder the suites and the documents with the key `policies`. Raises Invalid."""
     if not file.is_dir():
         return [file]

@@ -1,4 +1,4 @@
-"""Changes of the directory of people's credentials, signed by the people-key: a local act of who has that key.
+"""Changes of the directory of people's credentials, signed by the people-key: a local act of the key's owner.
 
 Each version is verified as policy and agents will before it replaces the file, so what they would refuse is refused
 here, with the reason. A running Writ applies it before the next decision.

@@ -55,7 +55,7 @@ class SoftwareSecurityKey:
         return self._counter
 
     def ssh_credential(self, person: str = "alice", proof: Proof = "verified") -> Credential:
-        """The credential that an enrolment records."""
+        """The credential recorded by an enrolment."""
         return Credential(id=f"{person}-ssh", person=person, method="ssh", key=self.line, proof=proof)
 
     def sign_ssh(
@@ -68,7 +68,7 @@ class SoftwareSecurityKey:
         algorithm: str = "sha512",
         counter: int = 7,
     ) -> SshEvidence:
-        """What `ssh-keygen -Y sign` writes (PROTOCOL.sshsig, PROTOCOL.u2f)."""
+        """The output of `ssh-keygen -Y sign` (PROTOCOL.sshsig, PROTOCOL.u2f)."""
         hashed = HASHES[algorithm](data).digest()
         parts = b"".join(map(ssh_string, (namespace.encode(), reserved, algorithm.encode())))
         plain = b"".join(map(ssh_string, (namespace.encode(), b"", algorithm.encode(), hashed)))
@@ -109,7 +109,7 @@ class SoftwareSecurityKey:
         return {1: 2, 3: -7, -1: 1, -2: point[1:33], -3: point[33:]}
 
     def passkey_credential(self, person: str = "alice", proof: Proof = "verified") -> Credential:
-        """The credential that an enrolment records."""
+        """The credential recorded by an enrolment."""
         key = (self._ed25519 or self._ecdsa).public_key()
         return Credential(
             id=f"{person}-passkey",

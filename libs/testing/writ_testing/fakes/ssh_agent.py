@@ -27,12 +27,12 @@ class SoftwareSshAgent:
         with suppress(asyncio.IncompleteReadError):
             while True:
                 size = int.from_bytes(await reader.readexactly(4), "big")
-                answer = self._answer(await reader.readexactly(size))
+                answer = self._respond(await reader.readexactly(size))
                 writer.write(len(answer).to_bytes(4, "big") + answer)
                 await writer.drain()
         writer.close()
 
-    def _answer(self, message: bytes) -> bytes:
+    def _respond(self, message: bytes) -> bytes:
         if message[0] == REQUEST_IDENTITIES:
             known = b"".join(ssh_string(blob) + ssh_string(b"software") for blob in self._keys)
             return bytes([IDENTITIES]) + len(self._keys).to_bytes(4, "big") + known
