@@ -1,5 +1,6 @@
 """`writ policy validate`: all problems of policy files and their suites, each with its position."""
 
+import re
 import sys
 import time
 from pathlib import Path
@@ -92,8 +93,11 @@ def _policy_files(file: Path) -> list[Path]:
     return found
 
 
+_JSON_POLICY = re.compile(r'\s*\{?\s*"policies"\s*:').match
+
+
 def _is_policy(path: Path) -> bool:
-    return any(line.startswith(("policies:", '"policies"', '  "policies"', "{")) for line in _lines(path))
+    return any(line.startswith("policies:") or _JSON_POLICY(line) for line in _lines(path))
 
 
 def _lines(path: Path) -> list[str]:
