@@ -50,7 +50,8 @@ async def test_it_acts_on_exactly_the_chosen_targets(
     done = await command(*RESTART, *words)
     assert (done.exit_code, done.stderr) == (0, "")
     assert acted_on(served) == targets
-    assert f"{len(targets)} targets: {len(targets)} succeeded" in done.stdout
+    number = "1 target" if len(targets) == 1 else f"{len(targets)} targets"
+    assert f"{number}: {len(targets)} succeeded" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ async def enrol(ticket: Ticket, folder: Path, tls: TlsOptions | None, environmen
     machine_id = Path(environment.get(MACHINE, MACHINE_ID))
     host = host_identity(ticket.installation, machine_id) if ticket.binds_host else None
     if not await _admitted(ticket, key, tls, within=0.0):
-        await _ask(ticket, key, host, tls)
+        await _send(ticket, key, host, tls)
         if not await _admitted(ticket, key, tls, within=ADMITTED_WITHIN):
             raise TimedOut(
                 f"the provisioner accepted the key, but NATS did not within {ADMITTED_WITHIN:g} s: try again"
@@ -115,7 +115,7 @@ def _is_for(environment_file: Path, ticket: Ticket) -> bool:
         return False
 
 
-async def _ask(ticket: Ticket, key: Key, host: str | None, tls: TlsOptions | None) -> None:
+async def _send(ticket: Ticket, key: Key, host: str | None, tls: TlsOptions | None) -> None:
     enrolment = Enrolment(token=ticket.token, pool=ticket.pool, key=key.public, host=host)
     message = encode(EnrolmentRequest(by_token=sign(ticket.key, enrolment), by_agent=sign(key, enrolment)))
     for last in (False, True):

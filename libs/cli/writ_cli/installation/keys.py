@@ -73,11 +73,13 @@ async def rotate_key(settings: Settings, name: str, settle: str, hosts_ready: bo
     """
     home = settings.home
     if name == PEOPLE:
-        _told(settings, rotate_people_key(home, people_key))
+        _report_step(settings, rotate_people_key(home, people_key))
         return Exit.DONE
     if name.startswith(PRINCIPAL):
         return await _principal(settings, name.removeprefix(PRINCIPAL))
-    await rotate(home, name, lambda made: _told(settings, made), settle=times.seconds(settle), hosts_ready=hosts_ready)
+    await rotate(
+        home, name, lambda made: _report_step(settings, made), settle=times.seconds(settle), hosts_ready=hosts_ready
+    )
     if not supervised(home):
         _next(settings, name)
     return Exit.DONE
@@ -88,11 +90,11 @@ async def _principal(settings: Settings, name: str) -> int:
     if changed is None:
         raise Invalid(f"there is no principal {name}")
     await admitted(settings.home, name, settings.home.key(f"{PRINCIPAL}{name}").seed)
-    _told(settings, RotationStep(name=f"{PRINCIPAL}{name}", step="retired", old="", new=changed.key))
+    _report_step(settings, RotationStep(name=f"{PRINCIPAL}{name}", step="retired", old="", new=changed.key))
     return Exit.DONE
 
 
-def _told(settings: Settings, made: RotationStep) -> None:
+def _report_step(settings: Settings, made: RotationStep) -> None:
     if settings.screen.json:
         settings.screen.data(made)
         return

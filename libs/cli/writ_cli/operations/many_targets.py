@@ -141,7 +141,8 @@ class RunResults:
             self._screen.item({"run": recap.correlation_id, "targets": self._count, "counts": recap.counts})
             return
         counts = ", ".join(f"{count} {word}" for word, count in recap.counts.items())
-        self._screen.line(Text(f"{self._count} targets: ", style="bold"), counts, f"  (run {recap.correlation_id})")
+        number = "1 target" if self._count == 1 else f"{self._count} targets"
+        self._screen.line(Text(f"{number}: ", style="bold"), counts, f"  (run {recap.correlation_id})")
         self._by_outcome(recap.results)
         if not all(one.ok for one in recap.results):
             run = recap.correlation_id

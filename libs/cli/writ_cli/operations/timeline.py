@@ -44,7 +44,7 @@ def show(screen: Screen, answer: TraceReply, problems: Mapping[int, str], *, ver
     for event in answer.events:
         by_operation.setdefault(str(event.body.get("operation_id") or ""), []).append(event)
     for operation_id, events in by_operation.items():
-        _heading(screen, operation_id, events[0].body)
+        _heading(screen, operation_id, events[0].body, events[0].at)
         for event in events:
             _show_event(screen, event, events[0].at, problems.get(event.sequence, ""))
 
@@ -61,13 +61,16 @@ def wrong_signatures(events: Iterable[TraceEvent], policy_keys: Collection[str])
     return {problem.sequence: problem.what for problem in signatures.problems}
 
 
-def _heading(screen: Screen, operation_id: str, first: Mapping[str, Any]) -> None:
+def _heading(screen: Screen, operation_id: str, first: Mapping[str, Any], at: float) -> None:
+    """Show what it is of, with date and zone: the lines below have the time of day alone."""
     words = [str(first.get("operation", "")), f"on {first['target']}" if first.get("target") else ""]
     words.append(f"by {first['principal']}" if first.get("principal") else "")
     words.append(f"for {first['acts_for']}" if first.get("acts_for") else "")
     title = " ".join(word for word in words if word)
     screen.line(Text(title or "security", style="bold"))
-    screen.fields([("operation", operation_id), ("correlation", first.get("correlation_id"))])
+    screen.fields(
+        [("operation", operation_id), ("correlation", first.get("correlation_id")), ("begins", times.date(at))]
+    )
     screen.fields([("reason given", first.get("reason")), ("dry run", "yes" if first.get("dry_run") else "")])
 
 

@@ -263,7 +263,7 @@ class TrialHost:
     async def busy(self, operation_id: str) -> bool:
         return (self.folder / f".{operation_id}").exists()
 
-    def trials(self) -> Iterator[HostCase]:
+    def host_cases(self) -> Iterator[HostCase]:
         async def there(done: TaskResult | None) -> bool:
             return (self.folder / "note").exists()
 

@@ -36,7 +36,7 @@ class LastRecords(Struct, frozen=True, kw_only=True):
 
 
 class RotationStep(Struct, frozen=True, kw_only=True):
-    """The step that was taken, with the keys before and after."""
+    """The completed step, with the keys before and after."""
 
     name: str
     step: Step
@@ -45,7 +45,7 @@ class RotationStep(Struct, frozen=True, kw_only=True):
 
 
 def rotatable(home: Home) -> list[str]:
-    """Return the services and local pools that have a key here. Raises ConfigError."""
+    """Return the services and local pools with a key here. Raises ConfigError."""
     pools = dict.fromkeys(f"{AGENT}{agent.pool}" for agent in read_agents(home.agents).agents)
     shared = [PARAMS] if home.params_key.exists() else []
     return [*(name for name in (*SERVICES, *pools) if home.seed_file(name).exists()), *shared]

@@ -35,7 +35,7 @@ Tell = Callable[[RotationStep], None]
 
 
 async def rotate(home: Home, name: str, tell: Tell, *, settle: float = SETTLE, hosts_ready: bool = False) -> None:
-    """Take all steps that are left, or one where the system starts the services. Raises Conflict while another rotation
+    """Take all remaining steps, or one where the system starts the services. Raises Conflict while another rotation
     goes on, Invalid for an unknown name or where agents elsewhere do not know the new key yet, TimedOut.
     """
     with held(home.root / ".rotation.lock", "a key is being rotated in"):
