@@ -10,9 +10,11 @@ from msgspec import Struct
 from rich.console import Console
 
 import writ_cli
+from writ_cli.operations import catalogue
 from writ_cli.operations.backends import COLUMNS as BACKENDS
 from writ_cli.operations.search_rows import DROPPED, WIDE
 from writ_cli.output import Screen
+from writ_contracts.catalogue import BUILT_IN
 
 ID = "bpus7uwbcx4ft3jsgkfhhw4g2u"
 NAME, TIME, TEXT = (
@@ -123,6 +125,19 @@ def test_a_table_fits_and_breaks_no_word(where: str, width: int) -> None:
     assert [word for cell in kept for word in cell.split() if word not in shown] == []
     for cell in {*kept} & {ID, TIME, NAME}:
         assert any(cell in line for line in text.splitlines())
+
+
+@pytest.mark.parametrize("name", ["container_create", "package_update", "file_write"])
+def test_parameters_of_an_operation_are_readable_at_80_columns(name: str) -> None:
+    operation = next(one for one in BUILT_IN if one.name == name)
+    rows = list(catalogue._parameters(operation))
+    screen, paper = Screen("table"), io.StringIO()
+    screen.out = Console(file=paper, highlight=False, markup=False, emoji=False, width=80, force_terminal=False)
+    screen.table(("parameter", "type", "default", "class", "limits"), rows, drop=("class",))
+    text = paper.getvalue()
+    assert max(map(len, text.splitlines())) <= 80
+    assert {str(word) for row in rows for word in str(row[0]).split()} <= {*text.split()}
+    assert {"parameter", "type", "limits"} <= {*text.split()}
 
 
 def test_a_pipe_gets_every_column() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import socket
 import stat
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import msgspec
 import pytest
 from tests.installation.stand_in_installations import WITHIN, start
 
+from writ_cli.installation import lifecycle
 from writ_client.client import Writ
 from writ_installation.files.home import Home, host_token
 from writ_nats_server.process import ServerProcess
@@ -225,12 +227,19 @@ async def test_an_agent_elsewhere_gets_what_it_needs(tmp_path: Path, prepared: H
 @pytest.mark.timeout(120)
 async def test_the_health_ports_can_be_chosen_for_who_watches(tmp_path: Path) -> None:
     shell = Shell(tmp_path)
-    first, *_ = free_ports(6)  # the services take those that follow
-    up = await shell.writ("up", "--detach", "--health-port", str(first))
+    first, *_ = free_ports(7)  # the services take those that follow
+    with socket.create_server(("127.0.0.1", first + 1)):
+        up = await shell.writ("up", "--detach", "--health-port", str(first))
     try:
         assert up.status == 0, up
         processes = (await shell.json("status"))["processes"]
         ports = [one["health_port"] for one in processes if one["name"] != "nats"]
-        assert ports == list(range(first, first + len(ports)))
+        assert ports == [first, *range(first + 2, first + 1 + len(ports))]
+        assert f"health port {first + 1} is taken: " in (shell.folder / ".writ/log/up.log").read_text()
     finally:
         await shell.writ("down")
+
+
+@pytest.mark.parametrize(("given", "nats_port", "first"), [(None, 4222, 9400), (None, 0, 0), (0, 4222, 0), (9, 0, 9)])
+def test_first_health_port_is_fixed_unless_nats_takes_a_free_one(given: int | None, nats_port: int, first: int) -> None:
+    assert lifecycle._first_health_port(given, nats_port) == first

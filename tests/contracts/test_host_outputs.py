@@ -70,6 +70,10 @@ def test_packages(tmp_path: Path, operation: str, apt_root: AptRoot) -> None:
     wish = call(tmp_path, operation, package_name="hello")
     assert unknown(operation, changes.preview(wish)) == set()
     assert unknown(operation, changes.run(wish)) == set()
+    if operation == "package_update":
+        wish = call(tmp_path, operation, index="fetch")
+        assert unknown(operation, changes.preview(wish)) == set()
+        assert unknown(operation, changes.run(wish)) == set()
     assert unknown("package_list", listing.run(call(tmp_path, "package_list"))) == set()
 
 

@@ -52,7 +52,8 @@ def test_a_paragraph_says_what_it_means_what_to_look_at_and_what_to_do(alert: st
 
 @pytest.mark.parametrize("alert", ALERTS)
 def test_an_alert_leads_to_its_paragraph(alert: str) -> None:
-    assert ALERTS[alert]["annotations"]["runbook"] == f"docs/runbooks.md#{alert.lower()}"
+    place = "{{ with $externalLabels.runbooks }}{{ . }}{{ else }}docs/runbooks.md{{ end }}"
+    assert ALERTS[alert]["annotations"]["runbook"] == f"{place}#{alert.lower()}"
     assert ALERTS[alert]["labels"]["severity"] in ("warning", "critical")
 
 

@@ -229,3 +229,66 @@ TOOLS = {
     "execute_backup_operation": {"operation_type", "backup_id", "target_id", "requested_by"},
 }
 """Each tool with its arguments."""
+ROLES = ["gateway", "production", "development", "staging", "testing", "maintenance"]
+VARIABLES = [
+    "SYSTEMMANAGER_POLICY_CONFIG",
+    "SYSTEMMANAGER_POLICY_MODE",
+    "SYSTEMMANAGER_ENABLE_DRY_RUN",
+    "SYSTEMMANAGER_AUDIT_LEVEL",
+]
+FILES = ["config/policy-examples/production-security-focused.yaml", "config/policy-examples/development-flexible.yaml"]
+PARAMETERS = {
+    "service_restart": {"service_name": "nginx", "timeout": 60},
+    "container_delete": {"container_name": "test-container", "force": False},
+}
+"""Of its examples."""
+POLICY = """
+policies:
+  version: "v2"
+  name: "Policy Name"
+  description: "Policy description"
+  deny_by_default: true
+  enable_dry_run: true
+  require_approval_for_admin: true
+
+  global_policies:
+    - name: "rule_name"
+      description: "Rule description"
+      enabled: true
+      operations: [service_restart, container_inspect]
+      target_roles: [production, staging]
+      allowed: true
+      requires_approval: false
+      parameter_constraints:
+        service_name:
+          type: "string"
+          required: true
+          max_length: 64
+          pattern: "^[a-zA-Z0-9][a-zA-Z0-9_-]*$"
+        timeout:
+          type: "int"
+          required: false
+          min: 1
+          max: 300
+          default: 60
+        container_name:
+          type: "string"
+          required: true
+          max_length: 64
+          allowlist_source: "list_containers"  # Dynamic validation
+      time_restrictions:
+        - start_time: "08:00"
+          end_time: "18:00"
+          days_of_week: [1,2,3,4,5]  # Monday-Friday
+          timezone: "UTC"
+
+  role_policies:
+    production:
+      - # Production-specific rules
+    development:
+      - # Development-specific rules
+
+  emergency_policies:
+    - # Emergency override rules
+"""
+"""Its parts of a policy put together, with operations and roles for the placeholders."""

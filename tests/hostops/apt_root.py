@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from writ_hostops.packages import apt, changes, dpkg
+from writ_hostops.packages import apt, dpkg, index, results
 from writ_testing.peers.programs import program
 from writ_testing.suites.host_cases import HostCase, HostCases
 
@@ -142,9 +142,9 @@ def apt_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AptRoot:
     root = AptRoot(tmp_path / "apt")
     monkeypatch.setattr(apt, "OPTIONS", root.options())
     monkeypatch.setattr(dpkg, "OPTIONS", root.admin())
-    monkeypatch.setattr(changes, "INDEX", f"{root.root}/var/lib/apt/lists")
-    monkeypatch.setattr(changes, "UPDATES", f"{root.root}/var/lib/dpkg/updates")
-    monkeypatch.setattr(changes, "REBOOT_REQUIRED", f"{root.root}/run/reboot-required")
+    monkeypatch.setattr(index, "LISTS", f"{root.root}/var/lib/apt/lists")
+    monkeypatch.setattr(dpkg, "UPDATES", f"{root.root}/var/lib/dpkg/updates")
+    monkeypatch.setattr(results, "REBOOT_REQUIRED", f"{root.root}/run/reboot-required")
     root.publish("hello", "1.0")
     root.publish("hello", "1.1")
     root.publish("extra", "2.0-1", fields="Depends: hello\n")

@@ -83,7 +83,7 @@ def samples(srv: Path) -> dict[str, dict[str, Any]]:
         "network_test": {"host": "127.0.0.1", "port": 1, "protocol": "tcp", "count": 1},
         "network_scan": {"cidr": "127.0.0.1/32", "ports": [1]},
         "package_list": {"pattern": "a*"},
-        "package_update": {"package_name": "hello", "version": "1.0"},
+        "package_update": {"package_name": "hello", "version": "1.0", "index": "keep"},
         "package_install": {"package_name": "hello", "version": "1.0"},
         "package_remove": {"package_name": "hello"},
         "backup_create": {

@@ -43,13 +43,28 @@ def test_an_update_brings_the_newest_version_or_the_one_that_is_named(
     assert packages.version("hello") == "1.1"
 
 
+def test_an_update_without_a_name_brings_all_packages_to_the_index(
+    writ: Writ, host: Host, packages: Repository
+) -> None:
+    assert writ.run("package_install", "package_name=hello", "version=1.0")["outcome"] == "succeeded"
+    planned = previewed(writ, host, "package_update")
+    versions = {"package_name": "hello", "version_before": "1.0", "version_after": "1.1"}
+    assert versions in planned["changed"]
+    assert "hello 1.0 to 1.1" in planned["would"]
+    done = writ.run("package_update")
+    assert (done["outcome"], done["output"]["changed"]) == ("succeeded", planned["changed"])
+    assert packages.version("hello") == "1.1"
+    again = writ.run("package_update", "index=fetch")
+    assert (again["outcome"], again["output"]["changed"]) == ("succeeded", [])
+
+
 def test_a_version_that_was_published_since_is_there_once_the_index_is_fetched(
     writ: Writ, host: Host, packages: Repository
 ) -> None:
     packages.publish("late", "0.1")
     assert writ.run("package_install", "package_name=late", status=1)["code"] == "not_found"
-    previewed(writ, host, "package_update")
-    assert writ.run("package_update")["outcome"] == "succeeded"
+    previewed(writ, host, "package_update", "index=only")
+    assert writ.run("package_update", "index=only")["outcome"] == "succeeded"
     assert writ.run("package_install", "package_name=late")["outcome"] == "succeeded"
     assert packages.version("late") == "0.1"
     assert host.run("find", INDEX, "-name", "*Packages*", "!", "-perm", "-o=r") == ""  # apt for others still works

@@ -304,3 +304,19 @@ def enrol_elsewhere(site: Site) -> str:
     token = site.json("agent", "token", site.pool)["token"]
     said = site.far.run("/opt/writ/bin/writ-enrol", "--to", "/etc/writ-other", stdin=token)
     return next(line.removeprefix("public key: ") for line in said.splitlines() if line.startswith("public key: "))
+
+
+def test_uninstall_removes_all_that_was_installed_but_the_record(site: Site) -> None:
+    """The last one of this module: nothing of the site is there afterwards."""
+    refused = site.call("uninstall", "--yes")
+    assert (refused[0], "target remove" in refused[2]) == (2, True)
+    code, said, error = site.call("uninstall", "--yes", "--leave-hosts")
+    assert code == 0, error
+    units = site.control.run("systemctl", "list-units", "--all", "--plain", "--no-legend", "writ*")
+    assert units == ""
+    assert site.control.run("find", "/etc/systemd/system", "-name", "writ*") == ""
+    assert "stays: /var/lib/writ-nats/jetstream/jetstream" in said
+    assert site.control.attempt("test", "-e", "/etc/writ/keys")[0] == 1
+    for folder in ("/etc/writ-ssh", "/var/lib/writ", "/var/lib/writ-policy-1", "/var/lib/private/writ-audit-1"):
+        assert site.control.attempt("test", "-e", folder)[0] == 1, folder
+    assert site.control.attempt("test", "-d", "/var/lib/writ-nats/jetstream/jetstream")[0] == 0

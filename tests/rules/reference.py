@@ -157,9 +157,12 @@ class Question:
             yield self.attribute(name, wanted, rule["allowed"])
         yield from map(self.scanned, rule.get("scans", []))
         for name, constraint in self.constraints(rule):
-            if (value := given.get(name, constraint.get("default", effective.get(name)))) is not None:
+            every = name == self.operation.all_without and given.get(name) is None
+            if every and not rule["allowed"]:
+                yield YES
+            elif (value := given.get(name, constraint.get("default", effective.get(name)))) is not None:
                 yield min([*self.checks(constraint, value, rule["allowed"]), self.allowlisted(constraint, value)])
-            elif constraint.get("required") or "allowed_items" in constraint:
+            elif every or constraint.get("required") or "allowed_items" in constraint:
                 yield NO
         yield from (NO for _ in self.flags(effective) - {*rule.get("parameter_constraints", {})} if rule["allowed"])
 

@@ -52,6 +52,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "keep": "keep NATS servers of others in step",
         "backup": "write the installation into a file",
         "restore": "restore it from a backup",
+        "uninstall": "list and remove all of it on this machine",
         "journal": "show the size of the record, or archive it",
     },
     "Help": {

@@ -24,6 +24,7 @@ from writ_cli.installation import (
     provision,
     target_edits,
     targets,
+    uninstall,
 )
 from writ_cli.lazy_group import LazyGroup
 from writ_cli.operations import (
@@ -112,6 +113,7 @@ for command in (
     lifecycle.down,
     lifecycle.restart,
     lifecycle.status,
+    uninstall.uninstall,
     lifecycle.agent_env,
     agents.agent,
     show_help,

@@ -38,8 +38,16 @@ def fitted(columns: Sequence[str], rows: Sequence[Sequence[str]], drop: Sequence
 
 
 def _measured(at: int, name: str, cells: Sequence[str]) -> _Measured:
-    lengths = [len(cell) if len(cell) <= WHOLE else max(map(len, cell.split() or [""])) for cell in cells]
+    lengths = map(_least, cells)
     return _Measured(at, max([*lengths, len(name)]), max([*map(len, cells), len(name)]))
+
+
+def _least(cell: str) -> int:
+    """Return the least width of a cell: of a text, its longest word, but a longer one than WHOLE is folded; of a single
+    word, such as a key, its length.
+    """
+    words = cell.split()
+    return len(cell) if len(cell) <= WHOLE or len(words) < 2 else min(max(map(len, words)), WHOLE)
 
 
 def _total(widths: Sequence[int]) -> int:

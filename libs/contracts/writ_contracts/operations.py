@@ -43,6 +43,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     baseline which must not differ between an approved preview and the start. `quotes`: the operation which reads the
     content quoted by a diff in the preview. Without a permission for it, the diff has the new content alone.
     `on_engine`: it needs a container engine, which a host has only if its entry declares one (`docker`).
+    `all_without`: the parameter without which it acts on all things of its kind. An allow rule that constrains this
+    parameter does not match a request without it.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     settled: tuple[str, ...] = ()
     quotes: str = ""
     on_engine: bool = False
+    all_without: str = ""
 
     @property
     def read_only(self) -> bool:

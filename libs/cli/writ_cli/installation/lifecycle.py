@@ -25,6 +25,7 @@ from writ_installation.files.lock import holder
 from writ_installation.nats.server import LOOPBACK, ServerAddress, configuration
 from writ_installation.nats.server_tls import Mode, check_exposed, check_names, pinned_ca, with_scheme
 from writ_installation.nats.urls import checked_servers
+from writ_installation.processes.health_ports import FIRST
 from writ_installation.processes.report import InstallationReport, read_report
 from writ_installation.processes.services import Replicas, agent_elsewhere
 from writ_installation.status import control
@@ -55,8 +56,8 @@ REPLICAS = click.IntRange(1, 32)
     "--health-port",
     type=click.IntRange(0, 65000),
     envvar="WRIT_HEALTH_PORT",
-    default=0,
-    help="Loopback port of the first process's health and metrics, the others follow; 0 takes free ones.",
+    help=f"Port of the first process's health and metrics, the others follow; 0 takes free ones. Without it: {FIRST}, "
+    "or free ones with --nats-port 0.",
 )
 @click.option("--listen", metavar="ADDRESS", default=LOOPBACK, show_default=True, help="… and on which address.")
 @click.option("--tls", type=click.Choice(["required", "offered", "off"]), help=TLS_HELP)
@@ -79,7 +80,7 @@ async def up(
     agents: int,
     gateway: bool,
     nats_port: int,
-    health_port: int,
+    health_port: int | None,
     listen: str,
     tls: Mode | None,
     without: tuple[str, ...],
@@ -99,7 +100,7 @@ async def up(
         return _already_up(settings)
     options = SupervisorOptions(
         nats_port=nats_port,
-        health_port=health_port,
+        health_port=_first_health_port(health_port, nats_port),
         listen=listen,
         tls=tls,
         replicas=Replicas(policies=policies, executors=executors, audits=audits, agents=agents, gateways=int(gateway)),
@@ -113,6 +114,13 @@ async def up(
     async with Stop() as stop:
         await supervisor.run(stop, lambda report: _ready(settings, report, detached=False))
     return Exit.DONE
+
+
+def _first_health_port(given: int | None, nats_port: int) -> int:
+    """Return the first port; with a free port for NATS, 0: such an installation stands beside others."""
+    if given is not None:
+        return given
+    return FIRST if nats_port else 0
 
 
 async def _up_detached(settings: Settings, options: SupervisorOptions) -> int:

@@ -1,6 +1,6 @@
 """`writ.packages`: operations on system packages. Made from the catalogue by `make docs`."""
 
-from typing import Unpack
+from typing import Literal, Unpack
 
 from writ_client.groups.group import OperationGroup, RunOptions, given
 from writ_contracts.requests import OperationView
@@ -29,12 +29,16 @@ class Packages(OperationGroup):
         *,
         package_name: str | None = None,
         version: str | None = None,
+        index: Literal["fetch", "keep", "only"] | None = None,
         timeout: int | None = None,
         **options: Unpack[RunOptions],
     ) -> OperationView:
-        """Bring a package to a newer version, or fetch the index again."""
+        """Bring a package, or all of them, to newer versions."""
         return await self._run(
-            "package_update", target, given(package_name=package_name, version=version, timeout=timeout), options
+            "package_update",
+            target,
+            given(package_name=package_name, version=version, index=index, timeout=timeout),
+            options,
         )
 
     async def install(

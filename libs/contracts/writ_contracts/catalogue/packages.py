@@ -1,6 +1,6 @@
 """Operations on the system's packages (Debian)."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -19,16 +19,26 @@ class PackageList(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=T
     timeout: Annotated[Timeout, Meta(le=120)] = 60
 
 
+IndexMode = Annotated[
+    Literal["keep", "fetch", "only"],
+    Meta(description="without package_name: keep the index at hand, fetch it first, or only fetch it"),
+    PUBLIC,
+]
+
+
 class PackageUpdate(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The package and its version (default the newest). Without a name only the index is fetched again."""
+    """The package and its version (default the newest in the index). Without a name, all packages; none is removed."""
 
     package_name: Annotated[PackageName | None, PUBLIC] = None
     version: Annotated[PackageVersion | None, PUBLIC] = None
+    index: IndexMode = "keep"
     timeout: Annotated[Timeout, Meta(le=3600)] = 300
 
     def __post_init__(self) -> None:
         if self.version is not None and self.package_name is None:
             raise ValueError("version needs package_name")
+        if self.index != "keep" and self.package_name is not None:
+            raise ValueError("index is for an update without package_name")
 
 
 class PackageInstall(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -63,16 +73,28 @@ class PackageListing(Output, frozen=True, kw_only=True):
     truncated: Annotated[bool, PUBLIC] = False
 
 
+class PackageVersions(Struct, frozen=True, kw_only=True):
+    """One package that changed; "" where it was, or is, not installed."""
+
+    package_name: str
+    version_before: str = ""
+    version_after: str = ""
+
+
 class PackageChanged(Output, frozen=True, kw_only=True):
     """The package's version before and after ("" where it was, or is, not installed).
 
-    `would`, `commands`: the actions found by a dry run; `cut`: these are not all.
+    `changed`: all packages that changed; `kept_back`: those which an update of all packages left alone. `would`,
+    `commands`: the actions found by a dry run; `cut`: these are not all.
     """
 
     package_name: Annotated[str, PUBLIC] = ""
     version_before: Annotated[str, PUBLIC] = ""
     version_after: Annotated[str, PUBLIC] = ""
     also_changed: Annotated[list[str], PUBLIC] = field(default_factory=list)
+    changed: Annotated[list[PackageVersions], PUBLIC] = field(default_factory=list)
+    kept_back: Annotated[list[str], PUBLIC] = field(default_factory=list)
+    index_fetched_at: Annotated[float | None, PUBLIC] = None
     would: Annotated[str, PUBLIC] = ""
     commands: Annotated[list[str], PUBLIC] = field(default_factory=list)
     reboot_required: Annotated[bool, PUBLIC] = False
@@ -92,7 +114,7 @@ OPERATIONS = (
     ),
     Operation(
         name="package_update",
-        summary="Bring a package to a newer version, or fetch the index again.",
+        summary="Bring a package, or all of them, to newer versions.",
         parameters=PackageUpdate,
         output=PackageChanged,
         risk=Risk.CHANGE,
@@ -101,7 +123,8 @@ OPERATIONS = (
         baseline=True,
         probe=True,
         preview=True,
-        settled=("version", "status"),
+        settled=("version", "status", "packages", "by_index"),
+        all_without="package_name",
     ),
     Operation(
         name="package_install",

@@ -10,6 +10,7 @@ from typing import Dict, List, Optional, Sequence
 from writ_hostops import commands
 from writ_hostops.commands import ProgramResult
 from writ_hostops.errors import HostError
+from writ_hostops.packages import dpkg
 from writ_hostops.protocol import Call
 from writ_hostops.stop import Stop
 
@@ -39,7 +40,6 @@ _SIMULATED = (
     "-o", "Dir::Log::Solver=/dev/null",
 )  # fmt: skip
 _LOCKED = re.compile(r"^E: (Could not get lock|Unable to (acquire|lock))", re.MULTILINE)
-INTERRUPTED = "dpkg was interrupted before; `dpkg --configure -a` on the host repairs it"
 _REASONS = (
     (
         re.compile(r"^E: .*(\(13: Permission denied\)|are you root\?)", re.MULTILINE),
@@ -53,7 +53,7 @@ _REASONS = (
         "not_found",
         "apt knows no such package, or not in this version",
     ),
-    (re.compile(r"^E: dpkg was interrupted", re.MULTILINE), "tool_failed", INTERRUPTED),
+    (re.compile(r"^E: dpkg was interrupted", re.MULTILINE), "tool_failed", dpkg.INTERRUPTED),
     (
         re.compile(
             r"^(E: Unable to correct problems|E: Unmet dependencies|The following packages have unmet)", re.MULTILINE
@@ -76,6 +76,10 @@ _STEP = re.compile(
     r"(Unpacking|Setting up|Removing|Purging configuration files for) ([a-z0-9][a-z0-9+.:-]*)( \([^)]*\))?"
 )
 _DONE = re.compile(r"(Inst|Remv|Purg) (\S+)(?: \[([^\]]*)\])?(?: \(([^ ]+) [^)]*\))?")
+_KEPT_BACK = re.compile(
+    r"^The following (?:packages have been kept back|upgrades have been deferred due to phasing):\n((?:  .*\n)*)",
+    re.MULTILINE,
+)
 
 
 @dataclass(frozen=True)
@@ -110,11 +114,16 @@ def simulate(stop: Stop, *words: str) -> List[AptStep]:
     """Return the steps that apt would take now, in order; HostError `not_found` or `tool_failed`. Takes no lock and
     changes nothing.
     """
+    return steps(simulation(stop, *words))
+
+
+def simulation(stop: Stop, *words: str) -> str:
+    """Return the output of a simulation; see `simulate`."""
     ran = commands.run(command(*words, simulate=True), stop, environment=ENVIRONMENT)
     ran.refuse_stopped("the simulation")
     if ran.status:
         raise failure(ran, "apt would refuse this")
-    return steps(ran.whole("apt-get"))
+    return ran.whole("apt-get")
 
 
 def steps(text: str) -> List[AptStep]:
@@ -129,6 +138,13 @@ def steps(text: str) -> List[AptStep]:
             before = before or (found[name].before if name in found else "")
             found[name] = AptStep(verb, name, before or "", after or "" if verb == "install" else "")
     return list(found.values())
+
+
+def kept_back(text: str) -> List[str]:
+    """Return the packages that a simulated upgrade leaves alone: held ones, those whose update would remove another
+    package or is not due on this host yet (phasing).
+    """
+    return sorted({name for found in _KEPT_BACK.finditer(text) for name in found.group(1).split()})
 
 
 def change(call: Call, *words: str) -> ProgramResult:

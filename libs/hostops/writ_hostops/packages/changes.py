@@ -1,12 +1,11 @@
 """package_install, package_update and package_remove: simulate, make the change, then read dpkg's own list.
 
 The simulation decides: the name must mean exactly the named package, and an install or update of one package never
-removes another.
+removes another. Without a name, see `upgrade`.
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -14,26 +13,25 @@ from writ_hostops import privileges
 from writ_hostops.commands import ProgramResult
 from writ_hostops.errors import HostError
 from writ_hostops.fields import Fields
-from writ_hostops.packages import apt, dpkg
+from writ_hostops.packages import apt, dpkg, results, upgrade
 from writ_hostops.packages.apt import AptStep
 from writ_hostops.packages.names import name_from, version_from
+from writ_hostops.packages.upgrade import INDEX_MODES
 from writ_hostops.protocol import Call, HostReply, verdict, with_lack
 from writ_hostops.stop import Stop, afterwards
 
-REBOOT_REQUIRED = "/run/reboot-required"
-INDEX = "/var/lib/apt/lists"
-UPDATES = "/var/lib/dpkg/updates"
-MOST_NAMED = 500
+MOST_NAMED = results.MOST_NAMED
 
 
 @dataclass(frozen=True)
 class PackageArguments:
-    """Parameters of a package operation. `name` "" is the index."""
+    """Parameters of a package operation. `name` "" is all packages, by `index`."""
 
     operation: str
     name: str
     version: str = ""
     purge: bool = False
+    index: str = "keep"
 
     @property
     def removes(self) -> bool:
@@ -44,8 +42,6 @@ class PackageArguments:
         """Return apt-get's arguments behind its options. By Debian's grammar a name is never an option; `--`
         precedes it all the same.
         """
-        if not self.name:
-            return ["update"]
         if self.removes:
             return ["purge" if self.purge else "remove", "--", self.name]
         more = ["--only-upgrade"] if self.operation == "package_update" else []
@@ -60,7 +56,7 @@ def run(call: Call) -> HostReply:
     """
     arguments = _parse_arguments(call)
     if not arguments.name:
-        return _fetch(call, arguments)
+        return upgrade.run(call, arguments.index)
     before = dpkg.installed(call.stop, absent=arguments.purge)
     planned = _plan(call.stop, arguments, before)
     if not planned and _is_well(arguments, before):
@@ -73,8 +69,7 @@ def preview(call: Call) -> HostReply:
     """Return the changes that apt would make now, package by package, by its own simulation."""
     arguments = _parse_arguments(call)
     if not arguments.name:
-        fetch = HostReply(output={"would": "fetch the index again", "commands": [apt.shown(*arguments.words())]})
-        return with_lack(fetch, privileges.packages())
+        return with_lack(upgrade.preview(call, arguments.index), privileges.packages())
     before = dpkg.installed(call.stop, absent=arguments.purge)
     planned = _plan(call.stop, arguments, before)
     step = apt.only(planned, arguments.name)
@@ -88,9 +83,8 @@ def preview(call: Call) -> HostReply:
             if arguments.removes
             else dpkg.version_of(before, arguments.name),
             "also_changed": _others(arguments.name, [one.name for one in planned]),
-            "would": "; ".join(one.text() for one in planned[:MOST_NAMED]) or "nothing",
             "commands": [apt.shown(*_exact(arguments, planned))] if planned else [],
-            **({"cut": True} if len(planned) > MOST_NAMED else {}),
+            **results.planned(planned),
         },
         state=_state(arguments, before),
     )
@@ -98,23 +92,24 @@ def preview(call: Call) -> HostReply:
 
 
 def baseline(call: Call) -> HostReply:
-    """Return the package as dpkg has it; for the index, the time of its last fetch."""
-    state = _installed(call)[1]
+    """Return the package as dpkg has it."""
+    arguments, state = _installed(call)
+    if not arguments.name:
+        return upgrade.baseline(call, arguments.index)
     return HostReply(output=state, state=state)
 
 
 def probe(call: Call) -> HostReply:
     """Judge by the installed version."""
     arguments, now = _installed(call)
+    if not arguments.name:
+        return upgrade.probe(call, arguments.index)
     word, reason = judge(arguments, dict(call.baseline), now)
     return verdict(word, reason, now)
 
 
 def judge(arguments: PackageArguments, before: Dict[str, Any], now: Dict[str, Any]) -> Tuple[str, str]:
     """Return succeeded, not_done or unknown, with the reason; a pure function of two states."""
-    if not arguments.name:
-        return ("unknown", "whether the index was fetched since is not known") if before == now or not before else (
-            "succeeded", "the index was fetched again since")  # fmt: skip
     if now["status"] not in ("installed", "absent"):
         return "unknown", f"dpkg has it as {now['status']}"
     if arguments.removes:
@@ -137,7 +132,7 @@ def _plan(stop: Stop, arguments: PackageArguments, before: dpkg.Installed) -> Li
     """Return the steps that apt would take; HostError for a forbidden step."""
     if arguments.operation != "package_install" and arguments.name not in before:
         raise HostError("not_found", f"{arguments.name} is not installed", state=_state(arguments, before))
-    _refuse_interrupted()
+    dpkg.refuse_interrupted()
     planned = apt.simulate(stop, *arguments.words())
     step = apt.only(planned, arguments.name)
     if arguments.removes:
@@ -155,18 +150,6 @@ def _plan(stop: Stop, arguments: PackageArguments, before: dpkg.Installed) -> Li
     if arguments.version and there != arguments.version:
         raise HostError("not_found", f"apt would not bring {arguments.name} to version {arguments.version}")
     return planned
-
-
-def _refuse_interrupted() -> None:
-    """Refuse while dpkg has interrupted work, as apt does before a change but not before a simulation. Numbered files
-    are that work.
-    """
-    try:
-        interrupted = any(name.isdigit() for name in os.listdir(UPDATES))
-    except FileNotFoundError:  # no dpkg was ever at work here
-        return
-    if interrupted:
-        raise HostError("tool_failed", apt.INTERRUPTED)
 
 
 def _exact(arguments: PackageArguments, planned: Sequence[AptStep]) -> List[str]:
@@ -190,14 +173,7 @@ def _judged(
     with afterwards() as patience:
         after = dpkg.installed(patience, absent=arguments.purge)
     answer = _changed_answer(arguments, before, after, ran)
-    if ran.stopped or ran.status:
-        broken = dpkg.broken(after)
-        unfinished = f"; dpkg could not finish {', '.join(broken[:20])}" if broken else ""
-        effect = "maybe" if answer.effect == "done" and not ran.gone else answer.effect
-        what = {"cancelled": "it was cancelled", "timeout": "its time was up"}.get(ran.stopped, "")
-        failure = apt.failure(ran, "apt failed")
-        code, message = ran.stopped or failure.code, f"{what or failure.message}{unfinished}"
-        raise HostError(code, message, effect=effect, certain=ran.gone, output=answer.output, state=answer.state)
+    results.refuse_failed(ran, answer, after)
     if not _reached(arguments, planned, after):
         message = f"apt ended well, but {arguments.name} is not as it should be"
         raise HostError("tool_failed", message, effect=answer.effect, output=answer.output, state=answer.state)
@@ -228,25 +204,11 @@ def _changed_answer(
             "version_before": dpkg.version_of(before, arguments.name),
             "version_after": dpkg.version_of(after, arguments.name),
             "also_changed": _others(arguments.name, others),
-            "reboot_required": os.path.exists(REBOOT_REQUIRED),
             "log": ran.log if ran else "",
+            **results.changes(before, after),
         },
         state=_state(arguments, after),
         effect="done" if others else "none",
-    )
-
-
-def _fetch(call: Call, arguments: PackageArguments) -> HostReply:
-    before = _index()
-    ran = apt.change(call, *arguments.words())
-    effect = "none" if _index() == before else "done"
-    ran.refuse_stopped("fetching the index", effect)
-    if ran.status:
-        raise apt.failure(ran, "the index could not be fetched whole", effect)
-    return HostReply(
-        output={"reboot_required": os.path.exists(REBOOT_REQUIRED), "log": ran.log},
-        state={"index": _index()},
-        effect="done",
     )
 
 
@@ -260,24 +222,10 @@ def _installed(call: Call) -> Tuple[PackageArguments, Dict[str, Any]]:
 
 
 def _state(arguments: PackageArguments, packages: dpkg.Installed) -> Dict[str, Any]:
-    if not arguments.name:
-        return {"index": _index()}
     package = packages.get(arguments.name)
     if package is None:
         return {"package_name": arguments.name, "version": "", "status": "absent"}
     return {"package_name": arguments.name, "version": package.version, "status": package.status}
-
-
-def _index() -> str:
-    """Return the time of the last replacement of a list, as text; "" without one. The lists' own times are the
-    repository's.
-    """
-    try:
-        with os.scandir(INDEX) as entries:
-            lists = [entry for entry in entries if entry.is_file() and entry.name != "lock"]
-            return str(max((entry.stat().st_ctime_ns for entry in lists), default=""))
-    except OSError:
-        return ""
 
 
 def _parse_arguments(call: Call) -> PackageArguments:
@@ -285,7 +233,10 @@ def _parse_arguments(call: Call) -> PackageArguments:
     name = name_from(fields, "" if call.operation == "package_update" else None)
     version = "" if call.operation == "package_remove" else version_from(fields)
     purge = fields.flag("purge", False) if call.operation == "package_remove" else False
+    index = fields.choice("index", INDEX_MODES, "keep") if call.operation == "package_update" else "keep"
     fields.end()
     if version and not name:
         raise HostError("invalid_parameter", "parameters.version needs package_name")
-    return PackageArguments(call.operation, name, version, purge)
+    if name and index != "keep":
+        raise HostError("invalid_parameter", "parameters.index is for an update without package_name")
+    return PackageArguments(call.operation, name, version, purge, index)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from dataclasses import dataclass
 from typing import Dict, List, Mapping, Optional, Sequence
 
@@ -11,6 +13,8 @@ from writ_hostops.stop import Stop
 
 OPTIONS: Sequence[str] = ()
 """Options of every dpkg-query; tests set another root here."""
+UPDATES = "/var/lib/dpkg/updates"
+INTERRUPTED = "dpkg was interrupted before; `dpkg --configure -a` on the host repairs it"
 _FORMAT = "${db:Status-Status}\\t${Package}\\t${Version}\\t${Architecture}\\n"
 # Broken ones (half-installed, half-configured, unpacked, …) are there too, and are not well.
 _ABSENT = ("not-installed", "config-files")
@@ -71,6 +75,24 @@ def changed(before: Installed, after: Installed) -> List[str]:
 def broken(packages: Installed) -> List[str]:
     """Return the names of unfinished packages, sorted."""
     return sorted(name for name, package in packages.items() if package.status != "installed")
+
+
+def digest(packages: Installed) -> str:
+    """Return a digest of all names, versions and states."""
+    lines = "".join(f"{name} {packages[name].version} {packages[name].status}\n" for name in sorted(packages))
+    return hashlib.sha256(lines.encode("utf-8")).hexdigest()[:32]
+
+
+def refuse_interrupted() -> None:
+    """Refuse while dpkg has interrupted work, as apt does before a change but not before a simulation. Numbered files
+    are that work.
+    """
+    try:
+        interrupted = any(name.isdigit() for name in os.listdir(UPDATES))
+    except FileNotFoundError:  # no dpkg was ever at work here
+        return
+    if interrupted:
+        raise HostError("tool_failed", INTERRUPTED)
 
 
 def _package(line: str) -> Package:

@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from itertools import count
 
 from msgspec import Struct, structs
 
@@ -36,6 +35,7 @@ from writ_installation.nats.server_tls import (
 from writ_installation.processes import installed_distributions, services
 from writ_installation.processes.agent_kinds import credential_folders, served_here
 from writ_installation.processes.child import START_SECONDS, STOP_SECONDS, Child
+from writ_installation.processes.health_ports import HealthPorts
 from writ_installation.processes.readiness import probe
 from writ_installation.processes.report import InstallationReport, ProcessReport, write_report
 from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
@@ -55,7 +55,8 @@ ShowLine = Callable[[str], None]
 class SupervisorOptions(Struct, frozen=True, kw_only=True):
     """Options of `writ up`. `nats_url`: a server that somebody else runs; `nats_port` 0: any free one.
 
-    `health_port`: that of the first process, the others follow in order; 0: each takes a free one.
+    `health_port`: that of the first process, the others follow in order, past those that are taken; 0: each takes a
+    free one.
     """
 
     nats_port: int = 4222
@@ -94,7 +95,7 @@ class Supervisor:
         self._rounds = Rounds()
         self._enrolment_endpoint = EnrolmentEndpoint(home, environ, self._rounds)
         self._state, self._problem = "starting", ""
-        self._health_ports = count(options.health_port)
+        self._health_ports = HealthPorts(options.health_port, environ, show)
         self._began = time.time()
         self._reported: InstallationReport | None = None
         self._unwritten = self._keyring = ""
@@ -187,7 +188,7 @@ class Supervisor:
 
     async def _start_children(self, wanted: list[services.Service]) -> None:
         installed_distributions.require(service.argv for service in wanted)
-        started = [self._child(self._with_health_port(service)) for service in wanted]
+        started = [self._child(self._health_ports.given_to(service)) for service in wanted]
         self._children += started
         try:
             async with asyncio.TaskGroup() as group:
@@ -200,11 +201,6 @@ class Supervisor:
     async def _stop_children(self, children: list[Child]) -> None:
         await asyncio.gather(*(child.stop() for child in children))
         self._children = [child for child in self._children if child not in children]
-
-    def _with_health_port(self, service: services.Service) -> services.Service:
-        if not self._options.health_port:
-            return service
-        return structs.replace(service, env={**service.env, "WRIT_HEALTH_PORT": str(next(self._health_ports))})
 
     def _child(self, service: services.Service) -> Child:
         start, stop = self._options.start_seconds, self._options.stop_seconds

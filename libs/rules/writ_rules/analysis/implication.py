@@ -14,7 +14,7 @@ from writ_rules.analysis.reading import ALL_ROLES, CONDITIONS, RuleReading, Verb
 from writ_rules.engine.checks import whole
 from writ_rules.engine.format import Constraint, RuleEntry, present
 from writ_rules.engine.patterns import glob
-from writ_rules.engine.rules import named
+from writ_rules.engine.rules import named, needs_name
 from writ_rules.engine.times import DAY, Window
 from writ_rules.engine.verbs import Verb
 
@@ -74,6 +74,8 @@ def _conditions(narrow: RuleReading, wide: RuleReading, verbs: Verbs) -> bool:
         return False
     if any(_flags_lack(narrow, wide, verbs[operation]) for operation in narrow.operations):
         return False
+    if any(_name_lacks(narrow.entry, wide.entry, verbs[operation]) for operation in narrow.operations):
+        return False
     return all(
         _parameter(verbs[operation], name, narrow, wide)
         for operation in narrow.operations
@@ -86,6 +88,16 @@ def _flags_lack(narrow: RuleReading, wide: RuleReading, verb: Verb) -> bool:
     """Return true if `narrow` matches a request with a flag not named by `wide`, which allows."""
     lacking = verb.breakouts - named(wide.entry) if wide.entry.allowed else frozenset[str]()
     return bool(lacking & named(narrow.entry) if narrow.entry.allowed else lacking)
+
+
+def _name_lacks(narrow: RuleEntry, wide: RuleEntry, verb: Verb) -> bool:
+    """Return true if `narrow` matches a request on all things at once, and `wide`, which allows by names, does not."""
+    if not (wide.allowed and needs_name(wide, verb)):
+        return False
+    constraint = (narrow.parameter_constraints or {}).get(verb.operation.all_without)
+    if constraint is None or constraint.default is not None:
+        return True
+    return not (narrow.allowed or constraint.needs_value)
 
 
 def _same(narrow: RuleEntry, wide: RuleEntry, key: str) -> bool:

@@ -70,7 +70,7 @@ class TimeCondition(Struct, frozen=True, eq=False):
 class ParameterCondition(Struct, frozen=True, eq=False):
     """One parameter's constraint, judged on the caller's value, else `default`, else the catalogue's default.
 
-    `implied`: no rule says it; it holds since the rule does not name the parameter.
+    `implied`: no rule says it; it follows from the parameters that the rule names, and those that it does not.
     """
 
     name: str

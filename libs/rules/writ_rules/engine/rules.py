@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from writ_contracts.credentials import Presence
 from writ_contracts.decisions import Effect
@@ -63,6 +63,12 @@ def refused_flag(name: str) -> ParameterCondition:
     return ParameterCondition(name, None, False, (values_of("allowed_values", expected, [False]),), implied=True)
 
 
+@cache
+def named_thing(name: str) -> ParameterCondition:
+    """Return the condition that a request names its thing; one for all rules."""
+    return ParameterCondition(name, None, True, (), implied=True)
+
+
 class RuleCompiler:
     """Compiles a policy's entries to rules, and notes the mistakes."""
 
@@ -93,7 +99,7 @@ class RuleCompiler:
                 None,
             ),
             conditions={
-                name: (*_binding(conditions, self.verbs[name]), *_unnamed(entry, self.verbs[name]))
+                name: (*_binding(entry, conditions, self.verbs[name]), *_unnamed(entry, self.verbs[name]))
                 for name in operations
             },
             asks_facts=any(isinstance(one, ScanCondition) or getattr(one, "listed", None) for one in conditions),
@@ -131,15 +137,34 @@ class RuleCompiler:
         return Demand(entry.name, steps_of(approval), seconds, presence_of(approval), approval.windows)
 
 
-def _binding(conditions: list[Condition], verb: Verb) -> tuple[Condition, ...]:
-    return tuple(one for one in conditions if not isinstance(one, ParameterCondition) or one.name in verb.types)
+def _binding(entry: RuleEntry, conditions: list[Condition], verb: Verb) -> tuple[Condition, ...]:
+    every = "" if entry.allowed else verb.operation.all_without
+    return tuple(
+        _of_all(one) if isinstance(one, ParameterCondition) and one.name == every else one
+        for one in conditions
+        if not isinstance(one, ParameterCondition) or one.name in verb.types
+    )
+
+
+def _of_all(condition: ParameterCondition) -> ParameterCondition:
+    """A request on all things at once acts on those that a deny names too."""
+    return structs.replace(condition, required=False, default=None)
 
 
 def _unnamed(entry: RuleEntry, verb: Verb) -> tuple[ParameterCondition, ...]:
-    """A setting which breaks out of a container is allowed only by a rule naming its flag."""
+    """A setting which breaks out of a container is allowed only by a rule naming its flag; a rule on names allows
+    nothing on all things at once.
+    """
     if not entry.allowed:
         return ()
-    return tuple(refused_flag(name) for name in sorted(verb.breakouts - named(entry)))
+    flags = tuple(refused_flag(name) for name in sorted(verb.breakouts - named(entry)))
+    return (*flags, named_thing(verb.operation.all_without)) if needs_name(entry, verb) else flags
+
+
+def needs_name(entry: RuleEntry, verb: Verb) -> bool:
+    """Return whether the rule constrains the parameter without which the operation acts on all things."""
+    constraint = (entry.parameter_constraints or {}).get(verb.operation.all_without)
+    return constraint is not None and constraint.default is None
 
 
 def named(entry: RuleEntry) -> set[str]:

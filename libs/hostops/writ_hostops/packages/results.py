@@ -1,0 +1,52 @@
+"""The fields of results that all changes of packages share: from which version to which, and how apt failed."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Dict, List, Sequence
+
+from writ_hostops.commands import ProgramResult
+from writ_hostops.errors import HostError
+from writ_hostops.packages import apt, dpkg
+from writ_hostops.packages.apt import AptStep
+from writ_hostops.protocol import HostReply
+
+REBOOT_REQUIRED = "/run/reboot-required"
+MOST_NAMED = 500
+
+
+def planned(steps: Sequence[AptStep]) -> Dict[str, Any]:
+    """Return the fields of a preview."""
+    entries = [_entry(one.name, one.before, one.after) for one in steps]
+    text = "; ".join(one.text() for one in steps[:MOST_NAMED]) or "nothing"
+    return {"would": text, **_bounded(entries)}
+
+
+def changes(before: dpkg.Installed, after: dpkg.Installed) -> Dict[str, Any]:
+    """Return the fields of the result of a change, by dpkg's lists."""
+    entries = [
+        _entry(name, dpkg.version_of(before, name), dpkg.version_of(after, name))
+        for name in dpkg.changed(before, after)
+    ]
+    return {"reboot_required": os.path.exists(REBOOT_REQUIRED), **_bounded(entries)}
+
+
+def refuse_failed(ran: ProgramResult, answer: HostReply, after: dpkg.Installed) -> None:
+    """Raise HostError if apt was stopped or failed; `answer` has the state that dpkg lists afterwards."""
+    if not (ran.stopped or ran.status):
+        return
+    broken = dpkg.broken(after)
+    unfinished = f"; dpkg could not finish {', '.join(broken[:20])}" if broken else ""
+    effect = "maybe" if answer.effect == "done" and not ran.gone else answer.effect
+    what = {"cancelled": "it was cancelled", "timeout": "its time was up"}.get(ran.stopped, "")
+    failure = apt.failure(ran, "apt failed")
+    code, message = ran.stopped or failure.code, f"{what or failure.message}{unfinished}"
+    raise HostError(code, message, effect=effect, certain=ran.gone, output=answer.output, state=answer.state)
+
+
+def _entry(name: str, before: str, after: str) -> Dict[str, str]:
+    return {"package_name": name, "version_before": before, "version_after": after}
+
+
+def _bounded(entries: List[Dict[str, str]]) -> Dict[str, Any]:
+    return {"changed": entries[:MOST_NAMED], **({"cut": True} if len(entries) > MOST_NAMED else {})}

@@ -1,0 +1,158 @@
+"""package_update without a name: bring all packages to the versions of the index, remove none.
+
+By apt's own rules held packages stay as they are, and so do those whose update would remove another package: these are
+reported as `kept_back`. `index`: `keep` uses the index at hand, so a preview is exact; `fetch` fetches it first; `only`
+fetches it and changes no package.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
+
+from writ_hostops.commands import ProgramResult
+from writ_hostops.errors import HostError
+from writ_hostops.packages import apt, dpkg, index, results
+from writ_hostops.packages.apt import AptStep
+from writ_hostops.protocol import Call, HostReply, verdict
+from writ_hostops.stop import Stop, afterwards
+
+INDEX_MODES = ("keep", "fetch", "only")
+COMMAND = ("upgrade", "--with-new-pkgs", "--no-remove")
+
+
+@dataclass(frozen=True)
+class UpgradePlan:
+    """The steps of an upgrade now, and the packages that it leaves alone."""
+
+    steps: Sequence[AptStep]
+    kept_back: Sequence[str]
+
+
+def run(call: Call, mode: str) -> HostReply:
+    """Upgrade all packages, after a fetch of the index if the mode says so."""
+    fetched, log = index.fetch(call) if mode != "keep" else ("none", "")
+    if mode == "only":
+        return HostReply(output={**_of_index(), "log": log}, state={"index": index.stamp()}, effect="done")
+    try:
+        answer = _upgrade(call, mode)
+    except HostError as error:
+        error.effect = fetched if error.effect == "none" else error.effect
+        raise
+    log = "\n".join(text for text in (log, answer.output["log"]) if text)
+    effect = fetched if answer.effect == "none" else answer.effect
+    return HostReply(output={**answer.output, "log": log}, state=answer.state, effect=effect)
+
+
+def preview(call: Call, mode: str) -> HostReply:
+    """Return the steps by the index at hand, by apt's own simulation."""
+    shown = [apt.shown(*index.COMMAND)] if mode != "keep" else []
+    if mode == "only":
+        return HostReply(output={"would": "fetch the index", "commands": shown, **_of_index()})
+    before = dpkg.installed(call.stop)
+    plan = _plan(call.stop)
+    fields = results.planned(plan.steps)
+    if mode == "fetch":
+        fields["would"] = f"fetch the index, then by the new one; by the index at hand: {fields['would']}"
+    if plan.steps or mode == "fetch":
+        shown.append(apt.shown(*COMMAND))
+    output = {**fields, "commands": shown, **_kept(plan), **_of_index()}
+    return HostReply(output=output, state=_state(mode, before))
+
+
+def baseline(call: Call, mode: str) -> HostReply:
+    """Return a digest of all packages, and the time of the index."""
+    state = _state(mode, {} if mode == "only" else dpkg.installed(call.stop))
+    return HostReply(output=state, state=state)
+
+
+def probe(call: Call, mode: str) -> HostReply:
+    """Judge by dpkg's list and another simulation."""
+    if mode == "only":
+        state = _state(mode, {})
+        return verdict(*judge_fetch(call.baseline, state), state)
+    packages = dpkg.installed(call.stop)
+    state = _state(mode, packages)
+    try:
+        left = len(_plan(call.stop).steps) + len(dpkg.broken(packages))
+    except HostError as error:
+        if error.code != "tool_failed":
+            raise
+        return verdict("unknown", error.message, state)  # dpkg was interrupted, or its packages are broken
+    return verdict(*judge(call.baseline, state, left), state)
+
+
+def judge_fetch(before: Mapping[str, Any], now: Mapping[str, Any]) -> Tuple[str, str]:
+    """Return the verdict on a fetch alone; a fetch that brought nothing new leaves no sign."""
+    if not before or before == now:
+        return "unknown", "whether the index was fetched since is not known"
+    return "succeeded", "the index was fetched again since"
+
+
+def judge(before: Mapping[str, Any], now: Mapping[str, Any], left: int) -> Tuple[str, str]:
+    """Return the verdict on an upgrade; `left` is the number of packages to be updated or finished."""
+    if not before:
+        return "unknown", "there is no baseline to compare with"
+    if now == before and (left or "index" in now):
+        return "not_done", "all packages are as they were before"
+    if left:
+        return "unknown", f"{left} packages are still to be updated or finished"
+    return "succeeded", "every package is in the version of the index, or kept back"
+
+
+def _upgrade(call: Call, mode: str) -> HostReply:
+    before = dpkg.installed(call.stop)
+    plan = _plan(call.stop)
+    if not plan.steps and not dpkg.broken(before):
+        return _answer(mode, plan, before, before, "")
+    ran = apt.change(call, *COMMAND)
+    return _judged(mode, plan, before, ran)
+
+
+def _plan(stop: Stop) -> UpgradePlan:
+    """Return the plan by apt's simulation; HostError if a step is anything but an installation."""
+    dpkg.refuse_interrupted()
+    text = apt.simulation(stop, *COMMAND)
+    steps = apt.steps(text)
+    others = [one.name for one in steps if one.verb != "install"]
+    if others:
+        raise HostError("tool_failed", f"it would remove packages: {', '.join(others[:20])}")
+    return UpgradePlan(steps, apt.kept_back(text))
+
+
+def _judged(mode: str, plan: UpgradePlan, before: dpkg.Installed, ran: ProgramResult) -> HostReply:
+    """Judge by dpkg's list now, whatever apt's exit status."""
+    with afterwards() as patience:
+        after = dpkg.installed(patience)
+    answer = _answer(mode, plan, before, after, ran.log)
+    results.refuse_failed(ran, answer, after)
+    missed = _missed(plan.steps, after)
+    if missed:
+        message = f"apt ended well, but these are not as they should be: {', '.join(missed[:20])}"
+        raise HostError("tool_failed", message, effect=answer.effect, output=answer.output, state=answer.state)
+    return answer
+
+
+def _missed(steps: Sequence[AptStep], after: dpkg.Installed) -> List[str]:
+    return [one.name for one in steps if dpkg.version_of(after, one.name) != one.after]
+
+
+def _answer(mode: str, plan: UpgradePlan, before: dpkg.Installed, after: dpkg.Installed, log: str) -> HostReply:
+    fields = results.changes(before, after)
+    output = {**fields, **_kept(plan), **_of_index(), "log": log}
+    return HostReply(output=output, state=_state(mode, after), effect="done" if fields["changed"] else "none")
+
+
+def _kept(plan: UpgradePlan) -> Dict[str, Any]:
+    return {"kept_back": list(plan.kept_back)[: results.MOST_NAMED]}
+
+
+def _of_index() -> Dict[str, Any]:
+    at = index.fetched_at()
+    return {} if at is None else {"index_fetched_at": at}
+
+
+def _state(mode: str, packages: dpkg.Installed) -> Dict[str, Any]:
+    """Return the state to compare: `by_index` is what a plan stands on, `index` what a fetch is to change."""
+    key = "by_index" if mode == "keep" else "index"
+    return {key: index.stamp(), **({} if mode == "only" else {"packages": dpkg.digest(packages)})}

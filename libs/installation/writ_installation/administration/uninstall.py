@@ -1,0 +1,181 @@
+"""Remove an installation from this machine: its plan, and the removal.
+
+Only paths that Writ itself makes are removed. Other files in its folders stay, and so do those folders. The record
+stays unless it is asked for: the journal, and the public keys by which its signatures are verified.
+"""
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+
+from msgspec import Struct
+
+from writ_contracts.errors import Conflict
+from writ_documents.readers import read_agents, read_inventory
+from writ_installation.administration import system_units
+from writ_installation.administration.system_units import SystemPaths
+from writ_installation.administration.targets import SSH
+from writ_installation.files.home import Home
+from writ_installation.files.lock import held, holder
+
+SETTINGS = ("writ", "policy", "executor", "audit", "keeper", "gateway")
+"""The environment files of the units, without `.env`."""
+
+
+class Leftover(Struct, frozen=True, kw_only=True):
+    """One path of an installation, with its purpose."""
+
+    path: str
+    purpose: str
+
+
+class UninstallPlan(Struct, frozen=True, kw_only=True):
+    """The paths to remove, those that stay, and the steps that are left to people."""
+
+    remove: list[Leftover]
+    keep: list[Leftover]
+    by_hand: list[str]
+
+
+def plan(home: Home, *, records: bool, system: SystemPaths = system_units.DEFAULT) -> UninstallPlan:
+    """Return the plan. Raises Conflict while `writ up` runs there, and where there is no installation."""
+    _refuse(home)
+    record = list(_existing(_record(home)))
+    # Should this end in the middle, the files that the next try needs are still there: principals and layout go last.
+    removed = [*(_existing(system_units.parts(system)) if home.split else []), *_existing(_parts(home))]
+    return UninstallPlan(
+        remove=[*removed, *(record if records else [])],
+        keep=[*([] if records else record), *_others(home, removed, record)],
+        by_hand=list(_by_hand(home, system)),
+    )
+
+
+def remove(home: Home, chosen: UninstallPlan, *, system: SystemPaths = system_units.DEFAULT) -> list[Leftover]:
+    """Remove the paths of a plan, the units first, and folders that are empty then; return the paths still there."""
+    _refuse(home)
+    if home.split:
+        system_units.stop(system)
+    with held(home.lock) if home.run.is_dir() else nullcontext():
+        for one in chosen.remove:
+            _delete(Path(one.path))
+    for folder in _folders(home):
+        remove_empty(folder)
+    if home.split:
+        system_units.forget(system)
+    return [one for one in chosen.remove if is_there(Path(one.path))]
+
+
+def ssh_targets(home: Home) -> list[str]:
+    """Return the targets over SSH: their hosts can be cleaned only while their keys are here."""
+    return [target.id for target in read_inventory(home.inventory).targets if target.backend == SSH]
+
+
+def _refuse(home: Home) -> None:
+    if not home.principals.exists():
+        raise Conflict(f"{home.root} is no installation: {home.principals} is missing")
+    if home.split and os.geteuid() != 0:
+        raise Conflict(f"{home.root} is an installation of the system: only root can remove it")
+    if (pid := holder(home.lock)) is not None:
+        raise Conflict(f"Writ is up on {home.root} (process {pid}): `writ down` first")
+
+
+def _parts(home: Home) -> Iterator[tuple[Path, str]]:
+    """Yield the paths of an installation but its record, in the order of their removal."""
+    yield home.run, "state of the running processes"
+    yield home.log, "logs"
+    yield home.state, "indexes and spools of the processes"
+    yield home.server_config, "configuration of NATS"
+    yield home.sizes, "sizes of the streams"
+    yield home.certificates, "certificates of NATS"
+    yield home.servers, "configurations of NATS servers in containers"
+    yield home.tokens, "tokens for agents of other hosts"
+    yield home.enrolled, "enrolments of agents"
+    yield home.keys, "private keys of services, agents and principals"
+    yield home.ssh, "private keys of targets over SSH"
+    yield home.people_seed.parent, "the key that signs people's credentials"
+    yield home.policy, "the policy file"
+    yield home.inventory, "the inventory"
+    yield home.agents, "public keys of agents"
+    yield home.principal_changes, "changes of principals"
+    yield home.sessions, "sessions"
+    yield home.notifications, "settings of notifications"
+    yield home.leaves, "sites with leaf nodes"
+    yield home.gateway_tokens, "digests of the gateway's tokens"
+    yield home.tls_file, "settings of TLS"
+    yield home.ca_file, "the CA's certificate"
+    for name in SETTINGS:
+        yield home.root / f"{name}.env", "settings of the units"
+    for folder in dict.fromkeys((home.root, home.config, home.joined, home.written)):
+        yield from ((path, "a lock of a file") for path in sorted(folder.glob(".*.lock")))
+    if home.sandbox.is_dir() and not any(home.sandbox.iterdir()):
+        yield home.sandbox, "the folder for file operations, empty"
+    yield home.site_file, "the layout of this installation"
+    yield home.principals, "principals"
+
+
+def _record(home: Home) -> Iterator[tuple[Path, str]]:
+    yield home.store / "jetstream", "the journal"  # of NATS alone, in a folder that may be anybody's
+    for path in (home.public_file, home.keyring_file, home.people_file, home.installation_file):
+        yield path, "public keys and names, by which the record is verified"
+
+
+def _existing(paths: Iterable[tuple[Path, str]]) -> Iterator[Leftover]:
+    seen = set[Path]()
+    for path, purpose in paths:
+        if path not in seen and is_there(path):
+            yield Leftover(path=str(path), purpose=purpose)
+        seen.add(path)
+
+
+def _others(home: Home, *known: Iterable[Leftover]) -> Iterator[Leftover]:
+    """Yield the paths in the installation's folders that are not Writ's."""
+    paths = {Path(one.path) for part in known for one in part}
+    folders = list(_folders(home))
+    for folder in folders:
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            inside = any(one.is_relative_to(path) for one in (*paths, *folders))
+            if not inside and not any(path.is_relative_to(one) for one in paths):
+                yield Leftover(path=str(path), purpose="not made by Writ")
+    if home.sandbox.is_dir() and any(home.sandbox.iterdir()):
+        yield Leftover(path=str(home.sandbox), purpose="files that operations or you put there")
+
+
+def _folders(home: Home) -> list[Path]:
+    """Return the folders that go when they are empty, the inner ones first."""
+    inner = (home.store, home.nats, home.config, home.joined, home.written, home.root)
+    return list(dict.fromkeys(inner))
+
+
+def _by_hand(home: Home, system: SystemPaths) -> Iterator[str]:
+    if not is_there(home.store):
+        yield "the journal is on a NATS server elsewhere: its streams WRIT_… stay there"
+    for pool in sorted({agent.pool for agent in read_agents(home.agents).agents}):
+        if not home.seed_file(f"agent-{pool}").exists():
+            yield f"the agent of pool {pool} runs on another host: remove it there (docs/uninstall.md)"
+    if home.leaves.exists():
+        yield f"sites with leaf nodes: remove the files that `writ leaf add` made for them ({home.leaves})"
+    if home.config != home.root:
+        yield "containers: `docker compose down --rmi local` before, and remove the variables WRIT_… from .env"
+    if home.split:
+        yield from system_units.by_hand(system)
+
+
+def is_there(path: Path) -> bool:
+    """Return whether there is anything, be it a symbolic link to nothing."""
+    return path.is_symlink() or path.exists()
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove a folder if nothing is in it."""
+    if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _delete(path: Path) -> None:
+    """Remove a file, a symbolic link itself, or a folder with all that is in it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

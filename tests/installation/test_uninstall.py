@@ -1,0 +1,185 @@
+"""`writ uninstall` on a folder of `writ up`, and on the layout of the units with a stand-in for systemctl."""
+
+import os
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+from click.testing import CliRunner, Result
+
+from writ_cli.main import cli
+from writ_contracts.errors import Conflict
+from writ_installation.administration import uninstall
+from writ_installation.administration.system_units import UNITS, SystemPaths
+from writ_installation.files.create import create_installation, make_files
+from writ_installation.files.home import Home
+from writ_installation.files.lock import held
+from writ_installation.files.site import Site
+
+JOURNAL = "nats/jetstream/jetstream/CORE/streams/WRIT_JOURNAL/msgs/1.blk"
+RECORD = {"nats", "public.yaml", "installation.yaml"}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    made = Home(tmp_path / ".writ")
+    create_installation(made)
+    for name in (JOURNAL, "log/up.log", "state/audit/audit.sqlite", ".agents.yaml.lock"):
+        (made.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (made.root / name).write_text("x")
+    return made
+
+
+def writ(home: Home, *words: str) -> Result:
+    return CliRunner(env={"WRIT_HOME": str(home.root)}).invoke(cli, ["uninstall", *words])
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} if folder.exists() else set()
+
+
+def test_dry_run_lists_every_part_and_removes_none(home: Home) -> None:
+    before = sorted(home.root.rglob("*"))
+    done = writ(home, "--dry-run", "-o", "json")
+    plan = msgspec.json.decode(done.stdout)
+    listed = [Path(one["path"]) for one in (*plan["remove"], *plan["keep"])]
+    files = [path for path in before if path.is_file()]
+    assert [path for path in files if not any(path.is_relative_to(one) for one in listed)] == []
+    assert sorted(home.root.rglob("*")) == before
+
+
+def test_uninstall_asks_first(home: Home) -> None:
+    done = writ(home)
+    assert (done.exit_code, "--yes" in done.output) == (2, True)
+    assert home.principals.exists()
+
+
+def test_record_stays_unless_it_is_asked_for(home: Home) -> None:
+    assert writ(home, "--yes").exit_code == 0
+    assert names(home.root) == RECORD
+    assert (home.root / JOURNAL).exists()
+    assert not home.sandbox.exists()
+
+
+def test_records_go_with_everything_else(home: Home) -> None:
+    assert writ(home, "--yes", "--records").exit_code == 0
+    assert not home.root.exists()
+
+
+def test_files_of_others_stay_and_are_named(home: Home) -> None:
+    (home.root / "archives").mkdir()
+    (home.root / "archives/2026.archive").write_text("x")
+    (home.sandbox / "work").write_text("x")
+    done = writ(home, "--yes", "--records")
+    assert done.exit_code == 0
+    assert names(home.root) == {"archives"}
+    assert (home.sandbox / "work").exists()
+    assert f"stays: {home.root}/archives  (not made by Writ)" in done.stdout
+
+
+def test_link_in_place_of_a_folder_is_removed_itself(home: Home, tmp_path: Path) -> None:
+    (home.log / "up.log").unlink()
+    home.log.rmdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/file").write_text("x")
+    home.log.symlink_to(tmp_path / "elsewhere")
+    assert writ(home, "--yes", "--records").exit_code == 0
+    assert (tmp_path / "elsewhere/file").exists()
+
+
+def test_hosts_are_cleaned_first_or_left_on_purpose(home: Home) -> None:
+    entry = "- {id: web1, role: testing, backend: ssh, connection: {host: web1.example.org, user: ops}}\n"
+    home.inventory.write_text(home.inventory.read_text() + entry)
+    refused = writ(home, "--yes")
+    assert (refused.exit_code, "writ target remove NAME --clean` for web1" in refused.output) == (2, True)
+    assert "host: writ target remove web1 --clean" in writ(home, "--dry-run").stdout
+    assert writ(home, "--yes", "--leave-hosts").exit_code == 0
+
+
+def test_running_installation_is_refused(home: Home) -> None:
+    with held(home.lock):
+        done = writ(home, "--yes")
+    assert (done.exit_code, "`writ down` first" in done.output) == (2, True)
+    assert home.principals.exists()
+
+
+SYSTEMCTL = """#!{python}
+import sys
+if sys.argv[1] in ("stop", "reset-failed") and not all("*" in word for word in sys.argv[2:]):
+    sys.exit("Unit not loaded")
+open({record!r}, "a").write(" ".join(sys.argv[1:]) + "\\n")
+sys.exit({status})
+"""
+
+
+def system(tmp_path: Path, status: int = 0) -> SystemPaths:
+    program = tmp_path / "systemctl"
+    program.write_text(SYSTEMCTL.format(python=sys.executable, record=str(tmp_path / "record"), status=status))
+    program.chmod(0o755)
+    return SystemPaths(
+        units=tmp_path / "units",
+        sysusers=tmp_path / "writ.conf",
+        state=tmp_path / "lib",
+        agents=tmp_path / "etc",
+        programs=tmp_path / "opt",
+        systemctl=str(program),
+    )
+
+
+def split_home(tmp_path: Path, of: SystemPaths) -> Home:
+    """Files as `writ init --system` makes them, with those of the units."""
+    lib = of.state
+    for folder in ("private/writ-nats/jetstream/jetstream", "private/writ-policy-1", "private/writ-audit-2", "writ"):
+        (lib / folder).mkdir(parents=True)
+    for name in ("writ-nats", "writ-policy-1", "writ-audit-2"):
+        (lib / name).symlink_to(f"private/{name}")
+    (lib / "writ-notes").mkdir()  # somebody else's
+    (of.units / "writ.target.wants").mkdir(parents=True)
+    (of.units / "writ-nats.service.d").mkdir()
+    for name in UNITS:
+        (of.units / name).write_text("[Unit]")
+    (of.units / "other.service").write_text("[Unit]")
+    (of.units / "writ.target.wants/writ-policy@1.service").symlink_to("../writ-policy@.service")
+    of.agents.mkdir()
+    of.sysusers.write_text("u writ")
+    site = Site(
+        url="nats://127.0.0.1:4222", listen="127.0.0.1", port=4222, monitor_port=8222,
+        store=str(lib / "writ-nats/jetstream"), state=str(lib / "writ"),
+    )  # fmt: skip
+    home = Home(of.agents, site)
+    make_files(home)
+    home.site_file.write_bytes(msgspec.json.encode(site))
+    for path in (of.agents / "agent-ssh.env", of.agents / "agent-ssh.seed", of.agents / "writ.env", home.written / "x"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    return home
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="an installation of the system is root's")
+@pytest.mark.parametrize("records", [False, True])
+def test_units_are_stopped_and_removed_with_their_folders(tmp_path: Path, records: bool) -> None:
+    of = system(tmp_path)
+    home = split_home(tmp_path, of)
+    plan = uninstall.plan(home, records=records, system=of)
+    assert uninstall.remove(home, plan, system=of) == []
+    calls = (tmp_path / "record").read_text().splitlines()
+    assert [line.split()[0] for line in calls] == ["stop", "disable", "daemon-reload", "reset-failed"]
+    assert calls[1] == "disable writ-policy@1.service"
+    assert names(of.units) == {"other.service", "writ.target.wants", "writ-nats.service.d"}
+    assert not of.sysusers.exists()
+    assert names(of.state) == {"private", "writ-notes", "writ", *(() if records else ("writ-nats",))}
+    assert names(of.state / "private") == (set() if records else {"writ-nats"})
+    assert names(of.agents) == (set() if records else {"public.yaml", "installation.yaml"})
+    assert [one.path for one in plan.keep if one.purpose == "not made by Writ"] == [str(home.written / "x")]
+    assert any("writ-nats.service.d" in step for step in plan.by_hand)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="an installation of the system is root's")
+def test_nothing_is_removed_where_systemd_does_not_stop_the_units(tmp_path: Path) -> None:
+    of = system(tmp_path, status=1)
+    home = split_home(tmp_path, of)
+    with pytest.raises(Conflict, match="systemctl stop"):
+        uninstall.remove(home, uninstall.plan(home, records=True, system=of), system=of)
+    assert home.principals.exists()
+    assert (of.units / "writ.target").exists()
