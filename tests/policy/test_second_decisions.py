@@ -15,6 +15,7 @@ from writ_bus.port import Entry
 from writ_contracts import subjects
 from writ_contracts.decisions import Decision
 from writ_contracts.people import DirectoryEntry, PeopleDirectory
+from writ_rules.second_decisions.checker import UNFORESEEN
 from writ_rules.second_decisions.file_history import FileHistory
 from writ_trust.digests import keyed_digest
 from writ_trust.keys import Key, generate_seed
@@ -310,3 +311,28 @@ async def test_a_change_of_principals_by_one_person_of_a_team_differs(
     found = await checker(office, tmp_path, directory).check(record)
     assert found is not None
     assert found.comparison.result == result, found.text
+
+
+async def test_what_needs_the_principals_own_key_and_came_by_a_session_differs(office: Asking, tmp_path: Path) -> None:
+    at = await publish(office, document({"name": "manages", "operations": ["principal_manage"], "allowed": True}))
+    about = office.signed(office.subject("principal_manage", "writ", parameters=DISABLES))
+
+    def by_session(decision: Decision) -> Decision:
+        return structs.replace(allowed(decision), session="s1")
+
+    found = await checked(office, tmp_path, about, by_session, control_sequence=at)
+    assert (found.result, found.why) == (
+        "differs",
+        "principal_manage needs the principal's own key, and it came by session s1",
+    )
+
+
+async def test_an_unforeseen_error_is_named_and_ends_nothing(
+    office: Asking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise KeyError("a defect")
+
+    monkeypatch.setattr("writ_rules.second_decisions.checker.compare", fails)
+    found = await checked(office, tmp_path, office.subject())
+    assert (found.result, found.why) == ("open", f"{UNFORESEEN}: KeyError in fails")

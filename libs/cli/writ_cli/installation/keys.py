@@ -12,7 +12,7 @@ from writ_cli.options import local
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid
 from writ_installation.administration.key_list import ListedKey, list_keys
-from writ_installation.administration.key_rotation import AGENT, RotationStep, pending
+from writ_installation.administration.key_rotation import AGENT, LEAF, RotationStep, pending
 from writ_installation.administration.key_steps import SETTLE, rotate, supervised
 from writ_installation.administration.people_key import rotate_people_key
 from writ_installation.administration.principals import admitted, rotate_principal
@@ -90,7 +90,7 @@ async def rotate_key(
     if name.startswith(PRINCIPAL):
         return await _principal(settings, name.removeprefix(PRINCIPAL))
     await rotate(home, name, lambda made: _told(settings, made), settle=times.seconds(settle), hosts_ready=hosts_ready)
-    if not supervised(home):
+    if not supervised(home) or name.startswith(LEAF):
         _next(settings, name)
     return Exit.DONE
 
@@ -138,6 +138,8 @@ def _next(settings: Settings, name: str) -> None:
         return
     processes = "executors" if name == PARAMS else f"processes of {name}"
     before = f"start the {processes} again, and then"
+    if step == "retired" and name.startswith(LEAF):
+        before = "make the site's files again (`writ leaf add`), start its leaf node with them, and then"
     if step == "switched" and name != PARAMS:
         before = "once NATS has loaded its file"
     settings.screen.line(f"next: {before} run `writ keys rotate {name}` again")

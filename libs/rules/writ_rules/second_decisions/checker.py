@@ -5,15 +5,16 @@ A decision names its version, control event and files itself, and a stolen key o
 each must have been current then, within SLACK.
 """
 
+import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from msgspec import Struct, structs
 
 from writ_contracts import journal, subjects
 from writ_contracts.approvals import SignedApproval
-from writ_contracts.credentials import Presence
+from writ_contracts.credentials import Credential, Presence
 from writ_contracts.decisions import Decision
-from writ_contracts.errors import ConfigError, Invalid, Untrusted
+from writ_contracts.errors import ConfigError, Invalid, Untrusted, WritError
 from writ_contracts.inventory import GATEWAY, Principal, Target
 from writ_contracts.operations import Catalogue
 from writ_contracts.people import Enrolment, PeopleDirectory
@@ -43,6 +44,7 @@ SLACK = 60.0
 STORED_WITHIN = 600.0
 """Seconds between a decision and its event: an executor stores it again after an interruption."""
 MOST_POLICIES = 4
+UNFORESEEN = "its check failed by an error in Writ"
 MOST_PRESENCE = Presence("verified", attested=True)
 DECISIONS = ("requested", "refused", "granted", "started")
 """Kinds of events with a decision of policy's."""
@@ -120,8 +122,17 @@ class Checker:
             operation=decision.operation,
             target=decision.target,
             decided=f"{decision.effect} ({decision.code})",
-            comparison=await self._compared(record, event, decision),
+            comparison=await self._compared_or_open(record, event, decision),
         )
+
+    async def _compared_or_open(self, record: Record, event: Decided, decision: Decision) -> Comparison:
+        try:
+            return await self._compared(record, event, decision)
+        except WritError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a record that its writer made to break the check must not end it
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            return Comparison(result="open", why=f"{UNFORESEEN}: {type(error).__name__} in {where.name}")
 
     def _trusted(self, sequence: int) -> Collection[str]:
         return [key for key, last in self._events.items() if sequence <= last]
@@ -272,7 +283,16 @@ class Checker:
             decided=digest(first.decision),
             parameters_digest=_same_parameters(event, first),
             installation=self._installation,
+            reason=first.reason,
+            credentials=_credentials(self._people()),
         )
+
+
+def _credentials(directory: PeopleDirectory | None) -> dict[str, Credential] | None:
+    if directory is None:
+        return None
+    everybody = (decode(bytes(one.enrolment.payload), Enrolment).credential for one in directory.entries)
+    return {one.id: one for one in everybody}
 
 
 def _same_parameters(event: Decided, first: journal.Requested) -> str:
