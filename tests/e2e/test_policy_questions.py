@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from writ_cli.main import cli
 from writ_client.client import Writ
 from writ_contracts.errors import Denied
+from writ_installation.files.create import default_policy
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation, open_policy, prepare, running_installation
 
@@ -154,6 +155,35 @@ async def test_a_document_that_does_not_load_is_told_with_every_place(
     compared = await command(installation, "diff", bad)
     assert compared.exit_code == 2
     assert f"{bad}:4:40" in compared.stdout
+
+
+MISTAKEN: dict[str, str] = {
+    "starter": default_policy().decode(),
+    "key": "policies:\n  name: a\n  global_policies:\n  - {name: a, operations: [test_noop], alowed: true}\n",
+    "names": """policies:
+  name: a
+  global_policies:
+  - {name: a, operations: [service_restart], targets: [nowhere], users: [nobody], allowed: true}
+  - {name: b, operations: [service_restart], target_tags: [none-such], user_roles: [no-role], requires_approval: true,
+     allowed: true, parameter_constraints: {service_name: {pattern: "nginx.service"}}}
+  - {name: a, operations: [no_such_operation], allowed: true}
+""",
+}
+
+
+@pytest.mark.parametrize("case", MISTAKEN)
+async def test_validate_gives_one_verdict_by_files_and_by_the_running_writ(
+    installation: RunningInstallation, tmp_path: Path, case: str
+) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(MISTAKEN[case])
+    home = installation.home
+    named = ("--inventory", home.inventory, "--principals", home.principals)
+    asked = [await command(installation, "validate", file, *words, "-o", "json") for words in (("--running",), named)]
+    (running,), (files,) = (json.loads(one.stdout) for one in asked)
+    assert asked[0].exit_code == asked[1].exit_code
+    assert (running["valid"], running["problems"]) == (files["valid"], files["problems"])
+    assert bool(files["problems"]) or case == "starter"
 
 
 async def test_a_publish_leaves_a_file_that_was_edited_and_says_so_wherever_one_looks(

@@ -11,9 +11,12 @@ from writ_contracts import subjects
 from writ_contracts.decisions import Decision, PolicyVersion, Subject
 from writ_contracts.errors import Untrusted
 from writ_contracts.journal import SecurityEvent
-from writ_executor.policy.client import _check_about, _contained
+from writ_contracts.large_texts import LARGE
+from writ_executor.policy.client import _check_about
+from writ_executor.policy.effective_parameters import EffectiveParameters
 from writ_trust.digests import keyed_digest
 
+_contained = EffectiveParameters().contained
 KEY = "ab" * 32
 SUBJECT = Subject(
     operation_id="a" * 26,
@@ -50,6 +53,20 @@ def test_defaults_may_be_added_to_what_was_asked() -> None:
 def test_texts_that_policy_left_out_are_those_that_were_asked() -> None:
     """As policy answers large requests: the decision's digest binds the value, wherever it comes from."""
     assert _contained(DECISION, {"max_bytes": 5, "timeout": 30}, SUBJECT) == EFFECTIVE
+
+
+@pytest.mark.parametrize("altered", [{"max_bytes": 5.0}, {"content": "y" * LARGE}, {"timeout": 31}])
+def test_large_parameters_compared_before_are_refused_with_another_value(altered: dict[str, Any]) -> None:
+    """Values that Python takes for equal differ as JSON, and so in the digest that the agent compares."""
+    subject = structs.replace(SUBJECT, parameters={**SUBJECT.parameters, "content": "x" * LARGE})
+    effective = {**subject.parameters, "timeout": 30}
+    decision = structs.replace(DECISION, parameters_digest=keyed_digest(KEY, effective))
+    parameters = EffectiveParameters()
+    for _ in range(2):
+        assert parameters.contained(decision, {"timeout": 30}, subject) == effective
+    changed = structs.replace(subject, parameters={**subject.parameters, **altered})
+    with pytest.raises(Untrusted, match="other parameters than it answered with"):
+        parameters.contained(decision, {"timeout": 30, **altered}, changed)
 
 
 def test_parameters_that_policy_did_not_decide_on_are_refused() -> None:
@@ -137,3 +154,18 @@ async def test_an_executor_whose_journal_was_replaced_accepts_and_starts_nothing
         assert "does not trust the journal: it begins with another event" in error.message
     executor._guard.problem = None
     assert (await world.hands.claim(work)).answer.grant is not None
+
+
+async def test_large_texts_are_sent_for_the_grant_only_to_a_policy_without_them(world: World) -> None:
+    """The scripted policy keeps none, as a replica that did not decide."""
+    await world.executor()
+    content = "x" * LARGE
+    answer = await world.ask("file_write", parameters={"file_path": "/srv/f", "content": content})
+    work = await world.work(answer.operation_id or "")
+    claimed = await world.hands.claim(work)
+    assert claimed.answer.error is None
+    assert claimed.answer.grant is not None
+    assert [ask.kept is None for ask in world.policy.grants] == [False, True]
+    short, whole = world.policy.grants
+    assert "content" not in short.subject.parameters
+    assert whole.subject.parameters["content"] == content

@@ -118,6 +118,30 @@ def test_what_is_packed_comes_back_however_the_stream_is_cut(output: dict[str, s
     assert [frame.message() for frame in found] == [message]
 
 
+def test_early_frame_comes_with_its_json_and_names_the_bytes_that_are_missing() -> None:
+    message = {"tag": 1, "parameters": {"content": "x" * 10_000}}
+    data = frames.pack(frames.REQUEST, message)
+    cutter = frames.Cutter(frames.REQUEST + frames.PING, early=frames.REQUEST)
+    assert list(cutter.feed(data[:30])) == []
+    (frame,) = cutter.feed(data[30:5000])
+    assert frame.missing == len(data) - 5000
+    assert frame.without_attached() == {"tag": 1, "parameters": {}}
+    assert frame.raw() + data[5000:] == data
+    (after,) = cutter.feed(frames.pack(frames.PING, {"tag": 2}))
+    assert after.message() == {"tag": 2}
+
+
+def test_frame_is_read_alone_and_a_cut_one_is_none(tmp_path: Path) -> None:
+    message = {"tag": 1, "parameters": {"content": "é" * 5000}}
+    data = frames.pack(frames.REQUEST, message)
+    (tmp_path / "stream").write_bytes(2 * data + data[:-1])
+    with (tmp_path / "stream").open("rb") as stream:
+        found = [frames.read_frame(stream.fileno(), frames.REQUEST) for _ in range(3)]
+    assert [frame and frame.message() for frame in found] == [message, message, None]
+    with (tmp_path / "stream").open("rb") as stream, pytest.raises(frames.BrokenFrame):
+        frames.read_frame(stream.fileno(), frames.SETTLE)
+
+
 @given(values)
 def test_whatever_a_handler_returns_can_be_sent_and_read(value: Any) -> None:
     (message,) = read(frames.pack(frames.RESULT, {"tag": 1, "output": {"value": value}}))

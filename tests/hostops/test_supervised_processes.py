@@ -46,7 +46,11 @@ def fork_if_there_is_room(place):
     return fork(place)
 
 supervisor.fork = fork_if_there_is_room
+def length(call):
+    return HostReply(output={"length": len(call.parameters["text"])})
+
 HANDLERS["test_look"] = {"run": me}
+HANDLERS["test_length"] = {"run": length, "preview": length}
 HANDLERS["test_wait_for"] = {"run": wait_for}
 HANDLERS["test_wait"] = {"run": wait}
 HANDLERS["test_change"] = {"run": me, "preview": me}
@@ -85,6 +89,12 @@ class Kept:
         self.process.stdin.flush()
         return self._tag
 
+    def write(self, data: bytes) -> None:
+        """Write a part of a frame."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(data)
+        self.process.stdin.flush()
+
     def begin(self, operation: str, *, timeout: float = 30.0, **parameters: Any) -> int:
         """Ask for one; its tag."""
         request = {
@@ -122,6 +132,42 @@ def kept(tmp_path: Path) -> Iterator[Kept]:
     made.process.stdin.close()
     assert made.process.wait(WITHIN) == 0
     made.process.stdout.close()
+
+
+LONG = "é" * 300_000
+
+
+def long_change(tag: int) -> tuple[bytes, bytes]:
+    """A request with an attached text, cut inside the text."""
+    bare = {"id": f"long{tag}", "action": "run", "operation": "test_length", "target": {}, "timeout": 30.0}
+    data = frames.pack(frames.REQUEST, {"request": bare, "parameters": {"text": LONG}, "tag": tag})
+    return data[:-400_001], data[-400_001:]
+
+
+def test_attachment_is_passed_on_in_pieces_while_other_requests_go_on(kept: Kept, tmp_path: Path) -> None:
+    running = kept.begin("test_wait_for", path=str(tmp_path / "go"))
+    first, rest = long_change(1000)
+    kept.write(first)
+    (tmp_path / "go").touch()
+    assert kept.result(running)["outcome"] == "succeeded"
+    kept.write(rest)
+    result = kept.result(1000)
+    assert result["output"] == {"length": len(LONG)}, result
+    assert kept.pid()
+
+
+def test_rest_of_an_attachment_is_dropped_once_its_process_is_gone(kept: Kept) -> None:
+    waiting = kept.pid()  # the next request is this process's
+    first, rest = long_change(1000)
+    kept.write(first)
+    os.kill(waiting, signal.SIGKILL)
+    assert kept.result(1000)["gone"]
+    kept.write(rest)
+    assert kept.pid() != waiting
+
+
+def test_change_whose_request_is_not_whole_ends_with_the_connection(kept: Kept) -> None:
+    kept.write(long_change(1000)[0])  # the fixture waits for the end of the process
 
 
 def test_what_only_looks_is_followed_by_more_in_the_same_process(kept: Kept) -> None:

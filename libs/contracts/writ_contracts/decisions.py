@@ -286,6 +286,10 @@ class GrantRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     facts: GatheredListings | None = None
     traced: int = MOST_TRACED
     values: bool = True
+    kept: Digest | None = None
+    """The parameters' digest of policy's first decision, where the question leaves out their large texts. A replica
+    without them answers `texts_needed`; one of an earlier release refuses the field (`invalid`).
+    """
 
 
 class GrantReply(Struct, frozen=True, kw_only=True):

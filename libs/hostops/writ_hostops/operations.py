@@ -189,7 +189,7 @@ def _run_marked(request: HostRequest, handler: Handler, progress: Callable[[str]
         if error.code != "already_seen":
             raise
         return _repeated(request, markers.read(request.id, request.attempt)[1], error)
-    line = result(request.id, _run_handler(request, handler, progress, stop))
+    line = result(request.id, _run_handler(request, handler, progress, stop, expected))
     try:
         kept = {name: value for name, value in line["output"].items() if name in request.shown}
         markers.end(request.id, request.attempt, {**line, "output": kept})

@@ -19,6 +19,8 @@ from writ_runtime.logs import Log
 
 SEND_SECONDS = 5.0
 LONGEST_PAUSE = 5.0
+LARGE = 65_536
+"""Bytes of a message about no change that is spooled only once it could not be sent at once."""
 _log = Log("writ.agent")
 _random = random.SystemRandom()
 
@@ -32,6 +34,7 @@ class Outbox:
         self._spool = spool
         self._on_sent = on_sent
         self._sending: dict[str, asyncio.Task[None]] = {}
+        self._unspooled: dict[str, Parcel] = {}
 
     @property
     def pending(self) -> frozenset[str]:
@@ -47,15 +50,16 @@ class Outbox:
     async def post(self, key: str, parcel: Parcel, *, durable: bool = True) -> None:
         """Spool the parcel and send it; a failed disk does not stop the sending.
 
-        A parcel about no change (`durable` false) is sent before the disk has it.
+        A parcel about no change (`durable` false) is sent before the disk has it. A large one is spooled only if it
+        could not be sent at once: a read that is lost with this process is read again.
         """
         if not durable:
+            if len(parcel.body) > LARGE:
+                self._unspooled[key] = parcel
             self._start(key, parcel)
             await asyncio.sleep(0)
-        try:
-            await self._spool.keep(key, parcel, durable=durable)
-        except OSError as error:
-            _log.error("outbox.not_spooled", key=key, error=str(error))
+        if key not in self._unspooled:
+            await self._keep(key, parcel, durable=durable)
         fault("agent.receipt_spooled")
         if durable:
             self._start(key, parcel)
@@ -69,6 +73,18 @@ class Outbox:
         for task in self._sending.values():
             task.cancel()
         await asyncio.gather(*self._sending.values(), return_exceptions=True)
+        await self._keep_unspooled(*self._unspooled)
+
+    async def _keep(self, key: str, parcel: Parcel, *, durable: bool) -> None:
+        try:
+            await self._spool.keep(key, parcel, durable=durable)
+        except OSError as error:
+            _log.error("outbox.not_spooled", key=key, error=str(error))
+
+    async def _keep_unspooled(self, *keys: str) -> None:
+        for key in keys:
+            if parcel := self._unspooled.pop(key, None):
+                await self._keep(key, parcel, durable=False)
 
     def _start(self, key: str, parcel: Parcel) -> None:
         task = tasks.spawn(self._send(key, parcel), "receipt")
@@ -78,8 +94,10 @@ class Outbox:
     async def _send(self, key: str, parcel: Parcel) -> None:
         pause = 0.1
         while not await self._sent(key, parcel):
+            await self._keep_unspooled(key)
             await asyncio.sleep(pause * _random.uniform(0.5, 1.0))
             pause = min(2 * pause, LONGEST_PAUSE)
+        self._unspooled.pop(key, None)
         fault("agent.receipt_sent")
         self._spool.clear(key)
         self._on_sent(key)
@@ -105,5 +123,6 @@ class Outbox:
             return False
         if answer.error is not None and not answer.error.retry:
             _log.error("outbox.refused", key=key, code=answer.error.code, error=answer.error.message)
+            await self._keep_unspooled(key)
             return self._is_set_aside(key)
         return answer.stored

@@ -7,9 +7,10 @@ import msgspec
 from msgspec import Struct
 
 from writ_agent.backends.port import TaskResult
-from writ_contracts.agents import Receipt, ReceiptMessage
+from writ_contracts.agents import Receipt
 from writ_contracts.operations import Operation
 from writ_contracts.parameters import recorded
+from writ_contracts.signing import Signed
 from writ_contracts.wire import canonical, encode
 from writ_trust.digests import derive, keyed_digest
 from writ_trust.keys import Key
@@ -54,8 +55,9 @@ def receipt_message(
     identity: AgentIdentity, run: ReceiptSubject, done: TaskResult, operation: Operation | None, duration: float
 ) -> bytes:
     """Return a ReceiptMessage. `duration` in seconds. Without the operation no output counts as public."""
-    size = len(canonical(done.output))
-    full = done.output if size <= MAX_FULL_BYTES else {"omitted_bytes": size}
+    output = canonical(done.output)
+    size = len(output)
+    full = output if size <= MAX_FULL_BYTES else canonical({"omitted_bytes": size})
     keyed = partial(identity.keyed, run.target)
     shown = recorded(operation.output, done.output, keyed) if operation and run.outputs else {}
     receipt = Receipt(
@@ -67,7 +69,7 @@ def receipt_message(
         outcome="unknown" if done.outcome == "cancelled" and not done.over else done.outcome,
         code=done.code[:64],
         message=_short(done.message),
-        output_digest=keyed(full),
+        output_digest=keyed(msgspec.Raw(full)),
         output_bytes=size,
         output=_bounded(shown, MAX_RECEIPT_BYTES // 2),
         state=_bounded(done.state if run.outputs else {}, MAX_RECEIPT_BYTES // 4),
@@ -76,7 +78,16 @@ def receipt_message(
         over=done.over,
         claim_digest=run.claim_digest,
     )
-    return encode(ReceiptMessage(receipt=sign(identity.key, receipt), principal=run.principal, full_output=full))
+    signed = sign(identity.key, receipt)
+    return encode(_EncodedMessage(receipt=signed, principal=run.principal, full_output=msgspec.Raw(full)))
+
+
+class _EncodedMessage(Struct, frozen=True, kw_only=True):
+    """A ReceiptMessage whose full output is JSON already: large ones are encoded once for all uses."""
+
+    receipt: Signed
+    principal: str
+    full_output: msgspec.Raw
 
 
 def _short(message: str) -> str:

@@ -82,10 +82,10 @@ def sha256_of(fd: int, stop: Optional[Stop]) -> str:
     return digest.hexdigest()
 
 
-def facts_of(fd: int, stop: Stop, always_hash: bool = False) -> FileFacts:
-    """Return the facts of an opened regular file."""
+def facts_of(fd: int, stop: Stop, always_hash: bool = False, largest: int = HASHED_UNASKED) -> FileFacts:
+    """Return the facts of an opened regular file. One larger than `largest` bytes is not hashed."""
     status = os.fstat(fd)
-    hashed = always_hash or status.st_size <= HASHED_UNASKED
+    hashed = always_hash or status.st_size <= largest
     return FileFacts(
         digest=sha256_of(fd, stop) if hashed else "",
         size=status.st_size,
@@ -94,27 +94,27 @@ def facts_of(fd: int, stop: Stop, always_hash: bool = False) -> FileFacts:
     )
 
 
-def facts_at(place: FolderEntry, stop: Stop, always_hash: bool = False) -> Optional[FileFacts]:
+def facts_at(place: FolderEntry, stop: Stop, largest: int = HASHED_UNASKED) -> Optional[FileFacts]:
     """Return the facts of the file at a place; None if it is absent."""
     fd = open_existing(place)
     if fd is None:
         return None
     try:
         with system_errors(place.path):
-            return facts_of(fd, stop, always_hash)
+            return facts_of(fd, stop, largest=largest)
     finally:
         os.close(fd)
 
 
 def state_at(call: Call, name: str) -> Dict[str, Any]:
-    """Return the state of the file named by the parameter `name`, for a baseline or probe."""
-    return state_of(named_facts(call, name))
+    """Return the state of the file named by the parameter `name`, for a baseline or probe. It has no digest."""
+    return state_of(named_facts(call, name, largest=-1))
 
 
-def named_facts(call: Call, name: str) -> Optional[FileFacts]:
-    """Return the facts of the file named by the parameter `name`; None if it is absent."""
+def named_facts(call: Call, name: str, largest: int = HASHED_UNASKED) -> Optional[FileFacts]:
+    """Return the facts of the file named by the parameter `name`; None if it is absent. As in `facts_of`."""
     path = call.parameters.get(name)
     if not isinstance(path, str):
         raise HostError("invalid_parameter", f"parameters.{name} must be a string")
     with opened_place(call.target, path, name) as place:
-        return facts_at(place, call.stop)
+        return facts_at(place, call.stop, largest)

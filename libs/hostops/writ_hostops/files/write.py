@@ -33,11 +33,8 @@ class WriteArguments:
     content: bytes
     mode: Optional[int]
     if_digest: str
-
-    @property
-    def digest(self) -> str:
-        """Return the SHA-256 of the content in hex."""
-        return hashlib.sha256(self.content).hexdigest()
+    digest: str
+    """The SHA-256 of the content in hex."""
 
     def is_there(self, facts: Optional[FileFacts]) -> bool:
         """Return whether the file already has this content and mode."""
@@ -136,19 +133,23 @@ def _output(arguments: WriteArguments, before: Optional[FileFacts]) -> Dict[str,
 
 
 def _parse_arguments(call: Call) -> WriteArguments:
-    return _parse(dict(call.parameters))
+    return _parse(dict(call.parameters), str(call.expected.get("digest", "")))
 
 
-def _parse(parameters: Dict[str, Any]) -> WriteArguments:
+def _parse(parameters: Dict[str, Any], digest: str = "") -> WriteArguments:
+    """`digest`: that of the content, where the marker of this request has it already."""
     fields = Fields(parameters, "parameters")
     mode = fields.text("mode", "")
     if mode and not _MODE.fullmatch(mode):
         raise fields.wrong("mode", "must be three octal digits such as 0644, without setuid, setgid and sticky")
+    path = fields.text("file_path")
+    content = _decoded(fields.text("content"), fields.choice("encoding", ("utf-8", "base64"), "utf-8"))
     arguments = WriteArguments(
-        path=fields.text("file_path"),
-        content=_decoded(fields.text("content"), fields.choice("encoding", ("utf-8", "base64"), "utf-8")),
+        path=path,
+        content=content,
         mode=int(mode, 8) if mode else None,
         if_digest=digest_field(fields),
+        digest=digest or hashlib.sha256(content).hexdigest(),
     )
     fields.end()
     return arguments

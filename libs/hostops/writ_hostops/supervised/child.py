@@ -20,7 +20,6 @@ from writ_hostops.supervised import frames
 from writ_hostops.supervised.settlement import settle
 from writ_hostops.systemd.bus import open_ahead
 
-_READ = 1 << 18
 _MOST_LOG = 8192
 LATE = 15
 """Seconds after its timeout at which a child ends itself, in case its parent does not."""
@@ -85,10 +84,9 @@ def _alone(requests: int, replies: int) -> None:
 
 def _live(requests: int, replies: int, folders: HostFolders) -> int:
     """Serve requests. Another may follow a read; a change is the last of its process."""
-    cutter = frames.Cutter(frames.REQUEST + frames.SETTLE)
     while True:
         open_ahead()
-        frame = _read_one(requests, cutter)
+        frame = frames.read_frame(requests, frames.REQUEST + frames.SETTLE)
         if frame is None:
             return 0
         message = frame.message()
@@ -158,15 +156,6 @@ class _Log:
 
     def flush(self) -> None:
         """Do nothing: every piece was sent already."""
-
-
-def _read_one(fd: int, cutter: frames.Cutter) -> Optional[frames.Frame]:
-    while True:
-        data = os.read(fd, _READ)
-        if not data:
-            return None
-        for frame in cutter.feed(data):
-            return frame
 
 
 def _write(fd: int, data: bytes) -> None:

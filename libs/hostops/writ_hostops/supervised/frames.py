@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import struct
-from typing import Any, Dict, Iterator, List, NamedTuple, NoReturn, Optional, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, NoReturn, Optional, Tuple, Union
 
 REQUEST, SETTLE, STOP, PING = b"Q", b"T", b"S", b"P"
 """Kinds of requests: to hostops; to the marks; to end a request; for a sign of life."""
@@ -30,6 +31,7 @@ LONG = 4096
 HEADER = struct.Struct(">cII")
 _PLACES = ("parameters", "output")
 _LARGE = REQUEST + RESULT
+Bytes = Union[bytes, memoryview]
 
 
 class BrokenFrame(Exception):
@@ -41,7 +43,9 @@ class Frame(NamedTuple):
 
     kind: bytes
     head: bytes
-    attached: bytes
+    attached: Bytes
+    missing: int = 0
+    """The attached bytes that have not come yet."""
 
     def message(self) -> Dict[str, Any]:
         """Return the message; BrokenFrame if it is no object."""
@@ -52,8 +56,9 @@ class Frame(NamedTuple):
         return unpack(self.head, None)
 
     def raw(self) -> bytes:
-        """Return the frame's bytes."""
-        return HEADER.pack(self.kind, len(self.head), len(self.attached)) + self.head + self.attached
+        """Return the frame's bytes, without the missing ones."""
+        header = HEADER.pack(self.kind, len(self.head), len(self.attached) + self.missing)
+        return b"".join((header, self.head, self.attached))
 
 
 def pack(kind: bytes, message: Dict[str, Any]) -> bytes:
@@ -75,11 +80,10 @@ def pack(kind: bytes, message: Dict[str, Any]) -> bytes:
     if names:
         shown["attached"] = names
     head = json.dumps(shown, separators=(",", ":"), ensure_ascii=False).encode("utf-8", errors)
-    attached = b"".join(parts)
-    return HEADER.pack(kind, len(head), len(attached)) + head + attached
+    return b"".join((HEADER.pack(kind, len(head), sum(map(len, parts))), head, *parts))
 
 
-def unpack(head: bytes, attached: Optional[bytes]) -> Dict[str, Any]:
+def unpack(head: bytes, attached: Optional[Bytes]) -> Dict[str, Any]:
     """Return the message of a frame; without the attached texts if `attached` is None. Raises BrokenFrame."""
     if sum(map(head.count, (b",", b":", b"[", b"{"))) > MOST_SYMBOLS:
         raise BrokenFrame("a frame has too many values")
@@ -92,11 +96,11 @@ def unpack(head: bytes, attached: Optional[bytes]) -> Dict[str, Any]:
     _check(message)
     names = message.pop("attached", [])
     if attached is not None:
-        _attach(message, names, attached)
+        _attach(message, names, memoryview(attached))
     return message
 
 
-def _attach(message: Dict[str, Any], names: Any, attached: bytes) -> None:
+def _attach(message: Dict[str, Any], names: Any, attached: memoryview) -> None:
     """Put back the attached texts: in order, each once, and all of them."""
     if not isinstance(names, list) or len(names) > MOST_ATTACHED:
         raise BrokenFrame("an attachment list that is no list of texts")
@@ -107,7 +111,7 @@ def _attach(message: Dict[str, Any], names: Any, attached: bytes) -> None:
         if not isinstance(values, dict) or name in values or length > len(attached) - offset:
             raise BrokenFrame("a frame attaches a text that is not there, or twice")
         try:
-            values[name] = attached[offset : offset + length].decode("utf-8")
+            values[name] = str(attached[offset : offset + length], "utf-8")
         except UnicodeDecodeError:
             raise BrokenFrame("an attachment that is no text") from None
         offset += length
@@ -165,11 +169,40 @@ def _long(values: Any) -> List[Tuple[str, str]]:
     return [(name, value) for name, value in values.items() if isinstance(value, str) and len(value) > LONG]
 
 
-class Cutter:
-    """Cuts a stream of any chunks into frames."""
+def read_frame(fd: int, kinds: bytes) -> Optional[Frame]:
+    """Read one frame of these kinds, and nothing of the next one; None at the end of the stream. Raises BrokenFrame."""
+    header = _read_exactly(fd, HEADER.size)
+    if header is None:
+        return None
+    kind, head, attached = HEADER.unpack(header)
+    if kind not in kinds or not _is_bounded(kind, head, attached):
+        raise BrokenFrame("this is no frame")
+    body = _read_exactly(fd, head + attached)
+    return None if body is None else Frame(kind, bytes(body[:head]), body[head:])
 
-    def __init__(self, kinds: bytes) -> None:
+
+def _read_exactly(fd: int, size: int) -> Optional[memoryview]:
+    """Read into one buffer: a process that was just forked pays for each page that it touches."""
+    whole = memoryview(bytearray(size))
+    left = whole
+    while left:
+        count = os.readv(fd, [left])
+        if not count:
+            return None
+        left = left[count:]
+    return whole
+
+
+class Cutter:
+    """Cuts a stream of any chunks into frames.
+
+    Frames of the kinds `early` come as soon as their JSON is there. The caller takes their `missing` bytes from the
+    stream, before it feeds on.
+    """
+
+    def __init__(self, kinds: bytes, early: bytes = b"") -> None:
         self._kinds = kinds
+        self._early = early
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Frame]:
@@ -179,11 +212,12 @@ class Cutter:
             kind, head, attached = HEADER.unpack_from(self._buffer)
             if kind not in self._kinds or not _is_bounded(kind, head, attached):
                 raise BrokenFrame("this is no frame")
-            end = HEADER.size + head + attached
-            if len(self._buffer) < end:
-                return
             middle = HEADER.size + head
-            frame = Frame(kind, bytes(self._buffer[HEADER.size : middle]), bytes(self._buffer[middle:end]))
+            end = middle + attached
+            if len(self._buffer) < (middle if kind in self._early else end):
+                return
+            with memoryview(self._buffer) as view:
+                frame = Frame(kind, bytes(view[HEADER.size : middle]), bytes(view[middle:end]), max(0, end - len(view)))
             del self._buffer[:end]
             yield frame
 

@@ -30,7 +30,7 @@ MOST_SPARES, MOST_USES = 4, 200
 _FORCE = 2.0
 _SPARE_AGAIN = 1.0
 _MOST_WAITING = 8 * 1024 * 1024
-_READ = 1 << 18
+_READ = 1 << 16
 
 
 class _Job:
@@ -61,7 +61,10 @@ class Supervisor:
         self._source, self._output, self._folders = source, output, folders
         self._jobs: Dict[int, _Job] = {}
         self._waiting = bytearray()
-        self._cutter = frames.Cutter(frames.REQUEST + frames.SETTLE + frames.STOP + frames.PING)
+        requests = frames.REQUEST + frames.SETTLE
+        self._cutter = frames.Cutter(requests + frames.STOP + frames.PING, early=requests)
+        self._missing = 0
+        self._incomplete: Optional[_Job] = None
         self._ready = selectors.PollSelector()
         self._listening = True
         self._heard_at = time.monotonic()
@@ -108,12 +111,29 @@ class Supervisor:
         try:
             data = os.read(self._source, _READ)
             self._heard_at = time.monotonic()
-            for frame in self._cutter.feed(data):
+            for frame in self._cutter.feed(self._pass_on(data)):
                 self._receive(frame)
         except (OSError, frames.BrokenFrame, KeyError, TypeError, ValueError):
             data = b""
         if not data:
             self._hang_up()
+
+    def _pass_on(self, data: bytes) -> bytes:
+        """Pass the missing bytes of an attachment on to its child. Return the bytes behind them.
+
+        They are not kept here: after each fork this process pays for every page that it writes to.
+        """
+        piece = data[: self._missing] if self._missing else b""
+        self._missing -= len(piece)
+        if piece and self._incomplete is not None:
+            self._write_to(self._incomplete.child, piece)
+        if not self._missing:
+            self._incomplete = None
+        return data[len(piece) :] if piece else data
+
+    def _write_to(self, child: ChildProcess, data: bytes) -> None:
+        with contextlib.suppress(BrokenPipeError):  # it was killed: the end of its other pipe shows that
+            _write_all(child.into, data)
 
     def _receive(self, frame: frames.Frame) -> None:
         if frame.kind in (frames.REQUEST, frames.SETTLE):
@@ -126,6 +146,7 @@ class Supervisor:
             self._reply(message["tag"], {})
 
     def _begin(self, frame: frames.Frame) -> None:
+        self._missing = frame.missing
         message = frame.without_attached()  # that is the child's to read
         tag, request = int(message["tag"]), message.get("request", {})
         if frame.kind == frames.REQUEST and len(self._jobs) >= MOST_AT_ONCE:
@@ -143,8 +164,8 @@ class Supervisor:
         job = _Job(tag, operation_id, child, is_last(frame.kind, message), limit)
         self._jobs[child.out] = job
         self._ready.register(child.out, selectors.EVENT_READ)
-        with contextlib.suppress(BrokenPipeError):  # it was killed: the end of its other pipe shows that
-            _write_all(child.into, frame.raw())
+        self._incomplete = job if frame.missing else None
+        self._write_to(child, frame.raw())
 
     def _stop(self, message: Dict[str, Any]) -> None:
         for job in self._jobs.values():
@@ -203,6 +224,8 @@ class Supervisor:
             self._reply(tag, {"certain": certain})
 
     def _forget(self, job: _Job) -> None:
+        if self._incomplete is job:  # the rest of its request is for nobody
+            self._incomplete = None
         self._ready.unregister(job.child.out)
         del self._jobs[job.child.out]
         os.close(job.child.out)
@@ -230,13 +253,13 @@ class Supervisor:
         return max(0.0, min(soonest - time.monotonic(), SILENCE / 3))
 
     def _hang_up(self) -> None:
-        """End reads and let changes finish: nobody listens any more."""
+        """End reads, and a change whose request is not whole; let the others finish: nobody listens any more."""
         if not self._listening:
             return
         self._listening = False
         self._ready.unregister(self._source)
         for job in self._jobs.values():
-            if not job.last:
+            if not job.last or job is self._incomplete:
                 processes.kill_group(job.child.pid, signal.SIGKILL)
 
     def _reply(self, tag: int, answer: Dict[str, Any]) -> None:

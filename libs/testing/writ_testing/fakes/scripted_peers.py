@@ -137,6 +137,8 @@ class ScriptedPolicy:
     async def _grant(self, message: Message) -> bytes:
         ask = decode(message.data, GrantRequest)
         self.grants.append(ask)
+        if ask.kept is not None:  # as a replica that did not decide on it
+            return encode(GrantReply(error=Failure(code="texts_needed", message="no texts are kept here")))
         subject = ask.subject
         if subject.operation in self.grant_errors:
             return encode(GrantReply(error=self.grant_errors[subject.operation]))

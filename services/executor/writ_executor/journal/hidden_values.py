@@ -1,5 +1,6 @@
 """Parameters and outputs kept out of the journal: encrypted under the executors' shared keys, for a limited time."""
 
+import sys
 from typing import Any
 
 import msgspec
@@ -7,11 +8,15 @@ import msgspec
 from writ_bus.port import Bus
 from writ_contracts.errors import Unreachable
 from writ_contracts.journal import Requested
+from writ_contracts.large_texts import large_texts
 from writ_contracts.previews import PreviewDetails
 from writ_executor.journal.shared_keys import OperationKeys, SharedKeys
 from writ_executor.journal.storage_watch import StorageWatch
+from writ_runtime.recent_values import RecentValues
 
 RESULT_SECONDS = 3600.0
+MOST_RECENT, RECENT_SECONDS = 8 * 1024 * 1024, 30.0
+"""Large parameters stored a moment ago, which need not be read back: most are claimed at once."""
 
 
 class ParametersLost(Unreachable):
@@ -28,6 +33,7 @@ class Vault:
         self._bus = bus
         self._keys = keys
         self._watch = watch
+        self._recent: RecentValues[dict[str, Any]] = RecentValues(MOST_RECENT, RECENT_SECONDS)
 
     def new_keys(self, operation_id: str) -> OperationKeys:
         """Return the keys for the digests of an operation that is not recorded yet."""
@@ -49,11 +55,16 @@ class Vault:
         data = self._keys.encrypt(msgspec.json.encode(parameters))
         async with self._watch.storing():
             await self._bus.params.put(_place(requested), data, ttl=seconds)
+        if texts := large_texts(parameters):
+            self._recent.put(_place(requested), parameters, sum(map(sys.getsizeof, texts.values())))
 
     async def parameters(self, requested: Requested) -> dict[str, Any]:
         """Return the requester's whole parameters. Raises ParametersLost."""
         if not requested.hidden:
             return dict(requested.parameters)
+        recent = self._recent.get(_place(requested))
+        if recent is not None:
+            return dict(recent)
         data = await self._bus.params.get(_place(requested))
         if data is None:
             raise ParametersLost(f"the parameters of {requested.operation_id} are not kept any more")
@@ -70,6 +81,7 @@ class Vault:
     async def forget(self, requested: Requested) -> None:
         """Delete the parameters of an ended operation."""
         if requested.hidden:
+            self._recent.drop(_place(requested))
             await self._bus.params.delete(_place(requested))
 
     async def keep_details(self, operation_id: str, preview: str, details: PreviewDetails, seconds: float) -> None:

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Final, TypeVar, get_args
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import TypeVar, get_args
 
 from msgspec import Struct, field, structs
 
@@ -25,6 +25,7 @@ from writ_contracts.decisions import (
     Subject,
 )
 from writ_contracts.errors import Conflict, Invalid, TimedOut, Unreachable, Untrusted
+from writ_contracts.large_texts import large_texts, without_large_texts
 from writ_contracts.listing import VisibleReply, VisibleRequest
 from writ_contracts.people import PeopleReply, PeopleRequest
 from writ_contracts.previews import ApprovalFacts
@@ -33,8 +34,8 @@ from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
 from writ_executor.agents.presence import Presence
 from writ_executor.metrics import Measures
+from writ_executor.policy.effective_parameters import EffectiveParameters
 from writ_executor.policy.listings import Listings
-from writ_trust.digests import keyed_digest, same
 from writ_trust.statements import digest, open_signed, read
 
 TIMEOUT = 4.0
@@ -42,11 +43,12 @@ TIMEOUT = 4.0
 Answered = TypeVar("Answered", DecideReply, GrantReply, PeopleReply, VisibleReply)
 WithFacts = TypeVar("WithFacts", DecideReply, GrantReply)
 REMEMBERED = 60.0
-ALTERED: Final = "mismatched_grant"
 NO_ANSWER = frozenset({"internal", "denied"})
 """Codes of grant errors without information on the operation: a defect of policy, or an append that NATS refused.
 Denials come as decisions. `internal` is passed on: agents then assume that the start may be stored.
 """
+NOT_KEPT = frozenset({"texts_needed", "invalid"})
+"""Codes of a replica that needs the large texts: it does not have them, or is of a release that does not know of it."""
 BEHIND_DELAYS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 
 
@@ -79,6 +81,7 @@ class PolicyClient:
         self._measures = measures
         self._silent: tuple[float, str] | None = None
         self._people: Signed | None = None
+        self._effective = EffectiveParameters()
 
     def problem(self) -> str | None:
         """Return a reason for attention if policy did not answer the last question, within the last minute."""
@@ -97,7 +100,7 @@ class PolicyClient:
         if answer.decision is None:
             raise Untrusted("policy answered without a decision")
         decision = self._check(answer.decision, ask.subject)
-        effective = _contained(decision, answer.effective, ask.subject)
+        effective = self._effective.contained(decision, answer.effective, ask.subject)
         return CheckedDecision(
             decision=decision,
             signed=answer.decision,
@@ -106,14 +109,15 @@ class PolicyClient:
             look_key=ask.look_key or "",
         )
 
-    async def grant(self, ask: GrantRequest) -> CheckedDecision:
-        """Return the decision, with a grant if it allows; the journal has the start by then.
+    async def grant(self, ask: GrantRequest, decided: str = "") -> CheckedDecision:
+        """Return the decision, with a grant if it allows; the journal has the start by then. `decided`: the digest of
+        the parameters in the first decision, by which policy finds their large texts again.
 
         Raises as `decide` does, Untrusted for a refused claim, Conflict if the operation has moved on. After TimedOut
         it may have started.
         """
         with self._measures.stage("grant", "", ask.subject.operation_id):
-            answer = await self._ask_with_facts(subjects.POLICY_GRANT, ask, GrantReply)
+            answer = await self._ask_grant(ask, decided)
         if answer.decision is None:
             raise Untrusted("policy answered without a decision")
         body, effective = None, answer.effective
@@ -122,7 +126,7 @@ class PolicyClient:
         else:
             body = open_signed(answer.grant, Grant, self._trusted, self._installation)
             decision = _bound_decision(body, answer.decision, ask)
-            effective = _contained(decision, answer.effective, ask.subject)
+            effective = self._effective.contained(decision, answer.effective, ask.subject)
         return CheckedDecision(
             decision=decision,
             signed=answer.decision,
@@ -151,14 +155,27 @@ class PolicyClient:
         self._people = None if answer.directory is None else answer.directory.detached()
         return self._people
 
-    async def visible(self, principal: str, key: str, targets: Sequence[str]) -> VisibleReply:
+    async def visible(self, principal: str, key: str, targets: Sequence[str], timeout: float = TIMEOUT) -> VisibleReply:
         """Return which of the targets the principal may list, with the operations on each. Raises as `decide` does."""
         data = encode(VisibleRequest(principal=principal, key=key, targets=list(targets)))
 
         async def send() -> VisibleReply:
-            return decode((await self._bus.request(subjects.POLICY_VISIBLE, data, timeout=TIMEOUT)).data, VisibleReply)
+            return decode((await self._bus.request(subjects.POLICY_VISIBLE, data, timeout=timeout)).data, VisibleReply)
 
         return await _retry_while_behind(send)
+
+    async def _ask_grant(self, ask: GrantRequest, decided: str) -> GrantReply:
+        """Send the question without its large texts, which policy has from its decision; with them if it has not."""
+        if decided and large_texts(ask.subject.parameters):
+            shorter = structs.replace(ask.subject, parameters=without_large_texts(ask.subject.parameters))
+            try:
+                return await self._ask_with_facts(
+                    subjects.POLICY_GRANT, structs.replace(ask, subject=shorter, kept=decided), GrantReply
+                )
+            except Invalid as error:
+                if error.code not in NOT_KEPT:
+                    raise
+        return await self._ask_with_facts(subjects.POLICY_GRANT, ask, GrantReply)
 
     async def _ask_with_facts(
         self, subject: str, ask: DecideRequest | GrantRequest, kind: type[WithFacts]
@@ -179,7 +196,8 @@ class PolicyClient:
 
     async def _ask_current(self, subject: str, ask: DecideRequest | GrantRequest, kind: type[Answered]) -> Answered:
         data = encode(ask)
-        headers = {OMIT_HEADER: OMIT_UNCHANGED} if len(data) > LARGE_REQUEST else None
+        large = len(data) > LARGE_REQUEST or (isinstance(ask, GrantRequest) and ask.kept is not None)
+        headers = {OMIT_HEADER: OMIT_UNCHANGED} if large else None
 
         async def send() -> Answered:
             try:
@@ -225,36 +243,6 @@ def _check_about(decision: Decision, subject: Subject) -> None:
         raise Untrusted("policy's decision is on another request")
     if decision.effect not in EFFECTS:
         raise Invalid(f"policy decided {decision.effect}, which this executor does not know: upgrade it")
-
-
-def _contained(decision: Decision, answered: Mapping[str, object], subject: Subject) -> dict[str, object]:
-    """Return the effective parameters: the requested ones, with those of the answer.
-
-    Raises Untrusted unless policy allows at least the requested parameters, under its own digest: a stolen policy key
-    would be used to change parameters on their way to an agent.
-    """
-    if decision.effect == "deny":
-        return dict(answered)
-    changed = [
-        name
-        for name, value in subject.parameters.items()
-        if name in answered
-        and answered[name] != value
-        and not _is_earlier_end(subject.operation, name, value, answered[name])
-    ]
-    if changed:
-        raise Untrusted(f"policy answered with another {', '.join(sorted(changed))} than was asked", code=ALTERED)
-    effective = {**subject.parameters, **answered}
-    if not same(keyed_digest(subject.parameters_key, effective), decision.parameters_digest):
-        raise Untrusted("policy's decision is on other parameters than it answered with", code=ALTERED)
-    return effective
-
-
-def _is_earlier_end(operation: str, name: str, request: object, answered: object) -> bool:
-    """Return whether policy moved the end of an emergency to its bound, where the requester's clock is ahead."""
-    if (operation, name) != ("emergency_declare", "until"):
-        return False
-    return isinstance(request, int | float) and isinstance(answered, int | float) and answered < request
 
 
 async def _retry_while_behind(ask: Callable[[], Awaitable[Answered]]) -> Answered:

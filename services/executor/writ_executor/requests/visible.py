@@ -5,12 +5,15 @@ from itertools import islice
 
 from msgspec import structs
 
-from writ_contracts.errors import Invalid
-from writ_contracts.listing import MOST_TARGETS
+from writ_contracts.errors import Invalid, TimedOut, Unreachable
+from writ_contracts.listing import MOST_TARGETS, VisibleReply
 from writ_contracts.requests import TargetView
 from writ_contracts.wire import encode
 from writ_executor.policy.client import PolicyClient
 from writ_executor.requests.pages import PAGE_BYTES, first_page
+
+LISTING_SECONDS = 1.5
+"""A person waits for a list: a refusal with its reason is better than a client that gives up."""
 
 
 class VisibleTargets:
@@ -21,9 +24,9 @@ class VisibleTargets:
 
     async def first_page(self, principal: str, key: str, views: Iterator[TargetView]) -> tuple[list[TargetView], bool]:
         """Return the first of the targets that it may list, and whether there are more of them. Raises as
-        `PolicyClient.decide` does.
+        `PolicyClient.decide` does, and Unreachable within seconds where policy is silent.
         """
-        if not (await self._policy.visible(principal, key, [])).limited:
+        if not (await self._ask(principal, key, [])).limited:
             return first_page(views)
         found, size = list[TargetView](), 0
         while size <= PAGE_BYTES and (some := list(islice(views, MOST_TARGETS))):
@@ -33,7 +36,7 @@ class VisibleTargets:
         return first_page(found)
 
     async def _kept(self, principal: str, key: str, views: list[TargetView]) -> list[TargetView]:
-        answer = await self._policy.visible(principal, key, [view.id for view in views])
+        answer = await self._ask(principal, key, [view.id for view in views])
         if not answer.limited:
             return views
         known = answer.operations
@@ -42,6 +45,16 @@ class VisibleTargets:
             for view in views
             if view.id in known
         ]
+
+    async def _ask(self, principal: str, key: str, targets: list[str]) -> VisibleReply:
+        try:
+            return await self._policy.visible(principal, key, targets, LISTING_SECONDS)
+        except TimedOut as error:
+            raise Unreachable(
+                f"policy does not answer (waited {LISTING_SECONDS} s), and it alone knows which targets may be listed: "
+                "see `writ status`",
+                code="policy_silent",
+            ) from error
 
     async def require(self, principal: str, key: str, target: str) -> None:
         """Raises Invalid (`unknown_target`), as policy does, if the principal may not know of the target."""

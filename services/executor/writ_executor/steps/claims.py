@@ -30,7 +30,8 @@ from writ_executor.journal.lookup import OperationTable
 from writ_executor.journal.recorder import ATTEMPTS, Recorder
 from writ_executor.journal.traces import going_on
 from writ_executor.metrics import Measures
-from writ_executor.policy.client import ALTERED, CheckedDecision, PolicyClient
+from writ_executor.policy.client import CheckedDecision, PolicyClient
+from writ_executor.policy.effective_parameters import ALTERED
 from writ_executor.policy.recorded_request import subject_of
 from writ_executor.requests.targets import Targets
 from writ_executor.steps.outcomes import OutcomeRecorder
@@ -163,7 +164,7 @@ class ClaimEndpoint:
             traced=self._audit_detail.traced,
             values=self._audit_detail.values,
         )
-        return await self._policy.grant(ask)
+        return await self._policy.grant(ask, requested.parameters_digest)
 
     async def _parameters(self, life: Life, requested: Requested, signed: Signed) -> dict[str, Any]:
         try:

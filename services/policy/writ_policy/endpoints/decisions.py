@@ -14,6 +14,7 @@ from writ_policy.decisions.control_checks import CHECKS
 from writ_policy.decisions.facts import KnownFacts, listed
 from writ_policy.decisions.grants import read_grant, target_test_grant
 from writ_policy.decisions.judge_factory import JudgeFactory
+from writ_policy.decisions.kept_texts import KeptTexts
 from writ_policy.decisions.rulings import Judge, RuledRequest
 from writ_policy.endpoints.scans import Scans
 from writ_policy.grant_endpoint import GrantEndpoint
@@ -64,15 +65,22 @@ class DecisionEndpoints:
         self._keys = keys
         self._measures = measures
         self._observe = observe
+        self._texts = KeptTexts()
 
     def endpoints(self) -> list[Endpoint]:
         """Return the endpoints for services."""
-        decide = self._answering("decide", DecideRequest, self._decide, DecideReply)
-        grant = self._answering("grant", GrantRequest, self._granting.grant, GrantReply)
+        decide = self._answering("decide", DecideRequest, self._decide, DecideReply, lambda ask: ask)
+        grant = self._answering("grant", GrantRequest, self._grant, GrantReply, self._texts.completed)
         return [
             Endpoint(name="decide", subject=subjects.POLICY_DECIDE, handler=decide, concurrency=CONCURRENCY),
             Endpoint(name="grant", subject=subjects.POLICY_GRANT, handler=grant, concurrency=CONCURRENCY),
         ]
+
+    async def _grant(self, ask: GrantRequest) -> tuple[GrantReply, RuledRequest]:
+        answer, ruled = await self._granting.grant(ask)
+        if answer.grant is not None:
+            self._texts.drop(ask)
+        return answer, ruled
 
     async def _decide(self, ask: DecideRequest) -> tuple[DecideReply, RuledRequest]:
         judge = await self._judging.at(ask.control_sequence, ask.stored_policies, ask.subject.target)
@@ -87,6 +95,7 @@ class DecisionEndpoints:
         if ask.subject.operation in CHANGES and ruled.ruling.effect != "deny":
             subject, principals = ask.subject, tuple(judge.world.principals.values())
             await self._proposed.check(subject.operation, subject.parameters, principals, judge.world.people, judge.now)
+        self._texts.keep(ask.subject, ruled.decision)
         grant = (
             target_test_grant(ask, ruled, judge.world, judge.plugins)
             if ask.subject.operation == BACKEND_TEST
@@ -111,9 +120,10 @@ class DecisionEndpoints:
         kind: type[Ask],
         answer: Callable[[Ask], Awaitable[tuple[Answer, RuledRequest]]],
         refused: Callable[..., Struct],
+        complete: Callable[[Ask], Ask],
     ) -> Respond:
         async def handle(message: Message) -> Reply:
-            ask = wire.decode(message.data, kind)
+            ask = complete(wire.decode(message.data, kind))
             try:
                 body, ruled = await answer(ask)
             except ForgedStart as error:  # no honest executor asks this, so policy records it itself

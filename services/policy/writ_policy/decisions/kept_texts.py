@@ -1,0 +1,51 @@
+"""The large texts of requests decided a moment ago: the question for the grant names the decision's digest of the
+parameters in their place.
+
+Policy made that digest over these very texts, under the key of the operation, so another text can't take their place.
+"""
+
+import sys
+from typing import Final
+
+from msgspec import structs
+
+from writ_contracts.decisions import Decision, GrantRequest, Subject
+from writ_contracts.errors import Invalid
+from writ_contracts.large_texts import large_texts
+from writ_runtime.recent_values import RecentValues
+
+MOST_BYTES, SECONDS = 8 * 1024 * 1024, 30.0
+TEXTS_NEEDED: Final = "texts_needed"
+
+
+class KeptTexts:
+    """One replica's memory; another replica asks for the texts again (`texts_needed`)."""
+
+    def __init__(self) -> None:
+        self._kept: RecentValues[dict[str, str]] = RecentValues(MOST_BYTES, SECONDS)
+
+    def keep(self, subject: Subject, decision: Decision) -> None:
+        """Keep the large texts of a request that was not denied."""
+        texts = large_texts(subject.parameters)
+        if texts and decision.effect != "deny" and not subject.simulate:
+            size = sum(map(sys.getsizeof, texts.values()))
+            self._kept.put(_key(subject.operation_id, decision.parameters_digest), texts, size)
+
+    def completed(self, ask: GrantRequest) -> GrantRequest:
+        """Return the question with the texts that it leaves out. Raises Invalid (`texts_needed`) without them."""
+        if ask.kept is None:
+            return ask
+        texts = self._kept.get(_key(ask.subject.operation_id, ask.kept))
+        if texts is None:
+            raise Invalid("the large texts of this request are not kept here any more", code=TEXTS_NEEDED)
+        parameters = {**ask.subject.parameters, **texts}
+        return structs.replace(ask, subject=structs.replace(ask.subject, parameters=parameters))
+
+    def drop(self, ask: GrantRequest) -> None:
+        """Forget the texts of an operation that has been granted."""
+        if ask.kept is not None:
+            self._kept.drop(_key(ask.subject.operation_id, ask.kept))
+
+
+def _key(operation_id: str, digest: str) -> str:
+    return f"{operation_id}.{digest}"
