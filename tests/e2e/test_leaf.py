@@ -189,11 +189,11 @@ async def test_the_key_of_a_link_is_rotated_while_the_site_works(
         assert (switched.status, "make the site's files again" in switched.out) == (0, True), switched
         new = installation.home.key(name)
         await ran.more(2)  # over the old link, which counts until it is retired
-        async with node_without_rules(url, new.seed, tmp_path / "new", "agent-new") as bus:
+        async with node_without_rules(url, new.seed, tmp_path / "new", f"agent-{POOL}") as bus:
             await eventually(lambda: reaches(bus, subjects.claim(POOL)), what="an answer over the new link")
     await ran.check(writ)
     assert (await installation.writ("keys", "rotate", name)).status == 0
-    async with node_without_rules(url, old.seed, tmp_path / "old", "agent-old"):
+    async with node_without_rules(url, old.seed, tmp_path / "old", f"agent-{POOL}"):
         await said(tmp_path / "old", "Authorization Violation")
     assert old.public not in installation.home.leaves.read_text()
 
