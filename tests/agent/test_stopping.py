@@ -75,7 +75,15 @@ async def test_a_cancel_of_what_its_host_goes_on_with_is_not_confirmed(world: Wo
         {"authenticated": "nobody"},
         {"principal": "mallory"},
     ],
-    ids=["forged", "denied", "another operation", "dry", "about another operation id", "simulated", "not theirs"],
+    ids=[
+        "forged",
+        "denied",
+        "another operation",
+        "dry",
+        "about another operation id",
+        "simulated",
+        "another principal's operation",
+    ],
 )
 async def test_a_cancel_that_policy_did_not_allow_is_refused_and_reported(changed: Any, world: World) -> None:
     await world.agent()

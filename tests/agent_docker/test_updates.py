@@ -73,7 +73,7 @@ async def test_a_new_container_that_is_not_well_makes_place_for_the_former_one(h
     host.engine.exits, host.engine.health = (3, "") if fault == "exits" else (None, "unhealthy")
     done = await update(host)
     assert (done.outcome, done.output["rolled_back"]) == ("failed", True)
-    assert "the former container has its place again" in done.message
+    assert "the former container runs again" in done.message
     now = host.engine.named("web")
     assert now is not None
     assert (now["Id"], now["State"]["Running"], names(host)) == (former, True, ["/web"])

@@ -80,5 +80,5 @@ async def test_a_change_whose_result_cannot_be_read_afterwards_is_a_success(
     monkeypatch.setattr(movement, "_size", once)
     done = await cluster.done("guest_resize", guest_name="web", disk="scsi0", size=16)
     assert (done.outcome, done.effect) == ("succeeded", "done")
-    assert "could not be read afterwards: the node went away" in done.message
+    assert "but the result could not be read: the node went away" in done.message
     assert "size=16G" in cluster.web.config["scsi0"]

@@ -58,7 +58,7 @@ async def test_files_of_others_in_the_folder_stay_and_are_named(host: SshHost, t
     await listed(host, home)
     (folder / "notes").write_text("mine")
     done = await writ(host, home, "remove", "web1", "--yes", "--clean")
-    assert "not of Writ, and stays: notes" in done.stdout, done.stderr
+    assert "not Writ's, and kept: notes" in done.stdout, done.stderr
     assert [path.name for path in folder.iterdir()] == ["notes"]
 
 

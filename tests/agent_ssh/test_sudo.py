@@ -75,7 +75,7 @@ def test_noise_before_the_start_is_bounded(take: str) -> None:
         (127, b"env: '/usr/bin/sudo': No such file or directory\n", "become_missing", "not installed"),
         (1, b"sudo: /usr/bin/python3: command not found\n", "no_python", "/usr/bin/python3"),
         (1, b"sudo: error\x07 in /etc/sudo.conf\n", "become_denied", "started nothing: sudo: error in /etc/sudo.conf"),
-        (1, b"", "become_denied", "it said nothing"),
+        (1, b"", "become_denied", "it printed no message"),
     ],
 )
 def test_a_refusal_says_what_sudo_refused(status: int, words: bytes, code: str, part: str) -> None:

@@ -153,7 +153,7 @@ def test_a_host_of_an_agent_has_the_command_that_enrols_it(
     (tmp_path / "token").write_text("no token")
     result = do(command, "--token-file", "token", "--to", "etc", cwd=tmp_path, env=alone(tmp_path))
     assert (result.returncode, result.stdout) == (1, "")
-    assert re.fullmatch("writ-enrol: that is no token of `writ agent token`.*\n", result.stderr)
+    assert re.fullmatch("writ-enrol: this is not a token of `writ agent token`.*\n", result.stderr)
 
 
 def test_what_is_in_the_folder_is_of_this_tree_or_of_the_lock_by_its_hash(wheels: Path) -> None:

@@ -53,7 +53,7 @@ async def test_copied_key_claims_nothing_on_another_host(installation: RunningIn
             environment.write_text(copied)
             async with agent(folder):
                 accepted = await writ.submit("test_noop", TARGET)
-                event = await alarm(bus, "forged_claim", text="was it copied?")
+                event = await alarm(bus, "forged_claim", text="was the key copied?")
                 assert event.pool == POOL
             (folder / "state").rename(tmp_path / f"state-{secrets.token_hex(4)}")
             seen = await writ.get(accepted.operation_id or "")

@@ -60,7 +60,7 @@ async def test_an_operation_that_an_executor_makes_up_is_marked_wherever_it_is_s
     assert "security events about" in searched.out
     traced = await installation.writ("trace", about.operation_id, "--as", "alice")
     assert traced.status == 1, traced
-    assert "SIGNATURE DOES NOT HOLD" in traced.out
+    assert "INVALID SIGNATURE" in traced.out
     elsewhere = await installation.writ(
         *("trace", about.operation_id, "--as", "alice", "--policy-key", installation.home.key("executor").public)
     )
@@ -73,7 +73,7 @@ async def test_a_true_operation_holds_wherever_it_is_shown(installation: Running
     done = await alice.run("test_noop", "web-1")
     traced = await installation.writ("trace", done.operation_id, "--as", "alice")
     assert traced.status == 0, traced
-    assert "DOES NOT HOLD" not in traced.out
+    assert "INVALID SIGNATURE" not in traced.out
     assert "UNVERIFIED" not in traced.out
 
 
@@ -109,7 +109,7 @@ async def test_a_receipt_of_another_instance_than_claimed_ends_nothing(
         refused = decode(reply.data, Acknowledgement)
         assert refused.error is not None
         assert refused.error.code == "forged_receipt"
-    await alarm(executor, "forged_receipt", operation_id, "by another key or instance than claimed it")
+    await alarm(executor, "forged_receipt", operation_id, "comes from another key or instance than its claim")
     done = await alice.wait(operation_id)
     assert done.outcome == "succeeded"
     [end] = [one for one in await events(executor, filter_) if isinstance(one, Finished)]

@@ -92,7 +92,9 @@ async def test_a_journal_without_an_operation_is_not_taken_for_the_one_known(ins
     await replace_stream(installation, subjects.JOURNAL_STREAM, kept)
     for process in ("executor", "policy", "audit"):
         await is_not_ready(installation, process, "journal", "made at")
-    await recorded(installation, "journal_replaced", "seen by an executor", "seen by policy", "seen by audit")
+    await recorded(
+        installation, "journal_replaced", "reported by an executor", "reported by policy", "reported by audit"
+    )
     async with await installation.client("alice") as alice:
         with pytest.raises(WritError):
             await alice.run("test_noop", "web-1", timeout=5)

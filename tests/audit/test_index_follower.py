@@ -98,8 +98,8 @@ async def test_an_index_of_another_journal_is_not_ready_and_takes_nothing_from_i
     other = MemoryBus()
     await History(other).carried_out("alice", "new")
     async with replica(other, tmp_path) as audit:
-        assert "was it restored" in await not_ready(audit)
-        assert "was it restored" in (await audit.checks()["index"]() or "")
+        assert "was the journal restored" in await not_ready(audit)
+        assert "was the journal restored" in (await audit.checks()["index"]() or "")
     async with replica(bus, tmp_path):  # what it knew is still there
         await all_of(bus, 5)
 
@@ -125,7 +125,7 @@ async def test_a_longer_journal_that_began_differently_is_noticed(bus: MemoryBus
     for number in range(3):
         await history.carried_out("alice", f"new{number}")
     async with replica(other, tmp_path) as audit:
-        assert "in its place is another" in await not_ready(audit)
+        assert "has this sequence now" in await not_ready(audit)
 
 
 async def test_a_journal_that_is_replaced_while_it_runs_is_a_security_event(
@@ -140,11 +140,11 @@ async def test_a_journal_that_is_replaced_while_it_runs_is_a_security_event(
         await all_of(bus, 5)
         bus.broker.disk.records.clear()
         await History(bus).requested("alice", "new")
-        assert "was it restored" in await not_ready(audit)
+        assert "was the journal restored" in await not_ready(audit)
 
         async def told() -> bool:
             records = await bus.journal.read(subjects.security_event("journal_replaced"))
-            return [event.detail[:13] for one in records if (event := security_event(one))] == ["seen by audit"]
+            return [event.detail[:17] for one in records if (event := security_event(one))] == ["reported by audit"]
 
         await eventually(told, what="the event, with no executor there")
 

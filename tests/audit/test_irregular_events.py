@@ -106,10 +106,13 @@ BROKEN: dict[str, tuple[Events, str]] = {
         [REQUESTED, DISPATCHED, GRANTED, finished(receipt(grant_digest=digest(OTHER)))],
         "not on record",
     ),
-    "a receipt by another key": ([REQUESTED, DISPATCHED, GRANTED, finished(receipt(THIEF))], "of another than claimed"),
+    "a receipt by another key": (
+        [REQUESTED, DISPATCHED, GRANTED, finished(receipt(THIEF))],
+        "from another agent than claimed",
+    ),
     "a receipt by another instance": (
         [REQUESTED, DISPATCHED, GRANTED, finished(receipt(instance="two"))],
-        "of another than claimed",
+        "from another agent than claimed",
     ),
 }
 

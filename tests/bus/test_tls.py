@@ -44,7 +44,7 @@ def test_a_server_of_this_machine_or_one_with_tls_needs_nothing_more(url: str) -
     ["nats://hub:4222", "10.0.0.1:4222", "nats://[fe80::1]", "ws://hub", "nats://localhost.evil", "nats://0.0.0.0"],
 )
 def test_a_server_beyond_this_machine_is_not_reached_in_the_clear(url: str) -> None:
-    with pytest.raises(ConfigError, match="is beyond this machine and without TLS: use tls://"):
+    with pytest.raises(ConfigError, match="is on another machine and has no TLS: use tls://"):
         check_encrypted(["nats://127.0.0.1", url], None)
 
 
@@ -67,7 +67,7 @@ async def test_plaintext_is_allowed_where_the_environment_says_so(monkeypatch: p
 
 
 def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
-    (tmp_path / "bad.pem").write_text("no certificate")
+    (tmp_path / "bad.pem").write_text("no usable certificate")
     for ca in (str(tmp_path / "bad.pem"), str(tmp_path / "none.pem"), "der:AAAA", "der:not base64"):
         with pytest.raises(ConfigError, match="WRIT_TLS_CA"):
             tls_context(TlsOptions(ca=ca))
@@ -204,7 +204,7 @@ async def test_a_server_without_tls_gets_no_signature(served: Served, client: st
         said = await refusal(replace(served.options(client), servers=[bare.url]))
     finally:
         await bare.stop()
-    assert "does not speak TLS" in said
+    assert "does not offer TLS" in said
 
 
 @module

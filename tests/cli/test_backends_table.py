@@ -3,6 +3,7 @@
 import io
 
 import pytest
+from msgspec import structs
 from rich.console import Console
 
 from writ_cli.operations.backends import COLUMNS, TargetRow, _show
@@ -82,3 +83,20 @@ def test_where_there_is_room_what_to_do_is_the_last_column() -> None:
     assert " ".join(heading.split()) == " ".join(COLUMNS)
     assert first.startswith("web1")
     assert "do not connect; ask the host itself" in second
+
+
+def test_engine_of_a_target_is_shown_with_its_disk() -> None:
+    versions = {
+        "engine": "26.1.5",
+        "api": "1.45",
+        "compose": "2.26.1",
+        "rootless": "no",
+        "disk": "1 GB free of 9 GB at /d",
+    }
+    row = structs.replace(ROWS[0], visit=structs.replace(WELL, versions=versions))
+    screen, paper = Screen("table"), io.StringIO()
+    screen.out = Console(file=paper, highlight=False, markup=False, emoji=False, width=200, force_terminal=False)
+    _show(screen, [row])
+    told = "web1 has an engine: engine 26.1.5, api 1.45, compose 2.26.1, rootless no, disk 1 GB free of 9 GB at /d"
+    assert told in paper.getvalue()
+    assert "has an engine" not in shown(200)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -94,6 +95,7 @@ async def test_a_trace_reads_as_a_timeline(command: Command, served: ScriptedApi
         )
     )
     shown = await command("trace", number)
+    assert re.search(r"begins: \d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d{4}\n", shown.stdout)
     assert shown.exit_code == 0
     assert "service_restart on a by alice" in shown.stdout
     for word in ("requested", "dispatched", "granted", "finished", "succeeded", "forged_grant", "rule dev allows it"):
@@ -107,7 +109,7 @@ async def test_a_trace_reads_as_a_timeline(command: Command, served: ScriptedApi
 
 
 async def test_search_lists_what_was(command: Command, served: ScriptedApi) -> None:
-    assert (await command("audit", "search")).stdout == "nothing on record fits\n"
+    assert (await command("audit", "search")).stdout == "no operation on record matches\n"
     await command("run", "service_restart", "-t", "a", "service_name=nginx", "--idempotency-key", "k")
     found = await command("audit", "search", "--principal", "alice", "--outcome", "succeeded", "--since", "2h")
     assert found.exit_code == 0

@@ -218,7 +218,7 @@ async def test_usage_errors_are_a_line_and_status_2(command: Command) -> None:
         (["run", "service_restart", "-t", "a", "timeout=soon"], "timeout: 'soon' is not an integer"),
         (["run"], "Missing argument"),
         (["frobnicate"], "No such command"),
-        (["op", "get", "x!"], "is not an operation id"),
+        (["op", "get", "x!"], "is neither an operation id"),
         (["audit", "search", "--since", "x"], "is neither a span"),
         (["operations", "nothing"], "no operation 'nothing'"),
         (["run", "service_restrat", "-t", "a"], "no operation 'service_restrat'; did you mean 'service_restart'?"),

@@ -50,6 +50,11 @@ def test_every_command_is_in_a_section_with_a_line_that_fits() -> None:
     assert f"{help_sections.OTHER}:" not in shown
 
 
+def test_version_is_shown_by_a_command_too() -> None:
+    runner = CliRunner()
+    assert runner.invoke(cli, ["version"]).output == runner.invoke(cli, ["--version"]).output
+
+
 def test_help_of_a_command_is_that_of_its_option() -> None:
     runner = CliRunner()
     by_option = runner.invoke(cli, ["op", "list", "--help"], prog_name="writ").output

@@ -68,7 +68,7 @@ def test_a_plugin_is_checked_against_what_it_declares(tmp_path: Path, monkeypatc
     backend.write_text(backend.read_text().replace("async def probe(", "async def looked("))
     done = writ(tmp_path, "plugin", "check", "writ-acme", "--declared-only", "-o", "json", path=path)
     assert done.returncode == 1
-    assert json.loads(done.stdout) == {"writ-acme": ["acme_put declares a probe, and what carries it out has none"]}
+    assert json.loads(done.stdout) == {"writ-acme": ["acme_put declares a probe, and its handler has none"]}
 
 
 def test_an_operation_for_hosts_without_a_module_to_send_is_found(tmp_path: Path) -> None:

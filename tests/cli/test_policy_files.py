@@ -189,7 +189,7 @@ def test_who_can_do_it_at_all_and_who_exactly_this(bare: CliRunner) -> None:
     assert [one["principals"] for one in json.loads(exactly.stdout)["accesses"]] == [["bob"]]
     nobody = writ(bare, "who-can", "package_remove", "-t", "prod-web-1", *FILES)
     assert nobody.exit_code == 3
-    assert nobody.stdout == "nobody, and nothing\n"
+    assert nobody.stdout == "no principal, and no operation\n"
 
 
 def test_what_is_allowed_is_told_by_principal_target_and_role(bare: CliRunner) -> None:
@@ -227,7 +227,7 @@ def test_many_combinations_are_simulated_at_once(bare: CliRunner) -> None:
 
 def test_what_another_policy_would_change_is_shown_by_requests(bare: CliRunner, tmp_path: Path) -> None:
     same = writ(bare, "diff", PRODUCTION, PRODUCTION, *LISTS, "--exit-code")
-    assert (same.exit_code, same.stdout.partition(";")[0]) == (0, "nothing is decided differently")
+    assert (same.exit_code, same.stdout.partition(";")[0]) == (0, "no decision changes")
     less = tmp_path / "less.yaml"
     less.write_text(
         PRODUCTION.read_text().replace("      - name: audit\n", "      - name: audit\n        enabled: false\n")

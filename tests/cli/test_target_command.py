@@ -110,7 +110,7 @@ def test_rename_takes_credentials_and_the_gateway_of_others_along(inventory: Pat
 
 
 @pytest.mark.parametrize(
-    ("new", "why"), [("box", "already"), ("../x", "cannot name a target"), ("writ", "always there")]
+    ("new", "why"), [("box", "already"), ("../x", "cannot name a target"), ("writ", "reserved for Writ itself")]
 )
 def test_rename_refuses_a_name_and_changes_nothing(inventory: Path, new: str, why: str) -> None:
     files = _key_files(inventory, "web1")
@@ -191,7 +191,10 @@ def test_set_reaches_keys_within_keys(inventory: Path) -> None:
     assert entry["connection"] == {"host": "web1.example.org", "port": 2222}
     assert entry["backup"] == {"repository": "/srv/r", "password_file": "/etc/r"}
     assert "  # web servers\n" in inventory.read_text()
-    for word, why in (("role.x=1", "no key 'x' in a value that is no mapping"), ("conection.port=1", "'connection'")):
+    for word, why in (
+        ("role.x=1", "no key 'x' in a value that is not a mapping"),
+        ("conection.port=1", "'connection'"),
+    ):
         refused = _writ(inventory, "set", "web1", word)
         assert (refused.exit_code, why in refused.stderr) == (2, True)
 

@@ -149,7 +149,7 @@ def test_hidden_parameters_forbid_an_approval_unless_the_requesters_own_are_give
 def test_values_of_hidden_parameters_prove_nothing_where_the_requester_signed_nothing() -> None:
     """The requester could give the approver another content than that of the request."""
     opened = open_card(card(hidden={"content": "x"}, signed=False), [POLICY.public], {"content": "harmless"})
-    assert opened.refusals == ["content cannot be seen, and the requester did not sign it"]
+    assert opened.refusals == ["content is hidden, and the requester did not sign it"]
 
 
 def test_an_audit_level_without_values_leaves_the_requesters_signature_to_approve_by() -> None:
@@ -179,13 +179,11 @@ def test_a_preview_without_a_diff_does_not_show_what_the_journal_must_not_have()
     values = {"command": ["curl", "evil"]}
     shown = card(hidden=values, preview=preview(shown={"body": {"Image": "nginx", "Env": ["NAME"]}}))
     assert open_card(shown, [POLICY.public]).refusals == [
-        "command cannot be seen: reject it, or approve it with the values that the requester gives"
+        "command is hidden: reject it, or approve it with the values that the requester gives"
     ]
     assert open_card(shown, [POLICY.public], values).refusals == []
     unsigned = card(hidden=values, signed=False, preview=preview())
-    assert open_card(unsigned, [POLICY.public]).refusals == [
-        "command cannot be seen, and the requester did not sign it"
-    ]
+    assert open_card(unsigned, [POLICY.public]).refusals == ["command is hidden, and the requester did not sign it"]
 
 
 def test_a_missing_or_incomplete_preview_permits_a_rejection_only() -> None:
@@ -196,7 +194,7 @@ def test_a_missing_or_incomplete_preview_permits_a_rejection_only() -> None:
     unread = open_card(card(preview=preview(details_digest=COMMITTED)), [POLICY.public])
     assert unread.refusals == ["the details of the preview cannot be read"]
     unvouched = structs.replace(card(), facts=None)
-    assert open_card(unvouched, [POLICY.public]).refusals == ["policy signed nothing about its preview"]
+    assert open_card(unvouched, [POLICY.public]).refusals == ["policy signed no facts about its preview"]
 
 
 def test_details_are_those_that_the_agent_committed_to() -> None:

@@ -137,7 +137,7 @@ def test_values_of_one_kind_add_up_and_kinds_restrict(selector: TargetSelector, 
         (TargetSelector(globs=("web-1", "wbe-*")), "there is no target 'wbe-\\*'"),
         (TargetSelector(roles=("testing",)), "no target of role 'testing'"),
         (TargetSelector(tags=("us",)), "no target with tag 'us'"),
-        (TargetSelector(globs=("db-1",), tags=("web",)), "no target fits all"),
+        (TargetSelector(globs=("db-1",), tags=("web",)), "no target matches all"),
     ],
 )
 def test_a_value_that_covers_no_target_is_refused(selector: TargetSelector, missing: str) -> None:

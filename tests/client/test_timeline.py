@@ -6,7 +6,7 @@ import pytest
 from msgspec import Raw, Struct, structs
 from tests.contracts.messages import sample
 
-from writ_cli.operations.timeline import DOES_NOT_HOLD, _details
+from writ_cli.operations.timeline import INVALID_SIGNATURE, _details
 from writ_contracts import journal
 from writ_contracts.agents import Claim, Receipt
 from writ_contracts.decisions import Decision, Grant
@@ -65,7 +65,7 @@ def test_what_holds_is_shown_with_its_signer() -> None:
     assert shown["signed by"] == ALICE.public
     for name, key in (("decision", POLICY), ("claim", AGENT), ("grant", POLICY), ("receipt", AGENT)):
         assert f"signed by {key.public[:12]}" in shown[name]
-    assert not any(DOES_NOT_HOLD in text for text in shown.values())
+    assert not any(INVALID_SIGNATURE in text for text in shown.values())
 
 
 @pytest.mark.parametrize(
@@ -84,4 +84,4 @@ def test_what_holds_is_shown_with_its_signer() -> None:
     ],
 )
 def test_what_does_not_hold_is_marked(event: journal.JournalEvent, field: str, changed: dict[str, Any]) -> None:
-    assert details(structs.replace(event, **changed))[field].startswith(DOES_NOT_HOLD)
+    assert details(structs.replace(event, **changed))[field].startswith(INVALID_SIGNATURE)

@@ -109,8 +109,8 @@ REFUSED = {
     "a network on the host": ("services: {web: {image: a}}\nnetworks: {n: {driver: macvlan}}", "networks"),
     "an undeclared volume": (service("volumes: ['data:/data']"), "uses data, which `volumes` does not declare"),
     "an undeclared network": (service("networks: [back]"), "uses back, which `networks` does not declare"),
-    "a misspelt key": (service("comand: x"), "services.web.comand is no key that a stack may have"),
-    "another name": ("name: other\nservices: {web: {image: a}}", "name is another than stack_name"),
+    "a misspelt key": (service("comand: x"), "services.web.comand is not a key that a stack may have"),
+    "another name": ("name: other\nservices: {web: {image: a}}", "name differs from stack_name"),
     "an alias": ("services:\n  a: &a {image: x}\n  b: *a\n", "aliases (*name) are not allowed"),
     "no service": ("services: {}", "services"),
     "a truth value as a variable": (service("environment: {A: yes}"), "environment.A must be text or a number"),
@@ -120,7 +120,7 @@ REFUSED = {
     "a runtime": (service("runtime: sysbox"), "runtime replaces the isolation"),
     "a label of Compose": (service("labels: {com.docker.compose.project: x}"), "labels has a reserved name"),
     "no YAML": ("services: [", "compose, line 2:"),
-    "a list": ("[1, 2]", "compose is no mapping"),
+    "a list": ("[1, 2]", "compose is not a mapping"),
 }
 BREAKOUTS = {
     "privileged": ("privileged: true", "allow_privileged"),

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import re
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +20,7 @@ from writ_agent_ssh.credentials import Credentials
 from writ_agent_ssh.engines import ForwardedEngines, HostStackFiles
 from writ_agent_ssh.host_keys import KnownHosts
 from writ_agent_ssh.pool import Pool
+from writ_containers.backups.repository import repository_of
 from writ_containers.host_engines import BackendWithEngines, local_engines
 from writ_containers.registries import Registries
 from writ_contracts.errors import WritError
@@ -26,6 +29,8 @@ from writ_contracts.inventory import Target
 from writ_runtime.plugins import load_catalogue
 from writ_testing.eventually import eventually
 from writ_testing.fakes.docker_engine import FakeEngine, fake_engine
+from writ_testing.fakes.engine_storage import tar_of
+from writ_testing.peers.programs import program
 from writ_testing.peers.sshd import sshd
 from writ_testing.suites.backend import ProgressRecorder, task
 
@@ -167,3 +172,85 @@ async def test_a_host_that_forwards_no_sockets_is_named_as_the_reason(tmp_path: 
             await host.run("container_list")
         assert refused.value.code == "unreachable"
         assert "AllowStreamLocalForwarding" in str(refused.value)
+
+
+@pytest.mark.exhaustive
+async def test_target_test_shows_the_disk_of_the_engine(host: EngineOnHost) -> None:
+    host.engine.more_info["DockerRootDir"] = str(host.folder)
+    disk = (await host.backend.test_target(host.target)).versions["disk"]
+    assert re.fullmatch(rf"[0-9.e+]+ [kMGT]?B free of [0-9.e+]+ [kMGT]B at {host.folder}(: low, .*)?", disk), disk
+    host.engine.more_info["DockerRootDir"] = f"{host.folder}/absent"
+    disk = (await host.backend.test_target(host.target)).versions["disk"]
+    assert disk == "images 1.5 GB, containers 2.5 kB; free space is not seen from here"
+    host.engine.fail("GET", "/system/df", 500)
+    found = await host.backend.test_target(host.target)
+    assert found.versions["disk"].startswith("not known: the engine answers")
+    assert "container_create" in found.operations
+
+
+@pytest.mark.exhaustive
+async def test_volume_and_folder_of_a_container_over_ssh_are_backed_up_and_restored(tmp_path: Path) -> None:
+    async with fake_engine(tmp_path / "e.sock") as engine, over_ssh(tmp_path, engine) as made:
+        volume = {"Type": "volume", "Source": "data", "Target": "/data"}
+        bind = {"Type": "bind", "Source": "/srv/shop", "Target": "/shop"}
+        engine.put("web", running=True, HostConfig={"Mounts": [volume, bind]})
+        engine.files |= {"data": tar_of("data", "then"), "/srv/shop": tar_of("shop", "then")}
+        given = {"container_name": "web", "backup_id": "then"}
+        with pytest.raises(WritError, match=r"docker: \{backup: ") as refused:
+            await made.run("backup_create", **given)
+        assert refused.value.code == "not_declared"
+        declared_backup = {"repository": str(tmp_path / "repository"), "password_file": str(tmp_path / "password")}
+        host = made._replace(
+            target=replace(made.target, mount_roots=["/srv"], docker={**declared(engine), "backup": declared_backup})
+        )
+        (tmp_path / "password").write_text("word")
+        new_repository(declared_backup)
+        assert (await host.run("backup_create", **given)).outcome == "succeeded"
+        engine.files |= {"data": tar_of("data", "now"), "/srv/shop": tar_of("shop", "now")}
+        restored = await host.run("backup_restore", **given)
+        assert restored.outcome == "succeeded", restored
+        mounts = (engine.named("web") or {})["Mounts"]
+        places = [one.get("Name") or one.get("Source") for one in mounts]
+        assert {engine.files[place] for place in places} == {tar_of("data", "then"), tar_of("shop", "then")}
+        assert engine.files["/srv/shop"] == tar_of("shop", "now")
+        (listed,) = (await host.run("backup_list", container_name="web")).output["backups"]
+        assert listed["backup_id"] == "then"
+        assert repository_of(host.target, "a" * 26).host == host.target.id  # two hosts may have one repository
+
+
+async def test_settling_an_operation_that_host_and_engine_share_trusts_no_host_without_knowledge(
+    tmp_path: Path,
+) -> None:
+    async with fake_engine(tmp_path / "e.sock") as engine, over_ssh(tmp_path, engine) as made:
+        shared = replace(made.task("backup_restore", container_name="web", backup_id="x"), parameters={})
+        assert await made.backend.settle(shared) is None
+
+
+def new_repository(backup: dict[str, str]) -> None:
+    environ = {"RESTIC_REPOSITORY": backup["repository"], "RESTIC_PASSWORD_FILE": backup["password_file"]}
+    command = [program("restic"), "--no-cache", "init"]
+    subprocess.run(command, env={"HOME": "/", **environ, "PATH": os.environ["PATH"]}, check=True, timeout=60)
+
+
+async def test_stack_file_that_is_written_after_its_preview_is_not_run(host: EngineOnHost) -> None:
+    file = host.folder / "shop.yaml"
+    file.write_text("services: {web: {image: 'box:1', environment: {A: '${A}'}}}")
+    deploy = host.task("stack_deploy", stack_name="shop", source="shop.yaml", env={"A": "1"})
+    baseline = await host.backend.baseline(deploy)
+    shown = replace(deploy, parameters={"stack_name": "shop", "source": "shop.yaml"})
+    assert (await host.backend.baseline(shown))["source_version"] == baseline["source_version"] != ""
+    assert (await host.backend.preview(deploy))["source_version"] == baseline["source_version"]
+    (host.folder / "other.yaml").write_text("services: {web: {image: 'box:1', command: [other]}}")
+    (host.folder / "other.yaml").replace(file)
+    assert (await host.backend.baseline(shown))["source_version"] != baseline["source_version"]
+    with pytest.raises(WritError) as refused:
+        await host.backend.run(replace(deploy, baseline=baseline), ProgressRecorder())
+    assert (refused.value.code, host.engine.changes) == ("source_changed", [])
+
+
+@pytest.mark.exhaustive
+async def test_baseline_of_a_deploy_needs_no_secret_parameter(host: EngineOnHost) -> None:
+    shown = host.task("stack_deploy", stack_name="shop", compose="services: {web: {image: 'box:1'}}")
+    assert (await host.backend.baseline(shown))["expected"] == {"web": 1}
+    without = await host.backend.baseline(replace(shown, parameters={"stack_name": "shop"}))
+    assert (without["containers"], "expected" in without) == ([], False)

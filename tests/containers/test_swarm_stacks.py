@@ -14,13 +14,14 @@ from writ_contracts.errors import Invalid
 
 def sent(service: str, rest: str = "") -> dict[str, Any]:
     text = f"services:\n  web: {{image: 'shop:1', {service}}}\n{rest}"
-    return dict(json.loads(stack_json(parse(text, {}, "shop"))))
+    return dict(json.loads(stack_json(parse(text, {}, "shop"), "a" * 26)))
 
 
 def test_swarm_format_has_replicas_and_published_numbers() -> None:
     made = sent("scale: 3, ports: ['8080:80'], environment: {A: 'a$$b'}, deploy: {resources: {limits: {cpus: 0.5}}}")
     web = made["services"]["web"]
-    assert web["deploy"] == {"replicas": 3, "resources": {"limits": {"cpus": "0.5"}}}
+    labels = {"io.writops.operation": "a" * 26}
+    assert web["deploy"] == {"replicas": 3, "resources": {"limits": {"cpus": "0.5"}}, "labels": labels}
     assert web["ports"] == [{"target": 80, "published": 8080}]
     assert web["environment"] == {"A": "a$$b"}
     assert "scale" not in web

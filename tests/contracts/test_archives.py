@@ -29,7 +29,7 @@ def test_what_was_taken_out_counts_whatever_was_announced_after_it() -> None:
 
 def test_of_a_range_that_is_there_in_part_no_other_archive_can_be_made() -> None:
     assert in_force([OTHER], 5) == OTHER
-    with pytest.raises(Invalid, match="in part"):
+    with pytest.raises(Invalid, match="partly in the journal"):
         next_of([OTHER], 5)
 
 
@@ -37,5 +37,5 @@ def test_an_event_that_tells_of_no_archive_is_refused() -> None:
     event = ControlEvent(
         id="1", at=1.0, correlation_id="c", kind="journal_archive", principal="alice", operation_id="a", body={}
     )
-    with pytest.raises(Invalid, match="event 7 tells of no archive"):
+    with pytest.raises(Invalid, match="event 7 describes no archive"):
         announced(event, 7, b"")

@@ -96,7 +96,7 @@ def test_a_text_of_the_wrong_form_is_told_without_regular_expressions() -> None:
     assert str(caught.value) == "network_scan: cidr: network in CIDR form, no host bits"
     with pytest.raises(Invalid, match=r"ports\[1\]: \[address:\]\[host port:\]container port"):
         catalogue["container_create"].check({"container_name": "web", "image": "nginx", "ports": ["80", "x"]})
-    with pytest.raises(Invalid, match="example: name: another form"):
+    with pytest.raises(Invalid, match="example: name: the form is wrong"):
         EXAMPLE.check({"name": "WEB"})
 
 

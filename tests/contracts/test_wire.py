@@ -73,7 +73,7 @@ def test_a_nested_parameter_bomb_in_messagepack_is_invalid() -> None:
 
 
 def test_what_is_too_large_is_not_even_read() -> None:
-    with pytest.raises(Invalid, match="101 bytes, at most 100") as caught:
+    with pytest.raises(Invalid, match="101 bytes; at most 100") as caught:
         decode(b"\xff" * 101, Request, limit=100)
     assert caught.value.code == "oversize"
 

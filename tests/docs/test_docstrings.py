@@ -1,6 +1,6 @@
-"""Docstrings name only what exists: files, modules, members of the same file, and subcommands of `writ`.
+"""Docstrings name only existing files, modules, and members of the same file.
 
-Documents are held to the same for subcommands; `test_names.py` has the rest for them.
+`test_names.py` checks documents, `test_commands.py` the commands in both.
 """
 
 import ast
@@ -8,16 +8,9 @@ import re
 from functools import cache
 from pathlib import Path
 
-import click
-import pytest
-from tests.docs.test_names import DOCUMENTS, DOTTED, FILE, ROOT, exists, files
-
-from writ_cli.main import cli
+from tests.docs.test_names import DOTTED, FILE, ROOT, exists, files
 
 CODE = [path for top in ("libs", "services") for path in sorted((ROOT / top).rglob("*.py"))]
-COMMAND = re.compile(
-    r"(?<=`)writ((?: [a-z][a-z-]*)+)|^[$#] (?:\S+=\S+ )*(?:/opt/writ/bin/)?writ((?: [a-z][a-z-]*)+)", re.MULTILINE
-)
 MEMBER = re.compile(r"`([A-Z]\w+)\.(\w+)(?:\(\))?`")
 PRIVATE = re.compile(r"`(_[a-z]\w+)(?:\(\))?`")
 OTHERS = {"nats-io/nats.py"}
@@ -51,24 +44,6 @@ def names(path: Path) -> frozenset[str]:
 @cache
 def classes(path: Path) -> frozenset[str]:
     return frozenset(node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef))
-
-
-def unknown_command(words: str) -> bool:
-    """Return whether a word that stands where a subcommand must be is none."""
-    group: click.Command = cli
-    for word in words.split():
-        if not isinstance(group, click.Group):
-            return False
-        found = group.get_command(click.Context(group), word)
-        if found is None:
-            return True
-        group = found
-    return False
-
-
-def unknown_commands(text: str) -> set[str]:
-    named = {(inline or line).strip() for inline, line in COMMAND.findall(text)}
-    return {f"writ {words}" for words in named if unknown_command(words)}
 
 
 def offenders(found: dict[Path, set[str]]) -> dict[str, set[str]]:
@@ -108,22 +83,3 @@ def test_docstrings_name_members_that_exist() -> None:
         for path in CODE
     }
     assert offenders(found) == {}
-
-
-def test_docstrings_name_commands_that_exist() -> None:
-    assert offenders({path: unknown_commands(docstrings(path)) for path in CODE}) == {}
-
-
-def test_documents_name_commands_that_exist() -> None:
-    assert offenders({path: unknown_commands(path.read_text()) for path in DOCUMENTS}) == {}
-
-
-@pytest.mark.parametrize("words", ["audit verify", "polcy test", "policy tset"])
-def test_an_unknown_subcommand_is_found(words: str) -> None:
-    assert unknown_commands(f"as `writ {words} FILE` does") == {f"writ {words}"}
-
-
-def test_a_known_subcommand_with_arguments_is_not_found() -> None:
-    assert (
-        unknown_commands("`writ policy rollback 3`, `writ run service_restart -t web-1`, `writ up --detach`") == set()
-    )

@@ -1,14 +1,11 @@
 """docs/operating/ and docs/plugins.md agree with the code: metrics, exit statuses, codes, lines of the example."""
 
 import re
-import shlex
 from pathlib import Path
 
-import click
 from docs.generate.metrics_table import registries
 
 from writ_cli.exit_status import Exit
-from writ_cli.main import cli
 from writ_contracts.errors import CODES
 
 ROOT = Path(__file__).parents[2]
@@ -68,14 +65,3 @@ def test_the_snippets_of_the_plugin_tutorial_are_lines_of_the_example() -> None:
     blocks = re.findall(r"^```(?:python|toml)\n(.*?)^```$", PLUGINS, re.MULTILINE | re.DOTALL)
     assert len(blocks) == 16
     assert [block for block in blocks if not any(block in source for source in sources)] == []
-
-
-def test_the_commands_of_the_plugin_tutorial_exist() -> None:
-    lines = re.findall(r"^\$ writ ([^#\n]*)", PLUGINS, re.MULTILINE)
-    assert len(lines) >= 8
-    for line in lines:
-        words = shlex.split(line)
-        group = cli.get_command(click.Context(cli), words[0])
-        assert group is not None, line
-        if isinstance(group, click.Group):
-            assert group.get_command(click.Context(group), words[1]) is not None, line

@@ -54,8 +54,8 @@ targets:
         read_inventory(file(tmp_path, text))
     assert told(caught) == [
         "2:54 there is no target 'nowhere'",
-        "3:10 the id 'a' stands here twice",
-        "4:10 'writ' is Writ itself and always there",
+        "3:10 the id 'a' occurs twice",
+        "4:10 'writ' is reserved for Writ itself: choose another id",
     ]
 
 
@@ -67,8 +67,8 @@ def test_where_backups_and_scans_may_go_is_checked_where_it_is_written(tmp_path:
     with pytest.raises(FileErrors) as caught:
         read_inventory(file(tmp_path, text))
     assert [problem.message for problem in caught.value.found] == [
-        "'everywhere' is no network, such as 192.0.2.0/24",
-        "'10.0.0.0/33' is no network, such as 192.0.2.0/24",
+        "'everywhere' is not a network such as 192.0.2.0/24",
+        "'10.0.0.0/33' is not a network such as 192.0.2.0/24",
     ]
     for backup, told in {
         "{repository: /srv/vault}": "the key 'password_file' is missing",
@@ -106,16 +106,16 @@ principals:
         read_principals(file(tmp_path, bad))
     assert told(caught) == [
         "2:40 there is no human 'bob' to act for",
-        "2:40 a human acts for nobody",
+        "2:40 a human does not act for others: remove acts_for",
         "3:42 there is no human 'copilot' to act for",
-        f"3:56 the key '{ALICE}' stands here twice",
+        f"3:56 the key '{ALICE}' occurs twice",
     ]
 
 
 def test_an_agent_key_serves_one_pool(tmp_path: Path) -> None:
     good = f"agents:\n- {{pool: ssh, key: {ALICE}}}\n- {{pool: ssh, key: {BOB}}}\n"
     assert [agent.pool for agent in read_agents(file(tmp_path, good)).agents] == ["ssh", "ssh"]
-    with pytest.raises(FileErrors, match="stands here twice"):
+    with pytest.raises(FileErrors, match="occurs twice"):
         read_agents(file(tmp_path, f"agents:\n- {{pool: ssh, key: {ALICE}}}\n- {{pool: docker, key: {ALICE}}}\n"))
 
 
@@ -160,7 +160,7 @@ def test_a_private_key_of_somebody_else_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"SUAAA")
     path.chmod(0o600)
     os.chown(path, 1234, -1)
-    with pytest.raises(ConfigError, match="belongs to somebody else"):
+    with pytest.raises(ConfigError, match="belongs to another user"):
         read_private(path)
 
 
@@ -198,5 +198,5 @@ def test_a_person_is_declared_by_humans_alone_and_is_one_person(tmp_path: Path) 
         read_people(file(tmp_path, bad))
     assert [problem.message for problem in caught.value.found] == [
         "'alice' is not the id of a person: that principal has another",
-        "only a human is a person; agents have acts_for",
+        "only a human has `person`; a principal of kind agent has `acts_for`",
     ]

@@ -76,10 +76,10 @@ def test_a_problem_shows_the_line_and_a_caret() -> None:
 
 def test_all_mistakes_that_leave_the_shape_readable_are_told_at_once() -> None:
     assert refused("a: 1\na: 2\nb: .nan\nc: !!python/object/apply:os.system [x]\nd: {e: 1, e: 2}\n<<: {}\n") == [
-        "policy.yaml:2:1: the key 'a' stands here twice",
+        "policy.yaml:2:1: the key 'a' occurs twice",
         "policy.yaml:3:4: .nan is not a number that can be compared",
         "policy.yaml:4:4: tags (tag:yaml.org,2002:python/object/apply:os.system) are not allowed",
-        "policy.yaml:5:11: the key 'e' stands here twice",
+        "policy.yaml:5:11: the key 'e' occurs twice",
         "policy.yaml:6:1: merge keys (<<) are not allowed",
     ]
 
@@ -90,7 +90,7 @@ def test_all_mistakes_that_leave_the_shape_readable_are_told_at_once() -> None:
         ("a: [1\nb: 2", "policy.yaml:2:2: while parsing a flow sequence, did not find expected ',' or ']'"),
         ("a: b: c", "policy.yaml:1:5: mapping values are not allowed in this context"),
         ("a: &x [1]\nb: *x", "policy.yaml:2:4: aliases (*name) are not allowed"),
-        ("? [1]\n: 2", "policy.yaml:1:3: a key must be a word"),
+        ("? [1]\n: 2", "policy.yaml:1:3: a key must be a plain text"),
         ("a: 1\n---\nb: 2", "policy.yaml:2:1: holds more than one document"),
         (b"a: 1\nb: \xff", "policy.yaml:2:4: is not UTF-8"),
         ("a: é\nb: \x07", "policy.yaml:2:4: control characters are not allowed"),
@@ -192,5 +192,5 @@ def nodes() -> int:
 def test_an_octal_number_is_refused() -> None:
     """It is 8 to YAML 1.1, 10 to YAML 1.2, and one of the two to whoever wrote it."""
     assert refused(b"max: 010") == [
-        "policy.yaml:1:6: 010 is 8 to YAML: write it without the leading 0, or as a text in quotes"
+        "policy.yaml:1:6: 010 means 8 in YAML: write it without the leading 0, or as a text in quotes"
     ]

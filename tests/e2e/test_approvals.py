@@ -204,7 +204,7 @@ async def test_hidden_parameters_are_only_rejected_unless_the_requester_gives_th
     async with people(installation, "alice", "bob") as (alice, bob):
         operation_id = await asked(alice, "test_secret", secret="s3cret-canary")
         card = await bob.approvals.card(operation_id, policy_key(installation))
-        with pytest.raises(Denied, match="secret cannot be seen"):
+        with pytest.raises(Denied, match="secret is hidden"):
             await bob.approvals.approve(card)
         told = await installation.writ("approvals", "approve", operation_id, "--as", "bob", stdin=b"y\n")
         assert (told.status, "--parameter NAME=VALUE" in told.err) == (3, True)
@@ -258,11 +258,12 @@ async def test_services_restarted_between_any_two_steps(installation: RunningIns
         assert (installation.home.root.parent / "files" / "again").read_text().count(operation_id) == 1
 
 
-async def test_an_executor_cannot_append_an_approval(installation: RunningInstallation) -> None:
+@pytest.mark.parametrize("service", ["executor", "audit"])
+async def test_no_service_but_policy_can_append_an_approval(installation: RunningInstallation, service: str) -> None:
     async with people(installation, "alice") as (alice,):
         operation_id = await asked(alice, target="web-2")
-        key = installation.home.key("executor")
-        bus = await open_bus(Context(principal="executor", url=installation.url), key.seed, wait=10)
+        key = installation.home.key(service)
+        bus = await open_bus(Context(principal=service, url=installation.url), key.seed, wait=10)
         try:
             last = await bus.journal.last(subjects.operation_filter("alice", operation_id))
             assert last is not None
@@ -293,10 +294,10 @@ async def test_the_command_shows_rejects_and_refuses_another_digest(installation
         other = await installation.writ(
             "approvals", "approve", operation_id, "--yes", "--digest", "0000-0000", "--as", "bob"
         )
-        assert (other.status, "it is another one" in other.err) == (2, True)
+        assert (other.status, "it is another request" in other.err) == (2, True)
         unknown = await installation.writ("approvals", "approve", operation_id, "--as", "bob", stdin=b"n\n")
         assert unknown.status == 4  # asked once more, and not confirmed
         rejected = await installation.writ("approvals", "reject", operation_id, "--reason", "no", "--as", "bob")
         assert (rejected.status, rejected.out.startswith("rejected: ")) == (0, True)
         assert (await alice.get(operation_id)).outcome == "rejected"
-        assert "nothing waits for you" in (await installation.writ("approvals", "list", "--as", "bob")).out
+        assert "no request waits for you" in (await installation.writ("approvals", "list", "--as", "bob")).out

@@ -135,7 +135,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
             principals=[("guest", {"roles": []})],
         )
         for name in ("web1", "changed", "stranger", "away", "peer", "secret-1", *TAILNET):
-            server.let_in(name)
+            server.authorize(name)
         make_key(server.keys / "locked")
         socket = folder / "tailscaled.sock"
         environ = {"WRIT_SSH_KEYS": str(server.keys), "WRIT_TAILSCALE_SOCKET": str(socket)}
@@ -285,5 +285,5 @@ async def test_a_file_root_that_is_no_absolute_path_is_refused_before_anything_i
     before = world.installation.home.inventory.read_text()
     ended = await add(world, "new4", "--host-key", "SHA256:x", "--file-root", "srv")
     assert (ended.status, ended.out) == (2, "")
-    assert "'srv' is no absolute path" in ended.err
+    assert "'srv' is not an absolute path" in ended.err
     assert world.installation.home.inventory.read_text() == before

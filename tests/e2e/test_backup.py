@@ -161,9 +161,9 @@ async def test_a_home_at_rest_is_backed_up_too_and_a_backup_is_restored_once_and
 
     for name in ("streams/WRIT_JOURNAL.snapshot", "home/keys/policy.seed"):
         damaged = await installation.writ("restore", str(changed(file, name)), environ=at(there))
-        assert (damaged.status, "is not as it was backed up" in damaged.err) == (1, True), damaged
+        assert (damaged.status, "differs from its digest in the backup" in damaged.err) == (1, True), damaged
     outside = await installation.writ("restore", str(outwards(file)), environ=at(there))
-    assert (outside.status, "no place in a home" in outside.err) == (1, True), outside
+    assert (outside.status, "not a path within an installation" in outside.err) == (1, True), outside
     assert not (tmp_path / "evil").exists()
     assert list(there.iterdir()) == []
 

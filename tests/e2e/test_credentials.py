@@ -130,7 +130,7 @@ async def test_flags_that_the_token_does_not_set_prove_nothing(
     installation: RunningInstallation, keys: SecurityKeys
 ) -> None:
     async with requested(installation, "test_sleep") as (alice, operation_id):
-        for flags, why in ((VERIFIED, "nobody touched"), (PRESENT, "the signature gives touch")):
+        for flags, why in ((VERIFIED, "nobody touched"), (PRESENT, "the signature proves only touch")):
             keys.agent.flags = flags
             refused = await keys.approve("bob", operation_id, "bob")
             assert (refused.status != 0, why in refused.err) == (True, True), refused
@@ -146,7 +146,7 @@ async def test_another_persons_key_and_one_that_is_not_enrolled_are_refused(
     async with requested(installation) as (alice, operation_id):
         for name in ("carol", "stranger"):
             refused = await keys.approve("bob", operation_id, name)
-            assert (refused.status != 0, "is no credential of the approver" in refused.err) == (True, True), refused
+            assert (refused.status != 0, "is not a credential of the approver" in refused.err) == (True, True), refused
         await alice.cancel(operation_id)
 
 
@@ -156,7 +156,7 @@ async def test_a_credential_enrolled_after_the_request_does_not_count_for_it(
     async with requested(installation) as (alice, operation_id):
         await keys.enroll("bob", "late", endorser="carol")
         refused = await keys.approve("bob", operation_id, "late")
-        assert "is no credential of the approver" in refused.err, refused
+        assert "is not a credential of the approver" in refused.err, refused
         await alice.cancel(operation_id)
     async with requested(installation) as (alice, operation_id):
         assert (await keys.approve("bob", operation_id, "late")).status == 0
@@ -175,7 +175,7 @@ async def test_a_removed_credential_counts_no_more_also_for_what_it_has_approved
         assert (ended.outcome, ended.code) == ("stale", "stale"), ended
     async with requested(installation) as (alice, operation_id):
         refused = await keys.approve("bob", operation_id, "lost")
-        assert "is no credential of the approver" in refused.err, refused
+        assert "is not a credential of the approver" in refused.err, refused
         await alice.cancel(operation_id)
 
 
@@ -197,7 +197,7 @@ async def test_an_enrolment_needs_another_persons_endorsement(
     refused = await keys.writ("credential", "enroll", str(request))
     assert (refused.status, "another person must endorse it first" in refused.err) == (3, True), refused
     keys.add("unknown")
-    for endorser, why in (("bob", "bob endorsed an own credential"), ("unknown", "one that did not count then")):
+    for endorser, why in (("bob", "bob endorsed a credential of their own"), ("unknown", "was not valid then")):
         with pytest.raises(Untrusted, match=why):
             await keys.enroll("bob", f"by-{endorser}", endorser=endorser)
     assert installation.home.people_file.read_bytes() == before

@@ -29,7 +29,7 @@ PROMISED = (
     "nobody_deletes",
     "did you mean",
     "only a person approves",
-    "somebody else decides",
+    "another person must decide",
     "awaiting_approval",
     "wait_for_operation",
     "forged_grant",

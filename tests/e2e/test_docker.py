@@ -35,6 +35,7 @@ BOUNDED = {
         "only_ports": {"allowed_items": ["127.0.0.1"], "default": ["127.0.0.1"]},
     },
 }
+APPROVED = {"name": "stacks", "operations": ["stack_deploy"], "allowed": True, "approval": {"approvers": ["lead"]}}
 SECRET = "planted-4b1d77"
 
 
@@ -51,13 +52,23 @@ class World(NamedTuple):
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     folder = tmp_path_factory.mktemp("docker")
-    policy = open_policy(TESTERS, NETWORKED, BOUNDED)
+    policy = open_policy(TESTERS, NETWORKED, BOUNDED, APPROVED)
     async with (
         fake_engine(folder / "engine.sock") as engine,
-        running_installation(folder, targets=[local_target("here", folder / "files")], policy=policy) as installation,
+        running_installation(
+            folder,
+            targets=[local_target("here", folder / "files")],
+            policy=policy,
+            principals=[("bob", {"roles": ["lead"]})],
+        ) as installation,
     ):
         socket = str(engine.socket)
-        ended = await installation.writ("target", "add", "box", "--docker", socket, "--role", "testing")
+        (folder / "stacks").mkdir()
+        (folder / "stacks" / "shop.yaml").write_text(
+            f"services: {{web: {{image: 'box:1', environment: {{A: {SECRET}}}}}}}"
+        )
+        added = ("target", "add", "box", "--docker", socket, "--role", "testing", "--stack-dir", str(folder / "stacks"))
+        ended = await installation.writ(*added)
         assert ended.status == 0, ended
         yield World(installation, engine)
 
@@ -107,13 +118,35 @@ async def test_a_dry_run_shows_the_calls_and_makes_none(world: World) -> None:
     assert world.engine.named("dry") is None
 
 
+@pytest.mark.exhaustive
+async def test_stack_is_deployed_after_another_person_has_approved_it(world: World) -> None:
+    given = ("stack_name=shop", "source=shop.yaml")
+    dry = await world.run("stack_deploy", *given, "--dry-run")
+    assert (dry.status, "is created: 1 of box:1" in dry.out) == (0, True), dry
+    asked = await world.run("stack_deploy", *given, "--no-wait")
+    operation_id = json.loads(asked.out)["operation_id"]
+    assert world.engine.named("shop-web-1") is None
+    said = await world.installation.writ("approvals", "approve", operation_id, "--as", "bob", stdin=b"y\n")
+    assert said.status == 0, said
+    assert "web" in said.out
+    assert SECRET not in said.out + dry.out
+    async with await world.installation.client() as writ:
+        done = await writ.wait(operation_id, timeout=60)
+    assert done.outcome == "succeeded", done
+    status = await world.run("stack_status", "stack_name=shop")
+    assert json.loads(status.out)["output"]["services"] == {"web": "running"}
+    made = world.engine.named("shop-web-1")
+    assert made is not None
+    assert f"A={SECRET}" in made["Config"]["Env"]
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
         ((), "give one of --ssh USER@HOST, --proxmox HOST and --docker SOCKET"),
-        (("--docker", "docker.sock"), "no socket, such as /var/run/docker.sock, and no HOST:PORT"),
-        (("--docker", "/run/x.sock", "--host-key", "k"), "--host-key is not for a Docker engine"),
-        (("--docker", "/run/x.sock", "--mount-root", "srv"), "no absolute path"),
+        (("--docker", "docker.sock"), "neither a socket, such as /var/run/docker.sock, nor HOST:PORT"),
+        (("--docker", "/run/x.sock", "--host-key", "k"), "--host-key does not apply to a Docker engine"),
+        (("--docker", "/run/x.sock", "--mount-root", "srv"), "not an absolute path"),
         (("--docker", "engine.example:2376"), "an engine over TLS needs --docker-ca FILE and --key FILE"),
     ],
 )

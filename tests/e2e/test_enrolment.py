@@ -182,14 +182,14 @@ async def test_a_host_without_the_command_enrols_by_writ_enrol(
     folder.mkdir()
     ended = await enrol(folder, made["token"], "writ_enrolment")
     assert ended.status == 0, ended
-    assert f"this host may work for pool {POOL}" in ended.out
+    assert f"this host's agent is enrolled for pool {POOL}" in ended.out
     assert Key(read_private(folder / f"agent-{POOL}.seed")).public in ended.out
     async with agent(folder), await installation.client() as writ:
         assert (await writ.run("test_noop", TARGET, timeout=60)).outcome == "succeeded"
     again = await enrol(tmp_path / "second", made["token"], "writ_enrolment")
     assert (again.status, again.out) == (1, "")
     assert again.err.startswith("writ-enrol: ")
-    assert "used, expired, or taken back" in again.err
+    assert "it was used, has expired or was revoked" in again.err
 
 
 async def test_a_token_that_was_used_opens_nothing_any_more(installation: RunningInstallation, tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ async def test_a_token_that_was_used_opens_nothing_any_more(installation: Runnin
     assert (await enrol(tmp_path / "first", made["token"])).status == 0
     again = await enrol(tmp_path / "second", made["token"])
     assert (again.status, again.out) == (3, "")
-    assert "used, expired, or taken back" in again.err
+    assert "it was used, has expired or was revoked" in again.err
     assert not (tmp_path / "second" / f"agent-{POOL}.env").exists()
 
 

@@ -137,7 +137,7 @@ async def test_an_audit_service_that_stands_still(installation: RunningInstallat
     told = Told(installation, "executor", "audit")
     async with well_again(told):
         with installation.paused("audit"):
-            await told.is_ill("no audit service was heard")
+            await told.is_ill("no audit service has reported")
             assert "no answer" in await Told(installation, "audit", "index").status()
 
 

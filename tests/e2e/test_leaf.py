@@ -130,7 +130,7 @@ async def _exists(path: Path) -> bool:
 FORBIDDEN = (
     subjects.claim(YARD),
     subjects.receipt(YARD),
-    subjects.look(YARD),
+    subjects.host_read(YARD),
     subjects.request("operator", "test_noop"),
     "writ.query.operator.targets",
     subjects.POLICY_DECIDE,

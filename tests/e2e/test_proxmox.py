@@ -115,7 +115,7 @@ async def test_what_is_no_token_is_refused(world: World) -> None:
     world.token = "root@pam\n"
     ended = await world.add("other", "--host-key", world.server.fingerprint)
     world.token = GOOD_TOKEN
-    assert (ended.status, "is no API token" in ended.err) == (2, True), ended
+    assert (ended.status, "is not an API token" in ended.err) == (2, True), ended
 
 
 async def test_the_token_is_found_nowhere_but_in_its_file(world: World, writ: Writ) -> None:

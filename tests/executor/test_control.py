@@ -96,7 +96,7 @@ async def test_a_lift_that_was_decided_long_ago_is_not_stored(world: World) -> N
     assert [record.subject for record in await world.records(subjects.CONTROL)] == [subjects.control_event("stop_set")]
     end = (await world.life(lift.operation_id or "")).end
     assert isinstance(end, Finished)
-    assert "request it again" in end.message
+    assert "send the request again" in end.message
 
 
 async def test_a_lift_of_a_stop_that_is_not_in_force_fails_and_names_those_that_are(world: World) -> None:

@@ -50,7 +50,7 @@ async def serve_listings(
         listed = ReadReply(listings=[sign(world.hands.key, listing)])
         return encode(listed if error is None else ReadReply(error=error))
 
-    endpoint = Endpoint(name="look", subject=subjects.look(world.hands.pool), handler=look)
+    endpoint = Endpoint(name="look", subject=subjects.host_read(world.hands.pool), handler=look)
     await world.bus.serve(Service(name="agent", version="0", description="", endpoints=[endpoint]))
     return asked
 

@@ -257,12 +257,12 @@ def test_the_best_audit_service_counts_and_silence_only_after_a_while() -> None:
     now[0] = SILENCE - 1
     assert audit_services.problem() is None
     now[0] = SILENCE + 1
-    assert audit_services.problem() == "no audit service was heard for 20 s"
+    assert audit_services.problem() == "no audit service has reported for 20 s"
     for lag in (5_000, 0, 7_000):
         audit_services.record(AuditStanding(position=1, lag=lag))
     assert audit_services.problem() is None
     now[0] += SILENCE + 1
-    assert audit_services.problem() == "no audit service was heard for 20 s"
+    assert audit_services.problem() == "no audit service has reported for 20 s"
 
 
 def test_as_read_counts_what_each_audit_service_has_read_by_its_last_word() -> None:

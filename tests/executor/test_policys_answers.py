@@ -65,14 +65,14 @@ def test_large_parameters_compared_before_are_refused_with_another_value(altered
     for _ in range(2):
         assert parameters.contained(decision, {"timeout": 30}, subject) == effective
     changed = structs.replace(subject, parameters={**subject.parameters, **altered})
-    with pytest.raises(Untrusted, match="other parameters than it answered with"):
+    with pytest.raises(Untrusted, match="and its reply have different parameters"):
         parameters.contained(decision, {"timeout": 30, **altered}, changed)
 
 
 def test_parameters_that_policy_did_not_decide_on_are_refused() -> None:
     less = {"file_path": "/srv/harmless", "timeout": 30}
     decision = structs.replace(DECISION, parameters_digest=keyed_digest(KEY, less))
-    with pytest.raises(Untrusted, match="other parameters than it answered with"):
+    with pytest.raises(Untrusted, match="and its reply have different parameters"):
         _contained(decision, less, SUBJECT)
 
 
@@ -81,7 +81,7 @@ def test_parameters_that_policy_did_not_decide_on_are_refused() -> None:
     [
         ({**EFFECTIVE, "file_path": "/srv/secret"}, "another file_path"),
         ({**EFFECTIVE, "max_bytes": 6}, "another max_bytes"),
-        ({**EFFECTIVE, "timeout": 31}, "other parameters than it answered with"),
+        ({**EFFECTIVE, "timeout": 31}, "and its reply have different parameters"),
     ],
 )
 def test_parameters_that_policy_changed_are_refused(effective: dict[str, Any], what: str) -> None:
@@ -107,7 +107,7 @@ def test_policy_ends_an_emergency_within_its_bound_and_nothing_else(
 
 @pytest.mark.parametrize("field", ["operation_id", "principal", "operation", "target"])
 def test_a_decision_on_something_else_is_refused(field: str) -> None:
-    with pytest.raises(Untrusted, match="on another request"):
+    with pytest.raises(Untrusted, match="for another request"):
         _check_about(structs.replace(DECISION, **{field: "other"}), SUBJECT)
 
 

@@ -49,7 +49,7 @@ async def test_an_operation_behind_another_ones_lock_names_it(world: World) -> N
     await world.hands.claim(await world.work(first))
     reason = await until_waiting(world, second, "target")
     assert reason.operation_id == first
-    assert reason.text == f"waits for web-1: service_restart {first} is started there"
+    assert reason.text == f"waits for web-1: service_restart {first} holds its lock (started)"
     message = await world.bus.request(subjects.query("alice", "operations"), b"{}", timeout=10)
     opened = {one.operation_id: one.waiting for one in decode(message.data, OperationsReply).operations}
     assert opened == {first: None, second: reason}
@@ -66,7 +66,7 @@ async def test_a_reached_limit_is_named_with_its_rule(world: World) -> None:
     reason = await until_waiting(world, second, "limit")
     assert (reason.rule, reason.text) == (
         "one by one",
-        "waits for a place: rule 'one by one' allows 1 operation at once",
+        "waits for a limit: rule 'one by one' allows 1 operation at once",
     )
 
 
@@ -75,7 +75,7 @@ async def test_a_dispatched_operation_says_that_no_agent_is_there_or_none_is_fre
     operation_id = await asked(world)
     assert (
         await until_waiting(world, operation_id, "agent")
-    ).text == f"waits for an agent of pool {POOL}: none is there"
+    ).text == f"waits for an agent of pool {POOL}: none is online"
 
     async def busy() -> bool:
         await heartbeat(world, free=0)

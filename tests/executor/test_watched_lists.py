@@ -10,7 +10,7 @@ from writ_contracts.errors import Invalid
 from writ_contracts.operations import Catalogue
 from writ_executor.agents.keys import AgentKeys
 from writ_executor.agents.presence import Presence
-from writ_executor.requests.targets import Targets
+from writ_executor.agents.targets import Targets
 from writ_runtime.clocks import boot_time
 from writ_runtime.list_reader.lists import read_agents, read_inventory
 from writ_runtime.watched_file import WatchedFile
@@ -64,7 +64,7 @@ async def test_a_grant_for_a_former_entry_counts_for_moments_alone(
     former = await known.find("web-1")
     path.write_text("targets: [{id: web-1, role: staging, backend: ssh}]")
     assert await known.is_granted("web-1", former)
-    monkeypatch.setattr("writ_executor.requests.targets.SETTLING", 0.0)
+    monkeypatch.setattr("writ_executor.agents.targets.SETTLING", 0.0)
     assert not await known.is_granted("web-1", former)
 
 

@@ -1,5 +1,5 @@
-"""kill -9 of executor, policy and Docker agent at each step of a container's creation and update, and of the engine:
-one outcome in the journal, at most one container of the operation.
+"""kill -9 of executor, policy and Docker agent at each step of a container's creation and update and of a stack's
+deploy, and of the engine: one outcome in the journal, at most one effect.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.agent_docker.crash_cases import made_by
+from tests.agent_docker.stack_cases import CASES, TWO, is_reached, made_by_stack
 from tests.faults.test_kills import AT_AGENT, AT_EXECUTOR, AT_POLICY, BOUND, ENVIRON, TIMEOUT
 
 from writ_client.client import Writ
@@ -25,6 +26,7 @@ STEPS = (*AT_EXECUTOR, *AT_POLICY, *AT_AGENT)
 OPERATIONS: dict[str, dict[str, Any]] = {
     "container_create": {"container_name": "new", "image": "box:1", "timeout": TIMEOUT},
     "container_update": {"container_name": "web", "image": "box:2", "timeout": TIMEOUT},
+    "stack_deploy": {"stack_name": "shop", "compose": TWO, "timeout": TIMEOUT},
 }
 
 
@@ -54,8 +56,28 @@ async def check(installation: RunningInstallation, engine: FakeEngine, operation
         operation_id = id_of("operator", operation)
         final = await settled(writ, operation_id)
         trace = [event.kind for event in (await writ.trace(operation_id=operation_id)).events]
-    created = made_by(engine, operation_id)
     assert trace.count("finished") + trace.count("unknown") + trace.count("refused") == 1, trace
+    (check_stack if operation == "stack_deploy" else check_container)(engine, operation, operation_id, final)
+    return final
+
+
+def check_stack(engine: FakeEngine, operation: str, operation_id: str, final: str) -> None:
+    created = made_by_stack(engine, operation_id)
+    assert len(created) == len(set(created)) <= 2
+    if final == "succeeded":
+        assert is_reached(CASES["deploy"], engine, but=("/web",))
+        assert len(created) == 2
+    elif final in ("failed", "expired"):
+        assert len(created) < 2
+    assert sorted(created) == sorted(name for name in _names(engine) if name.startswith("/shop-"))
+
+
+def _names(engine: FakeEngine) -> list[str]:
+    return sorted(one["Name"] for one in engine.containers.values())
+
+
+def check_container(engine: FakeEngine, operation: str, operation_id: str, final: str) -> None:
+    created = made_by(engine, operation_id)
     assert len(created) <= 1
     if final == "succeeded":
         assert [(one["Name"].strip("/"), one["State"]["Running"]) for one in created] == [
@@ -63,7 +85,6 @@ async def check(installation: RunningInstallation, engine: FakeEngine, operation
         ]
     elif final in ("failed", "expired"):
         assert created == []
-    return final
 
 
 async def _asked(writ: Writ, operation: str) -> str | None:
@@ -86,7 +107,11 @@ async def test_process_killed_at_any_step_leaves_one_outcome(tmp_path: Path, fau
 @pytest.mark.parametrize("kind", ["hang", "act_and_hang"])
 @pytest.mark.parametrize(
     ("operation", "number"),
-    [*(("container_create", number) for number in (1, 2)), *(("container_update", number) for number in range(1, 7))],
+    [
+        *(("container_create", number) for number in (1, 2)),
+        *(("container_update", number) for number in range(1, 7)),
+        *(("stack_deploy", number) for number in range(1, 7)),
+    ],
 )
 async def test_engine_killed_and_restarted_leaves_one_outcome(
     tmp_path: Path, operation: str, number: int, kind: Kind

@@ -94,7 +94,7 @@ def test_a_name_that_the_resolver_does_not_know_is_an_answer(ask: Ask, monkeypat
     monkeypatch.setattr(socket, "getaddrinfo", unknown_to_it)
     unknown = ask("network_test", host="no-such-host.invalid", protocol="dns", count=1)
     assert (unknown["outcome"], unknown["output"]["reachable"]) == ("succeeded", False)
-    assert "no name that this host's resolver knows" in unknown["output"]["detail"]
+    assert "the resolver of this host does not know the name" in unknown["output"]["detail"]
     assert ask("network_test", host="no-such-host.invalid", protocol="tcp", port=1)["output"]["sent"] == 0
 
 

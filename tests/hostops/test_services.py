@@ -62,8 +62,8 @@ def test_an_alias_is_refused_with_the_name_of_the_unit_that_it_means(
     systemd.units["dbus-ssh.socket"] = systemd.add("ssh.socket")
     result = ask(operation, action, service_name=asked)
     assert (result["outcome"], result["code"], result["effect"]) == ("failed", "unit_alias", "none")
-    assert result["message"] == "sshd.service is another name of ssh.service on this host: ask for ssh"
-    assert ask(operation, action, service_name="dbus-ssh.socket")["message"].endswith("ask for ssh.socket")
+    assert result["message"] == "sshd.service is another name of ssh.service on this host: use ssh"
+    assert ask(operation, action, service_name="dbus-ssh.socket")["message"].endswith("use ssh.socket")
     assert not [call for call in systemd.calls if call[0] in ("StartUnit", "StopUnit", "RestartUnit")]
     assert ask(operation, action, service_name="ssh")["code"] != "unit_alias"
 

@@ -79,7 +79,7 @@ def test_a_folder_of_somebody_else_is_no_home(tmp_path: Path) -> None:
     behind_a_link.symlink_to(theirs)
     os.chown(theirs, 4711, 4711)
     for root in (theirs, behind_a_link):
-        with pytest.raises(ConfigError, match="belongs to somebody else"):
+        with pytest.raises(ConfigError, match="belongs to another user"):
             create_installation(Home(root))
     assert list(theirs.iterdir()) == []
 
@@ -114,7 +114,7 @@ def test_an_entry_is_added_to_every_form_of_list(tmp_path: Path, form: str) -> N
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     for comment in ("# who", "# the first", "# she"):
         assert (comment in path.read_text()) == (comment in FORMS[form])
-    with pytest.raises(Conflict, match="'b' is there already"):
+    with pytest.raises(Conflict, match="'b' exists already"):
         list_edits.append(path, "principals", {"id": "b"}, unique="id")
 
 

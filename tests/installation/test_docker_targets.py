@@ -36,7 +36,7 @@ async def test_an_engine_over_tls_is_pinned_and_its_key_is_private(tmp_path: Pat
     assert (credential.read_text(), credential.stat().st_mode & 0o777) == (CERTIFICATE + KEY, 0o600)
     for address, more, why in (
         ("/run/x.sock", {"ca": tmp_path / "ca"}, "are for an engine over TLS"),
-        ("e:99999", given, "is no socket"),
+        ("e:99999", given, "is neither a socket"),
         ("e:1", {"ca": tmp_path / "ca"}, "needs --docker-ca FILE and --key FILE"),
         ("e:1", {"ca": tmp_path / "neither", "identity": tmp_path / "identity"}, "holds no CERTIFICATE as PEM"),
         ("e:1", {"ca": tmp_path / "ca", "identity": tmp_path / "ca"}, "holds no PRIVATE KEY as PEM"),
@@ -49,5 +49,5 @@ async def test_an_engine_over_tls_is_pinned_and_its_key_is_private(tmp_path: Pat
 
 def test_the_engine_of_a_host_is_named_by_its_socket() -> None:
     assert engine_socket("/run/docker.sock") == {"socket": "/run/docker.sock"}
-    with pytest.raises(Invalid, match="no absolute path of a socket"):
+    with pytest.raises(Invalid, match="not an absolute path of a socket"):
         engine_socket("docker.sock")

@@ -95,7 +95,7 @@ async def test_whoever_is_cut_off_because_another_used_the_token_is_told_that(
         return answer
 
     monkeypatch.setattr(enrolment, "_connect", connect)
-    with pytest.raises(Denied, match="used, expired, or taken back") as told:
+    with pytest.raises(Denied, match="it was used, has expired or was revoked") as told:
         await enrol(enrolment_tickets.read_ticket(token), tmp_path / "etc", None, {})
     assert not isinstance(told.value, Forbidden)
     assert bus.closed

@@ -95,7 +95,7 @@ async def test_a_key_that_is_unknown_or_being_rotated_is_refused(home: Home) -> 
     with pytest.raises(Conflict):
         retire(home, "audit", LastRecords())
     home.keys.joinpath("audit.next.seed").write_bytes(home.key("policy").seed)
-    with pytest.raises(Conflict, match="another key than the announced one"):
+    with pytest.raises(Conflict, match="does not hold the announced key"):
         switch(home, "audit")
 
 

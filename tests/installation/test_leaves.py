@@ -112,9 +112,9 @@ def _locked(private: bytes) -> bytes:
     [
         ("a-b", ("local-depot",), HUB, "cannot name a site"),
         ("depot", ("nowhere",), HUB, "no pool 'nowhere'"),
-        ("depot", ("local-depot",), ("http://hub",), "no address of a NATS server"),
-        ("depot", ("local-depot",), (*HUB, "http://hub"), "'http://hub' is no address of a NATS server"),
-        ("depot", ("local-depot",), ("nats://hub:99999",), "no address of a NATS server"),
+        ("depot", ("local-depot",), ("http://hub",), "not an address of a NATS server"),
+        ("depot", ("local-depot",), (*HUB, "http://hub"), "'http://hub' is not an address of a NATS server"),
+        ("depot", ("local-depot",), ("nats://hub:99999",), "not an address of a NATS server"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_written(
@@ -128,7 +128,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
 
 def test_a_second_site_wants_an_address_of_a_server_as_the_first_one_did(home: Home) -> None:
     add_site(home, NewSite(name="depot", pools=("local-depot",), hub=HUB), "127.0.0.1")
-    with pytest.raises(Invalid, match="no address of a NATS server"):
+    with pytest.raises(Invalid, match="not an address of a NATS server"):
         add_site(home, NewSite(name="yard", pools=("local-yard",), hub=("http://hub",)), "127.0.0.1")
     assert "yard" not in home.leaves.read_text()
 
@@ -138,7 +138,7 @@ def test_a_server_is_not_told_to_wait_where_it_cannot() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         place = Listener(host="127.0.0.1", port=taken.getsockname()[1], tls=None)
-        with pytest.raises(ConfigError, match=r"cannot wait for leaf nodes at 127\.0\.0\.1, port .*in use"):
+        with pytest.raises(ConfigError, match=r"cannot accept leaf nodes at 127\.0\.0\.1, port .*in use"):
             check_listener(place, None)
         its_own = Listener(host="0.0.0.0", port=place.port, tls=None)
         check_listener(place, its_own)
@@ -152,7 +152,7 @@ async def test_nats_runs_on_where_leaves_yaml_wants_it_to_wait_where_it_cannot(t
     async with up(tmp_path) as one:
         before = one.pid("nats")
         one.home.leaves.write_text(f"{{listen: 192.0.2.1, port: {free_port()}, leaves: []}}\n")
-        await one.until(lambda: "a file is wrong: NATS cannot wait for leaf nodes at 192.0.2.1" in one.said)
+        await one.until(lambda: "a file has an error: NATS cannot accept leaf nodes at 192.0.2.1" in one.said)
         assert one.pid("nats") == before
         assert "192.0.2.1" not in one.home.server_config.read_text()
         one.home.leaves.unlink()

@@ -196,7 +196,7 @@ async def test_who_is_disabled_has_no_access_nor_its_agents(home: Home) -> None:
     assert admitted(home) == ["operator"]
     change_principal(home, PrincipalManage(action="enable", principal_id="bob"))
     assert admitted(home) == ["operator", "bob", "helper"]
-    assert "# Who may ask" in home.principals.read_text()
+    assert "# The principals" in home.principals.read_text()
 
 
 async def test_who_was_removed_by_an_operation_is_added_again_with_another_key(home: Home) -> None:

@@ -233,7 +233,7 @@ async def test_a_wrong_file_changes_nothing_and_is_named(tmp_path: Path) -> None
     async with up(tmp_path) as one:
         good = one.home.principals.read_text()
         one.home.principals.write_text(good + "- id: broken\n")
-        await one.until(lambda: "a file is wrong" in one.said)
+        await one.until(lambda: "a file has an error" in one.said)
         assert "principals.yaml" in one.said
         await one.until(lambda: one.report.problem)
         assert "principals.yaml" in (await status(one.home, {})).problem

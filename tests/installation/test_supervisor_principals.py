@@ -34,7 +34,7 @@ async def test_a_principal_that_is_added_is_let_in_at_once(tmp_path: Path) -> No
             ("operator", "human", None),
             ("copilot", "agent", "operator"),
         ]
-        assert "# Who may ask" in one.home.principals.read_text()
+        assert "# The principals" in one.home.principals.read_text()
         assert stat.S_IMODE(Path(added.key_file).stat().st_mode) == 0o600
         assert stat.S_IMODE(one.home.principals.stat().st_mode) == 0o600
 
@@ -62,7 +62,7 @@ async def test_a_principal_that_is_removed_is_shut_out(tmp_path: Path) -> None:
         data = yaml_file.read(one.home.principals).data
         list_edits.write(one.home.principals, "", {"principals": data["principals"][:1]})
         # Said when bob was let in, and once more when NATS has taken in the end of it, not while it does.
-        await one.until(lambda: one.said.count("as in the files again") > 1 and not bus.connected)
+        await one.until(lambda: one.said.count("match the files again") > 1 and not bus.connected)
         with pytest.raises(Forbidden):
             await open_bus(bob, one.home.key("principal-bob").seed, wait=20)
         await bus.close()
@@ -96,7 +96,7 @@ async def test_a_report_that_cannot_be_written_keeps_no_removed_principal_in(tmp
         await one.until(lambda: "could not be written" in one.said)
         data = yaml_file.read(one.home.principals).data
         list_edits.write(one.home.principals, "", {"principals": data["principals"][:1]})
-        await one.until(lambda: one.said.count("as in the files again") > 1)
+        await one.until(lambda: one.said.count("match the files again") > 1)
         with pytest.raises(Forbidden):
             await open_bus(Context(principal="bob", url=one.report.url), one.home.key("principal-bob").seed, wait=20)
         assert one.said.count("could not be written") == 1

@@ -25,7 +25,7 @@ RECORD = {"nats", "public.yaml", "installation.yaml"}
 def home(tmp_path: Path) -> Home:
     made = Home(tmp_path / ".writ")
     create_installation(made)
-    for name in (JOURNAL, "log/up.log", "state/audit/audit.sqlite", ".agents.yaml.lock"):
+    for name in (JOURNAL, "nats/jetstream/ocsp/cache", "log/up.log", "state/audit/audit.sqlite", ".agents.yaml.lock"):
         (made.root / name).parent.mkdir(parents=True, exist_ok=True)
         (made.root / name).write_text("x")
     return made
@@ -60,6 +60,9 @@ def test_record_stays_unless_it_is_asked_for(home: Home) -> None:
     assert names(home.root) == RECORD
     assert (home.root / JOURNAL).exists()
     assert not home.sandbox.exists()
+    assert writ(home, "--yes", "--records").exit_code == 0
+    assert not home.root.exists()
+    assert writ(home, "--yes", "--records").exit_code == 2
 
 
 def test_records_go_with_everything_else(home: Home) -> None:
@@ -101,6 +104,16 @@ def test_running_installation_is_refused(home: Home) -> None:
     with held(home.lock):
         done = writ(home, "--yes")
     assert (done.exit_code, "`writ down` first" in done.output) == (2, True)
+    assert home.principals.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize("name", ["", "site.yaml"])
+def test_installation_of_another_user_is_refused(home: Home, name: str) -> None:
+    (home.root / "site.yaml").write_text("{url: x, listen: x, port: 1, monitor_port: 2, state: /}")
+    os.chown(home.root / name, 65534, 65534)
+    done = writ(home, "--yes")
+    assert (done.exit_code, "belongs to another user" in done.output) == (2, True)
     assert home.principals.exists()
 
 

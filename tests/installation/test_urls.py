@@ -11,7 +11,7 @@ from writ_installation.nats.urls import checked_servers
     ["", "http://hub", "nats://a b", "nats://hub:99999", "nats://", "nats://hub,", 'nats://"hub"', "nats://u:p@hub"],
 )
 def test_what_is_no_address_of_a_server_is_refused_where_it_is_named(url: str) -> None:
-    with pytest.raises(Invalid, match="no address of a NATS server"):
+    with pytest.raises(Invalid, match="not an address of a NATS server"):
         checked_servers(url)
 
 

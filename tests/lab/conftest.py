@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 from tests.lab import installation, repository, targets, vault
+from tests.lab.docker_host import make_images
+from tests.lab.engine import Engine, bare_engine
 from tests.lab.hosts import VOLUME, Host, hosts
 from tests.lab.installation import Writ
 from tests.lab.repository import Repository
@@ -114,7 +116,7 @@ def over_ssh(
 ) -> Iterator[SshAgent]:
     """The agent that is elsewhere."""
     agent = SshAgent(running_writ, folder / "agent-ssh", near_host, far_host, tailnet.socket)
-    agent.let_in(targets.inventory(near_host, far_host))
+    agent.authorize(targets.inventory(near_host, far_host))
     with ssh_agent(agent):
         yield agent
 
@@ -156,6 +158,14 @@ def new_subvolume(host: Host) -> Iterator[str]:
     for line in sorted((line.split(" path ", 1)[1] for line in listed), key=len, reverse=True):
         host.run("btrfs", "subvolume", "delete", f"{VOLUME}/{line}")
     host.run("find", VOLUME, "-mindepth", "1", "-delete")
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    """A Docker engine with the small images of `docker_host`."""
+    with bare_engine() as made:
+        make_images(made)
+        yield made
 
 
 SLOW = """[Unit]

@@ -28,10 +28,10 @@ class Authority:
         self.file = folder / "ca.pem"
         self.file.write_text(self.pem)
 
-    def issue(self, name: str) -> tuple[Path, Path]:
-        """Return a new certificate for 127.0.0.1 and its key."""
+    def issue(self, name: str, address: str = "127.0.0.1") -> tuple[Path, Path]:
+        """Return a new certificate for the address and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
-        addresses = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+        addresses = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
         leaf = self._builder(_named(name), key).add_extension(addresses, critical=False)
         certificate, private = self.folder / f"{name}.pem", self.folder / f"{name}.key"
         certificate.write_text(self._signed(leaf))

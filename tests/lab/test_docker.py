@@ -2,13 +2,13 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.lab.docker_host import BOX, DockerHost, make_images
-from tests.lab.engine import Engine, bare_engine
+from tests.lab.docker_host import BOX, DockerHost, docker_host
+from tests.lab.engine import Engine
 
 from writ_agent.backends.port import Task
 from writ_contracts.errors import WritError
@@ -18,21 +18,10 @@ from writ_testing.suites.backend import BackendSuite
 pytestmark = pytest.mark.lab
 
 
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with bare_engine() as made:
-        make_images(made)
-        yield made
-
-
 @pytest.fixture
 async def host(engine: Engine, tmp_path: Path) -> AsyncIterator[DockerHost]:
-    made = DockerHost(tmp_path, engine)
-    yield made
-    await made.backend.close()
-    ids = engine.docker("ps", "--all", "--quiet").split()
-    if ids:
-        engine.docker("rm", "--force", "--volumes", *ids)
+    async with docker_host(tmp_path, engine) as made:
+        yield made
 
 
 class TestDockerBackendOnAnEngine(BackendSuite):

@@ -3,14 +3,14 @@
 import asyncio
 import os
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from tests.lab.docker_host import BOX, DockerHost, make_images
-from tests.lab.engine import Engine, bare_engine
+from tests.lab.docker_host import BOX, DockerHost, docker_host
+from tests.lab.engine import Engine
 
 from writ_agent.backends.port import TaskResult
 from writ_containers.backups import operations as backups
@@ -32,33 +32,27 @@ SHOW = (
 )
 
 
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with bare_engine() as made:
-        make_images(made)
-        yield made
-
-
 @pytest.fixture
 async def host(engine: Engine, tmp_path: Path) -> AsyncIterator[DockerHost]:
-    made = DockerHost(tmp_path, engine)
-    (tmp_path / "password").write_text(PASSWORD)
-    backup = {"repository": str(tmp_path / "repository"), "password_file": str(tmp_path / "password"), "host": "box"}
-    environ = {"RESTIC_REPOSITORY": backup["repository"], "RESTIC_PASSWORD_FILE": backup["password_file"]}
-    restic = [program("restic"), "--no-cache", "init"]
-    subprocess.run(restic, env={"HOME": str(tmp_path), **environ}, check=True, capture_output=True, timeout=60)
-    made.target = replace(made.target, backup=backup)
-    (made.root / "shop").mkdir()
-    (made.root / "one-file").write_text("alone\n")
-    (tmp_path / "beyond").mkdir()
-    volumes = ["--volume", "data:/data", "--volume", "/other", "--volume", f"{made.root}/shop:/shop"]
-    volumes += ["--volume", f"{made.root}/one-file:/one-file", "--volume", f"{tmp_path}/beyond:/beyond"]
-    engine.docker("run", "--detach", "--name", "db", *volumes, "--env", "OWN=1", BOX)
-    engine.docker("exec", "db", "sh", "-c", f"{BY}; echo then > /other/x; {IN_SHOP}")
-    yield made
-    await made.backend.close()
-    engine.docker("rm", "--force", "--volumes", *engine.docker("ps", "--all", "--quiet").split())
-    engine.docker("volume", "rm", *engine.docker("volume", "ls", "--quiet").split())
+    async with docker_host(tmp_path, engine) as made:
+        (tmp_path / "password").write_text(PASSWORD)
+        backup = {
+            "repository": str(tmp_path / "repository"),
+            "password_file": str(tmp_path / "password"),
+            "host": "box",
+        }
+        environ = {"RESTIC_REPOSITORY": backup["repository"], "RESTIC_PASSWORD_FILE": backup["password_file"]}
+        restic = [program("restic"), "--no-cache", "init"]
+        subprocess.run(restic, env={"HOME": str(tmp_path), **environ}, check=True, capture_output=True, timeout=60)
+        made.target = replace(made.target, backup=backup)
+        (made.root / "shop").mkdir()
+        (made.root / "one-file").write_text("alone\n")
+        (tmp_path / "beyond").mkdir()
+        volumes = ["--volume", "data:/data", "--volume", "/other", "--volume", f"{made.root}/shop:/shop"]
+        volumes += ["--volume", f"{made.root}/one-file:/one-file", "--volume", f"{tmp_path}/beyond:/beyond"]
+        engine.docker("run", "--detach", "--name", "db", *volumes, "--env", "OWN=1", BOX)
+        engine.docker("exec", "db", "sh", "-c", f"{BY}; echo then > /other/x; {IN_SHOP}")
+        yield made
 
 
 async def run(host: DockerHost, name: str, verdict: str = "took_effect", **given: Any) -> TaskResult:

@@ -1,44 +1,39 @@
-"""A real dockerd, and an agent or the machine of the engine killed at steps of an update: what is left is true of the
-outcome, and is found by the label of the operation.
+"""A real dockerd, and an agent, `docker compose` or the machine of the engine killed in the middle of an update or of a
+stack's operation: what is left is true of the outcome, and is found by a label.
 """
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from tests.lab.docker_host import BOX, DockerHost, make_images
-from tests.lab.engine import Engine, bare_engine
+from tests.lab.docker_host import BOX, DockerHost, docker_host
+from tests.lab.engine import Engine
 
 from writ_agent.backends.port import Task, TaskResult
+from writ_agent.backends.processes import living
 from writ_agent_docker.backend import DockerBackend
-from writ_containers.container_view import OPERATION_LABEL
+from writ_containers.container_view import OPERATION_LABEL, STACK_OPERATION_LABEL, stack_mark
 from writ_containers.engine import Engine as EngineClient
 from writ_contracts.errors import WritError
 from writ_contracts.ids import encode_id
+from writ_hostops.processes import kill
+from writ_testing.eventually import eventually
 
 pytestmark = pytest.mark.lab
 STEPS = ("create", "stop", "rename", "start", "remove")
 Step = Callable[..., Awaitable[Any]]
 
 
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with bare_engine() as made:
-        make_images(made)
-        yield made
-
-
 @pytest.fixture
 async def host(engine: Engine, tmp_path: Path) -> AsyncIterator[DockerHost]:
-    made = DockerHost(tmp_path, engine)
-    engine.docker("run", "--detach", "--name", "web", "--restart", "always", "--env", "OLD=1", BOX)
-    yield made
-    await made.backend.close()
-    engine.docker("rm", "--force", "--volumes", *engine.docker("ps", "--all", "--quiet").split())
+    async with docker_host(tmp_path, engine) as made:
+        engine.docker("run", "--detach", "--name", "web", "--restart", "always", "--env", "OLD=1", BOX)
+        yield made
 
 
 class Broken:
@@ -123,3 +118,76 @@ def check(host: DockerHost, task: Task, former: str, verdict: str) -> None:
         assert (host.shown("web")["Id"], host.runs("web"), ours) == (former, True, [])
     else:
         assert ours or not host.runs("web")
+
+
+def stack(host: DockerHost, verb: str = "deploy", **given: Any) -> Task:
+    text = "services:\n" + "".join(f"  s{n}: {{image: '{BOX}', scale: 2}}\n" for n in range(3))
+    given = {"compose": text} if verb == "deploy" else given
+    return host.task(f"stack_{verb}", encode_id(os.urandom(16)), stack_name="shop", **given)
+
+
+def of_stack(host: DockerHost, task: Task) -> list[str]:
+    """As a person looks for them."""
+    mark = f"label={STACK_OPERATION_LABEL}={stack_mark(task.operation_id)}"
+    return host.engine.docker("ps", "--all", "--quiet", "--filter", mark).split()
+
+
+async def begun(host: DockerHost, task: Task) -> tuple[Task, asyncio.Task[TaskResult]]:
+    """The deploy in the middle: a container of it is there."""
+    task = replace(task, baseline=await host.backend.baseline(task))
+    running = asyncio.create_task(host.backend.run(task, print))
+
+    async def created() -> bool:
+        return bool(await asyncio.to_thread(of_stack, host, task))
+
+    await eventually(created, within=60, what="a container of the stack")
+    return task, running
+
+
+async def test_stack_with_a_killed_compose_is_found_by_its_label(host: DockerHost) -> None:
+    task, running = await begun(host, stack(host))
+    kill(living(task.operation_id), signal.SIGKILL)
+    done = await asyncio.wait_for(running, 60)
+    ours = of_stack(host, task)
+    assert ours
+    probed = await host.backend.probe(task, task.baseline)
+    if done.outcome == "succeeded":
+        assert (len(ours), probed.verdict) == (6, "took_effect")
+    else:
+        assert (done.outcome, done.effect, probed.verdict) == ("failed", "done", "unknown"), done
+    removed = await host.run("stack_remove", encode_id(os.urandom(16)), stack_name="shop")
+    assert (removed.outcome, of_stack(host, task)) == ("succeeded", [])
+
+
+async def test_outcome_of_a_stack_after_a_power_cut_of_the_engine_is_true(host: DockerHost) -> None:
+    task, running = await begun(host, stack(host))
+    await asyncio.to_thread(host.engine.stop)
+    await asyncio.to_thread(host.engine.start)
+    done = await asyncio.wait_for(running, 60)
+    assert (done.outcome, done.effect) in (("failed", "done"), ("unknown", "maybe")), done
+    assert (await host.backend.probe(task, task.baseline)).verdict == "unknown"
+    again = replace(stack(host), timeout=60.0)
+    again = replace(again, baseline=await host.backend.baseline(again))
+    assert (await host.backend.run(again, print)).outcome == "succeeded"
+
+
+@pytest.mark.parametrize("acts", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("step", ["stop", "remove", "remove_network"])
+async def test_probe_of_a_removal_after_a_killed_agent_is_true(
+    host: DockerHost, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, step: str, acts: bool
+) -> None:
+    assert (await host.backend.run(stack(host), print)).outcome == "succeeded"
+    task = stack(host, "remove", volumes=True)
+    task = replace(task, baseline=await host.backend.baseline(task))
+    broken = Broken(monkeypatch, step, acts=acts)
+    killed = asyncio.create_task(host.backend.run(task, print))
+    async with asyncio.timeout(60):
+        await broken.reached.wait()
+    second = DockerBackend(tmp_path / "credentials")
+    verdict = (await second.probe(task, task.baseline)).verdict
+    await second.close()
+    assert verdict == ("took_effect" if (step, acts) == ("remove_network", True) else "unknown")
+    broken.let_go.set()
+    done = await asyncio.wait_for(killed, 60)
+    assert (done.outcome, done.effect) in (("unknown", "maybe"), ("succeeded", "done"))
+    assert "shop" in host.engine.docker("network", "ls") or done.outcome == "succeeded"

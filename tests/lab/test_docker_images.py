@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from tests.lab.docker_host import BOX, DockerHost, make_images
+from tests.lab.docker_host import BOX, DockerHost, docker_host, make_images
 from tests.lab.engine import Engine, bare_engine
 from tests.lab.registry import PASSWORD, USER, registry
 
@@ -47,13 +47,8 @@ def registries(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture
 async def host(engine: Engine, tmp_path: Path) -> AsyncIterator[DockerHost]:
-    made = DockerHost(tmp_path, engine)
-    yield made
-    await made.backend.close()
-    for kind, remove in (("ps", "rm"), ("network", "network")):
-        words = ("ps", "--all", "--quiet") if kind == "ps" else ("network", "ls", "--quiet", "--filter", "type=custom")
-        if found := engine.docker(*words).split():
-            engine.docker(*(("rm", "--force", "--volumes") if remove == "rm" else ("network", "rm")), *found)
+    async with docker_host(tmp_path, engine) as made:
+        yield made
 
 
 def new_id() -> str:

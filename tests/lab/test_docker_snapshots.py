@@ -1,14 +1,14 @@
 """Snapshots of containers on a real dockerd: made, listed, restored with the volumes as they are, deleted."""
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from tests.lab.docker_host import BOX, DockerHost, make_images
-from tests.lab.engine import Engine, bare_engine
+from tests.lab.docker_host import BOX, DockerHost, docker_host
+from tests.lab.engine import Engine
 
 from writ_agent.backends.port import TaskResult
 from writ_contracts.errors import WritError
@@ -18,21 +18,11 @@ from writ_testing.suites.backend import ProgressRecorder
 pytestmark = pytest.mark.lab
 
 
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with bare_engine() as made:
-        make_images(made)
-        yield made
-
-
 @pytest.fixture
 async def host(engine: Engine, tmp_path: Path) -> AsyncIterator[DockerHost]:
-    made = DockerHost(tmp_path, engine)
-    engine.docker("run", "--detach", "--name", "web", "--env", "OWN=1", "--volume", "kept:/kept", BOX)
-    yield made
-    await made.backend.close()
-    engine.docker("rm", "--force", "--volumes", *engine.docker("ps", "--all", "--quiet").split())
-    engine.docker("volume", "rm", "kept")
+    async with docker_host(tmp_path, engine) as made:
+        engine.docker("run", "--detach", "--name", "web", "--env", "OWN=1", "--volume", "kept:/kept", BOX)
+        yield made
 
 
 def new_id() -> str:

@@ -1,14 +1,14 @@
 """Stacks on a real dockerd with Compose: deployed, updated, half failed, removed, and values as they were given."""
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from tests.lab.docker_host import BOX, DockerHost, make_images
-from tests.lab.engine import Engine, bare_engine
+from tests.lab.docker_host import BOX, DockerHost, docker_host
+from tests.lab.engine import Engine
 
 from writ_agent.backends.port import TaskResult
 from writ_contracts.errors import WritError
@@ -18,25 +18,12 @@ pytestmark = pytest.mark.lab
 CANARY = "c4nary-s3cret"
 
 
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with bare_engine() as made:
-        make_images(made)
-        yield made
-
-
 @pytest.fixture
 async def host(engine: Engine, tmp_path: Path) -> AsyncIterator[DockerHost]:
-    made = DockerHost(tmp_path, engine)
-    made.target = replace(made.target, stack_dir=str(tmp_path / "stacks"))
-    (tmp_path / "stacks").mkdir()
-    yield made
-    await made.backend.close()
-    ids = engine.docker("ps", "--all", "--quiet").split()
-    if ids:
-        engine.docker("rm", "--force", "--volumes", *ids)
-    engine.docker("network", "prune", "--force")
-    engine.docker("volume", "prune", "--all", "--force")
+    async with docker_host(tmp_path, engine) as made:
+        made.target = replace(made.target, stack_dir=str(tmp_path / "stacks"))
+        (tmp_path / "stacks").mkdir()
+        yield made
 
 
 async def apply(host: DockerHost, text: str, verb: str = "deploy", **given: Any) -> TaskResult:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from tests.lab.docker_host import BOX, DockerHost, make_images
-from tests.lab.engine import Engine, bare_engine
+from tests.lab.docker_host import BOX, DockerHost, docker_host
+from tests.lab.engine import Engine
 
 from writ_agent.backends.port import TaskResult
 from writ_contracts.errors import WritError
@@ -22,21 +22,16 @@ TWO = (
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with bare_engine() as made:
-        make_images(made)
-        made.docker("swarm", "init", "--advertise-addr", "127.0.0.1")
-        try:
-            yield made
-        finally:
-            made.docker("swarm", "leave", "--force")
+def manager(engine: Engine) -> Iterator[Engine]:
+    engine.docker("swarm", "init", "--advertise-addr", "127.0.0.1")
+    yield engine
+    engine.docker("swarm", "leave", "--force")
 
 
 @pytest.fixture
-async def host(engine: Engine, tmp_path: Path) -> AsyncIterator[DockerHost]:
-    made = DockerHost(tmp_path, engine)
-    yield made
-    await made.backend.close()
+async def host(manager: Engine, tmp_path: Path) -> AsyncIterator[DockerHost]:
+    async with docker_host(tmp_path, manager) as made:
+        yield made
 
 
 async def run(host: DockerHost, verb: str, verdict: str = "", **given: Any) -> TaskResult:

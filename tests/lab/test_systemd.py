@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import shlex
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.lab.docker_agent import DOCKER_AGENT, add_docker_agent, engine_over_tls
+from tests.lab.docker_host import BOX, make_box
 from tests.lab.hosts import Host, until
 from tests.lab.site import COUNTED, OVER_SSH, SECOND, SERVICES, SSH_AGENT, TARGETS, Site, blocks, set_up, typed
 from tests.lab.targets import ROOT
@@ -18,6 +21,7 @@ from writ_client.client import Writ
 from writ_contracts.requests import OperationView
 from writ_testing.demo import POLICY, TARGET, first_operation
 from writ_testing.eventually import eventually
+from writ_testing.installations.installation import open_policy
 from writ_testing.installations.trace_comparison import in_the_demo, same_part
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
@@ -180,9 +184,9 @@ def test_a_token_opens_one_door_once(site: Site) -> None:
     enrolling = ("/opt/writ/bin/writ-enrol", "--to", folder)
     site.far.run(*enrolling, stdin=made["token"])
     code, _, errors = site.far.attempt("/opt/writ/bin/writ-enrol", "--to", f"{folder}-2", stdin=made["token"])
-    assert (code, "used, expired, or taken back" in errors) == (1, True), errors
+    assert (code, "it was used, has expired or was revoked" in errors) == (1, True), errors
     code, _, errors = site.far.attempt(*enrolling, stdin=site.json("agent", "token", site.pool)["token"])
-    assert (code, "this host has enrolled" in errors) == (1, True), errors
+    assert (code, "it is this host's key" in errors) == (1, True), errors
     assert site.far.run("find", "/etc/writ", folder, "-perm", "/077", "-type", "f") == ""
 
 
@@ -304,6 +308,26 @@ def enrol_elsewhere(site: Site) -> str:
     token = site.json("agent", "token", site.pool)["token"]
     said = site.far.run("/opt/writ/bin/writ-enrol", "--to", "/etc/writ-other", stdin=token)
     return next(line.removeprefix("public key: ") for line in said.splitlines() if line.startswith("public key: "))
+
+
+def test_docker_agent_enrols_and_creates_a_container(site: Site, tmp_path: Path) -> None:
+    before = site.control.run("cat", "/etc/writ/policy.yaml")
+    site.control.run("cp", "/dev/stdin", "/etc/writ/policy.yaml", stdin=open_policy())
+    try:
+        with engine_over_tls(tmp_path, os.environ["LAB_CONTROL"]) as (engine, authority):
+            make_box(engine)
+            add_docker_agent(site, authority, os.environ["LAB_CONTROL"])
+            tested = site.json("backends", "test", "box")
+            assert "disk" in tested[0]["visit"]["versions"], tested
+            made = site.run("container_create", "container_name=web", f"image={BOX}", target="box")
+            assert made["outcome"] == "succeeded", made
+            assert engine.inspect("web")[0]["State"]["Running"] is True
+            pid = site.control.show(DOCKER_AGENT, "MainPID")
+            assert "\nCapEff:\t0000000000000000\n" in site.control.run("cat", f"/proc/{pid}/status")
+    finally:
+        site.call("target", "remove", "box")
+        site.control.run("cp", "/dev/stdin", "/etc/writ/policy.yaml", stdin=before)
+        site.control.attempt("systemctl", "disable", "--now", DOCKER_AGENT)
 
 
 def test_uninstall_removes_all_that_was_installed_but_the_record(site: Site) -> None:

@@ -45,7 +45,7 @@ def test_an_alias_is_refused_with_the_units_own_name(writ: Writ, host: Host, ver
         wanted = ("denied", "denied") if alias == "guarded-alias" else ("failed", "unit_alias")
         assert (done["outcome"], done["code"]) == wanted
         if wanted[1] == "unit_alias":
-            assert done["message"] == f"{alias}.service is another name of {name}.service on this host: ask for {name}"
+            assert done["message"] == f"{alias}.service is another name of {name}.service on this host: use {name}"
     assert running(host) == before
 
 
@@ -103,7 +103,7 @@ def test_a_unit_with_an_alias_that_nobody_denies_is_restarted(writ: Writ, host: 
 def test_a_second_spelling_is_no_request(writ: Writ, spelled: str) -> None:
     refused = writ.run("service_stop", f"service_name={spelled}", status=2)["error"]
     assert refused["code"] == "invalid_parameters"
-    assert "a systemd service without its .service" in refused["message"]
+    assert "systemd service without .service" in refused["message"]
 
 
 def test_debians_own_alias_of_ssh_is_one(writ: Writ, host: Host) -> None:

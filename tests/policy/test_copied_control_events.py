@@ -101,7 +101,7 @@ def test_what_cannot_be_all_of_them_is_refused(records: list[Record]) -> None:
 
 
 def test_an_archive_that_nobody_signed_for_names_nothing() -> None:
-    with pytest.raises(Untrusted, match="as a copy alone"):
+    with pytest.raises(Untrusted, match="only as a copy"):
         in_order(GONE, lambda *_: False)
 
 

@@ -72,7 +72,7 @@ async def test_a_gateway_that_is_taken_out_counts_no_more(asking: Asking) -> Non
     ("entry", "said"),
     [
         ({"id": "x", "kind": "agent", "via": "alice"}, "no principal 'alice' of kind gateway"),
-        ({"id": "x", "kind": "human", "via": "mcp"}, "a human is reached through no gateway"),
+        ({"id": "x", "kind": "human", "via": "mcp"}, "no gateway requests for a human"),
         ({"id": "x", "kind": "gateway", "roles": ["operator"]}, "a gateway has no roles"),
         ({"id": "x", "kind": "gateway", "via": "mcp"}, "a gateway has no via"),
     ],

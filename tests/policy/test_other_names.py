@@ -88,7 +88,7 @@ async def test_more_names_than_are_judged_deny(asking: Asking) -> None:
     granted = await started(asking, [*few, "one-more"])
     said = decision(granted)
     assert (granted.grant, said.code) == (None, "rule_error")
-    assert said.reason == "it is reported to have 65 other names: at most 64 are judged"
+    assert said.reason == "the agent reports 65 other names of it; at most 64 are allowed"
 
 
 def listing(asking: Asking, look: Signed, names: list[str], failure: str = "") -> GatheredListings:

@@ -39,7 +39,7 @@ async def test_another_event_where_the_last_one_was_is_noticed_and_it_is_not_rea
     assert again == 3
 
     async def noticed() -> bool:
-        return "was it restored?" in (await asking.service.checks()["bus"]() or "")
+        return "was the journal restored?" in (await asking.service.checks()["bus"]() or "")
 
     await eventually(noticed, what="that the journal is another")
     assert await asking.code(asking.subject(), control_sequence=again) == "behind"
@@ -59,4 +59,4 @@ async def test_it_ends_where_the_journal_stays_another(asking: Asking, monkeypat
     with pytest.raises(ExceptionGroup) as caught:
         async with asyncio.timeout(30):
             await asking.service.follow()
-    assert caught.group_contains(Unreachable, match="was it restored")
+    assert caught.group_contains(Unreachable, match="was the journal restored")

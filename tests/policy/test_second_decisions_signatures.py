@@ -17,11 +17,13 @@ from writ_contracts.credentials import KeyEvidence
 from writ_contracts.decisions import Decision, Subject
 from writ_contracts.journal import Approved
 from writ_contracts.people import PeopleDirectory
+from writ_rules.second_decisions.checker import UNFORESEEN
 from writ_testing.fakes.security_key import SoftwareSecurityKey
 from writ_trust.approvals import read_approval, sign_approval, signed_bytes, with_evidence
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import digest, read
 
+DISABLES = {"action": "disable", "principal_id": "copilot"}
 WAITS = {"name": "restarts", "operations": ["service_restart"], "allowed": True, "requires_approval": True}
 
 
@@ -44,9 +46,9 @@ def badly_signed(office: Asking, subject: Subject) -> Subject:
     ("change", "why"),
     [
         (unsigned, "no statement of alice"),
-        (badly_signed, "does not hold: the signature"),
-        (lambda office, subject: office.signed(subject, by="stranger"), "does not hold: signed by"),
-        (lambda office, subject: office.signed(subject, target="web-b"), "of another request"),
+        (badly_signed, "is not valid: the signature"),
+        (lambda office, subject: office.signed(subject, by="stranger"), "is not valid: signed by"),
+        (lambda office, subject: office.signed(subject, target="web-b"), "for another request"),
         (lambda office, subject: office.signed(subject, dry_run=True), "signed other parameters"),
         (lambda _, subject: structs.replace(subject, parameters={"file_path": "/srv/y"}), "signed other parameters"),
     ],
@@ -82,7 +84,10 @@ async def test_a_signature_by_a_key_of_then_is_no_difference_where_the_files_are
     record = await recorded(office, about, decision)
     found = await checker(office, tmp_path).check(record)
     assert found is not None
-    assert (found.comparison.result, found.comparison.why) == ("open", "it names files that were never seen here")
+    assert (found.comparison.result, found.comparison.why) == (
+        "open",
+        "it names files that this audit service has never read",
+    )
 
 
 async def waiting(office: Asking) -> Pending:
@@ -150,7 +155,7 @@ async def test_an_approval_that_cannot_be_read_differs(office: Asking, tmp_path:
     await office.append(one.subject, start(office, one.subject, allowed(read(one.signed, Decision))))
     found = await last_checked(office, tmp_path, one.subject)
     assert found.result == "differs"
-    assert found.why.startswith("its record cannot be read: what is signed is not an approval")
+    assert found.why.startswith("its record cannot be read: the signed bytes are not an approval")
 
 
 def directory() -> PeopleDirectory:
@@ -180,3 +185,28 @@ async def test_a_signed_reason_is_the_one_on_record(office: Asking, tmp_path: Pa
     assert decision.authenticated == "signature"
     with pytest.raises(AssertionError, match="differs in reason"):
         await office.decision(structs.replace(honest, reason="please approve"))
+
+
+async def test_what_needs_the_principals_own_key_and_came_by_a_session_differs(office: Asking, tmp_path: Path) -> None:
+    at = await publish(office, document({"name": "manages", "operations": ["principal_manage"], "allowed": True}))
+    about = office.signed(office.subject("principal_manage", "writ", parameters=DISABLES))
+
+    def by_session(decision: Decision) -> Decision:
+        return structs.replace(allowed(decision), session="s1")
+
+    found = await checked(office, tmp_path, about, by_session, control_sequence=at)
+    assert (found.result, found.why) == (
+        "differs",
+        "principal_manage needs the principal's own key, and it came by session s1",
+    )
+
+
+async def test_an_unforeseen_error_is_named_and_ends_nothing(
+    office: Asking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise KeyError("a defect")
+
+    monkeypatch.setattr("writ_rules.second_decisions.checker.compare", fails)
+    found = await checked(office, tmp_path, office.subject())
+    assert (found.result, found.why) == ("open", f"{UNFORESEEN}: KeyError in fails")

@@ -153,7 +153,7 @@ async def test_what_is_not_signed_as_it_is_stored_is_refused_and_the_last_one_st
     assert (decision.code, decision.policy.number) == ("allowed", 1)
     assert "policy.version_refused" in [one.getMessage() for one in caplog.records if one.levelno >= logging.ERROR]
     assert b'writ_policy_load_errors_total{file="store"} 1.0' in asking.measured.exposition()[0]
-    assert "stored version 2 is not believed" in str(await asking.service.checks()["versions"]())
+    assert "stored version 2 is not valid" in str(await asking.service.checks()["versions"]())
     async with another(broker_of(asking), asking.files) as second:
         assert await number(second) == 1
     later = await publish(asking, CLOSED)
@@ -195,7 +195,7 @@ async def test_a_key_that_was_rotated_and_a_principal_who_is_gone_leave_old_vers
     asking.files.write("principals", {"principals": people})
     async with another(broker_of(asking), asking.files) as second:
         checks = [await check() for check in second.service.checks().values()]
-        assert "not believed" not in str(checks)
+        assert "not valid" not in str(checks)
         bob = second.subject(principal="bob", key=people[0]["key"])
         assert (await second.decision(bob, control_sequence=sequence)).policy.number == 2
 

@@ -64,7 +64,7 @@ async def test_after_a_publish_the_file_is_told_of_and_not_applied(asking: Askin
     assert await code_after(asking, sequence) == "denied"
     told = await asking.service.checks()["policy"]()
     assert isinstance(told, Detail)  # nobody is to be woken up by what a publish leaves
-    assert "it does not count" in told
+    assert "is not used" in told
     asking.files.write("policy", CLOSED)
     assert await asking.code(asking.subject()) == "denied"
     assert await asking.service.checks()["policy"]() is None
@@ -122,7 +122,7 @@ async def test_a_new_key_of_policys_believes_what_the_former_one_signed_up_to_a_
     await asking.service.stop()
     former, keys = asking.files.keys["policy"].public, {**asking.files.keys, "policy": Key(generate_seed())}
     renewed = structs.replace(asking.files, keys=keys)
-    with pytest.raises(ConfigError, match="none of the 2 stored versions of the policy is believed"):
+    with pytest.raises(ConfigError, match="none of the 2 stored versions of the policy is valid"):
         async with another(broker_of(asking), renewed):
             pass
     async with another(broker_of(asking), renewed, former_keys=f"{former}@2") as second:
@@ -170,10 +170,10 @@ async def test_what_is_noticed_is_told_to_executors_until_one_has_it(asking: Ask
 
 
 def answering(asking: Asking, record: Callable[[Any], Awaitable[bytes]]) -> Any:
-    async def answer(message: Any) -> None:
+    async def respond(message: Any) -> None:
         await asking.bus.publish(message.reply, await record(message))
 
-    return answer
+    return respond
 
 
 async def test_an_emergency_counts_only_if_policy_decided_it(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ async def without_roles(asking: Asking, _: str) -> None:
         (ended, "which allowed it, is over"),
         (over, "which allowed it, is over"),
         (used, "which allowed it, has no use left"),
-        (without_roles, "which allowed it, do not suffice any more"),
+        (without_roles, "which allowed it, no longer suffice"),
     ],
     ids=["ended", "over by its time", "used up", "its approver has no role any more"],
 )

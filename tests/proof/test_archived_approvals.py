@@ -105,9 +105,9 @@ def test_an_approval_of_something_else_shows(changed: dict[str, Any], what: str)
 def test_a_changed_approval_shows() -> None:
     good = events()[1].approvals[0]
     forged = structs.replace(good, payload=Raw(bytes(good.payload).replace(b'"bob"', b'"eve"')))
-    assert "does not hold" in problems(events(approvals=[forged]))[0]
+    assert "is not valid" in problems(events(approvals=[forged]))[0]
     borrowed = structs.replace(good, credential=MALLORY.public)
-    assert "does not hold" in problems(events(approvals=[borrowed]))[0]
+    assert "is not valid" in problems(events(approvals=[borrowed]))[0]
 
 
 def test_a_start_without_the_approvals_or_by_others_shows() -> None:
@@ -136,15 +136,15 @@ def test_an_approval_by_a_security_key_is_verified_by_the_directory() -> None:
     people = version(FIRST, SECOND)
     assert problems(touched(), people) == []
     assert "the directory of people's credentials is not here" in problems(touched())[0]
-    assert "no credential of the approver" in problems(touched(), people, time=5.0)[0]  # enrolled later
+    assert "not a credential of the approver" in problems(touched(), people, time=5.0)[0]  # enrolled later
     assert "nobody touched" in problems(touched(flags=0), people)[0]
-    assert "of another key" in problems(touched(CAROL, credential=TOKEN.id), people)[0]
+    assert "by another key" in problems(touched(CAROL, credential=TOKEN.id), people)[0]
 
 
 def test_a_credential_that_was_removed_later_still_verifies_what_it_approved_before() -> None:
     removed = version(structs.replace(FIRST, removed_at=150.0), SECOND, number=2, at=150.0)
     assert problems(touched(), removed) == []
-    assert "no credential of the approver" in problems(touched(), removed, time=300.0)[0]
+    assert "not a credential of the approver" in problems(touched(), removed, time=300.0)[0]
 
 
 def test_a_start_with_less_proof_than_was_demanded_shows() -> None:
@@ -167,8 +167,8 @@ def declared(*, presence: Presence | None = TOUCH, by: SoftwareSecurityKey = TOK
 def test_a_requesters_proof_of_presence_is_verified_where_the_decision_names_it() -> None:
     people = version(FIRST, SECOND)
     assert problems(declared(), people) == []
-    assert "that is not there" in problems(declared(given=False), people)[0]
+    assert "that is missing" in problems(declared(given=False), people)[0]
     assert "the directory of people's credentials is not here" in problems(declared())[0]
-    assert "of another key" in problems(declared(by=CAROL), people)[0]
+    assert "by another key" in problems(declared(by=CAROL), people)[0]
     assert "proved less" in problems(declared(presence=Presence("verified")), people)[0]
     assert problems(declared(presence=None, given=False), people) == []

@@ -118,8 +118,8 @@ def test_a_window_with_its_uses_holds() -> None:
         ([granted(2, **BY), finished(2)], "which has no use of it"),
         ([granted(2, **BY, target="web-2")], "which does not cover it"),
         ([granted(2, **BY, operation="service_stop")], "which does not cover it"),
-        ([granted(2, **BY, at=AT + 100)], "which was over"),
-        ([control("window_end", 5, {"window_id": id_of(1)}), granted(2, **BY, control_sequence=2)], "which was over"),
+        ([granted(2, **BY, at=AT + 100)], "which had ended"),
+        ([control("window_end", 5, {"window_id": id_of(1)}), granted(2, **BY, control_sequence=2)], "which had ended"),
     ],
 )
 def test_a_start_that_its_window_does_not_allow_shows(events: list[Any], what: str) -> None:
@@ -163,9 +163,9 @@ def test_a_session_that_its_principal_signed_for_holds() -> None:
     [
         (session({"key": POLICY.public, "seconds": 3600}), "for another session"),
         (structs.replace(session(), salt="", given={}), "for another session"),
-        (session(principal="bob"), "about something else"),
-        (session(operation="service_restart"), "about something else"),
-        (session(idempotency_key="other"), "on another operation"),
+        (session(principal="bob"), "for another request"),
+        (session(operation="service_restart"), "for another request"),
+        (session(idempotency_key="other"), "for another operation"),
     ],
 )
 def test_a_forged_session_that_its_principal_did_not_sign_for_shows(event: Any, what: str) -> None:
@@ -190,6 +190,6 @@ def test_a_confirmation_by_who_declared_the_emergency_shows(by: str) -> None:
 
 
 def test_a_start_by_an_emergency_that_was_over_shows() -> None:
-    over = f"it started by emergency {id_of(6)}, which was over"
+    over = f"it started by emergency {id_of(6)}, which had ended"
     assert problems(DECLARED, granted(2, **IN, at=500.0)) == [over]
     assert problems(DECLARED, confirmed("bob", "end"), granted(2, **IN, control_sequence=2)) == [over]

@@ -156,6 +156,16 @@ def test_what_was_done_to_an_archive_shows(whole: Path, change: Callable[[dict[s
     assert verify(rewritten(whole, lambda _: None)).events == 24
 
 
+def test_an_archive_with_a_damaged_offset_is_damaged_and_not_unreachable(whole: Path) -> None:
+    data = bytearray(whole.read_bytes())
+    end = data.rindex(b"PK\x05\x06")
+    data[end + 16 : end + 20] = (int.from_bytes(data[end + 16 : end + 20], "little") + (1 << 30)).to_bytes(4, "little")
+    copy = whole.with_name("shifted.writ")
+    copy.write_bytes(data)
+    with pytest.raises(DamagedBundle):
+        verify(copy)
+
+
 def test_a_file_that_was_cut_or_whose_bits_flipped_is_no_archive_or_still_the_same(whole: Path) -> None:
     data, chance = whole.read_bytes(), random.Random(7)
     wanted = structs.replace(verify(whole), file="")
@@ -232,7 +242,7 @@ def test_what_somebody_else_has_open_is_never_written_into(tmp_path: Path) -> No
         changed = tmp_path / "two.writ.partial"
         changed.unlink()
         changed.write_bytes(b"another")
-        with pytest.raises(Conflict, match="not what was written"):
+        with pytest.raises(Conflict, match="differs from the written bytes"):
             writer.publish()
     assert (changed.read_bytes(), (tmp_path / "two.writ").exists()) == (b"another", False)
 
@@ -242,7 +252,7 @@ def test_a_home_is_never_restored_into_a_folder_of_somebody_else(tmp_path: Path)
     elsewhere.mkdir()
     draft = tmp_path / ".home.restoring"
     draft.symlink_to(elsewhere)
-    with pytest.raises(Conflict, match="somebody else made it"):
+    with pytest.raises(Conflict, match="it belongs to another user"):
         draft_of(home)
     draft.unlink()
     draft.mkdir(mode=0o777)

@@ -17,7 +17,7 @@ def test_mistakes_of_form_hide_no_others() -> None:
     )
     whole = "\n    - {name: a, operations: [service_restrat], allowed: true}\n    - {name: b}"
     assert [said.partition(": ")[0].removeprefix("policy.yaml:") for said in refused(text + whole)] == [
-        "3:13",  # the name stands here twice
+        "3:13",  # the name occurs twice
         "6:7",
         "7:40",  # 25:00
         "7:57",  # Mars

@@ -52,8 +52,8 @@ def test_an_older_policy_is_converted_with_a_note_for_each_part_left_out() -> No
         "rule 'none' is left out: it allows nothing, and what no rule allows is denied",
         "rule 'containers': there is no operation for 'explode'; it is left out",
         "rule 'files': there is no operation for 'read'; it is left out",
-        "rule 'files' is left out: target_pattern '(a|b)x' can't be said",
-        "rule 'odd' is left out: 'conditions' can't be said",
+        "rule 'files' is left out: target_pattern '(a|b)x' cannot be expressed",
+        "rule 'odd' is left out: 'conditions' cannot be expressed",
         "'default_validation_mode' is left out: set SYSTEMMANAGER_POLICY_MODE (strict or permissive) in its place",
     ]
     containers, logs = found.policies["policies"]["global_policies"]

@@ -17,7 +17,7 @@ def every(*rules: dict[str, Any]) -> list[str]:
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ({"inherit": False}, "only rules under role_policies.gateway bind the targets behind a gateway"),
+        ({"inherit": False}, "it has an effect only in rules under role_policies.gateway"),
         ({"time_restrictions": [{"days_of_week": [0, 1, 2, 3, 4]}]}, "0 is Sunday, so these are Sunday to Thursday"),
         (
             {"operation_timeout": 10, "parameter_constraints": {"timeout": {"min": 30}}},

@@ -99,7 +99,7 @@ def test_what_no_file_says_is_not_told() -> None:
         ({"requires_approval": True}, "warning: nobody can give this approval to bob, bot"),
         (
             {"requires_approval": True, "users": ["bob"]},
-            "lint: nobody can give this approval: those who could are the ones who ask, or too few for all steps",
+            "lint: nobody can give this approval: those who could are the requesters, or too few for all steps",
         ),
         (
             {"approval": {"approvers": ["lead"]}},
@@ -111,7 +111,7 @@ def test_what_no_file_says_is_not_told() -> None:
         ),
         (
             {"users": ["alice"], "approval": {"steps": [{"approvers": ["approver"]}, {"approvers": ["approver"]}]}},
-            "lint: nobody can give this approval: those who could are the ones who ask, or too few for all steps",
+            "lint: nobody can give this approval: those who could are the requesters, or too few for all steps",
         ),
     ],
 )

@@ -96,7 +96,7 @@ def test_the_missions_own_examples_load_without_a_warning() -> None:
     [
         ("parameter_constraints: {timeout: {min_value: 1}}", "6:41: unknown key 'min_value'; write 'min'"),
         ("target_patterns: [web-*]", "6:7: unknown key 'target_patterns'; write 'targets', ids with `*` and `?`"),
-        ("created_at: x", "6:7: unknown key 'created_at'; nothing is kept of it; leave it out"),
+        ("created_at: x", "6:7: unknown key 'created_at'; it has no effect; leave it out"),
         ("requires_approvel: true", "6:7: unknown key 'requires_approvel'; did you mean 'requires_approval'?"),
         ("enabled: maybe", "6:16: expected `bool`, got `str`"),
         (
@@ -134,9 +134,9 @@ def test_a_mistake_is_refused_in_both_modes_with_its_place(line: str, said: str)
     ("line", "said"),
     [
         ("users: []", "6:14: an empty list covers nobody: leave out 'users' for all"),
-        ("approval: {}\n      requires_approval: false", "3:7: 'a' names approvers and says that it needs none"),
+        ("approval: {}\n      requires_approval: false", "3:7: 'a' names approvers and has requires_approval: false"),
         ("maintenance_windows_only: true", "6:33: the policy has no maintenance window: the rule never matches"),
-        ("target_attributes: {tier: []}", "6:33: an empty list: no value is as wanted"),
+        ("target_attributes: {tier: []}", "6:33: an empty list: no value matches"),
         ("target_attributes: {tier: {min: 3, max: 2}}", "6:33: min 3 is above max 2: the rule never matches"),
         ("time_restrictions: [{days_of_week: []}]", "6:42: a window without days never opens"),
         ("parameter_constraints: {timeout: {min: 3, max: 2}}", "6:40: min 3 is above max 2: the rule never matches"),
@@ -189,7 +189,10 @@ def test_a_rule_under_a_role_that_names_others_is_refused(mode: str, roles: str)
             "no operation of the rule has the parameter 'servise_name'",
         ),
         ("emergency_overridable: true", "only a deny can be emergency_overridable"),
-        ("parameter_constraints: {timeout: {max_age: 5}}", "the age of a list, without an allowlist_source"),
+        (
+            "parameter_constraints: {timeout: {max_age: 5}}",
+            "it is the age of a list: without allowlist_source it has no effect",
+        ),
     ],
 )
 def test_a_rule_that_does_less_than_it_says_loads_with_a_warning(line: str, said: str) -> None:
@@ -199,7 +202,7 @@ def test_a_rule_that_does_less_than_it_says_loads_with_a_warning(line: str, said
 @pytest.mark.parametrize("key", ["max_concurrent", "max_targets"])
 def test_a_limit_on_a_deny_is_refused(key: str) -> None:
     text = f"policies: {{global_policies: [{{name: a, operations: [service_stop], allowed: false, {key}: 1}}]}}"
-    assert ["there is nothing to limit" in finding for finding in refused(text)] == [True]
+    assert ["so a limit has no effect" in finding for finding in refused(text)] == [True]
 
 
 def test_a_list_that_targets_do_not_have_is_warned_of_with_the_nearest() -> None:
@@ -219,7 +222,7 @@ def test_a_record_of_everything_cannot_be_switched_off() -> None:
 
 
 def test_an_open_default_is_warned_of() -> None:
-    assert "whatever no rule covers is allowed" in warned("policies: {deny_by_default: false}")[0]
+    assert "a request that no rule covers is allowed" in warned("policies: {deny_by_default: false}")[0]
 
 
 def test_two_rules_of_one_name_are_refused() -> None:

@@ -60,8 +60,8 @@ def test_an_nkeys_signature_proves_the_key_alone() -> None:
     credential = Credential(id="alice-nkey", person="alice", method="nkey", key=key.public, proof="verified")
     evidence = KeyEvidence(signature=base64url(key.sign(DATA)))
     assert verify_proof("key", evidence, credential, DATA).proof == "key"
-    refused(evidence, credential, "touch is demanded and the signature gives key")
-    refused(evidence, credential, "does not hold", "key", OTHER)
+    refused(evidence, credential, "touch is required, and the signature proves only key")
+    refused(evidence, credential, "is not valid", "key", OTHER)
 
 
 @every_key
@@ -75,7 +75,7 @@ def test_a_proof_is_never_more_than_the_credential_was_enrolled_for(key: Softwar
 @every_key
 @pytest.mark.parametrize(("flags", "level"), [(0, "key"), (VERIFIED, "key"), (PRESENT, "verified")])
 def test_a_cleared_flag_is_refused(key: SoftwareSecurityKey, flags: int, level: Proof) -> None:
-    match = "nobody touched" if not flags & PRESENT else "verified is demanded"
+    match = "nobody touched" if not flags & PRESENT else "verified is required"
     refused(key.sign_ssh(DATA, flags=flags), key.ssh_credential(), match, level)
     refused(key.assertion(DATA, flags=flags), key.passkey_credential(), match, level)
 
@@ -83,7 +83,7 @@ def test_a_cleared_flag_is_refused(key: SoftwareSecurityKey, flags: int, level: 
 @every_key
 def test_another_text_or_namespace_is_refused(key: SoftwareSecurityKey) -> None:
     credential = key.ssh_credential()
-    refused(key.sign_ssh(OTHER), credential, "does not hold")
+    refused(key.sign_ssh(OTHER), credential, "is not valid")
     refused(key.sign_ssh(DATA, namespace="git"), credential, "another namespace")
     refused(key.sign_ssh(DATA, namespace="writ-approval2"), credential, "another namespace")
     refused(key.sign_ssh(DATA, reserved=b"x"), credential, "reserved")
@@ -94,7 +94,7 @@ def test_another_persons_security_key_is_refused() -> None:
     moved = unarmored(SoftwareSecurityKey().sign_ssh(DATA).armored)
     own = unarmored(ED25519.sign_ssh(DATA).armored)
     swapped = own[: own.index(ssh_string(NAMESPACE.encode()))] + moved[moved.index(ssh_string(NAMESPACE.encode())) :]
-    refused(SshEvidence(armored=armored(swapped)), ED25519.ssh_credential(), "does not hold")
+    refused(SshEvidence(armored=armored(swapped)), ED25519.ssh_credential(), "is not valid")
 
 
 def test_a_key_for_another_application_is_another_key() -> None:
@@ -112,8 +112,8 @@ def test_a_file_key_that_claims_touch_is_refused(tmp_path: Path, kind: str) -> N
     ssh_keygen("-Y", "sign", "-n", NAMESPACE, "-f", str(tmp_path / "key"), str(tmp_path / "text"))
     line = (tmp_path / "key.pub").read_text()
     credential = Credential(id="alice-file", person="alice", method="ssh", key=line, proof="verified")
-    refused(SshEvidence(armored=(tmp_path / "text.sig").read_text()), credential, "is not in a security key", "key")
-    with pytest.raises(Untrusted, match="is not in a security key"):
+    refused(SshEvidence(armored=(tmp_path / "text.sig").read_text()), credential, "is not a security key's", "key")
+    with pytest.raises(Untrusted, match="is not a security key's"):
         key_digest(credential)
 
 
@@ -130,7 +130,7 @@ def test_a_file_keys_signature_under_a_security_keys_name_is_refused() -> None:
     whole = b"SSHSIG\0\0\0\1" + ssh_string(blob) + fields + sealed
     line = f"{kind.decode()} {base64.b64encode(blob).decode()}"
     credential = Credential(id="x", person="alice", method="ssh", key=line, proof="verified")
-    refused(SshEvidence(armored=armored(whole)), credential, "does not hold", "key")
+    refused(SshEvidence(armored=armored(whole)), credential, "is not valid", "key")
 
 
 @every_key
@@ -184,12 +184,12 @@ def test_any_bytes_as_an_ssh_signature_are_refused(blob: bytes) -> None:
         ({"client": {"crossOrigin": 0}}, "frame"),
         ({"client": {"topOrigin": "https://writ.example"}}, "frame"),
         ({"rp_id": "example"}, "RP ID"),
-        ({"flags": PRESENT | VERIFIED | 0x40}, "not that of an assertion"),
-        ({"flags": PRESENT | VERIFIED | 0x80}, "not that of an assertion"),
-        ({"extensions": b"\xa0"}, "not that of an assertion"),
+        ({"flags": PRESENT | VERIFIED | 0x40}, "do not fit an assertion"),
+        ({"flags": PRESENT | VERIFIED | 0x80}, "do not fit an assertion"),
+        ({"extensions": b"\xa0"}, "do not fit an assertion"),
         ({"flags": PRESENT | VERIFIED | 0x10}, "backed up"),
         ({"person": "bob"}, "another passkey"),
-        ({"client_data": b"[]"}, "no object"),
+        ({"client_data": b"[]"}, "not an object"),
         ({"client_data": b'{"type":"webauthn.get","type":"webauthn.get"}'}, "twice"),
         ({"client_data": b"{"}, "not JSON"),
     ],
@@ -208,9 +208,9 @@ def test_a_passkeys_algorithm_is_the_one_of_its_enrolment() -> None:
 
 
 def test_evidence_of_another_method_is_refused() -> None:
-    refused(ED25519.sign_ssh(DATA), ED25519.passkey_credential(), "not of the method", "key")
-    refused(ED25519.assertion(DATA), ED25519.ssh_credential(), "not of the method", "key")
-    refused(KeyEvidence(signature=""), ED25519.ssh_credential(), "not of the method", "key")
+    refused(ED25519.sign_ssh(DATA), ED25519.passkey_credential(), "does not match the method", "key")
+    refused(ED25519.assertion(DATA), ED25519.ssh_credential(), "does not match the method", "key")
+    refused(KeyEvidence(signature=""), ED25519.ssh_credential(), "does not match the method", "key")
 
 
 @every_key

@@ -23,7 +23,7 @@ IS_IT_WELL = [
     number(
         "Alerts",
         'count(ALERTS{alertname=~"Writ.+", alertstate="firing"}) or vector(0)',
-        text="Alerts that fire now; docs/runbooks.md has a paragraph for each.",
+        text="Alerts that fire now; docs/runbooks.md has a runbook for each.",
         steps={0: GOOD, 1: BAD},
     ),
     number("Open", "max(writ_operations_open)", text="Operations that have not ended.", steps={0: GOOD}),

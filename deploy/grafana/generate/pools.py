@@ -86,7 +86,7 @@ WORK = [
         "Stages of agents, 95 %",
         "writ_agent_stage_seconds",
         by="stage",
-        text="look: the baseline; claim: until granted; run: on the host; tell: until the receipt is kept.",
+        text="look: the baseline; claim: until granted; run: on the host; tell: until the receipt is stored.",
     ),
     lines(
         "Ended, by operation and outcome",

@@ -15,7 +15,7 @@ async def main(config: PluginConfig) -> None:
         raise ConfigError(f"WRIT_BACKEND: {config.backend!r} is not installed, only: {', '.join(sorted(factories))}")
     backend = factories[config.backend]()
     if not isinstance(backend, Backend):
-        raise ConfigError(f"WRIT_BACKEND: what {config.backend} brings is no backend")
+        raise ConfigError(f"WRIT_BACKEND: the plugin that provides {config.backend} returns no backend")
     async with running(f"agent-{config.backend}", config, metrics()) as process:
         await serve(process, config, backend)
 

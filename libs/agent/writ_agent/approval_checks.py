@@ -27,19 +27,19 @@ def check_approvals(
     the presence named by the grant, by different persons, none of them the requester.
     """
     if [approval_digest(one) for one in approvals] != grant.approvals:
-        raise SecurityRefusal(MISMATCHED, "the approvals are not those that the grant names")
+        raise SecurityRefusal(MISMATCHED, "the approvals differ from those that the grant names")
     proven = grant.proven or [KEY] * len(approvals)
     if len(proven) != len(approvals):
-        raise SecurityRefusal(MISMATCHED, "the grant does not name what each approval proved")
+        raise SecurityRefusal(MISMATCHED, "the grant does not name the proof of each approval")
     _check_version(grant, people)
     persons = [grant.person or grant.acts_for or grant.principal]
     for signed, presence in zip(approvals, proven, strict=True):
         found = _proven(signed, presence, grant, people, installation)
         about = (found.approval.operation_id, found.approval.decision_digest, found.approval.verdict)
         if about != (grant.operation_id, work.decision_digest, "approve"):
-            raise SecurityRefusal(MISMATCHED, "an approval of another request")
+            raise SecurityRefusal(MISMATCHED, "an approval for another request")
         if found.person in persons[1:] or (_is_own(found, grant) and not _may_be_own(found, grant, people)):
-            raise SecurityRefusal(MISMATCHED, f"{found.person} cannot approve this, or not twice")
+            raise SecurityRefusal(MISMATCHED, f"{found.person} may not approve this, or approved it twice")
         persons.append(found.person)
 
 
@@ -61,7 +61,7 @@ def _proven(
     try:
         return prove_approval(signed, _credentials(signed, grant, people), presence, installation=installation)
     except Untrusted as error:
-        raise SecurityRefusal(MISMATCHED, f"an approval does not hold: {error}"[:400]) from error
+        raise SecurityRefusal(MISMATCHED, f"an approval is not valid: {error}"[:400]) from error
 
 
 def _credentials(signed: SignedApproval, grant: Grant, people: Directory | None) -> list[Credential]:

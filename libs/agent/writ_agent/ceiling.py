@@ -40,7 +40,7 @@ NO_CEILING = Ceiling()
 def read_ceiling(path: Path, *, owner: int = ROOT) -> Ceiling:
     """Return the ceiling. Raises ConfigError for mistakes, and where anybody but root could have written it."""
     if path.is_symlink():
-        raise ConfigError(f"{path}: is a link: name the file itself")
+        raise ConfigError(f"{path}: is a symbolic link: name the file itself")
     place = path.absolute()
     for one in (place, *place.parent.resolve().parents, place.parent.resolve()):
         _require_roots(one, owner)
@@ -55,7 +55,7 @@ def _require_roots(place: Path, owner: int) -> None:
     shared = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX  # there nobody renames another's file
     if status.st_uid not in (ROOT, owner) or (status.st_mode & 0o022 and not shared):
         mode = stat.S_IMODE(status.st_mode)
-        raise ConfigError(f"{place}: others than root can write it (uid {status.st_uid}, mode {mode:04o})")
+        raise ConfigError(f"{place}: users other than root can write it (uid {status.st_uid}, mode {mode:04o})")
 
 
 def beyond(ceiling: Ceiling, operation: str, target: Target, parameters: Mapping[str, Any]) -> str:

@@ -15,12 +15,12 @@ Seconds = Annotated[float, Meta(gt=0)]
 class AgentConfig(SignerConfig, frozen=True, kw_only=True):
     """One process of one pool. Its state folder is its alone: no other process may use it."""
 
-    pool: Annotated[str, Meta(pattern=TOKEN_PATTERN), env("WRIT_POOL", "the pool whose operations it carries out")]
+    pool: Annotated[str, Meta(pattern=TOKEN_PATTERN), env("WRIT_POOL", "the pool that this agent serves")]
     policy_key: Annotated[str, env("WRIT_POLICY_KEY", "public key of the policy service, U…; a comma between several")]
     people_key: Annotated[
         str, env("WRIT_PEOPLE_KEY", "public key of the directory of people's credentials; a comma between several")
     ] = ""
-    state_dir: Annotated[Path, env("WRIT_STATE_DIR", "folder of its spool, mode 0700, on a disk that is kept")]
+    state_dir: Annotated[Path, env("WRIT_STATE_DIR", "folder of its spool, mode 0700, on a persistent disk")]
     ceiling: Annotated[
         Path | None,
         env("WRIT_CEILING", "file of the host's root that narrows what this agent does, whatever policy signs"),
@@ -35,7 +35,8 @@ class AgentConfig(SignerConfig, frozen=True, kw_only=True):
     heartbeat: Annotated[Seconds, env("WRIT_HEARTBEAT", "seconds between heartbeats; a third of a lease")] = 5.0
     kill_grace: Annotated[Seconds, env("WRIT_KILL_GRACE", "seconds between SIGTERM and SIGKILL")] = 3.0
     stop_grace: Annotated[
-        Seconds, env("WRIT_STOP_GRACE", "seconds that what runs has to end by itself when the agent stops")
+        Seconds,
+        env("WRIT_STOP_GRACE", "when the agent stops: seconds in which running operations may end by themselves"),
     ] = 10.0
 
 

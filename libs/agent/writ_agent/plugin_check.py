@@ -30,7 +30,7 @@ def problems_of(plugin: InstalledPlugin) -> list[str]:
     served = {name for names in plugin.plugin.serves.values() for name in names}
     carried = _carried()
     lacking = {name for name in (*own, *served) if not _carriers(name, handlers, made)} - carried
-    found += [f"nothing of it carries out {name}" for name in sorted(lacking) if made or not factories]
+    found += [f"no handler or backend of it carries out {name}" for name in sorted(lacking) if made or not factories]
     by_ssh = {name for name, one in own.items() if SSH in one.backends} - carried
     found += [f"{name} declares backend {SSH}, and no module of {HOSTOPS} carries it out" for name in sorted(by_ssh)]
     found += [f"it carries out {name}, which it does not define" for name in sorted(handlers.keys() - own.keys())]
@@ -52,12 +52,12 @@ def _made(factories: dict[str, Callable[..., object]]) -> tuple[list[Backend], l
         try:
             backend = factory()
         except (ConfigError, WritError, OSError) as error:
-            found.append(f"backend {name} cannot be made here: {error}")
+            found.append(f"backend {name} cannot be created here: {error}")
             continue
         if not isinstance(backend, Backend):
-            found.append(f"backend {name} is no writ_agent.backends.port.Backend")
+            found.append(f"backend {name} is not a writ_agent.backends.port.Backend")
         elif backend.name != name:
-            found.append(f"backend {name} calls itself {backend.name}")
+            found.append(f"backend {name} has the attribute name {backend.name}")
         else:
             made.append(backend)
     return made, found
@@ -70,11 +70,11 @@ def _carriers(name: str, handlers: dict[str, object], backends: Iterable[Backend
 
 def _powers(operation: Operation, carrier: object) -> Iterator[str]:
     if not isinstance(carrier, Handler):
-        yield f"what carries out {operation.name} is no writ_agent.backends.port.Handler"
+        yield f"the handler of {operation.name} is not a writ_agent.backends.port.Handler"
         return
     for word, port in POWERS:
         if getattr(operation, word) and not isinstance(carrier, port):
-            yield f"{operation.name} declares a {word}, and what carries it out has none"
+            yield f"{operation.name} declares a {word}, and its handler has none"
 
 
 def main() -> None:

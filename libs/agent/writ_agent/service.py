@@ -83,7 +83,9 @@ def handlers_for(backend: str, catalogue: Catalogue, loaded: Mapping[str, object
     for name, handler in loaded.items():
         operation = catalogue.get(name)
         if operation is None or not isinstance(handler, Handler):
-            raise ConfigError(f"a plugin brings a handler of {name} that is no handler, or of no operation")
+            raise ConfigError(
+                f"a plugin brings an object for {name} that is not a handler, or {name} is not an operation"
+            )
         if backend in operation.backends:
             chosen[name] = handler
     return chosen

@@ -91,7 +91,7 @@ def verify_grant(
     SecurityRefusal, or Invalid if this agent cannot carry it out.
     """
     if answer.grant is None:
-        raise SecurityRefusal("forged_grant", "an answer without a grant")
+        raise SecurityRefusal("forged_grant", "a reply without a grant")
     grant = _signed_by_policy(trust, answer.grant, Grant, "forged_grant")
     if grant.nonce in used:
         raise SecurityRefusal("replayed_grant", "this grant was used before")
@@ -100,7 +100,8 @@ def verify_grant(
     begin_by = claimed.sent_at + grant.lifetime
     if now > begin_by:
         raise SecurityRefusal(
-            "expired_grant", f"{now - claimed.sent_at:.1f} s after the claim, good for {grant.lifetime:g} s"
+            "expired_grant",
+            f"{now - claimed.sent_at:.1f} s after the claim, and the grant is valid for {grant.lifetime:g} s",
         )
     opened = _unsealed(claimed, answer.sealed, grant)
     parameters = opened.parameters
@@ -137,7 +138,7 @@ def _bound_to(claimed: SentClaim, grant: Grant) -> None:
         "nonce": (grant.nonce, claim.nonce),
         "instance": (grant.instance, claim.instance),
         "pool": (grant.pool, claim.pool),
-        "pool of the target": (grant.target.pool, claim.pool),
+        "pool of its target": (grant.target.pool, claim.pool),
         "operation id": (grant.operation_id, work.operation_id),
         "operation": (grant.operation, work.operation),
         "target": (grant.target.id, work.target),
@@ -165,7 +166,7 @@ def _check_statement(trust: VerificationContext, grant: Grant, opened: SealedPar
         statement = open_signed(opened.statement, RequestStatement, keys, trust.installation)
     except Untrusted as error:
         raise SecurityRefusal(
-            "mismatched_grant", f"the signature of {grant.principal} does not hold: {error}"[:400]
+            "mismatched_grant", f"the signature of {grant.principal} is not valid: {error}"[:400]
         ) from error
     pairs = {
         "principal": (statement.principal, grant.principal),
@@ -180,7 +181,7 @@ def _check_statement(trust: VerificationContext, grant: Grant, opened: SealedPar
     if any(name not in opened.parameters or opened.parameters[name] != value for name, value in opened.given.items()):
         different.append("effective parameters")
     if different:
-        raise SecurityRefusal("mismatched_grant", f"{grant.principal} signed another {', '.join(different)}")
+        raise SecurityRefusal("mismatched_grant", f"{grant.principal} signed other values of {', '.join(different)}")
 
 
 def _unsealed(claimed: SentClaim, sealed: str, grant: Grant) -> SealedParameters:
@@ -213,7 +214,7 @@ def verify_early_read_grant(
         return None
     grant, operation = _grant_of(trust, work, work.ahead, "ahead", now)
     if not operation.ahead:
-        raise Invalid(f"{operation.name} is not read ahead", code="unsupported")
+        raise Invalid(f"{operation.name} does not allow an early read", code="unsupported")
     return grant, operation
 
 
@@ -274,10 +275,12 @@ def verify_cancel(trust: VerificationContext, ask: CancelRequest, owners: Collec
         raise SecurityRefusal("forged_cancel", "the decision does not allow a cancel")
     about = ask.parameters.get("operation_id") == ask.operation_id
     if not about or not _digest_holds(ask.parameters_key, ask.parameters, decision.parameters_digest):
-        raise SecurityRefusal("forged_cancel", "the decision is about another operation")
+        raise SecurityRefusal("forged_cancel", "the decision is for another operation")
     asked_by_owner = decision.authenticated in ("server", "gateway") and decision.principal in owners
     if decision.authenticated != "signature" and not asked_by_owner:
-        raise SecurityRefusal("forged_cancel", f"{decision.principal} did not sign it, and it is not theirs")
+        raise SecurityRefusal(
+            "forged_cancel", f"{decision.principal} did not sign it, and it is another principal's operation"
+        )
     return decision
 
 

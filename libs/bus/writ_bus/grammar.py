@@ -11,7 +11,7 @@ _inbox = re.compile(rf"(_INBOX(_[A-Za-z0-9_-]+)?|_R_)(\.{_TOKEN})+").fullmatch
 def check_subject(subject: str) -> str:
     """Return the subject for publishing: no wildcard, no empty token, no white space. Raises ValueError."""
     if not _literal(subject):
-        raise ValueError(f"{subject!r} is not a subject to publish on")
+        raise ValueError(f"{subject!r} is not a valid subject to publish on")
     return subject
 
 
@@ -20,7 +20,7 @@ def check_filter(subject: str) -> str:
     ValueError.
     """
     if not _filter(subject):
-        raise ValueError(f"{subject!r} is not a subject to listen on")
+        raise ValueError(f"{subject!r} is not a valid subject to subscribe to")
     return subject
 
 

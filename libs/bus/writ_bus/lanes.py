@@ -34,9 +34,11 @@ class Lanes:
         tokens = subject.split(".")
         sender = tokens[self._sender_at] if self._sender_at is not None else ""
         workers = self._urgent if tokens[-1] in self._urgent_names else self._ordinary
+        if workers.start(job, sender):
+            return True
         patience = _seconds(headers.get(TIMEOUT, ""))
         if patience is None:
-            return workers.submit(job, sender)
+            return workers.queue(job, sender)
         clock = asyncio.get_running_loop().time
         given_up = clock() + patience
 
@@ -47,7 +49,7 @@ class Lanes:
                 self.dropped += 1
                 _logger.warning("serve.dropped", extra={"subject": subject, "waited": patience})
 
-        return workers.submit(unless_late, sender)
+        return workers.queue(unless_late, sender)
 
     async def finish(self) -> None:
         """Wait until all jobs taken so far have ended."""

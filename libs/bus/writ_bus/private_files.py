@@ -31,7 +31,7 @@ def _require_private(path: Path, status: os.stat_result) -> None:
     if status.st_mode & (0o027 if _is_credential(path, status) else 0o077):
         raise ConfigError(f"{path}: others can read it (mode {stat.S_IMODE(status.st_mode):04o}): chmod 600 {path}")
     if status.st_uid not in (os.geteuid(), 0):
-        raise ConfigError(f"{path}: belongs to somebody else (uid {status.st_uid})")
+        raise ConfigError(f"{path}: belongs to another user (uid {status.st_uid})")
 
 
 def _is_credential(path: Path, status: os.stat_result) -> bool:

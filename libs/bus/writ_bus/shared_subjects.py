@@ -35,6 +35,6 @@ class SharedSubjects:
                     return await attempt()
                 except Conflict as conflict:
                     if asyncio.get_running_loop().time() > give_up:
-                        raise Conflict(f"others wrote {subject} first for {PATIENCE:g} s") from conflict
+                        raise Conflict(f"other writers were first on {subject} for {PATIENCE:g} s") from conflict
                 await asyncio.sleep(pause)
         raise AssertionError("nothing else ends this")

@@ -50,7 +50,7 @@ async def unending(name: str, work: Coroutine[Any, Any, object]) -> None:
     except Exception as error:
         _note(name, error)
         raise
-    raise _note(name, TaskEnded(f"{name} ended by itself"))
+    raise _note(name, TaskEnded(f"{name} ended without an error, although it must run until the service stops"))
 
 
 def take_ended() -> dict[str, int]:
@@ -66,7 +66,7 @@ async def _again(name: str, work: Callable[[], Coroutine[Any, Any, object]]) -> 
         began = asyncio.get_running_loop().time()
         try:
             await work()
-            _note(name, TaskEnded(f"{name} ended by itself"))
+            _note(name, TaskEnded(f"{name} ended without an error, although it must run until the service stops"))
         except asyncio.CancelledError as error:
             if _is_cancelled():
                 raise

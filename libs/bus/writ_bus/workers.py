@@ -45,9 +45,17 @@ class Workers:
 
     def submit(self, job: Job, sender: str = "") -> bool:
         """Run the job now or later. Return False if the line, or this sender's part of it, is full."""
-        if len(self._running) < self._limit and self._may_run(sender):
-            self._start(job, sender)
-            return True
+        return self.start(job, sender) or self.queue(job, sender)
+
+    def start(self, job: Job, sender: str = "") -> bool:
+        """Run the job now. Return False if there is no slot for it."""
+        if len(self._running) >= self._limit or not self._may_run(sender):
+            return False
+        self._start(job, sender)
+        return True
+
+    def queue(self, job: Job, sender: str = "") -> bool:
+        """Run the job once there is a slot. Return False if the line, or this sender's part of it, is full."""
         line = self._lines.get(sender, ())
         if self._waiting >= self._backlog or (sender and len(line) >= ceil(self._backlog * MOST_WAITING)):
             return False

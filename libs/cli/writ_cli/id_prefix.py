@@ -19,7 +19,9 @@ def is_prefix(text: str) -> bool:
 async def operation_of(writ: Writ, text: str) -> str:
     """Return the operation's id: one of the caller's own, else a readable one. Raises Invalid."""
     if not is_prefix(text):
-        raise Invalid(f"{text[:80]!r} is not an operation id, nor the beginning of one (26 small letters and digits)")
+        raise Invalid(
+            f"{text[:80]!r} is neither an operation id nor the beginning of one (26 small letters and digits)"
+        )
     return text if len(text) == WHOLE else await writ.find_operation(text)
 
 

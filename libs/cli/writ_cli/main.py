@@ -106,9 +106,16 @@ def show_help(context: click.Context, words: tuple[str, ...]) -> int:
     return Exit.DONE
 
 
+@click.command("version")
+def show_version() -> int:
+    """Show the version, as --version does."""
+    click.echo(f"writ {VERSION}")
+    return Exit.DONE
+
+
 for command in (
     init.init,
-    provision.keep,
+    provision.run_provisioner,
     lifecycle.up,
     lifecycle.down,
     lifecycle.restart,
@@ -117,6 +124,7 @@ for command in (
     lifecycle.agent_env,
     agents.agent,
     show_help,
+    show_version,
     completion.completion,
     requests.run,
     requests.simulate,
@@ -134,7 +142,7 @@ for command in (
     LazyGroup(
         "journal",
         "writ_cli.installation.journal:journal",
-        "The record's own life: how full it is, archives of it.",
+        "The journal: its size, and archives of it.",
     ),
     catalogue.operations,
     catalogue.targets,
@@ -162,7 +170,7 @@ for command in (
     LazyGroup(
         "plugin",
         "writ_cli.plugins.group:plugin",
-        "Operations, backends and conditions by other packages: list them, or begin one.",
+        "Operations, backends and conditions of other packages: list, check or create them.",
     ),
     LazyGroup(
         "policy",

@@ -43,7 +43,7 @@ _AS = click.option(
     "principal",
     envvar="WRIT_PRINCIPAL",
     metavar="PRINCIPAL",
-    help="Who asks (WRIT_PRINCIPAL).",
+    help="The principal that requests (WRIT_PRINCIPAL).",
     shell_complete=completion.principals,
 )
 _CONTEXT = click.option(
@@ -66,7 +66,7 @@ _ROWS = click.option(
 
 
 _QUIET = click.option("--quiet", "-q", is_flag=True, help="Only the first column, such as ids: one a line.")
-_WATCH = click.option("--watch", is_flag=True, help="Show it again whenever it has changed, until interrupted.")
+_WATCH = click.option("--watch", is_flag=True, help="Show it again after each change, until interrupted.")
 
 
 def listing(command: Callable[[Body], Command]) -> Callable[[Body], Command]:
@@ -131,7 +131,7 @@ def _runs(body: Body, *, traced: bool = False) -> Command:
         **arguments: Any,
     ) -> int | None:
         if quiet and (field is not None or form != "table"):
-            raise click.UsageError("--quiet is for lists without --output or --field: leave one of them out")
+            raise click.UsageError("--quiet is for lists, without --output and --field: leave one of them out")
         if field is not None and form not in ("table", "json"):
             raise click.UsageError(f"--field prints values as they are, not as {form}: leave one of them out")
         source = click.get_current_context().get_parameter_source

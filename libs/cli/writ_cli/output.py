@@ -86,7 +86,9 @@ class Screen:
     def refuse_field(self) -> None:
         """Raises UsageError for `--field`, which is for one result, where many come one after the other."""
         if self.field is not None:
-            raise click.UsageError("--field is for one result, and here many come: take -o json, which is a line each")
+            raise click.UsageError(
+                "--field is for one result, and this command has many: use -o json, one line for each"
+            )
 
     def line(self, *parts: str | Text) -> None:
         """One line for people."""

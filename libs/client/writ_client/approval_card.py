@@ -147,7 +147,7 @@ def _requested(data: bytes) -> Requested:
     try:
         return decode(data, Requested)
     except Invalid as error:
-        raise Untrusted(f"what came is no request: {error}") from error
+        raise Untrusted(f"the reply has no valid request: {error}") from error
 
 
 def _decision(requested: Requested, policy_keys: Collection[str], installation: str) -> tuple[Decision, list[str]]:
@@ -179,7 +179,7 @@ def _statement(
     request.
     """
     if requested.statement is None or decision.statement_digest is None:
-        return ["the requester's signature: the NATS server vouches for the sender, and policy recorded that"]
+        return ["the requester's signature: only the NATS server identified the sender, and policy recorded it"]
     if decision.statement_digest != digest(requested.statement):
         raise Untrusted("policy decided on another statement of the requester")
     signed = open_signed(requested.statement, RequestStatement, (requested.statement.key,), installation)
@@ -209,7 +209,7 @@ def _facts(
         else read(answer.facts, ApprovalFacts)
     )
     if (facts.operation_id, facts.requested) != (decision.operation_id, sha256(answer.requested).hexdigest()):
-        raise Untrusted("policy's facts are about another request")
+        raise Untrusted("policy's facts are for another request")
     return facts
 
 
@@ -233,7 +233,7 @@ def _preview(
 def _lacks_of_preview(facts: ApprovalFacts | None, preview: CardPreview | None) -> list[str]:
     """An incomplete or missing preview permits a rejection only."""
     if facts is None:
-        return ["policy signed nothing about its preview"]
+        return ["policy signed no facts about its preview"]
     if not facts.previews:
         return []
     if preview is None:
@@ -253,11 +253,11 @@ def _refusals(
         return []
     if not signed:
         unseen = requested.hidden or ([] if requested.effective else ["what it is about"])
-        return [f"{', '.join(unseen)} cannot be seen, and the requester did not sign it"] if unseen else []
+        return [f"{', '.join(unseen)} is hidden, and the requester did not sign it"] if unseen else []
     missing = [name for name in requested.hidden if name not in hidden]
     if not missing:
         return []
-    return [f"{', '.join(missing)} cannot be seen: reject it, or approve it with the values that the requester gives"]
+    return [f"{', '.join(missing)} is hidden: reject it, or approve it with the values that the requester gives"]
 
 
 def _opened(signed: SignedApproval, installation: str) -> Approval:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from writ_bus.port import Bus
 from writ_client.request_combinations import Simulation
-from writ_client.service_calls import Reply, ask
+from writ_client.service_calls import Reply, request_reply
 from writ_contracts import policy_access as access
 from writ_contracts import policy_questions as questions
 from writ_contracts import subjects
@@ -43,7 +43,7 @@ class PolicyQueries(Simulation):
         question = SimulateQuery(operation=operation, target=target, parameters=dict(parameters or {}), dry_run=dry_run)
         verdict = (await self._query("simulate", question, SimulateReply)).verdict
         if verdict is None:
-            raise Invalid("the executor answered nothing")
+            raise Invalid("the reply of the executor is empty")
         return questions.PolicyCanIReply(
             decision=verdict.decision, code=verdict.code, reason=verdict.reason, rules=verdict.rules
         )
@@ -73,7 +73,7 @@ class PolicyQueries(Simulation):
         )
         answer = await self._query("policy_explain", question, questions.PolicyExplainReply)
         if answer.explanation is None:
-            raise Invalid("the policy service answered nothing")
+            raise Invalid("the reply of the policy service is empty")
         return answer.explanation
 
     async def eval(self, requests: Sequence[questions.EvalRequest]) -> list[questions.EvalResult]:
@@ -156,6 +156,6 @@ class PolicyQueries(Simulation):
 
     async def _query(self, kind: str, question: Any, answer_kind: type[Reply], timeout: float = QUERY_SECONDS) -> Reply:
         subject = subjects.query(self._principal, kind)
-        answer = await ask(self._bus, subject, question, answer_kind, timeout=timeout)
+        answer = await request_reply(self._bus, subject, question, answer_kind, timeout=timeout)
         raise_for(answer)
         return answer

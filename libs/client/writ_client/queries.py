@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import structs
 
 from writ_bus.port import Bus
-from writ_client.service_calls import Reply, ask
+from writ_client.service_calls import Reply, request_reply
 from writ_contracts import audit, errors, policies, requests, subjects
 from writ_contracts.backends import BackendTestQuery, BackendTestReply, TargetReport
 from writ_contracts.failures import raise_for
@@ -33,7 +33,7 @@ class Queries:
         question = requests.OperationQuery(operation_id=operation_id)
         answer = await self._query("operation", question, requests.OperationReply)
         if answer.operation is None:
-            raise errors.Invalid(f"no operation {operation_id}, or not yours to read", code="not_found")
+            raise errors.Invalid(f"no operation {operation_id}, or you may not read it", code="not_found")
         return answer.operation
 
     async def open_operations(self) -> list[requests.OperationView]:
@@ -70,7 +70,6 @@ class Queries:
         return await self._query("simulate", question, requests.SimulateReply)
 
     async def targets(self) -> list[requests.TargetView]:
-        """Return the targets."""
         found: list[requests.TargetView] = []
         more = True
         while more:
@@ -87,12 +86,12 @@ class Queries:
         """Return a fresh report of one of the target's own agents, good or bad. Raises Denied."""
         question = BackendTestQuery(target=target)
         subject = subjects.query(self.principal, "backend_test")
-        answer = await ask(
+        answer = await request_reply(
             self._bus, subject, question, BackendTestReply, timeout=TEST_SECONDS, attempt_seconds=TEST_SECONDS
         )
         raise_for(answer)
         if answer.visit is None:
-            raise errors.WritError(f"an answer without a test of {target}")
+            raise errors.WritError(f"a reply without a test of {target}")
         return answer.visit
 
     async def trace(self, *, operation_id: str | None = None, correlation_id: str | None = None) -> audit.TraceReply:
@@ -122,7 +121,7 @@ class Queries:
             if rows:
                 shown = ", ".join(f"{row.operation_id} ({row.operation} on {row.target})" for row in rows)
                 raise errors.Invalid(f"several operation ids begin with {prefix!r}: {shown}")
-        raise errors.Invalid(f"no operation id begins with {prefix!r}, or none that is yours to read", code="not_found")
+        raise errors.Invalid(f"no operation id begins with {prefix!r} among those that you may read", code="not_found")
 
     async def policy_status(self) -> policies.PolicyStatusReply:
         """Return the policy in force in the replying replica, with the problems of its files."""
@@ -143,6 +142,6 @@ class Queries:
 
     async def _query(self, kind: str, question: Any, answer_kind: type[Reply]) -> Reply:
         subject = subjects.query(self.principal, kind)
-        answer = await ask(self._bus, subject, question, answer_kind, timeout=QUERY_SECONDS)
+        answer = await request_reply(self._bus, subject, question, answer_kind, timeout=QUERY_SECONDS)
         raise_for(answer)
         return answer

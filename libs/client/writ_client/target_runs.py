@@ -29,7 +29,7 @@ SKIPPED, PENDING, ERROR = "skipped", "pending", "error"
 
 
 class TargetResult(Struct, frozen=True, kw_only=True):
-    """The result of one target: `outcome` is its operation's, or `pending` (it goes on), `skipped` (it was not begun),
+    """The result of one target: `outcome` is its operation's, or `pending` (it goes on), `skipped` (not started),
     `error` (it left no record).
     """
 
@@ -118,7 +118,7 @@ class ManyTargets:
 
     def _open(self, target: str) -> TargetResult:
         if target not in self._begun:
-            return TargetResult(target=target, outcome=SKIPPED, message="it was not begun")
+            return TargetResult(target=target, outcome=SKIPPED, message="it was not started")
         return TargetResult(target=target, outcome=PENDING, operation_id=self._id(target), message="it goes on")
 
     async def _one(self, target: str) -> None:
@@ -166,7 +166,7 @@ class ManyTargets:
                 if error.code != "rate_limited":
                     raise
             await asyncio.sleep(BUSY_SECONDS)
-        raise errors.Full(f"no turn in {MOST_BUSY * BUSY_SECONDS:g} s", code="rate_limited")
+        raise errors.Full(f"it was not accepted in {MOST_BUSY * BUSY_SECONDS:g} s", code="rate_limited")
 
     def _failed(self, target: str, outcome: str, error: errors.WritError) -> TargetResult:
         number = "" if outcome == ERROR else self._id(target)

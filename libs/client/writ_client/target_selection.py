@@ -30,7 +30,7 @@ class TargetSelector(Struct, frozen=True, kw_only=True):
                     raise Invalid(f"there is no {kind} {value!r} in the inventory{hint}", code="unknown_target")
         chosen = sorted(target.id for target in known if self._covers(target))
         if not chosen:
-            raise Invalid("no target fits all that was asked for", code="unknown_target")
+            raise Invalid("no target matches all of the given conditions", code="unknown_target")
         return chosen
 
     def _covers(self, target: TargetView) -> bool:

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from writ_contracts.errors import Invalid
-from writ_contracts.inventory import Target
+from writ_contracts.inventory import Backup, Target
 
 SOCKET = "/var/run/docker.sock"
 SocketPath = Annotated[str, Meta(pattern=r"^(?:/(?!\.{1,2}(?:/|\n?$))[A-Za-z0-9._+@-]+)+(?!\n)$", max_length=100)]
@@ -22,6 +22,12 @@ class EngineAddress(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     socket: SocketPath = SOCKET
     connect_timeout: Seconds = 5.0
     reply_timeout: Seconds = 15.0
+
+
+class HostEngine(EngineAddress, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An engine on a host. `backup`: the repository of its containers' data, which restic reaches from the agent."""
+
+    backup: Backup | None = None
 
 
 class Connection(EngineAddress, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,12 +52,15 @@ def connection_of(target: Target) -> Connection:
 
 def engine_address(target: Target) -> EngineAddress:
     """Return the engine's address on its host. Raises Invalid (`no_engine`, `invalid_connection`)."""
-    if target.backend == "docker":
-        return connection_of(target)
+    return connection_of(target) if target.backend == "docker" else host_engine(target)
+
+
+def host_engine(target: Target) -> HostEngine:
+    """Return `docker` of a host. Raises Invalid (`no_engine`, `invalid_connection`)."""
     if target.docker is None:
         message = f"target {target.id} declares no engine: give it `docker: {{}}` in inventory.yaml"
         raise Invalid(message, code="no_engine")
     try:
-        return msgspec.convert(target.docker, EngineAddress)
+        return msgspec.convert(target.docker, HostEngine)
     except msgspec.ValidationError as error:
         raise Invalid(f"target {target.id}: docker: {error}", code="invalid_connection") from error

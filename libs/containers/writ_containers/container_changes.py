@@ -144,7 +144,7 @@ def _not_done(judged: ProbeResult | None, error: WritError, until: float) -> Tas
     answered = error.code not in LOST or time.monotonic() < until
     if judged is not None and judged.verdict == "no_effect" and answered:
         return TaskResult(outcome="failed", code=error.code, message=str(error), effect="none")
-    reason = _reason(judged) if judged is not None else "it does not answer any more"
+    reason = _reason(judged) if judged is not None else "the engine no longer replies"
     return TaskResult(outcome="unknown", code=error.code, message=f"{error}; {reason}", effect="maybe")
 
 
@@ -164,7 +164,7 @@ def _refuse_another(task: Task, raw: Raw) -> None:
     """Policy has decided knowing the container of the baseline."""
     known = task.baseline.get("container_id")
     if known and known != raw.get("Id"):
-        raise Conflict("another container has the name since the decision", code="container_changed")
+        raise Conflict("since the decision, another container has taken the name", code="container_changed")
 
 
 def _refuse_running(task: Task, raw: Raw) -> None:

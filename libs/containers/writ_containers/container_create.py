@@ -25,13 +25,13 @@ async def create(engine: Engine, task: Task, progress: Progress, until: float) -
     await _have_image(engine, parameters.image, progress)
     container_id = await _created(engine, parameters, task)
     if container_id is None:
-        message = f"the engine does not answer; {where_to_look(task.operation_id)}"
+        message = f"the engine does not reply; {where_to_look(task.operation_id)}"
         return TaskResult(outcome="unknown", code="connection_lost", message=message, effect="maybe")
     try:
         return await _started(engine, parameters, container_id, progress, until)
     except WritError as error:
         if await remove_created(engine, task.operation_id):
-            return TaskResult(outcome="failed", code=error.code, message=f"{error}; it was removed again")
+            return TaskResult(outcome="failed", code=error.code, message=f"{error}; the container was removed again")
         message = f"{error}; {where_to_look(task.operation_id)}"
         return TaskResult(outcome="unknown", code=error.code, message=message, effect="maybe")
 

@@ -36,7 +36,7 @@ class ContainerHandler:
         self._running = RunningTasks()
 
     async def run(self, task: Task, progress: Progress) -> TaskResult:
-        stopped = TaskResult(outcome="cancelled", code="cancelled", message="it was stopped before it was begun")
+        stopped = TaskResult(outcome="cancelled", code="cancelled", message="it was cancelled before it began")
         return await self._running.run(task.operation_id, self._run(task, progress), stopped)
 
     async def stop(self, operation_id: str, grace: float) -> bool:

@@ -68,7 +68,7 @@ async def _replaced(
     names = names_for(str(raw["Name"]).removeprefix("/"), task.operation_id)
     container_id = await create_container(engine, names.new, body, task.operation_id)
     if container_id is None:
-        message = f"the engine does not answer; {where_to_look(task.operation_id)}"
+        message = f"the engine does not reply; {where_to_look(task.operation_id)}"
         return TaskResult(outcome="unknown", code="connection_lost", message=message, effect="maybe")
     ran, seconds = container_view.is_running(raw), container_view.stop_seconds(raw)
     try:
@@ -124,7 +124,7 @@ async def _cancelled(engine: Engine, task: Task, raw: Raw) -> TaskResult:
     except TimeoutError:
         back = False
     if back:
-        return TaskResult(outcome="cancelled", code="cancelled", message="the former container has its place again")
+        return TaskResult(outcome="cancelled", code="cancelled", message="the former container runs again")
     former = names_for(name, task.operation_id).former
     return TaskResult(outcome="unknown", code="cancelled", message=f"look for {former}", effect="maybe")
 
@@ -136,7 +136,7 @@ async def _rolled_back(
     back = await roll_back(engine, name, str(raw["Id"]), ran, task.operation_id)
     shown = {**output, "rolled_back": back}
     if back:
-        text = f"{message}; the former container has its place again"
+        text = f"{message}; the former container runs again"
         return TaskResult(outcome="failed", code=code, message=text, output=shown, effect="done" if ran else "none")
     former = names_for(name, task.operation_id).former
     text = f"{message}; the former container could not be put back: look for {former}"

@@ -71,7 +71,7 @@ async def preview(engine: Engine, task: Task) -> dict[str, Any]:
             raw = await engine.find(container)
             await _refuse_taken(engine, container, name)
             commands = [f"POST /commit?container={raw['Id']}&repo={REPOSITORY}&tag={tag(container, name)}"]
-            return {"would": f"keep the file system of {container}, without its volumes", "commands": commands}
+            return {"would": f"store the file system of {container}, without its volumes", "commands": commands}
         case "snapshot_delete":
             await _the_one(engine, container, name)
             return {"would": f"delete snapshot {name} of {container}", "commands": [f"DELETE /images/{_tagged(task)}"]}
@@ -129,7 +129,7 @@ async def _restore(engine: Engine, task: Task, progress: Progress, until: float)
     raw = await engine.find(container)
     known = task.baseline.get("container_id")
     if known and known != raw.get("Id"):
-        raise Conflict("another container has the name since the decision", code="container_changed")
+        raise Conflict("since the decision, another container has taken the name", code="container_changed")
     container_recreate.check_recreatable(raw)
     image = await _the_one(engine, container, name)
     former = await engine.image(str(raw.get("Image")))
@@ -199,7 +199,7 @@ def _names(task: Task) -> tuple[str, str]:
     """Container and snapshot. Raises Invalid for a path, which an engine has not."""
     container = task.parameters.get("container_name")
     if not container:
-        raise Invalid("an engine has snapshots of containers alone: give container_name", code="unsupported")
+        raise Invalid("an engine has snapshots of containers only: give container_name", code="unsupported")
     return str(container), str(task.parameters.get("snapshot_name", ""))
 
 

@@ -71,7 +71,7 @@ async def _checked(engine: Engine, parameters: ContainerUpdate, task: Task) -> R
     raw = await engine.find(parameters.container_name)
     known = task.baseline.get("container_id")
     if known and known != raw.get("Id"):
-        raise Conflict("another container has the name since the decision", code="container_changed")
+        raise Conflict("since the decision, another container has taken the name", code="container_changed")
     container_recreate.check_recreatable(raw)
     judged = container_recreate.settings(raw, await engine.info(), parameters.image)
     check_settings([judged], parameters, task.target, engine.address.socket)

@@ -9,6 +9,9 @@ OPERATION_LABEL = "io.writops.operation"
 """On what an operation created: its id, by which an agent finds it again when nobody saw the outcome."""
 PROJECT_LABEL = "com.docker.compose.project"
 """On all that belongs to a stack: its name."""
+STACK_OPERATION_LABEL = "com.docker.compose.project.working_dir"
+"""On each container that Compose has created: its folder, for which a stack gets `stack_mark`. A label of ours would be
+a setting, by which Compose would make every container again."""
 NEVER = "0001-01-01T00:00:00Z"
 
 
@@ -95,6 +98,11 @@ def operation_of(raw: Raw | None) -> str | None:
     if raw is None:
         return None
     return str((raw.get("Config", {}).get("Labels") or {}).get(OPERATION_LABEL, ""))
+
+
+def stack_mark(operation_id: str) -> str:
+    """Return the folder that names the operation: one that cannot exist, so nothing is read there."""
+    return f"/dev/null/{operation_id}"
 
 
 def stop_seconds(raw: Raw) -> int:

@@ -102,7 +102,9 @@ def _context(endpoint: TlsEndpoint, folder: Path) -> ssl.SSLContext:
     try:
         context.load_cert_chain(identity)
     except ssl.SSLError as error:
-        raise Invalid(f"our certificate for {shown(endpoint)} and its key do not fit", code="no_credentials") from error
+        raise Invalid(
+            f"our certificate for {shown(endpoint)} and its key do not match", code="no_credentials"
+        ) from error
     finally:
         identity.unlink()
     return context

@@ -13,7 +13,7 @@ import re
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from writ_containers.connection import EngineAddress
 from writ_containers.endpoint import Endpoint, connector, url
@@ -34,6 +34,13 @@ FOLDER_MODE = 1 << 31
 """Go's os.ModeDir, in which the engine's path stat has the mode."""
 _ID = re.compile(r"[0-9a-f]{64}").fullmatch
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]+").fullmatch
+
+
+class DiskUsage(NamedTuple):
+    """The size of an engine's data, in bytes."""
+
+    images: int
+    containers: int
 
 
 class Engine:
@@ -71,6 +78,12 @@ class Engine:
     async def info(self) -> Raw:
         """Return the reply of GET /info."""
         return await self._read(self._docker.system.info())
+
+    async def disk_usage(self) -> DiskUsage:
+        """Return the bytes of images and containers: GET /system/df. Volumes are left out, which it would walk."""
+        found = await self.get_json("/system/df?type=image&type=container", {})
+        containers = sum(int(one.get("SizeRw") or 0) for one in found.get("Containers") or ())
+        return DiskUsage(int(found.get("LayersSize") or 0), containers)
 
     async def find(self, name: str) -> Raw:
         """Return the container of exactly this name. Raises Invalid (`container_not_found`).
@@ -198,7 +211,7 @@ class Engine:
     async def remove_volume(self, name: str) -> None:
         """Remove a volume with its contents: DELETE /volumes/{name}."""
         if _NAME(name) is None:
-            raise TimedOut("the engine named a volume by something that is no name", code="garbled")
+            raise TimedOut("the engine returned an invalid name of a volume", code="garbled")
         with translated_delete():
             volumes: Any = self._docker.volumes
             await (await volumes.get(name)).delete()
@@ -256,14 +269,14 @@ class Engine:
     async def get_json(self, path: str, query: Mapping[str, str], absent: Collection[int] = ()) -> Any:
         """Return the answer to GET; None where its status is one of `absent`."""
 
-        async def answer() -> Any:
+        async def fetch() -> Any:
             async with self._docker.session.get(f"{self._base}{path}", params=query) as response:
                 if response.status in absent:
                     return None
                 await _check_status(response)
                 return await response.json()
 
-        return await self._read(answer())
+        return await self._read(fetch())
 
     async def delete(self, path: str) -> None:
         """Send DELETE. Raises WritError."""
@@ -291,7 +304,7 @@ def _labels(labels: Mapping[str, str]) -> dict[str, list[str]]:
 
 def _check_id(text: str) -> str:
     if _ID(text) is None:
-        raise TimedOut("the engine named a container by something that is no id", code="garbled")
+        raise TimedOut("the engine returned an invalid id of a container", code="garbled")
     return text
 
 

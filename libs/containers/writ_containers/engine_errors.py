@@ -37,9 +37,9 @@ def translated() -> Iterator[None]:
     except aiohttp.ClientError as error:
         raise TimedOut(f"the connection to the engine ended: {_reason(error)}", code="connection_lost") from error
     except TimeoutError as error:
-        raise TimedOut("the engine did not answer in time", code="connection_lost") from error
+        raise TimedOut("the engine did not reply in time", code="connection_lost") from error
     except (ValueError, TypeError, KeyError) as error:
-        raise TimedOut(f"the engine's answer is not understood: {type(error).__name__}", code="garbled") from error
+        raise TimedOut(f"the engine's reply cannot be parsed: {type(error).__name__}", code="garbled") from error
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def _answered(error: "aiodocker.exceptions.DockerError") -> WritError:
             return Untrusted(f"the engine's certificate is not the pinned one: {reason}", code=MISTRUSTED)
         if isinstance(error.__context__, aiohttp.ClientConnectorError):
             return Unreachable(f"the engine is not reachable: {_reason(error.__context__)}", code="unreachable")
-        return TimedOut("the connection to the engine ended before its answer", code="connection_lost")
+        return TimedOut("the connection to the engine ended before its reply", code="connection_lost")
     message = f"the engine answers: {one_line(str(error.message))}"
     if error.status == 409:
         return Conflict(message, code="engine_conflict")

@@ -7,10 +7,20 @@ from msgspec import Struct, field
 
 from writ_containers import stack_operations
 from writ_containers.compose import command
+from writ_containers.endpoint import SocketEndpoint
 from writ_containers.engine import API_VERSION, Engine
+from writ_containers.engine_errors import one_line
+from writ_containers.stack_files import DiskSpace
+from writ_contracts.errors import WritError
+from writ_contracts.inventory import Target
 
+MOST_TEXT = 100
 PODMAN, OLD_PODMAN = (5,), "Podman 5 or newer is needed"
-NO_COMPOSE = "docker compose is not installed where the agent runs"
+NO_COMPOSE = (
+    "docker compose is not installed where the agent runs: install Docker's command line with the Compose plugin"
+)
+LOW_SHARE, LOW_BYTES = 0.05, 2**30
+"""Below either the test says how to free space."""
 
 
 class EngineSurvey(Struct, frozen=True, kw_only=True):
@@ -22,14 +32,46 @@ class EngineSurvey(Struct, frozen=True, kw_only=True):
     lacking: dict[str, str] = field(default_factory=dict)
 
 
-async def survey(engine: Engine) -> EngineSurvey:
-    """Return the engine's versions and features. Raises WritError."""
+async def survey(engine: Engine, target: Target) -> EngineSurvey:
+    """Return the engine's versions, features and disk. Raises WritError."""
     version, info = await engine.version(), await engine.info()
     compose = await command.version()
     versions = _versions(version, info) | ({"compose": compose} if compose else {})
+    versions["disk"] = await _disk(engine, target, str(info.get("DockerRootDir") or ""))
     lacking = {} if compose else dict.fromkeys(stack_operations.APPLY, NO_COMPOSE)
     os = str(info.get("OperatingSystem", ""))
+    versions = {name: one_line(text) for name, text in versions.items()}
     return EngineSurvey(os=os, versions=versions, problem=_too_old(version), lacking=lacking)
+
+
+async def _disk(engine: Engine, target: Target, folder: str) -> str:
+    """Return the free space where the engine has its data; without a view of its host the size of that data."""
+    if folder.startswith("/") and isinstance(engine.endpoint, SocketEndpoint):
+        space = await engine.stack_files.space(target, folder)
+        if space is not None:
+            return disk_text(space, folder)
+    try:
+        usage = await engine.disk_usage()
+    except WritError as error:
+        return f"not known: {error}"[:MOST_TEXT]
+    return f"images {size(usage.images)}, containers {size(usage.containers)}; free space is not seen from here"
+
+
+def disk_text(space: DiskSpace, folder: str) -> str:
+    """Return the free space in words, and how to get more where it is low."""
+    text = f"{size(space.free)} free of {size(space.total)} at {folder}"[:MOST_TEXT]
+    if space.free < LOW_BYTES or space.free < LOW_SHARE * space.total:
+        text += ": low, `docker system df` shows what takes it, `docker system prune` frees what nothing uses"
+    return text
+
+
+def size(number: float) -> str:
+    """Return a number of bytes with a unit, as `docker system df` has it."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:.3g} TB"
 
 
 def is_podman(version: Mapping[str, Any]) -> bool:
@@ -46,7 +88,7 @@ def _versions(version: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, 
         "rootless": "yes" if any("rootless" in str(one) for one in info.get("SecurityOptions") or ()) else "no",
         "swarm": (info.get("Swarm") or {}).get("LocalNodeState"),
     }
-    return {name: str(value)[:100] for name, value in found.items() if value}
+    return {name: str(value)[:MOST_TEXT] for name, value in found.items() if value}
 
 
 def _too_old(version: Mapping[str, Any]) -> str:

@@ -37,7 +37,7 @@ async def settled(engine: Engine, container_id: str, until: float, progress: Cal
             return HealthResult(
                 raw, "not_healthy", f"its health check says {health(raw) or 'nothing'} when time is over"
             )
-        progress(f"waits for its health check ({health(raw)})" if health(raw) else "waits whether it stays up")
+        progress(f"waits for its health check ({health(raw)})" if health(raw) else "waits to see that it stays up")
         await asyncio.sleep(min(pause, max(left, 0.0)))
         pause = min(pause * 1.5, SLOWEST_POLL)
 
@@ -48,7 +48,7 @@ def _judged(raw: Raw, seconds: float) -> HealthResult | None:
         code = raw.get("State", {}).get("ExitCode")
         return HealthResult(raw, "container_exited", f"it ended with exit code {code}") if code else HealthResult(raw)
     if raw.get("State", {}).get("Restarting"):
-        return HealthResult(raw, "container_exited", "it ended, and is started again and again")
+        return HealthResult(raw, "container_exited", "it ended, and the engine restarts it repeatedly")
     match health(raw):
         case "":
             return HealthResult(raw) if seconds >= SETTLING else None

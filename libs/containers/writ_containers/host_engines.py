@@ -5,7 +5,7 @@ A dead or undeclared engine leaves its host alone: the other operations of the t
 
 from msgspec.structs import replace
 
-from writ_agent.backends.port import Backend, Handler, TargetTestResult, Task
+from writ_agent.backends.port import Backend, Handler, TargetTestResult, Task, TaskResult
 from writ_agent.backends.routed_backend import RoutedBackend
 from writ_containers.connection import engine_address
 from writ_containers.container_handler import ContainerHandler, Engines
@@ -32,6 +32,15 @@ class BackendWithEngines(RoutedBackend):
             return await self.containers.listing(target, source)
         return await super().listing(target, source)
 
+    async def settle(self, task: Task) -> TaskResult | None:
+        """Settle by the host. Without its parameters an operation of both kinds may be one of the engine, of which the
+        host knows nothing: then by processes here, and by a probe.
+        """
+        settled = await super().settle(task)
+        if settled is not None and task.operation.name in SHARED and settled.effect == "none":
+            return None
+        return settled
+
     async def test_target(self, target: Target) -> TargetTestResult:
         """Test the host; an engine without an answer is lacking, and no failure of the target."""
         found = await super().test_target(target)
@@ -40,7 +49,7 @@ class BackendWithEngines(RoutedBackend):
         own = set(found.operations) - OWN
         try:
             async with self._engines.engine(target) as engine:
-                surveyed = await survey(engine)
+                surveyed = await survey(engine, target)
         except WritError as error:
             lacking = dict.fromkeys(OWN, str(error)[:500])
             return replace(found, operations=sorted(own), lacking=found.lacking | lacking)

@@ -17,7 +17,7 @@ async def pull(engine: Engine, task: Task, progress: Progress) -> TaskResult:
     await engine.pull(reference, progress)
     image = await engine.image(reference)
     if image is None:
-        raise WritError(f"the engine pulled {reference} and has no such image", code="not_confirmed")
+        raise WritError(f"after the pull of {reference} the engine has no such image", code="not_confirmed")
     output = {**state(reference, image), "changed": before.get("image_digest") != str(image.get("Id"))}
     return TaskResult(
         outcome="succeeded", output=output, state=_seen(image), effect="done" if output["changed"] else "none"

@@ -7,28 +7,23 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from writ_agent.backends.port import ProbeResult, Progress, Task, TaskResult, Verdict
-from writ_containers import container_view
+from writ_agent.backends.port import ProbeResult, Progress, Task, TaskResult
+from writ_containers import container_view, stack_baseline, stack_removal
 from writ_containers.compose import command
-from writ_containers.compose.canonical_stack import (
-    compose_json,
-    images,
-    own_names,
-    public_digest,
-    replicas,
-    settings,
-    shown,
-)
+from writ_containers.compose.canonical_stack import compose_json, images, own_names, public_digest, settings, shown
 from writ_containers.compose.parse import parse
 from writ_containers.compose.types import Stack
+from writ_containers.created_container import CERTAIN_AFTER
 from writ_containers.engine import Engine
 from writ_containers.settings_check import check_settings
-from writ_containers.stack_view import StackService, differences, judged, services_of, snapshot
+from writ_containers.stack_baseline import StackParts, stack_containers
+from writ_containers.stack_judgement import expected, expected_in_baseline, is_complete, is_unchanged, snapshot
+from writ_containers.stack_view import StackService, differences, judged, services_of
 from writ_containers.swarm import api
 from writ_containers.swarm import operations as swarm
 from writ_containers.swarm.stack_format import stack_json
 from writ_containers.swarm.stack_view import snapshot as swarm_snapshot
-from writ_contracts.catalogue.stacks import StackApply, StackRemove
+from writ_contracts.catalogue.stacks import StackApply
 from writ_contracts.errors import Conflict, Invalid, WritError
 from writ_contracts.inventory import Target
 
@@ -42,9 +37,9 @@ async def run(engine: Engine, task: Task, progress: Progress, until: float) -> T
     """Carry out the operation until `until`, in monotonic seconds. Raises WritError if refused before any effect."""
     in_swarm = await _is_in_swarm(engine, str(task.parameters["stack_name"]))
     if task.operation.name == "stack_remove":
-        return await (_remove_from_swarm if in_swarm else _remove)(engine, task, until)
+        return await (_remove_from_swarm if in_swarm else stack_removal.remove)(engine, task, until)
     given: StackApply = task.arguments()
-    stack = await _checked(engine, task, in_swarm)
+    stack, _ = await _checked(engine, task, in_swarm)
     if in_swarm:
         progress("runs docker stack deploy")
         return await swarm.apply(engine, task, stack, until)
@@ -52,7 +47,7 @@ async def run(engine: Engine, task: Task, progress: Progress, until: float) -> T
     progress("runs docker compose up")
     file, config = compose_json(stack, given.stack_name), engine.registries.config(images(stack))
     status, text = await command.up(task.operation_id, engine.endpoint, given.stack_name, file, options, config)
-    return await _settled(engine, given, stack, (status, text[-TAIL:]), until)
+    return await _settled(engine, task, stack, (status, text[-TAIL:]), until)
 
 
 async def status(engine: Engine, task: Task) -> dict[str, Any]:
@@ -78,27 +73,37 @@ async def names(engine: Engine) -> list[str]:
 
 
 async def baseline(engine: Engine, task: Task) -> dict[str, Any]:
-    """Return the containers of the stack. Raises WritError."""
+    """Return the state of the stack, and for a deploy also facts about its file. Raises WritError."""
     name = str(task.parameters["stack_name"])
     if await _is_in_swarm(engine, name):
-        return swarm_snapshot(await api.services(engine, name) or ())
-    return snapshot(await _containers(engine, name))
+        found = swarm_snapshot(await api.services(engine, name) or ())
+    else:
+        found = await stack_baseline.baseline(engine, task)
+    return found if task.operation.name == "stack_remove" else {**found, **await _declared(engine, task)}
+
+
+async def _declared(engine: Engine, task: Task) -> dict[str, Any]:
+    """Return the facts about the file, as far as the request shows it: a preview has no secret parameters. The
+    operation itself refuses a bad file.
+    """
+    found: dict[str, Any] = {}
+    text = task.parameters.get("compose")
+    try:
+        if source := task.parameters.get("source"):
+            text, found["source_version"] = await engine.stack_files.read(task.target, str(source))
+        if text is not None:
+            stack = parse(str(text), task.parameters.get("env") or {}, str(task.parameters["stack_name"]))
+            found["expected"] = expected_in_baseline(stack)
+    except Invalid:
+        return found
+    return found
 
 
 async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> ProbeResult:
-    """Return the effect of the operation. The file is gone by now, so an unchanged stack proves nothing."""
+    """Return the effect of the operation. Raises WritError."""
     if await _is_in_swarm(engine, str(task.parameters["stack_name"])):
         return await swarm.probe(engine, task, before)
-    found = await _containers(engine, str(task.parameters["stack_name"]))
-    seen = snapshot(found)
-    verdict: Verdict = "unknown"
-    if task.operation.name == "stack_remove":
-        verdict = "took_effect" if not found else "no_effect" if seen == dict(before) else "unknown"
-    elif not found:
-        verdict = "no_effect"
-    elif seen != dict(before) and all(one.up for one in services_of(found).values()):
-        verdict = "took_effect"
-    return ProbeResult(verdict=verdict, seen={**seen, "reason": f"{len(found)} containers of the stack"})
+    return await stack_baseline.probe(engine, task, before)
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:
@@ -109,29 +114,36 @@ async def preview(engine: Engine, task: Task) -> dict[str, Any]:
     if task.operation.name == "stack_remove":
         volumes = await _volumes(engine, name, in_swarm) if task.parameters["volumes"] else []
         return {"removes": sorted(found), "volumes": volumes}
-    stack = await _checked(engine, task, in_swarm)
-    return {"changes": differences(stack, found), "compose": shown(stack), "compose_digest": public_digest(stack)}
+    stack, version = await _checked(engine, task, in_swarm)
+    result = {"changes": differences(stack, found), "compose": shown(stack), "compose_digest": public_digest(stack)}
+    return {**result, "source_version": version} if version else result
 
 
-async def stack_of(engine: Engine, given: StackApply, target: Target) -> Stack:
-    """Return the stack, if permitted. Raises Invalid (`compose_refused`, `no_stack_dir`, and as check_settings)."""
-    text = given.compose
+async def stack_of(engine: Engine, given: StackApply, target: Target) -> tuple[Stack, str]:
+    """Return the stack, if permitted, and the version of its file. Raises Invalid (`compose_refused`, `no_stack_dir`,
+    and as check_settings).
+    """
+    text, version = given.compose, ""
     if text is None:
-        text = await engine.stack_files.read(target, given.source or "")
+        text, version = await engine.stack_files.read(target, given.source or "")
     stack = parse(text, given.env, given.stack_name)
     check_settings(settings(stack), given, target, engine.address.socket)
-    return stack
+    return stack, version
 
 
-async def _checked(engine: Engine, task: Task, in_swarm: bool) -> Stack:
-    """The stack of the request. Raises Invalid for one that may not be run, or not here."""
+async def _checked(engine: Engine, task: Task, in_swarm: bool) -> tuple[Stack, str]:
+    """The stack of the request, and the version of its file. Raises Invalid for one that may not be run, or not here;
+    Conflict for a file that is not the one of the baseline, by which an approval was given.
+    """
     given: StackApply = task.arguments()
-    stack = await stack_of(engine, given, task.target)
+    stack, version = await stack_of(engine, given, task.target)
+    if version != task.baseline.get("source_version", version):
+        raise Conflict(f"{given.source} in stack_dir was written since the operation began", code="source_changed")
     await _refuse_absent(engine, task, in_swarm)
     await _refuse_taken(engine, stack, given.stack_name, _label(in_swarm))
     if in_swarm:
-        stack_json(stack)
-    return stack
+        stack_json(stack, task.operation_id)
+    return stack, version
 
 
 async def _is_in_swarm(engine: Engine, name: str) -> bool:
@@ -141,7 +153,7 @@ async def _is_in_swarm(engine: Engine, name: str) -> bool:
 
 
 async def _services(engine: Engine, name: str, in_swarm: bool) -> dict[str, StackService]:
-    return await swarm.seen_services(engine, name) if in_swarm else services_of(await _containers(engine, name))
+    return await swarm.seen_services(engine, name) if in_swarm else services_of(await stack_containers(engine, name))
 
 
 def _label(in_swarm: bool) -> str:
@@ -171,7 +183,7 @@ async def _refuse_taken(engine: Engine, stack: Stack, name: str, label: str) -> 
     taken = sorted((own_names(stack, name, "volumes") & volumes) | (own_names(stack, name, "networks") & networks))
     if taken:
         raise Invalid(
-            f"{', '.join(taken)} of this engine would be used and is not of stack {name}: choose other names, or "
+            f"{', '.join(taken)} of this engine would be used and do not belong to stack {name}: choose others, or "
             "declare it as external",
             code="compose_refused",
         )
@@ -181,82 +193,53 @@ def _names(networks: list[Mapping[str, Any]]) -> set[str]:
     return {str(one.get("Name", "")) for one in networks}
 
 
-async def _settled(engine: Engine, given: StackApply, stack: Stack, ended: tuple[int, str], until: float) -> TaskResult:
+async def _settled(engine: Engine, task: Task, stack: Stack, ended: tuple[int, str], until: float) -> TaskResult:
     """Wait until every service is up, one of them has failed, or time is over."""
-    wanted = {name: replicas(service) for name, service in stack.services.items()}
+    last = until if ended[0] == 0 else min(until, time.monotonic() + CERTAIN_AFTER)
     while True:
-        found = await _containers(engine, given.stack_name)
-        services = services_of(found)
-        end = judged(wanted, services)
-        if end.final or ended[0] != 0 or time.monotonic() > until:
-            return _done(given, stack, services, found, ended, end.message)
+        try:
+            parts = await stack_baseline.stack_parts(engine, task)
+        except WritError as error:
+            if time.monotonic() > last:
+                return _unseen(task, stack, ended, error)
+        else:
+            end = judged(expected(stack), services_of(parts.containers))
+            if end.final or ended[0] != 0 or time.monotonic() > last:
+                return _done(task, stack, parts, ended, end.message)
         await asyncio.sleep(PAUSE)
 
 
-def _done(
-    given: StackApply,
-    stack: Stack,
-    services: Mapping[str, StackService],
-    found: list[Mapping[str, Any]],
-    ended: tuple[int, str],
-    problem: str,
-) -> TaskResult:
-    output = {
-        "stack_name": given.stack_name,
-        "compose_digest": public_digest(stack),
-        "services": {name: one.text for name, one in services.items()},
-        "log": ended[1],
-    }
-    done = TaskResult(outcome="succeeded", output=output, state=snapshot(found), effect="done")
-    if ended[0] == 0 and not problem:
+def _done(task: Task, stack: Stack, parts: StackParts, ended: tuple[int, str], problem: str) -> TaskResult:
+    """Judge by the containers. Where Compose broke off, only those of this operation are known to be as in the file."""
+    after = snapshot(parts.containers, parts.names)
+    services = {name: one.text for name, one in services_of(parts.containers).items()}
+    output = {**_output(task, stack, ended), "services": services}
+    done = TaskResult(outcome="succeeded", output=output, state=after, effect="done")
+    if not problem and (ended[0] == 0 or is_complete(task.operation_id, expected(stack), parts.containers)):
         return done
+    unchanged = is_unchanged(task.baseline, after)
+    if not problem and not unchanged:
+        message = (
+            f"docker compose ended with status {ended[0]}; every service is up, maybe not all with the new settings"
+        )
+        return replace(done, outcome="unknown", code="not_confirmed", message=message, effect="maybe")
     if ended[0] != 0:
-        problem = f"docker compose ended with status {ended[0]}; {problem or 'every service is up'}"
-    effect = "done" if found else "maybe"
-    return replace(done, outcome="failed", code="stack_not_up", message=problem, effect=effect)
+        problem = f"docker compose ended with status {ended[0]}; {problem or 'every service is up, as before'}"
+    return replace(
+        done, outcome="failed", code="stack_not_up", message=problem, effect="maybe" if unchanged else "done"
+    )
 
 
-async def _remove(engine: Engine, task: Task, until: float) -> TaskResult:
-    """Remove the stack by the labels of Compose on all its parts; no file is needed."""
-    given: StackRemove = task.arguments()
-    found = await _containers(engine, given.stack_name)
-    networks = await engine.networks({container_view.PROJECT_LABEL: given.stack_name})
-    volumes = await _volumes(engine, given.stack_name, False) if given.volumes else []
-    if not found and not networks and not volumes:
-        return TaskResult(outcome="succeeded", output={"stack_name": given.stack_name, "removed": True}, effect="none")
-    await _stop_all(engine, found, until)
-    for one in found:
-        await engine.remove(str(one["Id"]), force=True)
-    for network in networks:
-        await engine.remove_network(str(network["Id"]))
-    for volume in volumes:
-        await engine.remove_volume(volume)
-    if left := await _containers(engine, given.stack_name):
-        message = f"{len(left)} of its containers are left"
-        return TaskResult(outcome="failed", code="engine_conflict", message=message, effect="done")
-    output = {"stack_name": given.stack_name, "removed": True, "volumes": volumes}
-    return TaskResult(outcome="succeeded", output=output, effect="done")
+def _unseen(task: Task, stack: Stack, ended: tuple[int, str], error: WritError) -> TaskResult:
+    message = f"docker compose ended with status {ended[0]}; {error}. Look for what was created: docker ps --all"
+    message += f" --filter label={container_view.STACK_OPERATION_LABEL}={container_view.stack_mark(task.operation_id)}"
+    output = _output(task, stack, ended)
+    return TaskResult(outcome="unknown", code=error.code, message=message, output=output, effect="maybe")
 
 
-async def _stop_all(engine: Engine, found: list[Mapping[str, Any]], until: float) -> None:
-    """At once; each has its own time to end, and less where the operation has no more."""
-    left = max(1, int(until - time.monotonic()) - 2)
-    stopping = (engine.stop(str(one["Id"]), min(container_view.stop_seconds(one), left)) for one in found)
-    for end in await asyncio.gather(*stopping, return_exceptions=True):
-        if isinstance(end, WritError | asyncio.CancelledError) and not isinstance(end, Conflict | Invalid):
-            raise end
-
-
-async def _containers(engine: Engine, name: str) -> list[Mapping[str, Any]]:
-    """Inspect all containers of the stack; one removed meanwhile is left out."""
-    found = []
-    for one in await engine.containers({container_view.PROJECT_LABEL: name}):
-        try:
-            found.append(await engine.inspect(str(one["Id"])))
-        except Invalid as error:
-            if error.code != "not_found":
-                raise
-    return found
+def _output(task: Task, stack: Stack, ended: tuple[int, str]) -> dict[str, Any]:
+    name = task.parameters["stack_name"]
+    return {"stack_name": name, "compose_digest": public_digest(stack), "log": ended[1]}
 
 
 async def _volumes(engine: Engine, name: str, in_swarm: bool) -> list[str]:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from writ_containers.compose.canonical_stack import replicas
 from writ_containers.compose.types import Stack
-from writ_containers.container_view import baseline, health, is_running
+from writ_containers.container_view import health, is_running
 
 SERVICE = "com.docker.compose.service"
 ONEOFF = "com.docker.compose.oneoff"
@@ -39,15 +39,6 @@ def services_of(found: Sequence[Raw]) -> dict[str, StackService]:
         if labels.get(ONEOFF) != "True" and SERVICE in labels:
             by_name.setdefault(str(labels[SERVICE]), []).append(raw)
     return {name: _service(of_it) for name, of_it in sorted(by_name.items())}
-
-
-def snapshot(found: Sequence[Raw]) -> dict[str, Any]:
-    """Return the state by which a later one shows a change; public and small."""
-    return {
-        "containers": sorted(
-            [container["container_id"][:12], container["started"]] for container in map(baseline, found)
-        )[:100]
-    }
 
 
 def judged(expected: Mapping[str, int], services: Mapping[str, StackService]) -> StackEnd:

@@ -16,6 +16,7 @@ def check_host(claim: Claim, key: str, hosts: Mapping[str, str]) -> None:
     """Raises Untrusted (`forged_claim`) for a claim by a bound key from another host."""
     expected = hosts.get(key)
     if expected is not None and claim.host != expected:
-        where = f"host {claim.host[:12]}" if claim.host else "a host that it does not name"
-        message = f"key {key[:12]} was enrolled for host {expected[:12]}, and claims from {where}: was it copied?"
+        where = f"host {claim.host[:12]}" if claim.host else "a host without a name"
+        enrolled = f"key {key[:12]} was enrolled for host {expected[:12]}"
+        message = f"{enrolled}, and the claim comes from {where}: was the key copied?"
         raise Untrusted(message, code="forged_claim")

@@ -41,7 +41,7 @@ def announced(event: ControlEvent, at: int, seal: bytes) -> AnnouncedArchive:
     try:
         return msgspec.structs.replace(msgspec.convert(fields, AnnouncedArchive), seal=seal)
     except msgspec.ValidationError as error:
-        raise Invalid(f"event {at} tells of no archive: {error}") from error
+        raise Invalid(f"event {at} describes no archive: {error}") from error
 
 
 def in_force(found: Sequence[AnnouncedArchive], begins: int) -> AnnouncedArchive | None:
@@ -60,9 +60,7 @@ def next_of(found: Sequence[AnnouncedArchive], begins: int) -> NextArchive:
     if begins > latest.last:
         return NextArchive(latest.generation + 1, latest.last + 1, latest.digest)
     if begins > latest.first:
-        raise Invalid(
-            f"archive {latest.generation} is there in part: its range begins before {begins}", code="conflict"
-        )
+        raise Invalid(f"archive {latest.generation} is partly in the journal still: finish it first", code="conflict")
     ends = frozenset(one.last for one in found if one.generation == latest.generation)
     return NextArchive(latest.generation, latest.first, digest_before(found, latest), ends)
 

@@ -14,5 +14,5 @@ def origin(headers: Mapping[str, str], sequence: int) -> int:
     if carried is None:
         return sequence
     if not (carried.isascii() and carried.isdigit()) or int(carried) >= sequence:
-        raise Invalid(f"event {sequence} names {carried[:40]!r} as its original sequence")
+        raise Invalid(f"event {sequence} has an invalid original sequence: {carried[:40]!r}")
     return int(carried)

@@ -138,7 +138,7 @@ def changed_since(first: Decision, now: Decision) -> str:
     one.
     """
     if first.parameters_digest != now.parameters_digest:
-        return "its effective parameters are others than those that were approved"
+        return "its effective parameters differ from the approved ones"
     if first.target_digest is not None and first.target_digest != now.target_digest:
         return f"target {first.target} changed in the inventory since the request"
     return ""

@@ -15,13 +15,13 @@ from msgspec import Meta
 _END = r"(?!\n)$"
 TOKEN_PATTERN = r"^[A-Za-z0-9_-]{1,64}" + _END
 
-PrincipalId = Annotated[str, Meta(pattern=TOKEN_PATTERN, description="who asks; a subject token")]
+PrincipalId = Annotated[str, Meta(pattern=TOKEN_PATTERN, description="the principal that requests; a subject token")]
 TargetId = Annotated[str, Meta(pattern=TOKEN_PATTERN, description="a target of the inventory; a subject token")]
 PoolId = Annotated[str, Meta(pattern=TOKEN_PATTERN, description="the agents that serve a target; a subject token")]
 InstanceId = Annotated[str, Meta(pattern=TOKEN_PATTERN, description="one running agent process")]
 OperationName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}" + _END, description="a verb of the catalogue")]
 OperationId = Annotated[str, Meta(pattern=r"^[a-z2-7]{26}" + _END, description="one operation; 128 bits, base32")]
-CorrelationId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:-]{1,128}" + _END, description="ties operations together")]
+CorrelationId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:-]{1,128}" + _END, description="groups operations")]
 IdempotencyKey = Annotated[str, Meta(pattern=r"^[\x21-\x7e]{1,128}" + _END, description="same key, same operation")]
 InstallationId = Annotated[str, Meta(pattern=r"^[a-z2-7]{26}" + _END, description="one installation; 128 bits, base32")]
 PublicKey = Annotated[str, Meta(pattern=r"^U[A-Z2-7]{55}" + _END, description="an Ed25519 key as an nkey of a user")]
@@ -37,7 +37,7 @@ GRAMMAR: Mapping[str, str] = MappingProxyType(
         r"^[a-z][a-z0-9_]{0,63}" + _END: "the name of an operation, in small letters, digits and _",
         r"^[a-z2-7]{26}" + _END: "an id of 26 small letters and digits",
         r"^[A-Za-z0-9_.:-]{1,128}" + _END: "1 to 128 letters, digits, ., :, - and _",
-        r"^[\x21-\x7e]{1,128}" + _END: "1 to 128 printable ASCII characters, no space among them",
+        r"^[\x21-\x7e]{1,128}" + _END: "1 to 128 printable ASCII characters, without spaces",
         r"^U[A-Z2-7]{55}" + _END: "a public key (U…)",
         r"^[0-9a-f]{64}" + _END: "64 hexadecimal digits",
         LINE_PATTERN: "one line of text",

@@ -67,7 +67,7 @@ class Target(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
     scan_networks: list[str] = field(default_factory=list)
     mount_roots: list[str] = field(default_factory=list)
     docker: dict[str, Any] | None = None
-    """A container engine on the host: `socket`, `connect_timeout`, `reply_timeout`; `{}` for the usual socket."""
+    """A container engine on the host: `socket`, `connect_timeout`, `reply_timeout`, `backup`; `{}`: usual socket."""
 
     @property
     def pool(self) -> str:

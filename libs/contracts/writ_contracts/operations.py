@@ -109,8 +109,8 @@ class Catalogue(Mapping[str, Operation]):
                 raise Invalid(f"operation {operation.name} is defined twice", code="invalid")
             if operation.ahead and not _may_be_read_ahead(operation):
                 raise Invalid(
-                    f"operation {operation.name} cannot be read ahead: it must only read, have no baseline, "
-                    "and public parameters alone",
+                    f"operation {operation.name} cannot be read ahead: that needs risk read, no baseline "
+                    "and only public parameters",
                     code="invalid",
                 )
             self._by_name[operation.name] = operation

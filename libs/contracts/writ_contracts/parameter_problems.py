@@ -141,6 +141,6 @@ def _length(noun: str, least: int | None, most: int | None) -> str:
 
 
 def _in_words(error: msgspec.ValidationError) -> str:
-    text = _VALUE.sub("none of the values that it takes", in_words(str(error)))
-    text = _FORM.sub("another form is expected", text)
+    text = _VALUE.sub("not one of the allowed values", in_words(str(error)))
+    text = _FORM.sub("the form is wrong", text)
     return _PLACE.sub("", text).replace("`", "'")

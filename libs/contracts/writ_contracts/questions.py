@@ -36,7 +36,7 @@ QUESTIONS = (
         answered_by="executor",
         message=requests.OperationQuery,
         answer=requests.OperationReply,
-        summary="The state of one operation.",
+        summary="The state of one of my operations.",
     ),
     Question(
         kind="operations",
@@ -99,7 +99,7 @@ QUESTIONS = (
         answered_by="policy",
         message=approvals.ApprovalsQuery,
         answer=approvals.ApprovalsReply,
-        summary="Which operations wait for an approval that I could give?",
+        summary="The operations that wait for an approval which I could give.",
         delegated=False,
     ),
     Question(

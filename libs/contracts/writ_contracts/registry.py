@@ -399,7 +399,7 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(
         name="approval_events",
         address="writ.event.approval.{principal}",
-        summary="An operation waits for an approval of this person, or does not any more.",
+        summary="An operation waits for an approval of this person, or no longer waits.",
         style=S.REPUBLISH,
         senders=(R.EXECUTOR, R.POLICY),
         receivers=(R.PRINCIPAL,),

@@ -64,11 +64,11 @@ def decode(data: bytes, kind: type[T], *, content_type: str | None = None, limit
     the two they take.
     """
     if len(data) > limit:
-        raise Invalid(f"{len(data)} bytes, at most {limit} are read", code="oversize")
+        raise Invalid(f"{len(data)} bytes; at most {limit} are allowed", code="oversize")
     try:
         text = data if content_type is None else _as_json(data, content_type)
         if len(text) > limit:  # MessagePack of 0.8 MB can be 1.6 MB of JSON, which is what travels on
-            raise Invalid(f"{len(text)} bytes as JSON, at most {limit} are read", code="oversize")
+            raise Invalid(f"{len(text)} bytes as JSON; at most {limit} are allowed", code="oversize")
         decoded = _json(kind).decode(text)  # type: ignore[arg-type]
         if _is_free(kind) and not is_plain_json(text):  # type: ignore[arg-type]
             check(decoded)
@@ -108,7 +108,7 @@ def _as_json(data: bytes, content_type: str) -> bytes:
         check(value)  # JSON has no NaN: it would become null
         return _encoder.encode(value)
     except TypeError as error:  # an extension, or a key that is no text
-        raise Invalid("MessagePack with what JSON does not have") from error
+        raise Invalid("MessagePack with a type that JSON lacks") from error
 
 
 def _base(content_type: str) -> str:
@@ -162,5 +162,5 @@ class _Tagged(Struct, frozen=True):
 def _carried(where: EventSubject, data: bytes) -> Carried:
     event = decode(data, Carried)
     if event.operation_id != where.operation_id:
-        raise Invalid(f"a body of operation {event.operation_id[:64]} under {where.event} of another one")
+        raise Invalid(f"a body of operation {event.operation_id[:64]} under {where.event} of another operation")
     return structs.replace(event, kind=where.event)

@@ -48,7 +48,7 @@ class FileErrors(ConfigError):
         reported = sorted(found, key=lambda problem: (problem.line, problem.column))[:MOST]
         if len(found) > MOST:
             reported[-1] = structs.replace(
-                reported[-1], message=f"{reported[-1].message}; further mistakes are not told"
+                reported[-1], message=f"{reported[-1].message}; further problems are not shown"
             )
         self.found = tuple(reported)
         super().__init__(*map(str, self.found))

@@ -33,7 +33,9 @@ def inventory_of(document: Document) -> Inventory:
     for at, target in enumerate(inventory.targets):
         keys: Keys = ("targets", at)
         if target.id == WRIT_TARGET:
-            found.append(document.problem((*keys, "id"), f"'{WRIT_TARGET}' is Writ itself and always there"))
+            found.append(
+                document.problem((*keys, "id"), f"'{WRIT_TARGET}' is reserved for Writ itself: choose another id")
+            )
         if target.gateway is not None and target.gateway not in ids:
             found.append(document.problem((*keys, "gateway"), f"there is no target '{target.gateway}'"))
         found += _on_hosts(document, keys, target)
@@ -44,7 +46,7 @@ def _on_hosts(document: Document, keys: Keys, target: Target) -> Iterator[Proble
     """Yield problems which would otherwise show on the host only, with each operation there."""
     for at, network in enumerate(target.scan_networks):
         if not _is_network(network):
-            yield document.problem((*keys, "scan_networks", at), f"'{network}' is no network, such as 192.0.2.0/24")
+            yield document.problem((*keys, "scan_networks", at), f"'{network}' is not a network such as 192.0.2.0/24")
     if target.backup:
         yield from shapes.mistakes(document, target.backup, Backup, (*keys, "backup"))
 
@@ -88,7 +90,7 @@ def principals_of(document: Document, *, nobody: str | None = None) -> Principal
         if kinds.get(principal.acts_for) != "human":
             found.append(document.problem(keys, f"there is no human '{principal.acts_for}' to act for"))
         if principal.kind == "human":
-            found.append(document.problem(keys, "a human acts for nobody"))
+            found.append(document.problem(keys, "a human does not act for others: remove acts_for"))
     return _sound(principals, found)
 
 
@@ -104,7 +106,7 @@ def _gateways(document: Document, principals: Principals) -> Iterator[Problem]:
         if principal.via not in gateways:
             yield document.problem(keys, f"there is no principal '{principal.via}' of kind gateway")
         if principal.kind == "human":
-            yield document.problem(keys, "a human is reached through no gateway: give the agent a principal of its own")
+            yield document.problem(keys, "no gateway requests for a human: give the agent a principal of its own")
 
 
 def _given(principal: Principal) -> str:
@@ -120,7 +122,9 @@ def _other_persons(document: Document, principals: Principals) -> Iterator[Probl
             continue
         keys: Keys = ("principals", at, "person")
         if principal.kind != "human":
-            yield document.problem(keys, f"only a human is a person; {principal.kind}s have acts_for")
+            yield document.problem(
+                keys, f"only a human has `person`; a principal of kind {principal.kind} has `acts_for`"
+            )
             continue
         other = named.get(principal.person, principal)
         if other.kind != "human" or (other.person or other.id) != principal.person:
@@ -138,7 +142,7 @@ def _twice(document: Document, section: str, field: str, values: Iterable[str]) 
     earlier: set[str] = set()
     for at, value in enumerate(values):
         if value and value in earlier:
-            yield document.problem((section, at, field), f"the {field} '{value}' stands here twice")
+            yield document.problem((section, at, field), f"the {field} '{value}' occurs twice")
         earlier.add(value)
 
 

@@ -139,7 +139,7 @@ class _Walk:
             raise self._end(event, f"is nested deeper than {DEEPEST}")
         parent = self._stack[-1]
         if isinstance(parent.container, dict) and parent.key is None:
-            raise self._end(event, "a key must be a word")
+            raise self._end(event, "a key must be a plain text")
         if event.tag:
             self._report(event, f"tags ({event.tag}) are not allowed")
         container: dict[str, Any] | list[Any] = {} if isinstance(event, yaml.MappingStartEvent) else []
@@ -150,7 +150,7 @@ class _Walk:
         if isinstance(parent.container, dict) and parent.key is None:
             parent.key, parent.key_event = event.value, event
             if event.value in parent.container:
-                self._report(event, f"the key {event.value!r} stands here twice")
+                self._report(event, f"the key {event.value!r} occurs twice")
             if event.value == "<<" and event.implicit[0]:
                 self._report(event, "merge keys (<<) are not allowed")
             return
@@ -238,7 +238,7 @@ def _scalar(event: yaml.ScalarEvent) -> str | int | float | bool | None:
         return str(event.value)
     if _OCTAL.fullmatch(event.value):
         octal = int(event.value.replace("_", ""), 8)
-        raise ValueError(f"{event.value} is {octal} to YAML: write it without the leading 0, or as a text in quotes")
+        raise ValueError(f"{event.value} means {octal} in YAML: write it without the leading 0, or as a text in quotes")
     value: str | int | float | bool | None = _scalars.value_of(tag, event.value)
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{event.value} is not a number that can be compared")

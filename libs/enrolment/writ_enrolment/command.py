@@ -27,7 +27,7 @@ def run(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> in
         sys.stderr.write(f"writ-enrol: {error}\n")
         return 1
     sys.stdout.write(
-        f"this host may work for pool {joined.pool}\npublic key: {joined.key}\n"
+        f"this host's agent is enrolled for pool {joined.pool}\npublic key: {joined.key}\n"
         f"private key: {joined.key_file}\nenvironment: {joined.environment_file}\n"
     )
     return 0
@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="writ-enrol",
         description="Make a key for the agent of this host, and enrol it by a token of `writ agent token`.",
-        epilog="The token is never an argument, which everybody on the host could read. The private key stays here."
+        epilog="The token is not an argument, since every user on the host could read it. The private key stays here."
         " The token names the CA of the server. WRIT_TLS_CA (WRIT_TLS_CERT, WRIT_TLS_KEY) name others, for the agent"
         " too.",
     )

@@ -62,11 +62,13 @@ async def enrol(ticket: Ticket, folder: Path, tls: TlsOptions | None, environmen
     machine_id = Path(environment.get(MACHINE, MACHINE_ID))
     host = host_identity(ticket.installation, machine_id) if ticket.binds_host else None
     if not await _admitted(ticket, key, tls, within=0.0):
-        await _ask(ticket, key, host, tls)
+        await _send(ticket, key, host, tls)
         if not await _admitted(ticket, key, tls, within=ADMITTED_WITHIN):
-            raise TimedOut(f"the key is known, but NATS does not accept it within {ADMITTED_WITHIN:g} s: try again")
+            raise TimedOut(
+                f"the provisioner accepted the key, but NATS did not within {ADMITTED_WITHIN:g} s: try again"
+            )
     elif not ticket.replaces and _is_for(environment_file, ticket):
-        raise Conflict(f"{key_file} is enrolled already: this host has enrolled for pool {ticket.pool}")
+        raise Conflict(f"{key_file} is enrolled already: it is this host's key for pool {ticket.pool}")
     if used != key_file:
         used.replace(key_file)
         sync_folder(folder)
@@ -131,7 +133,7 @@ def _is_for(environment_file: Path, ticket: Ticket) -> bool:
         return False
 
 
-async def _ask(ticket: Ticket, key: Key, host: str | None, tls: TlsOptions | None) -> None:
+async def _send(ticket: Ticket, key: Key, host: str | None, tls: TlsOptions | None) -> None:
     enrolment = Enrolment(token=ticket.token, pool=ticket.pool, key=key.public, host=host)
     message = encode(EnrolmentRequest(by_token=sign(ticket.key, enrolment), by_agent=sign(key, enrolment)))
     for last in (False, True):
@@ -142,7 +144,7 @@ async def _ask(ticket: Ticket, key: Key, host: str | None, tls: TlsOptions | Non
                 ticket, key, tls, within=PAUSE
             ):  # it was used for this very key, and the answer got lost
                 return
-            raise Denied("this token is not good: used, expired, or taken back") from error
+            raise Denied("this token is not valid: it was used, has expired or was revoked") from error
         try:
             answer = await bus.request(subjects.enrol(ticket.token), message, timeout=ANSWER_SECONDS)
         except (Forbidden, Unreachable, TimedOut):  # NATS may just have learned that it is used: the next connect fails

@@ -67,7 +67,7 @@ class ProgramResult:
         then.
         """
         if self.stopped:
-            reason = "was cancelled" if self.stopped == "cancelled" else "was not done in time"
+            reason = "was cancelled" if self.stopped == "cancelled" else "did not end in time"
             raise HostError(self.stopped, f"{what} {reason}", effect=effect, certain=self.gone)
 
 

@@ -117,7 +117,7 @@ def _finish(request: HostRequest, progress: Callable[[str], None], stop: Stop) -
         if request.action == "run":
             stop.operation_id = request.id
         if request.action == "probe" and processes.marked(request.id):
-            return result(request.id, verdict("unknown", "something of it still runs on this host", {}))
+            return result(request.id, verdict("unknown", "a process of it still runs on this host", {}))
         if _changes(request) and request.target.state_dir:
             return _run_marked(request, handler, progress, stop)
         if request.action == "probe" and request.target.state_dir:
@@ -194,7 +194,7 @@ def _run_marked(request: HostRequest, handler: Handler, progress: Callable[[str]
         kept = {name: value for name, value in line["output"].items() if name in request.shown}
         markers.end(request.id, request.attempt, {**line, "output": kept})
     except HostError as error:
-        progress(f"the result could not be kept on this host: {error.message}")
+        progress(f"the result could not be stored on this host: {error.message}")
     return line
 
 

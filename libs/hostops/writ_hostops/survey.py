@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from typing import Dict, Iterator, List, Sequence, Tuple
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 from writ_hostops import commands, privileges
 from writ_hostops.errors import HostError
@@ -29,14 +29,27 @@ _SYSTEMD = "/run/systemd/system"
 
 
 def survey(call: Call) -> HostReply:
-    """Return {versions: {name: version}, lacking: {operation or prefix*: reason}}."""
-    Fields(dict(call.parameters), "parameters").end()
+    """Return {versions: {name: version}, lacking: {operation or prefix*: reason}}; of a folder only {space}."""
+    parameters = Fields(dict(call.parameters), "parameters")
+    folder = parameters.text("space_of", "")
+    parameters.end()
+    if folder:
+        return HostReply(output={"space": _space(folder)})
     versions = {"os": _system(), "kernel": os.uname().release, "python": ".".join(map(str, sys.version_info[:3]))}
     for name, command in _PROGRAMS:
         if version := _version(command, call):
             versions[name] = version
     lacking = {**privileges.lacking(call.stop), **_lacking(call.target, versions)}
     return HostReply(output={"versions": versions, "lacking": lacking})
+
+
+def _space(folder: str) -> Optional[List[int]]:
+    """Return free and total bytes, for a user without privilege; None for a folder that this user cannot see."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return None
+    return [found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize]
 
 
 def _lacking(target: Target, versions: Dict[str, str]) -> Dict[str, str]:

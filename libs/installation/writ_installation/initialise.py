@@ -47,7 +47,7 @@ def init(root: Path, site: Site, tls: Mode | None = None) -> Home:
         with home.site_file.open("xb"):  # of two at once the first has it
             pass
     except FileExistsError:
-        raise Conflict(f"{home.root}: somebody else is making an installation there") from None
+        raise Conflict(f"{home.root}: another process is creating an installation there") from None
     try:
         if user is not None:
             _split_folders(home, user)
@@ -65,10 +65,10 @@ def init(root: Path, site: Site, tls: Mode | None = None) -> Home:
 
 
 def upgrade(root: Path) -> list[str]:
-    """Add what an installation of an earlier version lacks; return a line for each addition. Raises ConfigError."""
+    """Add the parts that an installation of an earlier version lacks; return a line for each. Raises ConfigError."""
     home = Home(root)
     if not home.principals.exists():
-        raise ConfigError(f"{home.root} is no installation: {home.principals} is missing")
+        raise ConfigError(f"{home.root} is not an installation: {home.principals} is missing")
     added = [f"{home.installation_file}: {make_identity(home)}"] if not home.installation else []
     moved: tuple[str, ...] = ()
     if home.site and not home.tls_file.exists() and not is_loopback_host(home.site.listen):
@@ -103,13 +103,15 @@ def refresh_environment(home: Home, names: Sequence[str] = FOLLOWING) -> list[st
 def _refuse_existing(folders: list[Path]) -> None:
     for folder in folders:
         if folder.exists() and any(folder.iterdir()):
-            raise Conflict(f"{folder} is not empty: nothing was made. An installation is never made over another")
+            raise Conflict(
+                f"{folder} is not empty: nothing was created. An installation is never created over another one"
+            )
 
 
 def _provisioner_user() -> pwd.struct_passwd:
     """Return the provisioner's user, whose name is that of the reading group. Raises ConfigError."""
     if os.geteuid() != 0:
-        raise ConfigError("services that the system starts need an installation made by root")
+        raise ConfigError("services that systemd starts need an installation that root created")
     ssh_keys.agent_user()
     try:
         grp.getgrnam(GROUP)

@@ -56,7 +56,7 @@ async def take_out(
     """
     before = await _in_step(replies)
     if before.usage.first_sequence < first:
-        raise Conflict(f"the journal begins at {before.usage.first_sequence}, before {first}: nothing is taken out")
+        raise Conflict(f"the journal begins at {before.usage.first_sequence}, before {first}: nothing is removed")
     if before.usage.first_sequence <= last:
         try:
             await _shortened(replies, last, step)
@@ -104,7 +104,7 @@ async def _reached(replies: Replies) -> int:
         else:
             break
         await asyncio.sleep(pause)
-    raise BusRefused("the server does not say where the journal ends")
+    raise BusRefused("the server does not report the last sequence of the journal")
 
 
 async def make_room(replies: Replies, more: int) -> None:
@@ -131,6 +131,6 @@ async def _in_step(replies: Replies, least: int = 0) -> JournalStreamState:
         if found.in_step and found.usage.last_sequence >= least:
             return found
         if asyncio.get_running_loop().time() > give_up:
-            raise Unreachable("a replica of the journal is behind: nothing is taken out until it has caught up")
+            raise Unreachable("a replica of the journal is behind: nothing is removed until it has caught up")
         await asyncio.sleep(pause)
     raise AssertionError("backoff never ends")

@@ -203,4 +203,4 @@ async def _fetch(port: int, path: str) -> dict[str, Any]:
 def _last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     telling = [line for line in lines if "[ERR]" in line or "[FTL]" in line] or lines
-    return telling[-1].rpartition("] ")[2] if telling else "it said nothing"
+    return telling[-1].rpartition("] ")[2] if telling else "it printed no message"

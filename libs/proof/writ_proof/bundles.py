@@ -4,6 +4,7 @@ A zip file, readable by common tools, mode 0600. It gets its name only once it i
 digest is of its content, so compression makes no difference.
 """
 
+import errno
 import hashlib
 import os
 import zipfile
@@ -126,7 +127,7 @@ class BundleWriter:
                 raise Conflict(f"{self.path} exists already") from None
             if not self._is_own(self.path):
                 self.path.unlink(missing_ok=True)
-                raise Conflict(f"{self.path} is not what was written: somebody else writes {self._partial}")
+                raise Conflict(f"{self.path} differs from the written bytes: another process writes {self._partial}")
             self._partial.unlink()
             self._file.close()
             sync_folder(self.path.parent)
@@ -184,7 +185,9 @@ class Bundle:
         """Raises Damaged unless it has exactly these members, each once."""
         if sorted(self.names) != sorted(expected):
             strange = sorted(set(self.names) ^ set(expected)) or self.names
-            raise DamagedBundle(f"{self.path}: its members are not those of its manifest: {', '.join(strange)[:300]}")
+            raise DamagedBundle(
+                f"{self.path}: its members differ from those in its manifest: {', '.join(strange)[:300]}"
+            )
 
 
 @contextmanager
@@ -192,7 +195,7 @@ def _as_made(path: Path) -> Iterator[None]:
     try:
         yield
     except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise DamagedBundle(f"{path}: it is no whole bundle: {error}") from error
+        raise DamagedBundle(f"{path}: it is not a complete bundle: {error}") from error
 
 
 @contextmanager
@@ -200,4 +203,6 @@ def _disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno == errno.EINVAL:  # a damaged offset: zipfile seeks to a place before the file
+            raise DamagedBundle(f"{path}: it is not a complete bundle: {error}") from error
         raise Unreachable(f"{path}: {error.strerror or error}") from error

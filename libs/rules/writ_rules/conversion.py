@@ -1,6 +1,6 @@
 """Conversion of policies in the older format (`rules:` with `target_pattern` and `allowed_operations`) to this one.
 
-Nothing gets wider: a rule of which a part can't be said here is left out, with a note. Keys of this format that have
+Nothing gets wider: a rule with a part that cannot be expressed is left out, with a note. Keys of this format that have
 another name there (`min_value`) are renamed, also in a file that has `policies:` already.
 """
 
@@ -84,7 +84,9 @@ def _rule(entry: Mapping[str, Any], catalogue: Catalogue, notes: list[str]) -> d
     lost += [f"'{key}'" for key in own if key not in RuleEntry.__struct_fields__]
     lost += [f"target_pattern '{entry.get('target_pattern')}'"] if globs is None else []
     if lost or not operations:
-        why = f"{', '.join(lost)} can't be said" if lost else "it allows nothing, and what no rule allows is denied"
+        why = (
+            f"{', '.join(lost)} cannot be expressed" if lost else "it allows nothing, and what no rule allows is denied"
+        )
         notes.append(f"rule '{name}' is left out: {why}")
         return None
     rule = {"name": name, "operations": operations, "allowed": True, "targets": globs, **own}
@@ -133,7 +135,7 @@ def _spelled(word: str, nouns: Iterable[str]) -> list[str]:
 def _constraints(
     parameters: Mapping[str, Any], operations: Iterable[str], catalogue: Catalogue
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return the constraints on parameters that the operations have, and the parts that can't be said."""
+    """Return the constraints on parameters that the operations have, and the parts that cannot be expressed."""
     known = {name for one in operations for name in catalogue[one].parameters.__struct_fields__}
     found: dict[str, Any] = {}
     lost: list[str] = []

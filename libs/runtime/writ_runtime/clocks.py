@@ -69,7 +69,7 @@ class ServerClock:
         self._bus = bus
         self.clocks = clocks
         self._measured: ClockMeasurement | None = None
-        self._failure = "it has not been asked yet"
+        self._failure = "it was not requested yet"
         self._forbidden = False
         """True for permissions of an earlier release: each question that the server refuses is a security event."""
 
@@ -117,7 +117,9 @@ class ServerClock:
         if known is not None:
             step = new.server - (known.server + new.boot - known.boot)
             if abs(step) > DEGRADED + new.error + known.error:
-                _log.warning("clock.server_stepped", seconds=round(step, 3), effect="times of the journal step with it")
+                _log.warning(
+                    "clock.server_stepped", seconds=round(step, 3), effect="times in the journal step with this clock"
+                )
         self._measured, self._forbidden = new, False
 
     async def start(self) -> None:
@@ -164,7 +166,7 @@ class ServerClock:
         """Export the skew in these metrics."""
         metrics.measure(
             "writ_clock_skew_seconds",
-            "How far this host's clock is ahead of the NATS server's; not a number where that is not known.",
+            "How far this host's clock is ahead of the NATS server's; NaN while that is not known.",
             lambda: float("nan") if self.skew is None else self.skew,
         )
 

@@ -66,7 +66,8 @@ class ServiceConfig(Struct, frozen=True, kw_only=True):
         ),
     ] = None
     otlp_traces_endpoint: Annotated[
-        Collector | None, env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "the same, as it stands: with its path /v1/traces")
+        Collector | None,
+        env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "the same as a complete URL, with its path /v1/traces"),
     ] = None
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], env("WRIT_LOG_LEVEL", "the least severe level that is logged")
@@ -82,7 +83,7 @@ class SignerConfig(ServiceConfig, frozen=True, kw_only=True):
 
     keyring: Annotated[
         Path | None,
-        env("WRIT_KEYRING", "keyring.json: policy's keys once one was rotated; it counts instead of WRIT_POLICY_KEY"),
+        env("WRIT_KEYRING", "keyring.json: policy's keys after a rotation; it replaces WRIT_POLICY_KEY"),
     ] = None
 
     installation: Annotated[

@@ -34,7 +34,7 @@ Handle = Callable[[Message], Awaitable[Any]]
 """Gives the body of the reply (a Struct) or a Reply; raises WritError."""
 
 
-def answering(endpoint: str, handle: Handle, refused: Callable[..., Any], observe: Observe, log: Log) -> Respond:
+def endpoint_handler(endpoint: str, handle: Handle, refused: Callable[..., Any], observe: Observe, log: Log) -> Respond:
     """The handler to be served. `refused(error=Failure)`: the body of a reply with an error."""
 
     async def respond(message: Message) -> EndpointReply:
@@ -45,7 +45,7 @@ def answering(endpoint: str, handle: Handle, refused: Callable[..., Any], observ
             body = refused(error=failure_of(error))
         except Exception as error:  # noqa: BLE001 - the last frame before the wire
             log.error("endpoint.crashed", endpoint=endpoint, exception=error)
-            body = refused(error=Failure(code="internal", message="a defect of the service; its log has the details"))
+            body = refused(error=Failure(code="internal", message="a defect in this service; its log has the details"))
         reply = body if isinstance(body, Reply) else Reply(body, _fields(message, body))
         failure: Failure | None = getattr(reply.body, "error", None)
         code = failure.code if failure else ""

@@ -101,7 +101,7 @@ class JournalGuard:
             return other is not None
         self._found += 1
         if self._found == CONFIRMED:
-            _log.error("journal.replaced", reason=self.problem, effect="nothing is taken from it")
+            _log.error("journal.replaced", reason=self.problem, effect="its events are not used")
             self._alarm(self.problem)
         return True
 
@@ -110,12 +110,12 @@ class JournalGuard:
         if mark.created and usage.created and mark.created != usage.created:
             return f"{known}; this one was made at {usage.created}"
         if usage.last_sequence < mark.sequence:
-            return f"{known}; this one ends at {usage.last_sequence}: was it restored?"
+            return f"{known}; this one ends at {usage.last_sequence}: was the journal restored?"
         if not mark.sequence or usage.first_sequence > mark.sequence:
             return None  # no event is known yet, or the known one is archived by now
         found = await self._journal.read(JOURNAL, after=mark.sequence - 1, limit=1)
         if not found or found[0].sequence != mark.sequence or digest_of(found[0]) != mark.digest:
-            return f"{known}; in its place is another, or none: was it restored?"
+            return f"{known}; another event, or none, has this sequence now: was the journal restored?"
         return None
 
     async def _remember(self, usage: Usage, *, anew: bool) -> None:
@@ -142,7 +142,7 @@ class JournalGuard:
 
 def declare(measured: Metrics, read: Callable[[], float]) -> None:
     """Declare the gauge of a service with a guard."""
-    text = "1 while the journal is not the one that this service knew."
+    text = "1 while the journal was replaced, cut or restored, as seen by this service."
     measured.measure("writ_journal_replaced", text, read)
 
 

@@ -43,11 +43,15 @@ class Log:
         """Log a defect or a loss; with `exception` its traceback, too."""
         self.write(logging.ERROR, event, fields, exception)
 
+    def is_enabled(self, level: int) -> bool:
+        """Return whether events of this level are logged."""
+        return self._logger.isEnabledFor(level)
+
     def write(
         self, level: int, event: str, fields: Mapping[str, object], exception: BaseException | None = None
     ) -> None:
         """Log at a computed level (a number of the standard library)."""
-        if self._logger.isEnabledFor(level):
+        if self.is_enabled(level):
             self._logger.log(level, event, extra={"fields": fields}, exc_info=exception)
 
 

@@ -60,12 +60,12 @@ class Metrics:
         self._handled = self.counter("writ_handled_total", "Messages handled, by outcome.", labels)
         self._seconds = self.histogram("writ_handled_seconds", "Time to handle a message.", {"endpoint": endpoints})
         self._checks = self.gauge(
-            "writ_check_ok", "1 while this check of `/readyz` has nothing to say, else 0.", {"check": AtMost(CHECKS)}
+            "writ_check_ok", "1 while this check of `/readyz` passes, else 0.", {"check": AtMost(CHECKS)}
         )
         self._ready = self.gauge("writ_ready", "1 while `/readyz` answers 200, else 0.")
         self._ended_tasks = self.counter(
             "writ_tasks_ended_total",
-            "Background tasks that an error ended, or that ended and must not; what must go on was started again.",
+            "Background tasks that ended by an error or although they must not end; permanent ones were started again.",
             {"task": AtMost(TASKS)},
         )
         self.before(self._count_ended_tasks)
@@ -163,8 +163,12 @@ class Observer:
         """Log and count the record. Only a failure is logged as an error; a refusal is not."""
         self._metrics.handled(record)
         level = logging.ERROR if record.outcome == "failed" else logging.INFO
+        is_logged, is_traced = self._log.is_enabled(level), tracing.exporting()
+        if not is_logged and not is_traced:
+            return
         code = {"code": record.code} if record.code else {}
-        log_fields = {"outcome": record.outcome, **code, "ms": round(record.seconds * 1000, 3)}
-        if tracing.exporting():
-            tracing.note({**record.fields, "outcome": record.outcome, **code})
-        self._log.write(level, f"{record.endpoint}.handled", {**record.fields, **log_fields})
+        fields = {**record.fields, "outcome": record.outcome, **code}
+        if is_traced:
+            tracing.note(fields)
+        if is_logged:
+            self._log.write(level, f"{record.endpoint}.handled", {**fields, "ms": round(record.seconds * 1000, 3)})

@@ -78,7 +78,7 @@ class KnownDirectory:
         try:
             self._file.write(taken.signed)
         except OSError as error:
-            raise Unreachable(f"the directory of people's credentials cannot be remembered: {error}") from error
+            raise Unreachable(f"the directory of people's credentials cannot be stored here: {error}") from error
         fields = {"number": taken.name.number, "posture": taken.posture, "credentials": len(taken.entries)}
         _log.info("people.directory", **fields)
 
@@ -88,7 +88,7 @@ class KnownDirectory:
         try:
             return open_directory(signed, [signed.key], self._installation)
         except Untrusted as error:
-            raise ConfigError(f"the directory of people's credentials that was kept here: {error}") from error
+            raise ConfigError(f"the directory of people's credentials stored here cannot be used: {error}") from error
 
 
 def known_directory(state_dir: Path, people_key: str, installation: str) -> KnownDirectory:

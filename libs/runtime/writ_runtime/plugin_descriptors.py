@@ -61,14 +61,14 @@ def _described(distribution: Distribution, entries: Sequence[EntryPoint]) -> Ins
     source = f"{distribution.name} {distribution.version}"
     described = [one for one in entries if one.group == GROUP]
     if len(described) != 1:
-        raise ConfigError(f"{source} brings parts for Writ and needs one entry point {GROUP}, not {len(described)}")
+        raise ConfigError(f"{source} is a plugin and needs exactly one entry point {GROUP}, not {len(described)}")
     plugin = _plugin(source, described[0])
     parts = {group: [one.name for one in entries if one.group == group] for group in PARTS}
     foreign = [name for group in NAMED for name in parts[group] if not plugin.owns(name)]
     foreign += [backend for backend in plugin.serves if backend not in parts[BACKENDS]]
     if foreign:
         prefixes = ", ".join(plugin.prefixes)
-        raise ConfigError(f"{source}: {', '.join(foreign)} must be its own, and begin with its prefix ({prefixes})")
+        raise ConfigError(f"{source}: {', '.join(foreign)} must begin with its prefix ({prefixes})")
     return InstalledPlugin(
         name=distribution.name,
         version=distribution.version,
@@ -85,10 +85,10 @@ def _plugin(source: str, entry: EntryPoint) -> Plugin:
         message = f"{source}: {entry.value} cannot be loaded ({type(error).__name__}: {error})"
         raise ConfigError(message) from error
     if not isinstance(value, Plugin):
-        raise ConfigError(f"{source}: {entry.value} is no writ_contracts.plugins.Plugin")
+        raise ConfigError(f"{source}: {entry.value} is not a writ_contracts.plugins.Plugin")
     if value.api != WRIT_PLUGIN_API:
         raise ConfigError(
-            f"{source} was written for plugin API {value.api}, and this Writ has {WRIT_PLUGIN_API}: "
+            f"{source} was written for plugin API {value.api}, and this Writ has plugin API {WRIT_PLUGIN_API}: "
             f"install a version of {entry.dist.name if entry.dist else source} for it"
         )
     try:

@@ -50,7 +50,9 @@ def load_catalogue(found: Iterable[EntryPoint] | None = None, *, evaluators: boo
     built_in = (_with_backends(operation, further.pop(operation.name, ())) for operation in BUILT_IN)
     named = [(_WRIT, operation.name, operation) for operation in built_in]
     if further:
-        raise ConfigError(f"a plugin serves {', '.join(sorted(further))}, and no built-in operation has that name")
+        raise ConfigError(
+            f"a plugin declares that it serves {', '.join(sorted(further))}, and no built-in operation has that name"
+        )
     owners = {one.name: one for one in plugins}
     for entry in entry_points(group=OPERATIONS) if found is None else found:
         own = [(_source(entry), operation.name, operation) for operation in _operations(entry)]
@@ -62,7 +64,9 @@ def load_catalogue(found: Iterable[EntryPoint] | None = None, *, evaluators: boo
 def _with_backends(operation: Operation, backends: tuple[str, ...]) -> Operation:
     """Return the operation, also for these backends of plugins. Raises ConfigError for a control operation."""
     if backends and operation.control:
-        raise ConfigError(f"backend {backends[0]} of a plugin serves {operation.name}, which executors carry out")
+        raise ConfigError(
+            f"backend {backends[0]} of a plugin declares that it serves {operation.name}, which executors carry out"
+        )
     return structs.replace(operation, backends=(*operation.backends, *backends)) if backends else operation
 
 
@@ -148,14 +152,14 @@ def _mapping(entry: EntryPoint) -> Mapping[str, object]:
 def _of_kind(entry: EntryPoint, kind: type[T]) -> T:
     value = _load(entry)
     if not isinstance(value, kind):
-        raise ConfigError(f"{_source(entry)}: {entry.value} is no {kind.__name__} ({kind.__module__})")
+        raise ConfigError(f"{_source(entry)}: {entry.value} is not a {kind.__name__} ({kind.__module__})")
     return value
 
 
 def _callable(entry: EntryPoint) -> Callable[..., object]:
     value = _load(entry)
     if not callable(value):
-        raise ConfigError(f"{_source(entry)}: {entry.value} makes no backend")
+        raise ConfigError(f"{_source(entry)}: {entry.value} returns no backend")
     return value
 
 

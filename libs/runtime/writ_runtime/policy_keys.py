@@ -6,7 +6,7 @@ nothing.
 """
 
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, ItemsView, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -30,6 +30,13 @@ class KeyRanges(Mapping[str, int]):
 
     def __getitem__(self, key: str) -> int:
         return self._read()[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._read()
+
+    def items(self) -> ItemsView[str, int]:
+        """Return the items as of one reading of the file."""
+        return self._read().items()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._read())
@@ -61,12 +68,14 @@ class PolicyKeys:
         self._former, self._former_versions = dict(former or {}), dict(former_versions or {})
         self._stamp: Stamp | None = None
         self._ring: Keyring | None = None
+        self._ranges: dict[str, Mapping[str, int]] = {}
+        """By kind; empty after each reading of the file."""
         self.digest = ""
         """Of the file's content; empty without one."""
         self.problem: str | None = None
-        self.live: Collection[str] = KeyRanges(self._read_live)
-        self.events: Mapping[str, int] = KeyRanges(lambda: {**self._former, **self._known("events")})
-        self.versions: Mapping[str, int] = KeyRanges(lambda: {**self._former_versions, **self._known("versions")})
+        self.live: Collection[str] = KeyRanges(lambda: self._range("live"))
+        self.events: Mapping[str, int] = KeyRanges(lambda: self._range("events"))
+        self.versions: Mapping[str, int] = KeyRanges(lambda: self._range("versions"))
         if path is not None and stamp(path) is not None:
             self._read(path)
 
@@ -87,14 +96,23 @@ class PolicyKeys:
             return None
         return "this process signs with a key that was rotated: start it again"
 
-    def _read_live(self) -> Mapping[str, int]:
-        return {key: last for key, last in self._known("events").items() if last == sys.maxsize}
+    def _range(self, kind: str) -> Mapping[str, int]:
+        """Return the keys of this kind, computed once for each content of the file."""
+        self._refresh()
+        known = self._ranges.get(kind)
+        if known is None:
+            known = self._ranges[kind] = self._compute(kind)
+        return known
 
-    def _known(self, kind: str) -> Mapping[str, int]:
-        ring = self.ring
-        if not ring.of(POLICY):
-            return self._given
-        return ring.events(POLICY) if kind == "events" else ring.versions(POLICY)
+    def _compute(self, kind: str) -> Mapping[str, int]:
+        ring = self._ring or Keyring()
+        rotated = bool(ring.of(POLICY))
+        if kind == "versions":
+            return {**self._former_versions, **(ring.versions(POLICY) if rotated else self._given)}
+        events = ring.events(POLICY) if rotated else self._given
+        if kind == "live":
+            return {key: last for key, last in events.items() if last == sys.maxsize}
+        return {**self._former, **events}
 
     def _refresh(self) -> None:
         if self._path is None or (now := stamp(self._path)) is None or now == self._stamp:
@@ -109,6 +127,7 @@ class PolicyKeys:
     def _read(self, path: Path) -> None:
         now = stamp(path)
         data, self._ring = read_keyring(path)
+        self._ranges = {}
         self._stamp, self.problem, self.digest = now, None, plain_digest(data)
 
 

@@ -42,6 +42,11 @@ class WatchedFile(Generic[Reading]):
         """Return the seconds since another `value` was read; without an end for the first."""
         return time.monotonic() - self._taken
 
+    @property
+    def is_current(self) -> bool:
+        """Return whether the file is as it was read."""
+        return stamp(self._path) == self._stamp
+
     async def follow(self, interval: float = 1.0) -> None:
         """Check every `interval` seconds, until cancelled."""
         while True:

@@ -78,7 +78,7 @@ def main() -> int:
         except (UnexpectedResult, AssertionError) as error:
             print(f"\nThe demo went wrong: {error}", file=sys.stderr)
             return 1
-    title(f"All as it should be, in {time.perf_counter() - began:.1f} s. Nothing is left running.")
+    title(f"Everything ended as expected, in {time.perf_counter() - began:.1f} s. Nothing is left running.")
     return 0
 
 
@@ -129,15 +129,15 @@ async def refuse(installation: RunningInstallation, path: Path) -> None:
 
 async def simulate(installation: RunningInstallation, path: Path) -> None:
     """Show a simulated decision."""
-    title("3. What would be decided: nothing is done or recorded")
+    title("3. The decision on a request, without a record or an effect")
     await run(
         installation, 3, "simulate", "file_write", "--target", TARGET, f"file_path={path}", "content=x", "timeout=120"
     )
 
 
 async def invalid(installation: RunningInstallation, path: Path) -> None:
-    """Send a request that breaks the operation's own schema."""
-    title("4. A request that is not even valid")
+    """Send a request against the operation's own schema."""
+    title("4. An invalid request")
     await run(installation, 2, "run", "file_read", "--target", TARGET, f"file_path={path}", "max_bytes=lots")
     await run(installation, 2, "run", "file_reed", "--target", TARGET, f"file_path={path}")
 
@@ -181,7 +181,7 @@ async def use_tools(installation: RunningInstallation, path: Path) -> None:
 
 async def forge(installation: RunningInstallation, path: Path) -> None:
     """Show the limits of an executor with a stolen key."""
-    title("7. An executor in the wrong hands: it dispatches the deletion itself, with a grant that it signed itself")
+    title("7. An executor with a stolen key: it dispatches the deletion with a grant that it signed itself")
     target = next(one for one in read_inventory(installation.home.inventory).targets if one.id == TARGET)
     key = installation.home.key("executor")
     bus = await open_bus(Context(principal="executor", url=installation.url), key.seed, wait=10)

@@ -46,11 +46,12 @@ def nkey_credential(person: str, key: str) -> Credential:
 
 
 class ProvenApproval(Struct, frozen=True, kw_only=True):
-    """A verified approval, its signer, and the presence proved by the signature."""
+    """A verified approval, its signer, and the presence proved by the signature. `counter`: of the signing device."""
 
     approval: Approval
     person: str
     presence: Presence
+    counter: int = 0
 
 
 def prove_approval(
@@ -65,7 +66,7 @@ def prove_approval(
     """
     credential = next((one for one in credentials if one.id == signed.credential), None)
     if credential is None:
-        raise Untrusted(f"signed by {signed.credential}, which is no credential of the approver", code=BAD)
+        raise Untrusted(f"signed by {signed.credential}, which is not a credential of the approver", code=BAD)
     approval = read_approval(signed)
     level = max(approval.proof, demanded.proof, key=strength)
     try:
@@ -74,10 +75,10 @@ def prove_approval(
         raise Untrusted(str(error), code=BAD if error.code == "bad_signature" else error.code) from error
     presence = Presence(proven.proof, credential.attested)
     if not presence.meets(demanded):
-        raise Untrusted(f"an attested credential is demanded, and {credential.id} is not", code="proof_too_weak")
+        raise Untrusted(f"an attested credential is required; {credential.id} is not", code="proof_too_weak")
     if installation is not None:
         check_installation(approval, installation)
-    return ProvenApproval(approval=approval, person=credential.person, presence=presence)
+    return ProvenApproval(approval=approval, person=credential.person, presence=presence, counter=proven.counter)
 
 
 def verify_approval(
@@ -113,7 +114,7 @@ def read_approval(signed: SignedApproval) -> Approval:
     try:
         return decode(bytes(signed.payload), Approval)
     except Invalid as error:
-        raise Untrusted(f"what is signed is not an approval: {error}", code=BAD) from error
+        raise Untrusted(f"the signed bytes are not an approval: {error}", code=BAD) from error
 
 
 def approval_digest(signed: SignedApproval) -> str:

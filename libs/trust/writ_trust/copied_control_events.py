@@ -42,10 +42,10 @@ def _check(ordered: Mapping[int, Record], is_decided: IsDecided) -> None:
     end = int(last.body["last"]) if last else 0
     named = (one.data for at, one in ordered.items() if at <= end and not is_void(one))
     if last and of_all(named) != last.body["control"]:
-        raise Untrusted(f"the control events up to {end} are not those that archive {last.body['generation']} names")
+        raise Untrusted(f"the control events up to {end} differ from those of archive {last.body['generation']}")
     strange = [at for at, one in ordered.items() if at > end and CARRIED_FROM in one.headers]
     if strange:  # `setdefault` keeps the first, which is the event itself where it is still there
-        raise Untrusted(f"event {strange[0]} is there as a copy alone, and in no archive")
+        raise Untrusted(f"event {strange[0]} exists only as a copy, and no archive has it")
 
 
 def _archive(record: Record, is_decided: IsDecided) -> ControlEvent | None:

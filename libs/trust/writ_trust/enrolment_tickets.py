@@ -50,12 +50,12 @@ def read_ticket(text: str) -> Ticket:
         data = base64.b64decode(words.removeprefix(HEAD) + "=" * (-len(words.removeprefix(HEAD)) % 4), b"-_", True)
         ticket = decode(data, Ticket, limit=LARGEST)
     except (Invalid, ValueError, binascii.Error):
-        raise Invalid("that is no token of `writ agent token`, or not all of it") from None
+        raise Invalid("this is not a token of `writ agent token`, or it is cut off") from None
     lines = ticket.url, ticket.ca  # of the agent's environment
     if any(not one.isprintable() or " " in one for one in lines):
-        raise Invalid("that token names no address of a server")
+        raise Invalid("the token has no valid server address")
     if ticket.ca and not ticket.ca.startswith(CA_PREFIX):
-        raise Invalid("that token names no CA")
+        raise Invalid("the token has no valid CA")
     if not words.startswith(HEAD):
-        raise Invalid("that is no token of `writ agent token`, or one of another version of Writ")
+        raise Invalid("this is not a token of `writ agent token`, or another version of Writ made it")
     return ticket

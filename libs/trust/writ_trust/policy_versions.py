@@ -32,9 +32,9 @@ def read_version(record: Record, trusted: Collection[str], installation: str = "
     """
     version = decode(record.data, StoredPolicy, limit=3_000_000)
     if version.number != record.sequence:
-        raise Untrusted(f"it claims to be version {version.number}, and is stored as {record.sequence}")
+        raise Untrusted(f"it is version {version.number} by its content, but stored as {record.sequence}")
     if plain_digest(version.document.encode()) != version.digest:
-        raise Untrusted("its document is not the one that its digest names")
+        raise Untrusted("its document does not match its digest")
     if version.origin == "file":
         return version, _of_file(version, record, trusted, installation)
     return version, _of_author(version, record, trusted, installation)
@@ -42,7 +42,7 @@ def read_version(record: Record, trusted: Collection[str], installation: str = "
 
 def _of_file(version: StoredPolicy, record: Record, trusted: Collection[str], installation: str) -> int:
     if version.file is None or record.subject != subjects.POLICY_FILE:
-        raise Untrusted("it claims to be the file's, and policy has not signed it")
+        raise Untrusted("it is marked as made from the policy file, and policy has not signed it")
     signed = open_signed(version.file, PolicyFile, trusted, installation, unbound=True)
     if (signed.number, signed.digest, version.author) != (version.number, version.digest, "file"):
         raise Untrusted("policy signed another file, or for another number")
@@ -56,7 +56,7 @@ def _of_author(version: StoredPolicy, record: Record, trusted: Collection[str], 
     if _request_in(decision) != (OPERATIONS[version.origin], WRIT_TARGET, version.operation_id, version.author):
         raise Untrusted(f"policy's decision is on {decision.operation} of {decision.principal}")
     if (decision.effect, decision.authenticated, decision.dry_run) != ("allow", "signature", False):
-        raise Untrusted("policy did not allow it on its author's signature")
+        raise Untrusted("policy did not allow it, or not by its author's signature")
     if record.subject != subjects.published_policy(version.operation_id):
         raise Untrusted("it is stored for another operation")
     if not EARLIEST <= record.time - decision.at <= LATEST:
@@ -74,17 +74,17 @@ def _check_statement(version: StoredPolicy, decision: Decision, installation: st
     """Raises Untrusted unless the decision names the statement verified by policy with its author's key."""
     signed = version.statement
     if signed is None or decision.statement_digest != digest(signed):
-        raise Untrusted("policy decided on another statement of the author's")
+        raise Untrusted("policy decided on another statement of the author")
     statement = open_signed(signed, RequestStatement, (signed.key,), installation, unbound=True)
     if (statement.principal, statement.operation) != (version.author, decision.operation):
-        raise Untrusted("the author's statement is about something else")
+        raise Untrusted("the author's statement is for another request")
     if not _opens(version.salt, _whole(version, version.given), statement.parameters_digest):
-        raise Untrusted("the author signed something else than this document")
+        raise Untrusted("the author signed another document")
 
 
 def _check_content(version: StoredPolicy, decision: Decision) -> None:
     if not _opens(version.parameters_key, _whole(version, version.effective), decision.parameters_digest):
-        raise Untrusted("policy allowed something else than this document")
+        raise Untrusted("policy allowed another document")
     if version.restores != (version.effective.get("version") if version.origin == "rollback" else None):
         raise Untrusted("it restores another version than requested")
 

@@ -22,6 +22,6 @@ def check_presence(statement: Signed, evidence: PresenceEvidence, credentials: I
     """
     credential = next((one for one in credentials if one.id == evidence.credential), None)
     if credential is None:
-        raise Untrusted(f"the presence is proved by {evidence.credential}, which is no credential of the requester")
+        raise Untrusted(f"the presence is proved by {evidence.credential}, which is not a credential of the requester")
     proven = verify_proof("touch", evidence.evidence, credential, signed_bytes(statement))
     return Presence(proven.proof, credential.attested)

@@ -87,15 +87,15 @@ def check_signed(event: ControlEvent, decision: Decision) -> str:
     """
     statement = event.statement
     if statement is None:
-        raise Untrusted("the principal signed no statement")
+        raise Untrusted("there is no statement signed by the principal")
     signed = open_signed(statement, RequestStatement, (statement.key,), decision.installation)
     if decision.statement_digest != digest(statement):
         raise Untrusted("policy decided on another statement")
     about = (signed.principal, signed.operation, signed.target, signed.dry_run)
     if about != (event.principal, SESSION_OPEN, WRIT_TARGET, False):
-        raise Untrusted("the principal's statement is about something else")
+        raise Untrusted("the principal's statement is for another request")
     if event.operation_id != operation_id(event.principal, signed.idempotency_key):
-        raise Untrusted("the principal's statement is on another operation")
+        raise Untrusted("the principal's statement is for another operation")
     if not _opens(event, signed) or any(event.given.get(name) != event.body.get(name) for name in ("key", "seconds")):
         raise Untrusted("the principal signed for another session")
     return statement.key

@@ -45,7 +45,7 @@ def open_signed(
         raise Untrusted(f"signed by {signed.key}, which is not trusted for this")
     payload = bytes(signed.payload)
     if not verify(signed.key, payload, _signature(signed)):
-        raise Untrusted(f"the signature of {signed.key} does not hold")
+        raise Untrusted(f"the signature of {signed.key} is not valid")
     statement = read(signed, kind)
     if installation is not None and isinstance(statement, Statement):
         check_installation(statement, installation, unbound=unbound)
@@ -57,8 +57,8 @@ def check_installation(statement: Statement, installation: str, *, unbound: bool
     if statement.installation == installation or (unbound and not statement.installation):
         return
     about = f"is for installation {statement.installation}" if statement.installation else "names no installation"
-    here = f"this is {installation}" if installation else "this process has none"
-    raise Untrusted(f"what was signed {about}, and {here}", code="other_installation")
+    here = f"this is {installation}" if installation else "this process has no installation id"
+    raise Untrusted(f"the signed statement {about}, and {here}", code="other_installation")
 
 
 def read(signed: Signed, kind: type[T]) -> T:
@@ -66,7 +66,7 @@ def read(signed: Signed, kind: type[T]) -> T:
     try:
         return decode(bytes(signed.payload), kind)
     except Invalid as error:
-        raise Untrusted(f"what is signed is not a {kind.__name__.lower()}: {error}") from error
+        raise Untrusted(f"the signed bytes are not a {kind.__name__.lower()}: {error}") from error
 
 
 def digest(signed: Signed) -> str:

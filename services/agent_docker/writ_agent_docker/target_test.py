@@ -17,7 +17,7 @@ async def find(engines: EngineConnections, target: Target, operations: Collectio
     """Return how the engine is; never raises WritError."""
     try:
         async with engines.fresh(target) as engine:
-            found = await survey(engine)
+            found = await survey(engine, target)
             where = shown(engine.endpoint)
     except WritError as error:
         name: StepName = "credentials" if error.code in UNTRIED else "connection"

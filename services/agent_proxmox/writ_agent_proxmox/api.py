@@ -35,7 +35,7 @@ class Lane:
     async def call(self, method: str, path: tuple[object, ...], parameters: Mapping[str, Any]) -> Any:
         """Return the reply's data. Raises the errors of Session.call, and Full."""
         if self.waiting >= MOST_WAITING:
-            raise Full(f"{self._connection.where}: too many calls wait for one node")
+            raise Full(f"{self._connection.where}: too many API calls wait for one node")
         self.waiting += 1
         try:
             running = asyncio.get_running_loop().run_in_executor(self._pool, self._call, method, path, parameters)

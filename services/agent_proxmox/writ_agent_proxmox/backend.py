@@ -62,7 +62,7 @@ class ProxmoxBackend:
         work = self._work(task, _silent)
         upid = parse_upid(note.upid) or await work.search(note, SETTLE_SECONDS)
         if upid is None:
-            return _unsettled("the agent ended while it sent the request, and no task of it is to be found", over=False)
+            return _unsettled("the agent ended while it sent the request, and it cannot be found as a task", over=False)
         end = await work.follow(upid, SETTLE_SECONDS)
         done = _settled(end, upid.text, last=note.last)
         if done.over:
@@ -113,7 +113,7 @@ class ProxmoxBackend:
             if not work.steps:
                 raise
             if work.completed:
-                message = f"it was carried out, and could not be read afterwards: {error}"[:500]
+                message = f"it was carried out, but the result could not be read: {error}"[:500]
                 return TaskResult(outcome="succeeded", state=work.state(), message=message, effect="done")
             message = f"a first step was carried out, then: {error}"[:500]
             return TaskResult(outcome="failed", code=error.code, message=message, effect="maybe", state=work.state())

@@ -42,7 +42,7 @@ async def create(work: GuestWork) -> dict[str, Any]:
     guest, place = await work.guest(guest_name(work)), backup_storage_of(work.task.target)
     ident = str(work.task.parameters["backup_id"])
     if ident in {one.id for one in await backups(work.api, work.task.target)}:
-        raise Invalid(f"there is a backup {ident}", code="exists")
+        raise Invalid(f"a backup {ident} exists already", code="exists")
     parameters = {
         "vmid": guest.vmid,
         "storage": place.storage,

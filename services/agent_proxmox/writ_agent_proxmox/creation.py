@@ -138,7 +138,7 @@ def plan_of(work: GuestWork) -> GuestPlan:
 def within(what: str, requested: str | None, scope: str | None) -> str | None:
     """Return the requested one, by default the target's own. Raises Invalid (`outside_target`)."""
     if scope is not None and requested not in (None, scope):
-        raise Invalid(f"{what} {requested} is outside of this target, which is {what} {scope}", code="outside_target")
+        raise Invalid(f"{what} {requested} is outside this target, whose {what} is {scope}", code="outside_target")
     return requested or scope
 
 
@@ -148,7 +148,7 @@ async def refuse_taken(work: GuestWork, name: str) -> None:
     """
     rows = await work.api.get("cluster", "resources", type="vm")
     if name in {str(row.get("name")) for row in rows} | {str(row.get("vmid")) for row in rows}:
-        raise Invalid(f"there is a guest {name} in the cluster", code="exists")
+        raise Invalid(f"a guest {name} exists already in the cluster", code="exists")
 
 
 def _cores(parameters: Mapping[str, Any]) -> int | None:
@@ -179,7 +179,7 @@ def _from_template(plan: GuestPlan, guest: Guest) -> TaskCall:
 
 async def _cloned(work: GuestWork, plan: GuestPlan, source: Guest, vmid: int) -> dict[str, Any]:
     if plan.disk is not None:
-        raise Invalid("disk: a clone has the template's; let it grow by guest_resize", code="unsupported")
+        raise Invalid("disk: a clone has the template's; enlarge it with guest_resize", code="unsupported")
     network = ("name=eth0", "ip=dhcp") if source.kind == "lxc" else ("virtio", "")
     settings = _settings(plan, *network)
     guest = Guest(vmid=vmid, kind=source.kind, node=plan.node or source.node, name=plan.name)

@@ -48,5 +48,5 @@ def parse_token(text: str, where: str) -> Token:
     """Raises Invalid (`no_credentials`), which never quotes its input."""
     parts = _TOKEN.fullmatch(text.strip())
     if parts is None:
-        raise Invalid(f"{where}: is no API token: one line, user@realm!name=secret", code="no_credentials")
+        raise Invalid(f"{where}: is not an API token: one line, user@realm!name=secret", code="no_credentials")
     return Token(parts["user"], parts["name"], parts["secret"])

@@ -74,7 +74,7 @@ def find_guest(guests: Iterable[Guest], name: str) -> Guest:
             return one
     for one in others:
         if str(one.vmid) == name:
-            raise Invalid(f"guest {name} is called {one.name}: give that name", code="other_spelling")
+            raise Invalid(f"guest {name} has the name {one.name}: use that name", code="other_spelling")
     raise Invalid(f"no guest {name!r} on this target, or more than one: then give its vmid", code="not_found")
 
 

@@ -45,7 +45,6 @@ async def preview_migrate(work: GuestWork) -> dict[str, Any]:
 
 
 async def probe_migrate(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:
-    """Compare its node."""
     guest = await work.guest(work.name)
     return ProbeResult(verdict="took_effect" if guest.node == _node(work) else "no_effect", seen={"node": guest.node})
 
@@ -71,11 +70,10 @@ async def preview_resize(work: GuestWork) -> dict[str, Any]:
     """Say which size it has, and would have."""
     guest, disk, new_size = await work.guest(work.name), *_wanted(work)
     size = await _size(work, guest, disk)
-    return {"would": f"let {disk} of {guest.id} grow from {size:g} to {new_size} GiB", "size": size}
+    return {"would": f"enlarge {disk} of {guest.id} from {size:g} to {new_size} GiB", "size": size}
 
 
 async def probe_resize(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:
-    """Compare its size."""
     guest, disk, new_size = await work.guest(work.name), *_wanted(work)
     size = await _size(work, guest, disk)
     return ProbeResult(verdict="took_effect" if size >= new_size else "no_effect", seen={"size": size})

@@ -49,7 +49,7 @@ async def task_log(work: GuestWork) -> dict[str, Any]:
     """Show the end of a task's log. Raises Invalid (`outside_target`) for a task on a guest of no concern here."""
     upid = parse_upid(work.task.parameters["upid"])
     if upid is None:
-        raise Invalid("upid: is no task id of Proxmox", code="invalid_parameter")
+        raise Invalid("upid: is not a task id of Proxmox", code="invalid_parameter")
     await _refuse_outside(work, upid.node, upid.id)
     path, most = ("nodes", upid.node, "tasks", upid.text), int(work.task.parameters["lines"])
     status = await work.api.get(*path, "status")
@@ -71,7 +71,7 @@ async def _refuse_outside(work: GuestWork, node: str, ident: str) -> None:
         return
     rows = await work.api.get("cluster", "resources", type="vm")
     if ident not in {str(one.vmid) for one in guests_of(rows, scope)}:
-        raise Invalid("the task is of no guest of this target", code="outside_target")
+        raise Invalid("the task belongs to no guest of this target", code="outside_target")
 
 
 def _ours(work: GuestWork, row: Mapping[str, Any]) -> bool:

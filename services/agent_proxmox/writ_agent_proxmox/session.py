@@ -85,7 +85,7 @@ class Session:
 
     def _broken(self, error: Exception, *, changing: bool) -> WritError:
         if isinstance(error, requests.exceptions.SSLError):
-            message = f"{self._where} does not show the certificate that is on record for it"
+            message = f"{self._where} shows another certificate than the one on record"
             return Untrusted(message, code="certificate_changed")
         if _never_sent(error):
             return Unreachable(f"{self._where} cannot be reached", code="unreachable")

@@ -19,7 +19,7 @@ async def create(work: GuestWork) -> dict[str, Any]:
     """Create one. Raises Invalid (`invalid_parameter`, `exists`)."""
     guest, name = await work.guest(guest_name(work)), checked(work)
     if name in await snapshots(work, guest):
-        raise Invalid(f"guest {guest.name} has a snapshot {name}", code="exists")
+        raise Invalid(f"guest {guest.name} has a snapshot {name} already", code="exists")
     parameters = {"snapname": name, "description": work.task.parameters.get("description", "")}
     await work.do(_change(guest, "post", (), ("qmsnapshot", "vzsnapshot"), parameters))
     return await _shown(work, guest, name)

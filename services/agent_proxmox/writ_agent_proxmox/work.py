@@ -200,7 +200,7 @@ class GuestWork:
         try:
             status = await self.api.get("nodes", upid.node, "tasks", upid.text, "status")
         except (Denied, Untrusted) as error:
-            return TaskEnd("unknown", f"it cannot be followed any more: {error}")
+            return TaskEnd("unknown", f"its task can no longer be followed: {error}")
         except WritError as error:
             return self._refused(error)
         self._refused_since = None
@@ -215,7 +215,9 @@ class GuestWork:
         now = time.monotonic()
         since = self._refused_since = now if self._refused_since is None else self._refused_since
         return (
-            TaskEnd("unknown", f"its node does not tell of it: {error}") if now - since > UNKNOWN_TASK_SECONDS else None
+            TaskEnd("unknown", f"its node does not report the task: {error}")
+            if now - since > UNKNOWN_TASK_SECONDS
+            else None
         )
 
     async def _read_log(self, upid: Upid, start: int) -> int:
@@ -252,7 +254,7 @@ class GuestWork:
             return end
         if end.kind == "unknown":
             raise OperationEnded(
-                self._unknown(f"nobody knows how its task ended: {end.text or 'no status'}", "task_unknown")
+                self._unknown(f"the end of its task is not known: {end.text or 'no status'}", "task_unknown")
             )
         if self._stopping.is_set():
             raise OperationEnded(

@@ -73,10 +73,10 @@ async def _identified(reader: "asyncio.StreamReader") -> None:
 async def _offer(reader: "asyncio.StreamReader") -> dict[str, list[str]]:
     (length,) = struct.unpack(">I", await reader.readexactly(4))
     if length > LONGEST_PACKET:
-        raise ValueError("no packet is that long")
+        raise ValueError("the packet is longer than the protocol allows")
     packet = await reader.readexactly(length)
     if packet[1] != KEXINIT:
-        raise ValueError("it is no offer")
+        raise ValueError("it is not a key exchange message")
     offset, offered = 2 + COOKIE, {}
     for name in LISTS:
         (size,) = struct.unpack_from(">I", packet, offset)

@@ -26,8 +26,11 @@ def narrowed(what: str, ours: Sequence[str], expected: Sequence[str] | None, her
     Invalid.
     """
     if expected is not None and (wider := sorted(set(expected) - set(ours))):
-        raise Invalid(f"connection.{what} may narrow, not widen: {', '.join(wider)}", code="invalid_connection")
+        raise Invalid(
+            f"connection.{what} can only restrict the defaults, which lack {', '.join(wider)}",
+            code="invalid_connection",
+        )
     chosen = [name for name in ours if (expected is None or name in expected) and name in here]
     if not chosen:
-        raise Invalid(f"connection.{what} leaves nothing", code="invalid_connection")
+        raise Invalid(f"connection.{what} allows no algorithm", code="invalid_connection")
     return chosen

@@ -17,6 +17,8 @@ from writ_agent.backends.hostops_requests import (
     request,
     secrets_of,
     seen_of,
+    space_of,
+    survey_request,
 )
 from writ_agent.backends.port import ProbeResult, Progress, TargetTestResult, Task, TaskResult
 from writ_agent_ssh.channel import ConnectionDropped
@@ -63,11 +65,13 @@ class SshBackend(HostopsBackend):
         try:
             session = await self._connected(run)
             if session is None:
-                return TaskResult(outcome="cancelled", code="cancelled", message="it was stopped before it was begun")
+                return TaskResult(outcome="cancelled", code="cancelled", message="it was cancelled before it began")
             fault("ssh.connected")
             message = request("run", task, self.declared(task.target))
             try:
-                reply = await session.ask(message, progress, secrets_of(task), lambda tag: _begun(run, session, tag))
+                reply = await session.run_request(
+                    message, progress, secrets_of(task), lambda tag: _begun(run, session, tag)
+                )
             except WritError as error:
                 if not run.tag:
                     raise
@@ -96,15 +100,21 @@ class SshBackend(HostopsBackend):
         """Settle as in Leftovers. The host ended reads itself when the connection broke."""
         if task.operation.read_only:
             return TaskResult(outcome="unknown", code="agent_restarted", message="the agent ended while it ran")
-        done = await Settlement(self._pool, task).once()
+        done = await Settlement(self._pool, task).outcome_now()
         never = done.outcome == "failed" and done.code == "connection_lost"
         # Executors have what may be repeated, and has no outcome, done again.
         return replace(done, outcome="unknown") if never and task.operation.idempotent else done
 
-    async def read_text(self, target: Target, folder: str, path: str, largest: int) -> str:
-        """Return the text of a file in this folder of the host. Raises WritError."""
+    async def read_text(self, target: Target, folder: str, path: str, largest: int) -> tuple[str, str]:
+        """Return the text and the version of a file in this folder of the host. Raises WritError."""
         message = reading_request(folder, path, largest)
-        return str(seen_of("file", await self.read_host(target, message, (), patience=0.0)).output.get("content", ""))
+        found = seen_of("file", await self.read_host(target, message, (), patience=0.0))
+        return str(found.output.get("content", "")), str(found.state.get("version", ""))
+
+    async def disk_space(self, target: Target, folder: str) -> tuple[int, int] | None:
+        """Return free and total bytes of a folder's file system; None where unknown. Raises WritError."""
+        message = survey_request(self.declared(target), folder)
+        return space_of(await self.read_host(target, message, (), patience=0.0))
 
     async def test_target(self, target: Target) -> TargetTestResult:
         found = await find(self._pool, target, self.operations)
@@ -135,7 +145,7 @@ class SshBackend(HostopsBackend):
         if run.task.operation.read_only:
             if run.stopping:
                 return TaskResult(
-                    outcome="cancelled", code="cancelled", message="the host did not answer any more", over=True
+                    outcome="cancelled", code="cancelled", message="the host no longer replied", over=True
                 )
             return TaskResult(outcome="failed", code=error.code, message=str(error), over=True)
         run.settlement = Settlement(self._pool, run.task, session.boot_id, end=run.stopping)
@@ -158,7 +168,7 @@ class SshBackend(HostopsBackend):
     ) -> dict[str, Any]:
         """Read the host. An unreachable one is tried again for up to `patience` seconds: nothing is claimed yet."""
         session = await self._pool.session(target, str(message["operation"]), patience=patience)
-        return await session.ask(message, _silent, secrets, lambda _: None)
+        return await session.run_request(message, _silent, secrets, lambda _: None)
 
 
 def _begun(run: _RunningOperation, session: HostSession, tag: int) -> None:

@@ -56,7 +56,7 @@ def default_folder() -> str:
 
 
 def ready(folder: str, requested: Dict[str, Any], source: Any, say: Any) -> str:
-    """Return the folder with the code of that digest."""
+    """Return the folder with the code of this digest."""
     codes = os.path.join(folder, "code")
     os.umask(0o077)  # for the folders above it, too, whatever this user's is
     os.makedirs(codes, mode=0o700, exist_ok=True)
@@ -74,10 +74,10 @@ def ready(folder: str, requested: Dict[str, Any], source: Any, say: Any) -> str:
     while len(archive) < requested["size"]:
         piece = source.read(requested["size"] - len(archive))
         if not piece:
-            raise OSError(0, "the archive did not come whole", code)
+            raise OSError(0, "the archive is incomplete", code)
         archive += piece
     if hashlib.sha256(archive).hexdigest() != requested["digest"]:
-        raise OSError(0, "the archive is not what was announced", code)
+        raise OSError(0, "the archive does not match its announced digest", code)
     sweep(codes)
     return unpacked(archive, code)
 

@@ -36,5 +36,5 @@ class BootstrapOutput:
             word, why = found[1].decode(), found[2].decode(errors="replace")[:200]
             return BootstrapLine(word, why, bytes(self._buffer[found.end() :]))  # type: ignore[arg-type]
         if len(self._buffer) > MOST_NOISE:
-            raise TooMuchNoise(f"more than {MOST_NOISE} bytes before the first word of ours")
+            raise TooMuchNoise(f"more than {MOST_NOISE} bytes before the first line of the protocol")
         return None

@@ -23,7 +23,7 @@ async def client_key(credential: Credential, opened: AsyncExitStack) -> object:
         return (key, asyncssh.import_certificate(credential.certificate)) if credential.certificate else key
     except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, ValueError) as error:
         raise Invalid(
-            f"the key or certificate is none that ssh has: {explained(error)}", code="no_credentials"
+            f"the key or certificate is not in a format of OpenSSH: {explained(error)}", code="no_credentials"
         ) from error
 
 

@@ -19,7 +19,7 @@ from writ_containers.connection import EngineAddress, engine_address
 from writ_containers.endpoint import SocketEndpoint
 from writ_containers.engine import Engine
 from writ_containers.registries import Registries
-from writ_containers.stack_files import StackFiles, stack_folder
+from writ_containers.stack_files import DiskSpace, StackFile, StackFiles, stack_folder
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
 
@@ -30,10 +30,15 @@ class HostStackFiles:
     def __init__(self, hosts: SshBackend) -> None:
         self._hosts = hosts
 
-    async def read(self, target: Target, name: str) -> str:
+    async def read(self, target: Target, name: str) -> StackFile:
         """See StackFiles. hostops follows no link."""
         folder = stack_folder(target)
-        return await self._hosts.read_text(target, folder, f"{folder.rstrip('/')}/{name}", LARGEST + 1)
+        return StackFile(*await self._hosts.read_text(target, folder, f"{folder.rstrip('/')}/{name}", LARGEST + 1))
+
+    async def space(self, target: Target, folder: str) -> DiskSpace | None:
+        """See StackFiles; by hostops, which a host without Python has not."""
+        found = await self._hosts.disk_space(target, folder)
+        return None if found is None else DiskSpace(*found)
 
 
 class _ForwardedEngine:

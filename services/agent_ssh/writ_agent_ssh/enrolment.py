@@ -1,6 +1,6 @@
 """`python -m writ_agent_ssh.enrolment`: SSH data for `writ target add`, as JSON. It decides nothing.
 
-`host-key HOST PORT`: the key that the host shows to a stranger, for a person to compare. `new-key COMMENT`: a key pair.
+`host-key HOST PORT`: the key shown by the host to a stranger, for a person to compare. `new-key COMMENT`: a key pair.
 `read-key`: the public half of a private key on standard input; `read-key-with-passphrase`: its first line is that.
 `fingerprint`: of a host key line there. `sudoers USER`: the rule of sudo for a user of a host. `resolve ALIAS CONFIG`:
 the address of an alias of ssh_config(5). `leftovers`: traces of Writ on a host, by a request on standard input.
@@ -14,7 +14,7 @@ import asyncssh
 import msgspec
 
 from writ_agent_ssh import algorithms, sudo
-from writ_agent_ssh.leftovers import CleaningRequest, answer
+from writ_agent_ssh.leftovers import CleaningRequest, read_or_remove
 from writ_agent_ssh.link import tell_why, translated
 from writ_contracts.errors import Invalid, Unreachable, WritError
 
@@ -68,7 +68,7 @@ def _read_key(passphrase: bytes = b"") -> dict[str, str]:
     except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, ValueError) as error:
         text = str(error)
         advice = "; --passphrase-file FILE" if "Passphrase" in text else ""
-        raise Invalid(f"it is no private key that can be read: {text}{advice}", code="no_credentials") from error
+        raise Invalid(f"it is not a readable private key: {text}{advice}", code="no_credentials") from error
 
 
 def _read_encrypted_key() -> dict[str, str]:
@@ -92,7 +92,7 @@ def _resolve(alias: str, config: str) -> dict[str, str]:
 
 
 def _leftovers() -> dict[str, str]:
-    return asyncio.run(answer(msgspec.json.decode(sys.stdin.buffer.read(), type=CleaningRequest)))
+    return asyncio.run(read_or_remove(msgspec.json.decode(sys.stdin.buffer.read(), type=CleaningRequest)))
 
 
 def _named(alias: str, files: list[str] | None) -> asyncssh.SSHClientConnectionOptions:
@@ -104,7 +104,7 @@ def _fingerprint() -> dict[str, str]:
     try:
         return public_key(asyncssh.import_public_key(line))
     except (asyncssh.KeyImportError, ValueError) as error:
-        raise Invalid(f"it is no host key as ssh writes it: {error}", code="invalid_known_hosts") from error
+        raise Invalid(f"it is not a host key in the format of OpenSSH: {error}", code="invalid_known_hosts") from error
 
 
 def _sudoers(user: str) -> dict[str, str]:

@@ -57,7 +57,7 @@ class Link:
         return self._watch.lost
 
     async def channel(self, factory: Callable[[], C], command: str) -> C:
-        """Open a channel that runs this command. Return its session. Raises Unreachable."""
+        """Open a channel running this command. Return its session. Raises Unreachable."""
         listener = factory()
         with translated("the host"):
             await self._hops[-1].create_session(lambda: listener, command, encoding=None)
@@ -74,7 +74,7 @@ class Link:
                     _, writer = await self._hops[-1].open_unix_connection(path)
                 writer.close()
         except Unreachable as error:
-            advice = "see if the socket is there, and if sshd (AllowStreamLocalForwarding) and the key allow it"
+            advice = "check that the socket exists, and that sshd (AllowStreamLocalForwarding) and the key allow it"
             raise Unreachable(f"{error}; {advice}", code="unreachable") from error
 
     async def forward_socket(self, local: str, path: str) -> "SocketForward":
@@ -153,7 +153,9 @@ async def connect(
         watch.end()
         if isinstance(error, TimeoutError):
             seconds = connection.connect_timeout
-            raise Unreachable(f"{connection.host} did not let us in within {seconds:g} s", code="unreachable") from None
+            raise Unreachable(
+                f"{connection.host} did not accept the login within {seconds:g} s", code="unreachable"
+            ) from None
         raise
     _log_negotiated(target, hops[-1])
     return Link(hops, watch)
@@ -166,7 +168,7 @@ async def _carried(connection: Connection, tailnet: Tailnet | None, watch: Conne
     if connection.via is None:
         return None
     if tailnet is None:
-        raise Invalid("this agent has no way into a tailnet", code="invalid_connection")
+        raise Invalid("this agent is not configured for a tailnet", code="invalid_connection")
     watch.carrier = await tailnet.dial(connection)
     return watch.carrier.sock
 
@@ -193,7 +195,7 @@ async def tell_why(
     if offer.lacks:
         raise asyncssh.KeyExchangeFailed(offer.lacks) from None
     if offer.banner:
-        raise Unreachable(f"{where} turns us away: {offer.banner}", code="turned_away") from None
+        raise Unreachable(f"{where} refuses the connection: {offer.banner}", code="turned_away") from None
 
 
 async def _raw(
@@ -254,10 +256,10 @@ def translated(where: str, trusted: PinnedHostKeys | None = None) -> Iterator[No
     except asyncssh.HostKeyNotVerifiable as error:
         raise _not_the_host(where, trusted) from error
     except asyncssh.PermissionDenied as error:
-        raise Invalid(f"{where} does not let this key in", code="auth_failed") from error
+        raise Invalid(f"{where} does not accept this key", code="auth_failed") from error
     except asyncssh.KeyExchangeFailed as error:
         raise Untrusted(
-            f"{where} has no algorithm that is good enough: {error.reason}", code="weak_algorithms"
+            f"{where} offers no algorithm that this agent accepts: {error.reason}", code="weak_algorithms"
         ) from error
     except (asyncssh.Error, OSError, *NONSENSE) as error:
         raise Unreachable(f"{where} cannot be reached: {_short(error)}", code="unreachable") from error

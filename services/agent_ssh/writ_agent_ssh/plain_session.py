@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from writ_agent_ssh.channel import ConnectionDropped, Progress, Told
+from writ_agent_ssh.channel import ConnectionDropped, HostMessage, Progress
 from writ_agent_ssh.link import Link
 from writ_agent_ssh.program import SECONDS, CommandResult, run
 from writ_bus import tasks
@@ -42,7 +42,7 @@ class PlainSession:
         self._running: dict[int, _Request] = {}
         self._next = 0
         self.boot_id = boot_id
-        self.hello: Told = {"boot_id": boot_id, "python": "", "operations": sorted(OPERATIONS)}
+        self.hello: HostMessage = {"boot_id": boot_id, "python": "", "operations": sorted(OPERATIONS)}
 
     @classmethod
     async def start(cls, link: Link, operations: Collection[str], seconds: float) -> "PlainSession":
@@ -60,9 +60,9 @@ class PlainSession:
     def busy(self) -> bool:
         return bool(self._running)
 
-    async def ask(
+    async def run_request(
         self, request: Mapping[str, Any], progress: Progress, secrets: Collection[str], begun: Callable[[int], None]
-    ) -> Told:
+    ) -> HostMessage:
         """Carry out the request. Raises Invalid (`no_python`) for operations that need Python there."""
         if request["operation"] not in OPERATIONS and request["action"] != "survey":
             known = ", ".join(sorted(OPERATIONS))
@@ -84,7 +84,7 @@ class PlainSession:
     async def answers(self) -> None:
         """See HostSession: each of its commands has a bound of its own."""
 
-    async def settle(self, operation_id: str, attempt: int, *, end: bool, grace: float = 1.0) -> Told:
+    async def settle(self, operation_id: str, attempt: int, *, end: bool, grace: float = 1.0) -> HostMessage:
         """See HostSession: nobody there knows more than can be seen."""
         return {"seen": "lost", "certain": False}
 
@@ -168,7 +168,7 @@ class _Request:
             if found := _VERSION.search(ran.out) if ran.status == 0 else None:
                 versions[name] = found[0]
             else:
-                lacking[pattern] = f"{program} is not there, or does not say its version"
+                lacking[pattern] = f"{program} is missing, or does not print its version"
         if "systemd" in versions and (await self._systemctl(["is-system-running"])).out.strip() == "offline":
             lacking["service_*"] = "systemd does not run this host"
         return HostReply(output={"versions": versions, "lacking": lacking})
@@ -186,13 +186,15 @@ class _Request:
                 await asyncio.sleep(judgement.SETTLING)
                 after = await self._shown(before.id)
         except (HostError, Unreachable) as error:
-            raise HostError("unavailable", f"how {before.id} is now was not seen: {error}", effect="maybe") from error
+            raise HostError(
+                "unavailable", f"the present state of {before.id} was not read: {error}", effect="maybe"
+            ) from error
         return judgement.ended(verb, before, end, after, self._boot_id)
 
     async def _packages(self) -> HostReply:
         pattern, upgradable = listing.parse_arguments(self._parameters)
         if upgradable:
-            raise HostError("unsupported", "what could be upgraded needs Python on the host")
+            raise HostError("unsupported", "the list of upgrades needs Python on the host")
         ran = _there("dpkg-query", await run(self._link, dpkg.query(), self._seconds))
         found = dpkg.packages_of(ran.status, ran.out)
         return _names(listing.well(found)) if self._operation == "list_packages" else listing.listed(found, {}, pattern)

@@ -26,6 +26,6 @@ def line(vector: Sequence[str]) -> str:
 
 def _quoted(word: str) -> str:
     if not word.isprintable():
-        raise Invalid("an argument holds what a shell might not take literally", code="unquotable")
+        raise Invalid("an argument has characters that a shell might interpret", code="unquotable")
     pieces = (piece if piece.strip("'\\") else f"\\{piece}" for piece in _PIECES.findall(word))
     return "".join(piece if piece[0] == "\\" else f"'{piece}'" for piece in pieces) or "''"

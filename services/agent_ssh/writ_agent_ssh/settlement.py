@@ -42,12 +42,12 @@ class Settlement:
         """Return the outcome, at the latest at `until` (monotonic) or after `end`. Until then the host is asked
         repeatedly.
         """
-        done = await self._found(until, probe)
+        done = await self._settled(until, probe)
         if not self._certain.done():
             self._certain.set_result(done.over)
         return done
 
-    async def once(self) -> TaskResult:
+    async def outcome_now(self) -> TaskResult:
         """Return the outcome that the host knows now. Raises WritError if it cannot be asked."""
         session = await self._answering()
         reply = await session.settle(self._task.operation_id, self._task.attempt, end=False)
@@ -62,7 +62,7 @@ class Settlement:
         async with asyncio.timeout(None if self._in_touch else SILENT_SECONDS):
             return await asyncio.shield(self._certain)
 
-    async def _found(self, until: float, probe: Probe) -> TaskResult:
+    async def _settled(self, until: float, probe: Probe) -> TaskResult:
         reason = "the connection broke while it ran"
         while True:
             try:
@@ -92,7 +92,7 @@ class Settlement:
             await session.answers()
         except TimeoutError:
             self._pool.drop(self._task.target)
-            raise Unreachable("the host does not answer", code="unreachable") from None
+            raise Unreachable("the host does not reply", code="unreachable") from None
         return session
 
     async def _outcome_of(self, reply: dict[str, Any], session: HostSession, probe: Probe) -> TaskResult:
@@ -108,12 +108,14 @@ class Settlement:
             case "lost":
                 return await self._probed(reply, session, probe, certain)
             case _:
-                return self._unknown(f"the host does not know: {reply.get('message', '')}", over=certain)
+                return self._unknown(f"the host has no result: {reply.get('message', '')}", over=certain)
 
     async def _probed(self, reply: dict[str, Any], session: HostSession, probe: Probe, certain: bool) -> TaskResult:
         """Return the outcome of an operation that began, whose process is gone without a result."""
         rebooted = bool(reply.get("rebooted")) or bool(self._boot_id and session.boot_id != self._boot_id)
-        code, why = ("host_rebooted", "the host was rebooted") if rebooted else ("connection_lost", "it ended unseen")
+        code, why = (
+            ("host_rebooted", "the host was rebooted") if rebooted else ("connection_lost", "its end was not observed")
+        )
         try:
             probed = await probe()
         except WritError:

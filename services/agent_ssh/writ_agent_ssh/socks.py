@@ -46,7 +46,7 @@ async def _shake_hands(sock: socket.socket, where: str, address: str, port: int)
     loop = asyncio.get_running_loop()
     await loop.sock_sendall(sock, b"\x05\x01\x00")
     if await _exactly(sock, where, 2) != b"\x05\x00":
-        raise Unreachable(f"{where} needs a password, or is no SOCKS5 proxy", code=CODE)
+        raise Unreachable(f"{where} needs a password, or is not a SOCKS5 proxy", code=CODE)
     await loop.sock_sendall(sock, b"\x05\x01\x00" + _encoded(address) + port.to_bytes(2, "big"))
     version, reply, _, kind = await _exactly(sock, where, 4)
     if version != 5:
@@ -72,6 +72,6 @@ async def _exactly(sock: socket.socket, where: str, size: int) -> bytes:
     while len(got) < size:
         piece = await asyncio.get_running_loop().sock_recv(sock, size - len(got))
         if not piece:
-            raise Unreachable(f"{where} hung up in the middle of the handshake", code=CODE)
+            raise Unreachable(f"{where} closed the connection during the handshake", code=CODE)
         got += piece
     return got

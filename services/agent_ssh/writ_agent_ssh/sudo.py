@@ -110,4 +110,4 @@ def _password_needed(user: str) -> Invalid:
 
 def _last(words: str) -> str:
     lines = [text.strip() for text in words.splitlines() if text.strip()]
-    return "".join(one for one in (lines or ["it said nothing"])[-1] if one.isprintable())[:_MOST_WORDS]
+    return "".join(one for one in (lines or ["it printed no message"])[-1] if one.isprintable())[:_MOST_WORDS]

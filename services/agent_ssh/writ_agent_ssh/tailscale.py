@@ -82,9 +82,9 @@ def check(peer: PeerStatus, connection: Connection, now: float) -> None:
     name = peer.dns_name.rstrip(".") or connection.host
     pinned = connection.tailscale_node_key
     if pinned is not None and peer.public_key != pinned:
-        raise Untrusted(f"{name} has not the node key on record, but {peer.public_key}", code=WRONG_NODE)
+        raise Untrusted(f"{name} has the node key {peer.public_key}, not the one on record", code=WRONG_NODE)
     if missing := sorted(set(connection.tailscale_tags) - set(peer.tags or ())):
-        raise Untrusted(f"{name} has not the tag {', '.join(missing)}", code=WRONG_TAGS)
+        raise Untrusted(f"{name} lacks the tag {', '.join(missing)}", code=WRONG_TAGS)
     if peer.expired or _past(peer.key_expiry, now):
         when = peer.key_expiry if _is_set(peer.key_expiry) else "its expiry is not known"
         raise Untrusted(f"the key of {name} has expired ({when})", code=EXPIRED)
@@ -107,7 +107,7 @@ def confirm(peer: PeerStatus, whois: Whois | None) -> None:
         whose = whois.node.key if whois else "nobody"
         raise Untrusted(f"the address of {peer.dns_name.rstrip('.')} belongs to {whose}", code=WRONG_NODE)
     if missing := sorted(set(peer.tags or ()) - set(whois.node.tags or ())):
-        raise Untrusted(f"{peer.dns_name.rstrip('.')} has not the tag {', '.join(missing)}", code=WRONG_TAGS)
+        raise Untrusted(f"{peer.dns_name.rstrip('.')} lacks the tag {', '.join(missing)}", code=WRONG_TAGS)
 
 
 def command(program: Path, api: Path, address: str, port: int) -> list[str]:

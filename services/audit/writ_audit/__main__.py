@@ -16,7 +16,7 @@ async def main(config: AuditConfig) -> None:
         audit = Audit(config, bus, measured)
         await audit.serve()
         following = tasks.start(audit.follow(), "follow")
-        process.needs(following, "the journal is not followed any more")
+        process.needs(following, "the task that follows the journal ended")
         steps = (
             StopStep("settle", audit.stop),
             StopStep("drain", lambda: bus.drain(5.0), 6.0),

@@ -17,23 +17,27 @@ class AuditConfig(SignerConfig, frozen=True, kw_only=True):
     ]
     state_dir: Annotated[Path, env("WRIT_STATE_DIR", "folder of the index, audit.sqlite")]
     journal_lost: Annotated[
-        int, env("WRIT_JOURNAL_LOST", "the journal up to this event was lost or restored: another one is no alarm")
+        int,
+        env(
+            "WRIT_JOURNAL_LOST",
+            "sequence up to which the journal was lost or restored: a difference up to it raises no alarm",
+        ),
     ] = 0
     notifications: Annotated[
         Path | None, env("WRIT_NOTIFICATIONS", "notifications.yaml, with the destinations of notifications")
     ] = None
-    inventory: Annotated[
-        Path | None, env("WRIT_INVENTORY", "inventory.yaml, by which decisions are made a second time")
-    ] = None
+    inventory: Annotated[Path | None, env("WRIT_INVENTORY", "inventory.yaml, for making decisions a second time")] = (
+        None
+    )
     principals: Annotated[
-        Path | None, env("WRIT_PRINCIPALS", "principals.yaml, by which decisions are made a second time")
+        Path | None, env("WRIT_PRINCIPALS", "principals.yaml, for making decisions a second time")
     ] = None
     people: Annotated[
         Path | None, env("WRIT_PEOPLE", "people.json: whether one person or a team runs the installation")
     ] = None
     recheck_one_in: Annotated[
-        int, env("WRIT_RECHECK_ONE_IN", "one in so many recorded decisions is made a second time; 0: none")
+        int, env("WRIT_RECHECK_ONE_IN", "one of this many recorded decisions is made a second time; 0: none")
     ] = 50
     recheck_rate: Annotated[
-        float, env("WRIT_RECHECK_RATE", "so many decisions a second at most are made a second time")
+        float, env("WRIT_RECHECK_RATE", "at most this many decisions a second are made a second time")
     ] = 2.0

@@ -128,7 +128,7 @@ class Follower:
         first = await self._journal.read(JOURNAL, limit=1)
         last = await self._journal.read(JOURNAL, after=place.position - 1, limit=1)
         if not first or (first[0].sequence == 1 and _digest(first[0]) != place.origin):
-            raise JournalReplaced("the journal begins with another event")
+            raise JournalReplaced("the journal begins with another event than before")
         if not last or last[0].sequence != place.position or _digest(last[0]) != place.last:
             raise JournalReplaced(f"the journal has another event at {place.position}, or none")
 
@@ -213,7 +213,7 @@ class Follower:
             self._signatures.check(record)
         except Untrusted as error:
             about = {"operation_id": where.operation_id, "principal": where.principal}
-            return IrregularEvent(sequence=record.sequence, what=f"{where.event} does not hold: {error}", **about)
+            return IrregularEvent(sequence=record.sequence, what=f"{where.event} is not valid: {error}", **about)
         except Invalid:
             return None  # the index reports what cannot be read
         return None

@@ -192,7 +192,7 @@ def _wrong(history: OperationHistory, event: journal.OperationEvent) -> str:
         return f"of an operation that is {history.state}"
     match event:
         case journal.Granted() | journal.Dispatched() if history.starts and not history.idempotent:
-            return "once more, of what must not run twice"
+            return "a second time, although the operation must not run twice"
         case journal.Granted() | journal.Started() if history.demanded and not history.approved:
             return "without the approvals that its decision demands"
         case journal.Started() if not history.control:
@@ -215,4 +215,4 @@ def _wrong_receipt(history: OperationHistory, event: Ended) -> str:
     if not named:
         return "by a receipt for a grant that is not on record" if receipt.grant_digest else ""
     by = (event.receipt.key, receipt.instance)
-    return "" if by in [(one.key, one.instance) for one in named] else "by a receipt of another than claimed it"
+    return "" if by in [(one.key, one.instance) for one in named] else "by a receipt from another agent than claimed it"

@@ -47,7 +47,7 @@ class Measures:
         self._security = security_counter(measured)
         self._second = measured.counter(
             "writ_audit_second_decisions_total",
-            "Recorded decisions made a second time: same, differs (a security event), or open for lack of facts.",
+            "Recorded decisions made a second time: same, differs (a security event), or open (facts are missing).",
             {"result": ("same", "differs", "open")},
         )
         measured.measure("writ_audit_lag_events", "Events of the journal not indexed yet.", lag)

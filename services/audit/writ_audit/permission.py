@@ -109,12 +109,12 @@ class ReadPermission:
             failure = Unreachable if decided.error.retry else Denied
             raise failure(decided.error.message, code=decided.error.code)
         if decided.decision is None:
-            raise Untrusted("policy answered without a decision")
+            raise Untrusted("policy's reply has no decision")
         decision = open_signed(decided.decision, Decision, self._trusted, self._installation)
         expected = (subject.operation_id, subject.principal, subject.operation, subject.target)
         if (decision.operation_id, decision.principal, decision.operation, decision.target) != expected:
-            raise Untrusted("policy's decision is on another question")
+            raise Untrusted("policy's decision is for another query")
         effective = {**decided.effective, **subject.parameters}
         if not same(decision.parameters_digest, keyed_digest(subject.parameters_key, effective)):
-            raise Untrusted("policy's decision is on other parameters")
+            raise Untrusted("policy's decision is for other parameters")
         return decision

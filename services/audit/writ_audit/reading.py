@@ -27,7 +27,7 @@ CATCH_UP = 2.0
 MOST_BYTES = 1_500_000
 """Bytes of events in one answer; a NATS message has at most 2 MB."""
 MOST_EVENTS = 2_000
-NOT_FOUND = "no such operation, or not yours to read"
+NOT_FOUND = "no such operation, or you may not read it"
 
 
 class QueryEndpoint:
@@ -53,7 +53,7 @@ class QueryEndpoint:
         rows = await asyncio.to_thread(self._index.search, query, only_of)
         others = [name for name in names_of(query, "principal") if name != reader.principal]
         if not rows and only_of is not None and others:
-            raise Denied(f"the record of {', '.join(others)} is not yours to read")
+            raise Denied(f"you may not read the record of {', '.join(others)}")
         more = len(rows) > query.limit
         unknown = [] if rows else await asyncio.to_thread(self._unknown, query, only_of)
         return SearchReply(rows=rows[: query.limit], more=more, as_of=self._follower.position, unknown=unknown)
@@ -113,7 +113,7 @@ class QueryEndpoint:
         found = await asyncio.to_thread(self._index.correlated, correlation_id, after, MOST_EVENTS + 1)
         readable = await self._readable(reader, correlation_id, found[:MOST_EVENTS])
         if not readable:
-            raise Invalid("no such correlation id, or not yours to read", code="not_found")
+            raise Invalid("no such correlation id, or you may not read it", code="not_found")
         records = await self._fetch([event.sequence for event in readable])
         withheld = min(len(found), MOST_EVENTS) - len(readable)
         return self._trace_answer(records, withheld=withheld, more=len(found) > MOST_EVENTS)

@@ -95,11 +95,16 @@ class ReportEndpoint:
         if any(_holds(record, signed) for record in there):
             return
         if not self._buckets.take(pool, time.monotonic()):
-            _log.warning("report.not_recorded", pool=pool, kind=report.kind, error="this pool reports too much")
+            _log.warning(
+                "report.not_recorded",
+                pool=pool,
+                kind=report.kind,
+                error="this pool sends more reports than are recorded in this time",
+            )
             return
         finding = SecurityFinding(
             kind=kind,
-            detail=f"no executor recorded this report of an agent: {detail}"[:1000],
+            detail=f"an agent's report that no executor recorded: {detail}"[:1000],
             operation_id=report.operation_id,
             principal=report.principal,
             pool=pool,

@@ -21,7 +21,7 @@ async def main(config: ExecutorConfig) -> None:
         executor = Executor(config, bus, shared, load_catalogue(), inventory, agents, measured)
         await executor.serve()
         work = tasks.start(executor.run(), "run")
-        process.needs(work, "the journal is not followed any more")
+        process.needs(work, "the task that follows the journal ended")
         steps = (
             StopStep("settle", executor.stop, 10.0),
             StopStep("drain", lambda: bus.drain(5.0), 6.0),

@@ -22,25 +22,31 @@ class ExecutorConfig(SignerConfig, frozen=True, kw_only=True):
     inventory: Annotated[Path, env("WRIT_INVENTORY", "inventory.yaml")]
     agents: Annotated[Path, env("WRIT_AGENTS", "agents.yaml: which keys may claim for which pool")]
     dry_run_only: Annotated[
-        bool, env("SYSTEMMANAGER_ENABLE_DRY_RUN", "true: no target is changed, accepted operations end as previews")
+        bool, env("SYSTEMMANAGER_ENABLE_DRY_RUN", "true: no target is changed; accepted operations end as previews")
     ] = False
     audit_level: Annotated[
         AuditLevel,
         env(
             "SYSTEMMANAGER_AUDIT_LEVEL",
-            "how much the journal keeps of parameters, trace and output: minimal, standard, full; of events always all",
+            "minimal, standard or full: how much of parameters, trace and output is kept; every event always is",
         ),
     ] = "standard"
     start_window: Annotated[Seconds, env("WRIT_START_WINDOW", "seconds that agents have to claim an operation")] = 60.0
     queue_window: Annotated[Seconds, env("WRIT_QUEUE_WINDOW", "seconds an operation may wait for its target")] = 3600.0
     lease: Annotated[Seconds, env("WRIT_LEASE", "seconds of silence after which an agent counts as gone")] = 15.0
-    sweep: Annotated[Seconds, env("WRIT_SWEEP", "seconds between rounds over overdue operations")] = 1.0
+    sweep: Annotated[Seconds, env("WRIT_SWEEP", "seconds between sweeps of overdue operations")] = 1.0
     rate: Annotated[Seconds, env("WRIT_RATE", "requests a second of one principal")] = 100.0
-    burst: Annotated[int, Meta(ge=1), env("WRIT_BURST", "requests of one principal at once")] = 500
+    burst: Annotated[
+        int, Meta(ge=1), env("WRIT_BURST", "requests that one principal may send at once, above that rate")
+    ] = 500
     refusal_rate: Annotated[
         Seconds, env("WRIT_REFUSAL_RATE", "refusals a second of one principal that are recorded")
     ] = 5.0
-    refusal_burst: Annotated[int, Meta(ge=1), env("WRIT_REFUSAL_BURST", "recorded refusals at once")] = 100
+    refusal_burst: Annotated[
+        int,
+        Meta(ge=1),
+        env("WRIT_REFUSAL_BURST", "refusals of one principal that are recorded at once, above that rate"),
+    ] = 100
     most_open: Annotated[int, Meta(ge=1), env("WRIT_MOST_OPEN", "operations of one principal that have not ended")] = (
         1000
     )
@@ -48,10 +54,10 @@ class ExecutorConfig(SignerConfig, frozen=True, kw_only=True):
         int, Meta(ge=1), env("WRIT_MOST_OPEN_POOL", "operations for targets of one pool that have not ended")
     ] = 100_000
     most_hidden: Annotated[
-        int, Meta(ge=1), env("WRIT_MOST_HIDDEN", "bytes of parameters kept for one principal's that have not ended")
+        int, Meta(ge=1), env("WRIT_MOST_HIDDEN", "bytes of parameters kept for one principal's open operations")
     ] = 16 << 20
     most_hidden_pool: Annotated[
-        int, Meta(ge=1), env("WRIT_MOST_HIDDEN_POOL", "bytes of parameters kept for one pool's that have not ended")
+        int, Meta(ge=1), env("WRIT_MOST_HIDDEN_POOL", "bytes of parameters kept for one pool's open operations")
     ] = 128 << 20
     journal_share: Annotated[
         Share,
@@ -67,11 +73,15 @@ class ExecutorConfig(SignerConfig, frozen=True, kw_only=True):
         Seconds, env("WRIT_JOURNAL_KEEP", "seconds that an event stays in the journal before it can be archived")
     ] = 3600.0
     journal_lost: Annotated[
-        int, env("WRIT_JOURNAL_LOST", "the journal up to this event was lost or restored: another one is no alarm")
+        int,
+        env(
+            "WRIT_JOURNAL_LOST",
+            "sequence up to which the journal was lost or restored: a difference up to it raises no alarm",
+        ),
     ] = 0
     restored: Annotated[
-        Path | None, env("WRIT_RESTORED", "what `writ restore` left: operations of before that are open end `unknown`")
+        Path | None, env("WRIT_RESTORED", "file that `writ restore` wrote: operations open in the backup end `unknown`")
     ] = None
     remember: Annotated[
-        Seconds, env("WRIT_REMEMBER", "days that an archived operation still answers to its idempotency key")
+        Seconds, env("WRIT_REMEMBER", "days for which a repeated idempotency key finds its archived operation")
     ] = 90.0

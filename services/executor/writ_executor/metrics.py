@@ -48,12 +48,12 @@ class Measures:
         pool, operations = {"pool": self.pools}, {"operation": tuple(catalogue)}
         self._ended = measured.counter(
             "writ_operations_total",
-            "Operations that ended, refused ones with no pool; once more what an `unknown` one was after all.",
+            "Operations that ended (refused ones without a pool). A resolved `unknown` one counts again.",
             {"outcome": get_args(Outcome), **pool, **operations},
         )
         self._outcomes = measured.counter(
             "writ_outcomes_total",
-            "The same by outcome alone, each from 0 on; with what was denied or invalid and too much to record singly.",
+            "Operations that ended, by outcome, each from 0 on; with denied and invalid ones without a record.",
             {"outcome": get_args(Outcome)},
         )
         self._stages = measured.histogram(
@@ -63,12 +63,12 @@ class Measures:
             {"stage": STAGES, **pool},
         )
         self._turned_away = measured.counter(
-            "writ_requests_turned_away_total", "Requests that were refused unrecorded, by code.", {"code": TURNED_AWAY}
+            "writ_requests_turned_away_total", "Requests refused without a record, by code.", {"code": TURNED_AWAY}
         )
         self._declare_quotas(measured)
         self._security = security_counter(measured)
         self._listings = measured.counter(
-            "writ_listings_total", "Listings asked of agents for a decision.", {"result": LISTED}
+            "writ_listings_total", "Listings requested from agents for a decision.", {"result": LISTED}
         )
         self._lookups = measured.counter(
             "writ_index_lookups_total",
@@ -78,7 +78,7 @@ class Measures:
         self._gauges(measured)
         measured.measure(
             "writ_success_ratio",
-            "Of what ended within 5 minutes, refusals aside: the share that succeeded. 1 where nothing did.",
+            "Share that succeeded of the operations that ended within 5 minutes, without refusals; 1 if none.",
             self.success.ratio,
         )
 
@@ -88,15 +88,15 @@ class Measures:
             "writ_quota_refusals_total", "Requests refused since a principal or a pool has used its quota.", quotas
         )
         self._quotas = measured.gauge(
-            "writ_quota_used_ratio", "Used share of a quota, of the principal or pool that has used most of it.", quotas
+            "writ_quota_used_ratio", "Used share of a quota, of the principal or pool that used most of it.", quotas
         )
 
     def _gauges(self, measured: Metrics) -> None:
         pool = {"pool": self.pools}
         self._open = measured.gauge("writ_operations_open", "Operations that have not ended.")
-        self._damaged = measured.gauge("writ_journal_damaged", "Records that cannot be read.")
+        self._damaged = measured.gauge("writ_journal_damaged", "Events of the journal that cannot be decoded.")
         self._unstored = measured.gauge(
-            "writ_journal_not_stored", "1 while NATS answers and stores nothing (disk full)."
+            "writ_journal_not_stored", "1 while NATS replies but stores nothing (disk full)."
         )
         self._fill = measured.gauge("writ_journal_fill_ratio", "Share of the journal that is used.")
         self._queued = measured.gauge(
@@ -105,16 +105,18 @@ class Measures:
             {**pool, "state": QUEUES},
         )
         self._oldest = measured.gauge(
-            "writ_pool_oldest_dispatched_seconds", "How long the first of those in line has waited for an agent.", pool
+            "writ_pool_oldest_dispatched_seconds",
+            "How long the oldest of these operations has waited for an agent.",
+            pool,
         )
         self._agents = measured.gauge(
             "writ_pool_agents",
-            "Agents heard within a lease, of each pool that has targets; of `other` pools that with the fewest.",
+            "Agents with a heartbeat within a lease, by pool with targets; `other`: the fewest of the remaining pools.",
             pool,
         )
         self._slots = measured.gauge("writ_pool_free_slots", "Operations that these agents could begin now.", pool)
         self._overdue = measured.gauge(
-            "writ_operations_overdue", "Open operations past their deadline: that of their start, or of their end."
+            "writ_operations_overdue", "Open operations that are past the deadline of their start or end."
         )
 
     def stage(self, stage: str, pool: str, operation_id: str) -> AbstractContextManager[None]:

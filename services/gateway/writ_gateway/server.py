@@ -152,7 +152,6 @@ class Handlers:
         return ReadResourceResult(contents=[contents])
 
     async def list_prompts(self, context: Context, params: PaginatedRequestParams | None) -> ListPromptsResult:
-        """List the prompts."""
         listed = [McpPrompt(name=name, title=one.title, description=one.description) for name, one in PROMPTS.items()]
         return ListPromptsResult(prompts=listed, ttl_ms=LIST_MILLISECONDS)
 
@@ -170,7 +169,9 @@ async def _permitted(session: Session) -> list[Operation]:
     try:
         return await session.listed()
     except WritError as error:
-        raise MCPError(-32000, f"the policy does not say what you may: {error}", {"code": error.code}) from error
+        raise MCPError(
+            -32000, f"policy did not reply with the operations that you may request: {error}", {"code": error.code}
+        ) from error
 
 
 class ProgressReports:

@@ -17,7 +17,7 @@ async def main(config: PolicyConfig) -> None:
         bus = await connect_as("policy", config, key)
         await policy.serve(bus)
         following = tasks.start(policy.follow(), "follow")
-        process.needs(following, "files and control events are not followed any more")
+        process.needs(following, "the task that follows files and control events ended")
         steps = (
             StopStep("settle", policy.stop),
             StopStep("drain", lambda: bus.drain(5.0), 6.0),

@@ -22,17 +22,24 @@ class PolicyConfig(SignerConfig, frozen=True, kw_only=True):
         env("SYSTEMMANAGER_POLICY_MODE", "strict refuses a policy for what lint finds, permissive warns of it"),
     ] = "strict"
     dry_run_only: Annotated[
-        bool, env("SYSTEMMANAGER_ENABLE_DRY_RUN", "true: no target is changed, accepted operations end as previews")
+        bool, env("SYSTEMMANAGER_ENABLE_DRY_RUN", "true: no target is changed; accepted operations end as previews")
     ] = False
     versions_lost: Annotated[
         int,
-        env("WRIT_POLICY_VERSIONS_LOST", "versions up to this number are not waited for: the store was lost with them"),
+        env(
+            "WRIT_POLICY_VERSIONS_LOST",
+            "number of a version: versions up to it were lost with the store, and policy decides without them",
+        ),
     ] = 0
     state_dir: Annotated[
         Path, env("WRIT_STATE_DIR", "folder of its state: the highest version it enforced, its journal")
     ]
     journal_lost: Annotated[
-        int, env("WRIT_JOURNAL_LOST", "the journal up to this event was lost or restored: another one is no alarm")
+        int,
+        env(
+            "WRIT_JOURNAL_LOST",
+            "sequence up to which the journal was lost or restored: a difference up to it raises no alarm",
+        ),
     ] = 0
     former_keys: Annotated[
         str,

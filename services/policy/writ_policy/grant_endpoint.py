@@ -19,13 +19,15 @@ from writ_contracts.records import Record
 from writ_contracts.wire import encode
 from writ_policy.approvals.approver_events import announce
 from writ_policy.approvals.previews import moved_since, recorded_preview
-from writ_policy.approvals.recorded_approvals import CountedApprovals, approvals_of, first_decision
+from writ_policy.approvals.recorded_approvals import CountedApprovals, approvals_of
 from writ_policy.decisions.facts import KnownFacts
 from writ_policy.decisions.grants import check_claim, grant, granted_event, listing_grant
 from writ_policy.decisions.judge_factory import JudgeFactory
 from writ_policy.decisions.rulings import Judge, RuledRequest
+from writ_policy.decisions.signer import DecisionSigner
 from writ_policy.limits import Limits
 from writ_policy.starts import MOVED_ON, RecordedOperation, check_first_decision, check_start, recorded_of
+from writ_policy.state.control_reads import ControlReads
 from writ_policy.windows.open_windows import CountedFirst, OpenWindows
 from writ_runtime.faults import fault
 from writ_trust.keys import Key
@@ -45,6 +47,7 @@ class GrantEndpoint:
         judging: JudgeFactory,
         gather: Gather,
         key: Key,
+        signer: DecisionSigner,
         keys: Mapping[str, int],
         windows: OpenWindows,
         bus: Bus,
@@ -55,9 +58,11 @@ class GrantEndpoint:
         self._bus = bus
         self._windows = windows
         self._journal = journal
+        self._control = ControlReads(journal)
         self._judging = judging
         self._gather = gather
         self._key = key
+        self._signer = signer
         self._limits = Limits(journal, key.installation)
         self._keys = keys
 
@@ -70,7 +75,7 @@ class GrantEndpoint:
             return None
         records = await self._journal.read(subjects.operation_filter(subject.principal, subject.operation_id))
         recorded = recorded_of(records, subject)
-        check_first_decision(recorded, subject, self._keys, self._key.installation)
+        check_first_decision(recorded, subject, self._keys, self._signer.open)
         return approvals_of(recorded, records, judge.world)
 
     async def grant(self, ask: GrantRequest) -> tuple[GrantReply, RuledRequest]:
@@ -83,7 +88,7 @@ class GrantEndpoint:
                 return await self._grant(ask)
             except CountedFirst:
                 continue
-        raise Unreachable(f"{MOST_TRIES} other starts were counted first")
+        raise Unreachable(f"{MOST_TRIES} times another start was counted first: try again")
 
     async def _grant(self, ask: GrantRequest) -> tuple[GrantReply, RuledRequest]:
         """Return the grant once it is recorded, or the denying decision.
@@ -95,21 +100,20 @@ class GrantEndpoint:
         if subject.simulate:
             raise Invalid("a simulation gets no grant")
         own = subjects.operation_filter(subject.principal, subject.operation_id)
-        records, control = await asyncio.gather(
-            self._journal.read(own), self._journal.last(subjects.CONTROL)
-        )  # a stop that is stored by now counts
-        least = max(ask.control_sequence, control.sequence if control else 0)
+        reading = self._control.begin()  # a stop that is stored by now counts
+        records = await self._journal.read(own)
+        least = max(ask.control_sequence, await asyncio.shield(reading))
         judge = await self._judging.at(least, target=subject.target)
         claim = check_claim(ask, judge.world)
         recorded = recorded_of(records, subject)
-        check_first_decision(recorded, subject, self._keys, self._key.installation)
+        first = check_first_decision(recorded, subject, self._keys, self._signer.open)
         operation, agents = judge.catalogue.find(subject.operation), judge.world.agents[claim.pool]
-        check_start(recorded, claim, operation, agents, self._keys.keys(), judge.now)
+        check_start(recorded, first, claim, operation, agents, self._keys.keys(), judge.now)
         counted = approvals_of(recorded, records, judge.world)
-        ruled = await self._rule(ask, judge, recorded, records, claim, counted)
+        ruled = await self._rule(ask, judge, recorded, first, records, claim, counted)
         if ruled.ruling.effect != "allow":
             return self._refused(ask, ruled), ruled
-        decision = sign(self._key, ruled.decision)
+        decision = self._signer.sign(ruled.decision)
         permit = grant(ask, claim, ruled, decision, counted if ruled.decision.approvals else None)
         writ = sign(self._key, permit)
         event = granted_event(ask, claim, ruled, permit, decision, writ, recorded.requested.correlation_id)
@@ -125,6 +129,7 @@ class GrantEndpoint:
         ask: GrantRequest,
         judge: Judge,
         recorded: RecordedOperation,
+        first: Decision,
         records: Sequence[Record],
         claim: Claim,
         counted: CountedApprovals,
@@ -140,8 +145,7 @@ class GrantEndpoint:
             ruled = judge.under_other_names(ruled, subject, claim.baseline.get("names"), known, ask.traced)
         if recorded.life.approvals:
             moved = moved_since(recorded_preview(records), ruled.request.operation, claim.baseline)
-            ruled = judge.unless_stale(ruled, subject, known, first_decision(recorded), ask.traced, moved)
-        first = first_decision(recorded)
+            ruled = judge.unless_stale(ruled, subject, known, first, ask.traced, moved)
         if ruled.ruling.effect == "require_approval" and first.window:
             ruled = await self._windows.lapsed(judge, ruled, first.window)
         return judge.unless_other_plugin(ruled, subject, known, claim, ask.traced)
@@ -162,7 +166,7 @@ class GrantEndpoint:
     def _refused(self, ask: GrantRequest, ruled: RuledRequest) -> GrantReply:
         grant_for_listings = listing_grant(ask.subject, ask.look_key, ruled)
         signed_grant = None if grant_for_listings is None else sign(self._key, grant_for_listings)
-        return GrantReply(decision=sign(self._key, ruled.decision), look=signed_grant, needs=ruled.sources)
+        return GrantReply(decision=self._signer.sign(ruled.decision), look=signed_grant, needs=ruled.sources)
 
     async def _append(self, recorded: RecordedOperation, event: Granted, counted: Sequence[Entry]) -> None:
         """Store the start together with the entries which count it. Raises Conflict (`moved_on`) if the operation was
@@ -185,7 +189,7 @@ class GrantEndpoint:
             last = await self._journal.last(entry.filter) if counted else None
             if last is not None and last.sequence == entry.expected:
                 raise CountedFirst from error
-            raise Conflict(f"{requested.operation_id} has moved on: {error}", code=MOVED_ON) from error
+            raise Conflict(f"{requested.operation_id} has changed since: {error}", code=MOVED_ON) from error
         fault("policy.granted")
 
 

@@ -19,6 +19,7 @@ from writ_policy.approvals.recorded_operations import RecordedOperations
 from writ_policy.config import PolicyConfig
 from writ_policy.decisions.agent_plugins import agent_plugins
 from writ_policy.decisions.judge_factory import JudgeFactory
+from writ_policy.decisions.signer import DecisionSigner
 from writ_policy.endpoints.analysis import AnalysisQueries
 from writ_policy.endpoints.decisions import Clock, DecisionEndpoints
 from writ_policy.endpoints.people import PeopleEndpoints
@@ -92,7 +93,7 @@ class PolicyService:
         self._highest = HighestVersion(StateFile(config.state_dir / HIGHEST, EnforcedVersion), config.versions_lost)
         self._measured = measured
         directory = known_directory(config.state_dir, config.people_key, config.installation)
-        tell, measures = self._notifier.tell, self._measures
+        tell, measures = self._notifier.queue, self._measures
         people = CredentialsFile(config.people, directory, tell)
         self._sources = Sources(config, self._compiler, tell, measures.refused, measures.in_force, self._clock, people)
         self._analysis_pool = AnalysisPool()
@@ -120,7 +121,7 @@ class PolicyService:
         self._bus, self._versions, self._guard, self._security = bus, versions, guard, security
         await guard.compare()
         if versions.taken_back is not None:  # nothing is answered: `/readyz` has the reason
-            security.tell(LOST, versions.taken_back, None, None)
+            security.report(LOST, versions.taken_back, None, None)
             return
         await self._sources.start(versions)
         follower = Follower(
@@ -129,7 +130,7 @@ class PolicyService:
             versions,
             installation=self._key.installation,
             versions_lost=self._config.versions_lost,
-            on_forged=lambda why: security.tell("broken_record", f"everything is stopped: {why}", None, None),
+            on_forged=lambda why: security.report("broken_record", f"everything is stopped: {why}", None, None),
         )
         await follower.read()
         self._follower = follower
@@ -138,7 +139,7 @@ class PolicyService:
 
     def _make_guard(self, bus: Bus, security: SecurityEvents) -> JournalGuard:
         def alarm(why: str) -> None:
-            security.tell("journal_replaced", f"seen by policy: {why}", None, None)
+            security.report("journal_replaced", f"reported by policy: {why}", None, None)
 
         file, lost = StateFile(self._config.state_dir / FILE, JournalMark), self._config.journal_lost
         return JournalGuard(bus.journal, self._measured, alarm, file=file, lost=lost)
@@ -151,13 +152,15 @@ class PolicyService:
         proposed = ProposedVersions(versions, self._compiler, self._catalogue)
         keys = self._keys.events
         scans = Scans(bus.scans, self._sources, self._key, self._keys.at, security, self._observe, self._clock)
-        windows = OpenWindows(bus.journal, keys)
+        signer = DecisionSigner(self._key)
+        windows = OpenWindows(bus.journal, keys, signer.open)
         handlers = DecisionEndpoints(
             bus.journal,
             judging,
             proposed,
             scans,
             self._key,
+            signer,
             self._keys,
             security,
             self._measures,
@@ -166,7 +169,7 @@ class PolicyService:
             bus,
         )
         version_queries = VersionQueries(
-            self._config, self._sources, versions, judging.now, self._notifier.tell, windows
+            self._config, self._sources, versions, judging.now, self._notifier.queue, windows
         )
         analysis = AnalysisQueries(
             self._config.mode, versions, judging.now, version_queries.permit, scans, self._analysis_pool
@@ -189,7 +192,7 @@ class PolicyService:
         return Service(
             name="policy",
             version=VERSION,
-            description="What may happen: decisions, grants for claims, approvals, and questions about the policy.",
+            description="Decides requests, grants claims, records approvals, answers queries about the policy.",
             endpoints=[*handlers.endpoints(), *own, *query_endpoints],
         )
 
@@ -198,7 +201,7 @@ class PolicyService:
         self._measures.refused(STORE)
         reason = why if not why.startswith("it does not load") else "it does not load"
         detail = f"stored version {number} of the policy is not used: {reason}"
-        self._notifier.tell(Notice(kind="version_refused", detail=detail[:1000], version=number))
+        self._notifier.queue(Notice(kind="version_refused", detail=detail[:1000], version=number))
 
     async def follow(self) -> None:
         """Keep up with files and control events, and have notices recorded, until cancelled."""
@@ -229,7 +232,7 @@ class PolicyService:
                 _log.warning("versions.not_compared", error=str(error))
             self._measures.compared(lost=versions.taken_back is not None)
             if before is None and versions.taken_back is not None:
-                security.tell(LOST, versions.taken_back, None, None)
+                security.report(LOST, versions.taken_back, None, None)
 
     async def _watch_control(self, follower: Follower) -> None:
         """Count stops and emergencies, and have the end of each emergency recorded: once, by whichever replica."""
@@ -240,7 +243,7 @@ class PolicyService:
             for one in control.emergencies:
                 if one.id not in closed and one.person and not one.closed and (how := one.end(now)):
                     closed.add(one.id)
-                    self._notifier.tell(Notice(kind="emergency_closed", detail=how, emergency=one.id))
+                    self._notifier.queue(Notice(kind="emergency_closed", detail=how, emergency=one.id))
             await asyncio.sleep(INTERVAL)
 
     async def _watch_keys(self) -> None:
@@ -249,7 +252,7 @@ class PolicyService:
         while True:
             if (ring := self._keys.ring).keys and self._keys.digest != recorded:
                 recorded = self._keys.digest
-                self._notifier.tell(Notice(kind="keys_changed", detail=in_words(ring), digest=recorded))
+                self._notifier.queue(Notice(kind="keys_changed", detail=in_words(ring), digest=recorded))
             await asyncio.sleep(INTERVAL)
 
     async def stop(self) -> None:

@@ -4,7 +4,7 @@ event.
 An executor's claim is not enough for either. Pure: the records of the operation come in.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -16,11 +16,14 @@ from writ_contracts.journal import Dispatched, Granted, Requested
 from writ_contracts.life import MOST_ATTEMPTS, Life, State, fold
 from writ_contracts.operations import Operation
 from writ_contracts.records import Record
+from writ_contracts.signing import Signed
 from writ_contracts.subjects import parse_event
 from writ_contracts.wire import event_of
-from writ_trust.statements import digest, open_signed, read
+from writ_trust.statements import digest, open_signed
 
 FORGED: Final = "forged_start"
+OpenDecision = Callable[[Signed, Collection[str]], Decision]
+"""Returns a signed decision if one of these keys signed it for this installation. Raises Untrusted."""
 RECORDED_WITHIN = 600.0
 """Seconds between a first decision and its record, by the NATS server's clock. A withheld decision, or one of an
 operation whose events were archived and forgotten, begins nothing.
@@ -59,7 +62,7 @@ def read_recorded(records: Sequence[Record], principal: str, operation_id: str) 
     try:
         life = fold((record.sequence, event_of(record.subject, record.data)) for record in records)  # type: ignore[misc]
     except (Conflict, Invalid) as error:
-        raise ForgedStart(f"the history of {operation_id} cannot be: {error}") from error
+        raise ForgedStart(f"the events of {operation_id} are contradictory: {error}") from error
     if life.requested is None:
         raise ForgedStart(f"{principal} has not requested {operation_id}")
     latest = _latest_times(records)
@@ -82,22 +85,22 @@ def _latest_times(records: Sequence[Record]) -> dict[str, float]:
     return latest
 
 
-def check_decided(recorded: RecordedOperation, keys: Mapping[str, int], installation: str) -> Decision:
+def check_decided(recorded: RecordedOperation, keys: Mapping[str, int], opened: OpenDecision) -> Decision:
     """Return the first decision on the operation. Raises ForgedStart unless policy signed it."""
     trusted = [key for key, until in keys.items() if recorded.life.first_sequence <= until]
     try:
-        return open_signed(recorded.requested.decision, Decision, trusted, installation)
+        return opened(recorded.requested.decision, trusted)
     except Untrusted as error:
         raise ForgedStart(f"policy did not decide on {recorded.requested.operation_id}: {error}") from error
 
 
 def check_first_decision(
-    recorded: RecordedOperation, subject: Subject, keys: Mapping[str, int], installation: str
-) -> None:
-    """Raises ForgedStart unless policy allowed this very request when it came, or demanded approvals for it. `keys`:
-    policy's, and up to which event each signed.
+    recorded: RecordedOperation, subject: Subject, keys: Mapping[str, int], opened: OpenDecision
+) -> Decision:
+    """Return the first decision. Raises ForgedStart unless policy allowed this very request when it came, or demanded
+    approvals for it. `keys`: policy's, and up to which event each signed.
     """
-    requested, decision = recorded.requested, check_decided(recorded, keys, installation)
+    requested, decision = recorded.requested, check_decided(recorded, keys, opened)
     stated = digest(subject.statement) if subject.statement else None
     pairs = {
         "operation id": (decision.operation_id, subject.operation_id),
@@ -120,10 +123,12 @@ def check_first_decision(
         raise ForgedStart(
             f"{subject.operation_id} was recorded {recorded.requested_at - decision.at:.0f} s after its decision"
         )
+    return decision
 
 
 def check_start(
     recorded: RecordedOperation,
+    first: Decision,
     claim: Claim,
     operation: Operation,
     agents: Collection[str],
@@ -133,7 +138,7 @@ def check_start(
     """Raises unless this claim is for the next start: Conflict (`moved_on`) if the operation does not wait for it,
     ForgedStart if it never may, Unreachable (`too_soon`) if the earlier attempt may still run.
 
-    `keys`: policy's, former ones too. `now`: the NATS server's time, Unix seconds.
+    `first`: its checked first decision. `keys`: policy's, former ones too. `now`: the NATS server's time, Unix seconds.
     """
     life, dispatched = recorded.life, recorded.life.dispatched
     if life.state is not State.DISPATCHED or dispatched is None or dispatched.attempt != claim.attempt:
@@ -141,12 +146,12 @@ def check_start(
     requested, earlier = recorded.requested, life.granted
     places = (dispatched.pool, dispatched.target, dispatched.operation)
     if places != (requested.pool, requested.target, requested.operation) or claim.pool != requested.pool:
-        raise ForgedStart(f"{claim.operation_id} was dispatched to another place than it was requested for")
+        raise ForgedStart(f"{claim.operation_id} was dispatched to another pool or target than requested")
     if claim.attempt != (earlier.attempt if earlier else 0) + 1:
         raise ForgedStart(f"attempt {claim.attempt} of {claim.operation_id} does not follow on the one before")
     if claim.attempt > (MOST_ATTEMPTS if operation.idempotent else 1):
         raise ForgedStart(f"{operation.name} is not started {claim.attempt} times")
-    if read(requested.decision, Decision).effect == "require_approval" and life.approved is None:
+    if first.effect == "require_approval" and life.approved is None:
         raise ForgedStart(f"{claim.operation_id} was dispatched without the approvals that its decision demands")
     waited = now - max(recorded.requested_at, recorded.approved_at)
     if waited > STARTED_WITHIN:

@@ -82,13 +82,13 @@ def reading_request(folder: str, path: str, largest: int) -> dict[str, Any]:
     }
 
 
-def survey_request(allowed: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the request to hostops for a target test."""
+def survey_request(allowed: Mapping[str, Any], space_of_folder: str = "") -> dict[str, Any]:
+    """Return the request to hostops for a target test, or for the space of one folder."""
     return {
         "id": encode_id(os.urandom(16)),
         "action": "survey",
         "operation": "host",
-        "parameters": {},
+        "parameters": {"space_of": space_of_folder} if space_of_folder else {},
         "target": dict(allowed),
         "timeout": SURVEY_SECONDS,
     }
@@ -110,11 +110,21 @@ def surveyed(
     )
 
 
+def space_of(reply: Mapping[str, Any] | None) -> tuple[int, int] | None:
+    """Return free and total bytes from a survey with `space_of_folder`; None where the host does not tell."""
+    found = seen_of("survey", reply).output.get("space")
+    match found:
+        case [int() as free, int() as total]:
+            return free, total
+        case _:
+            return None
+
+
 def _texts(output: Mapping[str, Any], name: str) -> dict[str, str]:
     """Return texts by name out of a host's output. Raises WritError for anything else."""
     values = output.get(name, {})
     if not isinstance(values, dict) or len(values) > MOST_TEXTS:
-        raise WritError(f"hostops gave no {name} that can be read")
+        raise WritError(f"hostops returned no valid {name}")
     return {str(key): str(value) for key, value in values.items()}
 
 
@@ -122,7 +132,7 @@ def names_of(listing: HostopsResult) -> list[str]:
     """Return the names of a listing. Raises WritError for names of another type than text."""
     names = listing.output.get("names", [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise WritError("hostops gave no list of names")
+        raise WritError("hostops returned no list of names")
     return names
 
 
@@ -195,7 +205,7 @@ def seen_of(action: str, reply: Mapping[str, Any] | None, task: Task | None = No
     """Return the result of a read. Raises WritError for a refusal by hostops."""
     result = result_of(reply) if task is None else told_of(task, reply)
     if result is None:
-        raise WritError(f"hostops gave no {action}")
+        raise WritError(f"hostops returned no {action}")
     if result.outcome != "succeeded":
         raise Invalid(result.message, code=result.code)
     return result

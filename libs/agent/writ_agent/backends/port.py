@@ -48,7 +48,7 @@ class Task(Struct, frozen=True, kw_only=True):
 class TaskResult(Struct, frozen=True, kw_only=True):
     """The outcome of a run. `output` is complete, with secrets; `state` and `message` are public.
 
-    `cancelled`: it was stopped on request. `over`: nothing of it runs any more.
+    `cancelled`: it was cancelled. `over`: nothing of it runs any more.
     """
 
     outcome: ReceiptOutcome
@@ -174,7 +174,7 @@ class Leftovers(Protocol):
 
 def lacks(task: Task, power: str) -> Invalid:
     """Return the error for an operation without this kind of read."""
-    return Invalid(f"{task.operation.name} has no {power} here", code="unsupported")
+    return Invalid(f"{task.operation.name} has no {power} on this backend", code="unsupported")
 
 
 def cannot_list(source: str) -> Invalid:

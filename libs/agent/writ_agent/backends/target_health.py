@@ -51,4 +51,4 @@ class TargetHealth:
         """Return the unreachable targets with reasons, in a few words; None if all were reached."""
         ill = [f"{name} ({standing.reason})" for name, standing in self if not standing.well]
         more = f" and {len(ill) - MOST_NAMED} more" if len(ill) > MOST_NAMED else ""
-        return f"not to be reached when last tried: {', '.join(ill[:MOST_NAMED])}{more}" if ill else None
+        return f"unreachable at the last attempt: {', '.join(ill[:MOST_NAMED])}{more}" if ill else None

@@ -127,13 +127,13 @@ class HostReads:
             reply = await _within(seconds, self._read_in_turn(ask, grant, task, seconds))
             check_values(reply.seen)
         except TimeoutError:
-            return ReadReply(error=Failure(code="timeout", message=f"not seen within {seconds:g} s", retry=True))
+            return ReadReply(error=Failure(code="timeout", message=f"not read within {seconds:g} s", retry=True))
         except WritError as error:
             await self._watch(error.code, f"{ask.action} of {grant.operation} on {grant.target.id}", grant.operation_id)
             return ReadReply(error=failure(error))
         except Exception as error:  # noqa: BLE001 - a defect of the backend is answered, and logged whole
             _log.error("agent.read_broke", operation_id=grant.operation_id, exception=error)
-            return ReadReply(error=Failure(code="internal", message="a defect of the agent; its log has the details"))
+            return ReadReply(error=Failure(code="internal", message="a defect in the agent; its log has the details"))
         if len(canonical(reply.seen)) > MAX_SEEN_BYTES:
             return ReadReply(error=Failure(code="oversize", message="the result is too large for one message"))
         return reply

@@ -62,7 +62,7 @@ async def _names(backend: Backend, task: Task, source: str, seconds: float) -> L
         return ListedNames(failure=str(error), code=error.code)
     except Exception as error:  # noqa: BLE001 - a defect of the backend is no empty list; it is logged whole
         _log.error("agent.listing_broke", operation_id=task.operation_id, source=source, exception=error)
-        return ListedNames(failure="a defect of the agent; its log has the details")
+        return ListedNames(failure="a defect in the agent; its log has the details")
     if len(names) > MOST_NAMES or len(encode(names)) > MOST_LISTED_BYTES:
         return ListedNames(failure=f"more than {MOST_NAMES} names or {MOST_LISTED_BYTES} bytes: too long to be checked")
     return ListedNames(names)

@@ -9,12 +9,15 @@ from writ_agent.backends.port import Backend, Baselines, Previews, Task, lacks
 from writ_agent.reporting.receipts import AgentIdentity
 from writ_contracts.agents import ReadReply, ReadRequest
 from writ_contracts.decisions import ReadGrant
-from writ_contracts.errors import Invalid
+from writ_contracts.errors import Conflict, Invalid
 from writ_contracts.parameters import hidden, public, recorded, telling
 from writ_contracts.previews import CUT, DETAILS, MAX_DETAILS_BYTES, MAX_PREVIEW_BYTES, Preview, PreviewDetails
 from writ_contracts.wire import canonical
 from writ_trust.digests import keyed_digest
 from writ_trust.statements import digest, read, sign
+
+VERSIONS = ("version", "source_version")
+"""Fields of a state by which a file is the one of the preview, also where another one was put there meanwhile."""
 
 
 async def signed_preview(
@@ -31,6 +34,8 @@ async def signed_preview(
         if hidden(task.operation.parameters, task.parameters):
             raise lacks(task, "preview")
         observed, note = {}, "this agent has no preview of it"
+    if [name for name in VERSIONS if name in state and observed.get(name, state[name]) != state[name]]:
+        raise Conflict("its file was written while it was previewed: try again", code="source_changed")
     return _reply(identity, ask, task, observed, state, note, now)
 
 
@@ -107,7 +112,7 @@ def _reply(
         state=state,
         details_digest=keyed_digest(details.salt, details.values) if details else None,
         complete=complete,
-        note=note or ("" if complete else "it does not show all of the effect"),
+        note=note or ("" if complete else "it does not show the whole effect"),
     )
     return ReadReply(
         seen=shown or ({"note": note} if note else {}), preview=sign(identity.key, statement), details=details

@@ -34,12 +34,14 @@ async def _found(backend: Backend, target: Target, seconds: float) -> TargetTest
         async with asyncio.timeout(seconds):
             return await backend.test_target(target)
     except TimeoutError:
-        return _remembered(backend, target, TargetTestResult(code="timeout", message=f"not seen within {seconds:g} s"))
+        return _remembered(
+            backend, target, TargetTestResult(code="timeout", message=f"not tested within {seconds:g} s")
+        )
     except WritError as error:
         return _failed_test(error)
     except Exception as error:  # noqa: BLE001 - a defect of the backend is reported, and logged in full
         _log.error("agent.test_broke", target=target.id, exception=error)
-        found = TargetTestResult(code="internal", message="a defect of the agent; its log has the details")
+        found = TargetTestResult(code="internal", message="a defect in the agent; its log has the details")
         return _remembered(backend, target, found)
 
 

@@ -19,7 +19,7 @@ class TargetTurns:
         """Wait for a turn. Raises Full (`busy`) where too many wait already."""
         turns, users = self._turns.get(target) or (Semaphore(self._at_once), 0)
         if users >= self._most:
-            raise Full(f"{users} reads of {target} are under way or wait already", code="busy")
+            raise Full(f"{users} reads of {target} already run or wait", code="busy")
         self._turns[target] = (turns, users + 1)
         try:
             async with turns:

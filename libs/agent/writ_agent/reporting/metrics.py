@@ -28,13 +28,13 @@ class Meters:
         self.observe = Observer(Log("writ.agent"), metrics)
         self.stages = metrics.histogram(
             "writ_agent_stage_seconds",
-            "look: the baseline; claim: until granted; run: on the host; tell: until the receipt is kept.",
+            "look: the baseline; claim: until granted; run: on the host; tell: until the receipt is stored.",
             {"stage": STAGES},
         )
-        self._ended = metrics.counter("writ_agent_operations_total", "Operations that ended here.", outcomes)
+        self._ended = metrics.counter("writ_agent_operations_total", "Operations that ended at this agent.", outcomes)
         self._deployments = metrics.counter(
             "writ_agent_deployments_total",
-            "Operations that fetch images or bring up containers, and ended here.",
+            "Operations that pull images or start containers, and ended at this agent.",
             {"operation": DEPLOYMENTS, "outcome": get_args(ReceiptOutcome)},
         )
         self.seconds = metrics.histogram(
@@ -46,7 +46,7 @@ class Meters:
             {"backend": AtMost(MOST_BACKENDS)},
         )
         self.refused = metrics.counter("writ_agent_refused_total", "Refused grants, read grants and cancels.", kinds)
-        metrics.measure("writ_agent_free_slots", "Operations that could begin now.", free_slots)
+        metrics.measure("writ_agent_free_slots", "Free slots: operations that could begin now.", free_slots)
 
     def count_end(self, operation: str, outcome: str) -> None:
         """Count an operation that ended."""
@@ -59,7 +59,7 @@ def show_target_health(metrics: Metrics, target_health: TargetHealth) -> None:
     """Set the gauge of each target this agent tried to reach: 1 if the last try succeeded, else 0 with the reason."""
     metrics.rows(
         "writ_agent_target_reachable",
-        "Whether the target was reached when this agent went there last.",
+        "1 if this agent reached the target at its last attempt.",
         ("target", "reason"),
         lambda: {(name, standing.reason): float(standing.well) for name, standing in target_health},
         MOST_TARGETS,

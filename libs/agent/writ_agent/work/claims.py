@@ -54,7 +54,7 @@ def make_claim(
     return SentClaim(work=work, claim=claim, signed=sign(identity.key, claim), seal=seal, sent_at=now)
 
 
-async def ask(
+async def send_claim(
     bus: Bus, claimed: SentClaim, delivery: Delivery, gave_up: Callable[[], bool], boot: Callable[[], float]
 ) -> ClaimReply:
     """Return the executor's answer. An answer with an error is certain: this claim started nothing.
@@ -75,7 +75,7 @@ async def ask(
             break
         await _working(delivery)
         await asyncio.sleep(_PAUSES[min(turn, len(_PAUSES) - 1)])
-    raise TimedOut(f"no answer to the claim of {claimed.work.operation_id} within {PATIENCE:g} s")
+    raise TimedOut(f"no reply to the claim of {claimed.work.operation_id} within {PATIENCE:g} s")
 
 
 async def _send_once(bus: Bus, claimed: SentClaim, body: bytes, uncertain: bool) -> tuple[ClaimReply | None, bool]:

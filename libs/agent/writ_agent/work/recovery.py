@@ -41,7 +41,9 @@ async def _report_leftover(parts: WorkerParts, key: str, entry: ClaimSent | Inte
 
 async def _ended(parts: WorkerParts, entry: ClaimSent | Intent, operation: Operation | None) -> TaskResult:
     if isinstance(entry, ClaimSent):
-        return TaskResult(outcome="failed", code="agent_restarted", message="nothing was run: its agent ended before")
+        return TaskResult(
+            outcome="failed", code="agent_restarted", message="nothing was run: its agent ended before it began"
+        )
     read_only = operation is not None and operation.read_only
     try:
         if settled := await _settled(parts, entry):

@@ -18,8 +18,8 @@ from writ_runtime.logs import Log
 
 Cause = Literal["cancel", "timeout", "shutdown"]
 _SAID: dict[Cause, tuple[str, str]] = {
-    "timeout": ("timeout", "it was ended at its timeout"),
-    "shutdown": ("agent_stopped", "it was ended since its agent had to stop"),
+    "timeout": ("timeout", "it was killed at its timeout"),
+    "shutdown": ("agent_stopped", "it was killed, since its agent was stopped"),
 }
 _log = Log("writ.agent")
 
@@ -107,10 +107,14 @@ class RunningOperation:
         return done
 
     def _not_seen_to_end(self) -> TaskResult:
-        code, message = _SAID.get(self._cause or "timeout", ("not_confirmed", "it was stopped on request"))
+        code, message = _SAID.get(self._cause or "timeout", ("not_confirmed", "it was cancelled"))
         effect: Literal["none", "maybe"] = "none" if self._task.operation.read_only else "maybe"
         return TaskResult(
-            outcome="unknown", code=code, message=f"{message}, and was not seen to end", effect=effect, over=False
+            outcome="unknown",
+            code=code,
+            message=f"{message}; its end on the host was not observed",
+            effect=effect,
+            over=False,
         )
 
 
@@ -129,11 +133,11 @@ def _check_result(done: TaskResult) -> None:
         check_values(done.output)
         check_values(done.state)
     except Invalid as error:
-        raise ValueError(f"the result is not within the bounds: {error}") from error
+        raise ValueError(f"the result exceeds the bounds: {error}") from error
 
 
 def _broken(task: Task, error: Exception, over: bool) -> TaskResult:
-    message = f"a defect of the agent ({type(error).__name__}); its log has the details"
+    message = f"a defect in the agent ({type(error).__name__}); its log has the details"
     if task.operation.read_only:
         return TaskResult(outcome="failed", code="internal", message=message, over=over)
     return TaskResult(outcome="unknown", code="internal", message=message, effect="maybe", over=over)

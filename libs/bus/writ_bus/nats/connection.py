@@ -124,7 +124,7 @@ class Connection:
             _logger.debug("nats.error", extra={"error": text})
 
     def _on_refusal(self, verb: str, subject: str) -> None:
-        error = Forbidden(f"the server refuses {verb} on {subject} to {self.options.name}")
+        error = Forbidden(f"the server does not permit {self.options.name} to {verb} {subject}")
         for callback in list(self.on_refused):
             callback(subject, error)
         if self.options.on_violation:

@@ -103,7 +103,7 @@ def stored(message: Msg, about: str) -> int:
     try:
         ack = _pub_ack.decode(message.data)
     except msgspec.DecodeError:
-        raise BusRefused(f"{about}: no stream answered, but something else did") from None
+        raise BusRefused(f"{about}: the reply does not come from a stream") from None
     if ack.error:
         raise error_of(ack.error, about)
     return ack.seq
@@ -111,10 +111,12 @@ def stored(message: Msg, about: str) -> int:
 
 async def call(replies: Replies, verb: str, request: Mapping[str, Any], *, timeout: float = 5.0) -> dict[str, Any]:
     """Send one request of the JetStream API, such as `STREAM.INFO.NAME`."""
-    return await ask(replies, API + verb, request, timeout=timeout)
+    return await call_subject(replies, API + verb, request, timeout=timeout)
 
 
-async def ask(replies: Replies, subject: str, request: Mapping[str, Any], *, timeout: float = 5.0) -> dict[str, Any]:
+async def call_subject(
+    replies: Replies, subject: str, request: Mapping[str, Any], *, timeout: float = 5.0
+) -> dict[str, Any]:
     """Send one request of the API under another subject."""
     message = await replies.one(subject, msgspec.json.encode(request) if request else b"", timeout=timeout)
     if error := _answer.decode(message.data).error:
@@ -164,7 +166,7 @@ async def direct_get_batch(
     answers = await replies.until(f"{API}DIRECT.GET.{stream}", data, _is_end, timeout=timeout)
     *messages, end = answers
     if is_status(end, "503"):
-        raise Unreachable(f"nobody serves the stream {stream}")
+        raise Unreachable(f"no server has the stream {stream}")
     if not is_status(end, "204") and not is_status(end, "404"):
         raise BusRefused(f"direct get from {stream}: {(end.headers or {}).get('Description', 'no description')}")
     more = int((end.headers or {}).get("Nats-Num-Pending", "0")) > 0
@@ -191,7 +193,7 @@ def record(message: Msg) -> Record | None:
 def time_of(answer: Mapping[str, Any]) -> float:
     """Return the time of this reply by the server's clock. Raises BusRefused where it has none."""
     if not isinstance(timestamp := answer.get("ts"), str):
-        raise BusRefused(f"{CLOCK}: the answer has no time")
+        raise BusRefused(f"{CLOCK}: the reply has no time")
     return _seconds(timestamp)
 
 

@@ -179,7 +179,7 @@ async def reload_all(bus: Bus) -> None:
             answer = await bus.request(RELOAD.format(id=server.id), b"", timeout=RELOAD_WITHIN)
             error = msgspec.json.decode(answer.data, type=_Reloaded).error
             if error is not None:
-                later = " (it takes that in when it is started again)" if NOT_NOW in error.description else ""
+                later = " (this takes effect when it is started again)" if NOT_NOW in error.description else ""
                 raise BusRefused(f"{server.name} refuses its configuration: {error.description.strip()}{later}")
 
 

@@ -47,7 +47,7 @@ class Replies:
 
     def _on_lost(self) -> None:
         for expected in self._waiting.values():
-            expected.fail(TimedOut("the connection was lost before the answer came"))
+            expected.fail(TimedOut("the connection was lost before the reply came"))
 
     def _on_refused(self, subject: str, error: Forbidden) -> None:
         for expected in self._waiting.values():

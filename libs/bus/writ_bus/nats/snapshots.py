@@ -50,7 +50,7 @@ async def _piece(bus: NatsBus, stream: str, pieces: asyncio.Queue[Msg]) -> bytes
         async with asyncio.timeout(ANSWER):
             message = await pieces.get()
     except TimeoutError:
-        raise TimedOut(f"the snapshot of {stream} stopped in the middle") from None
+        raise TimedOut(f"the snapshot of {stream} stopped before its end") from None
     status = (message.headers or {}).get("Status", "")
     if not message.data and status not in ("", "204"):
         raise BusRefused(f"the snapshot of {stream} broke off: {(message.headers or {}).get('Description', status)}")

@@ -1,6 +1,6 @@
 """TLS of a NATS client: the trusted certificates, and the servers that it may reach without TLS.
 
-`client.encrypted` keeps nats-py from being talked out of TLS.
+`client.encrypted` prevents a downgrade of nats-py's TLS.
 """
 
 import base64
@@ -70,7 +70,7 @@ def trust(context: ssl.SSLContext, options: TlsOptions) -> None:
     try:
         _load_ca(context, options.ca)
     except (OSError, binascii.Error, ValueError) as error:  # an SSLError is an OSError
-        raise ConfigError(f"WRIT_TLS_CA: {_shown(options.ca)} has no certificates to trust: {error}") from error
+        raise ConfigError(f"WRIT_TLS_CA: {_shown(options.ca)} has no usable certificates: {error}") from error
     if options.certificate:
         try:
             context.load_cert_chain(options.certificate, options.key, password="")  # never ask a terminal for one
@@ -100,7 +100,7 @@ def check_encrypted(servers: Sequence[str], options: TlsOptions | None) -> None:
     for url in servers:
         if not is_loopback(url) and not _is_encrypted(url, options):
             raise ConfigError(
-                f"{url} is beyond this machine and without TLS: use tls:// with WRIT_TLS_CA, or set "
+                f"{url} is on another machine and has no TLS: use tls:// with WRIT_TLS_CA, or set "
                 "WRIT_NATS_PLAINTEXT=allow where the network itself is private"
             )
 
@@ -130,9 +130,9 @@ def _scheme(url: str) -> str:
 def reason(error: BaseException | None) -> str | None:
     """Return the reason for which TLS failed, with what to do; None for any other error."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        text = REASONS.get(error.verify_code, f"its certificate does not hold: {error.verify_message}")
+        text = REASONS.get(error.verify_code, f"its certificate is not valid: {error.verify_message}")
         return f"{text} (WRIT_TLS_CA)" if error.verify_code in (18, 19, 20, 21) else text
     if isinstance(error, ssl.SSLError):
         spoken = error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
-        return "it does not speak TLS, and this client speaks nothing else" if spoken else f"TLS: {error.reason}"
+        return "it does not offer TLS, which this client requires" if spoken else f"TLS: {error.reason}"
     return None

@@ -15,7 +15,6 @@ Line = tuple[str, object]
 
 
 def show_card(screen: Screen, card: Card, now: float) -> None:
-    """The whole card."""
     if screen.json:
         screen.data(as_data(card))
         return

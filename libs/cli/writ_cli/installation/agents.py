@@ -36,8 +36,8 @@ def agent() -> None:
 
 @agent.command()
 @click.argument("pool")
-@click.option("--expires", metavar="SPAN", default="1h", show_default=True, help="How long it is good, at most 7d.")
-@click.option("--url", metavar="URL", help="Where that host reaches NATS, if not as here.")
+@click.option("--expires", metavar="SPAN", default="1h", show_default=True, help="How long it is valid, at most 7d.")
+@click.option("--url", metavar="URL", help="The URL of NATS for that host, if it differs from the one here.")
 @local
 async def token(settings: Settings, pool: str, expires: str, url: str | None) -> int:
     """Make a one-time token, by which one host may enrol one key of its own for POOL.
@@ -62,10 +62,10 @@ async def issue_token(
         raise Invalid(f"no target of {home.inventory} has pool {pool!r}{hint}")
     span, now = times.seconds(expires), time.time()
     if not 0 < span <= LONGEST:
-        raise Invalid(f"a token is good for at most {times.span(LONGEST)}")
+        raise Invalid(f"a token is valid for at most {times.span(LONGEST)}")
     where = public_url(home) if url is None else with_scheme(home, checked_servers(url))
     if where is None:
-        raise Invalid("where does that host reach NATS? --url nats://HOST:PORT")
+        raise Invalid("the URL of NATS for that host is not known: --url nats://HOST:PORT")
     check_names(home, where)
     check_exposed(where, pinned_ca(home) or settings.environ.get("WRIT_TLS_CA", ""), settings.environ)
     tokens.drop(home, [one for one in tokens.known(home) if one.until < now - KEPT])
@@ -127,7 +127,7 @@ async def revoke(settings: Settings, number: str) -> int:
     type=click.Path(file_okay=False, path_type=Path),
     default=FOLDER,
     show_default=True,
-    help="Where the key and the environment of the agent are to be.",
+    help="The folder for the agent's key and environment.",
 )
 @click.option(
     "--token-file",
@@ -148,6 +148,6 @@ async def enrol(settings: Settings, folder: Path, token_file: Path | None) -> in
     if settings.screen.json:
         settings.screen.data(joined)
     else:
-        settings.screen.line(f"this host may work for pool {joined.pool}")
+        settings.screen.line(f"this host's agent is enrolled for pool {joined.pool}")
         settings.screen.fields([("private key", joined.key_file), ("environment", joined.environment_file)])
     return Exit.DONE

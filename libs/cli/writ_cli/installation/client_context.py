@@ -93,7 +93,7 @@ async def save(settings: Settings, name: str) -> int:
 
 @context.command("use")
 @click.argument("name", required=False)
-@click.option("--none", "nothing", is_flag=True, help="None any more.")
+@click.option("--none", "nothing", is_flag=True, help="Use no saved context.")
 @local
 async def use(settings: Settings, name: str | None, nothing: bool) -> int:
     """Make the context NAME the current one: it counts where no `.writ` is found and nothing else is named."""

@@ -8,15 +8,15 @@ from writ_installation.administration.docker_targets import AddedEngine, NewEngi
 async def add_engine(settings: Settings, new: NewEngine, of_others: dict[str, object]) -> AddedEngine:
     """Add it, and say what to do next. `of_others`: options for other kinds of targets. Raises Invalid, Conflict."""
     if unfit := [option for option, value in of_others.items() if value]:
-        raise Invalid(f"{', '.join(unfit)} is not for a Docker engine")
+        raise Invalid(f"{', '.join(unfit)} does not apply to a Docker engine")
     added = await add_docker_target(settings.home, new)
     if settings.screen.json:
         settings.screen.data(added)
         return added
     settings.screen.line(f"{new.name} is a target now, of role {new.role}: the engine at {new.address}")
-    settings.screen.line("Who may use that engine has its whole host.")
-    settings.screen.line(f"The file that says that it is served here: {added.credential}")
-    settings.screen.line(f"Then see whether all is well: writ backends test {new.name}")
+    settings.screen.line("Everybody who may use that engine controls its whole host.")
+    settings.screen.line(f"The file that makes this machine serve it: {added.credential}")
+    settings.screen.line(f"Next, test it: writ backends test {new.name}")
     if added.served is None:
-        settings.screen.line("Writ is not running here: it counts from the next `writ up`")
+        settings.screen.line("Writ is not running here: the target is used from the next `writ up` on")
     return added

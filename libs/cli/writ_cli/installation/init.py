@@ -18,7 +18,7 @@ from writ_installation.nats.urls import checked_servers
 from writ_installation.provisioner import folders
 
 MONITOR_PORT = 8222
-TLS_HELP = "TLS of NATS, kept in tls.yaml. Without it: required, or off on loopback. offered: also without TLS."
+TLS_HELP = "TLS of NATS, stored in tls.yaml; by default required, on loopback off. offered: optional for clients."
 SYSTEM_ROOT = Path("/etc/writ")
 SYSTEM_STATE, SYSTEM_STORE = Path("/var/lib/writ"), Path("/var/lib/writ-nats/jetstream")
 
@@ -29,22 +29,30 @@ SYSTEM_STATE, SYSTEM_STORE = Path("/var/lib/writ"), Path("/var/lib/writ-nats/jet
     is_flag=True,
     help=f"For the units of deploy/systemd: in {SYSTEM_ROOT} and {SYSTEM_STATE}, by default. As root.",
 )
-@click.option("--listen", metavar="ADDRESS", default=LOOPBACK, show_default=True, help="Where NATS is to listen.")
-@click.option("--nats-port", type=click.IntRange(1, 65535), default=4222, show_default=True, help="… on which port.")
 @click.option(
-    "--monitor-port", type=click.IntRange(1, 65535), default=MONITOR_PORT, show_default=True, help="… and its monitor."
+    "--listen", metavar="ADDRESS", default=LOOPBACK, show_default=True, help="The address on which NATS listens."
+)
+@click.option("--nats-port", type=click.IntRange(1, 65535), default=4222, show_default=True, help="The port of NATS.")
+@click.option(
+    "--monitor-port",
+    type=click.IntRange(1, 65535),
+    default=MONITOR_PORT,
+    show_default=True,
+    help="The port of its monitoring endpoint.",
 )
 @click.option("--tls", type=click.Choice(["required", "offered", "off"]), help=TLS_HELP)
-@click.option("--url", metavar="URL", help="Where clients and agents reach it, if that is not there.")
+@click.option("--url", metavar="URL", help="The URL for clients and agents, if it differs from that address.")
 @click.option("--store", type=click.Path(path_type=Path), metavar="PATH", help="The journal's folder, as NATS sees it.")
 @click.option(
     "--containers",
     "env_file",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="For docker-compose.yml, whose variables are put into FILE (.env). Again: makes what is missing.",
+    help="For docker-compose.yml; writes its variables into FILE (.env). Run again, it creates the missing parts.",
 )
-@click.option("--upgrade", "upgrading", is_flag=True, help="Add what an installation of an earlier version lacks.")
+@click.option(
+    "--upgrade", "upgrading", is_flag=True, help="Add the parts that an installation of an earlier version lacks."
+)
 @click.option(
     "--servers", type=click.Choice(["1", "3"]), default="1", show_default=True, help="NATS servers, of --containers."
 )
@@ -98,7 +106,7 @@ def _show_added(settings: Settings, root: Path, added: list[str]) -> None:
         return
     for line in added:
         settings.screen.line(line)
-    settings.screen.line("restart all services and agents now" if added else f"{root} lacks nothing")
+    settings.screen.line("restart all services and agents now" if added else f"{root} is complete: nothing to add")
 
 
 def _show(settings: Settings, home: Home) -> None:

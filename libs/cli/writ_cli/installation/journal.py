@@ -24,7 +24,7 @@ _POLICY_KEYS = click.option(
     "policy_keys",
     multiple=True,
     metavar="U…",
-    help="A public key of the policy service, of now or before; also those of $WRIT_HOME.",
+    help="A public key of the policy service, present or former; those of $WRIT_HOME count as well.",
 )
 
 
@@ -56,15 +56,15 @@ def _show(settings: Settings, answer: JournalReply) -> None:
         settings.screen.line("the last archive is not finished: repeat `writ journal archive` with the same file")
     ready = answer.cut - max(answer.archived, answer.first - 1)
     what = f"up to event {answer.cut}, {ready} events" if ready > 0 else "nothing"
-    settings.screen.line(f"can be archived now: {what}; what comes after is kept for {answer.held_by}")
+    settings.screen.line(f"can be archived now: {what}; later events are kept for {answer.held_by}")
 
 
 @journal.command()
 @click.argument("file", type=_FILE)
 @click.option("--reason", "-r", required=True, help="Why, for the record.")
-@click.option("--until", metavar="WHEN", help="Nothing later than that: 30d, or 2026-11-25T14:30.")
-@click.option("--with-damage", "damage", is_flag=True, help="Also if signatures in the range do not hold.")
-@click.option("--supersede", is_flag=True, help="Announce another archive where the last one announced is not of it.")
+@click.option("--until", metavar="WHEN", help="Only events before that: 30d, or 2026-11-25T14:30.")
+@click.option("--with-damage", "damage", is_flag=True, help="Also if signatures in the range are not valid.")
+@click.option("--supersede", is_flag=True, help="Announce another archive in place of the one that was announced last.")
 @_POLICY_KEYS
 @asking
 async def archive(
@@ -138,5 +138,5 @@ def _keys(home: Home, more: tuple[str, ...]) -> Mapping[str, int]:
     except ConfigError:
         own = {}
     if not (own or more):
-        raise Invalid("whose archive is it? --policy-key names policy's public key")
+        raise Invalid("policy's public key is not known here: --policy-key names it")
     return {**dict.fromkeys(more, sys.maxsize), **own}

@@ -70,7 +70,9 @@ async def show(settings: Settings) -> int:
 )
 @click.option("--people-key", type=FILE, metavar="FILE", help="For `people`: its file, if not in $WRIT_HOME/people.")
 @click.option("--key", metavar="U…", default="", help="For agents on other hosts: the beginning of the old key.")
-@click.option("--hosts-ready", is_flag=True, help="Agents on other hosts have policy's new key in WRIT_POLICY_KEY.")
+@click.option(
+    "--hosts-ready", is_flag=True, help="Confirm that agents on other hosts have policy's new key in WRIT_POLICY_KEY."
+)
 @local
 async def rotate_key(
     settings: Settings, name: str, settle: str, hosts_ready: bool, people_key: Path | None, key: str
@@ -83,13 +85,15 @@ async def rotate_key(
     """
     home = settings.home
     if name == PEOPLE:
-        _told(settings, rotate_people_key(home, people_key))
+        _report_step(settings, rotate_people_key(home, people_key))
         return Exit.DONE
     if keys_elsewhere(home, name) and (key or not home.seed_file(name).exists()):
         return await _elsewhere(settings, name, key)
     if name.startswith(PRINCIPAL):
         return await _principal(settings, name.removeprefix(PRINCIPAL))
-    await rotate(home, name, lambda made: _told(settings, made), settle=times.seconds(settle), hosts_ready=hosts_ready)
+    await rotate(
+        home, name, lambda made: _report_step(settings, made), settle=times.seconds(settle), hosts_ready=hosts_ready
+    )
     if not supervised(home) or name.startswith(LEAF):
         _next(settings, name)
     return Exit.DONE
@@ -100,7 +104,7 @@ async def _elsewhere(settings: Settings, name: str, beginning: str) -> int:
     home = settings.home
     old = chosen_key(home, name, beginning)
     if new := successor(home, old):
-        _told(settings, retire_elsewhere(home, name, old, new))
+        _report_step(settings, retire_elsewhere(home, name, old, new))
         return Exit.DONE
     drop_unused(home, old)
     await issue_token(settings, name.removeprefix(AGENT), HOST_SPAN, replaces=old)
@@ -115,16 +119,16 @@ async def _principal(settings: Settings, name: str) -> int:
     if changed is None:
         raise Invalid(f"there is no principal {name}")
     await admitted(settings.home, name, settings.home.key(f"{PRINCIPAL}{name}").seed)
-    _told(settings, RotationStep(name=f"{PRINCIPAL}{name}", step="retired", old="", new=changed.key))
+    _report_step(settings, RotationStep(name=f"{PRINCIPAL}{name}", step="retired", old="", new=changed.key))
     return Exit.DONE
 
 
-def _told(settings: Settings, made: RotationStep) -> None:
+def _report_step(settings: Settings, made: RotationStep) -> None:
     if settings.screen.json:
         settings.screen.data(made)
         return
     words = {
-        "announced": f"{made.new} is known, and not used yet",
+        "announced": f"{made.new} is known, but not used yet",
         "switched": f"{made.new} is in use",
         "retired": f"{made.old or 'the old key'} {RETIRED.get(made.name, 'is refused from now on')}",
     }

@@ -21,21 +21,45 @@ def leaf() -> None:
 
 @leaf.command("add")
 @click.argument("site")
-@click.option("--pool", "pools", multiple=True, required=True, metavar="POOL", help="Whose agents are there.")
-@click.option("--url", "hub", multiple=True, required=True, metavar="URL", help="Where the site reaches us for it.")
 @click.option(
-    "--listen", metavar="ADDRESS", default=LOOPBACK, show_default=True, help="Where NATS waits for leaf nodes."
+    "--pool", "pools", multiple=True, required=True, metavar="POOL", help="A pool whose agents run at the site."
 )
-@click.option("--certificate", metavar="PATH", help="What NATS shows leaf nodes, for a tls:// URL; with --key.")
-@click.option("--key", metavar="PATH", help="… and its private key.")
-@click.option("--ca", "hub_ca", metavar="PATH", help="There, the certificate that vouches for a tls:// URL.")
 @click.option(
-    "--site-address", "host", metavar="ADDRESS", default=LOOPBACK, show_default=True, help="For agents there."
+    "--url", "hub", multiple=True, required=True, metavar="URL", help="The URL by which the site's leaf node connects."
 )
-@click.option("--site-port", "port", type=PORT, default=4222, show_default=True, help="… and on which port.")
-@click.option("--monitor-port", type=PORT, default=8222, show_default=True, help="… and its monitor, on loopback.")
 @click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER", help="For the site's files [SITE]."
+    "--listen",
+    metavar="ADDRESS",
+    default=LOOPBACK,
+    show_default=True,
+    help="The address on which NATS accepts leaf nodes.",
+)
+@click.option(
+    "--certificate", metavar="PATH", help="The certificate of NATS for leaf nodes, for a tls:// URL; with --key."
+)
+@click.option("--key", metavar="PATH", help="The private key of that certificate.")
+@click.option("--ca", "hub_ca", metavar="PATH", help="The CA's certificate for a tls:// URL, as a path at the site.")
+@click.option(
+    "--site-address",
+    "host",
+    metavar="ADDRESS",
+    default=LOOPBACK,
+    show_default=True,
+    help="The address of the leaf node for agents at the site.",
+)
+@click.option("--site-port", "port", type=PORT, default=4222, show_default=True, help="Its port.")
+@click.option(
+    "--monitor-port",
+    type=PORT,
+    default=8222,
+    show_default=True,
+    help="The port of its monitoring endpoint, on loopback.",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="The folder for the site's files [SITE].",
 )
 @local
 async def add(
@@ -71,8 +95,8 @@ async def add(
     if settings.screen.json:
         settings.screen.data({"site": site, "pools": list(pools), "files": [str(path) for path in files]})
         return Exit.DONE
-    settings.screen.line(f"{site} may serve {', '.join(pools)}. What it needs, private keys among it:")
+    settings.screen.line(f"{site} may serve {', '.join(pools)}. Its files, which include private keys:")
     for path in files:
         settings.screen.line(f"  {path}")
-    settings.screen.line("There: nats-server -c leaf.conf, and each agent with its .env")
+    settings.screen.line("At the site, run nats-server -c leaf.conf, and each agent with its .env")
     return Exit.DONE

@@ -39,10 +39,12 @@ REPLICAS = click.IntRange(1, 32)
 
 @click.command()
 @click.option("--detach", is_flag=True, help="Return when all is ready; `writ down` ends it.")
-@click.option("--executors", type=REPLICAS, default=1, show_default=True, help="How many executors.")
-@click.option("--policies", type=REPLICAS, default=1, show_default=True, help="How many policy services.")
-@click.option("--audits", type=REPLICAS, default=1, show_default=True, help="How many audit services.")
-@click.option("--agents", type=REPLICAS, default=1, show_default=True, help="How many agents of each pool here.")
+@click.option("--executors", type=REPLICAS, default=1, show_default=True, help="Number of executors.")
+@click.option("--policies", type=REPLICAS, default=1, show_default=True, help="Number of policy services.")
+@click.option("--audits", type=REPLICAS, default=1, show_default=True, help="Number of audit services.")
+@click.option(
+    "--agents", type=REPLICAS, default=1, show_default=True, help="Number of agents of each pool on this machine."
+)
 @click.option("--gateway", is_flag=True, help="Also the MCP gateway over HTTP; WRIT_MCP_… are its settings.")
 @click.option(
     "--nats-port",
@@ -50,7 +52,7 @@ REPLICAS = click.IntRange(1, 32)
     envvar="WRIT_NATS_PORT",
     default=4222,
     show_default=True,
-    help="Where the bundled NATS server listens; 0 takes a free port (WRIT_NATS_PORT).",
+    help="Port of the bundled NATS server; 0 takes a free port (WRIT_NATS_PORT).",
 )
 @click.option(
     "--health-port",
@@ -59,9 +61,11 @@ REPLICAS = click.IntRange(1, 32)
     help=f"Port of the first process's health and metrics, the others follow; 0 takes free ones. Without it: {FIRST}, "
     "or free ones with --nats-port 0.",
 )
-@click.option("--listen", metavar="ADDRESS", default=LOOPBACK, show_default=True, help="… and on which address.")
+@click.option("--listen", metavar="ADDRESS", default=LOOPBACK, show_default=True, help="Its address.")
 @click.option("--tls", type=click.Choice(["required", "offered", "off"]), help=TLS_HELP)
-@click.option("--no-agent", "without", multiple=True, metavar="POOL", help="Somebody else runs this pool's agent.")
+@click.option(
+    "--no-agent", "without", multiple=True, metavar="POOL", help="Start no agent of this pool: it runs elsewhere."
+)
 @click.option("--verbose", "-v", is_flag=True, help="Show the logs of all processes.")
 @click.option(
     "--write-server-config",
@@ -116,10 +120,10 @@ async def up(
     return Exit.DONE
 
 
-def _first_health_port(given: int | None, nats_port: int) -> int:
+def _first_health_port(chosen: int | None, nats_port: int) -> int:
     """Return the first port; with a free port for NATS, 0: such an installation stands beside others."""
-    if given is not None:
-        return given
+    if chosen is not None:
+        return chosen
     return FIRST if nats_port else 0
 
 
@@ -174,10 +178,10 @@ def _ready(settings: Settings, report: InstallationReport, *, detached: bool) ->
         return
     home = settings.home
     screen.line(Text("Writ is ready", style="bold green"), f" on {home.root}, NATS at {report.url}")
-    screen.line("  writ targets                      what there is to act on")
+    screen.line("  writ targets                      list the targets")
     screen.line("  writ operations                   the operations of this installation")
-    screen.line("  writ run network_status -t TARGET ask for one")
-    screen.line("  writ trace OPERATION_ID           read what is on record of it")
+    screen.line("  writ run network_status -t TARGET request one of them")
+    screen.line("  writ trace OPERATION_ID           show its record")
     end = "`writ down` ends it" if detached else "Ctrl-C ends it"
     screen.line(f"  {end}; logs are in {home.log}")
     sys.stdout.flush()
@@ -272,26 +276,32 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
     )
 
 
-def _restarts(seen: control.InstallationStatus) -> list[str]:
+def _restarts(observed: control.InstallationStatus) -> list[str]:
     """Return a line for each restarted process, with the reason of the last restart."""
     return [
         f"{one.name}: restarted {one.restarts} ×, last {times.span(time.time() - one.restarted_at)} ago: it "
         f"{one.restarted_for}"
-        for one in seen.processes
+        for one in observed.processes
         if one.restarted_at is not None
     ]
 
 
-def policy_notes(seen: control.InstallationStatus) -> list[str]:
+def policy_notes(observed: control.InstallationStatus) -> list[str]:
     """Return the policy services' messages about a policy file not in force, each once."""
-    return list(dict.fromkeys(one.details["policy"] for one in seen.processes if "policy" in one.details))
+    return list(dict.fromkeys(one.details["policy"] for one in observed.processes if "policy" in one.details))
 
 
 @click.command("agent-env")
 @click.argument("pool")
-@click.option("--url", metavar="URL", help="Where NATS is for that host, if not as here.")
-@click.option("--key-file", metavar="PATH", help="Where the key will be on that host.")
-@click.option("--state-dir", metavar="PATH", default="/var/lib/writ-agent", show_default=True, help="Its state there.")
+@click.option("--url", metavar="URL", help="The URL of NATS for that host, if it differs from the one here.")
+@click.option("--key-file", metavar="PATH", help="The path of the key on that host.")
+@click.option(
+    "--state-dir",
+    metavar="PATH",
+    default="/var/lib/writ-agent",
+    show_default=True,
+    help="The folder of the agent's state on that host.",
+)
 @local
 async def agent_env(settings: Settings, pool: str, url: str | None, key_file: str | None, state_dir: str) -> int:
     """Print the environment of a pool's agent on another host, for an EnvironmentFile.
@@ -302,8 +312,8 @@ async def agent_env(settings: Settings, pool: str, url: str | None, key_file: st
     pools = {agent.pool for agent in read_agents(home.agents).agents}
     if pool not in pools:
         raise Invalid(f"no pool {pool!r} in {home.agents}{near(pool, pools) or '; give a target this pool first'}")
-    given = with_scheme(home, checked_servers(url)) if url is not None else None
-    where, ca = given or public_url(home) or control.running(home).url, pinned_ca(home)
+    advertised = with_scheme(home, checked_servers(url)) if url is not None else None
+    where, ca = advertised or public_url(home) or control.running(home).url, pinned_ca(home)
     check_names(home, where)
     check_exposed(where, ca, settings.environ)
     values = agent_elsewhere(

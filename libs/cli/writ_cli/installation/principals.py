@@ -83,7 +83,7 @@ def _check_name(name: str) -> None:
 @principal.command("add")
 @NAME
 @click.option("--kind", type=KINDS, default="human", show_default=True)
-@click.option("--role", "roles", multiple=True, metavar="ROLE", help="What the policy's rules know it by.")
+@click.option("--role", "roles", multiple=True, metavar="ROLE", help="Its roles, which the policy's rules refer to.")
 @click.option("--acts-for", metavar="HUMAN", help="The human that an AI agent or a service acts for.")
 @click.option(
     "--via", metavar="GATEWAY", help="Let this MCP gateway request for it (`writ mcp http`); made if missing."
@@ -115,10 +115,10 @@ async def add(
     if settings.screen.json:
         settings.screen.data(added)
     else:
-        settings.screen.line(f"{name} may ask now; its key is {added.key_file}")
-        settings.screen.line(f"  writ context {name}    what a client needs")
+        settings.screen.line(f"{name} may send requests now; its key is {added.key_file}")
+        settings.screen.line(f"  writ context {name}    the settings for its client")
         if added.admitted is None:
-            settings.screen.line("  Writ is not running here: it counts from the next `writ up`")
+            settings.screen.line("  Writ is not running here: the principal is used from the next `writ up` on")
     if added.admitted is False:
         raise TimedOut(f"{name} is in principals.yaml, but NATS did not accept it within {ADMITTED_WITHIN:g} s")
     return Exit.DONE

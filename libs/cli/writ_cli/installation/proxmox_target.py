@@ -44,7 +44,7 @@ def _pinned(host: str, port: int, fingerprint: str) -> str:
     """The fingerprint to pin: the one that is shown, if it is the given one or somebody confirms it."""
     shown = shown_fingerprint(host, port)
     if fingerprint and fingerprint.upper() != shown:
-        message = f"{host} shows {shown}, and not the certificate that you gave; nothing was added"
+        message = f"{host} shows {shown}, not the certificate that you gave; nothing was added"
         raise Untrusted(message, code="certificate_changed")
     if not fingerprint and not _confirmed(host, shown):
         raise Untrusted("the certificate was not confirmed; nothing was added", code="certificate_changed")
@@ -65,6 +65,6 @@ def _show(screen: Screen, added: AddedProxmox) -> None:
     name = added.target.id
     screen.line(f"{name} is a target now, of role {added.target.role}; its certificate is pinned in inventory.yaml")
     screen.line(f"It is used with the API token {added.token_id}, which is now also in {added.token_file}")
-    screen.line(f"Then see whether all is well, and which rights the token lacks: writ backends test {name}")
+    screen.line(f"Next, test it and see which rights the token lacks: writ backends test {name}")
     if added.served is None:
-        screen.line("Writ is not running here: it counts from the next `writ up`")
+        screen.line("Writ is not running here: the target is used from the next `writ up` on")

@@ -26,7 +26,11 @@ async def show(settings: Settings) -> int:
 
 
 @tls.command("rotate-ca")
-@click.option("--finish", is_flag=True, help="Trust the new CA alone: who knows only the former one is shut out.")
+@click.option(
+    "--finish",
+    is_flag=True,
+    help="Trust the new CA alone: clients that know only the former one cannot connect any more.",
+)
 @local
 async def rotate_ca(settings: Settings, finish: bool) -> int:
     """Make a new CA. Clients with the former one go on: it signs the new one.

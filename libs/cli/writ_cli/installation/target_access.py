@@ -26,7 +26,7 @@ async def sudoers(settings: Settings, name: str) -> int:
     target = known_target(settings, name)
     user = str(target.connection.get("user", ""))
     if target.backend != SSH or not user:
-        raise Invalid(f"{name} is no target over SSH")
+        raise Invalid(f"{name} is not a target over SSH")
     rule = ask_agent(SSH, ["sudoers", user])["rule"]
     if settings.screen.json:
         settings.screen.data({"target": name, "rule": rule})
@@ -59,7 +59,7 @@ def show_leftovers(settings: Settings, found: Iterable[HostLeftovers], *, gone: 
         state = "removed" if gone else "there"
         settings.screen.line(f"{state}: {one.folder} of {one.user}, {one.files} files, {one.bytes} bytes")
         if one.others:
-            settings.screen.line(f"  not of Writ, and stays: {', '.join(one.others)}")
+            settings.screen.line(f"  not Writ's, and kept: {', '.join(one.others)}")
         if one.running:
             settings.screen.line(f"  {one.running} operations run there now")
         for place in one.keys:

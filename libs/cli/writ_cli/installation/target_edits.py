@@ -50,7 +50,7 @@ async def show(settings: Settings, name: str) -> int:
 @click.command("remove")
 @_name
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-@click.option("--clean", is_flag=True, help="Over SSH: first remove from its host what Writ left there.")
+@click.option("--clean", is_flag=True, help="Over SSH: first remove the files that Writ left on its host.")
 @local
 async def remove(settings: Settings, name: str, yes: bool, clean: bool) -> int:
     """Remove target NAME from inventory.yaml; its credentials, its record and, without --clean, its host stay as they
@@ -137,7 +137,7 @@ async def set_(settings: Settings, name: str, words: tuple[str, ...]) -> int:
         key, *inner = path.split(".")
         if key not in Target.__struct_fields__ or key == "id":
             hint = "; use `writ target rename`" if key == "id" else near(key, Target.__struct_fields__)
-            raise click.UsageError(f"{key!r} is no key to set{hint}")
+            raise click.UsageError(f"{key!r} is not a key that can be set{hint}")
         value = yaml_file.parse(text.encode(), path).data if text else None
         values[key] = nested(values.get(key, before.get(key)), inner, value)
     set_values(settings.home, name, values)
@@ -153,7 +153,7 @@ def nested(before: Any, path: Sequence[str], value: Any) -> Any:
     if not path:
         return value
     if before is not None and not isinstance(before, dict):
-        raise click.UsageError(f"there is no key {path[0]!r} in a value that is no mapping")
+        raise click.UsageError(f"there is no key {path[0]!r}in a value that is not a mapping")
     inner = nested((before or {}).get(path[0]), path[1:], value)
     changed = {**(before or {}), path[0]: inner}
     return {name: one for name, one in changed.items() if one is not None}
@@ -171,7 +171,7 @@ async def repin(settings: Settings, name: str, host_key: str) -> int:
     target = known_target(settings, name)
     connection = target.connection
     if target.backend != "ssh" or "host" not in connection:
-        raise Invalid(f"{name} is no SSH target with a host of its own")
+        raise Invalid(f"{name} is not an SSH target with a host of its own")
     address = SshAddress(str(connection.get("user", "root")), str(connection["host"]), int(connection.get("port", 22)))
     shown = verified_host_key(host_key, address, lambda key: confirmed_host_key(key, address))
     set_values(settings.home, name, {"connection": {**connection, "host_keys": [shown.line]}})
@@ -179,7 +179,7 @@ async def repin(settings: Settings, name: str, host_key: str) -> int:
         settings.screen.data({"target": name, "host_key": shown})
     else:
         settings.screen.line(f"{name} has another host key now: {shown.fingerprint}")
-        settings.screen.line(f"Then see whether all is well: writ target test {name}")
+        settings.screen.line(f"Next, test it: writ target test {name}")
     return Exit.DONE
 
 
@@ -197,9 +197,9 @@ COMMANDS = {
 
 def _show_remaining(settings: Settings, left: RemainingParts) -> None:
     screen = settings.screen
-    screen.line(f"{left.target} is no target any more")
+    screen.line(f"{left.target} is no longer a target")
     if left.credentials:
-        screen.line("Its credentials stay; delete them, and take the key off the host, if nothing else needs them:")
+        screen.line("Its credentials stay. If nothing else needs them, delete them, and remove the key from the host:")
     for file in left.credentials:
         screen.whole(f"  {file}")
     if left.pool is not None:

@@ -82,10 +82,14 @@ def target() -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="With --become: the file with its user's password, where sudo asks for one.",
 )
-@click.option("--file-root", "file_roots", multiple=True, metavar="FOLDER", help="Where file operations may work.")
-@click.option("--mount-root", "mount_roots", multiple=True, metavar="FOLDER", help="Docker: what containers may mount.")
-@click.option("--stack-dir", metavar="FOLDER", help="Docker: where Compose files of its stacks are.")
-@click.option("--pool", metavar="POOL", help="Its agents, if not those of pool ssh, proxmox or docker.")
+@click.option(
+    "--file-root", "file_roots", multiple=True, metavar="FOLDER", help="A folder in which file operations may work."
+)
+@click.option(
+    "--mount-root", "mount_roots", multiple=True, metavar="FOLDER", help="Docker: folders that containers may mount."
+)
+@click.option("--stack-dir", metavar="FOLDER", help="Docker: the folder of its Compose files.")
+@click.option("--pool", metavar="POOL", help="Its pool, if not ssh, proxmox or docker.")
 @local
 async def add(  # long: a parameter for each option
     settings: Settings,
@@ -175,7 +179,10 @@ def confirmed_host_key(key: HostKey, address: SshAddress) -> bool:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise Invalid(f"{address.host} shows {kind} {key.fingerprint}: compare it, and give it with --host-key")
     click.echo(f"{address.host} shows this host key:\n  {kind} {key.fingerprint}", err=True)
-    click.echo("Compare it with what the host itself says, on its console or over a way that you trust:", err=True)
+    click.echo(
+        "Compare it with the key that the host itself shows, on its console or over a connection that you trust:",
+        err=True,
+    )
     click.echo("  ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub", err=True)
     answer = click.prompt("Is it the same? (yes or no)", prompt_suffix=": ", err=True)
     return str(answer).strip().lower() == "yes"
@@ -184,11 +191,11 @@ def confirmed_host_key(key: HostKey, address: SshAddress) -> bool:
 def _show(screen: Screen, added: AddedTarget, address: SshAddress, *, split: bool) -> None:
     name, port = added.target.id, f"-p {address.port} " if address.port != 22 else ""
     screen.line(f"{name} is a target now, of role {added.target.role}; its host key is pinned in inventory.yaml")
-    screen.line(f"Let its key in, in ~/.ssh/authorized_keys of {address.user} on {address.host}:")
+    screen.line(f"Add its key to ~/.ssh/authorized_keys of {address.user} on {address.host}:")
     screen.whole(added.public_key)
     screen.whole(f"  ssh-copy-id -f -i {added.key_file}.pub {port}{address.user}@{address.host}")
-    screen.line(f"Then see whether all is well: writ backends test {name}")
+    screen.line(f"Next, test it: writ backends test {name}")
     if split:
         screen.line(f"An agent of pool {added.target.pool} on another host needs a copy of {added.key_file}")
     elif added.served is None:
-        screen.line("Writ is not running here: it counts from the next `writ up`")
+        screen.line("Writ is not running here: the target is used from the next `writ up` on")

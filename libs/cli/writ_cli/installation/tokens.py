@@ -27,10 +27,10 @@ def token() -> None:
 @token.command()
 @click.argument("name", metavar="PRINCIPAL")
 @click.option("--expires", metavar="SPAN", default="30d", show_default=True, help="At most 366d.")
-@click.option("--note", default="", help="Where it is used.")
+@click.option("--note", default="", help="A label: where the token is used.")
 @click.option("--operation", "operations", multiple=True, metavar="GLOB", help="Only these operations.")
 @click.option("--target", "targets", multiple=True, metavar="GLOB", help="Only these targets.")
-@click.option("--rate", type=click.IntRange(1, 100_000), metavar="N", help="At most so many requests of MCP a minute.")
+@click.option("--rate", type=click.IntRange(1, 100_000), metavar="N", help="Most MCP requests a minute.")
 @local
 async def create(
     settings: Settings,
@@ -78,7 +78,7 @@ def _check_glob(text: str) -> None:
     try:
         msgspec.convert(text, Glob)
     except msgspec.ValidationError:
-        raise Invalid(f"{text[:80]!r} is no glob of names: letters, digits, -, _, * and ?") from None
+        raise Invalid(f"{text[:80]!r} is not a glob of names: letters, digits, -, _, * and ?") from None
 
 
 @token.command("list")

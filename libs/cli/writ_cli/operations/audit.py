@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     "--archive",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Read it in this archive instead.",
+    help="Read the record from this archive.",
 )
 @click.option(
     "--policy-key",
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 async def trace(settings: Settings, number: str, archive: Path | None, policy_keys: tuple[str, ...]) -> int:
     """Show all events of an operation, or of all operations of a correlation id.
 
-    Signatures are verified here, by policy's public key; what does not hold is marked, and the exit status is 1.
+    Signatures are verified here, by policy's public key; an invalid one is marked, and then the exit status is 1.
     """
     answer = await _query(settings, number) if archive is None else _archived(archive, number)
     keys = settings.policy_keys(*policy_keys)
@@ -52,7 +52,7 @@ async def trace(settings: Settings, number: str, archive: Path | None, policy_ke
     elif answer.events:
         timeline.show(settings.screen, answer, problems, verified=bool(keys))
     if not answer.events:
-        raise Invalid(f"nothing is on record of {number}, or nothing that is yours to read", code="not_found")
+        raise Invalid(f"nothing is on record of {number}, or you may not read it", code="not_found")
     return Exit.FAILED if problems else Exit.DONE
 
 
@@ -85,21 +85,23 @@ def audit() -> None:
 
 @audit.command("search")
 @click.option("--principal", "asked_by", multiple=True, metavar="NAME", help="The requester.")
-@click.option("--target", "-t", multiple=True, metavar="TARGET", help="What was acted on.")
+@click.option("--target", "-t", multiple=True, metavar="TARGET", help="The target.")
 @click.option("--operation", multiple=True, metavar="OP", help="Which operation.")
-@click.option("--outcome", "ended", type=click.Choice(get_args(Outcome)), multiple=True, help="How it ended.")
-@click.option("--param", "-p", "words", metavar="KEY=VALUE", multiple=True, help="A public parameter; all must fit.")
+@click.option("--outcome", "ended", type=click.Choice(get_args(Outcome)), multiple=True, help="The outcome.")
+@click.option("--param", "-p", "words", metavar="KEY=VALUE", multiple=True, help="A public parameter; all must match.")
 @click.option("--rule", metavar="RULE", help="A rule that decided.")
-@click.option("--reason", metavar="TEXT", help="A part of the reason given.")
+@click.option("--reason", metavar="TEXT", help="A part of the request's reason.")
 @click.option("--text", metavar="TEXT", help="A part of reason, message, code or parameters.")
-@click.option("--correlation-id", metavar="ID", help="What it belonged to.")
-@click.option("--client", metavar="NAME", help="The program that requested it, as it names itself.")
-@click.option("--session", metavar="ID", help="One run of that program, or the token by which it came.")
+@click.option("--correlation-id", metavar="ID", help="The correlation id.")
+@click.option("--client", metavar="NAME", help="The name that the requesting program gave itself.")
+@click.option("--session", metavar="ID", help="One run of that program, or the token that it used.")
 @click.option("--since", metavar="WHEN", help="2h, 7d, or 2026-11-25T14:30.")
 @click.option("--until", metavar="WHEN", help="Likewise.")
 @click.option("--columns", metavar="A,B,…", help=f"Of {', '.join(COLUMNS)}.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
-@click.option("--before", type=click.IntRange(1), metavar="N", help="Page on: the sequence of the last row seen.")
+@click.option(
+    "--before", type=click.IntRange(1), metavar="N", help="The next page: the sequence of the last row of this one."
+)
 @listing(asking_rows)
 async def search(  # long: one option for each filter
     settings: Settings,
@@ -178,7 +180,9 @@ def _show_decided(settings: Settings, found: "SecondDecisions") -> None:
         screen.line(f"event {one.sequence}, operation {one.operation_id} of {one.principal}: {one.text}")
     for why, count in found.open.items():
         screen.line(f"open, {count}: {why}")
-    total = "every decision that could be made a second time is the same" if not found.differs else "SOME DIFFER"
+    total = (
+        "every decision that could be made a second time had the same result" if not found.differs else "SOME DIFFER"
+    )
     screen.line(f"events {found.first} to {found.last}: {total} ({found.same} same, {found.differs} different)")
 
 

@@ -24,6 +24,7 @@ UNHURRIED = 0.2
 WITHOUT_PYTHON = "the host has no python3"
 NOT_ROOT = " is not root, and "
 PROGRAMS = ("python", "systemd", "apt", "restic", "btrfs", "zfs")
+OF_ENGINE = ("engine", "api", "compose", "rootless", "swarm", "disk")
 COLUMNS = ("target", "connection", "host key", "credentials", "versions", "operations", "what to do")
 
 
@@ -139,6 +140,8 @@ def _show(screen: Screen, rows: Sequence[TargetRow]) -> None:
     for row in rows:
         if row.message:
             screen.line(Text(f"{row.target}: {row.message}", style="red"))
+        if engine := _engine(row.visit):
+            screen.line(f"{row.target} has an engine: {engine}")
         for why, names in _lacking(row):
             screen.line(f"{row.target} has no {', '.join(names)}: {why}")
 
@@ -167,6 +170,13 @@ def _cells(row: TargetRow) -> Iterator[object]:
 def _versions(visit: TargetReport | None) -> Iterable[str]:
     versions = visit.versions if visit else {}
     return (f"{name} {versions[name]}" for name in PROGRAMS if name in versions)
+
+
+def _engine(visit: TargetReport | None) -> str:
+    """Return what is known of the target's container engine; empty where it has none."""
+    versions = visit.versions if visit else {}
+    known = (f"{name} {versions[name]}" for name in OF_ENGINE if name in versions)
+    return ", ".join(known) if "engine" in versions else ""
 
 
 def _count(visit: TargetReport | None) -> str:

@@ -39,8 +39,8 @@ def emergency() -> None:
 
 @emergency.command("declare")
 @REASON
-@click.option("--target", "-t", "targets", multiple=True, required=True, metavar="GLOB", help="Where (web-*, *).")
-@click.option("--for", "span", metavar="SPAN", required=True, help="How long at most; the policy has a bound.")
+@click.option("--target", "-t", "targets", multiple=True, required=True, metavar="GLOB", help="Targets (web-*, *).")
+@click.option("--for", "span", metavar="SPAN", required=True, help="Longest duration; the policy has a bound.")
 @SSH_KEY
 @asking
 async def declare(settings: Settings, reason: str, targets: tuple[str, ...], span: str, ssh_key: Path | None) -> int:
@@ -115,7 +115,7 @@ async def end(settings: Settings, emergency: str, reason: str) -> int:
     async with await settings.connect() as writ:
         emergency = await _whole(writ, emergency)
         view = await writ.emergency_end(emergency, reason=reason)
-    text = f"emergency {emergency} is over; `writ emergency report {emergency}` has what was done under it"
+    text = f"emergency {emergency} is over; `writ emergency report {emergency}` lists its operations"
     return _done(settings.screen, view, text)
 
 

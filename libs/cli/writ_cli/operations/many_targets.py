@@ -56,7 +56,7 @@ async def _chosen(writ: Writ, operation: str, choice: TargetChoice) -> list[str]
     among = sorted(before) if unselected else choice.selector.of(known)
     left = [target for target in among if _again(before.get(target, SKIPPED), choice)]
     if not left:
-        raise Invalid(f"no target of {choice.retry} is left to try again", code="not_found")
+        raise Invalid(f"no target of run {choice.retry} needs to be tried again", code="not_found")
     return left
 
 
@@ -79,7 +79,7 @@ async def _outcomes(writ: Writ, operation: str, run: str) -> dict[str, str | Non
             break
         query = msgspec.structs.replace(query, before=answer.rows[-1].first_sequence)
     if not found:
-        raise Invalid(f"no {operation} of yours is on record of run {run}", code="not_found")
+        raise Invalid(f"run {run} has no {operation} of yours", code="not_found")
     return found
 
 
@@ -113,7 +113,7 @@ class RunResults:
             self._status.stop()
 
     def _progress(self) -> Text:
-        return Text(f"{len(self._ended)} of {self._count} targets, {self._bad} not well")
+        return Text(f"{len(self._ended)} of {self._count} targets, {self._bad} without success")
 
     def add(self, result: TargetResult) -> None:
         """One target has ended, or is let go on."""
@@ -141,7 +141,8 @@ class RunResults:
             self._screen.item({"run": recap.correlation_id, "targets": self._count, "counts": recap.counts})
             return
         counts = ", ".join(f"{count} {word}" for word, count in recap.counts.items())
-        self._screen.line(Text(f"{self._count} targets: ", style="bold"), counts, f"  (run {recap.correlation_id})")
+        number = "1 target" if self._count == 1 else f"{self._count} targets"
+        self._screen.line(Text(f"{number}: ", style="bold"), counts, f"  (run {recap.correlation_id})")
         self._by_outcome(recap.results)
         if not all(one.ok for one in recap.results):
             run = recap.correlation_id
@@ -161,4 +162,4 @@ class RunResults:
     def _say_what_goes_on(self, recap: RunRecap) -> None:
         counts = recap.counts
         going, left = counts.get(PENDING, 0), counts.get(SKIPPED, 0)
-        click.echo(f"writ: {going} operations go on (`writ op list`), {left} targets were not begun", err=True)
+        click.echo(f"writ: {going} operations go on (`writ op list`); on {left} targets nothing was started", err=True)

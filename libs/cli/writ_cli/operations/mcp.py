@@ -33,10 +33,10 @@ def mcp() -> None:
     type=click.Choice(["small", "full"]),
     default="small",
     show_default=True,
-    help="Few tools for any operation, or one for each operation.",
+    help="small: few tools for all operations; full: one tool for each operation.",
 )
-@click.option("--read-only", is_flag=True, help="Request nothing that changes a target.")
-@click.option("--public-only", is_flag=True, help="Show no output that may be secret, such as contents of files.")
+@click.option("--read-only", is_flag=True, help="Refuse operations that change a target.")
+@click.option("--public-only", is_flag=True, help="Leave out output that may be secret, such as contents of files.")
 @asking
 async def stdio(settings: Settings, profile: str, read_only: bool, public_only: bool) -> None:
     """Serve one MCP client on standard input and output.
@@ -61,15 +61,19 @@ async def stdio(settings: Settings, profile: str, read_only: bool, public_only: 
 
 
 @mcp.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where it listens.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address on which it listens.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8321, show_default=True)
-@click.option("--gateway", metavar="NAME", default="gateway", show_default=True, help="The gateway in principals.yaml.")
+@click.option(
+    "--gateway", metavar="NAME", default="gateway", show_default=True, help="The gateway's id in principals.yaml."
+)
 @click.option("--public-host", metavar="NAME", default="", help="The name that clients use, behind a proxy with TLS.")
-@click.option("--certificate", type=_FILE, metavar="FILE", help="Its certificate with the chain, PEM: it speaks HTTPS.")
+@click.option(
+    "--certificate", type=_FILE, metavar="FILE", help="Its certificate with the chain, PEM: it then serves HTTPS."
+)
 @click.option("--key", "private_key", type=_FILE, metavar="FILE", help="The key of that certificate, PEM, mode 0600.")
 @click.option("--profile", type=click.Choice(["small", "full"]), default="small", show_default=True)
-@click.option("--read-only", is_flag=True, help="Request nothing that changes a target.")
-@click.option("--public-only", is_flag=True, help="Show no output that may be secret, such as contents of files.")
+@click.option("--read-only", is_flag=True, help="Refuse operations that change a target.")
+@click.option("--public-only", is_flag=True, help="Leave out output that may be secret, such as contents of files.")
 @local
 async def http(
     settings: Settings,
@@ -150,7 +154,7 @@ CLIENTS: Mapping[str, tuple[str, Callable[[dict[str, Any]], str]]] = MappingProx
 @mcp.command()
 @click.option("--client", type=click.Choice(list(CLIENTS)), required=True, help="The program that runs the agent.")
 @click.option("--profile", type=click.Choice(["small", "full"]), default="small", show_default=True)
-@click.option("--read-only", is_flag=True, help="Request nothing that changes a target.")
+@click.option("--read-only", is_flag=True, help="Refuse operations that change a target.")
 @asking
 async def config(settings: Settings, client: str, profile: str, read_only: bool) -> None:
     """Print what a client needs to start `writ mcp stdio`.
@@ -168,7 +172,7 @@ async def config(settings: Settings, client: str, profile: str, read_only: bool)
     click.echo(form(server))
     click.echo(f"writ: this belongs in {file}", err=True)
     if not settings.context and _is_human(settings):
-        warning = "is a human, and the agent could do all that this person may: give it a principal of its own"
+        warning = "is a human, so the agent could do everything that this person may: give it a principal of its own"
         click.echo(f"writ: {settings.who()} {warning} (`writ principal add --kind agent`, then --as)", err=True)
 
 

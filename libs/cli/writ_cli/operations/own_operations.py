@@ -90,10 +90,10 @@ def _show_event(screen: Screen, event: Event) -> None:
 @op.command("cancel")
 @click.argument("operation", shell_complete=completion.open_operations)
 @click.option("--reason", "-r", default="", help="Why, for the record.")
-@click.option("--timeout", metavar="SPAN", default="60s", show_default=True, help="Wait no longer than this.")
+@click.option("--timeout", metavar="SPAN", default="60s", show_default=True, help="Longest time to wait.")
 @asking
 async def cancel(settings: Settings, operation: str, reason: str, timeout: str) -> int:
-    """Stop an operation; exit status 7 if it is not seen to have stopped."""
+    """Cancel an operation; exit status 7 if it is not seen to have stopped."""
     patience = times.seconds(timeout)
     async with await settings.connect() as writ:
         view = await writ.cancel(await operation_of(writ, operation), reason=reason, timeout=patience)

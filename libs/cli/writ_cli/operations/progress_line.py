@@ -48,7 +48,7 @@ def event_text(event: Event) -> str:  # noqa: C901 - a table by type
         case journal.Granted() | journal.Started():
             return f"started by {event.instance}"
         case journal.CancelRequested():
-            return f"{event.by} wants it cancelled"
+            return f"{event.by} requested its cancel"
         case journal.AwaitingApproval():
             return waiting_text(event)
         case journal.PreviewTaken():

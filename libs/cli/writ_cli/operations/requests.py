@@ -69,14 +69,16 @@ def refuse_control(operation: str) -> None:
 @click.command()
 @click.argument("operation", shell_complete=completion.operations)
 @click.argument("words", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=completion.parameters)
-@click.option("--dry-run", "--preview", "dry_run", is_flag=True, help="See what would be done.")
-@click.option("--diff", is_flag=True, help="Show what of a file or of packages is changed, by a preview just before.")
+@click.option(
+    "--dry-run", "--preview", "dry_run", is_flag=True, help="Show the effect that it would have, and do nothing."
+)
+@click.option("--diff", is_flag=True, help="Show the change of a file or of packages, by a preview just before.")
 @click.option("--reason", "-r", default="", help="Why, for the record.")
-@click.option("--no-wait", is_flag=True, help="Return once it is decided and on record.")
-@click.option("--timeout", metavar="SPAN", help="Wait no longer than this for the outcome (90s, 15m).")
-@click.option("--idempotency-key", metavar="KEY", help="The same key again is the same operation.")
-@click.option("--correlation-id", metavar="ID", help="Ties operations together in the record.")
-@click.option("--unsigned", is_flag=True, help="Leave it to the NATS server alone to say who asks.")
+@click.option("--no-wait", is_flag=True, help="Return once it is decided and recorded.")
+@click.option("--timeout", metavar="SPAN", help="Longest time to wait for the outcome (90s, 15m).")
+@click.option("--idempotency-key", metavar="KEY", help="A request with the same key is the same operation.")
+@click.option("--correlation-id", metavar="ID", help="An id that groups operations in the record.")
+@click.option("--unsigned", is_flag=True, help="Do not sign the request: only the NATS server identifies its sender.")
 @asking
 @choosing
 async def run(
@@ -136,7 +138,7 @@ def _refuse_contradictions(idempotency_key: str | None, timeout: str | None, *, 
     if idempotency_key == "":  # a script's variable that is not set; with a new key each repeat would do it again
         raise click.UsageError("--idempotency-key is empty: give a key, or leave the option out")
     if no_wait and timeout is not None:
-        raise click.UsageError("--timeout is about waiting, which --no-wait does not do: leave one of them out")
+        raise click.UsageError("--timeout has no effect with --no-wait: leave one of them out")
 
 
 def _for_each(arguments: RunArguments, patience: float | None, *, wait: bool) -> EachRequest:
@@ -168,7 +170,7 @@ async def _submit(writ: Writ, arguments: RunArguments) -> RequestReply:
         )
     except errors.TimedOut as error:
         raise errors.TimedOut(
-            f"{error}; it may have been taken: `--idempotency-key {arguments.key}` asks again without doing it twice"
+            f"{error}; it may have been accepted: repeat it with `--idempotency-key {arguments.key}`, which is safe"
         ) from error
 
 
@@ -202,7 +204,7 @@ def _tell_waiting(screen: Screen, answer: RequestReply) -> None:
     """On standard error, also where nobody watches: it may take an hour, and others have to know."""
     if answer.state == "awaiting_approval" and answer.verdict is not None and not screen.json:
         why = visible(answer.verdict.reason)
-        click.echo(f"writ: it waits for approval: {why}", err=True)
+        click.echo(f"writ: it waits for an approval: {why}", err=True)
         click.echo(f"writ: they can use `writ approvals show {answer.operation_id}`", err=True)
 
 
@@ -260,8 +262,8 @@ def _reasons(verdict: Verdict | None) -> list[tuple[str, object]]:
 @click.command()
 @click.argument("operation", shell_complete=completion.operations)
 @click.argument("words", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=completion.parameters)
-@click.option("--target", "-t", metavar="TARGET", help="What it would act on.", shell_complete=completion.targets)
-@click.option("--dry-run", is_flag=True, help="Ask about the dry run.")
+@click.option("--target", "-t", metavar="TARGET", help="The target.", shell_complete=completion.targets)
+@click.option("--dry-run", is_flag=True, help="Decide it as a dry run.")
 @asking
 async def simulate(
     settings: Settings, operation: str, words: tuple[str, ...], target: str | None, dry_run: bool

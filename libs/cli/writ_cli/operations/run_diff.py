@@ -56,7 +56,7 @@ def problem_of(view: OperationView, preview: RunPreview) -> str:
         return f"it {view.outcome or 'has not ended'}"
     known = [name for name in BOUND if name in preview.output and name in view.output]
     if not known and "diff" in preview.output:
-        return "the outcome does not say what was changed"
+        return "the outcome has no digest of the change"
     if any(preview.output[name] != view.output[name] for name in known):
         return "the target changed between the preview and the run"
     return ""

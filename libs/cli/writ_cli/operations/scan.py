@@ -106,5 +106,5 @@ async def _send(settings: Settings, made: ScanReport) -> ReportRow:
     async with await settings.connect() as writ:
         digest = await writ.report(made)
     if not digest:
-        raise Invalid("the report was answered without a digest")
+        raise Invalid("the reply to the report has no digest")
     return ReportRow(target=made.target, at=made.at, findings=len(made.findings), digest=digest)

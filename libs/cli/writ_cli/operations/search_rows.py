@@ -54,7 +54,7 @@ def show_rows(screen: Screen, answer: SearchReply, columns: Sequence[str]) -> No
     elif screen.json:
         screen.data(answer)
     elif not answer.rows:
-        screen.line("nothing on record fits")
+        screen.line("no operation on record matches")
     else:
         _table(screen, answer, columns)
 

@@ -22,7 +22,7 @@ from writ_trust.keys import Key, generate_seed
 
 @click.command()
 @click.option(
-    "--for", "span", default="8h", show_default=True, metavar="SPAN", help="How long; the policy has a bound."
+    "--for", "span", default="8h", show_default=True, metavar="SPAN", help="Duration; the policy has a bound."
 )
 @SSH_KEY
 @asking
@@ -50,7 +50,7 @@ async def login(settings: Settings, span: str, ssh_key: Path | None) -> int:
         until=time.time() + seconds,
     )
     async with await Writ.within(context, key.seed, wait=CONNECT_SECONDS):  # NATS admits it, or nothing is kept
-        settings.sessions.keep(context, file)
+        settings.sessions.save(context, file)
     if settings.screen.json:
         settings.screen.data({"session": file.session, "principal": file.principal, "until": file.until})
     else:
@@ -83,7 +83,7 @@ def sessions() -> None:
 
 
 @sessions.command("list")
-@click.option("--all", "everybody", is_flag=True, help="Those of everybody, as an auditor may.")
+@click.option("--all", "everybody", is_flag=True, help="The sessions of all principals, for auditors.")
 @asking
 async def list_all(settings: Settings, everybody: bool) -> int:
     """List your open sessions, and those of your agents."""

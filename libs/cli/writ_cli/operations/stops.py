@@ -17,7 +17,7 @@ from writ_contracts.policies import StopView
 from writ_contracts.requests import OperationView
 
 REASON = click.option("--reason", "-r", required=True, help="Why, for the record.")
-SPAN = click.option("--for", "span", metavar="SPAN", help="How long (15m, 2h).")
+SPAN = click.option("--for", "span", metavar="SPAN", help="Duration (15m, 2h).")
 
 
 @click.group()
@@ -29,7 +29,7 @@ def stop() -> None:
 @REASON
 @click.option("--target", "-t", "targets", multiple=True, metavar="GLOB", help="Only these targets (web-*).")
 @click.option("--role", "roles", multiple=True, metavar="ROLE", help="Only targets of this role.")
-@click.option("--principal", "principals", multiple=True, metavar="NAME", help="Only requests of this one.")
+@click.option("--principal", "principals", multiple=True, metavar="NAME", help="Only requests of this principal.")
 @click.option("--operation", "operations", multiple=True, metavar="NAME", help="Only this operation.")
 @SPAN
 @click.option("--cancel-running", is_flag=True, help="Cancel the operations within its reach that already run.")

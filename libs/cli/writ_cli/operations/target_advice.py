@@ -50,7 +50,11 @@ ADVICE: Mapping[str, str] = MappingProxyType(
 )
 OF_BACKEND: Mapping[tuple[str, str], str] = MappingProxyType(
     {
-        ("docker", "unreachable"): "see whether the Docker engine runs, and whether connection.socket is its socket",
+        (
+            "docker",
+            "unreachable",
+        ): "see whether the Docker engine runs, whether connection.socket is its socket (or it listens "
+        "at connection.host with --tlsverify), and whether the agent's user is in the socket's group",
         ("docker", "connection_lost"): "see what ended the connection: the log of the Docker engine",
         (
             "docker",

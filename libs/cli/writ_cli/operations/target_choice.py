@@ -27,16 +27,18 @@ OPTIONS = (
         "targets",
         multiple=True,
         metavar="TARGET",
-        help="What to act on: names and globs ('web-*').",
+        help="Targets: names and globs ('web-*').",
         shell_complete=completion.targets,
     ),
     click.option("--role", "roles", multiple=True, type=click.Choice(get_args(Role)), help="Targets of this role."),
     click.option("--tag", "tags", multiple=True, metavar="TAG", help="Targets with this tag."),
     click.option("--all", "everything", is_flag=True, help="All targets; asks first."),
     click.option("--yes", "-y", is_flag=True, help="Do not ask."),
-    click.option("--serial", metavar="N|N%", help="So many targets at a time, the next when these have ended."),
     click.option(
-        "--max-failures", type=click.IntRange(1), metavar="N", help="Begin no other target once N have failed."
+        "--serial", metavar="N|N%", help="Number of targets at a time; the next ones start when these have ended."
+    ),
+    click.option(
+        "--max-failures", type=click.IntRange(1), metavar="N", help="Start no further target after N failures."
     ),
     click.option(
         "--only",
@@ -45,7 +47,7 @@ OPTIONS = (
         metavar="OUTCOME",
         help="Show targets with this outcome alone; with --retry, try these alone.",
     ),
-    click.option("--retry", metavar="RUN", help="The targets that did not succeed in this run."),
+    click.option("--retry", metavar="RUN", help="The targets of this run that did not succeed."),
 )
 
 

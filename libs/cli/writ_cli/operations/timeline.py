@@ -27,7 +27,7 @@ from writ_trust.approvals import read_approval, verify_own
 from writ_trust.statements import digest, open_signed, read
 
 Line = tuple[str, object]
-DOES_NOT_HOLD = "SIGNATURE DOES NOT HOLD"
+INVALID_SIGNATURE = "INVALID SIGNATURE"
 
 
 def show(screen: Screen, answer: TraceReply, problems: Mapping[int, str], *, verified: bool) -> None:
@@ -37,14 +37,14 @@ def show(screen: Screen, answer: TraceReply, problems: Mapping[int, str], *, ver
     """
     if problems:
         number = "1 event" if len(problems) == 1 else f"{len(problems)} events"
-        screen.line(Text(f"{DOES_NOT_HOLD} in {number}: do not rely on what is marked so", style="bold red"))
+        screen.line(Text(f"{INVALID_SIGNATURE} in {number}: do not rely on what is marked so", style="bold red"))
     if not verified:
         screen.line("policy's public key is not known here: signatures are shown, and their signers are UNVERIFIED")
     by_operation: dict[str, list[TraceEvent]] = {}
     for event in answer.events:
         by_operation.setdefault(str(event.body.get("operation_id") or ""), []).append(event)
     for operation_id, events in by_operation.items():
-        _heading(screen, operation_id, events[0].body)
+        _heading(screen, operation_id, events[0].body, events[0].at)
         for event in events:
             _show_event(screen, event, events[0].at, problems.get(event.sequence, ""))
 
@@ -61,13 +61,16 @@ def wrong_signatures(events: Iterable[TraceEvent], policy_keys: Collection[str])
     return {problem.sequence: problem.what for problem in signatures.problems}
 
 
-def _heading(screen: Screen, operation_id: str, first: Mapping[str, Any]) -> None:
+def _heading(screen: Screen, operation_id: str, first: Mapping[str, Any], at: float) -> None:
+    """Show what it is of, with date and zone: the lines below have the time of day alone."""
     words = [str(first.get("operation", "")), f"on {first['target']}" if first.get("target") else ""]
     words.append(f"by {first['principal']}" if first.get("principal") else "")
     words.append(f"for {first['acts_for']}" if first.get("acts_for") else "")
     title = " ".join(word for word in words if word)
     screen.line(Text(title or "security", style="bold"))
-    screen.fields([("operation", operation_id), ("correlation", first.get("correlation_id"))])
+    screen.fields(
+        [("operation", operation_id), ("correlation", first.get("correlation_id")), ("begins", times.date(at))]
+    )
     screen.fields([("reason given", first.get("reason")), ("dry run", "yes" if first.get("dry_run") else "")])
 
 
@@ -77,7 +80,7 @@ def _show_event(screen: Screen, event: TraceEvent, began: float, problem: str) -
     head = f"  {times.clock(event.at)}  {after:>10}  "
     screen.line(head, Text(f"{event.kind:18}", style="bold"), _headline(typed, event), f"   #{event.sequence}")
     if problem:
-        screen.line(" " * len(head), Text(f"{DOES_NOT_HOLD}: {problem}", style="bold red"))
+        screen.line(" " * len(head), Text(f"{INVALID_SIGNATURE}: {problem}", style="bold red"))
     screen.fields(_details(typed), indent=len(head))
 
 
@@ -171,7 +174,7 @@ def _decided(of: str, rules: list[str], reason: str, signed: Signed | None, poli
     yield "rules", ", ".join(rules)
     yield "why", reason
     decision = _read(signed, Decision)
-    authenticated = f", who asked by {decision.authenticated}" if decision else ""
+    authenticated = f", requester identified by {decision.authenticated}" if decision else ""
     yield "policy", f"{policy}{authenticated}"
     yield "decision", _signature(signed, Decision, of)
 
@@ -182,7 +185,7 @@ def _granted(event: journal.Granted) -> Iterator[Line]:
     yield "claim", _signature(event.claim, Claim, event.operation_id)
     yield "grant", _signature(event.grant, Grant, event.operation_id)
     if grant:
-        yield "good for", f"{grant.lifetime:g} s, by {grant.policy.name}"
+        yield "valid for", f"{grant.lifetime:g} s, by {grant.policy.name}"
     yield "until", times.clock(event.deadline)
 
 
@@ -201,9 +204,9 @@ def _approval(signed: SignedApproval, of: str) -> Iterator[Line]:
         by_key = signed.evidence.__struct_config__.tag == "key"
         approval = verify_own(signed, None) if by_key else read_approval(signed)
     except Untrusted as error:
-        yield "approval", f"{DOES_NOT_HOLD}: {error}"
+        yield "approval", f"{INVALID_SIGNATURE}: {error}"
         return
-    wrong = f"; {DOES_NOT_HOLD}: it is on operation {approval.operation_id}" if approval.operation_id != of else ""
+    wrong = f"; {INVALID_SIGNATURE}: it is on operation {approval.operation_id}" if approval.operation_id != of else ""
     checked = "" if by_key else ", which only the directory of credentials verifies (`writ journal verify`)"
     shown = f"of request {short_digest(approval.requested)} signed by {signed.credential[:12]}…{checked}{wrong}"
     yield approval.verdict, f"{approval.approver} ({approval.proof}), {shown}"
@@ -225,9 +228,11 @@ def _signer(event: journal.Requested) -> str:
     try:
         stated = open_signed(statement, RequestStatement, [event.key], None)
     except Untrusted as error:
-        return f"{DOES_NOT_HOLD}: {error}"
+        return f"{INVALID_SIGNATURE}: {error}"
     pairs = ((stated.principal, event.principal), (stated.operation, event.operation), (stated.target, event.target))
-    return statement.key if all(one == other for one, other in pairs) else f"{DOES_NOT_HOLD}: it is on something else"
+    return (
+        statement.key if all(one == other for one, other in pairs) else f"{INVALID_SIGNATURE}: it is on something else"
+    )
 
 
 def _signature(signed: Signed | None, kind: type[Any], of: str = "") -> str:
@@ -237,7 +242,7 @@ def _signature(signed: Signed | None, kind: type[Any], of: str = "") -> str:
     try:
         stated = open_signed(signed, kind, [signed.key], None)
     except Untrusted as error:
-        return f"{DOES_NOT_HOLD}: {error}"
+        return f"{INVALID_SIGNATURE}: {error}"
     if of and stated.operation_id != of:
-        return f"{DOES_NOT_HOLD}: it is on operation {stated.operation_id}"
+        return f"{INVALID_SIGNATURE}: it is on operation {stated.operation_id}"
     return f"{digest(signed)[:16]} signed by {signed.key[:12]}…"

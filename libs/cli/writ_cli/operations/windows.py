@@ -19,10 +19,10 @@ def window() -> None:
 
 @window.command("request")
 @click.argument("operations", nargs=-1, required=True, metavar="OPERATION...")
-@click.option("--target", "-t", "targets", multiple=True, required=True, metavar="TARGET", help="A target; repeat it.")
-@click.option("--uses", type=click.IntRange(1, 1000), default=1, show_default=True, help="How many operations.")
-@click.option("--for", "span", default="1h", show_default=True, metavar="SPAN", help="How long, from the approval.")
-@click.option("--reason", "-r", required=True, help="What for: it is what approvers see.")
+@click.option("--target", "-t", "targets", multiple=True, required=True, metavar="TARGET", help="A target; repeatable.")
+@click.option("--uses", type=click.IntRange(1, 1000), default=1, show_default=True, help="Number of operations.")
+@click.option("--for", "span", default="1h", show_default=True, metavar="SPAN", help="Duration, from the approval.")
+@click.option("--reason", "-r", required=True, help="The purpose, which approvers see.")
 @asking
 async def request(
     settings: Settings, operations: tuple[str, ...], targets: tuple[str, ...], uses: int, span: str, reason: str

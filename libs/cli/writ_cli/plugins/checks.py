@@ -57,4 +57,4 @@ def _answer_of(words: tuple[str, ...], seconds: float) -> dict[str, Any]:
         return msgspec.json.decode(done.stdout, type=dict[str, Any])
     except msgspec.DecodeError:
         last = (done.stderr.decode(errors="replace").strip().splitlines() or ["nothing"])[-1]
-        raise Unreachable(f"the check gives: {last}; it needs `writops[server]` here") from None
+        raise Unreachable(f"the check ended with: {last}; it needs `writops[server]` here") from None

@@ -49,7 +49,7 @@ async def list_(settings: Settings) -> int:
     if settings.screen.json:
         settings.screen.data(rows)
     elif not rows:
-        settings.screen.line("no plugin is installed here; `writ plugin new NAME` writes one to begin with")
+        settings.screen.line("no plugin is installed here; `writ plugin new NAME` creates one")
     else:
         lines = (
             (f"{one.name} {one.version}", ", ".join(one.operations), ", ".join(one.backends), one.digest[:12])
@@ -87,7 +87,9 @@ async def check(settings: Settings, name: str | None, declared_only: bool) -> in
 
 @plugin.command()
 @click.argument("name")
-@click.option("--folder", type=click.Path(path_type=Path), help="Where it is written; by default ./writ-NAME.")
+@click.option(
+    "--folder", type=click.Path(path_type=Path), help="The folder of the new package; by default ./writ-NAME."
+)
 @local
 async def new(settings: Settings, name: str, folder: Path | None) -> int:
     """Write a package with a backend NAME, two operations, and passing tests. Nothing is overwritten."""
@@ -98,7 +100,7 @@ async def new(settings: Settings, name: str, folder: Path | None) -> int:
     if screen.json:
         screen.data({"folder": str(place), "name": name})
     else:
-        screen.line(f"{place} has a package that works; its README says where to begin")
+        screen.line(f"{place} has a working package; its README has the first steps")
         install = "--no-deps" if in_source_tree() else "--no-index --find-links wheels"
         screen.line(f"  pytest {place}    run the suite that every backend passes (needs a source tree of Writ)")
         screen.line(f"  pip install {install} -e {place}    beside every service and command, and beside the agent")

@@ -8,7 +8,7 @@ from rich.text import Text
 from writ_cli import times
 
 _STYLES = {"allow": "green", "deny": "red", "require_approval": "yellow", "invalid": "red"}
-AT = click.option("--at", "moment", metavar="WHEN", help="At this instant (2026-11-25T14:30), not at any time.")
+AT = click.option("--at", "moment", metavar="WHEN", help="Only at this instant (2026-11-25T14:30).")
 
 
 def decision(word: str) -> Text:

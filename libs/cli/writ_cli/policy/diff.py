@@ -30,7 +30,7 @@ _WORDS = {
     "newly_denied": ("newly denied", "red"),
     "newly_needs_approval": ("newly needs approval", "yellow"),
     "no_longer_needs_approval": ("no longer needs approval", "magenta"),
-    "other_terms": ("allowed on other terms", "cyan"),
+    "other_terms": ("allowed with other terms", "cyan"),
 }
 Side = int | Path
 
@@ -110,10 +110,10 @@ def _show(screen: Screen, answer: PolicyDiffReply) -> None:
     for note in answer.notes:
         screen.line(note)
     for note in answer.bounded:
-        screen.line("not all was tried: ", note)
+        screen.line("not everything was tried: ", note)
     if not answer.problems:
         many = len(answer.changes)
-        what = "nothing is decided differently" if not many else f"{many} {'changes' if many > 1 else 'change'}"
+        what = "no decision changes" if not many else f"{many} {'changes' if many > 1 else 'change'}"
         since = "" if answer.since is None else f", of {times.date(answer.since)} and later"
         screen.line(f"{what}; {answer.asked} requests were put to both{since}")
 

@@ -31,11 +31,15 @@ LEAST_ID = 4
 @click.command()
 @click.argument("operation", shell_complete=completion.operations)
 @click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--target", "-t", metavar="TARGET", help="What to act on; Writ itself for control operations.")
-@click.option("--principal", "who", metavar="PRINCIPAL", help="The requester; by default oneself.")
-@click.option("--at", "moment", metavar="WHEN", help="When: 2026-11-25T14:30, or 2h for two hours ago; by default now.")
-@click.option("--dry-run", is_flag=True, help="Ask about the dry run.")
-@click.option("--emergency/--no-emergency", default=None, help="As if one were in force, or none; by default as it is.")
+@click.option("--target", "-t", metavar="TARGET", help="The target; Writ itself for control operations.")
+@click.option("--principal", "who", metavar="PRINCIPAL", help="The requester; by default you.")
+@click.option(
+    "--at", "moment", metavar="WHEN", help="The time: 2026-11-25T14:30, or 2h for two hours ago; by default now."
+)
+@click.option("--dry-run", is_flag=True, help="Decide it as a dry run.")
+@click.option(
+    "--emergency/--no-emergency", default=None, help="Assume an emergency, or none; by default the present state."
+)
 @click.option("--approved-by", multiple=True, metavar="PRINCIPAL", help="Assume these approvals, in order.")
 @offline
 @asking

@@ -24,23 +24,25 @@ Command = Callable[..., Any]
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 POLICY = click.option(
-    "--policy", "policy_file", type=FILE, metavar="FILE", help="Judge by this policy file; no server is asked."
+    "--policy", "policy_file", type=FILE, metavar="FILE", help="Use this policy file, without a server."
 )
 INVENTORY = click.option("--inventory", type=FILE, metavar="FILE", help="The targets; by default those of WRIT_HOME.")
-PRINCIPALS = click.option("--principals", type=FILE, metavar="FILE", help="Who may ask; by default those of WRIT_HOME.")
+PRINCIPALS = click.option(
+    "--principals", type=FILE, metavar="FILE", help="The principals; by default those of WRIT_HOME."
+)
 MODE = click.option(
     "--mode",
     envvar="SYSTEMMANAGER_POLICY_MODE",
     type=click.Choice(["strict", "permissive"]),
     default="strict",
     show_default=True,
-    help="What refuses a policy: strict lint findings too, permissive errors alone.",
+    help="strict: lint findings refuse a policy; permissive: errors alone do.",
 )
 
 RUNNING = click.option(
     "--running",
     is_flag=True,
-    help="Let the running Writ do it: its operations, its policy, its targets and principals.",
+    help="Use the running Writ: its operations, policy, targets and principals.",
 )
 
 
@@ -65,7 +67,7 @@ def named(policy_file: Path | None, inventory: Path | None, principals: Path | N
     if policy_file is not None:
         return PolicyFiles(policy=policy_file, inventory=inventory, principals=principals, mode=mode)
     if inventory is not None or principals is not None:
-        raise click.UsageError("--inventory and --principals go with --policy; without it the running Writ is asked")
+        raise click.UsageError("--inventory and --principals go with --policy; without it the running Writ answers")
     return None
 
 

@@ -27,7 +27,7 @@ class InitialFiles(Struct, frozen=True, kw_only=True):
 
 @click.command()
 @click.argument("file", type=FILE, default=Path("policy.yaml"), metavar="[FILE]")
-@click.option("--template", type=click.Choice(TEMPLATES), required=True, help="The kind of installation that it suits.")
+@click.option("--template", type=click.Choice(TEMPLATES), required=True, help="The kind of installation.")
 @local
 async def init(settings: Settings, file: Path, template: str) -> int:
     """Write a policy to begin with.

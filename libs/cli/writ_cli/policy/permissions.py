@@ -27,8 +27,8 @@ MOST_NAMES = 6
 @click.command("can-i")
 @click.argument("operation")
 @click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--target", "-t", metavar="TARGET", help="What to act on; Writ itself for control operations.")
-@click.option("--dry-run", is_flag=True, help="Ask about the dry run.")
+@click.option("--target", "-t", metavar="TARGET", help="The target; Writ itself for control operations.")
+@click.option("--dry-run", is_flag=True, help="Decide it as a dry run.")
 @offline
 @asking
 async def can_i(
@@ -102,7 +102,7 @@ async def who_can(
 @click.option("--principal", "who", metavar="PRINCIPAL", help="To this principal.")
 @click.option("--principal-role", metavar="ROLE", help="To principals of this role.")
 @click.option("--all", "everything", is_flag=True, help="To everybody.")
-@click.option("--never", is_flag=True, help="Tell what is never allowed, too.")
+@click.option("--never", is_flag=True, help="Also list operations that are never allowed.")
 @AT
 @offline
 @asking
@@ -160,9 +160,9 @@ def _show(screen: Screen, answer: PolicyAllowedReply | PolicyWhoCanReply) -> Non
         columns = ("operations", "targets", "principals", "allowed", "by", "if")
         screen.table(columns, _rows(answer.accesses), drop=("by", "allowed"))
     else:
-        screen.line("nobody, and nothing")
+        screen.line("no principal, and no operation")
     for note in answer.bounded:
-        screen.line("not all was tried: ", note)
+        screen.line("not everything was tried: ", note)
     if answer.since is not None and answer.accesses:
         screen.line(f"at any time from {times.date(answer.since)} on")
 

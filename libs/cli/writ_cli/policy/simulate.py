@@ -30,10 +30,10 @@ from writ_runtime.plugins import load_catalogue
 @click.argument("operation")
 @click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--target", "-t", "targets", multiple=True, metavar="GLOB", help="On these targets; by default on all.")
-@click.option("--principal", "who", multiple=True, metavar="PRINCIPAL", help="By these; by default oneself.")
+@click.option("--principal", "who", multiple=True, metavar="PRINCIPAL", help="As these principals; by default as you.")
 @click.option("--at", "instants", multiple=True, metavar="WHEN", help="At these instants (2026-11-25T14:30).")
-@click.option("--dry-run", is_flag=True, help="Ask about the dry run.")
-@click.option("--emergency", is_flag=True, help="As if an emergency were in force on them.")
+@click.option("--dry-run", is_flag=True, help="Decide them as dry runs.")
+@click.option("--emergency", is_flag=True, help="Assume an emergency on them.")
 @offline
 @asking
 async def simulate(

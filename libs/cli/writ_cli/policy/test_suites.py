@@ -54,7 +54,7 @@ class TestRunReport(Struct, frozen=True, kw_only=True):
 @click.argument("paths", nargs=-1, metavar="[FILE|FOLDER]...", type=click.Path(path_type=Path))
 @click.option("--policy", "policy_file", type=FILE, metavar="FILE", help="Test this policy instead of the one named.")
 @click.option("--junit", "junit_file", type=FILE, metavar="FILE", help="Write the results there, as JUnit XML.")
-@click.option("--coverage", is_flag=True, help="Tell which rules no case has shown.")
+@click.option("--coverage", is_flag=True, help="List the rules that no case covers.")
 @click.option("--fail-under", type=click.FloatRange(0, 100), metavar="PERCENT", help="Fail below this rule coverage.")
 @MODE
 @RUNNING

@@ -74,7 +74,7 @@ def _show_status(screen: Screen, found: PolicyStatusReply) -> None:
 
 @click.command()
 @click.option("--limit", type=click.IntRange(1, MAX_HISTORY), default=20, show_default=True)
-@click.option("--before", type=click.IntRange(1), metavar="N", help="Page on: versions before this one.")
+@click.option("--before", type=click.IntRange(1), metavar="N", help="The next page: versions before this one.")
 @asking
 async def history(settings: Settings, limit: int, before: int | None) -> int:
     """List the versions of the policy, newest first."""
@@ -124,7 +124,7 @@ async def show(settings: Settings, version: int | None) -> int:
 @click.command()
 @click.argument("file", type=FILE)
 @_REASON
-@click.option("--replaces", type=click.IntRange(0), metavar="N", help="Only if version N is in force still.")
+@click.option("--replaces", type=click.IntRange(0), metavar="N", help="Only if version N is still in force.")
 @asking
 async def publish(settings: Settings, file: Path, reason: str, replaces: int | None) -> int:
     """Put a policy in force.

@@ -66,7 +66,7 @@ class Backups(OperationGroup):
         timeout: int | None = None,
         **options: Unpack[RunOptions],
     ) -> OperationView:
-        """Put a backup back over what is there."""
+        """Restore a backup over the present files or data."""
         return await self._run(
             "backup_restore",
             target,

@@ -116,7 +116,7 @@ class Containers(OperationGroup):
         timeout: int | None = None,
         **options: Unpack[RunOptions],
     ) -> OperationView:
-        """Make a container again from another image; the former one comes back where the new one is not well."""
+        """Recreate a container from another image. If the new one is not healthy, the former one is restored."""
         return await self._run(
             "container_update",
             target,

@@ -115,7 +115,7 @@ class Guests(OperationGroup):
         timeout: int | None = None,
         **options: Unpack[RunOptions],
     ) -> OperationView:
-        """Let a guest's disk grow."""
+        """Enlarge a disk of a guest."""
         return await self._run(
             "guest_resize", target, given(guest_name=guest_name, disk=disk, size=size, timeout=timeout), options
         )

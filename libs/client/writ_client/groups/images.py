@@ -12,5 +12,5 @@ class Images(OperationGroup):
     async def pull(
         self, target: str, image: str, *, timeout: int | None = None, **options: Unpack[RunOptions]
     ) -> OperationView:
-        """Fetch an image from its registry."""
+        """Pull an image from its registry."""
         return await self._run("image_pull", target, given(image=image, timeout=timeout), options)

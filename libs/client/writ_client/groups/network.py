@@ -25,7 +25,7 @@ class Network(OperationGroup):
         timeout: int | None = None,
         **options: Unpack[RunOptions],
     ) -> OperationView:
-        """Try to reach a host."""
+        """Test whether a host is reachable from the target."""
         return await self._run(
             "network_test",
             target,
@@ -43,7 +43,7 @@ class Network(OperationGroup):
         timeout: int | None = None,
         **options: Unpack[RunOptions],
     ) -> OperationView:
-        """Look for open ports in one of the target's declared networks."""
+        """Scan one of the target's declared networks for open ports."""
         return await self._run(
             "network_scan", target, given(cidr=cidr, ports=ports, rate=rate, timeout=timeout), options
         )

@@ -33,7 +33,7 @@ class Packages(OperationGroup):
         timeout: int | None = None,
         **options: Unpack[RunOptions],
     ) -> OperationView:
-        """Bring a package, or all of them, to newer versions."""
+        """Upgrade a package, or all of them."""
         return await self._run(
             "package_update",
             target,

@@ -12,7 +12,7 @@ class Services(OperationGroup):
     async def status(
         self, target: str, service_name: str, *, timeout: int | None = None, **options: Unpack[RunOptions]
     ) -> OperationView:
-        """Show how a service is."""
+        """Show the state of a service."""
         return await self._run("service_status", target, given(service_name=service_name, timeout=timeout), options)
 
     async def start(

@@ -20,7 +20,7 @@ class Snapshots(OperationGroup):
         timeout: int | None = None,
         **options: Unpack[RunOptions],
     ) -> OperationView:
-        """Keep a path, container or guest as it is now."""
+        """Take a snapshot of a path, container or guest."""
         return await self._run(
             "snapshot_create",
             target,
@@ -61,7 +61,7 @@ class Snapshots(OperationGroup):
         timeout: int | None = None,
         **options: Unpack[RunOptions],
     ) -> OperationView:
-        """Go back to a snapshot; what came after it is lost."""
+        """Restore a snapshot; later changes are lost."""
         return await self._run(
             "snapshot_restore",
             target,

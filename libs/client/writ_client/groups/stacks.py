@@ -36,7 +36,7 @@ class Stacks(OperationGroup):
         timeout: int | None = None,
         **options: Unpack[RunOptions],
     ) -> OperationView:
-        """Bring up a Compose stack."""
+        """Deploy a Compose stack."""
         return await self._run(
             "stack_deploy",
             target,
@@ -91,7 +91,7 @@ class Stacks(OperationGroup):
         timeout: int | None = None,
         **options: Unpack[RunOptions],
     ) -> OperationView:
-        """Bring a running Compose stack to another text or to newer images."""
+        """Update a running Compose stack to another Compose file or to newer images."""
         return await self._run(
             "stack_update",
             target,
@@ -129,7 +129,7 @@ class Stacks(OperationGroup):
         timeout: int | None = None,
         **options: Unpack[RunOptions],
     ) -> OperationView:
-        """Take a Compose stack down."""
+        """Remove a Compose stack."""
         return await self._run(
             "stack_remove", target, given(stack_name=stack_name, volumes=volumes, timeout=timeout), options
         )

@@ -163,7 +163,7 @@ class CapabilityTools:
         return results.operation_result(await self._writ.with_output(view))
 
     async def cancel_operation(self, operation_id: str, reason: str = "", *, timeout: float = 60.0) -> Result:
-        """Stop an operation of one's own; `output.result` is `stopped` or `not_confirmed`."""
+        """Cancel an operation of one's own; `output.result` is `stopped` or `not_confirmed`."""
         return results.operation_result(await self._writ.cancel(operation_id, reason=reason, timeout=timeout))
 
 

@@ -20,6 +20,6 @@ def check_requester(name: str | None, principal: str, addresses: Mapping[str, st
     if name is None or principal_of(name, addresses) == principal:
         return
     raise Denied(
-        f"requested_by {name[:80]!r} is not {principal!r}, whose key this client has: nobody requests for others",
+        f"requested_by {name[:80]!r} is not {principal!r}, whose key this client uses: it cannot request for others",
         code="key_mismatch",
     )

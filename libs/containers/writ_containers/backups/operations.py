@@ -129,7 +129,9 @@ async def _given_up(repository: Repository, operation_id: str, code: str, messag
     try:
         await repository.forget([one for one in await repository.parts() if one.operation_id == operation_id])
     except WritError:
-        return TaskResult(outcome="failed", code=code, message=f"{message}; a part of it is left", effect="maybe")
+        return TaskResult(
+            outcome="failed", code=code, message=f"{message}; a part of the backup is left", effect="maybe"
+        )
     return TaskResult(outcome="failed", code=code, message=message, effect="none")
 
 
@@ -181,7 +183,7 @@ async def _fill(engine: Engine, repository: Repository, container_id: str, part:
     finally:
         expected = await digest.end()
     if not expected or expected != await digest_of(engine.archive(container_id, part.path)):
-        raise TimedOut(f"{part.path} is not as in the backup after it was restored", code="not_verified")
+        raise TimedOut(f"{part.path} differs from the backup after its restore", code="not_verified")
 
 
 async def _delete(repository: Repository, backup_id: str) -> TaskResult:
@@ -232,7 +234,7 @@ async def _resume(engine: Engine, container_id: str, how: str) -> None:
             return
         except WritError as error:
             if time.monotonic() > until:
-                message = f"the container is left as it was during the backup ({how}): {error}"
+                message = f"the container is still in its state during the backup ({how}): {error}"
                 raise WritError(message, code=NOT_RESUMED) from error
         await asyncio.sleep(PAUSE)
 

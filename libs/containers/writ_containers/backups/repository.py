@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from writ_agent.backends.processes import end, marked_environ
 from writ_bus.tasks import start
+from writ_containers.connection import host_engine
 from writ_contracts.errors import Invalid, Unreachable, WritError
 from writ_contracts.inventory import Backup, Target
 
@@ -32,7 +33,7 @@ KILL_SECONDS = 1.0
 CODES = {
     10: ("unavailable", "there is no restic repository where the target declares one: restic init"),
     11: ("busy", "another program holds the lock of the backup repository"),
-    12: ("permission_denied", "the declared password does not open the backup repository"),
+    12: ("permission_denied", "the declared password is not that of the backup repository"),
 }
 
 
@@ -134,16 +135,26 @@ class Repository:
 
 
 def repository_of(target: Target, operation_id: str) -> Repository:
-    """Return the repository declared by a target. Raises Invalid (`not_declared`, `unsupported`, `unavailable`)."""
+    """Return the repository declared by a target. Raises Invalid (`not_declared`, `unavailable`)."""
+    backup = _declared(target)
+    if not Path(backup.password_file).is_file():
+        raise Invalid(
+            "the password_file that the target declares does not exist on the agent's host", code="unavailable"
+        )
+    return Repository(backup, operation_id)
+
+
+def _declared(target: Target) -> Backup:
+    """`backup` of a host over SSH is for restic on that host; restic of its containers runs where the agent runs."""
     if target.backend == "ssh":
-        message = "the data would pass the agent: back up a folder of the host by target_path"
-        raise Invalid(f"containers of hosts over SSH are not backed up; {message}", code="unsupported")
+        backup = host_engine(target).backup
+        if backup is None:
+            message = f"target {target.id} declares no backup repository for its containers: give it"
+            raise Invalid(f"{message} docker: {{backup: {{repository, password_file}}}}", code="not_declared")
+        return msgspec.structs.replace(backup, host=backup.host or target.id)
     if not target.backup:
         raise Invalid(f"target {target.id} declares no backup repository", code="not_declared")
-    backup = msgspec.convert(target.backup, Backup)
-    if not Path(backup.password_file).is_file():
-        raise Invalid("the password_file that the target declares is not where the agent runs", code="unavailable")
-    return Repository(backup, operation_id)
+    return msgspec.convert(target.backup, Backup)
 
 
 def file_name(number: int) -> str:
@@ -183,7 +194,7 @@ def _items(out: bytes) -> list[dict[str, Any]]:
     except ValueError:
         found = None
     if not isinstance(found, list):
-        raise WritError("restic answered in a way that cannot be read", code="garbled")
+        raise WritError("restic's output cannot be parsed", code="garbled")
     return found
 
 
@@ -203,4 +214,4 @@ def _part(item: Mapping[str, Any]) -> BackupPart:
             size=(item.get("summary") or {}).get("total_bytes_processed"),
         )
     except (KeyError, ValueError, TypeError) as error:
-        raise WritError("restic lists a snapshot that cannot be read", code="garbled") from error
+        raise WritError("restic's list has a snapshot that cannot be parsed", code="garbled") from error

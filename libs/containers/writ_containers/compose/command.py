@@ -1,7 +1,7 @@
 """`docker compose` on a complete file from standard input, without the agent's own environment.
 
 Compose 2.26 substitutes variables of its environment and of `.env`, and reads `~/.docker` (measured). So its
-environment is empty, HOME and the project's folder are an empty folder, and the file has no `$`.
+environment is empty, HOME is an empty folder, the project's folder does not exist, and the file has no `$`.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from writ_agent.backends.processes import end, marked_environ
+from writ_containers.container_view import stack_mark
 from writ_containers.endpoint import Endpoint, docker_environment
 from writ_contracts.errors import Unreachable
 
@@ -28,7 +29,8 @@ async def up(
     Unreachable (`tool_missing`). `config`: Docker's config.json, with the credentials of registries.
     """
     with tempfile.TemporaryDirectory(prefix="writ-compose-") as empty:
-        command = ["docker", "compose", "--project-name", name, "--project-directory", empty, "--env-file", os.devnull]
+        command = ["docker", "compose", "--project-name", name, "--env-file", os.devnull]
+        command += ["--project-directory", stack_mark(operation_id)]
         found = docker_environment(endpoint, Path(empty))
         environment = {"PATH": PATH, "HOME": empty, "DOCKER_CONFIG": empty, **found}
         (Path(empty) / "config.json").write_bytes(config)  # the folder is ours alone

@@ -42,7 +42,7 @@ def parse(text: str, env: Mapping[str, str], name: str) -> Stack:
     data = interpolated(_document(text), env)
     _object(data, "compose")
     if data.pop("name", name) != name:
-        raise refused("name", "is another than stack_name")
+        raise refused("name", "differs from stack_name")
     data.pop("version", None)
     _known(data, Stack, refused_keys.STACK, "compose")
     services = {key: _service(one, f"services.{key}") for key, one in _each(data, "services").items()}
@@ -96,7 +96,7 @@ def _known(data: dict[str, Any], kind: type[msgspec.Struct], reasons: Mapping[st
     kept = {key: value for key, value in data.items() if not key.startswith("x-")}
     for key in kept:
         if key not in kind.__struct_fields__:
-            raise refused(f"{where}.{key[:60]}", reasons.get(key, "is no key that a stack may have"))
+            raise refused(f"{where}.{key[:60]}", reasons.get(key, "is not a key that a stack may have"))
     return {key: value for key, value in kept.items() if value is not None}
 
 
@@ -234,7 +234,7 @@ def _without_values(message: str) -> str:
     """Return the message of msgspec without the quoted values."""
     if "matching regex" in message:
         return "does not fit its grammar"
-    return f"is not as it must be: {_QUOTED.sub('‹value›', message.partition(' - at `$')[0])[:200]}"
+    return f"is not valid: {_QUOTED.sub('‹value›', message.partition(' - at `$')[0])[:200]}"
 
 
 def _refer(stack: Stack) -> None:
@@ -248,7 +248,7 @@ def _refer(stack: Stack) -> None:
                 raise refused(f"services.{name}.networks", f"uses {network}, which `networks` does not declare")
         for other in service.depends_on:
             if other not in stack.services:
-                raise refused(f"services.{name}.depends_on", f"names {other}, which is no service of the stack")
+                raise refused(f"services.{name}.depends_on", f"names {other}, which is not a service of the stack")
 
 
 def _each(data: dict[str, Any], key: str) -> dict[str, Any]:
@@ -257,7 +257,7 @@ def _each(data: dict[str, Any], key: str) -> dict[str, Any]:
 
 def _object(data: Any, where: str) -> dict[str, Any]:
     if not isinstance(data, dict):
-        raise refused(where, "is no mapping")
+        raise refused(where, "is not a mapping")
     return data
 
 

@@ -36,7 +36,7 @@ async def networks(engine: Engine, stack: str) -> list[Raw]:
 async def remove(engine: Engine, kind: str, item_id: str) -> None:
     """Remove a service or a network; one that is gone is no error. Raises WritError."""
     if _ID(item_id) is None:
-        raise TimedOut(f"the engine named one of {kind} by something that is no id", code="garbled")
+        raise TimedOut(f"the engine returned an invalid id of {kind}", code="garbled")
     try:
         await engine.delete(f"/{kind}/{item_id}")
     except Invalid as error:

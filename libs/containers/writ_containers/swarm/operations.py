@@ -8,15 +8,18 @@ from typing import Any
 from msgspec.structs import replace
 
 from writ_agent.backends.port import ProbeResult, Task, TaskResult, Verdict
+from writ_agent.backends.processes import living
 from writ_containers.compose import command
 from writ_containers.compose.canonical_stack import images, public_digest, replicas
 from writ_containers.compose.types import Stack
+from writ_containers.container_view import OPERATION_LABEL
 from writ_containers.engine import Engine
 from writ_containers.stack_view import StackEnd, StackService, judged
 from writ_containers.swarm import api
 from writ_containers.swarm.stack_format import stack_json
 from writ_containers.swarm.stack_view import has_failures, services_of, snapshot
-from writ_contracts.catalogue.stacks import StackApply, StackRemove
+from writ_contracts.catalogue.stacks import StackApply
+from writ_contracts.errors import WritError
 
 Raw = Mapping[str, Any]
 PAUSE = 0.5
@@ -28,12 +31,15 @@ TAIL = 8 * 1024
 async def apply(engine: Engine, task: Task, stack: Stack, until: float) -> TaskResult:
     """Deploy a stack that was checked; `until` in monotonic seconds. Raises WritError before any effect."""
     parameters: StackApply = task.arguments()
-    file, config = stack_json(stack), engine.registries.config(images(stack))
+    file, config = stack_json(stack, task.operation_id), engine.registries.config(images(stack))
     status, text = await command.stack_deploy(
         task.operation_id, engine.endpoint, parameters.stack_name, file, config, resolve=parameters.pull
     )
-    found, end = await _settled(engine, parameters.stack_name, stack, until if status == 0 else 0.0)
-    state = snapshot(await api.services(engine, parameters.stack_name) or ())
+    try:
+        found, end = await _settled(engine, parameters.stack_name, stack, until if status == 0 else 0.0)
+        state = snapshot(await api.services(engine, parameters.stack_name) or ())
+    except WritError as error:
+        return _unseen(task, f"docker stack deploy ended with status {status}; {error}", error.code)
     output = {
         "stack_name": parameters.stack_name,
         "compose_digest": public_digest(stack),
@@ -63,32 +69,44 @@ async def _settled(engine: Engine, name: str, stack: Stack, until: float) -> tup
 
 async def remove(engine: Engine, task: Task, volumes: list[str], until: float) -> TaskResult:
     """Remove services, wait for the end of their tasks, and remove networks and the given volumes."""
-    parameters: StackRemove = task.arguments()
-    for one in await api.services(engine, parameters.stack_name) or ():
-        await api.remove(engine, "services", str(one["ID"]))
-    left = await _left(engine, parameters.stack_name)
-    while left and time.monotonic() < until:
-        await asyncio.sleep(PAUSE)
-        left = await _left(engine, parameters.stack_name)
+    name = str(task.parameters["stack_name"])
+    services = await api.services(engine, name) or ()
+    try:
+        for one in services:
+            await api.remove(engine, "services", str(one["ID"]))
+        left = await _left(engine, name)
+        while left and time.monotonic() < until:
+            await asyncio.sleep(PAUSE)
+            left = await _left(engine, name)
+        for volume in volumes if not left else ():
+            await engine.remove_volume(volume)
+    except WritError as error:
+        return _unseen(task, f"{error}; a part may be removed", error.code)
     if left:
         message = f"its services are removed; {left} are left"
         return TaskResult(outcome="failed", code="engine_conflict", message=message, effect="done")
-    for volume in volumes:
-        await engine.remove_volume(volume)
-    output = {"stack_name": parameters.stack_name, "removed": True, "volumes": volumes}
+    output = {"stack_name": name, "removed": True, "volumes": volumes}
     return TaskResult(outcome="succeeded", output=output, effect="done")
 
 
+def _unseen(task: Task, problem: str, code: str) -> TaskResult:
+    message = (
+        f"{problem}. Look for its services: docker service ls --filter label={OPERATION_LABEL}={task.operation_id}"
+    )
+    return TaskResult(outcome="unknown", code=code, message=message, effect="maybe")
+
+
 async def probe(engine: Engine, task: Task, before: Raw) -> ProbeResult:
-    """Return whether it took effect; the file is gone, so an unchanged stack proves nothing. Raises WritError."""
+    """Return the effect of the operation; unknown while a process of it goes on. Raises WritError."""
     name = str(task.parameters["stack_name"])
-    raw = await api.services(engine, name) or []
-    observed, verdict = snapshot(raw), _verdict(task, bool(raw), snapshot(raw) == dict(before))
-    if verdict == "took_effect" and task.operation.name != "stack_remove":
-        tasks = await api.tasks(engine, name)
-        is_up = all(one.up for one in services_of(name, raw, tasks).values()) and not has_failures(raw, tasks)
-        verdict = "took_effect" if is_up else "unknown"
-    return ProbeResult(verdict=verdict, seen={**observed, "reason": f"{len(raw)} services of the stack"})
+    runs = await asyncio.to_thread(living, task.operation_id)
+    raw, tasks = await api.services(engine, name) or [], await api.tasks(engine, name)
+    if task.operation.name == "stack_remove":
+        verdict = _removed(before, raw, bool(await _remains(engine, name) or await api.networks(engine, name)))
+    else:
+        verdict = _applied(task, before, raw, tasks)
+    reason = f"{len(raw)} services of the stack, {len(_of_operation(task, raw))} of this operation"
+    return ProbeResult(verdict="unknown" if runs else verdict, seen={**snapshot(raw), "reason": reason})
 
 
 async def seen_services(engine: Engine, name: str) -> dict[str, StackService]:
@@ -97,15 +115,35 @@ async def seen_services(engine: Engine, name: str) -> dict[str, StackService]:
     return services_of(name, found, await api.tasks(engine, name))
 
 
-def _verdict(task: Task, exists: bool, same: bool) -> Verdict:
-    if task.operation.name == "stack_remove":
-        return "no_effect" if exists and same else "unknown" if exists else "took_effect"
-    return "no_effect" if not exists else "unknown" if same else "took_effect"
+def _applied(task: Task, before: Raw, raw: list[Raw], tasks: list[Raw]) -> Verdict:
+    """`docker stack deploy` updates one service after another, so each of them must have the label of the operation."""
+    ours, name = _of_operation(task, raw), str(task.parameters["stack_name"])
+    if not ours and snapshot(raw)["containers"] == before.get("containers"):
+        return "no_effect"
+    found = services_of(name, raw, tasks)
+    is_whole = bool(ours) and len(ours) == len(raw) and found.keys() == (before.get("expected") or {}).keys()
+    is_up = all(one.up for one in found.values()) and not has_failures(raw, tasks)
+    return "took_effect" if is_whole and is_up else "unknown"
+
+
+def _removed(before: Raw, raw: list[Raw], left: bool) -> Verdict:
+    if not raw and not left:
+        return "took_effect"
+    return "no_effect" if raw and snapshot(raw)["containers"] == before.get("containers") else "unknown"
+
+
+def _of_operation(task: Task, raw: list[Raw]) -> list[Raw]:
+    labels = ((one, one["Spec"].get("Labels") or {}) for one in raw)
+    return [one for one, own in labels if own.get(OPERATION_LABEL) == task.operation_id]
 
 
 async def _left(engine: Engine, name: str) -> str:
-    """Return the remains of a removed stack; its networks go once its tasks have ended."""
-    if await engine.containers({api.NAMESPACE_LABEL: name}) or await api.tasks(engine, name):
+    """Remove the networks of a removed stack, once its tasks have ended. Return the remains."""
+    if await _remains(engine, name):
         return "tasks"
     gone = [await api.remove_network(engine, str(one["Id"])) for one in await api.networks(engine, name)]
     return "" if all(gone) else "networks"
+
+
+async def _remains(engine: Engine, name: str) -> bool:
+    return bool(await engine.containers({api.NAMESPACE_LABEL: name}) or await api.tasks(engine, name))

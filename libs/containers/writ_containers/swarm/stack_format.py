@@ -11,6 +11,7 @@ import msgspec
 
 from writ_containers.compose.canonical_stack import escaped, replicas
 from writ_containers.compose.types import Stack
+from writ_containers.container_view import OPERATION_LABEL
 from writ_contracts.errors import Invalid
 
 SERVICE_KEYS = frozenset(
@@ -30,12 +31,16 @@ INSTEAD = {
 }
 
 
-def stack_json(stack: Stack) -> bytes:
-    """Return canonical JSON without a `$`. Raises Invalid (`compose_refused`)."""
+def stack_json(stack: Stack, operation_id: str) -> bytes:
+    """Return canonical JSON without a `$`. Raises Invalid (`compose_refused`).
+
+    Each service, though not its containers, gets the label of the operation: it makes no task again.
+    """
     data = msgspec.to_builtins(stack)
     services = {name: _service(name, service) for name, service in data["services"].items()}
     for name, service in services.items():
-        service.setdefault("deploy", {})["replicas"] = replicas(stack.services[name])
+        deploy = {"replicas": replicas(stack.services[name]), "labels": {OPERATION_LABEL: operation_id}}
+        service["deploy"] = {**service.get("deploy", {}), **deploy}
     networks = {name: _network(name, one) for name, one in data.get("networks", {}).items()}
     whole = {"version": "3.8", "services": services, "networks": networks, "volumes": data.get("volumes", {})}
     return json.dumps(escaped(whole), sort_keys=True, ensure_ascii=True).encode()
@@ -44,7 +49,7 @@ def stack_json(stack: Stack) -> bytes:
 def _service(name: str, service: dict[str, Any]) -> dict[str, Any]:
     for key in service:
         if key not in SERVICE_KEYS:
-            raise _refused(f"services.{name}.{key}", INSTEAD.get(key, "has no effect there"))
+            raise _refused(f"services.{name}.{key}", INSTEAD.get(key, "has no effect in a swarm"))
     made = {key: value for key, value in service.items() if key != "scale"}
     if "ports" in made:
         made["ports"] = [_port(name, port) for port in made["ports"]]
@@ -52,7 +57,7 @@ def _service(name: str, service: dict[str, Any]) -> dict[str, Any]:
         made["volumes"] = [{key: value for key, value in one.items() if key != "bind"} for one in made["volumes"]]
     for network, attachment in made.get("networks", {}).items():
         if strange := set(attachment or ()) - {"aliases"}:
-            raise _refused(f"services.{name}.networks.{network}.{min(strange)}", "has no effect there")
+            raise _refused(f"services.{name}.networks.{network}.{min(strange)}", "has no effect in a swarm")
     _quote(made.get("deploy", {}).get("resources", {}))
     return made
 

@@ -138,7 +138,7 @@ OPERATIONS = (
     ),
     Operation(
         name="backup_restore",
-        summary="Put a backup back over what is there.",
+        summary="Restore a backup over the present files or data.",
         parameters=BackupRestore,
         output=RestoredBackup,
         risk=Risk.ADMIN,

@@ -58,7 +58,7 @@ class ContainerCreate(ContainerAccess, frozen=True, kw_only=True, forbid_unknown
         default_factory=list
     )
     health_interval: Annotated[int, Meta(ge=1, le=3600, description="seconds"), PUBLIC] = 30
-    start: Annotated[Flag, Meta(description="start it at once")] = True
+    start: Annotated[Flag, Meta(description="start it after its creation")] = True
     timeout: Annotated[Timeout, Meta(le=900)] = 180
 
     def __post_init__(self) -> None:
@@ -75,8 +75,8 @@ class ContainerUpdate(StackAccess, frozen=True, kw_only=True, forbid_unknown_fie
 
     container_name: Annotated[ContainerName, PUBLIC]
     image: Annotated[Image, PUBLIC]
-    pull: Annotated[Flag, Meta(description="fetch the image again")] = False
-    recreate: Annotated[Flag, Meta(description="also where it has this image already")] = False
+    pull: Annotated[Flag, Meta(description="pull the image again")] = False
+    recreate: Annotated[Flag, Meta(description="even if it has this image already")] = False
     timeout: Annotated[Timeout, Meta(le=900)] = 300
 
     def __post_init__(self) -> None:
@@ -140,7 +140,7 @@ class ContainerState(Output, frozen=True, kw_only=True):
 
 
 class UpdatedContainer(ContainerState, frozen=True, kw_only=True):
-    """The container afterwards, and its image before. `rolled_back`: the former container has its place again."""
+    """The container afterwards, and its image before. `rolled_back`: the former container runs again."""
 
     former_image: Annotated[str, PUBLIC] = ""
     former_image_digest: Annotated[str, PUBLIC] = ""
@@ -173,7 +173,7 @@ class ContainerDetails(ContainerState, frozen=True, kw_only=True):
 class ContainerList(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which containers."""
 
-    running: Annotated[Flag, Meta(description="only those that run")] = False
+    running: Annotated[Flag, Meta(description="only running containers")] = False
     timeout: Annotated[Timeout, Meta(le=60)] = 30
 
 
@@ -231,7 +231,7 @@ OPERATIONS = (
     ),
     Operation(
         name="container_update",
-        summary="Make a container again from another image; the former one comes back where the new one is not well.",
+        summary="Recreate a container from another image. If the new one is not healthy, the former one is restored.",
         parameters=ContainerUpdate,
         output=UpdatedContainer,
         risk=Risk.CHANGE,
@@ -243,7 +243,7 @@ OPERATIONS = (
     ),
     Operation(
         name="image_pull",
-        summary="Fetch an image from its registry.",
+        summary="Pull an image from its registry.",
         parameters=ImagePull,
         output=ImageState,
         risk=Risk.CHANGE,

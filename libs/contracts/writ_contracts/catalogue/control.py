@@ -163,7 +163,7 @@ class JournalArchive(Parameters, frozen=True, kw_only=True, forbid_unknown_field
 
     def __post_init__(self) -> None:
         if self.last - self.first + 1 != self.events:
-            raise ValueError("events must be all those from first to last")
+            raise ValueError("events must be the number of events from first to last")
 
 
 class PrincipalManage(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -281,11 +281,17 @@ def _control(
 
 
 OPERATIONS = (
-    _control("operation_cancel", "Stop an operation.", OperationCancel, Risk.CHANGE, output=CancelResult),
-    _control("audit_read", "Read the record of somebody else.", AuditRead, Risk.READ, output=Output),
-    _control(BACKEND_TEST, "Have a target's agents see how they find it.", BackendTest, Risk.READ, output=Output),
-    _control("approval_decide", "Say yes or no to a request that needs it.", ApprovalDecide, Risk.CHANGE),
-    _control("policy_publish", "Put a policy in force.", PolicyPublish, Risk.ADMIN, output=PublishedVersion),
+    _control("operation_cancel", "Cancel an operation.", OperationCancel, Risk.CHANGE, output=CancelResult),
+    _control("audit_read", "Read the record of another principal.", AuditRead, Risk.READ, output=Output),
+    _control(BACKEND_TEST, "Test a target by its own agents.", BackendTest, Risk.READ, output=Output),
+    _control("approval_decide", "Approve or reject a request that needs an approval.", ApprovalDecide, Risk.CHANGE),
+    _control(
+        "policy_publish",
+        "Publish a policy, which puts it in force.",
+        PolicyPublish,
+        Risk.ADMIN,
+        output=PublishedVersion,
+    ),
     _control(
         "policy_rollback",
         "Put an earlier version of the policy in force again.",
@@ -296,15 +302,15 @@ OPERATIONS = (
     _control("emergency_declare", "Declare an emergency.", EmergencyDeclare, Risk.CHANGE),
     _control("emergency_confirm", "Confirm or end an emergency.", EmergencyConfirm, Risk.CHANGE),
     _control("emergency_review", "Sign off what was done in an emergency that is over.", EmergencyReview, Risk.CHANGE),
-    _control("stop_set", "Let no change start any more within a reach.", StopSet, Risk.CHANGE, output=StopResult),
-    _control("window_request", "Request approval ahead, of some uses of operations.", WindowRequest, Risk.CHANGE),
+    _control("stop_set", "Set a stop: no change within its reach starts.", StopSet, Risk.CHANGE, output=StopResult),
+    _control("window_request", "Request an approval window for later operations.", WindowRequest, Risk.CHANGE),
     _control("window_end", "End an approval window before its time.", WindowEnd, Risk.CHANGE),
-    _control("session_open", "Let a short-lived key act as oneself.", SessionOpen, Risk.CHANGE),
+    _control("session_open", "Open a session: a short-lived key that acts as its principal.", SessionOpen, Risk.CHANGE),
     _control("session_end", "End a session before its time.", SessionEnd, Risk.CHANGE),
-    _control("stop_lift", "Let operations start again.", StopLift, Risk.ADMIN),
+    _control("stop_lift", "Lift a stop: operations within its reach can start again.", StopLift, Risk.ADMIN),
     _control(
         "journal_archive",
-        "Take a range of the journal that is in an archive out of it.",
+        "Remove a range of events from the journal that an archive has.",
         JournalArchive,
         Risk.ADMIN,
         output=ArchivedRange,

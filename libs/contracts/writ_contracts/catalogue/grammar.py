@@ -22,7 +22,7 @@ UnitName = Annotated[
     Meta(
         pattern=UNIT_PATTERN,
         max_length=255,
-        description="a systemd service without its .service, or a timer or socket with its ending; no alias",
+        description="systemd service without .service, or timer or socket with its suffix; no alias",
     ),
 ]
 
@@ -76,7 +76,7 @@ PublishedPort = Annotated[
     Meta(
         pattern=rf"^(?:(?:{_ADDRESS}:)?{_PORT}:)?{_PORT}(?:/udp)?" + _END,
         max_length=80,
-        description="[address:][host port:]container port[/udp]; TCP has no ending",
+        description="[address:][host port:]container port[/udp]; TCP has no suffix",
     ),
 ]
 PortBound = Annotated[

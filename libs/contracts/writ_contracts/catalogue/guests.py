@@ -273,7 +273,7 @@ OPERATIONS = (
     ),
     Operation(
         name="guest_resize",
-        summary="Let a guest's disk grow.",
+        summary="Enlarge a disk of a guest.",
         parameters=GuestResize,
         output=GuestDisk,
         risk=Risk.CHANGE,

@@ -93,7 +93,7 @@ OPERATIONS = (
     ),
     Operation(
         name="network_test",
-        summary="Try to reach a host.",
+        summary="Test whether a host is reachable from the target.",
         parameters=NetworkTest,
         output=NetworkTested,
         risk=Risk.READ,
@@ -102,7 +102,7 @@ OPERATIONS = (
     ),
     Operation(
         name="network_scan",
-        summary="Look for open ports in one of the target's declared networks.",
+        summary="Scan one of the target's declared networks for open ports.",
         parameters=NetworkScan,
         output=NetworkScanned,
         risk=Risk.READ,

@@ -114,7 +114,7 @@ OPERATIONS = (
     ),
     Operation(
         name="package_update",
-        summary="Bring a package, or all of them, to newer versions.",
+        summary="Upgrade a package, or all of them.",
         parameters=PackageUpdate,
         output=PackageChanged,
         risk=Risk.CHANGE,

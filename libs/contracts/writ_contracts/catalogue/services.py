@@ -62,7 +62,7 @@ class ServiceState(Output, frozen=True, kw_only=True):
 OPERATIONS = (
     Operation(
         name="service_status",
-        summary="Show how a service is.",
+        summary="Show the state of a service.",
         parameters=ServiceStatus,
         output=ServiceState,
         risk=Risk.READ,

@@ -100,7 +100,7 @@ class SnapshotGone(Output, frozen=True, kw_only=True):
 OPERATIONS = (
     Operation(
         name="snapshot_create",
-        summary="Keep a path, container or guest as it is now.",
+        summary="Take a snapshot of a path, container or guest.",
         parameters=SnapshotCreate,
         output=SnapshotState,
         risk=Risk.CHANGE,
@@ -119,7 +119,7 @@ OPERATIONS = (
     ),
     Operation(
         name="snapshot_restore",
-        summary="Go back to a snapshot; what came after it is lost.",
+        summary="Restore a snapshot; later changes are lost.",
         parameters=SnapshotRestore,
         output=SnapshotState,
         risk=Risk.ADMIN,

@@ -40,7 +40,7 @@ def check_network(field: str, cidr: str, *, most: int) -> None:
     try:
         network: Network = ipaddress.ip_network(cidr, strict=True)
     except ValueError:
-        raise ValueError(f"{field} is no network in CIDR form without host bits") from None
+        raise ValueError(f"{field} is not a network in CIDR form without host bits") from None
     if network.num_addresses > most:
         raise ValueError(f"{field} holds more than {most} addresses")
     if str(network) != cidr:
@@ -77,7 +77,7 @@ def check_image_bound(field: str, bound: str) -> None:
         raise ValueError(f"{field}: the default registry is written docker.io")
     if registry != "*" and registry != "docker.io":
         if "." not in registry and ":" not in registry and registry != "localhost":
-            raise ValueError(f"{field} begins with {registry}, which is no registry: write docker.io/{bound}")
+            raise ValueError(f"{field} begins with {registry}, which is not a registry: write docker.io/{bound}")
         _check_registry(field, registry)
 
 
@@ -92,13 +92,13 @@ def check_image(field: str, image: str) -> None:
     if slash and ("." in registry or ":" in registry or registry == "localhost"):
         _check_registry(field, registry)
     elif slash and registry == "library":
-        raise ValueError(f"{field} has a shorter name: leave out library/")
+        raise ValueError(f"{field} must be in its shortest form: leave out library/")
     if match["digest"] and match["tag"]:
-        raise ValueError(f"{field} has a tag beside its digest, which counts alone: leave out the tag")
+        raise ValueError(f"{field} has a tag and a digest, and only the digest counts: leave out the tag")
     if match["tag"] == "latest":
-        raise ValueError(f"{field} has a shorter name: leave out :latest")
+        raise ValueError(f"{field} must be in its shortest form: leave out :latest")
     if not rest and slash:
-        raise ValueError(f"{field} names no image")
+        raise ValueError(f"{field} is not an image reference")
 
 
 def _check_registry(field: str, registry: str) -> None:
@@ -106,7 +106,7 @@ def _check_registry(field: str, registry: str) -> None:
     port = registry[len(host) + 2 * registry.startswith("[") :].removeprefix(":")
     check_host(field, host)
     if host in _DOCKER_HUB:
-        raise ValueError(f"{field} has a shorter name: leave out the registry, which is the default")
+        raise ValueError(f"{field} must be in its shortest form: leave out the default registry")
     if port and (port == "443" or port.startswith("0")):
         raise ValueError(f"{field} names the port of its registry in another spelling: leave out 443 and leading zeros")
 
@@ -118,7 +118,7 @@ def _check_ipv4(field: str, text: str) -> None:
         known = ""
     if known != text:
         raise ValueError(
-            f"{field} is an IPv4 address in another spelling: write four decimal numbers without zeros ahead"
+            f"{field} is an IPv4 address in another spelling: write four decimal numbers without leading zeros"
         )
 
 
@@ -126,7 +126,7 @@ def _check_ipv6(field: str, text: str) -> None:
     try:
         address = ipaddress.IPv6Address(text)
     except ValueError:
-        raise ValueError(f"{field} is no IPv6 address") from None
+        raise ValueError(f"{field} is not an IPv6 address") from None
     _refuse_ipv4_within(field, address)
     if str(address) != text:
         raise ValueError(f"{field} is an IPv6 address in another spelling: write its shortest form (RFC 5952)")

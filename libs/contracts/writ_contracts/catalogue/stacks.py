@@ -20,7 +20,7 @@ class StackApply(StackAccess, frozen=True, kw_only=True, forbid_unknown_fields=T
     compose: Annotated[str, Meta(min_length=1, max_length=MAX_COMPOSE_BYTES)] | None = None
     source: Annotated[FileName | None, PUBLIC] = None
     env: Environment = field(default_factory=dict)
-    pull: Annotated[Flag, Meta(description="fetch the images again")] = False
+    pull: Annotated[Flag, Meta(description="pull the images again")] = False
     timeout: Annotated[Timeout, Meta(le=1800)] = 300
 
     def __post_init__(self) -> None:
@@ -62,7 +62,7 @@ class StackState(Output, frozen=True, kw_only=True):
     log: str = ""
 
 
-class StackGone(Output, frozen=True, kw_only=True):
+class DeletedStack(Output, frozen=True, kw_only=True):
     """The removed stack."""
 
     stack_name: Annotated[str, PUBLIC] = ""
@@ -74,7 +74,7 @@ class StackGone(Output, frozen=True, kw_only=True):
 OPERATIONS = (
     Operation(
         name="stack_deploy",
-        summary="Bring up a Compose stack.",
+        summary="Deploy a Compose stack.",
         parameters=StackApply,
         output=StackState,
         risk=Risk.CHANGE,
@@ -84,11 +84,11 @@ OPERATIONS = (
         baseline=True,
         probe=True,
         preview=True,
-        settled=("containers",),
+        settled=("containers", "parts", "source_version"),
     ),
     Operation(
         name="stack_update",
-        summary="Bring a running Compose stack to another text or to newer images.",
+        summary="Update a running Compose stack to another Compose file or to newer images.",
         parameters=StackApply,
         output=StackState,
         risk=Risk.CHANGE,
@@ -98,13 +98,13 @@ OPERATIONS = (
         baseline=True,
         probe=True,
         preview=True,
-        settled=("containers",),
+        settled=("containers", "parts", "source_version"),
     ),
     Operation(
         name="stack_remove",
-        summary="Take a Compose stack down.",
+        summary="Remove a Compose stack.",
         parameters=StackRemove,
-        output=StackGone,
+        output=DeletedStack,
         risk=Risk.ADMIN,
         backends=BACKENDS,
         on_engine=True,
@@ -112,7 +112,7 @@ OPERATIONS = (
         baseline=True,
         probe=True,
         preview=True,
-        settled=("containers",),
+        settled=("containers", "parts"),
     ),
     Operation(
         name="stack_status",

@@ -31,7 +31,7 @@ class WindowRequest(Parameters, frozen=True, kw_only=True, forbid_unknown_fields
     def __post_init__(self) -> None:
         for name in ("operations", "targets"):
             if len(set(getattr(self, name))) < len(getattr(self, name)):
-                raise ValueError(f"{name} must be different ones")
+                raise ValueError(f"{name} has an entry twice")
 
 
 class WindowEnd(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):

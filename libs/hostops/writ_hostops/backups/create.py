@@ -30,11 +30,13 @@ def run(call: Call) -> HostReply:
     effect = "done" if backup else "none"
     ran.refuse_stopped("the backup", effect)
     if ran.status == INCOMPLETE and backup:
-        message = "the backup is there, but some files could not be read; `log` names them"
+        message = "the backup was made, but some files could not be read; `log` names them"
         raise HostError("incomplete", message, effect="done", output=output, state=_state(backup))
     restic.refuse(ran, effect)
     if backup is None:
-        raise HostError("tool_failed", "restic ended well, but the backup is not in the repository", output=output)
+        raise HostError(
+            "tool_failed", "restic ended without an error, but the backup is not in the repository", output=output
+        )
     return HostReply(output=output, state=_state(backup), effect="done")
 
 

@@ -24,7 +24,7 @@ def run(call: Call) -> HostReply:
     if left:
         ran.refuse_stopped("the deletion", effect)
         restic.refuse(ran, effect)
-        raise HostError("tool_failed", "restic ended well, but the backup is still there", effect=effect)
+        raise HostError("tool_failed", "restic ended without an error, but the backup still exists", effect=effect)
     if not ran.stopped:
         _free(call, restic)
     return HostReply(output=output, state={"backup_id": arguments.backup_id, "exists": False}, effect="done")
@@ -49,7 +49,7 @@ def probe(call: Call) -> HostReply:
     """Report success if the backup is gone."""
     arguments, restic = parse_arguments(call), Restic(call)
     if restic.of(arguments.backup_id, call.stop):
-        return verdict("not_done", "the backup is there", {"backup_id": arguments.backup_id, "exists": True})
+        return verdict("not_done", "the backup still exists", {"backup_id": arguments.backup_id, "exists": True})
     return verdict("succeeded", "the backup is gone", {"backup_id": arguments.backup_id, "exists": False})
 
 

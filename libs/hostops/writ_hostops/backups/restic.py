@@ -105,7 +105,7 @@ class Restic:
         code, message = {
             _NO_REPOSITORY: ("unavailable", "there is no restic repository where the target declares one: restic init"),
             _LOCKED: ("busy", "another program holds the lock of the backup repository"),
-            _WRONG_PASSWORD: ("permission_denied", "the declared password does not open the backup repository"),
+            _WRONG_PASSWORD: ("permission_denied", "the declared password is not that of the backup repository"),
         }.get(ran.status, ("tool_failed", f"restic failed (exit status {ran.status})"))
         raise HostError(code, message, effect=effect, output={"log": printed(ran)})
 
@@ -173,7 +173,7 @@ def _list(text: str) -> List[Dict[str, Any]]:
     except ValueError:
         found = None
     if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
-        raise HostError("garbled", "restic answered in a way that cannot be read")
+        raise HostError("garbled", "restic's output cannot be parsed")
     return found
 
 
@@ -199,7 +199,7 @@ def _kept(item: Dict[str, Any]) -> StoredBackup:
             tags=tags,
         )
     except (KeyError, IndexError, TypeError, ValueError, AttributeError):
-        raise HostError("garbled", "restic lists a snapshot that cannot be read") from None
+        raise HostError("garbled", "restic's list has a snapshot that cannot be parsed") from None
 
 
 def _reference(text: str) -> str:

@@ -176,9 +176,9 @@ def _drop_refused(staging: int, kinds: AllowedKinds, problems: List[str]) -> Non
 
 def _refused(status: os.stat_result, kinds: AllowedKinds) -> str:
     if not kinds.special_modes and (stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode)):
-        return "is a device, which comes back with special_modes only"
+        return "is a device, which is restored only with special_modes"
     if kinds.owner is not None and status.st_uid != kinds.owner:
-        return f"belongs to user {status.st_uid}, and only what belongs to the folder's owner was to come back"
+        return f"belongs to user {status.st_uid}, and only files of the folder's owner were to be restored"
     return ""
 
 

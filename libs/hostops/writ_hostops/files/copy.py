@@ -74,7 +74,7 @@ def probe(call: Call) -> HostReply:
         return verdict("succeeded", "both files have the same content", dest)
     if call.baseline and dest == dict(call.baseline):
         return verdict("not_done", "the destination is as it was before", dest)
-    return verdict("unknown", "the destination is neither as it was nor a copy of the source as it is", dest)
+    return verdict("unknown", "the destination is neither unchanged nor a copy of the present source", dest)
 
 
 def _digests_match(call: Call) -> bool:

@@ -51,7 +51,7 @@ def probe(call: Call) -> HostReply:
         return verdict("not_done", "all is as it was before", state)
     if not state["exists"]:
         return verdict("succeeded", "the file is gone", state)
-    return verdict("unknown", "a file is there, and whether it is the old one is not known", state)
+    return verdict("unknown", "a file exists, and it is not known if it is the old one", state)
 
 
 def _delete(call: Call, place: FolderEntry, if_digest: str) -> FileFacts:

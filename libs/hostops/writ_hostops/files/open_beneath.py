@@ -84,7 +84,7 @@ def open_existing(place: FolderEntry) -> Optional[int]:
 def refuse_irregular(status: os.stat_result, path: str) -> None:
     """Raise HostError unless it is a regular file; a link counts as a way out of the root."""
     if stat.S_ISLNK(status.st_mode):
-        raise HostError("outside_roots", f"{path} is a link, and links are not followed")
+        raise HostError("outside_roots", f"{path} is a symbolic link, which is not followed")
     if not stat.S_ISREG(status.st_mode):
         raise HostError("not_a_regular_file", f"{path} is not a regular file")
 
@@ -123,7 +123,7 @@ def _resolve(start: int, relative: str, flags: int, path: str) -> int:
             return _by_openat2(start, relative or ".", flags)
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.EXDEV):
-                raise HostError("outside_roots", f"the way to {path} goes through a link") from error
+                raise HostError("outside_roots", f"the path {path} contains a symbolic link") from error
             # EPERM: a seccomp filter older than the call, as container engines had them.
             if error.errno not in (errno.ENOSYS, errno.EPERM):
                 raise
@@ -137,7 +137,7 @@ def _by_openat2(start: int, relative: str, flags: int) -> int:
         except OSError as error:
             if error.errno != errno.EAGAIN:
                 raise
-    raise OSError(errno.EAGAIN, "folders were renamed all the while")
+    raise OSError(errno.EAGAIN, "folders of the path were renamed during each attempt")
 
 
 def by_walking(start: int, components: Sequence[str], flags: int, path: str) -> int:
@@ -163,10 +163,10 @@ def _step(folder: int, component: str, flags: int, path: str) -> int:
                 raise
             there = os.stat(component, dir_fd=folder, follow_symlinks=False).st_mode
             if stat.S_ISLNK(there):
-                raise HostError("outside_roots", f"the way to {path} goes through a link") from error
+                raise HostError("outside_roots", f"the path {path} contains a symbolic link") from error
             if not stat.S_ISDIR(there):
                 raise
-    raise OSError(errno.EAGAIN, "folders were renamed all the while")
+    raise OSError(errno.EAGAIN, "folders of the path were renamed during each attempt")
 
 
 def _open_regular(place: FolderEntry) -> int:

@@ -97,7 +97,7 @@ def probe(call: Call) -> HostReply:
         return verdict("succeeded", "the file has the content that was to be written", state)
     if call.baseline and state == dict(call.baseline):
         return verdict("not_done", "the file is as it was before", state)
-    return verdict("unknown", "the file is neither as it was nor known to be as it should be", state)
+    return verdict("unknown", "the file has neither its former nor the requested content", state)
 
 
 def _write(call: Call, place: FolderEntry, arguments: WriteArguments) -> HostReply:

@@ -69,7 +69,7 @@ def _status(connection: socket.socket, request: str, stop: Stop, deadline: float
         answer += _within(connection, stop, deadline, 1024)
     line = answer.split(b"\n", 1)[0].strip()
     if not line.startswith(b"HTTP/"):
-        raise OSError("what came is no HTTP")
+        raise OSError("the reply is not HTTP")
     return line[:200].decode("ascii", "replace")
 
 
@@ -82,7 +82,7 @@ def _connected(address: Address, port: int, stop: Stop, deadline: float) -> sock
         if error in (errno.EINPROGRESS, errno.EAGAIN):
             if not select.select([stop.fileno()], [connection.fileno()], [], max(0.0, deadline - time.monotonic()))[1]:
                 stop.check()
-                raise TimeoutError("no answer in time")
+                raise TimeoutError("no reply in time")
             error = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error:
             raise OSError(error, os.strerror(error))
@@ -100,7 +100,7 @@ def _within(connection: socket.socket, stop: Stop, deadline: float, most: int) -
         not in select.select([connection.fileno(), stop.fileno()], [], [], max(0.0, deadline - time.monotonic()))[0]
     ):
         stop.check()
-        raise TimeoutError("no answer in time")
+        raise TimeoutError("no reply in time")
     data = connection.recv(most)
     if not data:
         raise ConnectionResetError("the connection was closed without an answer")

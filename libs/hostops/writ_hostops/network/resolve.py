@@ -50,7 +50,7 @@ def resolved(host: str, stop: Stop, seconds: float) -> List[Address]:
         select.select([woken, stop.fileno()], [], [], min(seconds, stop.remaining()))
         stop.check()
         if not found:
-            raise HostError("not_found", f"{host} is no name that this host's resolver knows")
+            raise HostError("not_found", f"the resolver of this host does not know the name {host}")
         return list(found)
     finally:
         os.close(woken)

@@ -57,7 +57,7 @@ def _network(text: str, fields: Fields) -> Network:
             raise ValueError
         network = ipaddress.ip_network(text, strict=True)
     except ValueError:
-        raise fields.wrong("cidr", "is no network in CIDR form without host bits") from None
+        raise fields.wrong("cidr", "is not a network in CIDR form without host bits") from None
     if network.num_addresses > MOST_ADDRESSES:
         raise fields.wrong("cidr", f"holds more than {MOST_ADDRESSES} addresses")
     return network

@@ -59,7 +59,7 @@ _REASONS = (
             r"^(E: Unable to correct problems|E: Unmet dependencies|The following packages have unmet)", re.MULTILINE
         ),
         "tool_failed",
-        "what the package needs cannot be had, or packages on the host are broken",
+        "dependencies of the package are not available, or packages on the host are broken",
     ),
     (
         re.compile(r"^E: Held packages were changed", re.MULTILINE),

@@ -111,7 +111,7 @@ def probe(call: Call) -> HostReply:
 def judge(arguments: PackageArguments, before: Dict[str, Any], now: Dict[str, Any]) -> Tuple[str, str]:
     """Return succeeded, not_done or unknown, with the reason; a pure function of two states."""
     if now["status"] not in ("installed", "absent"):
-        return "unknown", f"dpkg has it as {now['status']}"
+        return "unknown", f"its status in dpkg is {now['status']}"
     if arguments.removes:
         gone = now["status"] == "absent"
         return ("succeeded", "it is not installed") if gone else ("not_done", "it is installed")
@@ -148,7 +148,7 @@ def _plan(stop: Stop, arguments: PackageArguments, before: dpkg.Installed) -> Li
         )
     there = step.after if step else dpkg.version_of(before, arguments.name)
     if arguments.version and there != arguments.version:
-        raise HostError("not_found", f"apt would not bring {arguments.name} to version {arguments.version}")
+        raise HostError("not_found", f"apt would not install version {arguments.version} of {arguments.name}")
     return planned
 
 
@@ -175,7 +175,7 @@ def _judged(
     answer = _changed_answer(arguments, before, after, ran)
     results.refuse_failed(ran, answer, after)
     if not _reached(arguments, planned, after):
-        message = f"apt ended well, but {arguments.name} is not as it should be"
+        message = f"apt ended without an error, but {arguments.name} is not in the requested state"
         raise HostError("tool_failed", message, effect=answer.effect, output=answer.output, state=answer.state)
     return answer
 

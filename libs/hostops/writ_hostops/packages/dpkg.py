@@ -98,7 +98,7 @@ def refuse_interrupted() -> None:
 def _package(line: str) -> Package:
     words = line.split("\t")
     if len(words) != 4 or not words[1]:
-        raise HostError("garbled", "dpkg-query answered in a way that cannot be read")
+        raise HostError("garbled", "the output of dpkg-query cannot be parsed")
     return Package(name=words[1], version=words[2], architecture=words[3], status=words[0])
 
 

@@ -18,17 +18,17 @@ _PATTERN = re.compile(r"[a-z0-9*?][a-z0-9*?+.-]*")
 
 def name_from(fields: Fields, default: "str | None" = None) -> str:
     """Take `package_name`; "" only with that default."""
-    return _taken(fields, "package_name", _NAME, "is no package name of Debian", default)
+    return _taken(fields, "package_name", _NAME, "is not a package name of Debian", default)
 
 
 def version_from(fields: Fields) -> str:
     """Take `version`, whole and exact; "" for the newest."""
-    return _taken(fields, "version", _VERSION, "is no exact version of a Debian package", "")
+    return _taken(fields, "version", _VERSION, "is not an exact version of a Debian package", "")
 
 
 def pattern_from(fields: Fields) -> str:
     """Take `pattern`; "" for all."""
-    return _taken(fields, "pattern", _PATTERN, "is no glob over package names", "")
+    return _taken(fields, "pattern", _PATTERN, "is not a glob of package names", "")
 
 
 def _taken(fields: Fields, name: str, grammar: "re.Pattern[str]", wrong: str, default: "str | None") -> str:

@@ -38,7 +38,7 @@ def refuse_failed(ran: ProgramResult, answer: HostReply, after: dpkg.Installed) 
     broken = dpkg.broken(after)
     unfinished = f"; dpkg could not finish {', '.join(broken[:20])}" if broken else ""
     effect = "maybe" if answer.effect == "done" and not ran.gone else answer.effect
-    what = {"cancelled": "it was cancelled", "timeout": "its time was up"}.get(ran.stopped, "")
+    what = {"cancelled": "it was cancelled", "timeout": "its timeout is over"}.get(ran.stopped, "")
     failure = apt.failure(ran, "apt failed")
     code, message = ran.stopped or failure.code, f"{what or failure.message}{unfinished}"
     raise HostError(code, message, effect=effect, certain=ran.gone, output=answer.output, state=answer.state)

@@ -152,7 +152,7 @@ class BtrfsStore:
             calls.destroy(self._parent, temporary)
             calls.sync(self._parent)
         except OSError as error:
-            return f"what was there before could not be removed, and is in {temporary} beside it ({error.strerror})"
+            return f"the former folder could not be removed; it is {temporary}, beside the new one ({error.strerror})"
         return ""
 
     def _remove(self, folder: int, name: str) -> None:

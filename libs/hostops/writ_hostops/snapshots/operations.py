@@ -42,7 +42,7 @@ def create(call: Call) -> HostReply:
         with afterwards():
             snapshot, caveat = _find(store, arguments.name), store.caveat()
     if snapshot is None or not snapshot.finished:
-        raise HostError("tool_failed", "the snapshot was made, but is not there", effect="maybe")
+        raise HostError("tool_failed", "the snapshot was created, but does not exist", effect="maybe")
     output = {**_output(snapshot), "log": caveat}
     return HostReply(output=output, state={"snapshot_name": snapshot.name, "exists": True}, effect="done")
 
@@ -64,7 +64,7 @@ def delete(call: Call) -> HostReply:
         with afterwards():
             left = _find(store, arguments.name)
     if left is not None:
-        raise HostError("tool_failed", "the snapshot was deleted, but is still there", effect="maybe")
+        raise HostError("tool_failed", "the snapshot was deleted, but still exists", effect="maybe")
     output = {"snapshot_name": arguments.name, "removed": True}
     return HostReply(output=output, state={"snapshot_name": arguments.name, "exists": False}, effect="done")
 
@@ -136,7 +136,7 @@ def judge(operation: str, operation_id: str, there: Optional[Snapshot]) -> Tuple
     if there is None:
         return "not_done", "it is not there"
     if not there.finished:
-        return "unknown", "it was begun, and not made to its end"
+        return "unknown", "it was begun, but not completed"
     if there.operation_id != operation_id:
         return "not_done", "there is one of this name, made by another operation"
     return "succeeded", "the snapshot of this operation is there"

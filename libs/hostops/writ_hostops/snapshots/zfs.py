@@ -123,7 +123,7 @@ def _zfs(words: Sequence[str], stop: Stop, effect: str = "none") -> ProgramResul
 def _snapshot(name: str, values: Dict[str, str]) -> Snapshot:
     created = values.get("creation", "")
     if not created.isdigit():
-        raise HostError("garbled", "zfs answered in a way that cannot be read")
+        raise HostError("garbled", "the output of zfs cannot be parsed")
     used = values.get("used", "")
     return Snapshot(
         name,

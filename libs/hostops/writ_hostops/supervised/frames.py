@@ -90,9 +90,9 @@ def unpack(head: bytes, attached: Optional[Bytes]) -> Dict[str, Any]:
     try:
         message = json.loads(head.decode("utf-8"), parse_int=_whole, parse_constant=_no_number)
     except (ValueError, RecursionError):
-        raise BrokenFrame("a frame without readable JSON") from None
+        raise BrokenFrame("a frame without valid JSON") from None
     if not isinstance(message, dict):
-        raise BrokenFrame("a frame without readable JSON")
+        raise BrokenFrame("a frame without valid JSON")
     _check(message)
     names = message.pop("attached", [])
     if attached is not None:

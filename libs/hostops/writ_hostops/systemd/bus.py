@@ -85,7 +85,7 @@ def _opened() -> SystemdOnBus:
     except (FileNotFoundError, ConnectionRefusedError) as error:
         raise NoBus from error
     except (OSError, RuntimeError, ValueError) as error:  # jeepney: an address or a greeting that it does not like
-        raise HostError("unavailable", f"the system bus does not let us in ({type(error).__name__})") from error
+        raise HostError("unavailable", f"the system bus refuses the connection ({type(error).__name__})") from error
     try:
         connection.settimeout(REPLY_TIMEOUT)
         systemd = SystemdOnBus(connection)

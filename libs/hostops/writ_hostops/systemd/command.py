@@ -117,19 +117,19 @@ def listing(which: Sequence[str]) -> List[str]:
 def unit_of(name: str, status: int, out: str) -> Unit:
     """Parse the shown unit. HostError `unavailable`, `unit_not_found`, `garbled`."""
     if status or not out:
-        raise HostError("unavailable", "systemd does not answer on this host")
+        raise HostError("unavailable", "systemd does not reply on this host")
     values = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
     if values.get("LoadState") == "not-found":
         raise HostError("unit_not_found", f"systemd knows no unit {name}")
     if not values.get("Id"):
-        raise HostError("garbled", "systemctl answered in a way that cannot be read")
+        raise HostError("garbled", "the output of systemctl cannot be parsed")
     return unit_from(_typed(values))
 
 
 def names_of(units: Tuple[int, str], files: Tuple[int, str]) -> List[str]:
     """Return the units that are loaded or could be, from status and output of both lists. HostError `unavailable`."""
     if units[0] or files[0]:
-        raise HostError("unavailable", "systemd does not answer on this host")
+        raise HostError("unavailable", "systemd does not reply on this host")
     found = [unit for unit, state in _columns(units[1]) if state == "loaded"]
     found += [unit for unit, state in _columns(files[1]) if is_own(state)]
     return [name for name in found if can_be_named(name)]

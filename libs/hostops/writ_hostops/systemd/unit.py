@@ -123,7 +123,7 @@ def own(name: str, unit: Unit) -> Unit:
     """Return the found unit if the name is its own. HostError `unit_alias`."""
     if unit.id == name:
         return unit
-    raise HostError("unit_alias", f"{name} is another name of {unit.id} on this host: ask for {short_name(unit.id)}")
+    raise HostError("unit_alias", f"{name} is another name of {unit.id} on this host: use {short_name(unit.id)}")
 
 
 def judged(unit: Unit, baseline: Mapping[str, Any]) -> Unit:

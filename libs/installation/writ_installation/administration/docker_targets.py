@@ -32,7 +32,7 @@ class EngineFolders(Struct, frozen=True, kw_only=True):
 
 
 class NewEngine(Struct, frozen=True, kw_only=True):
-    """The target that is to be. `address`: a socket, or HOST:PORT. `ca`: the PEM file that is trusted over TLS, and
+    """The new target. `address`: a socket, or HOST:PORT. `ca`: the PEM file trusted over TLS, and
     `identity` the one with our certificate and its key.
     """
 
@@ -72,7 +72,7 @@ async def add_docker_target(home: Home, new: NewEngine) -> AddedEngine:
 def engine_socket(address: str) -> dict[str, str]:
     """Return `docker` of a host's entry. Raises Invalid."""
     if not address.startswith("/"):
-        message = "is no absolute path of a socket on the host, such as /var/run/docker.sock"
+        message = "is not an absolute path of a socket on the host, such as /var/run/docker.sock"
         raise Invalid(f"{address[:200]!r} {message}")
     return {"socket": address}
 
@@ -84,7 +84,7 @@ def _connection(new: NewEngine) -> dict[str, Any]:
         return {"socket": new.address}
     parts = _ADDRESS.fullmatch(new.address)
     if parts is None or int(parts["port"]) > 65535:
-        message = "is no socket, such as /var/run/docker.sock, and no HOST:PORT"
+        message = "is neither a socket, such as /var/run/docker.sock, nor HOST:PORT"
         raise Invalid(f"{new.address[:200]!r} {message}")
     if new.ca is None or new.identity is None:
         raise Invalid("an engine over TLS needs --docker-ca FILE and --key FILE: certificates as PEM")

@@ -13,7 +13,7 @@ from writ_installation.files.home import Home
 
 
 class HostLeftovers(Struct, frozen=True, kw_only=True):
-    """The traces of one user of a host. `others`: names in the folder that are not of Writ. `keys`: places of the
+    """The traces of one user of a host. `others`: foreign names in the folder. `keys`: places of the
     target's key in authorized_keys, as path:line.
     """
 
@@ -31,7 +31,7 @@ def host_leftovers(
 ) -> list[HostLeftovers]:
     """Return the traces by user, and remove the folders with `clean`. Raises Invalid, Unreachable."""
     if target.backend != SSH:
-        raise Invalid(f"{target.id} is no target over SSH: Writ leaves nothing on its host")
+        raise Invalid(f"{target.id} is not a target over SSH: Writ leaves nothing on its host")
     keys = environ.get("WRIT_SSH_KEYS") or str(home.ssh)
     public = home.ssh / f"{target.id}.pub"
     request: dict[str, Any] = {

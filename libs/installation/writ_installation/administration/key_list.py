@@ -18,7 +18,7 @@ from writ_installation.files.principal_changes import principals_of
 from writ_installation.nats.leaf_sites import Leaf, key_name, read_leaves
 
 USES = {
-    "bootstrap": "makes streams and consumers",
+    "bootstrap": "creates streams and consumers",
     "sys": "reloads NATS",
     "status": "`writ status`",
     "policy": "signs decisions and grants",

@@ -37,7 +37,7 @@ class LastRecords(Struct, frozen=True, kw_only=True):
 
 
 class RotationStep(Struct, frozen=True, kw_only=True):
-    """The step that was taken, with the keys before and after."""
+    """The completed step, with the keys before and after."""
 
     name: str
     step: Step
@@ -46,7 +46,7 @@ class RotationStep(Struct, frozen=True, kw_only=True):
 
 
 def rotatable(home: Home) -> list[str]:
-    """Return the services and local pools that have a key here. Raises ConfigError."""
+    """Return the services and local pools with a key here. Raises ConfigError."""
     pools = dict.fromkeys(f"{AGENT}{agent.pool}" for agent in read_agents(home.agents).agents)
     shared = [PARAMS] if home.params_key.exists() else []
     links = dict.fromkeys(key_name(one.site, one.pool) for one in _links(home))
@@ -124,11 +124,11 @@ def _present(home: Home, name: str) -> str:
 def _replace_seed(home: Home, name: str, announced: str) -> None:
     if (file := _next_file(home, name)).exists():
         if Key(read_private(file)).public != announced:
-            raise Conflict(f"{file} is another key than the announced one, {announced}")
+            raise Conflict(f"{file} does not hold the announced key, {announced}")
         file.replace(home.seed_file(name))
         atomic_files.sync_folder(home.keys)
     if home.key(name).public != announced:
-        raise Conflict(f"{home.seed_file(name)} is another key than the announced one, {announced}")
+        raise Conflict(f"{home.seed_file(name)} does not hold the announced key, {announced}")
 
 
 def _next_file(home: Home, name: str) -> Path:

@@ -36,7 +36,7 @@ Tell = Callable[[RotationStep], None]
 
 
 async def rotate(home: Home, name: str, tell: Tell, *, settle: float = SETTLE, hosts_ready: bool = False) -> None:
-    """Take all steps that are left, or one where the system starts the services. A link of a site stops before its old
+    """Take all remaining steps, or one where the system starts the services. A link of a site stops before its old
     key is refused: the site needs its new files first. Raises Conflict while another rotation
     goes on, Invalid for an unknown name or where agents elsewhere do not know the new key yet, TimedOut.
     """
@@ -80,7 +80,9 @@ async def followed(home: Home, within: float = FOLLOWED_WITHIN) -> None:
             return
         if time.monotonic() > deadline:
             problem = report.problem if report is not None else ""
-            raise TimedOut(f"the keys are not in force after {within:g} s: {problem or 'see its log'}. Rotate again")
+            raise TimedOut(
+                f"the keys are not in force after {within:g} s: {problem or 'see its log'}. Repeat the command"
+            )
         await asyncio.sleep(PAUSE)
 
 

@@ -76,7 +76,7 @@ def rename_target(home: Home, old: str, new: str) -> list[str]:
 
 
 def tag_target(home: Home, name: str, added: Iterable[str], removed: Iterable[str]) -> list[str]:
-    """Add and remove tags, and return all tags of the target. Raises Invalid for a tag to remove that is not there."""
+    """Add and remove tags, and return all tags of the target. Raises Invalid for an absent tag to remove."""
     targets = read_inventory(home.inventory).targets
     tags, gone = targets[_index(targets, name)].tags, set(removed)
     if missing := sorted(gone.difference(tags)):
@@ -134,7 +134,7 @@ def _second_names(files: list[Path], old: str, new: str) -> Iterator[list[str]]:
     """Let files have their new name too while the inventory changes, and then that one alone."""
     pairs = [(file, file.with_name(new + file.name.removeprefix(old))) for file in files]
     if there := [str(path) for _, path in pairs if path.exists()]:
-        raise Conflict(f"{there[0]} is left of another target: move it away first")
+        raise Conflict(f"{there[0]} is left from another target: move it away first")
     for file, path in pairs:
         path.hardlink_to(file)
     try:

@@ -101,7 +101,7 @@ def refuse_relative(file_roots: Iterable[str]) -> None:
     """Raises Invalid: a relative root would make the target refuse every operation."""
     for folder in file_roots:
         if not folder.startswith("/"):
-            raise Invalid(f"the file root {folder[:200]!r} is no absolute path")
+            raise Invalid(f"the file root {folder[:200]!r} is not an absolute path")
 
 
 def verified_host_key(host_key: str, address: SshAddress, confirm: Callable[[HostKey], bool]) -> HostKey:
@@ -112,7 +112,7 @@ def verified_host_key(host_key: str, address: SshAddress, confirm: Callable[[Hos
         return msgspec.convert(_enrol(["fingerprint"], host_key.encode()), HostKey)
     shown = msgspec.convert(_enrol(["host-key", address.host, str(address.port)]), HostKey)
     if host_key and host_key != shown.fingerprint:
-        message = f"{address.host} shows {shown.fingerprint}, and not the host key that you gave; nothing was changed"
+        message = f"{address.host} shows {shown.fingerprint}, not the host key that you gave; nothing was changed"
         raise Untrusted(message, code="host_key_changed")
     if not host_key and not confirm(shown):
         raise Untrusted("the host key was not confirmed; nothing was changed", code="host_key_unknown")
@@ -120,7 +120,7 @@ def verified_host_key(host_key: str, address: SshAddress, confirm: Callable[[Hos
 
 
 def refuse_name(name: str) -> None:
-    """Raises Invalid for a name that no target can have."""
+    """Raises Invalid for an impossible name."""
     try:
         msgspec.convert(name, TargetId)
     except msgspec.ValidationError:
@@ -128,7 +128,7 @@ def refuse_name(name: str) -> None:
 
 
 def refuse_known(home: Home, name: str) -> None:
-    """Raises Conflict where there is a target of that name."""
+    """Raises Conflict where a target has this name."""
     create_installation(home)
     if name in {target.id for target in read_inventory(home.inventory).targets}:
         raise Conflict(f"there is a target {name} already")
@@ -214,7 +214,7 @@ def ask_agent(backend: str, words: list[str], stdin: bytes = b"") -> dict[str, s
 
 
 async def served_within(home: Home, target: Target) -> bool | None:
-    """Wait for an agent here that is ready for the target. None where Writ is not up."""
+    """Wait for an agent here to be ready for the target. None where Writ is not up."""
     process = f"agent-{target.pool}"
     deadline = time.monotonic() + SERVED_WITHIN
     while (report := read_report(home.report_file)) is not None and holder(home.lock) is not None:

@@ -69,12 +69,17 @@ def remove(home: Home, chosen: UninstallPlan, *, system: SystemPaths = system_un
 
 def ssh_targets(home: Home) -> list[str]:
     """Return the targets over SSH: their hosts can be cleaned only while their keys are here."""
+    if not home.inventory.exists():  # only the record was left
+        return []
     return [target.id for target in read_inventory(home.inventory).targets if target.backend == SSH]
 
 
 def _refuse(home: Home) -> None:
-    if not home.principals.exists():
-        raise Conflict(f"{home.root} is no installation: {home.principals} is missing")
+    if not home.principals.exists() and not any(_existing(_record(home))):
+        raise Conflict(f"{home.root} is no installation: there is neither {home.principals} nor a journal")
+    # Its site.yaml names other folders: somebody else's would have us remove theirs, or the system's.
+    if any(path.exists() and path.stat().st_uid != os.geteuid() for path in (home.root, home.site_file)):
+        raise Conflict(f"{home.root} belongs to another user, who can remove it")
     if home.split and os.geteuid() != 0:
         raise Conflict(f"{home.root} is an installation of the system: only root can remove it")
     if (pid := holder(home.lock)) is not None:
@@ -87,6 +92,7 @@ def _parts(home: Home) -> Iterator[tuple[Path, str]]:
     yield home.log, "logs"
     yield home.state, "indexes and spools of the processes"
     yield home.server_config, "configuration of NATS"
+    yield home.store / "ocsp", "a cache of NATS"
     yield home.sizes, "sizes of the streams"
     yield home.certificates, "certificates of NATS"
     yield home.servers, "configurations of NATS servers in containers"
@@ -122,11 +128,11 @@ def _record(home: Home) -> Iterator[tuple[Path, str]]:
 
 
 def _existing(paths: Iterable[tuple[Path, str]]) -> Iterator[Leftover]:
-    seen = set[Path]()
+    listed = set[Path]()
     for path, purpose in paths:
-        if path not in seen and is_there(path):
+        if path not in listed and is_there(path):
             yield Leftover(path=str(path), purpose=purpose)
-        seen.add(path)
+        listed.add(path)
 
 
 def _others(home: Home, *known: Iterable[Leftover]) -> Iterator[Leftover]:
@@ -151,7 +157,8 @@ def _folders(home: Home) -> list[Path]:
 def _by_hand(home: Home, system: SystemPaths) -> Iterator[str]:
     if not is_there(home.store):
         yield "the journal is on a NATS server elsewhere: its streams WRIT_… stay there"
-    for pool in sorted({agent.pool for agent in read_agents(home.agents).agents}):
+    agents = read_agents(home.agents).agents if home.agents.exists() else []
+    for pool in sorted({agent.pool for agent in agents}):
         if not home.seed_file(f"agent-{pool}").exists():
             yield f"the agent of pool {pool} runs on another host: remove it there (docs/uninstall.md)"
     if home.leaves.exists():

@@ -141,13 +141,13 @@ def read_manifest(path: Path) -> Manifest:
         try:
             manifest = msgspec.json.decode(bundle.read(MANIFEST), type=Manifest)
         except msgspec.DecodeError as error:
-            raise DamagedBundle(f"{path}: its manifest is none: {error}") from error
+            raise DamagedBundle(f"{path}: its manifest is not valid: {error}") from error
         if manifest.format != FORMAT or tuple(one.name for one in manifest.streams) != subjects.STREAMS:
-            raise DamagedBundle(f"{path}: it is no backup of Writ that this version reads")
+            raise DamagedBundle(f"{path}: it is not a backup that this version of Writ can read")
         bundle.must_have(MANIFEST, *(member.name for member in manifest.members))
         for member in manifest.members:
             if bundle.digest(member.name) != member.sha256:
-                raise DamagedBundle(f"{path}: {member.name} is not as it was backed up")
+                raise DamagedBundle(f"{path}: {member.name} differs from its digest in the backup")
             _inside(path, member.name)
     return manifest
 
@@ -157,7 +157,7 @@ def _inside(path: Path, name: str) -> PurePosixPath:
     member_path = PurePosixPath(name.removeprefix(_FILES))
     known = name.startswith((_FILES, _PACKED))
     if not known or member_path.is_absolute() or ".." in member_path.parts or not member_path.parts:
-        raise DamagedBundle(f"{path}: {name} is no place in a home")
+        raise DamagedBundle(f"{path}: {name} is not a path within an installation")
     return member_path
 
 
@@ -186,7 +186,7 @@ def draft_of(home: Home) -> Path:
     try:
         draft.mkdir(mode=0o700)
     except FileExistsError:
-        raise Conflict(f"{draft} is there and cannot be removed: somebody else made it") from None
+        raise Conflict(f"{draft} exists and cannot be removed: it belongs to another user") from None
     return draft
 
 
@@ -196,7 +196,9 @@ def _must_be_empty(home: Home) -> None:
     if home.root.exists() and (not home.root.is_dir() or any(home.root.iterdir())):
         raise Conflict(f"{home.root} is not empty: a backup is restored into an empty folder")
     if home.root.is_mount():
-        raise Conflict(f"{home.root} is a mount, which a folder cannot be moved onto: restore into a folder in it")
+        raise Conflict(
+            f"{home.root} is a mount point, which cannot be replaced by a folder: restore into a folder in it"
+        )
 
 
 async def _restore(draft: Home, path: Path, manifest: Manifest, url: str | None, show: Callable[[str], None]) -> None:
@@ -208,7 +210,7 @@ async def _restore(draft: Home, path: Path, manifest: Manifest, url: str | None,
                 file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 write_atomically(file, b"".join(bundle.chunks(member.name)))  # of any size, as it was packed
         if draft.key("policy").public != manifest.policy_key:
-            raise DamagedBundle(f"{path}: its policy key is not the one of its manifest")
+            raise DamagedBundle(f"{path}: its policy key differs from the one in its manifest")
         async with _server(draft, url, show) as bus:
             await _restore_streams(bus, path, manifest, bundle)
     now = RestoreMarker(backup=manifest.id, made_at=manifest.made_at, restored_at=time.time(), last=manifest.last)

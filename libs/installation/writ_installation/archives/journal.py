@@ -60,7 +60,7 @@ class Archiver:
     async def archive(
         self, path: Path, *, reason: str, until: float | None = None, damage: bool = False, supersede: bool = False
     ) -> ArchiveResult:
-        """Archive the next range to that file, and remove it from the journal. Raises WritError; nothing is removed
+        """Archive the next range to this file, and remove it from the journal. Raises WritError; nothing is removed
         then.
 
         `damage`: also where signatures in it do not hold; the manifest names those events. `supersede`: announce
@@ -88,7 +88,7 @@ class Archiver:
             made = await write.write(self._bus.journal, writer, plan, self._policy_keys, self._people)
             if made.checked.problems and not damage:
                 first = made.checked.problems[0]
-                raise DamagedBundle(f"event {first.sequence}: {first.what}; --with-damage archives it all the same")
+                raise DamagedBundle(f"event {first.sequence}: {first.what}; --with-damage archives it nevertheless")
             fault("journal.exported")
             announced = await self._give_up(made.manifest, reason, room=standing.bytes // 4)
             fault("journal.announced")
@@ -102,7 +102,7 @@ class Archiver:
         while last in following.ends:
             last -= 1
         if last < following.first:
-            free = f"what is from event {following.first} on is kept for {standing.held_by}"
+            free = f"events from {following.first} on are kept for {standing.held_by}"
             raise Invalid(f"nothing to archive: {free}")
         return ArchivePlan(
             generation=following.generation, first=following.first, last=last, previous=following.previous
@@ -187,7 +187,7 @@ class Archiver:
 
 @asynccontextmanager
 async def bootstrapped(home: Home, url: str) -> AsyncIterator[NatsBus]:
-    """Yield a connection with the key that makes and changes streams."""
+    """Yield a connection with the key for making and changing streams."""
     bus = await connect(options_of(home, "bootstrap", url, client_tls(home, os.environ)))
     try:
         yield bus

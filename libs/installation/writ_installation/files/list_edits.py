@@ -1,4 +1,4 @@
-"""Edits of files that people edit too: comments stay, and the result is parsed before it replaces the file.
+"""Edits of files which people edit too: comments stay, and the result is parsed before it replaces the file.
 
 Writers take a lock of their own, so that two concurrent `writ principal add` both succeed.
 """
@@ -34,7 +34,7 @@ def append(path: Path, section: str, entry: Mapping[str, Any], *, unique: str) -
         data = yaml_file.parse(text.encode(), str(path)).data or {}
         entries = data.get(section) or []
         if any(other.get(unique) == entry[unique] for other in entries):
-            raise Conflict(f"{path}: {unique} {entry[unique]!r} is there already")
+            raise Conflict(f"{path}: {unique} {entry[unique]!r} exists already")
         expected = {**data, section: [*entries, dict(entry)]}
         added = _with_block(text, entry)
         if not _reads_as(added, expected):  # the list is empty, or in flow style, or not the last thing in the file
@@ -54,7 +54,7 @@ def change(path: Path, edit: Edit, check: Check) -> None:
         changed = (mark + edit(text.removeprefix("\ufeff"))).encode()
         check(yaml_file.parse(changed, str(path), largest=LARGEST_LIST))
         if path.read_bytes() != before:
-            raise Conflict(f"{path} was changed by somebody else meanwhile; nothing was changed")
+            raise Conflict(f"{path} was changed by another process meanwhile; nothing was written")
         save(path, changed)
 
 

@@ -13,7 +13,7 @@ from writ_documents import shapes, yaml_file
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Absolute = Annotated[str, Meta(pattern=r"^/", max_length=4096)]
 
-HEAD = "# Where Writ is on this machine. Written by `writ init`; what is in it may be changed while Writ is down.\n"
+HEAD = "# The addresses and folders of Writ on this machine. Written by `writ init`; edit it only while Writ is down.\n"
 GROUP = "writ"
 """The group of a split installation: its services read its files as members, and only the provisioner writes any."""
 TLS_GROUP = "writ-tls"

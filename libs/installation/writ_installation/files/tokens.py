@@ -67,7 +67,7 @@ def known(home: Home) -> list[Token]:
 
 
 def good(home: Home, now: float) -> list[Token]:
-    """Return the tokens that NATS must accept now. A used token stays among them until it is done, so that its key can
+    """Return the tokens NATS must accept now. A used token stays among them until it is done, so that its key can
     repeat the request.
     """
     return [token for token in known(home) if token.until > now and not is_done(home, token.id)]

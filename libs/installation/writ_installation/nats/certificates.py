@@ -57,7 +57,7 @@ def cross_sign(new: bytes, former: Certificate) -> bytes:
     public = x509.load_pem_x509_certificate(new)
     key = public.public_key()
     if not isinstance(key, ec.EllipticCurvePublicKey):
-        raise ConfigError("that is no CA of Writ")
+        raise ConfigError("it is not a CA of Writ")
     end = min(public.not_valid_after_utc, ca.not_valid_after_utc)
     builder = _builder(public.subject, ca.subject, key, public.not_valid_before_utc + EARLIER, end)
     signed = _as_ca(builder, key, signer=ca_key).sign(ca_key, SHA256())

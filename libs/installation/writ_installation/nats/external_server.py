@@ -13,7 +13,7 @@ from writ_installation.nats.server import BundledServer
 
 
 class ExternalServer:
-    """A server that NATS_URL names. It needs our configuration (`writ up --write-server-config`), or it accepts
+    """The server named by NATS_URL. It needs our configuration (`writ up --write-server-config`), or it accepts
     nobody.
     """
 
@@ -36,7 +36,7 @@ class ExternalServer:
     async def start(self) -> None:
         """Do nothing: others start it."""
 
-    async def look_at_disk(self) -> None:
+    async def check_disk(self) -> None:
         """It is on another host, or may be."""
 
     async def adapt(self) -> bool:
@@ -45,7 +45,7 @@ class ExternalServer:
         if names == self._known:
             return False
         self._known = names
-        self._show(f"principals or pools changed: {self.url} needs the file of `writ up --write-server-config`")
+        self._show(f"principals or pools changed: {self.url} must load the file of `writ up --write-server-config`")
         return True
 
     async def stop(self) -> None:

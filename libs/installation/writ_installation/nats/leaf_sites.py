@@ -1,4 +1,4 @@
-"""Sites that only dial out (`leaves.yaml`): the permissions of their leaf nodes, and the folder for each site.
+"""Sites which only dial out (`leaves.yaml`): the permissions of their leaf nodes, and the folder for each site.
 
 Each link has a key pair of its own, made here; the file has its public half, and the site's folder the private one.
 """
@@ -106,7 +106,7 @@ def check_listener(new: Listener | None, now: Listener | None) -> None:
             trial.bind(address)
     except OSError as error:
         where = f"{new.host}, port {new.port}"
-        raise ConfigError(f"NATS cannot wait for leaf nodes at {where}: {error.strerror or error}") from error
+        raise ConfigError(f"NATS cannot accept leaf nodes at {where}: {error.strerror or error}") from error
 
 
 def add_site(home: Home, site: NewSite, listen: str, tls: LeafCertificate | None = None) -> None:
@@ -153,7 +153,7 @@ def _usable(shown: LeafCertificate) -> None:
     try:
         for path in (shown.certificate, shown.key):
             if not Path(path).is_absolute():
-                raise Invalid(f"{path!r} is no absolute path")
+                raise Invalid(f"{path!r} is not an absolute path")
             Path(path).read_bytes()
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(shown.certificate, shown.key, password="")
     except OSError as error:  # an SSLError is one, too

@@ -67,7 +67,7 @@ class ServerAddress(Struct, frozen=True, kw_only=True):
 
 
 def free_port(host: str = LOOPBACK) -> int:
-    """Return a port that is free now and likely stays free until the server listens: a quiet one, or any."""
+    """Return a port free now and likely to stay free until the server listens: a quiet one, or any."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
         for port in random.SystemRandom().sample(QUIET_PORTS, 20):
             with suppress(OSError):
@@ -251,7 +251,7 @@ class BundledServer:
     async def adapt(self) -> bool:
         """Apply changes of the files; return whether there were any. Raises ConfigError, BusError."""
         if is_on(self._home) != self.encrypted:
-            raise ConfigError(f"{self._home.tls_file}: TLS is switched on or off by `writ down` and `writ up` alone")
+            raise ConfigError(f"{self._home.tls_file}: to switch TLS on or off, run `writ down` and `writ up`")
         if problem := await asyncio.to_thread(self._renew):
             self.warning = problem
             self._show(problem)
@@ -270,7 +270,7 @@ class BundledServer:
                 await self._start_again(self._server)
         return True
 
-    async def look_at_disk(self) -> None:
+    async def check_disk(self) -> None:
         """See whether it can write; start it again once there is room after it could not."""
         if self._server is None or self.pid is None:
             return
@@ -280,12 +280,12 @@ class BundledServer:
             self._show(f"nothing can be stored: {problem}")
         self.problem = problem
         if latched and disk.free(self._home.store) >= disk.ROOM:
-            self._show("there is room again: nats is started again, since it writes nothing after an error")
+            self._show("there is room again: nats is restarted, since it stores nothing after a write error")
             await self._server.stop()
 
     async def _start_again(self, server: ServerProcess) -> None:
         """Stop it, and return when the next one serves."""
-        self._show("nats waits for leaf nodes elsewhere now, and is started again for that")
+        self._show("nats is restarted to accept leaf nodes at another address")
         self._serves.clear()
         await server.stop()
         async with asyncio.timeout(READY_WITHIN):

@@ -84,7 +84,7 @@ def own_names(listen: str, urls: str = "") -> list[str]:
 
 
 def set_up(home: Home, mode: Mode, names: Sequence[str], now: float) -> None:
-    """Make what is missing: settings, CA, certificate."""
+    """Make the missing parts: settings, CA, certificate."""
     if not home.tls_file.exists():
         write_settings(home, mode, names)
     if is_on(home):
@@ -199,7 +199,7 @@ def _issue(home: Home, names: list[str], number: int, now: float) -> str:
 
 
 def server_files(home: Home) -> TlsFiles | None:
-    """Return what NATS's servers are to use; None without TLS. Raises ConfigError before the first certificate."""
+    """Return the files for NATS's servers; None without TLS. Raises ConfigError before the first certificate."""
     settings = read_settings(home)
     if settings is None or settings.mode == "off":
         return None
@@ -226,7 +226,7 @@ def pinned_ca(home: Home) -> str:
 
 
 def encrypted(urls: str) -> str:
-    """Return these URLs with the scheme that demands TLS."""
+    """Return these URLs with the scheme for TLS."""
     return ",".join(_encrypted(url.strip()) for url in urls.split(","))
 
 
@@ -242,7 +242,7 @@ def with_scheme(home: Home, urls: str) -> str:
 
 
 def check_names(home: Home, urls: str) -> None:
-    """Raises Invalid for a name that NATS's certificate does not have: no client would accept it."""
+    """Raises Invalid for a name missing in NATS's certificate: no client would accept it."""
     settings = read_settings(home)
     if settings is None or settings.mode == "off":
         return
@@ -258,16 +258,16 @@ def check_exposed(urls: str, ca: str, environ: Mapping[str, str]) -> None:
         if not plaintext_of(environ):
             check_encrypted([url.strip() for url in urls.split(",")], TlsOptions(ca=ca) if ca else None)
     except ConfigError as error:
-        raise Invalid(f"{error}. docs/operating/tls.md says how NATS here gets to speak TLS") from None
+        raise Invalid(f"{error}. docs/operating/tls.md describes how to enable TLS for NATS") from None
 
 
 def exposure(home: Home, listen: str) -> str:
-    """Return the warning of a server that others reach without TLS; "" for any other."""
+    """Return the warning of a server reached by others without TLS; "" for any other."""
     settings = read_settings(home)
     if is_loopback_host(listen):
         return ""
     if settings is None:
-        return f"NATS listens on {listen} without TLS: `writ init --upgrade` has it speak TLS"
+        return f"NATS listens on {listen} without TLS: `writ init --upgrade` enables TLS"
     if settings.mode == "offered":
         return f"NATS on {listen} also serves clients without TLS: {home.tls_file}, mode: required"
     return ""
@@ -285,9 +285,9 @@ def _rotate_ca(home: Home, now: float) -> None:
 
     present = home.ca_file.read_bytes()
     if _chain(home):
-        raise Conflict("a new CA is on its way to the clients: `writ tls rotate-ca --finish` ends that first")
+        raise Conflict("a rotation of the CA is under way: end it first with `writ tls rotate-ca --finish`")
     if not _has_ca_key(home):
-        raise ConfigError(f"{home.ca_key} is missing: only the key of the present CA can vouch for a new one")
+        raise ConfigError(f"{home.ca_key} is missing: only the key of the present CA can sign a new one")
     former = Certificate(first_of(present), home.ca_key.read_bytes())
     if not is_pair(former):
         raise ConfigError(f"{home.ca_key} is not the key of {home.ca_file}: is it {_former_key(home)}?")

@@ -27,5 +27,5 @@ def port_of(url: str, schemes: Container[str], default: int) -> int:
         parts, port = urlsplit(""), None
     plain = url.isprintable() and " " not in url and not FORBIDDEN & set(url)
     if not plain or parts.scheme not in schemes or not parts.hostname or port == 0 or parts.query or parts.fragment:
-        raise Invalid(f"{url[:200]!r} is no address of a NATS server: nats://HOST:{default}, or tls://…")
+        raise Invalid(f"{url[:200]!r} is not an address of a NATS server: nats://HOST:{default}, or tls://…")
     return port or default

@@ -74,14 +74,14 @@ class Enrolments:
     def service(self, version: str, *others: Endpoint) -> Service:
         """Return the service for the bus, with the provisioner's other endpoints."""
         request = channel("enrol")
-        endpoint = Endpoint(name=request.name, subject=request.subject(), handler=self._answered, concurrency=1)
+        endpoint = Endpoint(name=request.name, subject=request.subject(), handler=self._handle, concurrency=1)
         description = "Enrols agents that have a one-time token, and applies changes of principals."
         return Service(name=Role.KEEPER.value, version=version, description=description, endpoints=[endpoint, *others])
 
-    async def _answered(self, message: Message) -> EndpointReply:
+    async def _handle(self, message: Message) -> EndpointReply:
         """Return one reply on every path."""
         try:
-            await self.take(message)
+            await self.enrol(message)
             answer = EnrolmentReply()
         except WritError as error:
             answer = EnrolmentReply(error=Failure(code=error.code, message=str(error)[:500], retry=error.retry))
@@ -90,7 +90,7 @@ class Enrolments:
             answer = EnrolmentReply(error=Failure(code="unavailable", message="see the provisioner's log", retry=True))
         return EndpointReply(encode(answer))
 
-    async def take(self, message: Message) -> None:
+    async def enrol(self, message: Message) -> None:
         """Enrol the key the message names. Raises Denied, Untrusted, Invalid, Conflict, Full, and the errors of
         recording: nothing is enrolled then, and the token is unchanged.
         """
@@ -125,16 +125,16 @@ class Enrolments:
         request = decode(data, EnrolmentRequest, limit=LARGEST)
         token = next((one for one in tokens.known(self._home) if one.id == number), None)
         if token is None or token.until <= self._clock():
-            raise Denied("this token has expired, or was taken back")
+            raise Denied("this token has expired or was revoked")
         enrolment = open_signed(request.by_token, Enrolment, [token.key], self._home.installation)
         if open_signed(request.by_agent, Enrolment, [enrolment.key], self._home.installation) != enrolment:
-            raise Untrusted("what the token signed and what the agent's key signed are not the same")
+            raise Untrusted("the token and the agent's key signed different requests")
         if (enrolment.token, enrolment.pool) != (token.id, token.pool):
             raise Untrusted(f"this token is for pool {token.pool} and nothing else")
         decode_public(enrolment.key)
         for key, whose in self._held():
             if key == enrolment.key and whose != f"an agent of {token.pool}":
-                raise Conflict(f"this key belongs to {whose} already: one key, one party")
+                raise Conflict(f"this key belongs to {whose} already: create a new key")
         self._check_use(token, enrolment.key)
         if token.replaces is not None and not tokens.is_done(self._home, token.id):
             self._check_replaced(token.replaces, enrolment)
@@ -155,7 +155,7 @@ class Enrolments:
         if tokens.is_done(self._home, token.id) and key not in {
             one.key for one in read_agents(self._home.agents).agents
         }:
-            raise Denied("this token was used already, and its agent was taken out again")
+            raise Denied("this token was used already, and its agent was removed again")
 
     def _held(self) -> Iterator[tuple[str, str]]:
         """Yield every key in use with its owner: NATS refuses a file in which two users have one key."""

@@ -88,7 +88,7 @@ def init(root: Path, servers: int, tls: Mode | None = None) -> Home:
 def _prepare_servers(home: Home, servers: int) -> None:
     kept = sizes(home, servers).replicas
     if kept != servers:
-        raise Conflict(f"this installation has {kept} NATS servers, which cannot change: see {home.sizes}")
+        raise Conflict(f"this installation has {kept} NATS servers, which cannot be changed: see {home.sizes}")
     key = home.keys / "routes.key"
     if not key.exists():
         from writ_installation.nats.cluster_certificate import for_servers  # noqa: PLC0415 - it takes longer than all else

@@ -78,7 +78,9 @@ def follow(archives: Sequence[VerifiedArchive]) -> None:
     for before, after in pairwise(archives):
         expected = (before.generation + 1, before.last + 1, before.digest)
         if (after.generation, after.first, after.previous) != expected:
-            raise DamagedBundle(f"{after.file}: it does not follow {before.file}: archive {expected[0]} does")
+            raise DamagedBundle(
+                f"{after.file}: it does not follow {before.file}: archive {expected[0]} is expected there"
+            )
 
 
 def read_manifest(path: Path, encoded: bytes) -> Manifest:
@@ -117,7 +119,9 @@ def _segment(bundle: Bundle, segment: Segment) -> Iterator[Record]:
     if sequence != segment.last + 1:
         raise DamagedBundle(f"{bundle.path}: {segment.name} ends at {sequence - 1}, not at {segment.last}")
     if whole.hexdigest() != segment.sha256:
-        raise DamagedBundle(f"{bundle.path}: {segment.name} is not what the manifest says: an event in it was changed")
+        raise DamagedBundle(
+            f"{bundle.path}: {segment.name} differs from its digest in the manifest: an event in it was changed"
+        )
 
 
 def _sealed(path: Path, seal: bytes, manifest: Manifest, name: str, policy_keys: Collection[str]) -> ControlEvent:
@@ -128,7 +132,7 @@ def _sealed(path: Path, seal: bytes, manifest: Manifest, name: str, policy_keys:
         check_decision(event, policy_keys)
         _check_range(event, parameters, policy_keys)
     except (Invalid, Untrusted) as error:
-        raise DamagedBundle(f"{path}: its seal does not hold: {error}") from error
+        raise DamagedBundle(f"{path}: its seal is not valid: {error}") from error
     stated = (
         parameters.generation,
         parameters.first,
@@ -140,7 +144,7 @@ def _sealed(path: Path, seal: bytes, manifest: Manifest, name: str, policy_keys:
     has = (manifest.generation, manifest.first, manifest.last, manifest.events, name, manifest.control)
     if stated != has:
         raise DamagedBundle(
-            f"{path}: its seal is that of another archive: the manifest was changed, or was never archived"
+            f"{path}: its seal belongs to another archive: the manifest was changed, or was never announced"
         )
     return event
 
@@ -159,7 +163,7 @@ def parameters_of(event: ControlEvent) -> JournalArchive:
     try:
         return msgspec.convert(known, JournalArchive)
     except msgspec.ValidationError as error:
-        raise Invalid(f"it tells of no archive: {error}") from error
+        raise Invalid(f"it describes no archive: {error}") from error
 
 
 def check_decision(event: ControlEvent, policy_keys: Collection[str]) -> None:
@@ -175,7 +179,7 @@ def check_decision(event: ControlEvent, policy_keys: Collection[str]) -> None:
         decision.authenticated,
     )
     if granted_fields != (event.kind, event.operation_id, event.principal, "allow", "signature") or decision.dry_run:
-        raise Untrusted("policy allowed something else")
+        raise Untrusted("policy allowed another operation")
     if decision.statement_digest != digest(event.statement):
         raise Untrusted("policy allowed another request")
     known = {name: event.body[name] for name in JournalArchive.__struct_fields__ if name in event.body}

@@ -76,7 +76,7 @@ class ControlRecord:
         try:
             self._apply(event, decision, sequence)
         except msgspec.ValidationError as error:
-            raise Untrusted(f"its parameters are none of a {event.kind}: {error}") from error
+            raise Untrusted(f"its parameters are not those of a {event.kind}: {error}") from error
 
     def _apply(self, event: ControlEvent, decision: Decision, sequence: int) -> None:
         body = event.body
@@ -101,7 +101,7 @@ class ControlRecord:
             self._in_window(decision)
         emergency = self._emergencies.get(decision.emergency)
         if emergency is not None and _is_over(emergency.until, emergency.ended, decision):
-            raise Untrusted(f"it started by emergency {decision.emergency}, which was over")
+            raise Untrusted(f"it started by emergency {decision.emergency}, which had ended")
 
     def _in_window(self, decision: Decision) -> None:
         window = self._windows.get(decision.window)
@@ -111,7 +111,7 @@ class ControlRecord:
         if decision.principal != window.by or not covered:
             raise Untrusted(f"it started by window {decision.window}, which does not cover it")
         if _is_over(window.until, window.ended, decision):
-            raise Untrusted(f"it started by window {decision.window}, which was over")
+            raise Untrusted(f"it started by window {decision.window}, which had ended")
 
     def used(self, event: WindowUsed) -> None:
         """Check one use of a window. Raises Untrusted."""

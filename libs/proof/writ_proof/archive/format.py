@@ -90,5 +90,5 @@ def decode_line(text: bytes) -> Record:
         line = msgspec.json.decode(text, type=EventLine)
         data = base64.b64decode(line.data, validate=True) if line.base64 else line.data.encode()
     except (msgspec.DecodeError, ValueError) as error:
-        raise DamagedBundle(f"a line is no event: {error}") from error
+        raise DamagedBundle(f"a line is not an event: {error}") from error
     return Record(line.sequence, line.subject, data, line.headers, line.time)

@@ -93,7 +93,7 @@ class Signatures:
         where = parse_event(record.subject)
         tag = kind_of(event)
         if isinstance(event, journal.Carried) and record.subject.startswith("writ.journal.control."):
-            raise Invalid(f"a control event of kind {tag}, which nobody can follow")
+            raise Invalid(f"a control event of the unknown kind {tag}")
         if where is not None and (where.operation_id, where.event) != (getattr(event, "operation_id", None), tag):
             raise Untrusted(f"it is a {tag} of another operation than its subject names")
 
@@ -261,12 +261,12 @@ class Signatures:
         if not named:
             raise Untrusted("its receipt is for none of its grants")
         if (event.receipt.key, receipt.instance) not in [known[one] for one in named]:
-            raise Untrusted("its receipt is of another agent than claimed it")
+            raise Untrusted("its receipt comes from another agent than claimed it")
 
     def _statement(self, statement: Signed | None, decision: Decision) -> None:
         if statement is None:
             if decision.authenticated == "signature":
-                raise Untrusted("it was decided on a signature that is not there")
+                raise Untrusted("it was decided on a signature that is missing")
             return
         self._own(statement, RequestStatement)
         if decision.statement_digest != digest(statement):
@@ -277,7 +277,7 @@ class Signatures:
         if decision.presence is None:
             return
         if event.presence is None or event.statement is None:
-            raise Untrusted("it was decided on a proof of presence that is not there")
+            raise Untrusted("it was decided on a proof of presence that is missing")
         if not self._by_directory:
             return
         if self._people is None:

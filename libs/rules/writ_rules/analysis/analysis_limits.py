@@ -90,7 +90,7 @@ def of_pairs(
         first, second = (f"'{each.wanted}'" if name in verb.public else SECRET for each in pair)
         yield f"no {name} was found that pattern {first} matches and pattern {second} does not"
     if len(alike) > MOST_PAIRS:
-        yield f"{len(alike) - MOST_PAIRS} more pairs of patterns for {name} were not told apart"
+        yield f"{len(alike) - MOST_PAIRS} more pairs of patterns for {name} were not distinguished"
 
 
 def _is_within(verb: Verb, name: str, one: PatternCheck, other: PatternCheck) -> bool:

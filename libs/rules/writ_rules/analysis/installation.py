@@ -216,7 +216,7 @@ class _Principals:
             if len(enrolled) < step.quorum:
                 few = f"only {_named(sorted(enrolled))}" if enrolled else "nobody"
                 return f"{few} of role {roles} has a credential that proves {presence}: `writ credential enroll`"
-        return "those who could are the ones who ask, or too few for all steps"
+        return "those who could are the requesters, or too few for all steps"
 
     def _scope(self, rule: RuleReading) -> list[Principal]:
         return _cached(

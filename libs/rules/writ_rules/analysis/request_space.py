@@ -142,7 +142,7 @@ def options(
 
 def signature(clauses: Iterable[Any], case: Case) -> tuple[object, ...]:
     """Return the result of each clause: two cases of one signature are the same to all of them."""
-    return tuple(_answer(clause, case) for clause in clauses)
+    return tuple(_holds(clause, case) for clause in clauses)
 
 
 def case_of(
@@ -166,7 +166,7 @@ def _is_about(rule: Rule, case: Case) -> bool:
     return all(clause.miss(case) is None for clause in (*rule.people, *scope))
 
 
-def _answer(clause: Any, case: Case) -> bool | None:
+def _holds(clause: Any, case: Case) -> bool | None:
     miss = clause.miss(case)
     return True if miss is None else None if miss.erred else False
 
@@ -193,7 +193,8 @@ def _values(
     if about is not None:
         telling = [check for one in _parameters(about, verb) if one.name == name for check in one.checks]
         notes |= dict.fromkeys(analysis_limits.of_values(verb, name, telling, possible))
-        possible = [value for value in possible if _may_match(verb, name, value, about, at)]
+        constraints = [[one for one in _parameters([rule], verb) if one.name == name] for rule in about]
+        possible = [value for value in possible if _may_match(verb, name, value, constraints, at)]
     else:
         notes |= dict.fromkeys(analysis_limits.of_values(verb, name, telling, possible))
     notes |= dict.fromkeys(analysis_limits.of_pairs(verb, name, telling, checks, possible))
@@ -205,12 +206,12 @@ def _values(
     return absent + list(found.values())
 
 
-def _may_match(verb: Verb, name: str, value: Any, about: Sequence[Rule], at: float) -> bool:
-    """Return whether one of these rules doesn't certainly fail on this value."""
+def _may_match(
+    verb: Verb, name: str, value: Any, constraints: Sequence[Sequence[ParameterCondition]], at: float
+) -> bool:
+    """Return whether one of the rules with these constraints doesn't certainly fail on this value."""
     case = case_of(verb, ANY_TARGET, ANYBODY, {name: value}, at)
-    return any(
-        all(_answer(one, case) is not False for one in _parameters([rule], verb) if one.name == name) for rule in about
-    )
+    return any(all(_holds(one, case) is not False for one in each) for each in constraints)
 
 
 def _suppositions(verb: Verb, rules: Sequence[Rule], at: float, notes: dict[str, None]) -> list[AssumedFacts]:

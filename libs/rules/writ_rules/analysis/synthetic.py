@@ -81,7 +81,7 @@ def too_many(operation: Operation, rules: Iterable[Rule], *, of_targets: bool, o
     for most, what, (places, axes) in counted:
         every = len(places) * prod(len(axis) for axis in axes)
         if every > most and not (operation.control and what == "targets"):
-            yield f"of {every} kinds of {what} {most} were made up"
+            yield f"of {every} kinds of {what}, {most} samples were generated"
 
 
 def _target_axes(operation: Operation, rules: Iterable[Rule]) -> tuple[list[Any], list[list[Any]]]:

@@ -62,7 +62,7 @@ def decide(
 
 def _before_rules(policy: Policy, request: DecisionRequest, control: ControlState) -> Ruling | None:
     if request.own:
-        return _short(request, "allow", "own", "one's own may always be read and cancelled")
+        return _short(request, "allow", "own", "a principal may always read and cancel its own operations")
     operation = request.operation
     if not operation.control and operation.risk is not Risk.READ:
         stop = control.stop_of(request.target, request.principal, operation.name, request.at)

@@ -30,7 +30,7 @@ Values = list[Scalar | None]
 Age = int | float | str
 Instead = Mapping[str, str]
 """Advice for keys of an older format."""
-LEAVE_OUT = "nothing is kept of it; leave it out"
+LEAVE_OUT = "it has no effect; leave it out"
 Text = Annotated[str, Meta(description="for people")]
 Zone = Annotated[str, Meta(description="IANA name of the time zone")]
 Days = Annotated[list[Day | None] | None, Meta(description=DAYS)]
@@ -42,7 +42,7 @@ class Constraint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     OTHER_KEYS: ClassVar[Instead] = {"min_value": "write 'min'", "max_value": "write 'max'"}
 
     type: Annotated[Type | None, Meta(description="strict: `true` is no `int`, an `int` is a `float`")] = None
-    required: Annotated[bool, Meta(description="fails where the parameter has no value")] = False
+    required: Annotated[bool, Meta(description="does not match if the parameter has no value")] = False
     min: Annotated[int | float | None, Meta(description="numbers, inclusive")] = None
     max: Annotated[int | float | None, Meta(description="numbers, inclusive")] = None
     min_length: Annotated[Length | None, Meta(description="characters or items, inclusive")] = None
@@ -51,9 +51,13 @@ class Constraint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     allowed_values: Annotated[Values | None, Meta(description="one of these single values")] = None
     denied_values: Annotated[Values | None, Meta(description="none of these single values")] = None
     allowed_items: Annotated[Values | None, Meta(description="allow: a list whose items are all among these")] = None
-    default: Annotated[Any, Meta(description="the value where the caller gives none")] = None
-    allowlist_source: Annotated[str | None, Meta(description="what the target itself lists now")] = None
-    max_age: Annotated[Age | None, Meta(description="of that list: seconds, or as `5m`; 60 s unless given")] = None
+    default: Annotated[Any, Meta(description="the value if the request has none")] = None
+    allowlist_source: Annotated[
+        str | None, Meta(description="allowed values: the target's own list of this name, read for this decision")
+    ] = None
+    max_age: Annotated[
+        Age | None, Meta(description="greatest age of that list: seconds, or as `5m`; 60 s by default")
+    ] = None
     description: Text = ""
 
     @property
@@ -80,7 +84,9 @@ class WindowEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """A window in which the rule holds, by the wall clock of a zone; several windows are alternatives."""
 
     start_time: Annotated[str, Meta(description="`08:30` or `08:30:15`")] = "00:00"
-    end_time: Annotated[str, Meta(description="outside; `24:00` too; not after the start: on the next day")] = "24:00"
+    end_time: Annotated[
+        str, Meta(description="end, exclusive; up to `24:00`; if it is not after the start, on the next day")
+    ] = "24:00"
     days_of_week: Days = None
     timezone: Zone = "UTC"
     from_: Annotated[str | None, Meta(description="first day on which it starts")] = field(default=None, name="from")
@@ -91,13 +97,15 @@ class WindowEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 class MaintenanceWindow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A named period, once or repeated."""
 
-    name: Annotated[str, Meta(description="where the windows are a list; else they are under their names")] = ""
+    name: Annotated[str, Meta(description="name of the window, if the windows are a list")] = ""
     description: Text = ""
     start_time: Annotated[str, Meta(description="instant; without an offset by the clock of `timezone`")]
     end_time: Annotated[str, Meta(description="instant, outside")]
     recurrence: Annotated[Literal["none", "weekly", "monthly"] | None, Meta(description="null is `none`")] = None
     days_of_week: Days = None
-    day_of_month: Annotated[int, Meta(ge=1, le=31, description="else that of the start")] | None = None
+    day_of_month: (
+        Annotated[int, Meta(ge=1, le=31, description="time zone of the end; by default that of the start")] | None
+    ) = None
     timezone: Zone = "UTC"
 
 
@@ -105,17 +113,19 @@ class StepEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One step of an approval."""
 
     approvers: Annotated[list[Name | None] | None, Meta(description="roles; none: `approver`")] = None
-    quorum: Annotated[int, Meta(ge=1, description="how many different people")] = 1
+    quorum: Annotated[int, Meta(ge=1, description="number of different people who must approve")] = 1
 
 
 class ApprovalEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The approvers of a request."""
 
     approvers: Annotated[list[Name | None] | None, Meta(description="roles; none: `approver`")] = None
-    quorum: Annotated[int, Meta(ge=1, description="how many different people")] = 1
+    quorum: Annotated[int, Meta(ge=1, description="number of different people who must approve")] = 1
     steps: Annotated[list[StepEntry | None] | None, Meta(description="one after the other")] = None
     timeout: Annotated[str | None, Meta(description="as `30m`; wins over `approval_timeout`")] = None
-    proof: Annotated[Proof, Meta(description="what an approver proves: a key, a touch, or PIN or biometrics")] = "key"
+    proof: Annotated[
+        Proof, Meta(description="proof of presence by each approver: a key, a touch, or PIN or biometrics")
+    ] = "key"
     attested: Annotated[bool, Meta(description="true: only by credentials whose maker vouches for the device")] = False
     windows: Annotated[
         bool | None, Meta(description="whether an approval window counts; none: for all but risk admin")
@@ -126,9 +136,9 @@ class ScanEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The requirement on a scanner's latest report of the target."""
 
     scanner: Annotated[str, Meta(min_length=1, max_length=64, description="as it publishes its reports")]
-    severity: Annotated[Severity, Meta(description="findings of this severity or worse count")] = "low"
+    severity: Annotated[Severity, Meta(description="counts findings of this severity or worse")] = "low"
     present: Annotated[bool, Meta(description="true: there is such a finding; false: there is none")] = True
-    max_age: Annotated[Age, Meta(description="of the report: seconds, or as `24h`")] = "24h"
+    max_age: Annotated[Age, Meta(description="greatest age of the report: seconds, or as `24h`")] = "24h"
 
 
 class EvaluatorEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -156,7 +166,7 @@ class RuleEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     allowed: Annotated[bool, Meta(description="whether it allows or denies")]
     operations: Annotated[list[Name | None], Meta(description="names of the catalogue, or `group:NAME`")]
     description: Text = ""
-    enabled: Annotated[bool, Meta(description="false: as if absent")] = True
+    enabled: Annotated[bool, Meta(description="false: the rule has no effect")] = True
     target_roles: Annotated[list[Role | None] | None, Meta(description="scope: roles of targets")] = None
     targets: Annotated[list[Name | None] | None, Meta(description="scope: ids, with `*` and `?`, or `group:NAME`")] = (
         None
@@ -165,8 +175,12 @@ class RuleEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     users: Annotated[list[Name | None] | None, Meta(description="scope: ids of principals")] = None
     user_roles: Annotated[list[Name | None] | None, Meta(description="scope: any of these roles")] = None
     principal_kinds: Annotated[list[Kind | None] | None, Meta(description="scope: kinds of principals")] = None
-    effective_from: Annotated[str | None, Meta(description="scope: date or instant; before it as if absent")] = None
-    expires_at: Annotated[str | None, Meta(description="scope: date or instant; from it on as if absent")] = None
+    effective_from: Annotated[
+        str | None, Meta(description="scope: date or instant; before it the rule has no effect")
+    ] = None
+    expires_at: Annotated[str | None, Meta(description="scope: date or instant; from it on the rule has no effect")] = (
+        None
+    )
     parameter_constraints: Annotated[
         dict[str, Constraint | None] | None, Meta(description="condition: constraints, by parameter")
     ] = None
@@ -184,12 +198,16 @@ class RuleEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         list[Name | EvaluatorEntry | None] | None, Meta(description="condition: all of them hold")
     ] = None
     requires_approval: Annotated[bool | None, Meta(description="allow: needs an approval first")] = None
-    approval: Annotated[ApprovalEntry | None, Meta(description="allow: who must say yes first")] = None
-    approval_timeout: Annotated[int, Meta(ge=1, description="minutes; 60 unless given")] | None = None
+    approval: Annotated[
+        ApprovalEntry | None, Meta(description="allow: approvals that are needed, and by which roles")
+    ] = None
+    approval_timeout: Annotated[int, Meta(ge=1, description="minutes; 60 by default")] | None = None
     operation_timeout: Annotated[int, Meta(ge=1, description="allow: seconds, an upper limit")] | None = None
-    max_targets: Annotated[int, Meta(ge=1, description="allow: on so many targets at once")] | None = None
-    max_concurrent: Annotated[int, Meta(ge=1, description="allow: so many operations at once")] | None = None
-    emergency_overridable: Annotated[bool, Meta(description="deny: an emergency's allow sets it aside")] = False
+    max_targets: (
+        Annotated[int, Meta(ge=1, description="allow: number of targets on which it may run at once")] | None
+    ) = None
+    max_concurrent: Annotated[int, Meta(ge=1, description="allow: number of operations at once")] | None = None
+    emergency_overridable: Annotated[bool, Meta(description="deny: an allow rule of an emergency overrides it")] = False
     inherit: Annotated[
         bool, Meta(description="under `role_policies.gateway`: binds the targets behind a gateway too")
     ] = True
@@ -198,24 +216,28 @@ class RuleEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class EmergenciesEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The bounds of every emergency."""
 
-    longest: Annotated[str, Meta(description="from its declaration, as `4h`")] = "8h"
-    confirm_within: Annotated[str, Meta(description="unless another person confirms it by then, it lapses")] = "30m"
-    proof: Annotated[Proof, Meta(description="of who declares or confirms: a key, a touch, or PIN too")] = "key"
+    longest: Annotated[str, Meta(description="longest duration from its declaration, as `4h`")] = "8h"
+    confirm_within: Annotated[str, Meta(description="time to confirm it; unless another person does, it lapses")] = (
+        "30m"
+    )
+    proof: Annotated[
+        Proof, Meta(description="proof of presence to declare or confirm: a key, a touch, or PIN or biometrics")
+    ] = "key"
 
 
 class ApprovalWindowsEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The bounds of every approval window."""
 
-    longest: Annotated[str, Meta(description="from its approval, as `4h`; 7 days at most")] = "8h"
-    most_uses: Annotated[int, Meta(ge=1, le=1000, description="operations of one window")] = 50
+    longest: Annotated[str, Meta(description="longest duration from its approval, as `4h`; 7 days at most")] = "8h"
+    most_uses: Annotated[int, Meta(ge=1, le=1000, description="most uses of one window")] = 50
 
 
 class SessionsEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The bounds of every session (`writ login`)."""
 
-    longest: Annotated[str, Meta(description="of a short-lived key, as `8h`; 7 days at most")] = "12h"
+    longest: Annotated[str, Meta(description="longest duration of a session, as `8h`; 7 days at most")] = "12h"
     idle: Annotated[str, Meta(description="a session ends after so long without a message, as `30m`")] = "1h"
-    most: Annotated[int, Meta(ge=1, le=1000, description="open sessions of one principal")] = 10
+    most: Annotated[int, Meta(ge=1, le=1000, description="most open sessions of one principal")] = 10
 
 
 GroupMembers = Annotated[
@@ -252,13 +274,13 @@ class PolicyEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     require_approval_for_admin: Annotated[bool, Meta(description="risk admin needs an approval")] = True
     list_by_rules: Annotated[
         list[Kind | None] | None,
-        Meta(description="kinds of principals that list only what their rules reach; none: `agent`"),
+        Meta(description="kinds of principals that list only what their rules cover; by default `agent`"),
     ] = None
-    audit_all_operations: Annotated[bool, Meta(description="everything is recorded in any case")] = True
+    audit_all_operations: Annotated[bool, Meta(description="it has no effect: everything is recorded")] = True
     created_at: Text = ""
     created_by: Text = ""
-    effective_from: Annotated[str | None, Meta(description="before it everything is denied")] = None
-    expires_at: Annotated[str | None, Meta(description="from it on everything is denied")] = None
+    effective_from: Annotated[str | None, Meta(description="instant; before it everything is denied")] = None
+    expires_at: Annotated[str | None, Meta(description="instant; from it on everything is denied")] = None
     maintenance_windows: Annotated[
         list[MaintenanceWindow | None] | dict[str, MaintenanceWindow | None] | None,
         Meta(description="for `maintenance_windows_only`"),
@@ -269,15 +291,13 @@ class PolicyEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         dict[Role, list[RuleEntry | None] | None] | None, Meta(description="rules by role of target")
     ] = None
     emergency_policies: Annotated[
-        list[RuleEntry | None] | None, Meta(description="rules that join in while an emergency is in force")
+        list[RuleEntry | None] | None, Meta(description="rules that apply only during an emergency")
     ] = None
-    emergencies: Annotated[EmergenciesEntry | None, Meta(description="how long one may last")] = None
-    approval_windows: Annotated[
-        ApprovalWindowsEntry | None, Meta(description="how long one may be open, for how many uses")
-    ] = None
+    emergencies: Annotated[EmergenciesEntry | None, Meta(description="bounds of emergencies")] = None
+    approval_windows: Annotated[ApprovalWindowsEntry | None, Meta(description="bounds of approval windows")] = None
     sessions: Annotated[
         SessionsEntry | None,
-        Meta(description="how long a short-lived key lasts, also without use, and how many one may have"),
+        Meta(description="bounds of sessions"),
     ] = None
 
 

@@ -73,10 +73,10 @@ def _policy(file: PolicyFile) -> Iterator[Finding]:
         yield Finding(Severity.WARNING, ("policies",), "the policy has no rule: everything is denied", at_key=True)
     if not file.policies.deny_by_default:
         keys = ("policies", "deny_by_default")
-        yield Finding(Severity.WARNING, keys, "whatever no rule covers is allowed: every such decision says so")
+        yield Finding(Severity.WARNING, keys, "deny_by_default is false: a request that no rule covers is allowed")
     if not file.policies.audit_all_operations:
         keys = ("policies", "audit_all_operations")
-        yield Finding(Severity.WARNING, keys, "everything is recorded, whatever a policy says")
+        yield Finding(Severity.WARNING, keys, "this has no effect: everything is recorded")
     windows = file.policies.maintenance_windows
     every = windows.items() if isinstance(windows, dict) else enumerate(windows or ())
     for at, window in every:
@@ -117,7 +117,7 @@ def _items(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
     for name, constraint in (placed.entry.parameter_constraints or {}).items():
         if constraint is not None and constraint.allowed_items is not None and not placed.entry.allowed:
             keys = (*placed.keys, "parameter_constraints", name, "allowed_items")
-            text = "a deny rule cannot have it: one more item would get round it; bound the list in allow rules"
+            text = "a deny rule cannot have it, since one more item would evade it: bound the list in allow rules"
             yield Finding(Severity.ERROR, keys, text)
 
 
@@ -136,7 +136,7 @@ def _own_role(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
 
 def _inherit(item: PlacedRule, _: Verbs) -> Iterator[Finding]:
     if not item.entry.inherit and item.role != "gateway":
-        text = "only rules under role_policies.gateway bind the targets behind a gateway: here it says nothing"
+        text = "it has an effect only in rules under role_policies.gateway"
         yield Finding(Severity.WARNING, (*item.keys, "inherit"), text)
 
 
@@ -152,9 +152,9 @@ def _origins_days(item: PlacedRule, _: Verbs) -> Iterator[Finding]:
 def _approval(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
     entry = placed.entry
     if not entry.allowed and (entry.requires_approval or entry.approval is not None):
-        yield Finding(Severity.WARNING, placed.keys, f"'{entry.name}' denies: nobody is asked for an approval")
+        yield Finding(Severity.WARNING, placed.keys, f"'{entry.name}' denies, so an approval has no effect")
     if entry.approval is not None and entry.requires_approval is False:
-        yield Finding(Severity.LINT, placed.keys, f"'{entry.name}' names approvers and says that it needs none")
+        yield Finding(Severity.LINT, placed.keys, f"'{entry.name}' names approvers and has requires_approval: false")
     if entry.emergency_overridable and entry.allowed:
         yield Finding(Severity.WARNING, placed.keys, "only a deny can be emergency_overridable")
 
@@ -163,7 +163,7 @@ def _limits(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
     for key in ("max_targets", "max_concurrent", "operation_timeout"):
         if getattr(placed.entry, key) is not None and not placed.entry.allowed:
             severity = Severity.WARNING if key == "operation_timeout" else Severity.LINT
-            yield Finding(severity, (*placed.keys, key), f"'{placed.entry.name}' denies: there is nothing to limit")
+            yield Finding(severity, (*placed.keys, key), f"'{placed.entry.name}' denies, so a limit has no effect")
     timeout = (placed.entry.parameter_constraints or {}).get("timeout")
     most = placed.entry.operation_timeout
     if most is not None and timeout is not None and timeout.min is not None and most < timeout.min:
@@ -175,11 +175,11 @@ def _attributes(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
     for name, constraint in (placed.entry.target_attributes or {}).items():
         keys = (*placed.keys, "target_attributes", name)
         if isinstance(constraint, list) and not present(constraint):
-            yield Finding(Severity.LINT, keys, "an empty list: no value is as wanted")
+            yield Finding(Severity.LINT, keys, "an empty list: no value matches")
         elif isinstance(constraint, AttributeConstraint):
             yield from _ranges(keys, constraint)
             if why := _excludes_all(constraint):
-                yield Finding(Severity.LINT, keys, f"{why}: no value is as wanted")
+                yield Finding(Severity.LINT, keys, f"{why}: no value matches")
 
 
 def _excludes_all(constraint: AttributeConstraint) -> str:
@@ -192,7 +192,7 @@ def _excludes_all(constraint: AttributeConstraint) -> str:
         types &= {"int", "float"} if constraint.type == "float" else {constraint.type}
         named.insert(0, f"type {constraint.type}")
     if not types:
-        return f"{', '.join(named)} fit no type together"
+        return f"{', '.join(named)} do not fit the same type"
     if constraint.allowed_values is not None and not present(constraint.allowed_values):
         return "allowed_values is an empty list"
     if constraint.allowed_values is None:
@@ -227,10 +227,12 @@ def _contradictions(nearest: NearestNames, keys: Keys, constraint: Constraint) -
     source = constraint.allowlist_source
     if source is not None and source not in SOURCES:
         hint = nearest.hint(source, SOURCES)
-        text = f"targets don't list '{source}', so the rule denies all that it covers{hint}"
+        text = f"targets have no list '{source}', so the rule denies all requests that it covers{hint}"
         yield Finding(Severity.WARNING, (*keys, "allowlist_source"), text)
     elif source is None and constraint.max_age is not None:
-        yield Finding(Severity.WARNING, (*keys, "max_age"), "the age of a list, without an allowlist_source")
+        yield Finding(
+            Severity.WARNING, (*keys, "max_age"), "it is the age of a list: without allowlist_source it has no effect"
+        )
 
 
 def _ranges(keys: Keys, constraint: Constraint | AttributeConstraint) -> Iterator[Finding]:

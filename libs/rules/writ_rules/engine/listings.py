@@ -67,10 +67,10 @@ class AllowlistSource(Struct, frozen=True):
 
     def _names(self, case: Case) -> frozenset[str]:
         if self.source not in SOURCES:
-            raise UnanswerableCheck("is not a list that targets have")
+            raise UnanswerableCheck("is not a list of targets")
         listing = case.facts.listings.get(self.source)
         if listing is None:
-            raise UnanswerableCheck("has not been asked for", need=self.source)
+            raise UnanswerableCheck("was not requested", need=self.source)
         if listing.failure:
             raise UnanswerableCheck(f"could not be listed: {show(listing.failure)}")
         if not abs(case.at - listing.at) <= self.max_age:

@@ -12,7 +12,7 @@ from msgspec import Struct, structs
 
 from writ_contracts import journal, subjects
 from writ_contracts.approvals import SignedApproval
-from writ_contracts.credentials import Credential, Presence
+from writ_contracts.credentials import Presence
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import ConfigError, Invalid, Untrusted, WritError
 from writ_contracts.inventory import GATEWAY, Principal, Target
@@ -31,8 +31,8 @@ from writ_rules.engine.people import people_of
 from writ_rules.loading import compile_document
 from writ_rules.second_decisions.comparison import Comparison, compare
 from writ_rules.second_decisions.control_states import ControlStates, EventReader
-from writ_rules.second_decisions.file_history import FileHistory
-from writ_rules.second_decisions.signatures import RecordedApproval, RecordedRequest
+from writ_rules.second_decisions.file_history import FileHistory, KeptReading
+from writ_rules.second_decisions.signatures import RecordedApproval, RecordedRequest, credentials_of
 from writ_rules.setting import Setting, setting
 from writ_trust.approvals import read_approval
 from writ_trust.digests import plain_digest
@@ -105,6 +105,8 @@ class Checker:
         self._people = people
         self._control = ControlStates(journal, events, installation)
         self._known: dict[int, _Version] = {}
+        self._read_targets = KeptReading(inventory, lambda path: list(read_inventory(path).targets))
+        self._read_listed = KeptReading(principals, lambda path: list(read_principals(path).principals))
 
     async def check(self, record: Record) -> CheckedDecision | None:
         """Return the second decision on that of an event; None for an event without one. Raises errors of the bus."""
@@ -139,7 +141,7 @@ class Checker:
 
     async def _compared(self, record: Record, event: Decided, decision: Decision) -> Comparison:
         if abs(record.time - decision.at) > STORED_WITHIN:
-            return _differs(f"it says that it was made {record.time - decision.at:.0f} s before it was stored")
+            return _differs(f"by its own time it was made {record.time - decision.at:.0f} s before it was stored")
         try:
             version = await self._version(decision)
             control = await self._control.of(decision.control_sequence)
@@ -169,7 +171,7 @@ class Checker:
         named = decision.policy.inventory_digest, decision.policy.principals_digest
         for kept, name in zip((self._inventory, self._principals), named, strict=True):
             if kept.named(name, decision.at, SLACK) is False:
-                return f"it names a content of {kept.name} that was not the one of that time"
+                return f"it names another content of {kept.name} than that of its time"
         return ""
 
     def _among_files(
@@ -183,27 +185,21 @@ class Checker:
         exact = inventories == [decision.policy.inventory_digest] and listed == [decision.policy.principals_digest]
         found = [
             compare(decision, recorded, self._setting(version, targets, people, control, decision.at), knows_keys=exact)
-            for targets in map(self._targets, inventories)
-            for people in map(self._listed, listed)
+            for targets in map(self._read_targets.of, inventories)
+            for people in map(self._read_listed.of, listed)
             if targets is not None and people is not None
         ]
         if not found:
             return Comparison(result="open", why="the inventory or principals of that time are not known here")
         best = next((one for one in found if one.result != "differs"), found[0])
         if not exact and best.result == "same":
-            return Comparison(result="open", expected=best.expected, why="it names files that were never seen here")
+            return Comparison(
+                result="open", expected=best.expected, why="it names files that this audit service has never read"
+            )
         return best
 
     def _contents(self, history: FileHistory, digest: str, at: float) -> list[str]:
         return [digest] if history.named(digest, at, SLACK) else history.around(at, SLACK)
-
-    def _targets(self, digest: str) -> list[Target] | None:
-        path = self._inventory.copy(digest)
-        return None if path is None else list(read_inventory(path).targets)
-
-    def _listed(self, digest: str) -> list[Principal] | None:
-        path = self._principals.copy(digest)
-        return None if path is None else list(read_principals(path).principals)
 
     def _setting(
         self, version: _Version, targets: list[Target], listed: list[Principal], control: ControlState, at: float
@@ -284,15 +280,8 @@ class Checker:
             parameters_digest=_same_parameters(event, first),
             installation=self._installation,
             reason=first.reason,
-            credentials=_credentials(self._people()),
+            credentials=credentials_of(self._people()),
         )
-
-
-def _credentials(directory: PeopleDirectory | None) -> dict[str, Credential] | None:
-    if directory is None:
-        return None
-    everybody = (decode(bytes(one.enrolment.payload), Enrolment).credential for one in directory.entries)
-    return {one.id: one for one in everybody}
 
 
 def _same_parameters(event: Decided, first: journal.Requested) -> str:

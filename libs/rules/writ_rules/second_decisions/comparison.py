@@ -35,7 +35,7 @@ Result = Literal["same", "differs", "open"]
 OWN = ("audit_read", "operation_cancel", "session_end", "window_end")
 OPEN_TO_ALL = "session_open"
 """Everybody may open sessions of their own, without a rule."""
-OTHER_REASONS = ("by its other name", "session ")
+OTHER_REASONS = ("by its other name", "session ", "a session ")
 """Beginnings of the reasons of denials with such a code that are checks of policy's own."""
 BY_RULES = frozenset({"denied", "no_rule", "outside_gateway_limits", "stopped"})
 """Codes of denials that the policy and the control state give by themselves."""
@@ -96,7 +96,7 @@ def _refused(decision: Decision, operation: Operation, setting: Setting) -> str:
     if decision.target not in setting.targets:
         return f"there was no target {decision.target}"
     if operation.name in FOR_PEOPLE and decision.authenticated == "gateway":
-        return f"{operation.name} is for people, and it came through a gateway"
+        return f"{operation.name} is for people, and the request came through a gateway"
     if operation.name in FOR_OWN_KEY and decision.session:
         return f"{operation.name} needs the principal's own key, and it came by session {decision.session}"
     needs_signature = operation.own_signature or operation.risk is Risk.ADMIN
@@ -132,7 +132,7 @@ def _any_key(_: str) -> tuple[str, ...]:
 def _judged(decision: Decision, recorded: RecordedRequest, setting: Setting, request: DecisionRequest) -> Comparison:
     rules = _rules(setting.policy, request)
     if decision.effect != "deny" and (names := unexplained(recorded, request.operation, rules)):
-        return Comparison(result="differs", why=f"nobody asked for its {', '.join(names)}")
+        return Comparison(result="differs", why=f"its {', '.join(names)} was not requested")
     if _of_parameters(rules, request.operation.name) & recorded.hidden:
         return Comparison(result="open", why="it depends on parameters that are not on record")
     ruling = decide(setting.policy, request, setting.control, setting.people)

@@ -4,7 +4,9 @@ A decision names the digests of the files by which it was made. The files alone 
 """
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import msgspec
 from msgspec import Struct, structs
@@ -14,6 +16,7 @@ from writ_documents.document import FileErrors
 from writ_documents.readers import LARGEST_LIST
 from writ_documents.yaml_file import content
 
+Reading = TypeVar("Reading")
 MOST = 200
 """Copies of each file; the oldest is dropped first."""
 
@@ -53,7 +56,7 @@ class FileHistory:
         """Return the name of the file."""
         return self._path.name
 
-    def look(self, now: float, stamp: object = None) -> None:
+    def record_change(self, now: float, stamp: object = None) -> None:
         """Keep the present content, if it is another than the last one. Raises ConfigError where it can't be read.
 
         `stamp`: a value that changes with the file; with the same one as before nothing is read.
@@ -100,3 +103,20 @@ class FileHistory:
         except FileErrors:
             return None
         return path if hashlib.sha256(data).hexdigest() == digest else None
+
+
+class KeptReading(Generic[Reading]):
+    """The last content of a file that was read, kept: nearly all decisions name the same one."""
+
+    def __init__(self, history: FileHistory, read: Callable[[Path], Reading]) -> None:
+        self._history, self._read = history, read
+        self._kept: tuple[str, Reading] | None = None
+
+    def of(self, digest: str) -> Reading | None:
+        """Return the content with this digest, read; None if the history does not have it any more."""
+        if self._kept is None or self._kept[0] != digest:
+            path = self._history.copy(digest)
+            if path is None:
+                return None
+            self._kept = digest, self._read(path)
+        return self._kept[1]

@@ -11,8 +11,10 @@ from writ_contracts.decisions import Decision
 from writ_contracts.errors import Untrusted
 from writ_contracts.ids import operation_id
 from writ_contracts.inventory import Principal
+from writ_contracts.people import Enrolment, PeopleDirectory
 from writ_contracts.requests import RequestStatement
 from writ_contracts.signing import Signed
+from writ_contracts.wire import decode
 from writ_rules.engine.control import ControlState
 from writ_trust.approvals import nkey_credential, prove_approval
 from writ_trust.digests import keyed_digest, same
@@ -53,6 +55,14 @@ class RecordedRequest(Struct, frozen=True, kw_only=True):
     """All in the directory of people's credentials, removed ones too; None where it is not here."""
 
 
+def credentials_of(directory: PeopleDirectory | None) -> dict[str, Credential] | None:
+    """Return all credentials of the directory by id, removed ones too."""
+    if directory is None:
+        return None
+    everybody = (decode(bytes(one.enrolment.payload), Enrolment).credential for one in directory.entries)
+    return {one.id: one for one in everybody}
+
+
 def keys_of(principal: Principal, control: ControlState) -> tuple[str, ...]:
     """Return the principal's key, and those of their sessions."""
     opened = (one.key for one in control.sessions.values() if (one.by, one.signer) == (principal.id, principal.key))
@@ -67,15 +77,15 @@ def unsigned(decision: Decision, recorded: RecordedRequest, keys: tuple[str, ...
     if signed is None:
         return f"no statement of {decision.principal} is on record"
     if decision.statement_digest != digest(signed):
-        return f"it is on another statement of {decision.principal} than the one on record"
+        return f"it was made on another statement of {decision.principal} than the one on record"
     try:
         statement = open_signed(signed, RequestStatement, keys or (signed.key,), recorded.installation)
     except Untrusted as error:
-        return f"the statement of {decision.principal} on record does not hold: {error}"
+        return f"the statement of {decision.principal} on record is not valid: {error}"
     about = statement.principal, statement.operation, statement.target
     its_id = operation_id(statement.principal, statement.idempotency_key)
     if (*about, its_id) != (decision.principal, decision.operation, decision.target, decision.operation_id):
-        return f"the statement of {decision.principal} on record is of another request"
+        return f"the statement of {decision.principal} on record is for another request"
     if statement.reason not in (None, recorded.reason):
         return f"{decision.principal} signed another reason than the one on record"
     if (statement.dry_run and not recorded.dry_run) or not _opens(statement, recorded):

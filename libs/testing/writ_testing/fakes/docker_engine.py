@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from writ_testing.fakes.engine_http import EngineRequest, HttpReply, leave, read_request, send_answer
-from writ_testing.fakes.engine_storage import EngineStorage, labels_wanted
+from writ_testing.fakes.engine_networks import EngineNetworks
+from writ_testing.fakes.engine_storage import EngineStorage, has_labels
 
 Kind = Literal["cut", "act_and_cut", "cut_body", "hang", "act_and_hang", "half_close", "garble"]
 FOLDER = base64.b64encode(b'{"name":"data","mode":2147484141}').decode()
@@ -22,7 +23,7 @@ ABSENT = "0001-01-01T00:00:00Z"
 
 @dataclass
 class Fault:
-    """What goes wrong with a request that matches, for so many of them."""
+    """The failure of matching requests, for so many of them."""
 
     method: str
     path: str
@@ -32,7 +33,7 @@ class Fault:
 
 
 @dataclass
-class FakeEngine(EngineStorage):
+class FakeEngine(EngineNetworks, EngineStorage):
     """`containers` by id, as inspect shows them; `asked`: each request, as `METHOD /path`.
 
     `exits` and `health`: how containers are once started, those of the image `ill` or all. `breaks`: the fault of the
@@ -44,7 +45,7 @@ class FakeEngine(EngineStorage):
     faults: list[Fault] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     pulls: list[str] = field(default_factory=list)
-    breaks: tuple[int, Kind] | None = None
+    breaks: tuple[int, Kind | int] | None = None
     broken: asyncio.Event = field(default_factory=asyncio.Event)
     delay: float = 0.0
     logs: str = ""
@@ -52,6 +53,7 @@ class FakeEngine(EngineStorage):
     health: str = ""
     ill: str = ""
     api: str = "1.45"
+    more_info: dict[str, Any] = field(default_factory=dict)
     clock: int = 0
     _server: asyncio.Server | None = None
     _connections: set[asyncio.StreamWriter] = field(default_factory=set)
@@ -89,11 +91,11 @@ class FakeEngine(EngineStorage):
         self.faults.append(Fault(method, path, kind, times, message))
 
     def named(self, name: str) -> dict[str, Any] | None:
-        """The container of that name."""
+        """The container of this name."""
         return next((one for one in self.containers.values() if one["Name"] == f"/{name}"), None)
 
     def put(self, name: str, *, running: bool = False, **config: Any) -> dict[str, Any]:
-        """A container that is there already."""
+        """An existing container."""
         body = {"Image": "box:1", "HostConfig": {}, **config}
         container = self._new(name, body)
         if running:
@@ -104,7 +106,7 @@ class FakeEngine(EngineStorage):
         self._connections.add(writer)
         try:
             while (request := await read_request(reader)) is not None:
-                if not await self._answer(request, reader, writer):
+                if not await self._respond(request, reader, writer):
                     return
         except (ConnectionError, asyncio.IncompleteReadError):
             return
@@ -112,11 +114,14 @@ class FakeEngine(EngineStorage):
             self._connections.discard(writer)
             writer.close()
 
-    async def _answer(self, request: EngineRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _respond(
+        self, request: EngineRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
         """Whether the connection goes on."""
         self.asked.append(f"{request.method} {request.path}")
+        number = len(self.changes)
         await asyncio.sleep(self.delay)
-        fault = self._fault(request)
+        fault = self._fault(request, number)
         kind = fault.kind if fault else ""
         if isinstance(kind, int):
             await send_answer(writer, HttpReply(kind, {"message": fault.message if fault else ""}))
@@ -137,8 +142,9 @@ class FakeEngine(EngineStorage):
                 self.pulls.remove(request.query["fromImage"])
         return not (answer.hangs or kind in ("cut_body", "half_close"))
 
-    def _fault(self, request: EngineRequest) -> Fault | None:
-        if self.breaks is not None and request.method not in ("GET", "HEAD") and len(self.changes) == self.breaks[0]:
+    def _fault(self, request: EngineRequest, number: int) -> Fault | None:
+        """`number`: of changing requests so far, this one included; others may come meanwhile."""
+        if self.breaks is not None and request.method not in ("GET", "HEAD") and number == self.breaks[0]:
             self.broken.set()
             return Fault(request.method, request.path, self.breaks[1])
         for fault in self.faults:
@@ -157,8 +163,15 @@ class FakeEngine(EngineStorage):
     def _routes(self) -> list[tuple[str, str, Callable[..., HttpReply]]]:
         one = r"/containers/([^/]+)"
         return [
+            ("HEAD", "/_ping", self._ping),
+            ("GET", "/_ping", self._ping),
             ("GET", "/version", self._version),
             ("GET", "/info", self._info),
+            (
+                "GET",
+                "/system/df",
+                lambda _: HttpReply(200, {"LayersSize": 1_500_000_000, "Containers": [{"SizeRw": 2500}]}),
+            ),
             ("GET", "/containers/json", self._list),
             ("POST", "/containers/create", self._create),
             ("GET", one + "/json", self._inspect),
@@ -175,18 +188,24 @@ class FakeEngine(EngineStorage):
             ("PUT", one + "/archive", self._extract),
             ("POST", "/commit", self._commit),
             *self.storage_routes(),
+            *self.network_routes(),
         ]
+
+    def _ping(self, request: EngineRequest) -> HttpReply:
+        return HttpReply(200, headers={"Api-Version": self.api, "Ostype": "linux"})
 
     def _version(self, request: EngineRequest) -> HttpReply:
         return HttpReply(200, {"Version": "26.1.5", "ApiVersion": self.api})
 
     def _info(self, request: EngineRequest) -> HttpReply:
         swarm = {"LocalNodeState": "inactive"}
-        return HttpReply(200, {"OperatingSystem": "Fake", "Driver": "overlay2", "SecurityOptions": [], "Swarm": swarm})
+        return HttpReply(
+            200,
+            {"OperatingSystem": "Fake", "Driver": "overlay2", "SecurityOptions": [], "Swarm": swarm, **self.more_info},
+        )
 
     def _list(self, request: EngineRequest) -> HttpReply:
-        labels = labels_wanted(request)
-        found = [one for one in self.containers.values() if labels.items() <= one["Config"]["Labels"].items()]
+        found = [one for one in self.containers.values() if has_labels(request, one["Config"]["Labels"])]
         return HttpReply(200, [_listed(one) for one in found])
 
     def _create(self, request: EngineRequest) -> HttpReply:
@@ -318,7 +337,7 @@ def _listed(one: dict[str, Any]) -> dict[str, Any]:
 
 @asynccontextmanager
 async def fake_engine(socket: Path) -> AsyncIterator[FakeEngine]:
-    """One that listens, with the image `box:1`."""
+    """A listening engine, with the image `box:1`."""
     engine = FakeEngine(socket=socket)
     engine.add_image("box:1")
     await engine.start()

@@ -3,16 +3,17 @@
 import io
 import json
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from writ_testing.fakes.engine_http import EngineRequest, HttpReply
 
 
-def labels_wanted(request: EngineRequest) -> dict[str, str]:
-    """Return the label filter of a list request."""
-    return dict(pair.split("=", 1) for pair in json.loads(request.query.get("filters", "{}")).get("label", []))
+def has_labels(request: EngineRequest, labels: Mapping[str, str]) -> bool:
+    """Whether these labels pass the filters of a list request: `name=value`, or a name alone."""
+    wanted = (pair.partition("=") for pair in json.loads(request.query.get("filters", "{}")).get("label", []))
+    return all(name in labels and (not equals or labels[name] == value) for name, equals, value in wanted)
 
 
 def tar_of(folder: str, content: str) -> bytes:
@@ -39,13 +40,13 @@ class EngineStorage:
     auths: list[str] = field(default_factory=list)
 
     def add_image(self, reference: str, **config: Any) -> None:
-        """An image that the engine has."""
+        """An image of the engine."""
         number = len(self.images) + 1
         image = {"Id": f"sha256:{number:064x}", "RepoTags": [reference], "Config": config, "Created": number}
         self.images[reference] = image
 
     def image(self, reference: str) -> dict[str, Any] | None:
-        """Return the image of that name or id."""
+        """Return the image of this name or id."""
         by_id = next((one for one in self.images.values() if one["Id"] == reference), None)
         return self.images.get(reference.removesuffix(":latest")) or by_id
 
@@ -63,6 +64,7 @@ class EngineStorage:
     def storage_routes(self) -> list[tuple[str, str, Callable[..., HttpReply]]]:
         return [
             ("GET", "/volumes", self._list_volumes),
+            ("POST", "/volumes/create", self._create_volume),
             ("GET", "/volumes/([^/]+)", self._volume),
             ("DELETE", "/volumes/([^/]+)", self._remove_volume),
             ("GET", "/images/json", self._list_images),
@@ -72,14 +74,14 @@ class EngineStorage:
         ]
 
     def read_files(self, mounts: list[dict[str, Any]], path: str) -> HttpReply:
-        """Answer GET /containers/{id}/archive."""
+        """HttpReply GET /containers/{id}/archive."""
         key = next((_key(one) for one in mounts if one["Destination"] == path), None)
         if key not in self.files:
             return HttpReply(404, {"message": f"Could not find the file {path}"})
         return HttpReply(200, raw=self.files[str(key)])
 
     def write_files(self, mounts: list[dict[str, Any]], folder: str, packed: bytes) -> HttpReply:
-        """Answer PUT /containers/{id}/archive: each top folder of the tar is a whole mount here."""
+        """HttpReply PUT /containers/{id}/archive: each top folder of the tar is a whole mount here."""
         with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
             top = tar.getnames()[0].partition("/")[0]
         path = f"{folder.rstrip('/')}/{top}"
@@ -90,12 +92,15 @@ class EngineStorage:
         return HttpReply(200)
 
     def _list_volumes(self, request: EngineRequest) -> HttpReply:
-        expected = labels_wanted(request).items()
-        return HttpReply(200, {"Volumes": [one for one in self.volumes.values() if expected <= one["Labels"].items()]})
+        return HttpReply(200, {"Volumes": [one for one in self.volumes.values() if has_labels(request, one["Labels"])]})
 
     def _volume(self, request: EngineRequest, name: str) -> HttpReply:
         found = self.volumes.get(name)
         return HttpReply(200, found) if found else HttpReply(404, {"message": f"get {name}: no such volume"})
+
+    def _create_volume(self, request: EngineRequest) -> HttpReply:
+        named = {"Name": request.body["Name"], "Labels": request.body.get("Labels") or {}}
+        return HttpReply(201, self.volumes.setdefault(named["Name"], named))
 
     def _remove_volume(self, request: EngineRequest, name: str) -> HttpReply:
         if self.volumes.pop(name, None) is None:
@@ -104,13 +109,17 @@ class EngineStorage:
         return HttpReply(204)
 
     def _list_images(self, request: EngineRequest) -> HttpReply:
-        expected = labels_wanted(request).items()
         labelled = [(one, one["Config"].get("Labels") or {}) for one in self.images.values()]
-        return HttpReply(200, [{**one, "Labels": own} for one, own in labelled if expected <= own.items()])
+        return HttpReply(200, [{**one, "Labels": own} for one, own in labelled if has_labels(request, own)])
 
     def _image(self, request: EngineRequest, reference: str) -> HttpReply:
         found = self.image(reference)
-        return HttpReply(200, found) if found else HttpReply(404, {"message": f"No such image: {reference}"})
+        created = {"Created": "2026-01-01T00:00:00Z"}
+        return (
+            HttpReply(200, {**found, **created})
+            if found
+            else HttpReply(404, {"message": f"No such image: {reference}"})
+        )
 
     def _remove_image(self, request: EngineRequest, reference: str) -> HttpReply:
         if self.images.pop(reference, None) is None:

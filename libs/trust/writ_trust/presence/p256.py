@@ -21,13 +21,13 @@ def _public_key(point: bytes) -> "EllipticCurvePublicKey":
     try:
         return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
     except ValueError as error:
-        raise Untrusted("the public key is no point of the curve P-256") from error
+        raise Untrusted("the public key is not a point of the curve P-256") from error
 
 
 def check_point(point: bytes) -> bytes:
     """Return the uncompressed point of a public key. Raises Untrusted where it is none of the curve."""
     if len(point) != POINT_BYTES:
-        raise Untrusted("the public key is no uncompressed point of the curve P-256")
+        raise Untrusted("the public key is not an uncompressed point of the curve P-256")
     _public_key(point)
     return point
 

@@ -29,7 +29,7 @@ def verify_proof(level: Proof, evidence: Evidence, credential: Credential, signe
     more than the credential was enrolled for: a software key can claim any flag.
     """
     if credential.method != METHODS[type(evidence)]:
-        raise Untrusted(f"the evidence is not of the method of credential {credential.id} ({credential.method})")
+        raise Untrusted(f"the evidence does not match the method of credential {credential.id} ({credential.method})")
     presence, counter = _verify(evidence, credential, signed_bytes)
     proof = min(presence, credential.proof, key=PROOFS.index)
     if PROOFS.index(proof) < strength(level):
@@ -42,7 +42,7 @@ def _verify(evidence: Evidence, credential: Credential, signed_bytes: bytes) -> 
     match evidence:
         case KeyEvidence():
             if not keys.verify(credential.key, signed_bytes, passkeys.decoded(evidence.signature)):
-                raise Untrusted(f"the signature of credential {credential.id} does not hold")
+                raise Untrusted(f"the signature of credential {credential.id} is not valid")
             return "key", 0
         case SshEvidence():
             return ssh_signatures.verify(evidence.armored, ssh_keys.read_line(credential.key), signed_bytes)
@@ -73,5 +73,5 @@ def key_digest(credential: Credential) -> str:
 
 def _too_little(level: Proof, presence: Proof, credential: Credential) -> str:
     if PROOFS.index(presence) < strength(level):
-        return f"the proof {level} is demanded and the signature gives {presence}"
-    return f"the proof {level} is demanded and credential {credential.id} was enrolled for {credential.proof} at most"
+        return f"the proof {level} is required, and the signature proves only {presence}"
+    return f"the proof {level} is required, and credential {credential.id} was enrolled for {credential.proof} at most"

@@ -53,7 +53,7 @@ def read(blob: bytes) -> SecurityKey:
         raw = p256.check_point(reader.string())
     else:
         name = ascii(kind[:64].decode("ascii", "replace"))
-        raise Untrusted(f"a key of type {name} is not in a security key (sk-ssh-ed25519, sk-ecdsa-sha2-nistp256)")
+        raise Untrusted(f"a key of type {name} is not a security key's (sk-ssh-ed25519, sk-ecdsa-sha2-nistp256)")
     application = reader.string()
     reader.end()
     return SecurityKey(kind, raw, application)

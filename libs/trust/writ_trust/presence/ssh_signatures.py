@@ -28,7 +28,7 @@ def verify(armored: str, key: bytes, data: bytes) -> tuple[Proof, int]:
     if reader.take(len(MAGIC)) != MAGIC or reader.uint32() != VERSION:
         raise Untrusted("not an SSH signature of version 1")
     if reader.string() != key:
-        raise Untrusted("the SSH signature is of another key than the credential's")
+        raise Untrusted("the SSH signature was made by another key than the credential's")
     message = _message(reader, data)
     signature = reader.string()
     reader.end()
@@ -55,7 +55,7 @@ def _check(key: SecurityKey, blob: bytes, message: bytes) -> tuple[Proof, int]:
     reader.end()
     application, hashed = hashlib.sha256(key.application).digest(), hashlib.sha256(message).digest()
     if not _holds(key, signature, application + flags + counter + hashed):
-        raise Untrusted("the SSH signature does not hold for what was to be signed")
+        raise Untrusted("the SSH signature is not valid for the statement")
     return proof_of(flags[0]), int.from_bytes(counter, "big")
 
 

@@ -60,8 +60,11 @@ class Admission:
         if full := self.full():
             self.count_refusal(principal, "full")
             raise Full(full)
-        with self._counted(principal):
+        try:
             self.quotas.check("principal", principal, ONE_MORE)
+        except QuotaExceeded as error:
+            self._count_exceeded(principal, error)
+            raise
 
     def full(self) -> str | None:
         """Return the reason why no operation may begin, or None. The rest of the journal is reserved for begun
@@ -81,17 +84,16 @@ class Admission:
         if not control:
             owners["pool"] = requested.pool
             more |= ONE_MORE
-        with self._counted(requested.principal), self.quotas.reserve(owners, more):
-            yield
-
-    @contextmanager
-    def _counted(self, principal: str) -> Iterator[None]:
         try:
-            yield
+            with self.quotas.reserve(owners, more):
+                yield
         except QuotaExceeded as error:
-            self.count_refusal(principal, error.code)
-            self._measures.quota_exceeded(error.quota.owner, error.quota.amount)
+            self._count_exceeded(requested.principal, error)
             raise
+
+    def _count_exceeded(self, principal: str, error: QuotaExceeded) -> None:
+        self.count_refusal(principal, error.code)
+        self._measures.quota_exceeded(error.quota.owner, error.quota.amount)
 
     def records(self, event: Refused) -> bool:
         """Return whether this refusal gets an event of its own; otherwise it is counted. A nearly full journal has

@@ -35,7 +35,7 @@ class SecurityEventRecorder:
     ) -> None:
         """Record a security event of this pool. Raises Full (`rate_limited`)."""
         if not self._buckets.take(pool, time.monotonic()):
-            raise Full(f"pool {pool} raises more alarms than are recorded: {detail[:200]}", code="rate_limited")
+            raise Full(f"pool {pool} reports more than is recorded in this time: {detail[:200]}", code="rate_limited")
         await self._recorder.security(
             kind,
             detail,

@@ -44,7 +44,7 @@ class NoticeEndpoint:
     async def _note(self, service: str, kinds: frozenset[str], message: Message) -> NoticeReply:
         notice = decode(message.data, Notice, limit=LARGEST)
         if notice.kind in get_args(NoticeKind) and notice.kind not in kinds:
-            raise Invalid(f"{service} has nothing of kind {notice.kind} recorded")
+            raise Invalid(f"{service} may not send notices of kind {notice.kind}")
         if notice.kind == "file_version":
             return NoticeReply(sequence=await self._became_version(notice))
         if notice.kind == "emergency_closed":
@@ -58,14 +58,17 @@ class NoticeEndpoint:
         if notice.kind == "agent_enrolled":
             return NoticeReply(sequence=await self._enrolled(notice))
         if not self._buckets.take(service, time.monotonic()):
-            raise Full(f"{service} has more recorded than is: {notice.detail[:200]}", code="rate_limited")
+            raise Full(
+                f"{service} sends more notices than are recorded in this time: {notice.detail[:200]}",
+                code="rate_limited",
+            )
         kind, detail = recorded_kind(notice.kind, notice.detail)
         return NoticeReply(sequence=await self._recorder.security(kind, detail, principal=notice.principal))
 
     async def _enrolled(self, notice: Notice) -> int:
         """Record an enrolment as a control event, like every change of rights; once for each token and key."""
         if notice.pool is None or notice.key is None or notice.token is None:
-            raise Invalid("an agent_enrolled names its pool, key and token")
+            raise Invalid("a notice agent_enrolled needs pool, key and token")
         event = ControlEvent(
             **{**self._recorder.stamp(), "id": f"agent-enrolled-{notice.token}-{notice.key}"},
             kind="agent_enrolled",
@@ -78,7 +81,7 @@ class NoticeEndpoint:
     async def _idle(self, notice: Notice) -> int:
         """Record the end of an idle session as a control event, once."""
         if notice.session is None:
-            raise Invalid("a session_idle names its session")
+            raise Invalid("a notice session_idle needs session")
         event = ControlEvent(
             **{**self._recorder.stamp(), "id": f"session-idle-{notice.session}"},
             kind="session_idle",
@@ -91,7 +94,7 @@ class NoticeEndpoint:
     async def _credentials_changed(self, notice: Notice) -> int:
         """Record a version of the directory of people's credentials as a control event; once for all replicas."""
         if notice.version is None or notice.digest is None:
-            raise Invalid("a people_version names its version and digest")
+            raise Invalid("a notice people_version needs version and digest")
         event = ControlEvent(
             **{**self._recorder.stamp(), "id": f"people-{notice.version}-{notice.digest}"},
             kind="people_version",
@@ -104,7 +107,7 @@ class NoticeEndpoint:
     async def _keys_changed(self, notice: Notice) -> int:
         """Record a change of the keyring as a control event; once for all replicas."""
         if notice.digest is None:
-            raise Invalid("a keys_changed names the digest of the keyring")
+            raise Invalid("a notice keys_changed needs digest, that of the keyring")
         event = ControlEvent(
             **{**self._recorder.stamp(), "id": f"keys-{notice.digest}"},
             kind="keys_changed",
@@ -117,7 +120,7 @@ class NoticeEndpoint:
     async def _closed(self, notice: Notice) -> int:
         """A control event, so that nobody has to infer when the emergency ended; once for each."""
         if notice.emergency is None:
-            raise Invalid("an emergency_closed names its emergency")
+            raise Invalid("a notice emergency_closed needs emergency")
         event = ControlEvent(
             **{**self._recorder.stamp(), "id": f"emergency-closed-{notice.emergency}"},
             kind="emergency_closed",
@@ -132,7 +135,7 @@ class NoticeEndpoint:
         all reporters.
         """
         if notice.version is None:
-            raise Invalid("a file_version names its version")
+            raise Invalid("a notice file_version needs version")
         event = ControlEvent(
             **{**self._recorder.stamp(), "id": f"policy-file-{notice.version}"},
             kind="policy_file",

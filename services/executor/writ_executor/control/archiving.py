@@ -68,7 +68,7 @@ class ArchiveOperation:
         await self._generations.must_be_next(archive)
         limit = await self._generations.cut()
         if archive.last > limit.cut:
-            held = f"the journal can be archived up to {limit.cut} now; what comes after is kept for {limit.held_by}"
+            held = f"the journal can be archived up to event {limit.cut} now; later events are kept for {limit.held_by}"
             if limit.passing and self._recorder.clock() < give_up:
                 raise Unreachable(held)  # the sweep tries again
             raise Invalid(held, code="conflict")
@@ -112,13 +112,13 @@ class ArchiveOperation:
                     return
             else:
                 return
-        raise Conflict(f"{event.operation_id} moved on {AT_ONCE} times while it was to be archived")
+        raise Conflict(f"{event.operation_id} changed {AT_ONCE} times during its archiving: try again")
 
     async def _name(self, record: Record, generation: int, last: int) -> tuple[Life, Archived] | None:
         """Return the operation and its `archived` event; None if the event exists or none is needed."""
         event = decode_event(record.data)
         if not isinstance(event, Requested | Archived):
-            raise Invalid(f"event {record.sequence} is not what its subject says")
+            raise Invalid(f"event {record.sequence} does not match its subject")
         began = event.at if isinstance(event, Requested) else event.requested_at
         if self._recorder.clock() - began > self._remember:
             return None
@@ -159,7 +159,7 @@ class ArchiveOperation:
             origin: one for origin, one in (await control_events(self._journal)).items() if origin <= archive.last
         }
         if of_all(record.data for record in inside.values()) != archive.control:
-            raise Invalid("the control events of the range are not those that the archive has", code="conflict")
+            raise Invalid("the control events of the range differ from those in the archive", code="conflict")
         for origin, record in inside.items():
             if record.sequence <= archive.last:
                 await self._recorder.append_again(

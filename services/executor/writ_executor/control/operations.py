@@ -14,6 +14,7 @@ from writ_contracts.journal import CancelRequested, Requested, Started
 from writ_contracts.life import Life, State
 from writ_contracts.signing import Signed
 from writ_contracts.stops import Reach
+from writ_executor.agents.targets import Targets
 from writ_executor.control.archiving import ArchiveOperation
 from writ_executor.control.in_force_check import ENDINGS, check_in_force
 from writ_executor.control.policy_versions import Done, PolicyVersionOperations
@@ -22,7 +23,6 @@ from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
 from writ_executor.journal.lookup import OperationTable
 from writ_executor.journal.recorder import ATTEMPTS, Recorder
-from writ_executor.requests.targets import Targets
 from writ_executor.steps.cancels import Cancels
 from writ_executor.steps.dispatch import Review
 from writ_executor.steps.outcomes import OutcomeRecorder
@@ -128,7 +128,7 @@ class ControlOperations:
         try:
             await self._principals.provision(int(output["sequence"]))
         except WritError as error:
-            return "unknown", "not_confirmed", f"policy follows it, and NATS was not seen to: {error}", output
+            return "unknown", "not_confirmed", f"policy applies it; NATS has not confirmed it: {error}", output
         return outcome, code, message, output
 
     async def _running_within(self, requested: Requested) -> AsyncIterator[str]:
@@ -168,7 +168,7 @@ class ControlOperations:
                 return await self._cancel_now(requested, life)
             except Conflict:
                 continue  # it moved on meanwhile: read it again
-        raise Conflict(f"{victim_id} moved on {ATTEMPTS} times while it was to be cancelled")
+        raise Conflict(f"{victim_id} changed {ATTEMPTS} times during the cancel: try again")
 
     async def _cancel_now(self, requested: Requested, life: Life) -> Done:
         if life.state in (State.STARTED, State.CANCELLING):
@@ -185,21 +185,21 @@ class ControlOperations:
             return (
                 "failed",
                 "not_cancellable",
-                "a control operation that has begun is not cancelled",
+                "a control operation that has begun cannot be cancelled",
                 {"result": "running"},
             )
         if life.state is State.STARTED:
             life = await self._recorder.append(life, self._cancel_event(requested, victim))
         fault("executor.cancel_requested")
         try:
-            result = await self._cancels.ask(life)
+            result = await self._cancels.request(life)
         except WritError as error:
-            return _not_confirmed(life, f"its agent has not answered yet ({error})")
+            return _not_confirmed(life, f"its agent has not replied yet ({error})")
         if result == "not_running":
             life = await self._lives.fresh(victim.principal, victim.operation_id)
-            return _not_confirmed(life, "its agent does not run it") if life.open else _ended(life)
+            return _not_confirmed(life, "its agent does not run this operation") if life.open else _ended(life)
         if result != "stopped":
-            return _not_confirmed(life, "it was told to stop, and something of it may still go on")
+            return _not_confirmed(life, "it was killed, and a process of it may still run")
         return "succeeded", "", "", {"result": result}
 
     def _cancel_event(self, requested: Requested, victim: Requested) -> CancelRequested:
@@ -221,7 +221,7 @@ def _ended(life: Life) -> Done:
 def _not_confirmed(life: Life, why: str) -> Done:
     """Nobody saw it stop: never `succeeded`."""
     victim = life.requested.operation_id if life.requested else ""
-    return "unknown", "not_confirmed", f"{why}; `writ op watch {victim}` tells how it ends", {}
+    return "unknown", "not_confirmed", f"{why}; `writ op watch {victim}` shows its end", {}
 
 
 def _as_started(requested: Requested, life: Life) -> Requested:

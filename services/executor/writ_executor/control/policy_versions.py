@@ -70,7 +70,7 @@ class PolicyVersionOperations:
             except Conflict:
                 continue  # another was first: policy decides whether this one may still follow
             return version
-        raise Conflict(f"{ATTEMPTS} others stored a version of the policy first")
+        raise Conflict(f"{ATTEMPTS} times another version of the policy was stored first: try again")
 
     async def _decide(self, requested: Requested, parameters: dict[str, Any], stored: int) -> CheckedDecision:
         subject = subject_of(requested, parameters, self._vault.keys_of(requested).parameters)

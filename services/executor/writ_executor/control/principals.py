@@ -63,7 +63,7 @@ class PrincipalChanges:
         try:
             await self.provision(sequence)
         except WritError as error:
-            return "unknown", "not_confirmed", f"policy follows it, and NATS was not seen to: {error}", output
+            return "unknown", "not_confirmed", f"policy applies it; NATS has not confirmed it: {error}", output
         return "succeeded", "", "", output
 
     async def _store(self, requested: Requested) -> int:
@@ -82,7 +82,7 @@ class PrincipalChanges:
                 return await self._recorder.append_after(last.sequence if last else 0, SUBJECT, event)
             except Conflict:
                 continue
-        raise Invalid("another change of principals was recorded meanwhile: request it again", code="conflict")
+        raise Invalid("another change of principals was recorded first: send the request again", code="conflict")
 
     async def _end_operations(self, change: PrincipalManage) -> "_OperationLists":
         code = "unknown_principal" if change.action == "remove" else "principal_disabled"
@@ -124,7 +124,7 @@ class PrincipalChanges:
                 while not await self._is_applied(message):  # noqa: ASYNC110 - another process has to
                     await asyncio.sleep(PAUSE)
         except TimeoutError:
-            raise TimedOut(f"the provisioner has not confirmed it within {CONFIRMED_WITHIN:g} s") from None
+            raise TimedOut(f"the provisioner did not confirm it within {CONFIRMED_WITHIN:g} s") from None
 
     async def _is_applied(self, message: bytes) -> bool:
         try:

@@ -32,7 +32,7 @@ class AuditServices:
         """Return a reason for attention, or None. Silence counts only after listening for long enough."""
         lags = [standing.lag for standing in self._lately()]
         if not lags:
-            return None if self.unheard else f"no audit service was heard for {SILENCE:g} s"
+            return None if self.unheard else f"no audit service has reported for {SILENCE:g} s"
         return f"audit is {min(lags)} events behind the journal" if min(lags) > MOST_BEHIND else None
 
     def position(self) -> int | None:

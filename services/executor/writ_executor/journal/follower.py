@@ -107,12 +107,14 @@ class Follower:
 
     def _apply_record(self, record: Record) -> None:
         self._guard.read(record)
-        with self._readable(sequence=record.sequence, subject=record.subject):
+        try:
             event_id = record.headers.get(EVENT_ID, "")
             self._index.read(record.sequence, record.subject, record.data, event_id, record.time)
             where = parse_event(record.subject)
             if where is not None and where.event in _ENDS and (life := self._index.get(where.operation_id)) is not None:
                 self._success.ended(record.time, life.outcome or "")
+        except (Invalid, Conflict) as error:
+            self._count_unreadable(error, sequence=record.sequence, subject=record.subject)
 
     def _hear(self, record: Record) -> None:
         where = parse_event(record.subject)
@@ -146,8 +148,11 @@ class Follower:
         try:
             yield
         except (Invalid, Conflict) as error:
-            self.damaged += 1
-            _log.error("journal.unreadable", **named, error=str(error))
+            self._count_unreadable(error, **named)
+
+    def _count_unreadable(self, error: Exception, **named: Any) -> None:
+        self.damaged += 1
+        _log.error("journal.unreadable", **named, error=str(error))
 
 
 async def read_life(bus: Bus, principal: str, operation_id: str) -> Life:

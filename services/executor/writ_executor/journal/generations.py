@@ -69,7 +69,7 @@ class Generations:
             raise Invalid(f"the next archive is number {number} and begins at {first}", code="conflict")
         if archive.last in following.ends:
             raise Invalid(
-                f"archive {number} was announced up to {archive.last}: another ends elsewhere", code="conflict"
+                f"archive {number} was announced with another last event than {archive.last}", code="conflict"
             )
         return records[-1].sequence if records else 0
 
@@ -84,18 +84,18 @@ class Generations:
 
     def _held(self) -> Iterator[ArchiveLimit]:
         now, position = self._clock(), self._audit_services.position()
-        yield ArchiveLimit(self._index.sequence, "what this executor has not read yet", passing=True)
+        yield ArchiveLimit(self._index.sequence, "this executor, which has not read further", passing=True)
         if position is None:
-            silent = "audit, which has not reported lately: its index must have read whatever is archived"
+            silent = "audit, which has not reported lately; its index must include all archived events"
             yield ArchiveLimit(0, silent, passing=True)
         else:
-            yield ArchiveLimit(position, "audit, which has read no further", passing=True)
+            yield ArchiveLimit(position, "audit, which has not read further", passing=True)
         for life in self._index.open():
             yield ArchiveLimit(life.first_sequence - 1, f"operation {_id(life)}, which has not ended")
         for life in self._index.unknown():
             if life.end is not None and now - life.end.at < RESOLVED_WITHIN:
                 yield ArchiveLimit(
-                    life.first_sequence - 1, f"operation {_id(life)}, which is unknown and may be resolved yet"
+                    life.first_sequence - 1, f"operation {_id(life)}, which is unknown and may still be resolved"
                 )
 
     async def _old_enough(self, usage: Usage, until: float | None) -> ArchiveLimit:
@@ -116,7 +116,9 @@ class Generations:
         started.
         """
         if self._audit_services.unheard:
-            raise Unreachable("this executor began lately, and has not heard yet how far audit has read", code="behind")
+            raise Unreachable(
+                "this executor, which has just started and has no report of audit's progress yet", code="behind"
+            )
         usage, limit = await self._journal.usage(), await self.cut(until)
         latest = await self._latest(usage)
         return JournalReply(
@@ -136,7 +138,9 @@ class Generations:
         """Return evidence against this being the journal known to this executor, or None."""
         usage = await self._journal.usage()
         if usage.last_sequence < self._index.sequence:
-            return f"the journal ends at {usage.last_sequence}, before {self._index.sequence}: was it restored?"
+            return (
+                f"the journal ends at {usage.last_sequence}, before {self._index.sequence}: was the journal restored?"
+            )
         if usage.first_sequence == 1:
             return None
         latest = await self._latest(usage)

@@ -176,7 +176,9 @@ class Recorder:
     def check_prompt(self, event: journal.ControlEvent) -> None:
         """Raises Invalid where the event's decision is too old for anybody to follow it now."""
         if is_late(event, self.clock()):
-            raise Invalid(f"{event.kind} was decided too long ago to be stored now: request it again", code="conflict")
+            raise Invalid(
+                f"{event.kind} was decided too long ago to be stored now: send the request again", code="conflict"
+            )
 
     async def append_once(self, subject: str, event: journal.JournalEvent, *, after: int) -> int:
         """Append unless an event with this id is stored behind `after`. Return its sequence."""
@@ -264,7 +266,7 @@ def _pool(life: Life) -> str:
 def _bytes(event: journal.JournalEvent) -> bytes:
     data = encode(event)
     if len(data) > journal.MAX_EVENT_BYTES:
-        raise Invalid(f"an event of {len(data)} bytes, at most {journal.MAX_EVENT_BYTES} are kept", code="oversize")
+        raise Invalid(f"an event of {len(data)} bytes; at most {journal.MAX_EVENT_BYTES} are kept", code="oversize")
     return data
 
 

@@ -8,8 +8,8 @@ Then requests are refused at once, until a probe is stored.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from types import TracebackType
 
 from writ_bus.port import Entry, Journal, Tail, Usage
 from writ_contracts.errors import Conflict, Unreachable, WritError
@@ -24,7 +24,7 @@ ANSWERS = 0.5
 """Seconds in which the server answers another question, if it answers at all."""
 LOOK = 0.2
 PROBE = 2.0
-PROBLEM = "NATS answers, and stores nothing: see its log; if its disk was full, make room and restart NATS"
+PROBLEM = "NATS replies but stores nothing: read its log; after a full disk make room and restart NATS"
 
 _log = Log("writ.executor")
 
@@ -42,28 +42,26 @@ class StorageWatch:
         self.refused = 0
         self.since = 0.0
 
-    @asynccontextmanager
-    async def storing(self) -> AsyncIterator[None]:
-        """Run a block which stores something. Raises Unreachable (`not_stored`) once nothing is stored."""
-        if self.problem is not None:
-            raise self._error(self.problem)
-        scope = asyncio.timeout(None)
-        try:
-            async with scope:
-                self._waiting[scope] = time.monotonic()
-                yield
-        except TimeoutError:
-            if not scope.expired():
-                raise
-            raise self._error(PROBLEM) from None
-        except Conflict:  # an answer, too
-            self._stored = time.monotonic()
-            raise
-        finally:
-            self._waiting.pop(scope, None)
-        self._stored = time.monotonic()
+    def storing(self) -> "StoringBlock":
+        """Return the context of a block which stores something. It raises Unreachable (`not_stored`) once nothing is
+        stored.
+        """
+        return StoringBlock(self)
 
-    def _error(self, problem: str) -> Unreachable:
+    def begin(self, scope: asyncio.Timeout) -> None:
+        """Note that something waits for its storage. Raises Unreachable once nothing is stored."""
+        if self.problem is not None:
+            raise self.error(self.problem)
+        self._waiting[scope] = time.monotonic()
+
+    def end(self, scope: asyncio.Timeout, *, answered: bool) -> None:
+        """Note that it waits no more."""
+        self._waiting.pop(scope, None)
+        if answered:
+            self._stored = time.monotonic()
+
+    def error(self, problem: str) -> Unreachable:
+        """Return the error for an append that is refused, and count it."""
         self.refused += 1
         return Unreachable(problem, code="not_stored")
 
@@ -102,6 +100,29 @@ class StorageWatch:
             return
         self.problem, self._stored = None, time.monotonic()
         _log.info("journal.stored_again", refused=self.refused)
+
+
+class StoringBlock:
+    """The context of one watched append. Each operation has three: a class costs half of a generator."""
+
+    __slots__ = ("_scope", "_watch")
+
+    def __init__(self, watch: StorageWatch) -> None:
+        self._watch, self._scope = watch, asyncio.timeout(None)
+
+    async def __aenter__(self) -> None:
+        self._watch.begin(self._scope)
+        await self._scope.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        # A conflict is an answer, too.
+        self._watch.end(self._scope, answered=error is None or isinstance(error, Conflict))
+        try:
+            await self._scope.__aexit__(kind, error, traceback)
+        except TimeoutError:  # of the scope alone: the watch ended it
+            raise self._watch.error(PROBLEM) from None
 
 
 class WatchedJournal:

@@ -96,9 +96,9 @@ class PolicyClient:
     async def decide(self, ask: DecideRequest) -> CheckedDecision:
         """Return the decision. Raises Invalid (in policy's judgement), Unreachable, TimedOut, Untrusted."""
         with self._measures.stage("decide", "", ask.subject.operation_id):
-            answer = await self._ask_with_facts(subjects.POLICY_DECIDE, ask, DecideReply)
+            answer = await self._send_with_facts(subjects.POLICY_DECIDE, ask, DecideReply)
         if answer.decision is None:
-            raise Untrusted("policy answered without a decision")
+            raise Untrusted("policy's reply has no decision")
         decision = self._check(answer.decision, ask.subject)
         effective = self._effective.contained(decision, answer.effective, ask.subject)
         return CheckedDecision(
@@ -119,7 +119,7 @@ class PolicyClient:
         with self._measures.stage("grant", "", ask.subject.operation_id):
             answer = await self._ask_grant(ask, decided)
         if answer.decision is None:
-            raise Untrusted("policy answered without a decision")
+            raise Untrusted("policy's reply has no decision")
         body, effective = None, answer.effective
         if answer.grant is None:
             decision = self._check(answer.decision, ask.subject)
@@ -169,32 +169,34 @@ class PolicyClient:
         if decided and large_texts(ask.subject.parameters):
             shorter = structs.replace(ask.subject, parameters=without_large_texts(ask.subject.parameters))
             try:
-                return await self._ask_with_facts(
+                return await self._send_with_facts(
                     subjects.POLICY_GRANT, structs.replace(ask, subject=shorter, kept=decided), GrantReply
                 )
             except Invalid as error:
                 if error.code not in NOT_KEPT:
                     raise
-        return await self._ask_with_facts(subjects.POLICY_GRANT, ask, GrantReply)
+        return await self._send_with_facts(subjects.POLICY_GRANT, ask, GrantReply)
 
-    async def _ask_with_facts(
+    async def _send_with_facts(
         self, subject: str, ask: DecideRequest | GrantRequest, kind: type[WithFacts]
     ) -> WithFacts:
         """Return the answer on all available facts. Facts missing in the second question stay missing.
 
         Gathering takes time, and a stop counts from its storage: the second question names the latest control event.
         """
-        answer = await self._ask_current(subject, ask, kind)
+        answer = await self._send_when_current(subject, ask, kind)
         if not answer.needs or answer.look is None or ask.look_key is None:
             return answer
         facts = await self._listings.gather(answer.look, ask.look_key)
         control = await self._bus.journal.last(subjects.CONTROL)
         control_sequence = max(ask.control_sequence, control.sequence if control else 0)
-        return await self._ask_current(
+        return await self._send_when_current(
             subject, structs.replace(ask, facts=facts, control_sequence=control_sequence), kind
         )
 
-    async def _ask_current(self, subject: str, ask: DecideRequest | GrantRequest, kind: type[Answered]) -> Answered:
+    async def _send_when_current(
+        self, subject: str, ask: DecideRequest | GrantRequest, kind: type[Answered]
+    ) -> Answered:
         data = encode(ask)
         large = len(data) > LARGE_REQUEST or (isinstance(ask, GrantRequest) and ask.kept is not None)
         headers = {OMIT_HEADER: OMIT_UNCHANGED} if large else None
@@ -229,7 +231,7 @@ def _bound_decision(grant: Grant, signed: Signed, ask: GrantRequest) -> Decision
     if grant.operation_id != ask.subject.operation_id or grant.claim_digest != digest(ask.claim):
         raise Untrusted("policy's grant is for another claim")
     if grant.decision_digest != digest(signed):
-        raise Untrusted("policy's grant is by another decision")
+        raise Untrusted("policy's grant is for another decision")
     decision = read(signed, Decision)
     _check_about(decision, ask.subject)
     if grant.parameters_digest != decision.parameters_digest:
@@ -240,7 +242,7 @@ def _bound_decision(grant: Grant, signed: Signed, ask: GrantRequest) -> Decision
 def _check_about(decision: Decision, subject: Subject) -> None:
     about = (decision.operation_id, decision.principal, decision.operation, decision.target)
     if about != (subject.operation_id, subject.principal, subject.operation, subject.target):
-        raise Untrusted("policy's decision is on another request")
+        raise Untrusted("policy's decision is for another request")
     if decision.effect not in EFFECTS:
         raise Invalid(f"policy decided {decision.effect}, which this executor does not know: upgrade it")
 
@@ -254,7 +256,7 @@ async def _retry_while_behind(ask: Callable[[], Awaitable[Answered]]) -> Answere
         if answer.error.code != "behind" or delay is None:
             raise _exception_of(answer, answer.error)
         await asyncio.sleep(delay)
-    raise Unreachable("policy is behind the control events", code="behind")
+    raise Unreachable("policy has not read the latest control events", code="behind")
 
 
 def _exception_of(
@@ -263,7 +265,7 @@ def _exception_of(
     if not isinstance(answer, GrantReply) or failure.code not in NO_ANSWER:
         return exception_of(failure)
     code = failure.code if failure.code == "internal" else None
-    return Unreachable(f"policy could not answer the claim: {failure.message}", code=code)
+    return Unreachable(f"policy refused the claim: {failure.message}", code=code)
 
 
 def exception_of(failure: Failure) -> Conflict | Invalid | Unreachable | Untrusted:

@@ -38,10 +38,10 @@ class EffectiveParameters:
             and not _is_earlier_end(subject.operation, name, value, answered[name])
         ]
         if changed:
-            raise Untrusted(f"policy answered with another {', '.join(sorted(changed))} than was asked", code=ALTERED)
+            raise Untrusted(f"policy's reply has another {', '.join(sorted(changed))} than the request", code=ALTERED)
         effective = {**subject.parameters, **answered}
         if not self._digest_holds(decision, effective, subject):
-            raise Untrusted("policy's decision is on other parameters than it answered with", code=ALTERED)
+            raise Untrusted("policy's decision and its reply have different parameters", code=ALTERED)
         return effective
 
     def _digest_holds(self, decision: Decision, effective: dict[str, object], subject: Subject) -> bool:

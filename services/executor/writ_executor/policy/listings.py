@@ -39,17 +39,19 @@ class Listings:
         """
         grant = open_signed(signed, ReadGrant, self._trusted, self._installation)
         if not self._presence.new and not self._presence.agents(grant.pool):  # NATS would take 4 s to say so
-            return self._failed("no_agent", signed, f"no agent of pool {grant.pool} answered")
+            return self._failed("no_agent", signed, f"no agent of pool {grant.pool} replied")
         ask = ReadRequest(look=signed, action="listing", parameters={}, look_key=look_key, timeout=LISTING_SECONDS)
         try:
-            message = await self._bus.request(subjects.look(grant.pool), encode(ask), timeout=LISTING_SECONDS + 0.5)
+            message = await self._bus.request(
+                subjects.host_read(grant.pool), encode(ask), timeout=LISTING_SECONDS + 0.5
+            )
             reply = decode(message.data, ReadReply)
         except (Unreachable, TimedOut):
-            return self._failed("no_agent", signed, f"no agent of pool {grant.pool} answered")
+            return self._failed("no_agent", signed, f"no agent of pool {grant.pool} replied")
         except WritError as error:
-            return self._failed("unusable", signed, f"the answer of pool {grant.pool} is of no use: {error}")
+            return self._failed("unusable", signed, f"the reply of pool {grant.pool} is not valid: {error}")
         if reply.error is not None:
-            return self._failed("refused", signed, f"pool {grant.pool} answers: {reply.error.message}")
+            return self._failed("refused", signed, f"the agent of pool {grant.pool} reports: {reply.error.message}")
         self._measures.listed("listed")
         return GatheredListings(look=signed, listings=reply.listings[: len(grant.sources)])
 

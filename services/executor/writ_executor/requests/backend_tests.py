@@ -72,13 +72,13 @@ class BackendTests:
         grant = read(signed, ReadGrant)
         ask = ReadRequest(look=signed, action="visit", parameters={}, look_key=key, timeout=TEST_SECONDS)
         try:
-            message = await self._bus.request(subjects.look(grant.pool), encode(ask), timeout=TEST_SECONDS + 1.0)
+            message = await self._bus.request(subjects.host_read(grant.pool), encode(ask), timeout=TEST_SECONDS + 1.0)
         except Unreachable as error:
-            raise Unreachable(f"no agent of pool {grant.pool} is there", code="no_agent") from error
+            raise Unreachable(f"no agent of pool {grant.pool} is online", code="no_agent") from error
         except TimedOut as error:
-            silent = f"no agent of pool {grant.pool} answered within {TEST_SECONDS:g} s"
+            silent = f"no agent of pool {grant.pool} replied within {TEST_SECONDS:g} s"
             raise Unreachable(silent, code="no_agent") from error
         reply = decode(message.data, ReadReply)
         if reply.visit is not None:
             return reply.visit
-        raise exception_of(reply.error) if reply.error else Unreachable(f"pool {grant.pool} answered without a test")
+        raise exception_of(reply.error) if reply.error else Unreachable(f"the reply of pool {grant.pool} has no test")

@@ -33,6 +33,7 @@ from writ_contracts.requests import (
 )
 from writ_contracts.subjects import parse_query
 from writ_contracts.views import latest, view
+from writ_executor.agents.targets import Targets
 from writ_executor.journal.generations import Generations
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
@@ -41,7 +42,6 @@ from writ_executor.policy.client import PolicyClient
 from writ_executor.requests.backend_tests import BackendTests
 from writ_executor.requests.pages import first_page
 from writ_executor.requests.screening import RequestScreening
-from writ_executor.requests.targets import Targets
 from writ_executor.requests.views import verdict
 from writ_executor.requests.visible import VisibleTargets
 from writ_executor.requests.waiting_reasons import WaitingReasons
@@ -119,10 +119,10 @@ class QueryEndpoint:
         if facts.reader != principal or not facts.details or facts.preview is None:
             raise Denied(f"policy does not let {principal} read this preview", code="not_approver")
         if abs(self._clock() - facts.issued_at) > FACTS_SECONDS:
-            raise Denied("policy's facts on this card are too old: ask for it again", code="expired")
+            raise Denied("policy's facts for this preview are too old: send the query again", code="expired")
         details = await self._vault.details(facts.operation_id, facts.preview)
         if details is None:
-            raise Invalid(f"the preview of {facts.operation_id} has no details any more", code="not_found")
+            raise Invalid(f"the details of the preview of {facts.operation_id} have been deleted", code="not_found")
         return PreviewReply(details=details)
 
     async def targets(self, message: Message) -> TargetsReply:
@@ -179,7 +179,7 @@ class QueryEndpoint:
         """Return sender and query. Raises Full (`rate_limited`) before anything of it is read, Invalid."""
         principal, _ = parse_query(message.subject)
         if not self._buckets.take(principal, time.monotonic()):
-            raise Full(f"{principal} asks more questions a second than are answered: wait", code="rate_limited")
+            raise Full(f"{principal} sends more queries a second than are allowed: retry later", code="rate_limited")
         content_type = message.headers.get("Content-Type", wire.JSON)
         return principal, wire.decode(message.data, kind, content_type=content_type, limit=1_500_000)
 

@@ -36,7 +36,7 @@ class WaitingReasons:
         if ahead is None or ahead.requested is None:
             return None
         first = ahead.requested
-        text = f"waits for {requested.target}: {first.operation} {first.operation_id} is {ahead.state} there"
+        text = f"waits for {requested.target}: {first.operation} {first.operation_id} holds its lock ({ahead.state})"
         return WaitingReason(kind="target", text=text, operation_id=first.operation_id)
 
     def _limit(self, life: Life, requested: Requested) -> WaitingReason | None:
@@ -49,7 +49,7 @@ class WaitingReasons:
     def _agent(self, pool: str) -> WaitingReason | None:
         agents = self._presence.agents(pool)
         if not agents and not self._presence.new:
-            return WaitingReason(kind="agent", text=f"waits for an agent of pool {pool}: none is there")
+            return WaitingReason(kind="agent", text=f"waits for an agent of pool {pool}: none is online")
         if agents and not any(agent.free_slots for agent in agents):
             return WaitingReason(
                 kind="agent", text=f"waits for a free slot: all agents of pool {pool} ({len(agents)}) are busy"
@@ -59,5 +59,5 @@ class WaitingReasons:
 
 def _of_limit(limit: RuleLimit) -> WaitingReason:
     what = ("operation" if limit.kind == "max_concurrent" else "target") + ("" if limit.most == 1 else "s")
-    text = f"waits for a place: rule '{limit.rule}' allows {limit.most} {what} at once"
+    text = f"waits for a limit: rule '{limit.rule}' allows {limit.most} {what} at once"
     return WaitingReason(kind="limit", text=text, rule=limit.rule)

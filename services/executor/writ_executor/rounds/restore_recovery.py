@@ -77,9 +77,7 @@ class RestoreRecovery:
         await self._recorder.append_once(subjects.control_event(KIND), event, after=0)
 
     async def _end(self, life: Life) -> None:
-        message = (
-            "it had not ended when the backup was made that this is restored from; whether it ran since is not known"
-        )
+        message = "it was open in the backup that was restored; it is not known whether it ran after that"
         for _ in range(ATTEMPTS):
             try:
                 await self._outcomes.mark_unknown(life, "restored", message)

@@ -98,8 +98,8 @@ class Sweep:
         self._presence.forget_silent()
         boot, server = self._time.clocks.boot(), self._time.now()
         lives = {_id(life): life for life in (*self._index.open(), *self._index.unknown())}
-        self._sightings.keep(lives)
-        self._reminders.keep(lives)
+        self._sightings.forget_others(lives)
+        self._reminders.forget_others(lives)
         for operation_id, life in lives.items():
             age = self._sightings.age(life, boot, server)
             if life.state is State.AWAITING_APPROVAL:
@@ -163,13 +163,15 @@ class Sweep:
         if limit is not None:
             what = "operations" if limit.kind == "max_concurrent" else "targets"
             code = "limit_reached"
-            message = f"rule '{limit.rule}' allows {limit.most} {what} at once, and no place became free in time"
+            message = (
+                f"rule '{limit.rule}' allows {limit.most} {what} at once, and it stayed used up until the deadline"
+            )
         elif life.state is not State.DISPATCHED:
-            code, message = "not_claimed", "its target did not become free in time"
+            code, message = "not_claimed", "another operation held the lock of its target until the deadline"
         elif self._presence.agents(pool):
             code, message = "not_claimed", f"no agent of pool {pool} had a free slot in time"
         else:
-            code, message = "no_agent", f"no agent of pool {pool} was there in time"
+            code, message = "no_agent", f"no agent of pool {pool} was online in time"
         await self._outcomes.not_started(life, "expired", code, message)
 
     async def _mark_unknown(self, life: Life, operation_id: str) -> None:
@@ -184,7 +186,7 @@ class Sweep:
             await self._dispatcher.again(life)
         else:
             await self._outcomes.mark_unknown(
-                life, "lost", "its agent fell silent; whether it took effect is not known"
+                life, "lost", "its agent sent no more heartbeats; it is not known whether it took effect"
             )
 
     async def _probe(self, life: Life, age: WaitingAge, operation_id: str) -> None:

@@ -23,6 +23,7 @@ from writ_contracts.wire import decode, encode
 from writ_executor.agents.alarms import SecurityEventRecorder
 from writ_executor.agents.keys import AgentKeys
 from writ_executor.agents.presence import Presence
+from writ_executor.agents.targets import Targets
 from writ_executor.journal.audit_level import AuditDetail
 from writ_executor.journal.hidden_values import ParametersLost, Vault
 from writ_executor.journal.index import Index
@@ -33,7 +34,6 @@ from writ_executor.metrics import Measures
 from writ_executor.policy.client import CheckedDecision, PolicyClient
 from writ_executor.policy.effective_parameters import ALTERED
 from writ_executor.policy.recorded_request import subject_of
-from writ_executor.requests.targets import Targets
 from writ_executor.steps.outcomes import OutcomeRecorder
 from writ_runtime.faults import fault
 from writ_runtime.journal_guard import JournalGuard
@@ -111,7 +111,7 @@ class ClaimEndpoint:
                     return await self._start(life, *startable, body.claim, claim)
             except Conflict:
                 life = None  # another writer was first: read the life again
-        raise Conflict(f"{claim.operation_id} moved on {ATTEMPTS} times")
+        raise Conflict(f"{claim.operation_id} changed {ATTEMPTS} times")
 
     async def _check(self, signed: Signed, pool: str) -> None:
         """Raises Untrusted, and records it, unless an agent of the pool signed the claim."""
@@ -201,7 +201,7 @@ class ClaimEndpoint:
         started, requested = life.granted, life.requested
         under_way = life.state in (State.STARTED, State.CANCELLING)
         if not under_way or started is None or requested is None or started.claim != signed:
-            raise Denied(f"{claim.operation_id} is {life.state}: nothing is left to start", code="gone")
+            raise Denied(f"{claim.operation_id} is {life.state}: there is nothing to start", code="gone")
         await self._check_target(requested, read(started.grant, Grant).target)
         parameters = await self._vault.parameters(requested)
         effective = self._definition(requested).check({**started.parameters, **parameters})
@@ -216,7 +216,7 @@ class ClaimEndpoint:
         """
         if await self._targets.is_granted(requested.target, granted):
             return
-        detail = f"policy granted {requested.operation_id} on a target {granted.id} that differs from the inventory's"
+        detail = f"policy's grant for {requested.operation_id} has another target {granted.id} than the inventory"
         await self._alarms.raised(
             requested.pool,
             ALTERED,

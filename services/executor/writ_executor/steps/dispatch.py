@@ -31,7 +31,7 @@ Review = Callable[[Life], Awaitable[CheckedDecision | None]]
 
 
 async def _no_review(life: Life) -> CheckedDecision | None:
-    raise Unreachable("nobody reviews approved operations here")
+    raise Unreachable("this executor cannot review approved operations")
 
 
 class Dispatcher:

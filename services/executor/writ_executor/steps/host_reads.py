@@ -71,7 +71,7 @@ class HostReads:
 
     async def _preview(self, requested: Requested) -> ReadReply:
         if not self._catalogue.find(requested.operation).preview:
-            note = "decided as it would be for real; this operation has no preview on the host"
+            note = "the policy allows it; this operation has no preview on the host"
             return ReadReply(seen={"note": note})
         return await self.read_preview(requested)
 
@@ -86,9 +86,9 @@ class HostReads:
             return
         reply = await self._read(requested, "probe", read(started.claim, Claim).baseline, attempt=started.attempt)
         if reply.verdict == "took_effect":
-            await self._settle(life, "succeeded", "the probe saw its effect", reply)
+            await self._settle(life, "succeeded", "the probe found its effect", reply)
         elif reply.verdict == "no_effect" and life.state is State.UNKNOWN:
-            await self._settle(life, "failed", "the probe saw no effect, and nothing of it runs any more", reply)
+            await self._settle(life, "failed", "the probe found no effect and no running process of it", reply)
 
     async def _settle(
         self, life: Life, outcome: Literal["succeeded", "failed"], message: str, reply: ReadReply
@@ -144,7 +144,7 @@ class HostReads:
             attempt=attempt,
             shown=shown,
         )
-        message = await self._bus.request(subjects.look(requested.pool), encode(ask), timeout=ASK_SECONDS)
+        message = await self._bus.request(subjects.host_read(requested.pool), encode(ask), timeout=ASK_SECONDS)
         reply = decode(message.data, ReadReply)
         if reply.error is not None:
             raise exception_of(reply.error)

@@ -72,7 +72,7 @@ class ReceiptEndpoint:
                 life = None  # another writer was first: read the life again
                 continue
             return Acknowledgement(stored=True)
-        raise Conflict(f"{receipt.operation_id} moved on {ATTEMPTS} times")
+        raise Conflict(f"{receipt.operation_id} changed {ATTEMPTS} times")
 
     def _as_expected(self, receipt: Receipt) -> Life | None:
         """Return the life from the index if it waits for exactly this receipt. Any other receipt needs the journal."""
@@ -115,7 +115,7 @@ class ReceiptEndpoint:
         over = life.state is State.DISPATCHED or receipt.attempt < life.dispatched.attempt
         started = await self._start_of(life, requested, receipt) if requested.pool == receipt.pool else None
         if started is not None and _is_about(started, receipt) and not _is_by(started, receipt, key):
-            await self._forged(requested, receipt, "by another key or instance than claimed it")
+            await self._forged(requested, receipt, "comes from another key or instance than its claim")
             return False
         if started is not None and _names_grant(started, receipt):
             # Of an attempt that another one follows only a success is news, and not while that one runs.
@@ -124,7 +124,7 @@ class ReceiptEndpoint:
             return not over
         if life.state is State.DISPATCHED:
             return False  # of a start that was never stored
-        await self._forged(requested, receipt, "that names no grant of it")
+        await self._forged(requested, receipt, "names no grant of this operation")
         return False
 
     async def _forged(self, requested: Requested, receipt: Receipt, how: str) -> None:

@@ -13,7 +13,7 @@ async def main(config: HttpGatewayConfig) -> None:
     async with running("gateway", config, measured, gc_thresholds=MANY_CYCLES) as process:
         bus = await connect_as(config.gateway, config, key)
         gateway = Gateway(config, bus, measured)
-        process.needs(gateway.serve(), "HTTP is not served any more")
+        process.needs(gateway.serve(), "the task that serves HTTP ended")
         process.log.info("gateway.listening", url=gateway.url)
         steps = (StopStep("settle", gateway.stop, 10.0), StopStep("drain", lambda: bus.drain(5.0), 6.0))
         await process.serve_until_stopped(gateway.checks(), *steps)

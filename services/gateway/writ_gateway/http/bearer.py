@@ -99,7 +99,7 @@ class BearerAuthentication:
             address = urlsplit(self._issuer.audience)
             where = f"{address.scheme}://{address.netloc}{METADATA}{address.path}"
             challenge += f', scope="{SCOPE}", resource_metadata="{where}"'
-        body = {"error": error, "message": "no token that is good here and now"}
+        body = {"error": error, "message": "no valid token for this gateway"}
         await reply(send, status, body, (b"www-authenticate", challenge.encode()))
 
 

@@ -50,7 +50,7 @@ class IntrospectedTokens:
         if self._clock() < until:
             return known
         if not self._rate.take(self._clock()):
-            raise Unreachable("more tokens are to be introspected than the authorization server is asked about")
+            raise Unreachable("too many tokens need introspection at once: retry later")
         async with self._asking:
             form = {"token": token, "token_type_hint": "access_token"}
             answer = await self._ask(self._at.address, form, self._at.client, self._at.secret)

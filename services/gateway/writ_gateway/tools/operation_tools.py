@@ -58,7 +58,7 @@ async def wait(call: Call, arguments: WaitArguments) -> Result:
                 arguments.operation_id, wait=arguments.wait, on_event=call.on_event
             )
     except TimeoutError:
-        raise errors.TimedOut(f"nothing answers about operation {arguments.operation_id}; it goes on") from None
+        raise errors.TimedOut(f"no reply about operation {arguments.operation_id}; the operation goes on") from None
     return advised(found)
 
 

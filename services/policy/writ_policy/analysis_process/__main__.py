@@ -20,7 +20,9 @@ def main() -> None:
         try:
             done = perform(msgspec.json.decode(frame, type=Job), catalogue)
         except MemoryError:
-            done = JobResult(code="oversize", message="it needs too much memory: ask about less")
+            done = JobResult(
+                code="oversize", message="it needs too much memory: query fewer targets, principals or operations"
+            )
         write_frame(sys.stdout.buffer, msgspec.json.encode(done))
 
 

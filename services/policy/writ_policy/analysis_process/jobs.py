@@ -81,7 +81,9 @@ def fitting(answer: Struct) -> bytes:
         name = max(answer.__struct_fields__, key=lambda one: len(msgspec.json.encode(getattr(answer, one))))
         items = getattr(answer, name)
         if not isinstance(items, list) or len(items) < 2:
-            raise Invalid("the answer is too large for one message: ask about less", code="oversize")
+            raise Invalid(
+                "the reply is too large for one message: query fewer targets, principals or operations", code="oversize"
+            )
         changed: dict[str, Any] = {name: items[: len(items) // 2]}
         if hasattr(answer, "bounded") and name != "bounded":
             changed["bounded"] = [f"{len(items) // 2} of {len(items)} {name} listed", *getattr(answer, "bounded", ())]

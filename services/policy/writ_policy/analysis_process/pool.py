@@ -44,7 +44,7 @@ class AnalysisPool:
         the process dies.
         """
         if self._waiting >= MOST_WAITING:
-            raise Full("too many such questions wait for their turn: ask again later", code="rate_limited")
+            raise Full("too many analysis queries are waiting: try again later", code="rate_limited")
         self._waiting += 1
         try:
             async with self._turn:
@@ -72,14 +72,17 @@ class AnalysisPool:
                 frame = await self._frame_of(job)
         except TimeoutError:
             await self.close()
-            raise Invalid(f"it takes longer than {self._seconds:g} s: ask about less", code="too_much") from None
+            raise Invalid(
+                f"it takes longer than {self._seconds:g} s: query fewer targets, principals or operations",
+                code="too_much",
+            ) from None
         except BaseException:
             await self.close()  # the asker is gone, and the next one must not get this answer
             raise
         if frame is None:
             await self.close()
             _log.error("policy.analysis_died")
-            raise WritError("the process that works on such questions died of it")
+            raise WritError("the process that analyses policies died during this query")
         self._idle = asyncio.get_running_loop().call_later(self._idle_seconds, self._stop_when_idle)
         return msgspec.json.decode(frame, type=JobResult)
 

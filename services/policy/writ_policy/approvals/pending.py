@@ -75,7 +75,7 @@ class PendingApprovals:
         self._waiting: dict[str, WaitingOperation] = {}
 
     def by_name(self) -> dict[str, QueryHandler]:
-        """The answer to each question, by its channel's name."""
+        """Return the handler of each query, by its channel's name."""
         return {"query_approvals": self.approvals, "query_approval": self.approval}
 
     async def approvals(self, message: Message) -> ApprovalsReply:
@@ -110,7 +110,7 @@ class PendingApprovals:
         standing, records = await self._standings.with_records(where.principal, query.operation_id, judge.world)
         concerned = standing.open(judge.world).later | {standing.asker.id, standing.asker.acts_for}
         if who not in concerned | set(standing.approvers) and not _entitled(standing.demands, who, judge.world):
-            raise Denied(f"{query.operation_id} is not {who}'s to decide on", code="not_approver")
+            raise Denied(f"{query.operation_id} cannot be decided by {who}", code="not_approver")
         card = _card(standing, records[0].data, who, judge.world)
         return ApprovalCardReply(card=await self._vouched(card, standing, recorded_preview(records), who, judge))
 

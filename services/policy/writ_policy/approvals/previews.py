@@ -63,7 +63,7 @@ def check_preview(signed: Signed | None, decision: Decision, operation: Operatio
     try:
         preview = opened_preview(signed, decision, world)
     except Untrusted as error:
-        raise Denied(f"its preview does not hold ({error}): it can only be rejected", code=INCOMPLETE) from error
+        raise Denied(f"its preview is not valid ({error}): it can only be rejected", code=INCOMPLETE) from error
     if not preview.complete:
         raise Denied(f"its preview is incomplete ({preview.note}): it can only be rejected", code=INCOMPLETE)
 

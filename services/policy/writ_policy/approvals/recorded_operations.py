@@ -51,7 +51,7 @@ class RecordedOperations:
             raise Invalid(f"{principal} has no operation {operation_id} to decide on", code="not_found") from error
         asker = world.principals.get(principal)
         if asker is None:
-            raise Invalid(f"{principal}, who requested {operation_id}, is no principal any more", code="not_found")
+            raise Invalid(f"{principal}, who requested {operation_id}, is no longer a principal", code="not_found")
         exact = exact_of(recorded, records)
         approvals = counted(recorded.life.approvals, exact, world)
         standing = PendingOperation(

@@ -82,13 +82,15 @@ def check_entitled(standing: PendingOperation, approval: Approval, world: Policy
     """The progress before the verdict. Raises Denied (`not_approver`) where it is not this person's to give."""
     who, before = approval.approver, standing.open(world)
     if world.people.needed(who, standing.asker, KEY) is None:
-        raise Denied(f"{who} requested it, or it was requested for {who}: somebody else decides", code=NOT_APPROVER)
+        raise Denied(
+            f"{who} requested it, or it was requested for {who}: another person must decide", code=NOT_APPROVER
+        )
     if any(world.people.person(who) == world.people.person(other) for other in standing.approvers):
         raise Conflict(f"{who} has approved it already", code="decided")
     if approval.verdict == "reject" and who in before.later:
         return before
     if who not in before.able:
-        raise Denied(f"it waits for {before.waits_for}: {who} is none of them", code=NOT_APPROVER)
+        raise Denied(f"it waits for {before.waits_for}, which does not include {who}", code=NOT_APPROVER)
     if who not in before.steps.get(approval.step, ()):
         raise Untrusted(f"step {approval.step!r} is not open; open is {', '.join(before.steps)}", code=BAD)
     return before

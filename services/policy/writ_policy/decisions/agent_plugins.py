@@ -21,6 +21,8 @@ class AgentPlugins(Struct, frozen=True, kw_only=True):
 
     def accepted_for(self, operation: str, backend: str) -> dict[str, list[str]]:
         """Return the accepted digests of the plugins possibly used by an operation on this backend."""
+        if not self.accepted:
+            return {}
         concerned = self.catalogue.plugins_of(operation, backend)
         return self._accepted(name for name in self.accepted if name in concerned or name not in self.own)
 
@@ -30,6 +32,8 @@ class AgentPlugins(Struct, frozen=True, kw_only=True):
 
     def problem(self, operation: str, backend: str, agent: PluginDigests) -> str:
         """Return why an agent with these plugins may not carry out the operation; empty if it may."""
+        if not agent and not self.catalogue.plugins:
+            return ""
         return digest_problem(agent, self.accepted, required=self.catalogue.plugins_of(operation, backend))
 
     def _accepted(self, names: Iterable[str]) -> dict[str, list[str]]:

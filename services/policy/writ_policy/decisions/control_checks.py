@@ -96,7 +96,7 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
             if operation is None:
                 raise Invalid(f"no operation {name!r} in the catalogue", code="unknown_operation")
             if operation.control or operation.read_only:
-                raise Invalid(f"{name} changes no target: a stop does not hold it up", code="invalid_parameters")
+                raise Invalid(f"{name} changes no target, so a stop does not apply to it", code="invalid_parameters")
         for name in reach.get("principals") or ():
             if name not in self.world.principals:
                 raise Invalid(f"no principal {name!r}", code="unknown_principal")
@@ -112,7 +112,9 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
             reason = f"policy '{self.world.policy.name}' allows emergencies of {terms.longest:g} s at most"
             return _denied(ruling, "too_long", reason)
         if (own := next((one for one in self.control.emergencies if one.person == person), None)) is not None:
-            reason = f"{person} declared emergency {own.id}, and its review is not signed off: `writ emergency review`"
+            reason = (
+                f"{person} declared emergency {own.id}, whose review is not signed off yet: `writ emergency review`"
+            )
             return _denied(ruling, "review_pending", reason)
         starts_by = self.settled_at + min((demand.seconds for demand in ruling.demands), default=0)
         confirm_by = starts_by + terms.confirm_within if self._others("emergency_confirm", person) else None
@@ -129,7 +131,7 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
                 f"emergency {emergency.id} is confirmed already, by {emergency.confirmed_by}", code="conflict"
             )
         if self._is_own(request, emergency):
-            return _denied(ruling, "own_emergency", f"{emergency.by} declared it: another person has to confirm it")
+            return _denied(ruling, "own_emergency", f"{emergency.by} declared it: another person must confirm it")
         return ruling
 
     def review(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
@@ -138,7 +140,7 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
         if emergency.lasts(self.now):
             raise Invalid(f"emergency {emergency.id} is in force: end it first", code="conflict")
         if self._is_own(request, emergency) and self._others("emergency_review", emergency.person):
-            return _denied(ruling, "own_emergency", f"{emergency.by} declared it: another person has to review it")
+            return _denied(ruling, "own_emergency", f"{emergency.by} declared it: another person must review it")
         return ruling
 
     def manage(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
@@ -148,7 +150,7 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
         change = msgspec.convert({**request.effective, "replaces": replaces}, PrincipalManage)
         after = changed({**self.world.principals, **self.world.gateways}, change)
         if any(change.key in keys for keys in self.world.agents.values()):
-            raise Invalid("this key is that of an agent: one key, one party", code="conflict")
+            raise Invalid("this key belongs to an agent: use a new key", code="conflict")
         if change.action in TAKING and (why := self._locked_out_by(after)) is not None:
             return _denied(ruling, "lock_out", why)
         return structs.replace(ruling, effective={**ruling.effective, "replaces": replaces})
@@ -183,7 +185,7 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
             return None
         before = {one.operation for one in lockouts(policy, self.catalogue, _enabled(self.world.principals), self.now)}
         new = next((one for operation, one in found.items() if operation not in before), None)
-        return None if new is None else f"nobody could {new.operation} any more: {new.why}"
+        return None if new is None else f"nobody could carry out {new.operation} any more: {new.why}"
 
     def _find(self, request: DecisionRequest, text: str, fits: Callable[[Emergency], bool]) -> Emergency:
         emergency_id = str(request.effective["emergency_id"])

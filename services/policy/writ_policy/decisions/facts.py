@@ -88,9 +88,9 @@ def _listings(
             signed_for != (digest(gathered.look), grant.operation_id, grant.target.id, pool)
             or listing.source in visited
         ):
-            raise Untrusted(f"the listing of {listing.source} was made for something else", code="forged_listing")
+            raise Untrusted(f"the listing of {listing.source} was made for other parameters", code="forged_listing")
         if listing.source not in grant.sources:
-            raise Untrusted(f"{listing.source} was not requested", code="forged_listing")
+            raise Untrusted(f"the listing of {listing.source} was not requested", code="forged_listing")
         visited.add(listing.source)
         yield listing.source, (listing, digest(signed))
 

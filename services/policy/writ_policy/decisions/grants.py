@@ -34,7 +34,7 @@ def check_claim(ask: GrantRequest, world: PolicySnapshot) -> Claim:
     try:
         claim = open_signed(ask.claim, Claim, world.agents.get(pool, frozenset()), world.installation)
     except Untrusted as error:
-        raise Untrusted(f"the claim is not one of pool {pool}: {error}", code="forged_claim") from error
+        raise Untrusted(f"the claim does not come from pool {pool}: {error}", code="forged_claim") from error
     if claim.pool != pool or claim.operation_id != ask.subject.operation_id:
         raise Untrusted(f"the claim is for {claim.operation_id} in pool {claim.pool}", code="forged_claim")
     check_host(claim, ask.claim.key, world.hosts)
@@ -48,13 +48,13 @@ def grant(
     subject, request, ruling = ask.subject, ruled.request, ruled.ruling
     counted = approvals or CountedApprovals()
     if ruling.timeout is None:
-        raise Invalid(f"{request.operation.name} has no timeout, so nothing would end it", code="internal")
+        raise Invalid(f"{request.operation.name} has no timeout, so it might never end", code="internal")
     return Grant(
         operation_id=subject.operation_id,
         operation=subject.operation,
         target=request.target,
         principal=subject.principal,
-        parameters_digest=keyed_digest(subject.parameters_key, ruling.effective),
+        parameters_digest=ruled.decision.parameters_digest,
         decision_digest=digest(decision),
         claim_digest=digest(ask.claim),
         policy=ruled.decision.policy,

@@ -42,9 +42,12 @@ class JudgeFactory:
         """
         if not await self._follower.reach(control_sequence):
             sequence = self._follower.state.sequence
-            raise Unreachable(f"control event {control_sequence} is not seen here yet, {sequence} is", code="behind")
+            raise Unreachable(
+                f"this replica has read control events up to {sequence}, and {control_sequence} is needed",
+                code="behind",
+            )
         if not await self._versions.reach(stored_policies):
-            raise Unreachable(f"version {stored_policies} of the policy is not seen here yet", code="behind")
+            raise Unreachable(f"this replica has not read version {stored_policies} of the policy yet", code="behind")
         if (why := self._versions.taken_back or self._versions.blocked or self._guard.problem) is not None:
             raise Unreachable(why[:500], code="behind")
         world = await self._sources.refresh()  # last, and nothing is waited for after it: no event comes in between

@@ -85,13 +85,13 @@ class Judge(Struct, frozen=True, kw_only=True):
         """
         known = known or KnownFacts()
         request, signed = self._understand(subject, recorded=recorded, known_target=starting or approvals is not None)
-        given = approvals or CountedApprovals()
-        request = structs.replace(request, approvals=given.approvers, proven=given.proven)
-        seen = self.world.seen_by(request.principal, self.now)
-        ruling = decide(seen.policy, request, self.control, self.world.people, known.facts)
+        counted = approvals or CountedApprovals()
+        request = structs.replace(request, approvals=counted.approvers, proven=counted.proven)
+        visible = self.world.seen_by(request.principal, self.now)
+        ruling = decide(visible.policy, request, self.control, self.world.people, known.facts)
         ruling = with_own_session(request, ruling, self._session(subject))
         if request.operation.control and ruling.effect != "deny" and not request.own:
-            ruling = self._checks(given.decided_at).apply(request, ruling)
+            ruling = self._checks(counted.decided_at).apply(request, ruling)
         if ruling.effect != "deny":
             ruling = self._as_it_came(subject, request, ruling, signed=signed)
         if ruling.effect == "allow" and starting and self._is_dry(subject, request):
@@ -109,7 +109,7 @@ class Judge(Struct, frozen=True, kw_only=True):
         if ruled.ruling.effect == "deny" or not named or not isinstance(names, list):
             return ruled
         if len(names) > MOST_OTHER_NAMES:
-            reason = f"it is reported to have {len(names)} other names: at most {MOST_OTHER_NAMES} are judged"
+            reason = f"the agent reports {len(names)} other names of it; at most {MOST_OTHER_NAMES} are allowed"
             return self._again(ruled, subject, known, traced, _denied(ruled.ruling, "rule_error", reason))
         for name in names:
             other = {named: name}
@@ -135,13 +135,13 @@ class Judge(Struct, frozen=True, kw_only=True):
             return ruled
         listing, thing = known.facts.listings.get(OTHER_NAMES), str(request.effective[request.operation.named])
         if listing is None:
-            reason = f"a deny depends on names, and the other names of {thing} were not requested yet"
+            reason = f"a deny rule depends on names, and the other names of {thing} were not read yet"
             needs = [*ruling.needs, NeededListing(OTHER_NAMES)]
             return self._again(ruled, subject, known, traced, _denied(ruling, "facts_needed", reason, needs))
         if known.about != thing:
             raise Untrusted(f"a listing of the other names of {known.about!r}, for {thing!r}", code="forged_listing")
         if listing.failure:
-            reason = f"a deny depends on names, and the other names of {thing} are not known: {listing.failure}"
+            reason = f"a deny rule depends on names, and the other names of {thing} are not known: {listing.failure}"
             return self._again(ruled, subject, known, traced, _denied(ruling, "rule_error", reason))
         return self.under_other_names(ruled, subject, sorted(listing.names), known, traced)
 
@@ -184,11 +184,16 @@ class Judge(Struct, frozen=True, kw_only=True):
             return False
         operation = self.catalogue.find(request.operation.quotes)
         known_names = operation.parameters.__struct_fields__
-        given = {name: value for name, value in request.given.items() if name in known_names and name != "timeout"}
+        parameters = {name: value for name, value in request.given.items() if name in known_names and name != "timeout"}
         if not has_operation(request.target, operation):
             return False
         reading = structs.replace(
-            request, operation=operation, given=given, effective=operation.check(given), dry_run=False, approvals=()
+            request,
+            operation=operation,
+            given=parameters,
+            effective=operation.check(parameters),
+            dry_run=False,
+            approvals=(),
         )
         return self._decide(reading, known).effect == "allow"
 
@@ -214,24 +219,15 @@ class Judge(Struct, frozen=True, kw_only=True):
         )
 
     def _decide(self, request: DecisionRequest, known: KnownFacts) -> Ruling:
-        seen = self.world.seen_by(request.principal, self.now)
-        return decide(seen.policy, request, self.control, self.world.people, known.facts)
+        visible = self.world.seen_by(request.principal, self.now)
+        return decide(visible.policy, request, self.control, self.world.people, known.facts)
 
     def _ruled(
-        self,
-        subject: Subject,
-        request: DecisionRequest,
-        ruling: Ruling,
-        known: KnownFacts,
-        traced: int,
-        *,
-        signed: bool,
+        self, subject: Subject, request: DecisionRequest, ruling: Ruling, known: KnownFacts, traced: int, signed: bool
     ) -> RuledRequest:
-        decision = self._decision(subject, request, ruling, signed, known)
-        trace = bounded_trace(ruling.account, traced)
-        decision = structs.replace(decision, trace=trace, trace_omitted=len(ruling.account) - len(trace))
-        plugins = self.plugins.accepted_for(request.operation.name, request.target.backend)
-        return RuledRequest(request=request, ruling=ruling, decision=decision, plugins=plugins)
+        decision = self._decision(subject, request, ruling, signed, known, traced)
+        builds = self.plugins.accepted_for(request.operation.name, request.target.backend)
+        return RuledRequest(request=request, ruling=ruling, decision=decision, plugins=builds)
 
     def _understand(self, subject: Subject, *, recorded: bool, known_target: bool) -> tuple[DecisionRequest, bool]:
         """`known_target`: a decision named the target to its requester before, so it is not hidden again."""
@@ -271,9 +267,10 @@ class Judge(Struct, frozen=True, kw_only=True):
             return is_own_session(self.world, principal, parameters)
         return operation in OWN and self.world.owns(principal, subject.owner)
 
-    def _decision(
-        self, subject: Subject, request: DecisionRequest, ruling: Ruling, signed: bool, known: KnownFacts
+    def _decision(  # long: each field of the message once
+        self, subject: Subject, request: DecisionRequest, ruling: Ruling, signed: bool, known: KnownFacts, traced: int
     ) -> Decision:
+        trace = bounded_trace(ruling.account, traced)
         more = len(ruling.rules) - MOST_RULES
         shown = public(request.operation.parameters, ruling.effective) if ruling.demands else {}
         return Decision(
@@ -288,6 +285,8 @@ class Judge(Struct, frozen=True, kw_only=True):
             parameters_digest=keyed_digest(subject.parameters_key, ruling.effective),
             policy=self.world.version,
             control_sequence=self.control.sequence,
+            trace=trace,
+            trace_omitted=len(ruling.account) - len(trace),
             at=self.now,
             authenticated=self._authenticated(subject, signed=signed),
             statement_digest=digest(subject.statement) if signed and subject.statement else None,
@@ -317,9 +316,9 @@ class Judge(Struct, frozen=True, kw_only=True):
         """
         name = request.operation.name
         if name in FOR_PEOPLE and self.world.by_gateway(subject.principal, subject.key):
-            return _denied(ruling, "for_people", f"{name} is for people, and it came through a gateway")
+            return _denied(ruling, "for_people", f"{name} is for people, and the request came through a gateway")
         if not signed and not subject.simulate and _wants_signature(request):
-            reason = f"{name} needs the principal's own signature; else: {ruling.reason}"
+            reason = f"{name} needs the principal's own signature; with it: {ruling.reason}"
             return structs.replace(ruling, effect="deny", code="signature_required", reason=reason, rules=[])
         return ruling
 

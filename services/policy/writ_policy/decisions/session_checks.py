@@ -18,11 +18,13 @@ def with_own_session(request: DecisionRequest, ruling: Ruling, session: Session 
     """
     name = request.operation.name
     if session is not None and name in FOR_OWN_KEY:
-        return _denied(ruling, "denied", f"session {session.id} may not {name}: use your own key")
+        return _denied(
+            ruling, "denied", f"a session may not request {name}: use the principal's own key, not session {session.id}"
+        )
     if name != SESSION_OPEN:
         return ruling
     if ruling.effect == "deny" and ruling.code == "no_rule":
-        reason = "everybody may open sessions of their own"
+        reason = "every principal may open sessions of its own"
         return structs.replace(ruling, effect="allow", code="own", reason=reason, rules=[], nearest=None)
     return ruling
 
@@ -41,9 +43,9 @@ def check_session(world: PolicySnapshot, request: DecisionRequest, ruling: Rulin
         return _denied(ruling, "too_many_sessions", reason)
     held = {one.key for one in (*world.principals.values(), *world.gateways.values())}
     if asked["key"] in held or any(asked["key"] in keys for keys in world.agents.values()):
-        raise Invalid("this key is in use: a session has a key of its own", code="conflict")
+        raise Invalid("this key is in use: create a new key for the session", code="conflict")
     if asked["key"] in world.sessions:
-        raise Invalid("this key had a session: make a new one", code="conflict")
+        raise Invalid("this key belonged to an earlier session: create a new key", code="conflict")
     return structs.replace(ruling, effective={**ruling.effective, "idle": terms.idle})
 
 

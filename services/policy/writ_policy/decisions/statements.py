@@ -63,7 +63,7 @@ def presence_of(subject: Subject, world: PolicySnapshot, *, recorded: bool) -> P
     if subject.presence is None:
         return KEY
     if subject.statement is None:
-        raise Untrusted("a proof of presence is over the signed statement, and there is none")
+        raise Untrusted("there is a proof of presence, but no signed statement that it belongs to")
     issued_at = read(subject.statement, RequestStatement).issued_at
     credentials = world.credentials(subject.principal, issued_at)
     if recorded and subject.presence.credential not in {one.id for one in credentials}:

@@ -34,10 +34,10 @@ def check_window(world: PolicySnapshot, catalogue: Catalogue, request: DecisionR
             if not has_operation(target, operation):
                 raise not_offered(target, operation)
             if not _may_stand(world.policy, operation, target):
-                reason = f"no rule lets an approval window stand for an approval of {name} on {target.id}"
+                reason = f"no rule accepts an approval window for {name} on {target.id}"
                 return _denied(ruling, "no_window", reason)
     if not ruling.demands:
-        reason = "the rules that allow this window ask for nobody's approval: it would stand for none"
+        reason = "the rules that allow this window need no approval, so it would hold none"
         return _denied(ruling, "no_window", reason)
     return ruling
 
@@ -47,7 +47,7 @@ def _operation(catalogue: Catalogue, name: str) -> Operation:
     if operation is None:
         raise Invalid(f"no operation {name!r} in the catalogue", code="unknown_operation")
     if operation.control:
-        raise Invalid(f"{name} acts on Writ itself: no window stands for its approval", code="invalid_parameters")
+        raise Invalid(f"{name} acts on Writ itself, which no approval window covers", code="invalid_parameters")
     return operation
 
 

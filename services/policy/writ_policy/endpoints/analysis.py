@@ -115,7 +115,7 @@ class AnalysisQueries:
             results.append(structs.replace(result, trace=_bounded(result.trace)))
             size += len(msgspec.json.encode(results[-1]))
             if size > LARGEST_ANSWER:
-                raise Invalid("the answer is too large for one message: ask about fewer at once", code="oversize")
+                raise Invalid("the reply is too large for one message: query fewer at once", code="oversize")
             if time.perf_counter() - began > SLICE_SECONDS:
                 await asyncio.sleep(PAUSE_SECONDS)
                 began = time.perf_counter()
@@ -197,7 +197,7 @@ class AnalysisQueries:
             return document_in(side)
         version = await self._versions.find(side)
         if version is None:
-            raise Invalid(f"there is no version {side} of the policy that is believed", code="not_found")
+            raise Invalid(f"there is no valid version {side} of the policy", code="not_found")
         return version.document
 
 

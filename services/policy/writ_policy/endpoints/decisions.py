@@ -16,13 +16,14 @@ from writ_policy.decisions.grants import read_grant, target_test_grant
 from writ_policy.decisions.judge_factory import JudgeFactory
 from writ_policy.decisions.kept_texts import KeptTexts
 from writ_policy.decisions.rulings import Judge, RuledRequest
+from writ_policy.decisions.signer import DecisionSigner
 from writ_policy.endpoints.scans import Scans
 from writ_policy.grant_endpoint import GrantEndpoint
 from writ_policy.metrics import Measures
 from writ_policy.starts import FORGED, ForgedStart
 from writ_policy.versions.proposed_versions import CHANGES, ProposedVersions
 from writ_policy.windows.open_windows import OpenWindows
-from writ_runtime.endpoint_frame import Reply, Respond, answering
+from writ_runtime.endpoint_frame import Reply, Respond, endpoint_handler
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Observer
 from writ_runtime.policy_keys import PolicyKeys
@@ -48,6 +49,7 @@ class DecisionEndpoints:
         proposed: ProposedVersions,
         scans: Scans,
         key: Key,
+        signer: DecisionSigner,
         keys: PolicyKeys,
         security: SecurityEvents,
         measures: Measures,
@@ -56,12 +58,13 @@ class DecisionEndpoints:
         bus: Bus,
     ) -> None:
         self._windows = windows
-        self._granting = GrantEndpoint(journal, judging, self._known_facts, key, keys.events, windows, bus)
+        self._granting = GrantEndpoint(journal, judging, self._known_facts, key, signer, keys.events, windows, bus)
         self._security = security
         self._judging = judging
         self._scans = scans
         self._proposed = proposed
         self._key = key
+        self._signer = signer
         self._keys = keys
         self._measures = measures
         self._observe = observe
@@ -102,7 +105,7 @@ class DecisionEndpoints:
             else read_grant(ask, ruled, judge.world, quoting="preview" in ask.look and judge.may_quote(ruled, known))
         )
         answer = DecideReply(
-            decision=sign(self._key, ruled.decision),
+            decision=self._signer.sign(ruled.decision),
             effective=dict(ruled.ruling.effective),
             look=None if grant is None else sign(self._key, grant),
             needs=ruled.sources,
@@ -127,7 +130,7 @@ class DecisionEndpoints:
             try:
                 body, ruled = await answer(ask)
             except ForgedStart as error:  # no honest executor asks this, so policy records it itself
-                self._security.tell(FORGED, str(error), ask.subject.operation_id, ask.subject.principal)
+                self._security.report(FORGED, str(error), ask.subject.operation_id, ask.subject.principal)
                 raise
             if message.headers.get(OMIT_HEADER) == OMIT_UNCHANGED:
                 effective = without_unchanged_texts(body.effective, ask.subject.parameters)
@@ -136,7 +139,7 @@ class DecisionEndpoints:
                 return Reply(body)
             return Reply(body, self._measures.decided(ruled))
 
-        return answering(endpoint, handle, refused, self._observe, _log)
+        return endpoint_handler(endpoint, handle, refused, self._observe, _log)
 
 
 def without_unchanged_texts(effective: Mapping[str, Any], requested: Mapping[str, Any]) -> dict[str, Any]:

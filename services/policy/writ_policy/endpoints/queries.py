@@ -9,7 +9,7 @@ from writ_contracts.errors import Full
 from writ_contracts.registry import channel
 from writ_contracts.subjects import parse_query
 from writ_runtime.buckets import Buckets
-from writ_runtime.endpoint_frame import answering
+from writ_runtime.endpoint_frame import endpoint_handler
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Observer
 
@@ -30,8 +30,8 @@ def endpoint(name: str, handler: Callable[[Message], Awaitable[Any]], observe: O
     async def within_rate(message: Message) -> Any:
         principal, _ = parse_query(message.subject)
         if not buckets.take(principal, time.monotonic()):
-            raise Full(f"{principal} asks more questions a second than are answered: wait", code="rate_limited")
+            raise Full(f"{principal} sends more queries a second than are allowed: retry later", code="rate_limited")
         return await handler(message)
 
-    respond = answering(name, within_rate, query_channel.answer, observe, _log)
+    respond = endpoint_handler(name, within_rate, query_channel.answer, observe, _log)
     return Endpoint(name=name, subject=query_channel.subject(), handler=respond, concurrency=CONCURRENCY)

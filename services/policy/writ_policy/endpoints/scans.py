@@ -21,7 +21,7 @@ from writ_policy.state.sources import Sources
 from writ_rules.engine.facts import Facts
 from writ_rules.engine.facts import ScanFinding as Finding
 from writ_rules.engine.facts import ScanReport as Report
-from writ_runtime.endpoint_frame import answering
+from writ_runtime.endpoint_frame import endpoint_handler
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Observer
 from writ_runtime.security_events import SecurityEvents
@@ -67,7 +67,7 @@ class Scans:
 
     def endpoint(self) -> Endpoint:
         subject = subjects.scan("x").replace(".x", ".*")
-        respond = answering("scan", self.report, ScanReply, self._observe, _log)
+        respond = endpoint_handler("scan", self.report, ScanReply, self._observe, _log)
         return Endpoint(name="scan", subject=subject, handler=respond, concurrency=CONCURRENCY)
 
     async def report(self, message: Message) -> ScanReply:
@@ -82,7 +82,7 @@ class Scans:
         world = await self._sources.refresh()
         principal = world.principal(scanner, key)
         if principal.kind != "service" or SCANNER not in principal.roles:
-            raise Denied(f"{scanner} is no service with the role {SCANNER}")
+            raise Denied(f"{scanner} is not a service with the role {SCANNER}")
         content_type = message.headers.get("Content-Type", wire.JSON)
         report = wire.decode(message.data, ScanReport, content_type=content_type, limit=MOST_REPORT_BYTES)
         world.target(report.target)
@@ -145,9 +145,9 @@ class Scans:
         if len(self._reported) >= MOST_TOLD:
             self._reported.clear()
         self._reported.add(digest)
-        detail = f"the report stored as {record.subject} is not believed: {why}"
-        _log.error("scan.refused", reason=detail, effect="there is no report, until the scanner reports again")
-        self._security.tell("report_refused", detail, None, None)
+        detail = f"the report stored as {record.subject} is not valid: {why}"
+        _log.error("scan.refused", reason=detail, effect="no report counts until the scanner reports again")
+        self._security.report("report_refused", detail, None, None)
 
 
 def _as_report(stored: StoredReport) -> Report:

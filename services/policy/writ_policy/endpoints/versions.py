@@ -86,7 +86,7 @@ class VersionQueries:
         head = self._versions.head
         version = head if query.version is None else await self._versions.find(query.version)
         if version is None:
-            raise Invalid(f"there is no version {query.version} of the policy that is believed", code="not_found")
+            raise Invalid(f"there is no valid version {query.version} of the policy", code="not_found")
         problem = self._versions.refused.get(version.number, "")
         return PolicyShowReply(
             version=self._view(version, problem, version.number), document=sent_form(version.document)
@@ -172,7 +172,7 @@ def _limited(answer: PolicyStatusReply, policy: Policy, principal: Principal) ->
     return structs.replace(
         answer,
         rules=policy.rules,
-        problems=dict.fromkeys(answer.problems, "an operator can read what is wrong: `writ policy status`"),
+        problems=dict.fromkeys(answer.problems, "`writ policy status` shows operators the problem"),
         notes=[],
         stops=[],
         emergencies=[],

@@ -90,7 +90,7 @@ class Follower:
         known_sequence = self.state.sequence
         records = await self._journal.read(subjects.CONTROL, after=max(known_sequence - 1, 0))
         if self._latest is not None and self._latest not in map(_mark, records):
-            self.lost = f"control event {known_sequence} is not in the journal any more: was it restored?"
+            self.lost = f"control event {known_sequence} is not in the journal any more: was the journal restored?"
             raise Unreachable(self.lost, code="behind")
         self.lost = None
         return [record for record in records if record.sequence > known_sequence]

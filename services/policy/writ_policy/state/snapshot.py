@@ -96,7 +96,7 @@ class PolicySnapshot(Struct, frozen=True, eq=False, kw_only=True):
             return principal
         session = self.session(principal, key)
         if session is None:
-            raise Invalid(f"the key that sent this is not that of {principal_id!r}", code="key_mismatch")
+            raise Invalid(f"the request came from another key than that of {principal_id!r}", code="key_mismatch")
         if not recorded and not session.lasts(self.now):
             raise Invalid(f"session {session.id} of {principal_id} has expired: `writ login`", code="session_expired")
         return principal

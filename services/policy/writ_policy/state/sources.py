@@ -90,6 +90,8 @@ class Sources:
         versions = self._versions
         if versions is None:
             raise ConfigError("the stored versions are not known yet")
+        if (world := self._world) is not None and not again and self._is_current(world, versions):
+            return world
         async with self._refreshing:
             await self._read_lists(waits=waits)
             await self.people.refresh()
@@ -99,11 +101,23 @@ class Sources:
                     self._refused("policy", self.file.error)
             if self._waiting and (self._unstored is None or again):
                 await self._offer(versions)
-            changes = self.changes()
-            values = [*(watched.value for watched in self._lists.values()), self.people.value, changes]
-            if self._world is None or self._world.in_force is not versions.current or not _same(values, self._made_of):
-                self._world, self._made_of = self._compose(versions, changes), values
+            if self._world is None or not self._is_made_of_present(self._world, versions):
+                changes = self.changes()
+                self._world, self._made_of = self._compose(versions, changes), self._values(changes)
             return self._world
+
+    def _is_current(self, world: PolicySnapshot, versions: Versions) -> bool:
+        """Return whether no file changed, and the world is of all of them: the case of nearly every decision."""
+        if self._refreshing.locked() or (self._waiting and self._unstored is None):
+            return False
+        files: tuple[WatchedFile[Any] | CredentialsFile, ...] = (*self._lists.values(), self.people, self._file)
+        return all(one.is_current for one in files) and self._is_made_of_present(world, versions)
+
+    def _is_made_of_present(self, world: PolicySnapshot, versions: Versions) -> bool:
+        return world.in_force is versions.current and _same(self._values(self.changes()), self._made_of)
+
+    def _values(self, changes: tuple[PrincipalManage, ...]) -> list[Any]:
+        return [*(watched.value for watched in self._lists.values()), self.people.value, changes]
 
     async def follow(self) -> None:
         """Read every half second until cancelled, so a bad file is noticed without any request."""
@@ -128,7 +142,7 @@ class Sources:
         head = self._versions.head if self._versions else None
         if head is None or head.origin == "file" or self.file.digest in (head.digest, ""):
             return None
-        return f"the policy file differs from version {head.number}, which {head.author} published; it does not count"
+        return f"the policy file differs from version {head.number}, which {head.author} published, and is not used"
 
     async def _read_lists(self, *, waits: bool) -> None:
         for name, watched in self._lists.items():

@@ -51,7 +51,7 @@ class ProposedVersions:
     async def _earlier(self, number: int) -> str:
         version = await self._versions.find(number)
         if version is None:
-            raise Invalid(f"there is no version {number} of the policy that is believed", code="not_found")
+            raise Invalid(f"there is no valid version {number} of the policy", code="not_found")
         return version.document
 
     async def _compiled(

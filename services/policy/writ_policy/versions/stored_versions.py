@@ -98,7 +98,7 @@ class Versions:
         if self.blocked is not None:
             raise ConfigError(self.blocked)
         if self.stored and self.head is None and self.taken_back is None:
-            raise ConfigError(f"none of the {self.stored} stored versions of the policy is believed: {self.problem}")
+            raise ConfigError(f"none of the {self.stored} stored versions of the policy is valid: {self.problem}")
 
     async def read(self) -> None:
         """Take in versions stored since. Raises errors of the bus."""
@@ -124,14 +124,17 @@ class Versions:
             _log.error("policy.version_lost", error=lost, effect="nothing is decided")
         elif lost is None and self.taken_back is not None:
             self.taken_back = None
-            _log.warning("policy.version_found", effect="the store has what was read here again: it is decided by")
+            _log.warning(
+                "policy.version_found",
+                effect="the store has the version that was read here again: policy decides by it",
+            )
 
     async def _lost(self) -> str | None:
         head, stored = self.head, self.stored  # before the store is asked, which may grow meanwhile
         last = await self._stream.last(subjects.POLICIES)
         there = last.sequence if last else 0
         if there < stored:
-            return f"version {stored} was read here, and the store goes back to {there} now"
+            return f"version {stored} was read here, and the store now ends at {there}"
         found = await self.find(head.number) if head is not None else None
         if head is None or (found is not None and found.digest == head.digest):
             return None
@@ -211,20 +214,20 @@ class Versions:
         self.stored = record.sequence
 
     async def _enforce(self, version: StoredPolicy) -> None:
-        """Remember the version, then decide by it. Raises Unreachable if it cannot be remembered: it is then read
+        """Remember the version, then decide by it. Raises Unreachable if it cannot be stored here: it is then read
         again.
         """
         try:
             if self._highest is not None:
                 await asyncio.to_thread(self._highest.note, version)
         except OSError as error:
-            raise Unreachable(f"version {version.number} of the policy cannot be remembered: {error}") from error
+            raise Unreachable(f"version {version.number} of the policy cannot be stored here: {error}") from error
         await self._load(version)
 
     def _check_turn(self, previous: int) -> None:
         before = self.head.number if self.head else 0
         if previous != before:
-            raise Untrusted(f"it was allowed under version {previous}, and {before} came before: replayed")
+            raise Untrusted(f"it was allowed under version {previous}, and version {before} precedes it: replayed")
 
     async def _load(self, version: StoredPolicy) -> None:
         name = f"version {version.number}"
@@ -257,12 +260,12 @@ class Versions:
         for between in range(number - 1, previous, -1):
             if await self._believed(between, known) is not None:
                 raise Untrusted(
-                    f"it was allowed under version {previous}, and {between} came before: replayed, or late"
+                    f"it was allowed under version {previous}, and version {between} precedes it: replayed, or late"
                 )
         return version
 
     def _refuse(self, number: int, why: str) -> None:
-        self.problem = f"stored version {number} is not believed: {why}"
+        self.problem = f"stored version {number} is not valid: {why}"
         _log.error("policy.version_refused", version=number, error=why, effect="the last one that is stays")
         self.refused[number] = why
         self._on_refusal(number, why)

@@ -20,7 +20,7 @@ from writ_contracts.records import Record
 from writ_contracts.wire import decode_event, encode
 from writ_policy.approvals.recorded_approvals import CountedApprovals, counted, exact_of
 from writ_policy.decisions.rulings import Judge, RuledRequest
-from writ_policy.starts import RecordedOperation, check_decided, read_recorded
+from writ_policy.starts import OpenDecision, RecordedOperation, check_decided, read_recorded
 from writ_policy.state.snapshot import PolicySnapshot
 from writ_rules.engine.approval_windows import ApprovalWindow
 from writ_runtime.logs import Log
@@ -50,10 +50,11 @@ class CountedFirst(Exception):
 class OpenWindows:
     """The windows in the control state, with their approvals and uses from the journal."""
 
-    def __init__(self, journal: Journal, keys: Mapping[str, int]) -> None:
-        """`keys`: policy's, and up to which event each signed."""
+    def __init__(self, journal: Journal, keys: Mapping[str, int], opened: OpenDecision) -> None:
+        """`keys`: policy's, and up to which event each signed. `opened` verifies a decision."""
         self._journal = journal
         self._keys = keys
+        self._opened = opened
         self._requests: dict[str, tuple[RecordedOperation, Sequence[Record]]] = {}
 
     async def apply(self, judge: Judge, subject: Subject, ruled: RuledRequest, rule: WindowRuling) -> RuledRequest:
@@ -84,7 +85,7 @@ class OpenWindows:
             return _lapsed(ruled, f"approval window {window_id}, which allowed it, is over")
         if not await self._has_use(window, ruled.decision.operation_id):
             return _lapsed(ruled, f"approval window {window_id}, which allowed it, has no use left")
-        return _lapsed(ruled, f"the people who approved window {window_id}, which allowed it, do not suffice any more")
+        return _lapsed(ruled, f"the people who approved window {window_id}, which allowed it, no longer suffice")
 
     async def use(self, judge: Judge, ruled: RuledRequest) -> Entry | None:
         """Return the entry taking one use, to be stored with the start; None where the operation has its use.
@@ -116,21 +117,19 @@ class OpenWindows:
     async def _approvals(self, window: ApprovalWindow, world: PolicySnapshot) -> CountedApprovals | None:
         """Return the window's valid approvals, with the presences they prove. A forged window has none."""
         try:
-            recorded, records = await self._request_of(window, world.installation)
+            recorded, records = await self._request_of(window)
         except WritError as error:
-            _log.warning("window.unproven", window=window.id, error=str(error), effect="it stands for nothing")
+            _log.warning("window.unproven", window=window.id, error=str(error), effect="it covers nothing")
             return None
         return counted(recorded.life.approvals, exact_of(recorded, records), world)
 
-    async def _request_of(
-        self, window: ApprovalWindow, installation: str
-    ) -> tuple[RecordedOperation, Sequence[Record]]:
+    async def _request_of(self, window: ApprovalWindow) -> tuple[RecordedOperation, Sequence[Record]]:
         """Return the operation which requested the window; it stays approved after it was carried out."""
         known = self._requests.get(window.id)
         if known is None:
             records = await self._journal.read(subjects.operation_filter(window.by, window.id))
             recorded = read_recorded(records, window.by, window.id)
-            check_decided(recorded, self._keys, installation)
+            check_decided(recorded, self._keys, self._opened)
             if len(self._requests) >= MOST_KNOWN:
                 self._requests.clear()
             known = self._requests[window.id] = recorded, records

@@ -1,7 +1,7 @@
-"""nats-py's client, with TLS that nobody on the path can talk it out of.
+"""nats-py's client with mandatory TLS: an attacker on the network cannot downgrade the connection.
 
-nats-py starts TLS only where the server's INFO demands it, and INFO comes in the clear: somebody on the path could have
-a client speak, and sign the server's nonce, in the clear.
+nats-py starts TLS only if the server's INFO demands it, and INFO comes unencrypted. An attacker who changes it could
+make a client send data, and sign the server's nonce, without encryption.
 """
 
 from ssl import SSLContext

@@ -68,7 +68,7 @@ class Targets:
         if self._is_without(target_id, operation):
             await self._inventory.refresh()
             if pool := self._is_without(target_id, operation):
-                raise Invalid(f"no agent of pool {pool} has {operation.name}", code="unsupported")
+                raise Invalid(f"no agent of pool {pool} offers {operation.name}", code="unsupported")
 
     def _is_without(self, target_id: str, operation: Operation) -> str:
         """Return the target's pool if none of its agents offers the operation, else ""."""

@@ -1,0 +1,53 @@
+"""The signer of decisions, which recognises the ones it signed lately.
+
+Each operation's first decision comes back from the journal at its start. Verifying one's own signature takes longer
+than comparing the digest of the signed bytes. Another replica's, or an older one, is verified.
+"""
+
+from collections import OrderedDict
+from collections.abc import Collection
+from hashlib import sha256
+
+from writ_contracts.decisions import Decision
+from writ_contracts.signing import Signed
+from writ_trust.keys import Key
+from writ_trust.statements import check_installation, open_signed, read, sign
+
+REMEMBERED = 4_096
+"""Signatures that are recognised: 250 bytes each."""
+
+
+class DecisionSigner:
+    """Signs with policy's key, and opens decisions that policy signed."""
+
+    def __init__(self, key: Key) -> None:
+        self._key = key
+        self._signed: OrderedDict[str, bytes] = OrderedDict()
+
+    @property
+    def installation(self) -> str:
+        """Return the id of the installation for which it signs."""
+        return self._key.installation
+
+    def sign(self, decision: Decision) -> Signed:
+        """Return the decision, signed."""
+        signed = sign(self._key, decision)
+        self._signed[signed.signature] = sha256(bytes(signed.payload)).digest()
+        if len(self._signed) > REMEMBERED:
+            self._signed.popitem(last=False)
+        return signed
+
+    def open(self, signed: Signed, trusted: Collection[str]) -> Decision:
+        """Return the decision, if one of the `trusted` keys signed it for this installation. Raises Untrusted."""
+        if not self._is_own(signed, trusted):
+            return open_signed(signed, Decision, trusted, self.installation)
+        decision = read(signed, Decision)
+        check_installation(decision, self.installation)
+        return decision
+
+    def _is_own(self, signed: Signed, trusted: Collection[str]) -> bool:
+        """Return whether this process made this very signature over these very bytes, by a key that still counts."""
+        known = self._signed.get(signed.signature)
+        if known is None or signed.key != self._key.public or signed.key not in trusted:
+            return False
+        return known == sha256(bytes(signed.payload)).digest()
