@@ -65,9 +65,8 @@ class CheckedDecision(Struct, frozen=True, kw_only=True):
     @property
     def text(self) -> str:
         """Return the difference for people."""
-        reason = (
-            f"the policy of that time gives {self.comparison.expected}" if self.comparison.expected else "not given"
-        )
+        given = self.comparison.expected
+        reason = f"the policy of that time gives {given}" if given else "not given"
         return (
             f"policy's decision on {self.operation} at {self.target} is {self.decided}, {reason}: {self.comparison.why}"
         )
