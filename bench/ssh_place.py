@@ -89,7 +89,7 @@ async def place(scratch: Path) -> AsyncIterator[Place]:
         yield _lab()
         return
     async with sshd(scratch / "host", "MaxSessions 100", "Subsystem sftp internal-sftp") as server:
-        server.let_in("bench")
+        server.authorize("bench")
         folder = scratch / "files"
         folder.mkdir()
         (folder / "small").write_text("small\n")

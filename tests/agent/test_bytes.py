@@ -33,7 +33,7 @@ async def running(world: World) -> Heartbeat:
 @given(noise)
 async def test_a_look(world: World, data: bytes) -> None:
     await running(world)
-    message = await world.executor.bus.request(subjects.look(POOL), data, timeout=20)
+    message = await world.executor.bus.request(subjects.host_read(POOL), data, timeout=20)
     assert decode(message.data, ReadReply).error is not None
     assert world.backend.looks == []
 
@@ -52,7 +52,7 @@ async def test_a_forged_look_with_any_byte_changed(world: World, place: int, byt
     await running(world)
     forged = bytearray(encode(ask(world, "preview", signer=Key(generate_seed()))))
     forged[place % len(forged)] = byte
-    message = await world.executor.bus.request(subjects.look(POOL), bytes(forged), timeout=20)
+    message = await world.executor.bus.request(subjects.host_read(POOL), bytes(forged), timeout=20)
     assert decode(message.data, ReadReply).error is not None
     assert world.backend.looks == []
 

@@ -19,14 +19,14 @@ WRONG = [120.0, -120.0, 3_600.0, -3_600.0, DAY, -DAY]
 async def test_a_look_holds_on_a_host_whose_clock_is_wrong(world: World, wrong: float) -> None:
     await world.agent(clocks=Host(wall=wrong).clocks)
     for action in ("preview", "baseline", "probe"):
-        looked = await world.executor.ask_look(ask(world, action), POOL)
+        looked = await world.executor.request_read(ask(world, action), POOL)
         assert looked.error is None
 
 
 @pytest.mark.parametrize("wrong", [0.0, *WRONG])
 async def test_a_look_that_is_over_is_over_on_a_host_whose_clock_is_wrong(world: World, wrong: float) -> None:
     await world.agent(clocks=Host(wall=wrong).clocks)
-    looked = await world.executor.ask_look(ask(world, "preview", expires_at=time.time() - 1.0), POOL)
+    looked = await world.executor.request_read(ask(world, "preview", expires_at=time.time() - 1.0), POOL)
     assert looked.error is not None
     assert looked.error.code == "look_expired"
 

@@ -95,13 +95,13 @@ WRONG: dict[str, dict[str, Any]] = {
 async def test_under_a_look_that_is_wrong_nothing_is_read_ahead_and_it_is_told(
     changed: dict[str, Any], world: World, reader: Reader
 ) -> None:
-    answered, original = held(world), world.executor.look
+    answered, original = held(world), world.executor.read_grant
 
     def wrong(*parts: Any, **_: Any) -> Signed:
         honest = dict(zip(("operation_id", "operation", "target", "actions", "parameters", "key"), parts, strict=True))
         return original(**{**honest, **changed})
 
-    world.executor.look = wrong  # type: ignore[method-assign]
+    world.executor.read_grant = wrong  # type: ignore[method-assign]
     await world.agent()
     operation_id = await world.executor.dispatch(READ, TARGET)
     await world.executor.until(lambda: [report.kind for report in world.executor.reports] == ["forged_look"])
@@ -109,12 +109,12 @@ async def test_under_a_look_that_is_wrong_nothing_is_read_ahead_and_it_is_told(
 
 
 async def test_an_expired_look_is_no_attack_and_of_no_use(world: World, reader: Reader) -> None:
-    answered, original = held(world), world.executor.look
+    answered, original = held(world), world.executor.read_grant
 
     def expired(*parts: Any, **_: Any) -> Signed:
         return original(*parts, expires_at=time.time() - 1)
 
-    world.executor.look = expired  # type: ignore[method-assign]
+    world.executor.read_grant = expired  # type: ignore[method-assign]
     await world.agent()
     operation_id = await world.executor.dispatch(READ, TARGET)
     await world.executor.until(lambda: bool(world.executor.asked[operation_id].claims))

@@ -32,7 +32,7 @@ class FakeHost:
     async def changed(self, operation_id: str) -> bool:
         return operation_id in self.backend.effects
 
-    def trials(self) -> Iterator[HostCase]:
+    def host_cases(self) -> Iterator[HostCase]:
         counted = self.change("t" * 26)
 
         async def shows(done: TaskResult | None) -> bool:

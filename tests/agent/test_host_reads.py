@@ -27,7 +27,7 @@ def ask(world: World, action: ReadAction, allowed: ReadAction | None = None, **c
     operation_id = encode_id(secrets.token_bytes(16))
     parameters = {"path": "/x", "delay": 0.0, "timeout": 60}
     target = changed.pop("target", TARGET)
-    look = world.executor.look(
+    look = world.executor.read_grant(
         operation_id, "test_count", target, [allowed or action], parameters, KEY, **{"pool": POOL, **changed}
     )
     return ReadRequest(look=look, action=action, parameters=parameters, look_key=KEY)
@@ -36,7 +36,7 @@ def ask(world: World, action: ReadAction, allowed: ReadAction | None = None, **c
 @pytest.mark.parametrize("action", ["baseline", "preview", "probe"])
 async def test_a_look_that_holds_is_done(action: ReadAction, world: World) -> None:
     await world.agent()
-    looked = await world.executor.ask_look(ask(world, action), POOL)
+    looked = await world.executor.request_read(ask(world, action), POOL)
     assert looked.error is None
     assert looked.seen
     assert world.backend.looks == [action]
@@ -45,7 +45,7 @@ async def test_a_look_that_holds_is_done(action: ReadAction, world: World) -> No
 
 async def test_a_signed_preview_names_the_parameters_that_policy_decided_on(world: World) -> None:
     await world.agent()
-    looked = await world.executor.ask_look(ask(world, "preview", previewed="cd" * 32), POOL)
+    looked = await world.executor.request_read(ask(world, "preview", previewed="cd" * 32), POOL)
     assert looked.preview is not None
     assert read(looked.preview, Preview).parameters_digest == "cd" * 32
 
@@ -62,7 +62,7 @@ REFUSED: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("changed", REFUSED.values(), ids=REFUSED.keys())
 async def test_a_look_that_is(changed: dict[str, Any], world: World) -> None:
     await world.agent()
-    looked = await world.executor.ask_look(ask(world, "preview", **dict(changed)), POOL)
+    looked = await world.executor.request_read(ask(world, "preview", **dict(changed)), POOL)
     assert looked.error is not None
     assert looked.error.code == "grant_refused"
     assert world.backend.looks == []
@@ -71,7 +71,7 @@ async def test_a_look_that_is(changed: dict[str, Any], world: World) -> None:
 
 async def test_an_expired_look_is_refused_and_no_attack(world: World) -> None:
     await world.agent()
-    looked = await world.executor.ask_look(ask(world, "preview", expires_at=time.time() - 1), POOL)
+    looked = await world.executor.request_read(ask(world, "preview", expires_at=time.time() - 1), POOL)
     assert looked.error is not None
     assert looked.error.code == "look_expired"
     assert world.backend.looks == []
@@ -97,7 +97,7 @@ async def test_a_preview_of_a_host_that_is_another_one_is_refused_and_reported(
 
     monkeypatch.setattr(world.backend, "preview", stranger)
     await world.agent()
-    looked = await world.executor.ask_look(ask(world, "preview"), POOL)
+    looked = await world.executor.request_read(ask(world, "preview"), POOL)
     assert looked.error is not None
     assert looked.error.code == code
     await world.executor.until(lambda: [report.kind for report in world.executor.reports] == [kind])
@@ -127,12 +127,12 @@ async def test_bytes_that_are_no_question_get_an_answer(world: World) -> None:
 async def test_a_forged_look_for_a_baseline_is_reported_and_nothing_is_looked_at(world: World) -> None:
     await world.agent()
     look_signer = Key(generate_seed())
-    original = world.executor.look
+    original = world.executor.read_grant
 
     def forged(*parts: Any, **changed: Any) -> Any:
         return original(*parts, **{**changed, "signer": look_signer})
 
-    world.executor.look = forged  # type: ignore[method-assign]
+    world.executor.read_grant = forged  # type: ignore[method-assign]
     operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
     receipt = await world.executor.ended(operation_id)
     assert receipt.outcome == "succeeded"
@@ -159,7 +159,7 @@ async def test_a_baseline_is_told_however_late_the_claim_comes(world: World) -> 
 @pytest.mark.parametrize("accepted", [{}, {"writ-example-plugin": ["0" * 64]}])
 async def test_a_read_by_another_build_of_a_plugin_is_refused(world: World, accepted: dict[str, list[str]]) -> None:
     await world.agent()
-    looked = await world.executor.ask_look(ask(world, "preview", plugins=accepted), POOL)
+    looked = await world.executor.request_read(ask(world, "preview", plugins=accepted), POOL)
     assert looked.error is not None
     assert looked.error.code == "plugin_mismatch"
     assert "writ-example-plugin" in looked.error.message

@@ -22,13 +22,13 @@ def ask(world: World, *sources: str, **changed: Any) -> ReadRequest:
     operation_id = encode_id(secrets.token_bytes(16))
     actions = changed.pop("actions", ["listing"])
     fields = {"sources": list(sources), **changed}
-    look = world.executor.look(operation_id, "test_count", TARGET, actions, {}, KEY, **fields)
+    look = world.executor.read_grant(operation_id, "test_count", TARGET, actions, {}, KEY, **fields)
     return ReadRequest(look=look, action="listing", parameters={}, look_key=KEY, timeout=20.0)
 
 
 async def listed(world: World, *sources: str) -> list[Listing]:
     asked = ask(world, *sources)
-    looked = await world.executor.ask_look(asked, POOL)
+    looked = await world.executor.request_read(asked, POOL)
     assert looked.error is None
     found = [open_signed(one, Listing, (world.key.public,)) for one in looked.listings]
     assert {one.look_digest for one in found} == {digest(asked.look)}
@@ -64,7 +64,7 @@ async def test_nothing_is_listed_under_a_look_that_does_not_hold(world: World) -
     await world.agent()
     wrong: list[dict[str, Any]] = [{"actions": ["preview"]}, {"pool": "pool-2"}, {"parameters_digest": "0" * 64}]
     for changed in wrong:
-        looked = await world.executor.ask_look(ask(world, "list_services", **changed), POOL)
+        looked = await world.executor.request_read(ask(world, "list_services", **changed), POOL)
         assert looked.error is not None
         assert looked.error.code == "grant_refused"
     assert world.backend.looks == []
@@ -116,7 +116,7 @@ async def named(
         return seen
 
     monkeypatch.setattr(world.backend, "baseline", baseline)
-    looked = await world.executor.ask_look(ask(world, OTHER_NAMES, named="ssh"), POOL)
+    looked = await world.executor.request_read(ask(world, OTHER_NAMES, named="ssh"), POOL)
     assert looked.error is None
     (found,) = [open_signed(one, Listing, (world.key.public,)) for one in looked.listings]
     return found, asked[0]

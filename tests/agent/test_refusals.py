@@ -49,7 +49,7 @@ def altered(world: World, asked: DispatchedOperation, claim: Claim, grant: Grant
 
 def another_kind(world: World, asked: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimReply:
     """Something that policy did sign, and which is no grant."""
-    look = world.executor.look(asked.work.operation_id, asked.work.operation, TARGET, ["baseline"], {}, "00" * 32)
+    look = world.executor.read_grant(asked.work.operation_id, asked.work.operation, TARGET, ["baseline"], {}, "00" * 32)
     return world.executor.sealed(asked, claim, look)
 
 

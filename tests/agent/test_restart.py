@@ -26,7 +26,7 @@ ID = encode_id(os.urandom(16))
 
 async def left(folder: Path, entry: ClaimSent | Intent | Parcel) -> None:
     with Spool(folder, SECRET) as spool:
-        await spool.keep(f"{ID}.1", entry)
+        await spool.put(f"{ID}.1", entry)
 
 
 def intent(operation: str) -> Intent:
@@ -180,7 +180,7 @@ async def test_what_was_begun_before_a_restart_is_not_claimed_again_whatever_att
 ) -> None:
     one = await world.executor.dispatch("test_count", TARGET, path="/x")
     with Spool(world.folder / "state", SECRET) as spool:
-        await spool.keep(f"{one}.1", structs.replace(intent("test_count"), operation_id=one))
+        await spool.put(f"{one}.1", structs.replace(intent("test_count"), operation_id=one))
         spool.clear(f"{one}.1")
     await world.agent()
     again = await world.executor.dispatch("test_count", TARGET, attempt=2, again=one, path="/x")

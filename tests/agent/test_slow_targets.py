@@ -99,7 +99,7 @@ async def test_a_target_whose_listings_hang_delays_no_listing_of_another(
         return ["nginx"]
 
     async def look(target: Target) -> ReadReply:
-        return await world.executor.ask_look(ask(world, "listing", target=target, sources=["list_services"]), POOL)
+        return await world.executor.request_read(ask(world, "listing", target=target, sources=["list_services"]), POOL)
 
     monkeypatch.setattr(world.backend, "listing", listing)
     await world.agent()

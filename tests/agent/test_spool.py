@@ -22,10 +22,10 @@ PARCEL = Parcel(subject="writ.receipt.p", body=b"the receipt with a planted-secr
 
 async def test_the_last_word_of_each_key_is_there_again(tmp_path: Path) -> None:
     with Spool(tmp_path, SECRET) as spool:
-        await spool.keep("a", ASKED)
-        await spool.keep("a", INTENT)
-        await spool.keep("b", PARCEL, durable=False)
-        await spool.keep("c", PARCEL)
+        await spool.put("a", ASKED)
+        await spool.put("a", INTENT)
+        await spool.put("b", PARCEL, durable=False)
+        await spool.put("c", PARCEL)
         spool.clear("c")
     with Spool(tmp_path, SECRET) as spool:
         assert dict(spool.live) == {"a": INTENT, "b": PARCEL}
@@ -36,10 +36,10 @@ async def test_what_was_begun_is_known_for_good_also_when_it_has_been_told(
 ) -> None:
     monkeypatch.setattr(module, "REMEMBERED", 3)
     with Spool(tmp_path, SECRET) as spool:
-        await spool.keep("asked.1", ASKED)
+        await spool.put("asked.1", ASKED)
         for number in range(4):
-            await spool.keep(f"{number}.1", INTENT)
-            await spool.keep(f"{number}.1", PARCEL)
+            await spool.put(f"{number}.1", INTENT)
+            await spool.put(f"{number}.1", PARCEL)
             spool.clear(f"{number}.1")
     for _ in range(2):  # it is read, and written anew, each time
         with Spool(tmp_path, SECRET) as spool:
@@ -49,7 +49,7 @@ async def test_what_was_begun_is_known_for_good_also_when_it_has_been_told(
 
 async def test_messages_do_not_lie_on_the_disk_in_the_clear(tmp_path: Path) -> None:
     with Spool(tmp_path, SECRET) as spool:
-        await spool.keep("b", PARCEL)
+        await spool.put("b", PARCEL)
     assert all(b"planted-secret" not in path.read_bytes() for path in tmp_path.iterdir())
     assert (tmp_path / "spool").stat().st_mode & 0o777 == 0o600
 
@@ -65,15 +65,15 @@ async def test_many_who_wait_share_few_syncs(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(os, "fdatasync", counted)
     with Spool(tmp_path, SECRET) as spool:
-        await asyncio.gather(*(spool.keep(f"k{number}", INTENT) for number in range(100)))
+        await asyncio.gather(*(spool.put(f"k{number}", INTENT) for number in range(100)))
         assert len(spool.live) == 100
     assert 1 <= syncs <= 3
 
 
 async def test_a_line_that_was_being_written_is_as_if_never_begun(tmp_path: Path) -> None:
     with Spool(tmp_path, SECRET) as spool:
-        await spool.keep("a", INTENT)
-        await spool.keep("b", INTENT)
+        await spool.put("a", INTENT)
+        await spool.put("b", INTENT)
     path = tmp_path / "spool"
     path.write_bytes(path.read_bytes()[:-20])
     with Spool(tmp_path, SECRET) as spool:
@@ -85,8 +85,8 @@ async def test_a_damaged_line_is_moved_aside_loudly_and_the_others_count(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Spool(tmp_path, SECRET) as spool:
-        await spool.keep("a", INTENT)
-        await spool.keep("b", INTENT)
+        await spool.put("a", INTENT)
+        await spool.put("b", INTENT)
     path = tmp_path / "spool"
     damaged = bytearray(path.read_bytes())
     damaged[30] ^= 1
@@ -126,13 +126,13 @@ async def test_another_process_cannot_have_the_same_folder(tmp_path: Path) -> No
 async def test_a_full_disk_refuses_and_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.write
     with Spool(tmp_path, SECRET) as spool:
-        await spool.keep("a", INTENT)
+        await spool.put("a", INTENT)
         with monkeypatch.context() as patched:
             patched.setattr(os, "write", lambda file, data: real(file, bytes(data)[: len(data) // 2]))
             with pytest.raises(OSError, match="the disk is full"):
-                await spool.keep("b", INTENT)
+                await spool.put("b", INTENT)
         assert list(spool.live) == ["a"]
-        await spool.keep("c", INTENT)
+        await spool.put("c", INTENT)
     with Spool(tmp_path, SECRET) as spool:
         assert list(spool.live) == ["a", "c"]
 
@@ -147,20 +147,20 @@ async def test_after_a_failed_sync_nothing_is_believed_any_more(
         with monkeypatch.context() as patched:
             patched.setattr(os, "fdatasync", broken)
             with pytest.raises(OSError, match="Input/output"):
-                await spool.keep("a", INTENT)
+                await spool.put("a", INTENT)
         assert spool.live == {}
         assert spool.problem is not None
         with pytest.raises(OSError, match="failed"):
-            await spool.keep("b", INTENT)
+            await spool.put("b", INTENT)
 
 
 async def test_it_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "REWRITE_BYTES", 10_000)
     kept: dict[str, Entry] = {"stays": INTENT}
     with Spool(tmp_path, SECRET) as spool:
-        await spool.keep("stays", INTENT)
+        await spool.put("stays", INTENT)
         for number in range(500):
-            await spool.keep(f"k{number}", PARCEL, durable=False)
+            await spool.put(f"k{number}", PARCEL, durable=False)
             spool.clear(f"k{number}")
         assert dict(spool.live) == kept
         assert (tmp_path / "spool").stat().st_size < 12_000
@@ -170,8 +170,8 @@ async def test_it_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.Mon
 
 async def test_a_spool_without_messages_is_read_by_a_process_with_another_key(tmp_path: Path) -> None:
     with Spool(tmp_path, SECRET) as spool:
-        await spool.keep("a", INTENT)
-        await spool.keep("b", PARCEL)
+        await spool.put("a", INTENT)
+        await spool.put("b", PARCEL)
         spool.clear("b")
     with Spool(tmp_path, b"n" * 32) as spool:
         assert dict(spool.live) == {"a": INTENT}

@@ -28,9 +28,11 @@ async def ask_visit(world: World, **changed: Any) -> ReadReply:
     operation_id = encode_id(secrets.token_bytes(16))
     target, actions = changed.pop("target", TARGET), changed.pop("actions", ["visit"])
     within = changed.pop("within", 10.0)
-    look = world.executor.look(operation_id, "backend_test", target, actions, {}, KEY, **{"pool": POOL, **changed})
+    look = world.executor.read_grant(
+        operation_id, "backend_test", target, actions, {}, KEY, **{"pool": POOL, **changed}
+    )
     ask = ReadRequest(look=look, action="visit", parameters={}, look_key=KEY, timeout=within)
-    return await world.executor.ask_look(ask, POOL)
+    return await world.executor.request_read(ask, POOL)
 
 
 async def found(world: World, **changed: Any) -> TargetReport:
@@ -135,10 +137,10 @@ async def test_an_expired_look_is_refused_and_no_attack(world: World) -> None:
 
 async def test_a_look_for_a_test_lets_nothing_else_be_looked_at(world: World) -> None:
     await world.agent()
-    look = world.executor.look(encode_id(b"l" * 16), "backend_test", TARGET, ["visit"], {}, KEY, pool=POOL)
+    look = world.executor.read_grant(encode_id(b"l" * 16), "backend_test", TARGET, ["visit"], {}, KEY, pool=POOL)
     for action in ("baseline", "preview", "probe", "listing"):
         ask = ReadRequest(look=look, action=action, parameters={}, look_key=KEY)
-        looked = await world.executor.ask_look(ask, POOL)
+        looked = await world.executor.request_read(ask, POOL)
         assert looked.error is not None
         assert looked.error.code == "grant_refused"
     assert world.backend.looks == []

@@ -138,7 +138,7 @@ async def test_what_an_agent_says_of_a_claim_that_never_arrived_is_no_alarm(inst
     await installation.world.work(operation_id)
     with Spool(installation.folder / "state", SECRET) as spool:
         asked = ClaimSent(operation_id=operation_id, attempt=1, principal="alice", instance="earlier")
-        await spool.keep(f"{operation_id}.1", asked)
+        await spool.put(f"{operation_id}.1", asked)
     await installation.agent()
     assert (await installation.end(operation_id)).outcome == "succeeded"
     assert await installation.alarms() == []
@@ -158,7 +158,7 @@ async def test_an_agent_that_ended_between_grant_and_effect_says_that_nothing_wa
             instance=installation.world.hands.instance,
             claim_digest=digest(held.claim),
         )
-        await spool.keep(f"{operation_id}.1", asked)
+        await spool.put(f"{operation_id}.1", asked)
     await installation.agent()
     life = await installation.end(operation_id)
     assert isinstance(life.end, Finished)

@@ -67,26 +67,28 @@ class EngineHost:
         await asyncio.sleep(0)
         return f"slow:{operation_id}" in self.engine.pulls
 
-    def trials(self) -> Iterator[HostCase]:
+    def host_cases(self) -> Iterator[HostCase]:
         made = HostCases(CATALOGUE, self.target, Path("/"))
         running = self._runs
-        yield made.trial("container_create", lambda _: running("trial") is True, container_name="trial", image="box:1")
-        yield made.trial(
+        yield made.host_case(
+            "container_create", lambda _: running("trial") is True, container_name="trial", image="box:1"
+        )
+        yield made.host_case(
             "container_inspect", lambda seen: seen is not None and seen["image"] == "box:1", container_name="trial"
         )
         listed = [{"container_name": "trial", "container_id": f"{1:064x}", "image": "box:1", "state": "running"}]
         rest = {"status": "", "stack_name": ""}
-        yield made.trial("container_list", lambda seen: seen == {"containers": [listed[0] | rest]})
+        yield made.host_case("container_list", lambda seen: seen == {"containers": [listed[0] | rest]})
         self.engine.logs = "one\ntwo\n"
-        yield made.trial(
+        yield made.host_case(
             "container_logs", lambda seen: seen is not None and seen["log"] == "one\ntwo\n", container_name="trial"
         )
-        yield made.trial("container_stop", lambda _: running("trial") is False, container_name="trial")
-        yield made.trial("container_start", lambda _: running("trial") is True, container_name="trial")
+        yield made.host_case("container_stop", lambda _: running("trial") is False, container_name="trial")
+        yield made.host_case("container_start", lambda _: running("trial") is True, container_name="trial")
         before = self._started("trial")
-        yield made.trial("container_restart", lambda _: self._started("trial") != before, container_name="trial")
+        yield made.host_case("container_restart", lambda _: self._started("trial") != before, container_name="trial")
         former = self._id("trial")
-        yield made.trial(
+        yield made.host_case(
             "container_update",
             lambda _: self._id("trial") != former,
             container_name="trial",
@@ -94,8 +96,8 @@ class EngineHost:
             recreate=True,
         )
         self.engine.pullable.add("new:1")
-        yield made.trial("image_pull", lambda _: "new:1" in self.engine.images, image="new:1")
-        yield made.trial("container_delete", lambda _: running("trial") is None, container_name="trial", force=True)
+        yield made.host_case("image_pull", lambda _: "new:1" in self.engine.images, image="new:1")
+        yield made.host_case("container_delete", lambda _: running("trial") is None, container_name="trial", force=True)
 
     @property
     def elsewhere(self) -> Collection[str]:

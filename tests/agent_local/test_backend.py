@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.hostops.apt_root import AptRoot, trials
+from tests.hostops.apt_root import AptRoot, host_cases
 from tests.hostops.old_python import carried, old_python
 
 from writ_agent.backends.hostops_requests import redact
@@ -57,7 +57,7 @@ class LocalHost:
         path = self.root / operation_id
         return path.exists() and path.read_text() == "new\n"
 
-    def trials(self) -> Iterator[HostCase]:
+    def host_cases(self) -> Iterator[HostCase]:
         vault = repository(self.root.parent / "vault")
         target = Target(
             id="here",
@@ -84,7 +84,7 @@ class LocalHost:
     def packages(self, made: HostCases, apt: AptRoot) -> Iterator[HostCase]:
         """By real apt-get and dpkg in a root of their own, through the real child process."""
         with self.child([apt.options(), apt.admin()]):
-            yield from trials(made, apt)
+            yield from host_cases(made, apt)
 
     @contextmanager
     def child(self, options: Sequence[Sequence[str]] = ((), ())) -> Iterator[None]:
@@ -149,14 +149,14 @@ async def test_what_is_writs_own_is_out_of_bounds(tmp_path: Path) -> None:
 async def test_a_hostops_that_dies_leaves_a_change_unknown_and_a_read_cancelled(tmp_path: Path) -> None:
     host = LocalHost(tmp_path)
     local = LocalBackend([], tmp_path / "markers")
-    killed = HostChild.ask
+    killed = HostChild.run_request
 
     async def kill_first(self: HostChild, *given: object) -> dict[str, object] | None:
         self._process.kill()
         return await killed(self, *given)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(HostChild, "ask", kill_first)
+        patched.setattr(HostChild, "run_request", kill_first)
         change = await local.run(host.change(ID), ProgressRecorder())
         reading = await local.run(
             task(CATALOGUE["file_read"], host.target, ID, file_path=f"{host.root}/x"), ProgressRecorder()

@@ -39,7 +39,7 @@ class ProxmoxHost(Cluster):
         tasks = list(self.server.pve.tasklog)
         return any(one["id"] == str(DEAF) and one["status"] == "running" for one in tasks)
 
-    def trials(self) -> Iterator[HostCase]:
+    def host_cases(self) -> Iterator[HostCase]:
         async def running(done: TaskResult | None) -> bool:
             return bool(self.web.status == "running")
 

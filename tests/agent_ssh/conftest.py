@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from tests.hostops.apt_root import AptRoot, trials
+from tests.hostops.apt_root import AptRoot, host_cases
 
 from writ_agent.backends.port import Task, TaskResult
 from writ_agent_ssh.archive import build
@@ -62,7 +62,7 @@ class SshHost:
         path = self.root / operation_id
         return path.exists() and path.read_text() == f"{operation_id}\n"
 
-    def trials(self) -> Iterator[HostCase]:
+    def host_cases(self) -> Iterator[HostCase]:
         vault = repository(self.server.folder / "vault")
         target = self.server.target(file_roots=[str(self.root)], backup=vault, scan_networks=["127.0.0.0/8"])
         made = HostCases(CATALOGUE, target, self.root)
@@ -72,7 +72,7 @@ class SshHost:
             yield from made.backups()
         apt = AptRoot(self.server.folder / "apt")
         packages(self.server.folder).write_text(json.dumps({"apt": apt.options(), "dpkg": apt.admin()}))
-        yield from trials(made, apt)
+        yield from host_cases(made, apt)
 
     @property
     def elsewhere(self) -> set[str]:

@@ -47,7 +47,7 @@ class Hostile:
         self._number = 0
         self._room = asyncio.Semaphore(AT_ONCE)
 
-    async def ask(self, operation: str, action: str = "run", **parameters: Any) -> dict[str, Any]:
+    async def run_request(self, operation: str, action: str = "run", **parameters: Any) -> dict[str, Any]:
         """The result of one request, whatever its parameters are."""
         self._number += 1
         asked = {
@@ -61,7 +61,7 @@ class Hostile:
         async with self._room:
             session = await self.ssh.pool.session(self.target)
             try:
-                return await session.ask(asked, lambda _: None, (), lambda _: None)
+                return await session.run_request(asked, lambda _: None, (), lambda _: None)
             except Invalid as refused:
                 return {"outcome": "failed", "code": refused.code}
 
@@ -114,7 +114,7 @@ async def test_no_string_of_any_operation_becomes_a_command(hostile: Hostile, tm
         if isinstance(value, str)
         for text in CORPUS.values()
     ]
-    results = await asyncio.gather(*(hostile.ask(operation, **values) for operation, values in tried))
+    results = await asyncio.gather(*(hostile.run_request(operation, **values) for operation, values in tried))
     for asked, result in zip(tried, results, strict=True):
         assert result["outcome"] in ("succeeded", "failed"), (asked, result)
     for vector in hostile.vectors():
@@ -129,7 +129,7 @@ async def test_no_string_of_any_operation_becomes_a_command(hostile: Hostile, tm
 
 async def test_a_string_arrives_as_it_is(hostile: Hostile) -> None:
     for kind, text in CORPUS.items():
-        result = await hostile.ask("test_secret", secret=text)
+        result = await hostile.run_request("test_secret", secret=text)
         if kind == "surrogate":
             assert result["code"] == "invalid_parameter"  # UTF-8 has no half of a pair: it would arrive as "?"
         else:
@@ -139,7 +139,7 @@ async def test_a_string_arrives_as_it_is(hostile: Hostile) -> None:
 async def test_a_name_and_a_content_arrive_as_they_are_or_are_refused(hostile: Hostile) -> None:
     root = hostile.ssh.root
     for kind, text in CORPUS.items():
-        result = await hostile.ask("file_write", file_path=f"{root}/{text}", content=text)
+        result = await hostile.run_request("file_write", file_path=f"{root}/{text}", content=text)
         there = list(root.iterdir())
         if result["outcome"] == "succeeded":
             assert [path.name for path in there] == [text], kind
@@ -163,7 +163,7 @@ async def test_without_python_no_string_becomes_a_command(plain: Hostile, tmp_pa
     actions = [(operation, "run", values) for operation, values in tried]
     actions += [(operation, action, {"service_name": text}) for operation, action in looks for text in CORPUS.values()]
     for operation, action, values in actions:
-        result = await plain.ask(operation, action, **values)
+        result = await plain.run_request(operation, action, **values)
         assert result["outcome"] in ("succeeded", "failed"), (operation, values, result)
     for vector in plain.vectors():
         assert Path(vector[0]).name in ("systemctl", "dpkg-query"), vector

@@ -123,9 +123,9 @@ async def verdict(installation: Installation, operation_id: str) -> str | None:
     """What an executor that asks is told."""
     asked, key = installation.executor.asked[operation_id], secrets.token_hex(32)
     parameters = asked.work.parameters
-    look = installation.executor.look(operation_id, "test_count", asked.target, ["probe"], parameters, key)
+    look = installation.executor.read_grant(operation_id, "test_count", asked.target, ["probe"], parameters, key)
     ask = ReadRequest(look=look, action="probe", parameters=parameters, look_key=key, baseline={}, timeout=20.0)
-    return (await asyncio.wait_for(installation.executor.ask_look(ask, POOL), 30)).verdict
+    return (await asyncio.wait_for(installation.executor.request_read(ask, POOL), 30)).verdict
 
 
 async def _counted(installation: Installation, operation_id: str) -> bool:

@@ -41,7 +41,7 @@ async def test_connects_to_a_host_on_the_way_to_many_are_bounded_too(host: SshHo
         connections = [host.server.connection(port=port, jump=way, connect_timeout=2.0) for port in range(1, 10)]
         targets = [host.server.target(f"t{of['port']}", connection=of) for of in connections]
         for target in targets:
-            host.server.let_in(f"{target.id}.jump")
+            host.server.authorize(f"{target.id}.jump")
         waiting = [asyncio.create_task(host.pool.session(target)) for target in targets]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         assert proxy.accepted == 4

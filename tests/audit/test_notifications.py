@@ -16,7 +16,7 @@ from tests.audit.replica import replica
 from writ_audit.metrics import metrics
 from writ_audit.notifications.delivery import post
 from writ_audit.notifications.messages import notification_of
-from writ_audit.notifications.notifiers import BUILT_IN, NtfyOptions, signature
+from writ_audit.notifications.notifiers import BUILT_IN, AppriseOptions, NtfyOptions, signature
 from writ_audit.notifications.settings import Target, read_notifications
 from writ_bus.port import Entry
 from writ_contracts import journal, subjects
@@ -130,6 +130,17 @@ def test_ntfy_gets_json_so_that_no_text_becomes_a_header() -> None:
     assert made.headers == {"Content-Type": "application/json", "Authorization": "Bearer tk_1"}
     sent = json.loads(made.body)
     assert (sent["topic"], sent["priority"], "actions" in sent) == ("writ", 4, False)
+
+
+def test_apprise_gets_plain_text_for_the_services_with_a_tag() -> None:
+    found = notification_of(record(control("stop_set", reason="# x"), subjects.control_event("stop_set")), "https://l")
+    assert found is not None
+    to = Destined("https://apprise.example/notify/writ", b"", AppriseOptions(tag="ops"))
+    made = BUILT_IN["apprise"].request(found, to, 0.0)
+    assert (made.url, made.headers) == (to.url, {"Content-Type": "application/json"})
+    sent = json.loads(made.body)
+    assert (sent["type"], sent["format"], sent["tag"]) == ("warning", "text", "ops")
+    assert (sent["title"], sent["body"].splitlines()[-1]) == (found.title, found.link or found.text)
 
 
 class Receiver(ThreadingHTTPServer):

@@ -26,6 +26,14 @@ HOSTILE = ValidatedFile(
 )
 
 
+def test_folder_of_an_installation_has_json_that_is_no_policy(bare: CliRunner, tmp_path: Path) -> None:
+    (tmp_path / "policy-version.json").write_text('{"number":1,"digest":"a"}')
+    (tmp_path / "one.json").write_text('{"policies": {"name": "one"}}')
+    (tmp_path / "two.json").write_text('{\n    "policies": {"name": "two"}\n}')
+    found = json.loads(writ(bare, "validate", tmp_path, "--format", "json").stdout)
+    assert [Path(one["file"]).name for one in found] == ["one.json", "two.json"]
+
+
 def test_folder_stands_for_its_policies_and_suites(bare: CliRunner) -> None:
     shown = writ(bare, "validate", POLICIES, "--format", "json")
     found = json.loads(shown.stdout)

@@ -39,7 +39,7 @@ BUILDERS: dict[str, tuple[Callable[..., str], int]] = {
     "report": (subjects.report, 1),
     "heartbeat": (subjects.heartbeat, 1),
     "progress": (subjects.progress, 1),
-    "look": (subjects.look, 1),
+    "host_read": (subjects.host_read, 1),
     "cancel": (subjects.cancel, 2),
 }
 every_builder = pytest.mark.parametrize(("build", "count"), BUILDERS.values(), ids=BUILDERS)
@@ -162,7 +162,7 @@ BUILT = [
     subjects.progress_event("p", ID),
     subjects.params(ID),
     subjects.result("p", ID),
-    *(getattr(subjects, kind)("l") for kind in ("claim", "receipt", "report", "heartbeat", "progress", "look")),
+    *(getattr(subjects, kind)("l") for kind in ("claim", "receipt", "report", "heartbeat", "progress", "host_read")),
     subjects.cancel("l", "i"),
 ]
 

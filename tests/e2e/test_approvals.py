@@ -258,11 +258,12 @@ async def test_services_restarted_between_any_two_steps(installation: RunningIns
         assert (installation.home.root.parent / "files" / "again").read_text().count(operation_id) == 1
 
 
-async def test_an_executor_cannot_append_an_approval(installation: RunningInstallation) -> None:
+@pytest.mark.parametrize("service", ["executor", "audit"])
+async def test_no_service_but_policy_can_append_an_approval(installation: RunningInstallation, service: str) -> None:
     async with people(installation, "alice") as (alice,):
         operation_id = await asked(alice, target="web-2")
-        key = installation.home.key("executor")
-        bus = await open_bus(Context(principal="executor", url=installation.url), key.seed, wait=10)
+        key = installation.home.key(service)
+        bus = await open_bus(Context(principal=service, url=installation.url), key.seed, wait=10)
         try:
             last = await bus.journal.last(subjects.operation_filter("alice", operation_id))
             assert last is not None

@@ -135,7 +135,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
             principals=[("guest", {"roles": []})],
         )
         for name in ("web1", "changed", "stranger", "away", "peer", "secret-1", *TAILNET):
-            server.let_in(name)
+            server.authorize(name)
         make_key(server.keys / "locked")
         socket = folder / "tailscaled.sock"
         environ = {"WRIT_SSH_KEYS": str(server.keys), "WRIT_TAILSCALE_SOCKET": str(socket)}

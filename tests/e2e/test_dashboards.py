@@ -52,7 +52,7 @@ async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
     folder = tmp_path_factory.mktemp("installation")
     async with sshd(folder / "host") as server:
         (server.folder / "root").mkdir()
-        server.let_in("host-1")
+        server.authorize("host-1")
         host = {
             "id": "host-1",
             "role": "production",

@@ -65,7 +65,7 @@ async def ssh_installation(folder: Path, server: Sshd, tailnet: LocalApi) -> Asy
         for name, way in ways.items()
     ]
     for name in ways:
-        server.let_in(name)
+        server.authorize(name)
     home = prepare(folder, targets=targets, policy=open_policy())
     own = {
         "WRIT_SSH_KEYS": str(server.keys),

@@ -187,7 +187,7 @@ async def test_an_agent_looks_only_at_what_was_signed(
     }
 
     async def look(ask: ReadRequest, pool: str) -> ReadReply:
-        return decode((await executor.request(subjects.look(pool), encode(ask), timeout=20)).data, ReadReply)
+        return decode((await executor.request(subjects.host_read(pool), encode(ask), timeout=20)).data, ReadReply)
 
     assert (await look(true, "a")).error is None
     for what, (ask, pool) in wrongs.items():
@@ -282,7 +282,7 @@ async def test_a_signature_is_for_one_operation_of_one_principal_also_after_a_re
 @pytest.mark.parametrize("key", ["status", "audit", "bootstrap", "keeper", "policy", "principal-bob"])
 async def test_no_other_key_speaks_for_the_executors(installation: RunningInstallation, key: str) -> None:
     spoken = [
-        subjects.look("a"),
+        subjects.host_read("a"),
         subjects.cancel("a", "x"),
         subjects.request("alice", "test_noop"),
         subjects.query("alice", "operations"),

@@ -48,7 +48,7 @@ async def serve_agent(world: World, verdict: str = "took_effect", cancelled: str
             version="0",
             description="",
             endpoints=[
-                Endpoint(name="look", subject=subjects.look(pool), handler=look),
+                Endpoint(name="look", subject=subjects.host_read(pool), handler=look),
                 Endpoint(name="cancel", subject=subjects.cancel(pool, instance), handler=cancel),
             ],
         )

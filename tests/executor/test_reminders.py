@@ -23,5 +23,5 @@ def test_a_short_time_to_decide_has_no_reminder() -> None:
 def test_ended_operations_are_forgotten() -> None:
     reminders = Reminders()
     reminders.due("a", 0, 3_600)
-    reminders.keep([])
+    reminders.forget_others([])
     assert not reminders.due("a", 2_000, 3_600)

@@ -10,7 +10,7 @@ from writ_contracts.errors import Invalid
 from writ_contracts.operations import Catalogue
 from writ_executor.agents.keys import AgentKeys
 from writ_executor.agents.presence import Presence
-from writ_executor.requests.targets import Targets
+from writ_executor.agents.targets import Targets
 from writ_runtime.clocks import boot_time
 from writ_runtime.list_reader.lists import read_agents, read_inventory
 from writ_runtime.watched_file import WatchedFile
@@ -64,7 +64,7 @@ async def test_a_grant_for_a_former_entry_counts_for_moments_alone(
     former = await known.find("web-1")
     path.write_text("targets: [{id: web-1, role: staging, backend: ssh}]")
     assert await known.is_granted("web-1", former)
-    monkeypatch.setattr("writ_executor.requests.targets.SETTLING", 0.0)
+    monkeypatch.setattr("writ_executor.agents.targets.SETTLING", 0.0)
     assert not await known.is_granted("web-1", former)
 
 
@@ -75,11 +75,11 @@ async def test_nobody_is_refused_by_the_agents_of_a_pool_that_a_target_has_left(
     for pool, operations in (("ssh", ["service_status"]), ("ssh-eu", ["service_restart"])):
         beat = Heartbeat(pool=pool, instance=pool, running=[], free_slots=1, operations=operations, version="1")
         presence.record(beat)
-    with pytest.raises(Invalid, match="no agent of pool ssh has service_restart"):
+    with pytest.raises(Invalid, match="no agent of pool ssh offers service_restart"):
         await known.require("web-1", catalogue["service_restart"])
     path.write_text("targets: [{id: web-1, role: production, backend: ssh, agent: ssh-eu}]")
     await known.require("web-1", catalogue["service_restart"])
-    with pytest.raises(Invalid, match="no agent of pool ssh-eu has service_status"):
+    with pytest.raises(Invalid, match="no agent of pool ssh-eu offers service_status"):
         await known.require("web-1", catalogue["service_status"])
 
 

@@ -22,7 +22,7 @@ STEPS = (*AT_AGENT, "ssh.connected", "ssh.asked")
 async def ssh_installation(folder: Path, fault: str) -> AsyncIterator[RunningInstallation]:
     """`web-1` is reached over SSH; its agent dies at that step, once."""
     async with sshd(folder / "host") as server:
-        server.let_in("web-1")
+        server.authorize("web-1")
         root = folder / "files"
         target = {
             "id": "web-1",

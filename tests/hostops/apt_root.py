@@ -118,16 +118,16 @@ class AptRoot:
             other.communicate()
 
 
-def trials(made: HostCases, apt: AptRoot) -> Iterator[HostCase]:
+def host_cases(made: HostCases, apt: AptRoot) -> Iterator[HostCase]:
     """Of a backend whose hostops works on this root."""
     for version in ("1.0", "1.1"):
         apt.publish("hello", version)
     apt.update()
     given = {"package_name": "hello"}
-    yield made.trial("package_install", lambda _: apt.version("hello") == "1.0", **given, version="1.0")
-    yield made.trial("package_list", lambda seen: seen is not None and len(seen["packages"]) == 1)
-    yield made.trial("package_update", lambda _: apt.version("hello") == "1.1", **given)
-    yield made.trial("package_remove", lambda _: apt.version("hello") == "", **given)
+    yield made.host_case("package_install", lambda _: apt.version("hello") == "1.0", **given, version="1.0")
+    yield made.host_case("package_list", lambda seen: seen is not None and len(seen["packages"]) == 1)
+    yield made.host_case("package_update", lambda _: apt.version("hello") == "1.1", **given)
+    yield made.host_case("package_remove", lambda _: apt.version("hello") == "", **given)
 
 
 def _run(*command: str, cwd: Path | None = None) -> bytes:

@@ -92,7 +92,7 @@ async def test_enrolment_notices_are_sent_after_a_defect(monkeypatch: pytest.Mon
     break_once(monkeypatch, Notifier, "run")
     sending = tasks.keep("enrolment notices", partial(notifier.run, MemoryBus(broker)))
     notice = Notice(kind="agent_enrolled", detail="a key of pool a")
-    notifier.tell(notice)
+    notifier.queue(notice)
     assert await asyncio.wait_for(stored.get(), SOON) == notice
     sending.cancel()
     assert tasks.take_ended() == {"enrolment notices": 1}

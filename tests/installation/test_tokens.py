@@ -57,7 +57,7 @@ class Door:
 
     async def ask(self, enrol: EnrolmentRequest | bytes, token: str) -> None:
         data = enrol if isinstance(enrol, bytes) else encode(enrol)
-        await self._enrolments.take(Message(subject=subjects.enrol(token), data=data))
+        await self._enrolments.enrol(Message(subject=subjects.enrol(token), data=data))
 
     def keys(self) -> list[str]:
         """That agents of the pool have."""

@@ -116,7 +116,7 @@ def over_ssh(
 ) -> Iterator[SshAgent]:
     """The agent that is elsewhere."""
     agent = SshAgent(running_writ, folder / "agent-ssh", near_host, far_host, tailnet.socket)
-    agent.let_in(targets.inventory(near_host, far_host))
+    agent.authorize(targets.inventory(near_host, far_host))
     with ssh_agent(agent):
         yield agent
 

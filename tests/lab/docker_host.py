@@ -88,37 +88,37 @@ class DockerHost:
     async def busy(self, operation_id: str) -> bool:
         return bool(await asyncio.to_thread(self.shown, f"s-{operation_id}"))
 
-    def trials(self) -> Iterator[HostCase]:
+    def host_cases(self) -> Iterator[HostCase]:
         made = HostCases(CATALOGUE, self.target, Path("/"))
         name = "trial"
 
-        def trial(verb: str, shows: Callable[[Any], bool], **given: Any) -> HostCase:
-            return made.trial(f"container_{verb}", shows, container_name=name, **given)
+        def host_case(verb: str, shows: Callable[[Any], bool], **given: Any) -> HostCase:
+            return made.host_case(f"container_{verb}", shows, container_name=name, **given)
 
-        yield trial("create", lambda _: self.runs(name) is True, image=BOX, env={"A": "$(id) `id`\n'\"%s"})
-        yield trial("inspect", lambda seen: seen is not None and seen["env"]["A"] == "$(id) `id`\n'\"%s")
-        yield trial("stop", lambda _: self.runs(name) is False)
-        yield trial("start", lambda _: self.runs(name) is True)
+        yield host_case("create", lambda _: self.runs(name) is True, image=BOX, env={"A": "$(id) `id`\n'\"%s"})
+        yield host_case("inspect", lambda seen: seen is not None and seen["env"]["A"] == "$(id) `id`\n'\"%s")
+        yield host_case("stop", lambda _: self.runs(name) is False)
+        yield host_case("start", lambda _: self.runs(name) is True)
         before = self.shown(name)["State"]["StartedAt"]
-        yield trial("restart", lambda _: self.shown(name)["State"]["StartedAt"] != before)
+        yield host_case("restart", lambda _: self.shown(name)["State"]["StartedAt"] != before)
         former = self.shown(name)["Id"]
-        yield trial("update", lambda _: self.shown(name)["Id"] != former, image=BOX, recreate=True)
-        yield trial("delete", lambda _: self.runs(name) is None, force=True)
+        yield host_case("update", lambda _: self.shown(name)["Id"] != former, image=BOX, recreate=True)
+        yield host_case("delete", lambda _: self.runs(name) is None, force=True)
         text = f"services: {{web: {{image: {BOX}, environment: {{A: '$$(id)'}}}}}}"
-        yield made.trial("stack_deploy", lambda _: self.runs("shop-web-1") is True, stack_name="shop", compose=text)
+        yield made.host_case("stack_deploy", lambda _: self.runs("shop-web-1") is True, stack_name="shop", compose=text)
         more = text.replace("image:", "scale: 2, image:")
-        yield made.trial(
+        yield made.host_case(
             "stack_status", lambda seen: seen is not None and seen["services"] == {"web": "running"}, stack_name="shop"
         )
-        yield made.trial(
+        yield made.host_case(
             "container_list",
             lambda seen: seen is not None and [one["stack_name"] for one in seen["containers"]] == ["shop"],
         )
-        yield made.trial(
+        yield made.host_case(
             "container_logs", lambda seen: seen is not None and seen["log"] == "", container_name="shop-web-1"
         )
-        yield made.trial("stack_update", lambda _: self.runs("shop-web-2") is True, stack_name="shop", compose=more)
-        yield made.trial("stack_remove", lambda _: self.runs("shop-web-1") is None, stack_name="shop")
+        yield made.host_case("stack_update", lambda _: self.runs("shop-web-2") is True, stack_name="shop", compose=more)
+        yield made.host_case("stack_remove", lambda _: self.runs("shop-web-1") is None, stack_name="shop")
 
     @property
     def elsewhere(self) -> Collection[str]:

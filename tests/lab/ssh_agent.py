@@ -31,7 +31,7 @@ class SshAgent:
         self._state.mkdir(mode=0o700)
         self.known_hosts.write_text("".join(f"{host.address} {host.host_key}\n" for host in (near, far)))
 
-    def let_in(self, targets: list[dict[str, Any]]) -> None:
+    def authorize(self, targets: list[dict[str, Any]]) -> None:
         """A key for each target of the pool, and for the hosts on its way."""
         for target in targets:
             if target["backend"] == POOL:

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 from tests.lab import repository, vault
 from tests.lab.conftest import new_subvolume
-from tests.lab.host_trials import LabTrials
+from tests.lab.host_cases import LabTrials
 from tests.lab.hosts import LAB, SSH_PORT, VOLUME, Host, hosts, until, user_key
 from tests.lab.repository import Repository
 from tests.lab.vault import Vault
@@ -54,7 +54,7 @@ class Ground:
             **more,
         )
 
-    def trials(self, target: Target) -> Iterator[HostCase]:
+    def host_cases(self, target: Target) -> Iterator[HostCase]:
         """Of all that hostops has."""
         made = LabTrials(CATALOGUE, target, self.host)
         yield from made.services()
@@ -110,8 +110,8 @@ class SshToLab:
     async def busy(self, operation_id: str) -> bool:
         return len(processes.marked(operation_id)) > 2
 
-    def trials(self) -> Iterator[HostCase]:
-        return self._ground.trials(self.target)
+    def host_cases(self) -> Iterator[HostCase]:
+        return self._ground.host_cases(self.target)
 
     @property
     def elsewhere(self) -> set[str]:
@@ -141,9 +141,9 @@ def local(ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lo
 
 async def test_each_operation_of_the_local_agent_shows_on_a_real_host(ground: Ground, local: LocalBackend) -> None:
     tried = set()
-    for trial in ground.trials(ground.target("local", connection={"host": ground.host.name})):
-        await show(local, trial)
-        tried.add(trial.task.operation.name)
+    for host_case in ground.host_cases(ground.target("local", connection={"host": ground.host.name})):
+        await show(local, host_case)
+        tried.add(host_case.task.operation.name)
     assert tried == set(HANDLERS) == set(local.operations)
 
 

@@ -37,8 +37,8 @@ def new_id() -> str:
 
 
 async def test_each_operation_has_its_effect_on_podman(host: DockerHost) -> None:
-    for trial in host.trials():
-        await show(host.backend, trial)
+    for host_case in host.host_cases():
+        await show(host.backend, host_case)
 
 
 async def test_a_target_test_tells_podman_and_what_it_is_like(host: DockerHost) -> None:

@@ -23,7 +23,7 @@ from writ_trust.statements import sign
 def checker(office: Asking, folder: Path, directory: PeopleDirectory | None = None) -> Checker:
     histories = [FileHistory(folder / "inputs", office.files.path(name)) for name in ("inventory", "principals")]
     for history in histories:
-        history.look(office.clock.now)
+        history.record_change(office.clock.now)
     keys = {office.files.keys["policy"].public: 1 << 60}
     return Checker(
         office.bus.journal,

@@ -1,12 +1,18 @@
 """Approvals at the start: what changed since they were given, and what wins over them."""
 
-from msgspec import structs
+from collections.abc import Callable
+
+import pytest
+from msgspec import Raw, structs
 from tests.policy.approving import NEEDS, TWO, Pending, awaiting, know, pending, stamp
 from tests.policy.replica import KEY, Asking
 
 from writ_contracts import subjects
+from writ_contracts.approvals import SignedApproval
 from writ_contracts.decisions import Decision, changed_since
-from writ_contracts.journal import Finished
+from writ_contracts.journal import Approved, Finished
+from writ_contracts.wire import canonical
+from writ_trust.approvals import sign_approval
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import read
 
@@ -22,6 +28,35 @@ async def test_a_start_without_the_approvals_is_forged(asking: Asking) -> None:
     assert len(records) == 2
     await other.dispatched()
     assert await other.start() == ("error", "forged_start")
+
+
+@pytest.mark.parametrize(
+    ("forge", "code"),
+    [
+        (lambda one, bob, _: sign_approval(Key(generate_seed()), one.approval()), "stale"),
+        (lambda one, bob, _: structs.replace(bob, payload=Raw(canonical(one.approval(reason="another")))), "stale"),
+        (lambda one, bob, _: sign_approval(one.asking.files.keys["alice"], one.approval("alice")), "stale"),
+        (lambda one, bob, other: other, "stale"),
+        (lambda one, bob, _: sign_approval(one.asking.files.keys["bob"], one.approval(verdict="reject")), "stale"),
+        (lambda one, bob, _: bob, "approved"),
+    ],
+    ids=["other key", "altered", "of the requester", "of another operation", "a rejection", "true"],
+)
+async def test_an_approval_made_or_altered_in_the_record_by_others_starts_nothing(
+    asking: Asking, forge: Callable[..., SignedApproval], code: str
+) -> None:
+    """Who has the NATS server can store any event; a start rests on the approvers' signatures."""
+    one, elsewhere = await pending(asking), await pending(asking)
+    bob, other = (sign_approval(asking.files.keys["bob"], each.approval()) for each in (one, elsewhere))
+    event = Approved(
+        **stamp(asking, "forged"),
+        operation_id=one.subject.operation_id,
+        approver="bob",
+        approvals=[forge(one, bob, other)],
+    )
+    await asking.append(one.subject, event)
+    await one.dispatched()
+    assert (await one.start())[1] == code
 
 
 async def test_a_role_taken_away_in_between_makes_it_stale(asking: Asking) -> None:

@@ -14,7 +14,7 @@ from tests.rules.small_world import PARAMETERS, REQUIRED
 
 from writ_contracts.decisions import Decision
 from writ_policy.decisions import rulings
-from writ_rules.json_lines import answer
+from writ_rules.json_lines import reply_line
 from writ_rules.setting import Setting, read_policy, read_setting
 from writ_testing.call_path import recorded_path
 from writ_testing.memory.broker import Broker
@@ -81,7 +81,7 @@ async def test_simulation_decision_and_eval_agree(asking: Asking) -> None:
             )
             assert told(simulated) == told(real)
             question = {"principal": principal, "operation": operation, "target": target, "parameters": parameters}
-            evaluated = json.loads(answer(here, json.dumps({**question, "at": NOON}).encode(), now=0))
+            evaluated = json.loads(reply_line(here, json.dumps({**question, "at": NOON}).encode(), now=0))
             assert evaluated["decision"] == real.effect
             assert (evaluated["rules"], evaluated["reason"]) == (real.rules, real.reason)
             effects.add(real.effect)

@@ -10,10 +10,13 @@ from tests.policy.approving import Pending, know, pending
 from tests.policy.replica import Asking, files, replica
 from tests.trust.test_people import BOB, CAROL, FIRST, PEOPLE_KEY, SECOND, THIRD, enrolment, entry, version
 
+from writ_contracts import subjects
 from writ_contracts.approvals import SignedApproval
 from writ_contracts.credentials import Presence, PresenceEvidence
 from writ_contracts.decisions import Decision, Grant, Subject
 from writ_contracts.wire import canonical, encode
+from writ_runtime.security_events import security_event
+from writ_testing.eventually import eventually
 from writ_testing.fakes.security_key import PRESENT, VERIFIED, SoftwareSecurityKey
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
@@ -174,3 +177,24 @@ async def test_a_policy_without_a_proof_takes_emergencies_by_a_signature(asking:
     facts = {"scope": ["*"], "reason": "it burns", "until": asking.clock.now + 600}
     subject = asking.subject("emergency_declare", "writ", parameters=facts)
     assert await verdict(asking, asking.signed(subject)) == "allowed"
+
+
+async def test_a_counter_that_does_not_rise_is_a_security_event_and_the_approval_counts(asking: Asking) -> None:
+    def by(one: Pending, counter: int) -> SignedApproval:
+        approval = one.approval(proof="touch")
+        return with_evidence(approval, BOB.id, BOB.sign_ssh(signed_bytes(approval), flags=PRESENT, counter=counter))
+
+    for counter in (7, 9, 9, 2, 0, 0):
+        one = await pending(asking, TOUCHED)
+        assert await code(one, by(one, counter)) == "approved"
+
+    async def recorded() -> bool:
+        records = await asking.bus.journal.read(subjects.security_event("credential_copied"))
+        details = [event.detail for record in records if (event := security_event(record))]
+        return [text.partition(" of bob signed with ")[2] for text in details] == [
+            "counter 9 after 9: it may have been copied",
+            "counter 2 after 9: it may have been copied",
+            "counter 0 after 2: it may have been copied",
+        ]
+
+    await eventually(recorded, what="the security events")

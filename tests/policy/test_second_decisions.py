@@ -139,9 +139,9 @@ async def test_a_replaced_file_differs_and_an_unseen_one_is_open(office: Asking,
     before = await office.decision(office.subject())
     inventory = office.files.path("inventory")
     history = FileHistory(tmp_path / "kept", inventory)
-    history.look(office.clock.now - HOUR)
+    history.record_change(office.clock.now - HOUR)
     inventory.write_text(inventory.read_text() + "\n# again\n")
-    history.look(office.clock.now - HOUR + 1)
+    history.record_change(office.clock.now - HOUR + 1)
     assert history.named(before.policy.inventory_digest, office.clock.now, 60.0) is False
     assert history.named(before.policy.inventory_digest, office.clock.now - HOUR, 60.0) is True
     found = await checked(office, tmp_path, office.subject(), _other_inventory)
@@ -160,10 +160,10 @@ def test_a_history_that_was_not_looked_at_gives_no_false_alarm(tmp_path: Path) -
     path = tmp_path / "inventory.yaml"
     path.write_text("one")
     first = FileHistory(tmp_path / "kept", path)
-    first.look(100.0)
+    first.record_change(100.0)
     path.write_text("two")
     again = FileHistory(tmp_path / "kept", path)
-    again.look(900.0)
+    again.record_change(900.0)
     digest = again.versions[-1].digest
     assert again.named(digest, 500.0, 0.0) is True
     assert again.copy(digest) is not None
@@ -176,7 +176,7 @@ def test_a_kept_reading_is_read_once_for_each_content(tmp_path: Path) -> None:
     history, digests = FileHistory(tmp_path / "kept", path), list[str]()
     for at, text in enumerate(("one", "two")):
         path.write_text(text)
-        history.look(float(at))
+        history.record_change(float(at))
         digests.append(history.versions[-1].digest)
     read_paths = list[Path]()
 

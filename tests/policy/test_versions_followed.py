@@ -170,10 +170,10 @@ async def test_what_is_noticed_is_told_to_executors_until_one_has_it(asking: Ask
 
 
 def answering(asking: Asking, record: Callable[[Any], Awaitable[bytes]]) -> Any:
-    async def answer(message: Any) -> None:
+    async def respond(message: Any) -> None:
         await asking.bus.publish(message.reply, await record(message))
 
-    return answer
+    return respond
 
 
 async def test_an_emergency_counts_only_if_policy_decided_it(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from writ_rules.engine.decide import decide
 from writ_rules.engine.facts import Facts, TargetListing
 from writ_rules.engine.format import PolicyFile
 from writ_rules.engine.people import people_of
-from writ_rules.json_lines import answer
+from writ_rules.json_lines import reply_line
 from writ_rules.setting import setting
 
 pytestmark = [
@@ -71,7 +71,7 @@ def told(policy: Policy, example: Example) -> str:
     """What `writ policy eval` makes of an example, as it would read it from a file."""
     line = json.dumps(structs.asdict(example)).encode()
     made = setting(policy, CATALOGUE, TARGETS, EVERYBODY)
-    decision: str = json.loads(answer(made, line, now=0.0))["decision"]
+    decision: str = json.loads(reply_line(made, line, now=0.0))["decision"]
     return decision
 
 

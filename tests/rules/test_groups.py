@@ -35,9 +35,9 @@ def test_a_rule_with_groups_decides_as_one_with_their_members() -> None:
                 at=at(NOON),
                 parameters={"service_name": "nginx"},
             )
-            assert grouped.ask(question).effect == listed.ask(question).effect
+            assert grouped.decide(question).effect == listed.decide(question).effect
             expected = host.id != "db-1" and operation != "service_status"
-            assert (grouped.ask(question).effect == "allow") is expected
+            assert (grouped.decide(question).effect == "allow") is expected
 
 
 def test_a_diff_sees_members_and_not_groups() -> None:

@@ -7,7 +7,7 @@ import pytest
 from tests.rules.asking import ALICE, CATALOGUE, at, policy, rule
 
 from writ_contracts.inventory import Target
-from writ_rules.json_lines import LONGEST_LINE, answer
+from writ_rules.json_lines import LONGEST_LINE, reply_line
 from writ_rules.setting import Setting, setting
 
 NOW = at("2026-11-24T12:00:00Z")
@@ -34,7 +34,7 @@ def asked(here: Setting, line: bytes | None = None, **keys: Any) -> Any:
         "at": "2026-11-24T12:00:00Z",
         **keys,
     }
-    return json.loads(answer(here, json.dumps(question).encode() if line is None else line, now=NOW))
+    return json.loads(reply_line(here, json.dumps(question).encode() if line is None else line, now=NOW))
 
 
 def test_an_answer_has_exactly_the_fields_of_the_format(here: Setting) -> None:

@@ -16,7 +16,7 @@ from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
 from writ_documents.document import FileErrors
 from writ_rules.engine.decide import Ruling
-from writ_rules.json_lines import answer
+from writ_rules.json_lines import reply_line
 from writ_rules.setting import AccessQuestion, Setting, setting
 
 RESTARTS = rule("restarts", "service_restart")
@@ -215,7 +215,7 @@ def test_a_caller_cannot_say_which_role_a_target_has(claimed: str) -> None:
     beside = {**ASKED, "target": "production-1", claimed: "development"}
     within = {**ASKED, "target": "production-1", "parameters": {"service_name": "nginx", claimed: "development"}}
     for question in (beside, within):
-        told = json.loads(answer(here, json.dumps(question).encode(), now=0))
+        told = json.loads(reply_line(here, json.dumps(question).encode(), now=0))
         assert told["decision"] == "invalid"
         assert claimed in told["reason"]
 
@@ -223,10 +223,10 @@ def test_a_caller_cannot_say_which_role_a_target_has(claimed: str) -> None:
 def test_an_unknown_target_is_refused_and_not_judged_as_one_of_development() -> None:
     here = installation(deny_by_default=False, role_policies={"development": [RESTARTS]})
     for unknown in ("web-9", "", "development", "DEVELOPMENT-1"):
-        told = json.loads(answer(here, json.dumps({**ASKED, "target": unknown}).encode(), now=0))
+        told = json.loads(reply_line(here, json.dumps({**ASKED, "target": unknown}).encode(), now=0))
         assert told["decision"] == "invalid"
         with pytest.raises(Invalid):
-            here.ask(AccessQuestion(principal="alice", operation="service_restart", target=unknown, at=at(NOON)))
+            here.decide(AccessQuestion(principal="alice", operation="service_restart", target=unknown, at=at(NOON)))
 
 
 def test_rules_are_known_by_their_own_names_at_every_load() -> None:

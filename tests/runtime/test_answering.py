@@ -12,7 +12,7 @@ from writ_contracts.errors import CODES
 from writ_contracts.failures import FAILED, error_of, failure_of, outcome_of
 from writ_contracts.requests import Failure, RequestReply
 from writ_contracts.wire import JSON, MSGPACK, decode
-from writ_runtime.endpoint_frame import Reply, answering
+from writ_runtime.endpoint_frame import Reply, endpoint_handler
 from writ_runtime.logs import Log
 from writ_runtime.metrics import HandledMessage
 
@@ -22,7 +22,7 @@ ALICE = "writ.request.alice.test_noop"
 
 def run(handle: Any, subject: str = ALICE, content_type: str = JSON) -> tuple[RequestReply, HandledMessage]:
     records: list[HandledMessage] = []
-    respond = answering("request", handle, RequestReply, records.append, Log("writ.test"))
+    respond = endpoint_handler("request", handle, RequestReply, records.append, Log("writ.test"))
     reply = asyncio.run(respond(Message(subject, b"", {"Content-Type": content_type})))
     assert reply.headers["Content-Type"] == content_type
     (record,) = records

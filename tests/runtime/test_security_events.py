@@ -105,7 +105,7 @@ async def test_what_is_told_beyond_the_rate_is_counted_all_the_same(
     security = SecurityEvents(installation.bus.journal, lambda: 1.0, installation.counted.append)
     running = asyncio.create_task(security.run())
     for number in range(3):
-        security.tell("broken_record", str(number), None, None)
+        security.report("broken_record", str(number), None, None)
 
     async def recorded() -> bool:
         return await installation.details() == ["", "0"] and len(installation.counted) == 3

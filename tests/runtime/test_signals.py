@@ -32,8 +32,8 @@ async def test_a_second_signal_cancels_whoever_takes_too_long() -> None:
 
 async def test_the_process_can_ask_itself_and_the_first_reason_is_kept() -> None:
     async with Stop() as stop:
-        stop.ask("lost the bus")
-        stop.ask("later")
+        stop.request_stop("lost the bus")
+        stop.request_stop("later")
         await asyncio.wait_for(stop.wait(), 10)
     assert stop.reason == "lost the bus"
 

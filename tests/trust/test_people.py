@@ -6,14 +6,17 @@ from typing import Any
 import pytest
 from msgspec import Raw, structs
 
+from writ_contracts.attestations import AttestationRoot, RelyingParty
 from writ_contracts.credentials import Credential, KeyEvidence, Presence
-from writ_contracts.errors import Untrusted
+from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.people import DirectoryEntry, Enrolment, PeopleDirectory, Posture, SignedEnrolment
 from writ_contracts.wire import canonical
+from writ_testing.fakes.attestation_authority import AttestationAuthority
 from writ_testing.fakes.security_key import PRESENT, SoftwareSecurityKey, base64url
 from writ_trust.approvals import own_nkey
 from writ_trust.keys import Key, generate_seed
 from writ_trust.people import Directory, check_successor, open_directory, signed_bytes
+from writ_trust.presence.passkeys import check_relying_party
 from writ_trust.presence.proofs import key_digest
 from writ_trust.statements import sign
 
@@ -53,9 +56,14 @@ FIRST, SECOND = entry(enrolment("bob", BOB), 10.0), entry(enrolment("carol", CAR
 
 
 def version(
-    *entries: DirectoryEntry, number: int = 1, at: float = 100.0, posture: Posture = "team", key: Key = PEOPLE_KEY
+    *entries: DirectoryEntry,
+    number: int = 1,
+    at: float = 100.0,
+    posture: Posture = "team",
+    key: Key = PEOPLE_KEY,
+    **bounds: Any,
 ) -> Directory:
-    directory = PeopleDirectory(number=number, at=at, posture=posture, entries=list(entries))
+    directory = PeopleDirectory(number=number, at=at, posture=posture, entries=list(entries), **bounds)
     return open_directory(sign(key, directory), [PEOPLE_KEY.public])
 
 
@@ -174,3 +182,113 @@ def test_an_nkey_in_the_directory_excludes_other_nkeys_of_that_person_also_once_
     assert own_nkey(pinned, "bob", other.public) == []
     removed = version(entry(made, 10.0, removed_at=20.0)).of_person("bob")
     assert own_nkey(removed, "bob", own.public) == []
+
+
+def party(origin: str = "https://writ.example", **changed: Any) -> RelyingParty:
+    return structs.replace(RelyingParty(rp_id="writ.example", origin=origin, recorded_at=5.0), **changed)
+
+
+def by_passkey(key: SoftwareSecurityKey = BOB, at: float = 10.0, **changed: Any) -> DirectoryEntry:
+    known = structs.replace(key.passkey_credential("bob"), **{"id": key.id, **changed})
+    statement = Enrolment(people_key=PEOPLE_KEY.public, credential=known, issued_at=1.0, nonce="ab" * 32)
+    draft = SignedEnrolment(payload=Raw(canonical(statement)), possession=KeyEvidence(signature=""))
+    return entry(structs.replace(draft, possession=key.assertion(signed_bytes(draft), person="bob")), at)
+
+
+def test_a_passkey_signs_only_at_the_relying_parties_of_the_installation() -> None:
+    assert version(by_passkey(), relying_parties=[party()]).presences()["bob"] == (Presence("verified"),)
+    for parties in (
+        [],
+        [party("https://evil.example")],
+        [party(rp_id="evil.example")],
+        [party(recorded_at=11.0)],
+    ):
+        with pytest.raises(Untrusted, match="no relying party of this installation"):
+            version(by_passkey(), relying_parties=parties)
+    both = ["https://writ.example", "https://evil.example"]
+    with pytest.raises(Untrusted, match=r"at https://evil\.example, no relying party"):
+        version(by_passkey(origins=both), relying_parties=[party()])
+
+
+def test_a_credential_id_belongs_to_one_passkey() -> None:
+    entries = [by_passkey(), by_passkey(CAROL, 20.0)]
+    with pytest.raises(Untrusted, match="has the credential id of another one"):
+        version(*entries, relying_parties=[party()])
+
+
+def test_the_word_of_who_enrols_attests_nothing() -> None:
+    directory = version(entry(enrolment("bob", BOB, attested=True), 10.0))
+    assert directory.presences()["bob"] == (Presence("verified"),)
+
+
+ROOT = AttestationRoot(certificate=base64url(AttestationAuthority().der), recorded_at=90.0)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "why"),
+    [
+        ({"relying_parties": [party()]}, {}, "relying party is missing"),
+        (
+            {"relying_parties": [party()]},
+            {"relying_parties": [party("https://a.writ.example")]},
+            "or was changed",
+        ),
+        ({}, {"relying_parties": [party()]}, "time before that of the former"),
+        ({"attestation_roots": [ROOT]}, {}, "root is missing"),
+        (
+            {"attestation_roots": [ROOT]},
+            {"attestation_roots": [structs.replace(ROOT, recorded_at=1.0)]},
+            "or was changed",
+        ),
+        ({}, {"attestation_roots": [ROOT]}, "time before that of the former"),
+        (
+            {"attestation_roots": [structs.replace(ROOT, removed_at=95.0)]},
+            {"attestation_roots": [ROOT]},
+            "taken back or dated back",
+        ),
+        (
+            {"attestation_roots": [ROOT]},
+            {"attestation_roots": [structs.replace(ROOT, removed_at=95.0)]},
+            "taken back or dated back",
+        ),
+    ],
+)
+def test_roots_and_relying_parties_are_not_taken_back(before: Any, after: Any, why: str) -> None:
+    with pytest.raises(Untrusted, match=why):
+        check_successor(version(FIRST, number=2, at=120.0, **after), version(FIRST, **before))
+
+
+def test_roots_and_relying_parties_are_added_and_roots_removed_from_now_on() -> None:
+    first = version(FIRST)
+    added: dict[str, Any] = {
+        "relying_parties": [party(recorded_at=110.0)],
+        "attestation_roots": [structs.replace(ROOT, recorded_at=110.0)],
+    }
+    second = version(FIRST, number=2, at=110.0, **added)
+    check_successor(second, first)
+    removed: dict[str, Any] = {
+        **added,
+        "attestation_roots": [structs.replace(ROOT, recorded_at=110.0, removed_at=120.0)],
+    }
+    check_successor(version(FIRST, number=3, at=120.0, **removed), second)
+
+
+@pytest.mark.parametrize(
+    ("rp_id", "origin"),
+    [
+        ("writ.example", "http://writ.example"),
+        ("writ.example", "https://writ.example/"),
+        ("writ.example", "https://other.example"),
+        ("writ.example", "https://evilwrit.example"),
+        ("writ.example", "https://user@writ.example"),
+        ("Writ.example", "https://writ.example"),
+        ("192.0.2.1", "https://192.0.2.1"),
+        ("", "https://"),
+        ("writ.example", "ftp://writ.example"),
+    ],
+)
+def test_a_relying_party_that_no_browser_takes_is_refused(rp_id: str, origin: str) -> None:
+    with pytest.raises(Invalid):
+        check_relying_party(rp_id, origin)
+    for right in (("writ.example", "https://a.writ.example:8443"), ("localhost", "http://localhost:8080")):
+        check_relying_party(*right)

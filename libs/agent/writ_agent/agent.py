@@ -168,7 +168,7 @@ class Agent:
             endpoints=[
                 Endpoint(
                     name="look",
-                    subject=subjects.look(pool),
+                    subject=subjects.host_read(pool),
                     handler=self._host_reads.handle,
                     queue="look",
                     concurrency=ENDPOINT_SLOTS,

@@ -23,7 +23,6 @@ def pause_after(attempt: int, *, first: float = 0.02, most: float = 1.0) -> floa
 
 
 def backoff(attempts: int | None = None, *, first: float = 0.02, most: float = 1.0) -> Iterator[float]:
-    """Yield these pauses."""
     return islice((pause_after(attempt, first=first, most=most) for attempt in count()), attempts)
 
 

@@ -37,7 +37,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "sessions": "list or end sessions",
         "principal": "add, change and remove humans, AI agents, services",
         "keys": "list all keys, and rotate them",
-        "credential": "enrol security keys for approvals",
+        "credential": "enrol security keys and passkeys for approvals",
         "context": "show, save, list and choose settings of clients",
         "token": "create or revoke tokens of the MCP gateway",
         "mcp": "serve tools to an AI agent, or configure it",

@@ -115,7 +115,7 @@ def show_version() -> int:
 
 for command in (
     init.init,
-    provision.keep,
+    provision.run_provisioner,
     lifecycle.up,
     lifecycle.down,
     lifecycle.restart,

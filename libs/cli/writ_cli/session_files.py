@@ -41,13 +41,12 @@ class SessionFiles:
             raise ConfigError(f"{path}: {error}; `writ login` writes it again") from error
         return found if time.time() < found.until else None
 
-    def keep(self, context: Context, session: SessionFile) -> None:
+    def save(self, context: Context, session: SessionFile) -> None:
         """Write the file of a session, instead of an earlier one."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomically(self._path(context), msgspec.json.encode(session))
 
     def forget(self, context: Context) -> None:
-        """Delete the file."""
         self._path(context).unlink(missing_ok=True)
 
     def _path(self, context: Context) -> Path:

@@ -6,19 +6,22 @@ import time
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from typing import Any, Protocol
 
+from msgspec import structs
+
 from writ_bus.port import Bus, Message, Subscription
 from writ_client.approval_card import Card, open_card
-from writ_client.service_calls import ask
+from writ_client.service_calls import request_reply
 from writ_contracts import approvals, subjects
-from writ_contracts.credentials import Evidence, Proof
+from writ_contracts.credentials import Credential, Evidence, Proof
 from writ_contracts.errors import Denied, Invalid, WritError
 from writ_contracts.failures import raise_for
-from writ_contracts.people import PeopleQuery, PeopleReply
+from writ_contracts.people import PeopleDirectory, PeopleQuery, PeopleReply
 from writ_contracts.previews import PreviewDetails, PreviewQuery, PreviewReply
 from writ_contracts.wire import decode
 from writ_trust.approvals import sign_approval, signed_bytes, with_evidence
 from writ_trust.keys import Key
-from writ_trust.statements import named
+from writ_trust.people import read_enrolment
+from writ_trust.statements import named, read
 
 
 class Signer(Protocol):
@@ -106,6 +109,29 @@ class Approvals:
             raise Denied("; ".join(card.refusals))
         return await self._decide(card, "approve", reason, by, proof)
 
+    def challenge(self, card: Card, *, reason: str = "", proof: Proof | None = None) -> approvals.Approval:
+        """Return the approval of the operation on the card, for a passkey to sign elsewhere (`signed_bytes` of
+        `writ_trust.approvals`). It is good for five minutes. Raises Denied where it must not be approved.
+        """
+        if card.refusals:
+            raise Denied("; ".join(card.refusals))
+        return self._statement(card, "approve", reason, proof or card.proof)
+
+    async def answer(self, card: Card, challenge: approvals.Approval, by: Signer) -> approvals.ApprovalReply:
+        """Approve the operation on the card by a signature over this challenge. Raises Invalid where the challenge is
+        not about what the card shows.
+        """
+        present = self.challenge(card, reason=challenge.reason, proof=challenge.proof)
+        if structs.replace(present, issued_at=challenge.issued_at, nonce=challenge.nonce) != challenge:
+            raise Invalid("the challenge is about another request, preview or step than the card: make a new one")
+        return await self._send(card, with_evidence(challenge, by.id, await by.sign(signed_bytes(challenge))))
+
+    async def credentials(self) -> list[Credential]:
+        """Return the credentials that count now, as the services answer: their signatures are not verified here."""
+        signed = (await self.people()).directory
+        entries = [] if signed is None else read(signed, PeopleDirectory).entries
+        return [read_enrolment(one.enrolment).credential for one in entries if one.removed_at is None]
+
     async def reject(self, card: Card, *, reason: str = "") -> approvals.ApprovalReply:
         """Reject the operation on the card, which ends it."""
         return await self._decide(card, "reject", reason)
@@ -137,6 +163,14 @@ class Approvals:
     ) -> approvals.ApprovalReply:
         if self._key is None:
             raise Invalid("an approval needs a key to sign it with")
+        statement = self._statement(card, verdict, reason, "key" if by is None else proof or card.proof)
+        if by is None:
+            return await self._send(card, sign_approval(self._key, statement))
+        return await self._send(card, with_evidence(statement, by.id, await by.sign(signed_bytes(statement))))
+
+    def _statement(
+        self, card: Card, verdict: approvals.ApprovalVerdict, reason: str, proof: Proof
+    ) -> approvals.Approval:
         statement = approvals.Approval(
             operation_id=card.requested.operation_id,
             requested=card.digest,
@@ -147,23 +181,21 @@ class Approvals:
             issued_at=self._clock(),
             nonce=secrets.token_hex(32),
             reason=reason,
-            proof="key" if by is None else proof or card.proof,
+            proof=proof,
             preview=card.preview.digest if card.preview else None,
         )
-        if by is None:
-            signed = sign_approval(self._key, statement)
-        else:
-            statement = named(statement, self._key.installation)
-            signed = with_evidence(statement, by.id, await by.sign(signed_bytes(statement)))
+        return named(statement, self._installation)
+
+    async def _send(self, card: Card, signed: approvals.SignedApproval) -> approvals.ApprovalReply:
         message = approvals.ApprovalMessage(principal=card.requested.principal, approval=signed)
-        answer = await ask(
+        answer = await request_reply(
             self._bus, subjects.approval(self._principal), message, approvals.ApprovalReply, timeout=SECONDS
         )
         raise_for(answer)
         return answer
 
     async def _query(self, kind: str, question: Any, answer: type[Any]) -> Any:
-        return await ask(self._bus, subjects.query(self._principal, kind), question, answer, timeout=SECONDS)
+        return await request_reply(self._bus, subjects.query(self._principal, kind), question, answer, timeout=SECONDS)
 
 
 def _lacks_preview(card: Card) -> bool:

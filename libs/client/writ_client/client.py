@@ -25,7 +25,7 @@ from writ_client.operation_wait import HistoryReader, OnEvent, RecordedRequest, 
 from writ_client.policy_queries import PolicyQueries
 from writ_client.principal_changes import PrincipalChanges
 from writ_client.queries import Queries
-from writ_client.service_calls import ask
+from writ_client.service_calls import request_reply
 from writ_client.sessions import Sessions
 from writ_client.target_runs import ManyTargets, RunRecap, TargetResult, each_request
 from writ_contracts import requests, subjects
@@ -119,7 +119,7 @@ class Writ(Queries, OperationGroups):
         later report is stored, and Forbidden where this principal is no scanner.
         """
         subject = subjects.scan(self.principal)
-        answer = await ask(self._bus, subject, report, ScanReply, timeout=SUBMIT_SECONDS)
+        answer = await request_reply(self._bus, subject, report, ScanReply, timeout=SUBMIT_SECONDS)
         raise_for(answer)
         return answer.digest or ""
 
@@ -160,7 +160,9 @@ class Writ(Queries, OperationGroups):
             request = await request_signing.proven(request, by)
         subject = subjects.request(self.principal, operation)
         with tracing.span(f"submit {operation}", tracing.root(correlation_id or ""), principal=self.principal):
-            answer = await ask(self._bus, subject, request, requests.RequestReply, timeout=timeout or SUBMIT_SECONDS)
+            answer = await request_reply(
+                self._bus, subject, request, requests.RequestReply, timeout=timeout or SUBMIT_SECONDS
+            )
             tracing.note({"operation_id": answer.operation_id})
         if answer.outcome is None or answer.operation_id is None:
             raise_for(answer)
@@ -286,7 +288,7 @@ class Writ(Queries, OperationGroups):
         """
         narrowed = {"roles": roles, "principals": principals, "operations": operations}
         arguments: dict[str, Any] = {"scope": scope, "reason": reason, **({} if until is None else {"until": until})}
-        arguments |= {name: list(given) for name, given in narrowed.items() if given}
+        arguments |= {name: list(values) for name, values in narrowed.items() if values}
         return await self.run("stop_set", WRIT_TARGET, arguments, reason=reason, timeout=timeout)
 
     async def stop_lift(
@@ -330,8 +332,8 @@ class Writ(Queries, OperationGroups):
         self, emergency_id: str, *, reason: str, timeout: float = CONTROL_SECONDS
     ) -> requests.OperationView:
         """Sign off an emergency after its end. Until then the person who declared it declares no other."""
-        wanted = {"emergency_id": emergency_id, "reason": reason}
-        return await self.run("emergency_review", WRIT_TARGET, wanted, reason=reason, timeout=timeout)
+        parameters = {"emergency_id": emergency_id, "reason": reason}
+        return await self.run("emergency_review", WRIT_TARGET, parameters, reason=reason, timeout=timeout)
 
     async def emergency_end(
         self, emergency_id: str, *, reason: str = "", timeout: float = CONTROL_SECONDS

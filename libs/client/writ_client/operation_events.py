@@ -55,7 +55,6 @@ class EventFollower:
                 self._subscription = await self._bus.subscribe(subject, self._receive, concurrency=AT_ONCE)
 
     async def close(self) -> None:
-        """Unsubscribe."""
         if self._subscription is not None:
             await self._subscription.close()
             self._subscription = None

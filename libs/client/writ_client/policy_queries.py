@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from writ_bus.port import Bus
 from writ_client.request_combinations import Simulation
-from writ_client.service_calls import Reply, ask
+from writ_client.service_calls import Reply, request_reply
 from writ_contracts import policy_access as access
 from writ_contracts import policy_questions as questions
 from writ_contracts import subjects
@@ -156,6 +156,6 @@ class PolicyQueries(Simulation):
 
     async def _query(self, kind: str, question: Any, answer_kind: type[Reply], timeout: float = QUERY_SECONDS) -> Reply:
         subject = subjects.query(self._principal, kind)
-        answer = await ask(self._bus, subject, question, answer_kind, timeout=timeout)
+        answer = await request_reply(self._bus, subject, question, answer_kind, timeout=timeout)
         raise_for(answer)
         return answer

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import structs
 
 from writ_bus.port import Bus
-from writ_client.service_calls import Reply, ask
+from writ_client.service_calls import Reply, request_reply
 from writ_contracts import audit, errors, policies, requests, subjects
 from writ_contracts.backends import BackendTestQuery, BackendTestReply, TargetReport
 from writ_contracts.failures import raise_for
@@ -70,7 +70,6 @@ class Queries:
         return await self._query("simulate", question, requests.SimulateReply)
 
     async def targets(self) -> list[requests.TargetView]:
-        """Return the targets."""
         found: list[requests.TargetView] = []
         more = True
         while more:
@@ -87,7 +86,7 @@ class Queries:
         """Return a fresh report of one of the target's own agents, good or bad. Raises Denied."""
         question = BackendTestQuery(target=target)
         subject = subjects.query(self.principal, "backend_test")
-        answer = await ask(
+        answer = await request_reply(
             self._bus, subject, question, BackendTestReply, timeout=TEST_SECONDS, attempt_seconds=TEST_SECONDS
         )
         raise_for(answer)
@@ -143,6 +142,6 @@ class Queries:
 
     async def _query(self, kind: str, question: Any, answer_kind: type[Reply]) -> Reply:
         subject = subjects.query(self.principal, kind)
-        answer = await ask(self._bus, subject, question, answer_kind, timeout=QUERY_SECONDS)
+        answer = await request_reply(self._bus, subject, question, answer_kind, timeout=QUERY_SECONDS)
         raise_for(answer)
         return answer

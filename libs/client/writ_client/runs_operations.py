@@ -26,12 +26,12 @@ class RunsOperations(Protocol):
         sign: bool = True,
         timeout: float | None = None,
     ) -> RequestReply:
-        """See Writ."""
+        """Send one request, as `Writ.submit` does."""
 
     async def wait(
         self, operation_id: str, *, timeout: float | None = None, on_event: OnEvent = lambda _: None
     ) -> OperationView:
-        """See Writ."""
+        """Wait for the outcome, as `Writ.wait` does."""
 
     async def request(
         self,
@@ -43,4 +43,4 @@ class RunsOperations(Protocol):
         reason: str = "",
         by: Signer | None = None,
     ) -> RecordedRequest:
-        """See Writ."""
+        """Send one request and wait for its outcome, as `Writ.request` does."""

@@ -23,7 +23,7 @@ ATTEMPT_SECONDS = 6.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 
 
-async def ask(
+async def request_reply(
     bus: Bus,
     subject: str,
     question: Any,

@@ -4,7 +4,7 @@ from writ_bus.port import Bus
 from writ_client.approvals import Signer
 from writ_client.operation_wait import RecordedRequest
 from writ_client.runs_operations import RunsOperations
-from writ_client.service_calls import ask
+from writ_client.service_calls import request_reply
 from writ_contracts import subjects
 from writ_contracts.failures import raise_for
 from writ_contracts.ids import WRIT_TARGET
@@ -43,7 +43,7 @@ class Sessions:
 
     async def open_ones(self, *, everybody: bool = False) -> SessionsReply:
         """Return one's own open sessions, or those of everybody. Raises Denied."""
-        answer: SessionsReply = await ask(
+        answer: SessionsReply = await request_reply(
             self._bus,
             subjects.query(self._principal, "sessions"),
             SessionsQuery(everybody=everybody),

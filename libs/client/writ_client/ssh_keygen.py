@@ -57,9 +57,7 @@ def read_ssh_key(file: Path) -> SshKey:
         raise Invalid(f"{public}: {error}; `ssh-keygen -t ed25519-sk` makes one") from error
 
 
-def ssh_credential(
-    person: str, line: str, proof: Proof = "touch", *, label: str = "", attested: bool = False
-) -> Credential:
+def ssh_credential(person: str, line: str, proof: Proof = "touch", *, label: str = "") -> Credential:
     """Return the credential of this public key, with its id."""
-    draft = Credential(id="draft", person=person, method="ssh", key=line, proof=proof, label=label, attested=attested)
+    draft = Credential(id="draft", person=person, method="ssh", key=line, proof=proof, label=label)
     return structs.replace(draft, id=key_digest(draft))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 Verdict = Literal["took_effect", "no_effect", "unknown"]
-Seen = Mapping[str, Any]
+ContainerFacts = Mapping[str, Any]
 RUNS = frozenset({"running", "paused", "restarting"})
 
 
@@ -18,7 +18,7 @@ class Judgement(NamedTuple):
     reason: str
 
 
-def judge(verb: str, before: Seen, after: Seen | None) -> Judgement:
+def judge(verb: str, before: ContainerFacts, after: ContainerFacts | None) -> Judgement:
     """Return the verdict on `container_<verb>`. Another container of the same name says nothing about ours."""
     if verb == "delete":
         return _deleted(before, after)
@@ -42,7 +42,7 @@ def created(operation_id: str, label: str | None, *, is_reached: bool) -> Judgem
     return Judgement("took_effect", "the container bears the label of this operation")
 
 
-def _deleted(before: Seen, after: Seen | None) -> Judgement:
+def _deleted(before: ContainerFacts, after: ContainerFacts | None) -> Judgement:
     if after is None or after["container_id"] != before.get("container_id"):
         return Judgement("took_effect", "the container is gone")
     if after["state"] in ("removing", "dead"):
@@ -50,7 +50,7 @@ def _deleted(before: Seen, after: Seen | None) -> Judgement:
     return Judgement("no_effect", "the container is still there")
 
 
-def _started(before: Seen, after: Seen) -> Judgement:
+def _started(before: ContainerFacts, after: ContainerFacts) -> Judgement:
     if after["state"] in RUNS:
         return Judgement("took_effect", "it runs")
     if after["started"] != before.get("started"):
@@ -58,7 +58,7 @@ def _started(before: Seen, after: Seen) -> Judgement:
     return Judgement("no_effect", f"it is {after['state']}, and was not started since")
 
 
-def _stopped(before: Seen, after: Seen) -> Judgement:
+def _stopped(before: ContainerFacts, after: ContainerFacts) -> Judgement:
     if after["state"] not in RUNS:
         return Judgement("took_effect", f"it is {after['state']}")
     if after["started"] != before.get("started"):
@@ -66,7 +66,7 @@ def _stopped(before: Seen, after: Seen) -> Judgement:
     return Judgement("no_effect", f"it is {after['state']}")
 
 
-def _restarted(before: Seen, after: Seen) -> Judgement:
+def _restarted(before: ContainerFacts, after: ContainerFacts) -> Judgement:
     if after["started"] != before.get("started"):
         return Judgement("took_effect", "it was started since")
     if after["state"] != before.get("state"):

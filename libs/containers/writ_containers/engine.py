@@ -269,14 +269,14 @@ class Engine:
     async def get_json(self, path: str, query: Mapping[str, str], absent: Collection[int] = ()) -> Any:
         """Return the answer to GET; None where its status is one of `absent`."""
 
-        async def answer() -> Any:
+        async def fetch() -> Any:
             async with self._docker.session.get(f"{self._base}{path}", params=query) as response:
                 if response.status in absent:
                     return None
                 await _check_status(response)
                 return await response.json()
 
-        return await self._read(answer())
+        return await self._read(fetch())
 
     async def delete(self, path: str) -> None:
         """Send DELETE. Raises WritError."""

@@ -24,9 +24,10 @@ async def remove(engine: Engine, task: Task, until: float) -> TaskResult:
         return TaskResult(outcome="succeeded", output={**output, "volumes": []}, effect="none")
     try:
         await _remove(engine, parts, until)
+        left = (await stack_parts(engine, task)).containers
     except WritError as error:
         return await _after_error(engine, task, parts, error, until)
-    if left := (await stack_parts(engine, task)).containers:
+    if left:
         message = f"{len(left)} of its containers are left"
         return TaskResult(outcome="failed", code="engine_conflict", message=message, effect="done")
     return TaskResult(outcome="succeeded", output=output, effect="done")

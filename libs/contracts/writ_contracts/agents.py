@@ -193,6 +193,7 @@ SecurityKind = Literal[
     "enrolment_refused",
     "people_refused",
     "forged_directory",
+    "credential_copied",
     "newer_kind",
 ]
 """The closed list of kinds of security events."""

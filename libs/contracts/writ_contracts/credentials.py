@@ -70,7 +70,9 @@ class Credential(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     proof: Proof
     """The strongest proof that it may give."""
     attested: bool = False
-    """Its maker vouches that the private key cannot leave the device, as those checked who enrolled it."""
+    """Its maker vouches that the private key cannot leave the device. Set by the verification of the enrolment's
+    attestation; the value in an enrolment, which is the enrolling person's word, is ignored.
+    """
     label: Line = ""
     """For people, such as `blue token`."""
     credential_id: Encoded = ""

@@ -9,6 +9,13 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Raw, Struct, field, structs
 
+from writ_contracts.attestations import (
+    MOST_RELYING_PARTIES,
+    MOST_ROOTS,
+    Attestation,
+    AttestationRoot,
+    RelyingParty,
+)
 from writ_contracts.bounds import Count, Seconds
 from writ_contracts.credentials import Credential, Evidence, Presence
 from writ_contracts.ids import TOKEN_PATTERN, Digest, Hex32, PrincipalId, PublicKey
@@ -30,12 +37,15 @@ class Enrolment(
 ):
     """The statement which binds a credential to a person. `people_key` names the installation. The credential signs it,
     to prove possession of its private key; where another person has a credential already, one of theirs signs it too.
+
+    `attestation`: of the device's maker. Without one the credential counts as unattested.
     """
 
     people_key: PublicKey
     credential: Credential
     issued_at: Seconds
     nonce: Hex32
+    attestation: Attestation | None = None
 
 
 class SignedEnrolment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -79,13 +89,15 @@ class PeopleDirectory(
     Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.people.v1"
 ):
     """One version of the directory, signed by the people-key. `number` counts from 1; `at` is the time of its
-    signature.
+    signature. `attestation_roots` and `relying_parties` bound the enrolments after them.
     """
 
     number: Annotated[int, Meta(ge=1, le=1_000_000_000)]
     at: Seconds
     posture: Posture
     entries: Annotated[list[DirectoryEntry], Meta(max_length=MOST_ENTRIES)] = field(default_factory=list)
+    attestation_roots: Annotated[list[AttestationRoot], Meta(max_length=MOST_ROOTS)] = field(default_factory=list)
+    relying_parties: Annotated[list[RelyingParty], Meta(max_length=MOST_RELYING_PARTIES)] = field(default_factory=list)
     successions: Annotated[list[Signed], Meta(max_length=MOST_SUCCESSIONS)] = field(default_factory=list)
     """PeopleKeySuccession, each signed by the people-key of before, from the first one on."""
 
@@ -121,6 +133,8 @@ class PersonCredential(Struct, frozen=True, kw_only=True):
     enrolled_at: float
     endorser: PrincipalId | None = None
     removed_at: float | None = None
+    device: str = ""
+    """The model of an attested device (AAGUID), and the subject of the root that vouches for it."""
 
     @property
     def presence(self) -> Presence:

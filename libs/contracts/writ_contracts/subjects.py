@@ -237,7 +237,7 @@ def progress(pool: str) -> str:
     return f"writ.progress.{_token(pool, 'pool')}"
 
 
-def look(pool: str) -> str:
+def host_read(pool: str) -> str:
     """Return the subject of reads: executors to any agent of a pool."""
     return f"writ.agent.{_token(pool, 'pool')}.look"
 

@@ -130,10 +130,10 @@ def _beginning() -> bool:
     ours, above = _read("/proc/self/cmdline"), _ancestors()
     reapers = [pid for pid in above if _read(f"/proc/{pid}/cmdline") != ours]
     orphans = [pid for pid in _pids() if pid not in (os.getpid(), *above) and _parent(pid) in reapers and _is_ours(pid)]
-    return any(_looks_like(pid, ours) for pid in orphans)
+    return any(_resembles(pid, ours) for pid in orphans)
 
 
-def _looks_like(pid: int, ours: str) -> bool:
+def _resembles(pid: int, ours: str) -> bool:
     return _read(f"/proc/{pid}/cmdline") == ours or _in_exec(pid)
 
 

@@ -67,7 +67,7 @@ def serve(source: int, output: int) -> None:
             while source in events or (requests.cancelled and not lines.ended):
                 for line in lines.read():
                     unfinished += 1
-                    workers.submit(requests.answer, line).add_done_callback(lambda _: os.write(wake, _FINISHED))
+                    workers.submit(requests.carry_out, line).add_done_callback(lambda _: os.write(wake, _FINISHED))
                 events.discard(source)
                 if lines.ended:
                     ready.unregister(source)
@@ -128,7 +128,7 @@ class _Requests:
             for stop in self._running:
                 stop.cancel()
 
-    def answer(self, line: Optional[bytes]) -> None:
+    def carry_out(self, line: Optional[bytes]) -> None:
         """Carry out the request in a line, and write its progress and result."""
         try:
             if line is None:

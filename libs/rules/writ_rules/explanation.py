@@ -49,7 +49,7 @@ def _in_emergency(setting: Setting, question: AccessQuestion, ruling: Ruling) ->
     """
     if ruling.effect == "allow" or ruling.emergency or question.emergency is not None:
         return None
-    then = setting.ask(structs.replace(question, emergency=True))
+    then = setting.decide(structs.replace(question, emergency=True))
     return EmergencyDecision(decision=then.effect, code=then.code, reason=then.reason, rules=then.rules)
 
 
@@ -66,7 +66,7 @@ def can_i(
         dry_run=query.dry_run,
         facts=facts,
     )
-    ruling = setting.ask(question)
+    ruling = setting.decide(question)
     return PolicyCanIReply(decision=ruling.effect, code=ruling.code, reason=ruling.reason, rules=ruling.rules)
 
 

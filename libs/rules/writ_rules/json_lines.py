@@ -23,7 +23,7 @@ _decoder = msgspec.json.Decoder(EvalRequest)
 _encoder = msgspec.json.Encoder()
 
 
-def answer(setting: Setting, line: bytes, *, now: float) -> bytes:
+def reply_line(setting: Setting, line: bytes, *, now: float) -> bytes:
     """Return the reply to one line, without its line end."""
     return _encoder.encode(_answered(setting, line, now))
 
@@ -46,7 +46,7 @@ def parsed(line: bytes) -> EvalRequest | EvalResult:
 def decided(setting: Setting, question: EvalRequest, *, now: float, facts: Facts = NO_FACTS) -> EvalResult:
     """Return the reply to one request; `facts` are those of its target, if it supplies none itself."""
     try:
-        ruling = setting.ask(question_of(question, now, facts))
+        ruling = setting.decide(question_of(question, now, facts))
     except (Invalid, ValueError) as error:
         return _invalid(question.id, str(error)[:1000])
     return EvalResult(

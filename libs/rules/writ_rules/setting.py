@@ -83,7 +83,7 @@ class Setting(Struct, frozen=True, eq=False, kw_only=True):
             person=person_of(principal.id, self.principals),
         )
 
-    def ask(self, question: AccessQuestion) -> Ruling:
+    def decide(self, question: AccessQuestion) -> Ruling:
         """Return the decision. Raises Invalid."""
         return decide(self.policy, self.request(question), self.control, self.people, question.facts)
 

@@ -87,7 +87,7 @@ def run_suites(suites: Iterable[PreparedSuite]) -> SuiteRuns:
 
 def run_case(case: SuiteCase, here: Setting, counter: Counter) -> SuiteResult:
     try:
-        ruling = here.ask(case.question)
+        ruling = here.decide(case.question)
     except Invalid as error:
         wrong = _differences(case, {"decision": "invalid", "code": error.code})
         return SuiteResult(case=case, decision="invalid", code=error.code, rules=[], reason=str(error), wrong=wrong)

@@ -34,7 +34,7 @@ Handle = Callable[[Message], Awaitable[Any]]
 """Gives the body of the reply (a Struct) or a Reply; raises WritError."""
 
 
-def answering(endpoint: str, handle: Handle, refused: Callable[..., Any], observe: Observe, log: Log) -> Respond:
+def endpoint_handler(endpoint: str, handle: Handle, refused: Callable[..., Any], observe: Observe, log: Log) -> Respond:
     """The handler to be served. `refused(error=Failure)`: the body of a reply with an error."""
 
     async def respond(message: Message) -> EndpointReply:

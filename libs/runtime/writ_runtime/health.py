@@ -71,7 +71,7 @@ class Health:
         """Become unready, so no new work arrives."""
         self._checks = {"stop": _stopping}
 
-    async def answer(self, method: str, path: str, accept: str = "") -> HttpResponse:
+    async def respond(self, method: str, path: str, accept: str = "") -> HttpResponse:
         """Return the response to one request. `accept`: its Accept header."""
         if method not in ("GET", "HEAD"):
             return _plain(HTTPStatus.METHOD_NOT_ALLOWED)
@@ -154,7 +154,7 @@ async def _receive(health: Health, reader: StreamReader) -> tuple[str, HttpRespo
     words = first.split(" ")
     if len(words) != 3 or not words[2].startswith("HTTP/1."):
         return "GET", _plain(HTTPStatus.BAD_REQUEST)
-    return words[0], await health.answer(words[0], words[1], _accepted(fields))
+    return words[0], await health.respond(words[0], words[1], _accepted(fields))
 
 
 def _accepted(fields: list[str]) -> str:

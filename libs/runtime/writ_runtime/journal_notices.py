@@ -19,14 +19,14 @@ _log = Log("writ.notices")
 
 
 class Notifier:
-    """Sends notices. `tell` returns at once; `run` sends, until cancelled."""
+    """Sends notices. `queue` returns at once; `run` sends, until cancelled."""
 
     def __init__(self, subject: str) -> None:
         """`subject`: the service's own, on which no other may send."""
         self._subject = subject
         self._waiting: asyncio.Queue[Notice] = asyncio.Queue(MOST_WAITING)
 
-    def tell(self, notice: Notice) -> None:
+    def queue(self, notice: Notice) -> None:
         """Queue a notice until an executor records it."""
         try:
             self._waiting.put_nowait(notice)

@@ -46,7 +46,7 @@ class SecurityFinding(Struct, frozen=True, kw_only=True):
 
 
 class SecurityEvents:
-    """`record` returns once it is stored; `tell` returns at once and leaves it to `run`, which never ends by itself."""
+    """`record` returns once it is stored. `report` returns at once and leaves it to `run`, which never ends itself."""
 
     def __init__(self, journal: Journal, clock: Callable[[], float], count: Callable[[SecurityKind], None]) -> None:
         """`count` gets the kind of each finding once, recorded or not: an alert depends on it."""
@@ -57,7 +57,7 @@ class SecurityEvents:
         self._bucket = Bucket(RATE, BURST, BURST, time.monotonic())
         self._waiting: asyncio.Queue[SecurityFinding] = asyncio.Queue(MOST_WAITING)
 
-    def tell(self, kind: SecurityKind, detail: str, operation_id: str | None, principal: str | None) -> None:
+    def report(self, kind: SecurityKind, detail: str, operation_id: str | None, principal: str | None) -> None:
         """Have it recorded. Findings beyond the rate go to the log alone, so nobody fills the journal this way."""
         _log.warning("security.found", kind=kind, detail=detail[:1000], operation_id=operation_id, principal=principal)
         finding = SecurityFinding(kind=kind, detail=detail[:1000], operation_id=operation_id, principal=principal)

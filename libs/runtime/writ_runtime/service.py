@@ -97,7 +97,7 @@ class Process:
         def ended(task: asyncio.Task[None]) -> None:
             if not self.stop.is_requested and not task.cancelled() and (error := task.exception()):
                 self.log.error("service.broke", reason=otherwise, exception=error)
-            self.stop.ask(otherwise)
+            self.stop.request_stop(otherwise)
 
         task.add_done_callback(ended)
 

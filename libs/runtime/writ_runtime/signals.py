@@ -25,7 +25,7 @@ class Stop:
         """Wait for a request to stop."""
         await self._requested.wait()
 
-    def ask(self, reason: str) -> None:
+    def request_stop(self, reason: str) -> None:
         """Request a stop from inside the process; only the first reason is kept."""
         self.reason = self.reason or reason
         self._requested.set()
@@ -45,4 +45,4 @@ class Stop:
     def _signalled(self, number: signal.Signals) -> None:
         if self.is_requested and self._task is not None:
             self._task.cancel(f"a second signal, {number.name}")
-        self.ask(number.name)
+        self.request_stop(number.name)

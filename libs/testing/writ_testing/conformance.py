@@ -25,7 +25,7 @@ ASYNC = ("-oasyncio_mode=auto", "-oasyncio_default_fixture_loop_scope=function")
 
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[Host]:
-    """Yield the host that the backend's package gives."""
+    """Yield the host of the backend's package."""
     [entry] = entry_points(group=CONFORMANCE, name=os.environ[BACKEND])
     with entry.load()(tmp_path) as made:
         yield made
@@ -53,7 +53,7 @@ class Findings:
 
 
 def main() -> None:
-    """Run the suite on the backend that the command line names."""
+    """Run the suite on the backend named on the command line."""
     os.environ[BACKEND] = sys.argv[1]
     os.environ.pop("PYTEST_ADDOPTS", None)  # the caller's, for tests of theirs
     findings = Findings()

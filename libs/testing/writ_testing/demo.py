@@ -136,7 +136,7 @@ async def simulate(installation: RunningInstallation, path: Path) -> None:
 
 
 async def invalid(installation: RunningInstallation, path: Path) -> None:
-    """Send a request that breaks the operation's own schema."""
+    """Send a request against the operation's own schema."""
     title("4. An invalid request")
     await run(installation, 2, "run", "file_read", "--target", TARGET, f"file_path={path}", "max_bytes=lots")
     await run(installation, 2, "run", "file_reed", "--target", TARGET, f"file_path={path}")

@@ -13,13 +13,13 @@ from writ_testing.installations.installation import RunningInstallation
 
 
 class Agent:
-    """One client that shows its calls."""
+    """A client showing its calls."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
     async def tools(self) -> list[str]:
-        """The names of the tools that it is offered."""
+        """The names of the offered tools."""
         return [tool.name for tool in (await self._client.list_tools()).tools]
 
     async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Bounded waits for the actions of another process: the one place in the tests that polls."""
+"""Bounded waits for the actions of another process: the only place in the tests with polling."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -22,7 +22,7 @@ class Host:
 
     @property
     def clocks(self) -> Clocks:
-        """Return the clocks of a process on that host."""
+        """Return the clocks of a process on this host."""
         return Clocks(boot=lambda: boot_time() + self.boot, wall=lambda: time.time() + self.wall)
 
     def step(self, seconds: float) -> None:
@@ -73,7 +73,7 @@ class HostClocks:
         return {FOLDER: str(self.folder)}
 
     def set(self, process: str, *, wall: float = 0.0, boot: float = 0.0, drift: float = 0.0) -> None:
-        """Set the shifts that the process sees from now on."""
+        """Set the shifts of the process from now on."""
         draft = self.folder / f".{process}.draft"
         draft.write_text(json.dumps({"wall": wall, "boot": boot, "drift": drift}))
         draft.replace(self.folder / f"{process}.json")

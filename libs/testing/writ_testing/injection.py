@@ -1,4 +1,4 @@
-"""Exceptions that are thrown into a background task where it waits."""
+"""Exceptions thrown into a waiting background task."""
 
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any
@@ -45,7 +45,7 @@ def break_unending(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> N
 
 
 def break_once(monkeypatch: pytest.MonkeyPatch, kind: type, method: str) -> Callable[[], int]:
-    """Have this coroutine method end by InjectedError at its first call. Return a function that counts its calls."""
+    """Have this coroutine method end by InjectedError at its first call. Return a function counting its calls."""
     whole, calls = getattr(kind, method), 0
 
     async def breaks_once(*arguments: Any) -> object:

@@ -35,7 +35,7 @@ def contents(path: Path) -> bytes:
 
 
 def containing(paths: Iterable[Path], *marks: str | bytes) -> list[Path]:
-    """Return those that hold one of the marks."""
+    """Return those with one of the marks."""
     patterns = [mark.encode() if isinstance(mark, str) else mark for mark in marks]
     return [path for path in paths if (data := contents(path)) and any(mark in data for mark in patterns)]
 

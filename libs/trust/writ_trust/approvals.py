@@ -46,11 +46,12 @@ def nkey_credential(person: str, key: str) -> Credential:
 
 
 class ProvenApproval(Struct, frozen=True, kw_only=True):
-    """A verified approval, its signer, and the presence proved by the signature."""
+    """A verified approval, its signer, and the presence proved by the signature. `counter`: of the signing device."""
 
     approval: Approval
     person: str
     presence: Presence
+    counter: int = 0
 
 
 def prove_approval(
@@ -77,7 +78,7 @@ def prove_approval(
         raise Untrusted(f"an attested credential is required; {credential.id} is not", code="proof_too_weak")
     if installation is not None:
         check_installation(approval, installation)
-    return ProvenApproval(approval=approval, person=credential.person, presence=presence)
+    return ProvenApproval(approval=approval, person=credential.person, presence=presence, counter=proven.counter)
 
 
 def verify_approval(

@@ -5,11 +5,12 @@ person's. Nor does it take anything back: a successor has every entry of the ver
 """
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
+from writ_contracts.attestations import AttestationRoot, RelyingParty
 from writ_contracts.credentials import Credential, Presence
 from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.people import (
@@ -25,6 +26,7 @@ from writ_contracts.people import (
 )
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode
+from writ_trust.presence.attestations import verify_attestation
 from writ_trust.presence.proofs import key_digest, verify_proof
 from writ_trust.statements import check_installation, digest, open_signed
 
@@ -44,6 +46,8 @@ class Directory(Struct, frozen=True, eq=False, kw_only=True):
     """By id of the credential, in the order of their enrolment."""
     keys: tuple[str, ...]
     """The people-keys, the first one first. The last one signed this version."""
+    attestation_roots: Sequence[AttestationRoot] = ()
+    relying_parties: Sequence[RelyingParty] = ()
 
     def of_person(self, person: str) -> list[PersonCredential]:
         """The credentials of a person, removed ones too."""
@@ -80,6 +84,8 @@ def open_directory(signed: Signed, people_keys: Collection[str], installation: s
         posture=version.posture,
         entries=entries,
         keys=keys,
+        attestation_roots=tuple(version.attestation_roots),
+        relying_parties=tuple(version.relying_parties),
     )
 
 
@@ -100,13 +106,16 @@ def _succession(version: PeopleDirectory, signer: str) -> tuple[str, ...]:
 
 def _entries(version: PeopleDirectory, people_keys: Collection[str]) -> dict[str, PersonCredential]:
     found: dict[str, PersonCredential] = {}
-    before = 0.0
+    passkeys, before = set[str](), 0.0
     for entry in version.entries:
         if not before < entry.enrolled_at <= version.at:
             raise Untrusted("its entries are not in the order of their enrolment")
-        one = _entry(entry, people_keys, version.installation, found)
+        one = _entry(entry, version, people_keys, found)
         if one.credential.id in found:
             raise Untrusted(f"the public key of {one.credential.id} occurs twice: a key belongs to one person")
+        if one.credential.credential_id and one.credential.credential_id in passkeys:
+            raise Untrusted(f"the passkey of {one.credential.id} has the credential id of another one")
+        passkeys.add(one.credential.credential_id)
         found[one.credential.id], before = one, entry.enrolled_at
     persons = {one.credential.person for one in found.values()}
     if version.posture == "solo" and len(persons) > 1:
@@ -116,18 +125,39 @@ def _entries(version: PeopleDirectory, people_keys: Collection[str]) -> dict[str
 
 def _entry(
     entry: DirectoryEntry,
+    version: PeopleDirectory,
     people_keys: Collection[str],
-    installation: str,
     earlier: Mapping[str, PersonCredential],
 ) -> PersonCredential:
-    enrolment = check_enrolment(entry.enrolment, people_keys, installation)
+    enrolment = check_enrolment(entry.enrolment, people_keys, version.installation)
     credential = enrolment.credential
     endorser = _endorser(entry.enrolment, credential, earlier, entry.enrolled_at)
     if entry.removed_at is not None and entry.removed_at < entry.enrolled_at:
         raise Untrusted(f"credential {credential.id} was removed before it was enrolled")
+    _check_relying_party(credential, version.relying_parties, entry.enrolled_at)
+    device = None
+    if enrolment.attestation is not None:
+        device = verify_attestation(enrolment, version.attestation_roots, entry.enrolled_at)
     return PersonCredential(
-        credential=credential, enrolled_at=entry.enrolled_at, endorser=endorser, removed_at=entry.removed_at
+        credential=structs.replace(credential, attested=device is not None),
+        enrolled_at=entry.enrolled_at,
+        endorser=endorser,
+        removed_at=entry.removed_at,
+        device="" if device is None else f"{device.aaguid} by {device.root}",
     )
+
+
+def _check_relying_party(credential: Credential, parties: Sequence[RelyingParty], at: float) -> None:
+    """Raises Untrusted for a passkey that may sign elsewhere than this installation's relying parties."""
+    if credential.method != "passkey":
+        return
+    known = {one.origin for one in parties if one.rp_id == credential.rp_id and one.recorded_at <= at}
+    if not credential.origins or (strange := set(credential.origins) - known):
+        where = ", ".join(sorted(strange)) if credential.origins else "no origin"
+        raise Untrusted(
+            f"passkey {credential.id} is for {credential.rp_id} at {where}, no relying party of this installation: "
+            "`writ credential relying-party` records it first"
+        )
 
 
 def read_enrolment(signed: SignedEnrolment) -> Enrolment:
@@ -210,6 +240,25 @@ def _differences(new: Directory, old: Directory) -> Iterator[str]:
     for key, one in new.entries.items():
         if key not in old.entries and one.enrolled_at < old.at:
             yield f"credential {key} has an enrolment time before that of the former version"
+    yield from _bound_differences(new, old)
+
+
+def _bound_differences(new: Directory, old: Directory) -> Iterator[str]:
+    """The differences of roots and relying parties: each stays, and none is dated back."""
+    parties = list(old.relying_parties)
+    if list(new.relying_parties[: len(parties)]) != parties:
+        yield "a relying party is missing or was changed"
+    if len(new.attestation_roots) < len(old.attestation_roots):
+        yield "an attestation root is missing"
+    for before, after in zip(old.attestation_roots, new.attestation_roots, strict=False):
+        if structs.replace(after, removed_at=before.removed_at) != before:
+            yield "an attestation root is missing or was changed"
+        elif after != before and (before.removed_at is not None or (after.removed_at or 0) < old.at):
+            yield "the removal of an attestation root was taken back or dated back"
+    added = [one.recorded_at for one in new.relying_parties[len(parties) :]]
+    added += [one.recorded_at for one in new.attestation_roots[len(old.attestation_roots) :]]
+    if any(at < old.at for at in added):
+        yield "an attestation root or relying party has a time before that of the former version"
 
 
 def payload_digest(enrolment: SignedEnrolment) -> str:

@@ -52,7 +52,7 @@ class LocalBackend(HostopsBackend):
         try:
             child = await starting
             message = request("run", task, self.declared(task.target))
-            reply = await child.ask(message, progress, secrets_of(task))
+            reply = await child.run_request(message, progress, secrets_of(task))
             # A killed hostops leaves its child processes behind, which nothing watches any more.
             return done_of(task, reply, reply is not None or await end(task.operation_id, LEFT_BEHIND_SECONDS))
         except OSError as error:
@@ -109,7 +109,7 @@ async def _survey(message: Mapping[str, Any], secrets: Collection[str]) -> dict[
     except OSError as error:
         raise Unreachable(f"no process could be started: {error.strerror}") from error
     try:
-        return await child.ask(message, _silent, secrets)
+        return await child.run_request(message, _silent, secrets)
     except asyncio.CancelledError:
         await child.stop(0.0)
         raise
@@ -118,7 +118,7 @@ async def _survey(message: Mapping[str, Any], secrets: Collection[str]) -> dict[
 async def _try_hostops() -> str | None:
     try:
         child = await HostChild.start("check")
-        reply = await child.ask({"id": "check", "action": "run", "operation": "none"}, _silent)
+        reply = await child.run_request({"id": "check", "action": "run", "operation": "none"}, _silent)
     except OSError as error:
         return f"no process could be started: {error.strerror}"
     return None if reply and reply.get("code") == "unsupported" else "hostops does not answer"

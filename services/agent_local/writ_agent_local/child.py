@@ -32,7 +32,7 @@ _log = Log("writ.agent.hostops")
 
 
 class HostChild:
-    """One child. Call `ask` once; `stop` may be called meanwhile."""
+    """One child. Call `run_request` once; `stop` may be called meanwhile."""
 
     def __init__(self, process: Process, operation_id: str) -> None:
         self._process = process
@@ -53,7 +53,7 @@ class HostChild:
         )
         return cls(process, operation_id)
 
-    async def ask(
+    async def run_request(
         self, request: Mapping[str, Any], progress: Callable[[str], None], secrets: Collection[str] = ()
     ) -> dict[str, Any] | None:
         """Return the result; None if it ended without one. `secrets` are removed from the log of its stderr."""

@@ -45,7 +45,6 @@ async def preview_migrate(work: GuestWork) -> dict[str, Any]:
 
 
 async def probe_migrate(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:
-    """Compare its node."""
     guest = await work.guest(work.name)
     return ProbeResult(verdict="took_effect" if guest.node == _node(work) else "no_effect", seen={"node": guest.node})
 
@@ -75,7 +74,6 @@ async def preview_resize(work: GuestWork) -> dict[str, Any]:
 
 
 async def probe_resize(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:
-    """Compare its size."""
     guest, disk, new_size = await work.guest(work.name), *_wanted(work)
     size = await _size(work, guest, disk)
     return ProbeResult(verdict="took_effect" if size >= new_size else "no_effect", seen={"size": size})

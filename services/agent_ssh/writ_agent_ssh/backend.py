@@ -69,7 +69,9 @@ class SshBackend(HostopsBackend):
             fault("ssh.connected")
             message = request("run", task, self.declared(task.target))
             try:
-                reply = await session.ask(message, progress, secrets_of(task), lambda tag: _begun(run, session, tag))
+                reply = await session.run_request(
+                    message, progress, secrets_of(task), lambda tag: _begun(run, session, tag)
+                )
             except WritError as error:
                 if not run.tag:
                     raise
@@ -98,7 +100,7 @@ class SshBackend(HostopsBackend):
         """Settle as in Leftovers. The host ended reads itself when the connection broke."""
         if task.operation.read_only:
             return TaskResult(outcome="unknown", code="agent_restarted", message="the agent ended while it ran")
-        done = await Settlement(self._pool, task).once()
+        done = await Settlement(self._pool, task).outcome_now()
         never = done.outcome == "failed" and done.code == "connection_lost"
         # Executors have what may be repeated, and has no outcome, done again.
         return replace(done, outcome="unknown") if never and task.operation.idempotent else done
@@ -166,7 +168,7 @@ class SshBackend(HostopsBackend):
     ) -> dict[str, Any]:
         """Read the host. An unreachable one is tried again for up to `patience` seconds: nothing is claimed yet."""
         session = await self._pool.session(target, str(message["operation"]), patience=patience)
-        return await session.ask(message, _silent, secrets, lambda _: None)
+        return await session.run_request(message, _silent, secrets, lambda _: None)
 
 
 def _begun(run: _RunningOperation, session: HostSession, tag: int) -> None:

@@ -56,7 +56,7 @@ def default_folder() -> str:
 
 
 def ready(folder: str, requested: Dict[str, Any], source: Any, say: Any) -> str:
-    """Return the folder with the code of that digest."""
+    """Return the folder with the code of this digest."""
     codes = os.path.join(folder, "code")
     os.umask(0o077)  # for the folders above it, too, whatever this user's is
     os.makedirs(codes, mode=0o700, exist_ok=True)

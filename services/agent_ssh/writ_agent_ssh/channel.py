@@ -28,7 +28,7 @@ MOST_UNSENT = 16 * 1024 * 1024
 NO_SUCH_COMMAND = 127
 PACED = frozenset({frames.PROGRESS, frames.LOG})
 Progress = Callable[[str], None]
-Told = dict[str, Any]
+HostMessage = dict[str, Any]
 _CODES = frozenset({"", *CODES})
 _log = Log("writ.agent.ssh")
 
@@ -40,10 +40,10 @@ class ConnectionDropped(Unreachable):
 
 
 class PendingRequest:
-    """A pending request."""
+    """A request awaiting its result from the host: takes its progress and its logs, without secrets."""
 
     def __init__(self, progress: Progress, secrets: Collection[str]) -> None:
-        self.answer: asyncio.Future[Told] = asyncio.get_running_loop().create_future()
+        self.answer: asyncio.Future[HostMessage] = asyncio.get_running_loop().create_future()
         self.secrets = secrets
         self._progress = progress
         self._log_left = MOST_LOG
@@ -81,7 +81,7 @@ class Channel(asyncssh.SSHClientSession[bytes]):
         self._chan: asyncssh.SSHClientChannel[bytes] | None = None
         self._next = 0
         self._pace = ChannelPace(asyncio.get_running_loop().time())
-        self.hello: asyncio.Future[Told] = asyncio.get_running_loop().create_future()
+        self.hello: asyncio.Future[HostMessage] = asyncio.get_running_loop().create_future()
         self.gone = False
 
     def connection_made(self, chan: "asyncssh.SSHClientChannel[bytes]") -> None:
@@ -140,7 +140,7 @@ class Channel(asyncssh.SSHClientSession[bytes]):
             self._chan.resume_reading()
 
     def exit_status_received(self, status: int) -> None:
-        """Handle the exit status; 127 means that python3 is missing."""
+        """Handle the exit status; 127 means: python3 is missing."""
         self._status = status
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -243,7 +243,7 @@ class Channel(asyncssh.SSHClientSession[bytes]):
             self._chan.abort()
 
 
-def _refuse_foreign_codes(message: Told) -> None:
+def _refuse_foreign_codes(message: HostMessage) -> None:
     """Raise BrokenFrame for a result, or a kept one, with a code outside of hostops' own: it would pass for a
     finding of the agent, such as `host_key_changed`.
     """

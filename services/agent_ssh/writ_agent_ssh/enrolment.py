@@ -1,6 +1,6 @@
 """`python -m writ_agent_ssh.enrolment`: SSH data for `writ target add`, as JSON. It decides nothing.
 
-`host-key HOST PORT`: the key that the host shows to a stranger, for a person to compare. `new-key COMMENT`: a key pair.
+`host-key HOST PORT`: the key shown by the host to a stranger, for a person to compare. `new-key COMMENT`: a key pair.
 `read-key`: the public half of a private key on standard input; `read-key-with-passphrase`: its first line is that.
 `fingerprint`: of a host key line there. `sudoers USER`: the rule of sudo for a user of a host. `resolve ALIAS CONFIG`:
 the address of an alias of ssh_config(5). `leftovers`: traces of Writ on a host, by a request on standard input.
@@ -14,7 +14,7 @@ import asyncssh
 import msgspec
 
 from writ_agent_ssh import algorithms, sudo
-from writ_agent_ssh.leftovers import CleaningRequest, answer
+from writ_agent_ssh.leftovers import CleaningRequest, read_or_remove
 from writ_agent_ssh.link import tell_why, translated
 from writ_contracts.errors import Invalid, Unreachable, WritError
 
@@ -92,7 +92,7 @@ def _resolve(alias: str, config: str) -> dict[str, str]:
 
 
 def _leftovers() -> dict[str, str]:
-    return asyncio.run(answer(msgspec.json.decode(sys.stdin.buffer.read(), type=CleaningRequest)))
+    return asyncio.run(read_or_remove(msgspec.json.decode(sys.stdin.buffer.read(), type=CleaningRequest)))
 
 
 def _named(alias: str, files: list[str] | None) -> asyncssh.SSHClientConnectionOptions:

@@ -1,6 +1,6 @@
 """Traces of Writ on the host of one target, listed or removed: local administration by the owner of its key.
 
-It carries out no operation, and needs no running Writ. Each user that the target uses is looked at in turn.
+It carries out no operation, and needs no running Writ. Each user of the target is read in turn.
 """
 
 from pathlib import Path
@@ -24,7 +24,7 @@ SECONDS = 20.0
 
 
 class CleaningRequest(Struct, frozen=True, kw_only=True):
-    """A target with the places of its credentials. `public_key`: the key that people let in, without a comment."""
+    """A target with the places of its credentials. `public_key`: the authorised key, without a comment."""
 
     action: Action
     target: Target
@@ -34,8 +34,8 @@ class CleaningRequest(Struct, frozen=True, kw_only=True):
     public_key: str = ""
 
 
-async def answer(request: CleaningRequest) -> dict[str, str]:
-    """Return what is there, or was, of each user as JSON. Raises WritError."""
+async def read_or_remove(request: CleaningRequest) -> dict[str, str]:
+    """Return the present or removed parts of each user as JSON. Raises WritError."""
     agent = Path(request.auth_sock) if request.auth_sock else None
     credentials = Credentials(Path(request.keys), agent)
     known = KnownHosts(Path(request.known_hosts) if request.known_hosts else None)
@@ -59,7 +59,7 @@ async def _seen(session: HostSession, request: CleaningRequest) -> list[dict[str
         "timeout": SECONDS,
     }
     try:
-        reply = await session.ask(message, lambda _: None, (), lambda _: None)
+        reply = await session.run_request(message, lambda _: None, (), lambda _: None)
     except Invalid as error:
         if error.code != "no_python":
             raise

@@ -57,7 +57,7 @@ class Link:
         return self._watch.lost
 
     async def channel(self, factory: Callable[[], C], command: str) -> C:
-        """Open a channel that runs this command. Return its session. Raises Unreachable."""
+        """Open a channel running this command. Return its session. Raises Unreachable."""
         listener = factory()
         with translated("the host"):
             await self._hops[-1].create_session(lambda: listener, command, encoding=None)

@@ -96,7 +96,7 @@ class LocalApi:
             raise Unreachable(f"tailscaled cannot be asked at {self.socket}: {why}", code=UNAVAILABLE) from error
 
     async def _exchange(self, path: str) -> bytes:
-        """Return the whole response, up to the close that the request demands."""
+        """Return the whole response, up to the close demanded by the request."""
         reader, writer = await asyncio.open_unix_connection(self.socket)
         try:
             writer.write(f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from writ_agent_ssh.channel import ConnectionDropped, Progress, Told
+from writ_agent_ssh.channel import ConnectionDropped, HostMessage, Progress
 from writ_agent_ssh.link import Link
 from writ_agent_ssh.program import SECONDS, CommandResult, run
 from writ_bus import tasks
@@ -42,7 +42,7 @@ class PlainSession:
         self._running: dict[int, _Request] = {}
         self._next = 0
         self.boot_id = boot_id
-        self.hello: Told = {"boot_id": boot_id, "python": "", "operations": sorted(OPERATIONS)}
+        self.hello: HostMessage = {"boot_id": boot_id, "python": "", "operations": sorted(OPERATIONS)}
 
     @classmethod
     async def start(cls, link: Link, operations: Collection[str], seconds: float) -> "PlainSession":
@@ -60,9 +60,9 @@ class PlainSession:
     def busy(self) -> bool:
         return bool(self._running)
 
-    async def ask(
+    async def run_request(
         self, request: Mapping[str, Any], progress: Progress, secrets: Collection[str], begun: Callable[[int], None]
-    ) -> Told:
+    ) -> HostMessage:
         """Carry out the request. Raises Invalid (`no_python`) for operations that need Python there."""
         if request["operation"] not in OPERATIONS and request["action"] != "survey":
             known = ", ".join(sorted(OPERATIONS))
@@ -84,7 +84,7 @@ class PlainSession:
     async def answers(self) -> None:
         """See HostSession: each of its commands has a bound of its own."""
 
-    async def settle(self, operation_id: str, attempt: int, *, end: bool, grace: float = 1.0) -> Told:
+    async def settle(self, operation_id: str, attempt: int, *, end: bool, grace: float = 1.0) -> HostMessage:
         """See HostSession: nobody there knows more than can be seen."""
         return {"seen": "lost", "certain": False}
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
 from writ_agent_ssh.archive import COMMAND, Archive
-from writ_agent_ssh.channel import Channel, ConnectionDropped, PendingRequest, Progress, Told
+from writ_agent_ssh.channel import Channel, ConnectionDropped, HostMessage, PendingRequest, Progress
 from writ_agent_ssh.link import Link
 from writ_agent_ssh.quarantine import HostReading
 from writ_agent_ssh.sudo import Sudo, SudoStart
@@ -26,7 +26,7 @@ class HostSession(Protocol):
     """The port for hostops requests on one host. `boot_id` distinguishes boots of the host."""
 
     boot_id: str
-    hello: Told
+    hello: HostMessage
 
     @property
     def lost(self) -> bool:
@@ -36,9 +36,9 @@ class HostSession(Protocol):
     def busy(self) -> bool:
         """Return whether a request is pending."""
 
-    async def ask(
+    async def run_request(
         self, request: Mapping[str, Any], progress: Progress, secrets: Collection[str], begun: Callable[[int], None]
-    ) -> Told:
+    ) -> HostMessage:
         """Send one request of hostops. `begun` gets its tag, for `stop`. Raises ConnectionDropped. A cancel ends it
         on the host.
         """
@@ -49,7 +49,7 @@ class HostSession(Protocol):
     async def answers(self) -> None:
         """Wait for a sign of life. Raises ConnectionDropped, TimeoutError if the host hangs."""
 
-    async def settle(self, operation_id: str, attempt: int, *, end: bool, grace: float = 1.0) -> Told:
+    async def settle(self, operation_id: str, attempt: int, *, end: bool, grace: float = 1.0) -> HostMessage:
         """See writ_hostops.supervised.settlement. Raises Dropped."""
 
     def close(self) -> None:
@@ -59,7 +59,7 @@ class HostSession(Protocol):
 class Session:
     """A HostSession by a hostops on the host."""
 
-    def __init__(self, channel: Channel, hello: Told) -> None:
+    def __init__(self, channel: Channel, hello: HostMessage) -> None:
         self._channel = channel
         self.boot_id = str(hello.get("boot_id", ""))
         self.hello = hello
@@ -97,9 +97,9 @@ class Session:
     def busy(self) -> bool:
         return self._channel.busy
 
-    async def ask(
+    async def run_request(
         self, request: Mapping[str, Any], progress: Progress, secrets: Collection[str], begun: Callable[[int], None]
-    ) -> Told:
+    ) -> HostMessage:
         parameters = request["parameters"]
         bare = {name: value for name, value in request.items() if name != "parameters"}
         return await self._request(
@@ -115,7 +115,7 @@ class Session:
         async with asyncio.timeout(ANSWER_SECONDS):
             await self._request(frames.PING, {})
 
-    async def settle(self, operation_id: str, attempt: int, *, end: bool, grace: float = 1.0) -> Told:
+    async def settle(self, operation_id: str, attempt: int, *, end: bool, grace: float = 1.0) -> HostMessage:
         return await self._request(frames.SETTLE, {"id": operation_id, "attempt": attempt, "end": end, "grace": grace})
 
     def close(self) -> None:
@@ -129,7 +129,7 @@ class Session:
         progress: Progress = lambda _: None,
         secrets: Collection[str] = (),
         begun: Callable[[int], None] = lambda _: None,
-    ) -> Told:
+    ) -> HostMessage:
         pending = PendingRequest(progress, secrets)
         tag = self._channel.post(kind, message, pending)
         begun(tag)

@@ -42,12 +42,12 @@ class Settlement:
         """Return the outcome, at the latest at `until` (monotonic) or after `end`. Until then the host is asked
         repeatedly.
         """
-        done = await self._found(until, probe)
+        done = await self._settled(until, probe)
         if not self._certain.done():
             self._certain.set_result(done.over)
         return done
 
-    async def once(self) -> TaskResult:
+    async def outcome_now(self) -> TaskResult:
         """Return the outcome that the host knows now. Raises WritError if it cannot be asked."""
         session = await self._answering()
         reply = await session.settle(self._task.operation_id, self._task.attempt, end=False)
@@ -62,7 +62,7 @@ class Settlement:
         async with asyncio.timeout(None if self._in_touch else SILENT_SECONDS):
             return await asyncio.shield(self._certain)
 
-    async def _found(self, until: float, probe: Probe) -> TaskResult:
+    async def _settled(self, until: float, probe: Probe) -> TaskResult:
         reason = "the connection broke while it ran"
         while True:
             try:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from writ_agent.backends.hostops_requests import SURVEY_SECONDS, allowed, survey_request, surveyed
 from writ_agent.backends.port import TargetTestResult
-from writ_agent_ssh.channel import Told
+from writ_agent_ssh.channel import HostMessage
 from writ_agent_ssh.link import Link
 from writ_agent_ssh.pool import Pool
 from writ_agent_ssh.session import HostSession
@@ -33,7 +33,7 @@ async def find(pool: Pool, target: Target, operations: Collection[str]) -> Targe
     try:
         connection = connection_of(target)
         async with pool.fresh_link(target.id, connection) as link:
-            steps += _let_in(link, connection)
+            steps += _accepted_steps(link, connection)
             async with pool.started(target.id, link, connection) as session:
                 reply = await _survey(session, target)
             found = surveyed(reply, operations, steps)
@@ -41,7 +41,9 @@ async def find(pool: Pool, target: Target, operations: Collection[str]) -> Targe
             return await _as_root(pool, target, link, by_root, found) if by_root else found
     except WritError as error:
         steps = (
-            [*steps, TargetTestStep(name="host", well=False, detail=str(error))] if steps else list(_kept_out(error))
+            [*steps, TargetTestStep(name="host", well=False, detail=str(error))]
+            if steps
+            else list(_refused_steps(error))
         )
         return TargetTestResult(steps=steps, code=error.code, message=str(error))
 
@@ -67,11 +69,11 @@ async def _as_root(
     )
 
 
-async def _survey(session: HostSession, target: Target) -> Told:
+async def _survey(session: HostSession, target: Target) -> HostMessage:
     """Survey the host, with a bound here too: a hanging host keeps no time itself. Raises WritError."""
     try:
         async with asyncio.timeout(SURVEY_SECONDS + LATE):
-            return await session.ask(survey_request(allowed(target)), _silent, (), lambda _: None)
+            return await session.run_request(survey_request(allowed(target)), _silent, (), lambda _: None)
     except TimeoutError:
         seconds = SURVEY_SECONDS + LATE
         raise Unreachable(
@@ -79,14 +81,14 @@ async def _survey(session: HostSession, target: Target) -> Told:
         ) from None
 
 
-def _let_in(link: Link, connection: Connection) -> Iterator[TargetTestStep]:
+def _accepted_steps(link: Link, connection: Connection) -> Iterator[TargetTestStep]:
     via = f" via {connection.via}" if connection.via else "".join(f" by {hop.host}" for hop in connection.jump)
     yield TargetTestStep(name="connection", well=True, detail=f"{connection.host}:{connection.port}{via}")
     yield TargetTestStep(name="host_key", well=True, detail=link.host_key)
     yield TargetTestStep(name="credentials", well=True, detail=f"as {connection.user}")
 
 
-def _kept_out(error: WritError) -> Iterator[TargetTestStep]:
+def _refused_steps(error: WritError) -> Iterator[TargetTestStep]:
     if error.code in UNTRIED:
         yield TargetTestStep(name=UNTRIED[error.code], well=False, detail=str(error))
         return

@@ -72,7 +72,7 @@ class DecisionSamples:
         while True:
             for path, history in histories.items():
                 with suppress(ConfigError):  # policy names the problem; the last good content stays
-                    await asyncio.to_thread(history.look, self._clock(), stamp(path))
+                    await asyncio.to_thread(history.record_change, self._clock(), stamp(path))
             while self._waiting and self._waiting[0].time <= self._clock() - AFTER:
                 checker = checker or self._checker(histories)
                 await self._check(checker, self._waiting.popleft())

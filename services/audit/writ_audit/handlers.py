@@ -12,7 +12,7 @@ from writ_contracts import wire
 from writ_contracts.audit import SearchQuery, SearchReply, TraceQuery, TraceReply
 from writ_contracts.registry import channel
 from writ_contracts.subjects import parse_query
-from writ_runtime.endpoint_frame import answering
+from writ_runtime.endpoint_frame import endpoint_handler
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Observer
 
@@ -25,8 +25,8 @@ Query = TypeVar("Query", bound=Struct)
 def service(version: str, reading: QueryEndpoint, observe: Observer) -> Service:
     """The micro service, to be served."""
     handlers = Handlers(reading)
-    trace = answering("trace", handlers.trace, TraceReply, observe, _log)
-    search = answering("search", handlers.search, SearchReply, observe, _log)
+    trace = endpoint_handler("trace", handlers.trace, TraceReply, observe, _log)
+    search = endpoint_handler("search", handlers.search, SearchReply, observe, _log)
     return Service(
         name="audit",
         version=version,

@@ -76,7 +76,7 @@ class Audit:
         self._reports = ReportEndpoint(bus.journal, self._follower, self._security, config.installation)
         self._deliveries = self._make_deliveries(config, measured)
         reads = RecordedReads(bus.journal, self._time.now)
-        permission = ReadPermission(bus, keys.live, config.installation, self._notifier.tell, reads)
+        permission = ReadPermission(bus, keys.live, config.installation, self._notifier.queue, reads)
         reading = QueryEndpoint(bus.journal, self._index, self._follower, permission)
         self._service = service(VERSION, reading, Observer(Log("writ.audit"), measured))
         self._serving: Serving | None = None
@@ -92,7 +92,7 @@ class Audit:
         return Deliveries(self._bus.journal, targets, link, config.state_dir, measured, self._time.now)
 
     def _journal_replaced(self, why: str) -> None:
-        self._security.tell("journal_replaced", f"reported by audit: {why}", None, None)
+        self._security.report("journal_replaced", f"reported by audit: {why}", None, None)
 
     async def serve(self) -> None:
         await self._time.start()

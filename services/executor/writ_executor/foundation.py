@@ -9,6 +9,7 @@ from writ_executor.admission.admission import Admission
 from writ_executor.agents.alarms import SecurityEventRecorder
 from writ_executor.agents.keys import AgentKeys
 from writ_executor.agents.presence import Presence
+from writ_executor.agents.targets import Targets
 from writ_executor.config import ExecutorConfig
 from writ_executor.journal.audit_level import LEVELS, AuditDetail
 from writ_executor.journal.follower import Follower
@@ -20,7 +21,6 @@ from writ_executor.journal.shared_keys import SharedKeys
 from writ_executor.journal.storage_watch import StorageWatch, WatchedJournal
 from writ_executor.metrics import Measures
 from writ_executor.policy.client import PolicyClient
-from writ_executor.requests.targets import Targets
 from writ_executor.steps.background import BackgroundTasks
 from writ_runtime.clocks import ServerClock
 from writ_runtime.journal_guard import JournalGuard

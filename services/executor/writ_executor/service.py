@@ -37,7 +37,7 @@ from writ_executor.foundation import lay_foundation
 from writ_executor.journal.shared_keys import SharedKeys
 from writ_executor.metrics import Measures, pools_of
 from writ_runtime.clocks import SYSTEM, Clocks, ServerClock, describe
-from writ_runtime.endpoint_frame import Handle, answering
+from writ_runtime.endpoint_frame import Handle, endpoint_handler
 from writ_runtime.health import Attention, Check
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics, Observer
@@ -253,7 +253,7 @@ class Executor:
             Endpoint(
                 name=one.name,
                 subject=one.subject(),
-                handler=answering(one.name, *handlers[one.name], self._observe, log),
+                handler=endpoint_handler(one.name, *handlers[one.name], self._observe, log),
                 concurrency=CONCURRENCY,
                 urgent=self._urgent if one.name == "request" else (),
             )

@@ -37,7 +37,7 @@ class Sightings:
             known = self._by_operation[what.operation_id] = Sighting(event, boot, _before(life, server))
         return WaitingAge(seen=max(boot - known.boot, 0.0), before=known.before)
 
-    def keep(self, operation_ids: Iterable[str]) -> None:
+    def forget_others(self, operation_ids: Iterable[str]) -> None:
         """Forget all other operations."""
         kept = set(operation_ids)
         if len(kept) < len(self._by_operation):

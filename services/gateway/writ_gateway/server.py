@@ -152,7 +152,6 @@ class Handlers:
         return ReadResourceResult(contents=[contents])
 
     async def list_prompts(self, context: Context, params: PaginatedRequestParams | None) -> ListPromptsResult:
-        """List the prompts."""
         listed = [McpPrompt(name=name, title=one.title, description=one.description) for name, one in PROMPTS.items()]
         return ListPromptsResult(prompts=listed, ttl_ms=LIST_MILLISECONDS)
 

@@ -93,7 +93,7 @@ class PolicyService:
         self._highest = HighestVersion(StateFile(config.state_dir / HIGHEST, EnforcedVersion), config.versions_lost)
         self._measured = measured
         directory = known_directory(config.state_dir, config.people_key, config.installation)
-        tell, measures = self._notifier.tell, self._measures
+        tell, measures = self._notifier.queue, self._measures
         people = CredentialsFile(config.people, directory, tell)
         self._sources = Sources(config, self._compiler, tell, measures.refused, measures.in_force, self._clock, people)
         self._analysis_pool = AnalysisPool()
@@ -121,7 +121,7 @@ class PolicyService:
         self._bus, self._versions, self._guard, self._security = bus, versions, guard, security
         await guard.compare()
         if versions.taken_back is not None:  # nothing is answered: `/readyz` has the reason
-            security.tell(LOST, versions.taken_back, None, None)
+            security.report(LOST, versions.taken_back, None, None)
             return
         await self._sources.start(versions)
         follower = Follower(
@@ -130,7 +130,7 @@ class PolicyService:
             versions,
             installation=self._key.installation,
             versions_lost=self._config.versions_lost,
-            on_forged=lambda why: security.tell("broken_record", f"everything is stopped: {why}", None, None),
+            on_forged=lambda why: security.report("broken_record", f"everything is stopped: {why}", None, None),
         )
         await follower.read()
         self._follower = follower
@@ -139,7 +139,7 @@ class PolicyService:
 
     def _make_guard(self, bus: Bus, security: SecurityEvents) -> JournalGuard:
         def alarm(why: str) -> None:
-            security.tell("journal_replaced", f"reported by policy: {why}", None, None)
+            security.report("journal_replaced", f"reported by policy: {why}", None, None)
 
         file, lost = StateFile(self._config.state_dir / FILE, JournalMark), self._config.journal_lost
         return JournalGuard(bus.journal, self._measured, alarm, file=file, lost=lost)
@@ -169,7 +169,7 @@ class PolicyService:
             bus,
         )
         version_queries = VersionQueries(
-            self._config, self._sources, versions, judging.now, self._notifier.tell, windows
+            self._config, self._sources, versions, judging.now, self._notifier.queue, windows
         )
         analysis = AnalysisQueries(
             self._config.mode, versions, judging.now, version_queries.permit, scans, self._analysis_pool
@@ -201,7 +201,7 @@ class PolicyService:
         self._measures.refused(STORE)
         reason = why if not why.startswith("it does not load") else "it does not load"
         detail = f"stored version {number} of the policy is not used: {reason}"
-        self._notifier.tell(Notice(kind="version_refused", detail=detail[:1000], version=number))
+        self._notifier.queue(Notice(kind="version_refused", detail=detail[:1000], version=number))
 
     async def follow(self) -> None:
         """Keep up with files and control events, and have notices recorded, until cancelled."""
@@ -232,7 +232,7 @@ class PolicyService:
                 _log.warning("versions.not_compared", error=str(error))
             self._measures.compared(lost=versions.taken_back is not None)
             if before is None and versions.taken_back is not None:
-                security.tell(LOST, versions.taken_back, None, None)
+                security.report(LOST, versions.taken_back, None, None)
 
     async def _watch_control(self, follower: Follower) -> None:
         """Count stops and emergencies, and have the end of each emergency recorded: once, by whichever replica."""
@@ -243,7 +243,7 @@ class PolicyService:
             for one in control.emergencies:
                 if one.id not in closed and one.person and not one.closed and (how := one.end(now)):
                     closed.add(one.id)
-                    self._notifier.tell(Notice(kind="emergency_closed", detail=how, emergency=one.id))
+                    self._notifier.queue(Notice(kind="emergency_closed", detail=how, emergency=one.id))
             await asyncio.sleep(INTERVAL)
 
     async def _watch_keys(self) -> None:
@@ -252,7 +252,7 @@ class PolicyService:
         while True:
             if (ring := self._keys.ring).keys and self._keys.digest != recorded:
                 recorded = self._keys.digest
-                self._notifier.tell(Notice(kind="keys_changed", detail=in_words(ring), digest=recorded))
+                self._notifier.queue(Notice(kind="keys_changed", detail=in_words(ring), digest=recorded))
             await asyncio.sleep(INTERVAL)
 
     async def stop(self) -> None:

@@ -43,7 +43,7 @@ class TrialHost:
         work = self.state.installing
         return work is not None and work["id"] == operation_id
 
-    def trials(self) -> Iterator[HostCase]:
+    def host_cases(self) -> Iterator[HostCase]:
         state = self.state
         state.seconds = 0.3
 

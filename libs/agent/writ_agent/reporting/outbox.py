@@ -77,7 +77,7 @@ class Outbox:
 
     async def _keep(self, key: str, parcel: Parcel, *, durable: bool) -> None:
         try:
-            await self._spool.keep(key, parcel, durable=durable)
+            await self._spool.put(key, parcel, durable=durable)
         except OSError as error:
             _log.error("outbox.not_spooled", key=key, error=str(error))
 

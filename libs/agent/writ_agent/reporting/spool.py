@@ -1,6 +1,6 @@
 """The crash-safe memory of an agent: begun operations, and messages without an acknowledgement.
 
-One append-only file; the last line of a key holds. Begun operations are remembered after their end, too. `keep` returns
+One append-only file; the last line of a key holds. Begun operations are remembered after their end, too. `put` returns
 when the disk has the line, and concurrent callers share one fdatasync. Messages are encrypted, since they hold full
 outputs.
 """
@@ -112,7 +112,7 @@ class Spool:
         """Return the keys of begun operations, of this process or an earlier one; the latest ones."""
         return self._begun.keys()
 
-    async def keep(self, key: str, entry: Entry, *, durable: bool = True) -> None:
+    async def put(self, key: str, entry: Entry, *, durable: bool = True) -> None:
         """Keep the entry in place of an earlier one under `key`. Raises OSError, and then it is not kept.
 
         Without `durable` it survives the end of this process, but not a power cut.

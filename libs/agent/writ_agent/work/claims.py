@@ -54,7 +54,7 @@ def make_claim(
     return SentClaim(work=work, claim=claim, signed=sign(identity.key, claim), seal=seal, sent_at=now)
 
 
-async def ask(
+async def send_claim(
     bus: Bus, claimed: SentClaim, delivery: Delivery, gave_up: Callable[[], bool], boot: Callable[[], float]
 ) -> ClaimReply:
     """Return the executor's answer. An answer with an error is certain: this claim started nothing.

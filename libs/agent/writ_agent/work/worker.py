@@ -17,7 +17,7 @@ from writ_agent.reporting.receipts import AgentIdentity, ReceiptSubject, receipt
 from writ_agent.reporting.security_reports import ALARMS, SecurityReporter
 from writ_agent.reporting.spool import ClaimSent, Intent, Parcel, Spool
 from writ_agent.verification import SecurityRefusal, SentClaim, VerificationContext, VerifiedGrant, verify_grant
-from writ_agent.work.claims import ask, make_claim
+from writ_agent.work.claims import make_claim, send_claim
 from writ_agent.work.detached_operations import DetachedOperations
 from writ_agent.work.early_read import EarlyRead
 from writ_agent.work.in_flight import InFlightOperation, InFlightOperations, RecentKeys
@@ -167,8 +167,8 @@ class Worker:
         key = _key(claimed.work)
         try:
             if not self._only_reads(claimed.work):  # a read may be requested again if it is forgotten
-                await self._parts.spool.keep(key, _claim_sent(claimed), durable=False)
-            answer = await ask(self._parts.bus, claimed, delivery, lambda: self.stopping, self._boot)
+                await self._parts.spool.put(key, _claim_sent(claimed), durable=False)
+            answer = await send_claim(self._parts.bus, claimed, delivery, lambda: self.stopping, self._boot)
         except TimedOut as error:
             # It may be granted to us, and will not run: say so, and let the next delivery find out.
             done = TaskResult(outcome="failed", code="not_begun", message=f"nothing was run: {error}")
@@ -208,7 +208,7 @@ class Worker:
             grant=signed,
         )
         key = f"{grant.operation_id}.{verified.attempt}"
-        await self._parts.spool.keep(key, intent, durable=not verified.operation.read_only)
+        await self._parts.spool.put(key, intent, durable=not verified.operation.read_only)
         fault("agent.intent")
 
     def _begin_early_read(self, work: Dispatched) -> EarlyRead | None:

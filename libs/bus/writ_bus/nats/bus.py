@@ -16,7 +16,7 @@ from writ_bus.grammar import check_filter, check_subject
 from writ_bus.lanes import TIMEOUT
 from writ_bus.nats import services
 from writ_bus.nats.connection import Connection, Options, open_connection
-from writ_bus.nats.jetstream import CLOCK, ask, time_of
+from writ_bus.nats.jetstream import CLOCK, call_subject, time_of
 from writ_bus.nats.journal import NatsJournal
 from writ_bus.nats.pull import PullWorker, pull_subject
 from writ_bus.nats.replies import Replies
@@ -93,7 +93,7 @@ class NatsBus:
         await self.connection.closed.wait()
 
     async def server_time(self, *, timeout: float) -> float:
-        return time_of(await ask(self.replies, CLOCK, {}, timeout=timeout))
+        return time_of(await call_subject(self.replies, CLOCK, {}, timeout=timeout))
 
     async def publish(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:
         await self.connection.publish(check_subject(subject), data, headers=tracing.outgoing(headers))
@@ -110,7 +110,7 @@ class NatsBus:
             try:
                 left = max(deadline - loop.time(), 0.001)
                 sent[TIMEOUT] = f"{left:.3f}"
-                return _answer(await self.replies.one(subject, data, timeout=left, headers=sent))
+                return _message_of(await self.replies.one(subject, data, timeout=left, headers=sent))
             except Unreachable:
                 pause = pause_after(turn)
                 if loop.time() + pause >= give_up:
@@ -176,7 +176,7 @@ def _message(message: Msg) -> Message:
     return Message(message.subject, message.data, message.headers or {}, message.reply)
 
 
-def _answer(message: Msg) -> Message:
+def _message_of(message: Msg) -> Message:
     headers = message.headers or {}
     if (refused := services.refusal(headers)) is not None:
         raise refused

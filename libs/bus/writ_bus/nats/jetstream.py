@@ -111,10 +111,12 @@ def stored(message: Msg, about: str) -> int:
 
 async def call(replies: Replies, verb: str, request: Mapping[str, Any], *, timeout: float = 5.0) -> dict[str, Any]:
     """Send one request of the JetStream API, such as `STREAM.INFO.NAME`."""
-    return await ask(replies, API + verb, request, timeout=timeout)
+    return await call_subject(replies, API + verb, request, timeout=timeout)
 
 
-async def ask(replies: Replies, subject: str, request: Mapping[str, Any], *, timeout: float = 5.0) -> dict[str, Any]:
+async def call_subject(
+    replies: Replies, subject: str, request: Mapping[str, Any], *, timeout: float = 5.0
+) -> dict[str, Any]:
     """Send one request of the API under another subject."""
     message = await replies.one(subject, msgspec.json.encode(request) if request else b"", timeout=timeout)
     if error := _answer.decode(message.data).error:

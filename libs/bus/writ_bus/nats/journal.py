@@ -18,7 +18,7 @@ from writ_bus.backoff import PATIENCE, patiently, pause_after
 from writ_bus.errors import BusError, Conflict, TimedOut, Unreachable
 from writ_bus.grammar import check_filter, check_subject
 from writ_bus.nats.connection import Connection
-from writ_bus.nats.jetstream import ask, direct_get_batch, leader_get, stored
+from writ_bus.nats.jetstream import call_subject, direct_get_batch, leader_get, stored
 from writ_bus.nats.replies import Replies
 from writ_bus.nats.tail import NatsTail
 from writ_bus.port import Entry, Usage
@@ -208,7 +208,7 @@ class NatsJournal:
         return NatsTail(self._connection, self._page, self._subjects, self._republished, after)
 
     async def usage(self) -> Usage:
-        info = await ask(self._replies, USAGE, {})
+        info = await call_subject(self._replies, USAGE, {})
         state = info["state"]
         first = max(state["first_seq"], 1)
         most, created = info["config"]["max_bytes"], info["created"]

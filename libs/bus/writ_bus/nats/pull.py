@@ -141,7 +141,7 @@ class PullWorker:
             if self._wanted > 0 and now - self._last_sign > 2 * HEARTBEAT:
                 self._wanted = 0
             try:
-                await self._ask(now)
+                await self._request_work(now)
             except BusError as error:
                 self._wanted, self._pause = 0, next(self._pauses)
                 _logger.debug("pull.ask", extra={"error": str(error)})
@@ -150,7 +150,7 @@ class PullWorker:
                 _logger.exception("pull.broke")
             await self._rest()
 
-    async def _ask(self, now: float) -> None:
+    async def _request_work(self, now: float) -> None:
         free = self._slots - self._workers.running
         if self._wanted > 0 or free <= 0 or not self._connection.connected:
             return

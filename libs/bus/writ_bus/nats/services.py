@@ -113,7 +113,7 @@ class Discovery:
         names = ("", f".{self._service.name}", f".{self._service.name}.{self.id}")
         return {f"$SRV.{verb}{name}": verb for verb in ("PING", "INFO", "STATS") for name in names}
 
-    def answer(self, verb: str) -> bytes:
+    def reply_to(self, verb: str) -> bytes:
         """Return the reply to PING, INFO or STATS."""
         service = self._service
         who = (service.name, self.id, service.version, dict(service.metadata))
@@ -171,7 +171,7 @@ class NatsServing:
         def receive(message: Msg) -> None:
             if not self._may_answer(message):
                 return
-            if not lanes.submit(message.subject, message.headers or {}, lambda: self._answer(endpoint, message)):
+            if not lanes.submit(message.subject, message.headers or {}, lambda: self._handle(endpoint, message)):
                 self._control.submit(lambda: self._reply(message.reply, b"", OVERLOADED))
 
         queue = queue_of(self._service, endpoint)
@@ -180,7 +180,7 @@ class NatsServing:
     async def _open_control(self, subject: str, verb: str) -> None:
         def receive(message: Msg) -> None:
             if message.reply and self._may_answer(message):
-                self._control.submit(lambda: self._reply(message.reply, self._discovery.answer(verb), {}))
+                self._control.submit(lambda: self._reply(message.reply, self._discovery.reply_to(verb), {}))
 
         self._subscriptions.append(await self._connection.listen(subject, receive))
 
@@ -191,7 +191,7 @@ class NatsServing:
         _logger.warning("serve.refused_reply", extra={"subject": message.subject, "reply": message.reply[:200]})
         return False
 
-    async def _answer(self, endpoint: Endpoint, message: Msg) -> None:
+    async def _handle(self, endpoint: Endpoint, message: Msg) -> None:
         headers = message.headers or {}
         tracing.enter(headers)
         started = time.perf_counter_ns()

@@ -6,7 +6,7 @@ from writ_bus import tracing
 from writ_bus.backoff import patiently
 from writ_bus.grammar import check_subject
 from writ_bus.nats.connection import Connection
-from writ_bus.nats.jetstream import ask, direct_get_last, leader_get, purge_of, stored
+from writ_bus.nats.jetstream import call_subject, direct_get_last, leader_get, purge_of, stored
 from writ_bus.nats.replies import Replies
 
 ANSWER = 5.0
@@ -36,7 +36,7 @@ class NatsStore:
         return None if found is None else found.data
 
     async def delete(self, key: str) -> None:
-        await ask(self._replies, purge_of(self._stream), {"filter": self._subject(key)}, timeout=ANSWER)
+        await call_subject(self._replies, purge_of(self._stream), {"filter": self._subject(key)}, timeout=ANSWER)
 
     def _subject(self, key: str) -> str:
         return check_subject(f"{self._prefix}.{key}")

@@ -1,14 +1,16 @@
-"""`writ approvals list|show|approve|reject|watch`."""
+"""`writ approvals list|show|challenge|approve|reject|watch`."""
 
 import time
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
 from writ_cli import completion, times
 from writ_cli.approvals.card_text import refusals, show_card
+from writ_cli.approvals.passkey_approval import CHALLENGE, challenge_of, signed_challenge
+from writ_cli.credentials.options import ASSERTION
 from writ_cli.exit_status import Exit
 from writ_cli.id_prefix import WHOLE, one_of, operation_of
 from writ_cli.operations import parameter_words
@@ -42,6 +44,8 @@ SSH_KEY = click.option(
     metavar="FILE",
     help="Approve by this security key, such as ~/.ssh/id_ed25519_sk (WRIT_SSH_KEY).",
 )
+DIGEST = click.option("--digest", "expected", metavar="7f3a-91c2", help="Only if the request has this digest.")
+UNVERIFIED = click.option("--unverified", is_flag=True, help="Approve even if signatures cannot be verified here.")
 REASON = click.option("--reason", "-r", default="", help="Why, for the record and for the requester.")
 
 
@@ -109,14 +113,46 @@ async def show(settings: Settings, operation: str, policy_key: str | None, value
     return Exit.DONE
 
 
+@approvals.command("challenge")
+@click.argument("operation", shell_complete=completion.open_operations)
+@REASON
+@POLICY_KEY
+@GIVEN
+@DIGEST
+@UNVERIFIED
+@asking
+async def challenge(
+    settings: Settings,
+    operation: str,
+    reason: str,
+    policy_key: str | None,
+    values: tuple[str, ...],
+    expected: str | None,
+    unverified: bool,
+) -> int:
+    """Print the JSON that a passkey signs elsewhere to approve a request, for five minutes.
+
+    Give `publicKey` to `navigator.credentials.get` on a page of the relying party, then approve with `--challenge` and
+    `--assertion`.
+    """
+    async with await settings.connect() as writ:
+        card = await _card(settings, writ, operation, policy_key, values)
+        _check_digest(card, expected)
+        _check_approvable(card, unverified=unverified)
+        settings.screen.data(await challenge_of(writ, card, reason))
+    return Exit.DONE
+
+
 @approvals.command("approve")
 @click.argument("operation", shell_complete=completion.open_operations)
 @REASON
 @POLICY_KEY
 @SSH_KEY
+@CHALLENGE
+@ASSERTION
 @GIVEN
-@click.option("--digest", "expected", metavar="7f3a-91c2", help="Only if the request has this digest.")
-@click.option("--unverified", is_flag=True, help="Approve even if signatures cannot be verified here.")
+@DIGEST
+@UNVERIFIED
 @click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 @asking
 async def approve(
@@ -125,6 +161,8 @@ async def approve(
     reason: str,
     policy_key: str | None,
     ssh_key: Path | None,
+    challenge_file: Path | None,
+    assertion: BinaryIO | None,
     values: tuple[str, ...],
     expected: str | None,
     unverified: bool,
@@ -138,14 +176,15 @@ async def approve(
         _check_digest(card, expected)
         if not settings.screen.json:
             show_card(settings.screen, card, time.time())
-        if card.unverified and policy_unknown(card) and not unverified:
-            raise Denied(f"not approved: {card.unverified[0]}; give --policy-key, or --unverified")
-        if why := refusals(card):
-            raise Denied(f"not approved: {'; '.join(why)}")
-        by = _signer(card, ssh_key)
+        _check_approvable(card, unverified=unverified)
+        signed = await signed_challenge(writ, challenge_file, assertion, asks=not yes)
+        by = _signer(card, ssh_key) if signed is None else None
         if not yes and not _confirmed(card):
             return Exit.PENDING
-        answer = await writ.approvals.approve(card, reason=reason, by=by)
+        if signed is not None:
+            answer = await writ.approvals.answer(card, *signed)
+        else:
+            answer = await writ.approvals.approve(card, reason=reason, by=by)
     return _show_answer(settings.screen, card, answer)
 
 
@@ -219,7 +258,18 @@ def _signer(card: Card, ssh_key: Path | None) -> SshKey | None:
         return read_ssh_key(ssh_key)
     if card.proof == "key":
         return None
-    raise Invalid(f"it needs the proof {card.proof}: --ssh-key names the file of your security key")
+    raise Invalid(
+        f"it needs the proof {card.proof}: --ssh-key names the file of your security key; for a passkey, "
+        "`writ approvals challenge` prints what it signs"
+    )
+
+
+def _check_approvable(card: Card, *, unverified: bool) -> None:
+    """Raises Denied for a card that must not be approved, or whose signatures cannot be verified here."""
+    if card.unverified and policy_unknown(card) and not unverified:
+        raise Denied(f"not approved: {card.unverified[0]}; give --policy-key, or --unverified")
+    if why := refusals(card):
+        raise Denied(f"not approved: {'; '.join(why)}")
 
 
 def _check_digest(card: Card, expected: str | None) -> None:

@@ -8,15 +8,19 @@ from msgspec import Raw, Struct, structs
 
 from writ_client.approvals import Signer
 from writ_client.ssh_keygen import read_ssh_key, ssh_credential
+from writ_contracts.attestations import Attestation, SshAttestation
 from writ_contracts.credentials import Credential, KeyEvidence, Proof
 from writ_contracts.errors import Invalid
 from writ_contracts.people import Enrolment, SignedEnrolment
 from writ_contracts.wire import canonical, decode, encode
 from writ_documents.atomic_files import write_atomically
 from writ_trust.people import payload_digest, signed_bytes
+from writ_trust.presence.passkeys import encoded
 
-LARGEST = 65_536
+LARGEST, LARGEST_ATTESTATION = 65_536, 6_000
 READABLE = 0o644
+NOT_YET = KeyEvidence(signature="")
+"""In place of the possession of a passkey which has yet to sign."""
 
 
 class EnrolledInstallation(Struct, frozen=True, kw_only=True):
@@ -27,24 +31,44 @@ class EnrolledInstallation(Struct, frozen=True, kw_only=True):
 
 
 async def made(
-    person: str, ssh_key: Path, about: EnrolledInstallation, proof: Proof, *, label: str = "", attested: bool = False
+    person: str,
+    ssh_key: Path,
+    about: EnrolledInstallation,
+    proof: Proof,
+    *,
+    label: str = "",
+    attestation: Attestation | None = None,
 ) -> SignedEnrolment:
     """Return an enrolment of this security key, which it signs itself: one touch, for `verified` with the PIN."""
     key = read_ssh_key(ssh_key)
-    return await signed_by(ssh_credential(person, key.line, proof, label=label, attested=attested), key, about)
+    return await signed_by(ssh_credential(person, key.line, proof, label=label), key, about, attestation)
 
 
-async def signed_by(credential: Credential, signer: Signer, about: EnrolledInstallation) -> SignedEnrolment:
+async def signed_by(
+    credential: Credential, signer: Signer, about: EnrolledInstallation, attestation: Attestation | None = None
+) -> SignedEnrolment:
     """Return the enrolment of a credential, with the evidence that its private key is there."""
+    return await proved(unsigned(credential, about, attestation), signer)
+
+
+def unsigned(
+    credential: Credential, about: EnrolledInstallation, attestation: Attestation | None = None
+) -> SignedEnrolment:
+    """Return the enrolment of a credential which has yet to sign it."""
     statement = Enrolment(
         installation=about.id,
         people_key=about.people_key,
         credential=credential,
         issued_at=time.time(),
         nonce=secrets.token_hex(32),
+        attestation=attestation,
     )
-    draft = SignedEnrolment(payload=Raw(canonical(statement)), possession=KeyEvidence(signature=""))
-    return structs.replace(draft, possession=await signer.sign(signed_bytes(draft)))
+    return SignedEnrolment(payload=Raw(canonical(statement)), possession=NOT_YET)
+
+
+async def proved(enrolment: SignedEnrolment, signer: Signer) -> SignedEnrolment:
+    """Return the enrolment with the signature of its credential."""
+    return structs.replace(enrolment, possession=await signer.sign(signed_bytes(enrolment)))
 
 
 async def endorsed(enrolment: SignedEnrolment, signer: Signer) -> SignedEnrolment:
@@ -62,6 +86,18 @@ def read_file(path: Path) -> SignedEnrolment:
         raise Invalid(f"{path}: can't be read: {error.strerror}") from error
     except Invalid as error:
         raise Invalid(f"{path}: is not an enrolment of `writ credential request`: {error}") from error
+
+
+def read_ssh_attestation(path: Path) -> SshAttestation:
+    """Return the attestation in a file of `ssh-keygen -O write-attestation`. Raises Invalid."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST_ATTESTATION + 1)
+    except OSError as error:
+        raise Invalid(f"{path}: can't be read: {error.strerror}") from error
+    if len(data) > LARGEST_ATTESTATION:
+        raise Invalid(f"{path}: has more than {LARGEST_ATTESTATION} bytes, so it is no attestation of ssh-keygen")
+    return SshAttestation(data=encoded(data))
 
 
 def write_file(path: Path, enrolment: SignedEnrolment) -> None:

@@ -1,15 +1,38 @@
-"""`writ credential request|endorse|enroll|list|remove|posture`.
+"""`writ credential request|endorse|enroll|list|remove|posture`; passkeys and makers have modules of their own.
 
 Requesting and endorsing happen where people have their security keys; enrolling and removing where the people-key is.
 """
 
 from pathlib import Path
-from typing import cast
+from typing import BinaryIO, cast
 
 import click
 
 from writ_cli import times
 from writ_cli.credentials import enrolment_files
+from writ_cli.credentials.makers import relying_party, root
+from writ_cli.credentials.options import (
+    ASSERTION,
+    ATTESTATION,
+    FILE,
+    INSTALLATION,
+    LABEL,
+    PEOPLE_KEY_FILE,
+    PROOF,
+    REGISTRATION,
+    ROOT,
+    SSH_KEY,
+    read_answer,
+)
+from writ_cli.credentials.passkeys import (
+    about_installation,
+    challenge,
+    check_attestation,
+    enrolled_passkey,
+    prove,
+    show_enrolment,
+    unsigned_passkey,
+)
 from writ_cli.exit_status import Exit
 from writ_cli.options import listing, local
 from writ_cli.output import Screen
@@ -17,88 +40,82 @@ from writ_cli.settings import Settings
 from writ_client.ssh_keygen import read_ssh_key
 from writ_contracts.credentials import Proof
 from writ_contracts.errors import Denied, Invalid
-from writ_contracts.people import Posture, SignedEnrolment
+from writ_contracts.people import Posture
 from writ_documents.readers import read_principals
 from writ_installation.administration.credentials import CredentialsDirectory
 from writ_installation.files.home import Home
 from writ_trust.people import Directory, needs_endorsement, read_enrolment
 
-FILE = click.Path(dir_okay=False, path_type=Path)
-SSH_KEY = click.option(
-    "--ssh-key", envvar="WRIT_SSH_KEY", type=FILE, metavar="FILE", help="A security key: id_ed25519_sk (WRIT_SSH_KEY)."
-)
-PEOPLE_KEY_FILE = click.option(
-    "--people-key", "key_file", type=FILE, metavar="FILE", help="The people-key, if it is not in $WRIT_HOME/people."
-)
-PROOF = click.option(
-    "--proof",
-    type=click.Choice(["touch", "verified"]),
-    default="touch",
-    show_default=True,
-    help="The proof it can give: a touch, or also a PIN or fingerprint.",
-)
-ATTESTED = click.option(
-    "--attested", is_flag=True, help="You have checked its maker's attestation (ssh-keygen -O write-attestation=…)."
-)
-LABEL = click.option("--label", default="", help="A label for people, such as 'blue token'.")
-
 
 @click.group()
 def credential() -> None:
-    """Security keys of people, as proof of a person's approval."""
+    """Security keys and passkeys of people, as proof of a person's approval."""
+
+
+for command in (challenge, prove, root, relying_party):
+    credential.add_command(command)
 
 
 @credential.command()
 @click.argument("person")
 @click.argument("file", type=FILE)
 @SSH_KEY
+@REGISTRATION
 @PROOF
 @LABEL
-@ATTESTED
-@click.option("--root", metavar="U…", help="The public people-key, of public.yaml; by default that of $WRIT_HOME.")
-@click.option("--installation", metavar="ID", help="The id of the installation; by default that of $WRIT_HOME.")
+@ATTESTATION
+@ROOT
+@INSTALLATION
 @local
 async def request(
     settings: Settings,
     person: str,
     file: Path,
     ssh_key: Path | None,
+    registration: BinaryIO | None,
     proof: str,
     label: str,
-    attested: bool,
+    attestation: Path | None,
     root: str | None,
     installation: str | None,
 ) -> int:
-    """Write a request to enrol your security key as one of PERSON, you, to FILE.
+    """Write a request to enrol your security key or passkey as one of PERSON, you, to FILE.
 
-    Give FILE to another person to endorse it, then to the holder of the people-key. It holds no secret.
+    Give FILE to another person to endorse it, then to the holder of the people-key. It holds no secret. Without its
+    maker's attestation a key is enrolled as unattested, and a policy may refuse it (`attested: true`).
     """
-    about = enrolment_files.EnrolledInstallation(
-        id=installation or settings.home.installation, people_key=root or _people_key(settings.home)
-    )
-    enrolment = await enrolment_files.made(
-        person, _given(ssh_key), about, cast(Proof, proof), label=label, attested=attested
-    )
+    about = about_installation(settings, root, installation)
+    if registration is not None:
+        enrolment = unsigned_passkey(settings, person, cast(Proof, proof), label, about, registration)
+    else:
+        vouched = None if attestation is None else enrolment_files.read_ssh_attestation(attestation)
+        enrolment = await enrolment_files.made(
+            person, _given(ssh_key), about, cast(Proof, proof), label=label, attestation=vouched
+        )
+    check_attestation(settings.home, enrolment)
     enrolment_files.write_file(file, enrolment)
-    _show(settings.screen, enrolment)
+    show_enrolment(settings.screen, enrolment, file)
     return Exit.DONE
 
 
 @credential.command()
 @click.argument("file", type=FILE)
 @SSH_KEY
+@ASSERTION
 @click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 @local
-async def endorse(settings: Settings, file: Path, ssh_key: Path | None, yes: bool) -> int:
-    """Endorse another person's request in FILE by your own enrolled security key.
+async def endorse(settings: Settings, file: Path, ssh_key: Path | None, assertion: BinaryIO | None, yes: bool) -> int:
+    """Endorse another person's request in FILE by your own enrolled security key or passkey.
 
     Compare the digest with the one on that person's screen, by voice or in sight.
     """
     enrolment = enrolment_files.read_file(file)
-    _show(settings.screen, enrolment)
+    answer = None if assertion is None else read_answer(assertion, asks=not yes)
+    show_enrolment(settings.screen, enrolment, file)
     if not yes and not click.confirm("Is this their key, with the same digest?", default=False, err=True):
         return Exit.PENDING
-    enrolment_files.write_file(file, await enrolment_files.endorsed(enrolment, read_ssh_key(_given(ssh_key))))
+    signer = read_ssh_key(_given(ssh_key)) if answer is None else enrolled_passkey(settings.home, answer)
+    enrolment_files.write_file(file, await enrolment_files.endorsed(enrolment, signer))
     return Exit.DONE
 
 
@@ -159,7 +176,9 @@ async def list_all(settings: Settings) -> int:
     directory = CredentialsDirectory(settings.home).current
     entries = [] if directory is None else list(directory.entries.values())
     if settings.screen.json:
-        settings.screen.data({"posture": directory.posture if directory else None, "credentials": entries})
+        parties = list(directory.relying_parties) if directory else []
+        posture = directory.posture if directory else None
+        settings.screen.data({"posture": posture, "credentials": entries, "relying_parties": parties})
         return Exit.DONE
     if directory is None:
         settings.screen.line("no credential is enrolled: `writ credential request`")
@@ -171,7 +190,8 @@ async def list_all(settings: Settings) -> int:
             one.credential.person,
             one.credential.label,
             one.credential.method,
-            str(one.presence),
+            one.presence.proof,
+            one.device or "unattested",
             times.date(one.enrolled_at),
             one.endorser or "",
             "" if one.removed_at is None else times.date(one.removed_at),
@@ -179,9 +199,9 @@ async def list_all(settings: Settings) -> int:
         for one in entries
     ]
     settings.screen.table(
-        ("id", "person", "label", "kind", "worth", "enrolled", "endorsed by", "removed"),
+        ("id", "person", "label", "kind", "worth", "device", "enrolled", "endorsed by", "removed"),
         rows,
-        drop=("worth", "endorsed by", "kind", "enrolled", "label"),
+        drop=("device", "worth", "endorsed by", "kind", "enrolled", "label"),
     )
     return Exit.DONE
 
@@ -192,26 +212,12 @@ def _given(ssh_key: Path | None) -> Path:
     return ssh_key
 
 
-def _people_key(home: Home) -> str:
-    if not (found := home.people_key()):
-        raise Invalid(f"{home.public_file} has no people-key: --root names it")
-    return found
-
-
 def _check_person(home: Home, person: str) -> None:
     """Raise Invalid for a person without a human principal in this installation."""
     humans = [one for one in read_principals(home.principals).principals if one.kind == "human"]
     persons = sorted({one.person or one.id for one in humans})
     if person not in persons:
         raise Invalid(f"{person} is not a person of {home.principals}; there are {', '.join(persons)}")
-
-
-def _show(screen: Screen, enrolment: SignedEnrolment) -> None:
-    known = read_enrolment(enrolment).credential
-    if screen.json:
-        screen.data({"digest": enrolment_files.short(enrolment), "credential": known})
-        return
-    screen.line(f"{known.method} of {known.person}, worth {known.presence}; digest {enrolment_files.short(enrolment)}")
 
 
 def _show_version(screen: Screen, directory: Directory) -> None:

@@ -120,10 +120,10 @@ async def up(
     return Exit.DONE
 
 
-def _first_health_port(given: int | None, nats_port: int) -> int:
+def _first_health_port(chosen: int | None, nats_port: int) -> int:
     """Return the first port; with a free port for NATS, 0: such an installation stands beside others."""
-    if given is not None:
-        return given
+    if chosen is not None:
+        return chosen
     return FIRST if nats_port else 0
 
 
@@ -276,19 +276,19 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
     )
 
 
-def _restarts(seen: control.InstallationStatus) -> list[str]:
+def _restarts(observed: control.InstallationStatus) -> list[str]:
     """Return a line for each restarted process, with the reason of the last restart."""
     return [
         f"{one.name}: restarted {one.restarts} ×, last {times.span(time.time() - one.restarted_at)} ago: it "
         f"{one.restarted_for}"
-        for one in seen.processes
+        for one in observed.processes
         if one.restarted_at is not None
     ]
 
 
-def policy_notes(seen: control.InstallationStatus) -> list[str]:
+def policy_notes(observed: control.InstallationStatus) -> list[str]:
     """Return the policy services' messages about a policy file not in force, each once."""
-    return list(dict.fromkeys(one.details["policy"] for one in seen.processes if "policy" in one.details))
+    return list(dict.fromkeys(one.details["policy"] for one in observed.processes if "policy" in one.details))
 
 
 @click.command("agent-env")
@@ -312,8 +312,8 @@ async def agent_env(settings: Settings, pool: str, url: str | None, key_file: st
     pools = {agent.pool for agent in read_agents(home.agents).agents}
     if pool not in pools:
         raise Invalid(f"no pool {pool!r} in {home.agents}{near(pool, pools) or '; give a target this pool first'}")
-    given = with_scheme(home, checked_servers(url)) if url is not None else None
-    where, ca = given or public_url(home) or control.running(home).url, pinned_ca(home)
+    advertised = with_scheme(home, checked_servers(url)) if url is not None else None
+    where, ca = advertised or public_url(home) or control.running(home).url, pinned_ca(home)
     check_names(home, where)
     check_exposed(where, ca, settings.environ)
     values = agent_elsewhere(

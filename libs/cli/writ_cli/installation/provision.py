@@ -28,9 +28,9 @@ class ProvisionerConfig(ServiceConfig, frozen=True, kw_only=True):
     ] = None
 
 
-@click.command()
+@click.command("keep")
 @click.option("--home", envvar="WRIT_HOME", default=".writ", type=click.Path(file_okay=False, path_type=Path))
-def keep(home: Path) -> None:
+def run_provisioner(home: Path) -> None:
     """Keep external NATS servers in step with the files (users, accounts, streams), and let agents enrol.
 
     It is a process like the services, with the same configuration.

@@ -50,7 +50,7 @@ async def login(settings: Settings, span: str, ssh_key: Path | None) -> int:
         until=time.time() + seconds,
     )
     async with await Writ.within(context, key.seed, wait=CONNECT_SECONDS):  # NATS admits it, or nothing is kept
-        settings.sessions.keep(context, file)
+        settings.sessions.save(context, file)
     if settings.screen.json:
         settings.screen.data({"session": file.session, "principal": file.principal, "until": file.until})
     else:

@@ -235,7 +235,7 @@ from writ_$name.backend import backend
 from writ_$name.operations import OPERATIONS
 from writ_contracts.inventory import Target
 from writ_testing.suites.backend import task
-from writ_testing.suites.host_cases import Trial
+from writ_testing.suites.host_cases import HostCase
 
 PUT, WAIT = OPERATIONS
 
@@ -263,15 +263,15 @@ class TrialHost:
     async def busy(self, operation_id: str) -> bool:
         return (self.folder / f".{operation_id}").exists()
 
-    def trials(self) -> Iterator[Trial]:
+    def host_cases(self) -> Iterator[HostCase]:
         async def there(done: TaskResult | None) -> bool:
             return (self.folder / "note").exists()
 
         async def over(done: TaskResult | None) -> bool:
             return done is not None
 
-        yield Trial(self.change("put"), there)
-        yield Trial(task(WAIT, self.target, "wait", seconds=1), over)
+        yield HostCase(self.change("put"), there)
+        yield HostCase(task(WAIT, self.target, "wait", seconds=1), over)
 
     @property
     def elsewhere(self) -> set[str]:

@@ -64,7 +64,7 @@ async def evaluate(
             return Exit.DONE
         async with await settings.connect() as writ:
             while batch := await asyncio.to_thread(next, batches, None):
-                await _ask(writ.policy, batch)
+                await _decide_remotely(writ.policy, batch)
     return Exit.DONE
 
 
@@ -78,10 +78,10 @@ def _decide(setting: Setting, batches: Iterator[list[bytes]]) -> None:
     """Reply to available lines at once, so that another program can wait for each result."""
     for batch in batches:
         now = time.time()
-        _write(json_lines.answer(setting, line, now=now) for line in batch)
+        _write(json_lines.reply_line(setting, line, now=now) for line in batch)
 
 
-async def _ask(policy: PolicyQueries, batch: list[bytes]) -> None:
+async def _decide_remotely(policy: PolicyQueries, batch: list[bytes]) -> None:
     """Reply by the policy in force of a running Writ."""
     read_lines = [json_lines.parsed(line) for line in batch]
     requests = [one for one in read_lines if isinstance(one, EvalRequest)]

@@ -22,16 +22,16 @@ def update(settings: Settings, document: str, before: str) -> None:
     if there == data:
         return
     if hashlib.sha256(there).hexdigest() != before:
-        _say(f"{path} has changes that are not in force; it does not count")
+        _warn(f"{path} has changes that are not in force; it does not count")
         return
     try:
         atomic_files.save(path, data)
     except OSError as error:
-        _say(f"{path} still has the version before, which does not count: {error.strerror}")
+        _warn(f"{path} still has the version before, which does not count: {error.strerror}")
         return
     if not settings.screen.json:
         settings.screen.fields([("file", f"{path} has it now, too")])
 
 
-def _say(text: str) -> None:
+def _warn(text: str) -> None:
     click.echo(f"writ: {visible(text)}", err=True)

@@ -1,5 +1,6 @@
 """`writ policy validate`: all problems of policy files and their suites, each with its position."""
 
+import re
 import sys
 import time
 from pathlib import Path
@@ -63,7 +64,7 @@ async def validate(
     them are warnings, as for the running Writ. A suite is checked with the files it names. Exit status 2 when a service
     in this mode would refuse one of them, or with --fail-on warning when there is any problem.
     """
-    named = [path for file in files for path in _found(file)]
+    named = [path for file in files for path in _policy_files(file)]
     catalogue = load_catalogue(evaluators=True)
     if running:
         async with await settings.connect() as writ:
@@ -81,7 +82,7 @@ async def validate(
     return Exit.INVALID if failed else Exit.DONE
 
 
-def _found(file: Path) -> list[Path]:
+def _policy_files(file: Path) -> list[Path]:
     """Return the file, or of a folder the suites and the documents with the key `policies`. Raises Invalid."""
     if not file.is_dir():
         return [file]
@@ -92,8 +93,11 @@ def _found(file: Path) -> list[Path]:
     return found
 
 
+_JSON_POLICY = re.compile(r'\s*\{?\s*"policies"\s*:').match
+
+
 def _is_policy(path: Path) -> bool:
-    return any(line.startswith(("policies:", '"policies"', '  "policies"', "{")) for line in _lines(path))
+    return any(line.startswith("policies:") or _JSON_POLICY(line) for line in _lines(path))
 
 
 def _lines(path: Path) -> list[str]:

@@ -62,7 +62,7 @@ class StackState(Output, frozen=True, kw_only=True):
     log: str = ""
 
 
-class StackGone(Output, frozen=True, kw_only=True):
+class DeletedStack(Output, frozen=True, kw_only=True):
     """The removed stack."""
 
     stack_name: Annotated[str, PUBLIC] = ""
@@ -104,7 +104,7 @@ OPERATIONS = (
         name="stack_remove",
         summary="Remove a Compose stack.",
         parameters=StackRemove,
-        output=StackGone,
+        output=DeletedStack,
         risk=Risk.ADMIN,
         backends=BACKENDS,
         on_engine=True,

@@ -84,7 +84,7 @@ class Supervisor:
                     self._handle(key.fd)
                 if not ready and not self._spares:  # it has no waiter just now
                     self._prepare()
-                self._look_at_the_clock()
+                self._check_clock()
         finally:
             for job in list(self._jobs.values()):
                 processes.kill_group(job.child.pid, signal.SIGKILL)
@@ -231,7 +231,7 @@ class Supervisor:
         os.close(job.child.out)
         os.close(job.child.into)
 
-    def _look_at_the_clock(self) -> None:
+    def _check_clock(self) -> None:
         now = time.monotonic()
         if self._listening and now - self._heard_at > SILENCE:
             self._hang_up()

@@ -32,7 +32,7 @@ class EngineFolders(Struct, frozen=True, kw_only=True):
 
 
 class NewEngine(Struct, frozen=True, kw_only=True):
-    """The target that is to be. `address`: a socket, or HOST:PORT. `ca`: the PEM file that is trusted over TLS, and
+    """The new target. `address`: a socket, or HOST:PORT. `ca`: the PEM file trusted over TLS, and
     `identity` the one with our certificate and its key.
     """
 

@@ -13,7 +13,7 @@ from writ_installation.files.home import Home
 
 
 class HostLeftovers(Struct, frozen=True, kw_only=True):
-    """The traces of one user of a host. `others`: names in the folder that are not of Writ. `keys`: places of the
+    """The traces of one user of a host. `others`: foreign names in the folder. `keys`: places of the
     target's key in authorized_keys, as path:line.
     """
 

@@ -19,7 +19,7 @@ _ADDRESS = re.compile(
 
 
 class ProxmoxTarget(Struct, frozen=True, kw_only=True):
-    """The target that is to be. `token`: one line, `user@realm!name=secret`."""
+    """The new target. `token`: one line, `user@realm!name=secret`."""
 
     name: str
     role: str
@@ -50,7 +50,7 @@ def api_address(text: str) -> tuple[str, int]:
 
 
 def shown_fingerprint(host: str, port: int) -> str:
-    """Return the SHA-256 of the certificate that the server shows. Raises Unreachable."""
+    """Return the SHA-256 of the server's certificate. Raises Unreachable."""
     return ask_agent(BACKEND, ["certificate", host, str(port)])["fingerprint"]
 
 

@@ -98,8 +98,8 @@ async def _checker(home: Home, url: str) -> AsyncIterator[tuple[NatsBus, Checker
 
 
 def _history(folder: Path, path: Path) -> FileHistory:
-    """Return what audit kept of the file; where it kept nothing, the present content."""
+    """Return audit's copies of the file; where it kept nothing, the present content."""
     history = FileHistory(folder, path)
     if not history.versions:
-        history.look(time.time())
+        history.record_change(time.time())
     return history

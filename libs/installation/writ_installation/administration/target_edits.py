@@ -76,7 +76,7 @@ def rename_target(home: Home, old: str, new: str) -> list[str]:
 
 
 def tag_target(home: Home, name: str, added: Iterable[str], removed: Iterable[str]) -> list[str]:
-    """Add and remove tags, and return all tags of the target. Raises Invalid for a tag to remove that is not there."""
+    """Add and remove tags, and return all tags of the target. Raises Invalid for an absent tag to remove."""
     targets = read_inventory(home.inventory).targets
     tags, gone = targets[_index(targets, name)].tags, set(removed)
     if missing := sorted(gone.difference(tags)):

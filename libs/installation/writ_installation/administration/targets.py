@@ -120,7 +120,7 @@ def verified_host_key(host_key: str, address: SshAddress, confirm: Callable[[Hos
 
 
 def refuse_name(name: str) -> None:
-    """Raises Invalid for a name that no target can have."""
+    """Raises Invalid for an impossible name."""
     try:
         msgspec.convert(name, TargetId)
     except msgspec.ValidationError:
@@ -128,7 +128,7 @@ def refuse_name(name: str) -> None:
 
 
 def refuse_known(home: Home, name: str) -> None:
-    """Raises Conflict where there is a target of that name."""
+    """Raises Conflict where a target has this name."""
     create_installation(home)
     if name in {target.id for target in read_inventory(home.inventory).targets}:
         raise Conflict(f"there is a target {name} already")
@@ -214,7 +214,7 @@ def ask_agent(backend: str, words: list[str], stdin: bytes = b"") -> dict[str, s
 
 
 async def served_within(home: Home, target: Target) -> bool | None:
-    """Wait for an agent here that is ready for the target. None where Writ is not up."""
+    """Wait for an agent here to be ready for the target. None where Writ is not up."""
     process = f"agent-{target.pool}"
     deadline = time.monotonic() + SERVED_WITHIN
     while (report := read_report(home.report_file)) is not None and holder(home.lock) is not None:

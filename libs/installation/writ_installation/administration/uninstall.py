@@ -128,11 +128,11 @@ def _record(home: Home) -> Iterator[tuple[Path, str]]:
 
 
 def _existing(paths: Iterable[tuple[Path, str]]) -> Iterator[Leftover]:
-    seen = set[Path]()
+    listed = set[Path]()
     for path, purpose in paths:
-        if path not in seen and is_there(path):
+        if path not in listed and is_there(path):
             yield Leftover(path=str(path), purpose=purpose)
-        seen.add(path)
+        listed.add(path)
 
 
 def _others(home: Home, *known: Iterable[Leftover]) -> Iterator[Leftover]:

@@ -60,7 +60,7 @@ class Archiver:
     async def archive(
         self, path: Path, *, reason: str, until: float | None = None, damage: bool = False, supersede: bool = False
     ) -> ArchiveResult:
-        """Archive the next range to that file, and remove it from the journal. Raises WritError; nothing is removed
+        """Archive the next range to this file, and remove it from the journal. Raises WritError; nothing is removed
         then.
 
         `damage`: also where signatures in it do not hold; the manifest names those events. `supersede`: announce
@@ -187,7 +187,7 @@ class Archiver:
 
 @asynccontextmanager
 async def bootstrapped(home: Home, url: str) -> AsyncIterator[NatsBus]:
-    """Yield a connection with the key that makes and changes streams."""
+    """Yield a connection with the key for making and changing streams."""
     bus = await connect(options_of(home, "bootstrap", url, client_tls(home, os.environ)))
     try:
         yield bus

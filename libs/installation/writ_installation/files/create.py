@@ -48,7 +48,7 @@ def create_installation(home: Home) -> bool:
 
 
 def make_gateway(home: Home, name: str = GATEWAY) -> None:
-    """Make an MCP gateway with a new key, unless there is one of that name. Raises Conflict for another kind."""
+    """Make an MCP gateway with a new key, unless there is one of this name. Raises Conflict for another kind."""
     known = {one.id: one.kind for one in read_principals(home.principals).principals}
     if name not in known:
         entry = {"id": name, "kind": GATEWAY, "key": home.make_key(f"principal-{name}").public}
@@ -81,7 +81,7 @@ def make_files(home: Home, machine: Machine | None = None) -> None:
 
 
 def _make_people_key(home: Home) -> None:
-    """Make the key that signs the directory of people's credentials, once: it may be elsewhere by now."""
+    """Make the key for the directory of people's credentials, once: it may be elsewhere by now."""
     if not home.people_key() and not home.people_seed.exists():
         home.people_seed.parent.mkdir(mode=0o700, exist_ok=True)
         write_atomically(home.people_seed, generate_seed() + b"\n")
@@ -137,7 +137,7 @@ def default_policy() -> bytes:
 
 
 def add_missing_pools(home: Home) -> list[str]:
-    """Give each pool of the inventory a key that agents.yaml lacks; return those pools."""
+    """Give each pool of the inventory without an entry in agents.yaml a key; return those pools."""
     known = {agent.pool for agent in read_agents(home.agents).agents}
     missing = sorted({target.pool for target in read_inventory(home.inventory).targets} - known)
     for pool in missing:

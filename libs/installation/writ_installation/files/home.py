@@ -141,13 +141,13 @@ class Home:
         return shapes.convert(yaml_file.read(self.installation_file), Identity).id
 
     def seed_file(self, name: str) -> Path:
-        """Return the path of the private key of that name: a service, `agent-<pool>`, `principal-<id>`."""
+        """Return the path of the private key of this name: a service, `agent-<pool>`, `principal-<id>`."""
         if not _token(name):
             raise Invalid(f"{name[:80]!r} cannot name a key")
         return self.keys / f"{name}.seed"
 
     def key(self, name: str) -> Key:
-        """Return the key of that name; ConfigError when it is missing or others can read it."""
+        """Return the key of this name; ConfigError when it is missing or others can read it."""
         path = self.seed_file(name)
         try:
             return Key(read_private(path), self.installation)
@@ -166,11 +166,11 @@ class Home:
         return str(known[name])
 
     def keyring(self) -> Keyring:
-        """Return the keys that were rotated; none before the first rotation. Raises ConfigError."""
+        """Return the rotated keys; none before the first rotation. Raises ConfigError."""
         return read_keyring(self.keyring_file)[1] if self.keyring_file.exists() else Keyring()
 
     def keys_of(self, name: str) -> list[str]:
-        """Return the public keys of a service that count now: the one in use, and others during a rotation. Raises
+        """Return the valid public keys of a service: the one in use, and others during a rotation. Raises
         ConfigError.
         """
         return list(dict.fromkeys([self.public(name), *self.keyring().live(name)]))
@@ -189,7 +189,7 @@ class Home:
             return ""
 
     def make_key(self, name: str) -> Key:
-        """Return the key of that name, made now if there is none."""
+        """Return the key of this name, made now if there is none."""
         path = self.seed_file(name)
         if not path.exists():
             self.keys.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -19,5 +19,4 @@ def digest_of(path: Path) -> str:
 
 
 def save_keys(path: Path, keys: Sequence[KeyEntry]) -> None:
-    """Replace the file."""
     atomic_files.save(path, msgspec.json.format(msgspec.json.encode(Keyring(keys=list(keys)))))

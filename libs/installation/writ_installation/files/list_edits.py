@@ -1,4 +1,4 @@
-"""Edits of files that people edit too: comments stay, and the result is parsed before it replaces the file.
+"""Edits of files which people edit too: comments stay, and the result is parsed before it replaces the file.
 
 Writers take a lock of their own, so that two concurrent `writ principal add` both succeed.
 """

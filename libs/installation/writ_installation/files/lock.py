@@ -56,7 +56,7 @@ def _try(descriptor: int) -> bool:
 
 
 def holder(path: Path) -> int | None:
-    """Return the process that holds it, or None."""
+    """Return the process holding it, or None."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Changes of principals that the journal has, kept beside the files for NATS's users.
+"""Changes of principals in the journal, kept beside the files for NATS's users.
 
 NATS needs its users before anyone can read the journal, so the provisioner keeps the changes in a file of its own. Each
 was verified when it was read: policy allowed exactly this change on its author's signature.
@@ -31,7 +31,7 @@ _log = Log("writ.keeper")
 
 
 class VerifiedChange(Struct, frozen=True, kw_only=True):
-    """A change and the operation that made it."""
+    """A change and its operation."""
 
     operation_id: str
     change: PrincipalManage
@@ -77,7 +77,7 @@ def admitted_principals(home: Home, held_keys: Iterable[str]) -> list[Principal]
 def taken_in(
     known: KnownChanges, records: Sequence[Record], keys: Mapping[str, int], installation: str
 ) -> KnownChanges:
-    """Return the changes that the journal's control events make: each once, in their first order. `keys`: policy's,
+    """Return the changes made by the journal's control events: each once, in their first order. `keys`: policy's,
     each with the last event for which it counts.
 
     A change that is known was verified before, perhaps by an earlier key of policy. One that policy did not allow does
@@ -115,12 +115,12 @@ def ordered_events(records: Sequence[Record], keys: Mapping[str, int], installat
 
 
 def without_copies(records: Sequence[Record]) -> dict[int, Record]:
-    """Return the events that are no copies, by their sequence."""
+    """Return the events without copies, by their sequence."""
     return {one.sequence: one for one in records if CARRIED_FROM not in one.headers}
 
 
 def trusted_keys(keys: Mapping[str, int], sequence: int) -> list[str]:
-    """Return policy's keys that count for an event first stored at this sequence."""
+    """Return policy's valid keys for an event first stored at this sequence."""
     return [key for key, last in keys.items() if sequence <= last]
 
 

@@ -1,4 +1,4 @@
-"""Sessions that the journal has, kept beside the files for NATS's users: their keys are users of their principals.
+"""Sessions in the journal, kept beside the files for NATS's users: their keys are users of their principals.
 
 Each was verified when it was read: its principal signed for exactly this key, and policy allowed it.
 """
@@ -29,7 +29,7 @@ _log = Log("writ.keeper")
 
 
 class KnownSessions(Struct, frozen=True, kw_only=True):
-    """The sessions that the journal has up to `sequence`."""
+    """The sessions in the journal up to `sequence`."""
 
     sequence: int = 0
     sessions: list[Session] = []
@@ -53,7 +53,7 @@ def keep_sessions(home: Home, known: KnownSessions) -> None:
 def session_keys(
     sessions: Iterable[Session], principals: Iterable[Principal], held: Collection[str], at: float
 ) -> dict[str, list[str]]:
-    """Return the keys of the sessions that last, by principals with access: those which their present keys opened.
+    """Return the keys of the open sessions, by principals with access: those which their present keys opened.
 
     None is the key of another party: one key of two users would have NATS refuse its whole configuration.
     """
@@ -70,7 +70,7 @@ def session_keys(
 
 
 def lasting(home: Home, at: float) -> list[str]:
-    """Return the ids of the sessions that last, or the problem of their file."""
+    """Return the ids of the open sessions, or the problem of their file."""
     try:
         return [one.id for one in known_sessions(home).sessions if one.lasts(at)]
     except ConfigError as error:
@@ -117,7 +117,7 @@ class SessionRecord:
 
     @property
     def sequence(self) -> int:
-        """The last control event that was read."""
+        """The last read control event."""
         return self._last[0]
 
     def _apply(self, record: Record, event: ControlEvent, trusted: Sequence[str], installation: str) -> None:

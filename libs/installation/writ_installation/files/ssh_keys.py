@@ -38,7 +38,7 @@ def put_public(home: Home, name: str, public: bytes) -> Path:
 
 
 def put_secret(home: Home, name: str, secret: bytes) -> Path:
-    """Write a file that only the agent's user can read, and return it. Raises ConfigError."""
+    """Write a file readable for the agent's user alone, and return it. Raises ConfigError."""
     make_folder(home)
     path = home.ssh / name
     write_atomically(path, secret)
@@ -49,7 +49,7 @@ def put_secret(home: Home, name: str, secret: bytes) -> Path:
 
 
 def agent_user() -> pwd.struct_passwd:
-    """Return the user that may read them. Raises ConfigError."""
+    """Return the user permitted to read them. Raises ConfigError."""
     try:
         return pwd.getpwnam(SSH_AGENT)
     except KeyError:

@@ -31,6 +31,6 @@ def shortage(folder: Path, sizes: Sizes) -> str:
 
 
 def full(folder: Path) -> str:
-    """Return that the disk is full; nothing where it is not."""
+    """Return the error of a full disk; nothing where it is not."""
     left = free(folder)
     return f"the disk of {folder} is full: {left} bytes are free" if left < LEAST else ""

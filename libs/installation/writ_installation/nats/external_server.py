@@ -13,7 +13,7 @@ from writ_installation.nats.server import BundledServer
 
 
 class ExternalServer:
-    """A server that NATS_URL names. It needs our configuration (`writ up --write-server-config`), or it accepts
+    """The server named by NATS_URL. It needs our configuration (`writ up --write-server-config`), or it accepts
     nobody.
     """
 
@@ -36,7 +36,7 @@ class ExternalServer:
     async def start(self) -> None:
         """Do nothing: others start it."""
 
-    async def look_at_disk(self) -> None:
+    async def check_disk(self) -> None:
         """It is on another host, or may be."""
 
     async def adapt(self) -> bool:

@@ -1,4 +1,4 @@
-"""Sites that only dial out (`leaves.yaml`): the permissions of their leaf nodes, and the folder for each site.
+"""Sites which only dial out (`leaves.yaml`): the permissions of their leaf nodes, and the folder for each site.
 
 Each link has a key pair of its own, made here; the file has its public half, and the site's folder the private one.
 """

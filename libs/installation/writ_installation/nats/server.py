@@ -67,7 +67,7 @@ class ServerAddress(Struct, frozen=True, kw_only=True):
 
 
 def free_port(host: str = LOOPBACK) -> int:
-    """Return a port that is free now and likely stays free until the server listens: a quiet one, or any."""
+    """Return a port free now and likely to stay free until the server listens: a quiet one, or any."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
         for port in random.SystemRandom().sample(QUIET_PORTS, 20):
             with suppress(OSError):
@@ -270,7 +270,7 @@ class BundledServer:
                 await self._start_again(self._server)
         return True
 
-    async def look_at_disk(self) -> None:
+    async def check_disk(self) -> None:
         """See whether it can write; start it again once there is room after it could not."""
         if self._server is None or self.pid is None:
             return

@@ -84,7 +84,7 @@ def own_names(listen: str, urls: str = "") -> list[str]:
 
 
 def set_up(home: Home, mode: Mode, names: Sequence[str], now: float) -> None:
-    """Make what is missing: settings, CA, certificate."""
+    """Make the missing parts: settings, CA, certificate."""
     if not home.tls_file.exists():
         write_settings(home, mode, names)
     if is_on(home):
@@ -199,7 +199,7 @@ def _issue(home: Home, names: list[str], number: int, now: float) -> str:
 
 
 def server_files(home: Home) -> TlsFiles | None:
-    """Return what NATS's servers are to use; None without TLS. Raises ConfigError before the first certificate."""
+    """Return the files for NATS's servers; None without TLS. Raises ConfigError before the first certificate."""
     settings = read_settings(home)
     if settings is None or settings.mode == "off":
         return None
@@ -226,7 +226,7 @@ def pinned_ca(home: Home) -> str:
 
 
 def encrypted(urls: str) -> str:
-    """Return these URLs with the scheme that demands TLS."""
+    """Return these URLs with the scheme for TLS."""
     return ",".join(_encrypted(url.strip()) for url in urls.split(","))
 
 
@@ -242,7 +242,7 @@ def with_scheme(home: Home, urls: str) -> str:
 
 
 def check_names(home: Home, urls: str) -> None:
-    """Raises Invalid for a name that NATS's certificate does not have: no client would accept it."""
+    """Raises Invalid for a name missing in NATS's certificate: no client would accept it."""
     settings = read_settings(home)
     if settings is None or settings.mode == "off":
         return
@@ -262,7 +262,7 @@ def check_exposed(urls: str, ca: str, environ: Mapping[str, str]) -> None:
 
 
 def exposure(home: Home, listen: str) -> str:
-    """Return the warning of a server that others reach without TLS; "" for any other."""
+    """Return the warning of a server reached by others without TLS; "" for any other."""
     settings = read_settings(home)
     if is_loopback_host(listen):
         return ""

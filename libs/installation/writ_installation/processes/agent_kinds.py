@@ -59,7 +59,7 @@ def credential_folder(kind: AgentKind, backend: str, home: Home, environ: Mappin
 
 
 def credential_folders(kinds: Mapping[str, AgentKind], home: Home, environ: Mapping[str, str]) -> list[Path]:
-    """Return the folders of all credentials: a new file in one of them is a target that is served here."""
+    """Return the folders of all credentials: a new file in one of them makes a target served here."""
     named = ((kind, backend) for backend, kind in kinds.items() if kind.credentials)
     return [credential_folder(kind, backend, home, environ) for kind, backend in named]
 

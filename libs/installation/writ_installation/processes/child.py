@@ -30,14 +30,14 @@ ShowLine = Callable[[str], None]
 
 
 def tie(slack: int = 0) -> list[str]:
-    """Return a command prefix that makes a command die with this process; `slack`: nanoseconds by which its timers may
+    """Return a command prefix for a command to die with this process; `slack`: nanoseconds by which its timers may
     be late.
     """
     return [sys.executable, "-I", "-S", str(Path(__file__).with_name("parent_death.py")), str(os.getpid()), str(slack)]
 
 
 class Child:
-    """A process that is kept running from `start` until `stop`."""
+    """A process kept running from `start` until `stop`."""
 
     def __init__(
         self,

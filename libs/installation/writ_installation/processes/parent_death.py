@@ -1,4 +1,4 @@
-"""Starts a command that dies with its parent: `python parent_death.py PARENT_PID SLACK COMMAND…`.
+"""Starts a command to die with its parent: `python parent_death.py PARENT_PID SLACK COMMAND…`.
 
 Run as a file, before anything of Writ is imported. Linux only (prctl(2), PR_SET_PDEATHSIG); elsewhere it only starts
 the command. The signal is SIGKILL: every process of Writ is built to be killed at any moment, and a process could

@@ -56,12 +56,12 @@ async def fetch_readiness(host: str, port: int) -> Readiness:
     """Return the reply of `/readyz` at this address."""
     try:
         async with asyncio.timeout(PROBE_SECONDS):
-            return await _ask(host, port)
+            return await _probe_once(host, port)
     except (OSError, TimeoutError, msgspec.DecodeError):
         return Readiness(NO_ANSWER)
 
 
-async def _ask(host: str, port: int) -> Readiness:
+async def _probe_once(host: str, port: int) -> Readiness:
     reader, writer = await asyncio.open_connection(host, port)
     try:
         writer.write(f"GET /readyz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())

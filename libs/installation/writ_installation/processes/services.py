@@ -26,7 +26,7 @@ class Service(Struct, frozen=True, kw_only=True):
 
 
 class Replicas(Struct, frozen=True, kw_only=True):
-    """The number of processes of each service. `agents`: of each pool that is served here."""
+    """The number of processes of each service. `agents`: of each pool served here."""
 
     policies: int = 1
     executors: int = 1
@@ -47,7 +47,7 @@ class ProcessTable(Struct, frozen=True, kw_only=True):
 
     @property
     def core(self) -> tuple[Argv, ...]:
-        """Return the commands that every installation starts."""
+        """Return the commands started by every installation."""
         return self.policy, self.executor, self.audit, *(kind.argv for kind in self.agents.values() if kind.everywhere)
 
 
@@ -71,7 +71,7 @@ _NEEDED = frozenset(
 
 
 def passed_on(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the part of the caller's environment that our processes get: it may hold other programs' secrets."""
+    """Return the part of the caller's environment for our processes: it may hold other programs' secrets."""
     return {name: value for name, value in environ.items() if name in _NEEDED or name.startswith(_OURS)}
 
 

@@ -49,7 +49,7 @@ class EnrolmentEndpoint:
         await self._changes.read(url)
         bus = await connect(options_of(self._home, "keeper", url, client_tls(self._home, self._environ)))
         try:
-            enrolments = Enrolments(self._home, self._notifier.tell, partial(self._notifier.record, bus))
+            enrolments = Enrolments(self._home, self._notifier.queue, partial(self._notifier.record, bus))
             await bus.serve(enrolments.service(VERSION, self._changes.endpoint()))
         except BaseException:
             await bus.close()
@@ -64,11 +64,11 @@ class EnrolmentEndpoint:
         while True:
             await asyncio.sleep(IDLE_LOOK_SECONDS)
             try:
-                await self._look_for_idle(url, bus)
+                await self._check_idle(url, bus)
             except (WritError, ConfigError, OSError) as error:
                 _log.warning("keeper.idle_unknown", error=str(error))
 
-    async def _look_for_idle(self, url: str, bus: Bus) -> None:
+    async def _check_idle(self, url: str, bus: Bus) -> None:
         now = time.monotonic()
         due = self._idle.due(self._changes.lasting(), now)
         if not due:

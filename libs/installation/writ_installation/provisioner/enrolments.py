@@ -74,14 +74,14 @@ class Enrolments:
     def service(self, version: str, *others: Endpoint) -> Service:
         """Return the service for the bus, with the provisioner's other endpoints."""
         request = channel("enrol")
-        endpoint = Endpoint(name=request.name, subject=request.subject(), handler=self._answered, concurrency=1)
+        endpoint = Endpoint(name=request.name, subject=request.subject(), handler=self._handle, concurrency=1)
         description = "Enrols agents that have a one-time token, and applies changes of principals."
         return Service(name=Role.KEEPER.value, version=version, description=description, endpoints=[endpoint, *others])
 
-    async def _answered(self, message: Message) -> EndpointReply:
+    async def _handle(self, message: Message) -> EndpointReply:
         """Return one reply on every path."""
         try:
-            await self.take(message)
+            await self.enrol(message)
             answer = EnrolmentReply()
         except WritError as error:
             answer = EnrolmentReply(error=Failure(code=error.code, message=str(error)[:500], retry=error.retry))
@@ -90,7 +90,7 @@ class Enrolments:
             answer = EnrolmentReply(error=Failure(code="unavailable", message="see the provisioner's log", retry=True))
         return EndpointReply(encode(answer))
 
-    async def take(self, message: Message) -> None:
+    async def enrol(self, message: Message) -> None:
         """Enrol the key the message names. Raises Denied, Untrusted, Invalid, Conflict, Full, and the errors of
         recording: nothing is enrolled then, and the token is unchanged.
         """
@@ -136,7 +136,17 @@ class Enrolments:
             if key == enrolment.key and whose != f"an agent of {token.pool}":
                 raise Conflict(f"this key belongs to {whose} already: create a new key")
         self._check_use(token, enrolment.key)
+        if token.replaces is not None and not tokens.is_done(self._home, token.id):
+            self._check_replaced(token.replaces, enrolment)
         return token, enrolment
+
+    def _check_replaced(self, old: str, enrolment: Enrolment) -> None:
+        agents = read_agents(self._home.agents).agents
+        replaced = next((one for one in agents if (one.pool, one.key) == (enrolment.pool, old)), None)
+        if replaced is None:
+            raise Denied("the key that this token replaces is not known any more")
+        if replaced.host is not None and replaced.host != enrolment.host:
+            raise Denied("the key that this token replaces is bound to another host")
 
     def _check_use(self, token: Token, key: str) -> None:
         used = tokens.used_for(self._home, token.id)

@@ -75,7 +75,7 @@ class PrincipalChangeEndpoint:
             keep_sessions(self._home, KnownSessions(sequence=self._sessions.sequence, sessions=sessions))
 
     def lasting(self) -> list[Session]:
-        """Return the sessions that last."""
+        """Return the open sessions."""
         now = time.time()
         return [one for one in self._sessions.sessions.values() if one.lasts(now)]
 

@@ -1,4 +1,4 @@
-"""The provisioner of a NATS server that others start: users, accounts and streams follow the files, as with `writ up`.
+"""The provisioner of a NATS server started by others: users, accounts and streams follow the files, as with `writ up`.
 
 It has the keys `bootstrap`, `sys` and `keeper`, no other. While a file is bad, the earlier state stays in force.
 """

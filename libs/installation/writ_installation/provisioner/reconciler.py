@@ -26,7 +26,7 @@ class Rounds:
         self._begun = float("-inf")
 
     async def pause(self, seconds: float) -> None:
-        """Wait for that long, or until a round is requested and is due."""
+        """Wait this long, or until a round is requested and is due."""
         try:
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
@@ -35,13 +35,13 @@ class Rounds:
         await asyncio.sleep(max(self._begun + APART - time.monotonic(), 0.0))
 
     def begin(self) -> int:
-        """Return the number of the round that begins: it includes every request until now."""
+        """Return the number of the new round: it includes every request until now."""
         self._wake.clear()
         self._begun = time.monotonic()
         return self._requested
 
     def done(self, number: int) -> None:
-        """Note the success of the round of that number."""
+        """Note the success of the round of this number."""
         self._done = max(self._done, number)
 
     def request(self) -> int:

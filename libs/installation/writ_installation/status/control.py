@@ -79,7 +79,7 @@ ABOUT_HOSTS = "targets"
 
 
 def degradations(status: InstallationStatus) -> dict[str, list[str]]:
-    """Return what keeps the installation from being well, each reason once, with the processes that have it."""
+    """Return the reasons why the installation is not ready, each once, with its processes."""
     found = dict[str, list[str]]()
     for one in status.processes:
         reasons = [f"{check}: {why}" for check, why in one.failing.items() if not (one.ready and check == ABOUT_HOSTS)]
@@ -125,7 +125,7 @@ async def status(home: Home, environ: Mapping[str, str]) -> InstallationStatus:
 
 
 async def _status_of(home: Home, others: Sequence[HealthAddress], url: str) -> InstallationStatus:
-    """Return the status of processes that others start."""
+    """Return the status of processes started by others."""
     journal, replies = await asyncio.gather(
         _journal(home, url), asyncio.gather(*(probe_readiness(one) for one in others))
     )

@@ -1,4 +1,4 @@
-"""Processes that others start, the system or containers, and their health addresses."""
+"""Processes started by others, the system or containers, and their health addresses."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""Tasks that run beside another one and end with it."""
+"""Tasks beside another one, ending with it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine

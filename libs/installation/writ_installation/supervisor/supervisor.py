@@ -175,9 +175,9 @@ class Supervisor:
             await make_streams(self._home, server.url, sorted(pools), client_tls(self._home, self._environ))
         except BusError as error:
             raise Unreachable(hint(error, server)) from error
-        wanted = services.core(self._table, self._home, server.url, self._options.replicas, self._environ)
-        wanted += self._agents(server, self._pools_here())
-        await self._start_children(wanted)
+        expected = services.core(self._table, self._home, server.url, self._options.replicas, self._environ)
+        expected += self._agents(server, self._pools_here())
+        await self._start_children(expected)
         await self._open(server)
 
     async def _open(self, server: Server) -> None:
@@ -186,9 +186,9 @@ class Supervisor:
         except BusError as error:
             self._show(f"agents cannot enrol: {hint(error, server)}")
 
-    async def _start_children(self, wanted: list[services.Service]) -> None:
-        installed_distributions.require(service.argv for service in wanted)
-        started = [self._child(self._health_ports.given_to(service)) for service in wanted]
+    async def _start_children(self, expected: list[services.Service]) -> None:
+        installed_distributions.require(service.argv for service in expected)
+        started = [self._child(self._health_ports.given_to(service)) for service in expected]
         self._children += started
         try:
             async with asyncio.TaskGroup() as group:
@@ -214,7 +214,7 @@ class Supervisor:
         self._report()
 
     def _pools_here(self) -> dict[str, str]:
-        """Return the pools that are served here and their backends, unless others run their agents."""
+        """Return the pools served here and their backends, unless others run their agents."""
         targets = read_inventory(self._home.inventory).targets
         here = served_here(targets, self._table.agents, self._home, self._environ)
         return {pool: backend for pool, backend in here.items() if pool not in self._options.without_agents}
@@ -228,13 +228,13 @@ class Supervisor:
         reconciler = Reconciler(self._rounds, self._files, partial(self._adapt, server), self._note, observed)
         while True:
             await self._rounds.pause(self._options.look_seconds)
-            await self._look_at_disk(server)
+            await self._check_disk(server)
             self._report()
             await reconciler.round()
 
-    async def _look_at_disk(self, server: Server) -> None:
+    async def _check_disk(self, server: Server) -> None:
         if time.monotonic() - self._disk_seen > DISK_SECONDS:
-            await server.look_at_disk()
+            await server.check_disk()
             self._disk_seen = time.monotonic()
 
     def _note(self, failure: Exception | None) -> None:
@@ -269,21 +269,21 @@ class Supervisor:
         await self._open(server)
         # A pool that came into the inventory since then has no key and no account yet: its turn is the next round.
         here = {pool: backend for pool, backend in self._pools_here().items() if pool in known}
-        wanted = {service.name: service for service in self._agents(server, here)}
-        gone = [child for child in self._children if child.name.startswith("agent-") and child.name not in wanted]
+        expected = {service.name: service for service in self._agents(server, here)}
+        gone = [child for child in self._children if child.name.startswith("agent-") and child.name not in expected]
         for child in gone:
             self._show(f"{child.name} is no longer needed: stopping it")
         await self._stop_children(gone)
         running = {child.name for child in self._children}
-        await self._start_children([service for name, service in wanted.items() if name not in running])
+        await self._start_children([service for name, service in expected.items() if name not in running])
         core = services.core(self._table, self._home, server.url, self._options.replicas, self._environ)
-        await self._replace_keys({service.name: service for service in [*core, *wanted.values()]})
+        await self._replace_keys({service.name: service for service in [*core, *expected.values()]})
         self._keyring, self._taken_in = keyring, files
 
-    async def _replace_keys(self, wanted: Mapping[str, services.Service]) -> None:
+    async def _replace_keys(self, expected: Mapping[str, services.Service]) -> None:
         """Replace the processes whose key was rotated, one after the other."""
         for at, child in enumerate(self._children):
-            service = wanted.get(child.name, child.service)
+            service = expected.get(child.name, child.service)
             if service.key != child.service.key or child.state == "stopped":
                 port = {"WRIT_HEALTH_PORT": child.service.env.get("WRIT_HEALTH_PORT", "0")}
                 service = structs.replace(service, env={**service.env, **port})

@@ -124,7 +124,7 @@ def who_can(policy: Policy, question_space: QuestionSpace, operation: str, query
 
 def can_i(policy: Policy, question_space: QuestionSpace, search: DecisionRequest) -> Ruling:
     """Decide one request, with trace and reason; no stop is in force."""
-    return QuestionDecider(populated(question_space, [policy]).people()).ask(policy, search)
+    return QuestionDecider(populated(question_space, [policy]).people()).decide(policy, search)
 
 
 def _with_role(question_space: QuestionSpace, query: AccessQuery) -> QuestionSpace:
@@ -200,7 +200,7 @@ class _AccessSearch:
         search = [request(verb.operation, targets[0], members[0], option) for option in tried.options[:left]]
         self.asked += len(search)
         answers = [
-            (one, known, self.asker.ask(self.policy, one, known))
+            (one, known, self.asker.decide(self.policy, one, known))
             for one, option in zip(search, tried.options, strict=False)
             if one is not None
             for known in [facts(option.assumed, one, defaults_of([self.policy], verb.operation.name))]

@@ -201,9 +201,9 @@ class _Comparison:
             return None
         known = facts(difference.option.assumed, decision_request, self.defaults[verb.operation.name])
         if difference.approving is not None:
-            ruling = self.asker.ask(self.policies[difference.approving], decision_request, known)
+            ruling = self.asker.decide(self.policies[difference.approving], decision_request, known)
             decision_request = approved(decision_request, self.asker.approvals(ruling.demands, decision_request))
-        before, after = (self.asker.ask(policy, decision_request, known) for policy in self.policies)
+        before, after = (self.asker.decide(policy, decision_request, known) for policy in self.policies)
         return decision_request, known, before, after
 
     def _may_matter(self, found: list[RelevantRules]) -> list[Rule] | None:

@@ -71,7 +71,7 @@ def _rulings(policy: Policy, operation: str, one: Principal, asker: QuestionDeci
     made = ((option, request(verb.operation, WRIT, one, option)) for option in tried.options)
     defaults = defaults_of([policy], operation)
     return [
-        asker.ask(policy, one_request, facts(option.assumed, one_request, defaults))
+        asker.decide(policy, one_request, facts(option.assumed, one_request, defaults))
         for option, one_request in made
         if one_request is not None and not one_request.emergency
     ]

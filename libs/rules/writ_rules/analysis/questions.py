@@ -22,7 +22,7 @@ class QuestionDecider(Struct, frozen=True, eq=False):
 
     people: People
 
-    def ask(self, policy: Policy, request: DecisionRequest, known: Facts = NO_FACTS) -> Ruling:
+    def decide(self, policy: Policy, request: DecisionRequest, known: Facts = NO_FACTS) -> Ruling:
         return decide(policy, request, NO_EVENTS, self.people, known)
 
     def approvals(self, demands: Sequence[Demand], request: DecisionRequest) -> tuple[str, ...]:

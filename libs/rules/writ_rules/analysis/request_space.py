@@ -142,7 +142,7 @@ def options(
 
 def signature(clauses: Iterable[Any], case: Case) -> tuple[object, ...]:
     """Return the result of each clause: two cases of one signature are the same to all of them."""
-    return tuple(_answer(clause, case) for clause in clauses)
+    return tuple(_holds(clause, case) for clause in clauses)
 
 
 def case_of(
@@ -166,7 +166,7 @@ def _is_about(rule: Rule, case: Case) -> bool:
     return all(clause.miss(case) is None for clause in (*rule.people, *scope))
 
 
-def _answer(clause: Any, case: Case) -> bool | None:
+def _holds(clause: Any, case: Case) -> bool | None:
     miss = clause.miss(case)
     return True if miss is None else None if miss.erred else False
 
@@ -211,7 +211,7 @@ def _may_match(
 ) -> bool:
     """Return whether one of the rules with these constraints doesn't certainly fail on this value."""
     case = case_of(verb, ANY_TARGET, ANYBODY, {name: value}, at)
-    return any(all(_answer(one, case) is not False for one in each) for each in constraints)
+    return any(all(_holds(one, case) is not False for one in each) for each in constraints)
 
 
 def _suppositions(verb: Verb, rules: Sequence[Rule], at: float, notes: dict[str, None]) -> list[AssumedFacts]:

@@ -44,7 +44,7 @@ class JudgedRule(Struct, frozen=True, eq=False, gc=False):
         return not self.covers, -self.depth, self.rule.name
 
 
-def answer(clause: Clause, case: Case) -> ClauseMiss | None:
+def cached_miss(clause: Clause, case: Case) -> ClauseMiss | None:
     """Return the result of a condition, which many rules share: it is judged once for each request."""
     known: Any = case.answers.get(clause, UNASKED)
     if known is UNASKED:
@@ -65,7 +65,7 @@ def judge(rule: Rule, operation: str, case: Case) -> JudgedRule:
         depth += 1
     erred: tuple[ClauseMiss, ...] = ()
     for condition in rule.conditions[operation]:
-        miss = answer(condition, case)
+        miss = cached_miss(condition, case)
         if miss is None:
             depth += 1
         elif miss.erred:

@@ -38,7 +38,6 @@ class SingleWindow(Struct, frozen=True, kw_only=True):
 
     @property
     def ended(self) -> datetime:
-        """Return its end."""
         return self.end
 
     def __str__(self) -> str:

@@ -21,7 +21,7 @@ from writ_rules.engine.clauses import (
     UserRoles,
 )
 from writ_rules.engine.index import FEW, Index, indexed
-from writ_rules.engine.judge import JudgedRule, answer, erring, judge
+from writ_rules.engine.judge import JudgedRule, cached_miss, erring, judge
 from writ_rules.engine.rules import Rule
 
 PEOPLE, SCOPE, CONDITION = range(3)
@@ -140,7 +140,7 @@ class TreeMatches:
         else:
             self.matching += tree.ends
         for branch in _reached(tree, self._case):
-            miss = self._ask(branch)
+            miss = self._test(branch)
             if miss is None:
                 self._walk(branch.then, erred)
             elif miss.erred:
@@ -156,9 +156,9 @@ class TreeMatches:
         elif judged.miss.erred:
             self.erring.append(judged)
 
-    def _ask(self, branch: Branch) -> ClauseMiss | None:
+    def _test(self, branch: Branch) -> ClauseMiss | None:
         case = self._case
-        return answer(branch.clause, case) if branch.step == CONDITION else branch.clause.miss(case)
+        return cached_miss(branch.clause, case) if branch.step == CONDITION else branch.clause.miss(case)
 
     def nearest(self) -> JudgedRule | None:
         """Return the allow rule nearest to a match."""
@@ -173,7 +173,7 @@ class TreeMatches:
             return
         entered = set[Branch]()
         for branch in _reached(tree, self._case):
-            miss = self._ask(branch)
+            miss = self._test(branch)
             if miss is None or miss.erred:
                 entered.add(branch)
                 yield from self._misses(branch.then, depth + (miss is None and branch.step != PEOPLE))

@@ -17,11 +17,11 @@ def differing(recorded: RecordedRequest, operation: Operation, effective: Mappin
     """Return the names of public parameters with another value on record than these effective ones. One that is not on
     record has the catalogue's default at its agent.
     """
-    shown, wanted = _public(recorded, operation), public(operation.parameters, effective)
+    shown, expected = _public(recorded, operation), public(operation.parameters, effective)
     if not shown:
         return []
     at_agent = {**defaults(operation.parameters), **shown}
-    return sorted(name for name in {*shown, *wanted} if not _equal(at_agent.get(name), wanted.get(name)))
+    return sorted(name for name in {*shown, *expected} if not _equal(at_agent.get(name), expected.get(name)))
 
 
 def unexplained(recorded: RecordedRequest, operation: Operation, rules: Iterable[Rule]) -> list[str]:

@@ -56,7 +56,7 @@ class FileHistory:
         """Return the name of the file."""
         return self._path.name
 
-    def look(self, now: float, stamp: object = None) -> None:
+    def record_change(self, now: float, stamp: object = None) -> None:
         """Keep the present content, if it is another than the last one. Raises ConfigError where it can't be read.
 
         `stamp`: a value that changes with the file; with the same one as before nothing is read.

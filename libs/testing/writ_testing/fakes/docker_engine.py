@@ -23,7 +23,7 @@ ABSENT = "0001-01-01T00:00:00Z"
 
 @dataclass
 class Fault:
-    """What goes wrong with a request that matches, for so many of them."""
+    """The failure of matching requests, for so many of them."""
 
     method: str
     path: str
@@ -91,11 +91,11 @@ class FakeEngine(EngineNetworks, EngineStorage):
         self.faults.append(Fault(method, path, kind, times, message))
 
     def named(self, name: str) -> dict[str, Any] | None:
-        """The container of that name."""
+        """The container of this name."""
         return next((one for one in self.containers.values() if one["Name"] == f"/{name}"), None)
 
     def put(self, name: str, *, running: bool = False, **config: Any) -> dict[str, Any]:
-        """A container that is there already."""
+        """An existing container."""
         body = {"Image": "box:1", "HostConfig": {}, **config}
         container = self._new(name, body)
         if running:
@@ -106,7 +106,7 @@ class FakeEngine(EngineNetworks, EngineStorage):
         self._connections.add(writer)
         try:
             while (request := await read_request(reader)) is not None:
-                if not await self._answer(request, reader, writer):
+                if not await self._respond(request, reader, writer):
                     return
         except (ConnectionError, asyncio.IncompleteReadError):
             return
@@ -114,7 +114,9 @@ class FakeEngine(EngineNetworks, EngineStorage):
             self._connections.discard(writer)
             writer.close()
 
-    async def _answer(self, request: EngineRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _respond(
+        self, request: EngineRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
         """Whether the connection goes on."""
         self.asked.append(f"{request.method} {request.path}")
         number = len(self.changes)
@@ -335,7 +337,7 @@ def _listed(one: dict[str, Any]) -> dict[str, Any]:
 
 @asynccontextmanager
 async def fake_engine(socket: Path) -> AsyncIterator[FakeEngine]:
-    """One that listens, with the image `box:1`."""
+    """A listening engine, with the image `box:1`."""
     engine = FakeEngine(socket=socket)
     engine.add_image("box:1")
     await engine.start()

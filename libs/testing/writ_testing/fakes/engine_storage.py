@@ -40,13 +40,13 @@ class EngineStorage:
     auths: list[str] = field(default_factory=list)
 
     def add_image(self, reference: str, **config: Any) -> None:
-        """An image that the engine has."""
+        """An image of the engine."""
         number = len(self.images) + 1
         image = {"Id": f"sha256:{number:064x}", "RepoTags": [reference], "Config": config, "Created": number}
         self.images[reference] = image
 
     def image(self, reference: str) -> dict[str, Any] | None:
-        """Return the image of that name or id."""
+        """Return the image of this name or id."""
         by_id = next((one for one in self.images.values() if one["Id"] == reference), None)
         return self.images.get(reference.removesuffix(":latest")) or by_id
 

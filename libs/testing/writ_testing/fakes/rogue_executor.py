@@ -53,7 +53,7 @@ class Forger:
         await self._bus.subscribe(subjects.claim(self._target.pool), self._claimed)
 
     async def answered(self, operation_id: str) -> bool:
-        """Return whether it has answered a claim for that operation."""
+        """Return whether it has answered a claim for this operation."""
         return any(claim.operation_id == operation_id for claim in self.claims)
 
     async def dispatch(self, operation: str, parameters: dict[str, Any], *, principal: str = "operator") -> str:
@@ -128,12 +128,12 @@ class Forger:
         claim_message = decode(message.data, ClaimMessage)
         claim = decode(bytes(claim_message.claim.payload), Claim)
         if self._answers is None or not self.replay:
-            self._answers = self._answer(claim_message, claim)
+            self._answers = self._claim_reply(claim_message, claim)
         await self._bus.publish(message.reply, encode(self._answers))
         await self._bus.journal.usage()  # the server has seen the answer, too
         self.claims.append(claim)
 
-    def _answer(self, claim_message: ClaimMessage, claim: Claim) -> ClaimReply:
+    def _claim_reply(self, claim_message: ClaimMessage, claim: Claim) -> ClaimReply:
         grant = Grant(
             operation_id=claim.operation_id,
             operation=self._operation,
@@ -156,5 +156,5 @@ class Forger:
 
 
 def changed(**fields: Any) -> Change:
-    """Return a function that changes these fields of a grant."""
+    """Return a function changing these fields of a grant."""
     return lambda grant: structs.replace(grant, **fields)

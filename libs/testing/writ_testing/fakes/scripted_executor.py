@@ -109,8 +109,10 @@ class ScriptedExecutor:
         parameters = definition.check(given)
         shown = public(definition.parameters, parameters)
         key = secrets.token_hex(32)
-        look = self.look(operation_id, operation, target, ["baseline"], shown, key) if definition.baseline else None
-        ahead = self.look(operation_id, operation, target, ["ahead"], shown, key) if definition.ahead else None
+        look = (
+            self.read_grant(operation_id, operation, target, ["baseline"], shown, key) if definition.baseline else None
+        )
+        ahead = self.read_grant(operation_id, operation, target, ["ahead"], shown, key) if definition.ahead else None
         work = Dispatched(
             id=secrets.token_hex(8),
             at=time.time(),
@@ -200,7 +202,7 @@ class ScriptedExecutor:
         )
         return {"statement": sign(self.principal_key, statement), "salt": salt, "given": dispatched.parameters}
 
-    def look(
+    def read_grant(
         self,
         operation_id: str,
         operation: str,
@@ -224,9 +226,9 @@ class ScriptedExecutor:
         }
         return sign(changed.pop("signer", self.key), ReadGrant(**{**fields, **changed}))
 
-    async def ask_look(self, ask: ReadRequest, pool: str) -> ReadReply:
+    async def request_read(self, ask: ReadRequest, pool: str) -> ReadReply:
         """Return the agent's answer."""
-        message = await self.bus.request(subjects.look(pool), encode(ask), timeout=PATIENCE)
+        message = await self.bus.request(subjects.host_read(pool), encode(ask), timeout=PATIENCE)
         return decode(message.data, ReadReply)
 
     def decision(self, operation_id: str, parameters: dict[str, Any], key: str, **changed: Any) -> Signed:
@@ -249,7 +251,7 @@ class ScriptedExecutor:
         return sign(changed.pop("signer", self.key), Decision(**{**fields, **changed}))
 
     async def cancel(self, operation_id: str, **changed: Any) -> CancelReply:
-        """Send a cancel to the instance that claimed it."""
+        """Send a cancel to the claiming instance."""
         dispatched, key = self.asked[operation_id], secrets.token_hex(32)
         parameters = {"operation_id": operation_id, "timeout": 30}
         ask = CancelRequest(

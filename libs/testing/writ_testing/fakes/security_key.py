@@ -31,6 +31,7 @@ class SoftwareSecurityKey:
         self._ed25519 = ed25519.Ed25519PrivateKey.generate() if algorithm == "ed25519" else None
         self._ecdsa = ec.generate_private_key(ec.SECP256R1())
         self._application = application.encode()
+        self._counter = 0
 
     # SSH
 
@@ -46,10 +47,15 @@ class SoftwareSecurityKey:
 
     async def sign(self, data: bytes) -> SshEvidence:
         """Sign as `writ_client.approvals.Signer`, with touch and PIN."""
-        return self.sign_ssh(data)
+        return self.sign_ssh(data, counter=self.next_counter())
+
+    def next_counter(self) -> int:
+        """Count one more signature, as a device does."""
+        self._counter += 1
+        return self._counter
 
     def ssh_credential(self, person: str = "alice", proof: Proof = "verified") -> Credential:
-        """The credential that an enrolment records."""
+        """The credential recorded by an enrolment."""
         return Credential(id=f"{person}-ssh", person=person, method="ssh", key=self.line, proof=proof)
 
     def sign_ssh(
@@ -62,7 +68,7 @@ class SoftwareSecurityKey:
         algorithm: str = "sha512",
         counter: int = 7,
     ) -> SshEvidence:
-        """What `ssh-keygen -Y sign` writes (PROTOCOL.sshsig, PROTOCOL.u2f)."""
+        """The output of `ssh-keygen -Y sign` (PROTOCOL.sshsig, PROTOCOL.u2f)."""
         hashed = HASHES[algorithm](data).digest()
         parts = b"".join(map(ssh_string, (namespace.encode(), reserved, algorithm.encode())))
         plain = b"".join(map(ssh_string, (namespace.encode(), b"", algorithm.encode(), hashed)))
@@ -94,8 +100,16 @@ class SoftwareSecurityKey:
 
     # WebAuthn
 
+    @property
+    def cose(self) -> dict[int, Any]:
+        """The public key as COSE_Key."""
+        if self._ed25519:
+            return {1: 1, 3: -8, -1: 6, -2: self._ed25519.public_key().public_bytes_raw()}
+        point = self._ecdsa.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+        return {1: 2, 3: -7, -1: 1, -2: point[1:33], -3: point[33:]}
+
     def passkey_credential(self, person: str = "alice", proof: Proof = "verified") -> Credential:
-        """The credential that an enrolment records."""
+        """The credential recorded by an enrolment."""
         key = (self._ed25519 or self._ecdsa).public_key()
         return Credential(
             id=f"{person}-passkey",

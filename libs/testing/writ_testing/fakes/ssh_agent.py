@@ -27,12 +27,12 @@ class SoftwareSshAgent:
         with suppress(asyncio.IncompleteReadError):
             while True:
                 size = int.from_bytes(await reader.readexactly(4), "big")
-                answer = self._answer(await reader.readexactly(size))
+                answer = self._respond(await reader.readexactly(size))
                 writer.write(len(answer).to_bytes(4, "big") + answer)
                 await writer.drain()
         writer.close()
 
-    def _answer(self, message: bytes) -> bytes:
+    def _respond(self, message: bytes) -> bytes:
         if message[0] == REQUEST_IDENTITIES:
             known = b"".join(ssh_string(blob) + ssh_string(b"software") for blob in self._keys)
             return bytes([IDENTITIES]) + len(self._keys).to_bytes(4, "big") + known
@@ -40,7 +40,9 @@ class SoftwareSshAgent:
         if blob not in self._keys:
             return bytes([FAILURE])
         data, _ = _string(rest)
-        return bytes([SIGNED]) + ssh_string(self._keys[blob].token_signature(data, flags=self.flags))
+        return bytes([SIGNED]) + ssh_string(
+            self._keys[blob].token_signature(data, flags=self.flags, counter=self._keys[blob].next_counter())
+        )
 
 
 def _string(data: bytes) -> tuple[bytes, bytes]:

@@ -36,7 +36,7 @@ class CountLoad:
             self.done.append(await writ.run("test_count", target, parameters, timeout=ENDS_WITHIN))
 
     async def more(self, number: int) -> None:
-        """Wait until that many more have ended."""
+        """Wait until so many more have ended."""
         expected = len(self.done) + number
 
         async def enough() -> bool:
@@ -70,14 +70,14 @@ class CountLoad:
 async def settled(writ: Writ, operation_id: str) -> str:
     """Return the outcome, after a while in which an `unknown` may be resolved."""
 
-    async def look() -> str | None:
+    async def known_outcome() -> str | None:
         try:
             view = await writ.get(operation_id)
         except WritError:
             return None  # nobody answers just now
         return view.outcome if view.outcome != "unknown" else None
 
-    return await eventually(look, within=120, what="an outcome other than unknown")
+    return await eventually(known_outcome, within=120, what="an outcome other than unknown")
 
 
 async def fill(writ: Writ, target: str = "web-1") -> Full:

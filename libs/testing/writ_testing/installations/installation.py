@@ -99,7 +99,7 @@ class RunningInstallation:
         return self.report.url
 
     def pid(self, name: str) -> int | None:
-        """Return the pid of that process, if it runs."""
+        """Return the pid of this process, if it runs."""
         return next((one.pid for one in self.report.processes if one.name == name), None)
 
     def kill(self, name: str) -> int:
@@ -234,7 +234,7 @@ async def running_installation(
     command: Path | None = None,
     **prepared: Any,
 ) -> AsyncIterator[RunningInstallation]:
-    """Yield an installation that runs within the block."""
+    """Yield an installation running within the block."""
     made = home or prepare(folder, **prepared)
     installation = RunningInstallation(made, environ or {}, ["--executors", str(executors), *arguments], cwd, command)
     try:

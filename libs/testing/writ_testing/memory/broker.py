@@ -117,18 +117,18 @@ class MemoryServing(MemorySubscribed):
         return sum(stats.num_errors for stats in self._discovery.stats.values())
 
     def _presenter(self, verb: str) -> Receive:
-        return lambda message: self._reply(message, self._discovery.answer(verb), {})
+        return lambda message: self._reply(message, self._discovery.reply_to(verb), {})
 
     def _receiver(self, endpoint: Endpoint, lanes: Lanes) -> Receive:
         def receive(message: Message) -> None:
             if message.reply and not is_inbox(message.reply):
                 self.refused_replies += 1
-            elif not lanes.submit(message.subject, message.headers, lambda: self._answer(endpoint, message)):
+            elif not lanes.submit(message.subject, message.headers, lambda: self._handle(endpoint, message)):
                 self._reply(message, b"", services.OVERLOADED)
 
         return receive
 
-    async def _answer(self, endpoint: Endpoint, message: Message) -> None:
+    async def _handle(self, endpoint: Endpoint, message: Message) -> None:
         tracing.enter(message.headers)
         try:
             answer = await endpoint.handler(message)

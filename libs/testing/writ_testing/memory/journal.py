@@ -35,7 +35,7 @@ class Disk:
         self._watchers: set[asyncio.Event] = set()
 
     def watch(self) -> asyncio.Event:
-        """Return an event that is set at every change."""
+        """Return an event set at every change."""
         watcher = asyncio.Event()
         self._watchers.add(watcher)
         return watcher

@@ -1,4 +1,4 @@
-"""Network links that fail one at a time: TCP proxies on loopback which know the process behind each connection.
+"""Network links, failing one at a time: TCP proxies on loopback which know the process behind each connection.
 
 links = Links(lambda: {pid: name, ...})
 port = await links.listen("nats", server_port)
@@ -74,7 +74,7 @@ class Links:
         self._wake()
 
     def connected(self, source: str) -> list[str]:
-        """Return the targets that a process is connected to."""
+        """Return the targets of a process's connections."""
         self._owners = _owners(self._names())
         return sorted(one.target for one in self._connections if fnmatch(self._owners.get(one.inode, ""), source))
 
@@ -169,7 +169,7 @@ def _owners(names: Mapping[int, str]) -> dict[str, str]:
 
 @asynccontextmanager
 async def running_links(names: Names) -> AsyncIterator[Links]:
-    """Yield links that are closed at the end."""
+    """Yield links, closed at the end."""
     links = Links(names)
     try:
         yield links

@@ -43,7 +43,7 @@ class Node:
         self.shown_route_port = await links.listen(f"{self.name}.route", self.route_port)
 
     def configure(self, ours: Path, others: Sequence["Node"]) -> None:
-        """Write the configuration. `ours` is the file that Writ writes; later lines override it."""
+        """Write the configuration. `ours` is Writ's file; later lines override it."""
         settings: dict[str, Any] = {
             "server_name": self.name,
             "port": self.port,
@@ -70,10 +70,10 @@ class Node:
     async def stream(self, name: str) -> dict[str, Any] | None:
         """Return the node's data on its copy of this stream; None without a copy or an answer."""
         try:
-            seen = await asyncio.to_thread(self._monitor, "/jsz?accounts=true&streams=true")
+            observed = await asyncio.to_thread(self._monitor, "/jsz?accounts=true&streams=true")
         except OSError:
             return None
-        found = [one for account in seen.get("account_details") or () for one in account.get("stream_detail") or ()]
+        found = [one for account in observed.get("account_details") or () for one in account.get("stream_detail") or ()]
         return next((one for one in found if one["name"] == name), None)
 
     def _monitor(self, path: str) -> dict[str, Any]:
@@ -93,26 +93,28 @@ class Cluster:
     async def leader(self, stream: str = JOURNAL_STREAM) -> Node:
         """Return the present leader of this stream."""
 
-        async def look() -> Node | None:
+        async def find_leader() -> Node | None:
             for node in self.nodes:
                 if not node.process.exited.is_set():
-                    seen = await node.stream(stream)
-                    name = seen["cluster"].get("leader") if seen else None
+                    observed = await node.stream(stream)
+                    name = observed["cluster"].get("leader") if observed else None
                     if name:
                         return next(one for one in self.nodes if one.name == name)
             return None
 
-        return await eventually(look, within=60, what=f"a leader of {stream}")
+        return await eventually(find_leader, within=60, what=f"a leader of {stream}")
 
     async def whole(self, stream: str = JOURNAL_STREAM) -> None:
         """Wait until every copy of the stream is complete."""
 
-        async def look() -> bool:
-            seen = await (await self.leader(stream)).stream(stream)
-            replicas = seen["cluster"].get("replicas", []) if seen else []  # told by the leader alone, which may change
+        async def is_complete() -> bool:
+            observed = await (await self.leader(stream)).stream(stream)
+            replicas = (
+                observed["cluster"].get("replicas", []) if observed else []
+            )  # told by the leader alone, which may change
             return len(replicas) == len(self.nodes) - 1 and all(one["current"] for one in replicas)
 
-        await eventually(look, within=60, what="complete copies")
+        await eventually(is_complete, within=60, what="complete copies")
 
     def pids(self) -> dict[int, str]:
         """Return the names of the running nodes by pid."""
@@ -125,8 +127,8 @@ async def cluster_for(
 ) -> AsyncIterator[Cluster]:
     """Run a cluster within the block. Start the installation with `cluster.url` as NATS_URL."""
     cluster = Cluster(folder, names)
-    wanted = replace(sizes(home), replicas=len(names))
-    write_atomically(home.nats / "sizes.json", fast.encode(wanted))
+    expected = replace(sizes(home), replicas=len(names))
+    write_atomically(home.nats / "sizes.json", fast.encode(expected))
     ours = folder / "writ-nats.conf"
     address = ServerAddress(host="127.0.0.1", port=4222, monitor_port=8222)
     ours.write_text(configuration(home, address))

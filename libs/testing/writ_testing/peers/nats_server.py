@@ -144,14 +144,14 @@ class WritServer:
         return replace(options, **changed)
 
     async def bus(self, name: str, **changed: object) -> NatsBus:
-        """Return a bus of that user, closed with the server."""
+        """Return a bus of this user, closed with the server."""
         bus = await connect(self.options(name, **changed))
         self._stack.push_async_callback(bus.close)
         return bus
 
     @asynccontextmanager
     async def connected(self, name: str) -> AsyncIterator[NatsBus]:
-        """Yield a bus of that user."""
+        """Yield a bus of this user."""
         bus = await connect(self.options(name))
         try:
             yield bus

@@ -260,7 +260,7 @@ def proxmox(folder: Path) -> Iterator[Proxmox]:
 
 
 def served_certificate(host: str, port: int) -> str:
-    """Return the certificate that a server shows, in PEM."""
+    """Return the certificate of a server, in PEM."""
     return ssl.get_server_certificate((host, port), timeout=START_SECONDS)
 
 

@@ -43,11 +43,11 @@ class Sshd:
 
     def target(self, name: str = "web1", *, connection: dict[str, Any] | None = None, **more: Any) -> Target:
         """Return a target on this server with an accepted key of its own."""
-        self.let_in(name)
+        self.authorize(name)
         return Target(id=name, role="testing", backend="ssh", connection=connection or self.connection(), **more)
 
-    def let_in(self, name: str) -> None:
-        """Make a key of that name, and accept it."""
+    def authorize(self, name: str) -> None:
+        """Make a key of this name, and accept it."""
         if name not in self._let_in:
             self._let_in.add(name)
             path = self.keys / name

@@ -223,12 +223,12 @@ class _Handler(BaseHTTPRequestHandler):
         return self._json(peer.whois())
 
     def _json(self, content: dict[str, Any]) -> None:
-        self._answer(HTTPStatus.OK, "application/json", json.dumps(content, indent="\t") + "\n")
+        self._send(HTTPStatus.OK, "application/json", json.dumps(content, indent="\t") + "\n")
 
     def _plain(self, status: HTTPStatus, text: str) -> None:
-        self._answer(status, "text/plain; charset=utf-8", text + "\n")
+        self._send(status, "text/plain; charset=utf-8", text + "\n")
 
-    def _answer(self, status: HTTPStatus, kind: str, text: str) -> None:
+    def _send(self, status: HTTPStatus, kind: str, text: str) -> None:
         content = text.encode()
         self.send_response(status)
         self.send_header("Content-Type", kind)

@@ -34,7 +34,7 @@ class Host(Protocol):
         """Return a task of a minute, by several processes where the backend has any."""
 
     def refused(self, operation_id: str) -> Task:
-        """Return a task that the host refuses before any effect."""
+        """Return a task refused by the host before any effect."""
 
     async def changed(self, operation_id: str) -> bool:
         """Return whether the effect of `change` exists."""
@@ -42,12 +42,12 @@ class Host(Protocol):
     async def busy(self, operation_id: str) -> bool:
         """Return whether a part of `slow` runs on the host."""
 
-    def trials(self) -> Iterator[HostCase]:
-        """Yield a trial for each operation of the backend, one after the other."""
+    def host_cases(self) -> Iterator[HostCase]:
+        """Yield a case for each operation of the backend, one after the other."""
 
     @property
     def elsewhere(self) -> Collection[str]:
-        """Return the operations that only the lab's hosts can show."""
+        """Return the operations shown by the lab's hosts alone."""
 
 
 class ProgressRecorder:
@@ -150,9 +150,9 @@ class BackendSuite:
 
     async def test_each_operation_that_it_claims_shows_on_the_host(self, host: Host) -> None:
         tried = set()
-        for trial in host.trials():
-            await show(host.backend, trial)
-            tried.add(trial.task.operation.name)
+        for host_case in host.host_cases():
+            await show(host.backend, host_case)
+            tried.add(host_case.task.operation.name)
         assert set(host.backend.operations) == tried | set(host.elsewhere)
 
     async def test_it_says_that_it_is_ready(self, host: Host) -> None:

@@ -18,7 +18,7 @@ class BusFixture(Protocol):
     max_bytes: int
 
     async def bus(self, name: str) -> Bus:
-        """Return a new bus of that user: `executor`, `policy`, `status`, `alice`, `agent-a`."""
+        """Return a new bus of this user: `executor`, `policy`, `status`, `alice`, `agent-a`."""
 
     async def restart(self, meanwhile: Callable[[], Awaitable[None]]) -> None:
         """Stop the server, run `meanwhile`, and start it again with its stored data."""

@@ -1,4 +1,4 @@
-"""Trials: operations on a host, each with a read of the host itself, since a backend's report is not enough."""
+"""Test cases of operations on a host, each with a read of the host itself, since a backend's report is not enough."""
 
 import asyncio
 import hashlib
@@ -40,28 +40,28 @@ class HostCase:
     shows: Callable[[TaskResult | None], Awaitable[bool]]
 
 
-async def show(backend: Backend, trial: HostCase) -> None:
+async def show(backend: Backend, host_case: HostCase) -> None:
     """Preview it, run it, probe it, and read the host in between. Raises AssertionError for a mismatch."""
-    task, name = trial.task, trial.task.operation.name
+    task, name = host_case.task, host_case.task.operation.name
     change = not task.operation.read_only
     if change:
-        assert not await trial.shows(None), f"{name} shows before it was asked for"
+        assert not await host_case.shows(None), f"{name} shows before it was asked for"
     if change and task.operation.preview and isinstance(backend, Previews):
         assert await backend.preview(task), name
-        assert not await trial.shows(None), f"the preview of {name} had the effect"
+        assert not await host_case.shows(None), f"the preview of {name} had the effect"
     looks = task.operation.baseline and isinstance(backend, Baselines)
     before = await backend.baseline(task) if looks and isinstance(backend, Baselines) else {}
     done = await asyncio.wait_for(backend.run(replace(task, baseline=before), _nobody), PATIENCE)
     assert (done.outcome, done.over) == ("succeeded", True), (name, done.code, done.message)
     assert done.effect == ("done" if change else "none"), name
     assert isinstance(msgspec.convert(done.output, task.operation.output), Output)
-    assert await trial.shows(done), f"{name} succeeded, and the host does not show it"
+    assert await host_case.shows(done), f"{name} succeeded, and the host does not show it"
     if change and task.operation.probe and isinstance(backend, Probes):
         assert (await backend.probe(task, before)).verdict == "took_effect", name
 
 
 class HostCases:
-    """Makes trials for hosts that are this very machine, by any backend."""
+    """Makes cases for this very machine, by any backend."""
 
     def __init__(self, catalogue: Catalogue, target: Target, root: Path) -> None:
         self._catalogue = catalogue
@@ -82,8 +82,8 @@ class HostCases:
             timeout=PATIENCE,
         )
 
-    def trial(self, name: str, look: Callable[[dict[str, Any] | None], bool], **given: Any) -> HostCase:
-        """Return a trial. `look` gets the output, or None."""
+    def host_case(self, name: str, look: Callable[[dict[str, Any] | None], bool], **given: Any) -> HostCase:
+        """Return a case. `look` gets the output, or None."""
 
         async def shows(done: TaskResult | None) -> bool:
             return await asyncio.to_thread(look, None if done is None else done.output)
@@ -91,21 +91,23 @@ class HostCases:
         return HostCase(self.task(name, **given), shows)
 
     def files(self) -> Iterator[HostCase]:
-        """Yield trials that write, read, copy and delete, in this order."""
+        """Yield cases that write, read, copy and delete, in this order."""
         one, two = self._root / "trial-one", self._root / "trial-two"
         digest = hashlib.sha256(b"new\n").hexdigest()
-        yield self.trial("file_write", lambda _: _text(one) == "new\n", file_path=str(one), content="new\n")
-        yield self.trial("file_read", lambda seen: seen is not None and seen["digest"] == digest, file_path=str(one))
-        yield self.trial("file_copy", lambda _: _text(two) == "new\n", source_path=str(one), dest_path=str(two))
-        yield self.trial("file_delete", lambda _: not two.exists(), file_path=str(two))
+        yield self.host_case("file_write", lambda _: _text(one) == "new\n", file_path=str(one), content="new\n")
+        yield self.host_case(
+            "file_read", lambda seen: seen is not None and seen["digest"] == digest, file_path=str(one)
+        )
+        yield self.host_case("file_copy", lambda _: _text(two) == "new\n", source_path=str(one), dest_path=str(two))
+        yield self.host_case("file_delete", lambda _: not two.exists(), file_path=str(two))
 
     def network(self, port: int) -> Iterator[HostCase]:
-        """Yield network trials. `port` listens on loopback, which the target declares for scans."""
-        yield self.trial("network_status", lambda seen: seen is not None and port in _ports(seen))
+        """Yield network cases. `port` listens on loopback, which the target declares for scans."""
+        yield self.host_case("network_status", lambda seen: seen is not None and port in _ports(seen))
         parameters = {"host": "127.0.0.1", "protocol": "tcp", "port": port, "count": 1}
-        yield self.trial("network_test", lambda seen: seen is not None and seen["reachable"], **parameters)
+        yield self.host_case("network_test", lambda seen: seen is not None and seen["reachable"], **parameters)
         found = {"127.0.0.1": [port]}
-        yield self.trial(
+        yield self.host_case(
             "network_scan",
             lambda seen: seen is not None and seen["open_ports"] == found,
             cidr="127.0.0.1/32",
@@ -113,16 +115,16 @@ class HostCases:
         )
 
     def backups(self) -> Iterator[HostCase]:
-        """Yield trials in the target's restic repository, made by `repository`."""
+        """Yield cases in the target's restic repository, made by `repository`."""
         folder, backup = self._root / "trial-data", self._target.backup
         folder.mkdir()
         (folder / "a").write_text("before")
         path = {"backup_id": "trial", "target_path": str(folder)}
-        yield self.trial("backup_create", lambda _: _snapshots(backup).count('"short_id"') == 1, **path)
-        yield self.trial("backup_list", lambda seen: seen is not None and len(seen["backups"]) == 1)
+        yield self.host_case("backup_create", lambda _: _snapshots(backup).count('"short_id"') == 1, **path)
+        yield self.host_case("backup_list", lambda seen: seen is not None and len(seen["backups"]) == 1)
         (folder / "a").write_text("after")
-        yield self.trial("backup_restore", lambda _: _text(folder / "a") == "before", **path)
-        yield self.trial("backup_delete", lambda _: _snapshots(backup) == "[]", backup_id="trial")
+        yield self.host_case("backup_restore", lambda _: _text(folder / "a") == "before", **path)
+        yield self.host_case("backup_delete", lambda _: _snapshots(backup) == "[]", backup_id="trial")
 
 
 @contextmanager

@@ -7,18 +7,35 @@ import base64
 import binascii
 import hashlib
 import json
-from typing import Any
+import re
+from types import MappingProxyType
+from typing import Any, Final
 
 from writ_contracts.credentials import Credential, PasskeyEvidence, Proof
-from writ_contracts.errors import Untrusted
+from writ_contracts.errors import Invalid, Untrusted
 from writ_trust.keys import verify_raw
 from writ_trust.presence import p256
+from writ_trust.presence.authenticator_data import (
+    ATTESTED,
+    BACKED_UP,
+    BACKUP_ELIGIBLE,
+    EDDSA,
+    ES256,
+    EXTENDED,
+    HEAD_BYTES,
+)
 from writ_trust.presence.flags import proof_of
 
-EDDSA, ES256 = -8, -7
-HEAD_BYTES = 37
-"""SHA-256 of the RP ID, flags, counter."""
-BACKUP_ELIGIBLE, BACKED_UP, ATTESTED, EXTENDED = 0x08, 0x10, 0x40, 0x80
+NAME: Final = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
+HOST: Final = re.compile(NAME)
+ORIGIN: Final = re.compile(rf"(?P<scheme>https?)://(?P<host>{NAME})(:[1-9][0-9]{{0,4}})?")
+SPKI: Final = MappingProxyType(
+    {
+        EDDSA: bytes.fromhex("302a300506032b6570032100"),
+        ES256: bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d030107034200"),
+    }
+)
+"""The bytes of a SubjectPublicKeyInfo in front of the raw key."""
 
 
 def verify(evidence: PasskeyEvidence, credential: Credential, data: bytes) -> tuple[Proof, int]:
@@ -26,7 +43,7 @@ def verify(evidence: PasskeyEvidence, credential: Credential, data: bytes) -> tu
     if not credential.credential_id or evidence.credential_id != credential.credential_id:
         raise Untrusted("the assertion comes from another passkey than the credential's")
     client_data, head = decoded(evidence.client_data), decoded(evidence.authenticator_data)
-    _check_client_data(client_data, credential, data)
+    check_client_data(client_data, credential, "webauthn.get", hashlib.sha256(data).digest())
     _check_head(head, credential)
     signed = head + hashlib.sha256(client_data).digest()
     if not _holds(credential, signed, decoded(evidence.signature)):
@@ -34,19 +51,36 @@ def verify(evidence: PasskeyEvidence, credential: Credential, data: bytes) -> tu
     return proof_of(head[32]), int.from_bytes(head[33:37], "big")
 
 
-def _check_client_data(client_data: bytes, credential: Credential, data: bytes) -> None:
+def check_client_data(client_data: bytes, credential: Credential, kind: str, challenge: bytes) -> None:
+    """Raises Untrusted unless a browser made this client data for the challenge, at an origin of the credential.
+    `kind`: `webauthn.get` of an assertion, `webauthn.create` of a registration.
+    """
     members = _read_object(client_data)
-    challenge = encoded(hashlib.sha256(data).digest())
-    if members.get("type") != "webauthn.get":
-        raise Untrusted("the type of the client data is not webauthn.get")
-    if members.get("challenge") != challenge:
-        raise Untrusted("the assertion's challenge is not the SHA-256 of the statement")
+    if members.get("type") != kind:
+        raise Untrusted(f"the type of the client data is not {kind}")
+    if members.get("challenge") != encoded(challenge):
+        raise Untrusted("the challenge of the client data is not the expected one")
     if members.get("origin") not in credential.origins:
         raise Untrusted(
-            f"the assertion was made at {ascii(members.get('origin'))[:100]}, which is not an origin of the credential"
+            f"it was made at {ascii(members.get('origin'))[:100]}, which is not an origin of the credential"
         )
     if members.get("crossOrigin", False) is not False or "topOrigin" in members:
-        raise Untrusted("the assertion was made in a cross-origin frame")
+        raise Untrusted("it was made in a cross-origin frame")
+
+
+def check_relying_party(rp_id: str, origin: str) -> None:
+    """Raises Invalid unless browsers let passkeys of this RP ID sign at this origin (WebAuthn level 3, §5.1.3): a name
+    under TLS, or localhost.
+    """
+    found, local = ORIGIN.fullmatch(origin), rp_id == "localhost"
+    if not HOST.fullmatch(rp_id) or not (local or re.search("[a-z]", rp_id.rpartition(".")[2])):
+        raise Invalid(f"{rp_id!r} is no RP ID: a host name in lower case, such as writ.example; never an address")
+    if found is None:
+        raise Invalid(f"{origin!r} is no origin: scheme, host and port alone, such as https://writ.example")
+    if found["host"] != rp_id and not found["host"].endswith(f".{rp_id}"):
+        raise Invalid(f"passkeys of {rp_id} sign at {rp_id} and hosts below it, not at {origin}")
+    if found["scheme"] == "http" and not local:
+        raise Invalid(f"browsers use passkeys over TLS alone, not at {origin}")
 
 
 def _check_head(head: bytes, credential: Credential) -> None:
@@ -83,6 +117,13 @@ def public_key(credential: Credential) -> bytes:
     if credential.algorithm == ES256 and isinstance(key, ec.EllipticCurvePublicKey):
         return p256.check_point(key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint))
     raise Untrusted(f"the passkey's public key is not one of algorithm {credential.algorithm} (-8 Ed25519, -7 P-256)")
+
+
+def spki(algorithm: int, raw: bytes) -> str:
+    """Return the SubjectPublicKeyInfo of a raw key in base64url. Raises Untrusted for another algorithm."""
+    if algorithm not in SPKI:
+        raise Untrusted(f"passkeys of algorithm {algorithm} are not verified (-8 Ed25519, -7 P-256)")
+    return encoded(SPKI[algorithm] + raw)
 
 
 def _read_object(data: bytes) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The notifiers of Writ's own: a signed webhook, and ntfy. Pure."""
+"""The notifiers of Writ's own: a signed webhook, ntfy, and Apprise by its API server. Pure."""
 
 import hashlib
 import hmac
@@ -15,6 +15,12 @@ class NtfyOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """The topic beside the server's URL."""
 
     topic: Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+class AppriseOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The services of the configuration that get it: those with this tag, by default all."""
+
+    tag: Annotated[str, Meta(min_length=1, max_length=64)] = "all"
 
 
 def signature(secret: bytes, timestamp: str, body: bytes) -> str:
@@ -46,7 +52,21 @@ def _ntfy(one: Notification, to: Receiver, _: float) -> HttpRequest:
     return HttpRequest(url=to.url, headers=headers, body=msgspec.json.encode(message))
 
 
+def _apprise(one: Notification, to: Receiver, _: float) -> HttpRequest:
+    """Return a message for Apprise's API server, whose configuration names the services (`/notify/KEY`). It is plain
+    text, so that a requester's words make no link or heading.
+    """
+    text = "\n".join(part for part in (one.text, one.link) if part) or one.title
+    kind = "warning" if one.kind in URGENT else "info"
+    message = {"title": one.title, "body": text, "type": kind, "format": "text", "tag": to.options.tag}
+    headers = {"Content-Type": "application/json"}
+    if to.secret:
+        headers["Authorization"] = f"Bearer {to.secret.decode('ascii', 'replace')}"
+    return HttpRequest(url=to.url, headers=headers, body=msgspec.json.encode(message))
+
+
 BUILT_IN: Mapping[str, Notifier] = {
     "webhook": Notifier(request=_webhook, summary="a signed POST of JSON", least_secret=16),
     "ntfy": Notifier(request=_ntfy, summary="a message to a topic of ntfy", options=NtfyOptions),
+    "apprise": Notifier(request=_apprise, summary="a message to the API server of Apprise", options=AppriseOptions),
 }

@@ -14,6 +14,7 @@ from writ_contracts.journal import CancelRequested, Requested, Started
 from writ_contracts.life import Life, State
 from writ_contracts.signing import Signed
 from writ_contracts.stops import Reach
+from writ_executor.agents.targets import Targets
 from writ_executor.control.archiving import ArchiveOperation
 from writ_executor.control.in_force_check import ENDINGS, check_in_force
 from writ_executor.control.policy_versions import Done, PolicyVersionOperations
@@ -22,7 +23,6 @@ from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
 from writ_executor.journal.lookup import OperationTable
 from writ_executor.journal.recorder import ATTEMPTS, Recorder
-from writ_executor.requests.targets import Targets
 from writ_executor.steps.cancels import Cancels
 from writ_executor.steps.dispatch import Review
 from writ_executor.steps.outcomes import OutcomeRecorder
@@ -192,7 +192,7 @@ class ControlOperations:
             life = await self._recorder.append(life, self._cancel_event(requested, victim))
         fault("executor.cancel_requested")
         try:
-            result = await self._cancels.ask(life)
+            result = await self._cancels.request(life)
         except WritError as error:
             return _not_confirmed(life, f"its agent has not replied yet ({error})")
         if result == "not_running":

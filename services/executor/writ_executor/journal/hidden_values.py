@@ -50,7 +50,7 @@ class Vault:
             raise ParametersLost(f"params.key does not hold the key of {requested.operation_id} any more")
         return found
 
-    async def keep(self, requested: Requested, parameters: dict[str, Any], seconds: float) -> None:
+    async def store(self, requested: Requested, parameters: dict[str, Any], seconds: float) -> None:
         """Keep the requester's parameters until the outcome, at most for `seconds`."""
         data = self._keys.encrypt(msgspec.json.encode(parameters))
         async with self._watch.storing():

@@ -96,7 +96,7 @@ class PolicyClient:
     async def decide(self, ask: DecideRequest) -> CheckedDecision:
         """Return the decision. Raises Invalid (in policy's judgement), Unreachable, TimedOut, Untrusted."""
         with self._measures.stage("decide", "", ask.subject.operation_id):
-            answer = await self._ask_with_facts(subjects.POLICY_DECIDE, ask, DecideReply)
+            answer = await self._send_with_facts(subjects.POLICY_DECIDE, ask, DecideReply)
         if answer.decision is None:
             raise Untrusted("policy's reply has no decision")
         decision = self._check(answer.decision, ask.subject)
@@ -169,32 +169,34 @@ class PolicyClient:
         if decided and large_texts(ask.subject.parameters):
             shorter = structs.replace(ask.subject, parameters=without_large_texts(ask.subject.parameters))
             try:
-                return await self._ask_with_facts(
+                return await self._send_with_facts(
                     subjects.POLICY_GRANT, structs.replace(ask, subject=shorter, kept=decided), GrantReply
                 )
             except Invalid as error:
                 if error.code not in NOT_KEPT:
                     raise
-        return await self._ask_with_facts(subjects.POLICY_GRANT, ask, GrantReply)
+        return await self._send_with_facts(subjects.POLICY_GRANT, ask, GrantReply)
 
-    async def _ask_with_facts(
+    async def _send_with_facts(
         self, subject: str, ask: DecideRequest | GrantRequest, kind: type[WithFacts]
     ) -> WithFacts:
         """Return the answer on all available facts. Facts missing in the second question stay missing.
 
         Gathering takes time, and a stop counts from its storage: the second question names the latest control event.
         """
-        answer = await self._ask_current(subject, ask, kind)
+        answer = await self._send_when_current(subject, ask, kind)
         if not answer.needs or answer.look is None or ask.look_key is None:
             return answer
         facts = await self._listings.gather(answer.look, ask.look_key)
         control = await self._bus.journal.last(subjects.CONTROL)
         control_sequence = max(ask.control_sequence, control.sequence if control else 0)
-        return await self._ask_current(
+        return await self._send_when_current(
             subject, structs.replace(ask, facts=facts, control_sequence=control_sequence), kind
         )
 
-    async def _ask_current(self, subject: str, ask: DecideRequest | GrantRequest, kind: type[Answered]) -> Answered:
+    async def _send_when_current(
+        self, subject: str, ask: DecideRequest | GrantRequest, kind: type[Answered]
+    ) -> Answered:
         data = encode(ask)
         large = len(data) > LARGE_REQUEST or (isinstance(ask, GrantRequest) and ask.kept is not None)
         headers = {OMIT_HEADER: OMIT_UNCHANGED} if large else None

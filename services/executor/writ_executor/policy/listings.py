@@ -42,7 +42,9 @@ class Listings:
             return self._failed("no_agent", signed, f"no agent of pool {grant.pool} replied")
         ask = ReadRequest(look=signed, action="listing", parameters={}, look_key=look_key, timeout=LISTING_SECONDS)
         try:
-            message = await self._bus.request(subjects.look(grant.pool), encode(ask), timeout=LISTING_SECONDS + 0.5)
+            message = await self._bus.request(
+                subjects.host_read(grant.pool), encode(ask), timeout=LISTING_SECONDS + 0.5
+            )
             reply = decode(message.data, ReadReply)
         except (Unreachable, TimedOut):
             return self._failed("no_agent", signed, f"no agent of pool {grant.pool} replied")

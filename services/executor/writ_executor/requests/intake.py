@@ -20,6 +20,7 @@ from writ_contracts.operations import Catalogue
 from writ_contracts.requests import MAX_REQUEST_BYTES, Failure, Request, RequestReply
 from writ_contracts.subjects import parse_request, printable
 from writ_executor.admission.admission import Admission
+from writ_executor.agents.targets import Targets
 from writ_executor.config import ExecutorConfig
 from writ_executor.journal.audit_level import LEVELS
 from writ_executor.journal.hidden_values import Vault
@@ -38,8 +39,7 @@ from writ_executor.requests.attempt import (
     new_attempt,
 )
 from writ_executor.requests.screening import RequestScreening
-from writ_executor.requests.targets import Targets
-from writ_executor.requests.views import answer, verdict
+from writ_executor.requests.views import reply_of, verdict
 from writ_executor.rounds.accepted_operations import AcceptedOperations
 from writ_executor.steps.parameter_retention import seconds_kept
 from writ_runtime.faults import fault
@@ -126,7 +126,7 @@ class RequestEndpoint:
                 message=f"idempotency key already used for another request, operation {attempt.operation_id}",
             )
             return RequestReply(operation_id=attempt.operation_id, correlation_id=attempt.correlation_id, error=failure)
-        return answer(life)
+        return reply_of(life)
 
     def _repeats(self, attempt: Attempt, recorded: str) -> bool:
         """Return whether a recorded fingerprint is of this request, under whichever shared key."""
@@ -152,6 +152,7 @@ class RequestEndpoint:
             statement=request.statement,
             salt=request.salt,
             presence=request.presence,
+            reason=request.reason,
             owner=owner,
         )
         definition = attempt.definition
@@ -175,13 +176,13 @@ class RequestEndpoint:
         with self._admission.reserve(event, control=definition.control):
             if event.hidden:
                 keep = seconds_kept(decided.decision, event.timeout, self._config)
-                await self._vault.keep(event, attempt.parameters, keep)
+                await self._vault.store(event, attempt.parameters, keep)
             fault("executor.params_kept")
             try:
                 life = await self._recorder.append(Life(), event)
             except Conflict:
                 return await self._was_there(attempt, event)
-        return answer(await self._accepted.begin_recorded(life))
+        return reply_of(await self._accepted.begin_recorded(life))
 
     async def _was_there(self, attempt: Attempt, event: Requested) -> RequestReply:
         life = await self._lives.fresh(attempt.principal, attempt.operation_id)
@@ -254,7 +255,7 @@ class RequestEndpoint:
                 correlation_id=attempt.correlation_id, outcome=event.outcome, verdict=event.verdict, error=failure
             )
         try:
-            return answer(await self._recorder.append(Life(), event))
+            return reply_of(await self._recorder.append(Life(), event))
         except Conflict:
             return self._again(attempt, await self._lives.fresh(attempt.principal, attempt.operation_id))
 

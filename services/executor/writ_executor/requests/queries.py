@@ -33,6 +33,7 @@ from writ_contracts.requests import (
 )
 from writ_contracts.subjects import parse_query
 from writ_contracts.views import latest, view
+from writ_executor.agents.targets import Targets
 from writ_executor.journal.generations import Generations
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
@@ -41,7 +42,6 @@ from writ_executor.policy.client import PolicyClient
 from writ_executor.requests.backend_tests import BackendTests
 from writ_executor.requests.pages import first_page
 from writ_executor.requests.screening import RequestScreening
-from writ_executor.requests.targets import Targets
 from writ_executor.requests.views import verdict
 from writ_executor.requests.visible import VisibleTargets
 from writ_executor.requests.waiting_reasons import WaitingReasons

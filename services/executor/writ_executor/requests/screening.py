@@ -6,7 +6,7 @@ from typing import Any
 from writ_contracts.errors import Invalid
 from writ_contracts.operations import Operation
 from writ_executor.admission.admission import Admission
-from writ_executor.requests.targets import Targets
+from writ_executor.agents.targets import Targets
 from writ_executor.requests.visible import VisibleTargets
 from writ_executor.rounds.accepted_operations import AcceptedOperations
 

@@ -14,7 +14,7 @@ def verdict(decision: Decision) -> Verdict:
     )
 
 
-def answer(life: Life) -> RequestReply:
+def reply_of(life: Life) -> RequestReply:
     """Return the reply to the request of this operation, as it stands now."""
     what = life.requested or life.refused
     if what is None:

@@ -98,8 +98,8 @@ class Sweep:
         self._presence.forget_silent()
         boot, server = self._time.clocks.boot(), self._time.now()
         lives = {_id(life): life for life in (*self._index.open(), *self._index.unknown())}
-        self._sightings.keep(lives)
-        self._reminders.keep(lives)
+        self._sightings.forget_others(lives)
+        self._reminders.forget_others(lives)
         for operation_id, life in lives.items():
             age = self._sightings.age(life, boot, server)
             if life.state is State.AWAITING_APPROVAL:

@@ -9,12 +9,12 @@ from writ_contracts.errors import Invalid
 from writ_contracts.journal import AwaitingApproval, Outcome, Requested
 from writ_contracts.life import Life
 from writ_contracts.operations import Catalogue
+from writ_executor.agents.targets import Targets
 from writ_executor.journal.hidden_values import ParametersLost, Vault
 from writ_executor.journal.index import Index
 from writ_executor.journal.recorder import Recorder
 from writ_executor.policy.client import CheckedDecision, PolicyClient
 from writ_executor.policy.recorded_request import subject_of
-from writ_executor.requests.targets import Targets
 from writ_executor.steps.approver_events import ApproverEvents
 from writ_executor.steps.outcomes import OutcomeRecorder
 from writ_runtime.faults import fault

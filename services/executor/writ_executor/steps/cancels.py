@@ -20,7 +20,7 @@ class Cancels:
         self._bus = bus
         self._asking: set[str] = set()
 
-    async def ask(self, life: Life) -> CancelResult:
+    async def request(self, life: Life) -> CancelResult:
         """Ask the agent once. Return its answer. Raises Unreachable or TimedOut; the sweep asks again."""
         if life.cancel is None or life.started is None or life.requested is None:
             return "not_running"
@@ -38,11 +38,11 @@ class Cancels:
         return answer.result
 
     async def ask_again(self, life: Life) -> None:
-        """Ask as `ask` does, for the sweep, unless an earlier question is still open."""
+        """Ask as `request` does, for the sweep, unless an earlier question is still open."""
         if life.requested is None or life.requested.operation_id in self._asking:
             return
         self._asking.add(life.requested.operation_id)
         try:
-            await self.ask(life)
+            await self.request(life)
         finally:
             self._asking.discard(life.requested.operation_id)

@@ -23,6 +23,7 @@ from writ_contracts.wire import decode, encode
 from writ_executor.agents.alarms import SecurityEventRecorder
 from writ_executor.agents.keys import AgentKeys
 from writ_executor.agents.presence import Presence
+from writ_executor.agents.targets import Targets
 from writ_executor.journal.audit_level import AuditDetail
 from writ_executor.journal.hidden_values import ParametersLost, Vault
 from writ_executor.journal.index import Index
@@ -33,7 +34,6 @@ from writ_executor.metrics import Measures
 from writ_executor.policy.client import CheckedDecision, PolicyClient
 from writ_executor.policy.effective_parameters import ALTERED
 from writ_executor.policy.recorded_request import subject_of
-from writ_executor.requests.targets import Targets
 from writ_executor.steps.outcomes import OutcomeRecorder
 from writ_runtime.faults import fault
 from writ_runtime.journal_guard import JournalGuard

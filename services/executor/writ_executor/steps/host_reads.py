@@ -144,7 +144,7 @@ class HostReads:
             attempt=attempt,
             shown=shown,
         )
-        message = await self._bus.request(subjects.look(requested.pool), encode(ask), timeout=ASK_SECONDS)
+        message = await self._bus.request(subjects.host_read(requested.pool), encode(ask), timeout=ASK_SECONDS)
         reply = decode(message.data, ReadReply)
         if reply.error is not None:
             raise exception_of(reply.error)

@@ -25,7 +25,7 @@ class Reminders:
         self._past[operation_id] = past
         return past > known
 
-    def keep(self, operation_ids: Iterable[str]) -> None:
+    def forget_others(self, operation_ids: Iterable[str]) -> None:
         """Forget all other operations."""
         kept = set(operation_ids)
         if len(kept) < len(self._past):

@@ -25,6 +25,7 @@ from writ_contracts.signing import Signed
 from writ_policy.approvals.approver_events import announce
 from writ_policy.approvals.previews import check_preview, recorded_preview
 from writ_policy.approvals.recorded_operations import RecordedOperations
+from writ_policy.approvals.sign_counters import SignCounters
 from writ_policy.approvals.verdicts import PendingOperation, check_entitled, check_pending, repeated
 from writ_policy.decisions.judge_factory import JudgeFactory
 from writ_policy.decisions.rulings import OF_RULES, Judge
@@ -32,7 +33,7 @@ from writ_policy.state.snapshot import PolicySnapshot
 from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.decide import decide
 from writ_runtime.buckets import Buckets
-from writ_runtime.endpoint_frame import answering
+from writ_runtime.endpoint_frame import endpoint_handler
 from writ_runtime.faults import fault
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Observer
@@ -66,51 +67,64 @@ class ApprovalEndpoint:
         self._security = security
         self._observe = observe
         self._buckets = Buckets(RATE, BURST)
+        self._counters = SignCounters()
 
     def endpoint(self) -> Endpoint:
         """Return the endpoint to be served."""
         subject = subjects.approval("x").replace(".x", ".*")
-        respond = answering("approval", self.answer, ApprovalReply, self._observe, _log)
+        respond = endpoint_handler("approval", self.handle, ApprovalReply, self._observe, _log)
         return Endpoint(name="approval", subject=subject, handler=respond, concurrency=CONCURRENCY)
 
-    async def answer(self, message: Message) -> ApprovalReply:
+    async def handle(self, message: Message) -> ApprovalReply:
         principal = subjects.parse_approval(message.subject)
         try:
             return await self._decide(principal, message)
         except WritError as error:
             if error.code == BAD:
-                self._security.tell("bad_signature", f"an approval of {principal}: {error}", None, principal)
+                self._security.report("bad_signature", f"an approval of {principal}: {error}", None, principal)
             raise
 
     async def _decide(self, principal: str, message: Message) -> ApprovalReply:
         if not self._buckets.take(principal, time.monotonic()):
             raise Full(f"{principal} sends more verdicts a second than are allowed: retry later", code="rate_limited")
         content_type = message.headers.get("Content-Type", wire.JSON)
-        asked = wire.decode(message.data, ApprovalMessage, content_type=content_type, limit=LARGEST)
+        request = wire.decode(message.data, ApprovalMessage, content_type=content_type, limit=LARGEST)
         for _ in range(ATTEMPTS):
             judge = await self._judging.now()
             approver = judge.world.principal(principal, sender_key(message))
             if approver.kind != "human":
                 raise Denied(f"{principal} is of kind {approver.kind}: only a person approves", code="not_approver")
-            claimed = read_approval(asked.approval)
+            claimed = read_approval(request.approval)
             if claimed.approver != principal:
                 raise Untrusted(f"{principal} sent an approval of {claimed.approver}", code=BAD)
-            standing, records = await self._standings.with_records(asked.principal, claimed.operation_id, judge.world)
+            standing, records = await self._standings.with_records(request.principal, claimed.operation_id, judge.world)
             credentials = judge.world.credentials(principal, standing.requested_at)
-            found = prove_approval(asked.approval, credentials, installation=judge.world.installation)
+            found = prove_approval(request.approval, credentials, installation=judge.world.installation)
             approval = found.approval
-            _check_sender(asked.approval, judge.world, sender_key(message))
-            if repeated(standing, asked.approval):
+            _check_sender(request.approval, judge.world, sender_key(message))
+            if repeated(standing, request.approval):
                 return _answered(standing, standing.life.state, standing.open(judge.world).remaining)
             preview = recorded_preview(records)
-            event, remaining = self._event(standing, found, asked.approval, judge, preview)
+            event, remaining = self._event(standing, found, request.approval, judge, preview)
             try:
                 state = await self._append(standing, event)
             except Conflict:
                 continue  # somebody else was first: see what it is now
-            await self._tell(standing, event, approval)
+            self._note_counter(request.approval.credential, found)
+            await self._notify_approvers(standing, event, approval)
             return _answered(standing, state, remaining)
         raise Conflict(f"{ATTEMPTS} times another verdict was recorded first: try again", code="decided")
+
+    def _note_counter(self, credential: str, found: ProvenApproval) -> None:
+        """Record a security event if the device's counter did not go on. The approval counts: passkeys that are synced
+        send 0, and a replaced device may begin anew.
+        """
+        if (before := self._counters.note(credential, found.counter)) is not None:
+            detail = (
+                f"credential {credential[:12]} of {found.person} signed with counter {found.counter} after {before}"
+            )
+            operation_id, approver = found.approval.operation_id, found.approval.approver
+            self._security.report("credential_copied", f"{detail}: it may have been copied", operation_id, approver)
 
     def _event(
         self,
@@ -157,7 +171,7 @@ class ApprovalEndpoint:
         fault("policy.approved")
         return {"approved": "approved", "rejected": "rejected"}.get(kind, "awaiting_approval")
 
-    async def _tell(self, standing: PendingOperation, event: Recordable, approval: Approval) -> None:
+    async def _notify_approvers(self, standing: PendingOperation, event: Recordable, approval: Approval) -> None:
         """Send each approver an event."""
         kind = {"approval_given": "given"}.get(str(event.__struct_config__.tag), str(event.__struct_config__.tag))
         decision = standing.decision
@@ -177,7 +191,7 @@ class ApprovalEndpoint:
 def _check_rules(approval: Approval, judge: Judge) -> None:
     """Raises Denied where a rule denies this person `approval_decide`. The demand's roles entitle; a deny wins."""
     operation = judge.catalogue.find("approval_decide")
-    given = {
+    parameters = {
         "operation_id": approval.operation_id,
         "decision_digest": approval.decision_digest,
         "verdict": approval.verdict,
@@ -186,8 +200,8 @@ def _check_rules(approval: Approval, judge: Judge) -> None:
         operation=operation,
         target=WRIT,
         principal=judge.world.principals[approval.approver],
-        given=given,
-        effective=operation.check(given),
+        given=parameters,
+        effective=operation.check(parameters),
         at=judge.now,
     )
     ruling = decide(judge.world.policy, request, judge.control, judge.world.people)

@@ -75,7 +75,7 @@ class PendingApprovals:
         self._waiting: dict[str, WaitingOperation] = {}
 
     def by_name(self) -> dict[str, QueryHandler]:
-        """The answer to each question, by its channel's name."""
+        """Return the handler of each query, by its channel's name."""
         return {"query_approvals": self.approvals, "query_approval": self.approval}
 
     async def approvals(self, message: Message) -> ApprovalsReply:

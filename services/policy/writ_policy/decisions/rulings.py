@@ -85,13 +85,13 @@ class Judge(Struct, frozen=True, kw_only=True):
         """
         known = known or KnownFacts()
         request, signed = self._understand(subject, recorded=recorded, known_target=starting or approvals is not None)
-        given = approvals or CountedApprovals()
-        request = structs.replace(request, approvals=given.approvers, proven=given.proven)
-        seen = self.world.seen_by(request.principal, self.now)
-        ruling = decide(seen.policy, request, self.control, self.world.people, known.facts)
+        counted = approvals or CountedApprovals()
+        request = structs.replace(request, approvals=counted.approvers, proven=counted.proven)
+        visible = self.world.seen_by(request.principal, self.now)
+        ruling = decide(visible.policy, request, self.control, self.world.people, known.facts)
         ruling = with_own_session(request, ruling, self._session(subject))
         if request.operation.control and ruling.effect != "deny" and not request.own:
-            ruling = self._checks(given.decided_at).apply(request, ruling)
+            ruling = self._checks(counted.decided_at).apply(request, ruling)
         if ruling.effect != "deny":
             ruling = self._as_it_came(subject, request, ruling, signed=signed)
         if ruling.effect == "allow" and starting and self._is_dry(subject, request):
@@ -184,11 +184,16 @@ class Judge(Struct, frozen=True, kw_only=True):
             return False
         operation = self.catalogue.find(request.operation.quotes)
         known_names = operation.parameters.__struct_fields__
-        given = {name: value for name, value in request.given.items() if name in known_names and name != "timeout"}
+        parameters = {name: value for name, value in request.given.items() if name in known_names and name != "timeout"}
         if not has_operation(request.target, operation):
             return False
         reading = structs.replace(
-            request, operation=operation, given=given, effective=operation.check(given), dry_run=False, approvals=()
+            request,
+            operation=operation,
+            given=parameters,
+            effective=operation.check(parameters),
+            dry_run=False,
+            approvals=(),
         )
         return self._decide(reading, known).effect == "allow"
 
@@ -214,8 +219,8 @@ class Judge(Struct, frozen=True, kw_only=True):
         )
 
     def _decide(self, request: DecisionRequest, known: KnownFacts) -> Ruling:
-        seen = self.world.seen_by(request.principal, self.now)
-        return decide(seen.policy, request, self.control, self.world.people, known.facts)
+        visible = self.world.seen_by(request.principal, self.now)
+        return decide(visible.policy, request, self.control, self.world.people, known.facts)
 
     def _ruled(
         self, subject: Subject, request: DecisionRequest, ruling: Ruling, known: KnownFacts, traced: int, signed: bool

@@ -23,7 +23,7 @@ from writ_policy.metrics import Measures
 from writ_policy.starts import FORGED, ForgedStart
 from writ_policy.versions.proposed_versions import CHANGES, ProposedVersions
 from writ_policy.windows.open_windows import OpenWindows
-from writ_runtime.endpoint_frame import Reply, Respond, answering
+from writ_runtime.endpoint_frame import Reply, Respond, endpoint_handler
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Observer
 from writ_runtime.policy_keys import PolicyKeys
@@ -130,7 +130,7 @@ class DecisionEndpoints:
             try:
                 body, ruled = await answer(ask)
             except ForgedStart as error:  # no honest executor asks this, so policy records it itself
-                self._security.tell(FORGED, str(error), ask.subject.operation_id, ask.subject.principal)
+                self._security.report(FORGED, str(error), ask.subject.operation_id, ask.subject.principal)
                 raise
             if message.headers.get(OMIT_HEADER) == OMIT_UNCHANGED:
                 effective = without_unchanged_texts(body.effective, ask.subject.parameters)
@@ -139,7 +139,7 @@ class DecisionEndpoints:
                 return Reply(body)
             return Reply(body, self._measures.decided(ruled))
 
-        return answering(endpoint, handle, refused, self._observe, _log)
+        return endpoint_handler(endpoint, handle, refused, self._observe, _log)
 
 
 def without_unchanged_texts(effective: Mapping[str, Any], requested: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from writ_contracts.wire import decode
 from writ_policy.decisions.judge_factory import JudgeFactory
 from writ_policy.endpoints.versions import QueryHandler, decode_query
 from writ_policy.state.snapshot import PolicySnapshot
-from writ_runtime.endpoint_frame import answering
+from writ_runtime.endpoint_frame import endpoint_handler
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Observer
 
@@ -27,11 +27,11 @@ class PeopleEndpoints:
 
     def endpoint(self) -> Endpoint:
         """Return the endpoint for executors."""
-        respond = answering("people", self._of_version, PeopleReply, self._observe, _log)
+        respond = endpoint_handler("people", self._of_version, PeopleReply, self._observe, _log)
         return Endpoint(name="people", subject=subjects.POLICY_PEOPLE, handler=respond, concurrency=CONCURRENCY)
 
     def by_name(self) -> dict[str, QueryHandler]:
-        """Return the answer to the query, by its channel's name."""
+        """Return the handler of the query, by its channel's name."""
         return {"query_people": self._of_principal}
 
     async def _of_version(self, message: Message) -> PeopleReply:
@@ -42,14 +42,14 @@ class PeopleEndpoints:
             raise Unreachable(
                 f"this replica has not read version {request.number} of people's credentials yet", code="behind"
             )
-        return _answer(world)
+        return _directory_reply(world)
 
     async def _of_principal(self, message: Message) -> PeopleReply:
         decode_query(message, PeopleQuery)
         world = (await self._judging.at(0)).world
         world.principal(parse_query(message.subject)[0], sender_key(message))
-        return _answer(world)
+        return _directory_reply(world)
 
 
-def _answer(world: PolicySnapshot) -> PeopleReply:
+def _directory_reply(world: PolicySnapshot) -> PeopleReply:
     return PeopleReply(directory=world.directory.signed if world.directory is not None else None)

@@ -9,7 +9,7 @@ from writ_contracts.errors import Full
 from writ_contracts.registry import channel
 from writ_contracts.subjects import parse_query
 from writ_runtime.buckets import Buckets
-from writ_runtime.endpoint_frame import answering
+from writ_runtime.endpoint_frame import endpoint_handler
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Observer
 
@@ -33,5 +33,5 @@ def endpoint(name: str, handler: Callable[[Message], Awaitable[Any]], observe: O
             raise Full(f"{principal} sends more queries a second than are allowed: retry later", code="rate_limited")
         return await handler(message)
 
-    respond = answering(name, within_rate, query_channel.answer, observe, _log)
+    respond = endpoint_handler(name, within_rate, query_channel.answer, observe, _log)
     return Endpoint(name=name, subject=query_channel.subject(), handler=respond, concurrency=CONCURRENCY)

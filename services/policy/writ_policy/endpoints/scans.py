@@ -21,7 +21,7 @@ from writ_policy.state.sources import Sources
 from writ_rules.engine.facts import Facts
 from writ_rules.engine.facts import ScanFinding as Finding
 from writ_rules.engine.facts import ScanReport as Report
-from writ_runtime.endpoint_frame import answering
+from writ_runtime.endpoint_frame import endpoint_handler
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Observer
 from writ_runtime.security_events import SecurityEvents
@@ -67,7 +67,7 @@ class Scans:
 
     def endpoint(self) -> Endpoint:
         subject = subjects.scan("x").replace(".x", ".*")
-        respond = answering("scan", self.report, ScanReply, self._observe, _log)
+        respond = endpoint_handler("scan", self.report, ScanReply, self._observe, _log)
         return Endpoint(name="scan", subject=subject, handler=respond, concurrency=CONCURRENCY)
 
     async def report(self, message: Message) -> ScanReply:
@@ -147,7 +147,7 @@ class Scans:
         self._reported.add(digest)
         detail = f"the report stored as {record.subject} is not valid: {why}"
         _log.error("scan.refused", reason=detail, effect="no report counts until the scanner reports again")
-        self._security.tell("report_refused", detail, None, None)
+        self._security.report("report_refused", detail, None, None)
 
 
 def _as_report(stored: StoredReport) -> Report:

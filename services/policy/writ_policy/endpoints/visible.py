@@ -8,7 +8,7 @@ from writ_contracts import subjects
 from writ_contracts.listing import VisibleReply, VisibleRequest
 from writ_contracts.wire import decode
 from writ_policy.decisions.judge_factory import JudgeFactory
-from writ_runtime.endpoint_frame import answering
+from writ_runtime.endpoint_frame import endpoint_handler
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Observer
 
@@ -27,7 +27,7 @@ class VisibleEndpoint:
 
     def endpoint(self) -> Endpoint:
         """Return the endpoint for executors."""
-        respond = answering("visible", self._visible, VisibleReply, self._observe, _log)
+        respond = endpoint_handler("visible", self._visible, VisibleReply, self._observe, _log)
         return Endpoint(name="visible", subject=subjects.POLICY_VISIBLE, handler=respond, concurrency=CONCURRENCY)
 
     async def _visible(self, message: Message) -> VisibleReply:

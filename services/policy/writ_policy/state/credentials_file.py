@@ -17,6 +17,8 @@ from writ_runtime.logs import Log
 from writ_runtime.people_directory import KnownDirectory
 from writ_runtime.watched_file import Stamp, stamp
 from writ_trust.people import Directory
+from writ_trust.presence.certificates import fingerprint
+from writ_trust.presence.passkeys import decoded
 
 MOST_NAMED = 10
 LARGEST_FILE = 2 * LARGEST_DIRECTORY
@@ -87,13 +89,25 @@ def _changed(before: Directory | None, after: Directory) -> Notice:
     earlier = before.entries if before is not None else {}
     found = [
         f"{'enrolled' if key not in earlier else 'removed'} {one.credential.method} of {one.credential.person}, "
-        f"worth {one.presence} ({key[:12]})"
+        f"worth {one.presence.proof}, {f'on a device {one.device}' if one.device else 'unattested'} ({key[:12]})"
         for key, one in after.entries.items()
         if key not in earlier or earlier[key].removed_at != one.removed_at
     ]
+    found += _changed_bounds(before, after)
     more = f"; and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
     signer = after.keys[-1]
     if before is not None and before.keys[-1] != signer:
         found.insert(0, f"people-key {signer[:12]} follows {before.keys[-1][:12]}")
     detail = f"posture {after.posture}; {'; '.join(found[:MOST_NAMED]) or 'no credential changed'}{more}"
     return Notice(kind="people_version", detail=detail[:1000], version=after.name.number, digest=after.name.digest)
+
+
+def _changed_bounds(before: Directory | None, after: Directory) -> list[str]:
+    """The roots and relying parties that came and went."""
+    parties, roots = (before.relying_parties, before.attestation_roots) if before is not None else ((), ())
+    found = [f"passkeys of {one.rp_id} sign at {one.origin}" for one in after.relying_parties[len(parties) :]]
+    for place, one in enumerate(after.attestation_roots):
+        if place >= len(roots) or roots[place].removed_at != one.removed_at:
+            change = "recorded" if one.removed_at is None else "removed"
+            found.append(f"{change} attestation root {fingerprint(decoded(one.certificate))[:12]}")
+    return found

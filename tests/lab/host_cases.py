@@ -38,11 +38,11 @@ class LabTrials:
         def pid() -> int:
             return int(host.show(UNIT, "MainPID"))
 
-        yield self._trial("service_start", lambda _: host.show(UNIT, "ActiveState") == "active", **given)
-        yield self._trial("service_status", lambda seen: seen is not None and seen["main_pid"] == pid(), **given)
+        yield self._host_case("service_start", lambda _: host.show(UNIT, "ActiveState") == "active", **given)
+        yield self._host_case("service_status", lambda seen: seen is not None and seen["main_pid"] == pid(), **given)
         before = pid()
-        yield self._trial("service_restart", lambda _: pid() not in (0, before), **given)
-        yield self._trial("service_stop", lambda _: host.show(UNIT, "ActiveState") == "inactive", **given)
+        yield self._host_case("service_restart", lambda _: pid() not in (0, before), **given)
+        yield self._host_case("service_stop", lambda _: host.show(UNIT, "ActiveState") == "inactive", **given)
 
     def files(self) -> Iterator[HostCase]:
         """Written, read, copied, deleted."""
@@ -50,19 +50,19 @@ class LabTrials:
         self._host.run("rm", "-f", one, two)
         self._host.run("mkdir", "-p", "/srv/data")
         digest = hashlib.sha256(b"new\n").hexdigest()
-        yield self._trial("file_write", lambda _: self._text(one) == "new", file_path=one, content="new\n")
-        yield self._trial("file_read", lambda seen: seen is not None and seen["digest"] == digest, file_path=one)
-        yield self._trial("file_copy", lambda _: self._text(two) == "new", source_path=one, dest_path=two)
-        yield self._trial("file_delete", lambda _: self._text(two) == "", file_path=two)
+        yield self._host_case("file_write", lambda _: self._text(one) == "new", file_path=one, content="new\n")
+        yield self._host_case("file_read", lambda seen: seen is not None and seen["digest"] == digest, file_path=one)
+        yield self._host_case("file_copy", lambda _: self._text(two) == "new", source_path=one, dest_path=two)
+        yield self._host_case("file_delete", lambda _: self._text(two) == "", file_path=two)
 
     def network(self) -> Iterator[HostCase]:
         """nginx listens on port 80."""
         address = f"{self._host.address}/24"
-        yield self._trial("network_status", lambda seen: seen is not None and address in _addresses(seen))
+        yield self._host_case("network_status", lambda seen: seen is not None and address in _addresses(seen))
         given = {"host": "127.0.0.1", "protocol": "http", "port": 80, "count": 1}
-        yield self._trial("network_test", lambda seen: seen is not None and seen["reachable"], **given)
+        yield self._host_case("network_test", lambda seen: seen is not None and seen["reachable"], **given)
         found = {"127.0.0.1": [80]}
-        yield self._trial(
+        yield self._host_case(
             "network_scan",
             lambda seen: seen is not None and seen["open_ports"] == found,
             cidr="127.0.0.1/32",
@@ -74,35 +74,37 @@ class LabTrials:
         given = {"package_name": "hello"}
         self._host.run("apt-get", "-q", "update")
         self._host.run("apt-get", "-qy", "purge", "hello", "extra")
-        yield self._trial("package_install", lambda _: packages.version("hello") == "1.0", **given, version="1.0")
-        yield self._trial("package_list", lambda seen: seen is not None and len(seen["packages"]) == 1, pattern="hello")
-        yield self._trial("package_update", lambda _: packages.version("hello") == "1.1", **given)
-        yield self._trial("package_remove", lambda _: packages.version("hello") == "", **given)
+        yield self._host_case("package_install", lambda _: packages.version("hello") == "1.0", **given, version="1.0")
+        yield self._host_case(
+            "package_list", lambda seen: seen is not None and len(seen["packages"]) == 1, pattern="hello"
+        )
+        yield self._host_case("package_update", lambda _: packages.version("hello") == "1.1", **given)
+        yield self._host_case("package_remove", lambda _: packages.version("hello") == "", **given)
 
     def backups(self, backups: Vault) -> Iterator[HostCase]:
         """In the host's restic repository, which has none of Writ's."""
         path = "/srv/data/trial-data"
         given = {"backup_id": "trial", "target_path": path}
         self._host.write(f"{path}/a", "before")
-        yield self._trial("backup_create", lambda _: backups.ids() == ["trial"], **given)
-        yield self._trial("backup_list", lambda seen: seen is not None and len(seen["backups"]) == 1)
+        yield self._host_case("backup_create", lambda _: backups.ids() == ["trial"], **given)
+        yield self._host_case("backup_list", lambda seen: seen is not None and len(seen["backups"]) == 1)
         self._host.write(f"{path}/a", "after")
-        yield self._trial("backup_restore", lambda _: self._text(f"{path}/a") == "before", **given)
-        yield self._trial("backup_delete", lambda _: backups.ids() == [], backup_id="trial")
+        yield self._host_case("backup_restore", lambda _: self._text(f"{path}/a") == "before", **given)
+        yield self._host_case("backup_delete", lambda _: backups.ids() == [], backup_id="trial")
 
     def snapshots(self, subvolume: str) -> Iterator[HostCase]:
         """Of a subvolume whose file `a` says `before`."""
         given = {"snapshot_name": "one", "target_path": subvolume}
-        yield self._trial("snapshot_create", lambda _: self._kept() == ["one"], **given)
-        yield self._trial(
+        yield self._host_case("snapshot_create", lambda _: self._kept() == ["one"], **given)
+        yield self._host_case(
             "snapshot_list", lambda seen: seen is not None and len(seen["snapshots"]) == 1, target_path=subvolume
         )
         self._host.write(f"{subvolume}/a", "after")
-        yield self._trial("snapshot_restore", lambda _: self._text(f"{subvolume}/a") == "before", **given)
-        yield self._trial("snapshot_delete", lambda _: self._kept() == [], **given)
+        yield self._host_case("snapshot_restore", lambda _: self._text(f"{subvolume}/a") == "before", **given)
+        yield self._host_case("snapshot_delete", lambda _: self._kept() == [], **given)
 
-    def _trial(self, name: str, look: Look, **given: Any) -> HostCase:
-        return self._made.trial(name, look, **given)
+    def _host_case(self, name: str, look: Look, **given: Any) -> HostCase:
+        return self._made.host_case(name, look, **given)
 
     def _text(self, path: str) -> str:
         return self._host.attempt("cat", path)[1].strip()

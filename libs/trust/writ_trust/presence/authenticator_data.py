@@ -1,0 +1,71 @@
+"""Authenticator data of a registration (WebAuthn level 3, §6.1): which device made which key, and how."""
+
+from typing import Any, Final
+
+from msgspec import Struct
+
+from writ_contracts.credentials import Proof
+from writ_contracts.errors import Untrusted
+from writ_trust.presence import cbor, p256
+from writ_trust.presence.flags import proof_of
+
+HEAD_BYTES: Final = 37
+"""SHA-256 of the RP ID, flags, counter."""
+BACKUP_ELIGIBLE, BACKED_UP, ATTESTED, EXTENDED = 0x08, 0x10, 0x40, 0x80
+EDDSA, ES256 = -8, -7
+ID_END: Final = HEAD_BYTES + 18
+"""AAGUID of 16 bytes, and the length of the credential id."""
+
+
+class RegisteredKey(Struct, frozen=True, kw_only=True):
+    """A new key as its authenticator describes it. `aaguid` names the model, `raw` is 32 bytes or a point of 65."""
+
+    rp_id_hash: bytes
+    flags: int
+    aaguid: bytes
+    credential_id: bytes
+    algorithm: int
+    raw: bytes
+
+    @property
+    def proof(self) -> Proof:
+        """The presence with which the key was made. Raises Untrusted where nobody touched the device."""
+        return proof_of(self.flags)
+
+    @property
+    def may_be_copied(self) -> bool:
+        """Return true for a passkey that its provider may sync to other devices."""
+        return bool(self.flags & BACKUP_ELIGIBLE)
+
+
+def read_registered(data: bytes) -> RegisteredKey:
+    """Return the new key. Raises Untrusted."""
+    if len(data) < ID_END or not data[32] & ATTESTED:
+        raise Untrusted("the authenticator data is not that of a new key")
+    flags = data[32]
+    end = ID_END + int.from_bytes(data[ID_END - 2 : ID_END], "big")
+    key, rest = cbor.read_first(data[end:])
+    if bool(flags & EXTENDED) is not bool(rest):
+        raise Untrusted("the authenticator data has extensions without their flag, or the flag without extensions")
+    if rest:
+        cbor.read(rest)
+    algorithm, raw = _public_key(key)
+    return RegisteredKey(
+        rp_id_hash=data[:32],
+        flags=flags,
+        aaguid=data[HEAD_BYTES : HEAD_BYTES + 16],
+        credential_id=data[ID_END:end],
+        algorithm=algorithm,
+        raw=raw,
+    )
+
+
+def _public_key(key: Any) -> tuple[int, bytes]:
+    """Return algorithm and raw key of a COSE_Key (RFC 9053, §7): Ed25519, or a point of P-256."""
+    match key:
+        case {1: 1, 3: -8, -1: 6, -2: bytes(x)} if len(x) == 32:
+            return EDDSA, x
+        case {1: 2, 3: -7, -1: 1, -2: bytes(x), -3: bytes(y)} if len(x) == len(y) == 32:
+            return ES256, p256.check_point(b"\x04" + x + y)
+        case _:
+            raise Untrusted("the new key is neither Ed25519 (-8) nor ECDSA on P-256 (-7)")

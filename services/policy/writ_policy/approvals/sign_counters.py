@@ -1,0 +1,25 @@
+"""Signature counters of security keys and passkeys (WebAuthn level 3, §6.1.1): one that does not rise hints at a copy.
+
+Of one replica, since its start. A hint decides nothing.
+"""
+
+from typing import Final
+
+MOST_CREDENTIALS: Final = 500
+
+
+class SignCounters:
+    """The last counter of each credential."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, int] = {}
+
+    def note(self, credential: str, counter: int) -> int | None:
+        """Remember the counter of a new signature. Return the one before if it counts (0: it does not) and this one is
+        not higher, else None.
+        """
+        before = self._last.pop(credential, 0)
+        self._last[credential] = counter
+        if len(self._last) > MOST_CREDENTIALS:
+            del self._last[next(iter(self._last))]
+        return before if before and counter <= before else None
