@@ -1,5 +1,6 @@
 """The Docker agent of docker-compose.yml with the socket of its engine: its image, and one operation end to end."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -21,7 +22,10 @@ def served(composed: Composed, docker: Engine) -> Iterator[Composed]:
     make_box(docker)
     policy = composed.home.policy.read_text()
     rules = yaml_file.read(composed.home.policy).data
-    rules["policies"]["global_policies"].append({"name": "containers", "operations": OPERATIONS, "allowed": True})
+    rules["policies"]["global_policies"] += [
+        {"name": "containers", "operations": OPERATIONS, "allowed": True},
+        {"name": "testers", "operations": ["backend_test"], "user_roles": ["operator"], "allowed": True},
+    ]
     composed.home.policy.write_text(yaml_file.dump(rules))
     inventory = composed.home.inventory.read_text()
     files = f"COMPOSE_FILE={composed.environ['COMPOSE_FILE']}:deploy/docker-socket.yaml WRIT_DOCKER_PACKAGES="
@@ -38,8 +42,8 @@ def served(composed: Composed, docker: Engine) -> Iterator[Composed]:
 
 
 def test_container_is_created_by_the_agent_in_its_image(served: Composed, docker: Engine) -> None:
-    found = until(lambda: _tested(served), 60.0, "the target is served")
-    assert "lacking" in str(found)
+    versions = until(lambda: _versions(served), 60.0, "the target is served, and policy has read its file")
+    assert {"engine", "api", "disk"} <= versions.keys()
     made = served.writ("run", "container_create", "-t", "box", f"container_name={NAME}", f"image={BOX}")
     assert made["outcome"] == "succeeded", made
     assert docker.inspect(NAME)[0]["State"]["Running"] is True
@@ -51,7 +55,7 @@ def test_container_is_created_by_the_agent_in_its_image(served: Composed, docker
     assert "\nCapEff:\t0000000000000000\n" in status
 
 
-def _tested(served: Composed) -> object:
-    found = served.writ("backends", "test", "box")
-    print(found)
-    return found
+def _versions(served: Composed) -> dict[str, str] | None:
+    """None where the target is not well."""
+    (row,) = json.loads(served.type("docker compose run --rm -T writ backends test box -o json || true"))
+    return dict(row["visit"]["versions"]) if row["well"] else None
