@@ -98,7 +98,7 @@ async def test_where_no_agent_answers_policy_is_told_so(world: World, monkeypatc
     await world.ask("service_restart", **RESTART)
     (facts,) = gathered(world)
     assert facts.listings == []
-    assert facts.failure == f"no agent of pool {world.hands.pool} answered"
+    assert facts.failure == f"no agent of pool {world.hands.pool} replied"
 
 
 async def test_where_no_agent_is_there_nobody_is_waited_for(world: World) -> None:
@@ -112,7 +112,7 @@ async def test_where_no_agent_is_there_nobody_is_waited_for(world: World) -> Non
     await eventually(known)
     await world.ask("service_restart", **RESTART)
     (facts,) = gathered(world)
-    assert facts.failure == f"no agent of pool {world.hands.pool} answered"
+    assert facts.failure == f"no agent of pool {world.hands.pool} replied"
     assert asked == []
 
 
@@ -122,7 +122,7 @@ async def test_what_the_agent_has_against_it_is_told(world: World) -> None:
     await world.executor()
     await world.ask("service_restart", **RESTART)
     (facts,) = gathered(world)
-    assert facts.failure == f"pool {world.hands.pool} answers: it expired"
+    assert facts.failure == f"the agent of pool {world.hands.pool} reports: it expired"
 
 
 async def test_a_simulation_gathers_too_and_records_nothing(world: World) -> None:

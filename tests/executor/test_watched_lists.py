@@ -75,11 +75,11 @@ async def test_nobody_is_refused_by_the_agents_of_a_pool_that_a_target_has_left(
     for pool, operations in (("ssh", ["service_status"]), ("ssh-eu", ["service_restart"])):
         beat = Heartbeat(pool=pool, instance=pool, running=[], free_slots=1, operations=operations, version="1")
         presence.record(beat)
-    with pytest.raises(Invalid, match="no agent of pool ssh has service_restart"):
+    with pytest.raises(Invalid, match="no agent of pool ssh offers service_restart"):
         await known.require("web-1", catalogue["service_restart"])
     path.write_text("targets: [{id: web-1, role: production, backend: ssh, agent: ssh-eu}]")
     await known.require("web-1", catalogue["service_restart"])
-    with pytest.raises(Invalid, match="no agent of pool ssh-eu has service_status"):
+    with pytest.raises(Invalid, match="no agent of pool ssh-eu offers service_status"):
         await known.require("web-1", catalogue["service_status"])
 
 
