@@ -31,6 +31,7 @@ def card(  # long: one sample of every signed part
     hidden: dict[str, Any] | None = None,
     signer: Key = POLICY,
     signed: bool = True,
+    signs_reason: bool = True,
     preview: Signed | None = None,
     vouched: dict[str, Any] | None = None,
     **shown: Any,
@@ -38,7 +39,8 @@ def card(  # long: one sample of every signed part
     """A request as an executor shows it; `shown` is what it changed, `hidden` what the journal does not have."""
     of: dict[str, Any] = {"principal": "alice", "operation": "service_restart", "target": "web-1"}
     given = {**GIVEN, **(hidden or {})}
-    about = {**of, "parameters_digest": keyed_digest(SALT, given), "idempotency_key": "k"}
+    reason = structs.asdict(sample(Requested))["reason"] if signs_reason else None
+    about = {**of, "parameters_digest": keyed_digest(SALT, given), "idempotency_key": "k", "reason": reason}
     statement = sign(ALICE, structs.replace(sample(RequestStatement), **about))
     decision = structs.replace(
         sample(Decision),
@@ -224,3 +226,13 @@ def test_a_preview_that_policy_does_not_vouch_for_is_not_shown() -> None:
     assert opened.preview is None
     assert opened.unverified == ["the preview: policy does not vouch for the agent that signed it"]
     assert opened.refusals
+
+
+def test_a_reason_that_the_requester_did_not_sign_is_marked_and_another_one_refused() -> None:
+    assert open_card(card(), [POLICY.public]).reason_is_signed
+    with pytest.raises(Untrusted, match="signed another reason"):
+        open_card(card(reason="please approve"), [POLICY.public])
+    unsigned = open_card(card(signs_reason=False), [POLICY.public])
+    assert not unsigned.reason_is_signed
+    assert "the reason: the requester did not sign it" in unsigned.unverified
+    assert not open_card(card(signed=False), [POLICY.public]).reason_is_signed

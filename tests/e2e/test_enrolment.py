@@ -7,7 +7,7 @@ import stat
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from writ_documents.atomic_files import write_atomically
 from writ_documents.readers import read_agents
 from writ_installation.files import tokens
 from writ_testing.eventually import eventually
+from writ_testing.installations.count_load import load
 from writ_testing.installations.installation import (
     CommandResult,
     RunningInstallation,
@@ -84,7 +85,7 @@ def environment(folder: Path) -> dict[str, str]:
 async def agent(folder: Path) -> AsyncIterator[None]:
     """At work within the block, with what is in the folder and nothing else."""
     state = folder / "state"
-    state.mkdir(mode=0o700)
+    state.mkdir(mode=0o700, exist_ok=True)
     own = {"WRIT_KEY_FILE": str(folder / f"agent-{POOL}.seed"), "WRIT_STATE_DIR": str(state), "WRIT_HEARTBEAT": "0.5"}
     kept = {"PATH": os.environ["PATH"], "PYTHONPATH": os.environ["PYTHONPATH"], "HOME": str(folder)}
     process = await asyncio.create_subprocess_exec(
@@ -134,6 +135,44 @@ async def test_a_host_enrols_and_its_agent_works_and_nobody_was_restarted(
     (event,) = await eventually(recorded, what="the enrolment is on record")
     assert (event.kind, event.body["pool"]) == ("agent_enrolled", POOL)
     assert event.body["key"] in {one.key for one in read_agents(installation.home.agents).agents if one.pool == POOL}
+
+
+@pytest.mark.exhaustive
+async def test_an_enrolled_key_is_rotated_by_the_command_while_operations_run(
+    installation: RunningInstallation, tmp_path: Path, files: Path
+) -> None:
+    home, folder = installation.home, tmp_path / "etc"
+    folder.mkdir()
+    machine = {"WRIT_MACHINE_ID": str(folder / "machine-id")}
+    (folder / "machine-id").write_text("a" * 32 + "\n")
+    assert (await enrol(folder, (await token_of(installation))["token"], environ=machine)).status == 0
+    old = Key(read_private(folder / f"agent-{POOL}.seed"), home.installation)
+    rotate = ("keys", "rotate", f"agent-{POOL}", "--key", old.public)
+    async with await installation.client() as writ, AsyncExitStack() as loads:
+        async with agent(folder):
+            ran = await loads.enter_async_context(load(writ, [TARGET], files / "rotated"))
+            await ran.more(2)
+            issued = await installation.writ(*rotate)
+            assert issued.status == 0, issued
+            (folder / "machine-id").write_text("b" * 32 + "\n")
+            elsewhere = await enrol(folder, issued.out, environ=machine)
+            assert (elsewhere.status, "bound to another host" in elsewhere.err) == (3, True), elsewhere
+            (folder / "machine-id").write_text("a" * 32 + "\n")
+            assert (await enrol(folder, issued.out, environ=machine)).status == 0
+            await ran.more(2)  # by the old key, which counts until it is retired
+        async with agent(folder):
+            await ran.more(2)
+            assert (await installation.writ(*rotate)).status == 0
+            await ran.more(2)
+            await loads.aclose()
+        await ran.check(writ)
+    new = Key(read_private(folder / f"agent-{POOL}.seed"))
+    hosts = {one.key: one.host for one in read_agents(home.agents).agents}
+    assert (old.public in hosts, hosts[new.public] is not None) == (False, True)
+    with pytest.raises(Forbidden):
+        await (await open_bus(Context(principal=f"agent-{POOL}", url=installation.url), old.seed, wait=2)).close()
+    listed = json.decode((await installation.writ("keys", "list", "-o", "json")).out)["keys"]
+    assert {one["public"]: one["state"] for one in listed}[old.public] == "former"
 
 
 async def test_a_host_without_the_command_enrols_by_writ_enrol(

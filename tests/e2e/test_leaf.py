@@ -22,7 +22,7 @@ from writ_contracts.requests import OperationView
 from writ_contracts.wire import encode
 from writ_nats_server.leaf import next_of
 from writ_testing.eventually import eventually
-from writ_testing.installations.count_load import settled
+from writ_testing.installations.count_load import load, settled
 from writ_testing.installations.installation import RunningInstallation, local_target, prepare, running_installation
 from writ_testing.peers.nats_server import free_port
 from writ_testing.peers.tcp_proxy import TcpProxy, tcp_proxy
@@ -174,6 +174,28 @@ async def test_a_principals_key_makes_no_link(
     async with node_without_rules(url, seed, tmp_path, "operator") as bus:
         await said(tmp_path, "Authorization Violation")
         assert not await reaches(bus, "writ.query.operator.targets")
+
+
+@pytest.mark.exhaustive
+async def test_the_key_of_a_link_is_rotated_while_the_site_works(
+    site: Path, proxy: TcpProxy, installation: RunningInstallation, writ: Writ, files: Path, tmp_path: Path
+) -> None:
+    name, url = f"leaf-depot-{POOL}", f"nats://127.0.0.1:{proxy.port}"
+    old = installation.home.key(name)
+    for folder in ("new", "old"):
+        (tmp_path / folder).mkdir()
+    async with load(writ, ["depot-1"], files / "rotated") as ran:
+        switched = await installation.writ("keys", "rotate", name)
+        assert (switched.status, "make the site's files again" in switched.out) == (0, True), switched
+        new = installation.home.key(name)
+        await ran.more(2)  # over the old link, which counts until it is retired
+        async with node_without_rules(url, new.seed, tmp_path / "new", f"agent-{POOL}") as bus:
+            await eventually(lambda: reaches(bus, subjects.claim(POOL)), what="an answer over the new link")
+    await ran.check(writ)
+    assert (await installation.writ("keys", "rotate", name)).status == 0
+    async with node_without_rules(url, old.seed, tmp_path / "old", f"agent-{POOL}"):
+        await said(tmp_path / "old", "Authorization Violation")
+    assert old.public not in installation.home.leaves.read_text()
 
 
 async def counts(writ: Writ, agents: int) -> bool:

@@ -29,16 +29,20 @@ from writ_installation.files import list_edits
 from writ_installation.files.create import create_installation
 from writ_installation.files.home import Home, host_token
 from writ_installation.files.parameter_keys import id_in_use
+from writ_installation.nats.leaf_sites import NewSite, add_site, read_leaves
 from writ_installation.nats.server_tls import set_up
 from writ_trust.keys import Key, generate_seed
 
 AGENT = f"agent-local-{host_token()}"
+LINK = AGENT.replace("agent-", "leaf-depot-", 1)
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     made = Home(tmp_path / "home")
     create_installation(made)
+    site = NewSite(name="depot", pools=[AGENT.removeprefix("agent-")], hub=["nats://127.0.0.1"])
+    add_site(made, site, "127.0.0.1")
     return made
 
 
@@ -54,7 +58,7 @@ def kill(*_: object) -> None:
     raise Killed
 
 
-@pytest.mark.parametrize("name", ["policy", "params", AGENT])
+@pytest.mark.parametrize("name", ["policy", "params", AGENT, LINK])
 @pytest.mark.parametrize("call", range(1, 5))
 async def test_a_rotation_that_is_killed_before_it_saves_goes_on(
     home: Home, name: str, call: int, monkeypatch: pytest.MonkeyPatch
@@ -76,6 +80,8 @@ async def test_a_rotation_that_is_killed_before_it_saves_goes_on(
         assert home.policy_keys()[old] == 5
     elif name == AGENT:
         assert [agent.key for agent in read_agents(home.agents).agents] == [new]
+    elif name == LINK:
+        assert [leaf.key for leaf in read_leaves(home.leaves).leaves] == [new]  # type: ignore[union-attr]
     assert {one.public: one.state for one in list_keys(home) if one.name == name} == {old: "former", new: "current"}
     assert not list(home.keys.glob("*.next.seed"))
 

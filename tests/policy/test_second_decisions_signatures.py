@@ -9,16 +9,21 @@ from tests.policy.approving import Pending, awaiting, know, preview, stamp
 from tests.policy.publishing import document, publish, publishable
 from tests.policy.replica import Asking
 from tests.policy.second_decisions import allowed, checked, checker, last_checked, recorded, start
+from tests.trust.test_people import BOB, CAROL, FIRST, SECOND
+from tests.trust.test_people import THIRD as STRANGER
 
 from writ_contracts.approvals import SignedApproval
 from writ_contracts.credentials import KeyEvidence
 from writ_contracts.decisions import Decision, Subject
 from writ_contracts.journal import Approved
+from writ_contracts.people import PeopleDirectory
+from writ_rules.second_decisions.checker import UNFORESEEN
 from writ_testing.fakes.security_key import SoftwareSecurityKey
-from writ_trust.approvals import read_approval, sign_approval
+from writ_trust.approvals import read_approval, sign_approval, signed_bytes, with_evidence
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import digest, read
 
+DISABLES = {"action": "disable", "principal_id": "copilot"}
 WAITS = {"name": "restarts", "operations": ["service_restart"], "allowed": True, "requires_approval": True}
 
 
@@ -151,3 +156,57 @@ async def test_an_approval_that_cannot_be_read_differs(office: Asking, tmp_path:
     found = await last_checked(office, tmp_path, one.subject)
     assert found.result == "differs"
     assert found.why.startswith("its record cannot be read: the signed bytes are not an approval")
+
+
+def directory() -> PeopleDirectory:
+    """Bob's token, enrolled first, and carol's."""
+    return PeopleDirectory(number=1, at=100.0, posture="team", entries=[FIRST, SECOND])
+
+
+@pytest.mark.parametrize(
+    ("credential", "by", "result"),
+    [(BOB, BOB, "same"), (BOB, STRANGER, "differs"), (STRANGER, STRANGER, "differs"), (CAROL, CAROL, "differs")],
+)
+async def test_an_approval_by_a_security_key_counts_by_the_directory_of_credentials(
+    office: Asking, tmp_path: Path, credential: SoftwareSecurityKey, by: SoftwareSecurityKey, result: str
+) -> None:
+    one = await waiting(office)
+    approval = one.approval()
+    await approve(office, one, with_evidence(approval, credential.id, by.sign_ssh(signed_bytes(approval))))
+    decision = structs.replace(allowed(read(one.signed, Decision)), approvals=["bob"])
+    await office.append(one.subject, start(office, one.subject, decision))
+    assert (await last_checked(office, tmp_path, one.subject, directory())).result == result
+
+
+async def test_a_signed_reason_is_the_one_on_record(office: Asking, tmp_path: Path) -> None:
+    plain = structs.replace(office.subject("file_delete", parameters={"file_path": "/srv/x"}), reason="patch day")
+    honest = office.signed(plain, reason="patch day")
+    decision = await office.decision(honest)
+    assert decision.authenticated == "signature"
+    with pytest.raises(AssertionError, match="differs in reason"):
+        await office.decision(structs.replace(honest, reason="please approve"))
+
+
+async def test_what_needs_the_principals_own_key_and_came_by_a_session_differs(office: Asking, tmp_path: Path) -> None:
+    at = await publish(office, document({"name": "manages", "operations": ["principal_manage"], "allowed": True}))
+    about = office.signed(office.subject("principal_manage", "writ", parameters=DISABLES))
+
+    def by_session(decision: Decision) -> Decision:
+        return structs.replace(allowed(decision), session="s1")
+
+    found = await checked(office, tmp_path, about, by_session, control_sequence=at)
+    assert (found.result, found.why) == (
+        "differs",
+        "principal_manage needs the principal's own key, and it came by session s1",
+    )
+
+
+async def test_an_unforeseen_error_is_named_and_ends_nothing(
+    office: Asking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise KeyError("a defect")
+
+    monkeypatch.setattr("writ_rules.second_decisions.checker.compare", fails)
+    found = await checked(office, tmp_path, office.subject())
+    assert (found.result, found.why) == ("open", f"{UNFORESEEN}: KeyError in fails")

@@ -84,6 +84,12 @@ class Card(Struct, frozen=True, kw_only=True):
         return self.decision.demands
 
     @property
+    def reason_is_signed(self) -> bool:
+        """Return whether the requester signed the reason. Otherwise an executor may have written it."""
+        statement = self.requested.statement if self.decision.statement_digest is not None else None
+        return statement is not None and read(statement, RequestStatement).reason == self.requested.reason
+
+    @property
     def sentence(self) -> str:
         """The operation in one sentence, from the signed decision."""
         decision = self.decision
@@ -180,12 +186,15 @@ def _statement(
     about = (signed.principal, signed.operation, signed.target)
     if about != (requested.principal, requested.operation, requested.target):
         raise Untrusted("the requester signed another request")
+    if signed.reason not in (None, requested.reason):
+        raise Untrusted("the requester signed another reason")
+    lacks = ["the reason: the requester did not sign it"] if requested.reason and signed.reason is None else []
     if requested.hidden and hidden is None:
-        return []
+        return lacks
     parameters = {**requested.parameters, **(hidden or {})}
     if not same(signed.parameters_digest, keyed_digest(requested.salt or "", parameters)):
         raise Untrusted("the requester signed other parameters than these")
-    return []
+    return lacks
 
 
 def _facts(

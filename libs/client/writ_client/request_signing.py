@@ -62,6 +62,7 @@ def signed(request: Request, key: Key, principal: str, operation: str, *, salt: 
         idempotency_key=request.idempotency_key or "",
         dry_run=request.dry_run,
         issued_at=now,
+        reason=request.reason or None,
     )
     return structs.replace(request, statement=sign(key, statement), salt=salt)
 

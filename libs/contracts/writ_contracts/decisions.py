@@ -4,9 +4,9 @@ A decision says whether a request is allowed; a grant lets one claim start now; 
 (baseline, probe, preview). Only policy signs these three, and agents act on nothing else.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from writ_contracts.approvals import DecisionDemand, SignedApproval
 from writ_contracts.credentials import Presence, PresenceEvidence
@@ -231,6 +231,7 @@ class Subject(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     salt: Hex32 | None = None
     owner: PrincipalId | None = None
     presence: PresenceEvidence | None = None
+    reason: Annotated[str, Meta(max_length=1000)] = ""
     simulate: bool = False
     """A simulation: needs no signature of the principal's own, and no grant can follow."""
 

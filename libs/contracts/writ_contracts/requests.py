@@ -85,6 +85,8 @@ class RequestStatement(
     idempotency_key: IdempotencyKey
     dry_run: bool
     issued_at: Seconds
+    reason: Annotated[str, Meta(max_length=1000)] | None = None
+    """The reason of the request; None where it is not signed."""
 
 
 class Verdict(Struct, frozen=True, kw_only=True):

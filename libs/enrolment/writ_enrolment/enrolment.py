@@ -57,7 +57,8 @@ async def enrol(ticket: Ticket, folder: Path, tls: TlsOptions | None, environmen
     """
     tls = tls or (TlsOptions(ca=ticket.ca) if ticket.ca else None)
     key_file, environment_file = folder / f"agent-{ticket.pool}.seed", folder / f"agent-{ticket.pool}.env"
-    key = _key(key_file, ticket.installation)
+    used = _next_file(key_file, ticket)
+    key = _key(used, ticket.installation)
     machine_id = Path(environment.get(MACHINE, MACHINE_ID))
     host = host_identity(ticket.installation, machine_id) if ticket.binds_host else None
     if not await _admitted(ticket, key, tls, within=0.0):
@@ -66,8 +67,11 @@ async def enrol(ticket: Ticket, folder: Path, tls: TlsOptions | None, environmen
             raise TimedOut(
                 f"the provisioner accepted the key, but NATS did not within {ADMITTED_WITHIN:g} s: try again"
             )
-    elif _is_for(environment_file, ticket):
+    elif not ticket.replaces and _is_for(environment_file, ticket):
         raise Conflict(f"{key_file} is enrolled already: it is this host's key for pool {ticket.pool}")
+    if used != key_file:
+        used.replace(key_file)
+        sync_folder(folder)
     values = {
         "NATS_URL": ticket.url,
         "WRIT_POOL": ticket.pool,
@@ -82,6 +86,20 @@ async def enrol(ticket: Ticket, folder: Path, tls: TlsOptions | None, environmen
     return EnrolledAgent(
         pool=ticket.pool, key=key.public, key_file=str(key_file), environment_file=str(environment_file)
     )
+
+
+def _next_file(key_file: Path, ticket: Ticket) -> Path:
+    """Return the file of the key to enrol: beside the present one where that is to be replaced, until the new one is
+    accepted. Raises Invalid where the token is for another key.
+    """
+    if not ticket.replaces:
+        return key_file
+    following = key_file.with_suffix(".next.seed")
+    if Key(read_private(key_file), ticket.installation).public == ticket.replaces:
+        return following
+    if following.exists() or not key_file.exists():
+        raise Invalid(f"{key_file} is not the key that this token replaces, {ticket.replaces}")
+    return key_file  # replaced before, and the command was interrupted
 
 
 def agent_variables(environ: Mapping[str, str]) -> dict[str, str]:

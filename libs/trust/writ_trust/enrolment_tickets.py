@@ -34,6 +34,8 @@ class Ticket(Struct, frozen=True, kw_only=True):
     """The certificate of the CA that signs those of the servers, as in WRIT_TLS_CA: nobody else passes for one."""
     binds_host: bool = False
     """The key that enrols counts from its host alone."""
+    replaces: str = ""
+    """The key of this host's agent which the next one takes the place of."""
 
     @property
     def key(self) -> Key:

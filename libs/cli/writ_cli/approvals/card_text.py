@@ -38,7 +38,8 @@ def _lines(card: Card, now: float) -> Iterator[Line]:
     decision, requested = card.decision, card.requested
     yield from (("parameter " + name, value) for name, value in requested.effective.items())
     yield "not shown", ", ".join(requested.hidden)
-    yield "reason given", f"{requested.reason} (not signed)" if requested.reason else ""
+    signed = "" if card.reason_is_signed else " (not signed)"
+    yield "reason given", f"{requested.reason}{signed}" if requested.reason else ""
     yield "risk", requested.risk
     yield from _preview(card, now)
     yield from _reach(card)

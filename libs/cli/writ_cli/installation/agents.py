@@ -45,6 +45,16 @@ async def token(settings: Settings, pool: str, expires: str, url: str | None) ->
     It is shown once. Give it to the host's administrator as you would a password; there: `writ agent enrol`. It permits
     nothing else, and its first use invalidates it.
     """
+    await issue_token(settings, pool, expires, url)
+    return Exit.DONE
+
+
+async def issue_token(
+    settings: Settings, pool: str, expires: str, url: str | None = None, replaces: str | None = None
+) -> None:
+    """Make a token and print it. `replaces`: the key which the one that enrols takes the place of. Raises Invalid,
+    TimedOut where NATS does not accept it.
+    """
     home = settings.home
     pools = {target.pool for target in read_inventory(home.inventory).targets}
     if pool not in pools:
@@ -59,7 +69,7 @@ async def token(settings: Settings, pool: str, expires: str, url: str | None) ->
     check_names(home, where)
     check_exposed(where, pinned_ca(home) or settings.environ.get("WRIT_TLS_CA", ""), settings.environ)
     tokens.drop(home, [one for one in tokens.known(home) if one.until < now - KEPT])
-    made, text = tokens.make(home, pool, where, now + span, pinned_ca(home))
+    made, text = tokens.make(home, pool, where, now + span, pinned_ca(home), replaces)
     if await admitted(home, f"enrol-{made.id}", enrolment_tickets.read_ticket(text).key.seed) is False:
         tokens.drop(home, [made])
         raise TimedOut(f"NATS did not accept the new token within {ADMITTED_WITHIN:g} s: is the provisioner running?")
@@ -68,7 +78,6 @@ async def token(settings: Settings, pool: str, expires: str, url: str | None) ->
     else:
         click.echo(text)
         click.echo(f"for pool {pool} at {where}, once, until {times.date(made.until)}: `writ agent enrol`", err=True)
-    return Exit.DONE
 
 
 @agent.command("list")

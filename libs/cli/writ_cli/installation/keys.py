@@ -7,19 +7,28 @@ import click
 
 from writ_cli import times
 from writ_cli.exit_status import Exit
+from writ_cli.installation.agents import issue_token
 from writ_cli.options import local
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid
 from writ_installation.administration.key_list import ListedKey, list_keys
-from writ_installation.administration.key_rotation import RotationStep, pending
+from writ_installation.administration.key_rotation import AGENT, LEAF, RotationStep, pending
 from writ_installation.administration.key_steps import SETTLE, rotate, supervised
 from writ_installation.administration.people_key import rotate_people_key
 from writ_installation.administration.principals import admitted, rotate_principal
+from writ_installation.administration.remote_agent_keys import (
+    chosen_key,
+    drop_unused,
+    keys_elsewhere,
+    retire_elsewhere,
+    successor,
+)
 from writ_installation.files.home import PEOPLE
 from writ_installation.files.parameter_keys import PARAMS
 
 PRINCIPAL = "principal-"
 SHORT = 12
+HOST_SPAN = "1h"
 FILE = click.Path(dir_okay=False, path_type=Path)
 RETIRED = {
     PARAMS: "opens only what was stored and recorded before",
@@ -60,11 +69,14 @@ async def show(settings: Settings) -> int:
     help="How long policy's old key counts after its last use; 0s where it was stolen.",
 )
 @click.option("--people-key", type=FILE, metavar="FILE", help="For `people`: its file, if not in $WRIT_HOME/people.")
+@click.option("--key", metavar="U…", default="", help="For agents on other hosts: the beginning of the old key.")
 @click.option(
     "--hosts-ready", is_flag=True, help="Confirm that agents on other hosts have policy's new key in WRIT_POLICY_KEY."
 )
 @local
-async def rotate_key(settings: Settings, name: str, settle: str, hosts_ready: bool, people_key: Path | None) -> int:
+async def rotate_key(
+    settings: Settings, name: str, settle: str, hosts_ready: bool, people_key: Path | None, key: str
+) -> int:
     """Replace the key pair of KEY, a name of `writ keys list`, while everything runs.
 
     The new key is trusted first, then used, then the old one is refused. An interrupted rotation goes on with the same
@@ -75,13 +87,30 @@ async def rotate_key(settings: Settings, name: str, settle: str, hosts_ready: bo
     if name == PEOPLE:
         _report_step(settings, rotate_people_key(home, people_key))
         return Exit.DONE
+    if keys_elsewhere(home, name) and (key or not home.seed_file(name).exists()):
+        return await _elsewhere(settings, name, key)
     if name.startswith(PRINCIPAL):
         return await _principal(settings, name.removeprefix(PRINCIPAL))
     await rotate(
         home, name, lambda made: _report_step(settings, made), settle=times.seconds(settle), hosts_ready=hosts_ready
     )
-    if not supervised(home):
+    if not supervised(home) or name.startswith(LEAF):
         _next(settings, name)
+    return Exit.DONE
+
+
+async def _elsewhere(settings: Settings, name: str, beginning: str) -> int:
+    """Take the next step for an agent on another host: a token for it, or the end of its old key."""
+    home = settings.home
+    old = chosen_key(home, name, beginning)
+    if new := successor(home, old):
+        _report_step(settings, retire_elsewhere(home, name, old, new))
+        return Exit.DONE
+    drop_unused(home, old)
+    await issue_token(settings, name.removeprefix(AGENT), HOST_SPAN, replaces=old)
+    if not settings.screen.json:
+        again = f"`writ keys rotate {name} --key {old[:SHORT]}`"
+        click.echo(f"there: `writ agent enrol`, start the agent again; then here {again}", err=True)
     return Exit.DONE
 
 
@@ -113,6 +142,8 @@ def _next(settings: Settings, name: str) -> None:
         return
     processes = "executors" if name == PARAMS else f"processes of {name}"
     before = f"start the {processes} again, and then"
+    if step == "retired" and name.startswith(LEAF):
+        before = "make the site's files again (`writ leaf add`), start its leaf node with them, and then"
     if step == "switched" and name != PARAMS:
         before = "once NATS has loaded its file"
     settings.screen.line(f"next: {before} run `writ keys rotate {name}` again")

@@ -8,6 +8,8 @@ from writ_contracts.ids import TOKEN_PATTERN, PublicKey
 from writ_contracts.parameters import PUBLIC, Parameters, Timeout
 
 SESSION_OPEN = "session_open"
+FOR_OWN_KEY = (SESSION_OPEN, "principal_manage")
+"""Operations by which a session could outlast its end: only the principal's own key requests them."""
 LONGEST = 7 * 86_400
 SHORTEST = 60
 

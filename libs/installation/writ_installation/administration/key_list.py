@@ -15,7 +15,7 @@ from writ_installation.files.create import SERVICES
 from writ_installation.files.home import PEOPLE, Home
 from writ_installation.files.parameter_keys import PARAMS, id_in_use
 from writ_installation.files.principal_changes import principals_of
-from writ_installation.nats.leaf_sites import read_leaves
+from writ_installation.nats.leaf_sites import Leaf, key_name, read_leaves
 
 USES = {
     "bootstrap": "creates streams and consumers",
@@ -85,11 +85,19 @@ def _principals(home: Home) -> Iterator[ListedKey]:
 def _others(home: Home) -> Iterator[ListedKey]:
     leaves = read_leaves(home.leaves)
     for leaf in leaves.leaves if leaves else ():
-        yield _listed(f"leaf-{leaf.site}-{leaf.pool}", "leaf", leaf.key, None, f"link of site {leaf.site}")
+        yield _listed(
+            f"leaf-{leaf.site}-{leaf.pool}", "leaf", leaf.key, _link_file(home, leaf), f"link of site {leaf.site}"
+        )
     for token in tokens.known(home):
         yield _listed(f"token-{token.id}", "token", token.key, None, f"enrols an agent of pool {token.pool}")
     if os.access(home.params_key, os.R_OK):
         yield _listed(PARAMS, "secret", id_in_use(home.params_key), home.params_key, USES[PARAMS])
+
+
+def _link_file(home: Home, leaf: Leaf) -> Path | None:
+    """Return the private half, if it is here: during a rotation the other entry of the link has none."""
+    file = home.seed_file(key_name(leaf.site, leaf.pool))
+    return file if os.access(file, os.R_OK) and home.key(file.stem).public == leaf.key else None
 
 
 def _listed(name: str, kind: str, public: str, file: Path | None, use: str, state: str = "current") -> ListedKey:
@@ -106,7 +114,8 @@ def _listed(name: str, kind: str, public: str, file: Path | None, use: str, stat
 
 
 def _former(entry: KeyEntry) -> ListedKey:
-    kind = "agent" if entry.name.startswith("agent-") else "secret" if entry.name == PARAMS else "service"
+    kind = next((one for one in ("agent", "leaf") if entry.name.startswith(f"{one}-")), "service")
+    kind = {PARAMS: "secret", PEOPLE: "people"}.get(entry.name, kind)
     return ListedKey(name=entry.name, kind=kind, public=entry.key, used_by=USES.get(entry.name, entry.name))
 
 

@@ -22,9 +22,10 @@ from writ_installation.files.create import SERVICES, write_public
 from writ_installation.files.home import Home
 from writ_installation.files.keyring import save_keys
 from writ_installation.files.parameter_keys import PARAMS, id_in_use, next_id, use_next
+from writ_installation.nats.leaf_sites import Leaf, key_name, read_leaves
 from writ_trust.keys import Key, generate_seed
 
-AGENT = "agent-"
+AGENT, LEAF = "agent-", "leaf-"
 Step = Literal["announced", "switched", "retired"]
 
 
@@ -48,7 +49,8 @@ def rotatable(home: Home) -> list[str]:
     """Return the services and local pools with a key here. Raises ConfigError."""
     pools = dict.fromkeys(f"{AGENT}{agent.pool}" for agent in read_agents(home.agents).agents)
     shared = [PARAMS] if home.params_key.exists() else []
-    return [*(name for name in (*SERVICES, *pools) if home.seed_file(name).exists()), *shared]
+    links = dict.fromkeys(key_name(one.site, one.pool) for one in _links(home))
+    return [*(name for name in (*SERVICES, *pools, *links) if home.seed_file(name).exists()), *shared]
 
 
 def pending(home: Home, name: str) -> Step:
@@ -69,6 +71,8 @@ def announce(home: Home, name: str) -> RotationStep:
     new = next_id(home.params_key) if name == PARAMS else _next_key(home, name).public
     if name.startswith(AGENT):
         _list_agent(home, name, new)
+    elif name.startswith(LEAF):
+        _list_link(home, name, new)
     known = [] if ring.find(name, "current") else [_entry(name, old, "current", _since(home, name))]
     save_keys(home.keyring_file, [*ring.keys, *known, _entry(name, new, "next", time.time())])
     return RotationStep(name=name, step="announced", old=old, new=new)
@@ -99,6 +103,8 @@ def retire(home: Home, name: str, ends: LastRecords) -> RotationStep:
     gone = structs.replace(old, state="former", until=time.time(), **limits)
     if name.startswith(AGENT) and any(agent.key == old.key for agent in read_agents(home.agents).agents):
         list_edits.replace(home.agents, "agents", None, unique="key", value=old.key)
+    elif name.startswith(LEAF) and any(one.key == old.key for one in _links(home)):
+        list_edits.replace(home.leaves, "leaves", None, unique="key", value=old.key)
     save_keys(home.keyring_file, [gone if one == old else one for one in ring.keys])
     return RotationStep(name=name, step="retired", old=old.key, new=new)
 
@@ -140,6 +146,17 @@ def _list_agent(home: Home, name: str, key: str) -> None:
     if not any(agent.key == key for agent in read_agents(home.agents).agents):
         entry = {"pool": name.removeprefix(AGENT), "key": key}
         list_edits.append(home.agents, "agents", entry, unique="key")
+
+
+def _list_link(home: Home, name: str, key: str) -> None:
+    site, pool = next((one.site, one.pool) for one in _links(home) if key_name(one.site, one.pool) == name)
+    if not any(one.key == key for one in _links(home)):
+        list_edits.append(home.leaves, "leaves", {"site": site, "pool": pool, "key": key}, unique="key")
+
+
+def _links(home: Home) -> list[Leaf]:
+    leaves = read_leaves(home.leaves)
+    return list(leaves.leaves) if leaves else []
 
 
 def _entry(name: str, key: str, state: KeyState, since: float) -> KeyEntry:

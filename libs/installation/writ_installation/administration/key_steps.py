@@ -10,6 +10,7 @@ from writ_contracts import subjects
 from writ_contracts.errors import Invalid, TimedOut, Unreachable
 from writ_contracts.keyring import POLICY
 from writ_installation.administration.key_rotation import (
+    LEAF,
     LastRecords,
     RotationStep,
     announce,
@@ -35,7 +36,8 @@ Tell = Callable[[RotationStep], None]
 
 
 async def rotate(home: Home, name: str, tell: Tell, *, settle: float = SETTLE, hosts_ready: bool = False) -> None:
-    """Take all remaining steps, or one where the system starts the services. Raises Conflict while another rotation
+    """Take all remaining steps, or one where the system starts the services. A link of a site stops before its old
+    key is refused: the site needs its new files first. Raises Conflict while another rotation
     goes on, Invalid for an unknown name or where agents elsewhere do not know the new key yet, TimedOut.
     """
     with held(home.root / ".rotation.lock", "a key is being rotated in"):
@@ -44,7 +46,7 @@ async def rotate(home: Home, name: str, tell: Tell, *, settle: float = SETTLE, h
             refresh_environment(home)
             tell(made)
             await followed(home)
-            if made.step == "retired" or not supervised(home):
+            if made.step == "retired" or not supervised(home) or (made.step == "switched" and name.startswith(LEAF)):
                 return
 
 

@@ -28,12 +28,14 @@ class Token(Struct, frozen=True, kw_only=True):
     key: PublicKey
     pool: PoolId
     until: float
+    replaces: PublicKey | None = None
+    """The key of an agent which the one that enrols takes the place of, on the same host."""
 
 
-def make(home: Home, pool: str, url: str, until: float, ca: str = "") -> tuple[Token, str]:
+def make(home: Home, pool: str, url: str, until: float, ca: str = "", replaces: str | None = None) -> tuple[Token, str]:
     """Make a token; return it with the text for the agent's host, which trusts servers by this `ca`."""
     seed, number = generate_seed(), encode_id(secrets.token_bytes(16))
-    token = Token(id=number, key=Key(seed).public, pool=pool, until=until)
+    token = Token(id=number, key=Key(seed).public, pool=pool, until=until, replaces=replaces)
     ticket = Ticket(
         token=number,
         seed=seed.decode(),
@@ -44,6 +46,7 @@ def make(home: Home, pool: str, url: str, until: float, ca: str = "") -> tuple[T
         installation=home.installation,
         ca=ca,
         binds_host=True,
+        replaces=replaces or "",
     )
     home.tokens.mkdir(mode=0o700, exist_ok=True)
     atomic_files.save(home.tokens / f"{number}.json", encode(token))

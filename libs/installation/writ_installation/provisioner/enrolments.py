@@ -136,7 +136,17 @@ class Enrolments:
             if key == enrolment.key and whose != f"an agent of {token.pool}":
                 raise Conflict(f"this key belongs to {whose} already: create a new key")
         self._check_use(token, enrolment.key)
+        if token.replaces is not None and not tokens.is_done(self._home, token.id):
+            self._check_replaced(token.replaces, enrolment)
         return token, enrolment
+
+    def _check_replaced(self, old: str, enrolment: Enrolment) -> None:
+        agents = read_agents(self._home.agents).agents
+        replaced = next((one for one in agents if (one.pool, one.key) == (enrolment.pool, old)), None)
+        if replaced is None:
+            raise Denied("the key that this token replaces is not known any more")
+        if replaced.host is not None and replaced.host != enrolment.host:
+            raise Denied("the key that this token replaces is bound to another host")
 
     def _check_use(self, token: Token, key: str) -> None:
         used = tokens.used_for(self._home, token.id)

@@ -5,6 +5,7 @@ A decision names its version, control event and files itself, and a stolen key o
 each must have been current then, within SLACK.
 """
 
+import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from msgspec import Struct, structs
@@ -13,7 +14,7 @@ from writ_contracts import journal, subjects
 from writ_contracts.approvals import SignedApproval
 from writ_contracts.credentials import Presence
 from writ_contracts.decisions import Decision
-from writ_contracts.errors import ConfigError, Invalid, Untrusted
+from writ_contracts.errors import ConfigError, Invalid, Untrusted, WritError
 from writ_contracts.inventory import GATEWAY, Principal, Target
 from writ_contracts.operations import Catalogue
 from writ_contracts.people import Enrolment, PeopleDirectory
@@ -31,7 +32,7 @@ from writ_rules.loading import compile_document
 from writ_rules.second_decisions.comparison import Comparison, compare
 from writ_rules.second_decisions.control_states import ControlStates, EventReader
 from writ_rules.second_decisions.file_history import FileHistory, KeptReading
-from writ_rules.second_decisions.signatures import RecordedApproval, RecordedRequest
+from writ_rules.second_decisions.signatures import RecordedApproval, RecordedRequest, credentials_of
 from writ_rules.setting import Setting, setting
 from writ_trust.approvals import read_approval
 from writ_trust.digests import plain_digest
@@ -43,6 +44,7 @@ SLACK = 60.0
 STORED_WITHIN = 600.0
 """Seconds between a decision and its event: an executor stores it again after an interruption."""
 MOST_POLICIES = 4
+UNFORESEEN = "its check failed by an error in Writ"
 MOST_PRESENCE = Presence("verified", attested=True)
 DECISIONS = ("requested", "refused", "granted", "started")
 """Kinds of events with a decision of policy's."""
@@ -63,9 +65,8 @@ class CheckedDecision(Struct, frozen=True, kw_only=True):
     @property
     def text(self) -> str:
         """Return the difference for people."""
-        reason = (
-            f"the policy of that time gives {self.comparison.expected}" if self.comparison.expected else "not given"
-        )
+        given = self.comparison.expected
+        reason = f"the policy of that time gives {given}" if given else "not given"
         return (
             f"policy's decision on {self.operation} at {self.target} is {self.decided}, {reason}: {self.comparison.why}"
         )
@@ -122,8 +123,17 @@ class Checker:
             operation=decision.operation,
             target=decision.target,
             decided=f"{decision.effect} ({decision.code})",
-            comparison=await self._compared(record, event, decision),
+            comparison=await self._compared_or_open(record, event, decision),
         )
+
+    async def _compared_or_open(self, record: Record, event: Decided, decision: Decision) -> Comparison:
+        try:
+            return await self._compared(record, event, decision)
+        except WritError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a record that its writer made to break the check must not end it
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            return Comparison(result="open", why=f"{UNFORESEEN}: {type(error).__name__} in {where.name}")
 
     def _trusted(self, sequence: int) -> Collection[str]:
         return [key for key, last in self._events.items() if sequence <= last]
@@ -268,6 +278,8 @@ class Checker:
             decided=digest(first.decision),
             parameters_digest=_same_parameters(event, first),
             installation=self._installation,
+            reason=first.reason,
+            credentials=credentials_of(self._people()),
         )
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from msgspec import Struct, structs
 
 from writ_contracts.catalogue.control import FOR_PEOPLE
+from writ_contracts.catalogue.sessions import FOR_OWN_KEY
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
@@ -27,14 +28,14 @@ from writ_rules.engine.facts import NO_FACTS
 from writ_rules.engine.rules import Rule
 from writ_rules.engine.ruling import STRICTNESS
 from writ_rules.second_decisions.added_parameters import differing, unexplained
-from writ_rules.second_decisions.signatures import RecordedRequest, is_signed, keys_of, unsigned
+from writ_rules.second_decisions.signatures import RecordedRequest, is_persons, is_signed, keys_of, unsigned
 from writ_rules.setting import Setting
 
 Result = Literal["same", "differs", "open"]
 OWN = ("audit_read", "operation_cancel", "session_end", "window_end")
 OPEN_TO_ALL = "session_open"
 """Everybody may open sessions of their own, without a rule."""
-OTHER_REASONS = ("by its other name", "session ")
+OTHER_REASONS = ("by its other name", "session ", "a session ")
 """Beginnings of the reasons of denials with such a code that are checks of policy's own."""
 BY_RULES = frozenset({"denied", "no_rule", "outside_gateway_limits", "stopped"})
 """Codes of denials that the policy and the control state give by themselves."""
@@ -65,14 +66,18 @@ def compare(decision: Decision, recorded: RecordedRequest, setting: Setting, *, 
     if target is None or decision.principal not in setting.principals:
         return Comparison(result="open", why="it is a denial of an unknown name")
     keys = partial(_keys, setting) if knows_keys else _any_key
-    if decision.effect != "deny" and (why := unsigned(decision, recorded, keys(decision.principal))):
+    own = knows_keys and operation.name in FOR_OWN_KEY
+    signers = (setting.principals[decision.principal].key,) if own else keys(decision.principal)
+    if decision.effect != "deny" and (why := unsigned(decision, recorded, signers)):
         return Comparison(result="differs", why=why)
     if recorded.parameters_digest not in ("", decision.parameters_digest):
         return Comparison(result="differs", why="it is on other parameters than its request, and the record hides it")
     approvers = dict.fromkeys(
         one.approver
         for one in recorded.approvals
-        if one.approver in setting.principals and is_signed(one, recorded, keys(one.approver), decision.operation_id)
+        if one.approver in setting.principals
+        and is_signed(one, recorded, keys(one.approver), decision.operation_id)
+        and is_persons(one, recorded, person_of(one.approver, setting.principals))
     )
     try:
         request = _request(decision, recorded, setting, operation, target)
@@ -92,6 +97,8 @@ def _refused(decision: Decision, operation: Operation, setting: Setting) -> str:
         return f"there was no target {decision.target}"
     if operation.name in FOR_PEOPLE and decision.authenticated == "gateway":
         return f"{operation.name} is for people, and the request came through a gateway"
+    if operation.name in FOR_OWN_KEY and decision.session:
+        return f"{operation.name} needs the principal's own key, and it came by session {decision.session}"
     needs_signature = operation.own_signature or operation.risk is Risk.ADMIN
     if needs_signature and decision.authenticated != "signature" and decision.effect == "allow":
         return f"{operation.name} needs the principal's own signature"

@@ -6,13 +6,15 @@ from typing import Any
 from msgspec import Struct
 
 from writ_contracts.approvals import SignedApproval
-from writ_contracts.credentials import KeyEvidence
+from writ_contracts.credentials import Credential, KeyEvidence
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Untrusted
 from writ_contracts.ids import operation_id
 from writ_contracts.inventory import Principal
+from writ_contracts.people import Enrolment, PeopleDirectory
 from writ_contracts.requests import RequestStatement
 from writ_contracts.signing import Signed
+from writ_contracts.wire import decode
 from writ_rules.engine.control import ControlState
 from writ_trust.approvals import nkey_credential, prove_approval
 from writ_trust.digests import keyed_digest, same
@@ -48,6 +50,17 @@ class RecordedRequest(Struct, frozen=True, kw_only=True):
     parameters_digest: str = ""
     refused: bool = False
     installation: str = ""
+    reason: str = ""
+    credentials: Mapping[str, Credential] | None = None
+    """All in the directory of people's credentials, removed ones too; None where it is not here."""
+
+
+def credentials_of(directory: PeopleDirectory | None) -> dict[str, Credential] | None:
+    """Return all credentials of the directory by id, removed ones too."""
+    if directory is None:
+        return None
+    everybody = (decode(bytes(one.enrolment.payload), Enrolment).credential for one in directory.entries)
+    return {one.id: one for one in everybody}
 
 
 def keys_of(principal: Principal, control: ControlState) -> tuple[str, ...]:
@@ -73,6 +86,8 @@ def unsigned(decision: Decision, recorded: RecordedRequest, keys: tuple[str, ...
     its_id = operation_id(statement.principal, statement.idempotency_key)
     if (*about, its_id) != (decision.principal, decision.operation, decision.target, decision.operation_id):
         return f"the statement of {decision.principal} on record is for another request"
+    if statement.reason not in (None, recorded.reason):
+        return f"{decision.principal} signed another reason than the one on record"
     if (statement.dry_run and not recorded.dry_run) or not _opens(statement, recorded):
         return f"{decision.principal} signed other parameters than those on record"
     return ""
@@ -91,19 +106,30 @@ def _opens(statement: RequestStatement, recorded: RecordedRequest) -> bool:
 
 
 def is_signed(approval: RecordedApproval, recorded: RecordedRequest, keys: tuple[str, ...], operation: str) -> bool:
-    """Return whether an nkey among these signed it for this request. The directory of credentials vouches for others,
-    and agents have it. Without keys, any will do.
+    """Return whether an nkey among these, or a credential of the directory, signed it for this request. Without keys
+    any nkey will do, and without a directory any credential.
     """
     signed = approval.signed
-    if signed is None or not (isinstance(signed.evidence, KeyEvidence) or _is_nkey(signed.credential)):
+    if signed is None:
         return True
-    known = [nkey_credential(approval.approver, key) for key in keys or (signed.credential,)]
+    if isinstance(signed.evidence, KeyEvidence) or _is_nkey(signed.credential):
+        known = [nkey_credential(approval.approver, key) for key in keys or (signed.credential,)]
+    elif recorded.credentials is None:
+        return True
+    else:
+        known = list(recorded.credentials.values())
     try:
         found = prove_approval(signed, known, installation=recorded.installation).approval
     except Untrusted:
         return False
     named = found.operation_id, found.requested, found.decision_digest, found.verdict
     return named == (operation, recorded.requested, recorded.decided, "approve")
+
+
+def is_persons(approval: RecordedApproval, recorded: RecordedRequest, person: str) -> bool:
+    """Return whether the credential that signed it is this person's, as far as the directory is here."""
+    known = None if approval.signed is None else (recorded.credentials or {}).get(approval.signed.credential)
+    return known is None or known.person == person
 
 
 def _is_nkey(credential: str) -> bool:

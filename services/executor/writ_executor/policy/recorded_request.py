@@ -22,4 +22,5 @@ def subject_of(requested: Requested, parameters: dict[str, Any], parameters_key:
         recorded=True,
         salt=requested.salt,
         presence=requested.presence,
+        reason=requested.reason,
     )

@@ -152,6 +152,7 @@ class RequestEndpoint:
             statement=request.statement,
             salt=request.salt,
             presence=request.presence,
+            reason=request.reason,
             owner=owner,
         )
         definition = attempt.definition

@@ -2,16 +2,13 @@
 
 from msgspec import structs
 
-from writ_contracts.catalogue.sessions import SESSION_OPEN
+from writ_contracts.catalogue.sessions import FOR_OWN_KEY, SESSION_OPEN
 from writ_contracts.errors import Invalid
 from writ_contracts.persons import same_person
 from writ_policy.state.snapshot import PolicySnapshot
 from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.ruling import Ruling
 from writ_trust.sessions import Session, open_sessions
-
-OWN_KEY = (SESSION_OPEN, "principal_manage")
-"""Operations by which a session could outlast its end."""
 
 
 def with_own_session(request: DecisionRequest, ruling: Ruling, session: Session | None) -> Ruling:
@@ -20,7 +17,7 @@ def with_own_session(request: DecisionRequest, ruling: Ruling, session: Session 
     it would last without an end.
     """
     name = request.operation.name
-    if session is not None and name in OWN_KEY:
+    if session is not None and name in FOR_OWN_KEY:
         return _denied(
             ruling, "denied", f"a session may not request {name}: use the principal's own key, not session {session.id}"
         )

@@ -44,6 +44,8 @@ def check_statement(
         different.append("dry run")
     if not _opens(statement, subject):
         different.append("parameters")
+    if statement.reason not in (None, subject.reason):
+        different.append("reason")
     if subject.operation_id != operation_id(principal.id, statement.idempotency_key):
         different.append("operation id")
     if different:
