@@ -110,7 +110,6 @@ class Writ(Queries, OperationGroups):
         await self.close()
 
     async def close(self) -> None:
-        """Disconnect."""
         await self._following.close()
         await self._bus.drain(CLOSE_SECONDS)
 
