@@ -15,9 +15,10 @@ TEXT = (Path(__file__).parents[2] / "docs/approvals.md").read_text()
 
 def example(language: str) -> str:
     """The script in this language."""
-    (script,) = re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-    assert "writ_" not in script
-    return script
+    scripts: list[str] = re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    assert len(scripts) == 1
+    assert "writ_" not in scripts[0]
+    return scripts[0]
 
 
 def printed() -> str:
