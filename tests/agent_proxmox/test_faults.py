@@ -231,7 +231,7 @@ def test_a_guest_has_one_spelling() -> None:
     ]
     guests = guests_of(rows, Connection(host="pve"))
     assert [guest.name for guest in guests] == ["web", "101", "102", "103"]
-    with pytest.raises(Invalid, match="guest 100 is called web"):
+    with pytest.raises(Invalid, match="guest 100 has the name web"):
         find_guest(guests, "100")
     with pytest.raises(Invalid, match="no guest 'twin'"):
         find_guest(guests, "twin")

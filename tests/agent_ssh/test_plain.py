@@ -154,7 +154,7 @@ async def test_a_test_of_the_target_tells_what_it_has(plain: PlainHost) -> None:
     assert (found.code, found.versions) == ("", {"systemd": "257"})
     assert found.operations == ["service_restart", "service_start", "service_status", "service_stop"]
     assert found.lacking["file_read"] == "the host has no python3 (3.9 or newer)"
-    assert found.lacking["package_list"].startswith("dpkg-query is not there")
+    assert found.lacking["package_list"].startswith("dpkg-query is missing")
 
 
 async def test_a_host_that_has_systemctl_and_no_systemd_is_not_said_to_have_services(plain: PlainHost) -> None:

@@ -15,8 +15,8 @@ from writ_contracts.errors import Untrusted, WritError
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from writ_agent_ssh.quarantine import SetAside
-aside = SetAside(Path(sys.argv[1]))
+from writ_agent_ssh.quarantine import HostQuarantine
+aside = HostQuarantine(Path(sys.argv[1]))
 with aside.reading("web2"):
     pass
 with aside.reading(sys.argv[2]):

@@ -114,7 +114,7 @@ async def listening(serve: Serve) -> AsyncIterator[str]:
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        (b"", "hung up"),
+        (b"", "closed the connection"),
         (b"\5\xff", "needs a password"),
         (b"\4\0", "needs a password"),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "needs a password"),
@@ -124,7 +124,7 @@ async def listening(serve: Serve) -> AsyncIterator[str]:
         (b"\5\0\5\x63\0\1", "reply 99"),
         (b"\5\0\4\0\0\1", "does not speak SOCKS5"),
         (b"\5\0\5\0\0\7", "does not speak SOCKS5"),
-        (b"\5\0\5\0\0\1\0\0", "hung up"),
+        (b"\5\0\5\0\0\1\0\0", "closed the connection"),
     ],
 )
 async def test_a_proxy_that_does_not_connect_is_refused_with_its_reason(said: bytes, words: str) -> None:

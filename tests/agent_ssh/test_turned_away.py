@@ -25,9 +25,9 @@ async def test_a_host_that_turns_us_away_for_what_it_refused_says_so(tmp_path: P
             return await code_of(host) == "turned_away"
 
         await eventually(turned_away)
-        with pytest.raises(WritError, match="turns us away: Not allowed at this time"):
+        with pytest.raises(WritError, match="refuses the connection: Not allowed at this time"):
             await host.run("network_status")
-        with pytest.raises(WritError, match="turns us away: Not allowed at this time") as refused:
+        with pytest.raises(WritError, match="refuses the connection: Not allowed at this time") as refused:
             await shown("127.0.0.1", host.server.port)
         assert refused.value.code == "turned_away"
 

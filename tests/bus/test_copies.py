@@ -80,7 +80,7 @@ async def test_what_was_wanted_is_enough(monkeypatch: pytest.MonkeyPatch) -> Non
 async def test_a_copy_that_stays_behind_is_an_error_and_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal, "PATIENCE", 0.02)
     copies = Copies(monkeypatch, [event(3)], [])
-    with pytest.raises(Unreachable, match=r"nothing of writ\.journal\.x after 0"):
+    with pytest.raises(Unreachable, match=r"no event of writ\.journal\.x after 0"):
         await copies.journal.read(LINE)
 
 

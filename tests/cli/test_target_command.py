@@ -192,7 +192,7 @@ def test_set_reaches_keys_within_keys(inventory: Path) -> None:
     assert entry["backup"] == {"repository": "/srv/r", "password_file": "/etc/r"}
     assert "  # web servers\n" in inventory.read_text()
     for word, why in (
-        ("role.x=1", "no key 'x' in a value that is not a mapping"),
+        ("role.x=1", "there is no key 'x' in a value that is not a mapping"),
         ("conection.port=1", "'connection'"),
     ):
         refused = _writ(inventory, "set", "web1", word)

@@ -13,11 +13,22 @@ from writ_trust.approvals import nkey_credential, verify_approval
 TEXT = (Path(__file__).parents[2] / "docs/approvals.md").read_text()
 
 
+def example(language: str) -> str:
+    """The script in this language."""
+    scripts: list[str] = re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    assert len(scripts) == 1
+    assert "writ_" not in scripts[0]
+    return scripts[0]
+
+
+def printed() -> str:
+    """The message that the script in Python prints."""
+    command = [sys.executable, "-c", example("python")]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
+
+
 def signed() -> ApprovalMessage:
-    (script,) = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-    assert "writ_" not in script
-    run = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=30)
-    return decode(run.stdout.encode(), ApprovalMessage)
+    return decode(printed().encode(), ApprovalMessage)
 
 
 def test_the_script_signs_what_policy_believes() -> None:

@@ -120,7 +120,7 @@ async def test_what_does_not_load_or_no_longer_fits_is_refused_with_all_that_is_
         await writ.policy_publish(OPEN, reason="too late", replaces=before - 1)
     with pytest.raises(Invalid, match="nobody could ever carry out policy_publish"):
         await writ.policy_publish(open_policy(), reason="locks everybody out")
-    with pytest.raises(Invalid, match="no version 4000"):
+    with pytest.raises(Invalid, match="no valid version 4000"):
         await writ.policy_rollback(4000, reason="there is none")
     assert await number(writ) == before
 

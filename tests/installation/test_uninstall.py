@@ -1,6 +1,7 @@
 """`writ uninstall` on a folder of `writ up`, and on the layout of the units with a stand-in for systemctl."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -107,6 +108,26 @@ def test_running_installation_is_refused(home: Home) -> None:
     assert home.principals.exists()
 
 
+def test_folder_with_one_file_of_a_common_name_is_refused(tmp_path: Path) -> None:
+    home = Home(tmp_path / "project")
+    (home.root / "keys").mkdir(parents=True)
+    for name in ("people.json", "principals.yaml", "public.yaml", "keyring.json", "keys/mine"):
+        (home.root / name).write_text("[]")
+    done = writ(home, "--yes", "--records")
+    assert (done.exit_code, "is not an installation" in done.output) == (2, True)
+    home.installation_file.write_text("name: somebody's\n")
+    assert writ(home, "--yes", "--records").exit_code == 2
+    assert (home.keys / "mine").exists()
+    assert home.people_file.exists()
+
+
+def test_root_and_the_users_own_folder_are_refused(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(home.root))
+    for folder in (home, Home(Path("/"))):
+        with pytest.raises(Conflict, match="never removed"):
+            uninstall.plan(folder, records=False)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 @pytest.mark.parametrize("name", ["", "site.yaml"])
 def test_installation_of_another_user_is_refused(home: Home, name: str) -> None:
@@ -196,3 +217,37 @@ def test_nothing_is_removed_where_systemd_does_not_stop_the_units(tmp_path: Path
         uninstall.remove(home, uninstall.plan(home, records=True, system=of), system=of)
     assert home.principals.exists()
     assert (of.units / "writ.target").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="an installation of the system is root's")
+@pytest.mark.parametrize("units_left", [True, False])
+def test_copy_of_the_systems_installation_is_refused(tmp_path: Path, units_left: bool) -> None:
+    of = system(tmp_path)
+    live = split_home(tmp_path, of)
+    for name in UNITS:
+        (of.units / name).write_text(f"[Service]\nEnvironmentFile={live.root}/writ.env\n")
+        if not units_left:
+            (of.units / name).unlink()
+    copy = Home(Path(shutil.copytree(live.root, tmp_path / "etc.bak")))
+    for act in (
+        lambda: uninstall.plan(copy, records=True, system=of),
+        lambda: uninstall.remove(copy, uninstall.plan(live, records=True, system=of), system=of),
+    ):
+        with pytest.raises(Conflict, match="not the installation of this machine's units"):
+            act()
+    assert not (tmp_path / "record").exists()
+    assert (live.store / "jetstream").exists()
+    assert uninstall.plan(live, records=True, system=of).remove
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="an installation of the system is root's")
+@pytest.mark.parametrize("name", ["run", "nats"])
+def test_folder_that_a_service_replaced_by_a_link_is_refused(tmp_path: Path, name: str) -> None:
+    of = system(tmp_path)
+    home = split_home(tmp_path, of)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/server.conf").write_text("x")
+    (home.written / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(Conflict, match="symbolic link"):
+        uninstall.plan(home, records=True, system=of)
+    assert (tmp_path / "elsewhere/server.conf").exists()

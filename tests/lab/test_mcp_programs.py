@@ -1,7 +1,7 @@
 """The gateway before two independent programs: the conformance suite of MCP, and the command line of its Inspector.
 
 Both are Node programs, which `make mcp-programs` installs. They need no host of the lab; the lab's run has the time.
-The suite sends no token, so a proxy here adds it.
+The suite sends no token, so a proxy here adds it. The same Node runs the script of docs/approvals.md.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from tests.docs.test_approvals import example, printed
 from tests.gateway.conftest import gateway_installation, listening
 from tests.gateway.test_http import token
 
@@ -138,3 +139,11 @@ async def test_the_inspector_finds_schemas_portable_over_stdio(
     status, out = await node(INSPECTOR, "--cli", "--strict", *command)
     assert status == 0, out[-2000:]
     assert tool in {tool["name"] for tool in json.loads(out)["tools"]}
+
+
+async def test_the_approval_signed_by_node_is_the_one_signed_by_python(tmp_path: Path) -> None:
+    if not NODE.exists():
+        programs.missing("Node", "`make mcp-programs` installs it")
+    script = tmp_path / "approve.mjs"
+    script.write_text(example("javascript"))
+    assert await node(script) == (0, printed())

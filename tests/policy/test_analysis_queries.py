@@ -159,7 +159,7 @@ async def test_versions_are_compared_by_number_and_with_a_document(asking: Askin
     assert {(one.kind, one.operation) for one in (await alice.diff(2, 1)).changes} == {("newly_allowed", "audit_read")}
     none = yaml_file.dump({"policies": {"name": "none"}})
     assert {one.kind for one in (await alice.diff(none)).changes} == {"newly_denied"}
-    with pytest.raises(Invalid, match="no version 99"):
+    with pytest.raises(Invalid, match="no valid version 99"):
         await alice.diff(99)
 
 

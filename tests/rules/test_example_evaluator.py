@@ -80,7 +80,7 @@ def test_an_unknown_name_and_options_that_it_does_not_take_are_mistakes_of_the_f
 
 
 def test_an_entry_point_that_is_no_evaluator_ends_the_start() -> None:
-    with pytest.raises(ConfigError, match="is no Evaluator"):
+    with pytest.raises(ConfigError, match="is not of type Evaluator"):
         load_evaluators([EntryPoint("bad", "writ_testing.plugin.operations:OPERATIONS", EVALUATORS)])
 
 

@@ -45,11 +45,11 @@ def test_however_much_others_name_each_rule_is_about_somebody_and_what_is_left_o
     tagged = rule("tagged", "service_restart", target_tags=MANY_TAGS, target_roles=["testing"])
     found = added(tagged, rule("named", "service_restart", targets=MANY_TARGETS, target_roles=["staging"]))
     assert {change.role for change in found.changes} == {"staging", "testing"}
-    assert found.bounded == ["service_restart: of 30744 kinds of targets 2000 were made up"]
+    assert found.bounded == ["service_restart: of 30744 kinds of targets, 2000 samples were generated"]
     people = rule("people", "service_restart", users=MANY_PEOPLE)
     found = added(people, rule("services", "service_restart", user_roles=MANY_ROLES, principal_kinds=["service"]))
     assert {rule for change in found.changes for rule in change.after_rules} >= {"people", "services"}
-    assert found.bounded == ["service_restart: of 37926 kinds of principals 600 were made up"]
+    assert found.bounded == ["service_restart: of 37926 kinds of principals, 600 samples were generated"]
 
 
 def test_as_many_are_made_up_as_are_said_and_no_two_alike() -> None:

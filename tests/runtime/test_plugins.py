@@ -65,7 +65,7 @@ def test_an_evaluator_that_two_bring_or_that_is_none_names_its_source() -> None:
     one = EntryPoint("share", "writ_testing.plugin.evaluators:SHARE", EVALUATORS)
     with pytest.raises(ConfigError, match="evaluator share comes from entry point share and from entry point share"):
         load_evaluators([one, one])
-    with pytest.raises(ConfigError, match=r"share: writ_testing\.plugin\.evaluators:Share is no Evaluator"):
+    with pytest.raises(ConfigError, match=r"share: writ_testing\.plugin\.evaluators:Share is not of type Evaluator"):
         load_evaluators([EntryPoint("share", "writ_testing.plugin.evaluators:Share", EVALUATORS)])
 
 

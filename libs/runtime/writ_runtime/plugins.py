@@ -152,7 +152,7 @@ def _mapping(entry: EntryPoint) -> Mapping[str, object]:
 def _of_kind(entry: EntryPoint, kind: type[T]) -> T:
     value = _load(entry)
     if not isinstance(value, kind):
-        raise ConfigError(f"{_source(entry)}: {entry.value} is not a {kind.__name__} ({kind.__module__})")
+        raise ConfigError(f"{_source(entry)}: {entry.value} is not of type {kind.__name__} ({kind.__module__})")
     return value
 
 

@@ -153,7 +153,7 @@ def nested(before: Any, path: Sequence[str], value: Any) -> Any:
     if not path:
         return value
     if before is not None and not isinstance(before, dict):
-        raise click.UsageError(f"there is no key {path[0]!r}in a value that is not a mapping")
+        raise click.UsageError(f"there is no key {path[0]!r} in a value that is not a mapping")
     inner = nested((before or {}).get(path[0]), path[1:], value)
     changed = {**(before or {}), path[0]: inner}
     return {name: one for name, one in changed.items() if one is not None}

@@ -29,6 +29,7 @@ PATTERNS = tuple(name.replace("@.", "@*.") if "@" in name else f"{name}*" for na
 USERS = ("writ", "writ-agent-ssh", "writ-agent-docker", "writ-agent-proxmox")
 GROUPS = ("writ-tls",)
 _STATE = re.compile(r"writ-(?:policy|audit)-[0-9]+|writ-agent-[A-Za-z0-9_-]+").fullmatch
+_environment = re.compile(r"^EnvironmentFile=(/.*)/writ\.env$", re.MULTILINE).search
 PATIENCE = 180.0
 """Seconds for systemd to stop everything; a service has 45."""
 
@@ -51,6 +52,14 @@ DEFAULT = SystemPaths(
     agents=Path("/etc/writ"),
     programs=Path("/opt/writ"),
 )
+
+
+def home(system: SystemPaths) -> Path:
+    """Return the folder of the installation that the units here read; the usual one where none is left."""
+    for path in (system.units / name for name in UNITS):
+        if path.exists() and (found := _environment(path.read_text(errors="replace"))):
+            return Path(found[1])
+    return system.agents
 
 
 def parts(system: SystemPaths) -> Iterator[tuple[Path, str]]:

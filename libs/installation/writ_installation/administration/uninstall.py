@@ -41,7 +41,7 @@ class UninstallPlan(Struct, frozen=True, kw_only=True):
 
 def plan(home: Home, *, records: bool, system: SystemPaths = system_units.DEFAULT) -> UninstallPlan:
     """Return the plan. Raises Conflict while `writ up` runs there, and where there is no installation."""
-    _refuse(home)
+    _refuse(home, system)
     record = list(_existing(_record(home)))
     # Should this end in the middle, the files that the next try needs are still there: principals and layout go last.
     removed = [*(_existing(system_units.parts(system)) if home.split else []), *_existing(_parts(home))]
@@ -54,9 +54,10 @@ def plan(home: Home, *, records: bool, system: SystemPaths = system_units.DEFAUL
 
 def remove(home: Home, chosen: UninstallPlan, *, system: SystemPaths = system_units.DEFAULT) -> list[Leftover]:
     """Remove the paths of a plan, the units first, and folders that are empty then; return the paths still there."""
-    _refuse(home)
+    _refuse(home, system)
     if home.split:
         system_units.stop(system)
+        _refuse_links(home)  # from here on no service can make one
     with held(home.lock) if home.run.is_dir() else nullcontext():
         for one in chosen.remove:
             _delete(Path(one.path))
@@ -74,16 +75,41 @@ def ssh_targets(home: Home) -> list[str]:
     return [target.id for target in read_inventory(home.inventory).targets if target.backend == SSH]
 
 
-def _refuse(home: Home) -> None:
-    if not home.principals.exists() and not any(_existing(_record(home))):
-        raise Conflict(f"{home.root} is no installation: there is neither {home.principals} nor a journal")
+def _refuse(home: Home, system: SystemPaths) -> None:
+    _refuse_other_folders(home)
     # Its site.yaml names other folders: somebody else's would have us remove theirs, or the system's.
     if any(path.exists() and path.stat().st_uid != os.geteuid() for path in (home.root, home.site_file)):
         raise Conflict(f"{home.root} belongs to another user, who can remove it")
-    if home.split and os.geteuid() != 0:
-        raise Conflict(f"{home.root} is an installation of the system: only root can remove it")
+    if home.split:
+        _refuse_other_systems(home, system)
     if (pid := holder(home.lock)) is not None:
         raise Conflict(f"Writ is up on {home.root} (process {pid}): `writ down` first")
+
+
+def _refuse_other_folders(home: Home) -> None:
+    """Raises Conflict where a folder has no installation: files of a common name, as `people.json`, are not enough."""
+    if home.root.resolve() in (Path("/"), Path("~").expanduser().resolve()):
+        raise Conflict(f"{home.root} is never removed as an installation: `keys`, `run` or `log` there may be others'")
+    if not is_there(home.store / "jetstream") and not home.installation:
+        raise Conflict(f"{home.root} is not an installation: there is neither {home.installation_file} nor a journal")
+
+
+def _refuse_other_systems(home: Home, system: SystemPaths) -> None:
+    """Raises Conflict unless root asks, for the installation of the units here: a copy's site.yaml names its paths."""
+    if os.geteuid() != 0:
+        raise Conflict(f"{home.root} is an installation of the system: only root can remove it")
+    if home.root.resolve() != (served := system_units.home(system)).resolve():
+        raise Conflict(
+            f"{home.root} is not the installation of this machine's units, which read {served}: "
+            "a copy is removed with `rm`"
+        )
+    _refuse_links(home)
+
+
+def _refuse_links(home: Home) -> None:
+    for folder in (home.run, home.nats, home.store):
+        if folder.is_symlink():  # made by a service's user, to have root remove files elsewhere
+            raise Conflict(f"{folder} is a symbolic link instead of a folder: nothing was removed")
 
 
 def _parts(home: Home) -> Iterator[tuple[Path, str]]:
