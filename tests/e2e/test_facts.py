@@ -174,6 +174,6 @@ async def test_what_cannot_be_listed_is_told_apart_from_what_is_not_there(
     assert "this agent cannot list containers" in unknown.message
     nobody = await writ.run("file_read", "gone-1", {"file_path": root})
     assert (nobody.outcome, nobody.code) == ("denied", "rule_error")
-    assert "no agent of pool nobody-there answered" in nobody.message
+    assert "no agent of pool nobody-there replied" in nobody.message
     (fact,) = (await decision(writ, nobody.operation_id)).facts
-    assert (fact.digest, fact.failure) == (None, "no agent of pool nobody-there answered")
+    assert (fact.digest, fact.failure) == (None, "no agent of pool nobody-there replied")

@@ -25,7 +25,7 @@ from writ_testing.installations.installation import (
 )
 from writ_trust.keys import Key, generate_seed
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 
 PEOPLE: dict[str, dict[str, Any]] = {"alice": {"roles": ["admin"]}, "bob": {"roles": ["admin"]}}
 MANAGE = {

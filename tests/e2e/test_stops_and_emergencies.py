@@ -17,7 +17,7 @@ from writ_contracts.wire import decode
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation, open_policy, prepare, running_installation
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 HUMANS: dict[str, Any] = {
     "name": "humans",
     "operations": [

@@ -93,11 +93,11 @@ async def test_a_store_that_loses_versions_under_a_running_policy_is_an_alarm(
         del broker_of(asking).policies.records[1:]
 
         async def noticed() -> bool:
-            return "goes back to 1" in (await asking.service.checks()["versions"]() or "")
+            return "now ends at 1" in (await asking.service.checks()["versions"]() or "")
 
         await eventually(noticed, what="that the store lost a version")
         assert await asking.code(asking.subject()) == "behind"
-        await alarm(asking, "goes back to 1")
+        await alarm(asking, "now ends at 1")
     assert stored_versions.CONFIRMED > 1
 
 

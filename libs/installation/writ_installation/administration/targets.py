@@ -27,7 +27,8 @@ from writ_installation.processes.agent_kinds import MODULE
 from writ_installation.processes.report import read_report
 
 SSH = "ssh"
-ENROL_SECONDS = 30.0
+ENROL_SECONDS = 60.0
+"""More than the two connections, as its user and as root, that the cleaning of a host may take."""
 SERVED_WITHIN = 20.0
 PAUSE = 0.1
 _ADDRESS = re.compile(
@@ -200,7 +201,13 @@ def _enrol(words: list[str], stdin: bytes = b"") -> dict[str, str]:
 def ask_agent(backend: str, words: list[str], stdin: bytes = b"") -> dict[str, str]:
     """Return the answer of the enrolment module of a backend's agent. Raises Unreachable, Invalid."""
     command = [*MODULE, f"writ_agent_{backend}.enrolment", *words]
-    done = subprocess.run(command, input=stdin, capture_output=True, timeout=ENROL_SECONDS, check=False)
+    try:
+        done = subprocess.run(command, input=stdin, capture_output=True, timeout=ENROL_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        limit = f"{ENROL_SECONDS:g} s"
+        raise Unreachable(
+            f"the agent of backend {backend} did not reply within {limit}: is the host reachable?"
+        ) from None
     try:
         answer = msgspec.json.decode(done.stdout, type=dict[str, str])
     except msgspec.DecodeError:
