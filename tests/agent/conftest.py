@@ -1,7 +1,7 @@
 """Agents on a memory bus, with a backend that only remembers, and an executor that does as it is told."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -65,6 +65,7 @@ class World:
         waiting: int = 0,
         stop_grace: float = 0.3,
         clocks: Clocks = SYSTEM,
+        people_keys: Collection[str] = (),
     ) -> Agent:
         """One more agent, on a host with these clocks; stopped at the end of the test."""
         spool = self.stack.enter_context(Spool(self.folder / state, SECRET))
@@ -77,7 +78,7 @@ class World:
             bus=self.bus(),
             backend=backend or self.backend,
             catalogue=self.catalogue,
-            people=KnownDirectory(StateFile(self.folder / f"people-{state}.json", Signed), (), ""),
+            people=KnownDirectory(StateFile(self.folder / f"people-{state}.json", Signed), people_keys, ""),
             spool=spool,
             metrics=metrics(),
             clocks=clocks,

@@ -56,7 +56,7 @@ def test_texts_that_policy_left_out_are_those_that_were_asked() -> None:
 
 
 @pytest.mark.parametrize("altered", [{"max_bytes": 5.0}, {"content": "y" * LARGE}, {"timeout": 31}])
-def test_large_parameters_compared_before_are_refused_with_another_value(altered: dict[str, Any]) -> None:
+async def test_large_parameters_compared_before_are_refused_with_another_value(altered: dict[str, Any]) -> None:
     """Values that Python takes for equal differ as JSON, and so in the digest that the agent compares."""
     subject = structs.replace(SUBJECT, parameters={**SUBJECT.parameters, "content": "x" * LARGE})
     effective = {**subject.parameters, "timeout": 30}
@@ -158,7 +158,7 @@ async def test_an_executor_whose_journal_was_replaced_accepts_and_starts_nothing
 
 async def test_large_texts_are_sent_for_the_grant_only_to_a_policy_without_them(world: World) -> None:
     """The scripted policy keeps none, as a replica that did not decide."""
-    await world.executor()
+    executor = await world.executor()
     content = "x" * LARGE
     answer = await world.ask("file_write", parameters={"file_path": "/srv/f", "content": content})
     work = await world.work(answer.operation_id or "")
@@ -169,3 +169,4 @@ async def test_large_texts_are_sent_for_the_grant_only_to_a_policy_without_them(
     short, whole = world.policy.grants
     assert "content" not in short.subject.parameters
     assert whole.subject.parameters["content"] == content
+    assert not executor._policy._effective._compared._entries  # granted, so they are not needed any more

@@ -14,7 +14,7 @@ import pytest
 from tests.hostops.conftest import Ask, litter, names
 
 import writ_hostops
-from writ_hostops.files import replacement
+from writ_hostops.files import read, replacement
 
 
 def sha256(content: bytes) -> str:
@@ -279,3 +279,31 @@ def test_writers_through_writ_take_turns(ask: Ask, srv: Path, monkeypatch: pytes
     assert inner == ["timeout"]
     assert (srv / "a").read_text() == "first"
     assert litter(srv) == []
+
+
+def test_version_of_a_file_is_another_though_size_and_modification_time_are_set_back(ask: Ask, srv: Path) -> None:
+    written = ask("file_write", file_path=f"{srv}/a", content="old")
+    before, times = ask("file_write", "baseline", file_path=f"{srv}/a")["state"], (srv / "a").stat()
+    assert written["state"] == before == ask("file_read", file_path=f"{srv}/a")["state"]
+    while (srv / "a").stat().st_ctime_ns == times.st_ctime_ns:  # the clock of the file system has ticks
+        (srv / "a").write_text("odd")
+        os.utime(srv / "a", ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert ask("file_write", "baseline", file_path=f"{srv}/a")["state"] != before
+
+
+def test_version_of_a_file_written_while_it_is_read_is_that_of_no_other_read(
+    ask: Ask, srv: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its text would be taken for the one that was approved."""
+    (srv / "a").write_text("old")
+    before, piece = ask("file_read", file_path=f"{srv}/a")["state"], read._piece
+
+    def late(fd: int, offset: int, limit: int) -> bytes:
+        (srv / "a").write_text("longer")
+        return piece(fd, offset, limit)
+
+    monkeypatch.setattr(read, "_piece", late)
+    while_written = ask("file_read", file_path=f"{srv}/a")
+    after = ask("file_write", "baseline", file_path=f"{srv}/a")["state"]
+    assert while_written["output"]["content"] == "longer"
+    assert while_written["state"]["version"] not in (before["version"], after["version"])

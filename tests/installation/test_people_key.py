@@ -1,5 +1,6 @@
 """Rotation of the people-key in the files: nothing is taken back, and an interrupted one goes on."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,11 @@ from writ_installation.administration import people_key
 from writ_installation.administration.credentials import CredentialsDirectory
 from writ_installation.administration.key_list import list_keys
 from writ_installation.administration.people_key import rotate_people_key
-from writ_installation.files.create import create_installation
+from writ_installation.files.create import create_installation, write_public
 from writ_installation.files.home import PEOPLE, Home
+from writ_installation.files.site import Site
+from writ_installation.processes.services import environment
+from writ_trust.keys import generate_seed
 from writ_trust.people import open_directory
 
 
@@ -78,3 +82,43 @@ def test_an_installation_without_people_can_rotate_and_still_choose_its_posture(
     with pytest.raises(Untrusted, match="another installation"):
         CredentialsDirectory(home).enroll(enrolment("bob", BOB))
     assert CredentialsDirectory(home).enroll(enrolment("bob", BOB, people_key=made.new)).posture == "team"
+
+
+def test_public_yaml_never_returns_to_a_former_key_of_which_a_copy_remains(home: Home, tmp_path: Path) -> None:
+    first, elsewhere = home.people_key(), tmp_path / "stick.seed"
+    shutil.copy2(home.people_seed, elsewhere)
+    made = rotate_people_key(home, elsewhere)
+    write_public(home)  # as every rotation of another key does
+    assert home.people_key() == made.new != first
+    home.people_seed.write_bytes(generate_seed())
+    write_public(home)
+    assert home.people_key() not in (made.new, first), "a key that begins a directory of its own was refused"
+
+
+def test_public_yaml_gets_the_key_of_a_rotation_that_was_killed_before_it(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(*_: object) -> None:
+        raise Killed
+
+    elsewhere = tmp_path / "stick.seed"
+    home.people_seed.rename(elsewhere)
+    with monkeypatch.context() as patched:
+        patched.setattr(people_key, "write_public", kill)
+        with pytest.raises(Killed):
+            rotate_people_key(home, elsewhere)
+    write_public(home)
+    assert home.people_key() == CredentialsDirectory(home, elsewhere).people_key
+
+
+def test_writ_env_follows_the_rotation_where_systemd_starts_the_services(home: Home, tmp_path: Path) -> None:
+    url = "nats://127.0.0.1:4222"
+    site = Site(url=url, listen="127.0.0.1", port=4222, monitor_port=8222, state=str(tmp_path / "state"))
+    split = Home(home.root, site)
+    split.agents.parent.mkdir(parents=True)
+    split.agents.write_text("agents: []\n")
+    env = home.root / "writ.env"
+    env.write_text("".join(f"{name}={value}\n" for name, value in environment(split, url).items()))
+    made = rotate_people_key(split)
+    assert f"WRIT_PEOPLE_KEY={made.new}" in env.read_text().splitlines()
+    assert made.old not in env.read_text()

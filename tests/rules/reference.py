@@ -16,6 +16,7 @@ STRICTNESS, SEVERITIES = ("allow", "require_approval", "deny"), ("low", "medium"
 DAYS = {name: number for number, name in enumerate(("mon", "tue", "wed", "thu", "fri", "sat", "sun"), 1)}
 SOURCES = ("services", "file_roots", "containers", "stacks", "packages", "backups", "snapshots", "ports")
 TYPES = {"string": str, "int": int, "float": int | float, "bool": bool, "list": list, "dict": dict}
+OBLIGATIONS = ("requires_approval", "approval", "operation_timeout", "max_targets", "max_concurrent")
 NO, NEEDS, ERRS, YES = range(4)  # a clause is false, lacks a list that nobody asked for, can't be judged, or holds
 
 
@@ -71,6 +72,8 @@ class Question:
             return said("deny", "policy_inactive", [], effective)
         states = ((rule, kind, self.conditions(rule, given, effective)) for rule, kind in self.covering())
         judged = [(rule, kind, min(found, default=YES)) for rule, kind, found in states]
+        brings = [(rule, kind) for rule, kind, state in judged if state == YES and self.on_names(rule, given)]
+        judged = [(rule, kind, NO if (rule, kind) in brings else state) for rule, kind, state in judged]
         allows = [(rule, kind) for rule, kind, state in judged if rule["allowed"] and state == YES]
         urgent = [rule for rule, kind in allows if kind == "emergency"]
         against: dict[int, list[str]] = {YES: [], ERRS: [], NEEDS: []}
@@ -87,11 +90,14 @@ class Question:
         behind = [state for rule, kind, state in judged if rule["allowed"] and kind == "inherited"]
         if behind and YES not in behind and not urgent:
             return said("deny", "outside_gateway_limits", [], effective)
-        return self.allowed([rule for rule, _ in allows], urgent, given, effective)
+        bringing = [rule for rule, kind in brings if not urgent or kind == "emergency"]
+        return self.allowed([rule for rule, _ in allows], urgent, bringing, given, effective)
 
-    def allowed(self, matching: list[Data], urgent: list[Data], given: Data, effective: Data) -> Data:
+    def allowed(
+        self, matching: list[Data], urgent: list[Data], bringing: list[Data], given: Data, effective: Data
+    ) -> Data:
         """Lines 9 and 11 to 14."""
-        names, filled, binding = [rule["name"] for rule in matching], Data(), urgent or matching
+        names, filled, binding = [rule["name"] for rule in matching], Data(), (urgent or matching) + bringing
         for name, constraint in [pair for rule in matching for pair in self.constraints(rule)]:
             default = constraint.get("default")
             if default is not None and name not in given and typed(filled.setdefault(name, default)) != typed(default):
@@ -162,9 +168,17 @@ class Question:
                 yield YES
             elif (value := given.get(name, constraint.get("default", effective.get(name)))) is not None:
                 yield min([*self.checks(constraint, value, rule["allowed"]), self.allowlisted(constraint, value)])
-            elif every or constraint.get("required") or "allowed_items" in constraint:
+            elif every:
+                yield YES * any(rule.get(key, False) is not False for key in OBLIGATIONS)
+            elif constraint.get("required") or "allowed_items" in constraint:
                 yield NO
         yield from (NO for _ in self.flags(effective) - {*rule.get("parameter_constraints", {})} if rule["allowed"])
+
+    def on_names(self, rule: Data, given: Data) -> bool:
+        """Whether it allows things by their names, and the request is about all of them."""
+        name = self.operation.all_without
+        constraint = dict(self.constraints(rule)).get(name, {"default": name})
+        return rule["allowed"] and given.get(name) is None and "default" not in constraint
 
     def flags(self, effective: Data) -> set[str]:
         return {name for name in breakouts(self.operation.parameters) if effective[name]}

@@ -16,7 +16,7 @@ from writ_testing.exhaustive import some
 QUESTIONS = 20
 POLICIES = 1000
 PARTS = 4
-LONGEST = 265
+LONGEST = 276
 OFTEN = {
     "allowed": 500,
     "approved": 100,

@@ -1,6 +1,15 @@
 """Values of a moment ago go by bytes and by age, the oldest first."""
 
+import asyncio
+import weakref
+
 from writ_runtime.recent_values import RecentValues
+
+
+class Text(str):
+    """Has weak references, unlike str."""
+
+    __slots__ = ("__weakref__",)
 
 
 class Clock:
@@ -10,7 +19,7 @@ class Clock:
         return self.now
 
 
-def test_recent_values_keep_to_their_bytes_and_the_oldest_go_first() -> None:
+async def test_recent_values_keep_to_their_bytes_and_the_oldest_go_first() -> None:
     values: RecentValues[str] = RecentValues(10, 60.0, Clock())
     for name, size in (("a", 4), ("b", 4), ("c", 4), ("huge", 11)):
         values.put(name, name.upper(), size)
@@ -22,7 +31,7 @@ def test_recent_values_keep_to_their_bytes_and_the_oldest_go_first() -> None:
     assert [values.get(name) for name in ("b", "c", "d")] == ["again", None, "D"]
 
 
-def test_recent_values_of_an_earlier_time_are_gone() -> None:
+async def test_recent_values_of_an_earlier_time_are_gone() -> None:
     clock = Clock()
     values: RecentValues[str] = RecentValues(10, 5.0, clock)
     values.put("a", "A", 1)
@@ -30,3 +39,14 @@ def test_recent_values_of_an_earlier_time_are_gone() -> None:
     values.put("b", "B", 1)
     clock.now = 6.0
     assert [values.get("a"), values.get("b")] == [None, "B"]
+
+
+async def test_recent_values_go_at_their_age_though_nobody_asks_again() -> None:
+    values: RecentValues[Text] = RecentValues(100, 0.02)
+    for name in ("a", "b"):
+        text, gone = Text("secret"), asyncio.Event()
+        weakref.finalize(text, gone.set)
+        values.put(name, text, 6)
+        del text
+        async with asyncio.timeout(5):
+            await gone.wait()

@@ -121,6 +121,17 @@ def verify_grant(
     )
 
 
+def named_directory(trust: VerificationContext, claimed: SentClaim, answer: ClaimReply) -> Signed | None:
+    """Return the answer's directory of people's credentials if policy's grant for this claim names it, else None: an
+    executor with a former people-key cannot send one of its own. Raises SecurityRefusal.
+    """
+    if answer.people is None or answer.grant is None:
+        return None
+    grant = _signed_by_policy(trust, answer.grant, Grant, "forged_grant")
+    _bound_to(claimed, grant)
+    return answer.people if grant.people is not None and digest(answer.people) == grant.people.digest else None
+
+
 def verify_spooled_grant(trust: VerificationContext, signed: Signed, operation_id: str) -> tuple[Grant, Operation]:
     """Verify the grant under which an earlier process of this agent began an operation. It serves only to ask for
     the outcome. Raises SecurityRefusal, Invalid.

@@ -15,6 +15,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import msgspec
+
 from writ_containers.connection import EngineAddress
 from writ_containers.endpoint import Endpoint, connector, url
 from writ_containers.engine_errors import STREAM, one_line, translated, translated_delete
@@ -34,6 +36,15 @@ FOLDER_MODE = 1 << 31
 """Go's os.ModeDir, in which the engine's path stat has the mode."""
 _ID = re.compile(r"[0-9a-f]{64}").fullmatch
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]+").fullmatch
+
+
+class _ContainerSize(msgspec.Struct, frozen=True):
+    SizeRw: int | None = None
+
+
+class _SystemDf(msgspec.Struct, frozen=True):
+    LayersSize: int | None = None
+    Containers: list[_ContainerSize] | None = None
 
 
 class DiskUsage(NamedTuple):
@@ -81,9 +92,10 @@ class Engine:
 
     async def disk_usage(self) -> DiskUsage:
         """Return the bytes of images and containers: GET /system/df. Volumes are left out, which it would walk."""
-        found = await self.get_json("/system/df?type=image&type=container", {})
-        containers = sum(int(one.get("SizeRw") or 0) for one in found.get("Containers") or ())
-        return DiskUsage(int(found.get("LayersSize") or 0), containers)
+        answer = await self.get_json("/system/df?type=image&type=container", {})
+        with translated():
+            found = msgspec.convert(answer, _SystemDf)
+        return DiskUsage(found.LayersSize or 0, sum(one.SizeRw or 0 for one in found.Containers or ()))
 
     async def find(self, name: str) -> Raw:
         """Return the container of exactly this name. Raises Invalid (`container_not_found`).

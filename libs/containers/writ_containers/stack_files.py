@@ -63,8 +63,9 @@ class LocalStackFiles:
 
 
 def _version(path: Path) -> str:
+    """The change time is part of it: unlike the modification time, a writer can't set it back."""
     status = path.lstat()
-    return f"{status.st_ino}-{status.st_size}-{status.st_mtime_ns}"
+    return f"{status.st_ino}-{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
 
 
 def stack_folder(target: Target) -> str:

@@ -44,7 +44,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     content quoted by a diff in the preview. Without a permission for it, the diff has the new content alone.
     `on_engine`: it needs a container engine, which a host has only if its entry declares one (`docker`).
     `all_without`: the parameter without which it acts on all things of its kind. An allow rule that constrains this
-    parameter does not match a request without it.
+    parameter does not match a request without it, but its demand and limits hold for one that another rule allows.
     """
 
     name: str

@@ -29,7 +29,7 @@ from writ_installation.processes.services import environment
 from writ_installation.status.server_url import running_url
 
 ENVIRONMENT_HEAD = "# What every service of deploy/systemd reads; of one alone: policy.env, executor.env, audit.env.\n"
-FOLLOWING = ("WRIT_INSTALLATION", "WRIT_KEYRING", "WRIT_POLICY_KEY")
+FOLLOWING = ("WRIT_INSTALLATION", "WRIT_KEYRING", "WRIT_POLICY_KEY", "WRIT_PEOPLE_KEY")
 SHARED = 0o2750
 """Mode of a folder whose new files get its group."""
 

@@ -1,5 +1,6 @@
 """Large values of a moment ago, by key: within a bound of bytes and of time, the oldest ones go first."""
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -9,7 +10,10 @@ Value = TypeVar("Value")
 
 
 class RecentValues(Generic[Value]):
-    """A value that is gone is no error: callers then obtain it as if it had never been here."""
+    """A value that is gone is no error: callers then obtain it as if it had never been here.
+
+    `put` needs a running event loop, whose timer drops values that nobody asks for.
+    """
 
     def __init__(self, most_bytes: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._most_bytes = most_bytes
@@ -17,6 +21,7 @@ class RecentValues(Generic[Value]):
         self._clock = clock
         self._entries: OrderedDict[str, tuple[float, int, Value]] = OrderedDict()
         self._bytes = 0
+        self._timer: asyncio.TimerHandle | None = None
 
     def put(self, key: str, value: Value, size: int) -> None:
         """Keep the value in place of an earlier one. One larger than the bound is not kept."""
@@ -25,6 +30,7 @@ class RecentValues(Generic[Value]):
             self._entries[key] = (self._clock(), size, value)
             self._bytes += size
         self._expire()
+        self._schedule()
 
     def get(self, key: str) -> Value | None:
         """Return the value; None if it is not kept any more."""
@@ -38,10 +44,21 @@ class RecentValues(Generic[Value]):
         if entry is not None:
             self._bytes -= entry[1]
 
+    def _schedule(self) -> None:
+        if self._entries and self._timer is None:
+            kept_at = next(iter(self._entries.values()))[0]
+            left = max(0.0, kept_at + self._seconds - self._clock())
+            self._timer = asyncio.get_running_loop().call_later(left, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._expire()
+        self._schedule()
+
     def _expire(self) -> None:
         oldest_kept = self._clock() - self._seconds
         while self._entries:
             key, (kept_at, _, _) = next(iter(self._entries.items()))
-            if self._bytes <= self._most_bytes and kept_at >= oldest_kept:
+            if self._bytes <= self._most_bytes and kept_at > oldest_kept:
                 return
             self.drop(key)

@@ -16,7 +16,14 @@ from writ_agent.reporting.progress import ProgressRelay
 from writ_agent.reporting.receipts import AgentIdentity, ReceiptSubject, receipt_message
 from writ_agent.reporting.security_reports import ALARMS, SecurityReporter
 from writ_agent.reporting.spool import ClaimSent, Intent, Parcel, Spool
-from writ_agent.verification import SecurityRefusal, SentClaim, VerificationContext, VerifiedGrant, verify_grant
+from writ_agent.verification import (
+    SecurityRefusal,
+    SentClaim,
+    VerificationContext,
+    VerifiedGrant,
+    named_directory,
+    verify_grant,
+)
 from writ_agent.work.claims import make_claim, send_claim
 from writ_agent.work.detached_operations import DetachedOperations
 from writ_agent.work.early_read import EarlyRead
@@ -121,7 +128,7 @@ class Worker:
         await _acknowledge(delivery.ack())
         began = self._boot()
         try:
-            people = await self._directory(answer)
+            people = await self._directory(claimed, answer)
             verified = verify_grant(self._parts.trust, claimed, answer, people, used=self._nonces, now=self._boot())
             self._nonces.add(verified.grant.nonce)
             entry.owners = {verified.grant.principal, verified.grant.acts_for or verified.grant.principal}
@@ -134,12 +141,13 @@ class Worker:
         except (WritError, OSError) as error:
             await self._refuse(claimed, answer, error, began)
 
-    async def _directory(self, answer: ClaimReply) -> Directory | None:
-        """Return the newest directory of people's credentials, this answer's included. Raises SecurityRefusal."""
-        if answer.people is None:
+    async def _directory(self, claimed: SentClaim, answer: ClaimReply) -> Directory | None:
+        """Return the newest directory of people's credentials, with the one the grant names. Raises SecurityRefusal."""
+        named = named_directory(self._parts.trust, claimed, answer)
+        if named is None:
             return self._parts.people.value
         try:
-            return await asyncio.to_thread(self._parts.people.newest, answer.people)
+            return await asyncio.to_thread(self._parts.people.newest, named)
         except Untrusted as error:
             raise SecurityRefusal("forged_directory", str(error)[:400]) from error
 

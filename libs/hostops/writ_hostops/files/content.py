@@ -25,7 +25,7 @@ HASHED_UNASKED = 64 * 1024 * 1024
 class FileFacts:
     """The state of a file at one moment. `digest` is "" if it was not needed and the file is large.
 
-    `version` joins inode, size and modification time: equal versions are the same file, unwritten since.
+    `version` joins inode, size, modification and change time: equal versions are the same file, unwritten since.
     """
 
     digest: str
@@ -57,7 +57,12 @@ def mode_text(mode: int) -> str:
 
 
 def version_of(status: os.stat_result) -> str:
-    """Return the version of a file, as in FileFacts. The change time is no part of it: a rename changes that."""
+    """Return the version of a file, as in FileFacts. Unlike the modification time, its change time cannot be set."""
+    return f"{written_version_of(status)}-{status.st_ctime_ns:x}"
+
+
+def written_version_of(status: os.stat_result) -> str:
+    """Return the version without the change time, which a rename changes: for comparisons around a rename."""
     return f"{status.st_dev:x}-{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
 
 

@@ -9,7 +9,7 @@ from typing import Any, Dict
 
 from writ_hostops.errors import HostError, system_errors
 from writ_hostops.fields import Fields
-from writ_hostops.files.content import facts_of, mode_text
+from writ_hostops.files.content import facts_of, mode_text, version_of
 from writ_hostops.files.open_beneath import opened_file, opened_place
 from writ_hostops.protocol import Call, HostReply
 
@@ -31,6 +31,7 @@ def run(call: Call) -> HostReply:
         facts = facts_of(fd, call.stop)
         data = _piece(fd, offset, limit)
         at_end = len(data) < limit or not os.pread(fd, 1, offset + limit)
+        after = version_of(os.fstat(fd))
     content, length = _encoded(data, encoding, at_end)
     output: Dict[str, Any] = {
         "file_path": path,
@@ -43,7 +44,9 @@ def run(call: Call) -> HostReply:
         "digest": facts.digest,
         "mode": mode_text(facts.mode),
     }
-    return HostReply(output=output, state=facts.as_state())
+    # A file that is written while it is read has no version that another read could find again.
+    version = facts.version if after == facts.version else f"{facts.version}+{after}"
+    return HostReply(output=output, state={**facts.as_state(), "version": version})
 
 
 def _piece(fd: int, offset: int, limit: int) -> bytes:

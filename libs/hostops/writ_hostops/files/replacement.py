@@ -25,7 +25,7 @@ from typing import Callable, Dict, Iterator, List, Optional
 
 from writ_hostops import syscalls
 from writ_hostops.errors import HostError, RacedChange, system_errors
-from writ_hostops.files.content import FileFacts, facts_of, sha256_of, version_of
+from writ_hostops.files.content import FileFacts, facts_of, sha256_of, written_version_of
 from writ_hostops.files.file_locks import beside, remove
 from writ_hostops.files.open_beneath import FolderEntry, open_existing
 from writ_hostops.stop import Stop
@@ -123,14 +123,14 @@ def put(
             fill(fd)
             _dress(fd, old, mode)
             os.fsync(fd)
-            status = os.fstat(fd)
+            stop.check()
+            if old is None:
+                _move_in(place, temporary)
+            else:
+                _swap_in(place, temporary, old, os.fstat(fd))
+            status = os.fstat(fd)  # the rename has changed its change time
         finally:
             os.close(fd)
-        stop.check()
-        if old is None:
-            _move_in(place, temporary)
-        else:
-            _swap_in(place, temporary, old, status)
     _settle(place, temporary)
     return status
 
@@ -245,7 +245,7 @@ def _is_still(place: FolderEntry, name: str, old: ExistingFile) -> bool:
     """
     try:
         status = os.stat(name, dir_fd=place.folder, follow_symlinks=False)
-        if version_of(status) != version_of(old.status):
+        if written_version_of(status) != written_version_of(old.status):
             return False
         return not old.must_be or sha256_of(old.fd, None) == old.must_be
     except OSError:

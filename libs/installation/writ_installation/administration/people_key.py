@@ -17,6 +17,7 @@ from writ_installation.administration.key_rotation import RotationStep
 from writ_installation.files.create import write_public
 from writ_installation.files.home import PEOPLE, Home
 from writ_installation.files.keyring import save_keys
+from writ_installation.initialise import refresh_environment
 from writ_trust.keys import Key, generate_seed
 
 
@@ -31,6 +32,7 @@ def rotate_people_key(home: Home, key_file: Path | None = None) -> RotationStep:
     _next_file(file).replace(file)
     atomic_files.sync_folder(file.parent)
     write_public(home, new.public)
+    refresh_environment(home)
     keys = directory.current.keys if directory.current is not None else ()
     _record(home, keys, file.stat().st_mtime)
     return RotationStep(name=PEOPLE, step="retired", old=keys[-2], new=new.public)

@@ -52,14 +52,16 @@ def drop_unused(home: Home, old: str) -> None:
 
 
 def retire_elsewhere(home: Home, name: str, old: str, new: str) -> RotationStep:
-    """Remove the old key. NATS ends its connections, and what it signs counts no more."""
+    """Remove the old key. NATS ends its connections, and what it signs counts no more. The list of agents, by which an
+    interrupted retirement is found again, changes last.
+    """
     ring, now = home.keyring(), time.time()
     known = {one.key: one for one in ring.of(name)}
     if old not in known:
         known[old] = KeyEntry(name=name, key=old, state="current", since=now)
     known[old] = structs.replace(known[old], state="former", until=now)
     known[new] = KeyEntry(name=name, key=new, state="current", since=now)
+    save_keys(home.keyring_file, [*(one for one in ring.keys if one.name != name), *known.values()])
     if any(agent.key == old for agent in read_agents(home.agents).agents):
         list_edits.replace(home.agents, "agents", None, unique="key", value=old)
-    save_keys(home.keyring_file, [*(one for one in ring.keys if one.name != name), *known.values()])
     return RotationStep(name=name, step="retired", old=old, new=new)

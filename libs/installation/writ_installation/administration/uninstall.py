@@ -1,7 +1,7 @@
 """Remove an installation from this machine: its plan, and the removal.
 
-Only paths that Writ itself makes are removed. Other files in its folders stay, and so do those folders. The record
-stays unless it is asked for: the journal, and the public keys by which its signatures are verified.
+Only paths that Writ itself makes are removed, its own folders with all that is in them. Other files beside them stay.
+The record stays unless it is asked for: the journal, and the public keys by which its signatures are verified.
 """
 
 import os

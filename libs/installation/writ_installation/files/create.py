@@ -11,9 +11,11 @@ from typing import Any
 from msgspec import Struct
 
 from writ_bus.private_files import read_private
-from writ_contracts.errors import ConfigError, Conflict
+from writ_contracts.errors import ConfigError, Conflict, Invalid, Untrusted
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import GATEWAY
+from writ_contracts.signing import Signed
+from writ_contracts.wire import decode
 from writ_documents import atomic_files, yaml_file
 from writ_documents.atomic_files import write_atomically
 from writ_documents.readers import read_agents, read_inventory, read_principals
@@ -21,6 +23,7 @@ from writ_installation.files import list_edits
 from writ_installation.files.home import PEOPLE, Home, host_token
 from writ_installation.files.parameter_keys import make_parameter_key
 from writ_trust.keys import Key, generate_seed
+from writ_trust.people import open_directory
 
 OPERATOR = "operator"
 SERVICES = ("bootstrap", "sys", "status", "policy", "executor", "audit", "keeper")
@@ -99,15 +102,25 @@ def write_public(home: Home, people_key: str = "") -> None:
     the new one, whose private half may be elsewhere.
     """
     known = {name: home.key(name).public for name in SERVICES}
-    if people_key:
-        known[PEOPLE] = people_key
-    elif home.people_seed.exists():
-        known[PEOPLE] = Key(read_private(home.people_seed)).public
-    elif people_key := home.people_key():  # its private half was taken away, as it should be
-        known[PEOPLE] = people_key
+    if pinned := people_key or _pinned_people_key(home):
+        known[PEOPLE] = _last_people_key(home, pinned)
     expected = (PUBLIC_HEAD + yaml_file.dump(known)).encode()
     if not home.public_file.exists() or home.public_file.read_bytes() != expected:
         atomic_files.save(home.public_file, expected)
+
+
+def _pinned_people_key(home: Home) -> str:
+    """Return the key of the private half here, or the recorded one where it was taken away, as it should be."""
+    return Key(read_private(home.people_seed)).public if home.people_seed.exists() else home.people_key()
+
+
+def _last_people_key(home: Home, pinned: str) -> str:
+    """Return the key that signed `people.json` where it follows the pinned one: a former key is never pinned again."""
+    try:
+        signed = decode(home.people_file.read_bytes(), Signed)
+        return open_directory(signed, [pinned], home.installation).keys[-1]
+    except (FileNotFoundError, Invalid, Untrusted):  # another key begins a directory of its own
+        return pinned
 
 
 INVENTORY_HEAD = "# The targets of Writ. Read again whenever it changes.\n"

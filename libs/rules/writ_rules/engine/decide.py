@@ -99,14 +99,14 @@ def _by_rules(
 ) -> Ruling:
     operation, role = request.operation.name, request.target.role
     case = Case(request, policy.verbs[operation].public, facts)
-    own = TraceSection(
-        policy.index.get((operation, role), ()), TreeMatches(policy.trees.own(operation, role), operation, case)
-    )
+    rules = policy.index.get((operation, role), ())
+    own = TraceSection(rules, TreeMatches(policy.trees.own(operation, role), operation, case, rules))
     gateway = urgent = TraceSection((), TreeMatches((), operation, case))
     if is_behind_gateway(request.target) and (inherited := policy.inherited.get(operation)):
-        gateway = TraceSection(inherited, TreeMatches(policy.trees.inherited(operation), operation, case), INHERITED)
-    if counts and (rules := policy.urgent.get((operation, role))):
-        urgent = TraceSection(rules, TreeMatches(policy.trees.urgent(operation, role), operation, case))
+        found = TreeMatches(policy.trees.inherited(operation), operation, case, inherited)
+        gateway = TraceSection(inherited, found, INHERITED)
+    if counts and (lifting := policy.urgent.get((operation, role))):
+        urgent = TraceSection(lifting, TreeMatches(policy.trees.urgent(operation, role), operation, case, lifting))
     trace = Trace((own, gateway, urgent), case, lifted=bool(allows(urgent.found.matching)))
     considered = ConsideredRules(own.found, gateway.found, urgent.found, emergency, trace)
     return WeighedRequest(policy, request, considered, people).ruling()

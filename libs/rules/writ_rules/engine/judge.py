@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from writ_contracts.decisions import TraceEntry
 from writ_rules.engine.case import Case
@@ -73,6 +73,12 @@ def judge(rule: Rule, operation: str, case: Case) -> JudgedRule:
         else:
             return JudgedRule(rule, miss, depth=depth)
     return erring(rule, erred, depth) if erred else JudgedRule(rule, depth=depth)
+
+
+def judge_of_all(rule: Rule, operation: str, case: Case) -> JudgedRule:
+    """Judge on a request on all things whether a rule on names brings its demand and limits."""
+    judged = judge(structs.replace(rule, conditions=rule.of_all), operation, case)
+    return structs.replace(judged, rule=rule)
 
 
 def erring(rule: Rule, misses: tuple[ClauseMiss, ...], depth: int = 0) -> JudgedRule:

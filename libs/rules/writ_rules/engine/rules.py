@@ -1,6 +1,6 @@
 """One compiled rule: its scope and conditions as clauses, its demands, its limits."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
@@ -29,7 +29,8 @@ class Rule(Struct, frozen=True, eq=False, kw_only=True):
 
     `people` are the clauses of its scope about the principal alone, `scope` the others. `conditions` and `defaults` are
     by operation, since a condition binds only the operations with its parameter. `asks_facts`: some condition needs
-    gathered facts. `overridable`: an emergency's allow cancels this deny.
+    gathered facts. `overridable`: an emergency's allow cancels this deny. `of_all`: by operation, the conditions under
+    which an allow rule on names brings its demand and limits to a request on all things at once, which it never allows.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Rule(Struct, frozen=True, eq=False, kw_only=True):
     scope: tuple[Clause, ...]
     times: TimeCondition | None
     conditions: Mapping[str, tuple[Condition, ...]]
+    of_all: Mapping[str, tuple[Condition, ...]]
     asks_facts: bool
     defaults: Mapping[str, Mapping[str, Any]]
     demand: Demand | None
@@ -83,6 +85,10 @@ class RuleCompiler:
         operations = tuple(dict.fromkeys(name for name in present(entry.operations) if name in self.verbs))
         conditions = self._conditioning.of(placed)
         parameters = [one for one in conditions if isinstance(one, ParameterCondition)]
+        binding = {
+            name: (*_binding(entry, conditions, self.verbs[name]), *_unnamed(entry, self.verbs[name]))
+            for name in operations
+        }
         return Rule(
             name=entry.name,
             section=placed.section,
@@ -98,16 +104,21 @@ class RuleCompiler:
                 (one for one in conditions if isinstance(one, TimeCondition) and one.clause == "time_restrictions"),
                 None,
             ),
-            conditions={
-                name: (*_binding(entry, conditions, self.verbs[name]), *_unnamed(entry, self.verbs[name]))
-                for name in operations
-            },
+            conditions=binding,
+            of_all={name: _of_unnamed(binding[name], self.verbs[name]) for name in self._obliging(entry, operations)},
             asks_facts=any(isinstance(one, ScanCondition) or getattr(one, "listed", None) for one in conditions),
             defaults={name: _defaults(self.verbs[name], parameters) for name in operations},
             demand=self._demand(placed),
             limits=_limits(entry),
             timeout=entry.operation_timeout,
         )
+
+    def _obliging(self, entry: RuleEntry, operations: Iterable[str]) -> list[str]:
+        """Return the operations whose requests on all things get a demand or limit of this rule on names."""
+        values = entry.max_concurrent, entry.max_targets, entry.operation_timeout
+        if not entry.allowed or (_effect(entry) == "allow" and not any(value is not None for value in values)):
+            return []
+        return [name for name in operations if needs_name(entry, self.verbs[name])]
 
     def _scope(self, placed: PlacedRule) -> tuple[Clause, ...]:
         entry, found = placed.entry, list[Clause]()
@@ -149,6 +160,11 @@ def _binding(entry: RuleEntry, conditions: list[Condition], verb: Verb) -> tuple
 def _of_all(condition: ParameterCondition) -> ParameterCondition:
     """A request on all things at once acts on those that a deny names too."""
     return structs.replace(condition, required=False, default=None)
+
+
+def _of_unnamed(conditions: Iterable[Condition], verb: Verb) -> tuple[Condition, ...]:
+    every = verb.operation.all_without
+    return tuple(one for one in conditions if not isinstance(one, ParameterCondition) or one.name != every)
 
 
 def _unnamed(entry: RuleEntry, verb: Verb) -> tuple[ParameterCondition, ...]:

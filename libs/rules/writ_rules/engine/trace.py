@@ -11,6 +11,8 @@ from writ_rules.engine.judge import JudgedRule, judge, overridden_by_emergency, 
 from writ_rules.engine.rules import Rule
 from writ_rules.engine.tree import TreeMatches
 
+OBLIGES = "allows nothing here; its demands and limits hold"
+
 
 class TraceSection(Struct, frozen=True, eq=False):
     """The rules of one section, by name, with their result; `section` where it isn't the rules' own."""
@@ -66,6 +68,9 @@ class Trace:
             notes += sources(rule, self._case.request.operation.name, self._case)
         if self._lifted and overridden_by_emergency(judged) and (judged.miss is None or judged.miss.erred):
             notes.append("set aside by the emergency")
+        if rule in part.found.obliging:
+            aside = self._lifted and not rule.emergency
+            notes.append("set aside by the emergency" if aside else OBLIGES)
         return trace_step(judged, part.section, "; ".join(notes)[:120])
 
 

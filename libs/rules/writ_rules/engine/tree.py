@@ -21,7 +21,7 @@ from writ_rules.engine.clauses import (
     UserRoles,
 )
 from writ_rules.engine.index import FEW, Index, indexed
-from writ_rules.engine.judge import JudgedRule, cached_miss, erring, judge
+from writ_rules.engine.judge import JudgedRule, cached_miss, erring, judge, judge_of_all
 from writ_rules.engine.rules import Rule
 
 PEOPLE, SCOPE, CONDITION = range(3)
@@ -115,18 +115,33 @@ def _step(clause: Clause) -> int:
 class TreeMatches:
     """The results of a section's trees for one request; filled while they are walked.
 
-    `covers`, `limits`: some rule, some allow rule, has the request in its scope.
+    `covers`, `limits`: some rule, some allow rule, has the request in its scope. `obliging`: allow rules on names which
+    bring their demands and limits to a request on all things, and grant nothing; found among `rules`.
     """
 
-    __slots__ = ("_case", "_operation", "_trees", "covers", "erring", "limits", "matching")
+    __slots__ = ("_case", "_operation", "_trees", "covers", "erring", "limits", "matching", "obliging")
 
-    def __init__(self, trees: Sequence[Node | RuleList], operation: str, case: Case) -> None:
+    def __init__(
+        self, trees: Sequence[Node | RuleList], operation: str, case: Case, rules: Iterable[Rule] = ()
+    ) -> None:
         self.matching: list[Rule] = []
+        self.obliging: list[Rule] = []
         self.erring: list[JudgedRule] = []
         self.covers = self.limits = False
         self._trees, self._operation, self._case = trees, operation, case
         for tree in trees:
             self._walk(tree, ())
+        every = case.request.operation.all_without
+        if every and case.effective.get(every) is None:
+            self._oblige(rule for rule in rules if operation in rule.of_all)
+
+    def _oblige(self, rules: Iterable[Rule]) -> None:
+        for rule in rules:
+            judged = judge_of_all(rule, self._operation, self._case)
+            if judged.miss is None:
+                self.obliging.append(rule)
+            elif judged.miss.erred:
+                self.erring.append(judged)
 
     def _walk(self, tree: Node | RuleList, erred: tuple[ClauseMiss, ...]) -> None:
         if isinstance(tree, RuleList):

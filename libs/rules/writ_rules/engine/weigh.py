@@ -69,11 +69,11 @@ class WeighedRequest(Struct, frozen=True, eq=False):
             return self._allow(allowing, allowing)
         within = allows(gateway.matching)
         if lifting:
-            return self._allow([*allowing, *within], lifting)
+            return self._allow([*allowing, *within], lifting, urgent.obliging, lifted=True)
         if gateway.limits and not within:
             return self._missed("outside_gateway_limits", "outside the gateway's limits", gateway.nearest())
         allowing += within
-        return self._allow(allowing, allowing)
+        return self._allow(allowing, allowing, [*own.obliging, *gateway.obliging, *urgent.obliging])
 
     def _open_by_default(self) -> bool:
         """Return whether the default allows. Control operations always need a rule: by an open default an agent could
@@ -132,12 +132,14 @@ class WeighedRequest(Struct, frozen=True, eq=False):
         demanded = self.policy.require_approval_for_admin or (self.people.is_team and operation.name in OF_TEAMS)
         return operation.risk is Risk.ADMIN and demanded
 
-    def _allow(self, matching: list[Rule], binding: list[Rule]) -> Ruling:
-        """Return an allow. `binding` rules decide: they are named, and demands and limits are theirs; all matching
-        rules fill in defaults.
+    def _allow(
+        self, matching: list[Rule], granting: list[Rule], obliging: Sequence[Rule] = (), *, lifted: bool = False
+    ) -> Ruling:
+        """Return an allow. `granting` and `obliging` rules decide: they are named, and demands and limits are theirs;
+        all matching rules fill in defaults.
         """
-        request, lifted = self.request, binding is not matching
-        names = reasons.names_of(binding)
+        request, binding = self.request, [*granting, *obliging]
+        names = reasons.names_of(granting)
         defaults, conflict = _defaults(request, matching)
         if conflict is not None:
             names = reasons.names_of(matching)
@@ -155,7 +157,7 @@ class WeighedRequest(Struct, frozen=True, eq=False):
             code=answer.code,
             reason=answer.reason,
             effective=effective,
-            rules=names,
+            rules=reasons.names_of(binding),
             account=self.considered.account,
             demands=demands,
             limits=sorted({limit for rule in binding for limit in rule.limits}, key=by_rule),
@@ -167,7 +169,9 @@ class WeighedRequest(Struct, frozen=True, eq=False):
 
     def _passed_over(self, matching: list[Rule], binding: list[Rule]) -> list[str]:
         """Return who could have approved it without the emergency, at most as many as a demand names."""
-        aside = [rule.demand for rule in matching if rule.demand is not None and rule not in binding]
+        obliging = [*self.considered.own.obliging, *self.considered.gateway.obliging]
+        every = [*matching, *obliging]
+        aside = [rule.demand for rule in every if rule.demand is not None and rule not in binding]
         demands = [*aside, *([ADMIN_DEMAND] if self._needs_admin_approval() else [])]
         found = set[str]()
         for demand in demands:

@@ -127,6 +127,7 @@ class PolicyClient:
             body = open_signed(answer.grant, Grant, self._trusted, self._installation)
             decision = _bound_decision(body, answer.decision, ask)
             effective = self._effective.contained(decision, answer.effective, ask.subject)
+            self._effective.drop(decision, ask.subject)
         return CheckedDecision(
             decision=decision,
             signed=answer.decision,

@@ -44,18 +44,26 @@ class EffectiveParameters:
             raise Untrusted("policy's decision and its reply have different parameters", code=ALTERED)
         return effective
 
+    def drop(self, decision: Decision, subject: Subject) -> None:
+        """Forget the parameters of an operation that has been granted."""
+        self._compared.drop(_key(decision, subject))
+
     def _digest_holds(self, decision: Decision, effective: dict[str, object], subject: Subject) -> bool:
         texts = large_texts(effective)
         if not texts:
             return same(keyed_digest(subject.parameters_key, effective), decision.parameters_digest)
         parts = (texts, canonical(without_large_texts(effective)))
-        key = f"{subject.parameters_key}.{decision.parameters_digest}"
+        key = _key(decision, subject)
         if self._compared.get(key) == parts:
             return True
         holds = same(keyed_digest(subject.parameters_key, effective), decision.parameters_digest)
         if holds:
             self._compared.put(key, parts, sum(map(sys.getsizeof, texts.values())))
         return holds
+
+
+def _key(decision: Decision, subject: Subject) -> str:
+    return f"{subject.parameters_key}.{decision.parameters_digest}"
 
 
 def _is_earlier_end(operation: str, name: str, request: object, answered: object) -> bool:
