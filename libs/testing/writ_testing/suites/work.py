@@ -209,5 +209,5 @@ class WorkSuite:
     @pytest.mark.parametrize("key", ["", "a.*", ">", "a b", "a..b"])
     async def test_a_key_that_is_no_subject_is_refused(self, ground: BusFixture, key: str) -> None:
         executor = await ground.bus("executor")
-        with pytest.raises(ValueError, match="not a subject"):
+        with pytest.raises(ValueError, match="not a valid subject"):
             await executor.params.get(key)
