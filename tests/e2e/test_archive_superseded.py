@@ -52,6 +52,7 @@ async def restarted(installation: RunningInstallation) -> None:
     await installation.until("policy", other_than=pid)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.timeout(240)
 async def test_an_announcement_of_what_was_never_made_is_superseded(
     installation: RunningInstallation, writ: Writ, tmp_path: Path

@@ -95,6 +95,7 @@ def same_keys(home: Path, old: Path) -> None:
     assert list((home / "state").iterdir()) == [], "an agent with an old state would forget what it did"
 
 
+@pytest.mark.exhaustive
 async def test_a_backup_under_load_is_the_same_installation_elsewhere_and_nothing_runs_twice(tmp_path: Path) -> None:
     old, file, there = tmp_path / "old", tmp_path / "backup.writ", tmp_path / "new" / "home"
     counted = old / "files" / "counted"

@@ -202,6 +202,7 @@ async def test_stops_and_published_policies_outlive_the_range_that_they_were_in(
     assert (await writ.run("test_noop", "web-1", timeout=30)).outcome == "succeeded"
 
 
+@pytest.mark.exhaustive
 @pytest.mark.timeout(240)
 async def test_who_may_not_archive_changes_nothing(
     installation: RunningInstallation, writ: Writ, tmp_path: Path

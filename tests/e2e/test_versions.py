@@ -117,6 +117,7 @@ async def work(installation: RunningInstallation, files: Path) -> None:
         assert read.outcome == "succeeded"
 
 
+@pytest.mark.exhaustive
 async def test_yesterdays_agent_works_with_todays_services(tmp_path: Path, python_of_yesterday: Path) -> None:
     home = prepare(tmp_path)
     async with (
