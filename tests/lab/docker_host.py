@@ -106,7 +106,7 @@ class DockerHost:
         yield host_case("delete", lambda _: self.runs(name) is None, force=True)
         text = f"services: {{web: {{image: {BOX}, environment: {{A: '$$(id)'}}}}}}"
         yield made.host_case("stack_deploy", lambda _: self.runs("shop-web-1") is True, stack_name="shop", compose=text)
-        more = text.replace("image:", "scale: 2, image:")
+        more = text.replace("image:", "scale: 2, labels: {edition: second}, image:")  # so that web-1 is made again, too
         yield made.host_case(
             "stack_status", lambda seen: seen is not None and seen["services"] == {"web": "running"}, stack_name="shop"
         )
