@@ -117,14 +117,15 @@ async def test_states_of_services_and_the_spool_recover(
     places: dict[str, Path], installation: RunningInstallation, writ: Writ
 ) -> None:
     path = places["files"] / "counted"
-    with filled(places["state"]):
-        refused = await writ.run("test_count", "web-1", {"path": str(path)}, timeout=60)
-        assert path.exists() == (refused.outcome == "succeeded"), refused
+    with filled(places["state"]):  # an agent that can't store its claim sends none: it asks again later
+        submitted = (await writ.submit("test_count", "web-1", {"path": str(path)})).operation_id or ""
 
         async def shown() -> bool:
             return (await installation.writ("status")).status != 0
 
         await eventually(shown, within=20.0, what="that the status shows it")
+    ended = await writ.wait(submitted, timeout=60)
+    assert path.exists() == (ended.outcome == "succeeded"), ended
 
     async def again() -> bool:
         return (await writ.run("test_count", "web-1", {"path": str(path)}, timeout=60)).outcome == "succeeded"
@@ -133,7 +134,7 @@ async def test_states_of_services_and_the_spool_recover(
 
     async def found() -> bool:
         searched = await installation.writ("audit", "search", "--operation", "test_count", "-o", "json")
-        return searched.status == 0 and refused.operation_id in searched.out
+        return searched.status == 0 and submitted in searched.out
 
     await eventually(found, within=40.0, what="that audit has all of it")
     assert (await installation.writ("status")).status == 0
