@@ -206,9 +206,17 @@ async def test_a_misspelt_target_is_named_with_the_nearest_that_one_may_list(
     served.targets = [TargetView(id="web-1", role="testing", backend="ssh", pool="ssh", operations=[])]
     done = await command("run", "service_restart", "-t", "wbe-1", "-t", "x*", "service_name=nginx")
     assert done.stderr == "writ: there is no target 'wbe-1' in the inventory; did you mean 'web-1'?\n"
-    served.script.append(Failure(code="unknown_target", message="no target 'web-2' in the inventory"))
-    done = await command("run", "service_restart", "-t", "web-2", "service_name=nginx")
-    assert done.stderr == "writ: no target 'web-2' in the inventory; did you mean 'web-1'?\n"
+
+
+async def test_a_misspelt_target_is_refused_before_it_is_on_record(command: Command, served: ScriptedApi) -> None:
+    served.targets = [TargetView(id="web-1", role="testing", backend="ssh", pool="ssh", operations=[])]
+    run = ("run", "service_restart", "service_name=nginx", "-t")
+    done = await command(*run, "web-2")
+    assert done.stderr == "writ: no target 'web-2' among those that you may list; did you mean 'web-1'?\n"
+    assert (done.exit_code, served.requests) == (2, [])
+    assert (await command(*run, "web-1")).exit_code == 0
+    assert (await command(*run, "payroll")).exit_code == 0  # perhaps hidden from alice: to be on record
+    assert [request.target for _, request in served.requests] == ["web-1", "payroll"]
 
 
 async def test_usage_errors_are_a_line_and_status_2(command: Command) -> None:

@@ -1,11 +1,12 @@
 """`writ policy explain`: one decision, with every considered rule and the change that would make it pass."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
-from msgspec import Struct
+from msgspec import Struct, structs
 from rich.text import Text
 
 from writ_cli import completion, times
@@ -60,7 +61,8 @@ async def explain(
 ) -> int:
     """Explain the decision on a request, or on a recorded one by its id in place of OPERATION.
 
-    A recorded request is decided as if it came at its time, by the policy in force now, with its public parameters.
+    A recorded request is decided as if it came at its time, by the policy in force now, with its public parameters. If
+    its target was renamed since, --target gives the present name.
 
     Shows the deciding rules, each other rule with its first failed clause (wanted and actual value), the nearest rule,
     possible approvers, the opening of a window or the end of a deny, and the decision in an emergency. Nothing is
@@ -69,23 +71,26 @@ async def explain(
     """
     files = named(policy_file, inventory, principals, mode)
     one = await _recorded(settings, operation) if _is_id(operation) else None
-    if one is not None and (words or target or who):
-        raise click.UsageError("the record of an operation has its target, principal and parameters: leave them out")
+    if one is not None and (words or who):
+        raise click.UsageError("the record of an operation has its principal and parameters: leave them out")
+    if one is not None and target is not None:
+        one = structs.replace(one, target=target, target_recorded=False)
     if one is None:
         one = ExplainedRequest(
             operation, target_of(operation, target), parameters_of(operation, words), who, None, False
         )
     async with answering(settings, files) as source:
-        found = await source.explain(
-            one.operation,
-            one.target,
-            one.parameters,
-            principal=one.principal,
-            at=one.at if moment is None else instant_option(moment),
-            dry_run=dry_run or one.dry_run,
-            emergency=emergency,
-            approvals=approved_by,
-        )
+        with _recorded_target_named(one):
+            found = await source.explain(
+                one.operation,
+                one.target,
+                one.parameters,
+                principal=one.principal,
+                at=one.at if moment is None else instant_option(moment),
+                dry_run=dry_run or one.dry_run,
+                emergency=emergency,
+                approvals=approved_by,
+            )
     if settings.screen.json:
         settings.screen.data(found)
     else:
@@ -102,6 +107,22 @@ class ExplainedRequest(Struct, frozen=True):
     principal: str | None
     at: float | None
     dry_run: bool
+    target_recorded: bool = False
+
+
+@contextmanager
+def _recorded_target_named(one: ExplainedRequest) -> Iterator[None]:
+    """Say of an unknown target that the record has it, and how to name the present one."""
+    try:
+        yield
+    except Invalid as error:
+        if error.code != "unknown_target" or not one.target_recorded:
+            raise
+        raise Invalid(
+            f"the record has target {one.target!r}, which is not in the inventory now: it was renamed or removed. "
+            "Give its present name by --target",
+            code=error.code,
+        ) from error
 
 
 def _is_id(text: str) -> bool:
@@ -117,7 +138,8 @@ async def _recorded(settings: Settings, text: str) -> ExplainedRequest:
     if first is None:
         raise Invalid(f"the record has no request of {operation_id} that may be read", code="not_found")
     parameters, dry_run = dict(first.get("parameters") or {}), bool(first.get("dry_run"))
-    return ExplainedRequest(first["operation"], first["target"], parameters, first["principal"], first["at"], dry_run)
+    who, at = first["principal"], first["at"]
+    return ExplainedRequest(first["operation"], first["target"], parameters, who, at, dry_run, target_recorded=True)
 
 
 def _show(screen: Screen, found: Explanation) -> None:
