@@ -9,7 +9,7 @@ import msgspec
 from writ_cli import completion
 from writ_cli.confirmation import confirm
 from writ_cli.exit_status import Exit
-from writ_cli.installation.target_access import leftovers, show_leftovers, sudoers
+from writ_cli.installation.target_access import show_leftovers
 from writ_cli.installation.target_lookup import known_target
 from writ_cli.installation.targets import confirmed_host_key
 from writ_cli.options import DASHED, dashed, local
@@ -178,18 +178,6 @@ async def repin(settings: Settings, name: str, host_key: str) -> int:
         settings.screen.line(f"{name} has another host key now: {shown.fingerprint}")
         settings.screen.line(f"Next, test it: writ target test {name}")
     return Exit.DONE
-
-
-COMMANDS = {
-    "show": show,
-    "repin": repin,
-    "remove": remove,
-    "rename": rename,
-    "tag": tag,
-    "set": set_,
-    "sudoers": sudoers,
-    "leftovers": leftovers,
-}
 
 
 def _show_remaining(settings: Settings, left: RemainingParts) -> None:
