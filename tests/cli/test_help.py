@@ -96,6 +96,9 @@ def test_help_of_a_command_is_that_of_its_option() -> None:
     by_option = runner.invoke(cli, ["op", "list", "--help"], prog_name="writ").output
     assert runner.invoke(cli, ["help", "op", "list"]).output == by_option
     assert runner.invoke(cli, ["help", "nothing"]).exit_code == 2
+    group = runner.invoke(cli, ["audit"], prog_name="writ")
+    assert (group.exit_code, group.stderr) == (0, "")
+    assert group.stdout == runner.invoke(cli, ["audit", "--help"], prog_name="writ").stdout
     assert runner.invoke(cli, ["help"]).output == runner.invoke(cli, [], prog_name="writ").output
 
 

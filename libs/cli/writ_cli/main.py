@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
-from click.exceptions import NoSuchCommand
+from click.exceptions import NoArgsIsHelpError, NoSuchCommand
 from click.shell_completion import CompletionItem
 
 from writ_cli.exit_status import Exit
@@ -82,6 +82,9 @@ class WritGroup(LazyGroup):
         try:
             status = super().main(args, prog_name or "writ", complete_var, False, **extra)
             sys.stdout.flush()
+        except NoArgsIsHelpError as shown:
+            click.echo(shown.ctx.get_help())
+            status = Exit.DONE
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the flush at exit would fail again
             status = Exit.FAILED
