@@ -116,8 +116,8 @@ def _refuse_links(home: Home) -> None:
 
 def _parts(home: Home) -> Iterator[tuple[Path, str]]:
     """Yield the paths of an installation but its record, in the order of their removal."""
-    for folder in own_folders(home):
-        yield from folder.parts()
+    for own in own_folders(home):
+        yield from own.parts()
     yield home.server_config, "configuration of NATS"
     yield home.store / "ocsp", "a cache of NATS"
     yield home.sizes, "sizes of the streams"
