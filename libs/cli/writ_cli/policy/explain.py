@@ -1,12 +1,12 @@
 """`writ policy explain`: one decision, with every considered rule and the change that would make it pass."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import click
-from msgspec import Struct, structs
+from msgspec import Struct
 from rich.text import Text
 
 from writ_cli import completion, times
@@ -70,27 +70,25 @@ async def explain(
     with an approval.
     """
     files = named(policy_file, inventory, principals, mode)
-    one = await _recorded(settings, operation) if _is_id(operation) else None
-    if one is not None and (words or who):
-        raise click.UsageError("the record of an operation has its principal and parameters: leave them out")
-    if one is not None and target is not None:
-        one = structs.replace(one, target=target, target_recorded=False)
-    if one is None:
+    if not _is_id(operation):
         one = ExplainedRequest(
             operation, target_of(operation, target), parameters_of(operation, words), who, None, False
         )
-    async with answering(settings, files) as source:
-        with _recorded_target_named(one):
-            found = await source.explain(
-                one.operation,
-                one.target,
-                one.parameters,
-                principal=one.principal,
-                at=one.at if moment is None else instant_option(moment),
-                dry_run=dry_run or one.dry_run,
-                emergency=emergency,
-                approvals=approved_by,
-            )
+    elif words or who:
+        raise click.UsageError("the record of an operation has its principal and parameters: leave them out")
+    else:
+        one = await _recorded(settings, operation, target)
+    async with answering(settings, files) as source, _recorded_target_named(one):
+        found = await source.explain(
+            one.operation,
+            one.target,
+            one.parameters,
+            principal=one.principal,
+            at=one.at if moment is None else instant_option(moment),
+            dry_run=dry_run or one.dry_run,
+            emergency=emergency,
+            approvals=approved_by,
+        )
     if settings.screen.json:
         settings.screen.data(found)
     else:
@@ -110,8 +108,8 @@ class ExplainedRequest(Struct, frozen=True):
     target_recorded: bool = False
 
 
-@contextmanager
-def _recorded_target_named(one: ExplainedRequest) -> Iterator[None]:
+@asynccontextmanager
+async def _recorded_target_named(one: ExplainedRequest) -> AsyncIterator[None]:
     """Say of an unknown target that the record has it, and how to name the present one."""
     try:
         yield
@@ -129,8 +127,8 @@ def _is_id(text: str) -> bool:
     return len(text) >= LEAST_ID and is_prefix(text) and text not in load_catalogue()
 
 
-async def _recorded(settings: Settings, text: str) -> ExplainedRequest:
-    """Return the recorded request of an operation. Raises NotFound and Invalid."""
+async def _recorded(settings: Settings, text: str, target: str | None) -> ExplainedRequest:
+    """Return the recorded request of an operation, on another target where one is named. Raises NotFound, Invalid."""
     async with await settings.connect() as writ:
         operation_id = await operation_of(writ, text)
         answer = await writ.trace(operation_id=operation_id)
@@ -138,8 +136,8 @@ async def _recorded(settings: Settings, text: str) -> ExplainedRequest:
     if first is None:
         raise Invalid(f"the record has no request of {operation_id} that may be read", code="not_found")
     parameters, dry_run = dict(first.get("parameters") or {}), bool(first.get("dry_run"))
-    who, at = first["principal"], first["at"]
-    return ExplainedRequest(first["operation"], first["target"], parameters, who, at, dry_run, target_recorded=True)
+    on, who, at = target or first["target"], first["principal"], first["at"]
+    return ExplainedRequest(first["operation"], on, parameters, who, at, dry_run, target_recorded=target is None)
 
 
 def _show(screen: Screen, found: Explanation) -> None:
