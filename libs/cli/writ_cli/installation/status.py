@@ -60,7 +60,7 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
     for note in (*policy_notes(status), *_restarts(status)):
         screen.line(Text(note, style="yellow"))
     for notice in dict.fromkeys(one.details["control"] for one in status.processes if "control" in one.details):
-        screen.line(Text(f"in force: {notice}", style="bold yellow"))
+        screen.line(Text(notice, style="bold yellow"))
     if status.exposed:
         screen.line(Text(status.exposed, style="bold yellow"))
     if status.certificate_ends:
