@@ -201,7 +201,9 @@ class ScriptedApi:
     async def _targets(self, message: Message) -> bytes:
         self.asked["targets"] += 1
         if self.silent_policy:
-            return encode(requests.TargetsReply(error=Failure(code="policy_silent", message="policy does not answer", retry=True)))
+            return encode(
+                requests.TargetsReply(error=Failure(code="policy_silent", message="policy does not answer", retry=True))
+            )
         after = decode(message.data, requests.TargetsQuery).after or ""
         left = [one for one in sorted(self.targets, key=lambda one: one.id) if one.id > after]
         return encode(requests.TargetsReply(targets=left[:PAGE], more=len(left) > PAGE))
