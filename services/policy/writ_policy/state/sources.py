@@ -216,10 +216,9 @@ def _same(values: list[Any], others: list[Any]) -> bool:
 def _watch(config: PolicyConfig) -> tuple[dict[str, WatchedFile[Any]], list[ConfigError]]:
     watched: dict[str, WatchedFile[Any]] = {}
     problems: list[ConfigError] = []
-    readers: tuple[Callable[[Any], Any], ...] = (lists.read_inventory, lists.read_principals, lists.read_agents)
-    for name, read in zip(LISTS, readers, strict=True):
+    for name, sort in zip(LISTS, (lists.TARGETS, lists.PRINCIPALS, lists.AGENTS), strict=True):
         try:
-            watched[name] = WatchedFile(getattr(config, name), with_digest(read))
+            watched[name] = WatchedFile(getattr(config, name), with_digest(lists.ListReader(sort)))
         except ConfigError as error:
             problems.append(error)
     return watched, problems
