@@ -24,6 +24,7 @@ from writ_runtime.service import StopStep, ended, finish, running
 SERVICE = """
 import asyncio
 import gc
+import resource
 import sys
 from writ_contracts.errors import Unreachable
 from writ_runtime.config import ConfigError, ServiceConfig
@@ -138,6 +139,20 @@ def test_a_thread_that_computes_leaves_the_interpreter_to_the_event_loop_soon(
     body = 'async with running("sample", config):\n        print(sys.getswitchinterval())'
     status, out, _ = start(samples, tmp_path, body).end()
     assert (status, out) == (0, "0.0005\n")
+
+
+def test_memory_of_a_large_message_is_kept_for_the_next_one(samples: list[Sample], tmp_path: Path) -> None:
+    body = """async with running("sample", config):
+        faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        def message():
+            return len([bytes([number]) * 1_000_000 for number in range(4)])
+        message()
+        before = faults()
+        for _ in range(50):
+            message()
+        print(faults() - before < 1_000)"""
+    status, out, _ = start(samples, tmp_path, body).end()
+    assert (status, out) == (0, "True\n")
 
 
 def test_health_answers_while_it_is_still_starting(samples: list[Sample], tmp_path: Path) -> None:

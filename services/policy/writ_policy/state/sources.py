@@ -111,9 +111,7 @@ class Sources:
         """Return whether no file changed, and the world is of all of them: the case of nearly every decision."""
         if self._refreshing.locked() or (self._waiting and self._unstored is None):
             return False
-        if not all([one.is_current for one in self._files]):  # a list: no generator for each decision
-            return False
-        return self._is_made_of_present(world, versions)
+        return all(one.is_current for one in self._files) and self._is_made_of_present(world, versions)
 
     def _is_made_of_present(self, world: PolicySnapshot, versions: Versions) -> bool:
         return world.in_force is versions.current and _same(self._values(self.changes()), self._made_of)
@@ -216,7 +214,8 @@ def _same(values: list[Any], others: list[Any]) -> bool:
 def _watch(config: PolicyConfig) -> tuple[dict[str, WatchedFile[Any]], list[ConfigError]]:
     watched: dict[str, WatchedFile[Any]] = {}
     problems: list[ConfigError] = []
-    for name, sort in zip(LISTS, (lists.TARGETS, lists.PRINCIPALS, lists.AGENTS), strict=True):
+    sorts: tuple[lists.ListKind[Any], ...] = (lists.TARGETS, lists.PRINCIPALS, lists.AGENTS)
+    for name, sort in zip(LISTS, sorts, strict=True):
         try:
             watched[name] = WatchedFile(getattr(config, name), with_digest(lists.ListReader(sort)))
         except ConfigError as error:

@@ -1,9 +1,10 @@
 """nats-py's client with a shorter path from the socket to the parser and back; the protocol on the wire is the same.
 
 nats-py leaves reading and sending to tasks: each hop of an operation costs one more turn of the event loop on either
-side, and one operation has dozens of hops. Here incoming bytes are parsed at once, whole messages by `frames`. The first message of a turn is sent
-at once, the others together after it. Every step which has to wait (a server's refusal, a full socket) takes nats-py's
-own path, and so does a message with a status. `internals` lists all of nats-py's internals used here.
+side, and one operation has dozens of hops. Here incoming bytes are parsed at once, whole messages by `frames`. The
+first message of a turn is sent at once, the others together after it. Every step which has to wait (a server's refusal,
+a full socket) takes nats-py's own path, and so does a message with a status. `internals` lists all of nats-py's
+internals used here.
 """
 
 import asyncio
@@ -108,7 +109,7 @@ class DirectClient(HeaderClient):
         self._parsing = tasks.spawn(self._parse_on(parse, waits_for), "nats parser")
 
     def _take_whole(self, data: bytes) -> int:
-        """Pass on the whole messages at the beginning, up to the first for nats-py; return the number of their bytes."""
+        """Pass on the whole messages at the beginning, up to the first for nats-py. Return the number of bytes."""
         taken = 0
         for frame in whole_messages(data):
             if not self._is_taken(frame):
