@@ -5,7 +5,7 @@ An honest executor writes none of them: NATS lets one writer win, and policy alo
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from typing import get_args
+from typing import Any, get_args
 
 from msgspec import Struct
 
@@ -37,7 +37,7 @@ FOLLOWS = (
 )
 """Kinds of events that never begin an operation."""
 Ended = journal.Finished | journal.Unknown | journal.Resolved
-_OPERATION_EVENTS: tuple[type, ...] = get_args(journal.OperationEvent)
+_OPERATION_EVENTS: tuple[Any, ...] = get_args(journal.OperationEvent)
 
 
 class IrregularEvent(Struct, frozen=True, kw_only=True):
