@@ -57,9 +57,7 @@ class RunOptions(Struct, frozen=True, kw_only=True):
 
     def refuse_contradictions(self, choice: TargetChoice) -> None:
         """Raises UsageError for options that exclude each other."""
-        if (
-            self.idempotency_key == ""
-        ):  # a script's variable that is not set; with a new key each repeat would do it again
+        if self.idempotency_key == "":  # an unset variable of a script; with a new key each repeat would do it again
             raise click.UsageError("--idempotency-key is empty: give a key, or leave the option out")
         if self.no_wait and self.timeout is not None:
             raise click.UsageError("--timeout has no effect with --no-wait: leave one of them out")
