@@ -193,7 +193,7 @@ class ClaimEndpoint:
         message: str,
         decision: Signed | None = None,
     ) -> None:
-        """End the operation before it began, after a check of the claim: without a grant policy may not have made it."""
+        """End the operation before it began, after a check of the claim: policy may not have made one yet."""
         await self._check(signed, life.requested.pool)
         await self._outcomes.not_started(life, outcome, code, message, decision)
 
