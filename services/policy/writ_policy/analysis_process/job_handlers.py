@@ -20,6 +20,10 @@ from writ_rules.loading import Mode, compile_document
 from writ_rules.setting import PolicySource, Setting, setting
 from writ_rules.validation import ValidationContext, validate_text
 
+MOST_MEMORY = 2 << 30
+"""Bytes of the process."""
+NICE = 10
+
 
 def perform(job: Job, catalogue: Catalogue) -> JobResult:
     """Carry out the job. Mistakes in the question become part of the answer."""
