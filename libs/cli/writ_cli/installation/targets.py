@@ -91,12 +91,7 @@ class TargetOptions(Struct, frozen=True, kw_only=True):
         )
 
 
-@click.group()
-def target() -> None:
-    """Targets: list, test, add, change and remove them."""
-
-
-@target.command("add")
+@click.command("add")
 @click.argument("name")
 @click.option(
     "--ssh",
