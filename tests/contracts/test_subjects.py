@@ -134,6 +134,7 @@ BUILT = [
     subjects.request("p", "o"),
     *(subjects.query("p", kind) for kind in QUERIES),
     subjects.POLICY_DECIDE,
+    subjects.POLICY_RECORD_READ,
     subjects.POLICY_GRANT,
     subjects.POLICY_PEOPLE,
     subjects.POLICY_VISIBLE,

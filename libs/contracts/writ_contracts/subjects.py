@@ -35,6 +35,7 @@ SECURITY = "writ.journal.security.>"
 
 POLICY_DECIDE = "writ.policy.decide"
 POLICY_PEOPLE = "writ.policy.people"
+POLICY_RECORD_READ = "writ.policy.record_read"
 POLICY_GRANT = "writ.policy.grant"
 POLICY_VISIBLE = "writ.policy.visible"
 NOTICE_POLICY = "writ.notice.policy"
