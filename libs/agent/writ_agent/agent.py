@@ -70,6 +70,7 @@ class Agent:
     ) -> None:
         self.time = ServerClock(bus, clocks)
         self.time.shown(metrics)
+        self._started = clocks.wall()
         self._settings, self._identity, self._bus, self._backend = settings, identity, bus, backend
         self._spool = spool
         self._people = people
@@ -191,6 +192,7 @@ class Agent:
             plugins=digests_of(self._parts.trust.catalogue.plugins),
             level=LEVEL,
             trusts=sorted(self._parts.trust.policy_keys)[:MOST_TRUSTED],
+            started=self._started,
         )
 
     def _untold(self) -> set[str]:

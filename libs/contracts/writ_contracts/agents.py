@@ -149,6 +149,8 @@ class Heartbeat(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`writ_contracts.version.LEVEL` of its release."""
     trusts: Annotated[list[Label], Meta(max_length=MOST_TRUSTED)] = field(default_factory=list)
     """The public keys of policy whose grants it obeys."""
+    started: Seconds = 0.0
+    """When this process started, by its host's clock. One instance with two starts is two processes."""
 
 
 class Progress(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -194,6 +196,7 @@ SecurityKind = Literal[
     "people_refused",
     "forged_directory",
     "credential_copied",
+    "key_copied",
     "newer_kind",
 ]
 """The closed list of kinds of security events."""
