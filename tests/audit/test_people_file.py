@@ -7,9 +7,9 @@ import msgspec
 import pytest_asyncio
 from tests.trust.test_people import FIRST, OTHER, PEOPLE_KEY, SECOND
 from tests.trust.test_people_key_succession import CHAIN, STRANGER, THIRD_KEY, link
-from writ_bus.tasks import spawn
 
 from writ_audit.people_file import PeopleFile
+from writ_bus.tasks import spawn
 from writ_contracts import subjects
 from writ_contracts.journal import SecurityEvent
 from writ_contracts.people import DirectoryEntry, PeopleDirectory

@@ -135,6 +135,7 @@ BUILT = [
     *(subjects.query("p", kind) for kind in QUERIES),
     subjects.POLICY_DECIDE,
     subjects.POLICY_RECORD_READ,
+    subjects.people_notice("a"),
     subjects.POLICY_GRANT,
     subjects.POLICY_PEOPLE,
     subjects.POLICY_VISIBLE,

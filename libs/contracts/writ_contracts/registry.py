@@ -278,6 +278,15 @@ CHANNELS: tuple[Channel, ...] = (
         answer=agents.ReadReply,
     ),
     Channel(
+        name="people_notice",
+        address="writ.agent.{pool}.people",
+        summary="The directory of people's credentials in force. Every agent of the pool receives it.",
+        style=S.PUBLISH,
+        senders=(R.EXECUTOR,),
+        receivers=(R.AGENT,),
+        message=people.PeopleNoticeMessage,
+    ),
+    Channel(
         name="cancel",
         address="writ.agent.{pool}.cancel.{instance}",
         summary="Stop a running operation, under a signed decision.",

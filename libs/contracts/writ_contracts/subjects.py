@@ -243,6 +243,11 @@ def host_read(pool: str) -> str:
     return f"writ.agent.{_token(pool, 'pool')}.look"
 
 
+def people_notice(pool: str) -> str:
+    """Return the subject of notices of a directory of people's credentials: executors to every agent of a pool."""
+    return f"writ.agent.{_token(pool, 'pool')}.people"
+
+
 def cancel(pool: str, instance: str) -> str:
     """Return the subject of cancels: executors to one agent instance."""
     return f"writ.agent.{_token(pool, 'pool')}.cancel.{_token(instance, 'instance')}"

@@ -36,6 +36,7 @@ from writ_executor.config import ExecutorConfig
 from writ_executor.foundation import lay_foundation
 from writ_executor.journal.shared_keys import SharedKeys
 from writ_executor.metrics import Measures, pools_of
+from writ_executor.policy.people_notices import PeopleNotices
 from writ_runtime.clocks import SYSTEM, Clocks, ServerClock, describe
 from writ_runtime.endpoint_frame import Handle, endpoint_handler
 from writ_runtime.health import Attention, Check
@@ -83,7 +84,7 @@ class Executor:
         self.follower, self.recorder, self.admission = parts.follower, parts.recorder, parts.admission
         self.sweep, self.intake, self.claims = parts.sweep, parts.intake, parts.claims
         self.receipts, self.queries, self.notices = parts.receipts, parts.queries, parts.notices
-        self._key_use = parts.key_use
+        self._key_use, self._people_notices = parts.key_use, PeopleNotices(bus, parts.presence)
         self._audit_services, self._generations = parts.audit_services, parts.generations
         self._restored, self._policy, self._guard = parts.restored, parts.policy, parts.guard
         self._storage, self._unwatched = parts.storage, parts.unwatched
@@ -113,6 +114,7 @@ class Executor:
             group.create_task(unending("journal", self._follow()))
             group.create_task(unending("sweep", self.sweep.run()))
             group.create_task(unending("clock", self.time.follow()))
+            group.create_task(unending("people", self._people_notices.run()))
             group.create_task(unending("guard", self._guard.watch()))
             group.create_task(unending("storage", self._storage.watch(self._store_refusals)))
             for file in self._files:

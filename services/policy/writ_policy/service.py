@@ -177,7 +177,7 @@ class PolicyService:
         standings = RecordedOperations(bus.journal, keys, clock)
         approvals = ApprovalEndpoint(bus, judging, standings, security, self._observe)
         pending = PendingApprovals(bus.journal, judging, standings, clock, self._key)
-        people = PeopleEndpoints(judging, self._observe)
+        people = PeopleEndpoints(judging, self._observe, self._key, clock)
         sessions = SessionQueries(judging.now, version_queries.permit)
         questions = (version_queries, analysis, pending, people, sessions)
         handled = {name: handler for one in questions for name, handler in one.by_name().items()}
