@@ -15,6 +15,7 @@ from writ_contracts import subjects
 from writ_contracts.errors import Denied, TimedOut
 from writ_contracts.previews import PreviewQuery, PreviewReply
 from writ_contracts.wire import decode, encode
+from writ_testing.eventually import eventually
 from writ_testing.installations.installation import (
     RunningInstallation,
     local_target,
@@ -83,7 +84,13 @@ async def asked(alice: Writ, file: Path, content: str = NEW) -> str:
 
 
 async def card_of(installation: RunningInstallation, bob: Writ, operation_id: str) -> Card:
-    return await bob.approvals.card(operation_id, [installation.home.key("policy").public])
+    """Return the card once it has the agent's preview: the first request may come before the agent does."""
+
+    async def previewed() -> Card | None:
+        card = await bob.approvals.card(operation_id, [installation.home.key("policy").public])
+        return card if card.preview is not None else None
+
+    return await eventually(previewed, what="a card with a preview")
 
 
 async def test_an_approver_sees_the_diff_and_the_journal_does_not(
