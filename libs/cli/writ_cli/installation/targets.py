@@ -34,12 +34,7 @@ KINDS = ((True, False, False), (False, True, False), (False, False, True), (True
 """Of --ssh, --proxmox and --docker: those that go together."""
 
 
-@click.group()
-def target() -> None:
-    """Targets: list, test, add, change and remove them."""
-
-
-@target.command("add")
+@click.command("add")
 @click.argument("name")
 @click.option(
     "--ssh",

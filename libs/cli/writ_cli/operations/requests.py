@@ -12,7 +12,11 @@ from writ_cli.error_output import OperationGoesOn
 from writ_cli.exit_status import Exit, of_decision, of_outcome
 from writ_cli.operations import parameter_words
 from writ_cli.operations.many_targets import run_many
-from writ_cli.operations.operation_check import refuse_unknown, refuse_wrong_parameters
+from writ_cli.operations.operation_check import (
+    refuse_misspelt_target,
+    refuse_unknown,
+    refuse_wrong_parameters,
+)
 from writ_cli.operations.progress_line import ProgressLine
 from writ_cli.operations.run_diff import RunPreview, preview_of, problem_of, show_run_diff
 from writ_cli.operations.target_choice import TargetChoice, choosing
@@ -124,6 +128,7 @@ async def run(
         return await run_many(settings, _for_each(arguments, patience, wait=not no_wait), choice)
     async with await settings.connect() as writ:
         await refuse_unknown(writ, operation)
+        await refuse_misspelt_target(settings, writ, arguments.target)
         if no_wait:
             return _show_answer(settings.screen, await _submit(writ, arguments))
         before = await _preview(writ, arguments, patience) if diff and not dry_run else None

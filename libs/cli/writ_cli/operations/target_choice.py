@@ -1,7 +1,6 @@
 """The options by which `writ run` acts on many targets, packed into one value."""
 
 import functools
-import sys
 from collections.abc import Callable
 from typing import Any, get_args
 
@@ -9,6 +8,7 @@ import click
 from msgspec import Struct
 
 from writ_cli import completion
+from writ_cli.confirmation import confirm
 from writ_client.target_selection import TargetSelector
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import WRIT_TARGET
@@ -96,11 +96,11 @@ class TargetChoice(Struct, frozen=True, kw_only=True):
 
     def confirm(self, operation: str, chosen: list[str]) -> None:
         """Ask before all targets are acted on. Raises UsageError where nobody can answer, Abort for a no."""
-        if not self.everything or self.yes:
-            return
-        if not sys.stdin.isatty():
-            raise click.UsageError(f"--all is {len(chosen)} targets: confirm with --yes")
-        click.confirm(f"{operation} on all {len(chosen)} targets?", abort=True, err=True)
+        confirm(
+            f"{operation} on all {len(chosen)} targets?",
+            yes=self.yes or not self.everything,
+            without_terminal=f"--all is {len(chosen)} targets: confirm with --yes",
+        )
 
     def shows(self, outcome: str, *, ok: bool) -> bool:
         """Return True if a target with this outcome is shown."""
