@@ -317,3 +317,9 @@ def test_the_nats_servers_free_memory_before_their_limit(compose: dict[str, Any]
     unit = (ROOT / "deploy" / "systemd" / "writ-nats.service").read_text()
     assert "\nEnvironment=GOMEMLIMIT=3GiB\n" in unit
     assert "\nMemoryMax=4G\n" in unit
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_an_image_of_others_has_a_full_version_and_may_be_pinned_by_a_digest(name: str) -> None:
+    image = yaml.safe_load(COMPOSE.read_text())["services"][name]["image"]
+    assert re.fullmatch(rf"\$\{{WRIT_{name.upper()}_IMAGE:-[a-z/]+:v?\d+\.\d+\.\d+\}}", image), image
