@@ -1,4 +1,4 @@
-"""docs/requests.md is true: its fields, events and questions are all that there are, and its signature holds."""
+"""docs/requests.md is true: it lists every field, event and query, and its signature holds."""
 
 import re
 import subprocess
@@ -94,8 +94,8 @@ def test_every_event_and_outcome_is_named() -> None:
     assert {name for name in kinds | set(get_args(Outcome)) if f"`{name}`" not in events} == set()
 
 
-def test_every_question_is_in_the_table_and_no_other() -> None:
-    table = TEXT.split("## Questions")[1].split("##")[0]
+def test_every_query_is_in_the_table_and_no_other() -> None:
+    table = TEXT.split("## Queries")[1].split("##")[0]
     named = set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE))
     assert named == {one.address.rsplit(".")[-1] for one in CHANNELS if one.name.startswith("query_")}
 
