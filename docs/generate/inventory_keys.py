@@ -17,8 +17,8 @@ Unknown keys are errors. `writ target add` and `writ target set` write entries, 
 ([add-and-remove.md](operating/add-and-remove.md)).
 
 `writ schema inventory` and `writ schema principals` print JSON Schemas, by which editors complete and check the files;
-`writ schema policy` and `writ schema suite` are for policies and their cases. Save one as a file, and name it in the first line
-of your document: `# yaml-language-server: $schema=inventory.json`.
+`writ schema policy` and `writ schema suite` are for policies and their cases. Save one as a file, and name it in the
+first line of your document: `# yaml-language-server: $schema=inventory.json`.
 
 *Made from the structs by `make docs`.*
 """
