@@ -12,13 +12,13 @@ from writ_contracts.inventory import Backup, FileRoot, Principal, Target
 HEAD = """\
 # Keys of the inventory
 
-Each key of `inventory.yaml` and `principals.yaml` with its type, what holds without it, its meaning and an example.
+Each key of `inventory.yaml` and `principals.yaml` with its type, its default, its meaning and an example.
 Unknown keys are errors. `writ target add` and `writ target set` write entries, as does `writ principal add`
 ([add-and-remove.md](operating/add-and-remove.md)).
 
 `writ schema inventory` and `writ schema principals` print JSON Schemas, by which editors complete and check the files;
-`writ schema policy` and `writ schema suite` are for policies and their cases. Save one, and let the first line of the
-document be `# yaml-language-server: $schema=inventory.json`.
+`writ schema policy` and `writ schema suite` are for policies and their cases. Save one as a file, and name it in the
+first line of your document: `# yaml-language-server: $schema=inventory.json`.
 
 *Made from the structs by `make docs`.*
 """
