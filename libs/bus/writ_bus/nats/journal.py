@@ -17,7 +17,7 @@ from nats.nuid import NUID
 from writ_bus import tracing
 from writ_bus.backoff import PATIENCE, patiently, pause_after
 from writ_bus.errors import BusError, Conflict, TimedOut, Unreachable
-from writ_bus.grammar import check_filter, check_subject
+from writ_bus.grammar import check_filter, check_lines, check_subject
 from writ_bus.nats import line_reads
 from writ_bus.nats.connection import Connection
 from writ_bus.nats.jetstream import call_subject, direct_get_batch, leader_get, stored
@@ -51,10 +51,7 @@ def cas_headers(entry: Entry) -> dict[str, str]:
 
 def _expectations(entries: Sequence[Entry]) -> dict[str, int]:
     """Return the expected sequence of each filter before any of the entries is stored."""
-    expected: dict[str, int] = {}
-    for entry in entries:
-        expected.setdefault(entry.filter, entry.expected)
-    return expected
+    return {entry.filter: entry.expected for entry in entries}
 
 
 class NatsJournal:
@@ -74,11 +71,9 @@ class NatsJournal:
         return await self._settle([entry], lambda: self._publish(entry, headers))
 
     async def append_together(self, entries: Sequence[Entry]) -> int:
-        """Store all entries or none. Entries with the same filter all expect the sequence before the batch (NATS
-        ADR-50).
-        """
         for entry in entries:
             check_subject(entry.subject)
+        check_lines(entry.filter for entry in entries)
         if len(entries) == 1:
             return await self.append(entries[0])
         return await self._settle(entries, lambda: self._publish_together(entries))

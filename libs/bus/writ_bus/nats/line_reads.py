@@ -16,7 +16,7 @@ from writ_contracts.records import Record
 EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 EXPECTED_UNDER = "Nats-Expected-Last-Subject-Sequence-Subject"
 MOST = 256
-"""Events that are fetched one by one; of more, the server searches the journal."""
+"""Events that are fetched one by one; for more, the server searches the journal."""
 
 
 class Reads(Protocol):
@@ -42,23 +42,9 @@ async def next_events(reads: Reads, filter: str, after: int, size: int) -> tuple
 
 
 async def line(reads: Reads, filter: str, after: int) -> list[Record] | None:
-    """Return all events after `after`; None if they have to be searched for: many, or without a predecessor's
-    sequence.
+    """Return all events after `after`, found from the last one of each subject to the first. None if they have to be
+    searched for: many, or without their predecessor's sequence.
     """
-    count = 0
-    if after == 0:
-        found, more = await reads.page(filter, 0, 1)
-        if not more:
-            return found
-        count = len(found) + more
-        if count > MOST:
-            return None
-    events = await _backwards(reads, filter, after)
-    return events if events is not None and len(events) >= count else None
-
-
-async def _backwards(reads: Reads, filter: str, after: int) -> list[Record] | None:
-    """Return the events after `after`, from the last one of each subject to the first."""
     found = dict[int, Record]()
     new = [record for record in await reads.latest(filter) if record.sequence > after]
     while new:
