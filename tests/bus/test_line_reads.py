@@ -82,6 +82,16 @@ async def test_an_event_that_does_not_tell_its_predecessor_is_no_end(headers: Ma
     assert await line(Stored(events), LINE, 0) is None
 
 
+async def test_a_predecessor_that_is_no_event_of_the_line_was_named_by_a_former_leader() -> None:
+    """What it took in last is gone: its sequences are other events now."""
+
+    class Parted(Stored):
+        async def at(self, sequence: int) -> Record | None:
+            return event(sequence, "writ.journal.op.bob.y.requested", 0)
+
+    assert await line(Parted([stop(5, 0), stop(9, 5)]), CONTROL, 0) is None
+
+
 async def test_a_line_of_many_events_is_read_in_pages() -> None:
     events = [stop(n, n - 1) for n in range(1, MOST + 3)]
     assert await line(Stored(events), CONTROL, 0) is None

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Protocol
 
+from writ_bus.grammar import matches
 from writ_contracts.records import Record
 
 EXPECTED = "Nats-Expected-Last-Subject-Sequence"
@@ -55,6 +56,8 @@ async def line(reads: Reads, filter: str, after: int) -> list[Record] | None:
         missing = [sequence for sequence in before if sequence > after and sequence not in found]
         # What is not there was removed after its archiving, with all before it.
         new = [record for record in await asyncio.gather(*map(reads.at, missing)) if record is not None]
+        if not all(matches(filter, record.subject) for record in new):  # the reply was a former leader's
+            return None
     return [found[sequence] for sequence in sorted(found)]
 
 
