@@ -8,7 +8,7 @@ PEERS := $(VENV)/peers
 MCP_PROGRAMS := $(VENV)/mcp-programs
 FOR ?= $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 # By file, so that a file's tests share its installation: by test each worker would start one of its own.
-PYTEST_ARGS ?= -n auto --dist loadfile
+PYTEST_ARGS ?= -n auto --dist loadfile --no-loadscope-reorder -p tests.ci.file_order
 LAB_ARGS ?= -n 2 tests/lab
 
 .DEFAULT_GOAL := help
