@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 CRYPTOGRAPHY, ENGINES = "cryptography.hazmat", "aiohttp.client"
+ANALYSIS = "writ_rules.analysis"
+"""The policy service runs it in a process of its own; lint, which every load needs, is beside it."""
 
 
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("writ_policy", [CRYPTOGRAPHY]),
+        ("writ_policy", [CRYPTOGRAPHY, ANALYSIS]),
         ("writ_executor", [CRYPTOGRAPHY]),
         ("writ_audit", [CRYPTOGRAPHY]),
         ("writ_agent_local", [CRYPTOGRAPHY, ENGINES]),

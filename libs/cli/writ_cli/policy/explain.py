@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import click
@@ -13,20 +12,28 @@ from writ_cli import completion, times
 from writ_cli.exit_status import of_decision
 from writ_cli.id_prefix import is_prefix, operation_of
 from writ_cli.operations.requests import parameters_of, target_of
-from writ_cli.options import asking
+from writ_cli.options import asking, packed
 from writ_cli.output import Screen
 from writ_cli.policy.decision_text import decision, instant_option
-from writ_cli.policy.files import answering, named, offline
+from writ_cli.policy.files import PolicyFiles, answering, offline
 from writ_cli.settings import Settings
 from writ_contracts.decisions import TraceEntry
 from writ_contracts.errors import Invalid
 from writ_contracts.policy_questions import ApprovalDemand, Explanation
 from writ_rules.engine.judge import INHERITED
-from writ_rules.loading import Mode
 from writ_runtime.plugins import load_catalogue
 
 LEAST_ID = 4
 """Letters of an id that stands in place of an operation."""
+
+
+class Assumptions(Struct, frozen=True, kw_only=True):
+    """The options that say under which circumstances the request is decided."""
+
+    moment: str | None
+    dry_run: bool
+    emergency: bool | None
+    approved_by: tuple[str, ...]
 
 
 @click.command()
@@ -44,20 +51,15 @@ LEAST_ID = 4
 @click.option("--approved-by", multiple=True, metavar="PRINCIPAL", help="Assume these approvals, in order.")
 @offline
 @asking
+@packed(Assumptions, "assumed")
 async def explain(
     settings: Settings,
     operation: str,
     words: tuple[str, ...],
     target: str | None,
     who: str | None,
-    moment: str | None,
-    dry_run: bool,
-    emergency: bool | None,
-    approved_by: tuple[str, ...],
-    policy_file: Path | None,
-    inventory: Path | None,
-    principals: Path | None,
-    mode: Mode,
+    assumed: Assumptions,
+    files: PolicyFiles | None,
 ) -> int:
     """Explain the decision on a request, or on a recorded one by its id in place of OPERATION.
 
@@ -69,7 +71,6 @@ async def explain(
     recorded or done. Requests of others need the right to read the policy (`audit_read`). Exit status 3: denied; 4:
     with an approval.
     """
-    files = named(policy_file, inventory, principals, mode)
     if not _is_id(operation):
         one = ExplainedRequest(
             operation, target_of(operation, target), parameters_of(operation, words), who, None, False
@@ -84,10 +85,10 @@ async def explain(
             one.target,
             one.parameters,
             principal=one.principal,
-            at=one.at if moment is None else instant_option(moment),
-            dry_run=dry_run or one.dry_run,
-            emergency=emergency,
-            approvals=approved_by,
+            at=one.at if assumed.moment is None else instant_option(assumed.moment),
+            dry_run=assumed.dry_run or one.dry_run,
+            emergency=assumed.emergency,
+            approvals=assumed.approved_by,
         )
     if settings.screen.json:
         settings.screen.data(found)

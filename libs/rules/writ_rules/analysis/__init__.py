@@ -1,5 +1,6 @@
-"""Static analysis of policies: mistakes, differences between two policies, and access lists. Pure functions over frozen
-data, like the engine they call.
+"""Analysis of policies by trying requests: differences between two policies, access lists, lockouts. Pure functions
+over frozen data, like the engine they call.
 
-`lint` finds mistakes, `diff` compares, `access` lists, `mutants` changes one thing at a time.
+`diff` compares, `access` lists, `mutants` changes one thing at a time. The policy service runs them in a process of
+their own, so it loads none of them at its start.
 """
