@@ -1,4 +1,4 @@
-"""Gauges of the NATS servers. Audit asks them regularly, since it reads everything and changes nothing."""
+"""Gauges of the NATS servers. Audit updates them, since it may read everything and changes nothing."""
 
 import asyncio
 
@@ -17,7 +17,7 @@ _log = Log("writ.audit")
 
 
 class Servers:
-    """The gauges and their update."""
+    """The gauges of the NATS servers."""
 
     def __init__(self, measured: Metrics) -> None:
         self._consumer_names = AtMost(CONSUMERS)
@@ -46,7 +46,7 @@ class Servers:
         )
 
     async def watch(self, bus: Bus) -> None:
-        """Ask every 15 seconds, until cancelled. Unknown values are left out."""
+        """Query the servers every 15 seconds until cancelled. Unknown values are left out."""
         known = ""
         while True:
             problem = ""
@@ -61,7 +61,7 @@ class Servers:
             await asyncio.sleep(EVERY)
 
     def show(self, figures: ServerFigures) -> None:
-        """Set these series and remove earlier ones."""
+        """Set these series and remove all others."""
         self._count.set(len(figures.servers))
         self._connections.replace({(one.server_name,): one.connections for one in figures.servers})
         self._subscriptions.replace({(one.server_name,): one.subscriptions for one in figures.servers})

@@ -1,5 +1,5 @@
-"""Static analysis of policies: mistakes, differences between two policies, and access lists. Pure functions over frozen
-data, like the engine they call.
+"""Static analysis of policies: mistakes, differences between two policies, and access lists.
 
-`lint` finds mistakes, `diff` compares, `access` lists, `mutants` changes one thing at a time.
+Pure functions over frozen data, like the engine that they call. `lint` finds mistakes, `diff` compares two policies,
+`access` lists permissions, and `mutants` makes variants with one change each.
 """

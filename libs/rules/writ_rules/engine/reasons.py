@@ -1,4 +1,4 @@
-"""Reasons of decisions, in one sentence for people: the denying rule, the nearest one, possible approvers, the next
+"""The reason of a decision in one sentence for people: the denying rule, the nearest one, possible approvers, the next
 opening.
 """
 
@@ -112,12 +112,12 @@ def conflicting(parameter: str, names: list[str]) -> str:
 
 def approval(request: DecisionRequest, demands: list[Demand], people: People, names: list[str]) -> ReasonedEffect:
     """Return the demand with its possible approvers; an allow once enough have approved."""
-    found = [
+    progresses = [
         (demand, progress(demand, request.approvals, request.principal, people, request.proven)) for demand in demands
     ]
-    waiting = [(demand, how) for demand, how in found if how.waits_for is not None]
+    waiting = [(demand, how) for demand, how in progresses if how.waits_for is not None]
     if not waiting:
-        by = ", ".join(dict.fromkeys(who for _, how in found for who in how.by))
+        by = ", ".join(dict.fromkeys(who for _, how in progresses for who in how.by))
         return ReasonedEffect("allow", "approved", _cut(f"{_allows(names)}, approved by {by}"))
     could = sorted({who for _, how in waiting for who in how.able})[:MOST_APPROVERS]
     shown = ", ".join(could[:MOST_NAMES]) + ("…" if len(could) > MOST_NAMES else "")

@@ -1,4 +1,4 @@
-"""The jobs of the analysis process, with all their input: texts, and no state."""
+"""The jobs of the analysis process. A job carries all of its input as text; the process has no state."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -26,11 +26,14 @@ Kind = Literal["validate", "test", "allowed", "who_can", "diff"]
 MOST_MEMORY = 2 << 30
 NICE = 10
 LARGEST_ANSWER = 1_500_000
-"""Bytes; the server takes messages up to 2 MB."""
+"""The most bytes of a reply. The NATS server accepts messages up to 2 MB."""
 
 
 class Job(Struct, frozen=True, kw_only=True):
-    """One question. `policy` is the document in force, `others` the two sides of a diff, `now` Unix seconds."""
+    """A job for one query.
+
+    `policy` is the document in force, `others` the two sides of a diff, `now` Unix seconds.
+    """
 
     kind: Kind
     query: Raw
@@ -41,10 +44,10 @@ class Job(Struct, frozen=True, kw_only=True):
     targets: list[Target] = field(default_factory=list)
     principals: list[Principal] = field(default_factory=list)
     presences: dict[str, tuple[Presence, ...]] = field(default_factory=dict)
-    """What the enrolled credentials of each person can prove."""
+    """The presence that the enrolled credentials of each person can prove."""
     solo: bool = False
     seen_by: str = ""
-    """The principal that may see only the rules about itself, if the job is for such a one."""
+    """The principal for whom the result is limited to rules that may concern it; None for no limit."""
 
     def people(self) -> People:
         """Return the possible approvers."""
@@ -52,7 +55,7 @@ class Job(Struct, frozen=True, kw_only=True):
 
 
 class JobResult(Struct, frozen=True, kw_only=True):
-    """The answer in its wire form, or an error in its place."""
+    """The reply in its wire form, or an error in place of it."""
 
     answer: Raw = Raw(b"null")
     code: str = ""
@@ -60,7 +63,7 @@ class JobResult(Struct, frozen=True, kw_only=True):
 
 
 def perform(job: Job, catalogue: Catalogue) -> JobResult:
-    """Carry out the job. Mistakes in the question become part of the answer."""
+    """Carry out the job. Mistakes in the query become part of the reply."""
     work: Mapping[Kind, Callable[[Job, Catalogue], Struct]] = {
         "validate": _validate,
         "test": _test,
@@ -75,7 +78,7 @@ def perform(job: Job, catalogue: Catalogue) -> JobResult:
 
 
 def fitting(answer: Struct) -> bytes:
-    """Return the answer's bytes. Its longest list is cut to fit one message, which `bounded` states."""
+    """Return the encoded reply. Its longest list is cut to fit one message; `bounded` says so."""
     data = msgspec.json.encode(answer)
     while len(data) > LARGEST_ANSWER:
         name = max(answer.__struct_fields__, key=lambda one: len(msgspec.json.encode(getattr(answer, one))))

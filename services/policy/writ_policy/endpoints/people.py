@@ -19,7 +19,7 @@ _log = Log("writ.policy")
 
 
 class PeopleEndpoints:
-    """Answers `writ.policy.people`, and the query `people`."""
+    """Serves `writ.policy.people` and the query `people`."""
 
     def __init__(self, judging: JudgeFactory, observe: Observer) -> None:
         self._judging = judging

@@ -1,4 +1,4 @@
-"""The endpoints of principals' queries, each with a rate for one principal."""
+"""Endpoints for queries, each with a rate limit for one principal."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -14,16 +14,17 @@ from writ_runtime.logs import Log
 from writ_runtime.metrics import Observer
 
 CONCURRENCY = 4
-"""Queries of one kind that are worked on at once: decisions come first."""
+"""The most queries of one kind that are handled at once, since decisions come first."""
 RATE, BURST = 200.0, 400.0
-"""Queries of one principal that are answered, a second and at once."""
+"""Queries of one principal that are served: a second on average, and at once."""
 
 _log = Log("writ.policy")
 
 
 def endpoint(name: str, handler: Callable[[Message], Awaitable[Any]], observe: Observer, buckets: Buckets) -> Endpoint:
-    """The query of that name in the registry, answered by the handler, which raises WritError; `buckets`: how many a
-    second of one principal are answered.
+    """Return the endpoint for a query of the registry.
+
+    `handler` raises WritError. `buckets` limit the queries of one principal.
     """
     query_channel = channel(name)
 

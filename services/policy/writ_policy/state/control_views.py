@@ -1,4 +1,4 @@
-"""Stops and emergencies as people and metrics see them. Pure."""
+"""Present stops and emergencies to people and metrics. The functions are pure."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from writ_rules.engine.approval_windows import ApprovalWindow
 from writ_rules.engine.control import ControlState, Emergency, Stop
 
 MOST_SHOWN = 100
-"""Of each: an answer has to fit into one message."""
+"""The most of each kind, so that a reply fits into one message."""
 
 
 def stops(control: ControlState, now: float) -> list[StopView]:
@@ -16,13 +16,13 @@ def stops(control: ControlState, now: float) -> list[StopView]:
 
 
 def emergencies(control: ControlState, now: float) -> list[EmergencyView]:
-    """Return the emergencies in force and those waiting for their review, the latest first."""
-    found = (one for one in reversed(control.emergencies) if one.person or one.lasts(now))
-    return [_emergency(one, now) for one in found]
+    """Return the emergencies that are in force or wait for their review, the latest first."""
+    open_ones = (one for one in reversed(control.emergencies) if one.person or one.lasts(now))
+    return [_emergency(one, now) for one in open_ones]
 
 
 def window(one: ApprovalWindow, used: Sequence[str]) -> WindowView:
-    """Return an approval window with the operations started by it."""
+    """Return an approval window with the operations that used it."""
     return WindowView(
         id=one.id,
         by=one.by,
@@ -38,7 +38,7 @@ def window(one: ApprovalWindow, used: Sequence[str]) -> WindowView:
 
 
 def in_words(control: ControlState, now: float) -> str:
-    """Return a line for `writ status`, "" where there is nothing to tell."""
+    """Return a line for `writ status`, or "" if there are none."""
     held = [f"stop {one.id} by {one.by}: {one.reason}" for one in stops(control, now)]
     texts = [f"emergency {one.id} ({one.state}) by {one.by}: {one.reason}" for one in emergencies(control, now)]
     windows = [f"approval window {one.id} of {one.by}: {one.reason}" for one in control.windows if one.lasts(now)]
