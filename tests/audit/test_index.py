@@ -98,7 +98,7 @@ def test_an_index_of_another_schema_is_replaced(path: Path) -> None:
     index.close()
 
 
-def test_damage_that_shows_later_is_told_and_reset_mends_it(path: Path, index: Index) -> None:
+def test_damage_of_the_index_is_reported_and_reset_rebuilds_it(path: Path, index: Index) -> None:
     index.apply([opened(number, f"op{number}") for number in range(1, 500)], IndexPosition(499))
     index.close()
     data = bytearray(path.read_bytes())
@@ -118,7 +118,7 @@ def test_damage_that_shows_later_is_told_and_reset_mends_it(path: Path, index: I
     damaged.close()
 
 
-def test_a_folder_that_is_not_there_is_said_so(tmp_path: Path) -> None:
+def test_index_reports_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(Unreachable, match="unable to open"):
         Index(tmp_path / "nowhere" / "audit.sqlite")
 

@@ -23,7 +23,7 @@ def rows(measured: Metrics) -> dict[str, float]:
     return {name: float(value) for name, _, value in lines if name.startswith("writ_nats")}
 
 
-async def test_a_server_is_shown_and_its_figures_go_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_gauges_of_a_server_are_removed_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(servers, "EVERY", 0.05)
     measured = metrics()
     shown = Servers(measured)
@@ -50,7 +50,7 @@ async def _none(measured: Metrics) -> dict[str, float] | None:
     return told if told.get("writ_nats_servers") == 0 and len(told) == 1 else None
 
 
-def test_consumers_beyond_the_bound_are_told_together() -> None:
+def test_consumers_beyond_the_bound_share_one_series() -> None:
     measured = metrics()
     many = [Consumer(name=f"agent-{number}", num_pending=1) for number in range(CONSUMERS + 20)]
     Servers(measured).show(ServerFigures(servers=[], streams=[], consumers=many))

@@ -154,7 +154,7 @@ async def test_a_query_that_is_too_large_is_refused(bus: MemoryBus) -> None:
     assert answer.error.code == "oversize"
 
 
-async def test_who_may_not_read_what_they_asked_for_is_told_to_executors(bus: MemoryBus, history: History) -> None:
+async def test_refused_read_of_the_record_is_reported_to_executors(bus: MemoryBus, history: History) -> None:
     heard: list[Notice] = []
 
     async def record(message: Message) -> None:

@@ -167,7 +167,7 @@ def test_only_writs_own_backups_of_this_host_are_listed(vault: Vault, srv: Path)
     assert vault.ask("backup_delete", backup_id="theirs")["code"] == "not_found"
 
 
-def test_what_is_not_there_is_told_apart(vault: Vault, srv: Path, ask: Ask) -> None:
+def test_absent_backup_and_absent_path_are_distinguished(vault: Vault, srv: Path, ask: Ask) -> None:
     given = {"backup_id": "one", "target_path": f"{srv}/data"}
     assert ask("backup_create", **given)["code"] == "not_declared"
     assert vault.ask("backup_create", backup_id="one", container_name="web")["code"] == "unsupported"
@@ -224,7 +224,7 @@ kill -9 $PPID
 
 
 @pytest.mark.parametrize("when", some(["before", "after"], "before"))
-def test_killed_in_the_middle_it_is_made_at_most_once_and_a_probe_knows(
+def test_killed_backup_is_made_at_most_once_and_a_probe_knows(
     vault: Vault, srv: Path, tmp_path: Path, when: str
 ) -> None:
     """hostops dies with the backup made, or not yet made; whoever comes next is told that it was begun."""

@@ -53,7 +53,7 @@ def applied(before: str, made: str) -> str:
     return "".join([*found, *lines[at:]])
 
 
-def test_large_and_binary_content_is_said_and_not_shown(ask: Ask, srv: Path) -> None:
+def test_diff_names_large_and_binary_content_without_showing_it(ask: Ask, srv: Path) -> None:
     (srv / "a").write_bytes(b"\0binary")
     whole = {"request": {"diff": True}}
     binary = ask("file_write", "preview", file_path=f"{srv}/a", content="new", **whole)["output"]

@@ -21,7 +21,7 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def test_a_new_file_is_created_and_told_about(ask: Ask, srv: Path) -> None:
+def test_new_file_is_created_and_reported(ask: Ask, srv: Path) -> None:
     result = ask("file_write", file_path=f"{srv}/a", content="new")
     assert (result["outcome"], result["effect"], result["certain"]) == ("succeeded", "done", True)
     assert result["output"] == {
@@ -84,7 +84,7 @@ def test_if_digest_guards_the_file(ask: Ask, srv: Path) -> None:
     assert litter(srv) == []
 
 
-def test_a_preview_says_what_would_change_and_changes_nothing(ask: Ask, srv: Path) -> None:
+def test_preview_of_a_write_shows_the_change_and_changes_nothing(ask: Ask, srv: Path) -> None:
     (srv / "a").write_text("old")
     before = names(srv), (srv / "a").stat().st_ctime_ns, srv.stat().st_ctime_ns
     replaced = ask("file_write", "preview", file_path=f"{srv}/a", content="new")["output"]

@@ -20,7 +20,7 @@ def state(tmp_path: Path) -> Path:
     return tmp_path.resolve() / "state"
 
 
-def test_an_id_that_was_seen_is_refused_with_its_result(ask: Ask, srv: Path, state: Path) -> None:
+def test_known_operation_id_is_refused_with_its_result(ask: Ask, srv: Path, state: Path) -> None:
     given = {"target": {"state_dir": str(state)}, "request": {"shown": ["digest_after"]}, "file_path": f"{srv}/a"}
     first = ask("file_write", content="one", **given)
     (srv / "a").write_text("changed since")
@@ -108,7 +108,7 @@ def test_a_probe_reads_the_record_first(ask: Ask, srv: Path, state: Path) -> Non
     assert probed["verdict"] == "not_done"
 
 
-def test_a_probe_cannot_tell_while_another_process_works_on_it(ask: Ask, srv: Path, state: Path) -> None:
+def test_probe_is_unknown_while_another_process_carries_out_the_operation(ask: Ask, srv: Path, state: Path) -> None:
     given = {"file_path": f"{srv}/a", "content": "one"}
     with subprocess.Popen(["sleep", "60"]) as other:
         who = {**processes.identity(), "pid": other.pid, "start": processes._start(other.pid)}

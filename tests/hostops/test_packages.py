@@ -60,7 +60,7 @@ def test_a_package_is_removed_and_purged(ask: Ask, apt_root: AptRoot) -> None:
     assert ask("package_remove", package_name="conf")["code"] == "not_found"
 
 
-def test_a_removal_tells_what_goes_with_it(ask: Ask, apt_root: AptRoot) -> None:
+def test_package_removal_names_packages_removed_with_it(ask: Ask, apt_root: AptRoot) -> None:
     ask("package_install", package_name="extra")
     preview = ask("package_remove", "preview", package_name="hello")["output"]
     assert preview["also_changed"] == ["extra"]
@@ -153,9 +153,7 @@ def test_what_was_not_set_up_before_is_set_up_now(ask: Ask, apt_root: AptRoot, t
 
 
 @pytest.mark.exhaustive
-def test_a_lock_that_somebody_holds_is_waited_for_and_not_for_ever(
-    ask: Ask, apt_root: AptRoot, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_apt_lock_is_waited_for_with_a_limit(ask: Ask, apt_root: AptRoot, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands, "BUSY_PATIENCE", 1.5)
     for lock, operation, given in (
         ("var/lib/dpkg/lock-frontend", "package_install", {"package_name": "hello"}),
@@ -171,7 +169,7 @@ def test_a_lock_that_somebody_holds_is_waited_for_and_not_for_ever(
 
 
 @pytest.mark.parametrize("action", ["run", "preview"])
-def test_what_apt_refuses_to_touch_is_told_by_the_preview_too(ask: Ask, apt_root: AptRoot, action: str) -> None:
+def test_preview_names_packages_that_apt_refuses_to_change(ask: Ask, apt_root: AptRoot, action: str) -> None:
     apt_root.publish("base", "1", fields="Essential: yes\n")
     apt_root.update()
     ask("package_install", package_name="base")
@@ -204,7 +202,7 @@ def test_a_dpkg_that_was_interrupted_is_told_and_nothing_is_done(ask: Ask, apt_r
     assert (apt_root.version("hello"), apt_root.version("extra")) == ("1.0", "")
 
 
-def test_a_cancel_in_the_middle_tells_what_dpkg_has_then_and_leaves_no_process(
+def test_cancelled_package_change_reports_dpkgs_state_and_leaves_no_process(
     ask: Ask, apt_root: AptRoot, tmp_path: Path
 ) -> None:
     flag = tmp_path / "running"

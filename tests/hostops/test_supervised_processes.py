@@ -208,7 +208,7 @@ def test_several_at_once_have_one_each_and_only_some_are_kept(kept: Kept, tmp_pa
     assert len(kept.children()) <= MOST_SPARES
 
 
-def test_one_that_was_told_to_end_looks_for_nothing_else(kept: Kept) -> None:
+def test_stopped_child_does_not_read_another_request(kept: Kept) -> None:
     before = kept.pid()
     tag = kept.begin("test_wait", seconds=60)
     while kept.next().kind != frames.PROGRESS:
@@ -219,7 +219,7 @@ def test_one_that_was_told_to_end_looks_for_nothing_else(kept: Kept) -> None:
     assert kept.pid() != before
 
 
-def test_one_that_was_told_to_end_and_did_is_over_at_once(kept: Kept) -> None:
+def test_stopped_child_that_ended_is_removed_at_once(kept: Kept) -> None:
     tag = kept.begin("test_wait", seconds=60)
     while kept.next().kind != frames.PROGRESS:
         pass
@@ -241,7 +241,7 @@ def test_a_waiting_one_that_was_killed_is_one_answer_and_no_more(kept: Kept) -> 
     assert kept.pid() == kept.pid()
 
 
-def test_what_is_too_much_at_once_is_told_that_nothing_was_done(kept: Kept, tmp_path: Path) -> None:
+def test_request_beyond_the_bound_fails_without_effect(kept: Kept, tmp_path: Path) -> None:
     under_way = [kept.begin("test_wait_for", path=f"{tmp_path}/go") for _ in range(MOST_AT_ONCE)]
     told = kept.result(kept.begin("test_change"))
     assert (told["outcome"], told["code"], told["effect"], told["certain"]) == ("failed", "busy", "none", True)

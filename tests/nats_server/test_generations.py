@@ -66,7 +66,7 @@ class Late:
         return await self._replies.one(*asked, **more)
 
 
-async def test_a_server_that_does_not_know_yet_who_takes_what_is_sent_to_a_closed_journal_is_asked_again(
+async def test_probe_of_a_closed_journal_is_repeated_until_the_server_knows_its_subject(
     server: WritServer,
 ) -> None:
     bootstrap, executor = await server.bus("bootstrap"), await server.bus("executor")

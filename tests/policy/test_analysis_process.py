@@ -102,7 +102,7 @@ async def test_every_kind_of_job_is_done(bench: AnalysisPool) -> None:
     }
 
 
-async def test_what_is_wrong_with_a_question_is_said(bench: AnalysisPool) -> None:
+async def test_reply_names_the_mistake_of_a_query(bench: AnalysisPool) -> None:
     with pytest.raises(Invalid, match="no operation 'reboot'") as raised:
         await bench.work(job("who_can", PolicyWhoCanQuery(operation="reboot")), PolicyWhoCanReply)
     assert raised.value.code == "unknown_operation"

@@ -81,7 +81,7 @@ def request(principal: str = "alice", **keys: Any) -> EvalRequest:
     return EvalRequest(principal=principal, operation="service_restart", target="web-a", parameters=NGINX, **keys)
 
 
-async def test_everybody_asks_about_oneself_and_about_ones_agent(asking: Asking) -> None:
+async def test_principal_may_query_about_itself_and_its_agent(asking: Asking) -> None:
     bob = by(asking, "bob")
     assert (await bob.can_i("service_restart", "web-a", NGINX)).decision == "allow"
     assert (await bob.can_i("package_remove", "web-a", {"package_name": "web"})).code == "no_rule"
@@ -110,7 +110,7 @@ async def test_about_others_one_needs_to_read_the_policy(asking: Asking) -> None
             await question
 
 
-async def test_who_may_read_the_policy_asks_about_everybody(asking: Asking, alice: PolicyQueries) -> None:
+async def test_reader_of_the_policy_may_query_about_everybody(asking: Asking, alice: PolicyQueries) -> None:
     explained = await alice.explain("service_restart", "web-a", NGINX, principal="bob", at=at(NOON))
     assert (explained.decision, explained.rules, explained.at) == ("allow", ["services"], at(NOON))
     assert explained.policy.startswith("test@")
@@ -169,7 +169,7 @@ async def test_stops_and_emergencies_in_force_count(asking: Asking, alice: Polic
     assert (await alice.can_i("service_restart", "web-b", NGINX)).decision == "allow"
 
 
-async def test_another_key_asks_nothing(asking: Asking) -> None:
+async def test_query_with_another_key_is_refused(asking: Asking) -> None:
     with pytest.raises(Untrusted):
         await by(asking, "alice", "bob").can_i("service_restart", "web-a", NGINX)
     with pytest.raises(Untrusted):
@@ -183,7 +183,7 @@ async def test_what_is_no_question_for_the_rules_is_invalid(alice: PolicyQueries
         await alice.explain("service_restart", "web-a", {"service_name": 5})
 
 
-async def test_many_requests_are_put_in_as_many_questions_as_it_takes(asking: Asking, alice: PolicyQueries) -> None:
+async def test_many_requests_are_split_into_several_queries(asking: Asking, alice: PolicyQueries) -> None:
     asking.files.policy(*[rule(f"rule-{at}", "service_restart", users=["nobody"]) for at in range(60)], READ)
     long = [structs.replace(request(id=at), parameters={"service_name": "n" * 200}) for at in range(350)]
     assert [answer.id for answer in await alice.eval(long)] == list(range(350))

@@ -59,7 +59,7 @@ async def test_an_approval_made_or_altered_in_the_record_by_others_starts_nothin
     assert (await one.start())[1] == code
 
 
-async def test_a_role_taken_away_in_between_makes_it_stale(asking: Asking) -> None:
+async def test_operation_is_stale_after_the_role_is_taken_away(asking: Asking) -> None:
     one = await pending(asking)
     await one.decide()
     know(asking, bob=["operator"])
@@ -67,7 +67,7 @@ async def test_a_role_taken_away_in_between_makes_it_stale(asking: Asking) -> No
     assert await one.start() == ("deny", "stale")
 
 
-async def test_a_policy_that_demands_more_in_between_makes_it_stale(asking: Asking) -> None:
+async def test_operation_is_stale_after_the_policy_demands_more_approvals(asking: Asking) -> None:
     know(asking, "carol", "dave", dave=["lead"])
     one = await pending(asking)
     await one.decide()
@@ -86,7 +86,7 @@ async def test_a_policy_that_denies_in_between_wins(asking: Asking) -> None:
     assert await one.start() == ("deny", "denied")
 
 
-async def test_a_target_moved_in_between_makes_it_stale(asking: Asking) -> None:
+async def test_operation_is_stale_after_the_target_changed(asking: Asking) -> None:
     one = await pending(asking)
     await one.decide()
     inventory = asking.files.path("inventory").read_text()

@@ -154,7 +154,7 @@ async def test_an_emergency_ends_within_the_policys_bound(office: Office) -> Non
     assert (await office.restart("bob")).emergency == emergency
 
 
-async def test_a_declaration_frees_others_and_its_own_author_only_once_another_person_confirmed_it(
+async def test_emergency_frees_its_author_only_after_another_person_confirmed_it(
     office: Office,
 ) -> None:
     emergency = await office.declare()
@@ -169,7 +169,7 @@ async def test_a_declaration_frees_others_and_its_own_author_only_once_another_p
     assert await office.carry("emergency_confirm", "bob", emergency_id=emergency) == "conflict"
 
 
-async def test_approvers_who_were_passed_over_are_told(office: Office) -> None:
+async def test_passed_over_approvers_get_an_event(office: Office) -> None:
     emergency = await office.declare()
     told = asyncio.Queue[ApprovalEvent]()
 
@@ -195,7 +195,7 @@ async def test_an_author_sets_neither_the_person_nor_the_time_of_the_confirmatio
     assert await office.declare("bob", until=office.clock.now + 60) != "review_pending"
 
 
-async def test_an_emergency_that_nobody_confirms_lapses(office: Office) -> None:
+async def test_unconfirmed_emergency_lapses(office: Office) -> None:
     emergency = await office.declare()
     office.clock.now += 1799
     assert (await office.restart("bob")).emergency == emergency

@@ -46,7 +46,7 @@ async def test_a_deny_of_an_alias_denies_the_unit(asking: Asking) -> None:
 
 
 @pytest.mark.parametrize("names", [None, [], ["secure-shell"]])
-async def test_without_such_an_alias_it_starts(asking: Asking, names: list[str] | None) -> None:
+async def test_operation_starts_if_the_unit_has_no_such_alias(asking: Asking, names: list[str] | None) -> None:
     asking.files.policy(*RULES, DENY)
     assert (await started(asking, names)).grant is not None
 
@@ -145,7 +145,7 @@ async def test_what_starts_nothing_is_judged_by_the_names_that_the_agents_list(
     assert unknown.reason.endswith("the other names of ssh are not known: the host is away")
 
 
-async def test_nobody_is_asked_for_names_where_no_deny_hangs_on_them(asking: Asking) -> None:
+async def test_names_are_not_listed_if_no_deny_depends_on_them(asking: Asking) -> None:
     subject = asking.subject("service_status", parameters={"service_name": "ssh"}, simulate=True)
     others = {**DENY, "operations": ["service_stop"]}
     elsewhere = {**DENY, "target_roles": ["production"]}
@@ -155,7 +155,7 @@ async def test_nobody_is_asked_for_names_where_no_deny_hangs_on_them(asking: Ask
         assert answer.needs == []
 
 
-async def test_a_rule_of_the_gateway_asks_for_names_behind_it(asking: Asking) -> None:
+async def test_gateway_rule_needs_the_names_of_units_behind_it(asking: Asking) -> None:
     asking.files.policy(*RULES, role_policies={"gateway": [{**DENY, "inherit": True}]})
     target = {"role": "development", "backend": "local", "agent": "a"}
     behind = [{"id": "gate", **target, "role": "gateway"}, {"id": "web-a", **target, "gateway": "gate"}]
@@ -181,7 +181,7 @@ async def test_a_read_starts_only_under_the_names_that_were_listed(
     assert answer.needs == []
 
 
-async def test_a_claim_that_tells_names_by_itself_is_not_believed_for_a_read(asking: Asking) -> None:
+async def test_names_in_a_claim_do_not_count_for_a_read(asking: Asking) -> None:
     asking.files.policy(*RULES, DENY)
     granted = await started(asking, [], operation="service_status")
     assert (granted.grant, said_in(granted).code) == (None, "facts_needed")

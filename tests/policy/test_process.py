@@ -169,7 +169,7 @@ async def test_a_killed_replica_leaves_the_other_and_a_new_one_catches_up(known:
             assert await asking.code(asking.subject(), control_sequence=sequence) == "stopped"
 
 
-async def test_a_bad_file_is_told_and_the_service_stays_ready(known: Files, server: WritServer) -> None:
+async def test_bad_file_is_reported_and_the_service_stays_ready(known: Files, server: WritServer) -> None:
     async with running(known, server) as policy:
         known.write("policy", "policies: {nmae: x}")
 
@@ -190,7 +190,7 @@ async def test_a_bad_file_is_told_and_the_service_stays_ready(known: Files, serv
         ({"WRIT_AGENTS": "/nowhere/agents.yaml"}, "/nowhere/agents.yaml"),
     ],
 )
-async def test_it_refuses_to_start_when_it_is_configured_wrongly(
+async def test_policy_does_not_start_with_a_wrong_configuration(
     tmp_path: Path, changed: dict[str, str], said: str
 ) -> None:
     process = await start(environ(files(tmp_path, INSTALLATION), "nats://127.0.0.1:1", **changed))
@@ -213,7 +213,7 @@ async def test_an_empty_store_and_a_policy_that_cannot_be_used_are_no_start(know
     assert "/nowhere/policy.yaml:1:1: can't be read" in error.decode()
 
 
-async def test_others_may_not_ask_it(known: Files, server: WritServer) -> None:
+async def test_policy_refuses_requests_of_other_roles(known: Files, server: WritServer) -> None:
     async with running(known, server):
         asking = await asker(known, server)
         for name in ("alice", "agent-a", "status"):

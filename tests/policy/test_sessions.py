@@ -262,7 +262,7 @@ SHORT = {"key": THIEFS.public, "seconds": 60}
         ({"parameters_digest": keyed_digest(SALT, SHORT)}, {}, {"given": SHORT}),
     ],
 )
-async def test_a_forged_session_is_none_by_policys_word_alone(
+async def test_forged_session_with_policys_decision_alone_does_not_count(
     sessions: Sessions, signed: dict[str, Any], wrapped: dict[str, Any], stored: dict[str, Any]
 ) -> None:
     """By thieves of policy's and an executor's keys. Only the first has its principal's own signature on exactly it."""

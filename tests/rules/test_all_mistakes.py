@@ -3,7 +3,7 @@
 from tests.rules.asking import refused, written
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_all_mistakes_of_a_file_are_reported_at_once() -> None:
     found = refused(written("enabled: 7", "colour: red", "users: 3", "max_targets: -1"))
     assert [finding.split(":")[1] for finding in found] == ["6", "7", "8", "9"]
 
@@ -33,7 +33,7 @@ def test_mistakes_of_form_hide_no_others() -> None:
     assert not any("service_restrat" in said for said in refused(text + whole, "permissive"))
 
 
-def test_an_operation_that_does_not_exist_is_told_beside_mistakes_of_form() -> None:
+def test_unknown_operation_is_reported_beside_mistakes_of_form() -> None:
     text = (
         "policies: {global_policies: [{name: a, operations: [service_restrat], allowed: true, requires_aproval: true}]}"
     )
@@ -44,14 +44,14 @@ def test_an_operation_that_does_not_exist_is_told_beside_mistakes_of_form() -> N
     ]
 
 
-def test_what_only_mistakes_of_form_make_missing_is_not_told_as_missing() -> None:
+def test_part_with_a_mistake_of_form_is_not_reported_as_missing() -> None:
     windows = "maintenance_windows: [{start_tme: 2026-01-01, end_time: 2026-01-02}]"
     rules = "global_policies: [{name: a, operations: [service_stop], allowed: true, maintenance_windows_only: true}]"
     assert not any("no maintenance window" in said for said in refused(f"policies: {{{windows}, {rules}}}"))
     assert any("no maintenance window" in said for said in refused(f"policies: {{{rules}}}"))
 
 
-def test_each_mistake_of_a_window_is_told() -> None:
+def test_each_mistake_of_a_window_is_reported() -> None:
     window = "{start_time: nine, end_time: '26:00', timezone: Mars, from: today, until: '2026-02-30'}"
     assert [said.split(": ", 1)[1].split("'")[1] for said in refused(written(f"time_restrictions: [{window}]"))] == [
         "nine",

@@ -46,7 +46,7 @@ PLAIN = rule("plain", "package_update")
         ([PLAIN, by_name({"allowed_values": ["linux"], "default": "nginx"}, allowed=False)], "allow", "deny"),
     ],
 )
-def test_package_name_in_a_rule_never_allows_an_update_without_it(
+def test_rule_on_package_name_never_allows_an_update_without_a_name(
     rules: list[dict[str, Any]], named: str, everything: str
 ) -> None:
     assert effect({"package_name": "nginx"}, *rules) == named

@@ -117,7 +117,7 @@ def untried(asked: Data, bounded: list[str]) -> bool:
 
 
 @pytest.mark.parametrize("part", some(range(12), 0))
-def test_every_change_that_a_request_shows_is_told(part: int) -> None:
+def test_diff_shows_every_change_that_a_request_shows(part: int) -> None:
     seen = 0
     for seed, r, old, new, one, other in pairs(range(part * 5, part * 5 + 5)):
         found = compared(old, new)
@@ -138,7 +138,7 @@ def test_every_change_that_a_request_shows_is_told(part: int) -> None:
 
 
 @pytest.mark.parametrize("part", some(range(12), 0))
-def test_every_change_that_is_told_is_shown_by_its_own_example(part: int) -> None:
+def test_diff_shows_every_change_by_an_example(part: int) -> None:
     seen = 0
     for seed, _, old, new, one, other in pairs(range(part * 5, part * 5 + 5)):
         for change in compared(old, new).changes:

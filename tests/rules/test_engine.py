@@ -44,7 +44,7 @@ def test_each_part_of_a_scope_narrows_it(keys: Any, who: Any, target: Any, claus
         ({"target_roles": ["staging", "production"]}, {}, {}),
     ],
 )
-def test_and_covers_what_it_says(keys: Any, who: Any, target: Any) -> None:
+def test_scope_covers_its_requests(keys: Any, who: Any, target: Any) -> None:
     assert World(policy(global_policies=[{**RESTARTS, **keys}])).ask(who=who, target=target).effect == "allow"
 
 
@@ -77,7 +77,7 @@ def test_a_constraint_binds_the_operations_that_have_its_parameter() -> None:
         ({"pattern": "/a|/b"}, {"/a": True, "/b": True, "/ab": False}),
     ],
 )
-def test_each_constraint_means_what_it_says(constraint: Any, fits: dict[str, bool]) -> None:
+def test_constraint_has_its_documented_meaning(constraint: Any, fits: dict[str, bool]) -> None:
     limits = {"file_path": constraint}
     world = World(policy(global_policies=[rule("files", "file_read", parameter_constraints=limits)]))
     assert {path: world.ask("file_read", file_path=path).effect == "allow" for path in fits} == fits
@@ -123,7 +123,7 @@ def test_operations_of_risk_admin_need_approval_unless_the_policy_says_otherwise
     assert World(free).ask("file_delete", file_path="/a").effect == "allow"
 
 
-def test_nobody_approves_what_their_own_agent_asks() -> None:
+def test_nobody_approves_requests_of_their_own_agent() -> None:
     rules = [rule("asks", "service_restart", approval={"approvers": ["lead"], "quorum": 2, "timeout": "2h"})]
     copilot = {"id": "copilot", "kind": "agent", "acts_for": "alice"}
     ruling = World(policy(global_policies=rules), people={"lead": ("alice",)}).ask(who=copilot)
@@ -133,7 +133,7 @@ def test_nobody_approves_what_their_own_agent_asks() -> None:
 
 
 @pytest.mark.parametrize(("timeout", "words"), [("20s", "within 20 s"), ("90s", "within 90 s"), ("2m", "within 2 min")])
-def test_the_time_to_approve_is_told_to_the_second(timeout: str, words: str) -> None:
+def test_demand_names_the_time_to_approve_to_the_second(timeout: str, words: str) -> None:
     rules = [rule("asks", "service_restart", approval={"approvers": ["lead"], "timeout": timeout})]
     ruling = World(policy(global_policies=rules), people={"lead": ("bob",)}).ask()
     assert f"one of role lead {words}; could approve: bob" in ruling.reason
@@ -191,7 +191,7 @@ def test_a_stop_denies_changes_and_lets_looks_and_control_through() -> None:
     assert world.ask(target={"id": "db-1"}).effect == "allow"
 
 
-def test_a_stop_ends_when_it_said_or_when_it_is_lifted() -> None:
+def test_stop_ends_at_its_time_or_when_it_is_lifted() -> None:
     until = apply(ControlState(), 1, control("stop_set", {"scope": ["*"], "until": 1_000.0}))
     assert until.stop_of(WEB, ALICE, "service_restart", 999.0)
     assert until.stop_of(WEB, ALICE, "service_restart", 1_000.0) is None
@@ -220,7 +220,7 @@ def test_ones_own_may_always_be_read_and_cancelled() -> None:
     assert world.ask("audit_read", query="search").effect == "deny"
 
 
-def test_the_trace_tells_each_rule_that_was_considered_with_both_values() -> None:
+def test_trace_shows_each_considered_rule_with_both_values() -> None:
     limits = {"timeout": {"max": 100}}
     rules = [
         {**RESTARTS, "parameter_constraints": limits},
@@ -255,7 +255,7 @@ def test_a_denial_says_where_it_would_be_allowed() -> None:
     assert ruling.reason == "no rule allows service_restart on a production target; rules allow it on staging"
 
 
-def test_a_gateways_allow_is_told_as_a_restriction_behind_it() -> None:
+def test_trace_shows_a_gateways_allow_as_a_restriction() -> None:
     world = World(policy(role_policies={"gateway": [rule("gg", "service_restart")]}))
     ruling = world.ask(target=BEHIND)
     assert ruling.reason == (

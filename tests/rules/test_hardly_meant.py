@@ -44,5 +44,5 @@ def test_values_of_another_kind_than_the_parameter_are_a_finding() -> None:
     assert told == "lint: service_restart.timeout is of type int, which 'denied_values' can't judge"
 
 
-def test_a_policy_without_rules_is_told() -> None:
+def test_lint_reports_a_policy_without_rules() -> None:
     assert every() == ["warning: the policy has no rule: everything is denied"]

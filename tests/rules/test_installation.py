@@ -65,7 +65,7 @@ def found(*rules: dict[str, Any], people: Any = PEOPLE, targets: Any = TARGETS, 
         ({"target_roles": ["staging"]}, ["lint: no target that 'a' is about has any of its operations"]),
     ],
 )
-def test_what_the_files_lack_is_told(keys: dict[str, Any], said: list[str]) -> None:
+def test_lint_reports_names_that_the_files_lack(keys: dict[str, Any], said: list[str]) -> None:
     assert found({**rule("a", "service_restart"), **keys}) == said
 
 
@@ -74,7 +74,7 @@ def test_a_deny_by_an_attribute_that_nothing_has_denies_all_in_its_scope() -> No
     assert said == "warning: no target has this attribute: denies all in its scope"
 
 
-def test_operations_that_no_target_in_scope_has_are_told() -> None:
+def test_lint_reports_operations_that_no_target_in_scope_has() -> None:
     one = rule("a", "container_start", "service_restart", target_roles=["staging"])
     assert found(one) == ["warning: no target that 'a' is about has service_restart"]
 
@@ -87,7 +87,7 @@ def test_gateway_rules_are_about_the_targets_behind_it() -> None:
     ]
 
 
-def test_what_no_file_says_is_not_told() -> None:
+def test_lint_without_files_reports_no_missing_names() -> None:
     nothing = rule("a", "service_restart", targets=["db-1"], users=["eve"])
     assert found(nothing, people=None, targets=None) == []
     assert [text for text in found(nothing, people=None) if "principal" in text] == []
@@ -115,15 +115,15 @@ def test_what_no_file_says_is_not_told() -> None:
         ),
     ],
 )
-def test_an_approval_that_nobody_can_give_is_told(keys: dict[str, Any], said: str) -> None:
+def test_lint_reports_an_approval_that_nobody_can_give(keys: dict[str, Any], said: str) -> None:
     assert found(rule("a", "service_restart", **keys)) == [said]
 
 
-def test_approvals_that_somebody_can_give_are_not_told() -> None:
+def test_lint_does_not_report_approvals_that_somebody_can_give() -> None:
     assert found(rule("a", "service_restart", users=["alice"], requires_approval=True)) == []
 
 
-def test_operations_of_risk_admin_without_an_approver_are_told() -> None:
+def test_lint_reports_risk_admin_without_an_approver() -> None:
     assert found(rule("a", "file_delete", users=["bob"])) == [
         "warning: no other human has role approver: operations of risk admin can't be approved for bob"
     ]

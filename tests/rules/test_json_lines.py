@@ -53,7 +53,7 @@ def test_the_instant_is_the_questions_own_or_now(here: Setting) -> None:
     assert asked(here, at="soon")["decision"] == "invalid"
 
 
-def test_an_approval_that_is_wanted_is_told(here: Setting) -> None:
+def test_json_line_names_a_demanded_approval(here: Setting) -> None:
     said = asked(here, operation="service_stop", id=7)
     assert (said["id"], said["decision"], said["rules"]) == (7, "require_approval", ["stops"])
 

@@ -183,7 +183,7 @@ def rule_of(file: PolicyFile, finding: Finding) -> PlacedRule:
 
 @settings(max_examples=100, deadline=None)
 @given(policies().filter(compiles))
-def test_what_lint_says_of_a_rule_is_true_of_every_request(file: PolicyFile) -> None:
+def test_lint_finding_is_true_of_every_request(file: PolicyFile) -> None:
     policy, known = compiled(file)
     for finding in lint(file, CATALOGUE, known):
         word = finding.message.partition(":")[0]

@@ -65,7 +65,7 @@ def refused(path: Path) -> list[str]:
     return [f"{problem.line}: {problem.message}" for problem in raised.value.found]
 
 
-def test_a_case_is_asked_in_every_combination(folder: Path) -> None:
+def test_case_is_decided_in_every_combination(folder: Path) -> None:
     rules = [rule("short", "service_restart", "service_start", parameter_constraints={"timeout": {"max": 60}})]
     many = case(
         callers=["alice", "bob"],
@@ -90,7 +90,7 @@ def test_rules_and_code_are_compared_where_a_case_gives_them(folder: Path) -> No
     assert third.wrong == ["code: wanted denied, got allowed"]
 
 
-def test_approvals_an_emergency_and_a_dry_run_can_be_given(folder: Path) -> None:
+def test_case_accepts_approvals_an_emergency_and_a_dry_run(folder: Path) -> None:
     rules = [rule("asks", "service_restart", requires_approval=True)]
     sections = {"enable_dry_run": False, "emergency_policies": [rule("urgent", "service_stop")]}
     stop = {"operations": ["service_stop"]}
@@ -116,7 +116,7 @@ def test_a_request_that_is_none_is_invalid_and_may_name_what_there_is_not(folder
     assert run(written(folder, rules, unknown, wrong, lacking)).failed == 0
 
 
-def test_all_that_is_wrong_with_a_suite_is_told_at_once_with_its_place(folder: Path) -> None:
+def test_all_mistakes_of_a_suite_are_reported_at_once_with_their_place(folder: Path) -> None:
     rules = [rule("restarts", "service_restart"), rule("off", "service_restart", enabled=False)]
     wrong = case(callers=["alise"], operations=["service_restrat"], rules=["restart", "off"], now="noon")
     stale = case(facts={"listings": {"list_services": {"names": [], "age": "old"}}})
@@ -144,7 +144,7 @@ def test_a_policy_that_does_not_load_is_what_is_wrong_with_its_suite(folder: Pat
     assert any("did you mean 'allowed'" in problem for problem in refused(path))
 
 
-def test_a_rule_is_covered_when_it_decided_and_when_it_let_another_pass(folder: Path) -> None:
+def test_rule_is_covered_by_one_case_that_it_decides_and_one_that_it_does_not_match(folder: Path) -> None:
     rules = [
         rule("bounded", "service_restart", parameter_constraints={"timeout": {"max": 60}}),
         rule("plain", "service_stop", allowed=False),
@@ -167,14 +167,14 @@ def test_a_rule_is_covered_when_it_decided_and_when_it_let_another_pass(folder: 
     ]
 
 
-def test_a_rule_that_erred_has_not_been_seen_to_match(folder: Path) -> None:
+def test_rule_that_errs_does_not_count_as_matching(folder: Path) -> None:
     scan = {"scanner": "trivy", "severity": "high", "present": False, "max_age": "24h"}
     rules = [rule("scanned", "service_restart", scans=[scan])]
     (coverage,) = run(written(folder, rules, case("deny"), case("deny", targets=["dev-1"]))).coverage
     assert (coverage.percent, coverage.rules[0].lacks) == (0.0, "decides no case")
 
 
-def test_of_a_rule_that_was_never_considered_only_that_is_told(folder: Path) -> None:
+def test_rule_that_was_never_considered_is_reported_once(folder: Path) -> None:
     rules = [rule("unseen", "file_read", users=["bob"]), rule("seen", "service_restart", users=["alice"])]
     (coverage,) = run(written(folder, rules, case())).coverage
     assert [each.lacks for each in coverage.rules] == ["decides no case", "matches in all cases"]

@@ -65,7 +65,7 @@ def test_a_tree_decides_as_its_rules_one_by_one(part: int) -> None:
 
 
 @pytest.mark.parametrize("text", [*PATTERNS, *MORE_PATTERNS])
-def test_whatever_a_pattern_matches_begins_as_is_read_off_it(text: str) -> None:
+def test_text_that_matches_a_pattern_has_its_literal_prefix(text: str) -> None:
     known = beginnings(text)
     for deny in (False, True):
         for value in TEXTS:
