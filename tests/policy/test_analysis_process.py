@@ -88,7 +88,7 @@ async def test_every_kind_of_job_is_done(bench: AnalysisPool) -> None:
     assert (tested.cases, tested.failed, tested.percent) == (1, 0, 100.0)
     other = PolicyTestQuery(suite=SUITE, document=text(rule("stops", "service_stop")))
     assert (await bench.work(job("test", other), PolicyTestReply)).failures[0].wrong == [
-        "decision: wanted allow, got deny"
+        "decision: expected allow, got deny"
     ]
     allowed = await bench.work(job("allowed", PolicyAllowedQuery(principal="alice")), PolicyAllowedReply)
     assert {access.operation for access in allowed.accesses if access.allowed == "always"} == {"service_restart"}

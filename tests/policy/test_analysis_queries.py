@@ -149,7 +149,7 @@ async def test_a_suite_is_run_on_what_is_there(alice: PolicyQueries) -> None:
     lists = {"policy": "x", "inventory": "x", "principals": "x", "now": NOON}
     found = await alice.test(yaml_file.dump({**lists, "cases": [case]}))
     assert (found.cases, found.failed) == (1, 1)
-    assert found.failures[0].wrong == ["decision: wanted deny, got allow"]
+    assert found.failures[0].wrong == ["decision: expected deny, got allow"]
     other = yaml_file.dump({"policies": {"name": "none"}})
     assert (await alice.test(yaml_file.dump({**lists, "cases": [case]}), document=other)).failed == 0
 

@@ -129,7 +129,7 @@ def test_the_reason_names_the_missing_package_name() -> None:
     world = World(policy(global_policies=[by_name({"allowed_values": ["nginx"]})]))
     ruling = world.ask("package_update")
     assert ruling.code == "no_rule"
-    assert "package_name.required is nothing, wanted a value" in ruling.reason
+    assert "package_name.required is nothing, expected a value" in ruling.reason
 
 
 def test_default_of_a_rule_does_not_narrow_an_update_that_fetches_the_index() -> None:

@@ -230,7 +230,7 @@ def test_trace_shows_each_considered_rule_with_both_values() -> None:
     ruling = World(policy(global_policies=rules)).ask(timeout=200)
     told = [(entry.rule, entry.matched, entry.clause, entry.wanted, entry.got) for entry in ruling.trace]
     assert told == [("no", False, "users", "bob", "alice"), ("restarts", False, "timeout.max", "at most 100", "200")]
-    assert "nearest is 'restarts': timeout.max is 200, wanted at most 100" in ruling.reason
+    assert "nearest is 'restarts': timeout.max is 200, expected at most 100" in ruling.reason
 
 
 def test_a_secret_shows_in_no_trace_and_no_reason() -> None:

@@ -74,7 +74,7 @@ def test_an_evaluator_is_a_condition_with_options_of_its_own_type() -> None:
     assert thursday.ask(now="2026-11-26T12:00:00Z").effect == "allow"
     denied = thursday.ask(now="2026-11-27T12:00:00Z")
     assert denied.effect == "deny"
-    assert 'evaluators.weekday is "today is 1", wanted on that day' in denied.reason
+    assert 'evaluators.weekday is "today is 1", expected on that day' in denied.reason
 
 
 @pytest.mark.parametrize(("answer", "code"), [(True, "allowed"), (False, "no_rule"), ("not today", "no_rule")])

@@ -21,7 +21,7 @@ def every(*rules: dict[str, Any]) -> list[str]:
         ({"time_restrictions": [{"days_of_week": [0, 1, 2, 3, 4]}]}, "0 is Sunday, so these are Sunday to Thursday"),
         (
             {"operation_timeout": 10, "parameter_constraints": {"timeout": {"min": 30}}},
-            "ends every operation sooner than the 30 s that timeout.min asks for",
+            "ends every operation sooner than the 30 s that timeout.min requires",
         ),
         (
             {"parameter_constraints": {"service_name": {"allowlist_source": "list_ports"}}},

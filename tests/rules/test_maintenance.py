@@ -118,7 +118,7 @@ def test_a_denial_says_when_the_next_one_opens() -> None:
     sunday = window("2026-11-01T02:00:00", "2026-11-01T06:00:00", recurrence="weekly", timezone="Europe/Berlin")
     world = World(policy(maintenance_windows={"sundays": sunday}, global_policies=[ONLY]))
     ruling = world.ask("package_update", now="2026-11-24T12:00:00Z")
-    assert "wanted inside 'sundays' (opens Sun 2026-11-29 02:00 Europe/Berlin)" in ruling.reason
+    assert "expected inside 'sundays' (opens Sun 2026-11-29 02:00 Europe/Berlin)" in ruling.reason
     assert ruling.opens_at == datetime(2026, 11, 29, 2, tzinfo=BERLIN).timestamp()
 
 

@@ -77,7 +77,7 @@ def test_case_is_decided_in_every_combination(folder: Path) -> None:
     (only,) = run(written(folder, rules, many)).suites
     assert len(only.results) == 32
     assert {result.case.question.parameters["timeout"] for result in only.failures} == {61}
-    assert only.failures[0].wrong == ["decision: wanted allow, got deny"]
+    assert only.failures[0].wrong == ["decision: expected allow, got deny"]
     assert "parameters 2, 2026-11-24T12:00:00Z" in only.failures[0].case.title
 
 
@@ -86,8 +86,8 @@ def test_rules_and_code_are_compared_where_a_case_gives_them(folder: Path) -> No
     path = written(folder, rules, case(rules=["two", "one"], code="allowed"), case(rules=["one"]), case(code="denied"))
     first, second, third = run(path).suites[0].results
     assert first.passed
-    assert second.wrong == ["rules: wanted one, got one, two"]
-    assert third.wrong == ["code: wanted denied, got allowed"]
+    assert second.wrong == ["rules: expected one, got one, two"]
+    assert third.wrong == ["code: expected denied, got allowed"]
 
 
 def test_case_accepts_approvals_an_emergency_and_a_dry_run(folder: Path) -> None:
@@ -190,7 +190,7 @@ def test_results_are_written_as_junit_xml(folder: Path) -> None:
     assert failed.get("file") == str(path)
     failure = failed.find("failure")
     assert failure is not None
-    assert failure.get("message") == "decision: wanted deny, got allow"
+    assert failure.get("message") == "decision: expected deny, got allow"
 
 
 def test_a_case_may_say_what_an_allow_comes_with(folder: Path) -> None:
@@ -207,10 +207,10 @@ def test_a_case_may_say_what_an_allow_comes_with(folder: Path) -> None:
     assert run(written(folder, rules, case("require_approval", **right))).failed == 0
     (failure,) = run(written(folder, rules, case("require_approval", **wrong))).suites[0].failures
     assert failure.wrong == [
-        "timeout: wanted 50, got 40",
-        "limits: wanted none, got may: max_targets: 2",
-        "effective: wanted timeout: 60, got timeout: 40",
-        "demands: wanted may: one of role approver within 60 min, got may: one of role approver within 30 min",
+        "timeout: expected 50, got 40",
+        "limits: expected none, got may: max_targets: 2",
+        "effective: expected timeout: 60, got timeout: 40",
+        "demands: expected may: one of role approver within 60 min, got may: one of role approver within 30 min",
     ]
 
 

@@ -163,7 +163,7 @@ def test_too_many_dates_lists_and_scanners_are_noted() -> None:
     window = [{"days_of_week": [6]}]
     found = about("service_status", *[{**one, "time_restrictions": window} for one in months])
     assert found.bounded == [
-        "service_status on production: of 14 first and last moments the weeks around 12 were looked at"
+        "service_status on production: of 14 first and last moments the weeks around 12 were tried"
     ]
     scans = [{"scanner": f"s{number}", "present": False} for number in range(4)]
     found = about("service_status", rule("clean", "service_status", scans=scans))

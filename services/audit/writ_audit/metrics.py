@@ -41,7 +41,7 @@ class Measures:
         self._bytes = measured.counter("writ_audit_bytes_total", "Bytes of the events indexed.")
         self._reads = measured.counter(
             "writ_audit_index_reads_total",
-            "Queries of the index: current when they were answered, or behind the journal all the same.",
+            "Queries of the index, by whether it was current or still behind the journal at the reply.",
             {"result": READS},
         )
         self._security = security_counter(measured)

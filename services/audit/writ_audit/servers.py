@@ -23,11 +23,11 @@ class Servers:
         self._consumer_names = AtMost(CONSUMERS)
         server, stream = {"server": AtMost(SERVERS)}, {"stream": subjects.STREAMS}
         consumer = {"consumer": self._consumer_names}
-        self._count = measured.gauge("writ_nats_servers", "NATS servers that answered the last time they were asked.")
+        self._count = measured.gauge("writ_nats_servers", "NATS servers that replied to the last query.")
         self._connections = measured.gauge("writ_nats_connections", "Clients connected.", server)
         self._subscriptions = measured.gauge("writ_nats_subscriptions", "Subscriptions.", server)
         self._slow = measured.gauge(
-            "writ_nats_slow_consumers", "Clients that were cut off for reading too slowly, since its start.", server
+            "writ_nats_slow_consumers", "Clients disconnected for reading too slowly, since the server's start.", server
         )
         self._memory = measured.gauge("writ_nats_memory_bytes", "Memory of the server.", server)
         self._ends = measured.gauge(

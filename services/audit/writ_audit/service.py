@@ -148,7 +148,7 @@ class Audit:
         try:
             await self._bus.journal.usage()
         except BusError as error:
-            return f"the journal does not answer ({error.code})"
+            return f"the journal does not reply ({error.code})"
         return self._guard.problem
 
     async def _index_check(self) -> str | None:

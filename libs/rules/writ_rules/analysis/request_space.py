@@ -241,7 +241,7 @@ def _moments(
         for clause in found_instants
     ]
     if (many := len(dates(found_instants))) > MOST_DATED:
-        notes[f"of {many} first and last moments the weeks around {MOST_DATED} were looked at"] = None
+        notes[f"of {many} first and last moments the weeks around {MOST_DATED} were tried"] = None
     return distinct(instants(found_instants, at), verbs)
 
 

@@ -167,7 +167,7 @@ def _limits(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
     timeout = (placed.entry.parameter_constraints or {}).get("timeout")
     most = placed.entry.operation_timeout
     if most is not None and timeout is not None and timeout.min is not None and most < timeout.min:
-        text = f"ends every operation sooner than the {timeout.min} s that timeout.min asks for"
+        text = f"ends every operation sooner than the {timeout.min} s that timeout.min requires"
         yield Finding(Severity.WARNING, (*placed.keys, "operation_timeout"), text)
 
 

@@ -49,7 +49,7 @@ class Demand(Struct, frozen=True):
         return f"{', then '.join(map(str, self.steps))}{proof} {limit_text(self.seconds)}"
 
     def __str__(self) -> str:
-        return f"'{self.rule}' asks for {self.text}"
+        return f"'{self.rule}' demands {self.text}"
 
 
 def by_rule(obligation: Demand | RuleLimit) -> tuple[str, str]:

@@ -73,7 +73,7 @@ def erred(erring: list[JudgedRule], names: list[str]) -> str:
 
 def needed(names: list[str], sources: list[str]) -> str:
     """Return the reason of a missing listing of the target."""
-    return _cut(f"{_rules(names)} {'asks' if len(names) == 1 else 'ask'} for {', '.join(sources)} of the target")
+    return _cut(f"{_rules(names)} {'needs' if len(names) == 1 else 'need'} {', '.join(sources)} of the target")
 
 
 def nowhere(policy: Policy, request: DecisionRequest, restricting: list[Rule]) -> str:
@@ -102,7 +102,7 @@ def missed(sentence: str, near: JudgedRule, opens: tuple[float, str] | None) -> 
     if miss is None:
         return _cut(f"{sentence}; nearest is '{name}'")
     then = f" (opens {opens[1]})" if opens else ""
-    return _cut(f"{sentence}; nearest is '{name}': {miss.clause} is {miss.got}, wanted {miss.wanted}{then}")
+    return _cut(f"{sentence}; nearest is '{name}': {miss.clause} is {miss.got}, expected {miss.wanted}{then}")
 
 
 def conflicting(parameter: str, names: list[str]) -> str:

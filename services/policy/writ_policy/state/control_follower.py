@@ -135,7 +135,7 @@ class Follower:
             try:
                 await self.read()
             except WritError as error:
-                _log.warning("control.unread", error=str(error), wanted=sequence)
+                _log.warning("control.unread", error=str(error), expected=sequence)
         if self.lost is not None:
             raise Unreachable(self.lost, code="behind")
         return self.state.sequence >= sequence

@@ -274,7 +274,7 @@ class Versions:
 
     def _refuse(self, number: int, why: str) -> None:
         self.problem = f"stored version {number} is not valid: {why}"
-        _log.error("policy.version_refused", version=number, error=why, effect="the last one that is stays")
+        _log.error("policy.version_refused", version=number, error=why, effect="the last valid version stays in force")
         self.refused[number] = why
         self._on_refusal(number, why)
 
