@@ -17,7 +17,7 @@ from writ_agent.service import metrics, new_instance
 from writ_agent.work import claims
 from writ_contracts.decisions import Decision, Grant, GrantRequest
 from writ_contracts.journal import Finished, SecurityEvent
-from writ_contracts.life import Life
+from writ_contracts.life import GrantedLife, Life
 from writ_contracts.signing import Signed
 from writ_runtime.people_directory import KnownDirectory
 from writ_runtime.plugins import load_catalogue
@@ -169,7 +169,7 @@ async def test_an_agent_that_ended_between_grant_and_effect_says_that_nothing_wa
 
 async def _started(installation: Installation, operation_id: str) -> None:
     async def look() -> bool | None:
-        return (await installation.world.life(operation_id)).started is not None or None
+        return isinstance(await installation.world.life(operation_id), GrantedLife) or None
 
     await installation.world.until(look)
 

@@ -12,7 +12,22 @@ from tests.contracts.messages import sample
 
 from writ_contracts import journal
 from writ_contracts.errors import Conflict
-from writ_contracts.life import OPEN, TABLE, Life, State, advance, apply, fold
+from writ_contracts.life import (
+    OPEN,
+    TABLE,
+    AcceptedLife,
+    CancellingLife,
+    ControlLife,
+    DispatchedLife,
+    GrantedLife,
+    Life,
+    RefusedLife,
+    State,
+    advance,
+    apply,
+    fold,
+    is_open,
+)
 
 EVENTS: dict[str, journal.OperationEvent] = {
     str(kind.__struct_config__.tag): sample(kind)  # type: ignore[misc]
@@ -80,10 +95,31 @@ def test_a_history_is_folded_to_the_state_that_the_table_tells(path: tuple[str, 
     assert life.sequence == 10 * len(path)
     assert life.first_sequence == (10 if path else 0)
     assert life.open is (life.state in OPEN)
-    assert (life.requested is not None) is ("requested" in path)
-    assert (life.started is not None) is ("started" in path or "granted" in path)
-    assert (life.dispatched is not None) is ("dispatched" in path)
-    assert (life.cancel is not None) is ("cancel_requested" in path)
+    assert isinstance(life, AcceptedLife) is ("requested" in path)
+    assert isinstance(life, RefusedLife) is ("refused" in path)
+    assert isinstance(life, DispatchedLife) is ("dispatched" in path)
+    assert isinstance(life, GrantedLife) is ("granted" in path)
+    assert isinstance(life, CancellingLife) is ("cancel_requested" in path and "granted" in path)
+    assert isinstance(life, ControlLife) is ("started" in path and "dispatched" not in path)
+
+
+PHASES = {
+    State.REQUESTED: "requested",
+    State.AWAITING_APPROVAL: "awaiting_approval",
+    State.APPROVED: "approved",
+    State.DISPATCHED: "dispatched",
+}
+
+
+@pytest.mark.parametrize("path", [path for path in PATHS if len(path) <= 6], ids=">".join)
+def test_an_open_operation_names_the_event_that_began_its_phase(path: tuple[str, ...]) -> None:
+    life = fold(numbered(path))
+    if is_open(life):
+        begins = {PHASES[life.state]} if life.state in PHASES else {"started", "granted"}
+        assert life.phase is next(EVENTS[name] for name in reversed(path) if name in begins)
+        assert life.period_start is life.phase
+    elif isinstance(life, AcceptedLife):
+        assert life.period_start is life.end
 
 
 def test_nothing_follows_an_end_except_the_one_resolution_of_unknown() -> None:
@@ -113,7 +149,7 @@ def test_a_retry_knows_its_own_attempt() -> None:
     again = structs.replace(EVENTS["dispatched"], attempt=2)
     life = apply(first, again, 99)
     assert life.state is State.DISPATCHED
-    assert life.dispatched is not None
+    assert isinstance(life, GrantedLife)
     assert life.dispatched.attempt == 2
 
 

@@ -14,7 +14,7 @@ from writ_contracts import subjects
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.inventory import AgentKey, Agents, Inventory, Target
 from writ_contracts.journal import Carried, Dispatched, JournalEvent
-from writ_contracts.life import Life
+from writ_contracts.life import AcceptedLife, DispatchedLife, Life
 from writ_contracts.operations import Catalogue
 from writ_contracts.records import Record
 from writ_contracts.requests import RequestReply
@@ -118,11 +118,18 @@ class World:
         """How it stands in the journal."""
         return await read_life(self.bus, principal, operation_id)
 
+    async def accepted(self, operation_id: str | None) -> AcceptedLife:
+        """The life of an accepted operation of alice."""
+        life = await self.life(operation_id or "")
+        assert isinstance(life, AcceptedLife)
+        return life
+
     async def work(self, operation_id: str) -> Dispatched:
         """Its latest `dispatched`, once there is one."""
 
         async def look() -> Dispatched | None:
-            return (await self.life(operation_id)).dispatched
+            life = await self.life(operation_id)
+            return life.dispatched if isinstance(life, DispatchedLife) else None
 
         return await self.until(look)
 

@@ -120,8 +120,7 @@ async def test_an_operation_whose_parameters_are_gone_ends_and_says_so(world: Wo
     await world.executor()
     answer = await world.ask("file_write", parameters={"file_path": "/srv/app/a", "content": "x"})
     work = await world.work(answer.operation_id or "")
-    requested = (await world.life(work.operation_id)).requested
-    assert requested
+    requested = (await world.accepted(work.operation_id)).requested
     await world.bus.params.delete(f"{work.operation_id}.{requested.fingerprint}")
     held = await world.hands.claim(work)
     assert held.answer.error

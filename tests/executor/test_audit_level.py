@@ -111,8 +111,7 @@ async def test_control_operations_are_kept_whole_at_every_level(world: World) ->
     wish = {"target": "writ", "parameters": {"scope": ["web-*"], "reason": "tests"}}
     answer = await world.ask("stop_set", **wish)
     assert await world.outcome(answer.operation_id or "") == "succeeded"
-    life = await world.life(answer.operation_id or "")
-    assert life.requested is not None
+    life = await world.accepted(answer.operation_id)
     assert life.requested.effective["scope"] == ["web-*"]
     assert life.end is not None
     assert to_builtins(life.end)["output"]["id"] == answer.operation_id

@@ -194,8 +194,7 @@ async def test_a_clock_that_drifts_shows_and_decides_nothing(world: World, rate:
 async def test_events_tell_the_servers_time_whatever_the_hosts_own_clock_shows(world: World, wrong: float) -> None:
     await world.executor(sweep=1000.0, clocks=Host(wall=wrong).clocks)
     answer = await world.ask("service_restart", **RESTART)
-    life = await world.life(answer.operation_id or "")
-    assert life.requested
+    life = await world.accepted(answer.operation_id)
     assert abs(life.requested.at - life.first_time) < 2.0
 
 

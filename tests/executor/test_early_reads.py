@@ -21,8 +21,7 @@ async def dispatched(world: World, operation: str, **wish: Any) -> Dispatched:
 async def test_the_look_is_in_requested_and_in_dispatched_with_what_it_is_about(world: World) -> None:
     await world.executor()
     work = await dispatched(world, "service_status")
-    requested = (await world.life(work.operation_id)).requested
-    assert requested is not None
+    requested = (await world.accepted(work.operation_id)).requested
     assert work.ahead is not None
     assert work.ahead == requested.ahead
     assert (work.look, requested.look) == (None, None)

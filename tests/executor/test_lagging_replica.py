@@ -10,8 +10,8 @@ from writ_bus.errors import Unreachable
 from writ_bus.port import Entry, Message
 from writ_contracts import subjects
 from writ_contracts.agents import ClaimMessage, ClaimReply, Heartbeat
-from writ_contracts.journal import Archived, Dispatched, Requested
-from writ_contracts.life import Life, State, fold
+from writ_contracts.journal import Archived, Dispatched
+from writ_contracts.life import AcceptedLife, Life, State, fold
 from writ_contracts.requests import RequestReply
 from writ_contracts.wire import decode_event, encode
 from writ_executor.agents.presence import Presence
@@ -28,13 +28,16 @@ async def asleep(world: World, operation_id: str = "", events: int = 0) -> Execu
     one = await world.executor(sweep=1000.0)
     one.index.read = lambda *_: None  # type: ignore[method-assign]
     one.index.__init__()  # type: ignore[misc]
-    one.index.put(await first(world, operation_id, events))
+    if events:
+        one.index.put(await first(world, operation_id, events))
     return one
 
 
-async def first(world: World, operation_id: str, events: int) -> Life:
-    records = (await world.records(subjects.any_operation_filter(operation_id)))[:events] if events else []
-    return fold((record.sequence, decode_event(record.data)) for record in records)  # type: ignore[misc]
+async def first(world: World, operation_id: str, events: int) -> AcceptedLife:
+    records = (await world.records(subjects.any_operation_filter(operation_id)))[:events]
+    life = fold((record.sequence, decode_event(record.data)) for record in records)  # type: ignore[misc]
+    assert isinstance(life, AcceptedLife)
+    return life
 
 
 async def claim_at(one: Executor, world: World, work: Dispatched) -> ClaimReply:
@@ -89,8 +92,7 @@ async def test_a_repeat_long_after_the_end_leaves_no_secret_behind(world: World)
     work = await world.work(answer.operation_id or "")
     await world.hands.finish(work, await world.hands.claim(work))
     await asyncio.gather(*(one.background.settle() for one in world.executors))
-    requested = (await world.life(work.operation_id)).requested
-    assert requested
+    requested = (await world.accepted(work.operation_id)).requested
     again = await ask_at(await asleep(world), "file_write", **wish)
     assert (again.operation_id, again.outcome) == (work.operation_id, "succeeded")
     assert await world.bus.params.get(f"{work.operation_id}.{requested.fingerprint}") is None
@@ -174,7 +176,7 @@ async def test_a_preview_that_is_under_way_is_not_begun_again(world: World) -> N
     one = await world.executor(sweep=1000.0)
     one.intake._accepted._host_reads.preview = _nothing  # type: ignore[method-assign, assignment]
     answer = await world.ask("service_restart", **RESTART, dry_run=True)
-    life = await world.life(answer.operation_id or "")
+    life = await world.accepted(answer.operation_id)
     del one.intake._accepted._host_reads.preview
     asked = len(world.policy.decides)
     await asyncio.gather(*(one.intake._accepted._host_reads.preview(life) for _ in range(5)))
@@ -190,7 +192,7 @@ async def test_unknown_operations_are_not_forgotten_over_those_that_ended_well(w
     answer = await world.ask("service_restart", **RESTART)
     work = await world.work(answer.operation_id or "")
     await world.hands.finish(work, await world.hands.claim(work), outcome="unknown", code="lost")
-    life = await world.life(work.operation_id)
+    life = await world.accepted(work.operation_id)
     assert life.state is State.UNKNOWN
     index = Index()
     index.put(life)
@@ -201,10 +203,9 @@ async def test_unknown_operations_are_not_forgotten_over_those_that_ended_well(w
     assert (("alice", work.operation_id)) in index.snapshot()
 
 
-def _ended(life: Life, operation_id: str) -> Life:
-    requested = life.requested
-    assert isinstance(requested, Requested)
-    return structs.replace(life, state=State.ENDED, requested=structs.replace(requested, operation_id=operation_id))
+def _ended(life: AcceptedLife, operation_id: str) -> AcceptedLife:
+    requested = structs.replace(life.requested, operation_id=operation_id)
+    return structs.replace(life, state=State.ENDED, requested=requested)
 
 
 def test_what_nobody_says_any_more_is_forgotten_and_stays_silent() -> None:
@@ -261,8 +262,7 @@ async def test_what_ended_in_an_archive_before_a_replica_read_it_holds_its_targe
     work = await world.work(answer.operation_id or "")
     one = await asleep(world, work.operation_id, events=2)
     known = one.index.get(work.operation_id)
-    assert known
-    assert known.requested
+    assert isinstance(known, AcceptedLife)
     assert known.state is State.DISPATCHED
     requested = known.requested
     event = Archived(
@@ -282,7 +282,7 @@ async def test_what_ended_in_an_archive_before_a_replica_read_it_holds_its_targe
     Index.read(one.index, 1000, subject, encode(event))
     assert (one.index.count(), one.index.next_in(subjects.target_lock("web-1"))) == (0, None)
     later = structs.replace(requested, operation_id="later")
-    one.index.put(Life(state=State.REQUESTED, sequence=1500, first_sequence=1500, requested=later))
+    one.index.put(AcceptedLife(state=State.REQUESTED, sequence=1500, first_sequence=1500, requested=later, phase=later))
     one.index.sequence = 2000
     following = one.index.next_in(subjects.target_lock("web-1"))
     assert following
@@ -295,6 +295,7 @@ async def test_a_start_is_timed_once_whichever_copy_of_it_ends(world: World) -> 
     answer = await world.ask("service_restart", parameters={"service_name": "nginx"})
     await world.hands.claim(await world.work(answer.operation_id or ""))
     life = await executor.claims._lives.fresh("alice", answer.operation_id or "")
+    assert isinstance(life, AcceptedLife)
     await executor.claims._outcomes.finish(life, outcome="succeeded")
     counted = f'writ_operation_stage_seconds_count{{pool="{world.hands.pool}",stage="claim"}} 1.0'
     assert counted in measured.exposition()[0].decode().splitlines()

@@ -173,7 +173,7 @@ async def test_a_new_replica_knows_who_is_inside(world: World, snapshot: bool) -
         await one.follower.save()
     other = await world.executor()
     line = subjects.limit_line(THREE.rule, THREE.kind)
-    life = await world.life(running[0])
+    life = await world.accepted(running[0])
     assert not other.index.has_room(line, life, None)
     await carry_out(world, running)
     await other.follower.reached((await world.bus.journal.usage()).last_sequence)
@@ -187,11 +187,11 @@ async def test_a_place_is_taken_together_with_the_dispatch_or_not_at_all(
     original = Recorder.dispatch_with_locks
     lost: list[str] = []
 
-    async def dies(self: Recorder, *given: object) -> object:
+    async def dies(self: Recorder, *given: object) -> None:
         if not lost:
             lost.append("once")
             raise WritError("this replica is gone")
-        return await original(self, *given)  # type: ignore[arg-type]
+        await original(self, *given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Recorder, "dispatch_with_locks", dies)
     await world.executor()

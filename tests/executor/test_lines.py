@@ -9,7 +9,7 @@ from msgspec import structs
 from tests.executor.test_overdue import life as life_of
 
 from writ_contracts.decisions import RuleLimit
-from writ_contracts.life import Life, State
+from writ_contracts.life import AcceptedLife, State
 from writ_contracts.subjects import limit_line, target_lock
 from writ_executor.journal import lines
 from writ_executor.journal.index import Index
@@ -24,7 +24,7 @@ def name_of(number: int) -> str:
     return f"op-{number:05}"
 
 
-def life(number: int, state: State, **changed: Any) -> Life:
+def life(number: int, state: State, **changed: Any) -> AcceptedLife:
     made = life_of(state, operation_id=name_of(number), **changed)
     return structs.replace(made, sequence=number, first_sequence=number)
 
@@ -32,7 +32,7 @@ def life(number: int, state: State, **changed: Any) -> Life:
 @settings(max_examples=60, deadline=None)
 @given(steps, st.integers(0, 30))
 def test_a_line_answers_as_a_search_over_all_would(taken: list[tuple[int, State]], up_to: int) -> None:
-    line, naive = OperationLine(), dict[str, Life]()
+    line, naive = OperationLine(), dict[str, AcceptedLife]()
     for number, state in taken:
         one = life(number, state)
         line.put(name_of(number), one)
@@ -95,7 +95,7 @@ def test_a_limit_line_over_one_busy_target_asks_each_operation_once(monkeypatch:
     index.sequence = number
     asked = 0
 
-    def may_start_counted(one: Life) -> bool:
+    def may_start_counted(one: AcceptedLife) -> bool:
         nonlocal asked
         asked += 1
         return may_start(one)

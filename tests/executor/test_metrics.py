@@ -11,6 +11,7 @@ from tests.executor.conftest import POOL, WEB, World
 from writ_contracts import subjects
 from writ_contracts.audit import AuditStanding, JournalQuery, JournalReply
 from writ_contracts.inventory import Target
+from writ_contracts.life import AcceptedLife
 from writ_contracts.wire import decode, encode
 from writ_executor.journal.audit_services import SILENCE, AuditServices
 from writ_executor.metrics import POOLS, Measures, deadline_of, metrics
@@ -120,7 +121,7 @@ async def test_what_is_past_its_deadline_is_counted(world: World) -> None:
     counted = await counting(world)
     answer = await world.ask("service_restart", **RESTART)
     life = world.executors[0].index.get(answer.operation_id or "")
-    assert life is not None
+    assert isinstance(life, AcceptedLife)
     measured = metrics()
     measures = Measures(measured, world.catalogue, time.time)
     for now, overdue in ((deadline_of(life) - 1, 0.0), (deadline_of(life) + 1, 1.0)):

@@ -8,6 +8,7 @@ from tests.executor.conftest import World
 from writ_contracts import subjects
 from writ_contracts.decisions import Decision, Grant
 from writ_contracts.journal import Finished, Granted, Refused, Requested
+from writ_contracts.life import GrantedLife
 from writ_contracts.requests import Failure
 from writ_executor.journal import recorder
 from writ_testing.call_path import recorded_path
@@ -29,9 +30,8 @@ async def test_a_change_is_requested_dispatched_started_and_finished(world: Worl
     acknowledged = await world.hands.finish(work, held, output={"active_state": "active"})
     assert acknowledged.stored
     assert await world.kinds(answer.operation_id) == ["requested", "dispatched", "granted", "finished"]
-    life = await world.life(answer.operation_id)
+    life = await world.accepted(answer.operation_id)
     assert life.outcome == "succeeded"
-    assert life.requested
     assert life.requested.reason == "because"
     assert life.requested.verdict.rules == ["scripted"]
 
@@ -81,8 +81,7 @@ async def test_a_secret_parameter_reaches_the_agent_and_nothing_else(world: Worl
     parameters = {"file_path": "/srv/app/a", "content": SECRET}
     answer = await world.ask("file_write", parameters=parameters)
     assert answer.operation_id
-    requested = (await world.life(answer.operation_id)).requested
-    assert requested
+    requested = (await world.accepted(answer.operation_id)).requested
     kept_as = f"{answer.operation_id}.{requested.fingerprint}"
     assert await world.bus.params.get(kept_as)
     work = await world.work(answer.operation_id)
@@ -131,7 +130,7 @@ async def test_what_policy_denies_at_the_start_does_not_start(world: World) -> N
     assert held.answer.error
     assert held.answer.error.retry is False
     life = await world.life(answer.operation_id)
-    assert (life.outcome, life.started) == ("denied", None)
+    assert (life.outcome, isinstance(life, GrantedLife)) == ("denied", False)
     assert isinstance(life.end, Finished)
     assert life.end.decision is not None
 

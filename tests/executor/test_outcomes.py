@@ -68,8 +68,8 @@ async def test_what_may_be_run_again_is_dispatched_again_with_a_new_attempt(worl
     await world.hands.claim(first)
 
     async def second() -> int | None:
-        work = (await world.life(operation_id)).dispatched
-        return work.attempt if work and work.attempt > 1 else None
+        attempt = (await world.work(operation_id)).attempt
+        return attempt if attempt > 1 else None
 
     assert await world.until(second) == 2
     held = await world.hands.claim(await world.work(operation_id))
@@ -121,8 +121,7 @@ async def test_a_probe_resolves_what_had_secret_parameters_too_and_they_are_gone
     operation_id = answer.operation_id or ""
     work = await world.work(operation_id)
     await world.hands.finish(work, await world.hands.claim(work), outcome="unknown", code="lost", over=False)
-    requested = (await world.life(operation_id)).requested
-    assert requested
+    requested = (await world.accepted(operation_id)).requested
     await heartbeat(world)
 
     async def resolved() -> str | None:
@@ -211,7 +210,7 @@ async def test_a_new_replica_starts_from_a_snapshot_and_knows_what_is_open(world
     reads: list[int] = []
     other = await world.executor(sweep=1000.0)
     reads.append(other.index.sequence)
-    assert {life.requested.operation_id for life in other.index.open() if life.requested} == {
+    assert {life.requested.operation_id for life in other.index.open()} == {
         answer.operation_id,
         waiting.operation_id,
     }
@@ -228,7 +227,7 @@ async def test_a_snapshot_of_what_was_lost_with_the_old_disk_is_believed_by_nobo
     answers = [await world.ask("service_restart", **RESTART) for _ in range(3)]
     await two.follower.reached(await _last(world))
     three = await world.executor(sweep=1000.0)
-    there = {life.requested.operation_id for life in three.index.open() if life.requested}
+    there = {life.requested.operation_id for life in three.index.open()}
     assert there == {answer.operation_id for answer in answers}
 
 

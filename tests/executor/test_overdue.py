@@ -7,7 +7,7 @@ from hypothesis import given, strategies
 from msgspec import Raw, structs
 
 from writ_contracts import journal
-from writ_contracts.life import Life, State
+from writ_contracts.life import AcceptedLife, Phase, State
 from writ_contracts.requests import Verdict
 from writ_contracts.signing import Signed
 from writ_executor.steps.overdue import LONGEST_SHORT, DueStep, WaitingAge, WaitingTimes, due, period_of
@@ -40,7 +40,7 @@ def requested(**changed: Any) -> journal.Requested:
     return journal.Requested(**{**values, **changed})
 
 
-def life(state: State, **changed: Any) -> Life:
+def life(state: State, **changed: Any) -> AcceptedLife:
     started = journal.Started(**COMMON, attempt=1, instance="i", deadline=150.0)
     dispatched = journal.Dispatched(
         **COMMON,
@@ -56,15 +56,15 @@ def life(state: State, **changed: Any) -> Life:
     end = journal.Unknown(**COMMON, code="lost", message="") if state is State.UNKNOWN else None
     waiting = journal.AwaitingApproval(**COMMON, approvers=[], quorum=1, requested_at=100.0, until=200.0)
     approved = journal.Approved(**COMMON, approvals=[])
-    return Life(
-        state=state,
-        requested=requested(**changed),
-        awaiting=waiting,
-        approved=approved,
-        dispatched=dispatched,
-        started=started,
-        end=end,
-    )
+    phases: dict[State, Phase] = {
+        State.AWAITING_APPROVAL: waiting,
+        State.APPROVED: approved,
+        State.DISPATCHED: dispatched,
+        State.STARTED: started,
+        State.CANCELLING: started,
+    }
+    accepted = requested(**changed)
+    return AcceptedLife(state=state, requested=accepted, phase=phases.get(state, accepted), end=end)
 
 
 def test_the_time_to_decide_counts_by_the_servers_clock_also_after_a_restart() -> None:
@@ -116,12 +116,10 @@ def test_each_state_is_overdue_at_its_own_time(state: State, seen: float, silenc
 @pytest.mark.parametrize("state", [State.REQUESTED, State.DISPATCHED, State.STARTED])
 def test_what_the_writers_clock_showed_moves_no_deadline(state: State, wrong: float) -> None:
     right, off = life(state), life(state)
-    moved = {
-        name: structs.replace(event, at=event.at + wrong, **{until: getattr(event, until) + wrong})
-        for name, until in (("requested", "start_by"), ("dispatched", "start_by"), ("started", "deadline"))
-        if (event := getattr(off, name)) is not None
-    }
-    off = structs.replace(off, **moved)
+    until = "deadline" if state is State.STARTED else "start_by"
+    phase: Any = off.phase
+    moved = structs.replace(phase, at=phase.at + wrong, **{until: getattr(phase, until) + wrong})
+    off = structs.replace(off, phase=moved)
     assert period_of(off) == period_of(right)
     for seen in (0.0, 50.0, 70.0, 110.0):
         assert due(off, WaitingAge(seen=seen), 0, PATIENCE) is due(right, WaitingAge(seen=seen), 0, PATIENCE)

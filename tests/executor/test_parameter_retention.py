@@ -38,8 +38,7 @@ async def pending(world: World, one: Executor) -> str:
     """A pending write, and the name of its parameters in the store."""
     answer = await world.ask("file_write", **WRITE)
     assert answer.state == "awaiting_approval", answer
-    requested = (await world.life(answer.operation_id or "")).requested
-    assert requested
+    requested = (await world.accepted(answer.operation_id)).requested
     await one.background.settle(0.0)  # no agent is there to preview it
     return f"{subjects.PARAMS.removesuffix('.>')}.{answer.operation_id}.{requested.fingerprint}"
 

@@ -36,8 +36,7 @@ async def test_an_operation_of_before_a_rotation_keeps_its_keys(
     world.shared = SharedKeys.read(file)
     await world.executor(sweep=1000.0)
     answer = await world.ask("file_write", **WRITE)
-    requested = (await world.life(answer.operation_id or "")).requested
-    assert requested
+    requested = (await world.accepted(answer.operation_id)).requested
     assert requested.parameter_key == id_in_use(file)
     rotate(file)
     later = SharedKeys.read(file)

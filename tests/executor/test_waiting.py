@@ -10,7 +10,7 @@ from tests.executor.conftest import POOL, World
 from writ_contracts import subjects
 from writ_contracts.decisions import RuleLimit
 from writ_contracts.journal import Requested
-from writ_contracts.life import Life, State
+from writ_contracts.life import AcceptedLife, State
 from writ_contracts.requests import OperationReply, OperationsReply, Verdict, WaitingReason
 from writ_contracts.wire import decode
 from writ_executor.journal.index import Index
@@ -96,6 +96,10 @@ async def test_what_runs_and_what_has_ended_waits_for_nothing(world: World) -> N
     assert await waits(world, operation_id) is None
 
 
+def accepted(state: State, sequence: int, requested: Requested) -> AcceptedLife:
+    return AcceptedLife(state=state, sequence=sequence, first_sequence=1, requested=requested, phase=requested)
+
+
 def test_nothing_waits_for_a_request_before_it_that_people_have_to_approve() -> None:
     allowed = Verdict(decision="allow", rules=[], reason="", code="allowed")
     one: Any = structs.replace(
@@ -104,12 +108,12 @@ def test_nothing_waits_for_a_request_before_it_that_people_have_to_approve() -> 
     needs: Any = structs.replace(
         one, operation_id="a" * 26, verdict=structs.replace(allowed, decision="require_approval")
     )
-    behind = Life(state=State.REQUESTED, sequence=3, first_sequence=3, requested=one)
+    behind = AcceptedLife(state=State.REQUESTED, sequence=3, first_sequence=3, requested=one, phase=one)
     index = Index()
-    index.put(Life(state=State.AWAITING_APPROVAL, sequence=2, first_sequence=1, requested=needs))
+    index.put(accepted(State.AWAITING_APPROVAL, 2, needs))
     index.put(behind)
     assert index.ahead_of(behind) is None
-    index.put(Life(state=State.APPROVED, sequence=4, first_sequence=1, requested=needs))
+    index.put(accepted(State.APPROVED, 4, needs))
     ahead = index.ahead_of(behind)
     assert ahead is not None
     assert ahead.requested == needs

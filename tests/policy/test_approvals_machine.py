@@ -16,7 +16,7 @@ from tests.policy.replica import Asking, files, replica
 
 from writ_contracts.errors import Conflict
 from writ_contracts.journal import Approved, Finished, Granted, Rejected
-from writ_contracts.life import State, fold
+from writ_contracts.life import DispatchedLife, State, fold
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
 
@@ -57,7 +57,7 @@ class Model:
                 if State.APPROVED is (await self.life()).state:
                     await self.one.dispatched()
             case ("start",):
-                effect, _ = await self.one.start() if (await self.life()).dispatched else ("none", "")
+                effect, _ = await self.one.start() if isinstance(await self.life(), DispatchedLife) else ("none", "")
                 assert effect != "allow" or self.suffices(), (self.approved, self.roles, self.rule)
 
     async def _verdict(self, verdict: str, who: str) -> None:

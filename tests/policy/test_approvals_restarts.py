@@ -24,7 +24,7 @@ from writ_contracts.approvals import Approval, ApprovalMessage, ApprovalReply
 from writ_contracts.decisions import Decision
 from writ_contracts.inventory import Agents, Inventory
 from writ_contracts.journal import Approved, Finished, Granted, PreviewTaken, Rejected
-from writ_contracts.life import Life, State, fold
+from writ_contracts.life import AcceptedLife, DispatchedLife, State, fold
 from writ_contracts.previews import Preview
 from writ_contracts.records import Record
 from writ_contracts.requests import RequestReply
@@ -156,7 +156,6 @@ class Play:
     async def _preview(self) -> None:
         """Record the signed preview that the pool's agent would give."""
         last, requested = (await self.records())[-1], (await self.life()).requested
-        assert requested is not None
         preview = Preview(
             operation_id=self.operation_id,
             operation="service_restart",
@@ -196,8 +195,10 @@ class Play:
     async def events(self) -> list[Any]:
         return [decode_event(record.data) for record in await self.records()]
 
-    async def life(self) -> Life:
-        return fold((record.sequence, event_of(record.subject, record.data)) for record in await self.records())  # type: ignore[misc]
+    async def life(self) -> AcceptedLife:
+        life = fold((record.sequence, event_of(record.subject, record.data)) for record in await self.records())  # type: ignore[misc]
+        assert isinstance(life, AcceptedLife)
+        return life
 
     async def play(self, step: tuple[Any, ...]) -> None:
         match step:
@@ -221,7 +222,6 @@ class Play:
     async def _verdict(self, verdict: str, who: str) -> None:
         records, life = await self.records(), await self.life()
         requested = life.requested
-        assert requested is not None
         approval = Approval(
             operation_id=self.operation_id,
             requested=plain_digest(records[0].data),
@@ -246,7 +246,7 @@ class Play:
 
     async def _claim(self) -> None:
         life = await self.life()
-        if life.state is not State.DISPATCHED or life.dispatched is None:
+        if life.state is not State.DISPATCHED or not isinstance(life, DispatchedLife):
             return
         held = await self.services.hands.claim(life.dispatched)
         if held.answer.grant is not None:
@@ -263,7 +263,7 @@ class Play:
     async def end(self) -> None:
         """Let all times pass; whatever happened, it ends."""
         life = await self.life()
-        if self.held is not None and life.dispatched is not None:
+        if self.held is not None and isinstance(life, DispatchedLife):
             await self.services.hands.finish(life.dispatched, self.held)
         self.services.clock.now += 7_200
         await self.services.restart("both")

@@ -9,7 +9,7 @@ from enum import StrEnum
 from hashlib import sha256
 from itertools import dropwhile
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeGuard, TypeVar, cast, overload
 
 from msgspec import Struct, structs
 
@@ -74,6 +74,14 @@ TABLE: Mapping[tuple[State, str], State] = MappingProxyType(
 
 MOST_ATTEMPTS = 3
 """Upper limit of the starts of an idempotent operation."""
+Phase = (
+    journal.Requested
+    | journal.AwaitingApproval
+    | journal.Approved
+    | journal.Dispatched
+    | journal.Granted
+    | journal.Started
+)
 End = journal.Refused | journal.Rejected | journal.Finished | journal.Unknown | journal.Resolved | journal.Archived
 OPEN = frozenset({S.REQUESTED, S.AWAITING_APPROVAL, S.APPROVED, S.DISPATCHED, S.STARTED, S.CANCELLING})
 
@@ -87,7 +95,11 @@ def advance(state: State, event: str) -> State:
 
 
 class Life(Struct, frozen=True, kw_only=True):
-    """One operation, folded: the events needed to judge the next one, and its last sequence."""
+    """An operation, folded as far as its latest event. This stage knows no request: the operation is absent, or its
+    beginning is in an archive.
+
+    A later stage is a subclass, and has the events that led to it. `state` says where the operation stands now.
+    """
 
     state: State = State.ABSENT
     sequence: int = 0
@@ -96,35 +108,17 @@ class Life(Struct, frozen=True, kw_only=True):
     """Time of storage of the latest event, by the server's clock (Unix seconds); 0 where that is unknown."""
     first_time: float = 0.0
     """Time of storage of the first event."""
-    requested: journal.Requested | None = None
-    refused: journal.Refused | None = None
-    awaiting: journal.AwaitingApproval | None = None
-    preview_digest: str = ""
-    """SHA-256 of the first signed preview of a pending operation."""
-    approvals: tuple[SignedApproval, ...] = ()
-    """Signed approvals, in the order in which policy recorded them."""
-    approved: journal.Approved | None = None
-    approved_time: float = 0.0
-    """When the server stored `approved`; 0 where that is not known."""
-    dispatched: journal.Dispatched | None = None
-    started: journal.Granted | journal.Started | None = None
-    cancel: journal.CancelRequested | None = None
     end: End | None = None
 
     @property
     def what(self) -> journal.Requested | journal.Refused | journal.Archived | None:
         """The event with the request, as far as it is still in the journal."""
-        return self.requested or self.refused or self.archived
+        return self.archived
 
     @property
     def archived(self) -> journal.Archived | None:
         """The `archived` event, if its other events went into an archive."""
         return self.end if isinstance(self.end, journal.Archived) else None
-
-    @property
-    def granted(self) -> journal.Granted | None:
-        """Its latest grant to an agent."""
-        return self.started if isinstance(self.started, journal.Granted) else None
 
     @property
     def open(self) -> bool:
@@ -144,6 +138,82 @@ class Life(Struct, frozen=True, kw_only=True):
                 return self.end.outcome
 
 
+class RefusedLife(Life, frozen=True, kw_only=True):
+    """A request that was recorded and refused."""
+
+    refused: journal.Refused
+
+    @property
+    def what(self) -> journal.Refused:
+        return self.refused
+
+
+class AcceptedLife(Life, frozen=True, kw_only=True):
+    """An accepted operation. Every open one is at this stage or a later one."""
+
+    requested: journal.Requested
+    phase: Phase
+    """The event that began what it waits for, or its run."""
+    preview_digest: str = ""
+    """SHA-256 of the first signed preview of a pending operation."""
+    approvals: tuple[SignedApproval, ...] = ()
+    """Signed approvals, in the order in which policy recorded them."""
+    approved: journal.Approved | None = None
+
+    @property
+    def what(self) -> journal.Requested:
+        return self.requested
+
+    @property
+    def period_start(self) -> Phase | End:
+        """The event from which the age of its present state counts: its end, else the begin of its phase."""
+        return self.end or self.phase
+
+
+class ControlLife(AcceptedLife, frozen=True, kw_only=True):
+    """A control operation that an executor has begun to carry out."""
+
+    started: journal.Started
+
+
+class DispatchedLife(AcceptedLife, frozen=True, kw_only=True):
+    """An operation that was dispatched to a pool."""
+
+    dispatched: journal.Dispatched
+    """The latest dispatch."""
+
+
+class GrantedLife(DispatchedLife, frozen=True, kw_only=True):
+    """An operation that an agent was granted."""
+
+    started: journal.Granted
+    """The latest grant. While `state` is dispatched it is the one of an earlier attempt."""
+
+
+class CancellingLife(GrantedLife, frozen=True, kw_only=True):
+    """An operation whose agent is requested to stop it."""
+
+    cancel: journal.CancelRequested
+
+
+L = TypeVar("L", bound=Life)
+
+
+def is_open(life: Life) -> TypeGuard[AcceptedLife]:
+    """Return whether the operation has not ended: then it was accepted."""
+    return life.open
+
+
+@overload
+def apply(life: Life, event: journal.Requested, sequence: int, time: float = ...) -> AcceptedLife: ...
+@overload
+def apply(life: GrantedLife, event: journal.CancelRequested, sequence: int, time: float = ...) -> CancellingLife: ...
+@overload
+def apply(life: AcceptedLife, event: journal.Dispatched, sequence: int, time: float = ...) -> DispatchedLife: ...
+@overload
+def apply(life: AcceptedLife, event: journal.Started, sequence: int, time: float = ...) -> ControlLife: ...
+@overload
+def apply(life: L, event: journal.OperationEvent | journal.Carried, sequence: int, time: float = ...) -> L: ...
 def apply(life: Life, event: journal.OperationEvent | journal.Carried, sequence: int, time: float = 0.0) -> Life:
     """Return `life` after `event`, which is at `sequence` of the journal, stored at `time`. Raises Conflict.
 
@@ -152,50 +222,58 @@ def apply(life: Life, event: journal.OperationEvent | journal.Carried, sequence:
     if isinstance(event, journal.Carried):
         return structs.replace(life, sequence=sequence, time=time)
     state = advance(life.state, _tag(event))
-    return structs.replace(
-        life,
-        state=state,
-        sequence=sequence,
-        first_sequence=life.first_sequence or sequence,
-        time=time,
-        first_time=life.first_time or time,
-        **_kept(event),
-        **_approvals(life, event, time),
-    )
+    stage, news = _stage(life, event)
+    news |= {
+        "state": state,
+        "sequence": sequence,
+        "first_sequence": life.first_sequence or sequence,
+        "time": time,
+        "first_time": life.first_time or time,
+    }
+    if isinstance(life, stage):
+        return structs.replace(life, **news)
+    known = {name: getattr(life, name) for name in life.__struct_fields__ if name in stage.__struct_fields__}
+    return stage(**{**known, **news})
 
 
 def _tag(event: journal.OperationEvent) -> str:
     return str(event.__struct_config__.tag)
 
 
-def _kept(event: journal.OperationEvent) -> dict[str, journal.OperationEvent]:
+def _stage(life: Life, event: journal.OperationEvent) -> tuple[type[Life], dict[str, Any]]:
+    """Return the stage that the event leads to at least, and the fields that it sets."""
     match event:
+        case journal.Requested():
+            return AcceptedLife, {"requested": event, "phase": event}
         case journal.Refused():
-            return {"refused": event, "end": event}
-        case journal.Rejected() | journal.Finished() | journal.Unknown() | journal.Resolved() | journal.Archived():
-            return {"end": event}
-        case journal.Requested() | journal.Dispatched():
-            return {_tag(event): event}
-        case journal.Granted() | journal.Started():
-            return {"started": event}
-        case journal.CancelRequested():
-            return {"cancel": event}
+            return RefusedLife, {"refused": event, "end": event}
         case journal.AwaitingApproval() | journal.PreviewTaken() | journal.ApprovalGiven() | journal.Approved():
-            return {}  # see _approvals
+            return AcceptedLife, _approval(cast(AcceptedLife, life), event)  # the table lets none precede the request
+        case journal.Dispatched():
+            return DispatchedLife, {"dispatched": event, "phase": event}
+        case journal.Granted():
+            return GrantedLife, {"started": event, "phase": event}
+        case journal.Started():
+            return ControlLife, {"started": event, "phase": event}
+        case journal.CancelRequested():  # nobody but an agent is requested to stop
+            return (CancellingLife, {"cancel": event}) if isinstance(life, GrantedLife) else (Life, {})
+        case journal.Rejected() | journal.Finished() | journal.Unknown() | journal.Resolved() | journal.Archived():
+            return Life, {"end": event}
 
 
-def _approvals(life: Life, event: journal.OperationEvent, time: float) -> dict[str, Any]:
+def _approval(
+    accepted: AcceptedLife,
+    event: journal.AwaitingApproval | journal.PreviewTaken | journal.ApprovalGiven | journal.Approved,
+) -> dict[str, Any]:
     match event:
         case journal.AwaitingApproval():
-            return {"awaiting": event}
+            return {"phase": event}
         case journal.PreviewTaken():
-            return {"preview_digest": life.preview_digest or sha256(bytes(event.preview.payload)).hexdigest()}
+            return {"preview_digest": accepted.preview_digest or sha256(bytes(event.preview.payload)).hexdigest()}
         case journal.ApprovalGiven():
-            return {"approvals": (*life.approvals, event.approval)}
+            return {"approvals": (*accepted.approvals, event.approval)}
         case journal.Approved():
-            return {"approvals": tuple(event.approvals), "approved": event, "approved_time": time}
-        case _:
-            return {}
+            return {"approvals": tuple(event.approvals), "approved": event, "phase": event}
 
 
 def fold(events: Iterable[tuple[int, journal.OperationEvent | journal.Carried]]) -> Life:

@@ -3,15 +3,17 @@
 from typing import Any
 
 from writ_contracts import journal
-from writ_contracts.life import Life
+from writ_contracts.life import AcceptedLife, CancellingLife, Life, RefusedLife
 from writ_contracts.requests import OperationView
 
 
 def view(life: Life, updated_at: float) -> OperationView | None:
     """Return the whole operation for its requester; None for an unknown one."""
-    first = life.requested or life.refused
+    first = life.what
     if first is None:
-        return None if life.archived is None else _remembered(life.archived)
+        return None
+    if isinstance(first, journal.Archived):
+        return _remembered(first)
     return OperationView(
         operation_id=first.operation_id,
         principal=first.principal,
@@ -73,14 +75,12 @@ def rejection_text(end: journal.Rejected) -> str:
 
 def latest(life: Life) -> float:
     """Return the time (Unix seconds) of the latest event in the life."""
-    events = (
-        life.requested,
-        life.refused,
-        life.awaiting,
-        life.approved,
-        life.dispatched,
-        life.started,
-        life.cancel,
-        life.end,
-    )
-    return max((event.at for event in events if event is not None), default=0.0)
+    events: list[journal.OperationEvent] = [life.end] if life.end else []
+    match life:
+        case RefusedLife():
+            events.append(life.refused)
+        case CancellingLife():
+            events += [life.requested, life.phase, life.cancel]
+        case AcceptedLife():
+            events += [life.requested, life.phase]
+    return max((event.at for event in events), default=0.0)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from writ_contracts.life import Life, State
+from writ_contracts.life import AcceptedLife, State
 from writ_executor.admission.admission import Admission
 from writ_executor.agents.notices import NoticeEndpoint
 from writ_executor.agents.presence import Presence
@@ -264,8 +264,8 @@ def _queries(base: Foundation, screening: RequestScreening, generations: Generat
 
 def _after_verdict(
     background: BackgroundTasks, accepted: AcceptedOperations, outcomes: OutcomeRecorder
-) -> Callable[[Life, str], None]:
-    def decided(life: Life, kind: str) -> None:
+) -> Callable[[AcceptedLife, str], None]:
+    def decided(life: AcceptedLife, kind: str) -> None:
         """Continue or clean up an operation after policy recorded people's verdicts."""
         if kind == "approved" and life.state is State.APPROVED:
             background.spawn("approved", accepted.begin(life))

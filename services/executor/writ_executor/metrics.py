@@ -12,8 +12,8 @@ from typing import get_args
 from writ_contracts.agents import Heartbeat, SecurityKind
 from writ_contracts.decisions import Grant
 from writ_contracts.inventory import Inventory
-from writ_contracts.journal import Dispatched, Outcome, Requested
-from writ_contracts.life import Life, State
+from writ_contracts.journal import Approved, AwaitingApproval, Dispatched, Granted, Outcome, Requested, Started
+from writ_contracts.life import AcceptedLife, ControlLife, DispatchedLife, GrantedLife, Life, State
 from writ_contracts.operations import Catalogue
 from writ_contracts.registry import CHANNELS, Role
 from writ_executor.journal.usage import Amount, Owner
@@ -126,25 +126,24 @@ class Measures:
     def recorded(self, before: Life, after: Life) -> None:
         """Count the event with which this replica turned one life into the other."""
         if after.end is not None and after.end is not before.end:
-            pool = after.requested.pool if after.requested else ""
+            pool = after.requested.pool if isinstance(after, AcceptedLife) else ""
             self._ended.add(outcome=after.outcome or "", pool=pool, operation=_operation(after))
             self._outcomes.add(outcome=after.outcome or "")
-        if after.requested is not None:
+        if isinstance(after, AcceptedLife):
             self._time(before, after, after.requested)
 
     def granted(self, requested: Requested, dispatched: Dispatched, grant: Grant) -> None:
         """Count a start recorded by policy at this replica's request."""
         self._passed("claim", requested, dispatched.at, grant.granted_at)
 
-    def _time(self, before: Life, after: Life, requested: Requested) -> None:
-        dispatched, started, end = after.dispatched, after.started, after.end
-        if dispatched is not None and before.dispatched is None:
-            self._passed("wait", requested, requested.at, dispatched.at)
-        if end is None or before.end is not None:
+    def _time(self, before: Life, after: AcceptedLife, requested: Requested) -> None:
+        if isinstance(after, DispatchedLife) and not isinstance(before, DispatchedLife):
+            self._passed("wait", requested, requested.at, after.dispatched.at)
+        if after.end is None or before.end is not None:
             return
-        if started is not None:
-            self._passed("run", requested, started.at, end.at)
-        self._passed("whole", requested, requested.at, end.at)
+        if isinstance(after, GrantedLife | ControlLife):
+            self._passed("run", requested, after.started.at, after.end.at)
+        self._passed("whole", requested, requested.at, after.end.at)
 
     def _passed(self, stage: str, requested: Requested, since: float, until: float) -> None:
         """Time a stage between two measured times of one server, each with an error. A negative time counts as zero."""
@@ -178,17 +177,17 @@ class Measures:
         """Count a look-up of an operation: from the index, or by reading the journal."""
         self._lookups.add(result="hit" if hit else "miss")
 
-    def see(self, lives: Iterator[Life], agents: Mapping[str, list[Heartbeat]], now: float) -> None:
+    def see(self, lives: Iterator[AcceptedLife], agents: Mapping[str, list[Heartbeat]], now: float) -> None:
         """Set the gauges of operations and pools. `agents` has every pool with targets."""
         queued, oldest = RefusalCounts[Key](), dict[Key, float]()
         counted, overdue = 0, 0
         for life in lives:
             counted += 1
             overdue += now > deadline_of(life)
-            pool = self.pools.named(life.requested.pool if life.requested else "")
+            pool = self.pools.named(life.requested.pool)
             queued[(pool, queue_of(life))] += 1
-            if life.state is State.DISPATCHED and life.dispatched is not None:
-                oldest[(pool,)] = max(oldest.get((pool,), 0.0), now - life.dispatched.at)
+            if life.state is State.DISPATCHED:
+                oldest[(pool,)] = max(oldest.get((pool,), 0.0), now - life.phase.at)
         self._open.set(counted)
         self._overdue.set(overdue)
         self._see_pools(agents, queued, oldest)
@@ -221,13 +220,13 @@ def queue_of(life: Life) -> str:
     return "dispatched" if life.state is State.DISPATCHED else "running"
 
 
-def deadline_of(life: Life) -> float:
+def deadline_of(life: AcceptedLife) -> float:
     """Return the Unix time by which an open operation is due."""
-    if life.state in _WAITING:
-        return life.requested.start_by if life.requested else 0.0
-    if life.state is State.DISPATCHED:
-        return life.dispatched.start_by if life.dispatched else 0.0
-    return life.started.deadline if life.started else 0.0
+    match life.phase:
+        case Dispatched(start_by=until) | Granted(deadline=until) | Started(deadline=until):
+            return until
+        case Requested() | AwaitingApproval() | Approved():
+            return life.requested.start_by
 
 
 def pools_of(inventory: Inventory) -> list[str]:

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from writ_contracts.life import Life, State
-from writ_executor.steps.overdue import WaitingAge, phase_of
+from writ_contracts.life import AcceptedLife, State
+from writ_executor.steps.overdue import WaitingAge
 
 
 class Sighting(Struct, frozen=True):
@@ -26,15 +26,12 @@ class Sightings:
     def __init__(self) -> None:
         self._by_operation: dict[str, Sighting] = {}
 
-    def age(self, life: Life, boot: float, server: float) -> WaitingAge:
+    def age(self, life: AcceptedLife, boot: float, server: float) -> WaitingAge:
         """Return how old the operation's present phase is. The first call for a phase begins to count."""
-        what = life.what
-        if what is None:
-            return WaitingAge(seen=0.0)
-        known = self._by_operation.get(what.operation_id)
-        event = _phase_id(life)
+        operation_id, event = life.requested.operation_id, life.period_start.id
+        known = self._by_operation.get(operation_id)
         if known is None or known.event != event:
-            known = self._by_operation[what.operation_id] = Sighting(event, boot, _before(life, server))
+            known = self._by_operation[operation_id] = Sighting(event, boot, _before(life, server))
         return WaitingAge(seen=max(boot - known.boot, 0.0), before=known.before)
 
     def forget_others(self, operation_ids: Iterable[str]) -> None:
@@ -44,14 +41,7 @@ class Sightings:
             self._by_operation = {key: sighting for key, sighting in self._by_operation.items() if key in kept}
 
 
-def _phase_id(life: Life) -> str:
-    if life.state is State.UNKNOWN:
-        return life.end.id if life.end else ""
-    phase = phase_of(life)
-    return phase.id if phase else ""
-
-
-def _before(life: Life, server: float) -> float:
+def _before(life: AcceptedLife, server: float) -> float:
     """Return the age of the phase at its first sighting: from the first event for one waiting since its request, else
     from the latest.
     """

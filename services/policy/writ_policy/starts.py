@@ -13,7 +13,7 @@ from writ_contracts.agents import Claim, Receipt
 from writ_contracts.decisions import KILL_GRACE, Decision, Grant, Subject
 from writ_contracts.errors import Conflict, Invalid, Unreachable, Untrusted
 from writ_contracts.journal import Dispatched, Granted, Requested
-from writ_contracts.life import MOST_ATTEMPTS, Life, State, fold
+from writ_contracts.life import MOST_ATTEMPTS, AcceptedLife, DispatchedLife, GrantedLife, State, fold
 from writ_contracts.operations import Operation
 from writ_contracts.records import Record
 from writ_contracts.signing import Signed
@@ -44,12 +44,15 @@ class ForgedStart(Untrusted):
 class RecordedOperation(Struct, frozen=True, kw_only=True):
     """An operation in the journal. Times are the NATS server's, in Unix seconds."""
 
-    life: Life
-    requested: Requested
+    life: AcceptedLife
     requested_at: float = 0.0
     dispatched_at: float = 0.0
     granted_at: float = 0.0
     approved_at: float = 0.0
+
+    @property
+    def requested(self) -> Requested:
+        return self.life.requested
 
 
 def recorded_of(records: Sequence[Record], subject: Subject) -> RecordedOperation:
@@ -65,12 +68,11 @@ def read_recorded(records: Sequence[Record], principal: str, operation_id: str) 
         life = fold((record.sequence, event_of(record.subject, record.data)) for record in records)  # type: ignore[misc]
     except (Conflict, Invalid) as error:
         raise ForgedStart(f"the events of {operation_id} are contradictory: {error}") from error
-    if life.requested is None:
+    if not isinstance(life, AcceptedLife):
         raise ForgedStart(f"{principal} has not requested {operation_id}")
     latest = _latest_times(records)
     return RecordedOperation(
         life=life,
-        requested=life.requested,
         requested_at=latest.get("requested", 0.0),
         dispatched_at=latest.get("dispatched", 0.0),
         granted_at=latest.get("granted", 0.0),
@@ -145,10 +147,12 @@ def check_start(
     Unreachable (`too_soon`) if the earlier attempt may still run. `first`: the operation's checked first decision.
     `keys`: policy's keys, including former ones. `now`: the NATS server's time in Unix seconds.
     """
-    life, dispatched = recorded.life, recorded.life.dispatched
+    life = recorded.life
+    dispatched = life.dispatched if isinstance(life, DispatchedLife) else None
     if life.state is not State.DISPATCHED or dispatched is None or dispatched.attempt != claim.attempt:
         raise Conflict(f"{claim.operation_id} is {life.state}", code=MOVED_ON)
-    requested, earlier = recorded.requested, life.granted
+    requested = life.requested
+    earlier = life.started if isinstance(life, GrantedLife) else None
     places = (dispatched.pool, dispatched.target, dispatched.operation)
     if places != (requested.pool, requested.target, requested.operation) or claim.pool != requested.pool:
         raise ForgedStart(f"{claim.operation_id} was dispatched to another pool or target than requested")

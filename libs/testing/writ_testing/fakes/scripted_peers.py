@@ -42,7 +42,7 @@ from writ_contracts.errors import Conflict, WritError
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.inventory import WRIT, Target
 from writ_contracts.journal import Dispatched, Granted
-from writ_contracts.life import State, fold
+from writ_contracts.life import DispatchedLife, State, fold
 from writ_contracts.listing import VisibleReply, VisibleRequest
 from writ_contracts.operations import Catalogue
 from writ_contracts.parameters import public
@@ -171,12 +171,13 @@ class ScriptedPolicy:
         operation = subjects.operation_filter(subject.principal, subject.operation_id)
         records = await self._bus.journal.read(operation)
         life = fold((record.sequence, event_of(record.subject, record.data)) for record in records)  # type: ignore[misc]
-        if life.state is not State.DISPATCHED or life.dispatched is None or life.dispatched.attempt != claim.attempt:
+        waits = life.state is State.DISPATCHED
+        if not waits or not isinstance(life, DispatchedLife) or life.dispatched.attempt != claim.attempt:
             raise Conflict(f"{subject.operation_id} is {life.state}", code="moved_on")
         shown = public(self._catalogue.find(subject.operation).parameters, effective)
         now = grant.granted_at
         event = Granted(
-            **tracing.stamp(now, life.requested.correlation_id if life.requested else ""),
+            **tracing.stamp(now, life.requested.correlation_id),
             operation_id=subject.operation_id,
             attempt=claim.attempt,
             instance=claim.instance,

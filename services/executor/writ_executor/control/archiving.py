@@ -18,7 +18,7 @@ from writ_contracts import subjects
 from writ_contracts.catalogue.control import JournalArchive
 from writ_contracts.errors import Conflict, Invalid, Unreachable
 from writ_contracts.journal import Archived, Outcome, Rejected, Requested
-from writ_contracts.life import Life
+from writ_contracts.life import AcceptedLife, Life
 from writ_contracts.records import Record
 from writ_contracts.wire import decode_event
 from writ_executor.control.policy_versions import Done
@@ -130,12 +130,13 @@ class ArchiveOperation:
         return life, self._archived(life, generation)
 
     def _archived(self, life: Life, generation: int) -> Archived:
-        requested = life.requested
+        begun_here = isinstance(life, AcceptedLife)
         if life.archived is not None:  # by an earlier archive: it stays, unless the operation begins in this one
-            found = life.archived.generation if requested is None else generation
+            found = generation if begun_here else life.archived.generation
             return structs.replace(life.archived, id=os.urandom(16).hex(), at=self._recorder.clock(), generation=found)
-        assert requested is not None  # noqa: S101 - it began with one of them
+        assert isinstance(life, AcceptedLife)  # noqa: S101 - it began with one of them
         assert life.end is not None  # noqa: S101 - and has ended
+        requested = life.requested
         return Archived(
             id=os.urandom(16).hex(),
             at=self._recorder.clock(),
@@ -180,7 +181,8 @@ def _is_named(life: Life, generation: int) -> bool:
     """Return whether the operation needs no `archived` event: it has no request here, or has the event of this
     archive or a later one.
     """
-    return life.requested is None or (life.archived is not None and life.archived.generation >= generation)
+    begun_here = isinstance(life, AcceptedLife)
+    return not begun_here or (life.archived is not None and life.archived.generation >= generation)
 
 
 def _done(requested: Requested, generation: int) -> Done:

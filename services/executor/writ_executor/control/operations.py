@@ -11,7 +11,7 @@ from writ_contracts import subjects
 from writ_contracts.errors import Conflict, Invalid, WritError
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.journal import CancelRequested, Requested, Started
-from writ_contracts.life import Life, State
+from writ_contracts.life import AcceptedLife, CancellingLife, ControlLife, GrantedLife, Life, State, is_open
 from writ_contracts.signing import Signed
 from writ_contracts.stops import Reach
 from writ_executor.agents.targets import Targets
@@ -80,21 +80,26 @@ class ControlOperations:
             **dict.fromkeys(SESSIONS, self._session),
         }
 
-    async def carry_out(self, life: Life) -> None:
+    async def carry_out(self, life: AcceptedLife) -> None:
         """Carry the operation from `requested` (or `started`, after a replica's death) to its outcome. Each step may
         be repeated.
         """
+        started = life if isinstance(life, ControlLife) else await self._start(life)
+        if started is not None:
+            await self._carry_out(started)
+
+    async def _start(self, life: AcceptedLife) -> ControlLife | None:
+        """Record its start; None where policy's second decision ended an approved operation."""
         requested = life.requested
-        if requested is None:
-            return
         if life.state is State.REQUESTED:
-            life = await self._recorder.append(life, self._started(requested, requested.decision))
-        elif life.state is State.APPROVED:
-            reviewed = await self._review(life)
-            if reviewed is None:
-                return
-            life = await self._recorder.append(life, self._started(requested, reviewed.signed))
-        requested = _as_started(requested, life)
+            return await self._recorder.append(life, self._started(requested, requested.decision))
+        reviewed = await self._review(life)
+        if reviewed is None:
+            return None
+        return await self._recorder.append(life, self._started(requested, reviewed.signed))
+
+    async def _carry_out(self, life: ControlLife) -> None:
+        requested = _as_started(life)
         fault("executor.control_started")
         try:
             outcome, code, message, output = await self.offered[requested.operation](requested)
@@ -138,7 +143,7 @@ class ControlOperations:
         reach = Reach(targets=parameters.get("scope", ["*"]), **{name: parameters.get(name) or () for name in names})
         for life in self._index.open():
             one = life.requested
-            if one is None or life.state not in RUNNING or one.risk == "read" or one.target == WRIT_TARGET:
+            if life.state not in RUNNING or one.risk == "read" or one.target == WRIT_TARGET:
                 continue
             principals = [name for name in (one.principal, one.acts_for) if name]
             if reach.covers(one.target, await self._targets.role_of(one.target), principals, one.operation):
@@ -162,7 +167,7 @@ class ControlOperations:
         principal, _ = await self._lives.find_any(victim_id)
         for _ in range(ATTEMPTS):
             life = await self._lives.fresh(principal, victim_id)
-            if not life.open:
+            if not is_open(life):
                 return _ended(life)
             try:
                 return await self._cancel_now(requested, life)
@@ -170,36 +175,36 @@ class ControlOperations:
                 continue  # it moved on meanwhile: read it again
         raise Conflict(f"{victim_id} changed {ATTEMPTS} times during the cancel: try again")
 
-    async def _cancel_now(self, requested: Requested, life: Life) -> Done:
-        if life.state in (State.STARTED, State.CANCELLING):
+    async def _cancel_now(self, requested: Requested, life: AcceptedLife) -> Done:
+        if life.state in RUNNING:
             return await self._cancel_running(requested, life)
         message = f"cancelled by {requested.principal} before it started"
         ended = await self._outcomes.not_started(life, "cancelled", "cancelled", message)
         if ended.outcome == "unknown":
-            return _not_confirmed(life, "an earlier attempt may have taken effect")
+            return _not_confirmed(life.requested, "an earlier attempt may have taken effect")
         return "succeeded", "", "", {"result": "cancelled"}
 
-    async def _cancel_running(self, requested: Requested, life: Life) -> Done:
+    async def _cancel_running(self, requested: Requested, life: AcceptedLife) -> Done:
         victim = life.requested
-        if victim is None or victim.target == WRIT_TARGET:
+        if not isinstance(life, GrantedLife):
             return (
                 "failed",
                 "not_cancellable",
                 "a control operation that has begun cannot be cancelled",
                 {"result": "running"},
             )
-        if life.state is State.STARTED:
+        if not isinstance(life, CancellingLife):
             life = await self._recorder.append(life, self._cancel_event(requested, victim))
         fault("executor.cancel_requested")
         try:
             result = await self._cancels.request(life)
         except WritError as error:
-            return _not_confirmed(life, f"its agent has not replied yet ({error})")
+            return _not_confirmed(victim, f"its agent has not replied yet ({error})")
         if result == "not_running":
-            life = await self._lives.fresh(victim.principal, victim.operation_id)
-            return _not_confirmed(life, "its agent does not run this operation") if life.open else _ended(life)
+            now = await self._lives.fresh(victim.principal, victim.operation_id)
+            return _not_confirmed(victim, "its agent does not run this operation") if now.open else _ended(now)
         if result != "stopped":
-            return _not_confirmed(life, "it was killed, and a process of it may still run")
+            return _not_confirmed(victim, "it was killed, and a process of it may still run")
         return "succeeded", "", "", {"result": result}
 
     def _cancel_event(self, requested: Requested, victim: Requested) -> CancelRequested:
@@ -218,14 +223,12 @@ def _ended(life: Life) -> Done:
     return "failed", "not_cancellable", f"it has already ended: {life.outcome}", {"result": "ended"}
 
 
-def _not_confirmed(life: Life, why: str) -> Done:
+def _not_confirmed(victim: Requested, why: str) -> Done:
     """Nobody saw it stop: never `succeeded`."""
-    victim = life.requested.operation_id if life.requested else ""
-    return "unknown", "not_confirmed", f"{why}; `writ op watch {victim}` shows its end", {}
+    return "unknown", "not_confirmed", f"{why}; `writ op watch {victim.operation_id}` shows its end", {}
 
 
-def _as_started(requested: Requested, life: Life) -> Requested:
+def _as_started(life: ControlLife) -> Requested:
     """Return the request with the decision it was started by: for an approved one the second, which allows."""
-    started = life.started
-    decision = started.decision if isinstance(started, Started) else None
-    return requested if decision is None else structs.replace(requested, decision=decision)
+    decision = life.started.decision
+    return life.requested if decision is None else structs.replace(life.requested, decision=decision)

@@ -17,7 +17,7 @@ from writ_contracts.decisions import Decision
 from writ_contracts.errors import Conflict, Invalid, TimedOut, Unreachable, WritError
 from writ_contracts.failures import raise_for
 from writ_contracts.journal import Requested
-from writ_contracts.life import Life, State
+from writ_contracts.life import Life, State, is_open
 from writ_contracts.provisioning import ProvisionReply, ProvisionRequest
 from writ_contracts.registry import channel
 from writ_contracts.wire import decode, decode_event, encode
@@ -97,7 +97,7 @@ class PrincipalChanges:
         """End the operation unless it runs; return it as it is then."""
         life = await self._lives.find(one.principal, one.operation_id)
         for _ in range(ATTEMPTS):
-            if not life.open or life.state in RUNNING:
+            if not is_open(life) or life.state in RUNNING:
                 break
             try:
                 return await self._outcomes.not_started(life, "denied", code, message)
@@ -111,7 +111,7 @@ class PrincipalChanges:
         """
         for life in self._index.open():
             one = life.requested
-            if one is None or principal not in (one.principal, one.acts_for):
+            if principal not in (one.principal, one.acts_for):
                 continue
             if life.state not in RUNNING or one.operation != KIND:
                 yield one

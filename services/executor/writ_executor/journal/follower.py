@@ -14,7 +14,7 @@ from msgspec import structs
 from writ_bus.port import Bus
 from writ_bus.tracing import EVENT_ID
 from writ_contracts.errors import Conflict, Invalid
-from writ_contracts.life import Life, fold
+from writ_contracts.life import AcceptedLife, Life, fold
 from writ_contracts.records import Record
 from writ_contracts.subjects import operation_filter, parse_event
 from writ_contracts.wire import event_of
@@ -44,7 +44,7 @@ class Follower:
         self._snapshots = Snapshots(bus, keys)
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._snapshot_at = 0
-        self.heard: Callable[[Life, str], None] | None = None
+        self.heard: Callable[[AcceptedLife, str], None] | None = None
         """Called with each operation and the kind of event that just came, but not for what was read at the start."""
         self.damaged = 0
         """Unreadable records: defects, or a writer other than an executor."""
@@ -118,7 +118,8 @@ class Follower:
 
     def _hear(self, record: Record) -> None:
         where = parse_event(record.subject)
-        if self.heard and where is not None and (life := self._index.get(where.operation_id)) is not None:
+        life = self._index.get(where.operation_id) if where is not None else None
+        if self.heard and where is not None and isinstance(life, AcceptedLife):
             self.heard(life, where.event)
 
     def _wake_waiters(self, sequence: int) -> None:
@@ -159,9 +160,4 @@ async def read_life(bus: Bus, principal: str, operation_id: str) -> Life:
     """Return one operation, folded from the journal itself."""
     records = await bus.journal.read(operation_filter(principal, operation_id))
     life = fold((record.sequence, event_of(record.subject, record.data)) for record in records)  # type: ignore[misc]
-    if not records:
-        return life
-    approved = [record.time for record in records if (at := parse_event(record.subject)) and at.event == "approved"]
-    return structs.replace(
-        life, first_time=records[0].time, time=records[-1].time, approved_time=approved[-1] if approved else 0.0
-    )
+    return structs.replace(life, first_time=records[0].time, time=records[-1].time) if records else life

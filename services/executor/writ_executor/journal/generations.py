@@ -16,7 +16,6 @@ from writ_contracts.archives import AnnouncedArchive, in_force, next_of
 from writ_contracts.audit import JournalReply
 from writ_contracts.catalogue.control import JournalArchive
 from writ_contracts.errors import Invalid, Unreachable
-from writ_contracts.life import Life
 from writ_contracts.records import Record
 from writ_executor.journal.audit_services import AuditServices
 from writ_executor.journal.index import Index
@@ -91,11 +90,13 @@ class Generations:
         else:
             yield ArchiveLimit(position, "audit, which has not read further", passing=True)
         for life in self._index.open():
-            yield ArchiveLimit(life.first_sequence - 1, f"operation {_id(life)}, which has not ended")
+            name = life.requested.operation_id
+            yield ArchiveLimit(life.first_sequence - 1, f"operation {name}, which has not ended")
         for life in self._index.unknown():
-            if life.end is not None and now - life.end.at < RESOLVED_WITHIN:
+            if now - life.period_start.at < RESOLVED_WITHIN:
+                name = life.requested.operation_id
                 yield ArchiveLimit(
-                    life.first_sequence - 1, f"operation {_id(life)}, which is unknown and may still be resolved"
+                    life.first_sequence - 1, f"operation {name}, which is unknown and may still be resolved"
                 )
 
     async def _old_enough(self, usage: Usage, until: float | None) -> ArchiveLimit:
@@ -153,7 +154,3 @@ class Generations:
 async def control_events(journal: Journal) -> dict[int, Record]:
     """Return the control events that archives name, by their first sequence."""
     return first_stored(await journal.read(subjects.CONTROL))
-
-
-def _id(life: Life) -> str:
-    return life.what.operation_id if life.what else ""

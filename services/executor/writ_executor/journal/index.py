@@ -10,6 +10,7 @@ sequence decides races, so a lagging view can lose a race but never break a rule
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import cast
 
 from msgspec import Struct
 
@@ -19,14 +20,14 @@ from writ_contracts.decisions import RuleLimit
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.journal import (
     Archived,
+    Carried,
     ControlEvent,
-    JournalEvent,
     LimitTaken,
     LockTaken,
     OperationEvent,
     Requested,
 )
-from writ_contracts.life import Life, State, apply
+from writ_contracts.life import AcceptedLife, L, Life, State, apply, is_open
 from writ_contracts.subjects import LIMITS, control_event, limit_line, parse_event, target_lock
 from writ_contracts.wire import decode_event, event_of
 from writ_executor.journal.lines import HOLDING, OperationLine
@@ -57,9 +58,9 @@ class Index:
         self.locks: dict[str, Lock] = {}
         self.principals, self.pools = Usage(), Usage()
         self.usages: Mapping[Owner, Usage] = {"principal": self.principals, "pool": self.pools}
-        self._open: dict[str, Life] = {}
+        self._open: dict[str, AcceptedLife] = {}
         self._ended: OrderedDict[str, Life] = OrderedDict()
-        self._unknown: OrderedDict[str, Life] = OrderedDict()
+        self._unknown: OrderedDict[str, AcceptedLife] = OrderedDict()
         self._lines: dict[str, OperationLine] = {}
         self._own: dict[str, OperationEvent] = {}
 
@@ -76,11 +77,11 @@ class Index:
         """Return the life of an open or lately ended operation."""
         return self._open.get(operation_id) or self._unknown.get(operation_id) or self._ended.get(operation_id)
 
-    def open(self) -> Iterator[Life]:
+    def open(self) -> Iterator[AcceptedLife]:
         """Yield all open operations. Changes during iteration are safe."""
         return iter(tuple(self._open.values()))
 
-    def unknown(self) -> Iterator[Life]:
+    def unknown(self) -> Iterator[AcceptedLife]:
         """Yield operations with a recent outcome `unknown`, which may still be resolved."""
         return iter(tuple(self._unknown.values()))
 
@@ -88,12 +89,12 @@ class Index:
         """Return the number of open operations."""
         return len(self._open)
 
-    def open_of(self, principal: str) -> list[Life]:
+    def open_of(self, principal: str) -> list[AcceptedLife]:
         """Return one principal's open operations, in the order of their requests."""
         ids = self.principals.operations(principal)
         return sorted((self._open[item] for item in ids), key=lambda life: life.first_sequence)
 
-    def next_in(self, line: str) -> Life | None:
+    def next_in(self, line: str) -> AcceptedLife | None:
         """Return the next operation in this line; None if none waits or the target is being changed.
 
         Only operations up to the last sequence read are in line: an unknown one may precede anything later. In the line
@@ -104,9 +105,9 @@ class Index:
             return None
         return next((life for life in members.waiting(self.sequence) if targets or self.has_target(life)), None)
 
-    def ahead_of(self, life: Life) -> Life | None:
+    def ahead_of(self, life: AcceptedLife) -> AcceptedLife | None:
         """Return the operation which holds its target, or is before it in the target's line."""
-        if life.requested is None or not changes(life.requested):
+        if not changes(life.requested):
             return None
         members = self._lines.get(target_lock(life.requested.target))
         if members is None:
@@ -114,12 +115,12 @@ class Index:
         first = next(members.waiting(life.first_sequence - 1), None)
         return min((*members.holding(), *([first] if first else ())), key=_first, default=None)
 
-    def has_target(self, life: Life) -> bool:
+    def has_target(self, life: AcceptedLife) -> bool:
         """Return whether its target is free for it, as far as this replica knows."""
         requested = life.requested
-        return requested is None or not changes(requested) or self.next_in(target_lock(requested.target)) is life
+        return not changes(requested) or self.next_in(target_lock(requested.target)) is life
 
-    def has_room(self, line: str, life: Life, lock: Lock | None) -> bool:
+    def has_room(self, line: str, life: AcceptedLife, lock: Lock | None) -> bool:
         """Return whether this limit has room for one more. Certain only once the journal was read up to `lock`.
 
         The latest request in line has the number, so a lowered limit counts for all waiting ones.
@@ -129,12 +130,12 @@ class Index:
         if last is not None and last.state not in HOLDING:
             inside.append(last)
         latest = members.latest() or life
-        limit = limit_of(latest.requested, line) if latest.requested else None
+        limit = limit_of(latest.requested, line)
         if limit is None:
             return False
         if limit.kind != "max_targets":  # also of a newer release: there are at least as many operations as of anything
             return len(inside) < limit.most
-        targets = {one.requested.target for one in (*inside, life) if one.requested}
+        targets = {one.requested.target for one in (*inside, life)}
         return len(targets) <= limit.most
 
     def read(self, sequence: int, subject: str, data: bytes, event_id: str = "", time: float = 0.0) -> None:
@@ -159,9 +160,8 @@ class Index:
         if not isinstance(event, ControlEvent):
             return
         self.archived = max(self.archived, min(announced(event, sequence, data).last, sequence))
-        for lives in (self._ended, self._unknown):
-            for operation_id in [one for one, life in lives.items() if life.sequence <= self.archived]:
-                del lives[operation_id]
+        _forget_up_to(self._ended, self.archived)
+        _forget_up_to(self._unknown, self.archived)
 
     def _lock(self, sequence: int, line: str, data: bytes) -> None:
         event = decode_event(data)
@@ -179,9 +179,9 @@ class Index:
         if known is None and where.event not in _FIRST:
             return  # it ended before we began to follow
         if known is None or known.sequence < sequence:
-            event = self._own.get(event_id) or event_of(subject, data)
-            after = apply(_before(known, event), event, sequence, time)  # type: ignore[arg-type]
-            if after.requested is not None and after.requested.target != WRIT_TARGET:
+            event = cast("OperationEvent | Carried", self._own.get(event_id) or event_of(subject, data))
+            after = apply(_before(known, event), event, sequence, time)
+            if isinstance(after, AcceptedLife) and after.requested.target != WRIT_TARGET:
                 self.pools.written.add(after.requested.pool, len(data), time)
             self._keep(after)
 
@@ -205,16 +205,17 @@ class Index:
 
     def _place(self, operation_id: str, principal: str, life: Life) -> None:
         known = self.get(operation_id)
-        requested = life.requested or (known.requested if known else None)  # of an archived one only lines are left
-        if life.open:
+        accepted = life if isinstance(life, AcceptedLife) else known  # an archived one leaves its lines
+        requested = accepted.requested if isinstance(accepted, AcceptedLife) else None
+        if is_open(life):
             self._open[operation_id] = life
-            self._count(operation_id, principal, life)
+            self._count(operation_id, principal, life.requested)
         else:
             self._open.pop(operation_id, None)
             self.principals.ended(principal, operation_id)
             self.pools.ended(requested.pool if requested else "", operation_id)
             self._unknown.pop(operation_id, None)
-            if life.state is State.UNKNOWN:
+            if isinstance(life, AcceptedLife) and life.state is State.UNKNOWN:
                 _remember(self._unknown, operation_id, life, MOST_UNKNOWN)
             else:
                 _remember(self._ended, operation_id, life, RECENTLY_ENDED)
@@ -222,10 +223,9 @@ class Index:
             for line in lines(requested):
                 self._queue(line, operation_id, life)
 
-    def _count(self, operation_id: str, principal: str, life: Life) -> None:
-        requested = life.requested
-        self.principals.opened(principal, operation_id, requested.hidden_bytes if requested else 0)
-        if requested is not None and requested.target != WRIT_TARGET:
+    def _count(self, operation_id: str, principal: str, requested: Requested) -> None:
+        self.principals.opened(principal, operation_id, requested.hidden_bytes)
+        if requested.target != WRIT_TARGET:
             self.pools.opened(requested.pool, operation_id, requested.hidden_bytes)
 
     def _queue(self, line: str, operation_id: str, life: Life) -> None:
@@ -238,16 +238,21 @@ class Index:
         """Return (principal, operation id) of all operations which may still get an event: the content of a snapshot,
         with `sequence`.
         """
-        lives: Iterable[Life] = (*self.open(), *self.unknown())
-        return [(life.requested.principal, life.requested.operation_id) for life in lives if life.requested]
+        lives: Iterable[AcceptedLife] = (*self.open(), *self.unknown())
+        return [(life.requested.principal, life.requested.operation_id) for life in lives]
 
 
-def _before(known: Life | None, event: JournalEvent) -> Life:
+def _before(known: Life | None, event: OperationEvent | Carried) -> Life:
     """Return the life before the event; an empty one if its end went into an archive before this replica read it."""
     return Life() if known is None or (known.open and isinstance(event, Archived)) else known
 
 
-def _remember(lives: OrderedDict[str, Life], operation_id: str, life: Life, most: int) -> None:
+def _forget_up_to(lives: OrderedDict[str, L], archived: int) -> None:
+    for operation_id in [one for one, life in lives.items() if life.sequence <= archived]:
+        del lives[operation_id]
+
+
+def _remember(lives: OrderedDict[str, L], operation_id: str, life: L, most: int) -> None:
     lives[operation_id] = life
     while len(lives) > most:
         lives.popitem(last=False)

@@ -7,7 +7,7 @@ from bisect import insort
 from collections.abc import Iterator
 
 from writ_contracts.journal import Requested
-from writ_contracts.life import Life, State
+from writ_contracts.life import AcceptedLife, Life, State, is_open
 
 HOLDING = (State.DISPATCHED, State.STARTED, State.CANCELLING)
 MOST_REMOVED = 64
@@ -19,10 +19,10 @@ def needs_approval(requested: Requested) -> bool:
     return requested.verdict.decision == "require_approval" and not requested.dry_run
 
 
-def may_start(life: Life) -> bool:
+def may_start(life: AcceptedLife) -> bool:
     """Return true if it waits for its turn alone, and for no approval."""
     if life.state is State.REQUESTED:
-        return life.requested is not None and not needs_approval(life.requested)
+        return not needs_approval(life.requested)
     return life.state is State.APPROVED
 
 
@@ -75,7 +75,7 @@ class OperationLine:
     """The open operations of one line."""
 
     def __init__(self) -> None:
-        self._members: dict[str, Life] = {}
+        self._members: dict[str, AcceptedLife] = {}
         self._holding: set[str] = set()
         self._all, self._waiting = OrderedIds(), OrderedIds()
 
@@ -84,7 +84,7 @@ class OperationLine:
 
     def put(self, operation_id: str, life: Life) -> None:
         """Take in how an operation stands now."""
-        if not life.open:
+        if not is_open(life):
             self._remove(operation_id)
             return
         self._members[operation_id] = life
@@ -98,15 +98,15 @@ class OperationLine:
         else:
             self._waiting.discard(operation_id)
 
-    def get(self, operation_id: str) -> Life | None:
+    def get(self, operation_id: str) -> AcceptedLife | None:
         """Return an operation of this line."""
         return self._members.get(operation_id)
 
-    def holding(self) -> list[Life]:
+    def holding(self) -> list[AcceptedLife]:
         """Return the operations dispatched and not ended."""
         return [self._members[operation_id] for operation_id in self._holding]
 
-    def waiting(self, up_to: int) -> Iterator[Life]:
+    def waiting(self, up_to: int) -> Iterator[AcceptedLife]:
         """Yield the operations waiting for their turn, requested up to this sequence, in order."""
         for operation_id in self._waiting:
             life = self._members[operation_id]
@@ -114,7 +114,7 @@ class OperationLine:
                 return
             yield life
 
-    def latest(self) -> Life | None:
+    def latest(self) -> AcceptedLife | None:
         """Return the one with the latest request."""
         last = self._all.last()
         return None if last is None else self._members[last]

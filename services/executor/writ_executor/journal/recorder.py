@@ -7,7 +7,7 @@ last one. Continue with the life returned by an append.
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
-from typing import Any, TypeVar, cast, get_args
+from typing import Any, TypeVar, cast, get_args, overload
 
 from msgspec import structs
 
@@ -19,7 +19,16 @@ from writ_contracts.agents import SecurityKind
 from writ_contracts.catalogue.sessions import SESSION_OPEN
 from writ_contracts.copied_control_events import CARRIED_FROM
 from writ_contracts.errors import Invalid, WritError
-from writ_contracts.life import Life, apply
+from writ_contracts.life import (
+    AcceptedLife,
+    CancellingLife,
+    ControlLife,
+    DispatchedLife,
+    GrantedLife,
+    L,
+    Life,
+    apply,
+)
 from writ_contracts.records import Record
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode_event, encode
@@ -50,6 +59,16 @@ class Recorder:
         """Return the fields common to all events, for an event at this moment."""
         return tracing.stamp(self.clock(), correlation_id)
 
+    @overload
+    async def append(self, life: Life, event: journal.Requested) -> AcceptedLife: ...
+    @overload
+    async def append(self, life: GrantedLife, event: journal.CancelRequested) -> CancellingLife: ...
+    @overload
+    async def append(self, life: AcceptedLife, event: journal.Dispatched) -> DispatchedLife: ...
+    @overload
+    async def append(self, life: AcceptedLife, event: journal.Started) -> ControlLife: ...
+    @overload
+    async def append(self, life: L, event: journal.OperationEvent) -> L: ...
     async def append(self, life: Life, event: journal.OperationEvent) -> Life:
         """Store the event as the next of this operation. Raises Conflict if it is not the next, Full, Unreachable,
         TimedOut.
@@ -68,13 +87,12 @@ class Recorder:
         self._index.locks[line] = Lock(requested.operation_id, sequence)
 
     async def dispatch_with_locks(
-        self, life: Life, event: journal.Dispatched, locks: Mapping[str, Lock | None]
-    ) -> Life:
+        self, life: AcceptedLife, event: journal.Dispatched, locks: Mapping[str, Lock | None]
+    ) -> None:
         """Store `dispatched` together with all its locks (its target, places under limits), or nothing. `locks`: by
         line, the last lock seen. Raises as `append`.
         """
         requested = life.requested
-        assert requested is not None  # noqa: S101 - what was never accepted stands in no line
         after = apply(life, event, life.sequence + 1)
         taken = [self._taken(requested, line, lock) for line, lock in locks.items()]
         entries = [*taken, self._entry(life, after, event)]
@@ -82,7 +100,7 @@ class Recorder:
             sequence = await self._journal.append_together(entries)
         for line in locks:
             self._index.locks.pop(line, None)
-        return self._remember(life, event, sequence)
+        self._remember(life, event, sequence)
 
     def _taken(self, requested: journal.Requested, line: str, lock: Lock | None) -> Entry:
         who = {
@@ -260,7 +278,7 @@ def _detached(event: Event) -> Event:
 
 
 def _pool(life: Life) -> str:
-    return life.requested.pool if life.requested else ""
+    return life.requested.pool if isinstance(life, AcceptedLife) else ""
 
 
 def _bytes(event: journal.JournalEvent) -> bytes:

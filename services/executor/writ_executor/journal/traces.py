@@ -3,6 +3,7 @@
 from contextlib import AbstractContextManager
 
 from writ_bus import tracing
+from writ_contracts.journal import Archived
 from writ_contracts.life import Life
 
 
@@ -10,7 +11,7 @@ def going_on(life: Life) -> AbstractContextManager[tracing.Trace]:
     """Work within the operation's trace. Some steps begin elsewhere: a sweep, the end of another operation, a
     restarted agent.
     """
-    about = life.requested or life.refused
-    if about is None:
+    about = life.what
+    if about is None or isinstance(about, Archived):
         return tracing.within(tracing.current() or tracing.root())
     return tracing.within(tracing.continued(about.traceparent, about.correlation_id))

@@ -15,7 +15,7 @@ from writ_contracts.errors import Conflict, Invalid, Untrusted
 from writ_contracts.failures import failure_of
 from writ_contracts.inventory import WRIT, Target
 from writ_contracts.journal import Refused, Requested
-from writ_contracts.life import Life
+from writ_contracts.life import Life, is_open
 from writ_contracts.operations import Catalogue
 from writ_contracts.requests import MAX_REQUEST_BYTES, Failure, Request, RequestReply
 from writ_contracts.subjects import parse_request, printable
@@ -186,7 +186,7 @@ class RequestEndpoint:
 
     async def _was_there(self, attempt: Attempt, event: Requested) -> RequestReply:
         life = await self._lives.fresh(attempt.principal, attempt.operation_id)
-        if life.requested is None or not life.open or life.requested.fingerprint != event.fingerprint:
+        if not is_open(life) or life.requested.fingerprint != event.fingerprint:
             await self._vault.forget(event)  # the kept parameters belong to no operation
         return self._again(attempt, life)
 

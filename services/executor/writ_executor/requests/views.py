@@ -2,7 +2,7 @@
 
 from writ_contracts import journal
 from writ_contracts.decisions import Decision
-from writ_contracts.life import Life
+from writ_contracts.life import Life, RefusedLife
 from writ_contracts.requests import Failure, RequestReply, Verdict
 
 
@@ -16,16 +16,18 @@ def verdict(decision: Decision) -> Verdict:
 
 def reply_of(life: Life) -> RequestReply:
     """Return the reply to the request of this operation, as it stands now."""
-    what = life.requested or life.refused
+    what = life.what
     if what is None:
-        return RequestReply() if life.archived is None else _remembered(life.archived)
+        return RequestReply()
+    if isinstance(what, journal.Archived):
+        return _remembered(what)
     return RequestReply(
         operation_id=what.operation_id,
         correlation_id=what.correlation_id,
         state=life.state,
         outcome=life.outcome,
         verdict=what.verdict,
-        error=_refusal(life.refused),
+        error=_refusal(life.refused) if isinstance(life, RefusedLife) else None,
     )
 
 
@@ -36,5 +38,5 @@ def _remembered(kept: journal.Archived) -> RequestReply:
     )
 
 
-def _refusal(refused: journal.Refused | None) -> Failure | None:
-    return None if refused is None else Failure(code=refused.code, message=refused.message)
+def _refusal(refused: journal.Refused) -> Failure:
+    return Failure(code=refused.code, message=refused.message)

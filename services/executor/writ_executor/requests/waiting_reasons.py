@@ -2,7 +2,7 @@
 
 from writ_contracts.decisions import RuleLimit
 from writ_contracts.journal import Requested
-from writ_contracts.life import Life, State
+from writ_contracts.life import AcceptedLife, Life, State
 from writ_contracts.requests import WaitingReason
 from writ_contracts.subjects import limit_line
 from writ_executor.agents.presence import Presence
@@ -18,9 +18,9 @@ class WaitingReasons:
 
     def of(self, life: Life) -> WaitingReason | None:
         """Return the reason; None for an operation which runs, has ended, or is about to start."""
-        requested = life.requested
-        if requested is None:
+        if not isinstance(life, AcceptedLife):
             return None
+        requested = life.requested
         match life.state:
             case State.REQUESTED | State.APPROVED:
                 return self._target(life, requested) or self._limit(life, requested)
@@ -31,18 +31,18 @@ class WaitingReasons:
             case _:
                 return None
 
-    def _target(self, life: Life, requested: Requested) -> WaitingReason | None:
+    def _target(self, life: AcceptedLife, requested: Requested) -> WaitingReason | None:
         ahead = self._index.ahead_of(life)
-        if ahead is None or ahead.requested is None:
+        if ahead is None:
             return None
         first = ahead.requested
         text = f"waits for {requested.target}: {first.operation} {first.operation_id} holds its lock ({ahead.state})"
         return WaitingReason(kind="target", text=text, operation_id=first.operation_id)
 
-    def _limit(self, life: Life, requested: Requested) -> WaitingReason | None:
+    def _limit(self, life: AcceptedLife, requested: Requested) -> WaitingReason | None:
         return next((_of_limit(limit) for limit in requested.limits if not self._has_room(limit, life)), None)
 
-    def _has_room(self, limit: RuleLimit, life: Life) -> bool:
+    def _has_room(self, limit: RuleLimit, life: AcceptedLife) -> bool:
         line = limit_line(limit.rule, limit.kind)
         return self._index.has_room(line, life, self._index.locks.get(line))
 

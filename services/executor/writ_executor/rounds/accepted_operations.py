@@ -5,7 +5,7 @@ from typing import Any
 
 from writ_contracts.errors import Invalid, WritError
 from writ_contracts.ids import WRIT_TARGET
-from writ_contracts.life import Life, State
+from writ_contracts.life import AcceptedLife, Life, State
 from writ_contracts.operations import Operation
 from writ_executor.control.operations import ControlOperations
 from writ_executor.journal.index import Index
@@ -62,7 +62,7 @@ class AcceptedOperations:
         principal, _ = await self._lives.find_any(str(parameters["operation_id"]))
         return principal
 
-    async def begin_recorded(self, life: Life) -> Life:
+    async def begin_recorded(self, life: AcceptedLife) -> Life:
         """Begin the request recorded just now. An error is left to the sweep."""
         fault("executor.requested")
         try:
@@ -71,11 +71,9 @@ class AcceptedOperations:
             _log.warning("operation.not_begun", code=error.code, error=str(error), effect="the sweep takes it up")
             return life
 
-    async def begin(self, life: Life) -> Life:
+    async def begin(self, life: AcceptedLife) -> Life:
         """Begin it. Return the life when the requester may be answered."""
         requested = life.requested
-        if requested is None:
-            return life
         if requested.dry_run:
             self._background.spawn("preview", self._host_reads.preview(life))
             return life

@@ -14,7 +14,7 @@ from writ_contracts import subjects
 from writ_contracts.errors import ConfigError, Conflict
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.journal import ControlEvent
-from writ_contracts.life import Life
+from writ_contracts.life import AcceptedLife, Life, is_open
 from writ_contracts.restore_marker import RestoreMarker
 from writ_contracts.wire import decode_event
 from writ_executor.journal.index import Index
@@ -76,16 +76,16 @@ class RestoreRecovery:
         )
         await self._recorder.append_once(subjects.control_event(KIND), event, after=0)
 
-    async def _end(self, life: Life) -> None:
+    async def _end(self, opened: AcceptedLife) -> None:
         message = "it was open in the backup that was restored; it is not known whether it ran after that"
+        life: Life = opened
         for _ in range(ATTEMPTS):
+            if not is_open(life):
+                return
             try:
                 await self._outcomes.mark_unknown(life, "restored", message)
             except Conflict:  # another replica, which does the same
-                assert life.requested is not None  # noqa: S101 - it is open
                 life = await self._lives.fresh(life.requested.principal, life.requested.operation_id)
-                if not life.open:
-                    return
             else:
                 return
 
@@ -94,8 +94,8 @@ def _event_id(restored: RestoreMarker) -> str:
     return f"{KIND}-{restored.backup}-{restored.restored_at:.0f}"
 
 
-def _on_target(life: Life) -> bool:
-    return life.requested is not None and life.requested.target != WRIT_TARGET
+def _on_target(life: AcceptedLife) -> bool:
+    return life.requested.target != WRIT_TARGET
 
 
 def _read(path: Path | None) -> RestoreMarker | None:

@@ -8,7 +8,8 @@ import random
 
 from writ_contracts.approvals import demand_text
 from writ_contracts.errors import Conflict, WritError
-from writ_contracts.life import MOST_ATTEMPTS, Life, State
+from writ_contracts.journal import AwaitingApproval
+from writ_contracts.life import MOST_ATTEMPTS, AcceptedLife, CancellingLife, GrantedLife, State
 from writ_contracts.operations import Catalogue
 from writ_executor.admission.admission import Admission
 from writ_executor.agents.presence import Presence
@@ -97,15 +98,16 @@ class Sweep:
             self._background.spawn(MEASURE, self._measure())
         self._presence.forget_silent()
         boot, server = self._time.clocks.boot(), self._time.now()
-        lives = {_id(life): life for life in (*self._index.open(), *self._index.unknown())}
+        lives = {life.requested.operation_id: life for life in (*self._index.open(), *self._index.unknown())}
         self._sightings.forget_others(lives)
         self._reminders.forget_others(lives)
         for operation_id, life in lives.items():
             age = self._sightings.age(life, boot, server)
-            if life.state is State.AWAITING_APPROVAL:
-                self._pending(life, age, operation_id)
-            what = due(life, age, self._presence.silence(_pool(life), operation_id), self._patience)
-            about = " ".join(_lines(life)) if what is DueStep.ADVANCE else operation_id  # one step for a whole line
+            if isinstance(life.phase, AwaitingApproval) and life.open:
+                self._pending(life, life.phase, age)
+            what = due(life, age, self._presence.silence(life.requested.pool, operation_id), self._patience)
+            # One step for a whole line.
+            about = " ".join(lines(life.requested)) if what is DueStep.ADVANCE else operation_id
             if what is not DueStep.NOTHING and about not in self._busy:
                 self._busy.add(about)
                 self._background.spawn(f"sweep {what}", self._do(what, life, age, operation_id, about))
@@ -117,13 +119,13 @@ class Sweep:
         finally:
             self._busy.discard(MEASURE)
 
-    def _pending(self, life: Life, age: WaitingAge, operation_id: str) -> None:
+    def _pending(self, life: AcceptedLife, waiting: AwaitingApproval, age: WaitingAge) -> None:
         if self._previews.is_due(life):
             self._background.spawn("preview", self._previews.take(life))
-        if self._reminders.due(operation_id, age.seen + age.before, period_of(life)):
-            self._background.spawn("reminder", self._approvals.remind(life))
+        if self._reminders.due(waiting.operation_id, age.seen + age.before, period_of(life)):
+            self._background.spawn("reminder", self._approvals.remind(waiting))
 
-    async def _do(self, what: DueStep, life: Life, age: WaitingAge, operation_id: str, about: str) -> None:
+    async def _do(self, what: DueStep, life: AcceptedLife, age: WaitingAge, operation_id: str, about: str) -> None:
         try:
             with going_on(life):
                 await self._act(what, life, age, operation_id)
@@ -132,33 +134,33 @@ class Sweep:
         finally:
             self._busy.discard(about)
 
-    async def _act(self, what: DueStep, life: Life, age: WaitingAge, operation_id: str) -> None:
+    async def _act(self, what: DueStep, life: AcceptedLife, age: WaitingAge, operation_id: str) -> None:
         match what:
             case DueStep.NOTHING:
                 return
             case DueStep.BEGIN:
                 await self._accepted.begin(life)
             case DueStep.ADVANCE:
-                await self._dispatcher.advance(*_lines(life))
+                await self._dispatcher.advance(*lines(life.requested))
             case DueStep.EXPIRE:
                 await self._expire(life, age)
             case DueStep.CONTROL:
                 await self._controls.carry_out(life)
             case DueStep.CANCEL:
-                await self._cancels.ask_again(life)
+                await self._cancel(life)
             case DueStep.PROBE:
                 await self._probe(life, age, operation_id)
             case DueStep.MARK_UNKNOWN:
                 await self._mark_unknown(life, operation_id)
 
-    async def _expire(self, life: Life, age: WaitingAge) -> None:
-        if life.state is State.AWAITING_APPROVAL:
+    async def _expire(self, life: AcceptedLife, age: WaitingAge) -> None:
+        if isinstance(life.phase, AwaitingApproval):
             if age.seen + age.before <= period_of(life) + await self._approvals.frozen_seconds(life):
                 await self._kept.renew(life)
                 return
-            await self._outcomes.not_started(life, "expired", "not_approved", _unapproved(life))
+            await self._outcomes.not_started(life, "expired", "not_approved", _unapproved(life, life.phase))
             return
-        pool = _pool(life)
+        pool = life.requested.pool
         limit = self._dispatcher.held_up_by(life) if life.state is not State.DISPATCHED else None
         if limit is not None:
             what = "operations" if limit.kind == "max_concurrent" else "targets"
@@ -174,24 +176,26 @@ class Sweep:
             code, message = "no_agent", f"no agent of pool {pool} was online in time"
         await self._outcomes.not_started(life, "expired", code, message)
 
-    async def _mark_unknown(self, life: Life, operation_id: str) -> None:
+    async def _mark_unknown(self, life: AcceptedLife, operation_id: str) -> None:
         """End an operation whose deadline and kill grace are over without a report; or dispatch it again if it is
         idempotent.
         """
-        attempt = life.dispatched.attempt if life.dispatched else 1
-        again = life.requested is not None and life.requested.idempotent and attempt < MOST_ATTEMPTS
-        silence = self._presence.silence(_pool(life), operation_id)
+        silence = self._presence.silence(life.requested.pool, operation_id)
         silent = silence > self._config.lease  # a live attempt must stay the only one
-        if again and silent and life.state is State.STARTED:
+        if isinstance(life, GrantedLife) and silent and _may_run_again(life):
             await self._dispatcher.again(life)
         else:
             await self._outcomes.mark_unknown(
                 life, "lost", "its agent sent no more heartbeats; it is not known whether it took effect"
             )
 
-    async def _probe(self, life: Life, age: WaitingAge, operation_id: str) -> None:
+    async def _cancel(self, life: AcceptedLife) -> None:
+        if isinstance(life, CancellingLife):
+            await self._cancels.request_again(life)
+
+    async def _probe(self, life: AcceptedLife, age: WaitingAge, operation_id: str) -> None:
         requested = life.requested
-        if requested is None or not self._catalogue.find(requested.operation).probe:
+        if not isinstance(life, GrantedLife) or not self._catalogue.find(requested.operation).probe:
             return
         now = self._time.clocks.boot()
         pause = max(PROBE_EVERY, (age.before + age.seen) / 4)  # less and less often
@@ -203,20 +207,12 @@ class Sweep:
             await self._host_reads.probe(life)  # later the state may be another operation's effect
 
 
-def _unapproved(life: Life) -> str:
-    demands = life.awaiting.demands if life.awaiting else []
+def _unapproved(life: AcceptedLife, waiting: AwaitingApproval) -> str:
     text = f"; {len(life.approvals)} approved it" if life.approvals else ""
-    return f"it was not approved in time: {'; '.join(map(demand_text, demands))}{text}"
+    return f"it was not approved in time: {'; '.join(map(demand_text, waiting.demands))}{text}"
 
 
-def _pool(life: Life) -> str:
-    return life.requested.pool if life.requested else ""
-
-
-def _id(life: Life) -> str:
-    what = life.what
-    return what.operation_id if what else ""
-
-
-def _lines(life: Life) -> tuple[str, ...]:
-    return lines(life.requested) if life.requested else ()
+def _may_run_again(life: GrantedLife) -> bool:
+    """Return whether the operation may be dispatched once more, while nobody cancels it."""
+    repeatable = life.requested.idempotent and life.dispatched.attempt < MOST_ATTEMPTS
+    return repeatable and life.state is State.STARTED

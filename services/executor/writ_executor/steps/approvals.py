@@ -7,7 +7,7 @@ from writ_contracts.approvals import seconds_of
 from writ_contracts.decisions import DecideRequest, Decision, changed_since
 from writ_contracts.errors import Invalid
 from writ_contracts.journal import AwaitingApproval, Outcome, Requested
-from writ_contracts.life import Life
+from writ_contracts.life import AcceptedLife
 from writ_contracts.operations import Catalogue
 from writ_executor.agents.targets import Targets
 from writ_executor.journal.hidden_values import ParametersLost, Vault
@@ -50,14 +50,12 @@ class Approvals:
         self._stops = stops
         self._start_seconds = start_seconds
 
-    async def wait(self, life: Life) -> Life:
+    async def wait(self, life: AcceptedLife) -> AcceptedLife:
         """Record the wait for approval. Raises as an append."""
-        requested = life.requested
-        if requested is None:
-            return life
-        life = await self._recorder.append(life, self._waiting(requested))
+        waiting = self._waiting(life.requested)
+        life = await self._recorder.append(life, waiting)
         fault("executor.awaiting_approval")
-        await self._events.send(life, "pending")
+        await self._events.send(waiting, "pending")
         return life
 
     def _waiting(self, requested: Requested) -> AwaitingApproval:
@@ -76,11 +74,9 @@ class Approvals:
             demands=decision.demands,
         )
 
-    async def frozen_seconds(self, life: Life) -> float:
+    async def frozen_seconds(self, life: AcceptedLife) -> float:
         """Return for how long stops held it up since its request: so much longer people may decide on it."""
         requested = life.requested
-        if requested is None:
-            return 0.0
         return frozen_seconds(
             await self._stops.periods(),
             requested.target,
@@ -91,17 +87,15 @@ class Approvals:
             now=self._recorder.clock(),
         )
 
-    async def remind(self, life: Life) -> None:
+    async def remind(self, waiting: AwaitingApproval) -> None:
         """Remind approvers of the pending operation."""
-        await self._events.send(life, "reminder")
+        await self._events.send(waiting, "reminder")
 
-    async def review(self, life: Life) -> CheckedDecision | None:
+    async def review(self, life: AcceptedLife) -> CheckedDecision | None:
         """Return policy's decision on an approved operation right before its start, with a new read grant for its
         baseline; None where the decision ended it: denied by now, or `stale`. Raises where policy does not answer.
         """
         requested = life.requested
-        if requested is None:
-            return None
         try:
             parameters = await self._vault.parameters(requested)
             decided = await self._policy.decide(self._question(requested, parameters))
@@ -113,7 +107,9 @@ class Approvals:
             return None
         return await self._allowed(life, requested, decided)
 
-    async def _allowed(self, life: Life, requested: Requested, decided: CheckedDecision) -> CheckedDecision | None:
+    async def _allowed(
+        self, life: AcceptedLife, requested: Requested, decided: CheckedDecision
+    ) -> CheckedDecision | None:
         outcome, code, why = _refusal(read(requested.decision, Decision), decided.decision)
         if outcome is None:
             return decided

@@ -3,7 +3,7 @@
 from writ_bus.port import Bus
 from writ_contracts.approvals import ApprovalEvent, approvers_of
 from writ_contracts.errors import WritError
-from writ_contracts.life import Life
+from writ_contracts.journal import AwaitingApproval
 from writ_contracts.subjects import approval_event
 from writ_contracts.wire import encode
 from writ_runtime.logs import Log
@@ -19,11 +19,8 @@ class ApproverEvents:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
 
-    async def send(self, life: Life, kind: str, reason: str = "") -> None:
-        """To each person whom the demands name."""
-        waiting = life.awaiting
-        if waiting is None:
-            return
+    async def send(self, waiting: AwaitingApproval, kind: str, reason: str = "") -> None:
+        """Send an event of this kind to each person whom the demands name."""
         event = ApprovalEvent(
             kind=kind,
             operation_id=waiting.operation_id,

@@ -5,7 +5,7 @@ from typing import Literal
 from writ_bus.port import Bus
 from writ_contracts import subjects
 from writ_contracts.agents import CancelReply, CancelRequest
-from writ_contracts.life import Life
+from writ_contracts.life import CancellingLife
 from writ_contracts.wire import decode, encode
 from writ_executor.policy.client import exception_of
 
@@ -18,12 +18,10 @@ class Cancels:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._asking: set[str] = set()
+        self._open: set[str] = set()
 
-    async def request(self, life: Life) -> CancelResult:
+    async def request(self, life: CancellingLife) -> CancelResult:
         """Ask the agent once. Return its answer. Raises Unreachable or TimedOut; the sweep asks again."""
-        if life.cancel is None or life.started is None or life.requested is None:
-            return "not_running"
         ask = CancelRequest(
             operation_id=life.cancel.operation_id,
             decision=life.cancel.decision,
@@ -37,12 +35,13 @@ class Cancels:
             raise exception_of(answer.error)
         return answer.result
 
-    async def ask_again(self, life: Life) -> None:
-        """Ask as `request` does, for the sweep, unless an earlier question is still open."""
-        if life.requested is None or life.requested.operation_id in self._asking:
+    async def request_again(self, life: CancellingLife) -> None:
+        """Do as `request` does, for the sweep, unless an earlier request is still open."""
+        operation_id = life.requested.operation_id
+        if operation_id in self._open:
             return
-        self._asking.add(life.requested.operation_id)
+        self._open.add(operation_id)
         try:
             await self.request(life)
         finally:
-            self._asking.discard(life.requested.operation_id)
+            self._open.discard(operation_id)

@@ -4,7 +4,7 @@ sealed parameters.
 A repeated claim gets the same grant again, since a reply may get lost. Two claims never both start.
 """
 
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from writ_bus import tracing
 from writ_bus.port import Message
@@ -15,8 +15,8 @@ from writ_contracts.approvals import SignedApproval
 from writ_contracts.decisions import Grant, GrantRequest
 from writ_contracts.errors import Conflict, Denied, Invalid, Unreachable, Untrusted
 from writ_contracts.inventory import Target
-from writ_contracts.journal import Dispatched, Outcome, Requested
-from writ_contracts.life import Life, State
+from writ_contracts.journal import Outcome, Requested
+from writ_contracts.life import DispatchedLife, GrantedLife, Life, State
 from writ_contracts.operations import Catalogue, Operation
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
@@ -98,17 +98,15 @@ class ClaimEndpoint:
 
     async def _start_or_repeat(self, body: ClaimMessage, claim: Claim, pool: str) -> ClaimReply:
         life = self._lives.cached(body.principal, claim.operation_id)
-        startable = _to_start(life, claim) if life else None
         for _ in range(ATTEMPTS):
-            if life is None or startable is None:  # as far as we know: only the journal may say that it is gone
+            if life is None or not _waits_for(life, claim):  # only the journal may say that it is gone
                 await self._check(body.claim, pool)
                 life = await self._lives.fresh(body.principal, claim.operation_id)
-                startable = _to_start(life, claim)
-            if startable is None:
+            if not _waits_for(life, claim):
                 return await self._repeat(life, body.claim, claim)
             try:
                 with going_on(life):
-                    return await self._start(life, *startable, body.claim, claim)
+                    return await self._start(life, body.claim, claim)
             except Conflict:
                 life = None  # another writer was first: read the life again
         raise Conflict(f"{claim.operation_id} changed {ATTEMPTS} times")
@@ -125,11 +123,10 @@ class ClaimEndpoint:
         await self._alarms.raised(pool, FORGED, str(error))
         return Untrusted(str(error), code=FORGED)
 
-    async def _start(
-        self, life: Life, requested: Requested, dispatched: Dispatched, signed: Signed, claim: Claim
-    ) -> ClaimReply:
+    async def _start(self, life: DispatchedLife, signed: Signed, claim: Claim) -> ClaimReply:
+        requested = life.requested
         self._definition(requested)  # before anything starts: without it the grant could not be repeated
-        parameters = await self._parameters(life, requested, signed)
+        parameters = await self._parameters(life, signed)
         try:
             granted = await self._grant(requested, parameters, signed)
         except Untrusted as error:  # policy may know other keys than this replica: an alarm needs a key unknown to both
@@ -148,7 +145,7 @@ class ClaimEndpoint:
         fault("executor.granted")
         self._presence.start_lease(requested.pool, requested.operation_id)
         tracing.note({"operation_id": requested.operation_id, "principal": requested.principal})
-        self._measures.granted(requested, dispatched, granted.grant_body)
+        self._measures.granted(requested, life.dispatched, granted.grant_body)
         people, effective = await self._policy.people(granted.grant_body), dict(granted.effective)
         return self._sealed(granted.grant, claim, requested, parameters, effective, granted.approvals, people)
 
@@ -166,9 +163,9 @@ class ClaimEndpoint:
         )
         return await self._policy.grant(ask, requested.parameters_digest)
 
-    async def _parameters(self, life: Life, requested: Requested, signed: Signed) -> dict[str, Any]:
+    async def _parameters(self, life: DispatchedLife, signed: Signed) -> dict[str, Any]:
         try:
-            return await self._vault.parameters(requested)
+            return await self._vault.parameters(life.requested)
         except ParametersLost as error:
             await self._end(life, signed, "failed", error.code, f"nothing was run: {error}")
             raise Denied(str(error), code="gone") from error
@@ -180,7 +177,7 @@ class ClaimEndpoint:
             raise Unreachable(f"this executor has no operation {requested.operation}") from error
 
     async def _denied(
-        self, life: Life, signed: Signed, code: str, reason: str, decision: Signed | None = None
+        self, life: DispatchedLife, signed: Signed, code: str, reason: str, decision: Signed | None = None
     ) -> Denied:
         """End it as denied, or as `stale` where its approvals no longer hold. Return the error for the agent."""
         outcome: Outcome = "stale" if code == "stale" else "denied"
@@ -188,20 +185,26 @@ class ClaimEndpoint:
         return Denied(reason, code=code)
 
     async def _end(
-        self, life: Life, signed: Signed, outcome: Outcome, code: str, message: str, decision: Signed | None = None
+        self,
+        life: DispatchedLife,
+        signed: Signed,
+        outcome: Outcome,
+        code: str,
+        message: str,
+        decision: Signed | None = None,
     ) -> None:
         """End the operation before it began. Its claim is verified here, since without a grant policy may not have
         done it.
         """
-        await self._check(signed, life.requested.pool if life.requested else "")
+        await self._check(signed, life.requested.pool)
         await self._outcomes.not_started(life, outcome, code, message, decision)
 
     async def _repeat(self, life: Life, signed: Signed, claim: Claim) -> ClaimReply:
         """Return the grant of an earlier delivery of this very claim; any other claim finds nothing left."""
-        started, requested = life.granted, life.requested
         under_way = life.state in (State.STARTED, State.CANCELLING)
-        if not under_way or started is None or requested is None or started.claim != signed:
+        if not under_way or not isinstance(life, GrantedLife) or life.started.claim != signed:
             raise Denied(f"{claim.operation_id} is {life.state}: there is nothing to start", code="gone")
+        started, requested = life.started, life.requested
         await self._check_target(requested, read(started.grant, Grant).target)
         parameters = await self._vault.parameters(requested)
         effective = self._definition(requested).check({**started.parameters, **parameters})
@@ -253,10 +256,8 @@ class ClaimEndpoint:
         )
 
 
-def _to_start(life: Life, claim: Claim) -> tuple[Requested, Dispatched] | None:
-    """Return request and dispatch if the operation waits for just this claim. Its deadline is the sweep's business."""
-    if life.state is not State.DISPATCHED or life.requested is None or life.dispatched is None:
-        return None
-    if life.dispatched.attempt != claim.attempt or life.requested.pool != claim.pool:
-        return None
-    return life.requested, life.dispatched
+def _waits_for(life: Life, claim: Claim) -> TypeGuard[DispatchedLife]:
+    """Return whether the operation waits for just this claim. Its deadline is the sweep's business."""
+    if life.state is not State.DISPATCHED or not isinstance(life, DispatchedLife):
+        return False
+    return life.dispatched.attempt == claim.attempt and life.requested.pool == claim.pool

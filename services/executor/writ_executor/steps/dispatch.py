@@ -16,7 +16,7 @@ from writ_contracts import subjects
 from writ_contracts.decisions import RuleLimit
 from writ_contracts.errors import Conflict, Unreachable
 from writ_contracts.journal import Dispatched, LimitTaken, LockTaken, Requested
-from writ_contracts.life import Life, State
+from writ_contracts.life import AcceptedLife, DispatchedLife, Life, State
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode_event
 from writ_executor.journal.follower import Follower
@@ -27,10 +27,10 @@ from writ_executor.policy.client import CheckedDecision
 from writ_runtime.faults import fault
 from writ_trust.statements import digest
 
-Review = Callable[[Life], Awaitable[CheckedDecision | None]]
+Review = Callable[[AcceptedLife], Awaitable[CheckedDecision | None]]
 
 
-async def _no_review(life: Life) -> CheckedDecision | None:
+async def _no_review(life: AcceptedLife) -> CheckedDecision | None:
     raise Unreachable("this executor cannot review approved operations")
 
 
@@ -46,16 +46,15 @@ class Dispatcher:
         self.review: Review = _no_review
         """Policy's second decision on what people approved. Set once: what it needs in turn needs the dispatcher."""
 
-    async def start(self, life: Life) -> Life:
+    async def start(self, life: AcceptedLife) -> Life:
         """Dispatch it, or leave it waiting for its target or a limit. Return its life then."""
-        requested = _requested(life)
-        stands_in = lines(requested)
+        stands_in = lines(life.requested)
         if not stands_in:
             event = await self._first_event(life)
             return life if event is None else await self._recorder.append(life, event)
         if await self._follower.reached(life.sequence):
             await self.advance(*stands_in)
-        return self._index.get(requested.operation_id) or life
+        return self._index.get(life.requested.operation_id) or life
 
     async def advance(self, *stood_in: str) -> None:
         """Dispatch as many of the next operations in these lines as possible. Losing a race to another replica is
@@ -67,8 +66,8 @@ class Dispatcher:
                     if not await self._let_go(life):
                         break
 
-    async def _let_go(self, life: Life) -> bool:
-        requested = _requested(life)
+    async def _let_go(self, life: AcceptedLife) -> bool:
+        requested = life.requested
         locks = {line: await self._lock(line) for line in lines(requested)}
         if not await self._may_go(life, locks):
             return False
@@ -92,11 +91,11 @@ class Dispatcher:
             return False
         return True
 
-    async def _first_event(self, life: Life) -> Dispatched | None:
+    async def _first_event(self, life: AcceptedLife) -> Dispatched | None:
         """Return the event by which an agent may claim it; None where policy's second decision ended an approved
         operation.
         """
-        event = self._event(_requested(life), attempt=1)
+        event = self._event(life.requested, attempt=1)
         if life.state is not State.APPROVED:
             return event
         reviewed = await self.review(life)
@@ -105,8 +104,8 @@ class Dispatcher:
         # The read grants of the request are too old by now.
         return structs.replace(event, look=reviewed.look, look_key=event.look_key or reviewed.look_key, ahead=None)
 
-    async def _may_go(self, life: Life, locks: Mapping[str, Lock | None]) -> bool:
-        requested = _requested(life)
+    async def _may_go(self, life: AcceptedLife, locks: Mapping[str, Lock | None]) -> bool:
+        requested = life.requested
         for line, lock in locks.items():
             if limit_of(requested, line) is None:
                 if lock is not None and lock.operation_id != requested.operation_id and self._holds(lock):
@@ -115,7 +114,7 @@ class Dispatcher:
                 return False
         return True
 
-    async def _has_room(self, line: str, life: Life, lock: Lock | None) -> bool:
+    async def _has_room(self, line: str, life: AcceptedLife, lock: Lock | None) -> bool:
         """Return whether the limit has room. Its holders are known once the journal was read up to its last lock."""
         read = lock is None or await self._follower.reached(lock.sequence)
         return read and self._index.has_room(line, life, lock)
@@ -125,22 +124,22 @@ class Dispatcher:
         lock = await self._lock(subjects.target_lock(target))
         return lock.operation_id if lock else None
 
-    def held_up_by(self, life: Life) -> RuleLimit | None:
+    def held_up_by(self, life: AcceptedLife) -> RuleLimit | None:
         """Return the limit it waits for, unless it waits for its target."""
-        requested = _requested(life)
+        requested = life.requested
         return requested.limits[0] if requested.limits and self._index.has_target(life) else None
 
-    async def again(self, life: Life, over: Signed | None = None) -> Life:
+    async def again(self, life: DispatchedLife, over: Signed | None = None) -> None:
         """Dispatch another attempt; the operation still holds its target.
 
         `over`: the receipt for the end of the earlier attempt. Without it policy waits for the earlier attempt's
         deadline.
         """
-        attempt = life.dispatched.attempt + 1 if life.dispatched else 1
-        event = structs.replace(self._event(_requested(life), attempt=attempt), over=over)
-        if life.approved is not None and life.dispatched is not None:
-            event = structs.replace(event, look=life.dispatched.look, look_key=life.dispatched.look_key, ahead=None)
-        return await self._recorder.append(life, event)
+        before = life.dispatched
+        event = structs.replace(self._event(life.requested, attempt=before.attempt + 1), over=over)
+        if life.approved is not None:
+            event = structs.replace(event, look=before.look, look_key=before.look_key, ahead=None)
+        await self._recorder.append(life, event)
 
     def _holds(self, lock: Lock) -> bool:
         """Return whether the lock is held: its operation has not ended. An unknown one has ended, unless its lock is
@@ -176,9 +175,3 @@ class Dispatcher:
             look_key=requested.look_key,
             ahead=requested.ahead,
         )
-
-
-def _requested(life: Life) -> Requested:
-    if life.requested is None:
-        raise Conflict("an operation that was never accepted cannot be dispatched")
-    return life.requested

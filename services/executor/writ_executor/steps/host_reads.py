@@ -12,7 +12,7 @@ from writ_contracts.agents import Claim, ReadReply, ReadRequest
 from writ_contracts.decisions import DecideRequest, ReadAction
 from writ_contracts.errors import Denied, Unreachable, WritError
 from writ_contracts.journal import Requested, Resolved
-from writ_contracts.life import Life, State
+from writ_contracts.life import AcceptedLife, GrantedLife, State
 from writ_contracts.operations import Catalogue
 from writ_contracts.wire import decode, encode
 from writ_executor.journal.hidden_values import Vault
@@ -46,10 +46,10 @@ class HostReads:
         self._outcomes = outcomes
         self._previewing: set[str] = set()
 
-    async def preview(self, life: Life) -> None:
+    async def preview(self, life: AcceptedLife) -> None:
         """End a dry run: `previewed` with the expected changes on the present target, or `failed` with the reason."""
         requested = life.requested
-        if requested is None or requested.operation_id in self._previewing:
+        if requested.operation_id in self._previewing:
             return
         self._previewing.add(requested.operation_id)
         try:
@@ -57,7 +57,7 @@ class HostReads:
         finally:
             self._previewing.discard(requested.operation_id)
 
-    async def _preview_once(self, life: Life, requested: Requested) -> None:
+    async def _preview_once(self, life: AcceptedLife, requested: Requested) -> None:
         try:
             observed = await self._preview(requested)
         except WritError as error:
@@ -79,23 +79,19 @@ class HostReads:
         """Return an agent's preview. `shown`: the journal may have its values. Raises WritError."""
         return await self._read(requested, "preview", {}, attempt=1, shown=shown)
 
-    async def probe(self, life: Life) -> None:
+    async def probe(self, life: GrantedLife) -> None:
         """Probe the operation's effect, and record the outcome if the result is conclusive."""
-        requested, started = life.requested, life.granted
-        if requested is None or started is None:
-            return
-        reply = await self._read(requested, "probe", read(started.claim, Claim).baseline, attempt=started.attempt)
+        started = life.started
+        reply = await self._read(life.requested, "probe", read(started.claim, Claim).baseline, attempt=started.attempt)
         if reply.verdict == "took_effect":
             await self._settle(life, "succeeded", "the probe found its effect", reply)
         elif reply.verdict == "no_effect" and life.state is State.UNKNOWN:
             await self._settle(life, "failed", "the probe found no effect and no running process of it", reply)
 
     async def _settle(
-        self, life: Life, outcome: Literal["succeeded", "failed"], message: str, reply: ReadReply
+        self, life: GrantedLife, outcome: Literal["succeeded", "failed"], message: str, reply: ReadReply
     ) -> None:
         requested = life.requested
-        if requested is None:
-            return
         state = self._outcomes.shown(reply.seen)
         if life.state is State.UNKNOWN:
             event = Resolved(

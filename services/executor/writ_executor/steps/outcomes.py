@@ -6,8 +6,8 @@ from msgspec import structs
 
 from writ_contracts.errors import WritError
 from writ_contracts.ids import WRIT_TARGET
-from writ_contracts.journal import Finished, Outcome, Requested, Resolved, Unknown
-from writ_contracts.life import Life, State
+from writ_contracts.journal import AwaitingApproval, Finished, Outcome, Requested, Resolved, Unknown
+from writ_contracts.life import AcceptedLife, GrantedLife
 from writ_contracts.signing import Signed
 from writ_executor.agents.presence import Presence
 from writ_executor.journal.audit_level import AuditDetail
@@ -53,7 +53,7 @@ class OutcomeRecorder:
 
     async def finish(
         self,
-        life: Life,
+        life: AcceptedLife,
         *,
         outcome: Outcome,
         code: str = "",
@@ -63,9 +63,9 @@ class OutcomeRecorder:
         output_digest: str = "",
         receipt: Signed | None = None,
         decision: Signed | None = None,
-    ) -> Life:
+    ) -> AcceptedLife:
         """Record its one outcome. Raises Conflict if another was first."""
-        requested = _requested(life)
+        requested = life.requested
         if not self._keeps(requested):
             if output:
                 await self._vault.keep_result(requested.principal, requested.operation_id, output)
@@ -83,33 +83,35 @@ class OutcomeRecorder:
             decision=decision,
         )
         ended = self._after(await self._recorder.append(life, event), requested)
-        if life.state is State.AWAITING_APPROVAL:
-            await self._approvers.send(life, outcome if outcome in ("expired", "cancelled") else "ended", message)
+        if isinstance(life.phase, AwaitingApproval):
+            await self._approvers.send(life.phase, outcome if outcome in ("expired", "cancelled") else "ended", message)
         return ended
 
-    def rejected(self, life: Life) -> None:
+    def rejected(self, life: AcceptedLife) -> None:
         """Clean up after an operation recorded by policy as rejected."""
-        self._after(life, _requested(life))
+        self._after(life, life.requested)
 
     async def not_started(
-        self, life: Life, outcome: Outcome, code: str, message: str, decision: Signed | None = None
-    ) -> Life:
+        self, life: AcceptedLife, outcome: Outcome, code: str, message: str, decision: Signed | None = None
+    ) -> AcceptedLife:
         """End it before this attempt began: `unknown` if an earlier attempt may have taken effect."""
         if earlier_effect(life):
             return await self.mark_unknown(life, code, f"{message}; an earlier attempt may have taken effect")
         return await self.finish(life, outcome=outcome, code=code, message=message, decision=decision)
 
-    async def mark_unknown(self, life: Life, code: str, message: str, receipt: Signed | None = None) -> Life:
+    async def mark_unknown(
+        self, life: AcceptedLife, code: str, message: str, receipt: Signed | None = None
+    ) -> AcceptedLife:
         """End it `unknown`: it may have run, and nobody can know yet."""
-        requested = _requested(life)
+        requested = life.requested
         event = Unknown(
             **self.stamp(requested), operation_id=requested.operation_id, code=code, message=message, receipt=receipt
         )
         return self._after(await self._recorder.append(life, event), requested)
 
-    async def resolve(self, life: Life, event: Resolved) -> Life:
+    async def resolve(self, life: AcceptedLife, event: Resolved) -> AcceptedLife:
         """Record the outcome of an `unknown` operation."""
-        requested = _requested(life)
+        requested = life.requested
         if not self._keeps(requested):
             event = structs.replace(event, output={}, state={})
         return self._after(await self._recorder.append(life, event), requested)
@@ -122,7 +124,7 @@ class OutcomeRecorder:
         """Return whether its outputs are kept in the journal. Those of control operations always are."""
         return self._audit_detail.outputs or requested.target == WRIT_TARGET
 
-    def _after(self, life: Life, requested: Requested) -> Life:
+    def _after(self, life: AcceptedLife, requested: Requested) -> AcceptedLife:
         self._presence.forget(requested.pool, requested.operation_id)
         self._background.spawn("clean up", self._clean_up(requested, forget=life.outcome != "unknown"))
         return life
@@ -137,14 +139,6 @@ class OutcomeRecorder:
             _log.warning("parameters.not_deleted", operation_id=requested.operation_id, error=str(error))
 
 
-def earlier_effect(life: Life) -> bool:
+def earlier_effect(life: AcceptedLife) -> bool:
     """Return whether an earlier attempt was started: an idempotent operation may have taken effect before."""
-    if life.requested is None or life.dispatched is None or life.requested.risk == "read":
-        return False
-    return life.started is not None and life.dispatched.attempt > 1
-
-
-def _requested(life: Life) -> Requested:
-    if life.requested is None:
-        raise AssertionError("only an accepted operation ends here")
-    return life.requested
+    return isinstance(life, GrantedLife) and life.requested.risk != "read" and life.dispatched.attempt > 1

@@ -10,11 +10,10 @@ from msgspec import Struct
 
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.journal import Approved, AwaitingApproval, Dispatched, Granted, Requested, Started
-from writ_contracts.life import Life, State
+from writ_contracts.life import AcceptedLife, State
 from writ_executor.journal.lines import needs_approval
 
 RESOLVE_SECONDS = 900.0
-Phase = Requested | AwaitingApproval | Approved | Dispatched | Granted | Started
 STUBBORN_LEASES = 5
 """A cancelled operation counts as lost this many leases after its deadline, even if its agent still names it."""
 LONGEST_SHORT = 600.0
@@ -59,7 +58,7 @@ class WaitingAge(Struct, frozen=True, kw_only=True):
         return self.seen - period + (self.before if period > LONGEST_SHORT else 0.0)
 
 
-def due(life: Life, age: WaitingAge, silence: float, patience: WaitingTimes) -> DueStep:
+def due(life: AcceptedLife, age: WaitingAge, silence: float, patience: WaitingTimes) -> DueStep:
     """Return the due step. `age`: of the life's phase. `silence`: seconds since an agent last named the operation."""
     match life.state:
         case State.REQUESTED:
@@ -79,28 +78,13 @@ def due(life: Life, age: WaitingAge, silence: float, patience: WaitingTimes) -> 
             return DueStep.NOTHING
 
 
-def phase_of(life: Life) -> Phase | None:
-    """Return the event which begins the present deadline."""
-    match life.state:
-        case State.AWAITING_APPROVAL:
-            return life.awaiting
-        case State.APPROVED:
-            return life.approved
-        case State.DISPATCHED:
-            return life.dispatched
-        case State.STARTED | State.CANCELLING:
-            return life.started
-        case _:
-            return life.requested
-
-
-def period_of(life: Life) -> float:
+def period_of(life: AcceptedLife) -> float:
     """Return the length in seconds of the present phase.
 
     Both instants in an event are readings of one clock by one writer, so their difference is a duration at any setting
     of this clock.
     """
-    match phase_of(life):
+    match life.phase:
         case Requested(start_by=until, at=since) | Dispatched(start_by=until, at=since):
             return max(until - since, 0.0)
         case Granted(deadline=until, at=since) | Started(deadline=until, at=since):
@@ -108,14 +92,12 @@ def period_of(life: Life) -> float:
         case AwaitingApproval(until=until, requested_at=since):
             return max(until - since, 0.0)
         case Approved():  # as long as one that needed no approval has from its request
-            return max(life.requested.start_by - life.requested.at, 0.0) if life.requested else 0.0
-        case None:
-            return 0.0
+            return max(life.requested.start_by - life.requested.at, 0.0)
 
 
-def _requested(life: Life, age: WaitingAge, patience: WaitingTimes) -> DueStep:
+def _requested(life: AcceptedLife, age: WaitingAge, patience: WaitingTimes) -> DueStep:
     requested = life.requested
-    if requested is None or age.seen < patience.takeover:
+    if age.seen < patience.takeover:
         return DueStep.NOTHING
     if age.past(period_of(life)) > 0:
         return DueStep.EXPIRE
@@ -126,10 +108,8 @@ def _requested(life: Life, age: WaitingAge, patience: WaitingTimes) -> DueStep:
     return DueStep.ADVANCE
 
 
-def _running(life: Life, age: WaitingAge, silence: float, patience: WaitingTimes) -> DueStep:
-    if life.started is None:
-        return DueStep.NOTHING
-    if life.requested and life.requested.target == WRIT_TARGET:
+def _running(life: AcceptedLife, age: WaitingAge, silence: float, patience: WaitingTimes) -> DueStep:
+    if life.requested.target == WRIT_TARGET:
         return DueStep.CONTROL if age.seen > patience.lease else DueStep.NOTHING
     silent = silence > patience.lease
     overtime = age.past(period_of(life))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from writ_contracts.approvals import seconds_of
 from writ_contracts.decisions import Decision
 from writ_contracts.journal import Requested
-from writ_contracts.life import Life
+from writ_contracts.life import AcceptedLife
 from writ_executor.config import ExecutorConfig
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
@@ -38,10 +38,10 @@ class ParameterRetention:
         self._boot = boot
         self._renewed: dict[str, float] = {}
 
-    async def renew(self, life: Life) -> None:
+    async def renew(self, life: AcceptedLife) -> None:
         """Keep the parameters and the details of the preview longer, at most every half hour."""
         requested = life.requested
-        if requested is None or self._boot() < self._renewed.get(requested.operation_id, float("-inf")) + RENEW_EVERY:
+        if self._boot() < self._renewed.get(requested.operation_id, float("-inf")) + RENEW_EVERY:
             return
         if len(self._renewed) >= MOST_REMEMBERED:
             self._renewed.clear()

@@ -10,7 +10,7 @@ from writ_contracts.approvals import seconds_of
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Untrusted, WritError
 from writ_contracts.journal import PreviewTaken, Requested
-from writ_contracts.life import Life, State
+from writ_contracts.life import AcceptedLife, State
 from writ_contracts.operations import Catalogue
 from writ_contracts.previews import Preview
 from writ_executor.agents.keys import AgentKeys
@@ -61,12 +61,10 @@ class PendingPreviews:
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._pauses: dict[str, tuple[float, float]] = {}
 
-    def is_due(self, life: Life) -> bool:
+    def is_due(self, life: AcceptedLife) -> bool:
         """Return true if a preview is missing and a try is due now."""
         requested = life.requested
-        if life.state is not State.AWAITING_APPROVAL or requested is None or life.preview_digest:
-            return False
-        if not self._has_preview(requested) or not self._presence.agents(requested.pool):
+        if not _lacks_preview(life) or not self._has_preview(requested) or not self._presence.agents(requested.pool):
             return False
         if requested.operation_id not in self._pauses:  # the replica that accepted it takes the preview, if it lives
             self._postpone(requested.operation_id)
@@ -75,10 +73,10 @@ class PendingPreviews:
     def _has_preview(self, requested: Requested) -> bool:
         return requested.operation in self._catalogue and self._catalogue[requested.operation].preview
 
-    async def take(self, life: Life) -> None:
+    async def take(self, life: AcceptedLife) -> None:
         """Have a preview made and record it. A failed one is tried again later."""
         requested = life.requested
-        if requested is None or not self._has_preview(requested):
+        if not self._has_preview(requested):
             return
         self._postpone(requested.operation_id)
         async with self._slots:
@@ -107,7 +105,7 @@ class PendingPreviews:
             seconds = seconds_of(read(requested.decision, Decision).demands) + PENDING_SLACK
             await self._vault.keep_details(requested.operation_id, digest(reply.preview), reply.details, seconds)
         life = self._index.get(requested.operation_id)
-        if life is not None and life.state is State.AWAITING_APPROVAL and not life.preview_digest:
+        if isinstance(life, AcceptedLife) and _lacks_preview(life):
             await self._recorder.append(
                 life,
                 PreviewTaken(
@@ -116,3 +114,7 @@ class PendingPreviews:
                     preview=reply.preview,
                 ),
             )
+
+
+def _lacks_preview(life: AcceptedLife) -> bool:
+    return life.state is State.AWAITING_APPROVAL and not life.preview_digest

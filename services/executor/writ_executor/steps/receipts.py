@@ -7,7 +7,7 @@ from writ_contracts import subjects
 from writ_contracts.agents import Acknowledgement, Progress, Receipt, ReceiptMessage, ReportMessage, SecurityReport
 from writ_contracts.errors import Conflict, Untrusted
 from writ_contracts.journal import Granted, Requested, Resolved
-from writ_contracts.life import MOST_ATTEMPTS, Life, State
+from writ_contracts.life import MOST_ATTEMPTS, AcceptedLife, DispatchedLife, GrantedLife, Life, State
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode
 from writ_executor.agents.alarms import SecurityEventRecorder
@@ -77,14 +77,13 @@ class ReceiptEndpoint:
     def _as_expected(self, receipt: Receipt) -> Life | None:
         """Return the life from the index if it waits for exactly this receipt. Any other receipt needs the journal."""
         life = self._lives.known(receipt.operation_id)
-        granted = life.granted if life else None
-        waits = life is not None and life.state is State.STARTED
-        return life if waits and granted is not None and _names_grant(granted, receipt) else None
+        waits = isinstance(life, GrantedLife) and life.state is State.STARTED and _names_grant(life.started, receipt)
+        return life if waits else None
 
     async def _apply_receipt(self, life: Life, receipt: Receipt, body: ReceiptMessage) -> None:
-        requested = life.requested
-        if requested is None or not await self._belongs(life, requested, receipt, body.receipt.key):
+        if not isinstance(life, DispatchedLife) or not await self._belongs(life, receipt, body.receipt.key):
             return
+        requested = life.requested
         if body.full_output and body.full_output != receipt.output:
             await self._vault.keep_result(requested.principal, requested.operation_id, body.full_output)
         fault("executor.receipt")
@@ -108,12 +107,13 @@ class ReceiptEndpoint:
             )
         fault("executor.finished")
 
-    async def _belongs(self, life: Life, requested: Requested, receipt: Receipt, key: str) -> bool:
+    async def _belongs(self, life: DispatchedLife, receipt: Receipt, key: str) -> bool:
         """Return whether the receipt is news, comes from the instance and key of the claim, and names its grant."""
-        if life.dispatched is None or life.state not in _HEARD:
+        if life.state not in _HEARD:
             return False
+        requested = life.requested
         over = life.state is State.DISPATCHED or receipt.attempt < life.dispatched.attempt
-        started = await self._start_of(life, requested, receipt) if requested.pool == receipt.pool else None
+        started = await self._start_of(life, receipt) if requested.pool == receipt.pool else None
         if started is not None and _is_about(started, receipt) and not _is_by(started, receipt, key):
             await self._forged(requested, receipt, "comes from another key or instance than its claim")
             return False
@@ -137,21 +137,22 @@ class ReceiptEndpoint:
             correlation_id=requested.correlation_id,
         )
 
-    async def _start_of(self, life: Life, requested: Requested, receipt: Receipt) -> Granted | None:
-        if life.granted is None or life.granted.attempt <= receipt.attempt:
-            return life.granted
+    async def _start_of(self, life: DispatchedLife, receipt: Receipt) -> Granted | None:
+        if not isinstance(life, GrantedLife):
+            return None
+        if life.started.attempt <= receipt.attempt:
+            return life.started
+        requested = life.requested
         return await self._lives.start_of(requested.principal, requested.operation_id, receipt.attempt)
 
-    async def _unclear(self, life: Life, receipt: Receipt, signed: Signed) -> None:
+    async def _unclear(self, life: DispatchedLife, receipt: Receipt, signed: Signed) -> None:
         """Handle an undecided receipt: an idempotent operation runs again once nothing of it runs any more; others
         become `unknown`.
         """
-        requested = life.requested
-        if requested is None or life.state is State.UNKNOWN:
+        if life.state is State.UNKNOWN:
             return
-        attempt = life.dispatched.attempt if life.dispatched else 1
-        again = requested.idempotent and receipt.over and attempt < MOST_ATTEMPTS and life.state is State.STARTED
-        if again:
+        repeatable = life.requested.idempotent and life.dispatched.attempt < MOST_ATTEMPTS
+        if repeatable and receipt.over and life.state is State.STARTED:
             await self._dispatcher.again(life, over=signed)
         else:
             await self._outcomes.mark_unknown(life, receipt.code or "lost", receipt.message, receipt=signed)
@@ -193,13 +194,14 @@ class ReceiptEndpoint:
 
     def _correlation(self, operation_id: str | None) -> str:
         life = self._lives.known(operation_id) if operation_id else None
-        return life.requested.correlation_id if life and life.requested else ""
+        return life.requested.correlation_id if isinstance(life, AcceptedLife) else ""
 
     def may_tell(self, progress: Progress, pool: str) -> bool:
         """Return whether this pool runs the operation, so its progress reaches its requester and nobody else."""
         life = self._lives.known(progress.operation_id)
-        requested = life.requested if life else None
-        return requested is not None and requested.pool == pool and requested.principal == progress.principal
+        if not isinstance(life, AcceptedLife):
+            return False
+        return (life.requested.pool, life.requested.principal) == (pool, progress.principal)
 
 
 def _names_grant(started: Granted, receipt: Receipt) -> bool:

@@ -142,7 +142,7 @@ class ApprovalEndpoint:
         approval = proven.approval
         check_pending(standing, approval, judge.now)
         check_entitled(standing, approval, judge.world)
-        stamp = tracing.stamp(judge.now, standing.life.requested.correlation_id if standing.life.requested else "")
+        stamp = tracing.stamp(judge.now, standing.life.requested.correlation_id)
         common = {**stamp, "operation_id": approval.operation_id, "approver": approval.approver}
         if approval.verdict == "reject":
             return Rejected(**common, approval=signed.detached(), reason=approval.reason), 0

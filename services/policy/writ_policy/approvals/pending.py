@@ -178,7 +178,7 @@ def _entitled(demands: list[DecisionDemand], who: str, world: PolicySnapshot) ->
 
 def _listed(one: WaitingOperation, standing: PendingOperation, who: str, judge: Judge) -> PendingApproval | None:
     requested, open_ = standing.life.requested, standing.open(judge.world)
-    if requested is None or who not in open_.later | open_.able or standing.until < judge.now:
+    if who not in open_.later | open_.able or standing.until < judge.now:
         return None
     return PendingApproval(
         operation_id=one.operation_id,

@@ -13,7 +13,7 @@ from writ_contracts.decisions import Decision
 from writ_contracts.errors import Conflict, Denied, Untrusted
 from writ_contracts.inventory import Principal
 from writ_contracts.journal import Rejected
-from writ_contracts.life import Life, State
+from writ_contracts.life import AcceptedLife, State
 from writ_policy.approvals.recorded_approvals import ExactRequest, check_exact
 from writ_policy.decisions.demands import OpenDemands, progress_of
 from writ_policy.state.snapshot import PolicySnapshot
@@ -29,7 +29,7 @@ class PendingOperation(Struct, frozen=True, kw_only=True):
     NATS server's clock.
     """
 
-    life: Life
+    life: AcceptedLife
     exact: ExactRequest
     decision: Decision
     asker: Principal
@@ -104,7 +104,7 @@ def repeated(standing: PendingOperation, signed: SignedApproval) -> bool:
     return any(one == signed for one in known)
 
 
-def _how_decided(life: Life) -> str:
+def _how_decided(life: AcceptedLife) -> str:
     if isinstance(life.end, Rejected):
         return f"was rejected by {life.end.approver}"
     if life.outcome is not None:
