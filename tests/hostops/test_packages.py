@@ -192,7 +192,7 @@ def test_preview_names_packages_that_apt_refuses_to_change(ask: Ask, apt_root: A
 
 
 @pytest.mark.parametrize("action", ["run", "preview"])
-def test_a_dpkg_that_was_interrupted_is_told_and_nothing_is_done(ask: Ask, apt_root: AptRoot, action: str) -> None:
+def test_interrupted_dpkg_refuses_the_change(ask: Ask, apt_root: AptRoot, action: str) -> None:
     ask("package_install", package_name="hello", version="1.0")
     apt_root.interrupt("hello")
     for operation, name in (("package_install", "extra"), ("package_update", "hello"), ("package_remove", "hello")):
