@@ -129,15 +129,15 @@ def test_a_writer_killed_in_mid_batch_leaves_whole_batches(path: Path, seed: int
         [sys.executable, killed_writer.__file__, str(path)], stdout=subprocess.PIPE, text=True, bufsize=1
     )
     assert process.stdout is not None
-    said = 0
+    reply = 0
     for _ in range(random.Random(seed).randint(1, 40)):
-        said = int(process.stdout.readline())
+        reply = int(process.stdout.readline())
     process.kill()
     process.wait(timeout=10)
     process.stdout.close()
     index = Index(path)
     assert index.rebuilt == ""
-    assert index.place.position >= said
+    assert index.place.position >= reply
     assert index.place.position == count(path)
     assert index.place.last == f"digest of {index.place.position}"
     index.close()

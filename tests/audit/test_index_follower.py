@@ -60,12 +60,12 @@ async def test_what_is_indexed_is_counted_by_kind_with_its_volume(bus: MemoryBus
     async with replica(bus, tmp_path, measured=measured):
         await all_of(bus, 3)
         lines = measured.exposition()[0].decode().splitlines()
-        told = {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
-    assert told['writ_audit_events_total{kind="finished"}'] == 3
-    assert told["writ_audit_bytes_total"] == sum(len(record.data) for record in stored)
-    assert told["writ_audit_position"] == stored[-1].sequence
-    assert told["writ_audit_lag_events"] == 0
-    assert told['writ_audit_index_reads_total{result="current"}'] >= 1
+        reported = {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
+    assert reported['writ_audit_events_total{kind="finished"}'] == 3
+    assert reported["writ_audit_bytes_total"] == sum(len(record.data) for record in stored)
+    assert reported["writ_audit_position"] == stored[-1].sequence
+    assert reported["writ_audit_lag_events"] == 0
+    assert reported['writ_audit_index_reads_total{result="current"}'] >= 1
 
 
 async def test_restarted_follower_continues_at_its_position(bus: MemoryBus, tmp_path: Path) -> None:

@@ -90,9 +90,14 @@ async def test_policy_may_let_others_read(bus: MemoryBus, history: History, tmp_
     async with replica(other, tmp_path / "other", scripted.key.public):
         operation = await History(other).carried_out("alice", "k")
         assert kinds(await trace(other, "bob", operation_id=operation)) == WHOLE
-    asked = scripted.decides[0].subject
-    assert (asked.operation, asked.target, asked.principal, asked.owner) == ("audit_read", "writ", "bob", "alice")
-    assert asked.parameters == {"query": "trace", "operation_id": operation}
+    requested = scripted.decides[0].subject
+    assert (requested.operation, requested.target, requested.principal, requested.owner) == (
+        "audit_read",
+        "writ",
+        "bob",
+        "alice",
+    )
+    assert requested.parameters == {"query": "trace", "operation_id": operation}
 
 
 async def test_a_decision_that_policy_did_not_sign_opens_nothing(tmp_path: Path) -> None:

@@ -133,11 +133,11 @@ def test_a_restore_that_was_cut_off_is_done_if_all_files_are_as_in_the_backup(
 
 @pytest.mark.exhaustive
 def test_single_file_that_could_not_be_restored_is_reported_as_incomplete(vault: Vault, srv: Path) -> None:
-    given = {"backup_id": "file", "target_path": f"{srv}/data/a"}
-    vault.ask("backup_create", **given)
-    assert vault.ask("backup_restore", "probe", **given)["output"]["verdict"] == "succeeded"
+    supplied = {"backup_id": "file", "target_path": f"{srv}/data/a"}
+    vault.ask("backup_create", **supplied)
+    assert vault.ask("backup_restore", "probe", **supplied)["output"]["verdict"] == "succeeded"
     (srv / "data" / "a").write_text("z")
-    assert vault.ask("backup_restore", "probe", **given)["output"]["verdict"] == "unknown"
+    assert vault.ask("backup_restore", "probe", **supplied)["output"]["verdict"] == "unknown"
 
 
 @pytest.mark.exhaustive

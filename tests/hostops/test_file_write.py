@@ -125,13 +125,13 @@ def test_a_preview_knows_what_the_system_would_refuse(ask: Ask) -> None:
         (folder / "a").write_text("old")
         target, file = {"file_roots": [name]}, f"{name}/a"
         with as_somebody(folder):
-            for operation, given in (
+            for operation, supplied in (
                 ("file_write", {"file_path": file, "content": "new"}),
                 ("file_copy", {"source_path": file, "dest_path": f"{name}/b"}),
                 ("file_delete", {"file_path": file}),
             ):
                 for action in ("preview", "run"):
-                    result = ask(operation, action, target=target, **given)
+                    result = ask(operation, action, target=target, **supplied)
                     assert (result["code"], result["effect"]) == ("permission_denied", "none"), (operation, action)
         assert names(folder) == ["a"]
 
@@ -250,8 +250,8 @@ def test_a_probe_compares_with_baseline_and_content(ask: Ask, srv: Path) -> None
     assert (baseline["size"], "digest" in baseline) == (3, False)
 
     def verdict(**parameters: str) -> str:
-        asked = ask("file_write", "probe", request={"baseline": baseline}, file_path=f"{srv}/a", **parameters)
-        return str(asked["output"]["verdict"])
+        requested = ask("file_write", "probe", request={"baseline": baseline}, file_path=f"{srv}/a", **parameters)
+        return str(requested["output"]["verdict"])
 
     assert verdict(content="new") == "not_done"
     assert verdict() == "not_done"

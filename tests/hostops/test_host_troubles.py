@@ -54,8 +54,8 @@ def target(srv: Path, tmp_path: Path) -> dict[str, Any]:
 
 
 def tried(ask: Ask, srv: Path, target: dict[str, Any], operation: str, **more: Any) -> dict[str, Any]:
-    given = {name: value for name, value in samples(srv)[operation].items() if value}
-    return ask(operation, target=target, **given, **more)
+    supplied = {name: value for name, value in samples(srv)[operation].items() if value}
+    return ask(operation, target=target, **supplied, **more)
 
 
 @pytest.mark.parametrize("operation", BY_PROGRAM)
@@ -96,8 +96,8 @@ elif "apt-get" in sys.argv[0]:
 
 def test_unprivileged_user_is_refused_at_once(ask: Ask, target: dict[str, Any], stand_ins: StandIns) -> None:
     stand_ins(NOT_ROOT)
-    for operation, given in (("package_install", {"package_name": "hello"}), ("package_update", {})):
-        result = ask(operation, target=target, **given)
+    for operation, supplied in (("package_install", {"package_name": "hello"}), ("package_update", {})):
+        result = ask(operation, target=target, **supplied)
         assert (result["outcome"], result["code"], result["effect"]) == ("failed", "permission_denied", "none")
 
 
@@ -232,8 +232,8 @@ def test_no_room_for_a_backup_is_no_backup(srv: Path, target: dict[str, Any], as
         "RESTIC_PASSWORD_FILE": backup["password_file"],
     }
     subprocess.run([program("restic"), "--no-cache", "--quiet", "init"], env=environment, check=True)
-    given = {"backup_id": "one", "target_path": f"{srv}/data"}
-    request = {"id": named(1), "action": "run", "operation": "backup_create", "target": target, "parameters": given}
+    supplied = {"backup_id": "one", "target_path": f"{srv}/data"}
+    request = {"id": named(1), "action": "run", "operation": "backup_create", "target": target, "parameters": supplied}
     result = limited({**request, "timeout": 60}, 100_000)
     assert (result["outcome"], result["effect"]) == ("failed", "none")
     assert ask("backup_list", target=target)["output"]["backups"] == []

@@ -76,8 +76,8 @@ def theirs(srv: Path) -> Path:
 def state_of(folder: Path) -> list[tuple[str, int, int, int, bytes]]:
     """Everything that a restore could have changed there."""
     paths = sorted([folder, *folder.rglob("*")])
-    seen = [(path, path.lstat()) for path in paths]
-    return [(str(p), s.st_mode, s.st_uid, s.st_gid, p.read_bytes() if p.is_file() else b"") for p, s in seen]
+    observed = [(path, path.lstat()) for path in paths]
+    return [(str(p), s.st_mode, s.st_uid, s.st_gid, p.read_bytes() if p.is_file() else b"") for p, s in observed]
 
 
 def empty(folder: Path) -> None:

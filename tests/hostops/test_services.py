@@ -72,9 +72,9 @@ def test_change_of_a_unit_is_refused_until_policy_knows_all_of_its_names(ask: As
     systemd.add("ssh.service", aliases=["sshd.service", "secure-shell.service"])
     baseline = ask("service_restart", "baseline", service_name="ssh")["output"]
     assert baseline["names"] == ["secure-shell", "sshd"]
-    for told, untold in (({}, "secure-shell, sshd"), ({"names": ["sshd"]}, "secure-shell")):
+    for reported, untold in (({}, "secure-shell, sshd"), ({"names": ["sshd"]}, "secure-shell")):
         for verb in ("start", "stop", "restart"):
-            result = ask(f"service_{verb}", request={"baseline": told}, service_name="ssh")
+            result = ask(f"service_{verb}", request={"baseline": reported}, service_name="ssh")
             assert (result["outcome"], result["code"], result["effect"]) == ("failed", "unit_alias", "none")
             assert result["message"].startswith(f"ssh.service is also {untold} on this host")
     assert ask("service_restart", request={"baseline": baseline}, service_name="ssh")["outcome"] == "succeeded"

@@ -70,9 +70,9 @@ def test_a_restart_is_an_argument_vector(ask: Ask, systemctl: Install) -> None:
     calls = systemctl("sed -i s/InvocationID=aa/InvocationID=bb/ {tmp}/shown")
     result = ask("service_restart", service_name="nginx")
     assert (result["outcome"], result["effect"], result["output"]["job_result"]) == ("succeeded", "done", "done")
-    asked = "restart --no-ask-password -- nginx.service"
-    assert calls.read_text().splitlines()[1] == asked
-    assert ask("service_restart", "preview", service_name="nginx")["output"]["commands"] == [f"systemctl {asked}"]
+    requested = "restart --no-ask-password -- nginx.service"
+    assert calls.read_text().splitlines()[1] == requested
+    assert ask("service_restart", "preview", service_name="nginx")["output"]["commands"] == [f"systemctl {requested}"]
 
 
 def test_what_is_started_carries_the_mark_of_its_operation(

@@ -87,17 +87,17 @@ async def test_a_journal_is_open_again_one_step_after_its_bound_is_as_before(
     bootstrap, executor = await server.bus("bootstrap"), await server.bus("executor")
     for name in ("one", "two", "three"):
         await executor.journal.append(entry(name))
-    asked: list[tuple[bool, int]] = []
+    requested: list[tuple[bool, int]] = []
 
     async def told(replies: Replies, verb: str, request: Mapping[str, Any]) -> dict[str, Any]:
         if verb.startswith("STREAM.UPDATE"):
-            asked.append((request["subjects"] == [subjects.JOURNAL], request["max_msgs"]))
+            requested.append((request["subjects"] == [subjects.JOURNAL], request["max_msgs"]))
         return await call(replies, verb, request)
 
     for module in (journal_generations, streams):
         monkeypatch.setattr(module, "call", told)
     await journal_generations.take_out(bootstrap.replies, SIZES, 1, 1)
-    assert asked == [(False, -1), (False, 2), (False, -1), (True, -1)]
+    assert requested == [(False, -1), (False, 2), (False, -1), (True, -1)]
 
 
 @pytest.mark.timeout(120)

@@ -55,9 +55,9 @@ def test_configuration_has_the_settings_that_keep_the_record_safe(tmp_path: Path
 def test_server_names_the_key_of_every_requester(tmp_path: Path) -> None:
     text = render(WritServer(tmp_path, ["alice"], ["a"]).plan)
     accounts = json.loads(text.partition("\naccounts: ")[2].partition("\nsystem_account: ")[0])
-    asked = [one for one in accounts["REQ_alice"]["imports"] if "service" in one]
-    assert asked
-    assert all(one["share"] for one in asked)
+    requested = [one for one in accounts["REQ_alice"]["imports"] if "service" in one]
+    assert requested
+    assert all(one["share"] for one in requested)
     assert not any("share" in one for one in accounts["AGENT_a"]["imports"])  # theirs are signed
 
 

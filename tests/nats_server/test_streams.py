@@ -35,8 +35,8 @@ async def config_of(bus: NatsBus, what: str) -> dict[str, Any]:
 async def test_provision_makes_all_streams_and_a_repetition_changes_nothing(bus: NatsBus) -> None:
     for _ in range(2):
         await provision(bus, ["a", "local-web_1"], SIZES)
-    for wanted in streams(SIZES):
-        assert differences(wanted, await config_of(bus, f"STREAM.INFO.{wanted['name']}")) == []
+    for expected in streams(SIZES):
+        assert differences(expected, await config_of(bus, f"STREAM.INFO.{expected['name']}")) == []
     for pool in ("a", "local-web_1"):
         there = await config_of(bus, f"CONSUMER.INFO.WRIT_JOURNAL.agent-{pool}")
         assert differences(consumer(pool), there) == []

@@ -124,14 +124,14 @@ async def test_reader_of_the_policy_may_query_about_everybody(asking: Asking, al
 
 async def test_one_operation_is_simulated_in_all_combinations(alice: PolicyQueries) -> None:
     everywhere = ["web-a", "writ"]
-    told = await alice.simulate(
+    reported = await alice.simulate(
         "service_restart", NGINX, targets=everywhere, principals=["bob", "nobody"], at=[at(NOON), at(NOON) + 60]
     )
-    assert [(one.principal, one.target) for one, _ in told[::2]] == [
+    assert [(one.principal, one.target) for one, _ in reported[::2]] == [
         (who, target) for who in ("bob", "nobody") for target in everywhere
     ]
-    assert len({one.at for one, _ in told}) == 2
-    assert [result.decision for _, result in told] == ["allow", "allow", *["invalid"] * 6]
+    assert len({one.at for one, _ in reported}) == 2
+    assert [result.decision for _, result in reported] == ["allow", "allow", *["invalid"] * 6]
     assert [one.principal for one, _ in await alice.simulate("service_restart", NGINX, targets=["web-a"])] == ["alice"]
     with pytest.raises(Invalid, match="name fewer targets"):
         await alice.simulate("service_restart", NGINX, targets=["web-a"] * (MAX_REQUESTS + 1))
@@ -187,8 +187,8 @@ async def test_many_requests_are_split_into_several_queries(asking: Asking, alic
     asking.files.policy(*[rule(f"rule-{at}", "service_restart", users=["nobody"]) for at in range(60)], READ)
     long = [structs.replace(request(id=at), parameters={"service_name": "n" * 200}) for at in range(350)]
     assert [answer.id for answer in await alice.eval(long)] == list(range(350))
-    told = await put(asking, "policy_eval", PolicyEvalQuery(requests=long))
-    assert told["error"]["code"] == "oversize"
+    reported = await put(asking, "policy_eval", PolicyEvalQuery(requests=long))
+    assert reported["error"]["code"] == "oversize"
     too_many = await put(asking, "policy_eval", PolicyEvalQuery(requests=[request()] * (MAX_REQUESTS + 1)))
     assert too_many["error"]["code"] == "invalid"
 
@@ -200,13 +200,13 @@ async def test_decisions_do_not_wait_for_what_takes_long(asking: Asking, alice: 
     assert beside is not None
     for heavy in (put(asking, "policy_eval", many), alice.allowed()):
         beside.send_signal(signal.SIGSTOP)  # it takes as long as the decisions do
-        asked = asyncio.create_task(heavy)
+        requested = asyncio.create_task(heavy)
         await asyncio.sleep(0)
         for _ in range(3):
             assert (await asking.decision(asking.subject())).effect == "allow"
-        assert not asked.done()
+        assert not requested.done()
         beside.send_signal(signal.SIGCONT)
-        await asked
+        await requested
 
 
 async def test_one_principals_flood_of_questions_is_turned_away_and_others_are_answered() -> None:
@@ -214,9 +214,9 @@ async def test_one_principals_flood_of_questions_is_turned_away_and_others_are_a
         return PolicyCanIReply()
 
     handled: list[HandledMessage] = []
-    asked = endpoint("query_policy_can_i", nothing, handled.append, Buckets(rate=0.0, burst=2.0))  # type: ignore[arg-type]
+    requested = endpoint("query_policy_can_i", nothing, handled.append, Buckets(rate=0.0, burst=2.0))  # type: ignore[arg-type]
     for principal in ("bob", "bob", "bob", "alice"):
-        await asked.handler(Message(subjects.query(principal, "policy_can_i"), b"{}"))
+        await requested.handler(Message(subjects.query(principal, "policy_can_i"), b"{}"))
     assert [(one.code, one.outcome) for one in handled] == [
         ("", "ok"),
         ("", "ok"),

@@ -193,8 +193,8 @@ EMERGENCIES = {
 async def declared(asking: Asking, seconds: float) -> Pending:
     """An emergency that alice asks for, and bob has to approve."""
     asking.files.policy(EMERGENCIES)
-    wanted = {"scope": ["*"], "reason": "it burns", "until": asking.clock.now + seconds}
-    return await awaiting(asking, asking.signed(asking.subject("emergency_declare", "writ", parameters=wanted)))
+    expected = {"scope": ["*"], "reason": "it burns", "until": asking.clock.now + seconds}
+    return await awaiting(asking, asking.signed(asking.subject("emergency_declare", "writ", parameters=expected)))
 
 
 async def test_an_approved_emergency_is_the_one_that_was_approved(asking: Asking) -> None:
@@ -202,15 +202,15 @@ async def test_an_approved_emergency_is_the_one_that_was_approved(asking: Asking
     approval, and the time to confirm it begins when the time to approve it is over.
     """
     one = await declared(asking, 8 * 3600 + 30)  # over the bound by a clock that is ahead
-    asked = asking.clock.now
+    requested = asking.clock.now
     asking.clock.now += 3000
     assert (await one.decide(step="emergencies#1")).state == "approved"
     now = await asking.decide(structs.replace(one.subject, recorded=True))
     assert now.decision is not None, now
     decision = read(now.decision, Decision)
     assert (decision.effect, changed_since(read(one.signed, Decision), decision)) == ("allow", "")
-    assert now.effective["until"] == asked + 8 * 3600
-    assert now.effective["confirm_by"] == asked + 3600 + 1800
+    assert now.effective["until"] == requested + 8 * 3600
+    assert now.effective["confirm_by"] == requested + 3600 + 1800
 
 
 async def test_an_emergency_that_was_approved_after_its_end_is_not_declared(asking: Asking) -> None:

@@ -28,7 +28,7 @@ async def code(asking: Asking, subject: Subject) -> str:
 
 async def receipt(asking: Asking, subject: Subject, **changed: object) -> Signed:
     [started] = await grants(asking, subject)
-    told = Receipt(
+    reported = Receipt(
         operation_id=subject.operation_id,
         attempt=1,
         pool="a",
@@ -40,7 +40,7 @@ async def receipt(asking: Asking, subject: Subject, **changed: object) -> Signed
         output_digest="0" * 64,
         output_bytes=2,
     )
-    return sign(asking.files.keys["agent-a"], structs.replace(told, **changed))
+    return sign(asking.files.keys["agent-a"], structs.replace(reported, **changed))
 
 
 async def finish(asking: Asking, subject: Subject, signed: Signed | None) -> None:

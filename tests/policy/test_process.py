@@ -151,12 +151,12 @@ async def test_a_version_that_is_published_decides_everywhere_from_its_control_e
         asking = await asker(known, server)
         asking.clock.now = time.time()
         sequence = await publish(asking, CLOSED)
-        asked = (asking.decision(asking.subject(), control_sequence=sequence) for _ in range(50))
-        assert {(one.code, one.policy.number) for one in await asyncio.gather(*asked)} == {("denied", 2)}
+        requested = (asking.decision(asking.subject(), control_sequence=sequence) for _ in range(50))
+        assert {(one.code, one.policy.number) for one in await asyncio.gather(*requested)} == {("denied", 2)}
         async with running(known, server):
             back = await roll_back(asking, 1)
-            asked = (asking.decision(asking.subject(), control_sequence=back) for _ in range(50))
-            assert {(one.code, one.policy.number) for one in await asyncio.gather(*asked)} == {("allowed", 3)}
+            requested = (asking.decision(asking.subject(), control_sequence=back) for _ in range(50))
+            assert {(one.code, one.policy.number) for one in await asyncio.gather(*requested)} == {("allowed", 3)}
 
 
 async def test_a_killed_replica_leaves_the_other_and_a_new_one_catches_up(known: Files, server: WritServer) -> None:
@@ -201,8 +201,8 @@ async def test_policy_does_not_start_with_a_wrong_configuration(
 
 def test_the_policy_file_has_the_name_of_the_specification_unless_another_is_set(tmp_path: Path) -> None:
     known = files(tmp_path, INSTALLATION)
-    given = environ(known, "nats://127.0.0.1:1", SYSTEMMANAGER_POLICY_CONFIG="")
-    assert load(PolicyConfig, given).policy == Path("/etc/systemmanager/policy.yaml")
+    supplied = environ(known, "nats://127.0.0.1:1", SYSTEMMANAGER_POLICY_CONFIG="")
+    assert load(PolicyConfig, supplied).policy == Path("/etc/systemmanager/policy.yaml")
     assert load(PolicyConfig, environ(known, "nats://127.0.0.1:1")).policy == known.path("policy")
 
 

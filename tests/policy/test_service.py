@@ -23,9 +23,9 @@ from writ_trust.statements import open_signed
 
 
 def test_an_answer_to_a_large_request_leaves_out_unchanged_texts_alone() -> None:
-    asked = {"content": "x" * 100_000, "path": "/a", "size": 1}
-    effective = {**asked, "path": "/b", "size": 1.0, "mode": "0644"}
-    assert without_unchanged_texts(effective, asked) == {"path": "/b", "size": 1.0, "mode": "0644"}
+    requested = {"content": "x" * 100_000, "path": "/a", "size": 1}
+    effective = {**requested, "path": "/b", "size": 1.0, "mode": "0644"}
+    assert without_unchanged_texts(effective, requested) == {"path": "/b", "size": 1.0, "mode": "0644"}
 
 
 async def test_decision_names_all_of_its_inputs(asking: Asking) -> None:
@@ -123,8 +123,8 @@ async def test_service_without_a_valid_policy_does_not_start_and_reports_all_mis
     with pytest.raises(ConfigError) as caught:
         async with replica(MemoryBus(), MemoryBus(), known):
             pass
-    said = str(caught.value)
-    assert all(word in said for word in ("'nmae'", "is missing", "policy.yaml:1:", "agents.yaml:1:"))
+    reply = str(caught.value)
+    assert all(word in reply for word in ("'nmae'", "is missing", "policy.yaml:1:", "agents.yaml:1:"))
 
 
 async def test_lint_refuses_in_strict_and_warns_in_permissive(tmp_path: Path) -> None:

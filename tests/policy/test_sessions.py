@@ -210,8 +210,8 @@ async def test_sessions_are_bounded_by_the_policy_and_a_rule_may_deny_them(sessi
 @pytest.mark.parametrize("whose", ["alice", "bob", "agent-a"])
 async def test_a_session_has_a_key_of_its_own(sessions: Sessions, whose: str) -> None:
     key = sessions.asking.files.keys[whose]
-    wanted = sessions.subject("session_open", {"key": key.public, "seconds": 60})
-    assert await sessions.decision(wanted) == ("error", "conflict")
+    expected = sessions.subject("session_open", {"key": key.public, "seconds": 60})
+    assert await sessions.decision(expected) == ("error", "conflict")
 
 
 @pytest.mark.parametrize("action", ["disable", "remove", "rotate"])

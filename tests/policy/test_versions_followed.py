@@ -62,9 +62,9 @@ async def test_policy_file_is_reported_and_not_applied_after_a_publish(asking: A
     sequence = await publish(asking, CLOSED)
     asking.files.write("policy", document(*RULES, name="edited"))
     assert await code_after(asking, sequence) == "denied"
-    told = await asking.service.checks()["policy"]()
-    assert isinstance(told, Detail)  # nobody is to be woken up by what a publish leaves
-    assert "is not used" in told
+    reported = await asking.service.checks()["policy"]()
+    assert isinstance(reported, Detail)  # nobody is to be woken up by what a publish leaves
+    assert "is not used" in reported
     asking.files.write("policy", CLOSED)
     assert await asking.code(asking.subject()) == "denied"
     assert await asking.service.checks()["policy"]() is None

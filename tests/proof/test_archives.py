@@ -168,14 +168,14 @@ def test_an_archive_with_a_damaged_offset_is_damaged_and_not_unreachable(whole: 
 
 def test_a_file_that_was_cut_or_whose_bits_flipped_is_no_archive_or_still_the_same(whole: Path) -> None:
     data, chance = whole.read_bytes(), random.Random(7)
-    wanted = structs.replace(verify(whole), file="")
+    expected = structs.replace(verify(whole), file="")
     damaged = 0
     for _ in range(150):
         at = chance.randrange(len(data))
         copy = whole.with_name("flipped.writ")
         copy.write_bytes(data[:at] if chance.random() < 0.2 else data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
         try:
-            assert structs.replace(verify(copy), file="") == wanted  # a time stamp of zip's own, say
+            assert structs.replace(verify(copy), file="") == expected  # a time stamp of zip's own, say
         except DamagedBundle:
             damaged += 1
     assert damaged > 100

@@ -22,10 +22,10 @@ SCENE_WITH_WRIT = QuestionSpace(catalogue=CATALOGUE, targets=(WEB, WRIT), princi
 
 
 def about(*rules: dict[str, Any], moment: str | None = None, **wanted: Any) -> list[Access]:
-    asked = AccessQuery(
+    requested = AccessQuery(
         operations=("service_restart",), around=at(NOON), at=None if moment is None else at(moment), **wanted
     )
-    return allowed(policy(global_policies=list(rules)), SCENE, asked).accesses
+    return allowed(policy(global_policies=list(rules)), SCENE, requested).accesses
 
 
 def extents(found: list[Access]) -> dict[tuple[str, str], str]:

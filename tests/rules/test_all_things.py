@@ -89,16 +89,19 @@ def test_engine_and_reference_agree_on_updates(sections: dict[str, Any]) -> None
     loaded = compiled(file)
     facts: dict[str, Any] = {"listings": {}, "scans": {}}
     assert loaded is not None
-    for given, emergency in product(GIVEN, (False, True)):
-        asked = {"principal": "alice", "operation": "package_update", "target": "web-2", "parameters": given}
-        asked |= {"at": NOON, "emergency": emergency, "dry_run": False, "own": False, "approvals": []}
-        assert plain(ruling(loaded, asked, facts)) == reference.answer(files, asked, facts), (given, emergency)
+    for supplied, emergency in product(GIVEN, (False, True)):
+        requested = {"principal": "alice", "operation": "package_update", "target": "web-2", "parameters": supplied}
+        requested |= {"at": NOON, "emergency": emergency, "dry_run": False, "own": False, "approvals": []}
+        assert plain(ruling(loaded, requested, facts)) == reference.answer(files, requested, facts), (
+            supplied,
+            emergency,
+        )
 
 
 def test_limits_of_a_rule_on_names_hold_for_an_update_of_all() -> None:
     world = World(policy(global_policies=[PLAIN, by_name(NGINX, **LIMITED)]))
-    for given in GIVEN[:2]:
-        found = world.ask("package_update", **given)
+    for supplied in GIVEN[:2]:
+        found = world.ask("package_update", **supplied)
         assert ({limit.kind for limit in found.limits}, found.timeout) == ({"max_concurrent", "max_targets"}, 60)
     assert world.ask("package_update", package_name="ssh").limits == []
 

@@ -114,11 +114,11 @@ def test_what_fails_for_certain_outweighs_what_cannot_be_judged() -> None:
 
 def test_operations_of_risk_admin_need_approval_unless_the_policy_says_otherwise() -> None:
     rules = [rule("deletes", "file_delete")]
-    asked = World(policy(global_policies=rules), people={"approver": ("alice", "bob")}).ask(
+    requested = World(policy(global_policies=rules), people={"approver": ("alice", "bob")}).ask(
         "file_delete", file_path="/a"
     )
-    assert (asked.effect, asked.rules) == ("require_approval", ["deletes"])
-    assert "could approve: bob" in asked.reason
+    assert (requested.effect, requested.rules) == ("require_approval", ["deletes"])
+    assert "could approve: bob" in requested.reason
     free = policy(require_approval_for_admin=False, global_policies=rules)
     assert World(free).ask("file_delete", file_path="/a").effect == "allow"
 
@@ -167,8 +167,8 @@ def test_a_gateways_limits_and_demands_bind_what_is_behind_it() -> None:
     gateway = [rule("limits", "service_restart", parameter_constraints=limits, requires_approval=True)]
     world = World(policy(role_policies={"production": [RESTARTS], "gateway": gateway}))
     assert world.ask(target=BEHIND, timeout=200).code == "outside_gateway_limits"
-    asked = world.ask(target=BEHIND, timeout=50)
-    assert (asked.effect, asked.rules) == ("require_approval", ["limits", "restarts"])
+    requested = world.ask(target=BEHIND, timeout=50)
+    assert (requested.effect, requested.rules) == ("require_approval", ["limits", "restarts"])
 
 
 def test_a_gateway_rule_may_stay_at_home() -> None:
@@ -228,8 +228,11 @@ def test_trace_shows_each_considered_rule_with_both_values() -> None:
         rule("no", "service_restart", allowed=False, users=["bob"]),
     ]
     ruling = World(policy(global_policies=rules)).ask(timeout=200)
-    told = [(entry.rule, entry.matched, entry.clause, entry.wanted, entry.got) for entry in ruling.trace]
-    assert told == [("no", False, "users", "bob", "alice"), ("restarts", False, "timeout.max", "at most 100", "200")]
+    reported = [(entry.rule, entry.matched, entry.clause, entry.wanted, entry.got) for entry in ruling.trace]
+    assert reported == [
+        ("no", False, "users", "bob", "alice"),
+        ("restarts", False, "timeout.max", "at most 100", "200"),
+    ]
     assert "nearest is 'restarts': timeout.max is 200, expected at most 100" in ruling.reason
 
 

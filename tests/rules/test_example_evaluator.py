@@ -57,8 +57,8 @@ def test_evaluator_holds_or_gives_a_reason(catalogue: Catalogue) -> None:
     assert asked(catalogue, target=WEB, who=ALICE).effect == "allow"
     denied = asked(catalogue, target=SHOP, who=ALICE)
     assert (denied.effect, denied.code) == ("deny", "no_rule")
-    (told,) = denied.trace
-    assert (told.clause, told.got) == ("evaluators.same_team", '"web-1 is of shop, alice of web"')
+    (reported,) = denied.trace
+    assert (reported.clause, reported.got) == ("evaluators.same_team", '"web-1 is of shop, alice of web"')
 
 
 def test_evaluator_that_raises_denies_within_the_scope_of_its_rule_alone(catalogue: Catalogue) -> None:
@@ -70,11 +70,11 @@ def test_evaluator_that_raises_denies_within_the_scope_of_its_rule_alone(catalog
 def test_unknown_evaluator_and_unknown_options_are_mistakes_of_the_file(
     catalogue: Catalogue,
 ) -> None:
-    for condition, said in (
+    for condition, reply in (
         ("same_taem", "there is no evaluator 'same_taem'; installed are: same_team"),
         ({"name": "same_team", "with": {"team": "web"}}, "'same_team' can't take these options"),
     ):
-        with pytest.raises(FileErrors, match=said) as raised:
+        with pytest.raises(FileErrors, match=reply) as raised:
             compile_document(yaml_file.parse(text(condition).encode(), "p.yaml"), catalogue, "permissive")
         assert raised.value.found[0].line > 1
 

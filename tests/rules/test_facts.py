@@ -116,8 +116,8 @@ def test_each_item_of_a_list_must_be_listed_and_numbers_count_as_text() -> None:
 
     def asked(*ports: str) -> str:
         facts = listing("80", "443", "60", source="list_ports")
-        given: dict[str, Any] = {"container_name": "web", "image": "nginx", "ports": list(ports), "timeout": 60}
-        return world.ask("container_create", facts=facts, **given).effect
+        supplied: dict[str, Any] = {"container_name": "web", "image": "nginx", "ports": list(ports), "timeout": 60}
+        return world.ask("container_create", facts=facts, **supplied).effect
 
     assert (asked("80", "443"), asked("80", "22")) == ("allow", "deny")
 

@@ -70,8 +70,8 @@ def test_lint_reports_names_that_the_files_lack(keys: dict[str, Any], said: list
 
 
 def test_a_deny_by_an_attribute_that_nothing_has_denies_all_in_its_scope() -> None:
-    (said,) = found(rule("a", "service_restart", allowed=False, target_attributes={"cost": 2}))
-    assert said == "warning: no target has this attribute: denies all in its scope"
+    (reply,) = found(rule("a", "service_restart", allowed=False, target_attributes={"cost": 2}))
+    assert reply == "warning: no target has this attribute: denies all in its scope"
 
 
 def test_lint_reports_operations_that_no_target_in_scope_has() -> None:
@@ -132,9 +132,9 @@ def test_lint_reports_risk_admin_without_an_approver() -> None:
 
 def test_a_service_only_warns() -> None:
     file = file_of(global_policies=[rule("a", "service_restart", users=["eve"])])
-    told = as_warnings(lint_with(file, CATALOGUE, principals=PEOPLE))
-    assert {finding.severity for finding in told} == {Severity.WARNING}
-    assert len(told) == 2
+    reported = as_warnings(lint_with(file, CATALOGUE, principals=PEOPLE))
+    assert {finding.severity for finding in reported} == {Severity.WARNING}
+    assert len(reported) == 2
 
 
 def test_validating_with_files_refuses_what_can_not_be_done_there(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_validating_with_files_refuses_what_can_not_be_done_there(tmp_path: Path
     assert validate_file(path, CATALOGUE, "permissive", ValidationContext(principals=PEOPLE)).valid
     as_a_service = validate_file(path, CATALOGUE, "strict", ValidationContext(principals=PEOPLE, only_warn=True))
     assert as_a_service.valid
-    assert [(said.problem.line, said.problem.column) for said in as_a_service.found] == [(1, 30), (1, 94)]
+    assert [(reply.problem.line, reply.problem.column) for reply in as_a_service.found] == [(1, 30), (1, 94)]
 
 
 @pytest.mark.parametrize("name", ["development-flexible", "production-security-focused"])
@@ -154,5 +154,5 @@ def test_the_shipped_policies_fit_the_example_files(name: str) -> None:
     file = shapes.convert(yaml_file.read(ROOT / "policies" / f"{name}.yaml"), PolicyFile)
     targets = read_inventory(ROOT / "policies" / "examples" / "inventory.yaml").targets
     people = read_principals(ROOT / "policies" / "examples" / "principals.yaml").principals
-    told = lint_with(file, CATALOGUE, targets=targets, principals=people)
-    assert [finding.message for finding in told] == []
+    reported = lint_with(file, CATALOGUE, targets=targets, principals=people)
+    assert [finding.message for finding in reported] == []

@@ -205,8 +205,8 @@ def test_lint_reports_rules_with_conflicting_defaults() -> None:
         rule("one", "service_restart", **timeout(default=20)),
         rule("other", "service_restart", **timeout(default=30)),
     )
-    (said,) = found(one, other)
-    assert said == "lint: 'one' has another default for service_restart.timeout: what both allow is denied"
+    (reply,) = found(one, other)
+    assert reply == "lint: 'one' has another default for service_restart.timeout: what both allow is denied"
     for key, values in (
         ("users", (["alice"], ["bob"])),
         ("target_roles", (["staging"], ["production"])),
@@ -219,13 +219,13 @@ def test_lint_reports_rules_with_conflicting_defaults() -> None:
         ("targets", (["web-*"], ["db-1", "*-eu"])),
         ("scans", ([{"scanner": "trivy"}], [{"scanner": "trivy", "severity": "high", "present": False}])),
     ):
-        assert found({**one, key: values[0]}, {**other, key: values[1]}) == [said]
+        assert found({**one, key: values[0]}, {**other, key: values[1]}) == [reply]
 
 
 def test_lint_reports_too_many_rules_to_compare() -> None:
     file = file_of(global_policies=[rule(f"r{at}", "service_stop", users=[f"u{at}"]) for at in range(20)])
-    (said,) = lint(file, CATALOGUE, most_compared=100)
-    assert said.message == "from 'r5' on, rules were not compared with each other: there are too many"
+    (reply,) = lint(file, CATALOGUE, most_compared=100)
+    assert reply.message == "from 'r5' on, rules were not compared with each other: there are too many"
 
 
 def test_lint_reports_too_many_defaults_to_compare() -> None:
@@ -237,8 +237,8 @@ def test_lint_reports_too_many_defaults_to_compare() -> None:
     known = verbs(CATALOGUE)
     rules = readings(placed(file.policies), known)
     assert list(conflicts(rules, known)) == []
-    (said,) = conflicts(rules, known, 30)
-    assert said.message == "from 'r1' on, defaults were not compared with each other: there are too many"
+    (reply,) = conflicts(rules, known, 30)
+    assert reply.message == "from 'r1' on, defaults were not compared with each other: there are too many"
 
 
 @pytest.mark.parametrize(
@@ -270,9 +270,9 @@ def test_lint_reports_a_rule_once() -> None:
 
 
 def test_lint_reports_a_policy_that_expires_before_it_takes_effect() -> None:
-    said = ["lint: the policy expires before it takes effect: everything is denied"]
-    assert found(RESTART, effective_from="2026-02-01", expires_at="2026-01-01") == said
-    assert found(RESTART, effective_from="2026-02-01", expires_at="2026-02-01") == said
+    reply = ["lint: the policy expires before it takes effect: everything is denied"]
+    assert found(RESTART, effective_from="2026-02-01", expires_at="2026-01-01") == reply
+    assert found(RESTART, effective_from="2026-02-01", expires_at="2026-02-01") == reply
     assert found(RESTART, effective_from="2026-01-01", expires_at="2026-02-01") == []
 
 

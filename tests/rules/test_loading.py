@@ -175,8 +175,10 @@ def test_an_operation_that_does_not_exist_is_named_with_the_nearest() -> None:
 def test_a_rule_under_a_role_that_names_others_is_refused(mode: str, roles: str) -> None:
     one = f"{{name: a, operations: [service_stop], allowed: true, target_roles: {roles}}}"
     text = f"policies: {{role_policies: {{production: [{one}]}}}}"
-    (said,) = refused(text, mode)
-    assert said.startswith("policy.yaml:1:108: names staging: a rule under role_policies.production is about that role")
+    (reply,) = refused(text, mode)
+    assert reply.startswith(
+        "policy.yaml:1:108: names staging: a rule under role_policies.production is about that role"
+    )
 
 
 @pytest.mark.parametrize(

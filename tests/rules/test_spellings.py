@@ -40,8 +40,8 @@ def test_deny_rule_on_a_name_that_no_unit_has_is_refused(keys: dict[str, Any], t
     "pattern", [r"ssh\.service", r"(ssh|nginx)\.service", r"a\.service|b[.]service", r".*\.service"]
 )
 def test_a_pattern_of_such_names_alone_is_vacuous(pattern: str, more: dict[str, Any]) -> None:
-    told = f"lint: vacuous: 'one' never matches by this pattern: {NEVER}"
-    assert found(rule("one", "service_stop", **more, **name(pattern=pattern))) == [told]
+    reported = f"lint: vacuous: 'one' never matches by this pattern: {NEVER}"
+    assert found(rule("one", "service_stop", **more, **name(pattern=pattern))) == [reported]
 
 
 @pytest.mark.parametrize(

@@ -216,6 +216,6 @@ def test_a_case_may_say_what_an_allow_comes_with(folder: Path) -> None:
 
 def test_mistakes_of_a_suite_come_in_the_order_of_its_lines(folder: Path) -> None:
     wrong = case("allow", callers=["eve"], operations=["fly"], approvals=["mallory"], now="yesterday")
-    lines = [int(said.partition(":")[0]) for said in refused(written(folder, [rule("a", "service_restart")], wrong))]
+    lines = [int(reply.partition(":")[0]) for reply in refused(written(folder, [rule("a", "service_restart")], wrong))]
     assert lines == sorted(lines)
     assert len(lines) == 4

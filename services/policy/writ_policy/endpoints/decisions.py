@@ -1,4 +1,4 @@
-"""The endpoints `decide` and `grant`: decode, catch up, decide, sign, encode; one reply and one record on every path."""
+"""The endpoints `decide` and `grant`: decode, catch up, decide, sign, encode; one reply, one record on every path."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
