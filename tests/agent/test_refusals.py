@@ -60,7 +60,7 @@ def other_parameters(world: World, asked: DispatchedOperation, claim: Claim, gra
 
 def sealed_for_another(world: World, asked: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimReply:
     answer = world.executor.sealed(asked, claim, sign(world.executor.key, grant))
-    return ClaimReply(grant=answer.grant, sealed=answer.sealed[:-8] + "AAAAAAA=")
+    return ClaimReply(grant=answer.grant, sealed=answer.sealed[:-8] + bytes(8))
 
 
 def empty(world: World, asked: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimReply:

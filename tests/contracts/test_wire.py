@@ -191,6 +191,33 @@ def test_a_name_that_stands_twice_in_a_request_is_refused(parameters: str) -> No
         decode(text, Request, content_type=JSON)
 
 
+LARGE_TEXT = encode("line\n" * 20_000).decode()
+SPACES = " " * 70_000
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        f'{{"a": 1, "content": {LARGE_TEXT}, "a": 2}}',
+        f'{{"content":{LARGE_TEXT},"content":{LARGE_TEXT}}}',
+        f'{{"content":{LARGE_TEXT},"x":{{"b":1,"b":1}}}}',
+        f'{{"content": "{SPACES},", "a": "x: "{SPACES},",": 1, "b": 1, "b": 2}}',
+        f'{{"content":"{SPACES}", "a":[{{{LARGE_TEXT}:1,{LARGE_TEXT}:2}}]}}',
+        f'{{"a": "\\": \\"{SPACES}", "content": "{SPACES}", "a": 1}}',
+    ],
+)
+def test_a_name_that_stands_twice_beside_a_large_text_is_refused(parameters: str) -> None:
+    data = f'{{"target": "web-1", "parameters": {parameters}}}'.encode()
+    with pytest.raises(Invalid, match="occurs twice"):
+        decode(data, Request, content_type=JSON)
+
+
+@pytest.mark.parametrize("parameters", [f'{{"content":{LARGE_TEXT},"a":1}}', f'{{"a": "x: "{SPACES},",": 1}}'])
+def test_a_large_text_beside_different_names_is_accepted(parameters: str) -> None:
+    data = f'{{"target": "web-1", "parameters": {parameters}}}'.encode()
+    assert decode(data, Request, content_type=JSON).parameters == json.loads(parameters)
+
+
 def test_a_name_that_stands_in_several_objects_is_none_twice() -> None:
     text = b'{"target":"web1","parameters":{"a":[{"b":1},{"b":{"b":2}}],"target":"b"}}'
     assert decode(text, Request, content_type=JSON).parameters["target"] == "b"

@@ -223,7 +223,7 @@ async def test_an_agent_gets_nothing_of_another_pools_operation(
             body = encode(ClaimMessage(claim=signed, principal="alice"))
             told = decode((await thief.request(subjects.claim("a"), body, timeout=10)).data, ClaimReply)
             assert told.error, (signer, pool)
-            assert (told.grant, told.sealed) == (None, "")
+            assert (told.grant, told.sealed) == (None, b"")
         word = Progress(operation_id=number, principal="alice", message="believe me")
         await thief.publish(subjects.progress("a"), encode(word))
         beat = Heartbeat(pool="b", instance="thief", running=[], free_slots=9, operations=[], version="x")

@@ -118,7 +118,7 @@ async def test_a_target_that_is_not_the_inventorys_reaches_no_agent_and_is_an_al
     world.policy._targets = {"web-1": structs.replace(world.policy.target("web-1"), file_roots=["/"])}
     refused = (await world.hands.claim(work)).answer
     assert refused.grant is None
-    assert refused.sealed == ""
+    assert refused.sealed == b""
     assert refused.error is not None
     assert (refused.error.code, refused.error.retry) == ("mismatched_grant", True)
     [event] = await world.events(subjects.security_event("mismatched_grant"))

@@ -53,7 +53,7 @@ async def test_a_start_that_cannot_be_recorded_gives_no_grant(full: World) -> No
     room = fill(full)
     held = await full.hands.claim(work)
     assert held.answer.error
-    assert (held.answer.grant, held.answer.sealed, held.answer.error.code) == (None, "", "full")
+    assert (held.answer.grant, held.answer.sealed, held.answer.error.code) == (None, b"", "full")
     full.broker.disk.max_bytes = room
     assert (await full.hands.claim(work)).answer.grant
 

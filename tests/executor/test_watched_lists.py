@@ -12,14 +12,14 @@ from writ_executor.agents.keys import AgentKeys
 from writ_executor.agents.presence import Presence
 from writ_executor.agents.targets import Targets
 from writ_runtime.clocks import boot_time
-from writ_runtime.list_reader.lists import read_agents, read_inventory
+from writ_runtime.list_reader.lists import AGENTS, TARGETS, ListReader
 from writ_runtime.watched_file import WatchedFile
 
 KEY, OTHER = "U" + "A" * 55, "U" + "B" * 55
 
 
 def targets(path: Path) -> Targets:
-    return Targets(WatchedFile(path, read_inventory), Catalogue(BUILT_IN), Presence(lease=30.0, clock=boot_time))
+    return Targets(WatchedFile(path, ListReader(TARGETS)), Catalogue(BUILT_IN), Presence(lease=30.0, clock=boot_time))
 
 
 async def test_a_target_is_what_its_entry_says_now(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ async def test_a_grant_for_a_former_entry_counts_for_moments_alone(
 async def test_nobody_is_refused_by_the_agents_of_a_pool_that_a_target_has_left(tmp_path: Path) -> None:
     path, catalogue, presence = tmp_path / "inventory.yaml", Catalogue(BUILT_IN), Presence(lease=30.0, clock=boot_time)
     path.write_text("targets: [{id: web-1, role: production, backend: ssh}]")
-    known = Targets(WatchedFile(path, read_inventory), catalogue, presence)
+    known = Targets(WatchedFile(path, ListReader(TARGETS)), catalogue, presence)
     for pool, operations in (("ssh", ["service_status"]), ("ssh-eu", ["service_restart"])):
         beat = Heartbeat(pool=pool, instance=pool, running=[], free_slots=1, operations=operations, version="1")
         presence.record(beat)
@@ -95,7 +95,7 @@ async def test_a_file_that_cannot_be_used_leaves_the_targets_as_they_were(tmp_pa
 async def test_a_key_counts_from_the_next_claim_and_one_that_was_taken_away_does_not(tmp_path: Path) -> None:
     path = tmp_path / "agents.yaml"
     path.write_text(f"agents: [{{pool: ssh, key: {KEY}}}]")
-    keys = AgentKeys(WatchedFile(path, read_agents))
+    keys = AgentKeys(WatchedFile(path, ListReader(AGENTS)))
     assert await keys.of("ssh") == {KEY}
     path.write_text(f"agents: [{{pool: ssh, key: {KEY}}}, {{pool: ssh, key: {OTHER}}}]")
     assert await keys.of("ssh") == {KEY, OTHER}

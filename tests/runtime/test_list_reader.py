@@ -43,7 +43,7 @@ def one_more(*_: object, **__: object) -> None:
 def test_a_large_list_is_the_same_as_read_here(tmp_path: Path) -> None:
     path = inventory(tmp_path)
     assert path.stat().st_size > lists.SMALL
-    assert lists.read_inventory(path) == readers.read_inventory(path)
+    assert lists.ListReader(lists.TARGETS)(path) == readers.read_inventory(path)
 
 
 def test_people_and_agents_are_read_likewise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,8 +51,8 @@ def test_people_and_agents_are_read_likewise(tmp_path: Path, monkeypatch: pytest
     people, agents = tmp_path / "principals.yaml", tmp_path / "agents.yaml"
     people.write_text(f"principals: [{{id: alice, kind: human, key: U{'A' * 55}}}]")
     agents.write_text(f"agents: [{{pool: ssh, key: U{'A' * 55}}}]")
-    assert lists.read_principals(people) == readers.read_principals(people)
-    assert lists.read_agents(agents) == readers.read_agents(agents)
+    assert lists.ListReader(lists.PRINCIPALS)(people) == readers.read_principals(people)
+    assert lists.ListReader(lists.AGENTS)(agents) == readers.read_agents(agents)
 
 
 def test_the_mistakes_of_a_large_list_have_their_places_and_their_lines(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_the_mistakes_of_a_large_list_have_their_places_and_their_lines(tmp_path
     with pytest.raises(FileErrors) as here:
         readers.read_inventory(path)
     with pytest.raises(FileErrors) as beside:
-        lists.read_inventory(path)
+        lists.ListReader(lists.TARGETS)(path)
     assert beside.value.found == here.value.found
     assert f"{path}:{7 * TARGETS + 2}:8: " in str(here.value)
 
@@ -69,7 +69,7 @@ def test_the_mistakes_of_a_large_list_have_their_places_and_their_lines(tmp_path
 def test_what_cannot_be_read_at_all_is_told_as_here(tmp_path: Path, more: str) -> None:
     path = inventory(tmp_path, more)
     told: list[FileErrors] = []
-    for read in (readers.read_inventory, lists.read_inventory):
+    for read in (readers.read_inventory, lists.ListReader(lists.TARGETS)):
         with pytest.raises(FileErrors) as caught:
             read(path)
         told.append(caught.value)
@@ -80,23 +80,53 @@ def test_what_cannot_be_read_at_all_is_told_as_here(tmp_path: Path, more: str) -
 def test_a_file_that_is_too_large_or_away_is_told_as_here(tmp_path: Path) -> None:
     path = tmp_path / "inventory.yaml"
     with pytest.raises(FileErrors, match="No such file"):
-        lists.read_inventory(path)
+        lists.ListReader(lists.TARGETS)(path)
     path.write_bytes(b" " * (readers.LARGEST_LIST + 1))
     with pytest.raises(FileErrors, match="is larger than"):
-        lists.read_inventory(path)
+        lists.ListReader(lists.TARGETS)(path)
 
 
 def test_a_small_list_takes_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "run", one_more)
-    assert len(lists.read_inventory(inventory(tmp_path, number=3)).targets) == 3
+    assert len(lists.ListReader(lists.TARGETS)(inventory(tmp_path, number=3)).targets) == 3
 
 
 def test_reading_takes_hardly_more_memory_than_what_is_read(tmp_path: Path) -> None:
     """All that Python allocates is counted, exactly: nothing of the text or of its tree is among it."""
     path = inventory(tmp_path)
-    here, beside = needed(readers.read_inventory, path), needed(lists.read_inventory, path)
+    here, beside = needed(readers.read_inventory, path), needed(first_reading, path)
     assert beside < 1.3
     assert here > 2  # or the measure is none
+
+
+def test_entries_that_have_not_changed_stay_the_objects_they_were(tmp_path: Path) -> None:
+    path, read = inventory(tmp_path), lists.ListReader(lists.TARGETS)
+    before = read(path).targets
+    edited = path.read_text().replace("weight: 7, ", "weight: 7.0, ").replace("id: web-9\n", "id: web-nine\n")
+    path.write_text(ENTRY.format(number=TARGETS).join(["targets:\n", edited.removeprefix("targets:\n")]))
+    after = read(path).targets
+    assert after == readers.read_inventory(path).targets
+    assert type(after[8].attributes["weight"]) is float
+    assert [number for number, entry in enumerate(after) if entry not in before] == [0, 10]
+    assert [number for number, entry in enumerate(after[1:]) if entry is not before[number]] == [7, 9]
+
+
+def test_reading_again_takes_a_fraction_of_the_memory_of_the_list(tmp_path: Path) -> None:
+    path, read = inventory(tmp_path), lists.ListReader(lists.TARGETS)
+    tracemalloc.start()
+    try:
+        kept = read(path)
+        whole, _ = tracemalloc.get_traced_memory()
+        kept = read(path)
+        stays, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(kept.targets) == TARGETS
+    assert stays < 1.2 * whole
+
+
+def first_reading(path: Path) -> Inventory:
+    return lists.ListReader(lists.TARGETS)(path)
 
 
 def needed(read: Callable[[Path], Inventory], path: Path) -> float:
@@ -129,7 +159,7 @@ def test_a_list_is_read_whatever_becomes_of_the_process(
 ) -> None:
     monkeypatch.setattr(subprocess_env, "command", lambda *_: command)
     monkeypatch.setattr(lists, "SECONDS", 0.3)
-    assert len(lists.read_inventory(inventory(tmp_path)).targets) == TARGETS
+    assert len(lists.ListReader(lists.TARGETS)(inventory(tmp_path)).targets) == TARGETS
     assert [record.getMessage() for record in caplog.records] == ["file.read_here"]
 
 
@@ -137,7 +167,7 @@ def test_no_file_stays_open(tmp_path: Path) -> None:
     path = inventory(tmp_path)
     gc.collect()  # what others left open is closed before it is counted
     before = len(os.listdir("/proc/self/fd"))
-    lists.read_inventory(path)
+    lists.ListReader(lists.TARGETS)(path)
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -147,7 +177,7 @@ def test_the_process_gets_none_of_the_services_secrets(tmp_path: Path, monkeypat
     monkeypatch.setattr(subprocess_env, "command", lambda *_: (sys.executable, "-c", f"{code}; raise SystemExit(1)"))
     monkeypatch.setenv("WRIT_KEY_FILE", "keys/policy.seed")
     monkeypatch.setenv("TZ", "UTC")
-    lists.read_inventory(inventory(tmp_path))
+    lists.ListReader(lists.TARGETS)(inventory(tmp_path))
     known = json.loads(told.read_text())
     assert known["TZ"] == "UTC"
     assert not [name for name in known if name.startswith(("WRIT", "NATS", "CREDENTIALS"))]

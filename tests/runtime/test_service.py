@@ -24,6 +24,8 @@ from writ_runtime.service import StopStep, ended, finish, running
 SERVICE = """
 import asyncio
 import gc
+import resource
+import sys
 from writ_contracts.errors import Unreachable
 from writ_runtime.config import ConfigError, ServiceConfig
 from writ_runtime.service import StopStep, run, running
@@ -129,6 +131,28 @@ def test_a_ready_service_freezes_its_objects_and_collects_garbage_as_often_as_it
     body += "\n        process.ready({})\n        print(gc.get_threshold(), gc.get_freeze_count() > 10_000)"
     status, out, _ = start(samples, tmp_path, body).end()
     assert (status, out) == (0, "(2000, 5, 5) True\n")
+
+
+def test_a_thread_that_computes_leaves_the_interpreter_to_the_event_loop_soon(
+    samples: list[Sample], tmp_path: Path
+) -> None:
+    body = 'async with running("sample", config):\n        print(sys.getswitchinterval())'
+    status, out, _ = start(samples, tmp_path, body).end()
+    assert (status, out) == (0, "0.0005\n")
+
+
+def test_memory_of_a_large_message_is_kept_for_the_next_one(samples: list[Sample], tmp_path: Path) -> None:
+    body = """async with running("sample", config):
+        faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        def message():
+            return len([bytes([number]) * 1_000_000 for number in range(4)])
+        message()
+        before = faults()
+        for _ in range(50):
+            message()
+        print(faults() - before < 1_000)"""
+    status, out, _ = start(samples, tmp_path, body).end()
+    assert (status, out) == (0, "True\n")
 
 
 def test_health_answers_while_it_is_still_starting(samples: list[Sample], tmp_path: Path) -> None:

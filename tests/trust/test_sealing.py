@@ -17,7 +17,7 @@ KEY = b"k" * 32
 def test_what_is_sealed_is_opened_by_its_reader_alone(data: bytes) -> None:
     sealed = seal(READER.public, data)
     assert READER.open(sealed) == data
-    assert not data or data not in base64.b64decode(sealed) or len(data) < 4
+    assert not data or data not in sealed or len(data) < 4
     with pytest.raises(Untrusted):
         SealKey().open(sealed)
 
@@ -29,16 +29,16 @@ def test_the_same_words_look_different_each_time() -> None:
 
 @given(st.data())
 def test_a_changed_byte_of_what_is_sealed_is_noticed(data: st.DataObject) -> None:
-    sealed = bytearray(base64.b64decode(seal(READER.public, b"parameters")))
+    sealed = bytearray(seal(READER.public, b"parameters"))
     sealed[data.draw(st.integers(0, len(sealed) - 1))] ^= data.draw(st.integers(1, 255))
     with pytest.raises(Untrusted):
-        READER.open(base64.b64encode(bytes(sealed)).decode())
+        READER.open(bytes(sealed))
 
 
-@given(st.text(max_size=80))
-def test_any_text_as_sealed_is_refused(text: str) -> None:
+@given(st.binary(max_size=80))
+def test_any_bytes_as_sealed_are_refused(data: bytes) -> None:
     with pytest.raises(Untrusted):
-        READER.open(text)
+        READER.open(data)
 
 
 @pytest.mark.parametrize("public", ["", "x", "AAAA", base64.b64encode(b"k" * 31).decode(), "é", "A" * 45])

@@ -195,7 +195,7 @@ def _check_statement(trust: VerificationContext, grant: Grant, opened: SealedPar
         raise SecurityRefusal("mismatched_grant", f"{grant.principal} signed other values of {', '.join(different)}")
 
 
-def _unsealed(claimed: SentClaim, sealed: str, grant: Grant) -> SealedParameters:
+def _unsealed(claimed: SentClaim, sealed: bytes, grant: Grant) -> SealedParameters:
     try:
         opened = decode(claimed.seal.open(sealed), SealedParameters)
     except (Untrusted, Invalid):

@@ -48,13 +48,13 @@ class ClaimMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class ClaimReply(Struct, frozen=True, kw_only=True):
-    """`granted` is stored: the signed Grant and the sealed parameters (`SealedParameters`, base64). Or an error.
+    """`granted` is stored: the signed Grant and the sealed `SealedParameters` (in JSON as base64). Or an error.
 
     An error with `retry` false: drop the claim (gone, denied, expired); with true: leave it for a later delivery.
     """
 
     grant: Signed | None = None
-    sealed: str = ""
+    sealed: bytes = b""
     outputs: bool = True
     """True if the receipt, which goes to the journal, may show the public output and state; it always has the
     digest.

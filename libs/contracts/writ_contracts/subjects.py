@@ -255,8 +255,9 @@ class EventSubject(Struct, frozen=True, kw_only=True):
     event: str
 
 
+@lru_cache(maxsize=64)
 def parse_event(subject: str) -> EventSubject | None:
-    """Return the parts of an operation event's subject; None for other subjects."""
+    """Return the parts of an operation event's subject; None for other subjects. Each reader of an event asks it."""
     tokens = subject.split(".")
     if len(tokens) < 6 or tokens[0] != "writ" or tokens[1] not in ("journal", "event") or tokens[2] != "op":
         return None

@@ -15,6 +15,7 @@ from writ_contracts.bounds import check, is_free, is_plain_json
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import in_words
 from writ_contracts.journal import KINDS, OPERATION_KINDS, Carried, JournalEvent
+from writ_contracts.large_texts import large_texts
 from writ_contracts.subjects import EventSubject, parse_event
 
 T = TypeVar("T")
@@ -73,12 +74,42 @@ def decode(data: bytes, kind: type[T], *, content_type: str | None = None, limit
         if _is_free(kind) and not is_plain_json(text):  # type: ignore[arg-type]
             check(decoded)
         if content_type is not None:
-            json.loads(text, object_pairs_hook=_refuse_twice)
+            _refuse_duplicates(text, decoded)
         return decoded  # type: ignore[no-any-return]
     except RecursionError as error:
         raise Invalid("nested too deeply") from error
     except (msgspec.DecodeError, ValueError) as error:
         raise Invalid(_readable(str(error), data)[:LONGEST_MESSAGE]) from error
+
+
+def _refuse_duplicates(text: bytes, decoded: Any) -> None:
+    """Raises Invalid for an object with a name that occurs twice.
+
+    It takes a second reading, in which a large text would take most of the time, so it is left out where that is safe.
+    """
+    try:
+        json.loads(_without_large_text(text, decoded), object_pairs_hook=_refuse_twice)
+    except ValueError:
+        json.loads(text, object_pairs_hook=_refuse_twice)
+
+
+def _without_large_text(text: bytes, decoded: Any) -> bytes:
+    """Return the JSON with "" in place of its first large parameter, where that is written as we write it.
+
+    What is taken out is the whole value of a member: it follows on a colon, and what it ends is no name. A quotation
+    mark within a text follows on a backslash.
+    """
+    parameters = getattr(decoded, "parameters", None)
+    large = large_texts(parameters) if isinstance(parameters, dict) else {}
+    for value in large.values():
+        written = _encoder.encode(value)
+        start = text.find(written[:64])
+        end = start + len(written)
+        before, after = text[max(start - 2, 0) : max(start, 0)], text[end : end + 1]
+        if before.endswith((b'":', b": ")) and after in (b",", b"}") and text.startswith(written, start):
+            return text[:start] + b'""' + text[end:]
+        return text
+    return text
 
 
 def _refuse_twice(pairs: list[tuple[str, Any]]) -> None:

@@ -65,6 +65,7 @@ class PolicyKeys:
         for key in self._given:
             decode_public(key)
         self._path, self._own = path, own
+        self._name = str(path or "")
         self._former, self._former_versions = dict(former or {}), dict(former_versions or {})
         self._stamp: Stamp | None = None
         self._ring: Keyring | None = None
@@ -115,7 +116,7 @@ class PolicyKeys:
         return {**self._former, **events}
 
     def _refresh(self) -> None:
-        if self._path is None or (now := stamp(self._path)) is None or now == self._stamp:
+        if self._path is None or (now := stamp(self._name)) is None or now == self._stamp:
             return
         try:
             self._read(self._path)

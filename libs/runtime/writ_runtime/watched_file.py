@@ -28,6 +28,7 @@ class WatchedFile(Generic[Reading]):
     def __init__(self, path: Path, read: Callable[[Path], Reading]) -> None:
         """Read the file. Errors of `read` go to the caller: there is no earlier version to keep."""
         self._path = path
+        self._name = str(path)
         self._read = read
         self._stamp = stamp(path)
         self.value = read(path)
@@ -45,7 +46,7 @@ class WatchedFile(Generic[Reading]):
     @property
     def is_current(self) -> bool:
         """Return whether the file is as it was read."""
-        return stamp(self._path) == self._stamp
+        return stamp(self._name) == self._stamp
 
     async def follow(self, interval: float = 1.0) -> None:
         """Check every `interval` seconds, until cancelled."""
@@ -98,8 +99,8 @@ def refusal(error: Exception, name: str) -> ConfigError:
     return ConfigError(f"{name}: can't be read for a defect in writ: {type(error).__name__}: {error}")
 
 
-def stamp(path: Path) -> Stamp | None:
-    """Return the file's stamp, which changes with it; None if it is absent."""
+def stamp(path: Path | str) -> Stamp | None:
+    """Return the file's stamp, which changes with it; None if it is absent. Of a `str` it takes half the time."""
     try:
         status = os.stat(path)  # noqa: PTH116 - half the time of Path.stat, and it is asked before every decision
     except OSError:

@@ -17,21 +17,21 @@ class SealKey:
         self._private = nacl.public.PrivateKey.generate()
         self.public = base64.b64encode(bytes(self._private.public_key)).decode()
 
-    def open(self, sealed: str) -> bytes:
+    def open(self, sealed: bytes) -> bytes:
         """Return the plain bytes; raises Untrusted."""
         try:
-            return bytes(nacl.public.SealedBox(self._private).decrypt(base64.b64decode(sealed, validate=True)))
-        except (CryptoError, ValueError, binascii.Error) as error:
+            return bytes(nacl.public.SealedBox(self._private).decrypt(sealed))
+        except (CryptoError, ValueError) as error:
             raise Untrusted("sealed for another key, or damaged", code="invalid") from error
 
 
-def seal(public: str, data: bytes) -> str:
-    """Return `data` sealed for the holder of `public` (base64 X25519), base64; raises Untrusted."""
+def seal(public: str, data: bytes) -> bytes:
+    """Return `data` sealed for the holder of `public` (base64 X25519); raises Untrusted."""
     try:
         reader = nacl.public.PublicKey(base64.b64decode(public, validate=True))
     except (CryptoError, ValueError, binascii.Error, TypeError) as error:
         raise Untrusted("not an X25519 public key", code="invalid") from error
-    return base64.b64encode(bytes(nacl.public.SealedBox(reader).encrypt(data))).decode()
+    return bytes(nacl.public.SealedBox(reader).encrypt(data))
 
 
 def encrypt(key: bytes, data: bytes) -> bytes:

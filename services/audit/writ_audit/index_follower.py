@@ -6,7 +6,8 @@ is not the known one, nothing is read from it and a security event is raised.
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Collection, Coroutine
+import sys
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from contextlib import suppress
 from time import time_ns
 from typing import Any
@@ -61,7 +62,9 @@ class Follower:
         """
         self._on_record = on_record
         self._policy_keys = policy_keys
-        self._signatures = Signatures(policy_keys, by_directory=False)
+        self._counting: dict[str, int] = {}
+        """Policy's keys, with their last events, as of the records under examination."""
+        self._signatures = Signatures(self._counting, by_directory=False)
         self._security = security
         self._histories = OperationHistories()
         self._journal = journal
@@ -150,11 +153,9 @@ class Follower:
             await asyncio.sleep(LOOK_EVERY)
 
     async def _follow(self) -> None:
-        """Read page by page. At the end of the journal wait a little, so that further events form one batch and one
-        commit.
-        """
-        self._signatures = Signatures(self._policy_keys, by_directory=False)
-        self._histories = OperationHistories()  # events that are read again must not count twice
+        """Read page by page. At the end wait a little, so further events form one group and one commit."""
+        self._signatures = Signatures(self._counting, by_directory=False)
+        self._histories = OperationHistories()  # of events that are read again, nothing is known from the first time
         while True:
             self._query_waits.clear()
             records = await self._journal.read(JOURNAL, after=self.position, limit=BATCH)
@@ -185,6 +186,7 @@ class Follower:
         """Return the index changes of the records, and record the irregular ones. Each record is decoded once."""
         if self._security is not None:
             await self._learn(records)
+        self._read_keys()
         changes = list[RecordChange]()
         for record in records:
             changes.append(project(record.sequence, record.subject, record.data, record.time))
@@ -192,6 +194,13 @@ class Follower:
                 await self._report(wrong)
             self._on_record(record)
         return changes
+
+    def _read_keys(self) -> None:
+        """Look at policy's keys once for the records of a page: they are in a file, and each event needs them twice."""
+        keys = self._policy_keys
+        counting = keys if isinstance(keys, Mapping) else dict.fromkeys(keys, sys.maxsize)
+        self._counting.clear()
+        self._counting.update(counting.items())
 
     async def _learn(self, records: list[Record]) -> None:
         """Read the earlier events of operations that began before these records."""
@@ -212,7 +221,7 @@ class Follower:
         `granted` is not verified here: policy alone can write it, and verified the claim. Archives verify it once more.
         """
         where = parse_event(record.subject)
-        if where is None or where.event == "granted" or not self._policy_keys:
+        if where is None or where.event == "granted" or not self._counting:
             return None
         try:
             self._signatures.check(record)

@@ -6,7 +6,7 @@ pure.
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from typing import get_args
+from typing import Any, get_args
 
 from msgspec import Struct
 
@@ -38,6 +38,7 @@ FOLLOWS = (
 )
 """Kinds of events that cannot begin an operation."""
 Ended = journal.Finished | journal.Unknown | journal.Resolved
+_OPERATION_EVENTS: tuple[Any, ...] = get_args(journal.OperationEvent)
 
 
 class IrregularEvent(Struct, frozen=True, kw_only=True):
@@ -143,7 +144,7 @@ def _event(record: Record) -> journal.OperationEvent | None:
         event = event_of(record.subject, record.data)
     except Invalid:
         return None
-    return event if isinstance(event, get_args(journal.OperationEvent)) else None
+    return event if isinstance(event, _OPERATION_EVENTS) else None
 
 
 def _unreadable(record: Record, where: EventSubject) -> IrregularEvent | None:

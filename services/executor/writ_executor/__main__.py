@@ -6,7 +6,7 @@ from writ_executor.journal.shared_keys import SharedKeys
 from writ_executor.metrics import metrics
 from writ_executor.service import Executor
 from writ_runtime.connect import connect_as, load_key
-from writ_runtime.list_reader.lists import read_agents, read_inventory
+from writ_runtime.list_reader.lists import AGENTS, TARGETS, ListReader
 from writ_runtime.plugins import load_catalogue
 from writ_runtime.service import StopStep, ended, run, running
 from writ_runtime.watched_file import WatchedFile
@@ -14,7 +14,8 @@ from writ_runtime.watched_file import WatchedFile
 
 async def main(config: ExecutorConfig) -> None:
     key, shared = load_key(config), SharedKeys.read(config.params_key_file)
-    inventory, agents = WatchedFile(config.inventory, read_inventory), WatchedFile(config.agents, read_agents)
+    inventory = WatchedFile(config.inventory, ListReader(TARGETS))
+    agents = WatchedFile(config.agents, ListReader(AGENTS))
     measured = metrics()
     async with running("executor", config, measured) as process:
         bus = await connect_as("executor", config, key, on_violation=lambda kind, what: executor.violation(kind, what))  # noqa: PLW0108

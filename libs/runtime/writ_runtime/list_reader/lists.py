@@ -7,7 +7,7 @@ decisions would wait for the interpreter. So another process reads large files a
 
 import os
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from mmap import mmap
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -47,33 +47,36 @@ AGENTS = ListKind(read=readers.read_agents, kind=Agents, section="agents", entry
 SORTS: Mapping[str, ListKind[Any]] = {sort.section: sort for sort in (TARGETS, PRINCIPALS, AGENTS)}
 
 
-def read_inventory(path: Path) -> Inventory:
-    return _read(path, TARGETS)
+class ListReader(Generic[Kind]):
+    """Reads a list again and again. Entries that have not changed stay the same objects, so that an edit of one of ten
+    thousand needs memory and time for that one.
+    """
+
+    def __init__(self, sort: ListKind[Kind]) -> None:
+        self._sort = sort
+        self._entries: Sequence[Struct] = ()
+
+    def __call__(self, path: Path) -> Kind:
+        """Return the present list. Raises ConfigError."""
+        found = _read(path, self._sort, self._entries)
+        self._entries = getattr(found, self._sort.section)
+        return found
 
 
-def read_principals(path: Path) -> Principals:
-    return _read(path, PRINCIPALS)
-
-
-def read_agents(path: Path) -> Agents:
-    """Return the keys accepted on claims of each pool."""
-    return _read(path, AGENTS)
-
-
-def _read(path: Path, sort: ListKind[Kind]) -> Kind:
+def _read(path: Path, sort: ListKind[Kind], earlier: Sequence[Struct]) -> Kind:
     """Read the file, in this process if the other one fails: a revoked right must not stay in force by such a
     failure.
     """
     if not _is_large(path):
         return sort.read(path)
     try:
-        return _read_beside(path, sort)
+        return _read_beside(path, sort, earlier)
     except (OSError, ValueError, MsgspecError, subprocess.SubprocessError) as error:
         _log.warning("file.read_here", path=str(path), reason=str(error))
         return sort.read(path)
 
 
-def _read_beside(path: Path, sort: ListKind[Kind]) -> Kind:
+def _read_beside(path: Path, sort: ListKind[Kind], earlier: Sequence[Struct]) -> Kind:
     """Read in another process. Raises FileErrors as the reader does; for other failures OSError and SubprocessError;
     for an unknown reply (a newer version was installed) ValueError and MsgspecError.
 
@@ -96,13 +99,16 @@ def _read_beside(path: Path, sort: ListKind[Kind]) -> Kind:
         data = mmap(answer.fileno(), 0)  # not closed explicitly: that fails while an error holds parts of it
         if status == REFUSED:
             raise FileErrors(*msgpack.decode(data, type=list[Problem]))
-        return sort.kind(**{sort.section: _entries(data, sort.entry)})
+        return sort.kind(**{sort.section: _entries(data, sort.entry, earlier)})
 
 
-def _entries(data: mmap, kind: type[Struct]) -> list[Struct]:
-    """Yield one entry at a time: all at once would hold the interpreter for as long."""
-    decoder = msgpack.Decoder(kind)
-    return [decoder.decode(each) for each in msgpack.decode(data, type=list[Raw])]
+def _entries(data: mmap, kind: type[Struct], earlier: Sequence[Struct]) -> list[Struct]:
+    """Return the entries: those that are among the `earlier` ones, byte by byte, and the others decoded, one at a time,
+    since all at once would hold the interpreter for as long.
+    """
+    encoder, decoder = msgpack.Encoder(), msgpack.Decoder(kind)
+    known = {encoder.encode(entry): entry for entry in earlier}
+    return [known.get(bytes(each)) or decoder.decode(each) for each in msgpack.decode(data, type=list[Raw])]
 
 
 def _is_large(path: Path) -> bool:

@@ -73,9 +73,10 @@ class Targets:
     def _is_without(self, target_id: str, operation: Operation) -> str:
         """Return the target's pool if none of its agents offers the operation, else ""."""
         target = self._all().get(target_id)
-        announced = self._announced(target.pool) if target and not operation.control else None
-        lacks = announced is not None and operation.name not in announced
-        return target.pool if target and lacks else ""
+        if target is None or operation.control:
+            return ""
+        offering = [operation.name in agent.operations for agent in self._presence.agents(target.pool)]
+        return target.pool if offering and not any(offering) else ""
 
     def _announced(self, pool: str) -> frozenset[str] | None:
         agents = self._presence.agents(pool)

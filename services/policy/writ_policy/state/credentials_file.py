@@ -34,6 +34,7 @@ class CredentialsFile:
 
     def __init__(self, path: Path | None, known: KnownDirectory, tell: Callable[[Notice], None]) -> None:
         self._path = path
+        self._name = str(path or "")
         self._known = known
         self._tell = tell
         self._stamp: Stamp | None = None
@@ -56,8 +57,8 @@ class CredentialsFile:
 
     @property
     def is_current(self) -> bool:
-        """Return true if the file has not changed since it was read."""
-        return self._path is None or stamp(self._path) == self._stamp
+        """Return whether the file is as it was read."""
+        return not self._name or stamp(self._name) == self._stamp
 
     async def _read(self, path: Path) -> bool:
         """Return true if the file was accepted or refused; otherwise it is read again."""

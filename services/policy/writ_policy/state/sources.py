@@ -60,6 +60,7 @@ class Sources:
         if problems:
             error = self._file.value.error
             raise _together([*([error] if error else []), *problems])
+        self._files: list[WatchedFile[Any] | CredentialsFile] = [*self._lists.values(), self.people, self._file]
         self._reported: dict[str, str | None] = {}
         self._unstored: str | None = None
         self._waiting = True
@@ -115,14 +116,13 @@ class Sources:
         """Return true if no file changed and the snapshot is of all of them: the case of nearly every decision."""
         if self._refreshing.locked() or (self._waiting and self._unstored is None):
             return False
-        files: tuple[WatchedFile[Any] | CredentialsFile, ...] = (*self._lists.values(), self.people, self._file)
-        return all(one.is_current for one in files) and self._is_made_of_present(world, versions)
+        return all(one.is_current for one in self._files) and self._is_made_of_present(world, versions)
 
     def _is_made_of_present(self, world: PolicySnapshot, versions: Versions) -> bool:
         return world.in_force is versions.current and _same(self._values(self.changes()), self._made_of)
 
     def _values(self, changes: tuple[PrincipalManage, ...]) -> list[Any]:
-        return [*(watched.value for watched in self._lists.values()), self.people.value, changes]
+        return [*[watched.value for watched in self._lists.values()], self.people.value, changes]
 
     async def follow(self) -> None:
         """Read every half second until cancelled, so that a bad file is reported even without requests."""
@@ -219,10 +219,10 @@ def _same(values: list[Any], others: list[Any]) -> bool:
 def _watch(config: PolicyConfig) -> tuple[dict[str, WatchedFile[Any]], list[ConfigError]]:
     watched: dict[str, WatchedFile[Any]] = {}
     problems: list[ConfigError] = []
-    readers: tuple[Callable[[Any], Any], ...] = (lists.read_inventory, lists.read_principals, lists.read_agents)
-    for name, read in zip(LISTS, readers, strict=True):
+    sorts: tuple[lists.ListKind[Any], ...] = (lists.TARGETS, lists.PRINCIPALS, lists.AGENTS)
+    for name, sort in zip(LISTS, sorts, strict=True):
         try:
-            watched[name] = WatchedFile(getattr(config, name), with_digest(read))
+            watched[name] = WatchedFile(getattr(config, name), with_digest(lists.ListReader(sort)))
         except ConfigError as error:
             problems.append(error)
     return watched, problems

@@ -1,9 +1,10 @@
 """nats-py's client with a shorter path from the socket to the parser and back; the protocol on the wire is the same.
 
 nats-py leaves reading and sending to tasks: each hop of an operation costs one more turn of the event loop on either
-side, and one operation has dozens of hops. Here incoming bytes are parsed at once. The first message of a turn is sent
-at once, the others together after it. Every step which has to wait (a server's refusal, a full socket) takes nats-py's
-own path, and so does a message with a status. `internals` lists all of nats-py's internals used here.
+side, and one operation has dozens of hops. Here incoming bytes are parsed at once, whole messages by `frames`. The
+first message of a turn is sent at once, the others together after it. Every step which has to wait (a server's refusal,
+a full socket) takes nats-py's own path, and so does a message with a status. `internals` lists all of nats-py's
+internals used here.
 """
 
 import asyncio
@@ -16,8 +17,10 @@ from typing import Any, cast
 
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+from nats.protocol.parser import AWAITING_CONTROL_LINE
 
 from writ_bus import tasks
+from writ_bus.nats.client.frames import Frame, whole_messages
 from writ_bus.nats.client.headers import BEGINNING, HeaderClient
 from writ_bus.nats.client.port import OnMessage
 from writ_bus.nats.client.watchdog import Watchdog, limit_silence, send_ping
@@ -89,6 +92,11 @@ class DirectClient(HeaderClient):
         if self._parsing is not None:
             self._late += data
             return
+        if not self._ps.buf and self._ps.state == AWAITING_CONTROL_LINE:
+            taken = self._take_whole(data)
+            if taken == len(data):
+                return
+            data = data[taken:] if taken else data
         parse = self._ps.parse(data)
         try:
             waits_for = parse.send(None)
@@ -99,6 +107,29 @@ class DirectClient(HeaderClient):
             return
         self._late = bytearray()
         self._parsing = tasks.spawn(self._parse_on(parse, waits_for), "nats parser")
+
+    def _take_whole(self, data: bytes) -> int:
+        """Pass on the whole messages at the beginning, up to the first for nats-py. Return the number of bytes."""
+        taken = 0
+        for frame in whole_messages(data):
+            if not self._is_taken(frame):
+                break
+            taken = frame[5]
+        return taken
+
+    def _is_taken(self, frame: Frame) -> bool:
+        """Pass the message on. Return False if its subscription is nats-py's, or it has a status."""
+        sid, subject, reply, headers, payload, _ = frame
+        subscription = self._subs.get(sid)
+        sink: Any = None if subscription is None else subscription._future
+        if subscription is None or not isinstance(sink, ReplyFuture) or (headers and not headers.startswith(BEGINNING)):
+            return False
+        self.stats["in_msgs"] += 1
+        self.stats["in_bytes"] += len(payload)
+        subscription._received += 1
+        found = self._parse_header_lines(headers[len(BEGINNING) :].rstrip(b"\r\n")) if headers else None
+        sink.set_result(Msg(self, subject.decode(), reply.decode(), payload, found or None, _sid=sid))
+        return True
 
     async def _parse_on(self, parse: Coroutine[Any, Any, None], waits_for: Any) -> None:
         """Finish a parse which had to wait, and the bytes received since."""
@@ -119,16 +150,8 @@ class DirectClient(HeaderClient):
             reader.set_exception(error)
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
-        subscription = self._subs.get(sid)
-        sink: Any = None if subscription is None else subscription._future
-        if subscription is None or not isinstance(sink, ReplyFuture) or (headers and not headers.startswith(BEGINNING)):
+        if not self._is_taken((sid, subject, reply, headers or b"", data, 0)):
             await super()._process_msg(sid, subject, reply, data, headers)
-            return
-        self.stats["in_msgs"] += 1
-        self.stats["in_bytes"] += len(data)
-        subscription._received += 1
-        found = self._parse_header_lines(headers[len(BEGINNING) :].rstrip(b"\r\n")) if headers else None
-        sink.set_result(Msg(self, subject.decode(), reply.decode(), data, found or None, _sid=sid))
 
     async def _flush_pending(self, force_flush: bool = False) -> Any:
         if force_flush or not self._goes_out():

@@ -8,7 +8,7 @@ import inspect
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 from nats.aio.transport import TcpTransport
-from nats.protocol.parser import Parser
+from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
 COROUTINES = {
     "_connect_to_server": ("s",),
@@ -37,6 +37,8 @@ ATTRIBUTES: dict[str, type] = {
 }
 """Attributes of a new client, with their types."""
 TRANSPORT = ("_io_reader", "_io_writer")
+PARSER = {"buf": bytearray(), "state": AWAITING_CONTROL_LINE}
+"""Attributes of a new parser, with their values: bytes that are no whole line yet, and what it waits for."""
 SUBSCRIPTION = ("_id", "_future", "_received")
 
 
@@ -52,6 +54,11 @@ def missing() -> list[str]:
             f"Client.{name} should be of type {kind.__name__}, and is {getattr(client, name, 'not there')!r}"
             for name, kind in ATTRIBUTES.items()
             if type(getattr(client, name, ...)) is not kind
+        ),
+        *(
+            f"Parser.{name} should be {value!r} at first, and is {getattr(client._ps, name, 'not there')!r}"
+            for name, value in PARSER.items()
+            if getattr(client._ps, name, ...) != value
         ),
         *(f"Subscription.{name} is not there" for name in SUBSCRIPTION if not hasattr(subscription, name)),
         *(f"TcpTransport.{name} is not there" for name in TRANSPORT if not hasattr(transport, name)),

@@ -1,0 +1,43 @@
+"""Messages in bytes from the server, as long as they are whole and in the server's own spelling.
+
+nats-py's parser copies all bytes into a buffer, matches a regular expression of every kind of line, and takes each
+message out of the buffer, which moves the rest. Anything else than a whole message, such as a part of one or a ping, is
+left to it; tests/bus/test_frames.py compares the two.
+"""
+
+from collections.abc import Iterator
+
+LONGEST_LINE = 4096
+Frame = tuple[int, bytes, bytes, bytes, bytes, int]
+"""Subscription, subject, reply subject, headers in wire form, payload, and the end of the message in the bytes."""
+
+
+def whole_messages(data: bytes) -> Iterator[Frame]:
+    """Yield the messages at the beginning of the bytes, up to the first that is none, not whole or not plain."""
+    place = 0
+    while (frame := _message_at(data, place)) is not None:
+        yield frame
+        place = frame[5]
+
+
+def _message_at(data: bytes, place: int) -> Frame | None:
+    line_end = data.find(b"\r\n", place, place + LONGEST_LINE)
+    words = data[place:line_end].split(b" ") if line_end >= 0 else ()
+    match words:
+        case b"HMSG", subject, sid, reply, headers, size:
+            pass
+        case b"HMSG", subject, sid, headers, size:
+            reply = b""
+        case b"MSG", subject, sid, reply, size:
+            headers = b"0"
+        case b"MSG", subject, sid, size:
+            reply, headers = b"", b"0"
+        case _:
+            return None
+    if not (subject and sid.isdigit() and headers.isdigit() and size.isdigit()):
+        return None
+    start = line_end + 2
+    body, end = start + int(headers), start + int(size)
+    if end + 2 > len(data) or body > end:
+        return None
+    return int(sid), subject, reply, data[start:body], data[body:end], end + 2

@@ -1,0 +1,111 @@
+"""Our way from bytes to whole messages, and nats-py's parser: the same messages, whatever the server sends."""
+
+import asyncio
+from typing import Any, cast
+
+from hypothesis import given
+from hypothesis import strategies as st
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.protocol.parser import Parser
+
+from writ_bus.nats.client.direct import DirectClient, ReplyFuture
+from writ_bus.nats.client.frames import whole_messages
+
+WORDS = st.sampled_from([b"a.b", b"_INBOX.x.1", b"7", b"x y", b"", b"\xff", b"-1", b"+3", b"1_0", b"\xc2\xb2"])
+BODIES = st.binary(max_size=30) | st.sampled_from([b"", b"\r\n", b"MSG a 1 0\r\n\r\n", b"NATS/1.0\r\nA: b\r\n\r\n"])
+
+
+class Taken:
+    """What nats-py's parser calls, with the messages that it was given."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[Any, ...]] = []
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
+        self.messages.append((sid, subject, reply, headers or b"", data))
+
+    async def _process_ping(self) -> None:
+        return
+
+    async def _process_pong(self) -> None:
+        return
+
+    async def _process_err(self, error: str) -> None:
+        return
+
+    async def _process_info(self, info: object) -> None:
+        return
+
+
+def by_nats_py(data: bytes) -> list[tuple[Any, ...]]:
+    """Return the messages before the first bytes that its parser refuses."""
+    taken = Taken()
+    try:
+        asyncio.run(Parser(taken).parse(data))
+    except Exception:  # noqa: BLE001 - it refuses bytes in several ways
+        return taken.messages
+    return taken.messages
+
+
+def message(subject: bytes, sid: int, reply: bytes, headers: bytes, body: bytes) -> bytes:
+    """Return a message as the server writes it."""
+    words = [b"HMSG" if headers else b"MSG", subject, b"%d" % sid, *([reply] if reply else [])]
+    sizes = [*([b"%d" % len(headers)] if headers else []), b"%d" % (len(headers) + len(body))]
+    return b" ".join([*words, *sizes]) + b"\r\n" + headers + body + b"\r\n"
+
+
+MESSAGES = st.builds(
+    message,
+    st.sampled_from([b"a.b", b"_INBOX.x.1"]),
+    st.integers(0, 9),
+    st.sampled_from([b"", b"_INBOX.y.2"]),
+    st.sampled_from([b"", b"NATS/1.0\r\nA: b\r\n\r\n", b"NATS/1.0 503\r\n\r\n"]),
+    BODIES,
+)
+LINES = st.builds(
+    lambda kind, words, body: b" ".join([kind, *words]) + b"\r\n" + body,
+    st.sampled_from([b"MSG", b"HMSG", b"PING", b"+OK", b"-ERR", b"msg", b" MSG"]),
+    st.lists(WORDS | st.integers(0, 40).map(lambda number: b"%d" % number), max_size=6),
+    BODIES,
+)
+
+
+@given(st.lists(MESSAGES, min_size=1, max_size=4))
+def test_whole_messages_are_taken_completely(messages: list[bytes]) -> None:
+    data = b"".join(messages)
+    found = list(whole_messages(data))
+    assert [frame[:5] for frame in found] == by_nats_py(data)
+    assert found[-1][5] == len(data)
+
+
+@given(st.lists(MESSAGES | LINES | st.binary(max_size=20), max_size=4), st.integers(0, 20))
+def test_nats_py_finds_the_same_messages_in_any_bytes(pieces: list[bytes], cut: int) -> None:
+    data = b"".join(pieces)
+    data = data[: len(data) - cut]
+    found = list(whole_messages(data))
+    taken = found[-1][5] if found else 0
+    assert by_nats_py(data) == [frame[:5] for frame in found] + by_nats_py(data[taken:])
+
+
+def listening(passed_on: list[Msg]) -> DirectClient:
+    """Return a client without a connection that passes on the messages of ten subscriptions."""
+    client = DirectClient()
+    sink = cast("asyncio.Future[Msg]", ReplyFuture(passed_on.append))
+    client._subs |= {sid: Subscription(client, sid, future=sink) for sid in range(10)}
+    return client
+
+
+@given(st.lists(MESSAGES, min_size=1, max_size=4), st.lists(st.integers(0, 200), max_size=4))
+async def test_messages_in_any_pieces_are_passed_on(messages: list[bytes], cuts: list[int]) -> None:
+    whole, pieces = list[Msg](), list[Msg]()
+    data = b"".join(messages)
+    listening(whole)._arrived(data)
+    client = listening(pieces)
+    ends = sorted({min(cut, len(data)) for cut in cuts} | {len(data)})
+    for start, end in zip([0, *ends], ends, strict=False):
+        client._arrived(data[start:end])
+    assert [(one.subject, one.reply, one.data, one.headers) for one in pieces] == [
+        (one.subject, one.reply, one.data, one.headers) for one in whole
+    ]
+    assert len(pieces) == len(messages)
