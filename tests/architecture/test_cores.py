@@ -12,6 +12,8 @@ CORES = (
     "libs/trust/writ_trust",
     "libs/rules/writ_rules/engine",
     "libs/rules/writ_rules/analysis",
+    "libs/rules/writ_rules/lint",
+    "libs/rules/writ_rules/values",
     "libs/agent/writ_agent/verification.py",
     "libs/hostops/writ_hostops/systemd/judgement.py",
     "libs/runtime/writ_runtime/buckets.py",

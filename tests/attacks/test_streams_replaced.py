@@ -19,7 +19,7 @@ from writ_contracts.errors import WritError
 from writ_contracts.journal import SecurityEvent
 from writ_contracts.records import Record
 from writ_contracts.wire import decode_event
-from writ_installation.nats.server import options_of
+from writ_installation.nats.server_options import options_of
 from writ_installation.processes.readiness import read_run_file
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation

@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -42,12 +44,46 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_command_is_in_a_section_with_a_line_that_fits() -> None:
-    names = set(cli.commands)
+    names = set(cli.list_commands(click.Context(cli)))
     placed = {name: line for rows in help_sections.SECTIONS.values() for name, line in rows.items()}
     assert names == set(placed), "see writ_cli/help_sections.py"
     shown = CliRunner().invoke(cli, []).output.partition("Operations:")[2]
     assert [row for row in shown.splitlines() if len(row) >= COLUMNS or "..." in row] == []
     assert f"{help_sections.OTHER}:" not in shown
+
+
+def commands(group: click.Group, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None, (*path, name)
+        yield (*path, name), command
+        if isinstance(command, click.Group):
+            yield from commands(command, *path, name)
+
+
+def test_every_command_loads_and_has_a_help_text() -> None:
+    found = dict(commands(cli))
+    assert {("run",), ("policy", "explain"), ("target", "list"), ("approvals", "show")} < set(found)
+    assert [path for path, command in found.items() if not command.help] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("statsu",), "'status'"),
+        (("policy", "vaildate"), "'validate'"),
+        (("target", "renam"), "'rename'"),
+        (("explain",), "`writ policy explain`?"),
+        (("publish",), "`writ policy publish`?"),
+    ],
+)
+def test_unknown_command_names_the_nearest_or_the_group_that_has_it(words: tuple[str, ...], hint: str) -> None:
+    done = CliRunner().invoke(cli, words, prog_name="writ")
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith(f"writ: No such command {words[-1]!r}. ")
+    assert "Did you mean" in done.stderr
+    assert hint in done.stderr
 
 
 def test_version_is_shown_by_a_command_too() -> None:
@@ -60,7 +96,16 @@ def test_help_of_a_command_is_that_of_its_option() -> None:
     by_option = runner.invoke(cli, ["op", "list", "--help"], prog_name="writ").output
     assert runner.invoke(cli, ["help", "op", "list"]).output == by_option
     assert runner.invoke(cli, ["help", "nothing"]).exit_code == 2
+    group = runner.invoke(cli, ["audit"], prog_name="writ")
+    assert (group.exit_code, group.stderr) == (0, "")
+    assert group.stdout == runner.invoke(cli, ["audit", "--help"], prog_name="writ").stdout
     assert runner.invoke(cli, ["help"]).output == runner.invoke(cli, [], prog_name="writ").output
+
+
+def test_shell_completes_commands(home: Path) -> None:
+    assert completed(home, last="sta") == ["status"]
+    assert completed(home, "policy", last="val") == ["validate"]
+    assert set(completed(home)) == set(cli.list_commands(click.Context(cli)))
 
 
 def test_shell_completes_operations_their_parameters_targets_and_principals(home: Path) -> None:

@@ -127,7 +127,8 @@ def test_rename_of_a_local_target_keeps_its_pool(inventory: Path) -> None:
     assert done.exit_code != 0
     assert "writ target set here agent=local-here" in done.stderr
     assert _writ(inventory, "set", "here", "agent=local-here").exit_code == 0
-    assert _writ(inventory, "rename", "here", "there").exit_code == 0
+    renamed = _writ(inventory, "rename", "here", "there")
+    assert (renamed.exit_code, "credentials" in renamed.stdout) == (0, False)
     expected = "targets:\n- id: there\n  role: testing\n  backend: local\n  agent: local-here\n"
     assert inventory.read_text() == expected
 

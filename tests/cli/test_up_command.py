@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from tests.installation.stand_in_installations import WITHIN, start
 
-from writ_cli.installation import lifecycle
+from writ_cli.installation import up
 from writ_client.client import Writ
 from writ_installation.files.home import Home, host_token
 from writ_nats_server.process import ServerProcess
@@ -242,4 +242,4 @@ async def test_the_health_ports_can_be_chosen_for_who_watches(tmp_path: Path) ->
 
 @pytest.mark.parametrize(("given", "nats_port", "first"), [(None, 4222, 9400), (None, 0, 0), (0, 4222, 0), (9, 0, 9)])
 def test_first_health_port_is_fixed_unless_nats_takes_a_free_one(given: int | None, nats_port: int, first: int) -> None:
-    assert lifecycle._first_health_port(given, nats_port) == first
+    assert up._first_health_port(given, nats_port) == first

@@ -25,6 +25,8 @@ from writ_trust.statements import sign
 
 Reaction = RequestReply | Failure | Callable[[], Awaitable[RequestReply]]
 POLICY = Key(generate_seed())
+PAGE = 50
+"""Targets in one reply."""
 
 SIGNED = Signed(payload=msgspec.Raw(b'{"type":"writ.test.v1"}'), key="U" + "A" * 55, signature="x" * 86)
 
@@ -46,6 +48,7 @@ class ScriptedApi:
         self.asked: Counter[str] = Counter()
         self.mute = False
         self.audit_away = False
+        self.silent_policy = False
         self.security: list[journal.SecurityEvent] = []
         self._changed = asyncio.Condition()
         self._sequence = 0
@@ -196,7 +199,14 @@ class ScriptedApi:
         return encode(requests.SimulateReply(verdict=verdict, trace=[entry], parameters=asked.parameters))
 
     async def _targets(self, message: Message) -> bytes:
-        return encode(requests.TargetsReply(targets=self.targets))
+        self.asked["targets"] += 1
+        if self.silent_policy:
+            return encode(
+                requests.TargetsReply(error=Failure(code="policy_silent", message="policy does not answer", retry=True))
+            )
+        after = decode(message.data, requests.TargetsQuery).after or ""
+        left = [one for one in sorted(self.targets, key=lambda one: one.id) if one.id > after]
+        return encode(requests.TargetsReply(targets=left[:PAGE], more=len(left) > PAGE))
 
     async def _trace(self, message: Message) -> bytes:
         asked = decode(message.data, audit.TraceQuery)

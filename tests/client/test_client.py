@@ -14,7 +14,7 @@ from writ_contracts.agents import Progress
 from writ_contracts.errors import CODES
 from writ_contracts.failures import error_of
 from writ_contracts.ids import operation_id
-from writ_contracts.requests import Failure, RequestReply, RequestStatement, WaitingReason
+from writ_contracts.requests import Failure, RequestReply, RequestStatement, TargetView, WaitingReason
 from writ_testing.memory.bus import MemoryBus
 from writ_trust.digests import keyed_digest
 from writ_trust.keys import Key, generate_seed
@@ -273,6 +273,15 @@ async def test_queries_answer_what_was_asked(writ: Writ, executor: ScriptedApi) 
     assert simulated.verdict is not None
     assert simulated.verdict.decision == "deny"
     assert {event.kind for event in (await writ.trace(operation_id=number)).events} == {"requested", "dispatched"}
+
+
+@pytest.mark.parametrize("name", ["-", "-0", "a", "a-", "b0", "web-1", "web-10", "z", "z" * 64])
+async def test_one_target_of_many_is_found_by_one_page(writ: Writ, executor: ScriptedApi, name: str) -> None:
+    others = [f"{letter}{number}" for letter in "aAbwz" for number in range(100)]
+    executor.targets = [TargetView(id=one, role="r", backend="ssh", pool="ssh") for one in {*others, name}]
+    assert await writ.lists_target(name)
+    assert not await writ.lists_target(name[:-1] + "_")
+    assert executor.asked["targets"] == 2
 
 
 async def test_a_crowd_of_listeners_each_hears_of_its_own_operation(writ: Writ, executor: ScriptedApi) -> None:

@@ -118,7 +118,7 @@ def test_a_long_line_is_shown_in_part() -> None:
     with pytest.raises(FileErrors) as caught:
         parse(b"a: [" + b"x, " * 1000 + b"*b, " + b"x, " * 1000 + b"]", "p")
     excerpt = caught.value.explained().splitlines()[1:]
-    assert all(len(line) < 140 for line in excerpt)
+    assert all(len(line) < 80 for line in excerpt)
     assert excerpt[0][excerpt[1].index("^")] == "*"
 
 

@@ -90,8 +90,19 @@ async def test_a_recorded_request_is_explained_by_its_id_or_the_beginning_of_it(
     explained = await told(installation, "explain", done.operation_id[:12])
     assert explained["decision"] == "allow"
     assert (explained["operation"], explained["target"], explained["dry_run"]) == ("test_noop", "web-1", True)
-    assert (await command(installation, "explain", done.operation_id, "-t", "web-1")).exit_code == 2
+    assert (await command(installation, "explain", done.operation_id, "--principal", "guest")).exit_code == 2
     assert "not_found" in (await command(installation, "explain", "a" * 26, "-o", "json")).output
+
+
+async def test_recorded_request_on_a_renamed_target_is_explained_by_its_present_name(
+    installation: RunningInstallation, writ: Writ
+) -> None:
+    gone = await writ.submit("test_noop", "web-0", {})
+    refused = await command(installation, "explain", str(gone.operation_id))
+    assert refused.exit_code == 2
+    assert "the record has target 'web-0', which is not in the inventory now" in refused.stderr
+    explained = await told(installation, "explain", gone.operation_id, "--target", "web-1")
+    assert (explained["decision"], explained["target"]) == ("allow", "web-1")
 
 
 async def test_who_may_is_told_to_who_may_read_it(installation: RunningInstallation) -> None:

@@ -155,5 +155,5 @@ async def test_the_command_changes_principals_by_operations_and_in_the_files(
     changed_here = await told(installation, "principal", "disable", "dave")
     assert changed_here["principal"]["disabled"] is True
     assert "dave" in installation.home.principals.read_text()
-    refused = await told(installation, "principal", "remove", "bob", "--request", by="bob", status=3)
+    refused = await told(installation, "principal", "remove", "bob", "--yes", "--request", by="bob", status=3)
     assert refused["outcome"] == "denied"

@@ -70,13 +70,13 @@ def life(state: State, **changed: Any) -> AcceptedLife:
 def test_the_time_to_decide_counts_by_the_servers_clock_also_after_a_restart() -> None:
     """A new replica grants a short period anew, but not this one: people were told the instant."""
     waiting = life(State.AWAITING_APPROVAL)
-    assert due(waiting, WaitingAge(seen=1.0, before=98.0), 0, PATIENCE) is DueStep.NOTHING
-    assert due(waiting, WaitingAge(seen=1.0, before=100.0), 0, PATIENCE) is DueStep.EXPIRE
+    assert due(waiting, WaitingAge(observed=1.0, before=98.0), 0, PATIENCE) is DueStep.NOTHING
+    assert due(waiting, WaitingAge(observed=1.0, before=100.0), 0, PATIENCE) is DueStep.EXPIRE
 
 
 def test_what_needs_approval_is_never_advanced_before_it_waits() -> None:
     needs = Verdict(decision="require_approval", rules=[], reason="", code="approval_required")
-    assert due(life(State.REQUESTED, verdict=needs), WaitingAge(seen=2.1), 0, PATIENCE) is DueStep.BEGIN
+    assert due(life(State.REQUESTED, verdict=needs), WaitingAge(observed=2.1), 0, PATIENCE) is DueStep.BEGIN
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_what_needs_approval_is_never_advanced_before_it_waits() -> None:
     ],
 )
 def test_each_state_is_overdue_at_its_own_time(state: State, seen: float, silence: float, expected: DueStep) -> None:
-    assert due(life(state), WaitingAge(seen=seen), silence, PATIENCE) is expected
+    assert due(life(state), WaitingAge(observed=seen), silence, PATIENCE) is expected
 
 
 @pytest.mark.parametrize("wrong", [-86_400.0, -3_600.0, 600.0, 86_400.0])
@@ -122,7 +122,7 @@ def test_what_the_writers_clock_showed_moves_no_deadline(state: State, wrong: fl
     off = structs.replace(off, phase=moved)
     assert period_of(off) == period_of(right)
     for seen in (0.0, 50.0, 70.0, 110.0):
-        assert due(off, WaitingAge(seen=seen), 0, PATIENCE) is due(right, WaitingAge(seen=seen), 0, PATIENCE)
+        assert due(off, WaitingAge(observed=seen), 0, PATIENCE) is due(right, WaitingAge(observed=seen), 0, PATIENCE)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_a_new_replica_grants_a_short_period_anew_and_what_is_left_of_a_long_one
     window: float, expected: DueStep
 ) -> None:
     waiting = life(State.REQUESTED, start_by=100.0 + window)
-    assert due(waiting, WaitingAge(seen=3.0, before=window), 0, PATIENCE) is expected
+    assert due(waiting, WaitingAge(observed=3.0, before=window), 0, PATIENCE) is expected
 
 
 @given(
@@ -144,15 +144,15 @@ def test_a_new_replica_grants_a_short_period_anew_and_what_is_left_of_a_long_one
 def test_nothing_is_lost_that_an_agent_names_and_nobody_wants_stopped(
     state: State, seen: float, before: float, silence: float
 ) -> None:
-    what = due(life(state), WaitingAge(seen=seen, before=before), silence, PATIENCE)
+    what = due(life(state), WaitingAge(observed=seen, before=before), silence, PATIENCE)
     assert what is not DueStep.MARK_UNKNOWN or state is State.CANCELLING
 
 
 @pytest.mark.parametrize("changed", [{"dry_run": True}, {"target": "writ"}, {"risk": "read"}])
 def test_what_takes_no_lock_begins_again(changed: dict[str, Any]) -> None:
-    assert due(life(State.REQUESTED, **changed), WaitingAge(seen=3.0), 0, PATIENCE) is DueStep.BEGIN
+    assert due(life(State.REQUESTED, **changed), WaitingAge(observed=3.0), 0, PATIENCE) is DueStep.BEGIN
 
 
 def test_a_control_operation_is_carried_on_after_a_lease() -> None:
-    assert due(life(State.STARTED, target="writ"), WaitingAge(seen=14.0), 99, PATIENCE) is DueStep.NOTHING
-    assert due(life(State.STARTED, target="writ"), WaitingAge(seen=16.0), 99, PATIENCE) is DueStep.CONTROL
+    assert due(life(State.STARTED, target="writ"), WaitingAge(observed=14.0), 99, PATIENCE) is DueStep.NOTHING
+    assert due(life(State.STARTED, target="writ"), WaitingAge(observed=16.0), 99, PATIENCE) is DueStep.CONTROL

@@ -25,7 +25,8 @@ from writ_installation.nats.leaf_sites import (
     read_leaves,
     write_site,
 )
-from writ_installation.nats.server import ServerAddress, configuration
+from writ_installation.nats.server import configuration
+from writ_installation.nats.server_address import ServerAddress
 from writ_nats_server.cluster import TlsFiles
 from writ_nats_server.leaf import Listener
 from writ_nats_server.process import check_config

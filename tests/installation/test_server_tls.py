@@ -16,7 +16,8 @@ from writ_installation.files.site import Site
 from writ_installation.initialise import init, upgrade
 from writ_installation.nats import server_tls
 from writ_installation.nats.certificates import end_of, issue, make_authority
-from writ_installation.nats.server import ServerAddress, configuration
+from writ_installation.nats.server import configuration
+from writ_installation.nats.server_address import ServerAddress
 from writ_installation.nats.server_tls import encrypted, own_names, renew, set_up
 
 NOW, DAY = datetime.now(UTC).timestamp(), 86400.0

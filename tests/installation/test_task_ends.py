@@ -15,7 +15,8 @@ from writ_contracts import subjects
 from writ_contracts.notices import Notice, NoticeReply
 from writ_contracts.wire import decode, encode
 from writ_installation.files.home import Home
-from writ_installation.nats.server import BundledServer, ServerAddress
+from writ_installation.nats.server import BundledServer
+from writ_installation.nats.server_address import ServerAddress
 from writ_installation.processes.child import Child
 from writ_installation.provisioner import enrolment_endpoint
 from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint

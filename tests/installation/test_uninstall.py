@@ -82,6 +82,32 @@ def test_files_of_others_stay_and_are_named(home: Home) -> None:
     assert f"stays: {home.root}/archives  (not made by Writ)" in done.stdout
 
 
+def test_files_of_others_in_folders_of_writ_stay_and_are_named(home: Home) -> None:
+    home.inventory.write_text("targets:\n  - {id: web1, role: testing, backend: ssh, connection: {host: h}}\n")
+    mine = ["keys/ssh/web1", "keys/ssh/web1.pub", "log/audit.log.1", "run/policy.json", "state/agent-ssh-2/spool"]
+    others = ["keys/my-ca.pem", "keys/ssh/id_ed25519", "log/notes.txt", "state/mine/x", "tokens/README"]
+    for name in (*mine, *others):
+        (home.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (home.root / name).write_text("x")
+    done = writ(home, "--yes", "--records", "--leave-hosts")
+    assert done.exit_code == 0
+    left = sorted(str(path.relative_to(home.root)) for path in home.root.rglob("*") if path.is_file())
+    assert left == sorted(others)
+    for name in ("keys/my-ca.pem", "keys/ssh/id_ed25519", "log/notes.txt", "state/mine", "tokens/README"):
+        assert f"stays: {home.root}/{name}  (not made by Writ, or of a former target)" in done.stdout
+    assert f"removed: {home.keys}/policy.seed" in done.stdout
+    assert f"removed: {home.run}  " in done.stdout
+
+
+def test_folder_of_others_files_alone_is_named_once(home: Home) -> None:
+    (home.keys / "my-ca.pem").write_text("x")
+    assert writ(home, "--yes").exit_code == 0
+    again = writ(home, "--yes", "--records")
+    assert again.exit_code == 0
+    assert again.stdout.count(str(home.keys)) == 1
+    assert names(home.root) == {"keys"}
+
+
 def test_link_in_place_of_a_folder_is_removed_itself(home: Home, tmp_path: Path) -> None:
     (home.log / "up.log").unlink()
     home.log.rmdir()

@@ -29,7 +29,8 @@ from writ_contracts.policy_questions import (
 )
 from writ_documents import yaml_file
 from writ_policy.analysis_process import pool
-from writ_policy.analysis_process.jobs import LARGEST_ANSWER, Job, fitting
+from writ_policy.analysis_process.job_handlers import fitting
+from writ_policy.analysis_process.jobs import LARGEST_ANSWER, Job
 from writ_policy.analysis_process.pool import MOST_WAITING, AnalysisPool
 
 

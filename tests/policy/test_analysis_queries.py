@@ -25,7 +25,7 @@ from writ_contracts.policy_questions import (
 from writ_contracts.questions import QUESTIONS
 from writ_contracts.wire import encode
 from writ_documents import yaml_file
-from writ_policy.endpoints.queries import endpoint
+from writ_policy.endpoints.queries import rated_endpoint
 from writ_runtime.buckets import Buckets
 from writ_runtime.metrics import HandledMessage
 
@@ -214,7 +214,7 @@ async def test_one_principals_flood_of_questions_is_turned_away_and_others_are_a
         return PolicyCanIReply()
 
     handled: list[HandledMessage] = []
-    requested = endpoint("query_policy_can_i", nothing, handled.append, Buckets(rate=0.0, burst=2.0))  # type: ignore[arg-type]
+    asked = rated_endpoint("query_policy_can_i", nothing, handled.append, Buckets(rate=0.0, burst=2.0))  # type: ignore[arg-type]
     for principal in ("bob", "bob", "bob", "alice"):
         await requested.handler(Message(subjects.query(principal, "policy_can_i"), b"{}"))
     assert [(one.code, one.outcome) for one in handled] == [

@@ -19,9 +19,10 @@ from writ_contracts.errors import Invalid
 from writ_contracts.parameters import breakouts
 from writ_rules.analysis.access import AccessQuery, allowed
 from writ_rules.analysis.diff import Diff, diff
-from writ_rules.analysis.question_space import Example, QuestionSpace, offered
+from writ_rules.analysis.question_space import Example, QuestionSpace
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.format import PolicyFile
+from writ_rules.engine.verbs import offered
 from writ_testing.exhaustive import some
 
 SCENE = QuestionSpace(catalogue=CATALOGUE, targets=tuple(TARGETS.values()), principals=tuple(CALLERS.values()))

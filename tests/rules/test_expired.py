@@ -6,7 +6,7 @@ import pytest
 from tests.rules.asking import CATALOGUE, NOON, at, file_of, rule
 
 from writ_documents import yaml_file
-from writ_rules.analysis.expired_rules import expired
+from writ_rules.lint.expired_rules import expired
 from writ_rules.validation import ValidationContext, validate_text
 
 

@@ -10,9 +10,9 @@ from tests.rules.asking import ALICE, CATALOGUE, NOBODYS_KEY, file_of, rule
 from writ_contracts.inventory import Principal, Target
 from writ_documents import shapes, yaml_file
 from writ_documents.readers import read_inventory, read_principals
-from writ_rules.analysis.installation import as_warnings, lint_with
 from writ_rules.engine.findings import Severity
 from writ_rules.engine.format import PolicyFile
+from writ_rules.lint.installation_lint import as_warnings, lint_with
 from writ_rules.validation import ValidationContext, validate_file
 
 BOB = Principal(id="bob", kind="human", key=NOBODYS_KEY, roles=["approver", "operator"])

@@ -6,10 +6,10 @@ from tests.rules.asking import ALICE, CATALOGUE, NOON, at, file_of, policy, rule
 from writ_contracts.inventory import Target
 from writ_rules.analysis.access import AccessQuery, allowed
 from writ_rules.analysis.diff import diff
-from writ_rules.analysis.joint_samples import MOST_PATTERNS, joined
 from writ_rules.analysis.question_space import QuestionSpace
 from writ_rules.engine.patterns import pattern
 from writ_rules.engine.verbs import verbs
+from writ_rules.values.joint_samples import MOST_PATTERNS, joined
 
 WEB = Target(id="web-1", role="production", backend="local", docker={})
 SCENE = QuestionSpace(catalogue=CATALOGUE, targets=(WEB,), principals=(ALICE,))

@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 from tests.rules.asking import CATALOGUE, file_of, rule
 
-from writ_rules.analysis.conflicts import _meet, conflicts
-from writ_rules.analysis.lint import lint
-from writ_rules.analysis.reading import readings
 from writ_rules.engine.compile import compile_policy
 from writ_rules.engine.findings import Severity
 from writ_rules.engine.groups import placed
 from writ_rules.engine.verbs import verbs
+from writ_rules.lint.conflicts import _meet, conflicts
+from writ_rules.lint.policy_lint import lint
+from writ_rules.lint.rule_reading import readings
 from writ_rules.loading import findings_of
 
 RESTART = rule("restart", "service_restart", "service_start")

@@ -10,9 +10,7 @@ from msgspec import structs
 from tests.rules.asking import CATALOGUE, NOBODYS_KEY, at, file_of
 
 from writ_contracts.inventory import Principal, Target
-from writ_rules.analysis.lint import lint
 from writ_rules.analysis.mutants import replaced
-from writ_rules.analysis.question_space import offered
 from writ_rules.analysis.request_space import RequestVariant, request
 from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.compile import Policy, compile_policy
@@ -21,6 +19,8 @@ from writ_rules.engine.decide import Ruling, decide
 from writ_rules.engine.findings import Finding
 from writ_rules.engine.format import PlacedRule, PolicyFile
 from writ_rules.engine.groups import placed
+from writ_rules.engine.verbs import offered
+from writ_rules.lint.policy_lint import lint
 
 TARGETS = (
     Target(id="web-1", role="production", backend="local", docker={}, tags=["web"], gateway="gw-1"),

@@ -7,7 +7,7 @@ from tests.rules.asking import CATALOGUE, rule
 from tests.rules.test_lint import found, name
 
 from writ_contracts.errors import Invalid
-from writ_rules.analysis.regexes import alternatives_ending
+from writ_rules.values.regexes import alternatives_ending
 
 DENY = {"allowed": False}
 NEVER = "units are named without .service"

@@ -13,8 +13,8 @@ from writ_rules.analysis.access import AccessListing, AccessQuery, allowed
 from writ_rules.analysis.analysis_limits import MOST_PAIRS
 from writ_rules.analysis.diff import diff
 from writ_rules.analysis.question_space import QuestionSpace
-from writ_rules.analysis.regexes import named, samples
 from writ_rules.engine.compile import compile_policy
+from writ_rules.values.regexes import named, samples
 
 WEB = Target(id="web-1", role="production", backend="local", docker={})
 SCENE = QuestionSpace(catalogue=CATALOGUE, targets=(WEB,), principals=(ALICE,))

@@ -7,19 +7,17 @@ A program reading standard output gets `{"error": {"code", "message", "retry"}}`
 import os
 import sys
 import traceback
-from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from writ_cli.exit_status import Exit, of_error
 from writ_cli.output import Screen, visible
+from writ_cli.output_option import DOCUMENTS
 from writ_contracts.errors import ConfigError, TimedOut, WritError
 from writ_documents.document import FileErrors
 
 INTERRUPTED = 130
-_FORMS = ("json", "jsonl", "yaml")
-_OPTIONS = ("-o", "--output")
 
 
 class OperationGoesOn(TimedOut):
@@ -28,22 +26,6 @@ class OperationGoesOn(TimedOut):
     def __init__(self, message: str, operation_id: str, *, code: str | None = None) -> None:
         super().__init__(message, code=code)
         self.operation_id = operation_id
-
-
-def form_of(words: Sequence[str]) -> str:
-    """Return the output form on a possibly malformed command line; `table` without one."""
-    form = "table"
-    for at, word in enumerate(words):
-        if word == "--":
-            break
-        name, equals, value = word.partition("=")
-        if name in _OPTIONS and not equals:
-            form = words[at + 1] if at + 1 < len(words) else form
-        elif name == "--output":
-            form = value
-        elif word.startswith("-o") and word[2:] in _FORMS:
-            form = word[2:]
-    return form
 
 
 def refuse(error: BaseException, form: str = "table") -> int:
@@ -56,7 +38,7 @@ def refuse(error: BaseException, form: str = "table") -> int:
     code, message, status = described(error)
     message = visible(message.strip(), newlines=True)
     click.echo(f"writ: {message}", err=True)
-    if form in _FORMS:
+    if form in DOCUMENTS:
         retry = isinstance(error, WritError) and error.retry
         report: dict[str, Any] = {"error": {"code": code, "message": message, "retry": retry}}
         if isinstance(error, OperationGoesOn):

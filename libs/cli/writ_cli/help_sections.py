@@ -71,3 +71,8 @@ def sections(names: Iterable[str]) -> list[tuple[str, list[tuple[str, str]]]]:
     placed = {name for _, rows in found for name, _ in rows}
     other = [(name, "") for name in left if name not in placed]
     return [(title, rows) for title, rows in [*found, (OTHER, other)] if rows]
+
+
+def lines() -> dict[str, str]:
+    """Return the line of each subcommand."""
+    return {name: line for rows in SECTIONS.values() for name, line in rows.items()}

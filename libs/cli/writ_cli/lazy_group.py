@@ -1,23 +1,37 @@
-"""A group of subcommands whose modules are loaded on first use, so that the others start fast."""
+"""A group whose subcommands are loaded on first use, so that each command imports only what it needs."""
 
+from collections.abc import Mapping
 from importlib import import_module
+from typing import Any
 
 import click
+from click.exceptions import NoSuchCommand
 
 
 class LazyGroup(click.Group):
-    """`place` is `module:group`; the group there has the subcommands, this one its name and help."""
+    """`places` has the `module:command` of each subcommand by its name, in the order of their use."""
 
-    def __init__(self, name: str, place: str, text: str) -> None:
-        super().__init__(name=name, help=text)
-        self._module, _, self._group = place.partition(":")
+    def __init__(self, name: str | None = None, *, places: Mapping[str, str], **settings: Any) -> None:
+        super().__init__(name, **settings)
+        self._places = places
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return self._loaded().list_commands(ctx)
+        """Return the names of all subcommands, and load none."""
+        return [*self._places]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return self._loaded().get_command(ctx, cmd_name)
+        """Load one subcommand; None for an unknown name."""
+        module, _, attribute = self._places.get(cmd_name, "").partition(":")
+        if not module:
+            return None
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
 
-    def _loaded(self) -> click.Group:
-        group: click.Group = getattr(import_module(self._module), self._group)
-        return group
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Resolve as a group does. Raises NoSuchCommand, which names the most similar subcommand."""
+        try:
+            return super().resolve_command(ctx, args)
+        except NoSuchCommand as error:  # click itself looks among loaded commands
+            raise NoSuchCommand(error.command_name, possibilities=self.list_commands(ctx), ctx=ctx) from None

@@ -7,43 +7,66 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
+from click.exceptions import NoArgsIsHelpError, NoSuchCommand
+from click.shell_completion import CompletionItem
 
-from writ_cli import completion, schema
-from writ_cli.error_output import form_of, refuse
 from writ_cli.exit_status import Exit
-from writ_cli.help_sections import sections
-from writ_cli.installation import (
-    agents,
-    backup,
-    client_context,
-    init,
-    keys,
-    leaf,
-    lifecycle,
-    principals,
-    provision,
-    target_edits,
-    targets,
-    uninstall,
-)
+from writ_cli.help_sections import lines, sections
 from writ_cli.lazy_group import LazyGroup
-from writ_cli.operations import (
-    audit,
-    backends,
-    catalogue,
-    emergencies,
-    own_operations,
-    requests,
-    scan,
-    sessions,
-    stops,
-    windows,
-)
+from writ_cli.output_option import form_of
 from writ_cli.repeated_options import refuse_repeated
 from writ_contracts.version import VERSION
 
+_INSTALLATION, _OPERATIONS = "writ_cli.installation", "writ_cli.operations"
+PLACES = {
+    "init": f"{_INSTALLATION}.init:init",
+    "keep": f"{_INSTALLATION}.provision:run_provisioner",
+    "up": f"{_INSTALLATION}.up:up",
+    "down": f"{_INSTALLATION}.down_and_restart:down",
+    "restart": f"{_INSTALLATION}.down_and_restart:restart",
+    "status": f"{_INSTALLATION}.status:status",
+    "uninstall": f"{_INSTALLATION}.uninstall:uninstall",
+    "agent-env": f"{_INSTALLATION}.agent_env:agent_env",
+    "agent": f"{_INSTALLATION}.agents:agent",
+    "help": "writ_cli.main:show_help",
+    "version": "writ_cli.main:show_version",
+    "completion": "writ_cli.completion:completion",
+    "run": f"{_OPERATIONS}.requests:run",
+    "simulate": f"{_OPERATIONS}.requests:simulate",
+    "op": f"{_OPERATIONS}.own_operations:op",
+    "stop": f"{_OPERATIONS}.stops:stop",
+    "emergency": f"{_OPERATIONS}.emergencies:emergency",
+    "window": f"{_OPERATIONS}.windows:window",
+    "login": f"{_OPERATIONS}.sessions:login",
+    "logout": f"{_OPERATIONS}.sessions:logout",
+    "sessions": f"{_OPERATIONS}.sessions:sessions",
+    "trace": f"{_OPERATIONS}.audit:trace",
+    "audit": f"{_OPERATIONS}.audit:audit",
+    "backup": f"{_INSTALLATION}.backup:backup",
+    "restore": f"{_INSTALLATION}.backup:restored",
+    "journal": f"{_INSTALLATION}.journal:journal",
+    "operations": f"{_OPERATIONS}.catalogue:operations",
+    "targets": f"{_OPERATIONS}.catalogue:targets",
+    "target": f"{_INSTALLATION}.target_group:target",
+    "leaf": f"{_INSTALLATION}.leaf:leaf",
+    "tls": f"{_INSTALLATION}.server_tls:tls",
+    "backends": f"{_OPERATIONS}.backends:backends",
+    "principal": f"{_INSTALLATION}.principals:principal",
+    "keys": f"{_INSTALLATION}.keys:keys",
+    "context": f"{_INSTALLATION}.client_context:context",
+    "scan": f"{_OPERATIONS}.scan:scan",
+    "schema": "writ_cli.schema:schema",
+    "token": f"{_INSTALLATION}.tokens:token",
+    "mcp": f"{_OPERATIONS}.mcp:mcp",
+    "credential": "writ_cli.credentials.group:credential",
+    "approvals": "writ_cli.approvals.group:approvals",
+    "plugin": "writ_cli.plugins.group:plugin",
+    "policy": "writ_cli.policy.group:policy",
+}
+"""Where each subcommand is, by its name."""
 
-class WritGroup(click.Group):
+
+class WritGroup(LazyGroup):
     """A group whose errors are readable lines on standard error, never a traceback."""
 
     def main(
@@ -59,10 +82,15 @@ class WritGroup(click.Group):
         try:
             status = super().main(args, prog_name or "writ", complete_var, False, **extra)
             sys.stdout.flush()
+        except NoArgsIsHelpError as shown:
+            click.echo(shown.ctx.get_help())
+            status = Exit.DONE
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the flush at exit would fail again
             status = Exit.FAILED
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last frame: nobody should see a traceback
+            from writ_cli.error_output import refuse  # noqa: PLC0415 - most commands have no error to format
+
             status = refuse(error, form)
         sys.exit(int(status or 0))
 
@@ -71,6 +99,28 @@ class WritGroup(click.Group):
         for title, rows in sections(self.list_commands(ctx)):
             with formatter.section(title):
                 formatter.write_dl(rows)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete subcommands with their lines, and load none."""
+        named = [CompletionItem(name, help=line) for name, line in lines().items() if name.startswith(incomplete)]
+        return [*named, *click.Command.shell_complete(self, ctx, incomplete)]
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Resolve as a group does. Raises NoSuchCommand, also with the group that has a subcommand of this name."""
+        try:
+            return super().resolve_command(ctx, args)
+        except NoSuchCommand as error:
+            found = [group for group in self.list_commands(ctx) if self._has(ctx, group, error.command_name)]
+            if not found:
+                raise
+            hint = " or ".join(f"`writ {group} {error.command_name}`" for group in found)
+            raise NoSuchCommand(error.command_name, f"{error.message} Did you mean {hint}?", ctx=ctx) from None
+
+    def _has(self, ctx: click.Context, group: str, name: str) -> bool:
+        command = self.get_command(ctx, group)
+        return isinstance(command, click.Group) and name in command.list_commands(ctx)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Refuse repeated options of all subcommands, then parse."""
@@ -81,6 +131,7 @@ class WritGroup(click.Group):
 
 @click.group(
     cls=WritGroup,
+    places=PLACES,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
@@ -111,76 +162,6 @@ def show_version() -> int:
     """Show the version, as --version does."""
     click.echo(f"writ {VERSION}")
     return Exit.DONE
-
-
-for command in (
-    init.init,
-    provision.run_provisioner,
-    lifecycle.up,
-    lifecycle.down,
-    lifecycle.restart,
-    lifecycle.status,
-    uninstall.uninstall,
-    lifecycle.agent_env,
-    agents.agent,
-    show_help,
-    show_version,
-    completion.completion,
-    requests.run,
-    requests.simulate,
-    own_operations.op,
-    stops.stop,
-    emergencies.emergency,
-    windows.window,
-    sessions.login,
-    sessions.logout,
-    sessions.sessions,
-    audit.trace,
-    audit.audit,
-    backup.backup,
-    backup.restored,
-    LazyGroup(
-        "journal",
-        "writ_cli.installation.journal:journal",
-        "The journal: its size, and archives of it.",
-    ),
-    catalogue.operations,
-    catalogue.targets,
-    targets.target,
-    leaf.leaf,
-    LazyGroup("tls", "writ_cli.installation.server_tls:tls", "TLS of NATS: its certificate, and the CA."),
-    backends.backends,
-    principals.principal,
-    keys.keys,
-    client_context.context,
-    scan.scan,
-    schema.schema,
-    LazyGroup("token", "writ_cli.installation.tokens:token", "Bearer tokens of the MCP gateway."),
-    LazyGroup("mcp", "writ_cli.operations.mcp:mcp", "Tools for AI agents (Model Context Protocol)."),
-    LazyGroup(
-        "credential",
-        "writ_cli.credentials.group:credential",
-        "Security keys of people, as proof of a person's approval.",
-    ),
-    LazyGroup(
-        "approvals",
-        "writ_cli.approvals.group:approvals",
-        "Requests waiting for a person: show, approve or reject them.",
-    ),
-    LazyGroup(
-        "plugin",
-        "writ_cli.plugins.group:plugin",
-        "Operations, backends and conditions of other packages: list, check or create them.",
-    ),
-    LazyGroup(
-        "policy",
-        "writ_cli.policy.group:policy",
-        "What the policy says: validate, test, explain and compare it, and publish it.",
-    ),
-):
-    cli.add_command(command)
-for name, of_target in {"list": catalogue.targets, "test": backends.test, **target_edits.COMMANDS}.items():
-    targets.target.add_command(of_target, name)
 
 
 def main() -> None:

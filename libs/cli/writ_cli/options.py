@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 from click.core import ParameterSource
+from msgspec import Struct
 
 from writ_cli import completion
 from writ_cli.current_context import ContextFolder, found_home
@@ -111,6 +112,20 @@ def dashed(body: Body) -> Command:
     for option in (_HOME, _FIELD, _LONG_OUTPUT):
         body = option(body)
     return _runs(body)
+
+
+def packed(kind: type[Struct], name: str) -> Callable[[Body], Body]:
+    """Give a subcommand the options for which `kind` has fields as one argument, `name`."""
+
+    def pack(body: Body) -> Body:
+        @functools.wraps(body)
+        def with_one(*arguments: Any, **options: Any) -> Coroutine[Any, Any, int | None]:
+            values = {field: options.pop(field) for field in kind.__struct_fields__}
+            return body(*arguments, **{name: kind(**values)}, **options)
+
+        return with_one
+
+    return pack
 
 
 DASHED: dict[str, Any] = {"ignore_unknown_options": True, "help_option_names": ["--help"]}

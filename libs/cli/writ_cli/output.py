@@ -3,7 +3,6 @@
 Text from outside (messages, outputs, names) never reaches the terminal as control characters or as markup.
 """
 
-import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,20 +11,18 @@ import click
 import msgspec
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from writ_cli import times
 from writ_cli.field_path import select
+from writ_cli.item_tables import cell, columns_of, is_moment, is_table
 from writ_cli.table_widths import SPACE, ColumnWidth, fitted
 from writ_documents import yaml_file
 
 _ANY = 10_000
 """Wider than any table."""
-_time = re.compile(r"(.*_)?(at|until)|since|expires|created|deadline|start_by|confirm_by").fullmatch
-"""Names of fields that are Unix seconds."""
-_EARLIEST, _LATEST = 1e9, 1e11
-"""Other numbers are periods, or no times of an installation."""
 _AS_WRITTEN = frozenset(("parameters", "effective", "output", "body", "payload", "details", "schema"))
 _COLOURS = {
     "succeeded": "green",
@@ -103,8 +100,26 @@ class Screen:
     def fields(self, pairs: Iterable[tuple[str, object]], indent: int = 2) -> None:
         """Print names and values, one a line, without the empty ones."""
         for name, value in pairs:
-            if value not in (None, "", [], {}):
-                self.out.print(Text.assemble(" " * indent, (f"{name}: ", "dim"), shown(value, indent + 2)))
+            if is_table(value):
+                self._items(name, value, indent)
+            elif value not in (None, "", [], {}):
+                text = cell(name, value) if is_moment(name, value) else shown(value, indent + 2)
+                self.out.print(Text.assemble(" " * indent, (f"{name}: ", "dim"), text))
+
+    def _items(self, name: str, items: Any, indent: int) -> None:
+        """Print a list of mappings as a table; where that is too wide, each after the other with its names."""
+        keys, inner = columns_of(items), indent + 2
+        columns = [visible(key) for key in keys]
+        rows = [[visible(cell(key, item.get(key))) for key in keys] for item in items]
+        widths = fitted(columns, rows, (), self.out.width - inner)
+        self.out.print(Text.assemble(" " * indent, (f"{name}:", "dim")))
+        if sum(one.width + SPACE for one in widths) - SPACE <= self.out.width - inner:
+            table = _table(columns, [[Text(part) for part in row] for row in rows], widths)
+            self.out.print(Padding(table, (0, 0, 0, inner), expand=False))
+            return
+        for row in rows:
+            parts = ", ".join(f"{key}: {part}" for key, part in zip(columns, row, strict=True) if part)
+            self.out.print(Padding(Text(f"- {parts}"), (0, 0, 0, inner), expand=False))
 
     def table(
         self,
@@ -150,7 +165,7 @@ def _beside(value: Any) -> Any:
     found = dict[str, Any]()
     for key, item in value.items():
         found[key] = item if key in _AS_WRITTEN else _beside(item)
-        if _time(key) and isinstance(item, int | float) and _EARLIEST <= item <= _LATEST:
+        if is_moment(key, item):
             found.setdefault(f"{key}_iso", times.iso(item))
     return found
 

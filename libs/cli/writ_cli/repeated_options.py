@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import click
 
-from writ_cli.installation.client_context import ContextGroup
+from writ_cli.context_group import ContextGroup
 
 
 def refuse_repeated(command: click.Command, name: str, words: Sequence[str], parent: click.Context | None) -> None:

@@ -11,17 +11,35 @@ from typing import Any
 
 from writ_cli import completion
 from writ_cli.settings import Settings
-from writ_contracts.errors import Invalid
+from writ_contracts.errors import ConfigError, Invalid
+from writ_contracts.inventory import Target
 from writ_contracts.nearest_name import near
+from writ_documents.document import FileErrors
 from writ_documents.readers import read_inventory, read_principals
 
 _QUOTED = re.compile(r"'([^']+)'")
 _SUGGESTED = "did you mean"
 
 
+def inventory_targets(settings: Settings) -> list[str] | None:
+    """Return the names of the targets of the installation's files, as `inventory_entries` does."""
+    entries = inventory_entries(settings)
+    return None if entries is None else [one.id for one in entries]
+
+
+def inventory_entries(settings: Settings) -> list[Target] | None:
+    """Return the targets of the installation's files; None if they are of another server, or not usable."""
+    if settings.context is not None or settings.environ.get("NATS_URL"):
+        return None
+    try:
+        return read_inventory(settings.home.inventory).targets
+    except (ConfigError, FileErrors, OSError):  # the last good inventory is in force, or others alone may read it
+        return None
+
+
 async def _targets(settings: Settings) -> Iterable[str]:
-    if settings.context is None and settings.home.inventory.exists():
-        return [one.id for one in read_inventory(settings.home.inventory).targets]
+    if (known := inventory_targets(settings)) is not None:
+        return known
     async with await settings.connect() as writ:
         return [one.id for one in await writ.targets()]
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from writ_contracts.errors import Invalid
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_time_field = re.compile(r"(.*_)?(at|until|since)|expires|created|deadline|start_by|confirm_by").fullmatch
 _span = re.compile(r"(\d{1,9})([smhdw])").fullmatch
 
 
@@ -56,3 +57,8 @@ def span(duration: float) -> str:
     if duration < 3600:
         return f"{duration // 60:.0f} min {duration % 60:.0f} s"
     return f"{duration // 3600:.0f} h {duration % 3600 // 60:.0f} min"
+
+
+def is_time_field(name: str) -> bool:
+    """Return whether numbers of fields of this name are Unix seconds."""
+    return _time_field(name) is not None

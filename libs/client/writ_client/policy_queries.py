@@ -8,14 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from writ_bus.port import Bus
-from writ_client.request_combinations import Simulation
+from writ_client.access_queries import AccessQueries
 from writ_client.service_calls import Reply, request_reply
 from writ_contracts import policy_access as access
 from writ_contracts import policy_questions as questions
 from writ_contracts import subjects
 from writ_contracts.errors import Invalid
 from writ_contracts.failures import raise_for
-from writ_contracts.inventory import Role
 from writ_contracts.policies import sent_form
 from writ_contracts.requests import SimulateQuery, SimulateReply
 
@@ -26,7 +25,7 @@ HEAVY_SECONDS = 60.0
 """Timeout of queries that a policy service computes beside its decisions, one at a time."""
 
 
-class PolicyQueries(Simulation):
+class PolicyQueries(AccessQueries):
     """`writ.policy`: queries to the policy service."""
 
     def __init__(self, bus: Bus, principal: str) -> None:
@@ -47,34 +46,6 @@ class PolicyQueries(Simulation):
         return questions.PolicyCanIReply(
             decision=verdict.decision, code=verdict.code, reason=verdict.reason, rules=verdict.rules
         )
-
-    async def explain(
-        self,
-        operation: str,
-        target: str,
-        parameters: Mapping[str, Any] | None = None,
-        *,
-        principal: str | None = None,
-        at: float | None = None,
-        dry_run: bool = False,
-        emergency: bool | None = None,
-        approvals: Sequence[str] = (),
-    ) -> questions.Explanation:
-        """Explain the decision on a request: one's own, or another principal's; now, or `at` (Unix seconds)."""
-        question = questions.PolicyExplainQuery(
-            operation=operation,
-            target=target,
-            parameters=dict(parameters or {}),
-            principal=principal,
-            at=at,
-            dry_run=dry_run,
-            emergency=emergency,
-            approvals=list(approvals),
-        )
-        answer = await self._query("policy_explain", question, questions.PolicyExplainReply)
-        if answer.explanation is None:
-            raise Invalid("the reply of the policy service is empty")
-        return answer.explanation
 
     async def eval(self, requests: Sequence[questions.EvalRequest]) -> list[questions.EvalResult]:
         """Return the decisions of the policy in force on requests of any principal, in several queries if necessary."""
@@ -102,46 +73,6 @@ class PolicyQueries(Simulation):
         question = questions.PolicyTestQuery(suite=suite, document=None if document is None else sent_form(document))
         return await self._query("policy_test", question, questions.PolicyTestReply, HEAVY_SECONDS)
 
-    async def allowed(
-        self,
-        *,
-        operations: Sequence[str] | None = None,
-        role: Role | None = None,
-        target: str | None = None,
-        principal: str | None = None,
-        principal_role: str | None = None,
-        at: float | None = None,
-    ) -> access.PolicyAllowedReply:
-        """Return the access of principals to targets; at any time, or `at` (Unix seconds)."""
-        question = access.PolicyAllowedQuery(
-            operations=None if operations is None else list(operations),
-            role=role,
-            target=target,
-            principal=principal,
-            principal_role=principal_role,
-            at=at,
-        )
-        return await self._query("policy_allowed", question, access.PolicyAllowedReply, HEAVY_SECONDS)
-
-    async def who_can(
-        self,
-        operation: str,
-        target: str | None = None,
-        parameters: Mapping[str, Any] | None = None,
-        *,
-        role: Role | None = None,
-        at: float | None = None,
-    ) -> access.PolicyWhoCanReply:
-        """Return the principals allowed to do it, with some parameters or with these."""
-        question = access.PolicyWhoCanQuery(
-            operation=operation,
-            target=target,
-            role=role,
-            parameters=None if parameters is None else dict(parameters),
-            at=at,
-        )
-        return await self._query("policy_who_can", question, access.PolicyWhoCanReply, HEAVY_SECONDS)
-
     async def diff(self, new: int | str, old: int | str | None = None) -> access.PolicyDiffReply:
         """Return the differing decisions with `new`: a version's number or a document; `old`: by default the one in
         force.
@@ -150,6 +81,18 @@ class PolicyQueries(Simulation):
             new=sent_form(new) if isinstance(new, str) else new, old=sent_form(old) if isinstance(old, str) else old
         )
         return await self._query("policy_diff", question, access.PolicyDiffReply, HEAVY_SECONDS)
+
+    async def _explain(self, query: questions.PolicyExplainQuery) -> questions.Explanation:
+        answer = await self._query("policy_explain", query, questions.PolicyExplainReply)
+        if answer.explanation is None:
+            raise Invalid("the reply of the policy service is empty")
+        return answer.explanation
+
+    async def _allowed(self, query: access.PolicyAllowedQuery) -> access.PolicyAllowedReply:
+        return await self._query("policy_allowed", query, access.PolicyAllowedReply, HEAVY_SECONDS)
+
+    async def _who_can(self, query: access.PolicyWhoCanQuery) -> access.PolicyWhoCanReply:
+        return await self._query("policy_who_can", query, access.PolicyWhoCanReply, HEAVY_SECONDS)
 
     def _who(self, named: str | None) -> str:
         return named or self._principal

@@ -3,6 +3,7 @@
 Raises the errors of `writ_contracts.errors`: Invalid (`not_found`, …), Denied, Unreachable, TimedOut.
 """
 
+import string
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,8 @@ QUERY_SECONDS = 20.0
 TEST_SECONDS = 60.0
 SHOWN_IDS = 4
 _WITH_OUTPUT = ("succeeded", "failed", "previewed")
+_LETTERS = sorted(string.ascii_letters + string.digits + "-_")
+_LONGEST_NAME = 64
 
 
 class Queries:
@@ -77,6 +80,12 @@ class Queries:
             answer = await self._query("targets", question, requests.TargetsReply)
             found, more = found + answer.targets, answer.more and bool(answer.targets)
         return found
+
+    async def lists_target(self, target: str) -> bool:
+        """Return whether one's list of targets has this one; one page of the list answers it."""
+        question = requests.TargetsQuery(after=_name_before(target))
+        answer = await self._query("targets", question, requests.TargetsReply)
+        return any(one.id == target for one in answer.targets)
 
     async def journal(self, until: float | None = None) -> audit.JournalReply:
         """Return the journal's usage, and the last sequence which may be archived now, up to `until` (Unix seconds)."""
@@ -145,3 +154,10 @@ class Queries:
         answer = await request_reply(self._bus, subject, question, answer_kind, timeout=QUERY_SECONDS)
         raise_for(answer)
         return answer
+
+
+def _name_before(name: str) -> str | None:
+    """Return a name after which this one is the next, or nearly so; None where it is among the first."""
+    head, last = name[:-1], name[-1:]
+    lower = [letter for letter in _LETTERS if letter < last]
+    return f"{head}{lower[-1]}".ljust(_LONGEST_NAME, _LETTERS[-1]) if lower else head or None

@@ -64,7 +64,7 @@ _BY_CODE: Mapping[str, type[errors.WritError]] = MappingProxyType(
             errors.Untrusted,
         ),
         **dict.fromkeys(("conflict", "decided", "gone"), errors.Conflict),
-        **dict.fromkeys(("unavailable", "behind", "not_stored"), errors.Unreachable),
+        **dict.fromkeys(("unavailable", "behind", "not_stored", "policy_silent"), errors.Unreachable),
         "timeout": errors.TimedOut,
         **dict.fromkeys(("full", "rate_limited", "too_many_open", "busy"), errors.Full),
     }

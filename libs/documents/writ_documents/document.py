@@ -18,6 +18,8 @@ Keys = tuple[str | int, ...]
 MOST = 200
 """Upper limit of the reported problems of one file; a note says when there are more."""
 LONGEST_MESSAGE = 1000
+WIDEST_EXCERPT = 71
+"""With the line's number within 80 columns, or the caret beneath is at the wrong place."""
 LINE_END = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # what YAML counts as one
 
 
@@ -107,7 +109,7 @@ class Document:
 
 
 def _excerpt(line: str, position: Position) -> str:
-    start = max(0, position.column - 80)
-    shown = "".join(char if char.isprintable() else " " for char in line[start : start + 120])
+    start = 0 if len(line) <= WIDEST_EXCERPT else max(0, position.column - WIDEST_EXCERPT // 2)
+    shown = "".join(char if char.isprintable() else " " for char in line[start : start + WIDEST_EXCERPT])
     number = f"{position.line:5} | "
     return f"{number}{shown}\n{' ' * 5} | {' ' * (position.column - 1 - start)}^"

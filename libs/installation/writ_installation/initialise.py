@@ -23,7 +23,8 @@ from writ_installation.files import ssh_keys
 from writ_installation.files.create import add_missing_pools, make_files, make_identity
 from writ_installation.files.home import Home
 from writ_installation.files.site import GROUP, HEAD, TLS_GROUP, Site
-from writ_installation.nats.server import address_of, configuration, sizes
+from writ_installation.nats.server import configuration, sizes
+from writ_installation.nats.server_address import address_of
 from writ_installation.nats.server_tls import Mode, is_on, own_names, set_up
 from writ_installation.processes.services import environment
 from writ_installation.status.server_url import running_url

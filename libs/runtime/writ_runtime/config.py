@@ -35,6 +35,15 @@ def env(name: str, description: str) -> Meta:
     return Meta(description=description, extra={"env": name})
 
 
+JournalLost = Annotated[
+    int,
+    env(
+        "WRIT_JOURNAL_LOST",
+        "sequence up to which the journal was lost or restored: a difference up to it raises no alarm",
+    ),
+]
+
+
 class ServiceConfig(Struct, frozen=True, kw_only=True):
     """Variables common to all services. Each service's own configuration adds to it."""
 

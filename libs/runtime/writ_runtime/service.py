@@ -34,6 +34,7 @@ from writ_runtime.config import ServiceConfig, load
 from writ_runtime.health import Check, Health, listening
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics
+from writ_runtime.run_file import RunFile
 from writ_runtime.signals import Stop
 from writ_runtime.spans import exporting
 from writ_runtime.systemd_notify import READY, STOPPING, announce
@@ -51,14 +52,6 @@ encoding.
 """
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 Settings = TypeVar("Settings", bound=ServiceConfig)
-
-
-class RunFile(Struct, frozen=True, kw_only=True):
-    """The file left by a started service for its supervisor."""
-
-    pid: int
-    health_port: int
-    name: str
 
 
 class StopStep(Struct, frozen=True):

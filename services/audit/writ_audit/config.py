@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from writ_runtime.config import SignerConfig, env
+from writ_runtime.config import JournalLost, SignerConfig, env
 
 
 class AuditConfig(SignerConfig, frozen=True, kw_only=True):
@@ -18,13 +18,7 @@ class AuditConfig(SignerConfig, frozen=True, kw_only=True):
         env("WRIT_POLICY_KEY", "public key of the policy service, U…; a comma between several, the one in use first"),
     ]
     state_dir: Annotated[Path, env("WRIT_STATE_DIR", "folder of the index, audit.sqlite")]
-    journal_lost: Annotated[
-        int,
-        env(
-            "WRIT_JOURNAL_LOST",
-            "sequence up to which the journal was lost or restored: a difference up to it raises no alarm",
-        ),
-    ] = 0
+    journal_lost: JournalLost = 0
     notifications: Annotated[
         Path | None, env("WRIT_NOTIFICATIONS", "notifications.yaml, with the destinations of notifications")
     ] = None

@@ -93,7 +93,7 @@ def compose(base: Foundation) -> Components:
     accepted = AcceptedOperations(
         index, lives, steps.dispatcher, steps.host_reads, controls, steps.approvals, steps.previews, base.background
     )
-    base.follower.heard = _after_verdict(base.background, accepted, outcomes)
+    base.follower.on_event = _after_verdict(base.background, accepted, outcomes)
     screening = RequestScreening(
         base.targets, VisibleTargets(base.policy), base.admission, accepted, dry_run_only=config.dry_run_only
     )

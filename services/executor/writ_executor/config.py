@@ -6,7 +6,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from writ_executor.journal.audit_level import AuditLevel
-from writ_runtime.config import SignerConfig, env
+from writ_runtime.config import JournalLost, SignerConfig, env
 
 Seconds = Annotated[float, Meta(gt=0)]
 Share = Annotated[float, Meta(gt=0, le=1)]
@@ -72,13 +72,7 @@ class ExecutorConfig(SignerConfig, frozen=True, kw_only=True):
     journal_keep: Annotated[
         Seconds, env("WRIT_JOURNAL_KEEP", "seconds that an event stays in the journal before it can be archived")
     ] = 3600.0
-    journal_lost: Annotated[
-        int,
-        env(
-            "WRIT_JOURNAL_LOST",
-            "sequence up to which the journal was lost or restored: a difference up to it raises no alarm",
-        ),
-    ] = 0
+    journal_lost: JournalLost = 0
     restored: Annotated[
         Path | None, env("WRIT_RESTORED", "file that `writ restore` wrote: operations open in the backup end `unknown`")
     ] = None

@@ -31,7 +31,7 @@ from writ_runtime.watched_file import WatchedFile
 
 @dataclass(frozen=True, kw_only=True)
 class Foundation:
-    """The parts on which all others stand: what the executor is given, the journal, policy and the lists."""
+    """The parts on which all others stand: configuration, the journal, policy, and the lists of targets and agents."""
 
     config: ExecutorConfig
     bus: Bus

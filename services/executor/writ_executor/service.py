@@ -279,7 +279,7 @@ class Executor:
     async def _progress(self, message: Message) -> None:
         try:
             progress = wire.decode(message.data, Progress)
-            if self.receipts.may_tell(progress, subjects.parse_pool(message.subject)):
+            if self.receipts.is_of_running(progress, subjects.parse_pool(message.subject)):
                 subject = subjects.progress_event(progress.principal, progress.operation_id)
                 await self._bus.publish(subject, wire.encode(progress))
         except WritError as error:

@@ -32,7 +32,7 @@ class Sightings:
         known = self._by_operation.get(operation_id)
         if known is None or known.event != event:
             known = self._by_operation[operation_id] = Sighting(event, boot, _before(life, server))
-        return WaitingAge(seen=max(boot - known.boot, 0.0), before=known.before)
+        return WaitingAge(observed=max(boot - known.boot, 0.0), before=known.before)
 
     def forget_others(self, operation_ids: Iterable[str]) -> None:
         """Forget all other operations."""

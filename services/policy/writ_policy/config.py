@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from writ_contracts.errors import ConfigError
 from writ_rules.loading import Mode
-from writ_runtime.config import SignerConfig, env
+from writ_runtime.config import JournalLost, SignerConfig, env
 
 DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -38,13 +38,7 @@ class PolicyConfig(SignerConfig, frozen=True, kw_only=True):
     state_dir: Annotated[
         Path, env("WRIT_STATE_DIR", "folder of its state: the highest version it enforced, its journal")
     ]
-    journal_lost: Annotated[
-        int,
-        env(
-            "WRIT_JOURNAL_LOST",
-            "sequence up to which the journal was lost or restored: a difference up to it raises no alarm",
-        ),
-    ] = 0
+    journal_lost: JournalLost = 0
     former_keys: Annotated[
         str,
         env(

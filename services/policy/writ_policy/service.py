@@ -23,7 +23,7 @@ from writ_policy.decisions.signer import DecisionSigner
 from writ_policy.endpoints.analysis import AnalysisQueries
 from writ_policy.endpoints.decisions import Clock, DecisionEndpoints
 from writ_policy.endpoints.people import PeopleEndpoints
-from writ_policy.endpoints.queries import BURST, RATE, endpoint
+from writ_policy.endpoints.queries import QueryGroup, query_endpoints
 from writ_policy.endpoints.scans import Scans
 from writ_policy.endpoints.sessions import SessionQueries
 from writ_policy.endpoints.versions import VersionQueries
@@ -39,7 +39,6 @@ from writ_policy.state.sources import Sources
 from writ_policy.versions.proposed_versions import ProposedVersions
 from writ_policy.versions.stored_versions import Versions
 from writ_policy.windows.open_windows import OpenWindows
-from writ_runtime.buckets import Buckets
 from writ_runtime.clocks import SYSTEM, Clocks, ServerClock
 from writ_runtime.health import Attention, Check, Detail
 from writ_runtime.journal_guard import FILE, LOOK_EVERY, JournalGuard, JournalMark
@@ -146,20 +145,18 @@ class PolicyService:
         file, lost = StateFile(self._config.state_dir / FILE, JournalMark), self._config.journal_lost
         return JournalGuard(bus.journal, self._measured, alarm, file=file, lost=lost)
 
-    def _service(  # long, since it is one list of endpoints with their dependencies
+    def _service(
         self, bus: Bus, versions: Versions, follower: Follower, guard: JournalGuard, security: SecurityEvents
     ) -> Service:
-        dry, clock = self._config.dry_run_only, self._clock
+        dry, clock, keys = self._config.dry_run_only, self._clock, self._keys.events
         judging = JudgeFactory(self._sources, versions, follower, self._plugins, guard, dry_run_only=dry, clock=clock)
-        proposed = ProposedVersions(versions, self._compiler, self._catalogue)
-        keys = self._keys.events
-        scans = Scans(bus.scans, self._sources, self._key, self._keys.at, security, self._observe, self._clock)
+        scans = Scans(bus.scans, self._sources, self._key, self._keys.at, security, self._observe, clock)
         signer = DecisionSigner(self._key)
         windows = OpenWindows(bus.journal, keys, signer.open)
         handlers = DecisionEndpoints(
             bus.journal,
             judging,
-            proposed,
+            ProposedVersions(versions, self._compiler, self._catalogue),
             scans,
             self._key,
             signer,
@@ -170,33 +167,32 @@ class PolicyService:
             windows,
             bus,
         )
-        version_queries = VersionQueries(
-            self._config, self._sources, versions, judging.now, self._notifier.queue, windows
-        )
-        analysis = AnalysisQueries(
-            self._config.mode, versions, judging.now, version_queries.permit, scans, self._analysis_pool
-        )
-        standings = RecordedOperations(bus.journal, keys, clock)
-        approvals = ApprovalEndpoint(bus, judging, standings, security, self._observe)
-        pending = PendingApprovals(bus.journal, judging, standings, clock, self._key)
+        recorded = RecordedOperations(bus.journal, keys, clock)
         people = PeopleEndpoints(judging, self._observe)
-        sessions = SessionQueries(judging.now, version_queries.permit)
-        questions = (version_queries, analysis, pending, people, sessions)
-        handled = {name: handler for one in questions for name, handler in one.by_name().items()}
-        buckets = Buckets(RATE, BURST)
-        query_endpoints = [endpoint(name, handler, self._observe, buckets) for name, handler in handled.items()]
         own = [
             scans.endpoint(),
-            approvals.endpoint(),
+            ApprovalEndpoint(bus, judging, recorded, security, self._observe).endpoint(),
             people.endpoint(),
             VisibleEndpoint(judging, self._observe).endpoint(),
         ]
+        pending = PendingApprovals(bus.journal, judging, recorded, clock, self._key)
+        queries: list[QueryGroup] = [pending, people, *self._queries(versions, judging, scans, windows)]
         return Service(
             name="policy",
             version=VERSION,
             description="Decides requests, grants claims, records approvals, answers queries about the policy.",
-            endpoints=[*handlers.endpoints(), *own, *query_endpoints],
+            endpoints=[*handlers.endpoints(), *own, *query_endpoints(queries, self._observe)],
         )
+
+    def _queries(
+        self, versions: Versions, judging: JudgeFactory, scans: Scans, windows: OpenWindows
+    ) -> list[QueryGroup]:
+        """Return the queries about versions, about the policy's meaning and about sessions."""
+        config, judge = self._config, judging.now
+        about_versions = VersionQueries(config, self._sources, versions, judge, self._notifier.queue, windows)
+        permit = about_versions.permit
+        analysis = AnalysisQueries(config.mode, versions, judge, permit, scans, self._analysis_pool)
+        return [about_versions, analysis, SessionQueries(judge, permit)]
 
     def _version_refused(self, number: int, why: str) -> None:
         """Report a refused version without its mistakes: these may quote the document, and go only to the log."""

@@ -1,11 +1,10 @@
 """`writ context`: the settings of a client, and the saved contexts of this user."""
 
-from collections.abc import Sequence
-
 import click
 import msgspec
 
 from writ_cli import completion
+from writ_cli.context_group import ContextGroup
 from writ_cli.current_context import ContextFolder
 from writ_cli.exit_status import Exit
 from writ_cli.options import asking, listing, local
@@ -24,20 +23,6 @@ def _known(settings: Settings, name: str) -> None:
     home = settings.home
     if home.principals.exists() and name not in principals_of(home):
         raise Invalid(f"there is no principal {name!r} in {home.principals}", code="unknown_principal")
-
-
-class ContextGroup(click.Group):
-    """A group for which the name of a principal, or nothing, stands for `show`."""
-
-    def completed(self, words: Sequence[str]) -> list[str]:
-        """Return the words with the subcommand that they mean."""
-        if words and (words[0] in self.commands or words[0] in ("-h", "--help")):
-            return list(words)
-        return ["show", *words]
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse as a group does."""
-        return super().parse_args(ctx, self.completed(args))
 
 
 @click.group(cls=ContextGroup, subcommand_metavar="[PRINCIPAL] | COMMAND [ARGS]...")

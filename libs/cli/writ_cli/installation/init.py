@@ -12,7 +12,7 @@ from writ_installation.files.home import Home
 from writ_installation.files.site import Site
 from writ_installation.initialise import init as make
 from writ_installation.initialise import upgrade
-from writ_installation.nats.server import LOOPBACK, ServerAddress
+from writ_installation.nats.server_address import LOOPBACK, ServerAddress
 from writ_installation.nats.server_tls import Mode
 from writ_installation.nats.urls import checked_servers
 from writ_installation.provisioner import folders

@@ -6,6 +6,7 @@ from typing import Any
 import click
 import msgspec
 
+from writ_cli.confirmation import confirm
 from writ_cli.exit_status import Exit
 from writ_cli.operations.requests import show_requested
 from writ_cli.options import asking, listing
@@ -14,6 +15,7 @@ from writ_contracts.catalogue.control import PrincipalManage
 from writ_contracts.errors import Invalid, TimedOut
 from writ_contracts.ids import PrincipalId
 from writ_contracts.inventory import Principal
+from writ_contracts.nearest_name import near
 from writ_contracts.principal_changes import is_active
 from writ_documents.atomic_files import write_atomically
 from writ_installation.administration.principals import (
@@ -71,6 +73,12 @@ def _show_changed(settings: Settings, name: str, after: Principal | None) -> int
         state = "disabled" if after.disabled else f"roles: {', '.join(after.roles) or 'none'}"
         settings.screen.line(f"{name} is changed ({state}); a running Writ follows within a second")
     return Exit.DONE
+
+
+def _refuse_unknown(settings: Settings, name: str, *, request: bool) -> None:
+    """Raises Invalid for a principal that is not in the folder; by a request, the installation decides."""
+    if not request and name not in (known := principals_of(settings.home)):
+        raise Invalid(f"there is no principal {name[:80]!r}{near(name, known)}", code="unknown_principal")
 
 
 def _check_name(name: str) -> None:
@@ -145,9 +153,12 @@ async def _with_key(
 
 @principal.command("remove")
 @NAME
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @changing
-async def remove(settings: Settings, name: str, request: bool, reason: str) -> int:
-    """Remove NAME: it loses access at once, and its key never returns."""
+async def remove(settings: Settings, name: str, yes: bool, request: bool, reason: str) -> int:
+    """Remove NAME: it loses access at once, and its key never returns. `disable` can be undone."""
+    _refuse_unknown(settings, name, request=request)
+    confirm(f"Remove principal {name}?", yes=yes, without_terminal=f"confirm the removal of {name} with --yes")
     status = await _change(settings, "remove", name, request=request, reason=reason)
     if status == Exit.DONE:
         settings.home.seed_file(f"principal-{name}").unlink(missing_ok=True)
@@ -235,9 +246,8 @@ async def list_all(settings: Settings) -> int:
 @asking
 async def show(settings: Settings, name: str) -> int:
     """Show the principal NAME."""
+    _refuse_unknown(settings, name, request=False)
     known = principals_of(settings.home)
-    if name not in known:
-        raise Invalid(f"there is no principal {name[:80]!r} in {settings.home.principals}", code="unknown_principal")
     one = known[name]
     if settings.screen.json:
         settings.screen.data(one)

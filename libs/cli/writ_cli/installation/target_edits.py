@@ -1,6 +1,5 @@
 """`writ target show|remove|rename|tag|set|repin`: entries of inventory.yaml, by the owner of the folder."""
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,8 +7,9 @@ import click
 import msgspec
 
 from writ_cli import completion
+from writ_cli.confirmation import confirm
 from writ_cli.exit_status import Exit
-from writ_cli.installation.target_access import leftovers, show_leftovers, sudoers
+from writ_cli.installation.target_access import show_leftovers
 from writ_cli.installation.target_lookup import known_target
 from writ_cli.installation.targets import confirmed_host_key
 from writ_cli.options import DASHED, dashed, local
@@ -57,10 +57,7 @@ async def remove(settings: Settings, name: str, yes: bool, clean: bool) -> int:
     are. Where the host cannot be cleaned, nothing is removed.
     """
     target = known_target(settings, name)
-    if not yes:
-        if not sys.stdin.isatty():
-            raise click.UsageError(f"confirm the removal of {name} with --yes")
-        click.confirm(f"Remove target {name}?", abort=True, err=True)
+    confirm(f"Remove target {name}?", yes=yes, without_terminal=f"confirm the removal of {name} with --yes")
     refuse_gateway(settings.home, name)
     cleaned = host_leftovers(settings.home, target, settings.environ, "clean") if clean else []
     left = remove_target(settings.home, name)
@@ -81,7 +78,7 @@ async def rename(settings: Settings, old: str, new: str) -> int:
 
     Change rules and suites naming OLD by hand; the record keeps the old name.
     """
-    known_target(settings, old)
+    backend = known_target(settings, old).backend
     files = rename_target(settings.home, old, new)
     if settings.screen.json:
         settings.screen.data({"target": new, "credentials": files})
@@ -89,7 +86,7 @@ async def rename(settings: Settings, old: str, new: str) -> int:
     settings.screen.line(f"{old} is {new} now; rules and suites of the policy that name {old} do not follow")
     for file in files:
         settings.screen.whole(f"  renamed: {file}")
-    if not files:
+    if not files and backend != "local":
         settings.screen.line(f"An agent on another host needs its credentials for it under the name {new}")
     return Exit.DONE
 
@@ -181,18 +178,6 @@ async def repin(settings: Settings, name: str, host_key: str) -> int:
         settings.screen.line(f"{name} has another host key now: {shown.fingerprint}")
         settings.screen.line(f"Next, test it: writ target test {name}")
     return Exit.DONE
-
-
-COMMANDS = {
-    "show": show,
-    "repin": repin,
-    "remove": remove,
-    "rename": rename,
-    "tag": tag,
-    "set": set_,
-    "sudoers": sudoers,
-    "leftovers": leftovers,
-}
 
 
 def _show_remaining(settings: Settings, left: RemainingParts) -> None:

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 import click
+from msgspec import Struct
 
 from writ_cli.exit_status import Exit
 from writ_cli.installation.docker_target import add_engine
 from writ_cli.installation.proxmox_target import add_proxmox
-from writ_cli.options import local
+from writ_cli.options import local, packed
 from writ_cli.output import Screen
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid, TimedOut
@@ -34,12 +35,63 @@ KINDS = ((True, False, False), (False, True, False), (False, False, True), (True
 """Of --ssh, --proxmox and --docker: those that go together."""
 
 
-@click.group()
-def target() -> None:
-    """Targets: list, test, add, change and remove them."""
+class TargetOptions(Struct, frozen=True, kw_only=True):
+    """The options of a new target, of whichever kind."""
+
+    ssh: str | None
+    proxmox: str | None
+    docker: str | None
+    docker_ca: Path | None
+    role: str
+    host_key: str
+    key_file: Path | None
+    passphrase_file: Path | None
+    become: str | None
+    sudo_password_file: Path | None
+    file_roots: tuple[str, ...]
+    mount_roots: tuple[str, ...]
+    stack_dir: str | None
+    pool: str | None
+
+    @property
+    def folders(self) -> EngineFolders:
+        """The folders of a Docker engine."""
+        return EngineFolders(mount_roots=self.mount_roots, stack_dir=self.stack_dir)
+
+    def engine(self, name: str, address: str) -> NewEngine:
+        """Return the Docker engine to add."""
+        return NewEngine(
+            name=name,
+            role=self.role,
+            address=address,
+            ca=self.docker_ca,
+            identity=self.key_file,
+            pool=self.pool,
+            folders=self.folders,
+        )
+
+    def host(self, name: str, address: str) -> NewTarget:
+        """Return the host over SSH to add, with a Docker engine on it or without. Raises Invalid."""
+        more: dict[str, Any] = {}
+        if self.docker is not None:
+            more = {"docker": engine_socket(self.docker), **self.folders.entry()}
+        ssh_address = address_of(address, Path.home() / ".ssh" / "config")
+        refuse_relative(self.file_roots)
+        return NewTarget(
+            name=name,
+            role=self.role,
+            address=ssh_address,
+            pool=self.pool,
+            file_roots=self.file_roots,
+            key_file=self.key_file,
+            passphrase=secret_of(self.passphrase_file),
+            become=self.become,
+            sudo_password=secret_of(self.sudo_password_file),
+            more=more,
+        )
 
 
-@target.command("add")
+@click.command("add")
 @click.argument("name")
 @click.option(
     "--ssh",
@@ -91,24 +143,8 @@ def target() -> None:
 @click.option("--stack-dir", metavar="FOLDER", help="Docker: the folder of its Compose files.")
 @click.option("--pool", metavar="POOL", help="Its pool, if not ssh, proxmox or docker.")
 @local
-async def add(  # long: a parameter for each option
-    settings: Settings,
-    name: str,
-    ssh: str | None,
-    proxmox: str | None,
-    docker: str | None,
-    docker_ca: Path | None,
-    role: str,
-    host_key: str,
-    key_file: Path | None,
-    passphrase_file: Path | None,
-    become: str | None,
-    sudo_password_file: Path | None,
-    file_roots: tuple[str, ...],
-    mount_roots: tuple[str, ...],
-    stack_dir: str | None,
-    pool: str | None,
-) -> int:
+@packed(TargetOptions, "options")
+async def add(settings: Settings, name: str, options: TargetOptions) -> int:
     """Add a host over SSH, a Proxmox VE or a Docker engine, under NAME; a running Writ takes it in at once.
 
     Compare the shown host key, or give it with --host-key; from then on it is pinned in inventory.yaml. The target gets
@@ -116,34 +152,18 @@ async def add(  # long: a parameter for each option
     The policy decides about operations on the target.
     """
     refuse_name(name)
-    if (ssh is not None, proxmox is not None, docker is not None) not in KINDS:
+    if (options.ssh is not None, options.proxmox is not None, options.docker is not None) not in KINDS:
         raise Invalid("give one of --ssh USER@HOST, --proxmox HOST and --docker SOCKET, or --ssh and --docker")
-    folders = EngineFolders(mount_roots=mount_roots, stack_dir=stack_dir)
-    if docker is not None and ssh is None:
-        new = NewEngine(
-            name=name, role=role, address=docker, ca=docker_ca, identity=key_file, pool=pool, folders=folders
-        )
-        of_others: dict[str, object] = {"--host-key": host_key, "--file-root": file_roots}
+    if options.docker is not None and options.ssh is None:
+        of_others: dict[str, object] = {"--host-key": options.host_key, "--file-root": options.file_roots}
+        new = options.engine(name, options.docker)
         return _done(name, served=(await add_engine(settings, new, of_others)).served)
-    if proxmox is not None:
-        added_proxmox = await add_proxmox(settings, name, proxmox, role, host_key, key_file, pool)
-        return _done(name, served=added_proxmox.served)
-    more: dict[str, Any] = {"docker": engine_socket(docker), **folders.entry()} if docker is not None else {}
-    address = address_of(ssh or "", Path.home() / ".ssh" / "config")
-    refuse_relative(file_roots)
-    new_target = NewTarget(
-        name=name,
-        role=role,
-        address=address,
-        pool=pool,
-        file_roots=file_roots,
-        key_file=key_file,
-        passphrase=secret_of(passphrase_file),
-        become=become,
-        sudo_password=secret_of(sudo_password_file),
-        more=more,
-    )
-    return await _add_host(settings, new_target, host_key)
+    if options.proxmox is not None:
+        added = await add_proxmox(
+            settings, name, options.proxmox, options.role, options.host_key, options.key_file, options.pool
+        )
+        return _done(name, served=added.served)
+    return await _add_host(settings, options.host(name, options.ssh or ""), options.host_key)
 
 
 async def _add_host(settings: Settings, new: NewTarget, host_key: str) -> int:

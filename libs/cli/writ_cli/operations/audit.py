@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 import msgspec
+from msgspec import Struct
 
 from writ_cli import times
 from writ_cli.exit_status import Exit
 from writ_cli.id_prefix import WHOLE, is_prefix
 from writ_cli.operations import timeline
 from writ_cli.operations.search_rows import COLUMNS, chosen_columns, show_rows
-from writ_cli.options import asking, asking_rows, listing
+from writ_cli.options import asking, asking_rows, listing, packed
 from writ_cli.settings import Settings
 from writ_contracts.audit import SearchQuery, TraceReply
 from writ_contracts.errors import Invalid
@@ -78,6 +79,46 @@ async def _query(settings: Settings, number: str) -> TraceReply:
         return await writ.trace(operation_id=await writ.find_operation(number))
 
 
+class SearchOptions(Struct, frozen=True, kw_only=True):
+    """The filters of a search, as given on the command line."""
+
+    asked_by: tuple[str, ...]
+    target: tuple[str, ...]
+    operation: tuple[str, ...]
+    ended: tuple[Outcome, ...]
+    words: tuple[str, ...]
+    rule: str | None
+    reason: str | None
+    text: str | None
+    correlation_id: str | None
+    client: str | None
+    session: str | None
+    since: str | None
+    until: str | None
+    limit: int
+    before: int | None
+
+    def query(self, now: float) -> SearchQuery:
+        """Return the query. `now`: Unix seconds. Raises Invalid."""
+        return SearchQuery(
+            principals=list(self.asked_by),
+            targets=list(self.target),
+            operations=list(self.operation),
+            outcomes=list(self.ended),
+            parameters=dict(_term(word) for word in self.words),
+            rule=self.rule,
+            reason=self.reason,
+            text=self.text,
+            correlation_id=self.correlation_id,
+            client=self.client,
+            session=self.session,
+            since=None if self.since is None else times.instant(self.since, now=now),
+            until=None if self.until is None else times.instant(self.until, now=now),
+            limit=self.limit,
+            before=self.before,
+        )
+
+
 @click.group()
 def audit() -> None:
     """Audit: searches in the journal."""
@@ -103,48 +144,14 @@ def audit() -> None:
     "--before", type=click.IntRange(1), metavar="N", help="The next page: the sequence of the last row of this one."
 )
 @listing(asking_rows)
-async def search(  # long: one option for each filter
-    settings: Settings,
-    asked_by: tuple[str, ...],
-    target: tuple[str, ...],
-    operation: tuple[str, ...],
-    ended: tuple[Outcome, ...],
-    words: tuple[str, ...],
-    rule: str | None,
-    reason: str | None,
-    text: str | None,
-    correlation_id: str | None,
-    client: str | None,
-    session: str | None,
-    since: str | None,
-    until: str | None,
-    columns: str | None,
-    limit: int,
-    before: int | None,
-) -> int:
+@packed(SearchOptions, "filters")
+async def search(settings: Settings, filters: SearchOptions, columns: str | None) -> int:
     """Search operations, newest first; other principals' where the policy allows `audit_read`.
 
     A filter that is given several times means any of its values. Who restarted nginx in the last hour:
     `writ audit search --operation service_restart -p service_name=nginx --since 1h`.
     """
-    now, chosen = time.time(), chosen_columns(columns)
-    query = SearchQuery(
-        principals=list(asked_by),
-        targets=list(target),
-        operations=list(operation),
-        outcomes=list(ended),
-        parameters=dict(_term(word) for word in words),
-        rule=rule,
-        reason=reason,
-        text=text,
-        correlation_id=correlation_id,
-        client=client,
-        session=session,
-        since=None if since is None else times.instant(since, now=now),
-        until=None if until is None else times.instant(until, now=now),
-        limit=limit,
-        before=before,
-    )
+    query, chosen = filters.query(now=time.time()), chosen_columns(columns)
     async with await settings.connect() as writ:
         answer = await writ.search(query)
     for one in answer.unknown:

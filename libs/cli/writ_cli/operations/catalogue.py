@@ -11,8 +11,11 @@ from writ_cli.exit_status import Exit
 from writ_cli.operations.parameter_words import types_of
 from writ_cli.options import asking, listing, local
 from writ_cli.settings import Settings
+from writ_cli.suggestions import inventory_entries
+from writ_contracts.errors import Unreachable
 from writ_contracts.operations import Operation
 from writ_contracts.parameters import classes
+from writ_contracts.requests import TargetView
 from writ_runtime.plugins import load_catalogue
 
 
@@ -113,9 +116,23 @@ def type_name(kind: inspect.Type) -> str:
 @click.command()
 @listing(asking)
 async def targets(settings: Settings) -> int:
-    """List the targets, their operations, and their agents."""
-    async with await settings.connect() as writ:
-        found = await writ.targets()
+    """List the targets, their operations, and their agents.
+
+    While policy does not answer, nobody gets this list. On the host of the installation, the targets of its inventory
+    are shown then, without operations and agents; exit status 6.
+    """
+    status = Exit.DONE
+    try:
+        async with await settings.connect() as writ:
+            found = await writ.targets()
+    except Unreachable as error:
+        if error.code != "policy_silent" or (in_file := inventory_entries(settings)) is None:
+            raise
+        click.echo(f"writ: {error}. These are the targets of {settings.home.inventory}", err=True)
+        found = [
+            TargetView(id=one.id, role=one.role, backend=one.backend, pool=one.pool, tags=one.tags) for one in in_file
+        ]
+        status = Exit.UNREACHABLE
     if settings.screen.json:
         settings.screen.data(found)
     else:
@@ -125,4 +142,4 @@ async def targets(settings: Settings) -> int:
             rows,
             drop=("tags", "backend", "operations", "agents"),
         )
-    return Exit.DONE
+    return status

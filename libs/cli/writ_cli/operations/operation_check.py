@@ -1,10 +1,13 @@
-"""Refuses a misspelt operation, and parameters that break its schema, before they become a record."""
+"""Refuses a misspelt operation or target, and parameters that break its schema, before they become a record."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from writ_cli import suggestions
+from writ_cli.settings import Settings
 from writ_client.client import Writ
-from writ_contracts.errors import Invalid
+from writ_contracts.errors import Invalid, WritError
+from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.nearest_name import near
 from writ_runtime.plugins import load_catalogue
 
@@ -18,6 +21,27 @@ async def refuse_unknown(writ: Writ, operation: str) -> None:
     if operation not in offered:
         hint = near(operation, {*catalogue, *offered}) or "; `writ operations` lists them"
         raise Invalid(f"no operation {operation!r}{hint}", code="unknown_operation")
+
+
+async def refuse_misspelt_target(settings: Settings, writ: Writ, target: str) -> None:
+    """Raises Invalid (`unknown_target`) for a target that is not in the inventory.
+
+    The installation's files have all targets. A running Writ lists those of the principal: then only a name like a
+    listed one is misspelt, and any other is sent, so that a request for a hidden target is on record.
+    """
+    if target == WRIT_TARGET:
+        return
+    if (known := suggestions.inventory_targets(settings)) is not None:
+        if target not in known:
+            hint = near(target, known) or "; `writ targets` lists them"
+            raise Invalid(f"no target {target!r} in the inventory{hint}", code="unknown_target")
+        return
+    try:
+        hint = "" if await writ.lists_target(target) else near(target, [one.id for one in await writ.targets()])
+    except WritError:  # such as `policy_silent`: the request itself tells what is wrong
+        return
+    if hint:
+        raise Invalid(f"no target {target!r} among those that you may list{hint}", code="unknown_target")
 
 
 def refuse_wrong_parameters(operation: str, parameters: Mapping[str, Any]) -> None:

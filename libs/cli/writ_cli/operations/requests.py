@@ -12,11 +12,15 @@ from writ_cli.error_output import OperationGoesOn
 from writ_cli.exit_status import Exit, of_decision, of_outcome
 from writ_cli.operations import parameter_words
 from writ_cli.operations.many_targets import run_many
-from writ_cli.operations.operation_check import refuse_unknown, refuse_wrong_parameters
+from writ_cli.operations.operation_check import (
+    refuse_misspelt_target,
+    refuse_unknown,
+    refuse_wrong_parameters,
+)
 from writ_cli.operations.progress_line import ProgressLine
 from writ_cli.operations.run_diff import RunPreview, preview_of, problem_of, show_run_diff
 from writ_cli.operations.target_choice import TargetChoice, choosing
-from writ_cli.options import asking
+from writ_cli.options import asking, packed
 from writ_cli.output import Screen, outcome, visible
 from writ_cli.settings import Settings
 from writ_cli.suggestions import suggestion
@@ -41,6 +45,30 @@ class RunArguments(Struct, frozen=True, kw_only=True):
     dry_run: bool
     correlation_id: str | None
     sign: bool
+
+
+class RunOptions(Struct, frozen=True, kw_only=True):
+    """The options of `writ run`, besides those that choose its targets."""
+
+    dry_run: bool
+    diff: bool
+    reason: str
+    no_wait: bool
+    timeout: str | None
+    idempotency_key: str | None
+    correlation_id: str | None
+    unsigned: bool
+
+    def refuse_contradictions(self, choice: TargetChoice) -> None:
+        """Raises UsageError for options that exclude each other."""
+        if self.idempotency_key == "":  # an unset variable of a script; with a new key each repeat would do it again
+            raise click.UsageError("--idempotency-key is empty: give a key, or leave the option out")
+        if self.no_wait and self.timeout is not None:
+            raise click.UsageError("--timeout has no effect with --no-wait: leave one of them out")
+        if self.diff and (self.no_wait or choice.many):
+            raise click.UsageError(
+                "--diff waits for the outcome on one target: leave out --no-wait and further targets"
+            )
 
 
 def parameters_of(operation: str, words: tuple[str, ...]) -> dict[str, Any]:
@@ -81,19 +109,9 @@ def refuse_control(operation: str) -> None:
 @click.option("--unsigned", is_flag=True, help="Do not sign the request: only the NATS server identifies its sender.")
 @asking
 @choosing
+@packed(RunOptions, "options")
 async def run(
-    settings: Settings,
-    operation: str,
-    words: tuple[str, ...],
-    choice: TargetChoice,
-    dry_run: bool,
-    diff: bool,
-    reason: str,
-    no_wait: bool,
-    timeout: str | None,
-    idempotency_key: str | None,
-    correlation_id: str | None,
-    unsigned: bool,
+    settings: Settings, operation: str, words: tuple[str, ...], choice: TargetChoice, options: RunOptions
 ) -> int:
     """Ask for an operation and wait for its outcome, on one target or on many.
 
@@ -105,40 +123,32 @@ async def run(
     key=@FILE     the content of a file, key=- of standard input (encoding=base64 for bytes)
     key:=JSON     any value
     """
-    _refuse_contradictions(idempotency_key, timeout, no_wait=no_wait)
-    if diff and (no_wait or choice.many):
-        raise click.UsageError("--diff waits for the outcome on one target: leave out --no-wait and further targets")
-    patience = None if timeout is None else times.seconds(timeout)
+    options.refuse_contradictions(choice)
+    patience = None if options.timeout is None else times.seconds(options.timeout)
     arguments = RunArguments(
         operation=operation,
         target="" if choice.many else target_of(operation, choice.single),
         parameters=parameters_of(operation, words),
-        key=request_signing.new_key() if idempotency_key is None else idempotency_key,
-        reason=reason,
-        dry_run=dry_run,
-        correlation_id=correlation_id or choice.retry,
-        sign=not unsigned,
+        key=request_signing.new_key() if options.idempotency_key is None else options.idempotency_key,
+        reason=options.reason,
+        dry_run=options.dry_run,
+        correlation_id=options.correlation_id or choice.retry,
+        sign=not options.unsigned,
     )
     refuse_wrong_parameters(operation, arguments.parameters)
     if choice.many:
-        return await run_many(settings, _for_each(arguments, patience, wait=not no_wait), choice)
+        return await run_many(settings, _for_each(arguments, patience, wait=not options.no_wait), choice)
     async with await settings.connect() as writ:
         await refuse_unknown(writ, operation)
-        if no_wait:
+        await refuse_misspelt_target(settings, writ, arguments.target)
+        if options.no_wait:
             return _show_answer(settings.screen, await _submit(writ, arguments))
-        before = await _preview(writ, arguments, patience) if diff and not dry_run else None
+        before = await _preview(writ, arguments, patience) if options.diff and not options.dry_run else None
         return await _wait(settings, writ, arguments, patience, before)
 
 
 async def _preview(writ: Writ, arguments: RunArguments, patience: float | None) -> RunPreview:
     return await preview_of(writ, arguments.operation, arguments.target, arguments.parameters, patience)
-
-
-def _refuse_contradictions(idempotency_key: str | None, timeout: str | None, *, no_wait: bool) -> None:
-    if idempotency_key == "":  # a script's variable that is not set; with a new key each repeat would do it again
-        raise click.UsageError("--idempotency-key is empty: give a key, or leave the option out")
-    if no_wait and timeout is not None:
-        raise click.UsageError("--timeout has no effect with --no-wait: leave one of them out")
 
 
 def _for_each(arguments: RunArguments, patience: float | None, *, wait: bool) -> EachRequest:

@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 
 from writ_cli import times
+from writ_cli.connecting import CONNECT_SECONDS
 from writ_cli.exit_status import Exit
 from writ_cli.operations.emergencies import SSH_KEY
 from writ_cli.operations.requests import show_requested
 from writ_cli.options import asking
 from writ_cli.session_files import SessionFile
-from writ_cli.settings import CONNECT_SECONDS, Settings
+from writ_cli.settings import Settings
 from writ_client.client import Writ
 from writ_client.ssh_keygen import read_ssh_key
 from writ_contracts.errors import Denied

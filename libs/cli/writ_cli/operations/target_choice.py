@@ -1,14 +1,13 @@
 """The options by which `writ run` acts on many targets, packed into one value."""
 
-import functools
-import sys
-from collections.abc import Callable
-from typing import Any, get_args
+from typing import get_args
 
 import click
 from msgspec import Struct
 
 from writ_cli import completion
+from writ_cli.confirmation import confirm
+from writ_cli.options import Body, packed
 from writ_client.target_selection import TargetSelector
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import WRIT_TARGET
@@ -16,7 +15,6 @@ from writ_contracts.inventory import Role
 from writ_contracts.journal import Outcome
 from writ_contracts.requests import TargetView
 
-Command = Callable[..., Any]
 GLOB = frozenset("*?[")
 OUTCOMES = ("ok", *get_args(Outcome), "pending", "skipped", "error")
 
@@ -96,27 +94,20 @@ class TargetChoice(Struct, frozen=True, kw_only=True):
 
     def confirm(self, operation: str, chosen: list[str]) -> None:
         """Ask before all targets are acted on. Raises UsageError where nobody can answer, Abort for a no."""
-        if not self.everything or self.yes:
-            return
-        if not sys.stdin.isatty():
-            raise click.UsageError(f"--all is {len(chosen)} targets: confirm with --yes")
-        click.confirm(f"{operation} on all {len(chosen)} targets?", abort=True, err=True)
+        confirm(
+            f"{operation} on all {len(chosen)} targets?",
+            yes=self.yes or not self.everything,
+            without_terminal=f"--all is {len(chosen)} targets: confirm with --yes",
+        )
 
     def shows(self, outcome: str, *, ok: bool) -> bool:
         """Return True if a target with this outcome is shown."""
         return not self.only or self.retry is not None or outcome in self.only or (ok and "ok" in self.only)
 
 
-def choosing(body: Command) -> Command:
+def choosing(body: Body) -> Body:
     """Give a command these options, as the argument `choice`."""
-
-    @functools.wraps(body)
-    async def packed(*arguments: Any, **options: Any) -> int | None:
-        chosen = {name: options.pop(name) for name in TargetChoice.__struct_fields__}
-        result: int | None = await body(*arguments, choice=TargetChoice(**chosen), **options)
-        return result
-
-    made: Command = packed
+    made = packed(TargetChoice, "choice")(body)
     for option in reversed(OPTIONS):
         made = option(made)
     return made

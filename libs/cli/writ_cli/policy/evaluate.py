@@ -13,12 +13,11 @@ import msgspec
 
 from writ_cli.exit_status import Exit
 from writ_cli.options import asking
-from writ_cli.policy.files import named, offline, read
+from writ_cli.policy.files import PolicyFiles, offline, read
 from writ_cli.settings import Settings
 from writ_client.policy_queries import PolicyQueries
 from writ_contracts.policy_questions import EvalRequest
 from writ_rules import json_lines
-from writ_rules.loading import Mode
 from writ_rules.setting import Setting
 
 CHUNK = 1 << 18
@@ -38,10 +37,7 @@ class ByteSource(Protocol):
 async def evaluate(
     settings: Settings,
     requests: str,
-    policy_file: Path | None,
-    inventory: Path | None,
-    principals: Path | None,
-    mode: Mode,
+    files: PolicyFiles | None,
 ) -> int:
     """Decide many questions, as JSON lines.
 
@@ -56,7 +52,6 @@ async def evaluate(
     A malformed line gets the reply `invalid`; the others go on. With --policy no server is needed. Without it the
     policy in force decides; requests of others need the right to read it (`audit_read`).
     """
-    files = named(policy_file, inventory, principals, mode)
     with _opened(requests) as source:
         batches = _batches(source)
         if files is not None:

@@ -1,7 +1,7 @@
 """`writ policy explain`: one decision, with every considered rule and the change that would make it pass."""
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import click
@@ -12,20 +12,28 @@ from writ_cli import completion, times
 from writ_cli.exit_status import of_decision
 from writ_cli.id_prefix import is_prefix, operation_of
 from writ_cli.operations.requests import parameters_of, target_of
-from writ_cli.options import asking
+from writ_cli.options import asking, packed
 from writ_cli.output import Screen
 from writ_cli.policy.decision_text import decision, instant_option
-from writ_cli.policy.files import answering, named, offline
+from writ_cli.policy.files import PolicyFiles, answering, offline
 from writ_cli.settings import Settings
 from writ_contracts.decisions import TraceEntry
 from writ_contracts.errors import Invalid
 from writ_contracts.policy_questions import ApprovalDemand, Explanation
 from writ_rules.engine.judge import INHERITED
-from writ_rules.loading import Mode
 from writ_runtime.plugins import load_catalogue
 
 LEAST_ID = 4
 """Letters of an id that stands in place of an operation."""
+
+
+class Assumptions(Struct, frozen=True, kw_only=True):
+    """The options that say under which circumstances the request is decided."""
+
+    moment: str | None
+    dry_run: bool
+    emergency: bool | None
+    approved_by: tuple[str, ...]
 
 
 @click.command()
@@ -43,48 +51,44 @@ LEAST_ID = 4
 @click.option("--approved-by", multiple=True, metavar="PRINCIPAL", help="Assume these approvals, in order.")
 @offline
 @asking
+@packed(Assumptions, "assumed")
 async def explain(
     settings: Settings,
     operation: str,
     words: tuple[str, ...],
     target: str | None,
     who: str | None,
-    moment: str | None,
-    dry_run: bool,
-    emergency: bool | None,
-    approved_by: tuple[str, ...],
-    policy_file: Path | None,
-    inventory: Path | None,
-    principals: Path | None,
-    mode: Mode,
+    assumed: Assumptions,
+    files: PolicyFiles | None,
 ) -> int:
     """Explain the decision on a request, or on a recorded one by its id in place of OPERATION.
 
-    A recorded request is decided as if it came at its time, by the policy in force now, with its public parameters.
+    A recorded request is decided as if it came at its time, by the policy in force now, with its public parameters. If
+    its target was renamed since, --target gives the present name.
 
     Shows the deciding rules, each other rule with its first failed clause (expected and actual), the nearest rule,
     possible approvers, the opening of a window or the end of a deny, and the decision in an emergency. Nothing is
     recorded or done. Requests of others need the right to read the policy (`audit_read`). Exit status 3: denied; 4:
     with an approval.
     """
-    files = named(policy_file, inventory, principals, mode)
-    one = await _recorded(settings, operation) if _is_id(operation) else None
-    if one is not None and (words or target or who):
-        raise click.UsageError("the record of an operation has its target, principal and parameters: leave them out")
-    if one is None:
+    if not _is_id(operation):
         one = ExplainedRequest(
             operation, target_of(operation, target), parameters_of(operation, words), who, None, False
         )
-    async with answering(settings, files) as source:
+    elif words or who:
+        raise click.UsageError("the record of an operation has its principal and parameters: leave them out")
+    else:
+        one = await _recorded(settings, operation, target)
+    async with answering(settings, files) as source, _recorded_target_named(one):
         found = await source.explain(
             one.operation,
             one.target,
             one.parameters,
             principal=one.principal,
-            at=one.at if moment is None else instant_option(moment),
-            dry_run=dry_run or one.dry_run,
-            emergency=emergency,
-            approvals=approved_by,
+            at=one.at if assumed.moment is None else instant_option(assumed.moment),
+            dry_run=assumed.dry_run or one.dry_run,
+            emergency=assumed.emergency,
+            approvals=assumed.approved_by,
         )
     if settings.screen.json:
         settings.screen.data(found)
@@ -102,14 +106,30 @@ class ExplainedRequest(Struct, frozen=True):
     principal: str | None
     at: float | None
     dry_run: bool
+    target_recorded: bool = False
+
+
+@asynccontextmanager
+async def _recorded_target_named(one: ExplainedRequest) -> AsyncIterator[None]:
+    """Say of an unknown target that the record has it, and how to name the present one."""
+    try:
+        yield
+    except Invalid as error:
+        if error.code != "unknown_target" or not one.target_recorded:
+            raise
+        raise Invalid(
+            f"the record has target {one.target!r}, which is not in the inventory now: it was renamed or removed. "
+            "Give its present name by --target",
+            code=error.code,
+        ) from error
 
 
 def _is_id(text: str) -> bool:
     return len(text) >= LEAST_ID and is_prefix(text) and text not in load_catalogue()
 
 
-async def _recorded(settings: Settings, text: str) -> ExplainedRequest:
-    """Return the recorded request of an operation. Raises NotFound and Invalid."""
+async def _recorded(settings: Settings, text: str, target: str | None) -> ExplainedRequest:
+    """Return the recorded request of an operation, on another target where one is named. Raises NotFound, Invalid."""
     async with await settings.connect() as writ:
         operation_id = await operation_of(writ, text)
         answer = await writ.trace(operation_id=operation_id)
@@ -117,7 +137,8 @@ async def _recorded(settings: Settings, text: str) -> ExplainedRequest:
     if first is None:
         raise Invalid(f"the record has no request of {operation_id} that may be read", code="not_found")
     parameters, dry_run = dict(first.get("parameters") or {}), bool(first.get("dry_run"))
-    return ExplainedRequest(first["operation"], first["target"], parameters, first["principal"], first["at"], dry_run)
+    on, who, at = target or first["target"], first["principal"], first["at"]
+    return ExplainedRequest(first["operation"], on, parameters, who, at, dry_run, target_recorded=target is None)
 
 
 def _show(screen: Screen, found: Explanation) -> None:

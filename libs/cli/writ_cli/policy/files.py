@@ -3,6 +3,7 @@
 Inventory and principals are those of `$WRIT_HOME` unless others are named.
 """
 
+import functools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -56,14 +57,22 @@ class PolicyFiles(Struct, frozen=True, kw_only=True):
 
 
 def offline(command: Command) -> Command:
-    """Add the four options to a command."""
+    """Add the four options to a command, which gets them as the argument `files`."""
+
+    @functools.wraps(command)
+    def with_files(
+        *, policy_file: Path | None, inventory: Path | None, principals: Path | None, mode: Mode, **options: Any
+    ) -> Any:
+        return command(files=_named(policy_file, inventory, principals, mode), **options)
+
+    made: Command = with_files
     for option in (MODE, PRINCIPALS, INVENTORY, POLICY):
-        command = option(command)
-    return command
+        made = option(made)
+    return made
 
 
-def named(policy_file: Path | None, inventory: Path | None, principals: Path | None, mode: Mode) -> PolicyFiles | None:
-    """Return the files, if a policy is among them; Invalid where the others stand alone."""
+def _named(policy_file: Path | None, inventory: Path | None, principals: Path | None, mode: Mode) -> PolicyFiles | None:
+    """Return the files, if a policy is among them. Raises UsageError where the others stand alone."""
     if policy_file is not None:
         return PolicyFiles(policy=policy_file, inventory=inventory, principals=principals, mode=mode)
     if inventory is not None or principals is not None:

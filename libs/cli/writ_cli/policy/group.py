@@ -2,52 +2,31 @@
 
 import click
 
-from writ_cli.policy import (
-    convert,
-    diff,
-    evaluate,
-    explain,
-    format_files,
-    init,
-    permissions,
-    recover,
-    simulate,
-    test_suites,
-    validate,
-    versions,
+from writ_cli.lazy_group import LazyGroup
+
+
+@click.group(
+    cls=LazyGroup,
+    places={
+        "init": "writ_cli.policy.init:init",
+        "convert": "writ_cli.policy.convert:convert",
+        "validate": "writ_cli.policy.validate:validate",
+        "format": "writ_cli.policy.format_files:format_command",
+        "test": "writ_cli.policy.test_suites:test",
+        "eval": "writ_cli.policy.evaluate:evaluate",
+        "explain": "writ_cli.policy.explain:explain",
+        "simulate": "writ_cli.policy.simulate:simulate",
+        "can-i": "writ_cli.policy.permissions:can_i",
+        "who-can": "writ_cli.policy.permissions:who_can",
+        "allowed": "writ_cli.policy.permissions:allowed",
+        "diff": "writ_cli.policy.diff:diff",
+        "status": "writ_cli.policy.versions:status",
+        "publish": "writ_cli.policy.versions:publish",
+        "history": "writ_cli.policy.versions:history",
+        "show": "writ_cli.policy.versions:show",
+        "rollback": "writ_cli.policy.versions:rollback",
+        "recover": "writ_cli.policy.recover:recover",
+    },
 )
-
-
-class OrderedGroup(click.Group):
-    """A group that lists its subcommands in the order of their use."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
-
-
-@click.group(cls=OrderedGroup)
 def policy() -> None:
     """Policies: show, test, explain and change them."""
-
-
-for command in (
-    init.init,
-    convert.convert,
-    validate.validate,
-    format_files.format_command,
-    test_suites.test,
-    evaluate.evaluate,
-    explain.explain,
-    simulate.simulate,
-    permissions.can_i,
-    permissions.who_can,
-    permissions.allowed,
-    diff.diff,
-    versions.status,
-    versions.publish,
-    versions.history,
-    versions.show,
-    versions.rollback,
-    recover.recover,
-):
-    policy.add_command(command)

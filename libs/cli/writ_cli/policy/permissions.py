@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, get_args
 
 import click
@@ -14,12 +13,11 @@ from writ_cli.operations.requests import parameters_of, target_of
 from writ_cli.options import asking
 from writ_cli.output import Screen, visible
 from writ_cli.policy.decision_text import AT, decision, instant_option
-from writ_cli.policy.files import answering, named, offline
+from writ_cli.policy.files import PolicyFiles, answering, offline
 from writ_cli.settings import Settings
 from writ_contracts.errors import Denied
 from writ_contracts.inventory import Role
 from writ_contracts.policy_access import PolicyAccess, PolicyAllowedReply, PolicyWhoCanReply
-from writ_rules.loading import Mode
 
 MOST_NAMES = 6
 
@@ -37,10 +35,7 @@ async def can_i(
     words: tuple[str, ...],
     target: str | None,
     dry_run: bool,
-    policy_file: Path | None,
-    inventory: Path | None,
-    principals: Path | None,
-    mode: Mode,
+    files: PolicyFiles | None,
 ) -> int:
     """Show the decision on one's own request, now.
 
@@ -48,7 +43,6 @@ async def can_i(
 
     Without --policy it is judged as `writ run` would be. Files know nothing of agents.
     """
-    files = named(policy_file, inventory, principals, mode)
     target_id, parameters = target_of(operation, target), parameters_of(operation, words)
     async with answering(settings, files) as source:
         answer = await source.can_i(operation, target_id, parameters, dry_run=dry_run)
@@ -74,10 +68,7 @@ async def who_can(
     target: str | None,
     role: Role | None,
     moment: str | None,
-    policy_file: Path | None,
-    inventory: Path | None,
-    principals: Path | None,
-    mode: Mode,
+    files: PolicyFiles | None,
 ) -> int:
     """List the principals permitted to request it.
 
@@ -85,7 +76,6 @@ async def who_can(
 
     The list follows from the policy alone: a stop in force is ignored. Exit status 3 when nobody may.
     """
-    files = named(policy_file, inventory, principals, mode)
     parameters = parameters_of(operation, words) if words else None
     if parameters is not None:
         target = target_of(operation, target)
@@ -116,10 +106,7 @@ async def allowed(
     everything: bool,
     never: bool,
     moment: str | None,
-    policy_file: Path | None,
-    inventory: Path | None,
-    principals: Path | None,
-    mode: Mode,
+    files: PolicyFiles | None,
 ) -> int:
     """List the access of principals to targets.
 
@@ -129,7 +116,6 @@ async def allowed(
     the asker may not see others' (`audit_read`). It agrees with a query for each pair. It follows from the policy
     alone: a stop in force is ignored.
     """
-    files = named(policy_file, inventory, principals, mode)
     unnamed = files is None and not (who or principal_role or everything)
     if unnamed and not (role or target):
         who = settings.who()

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from datetime import datetime
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any
 
 import click
@@ -14,7 +13,7 @@ from writ_cli.operations.requests import parameters_of
 from writ_cli.options import asking
 from writ_cli.output import Screen
 from writ_cli.policy.decision_text import decision, instant_option
-from writ_cli.policy.files import named, offline, read
+from writ_cli.policy.files import PolicyFiles, offline, read
 from writ_cli.policy.offline_policy import OfflinePolicy
 from writ_cli.settings import Settings
 from writ_client.request_combinations import Simulated
@@ -22,7 +21,6 @@ from writ_contracts.errors import Invalid
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.nearest_name import near
 from writ_contracts.policy_questions import EvalRequest, EvalResult
-from writ_rules.loading import Mode
 from writ_runtime.plugins import load_catalogue
 
 
@@ -45,10 +43,7 @@ async def simulate(
     instants: tuple[str, ...],
     dry_run: bool,
     emergency: bool,
-    policy_file: Path | None,
-    inventory: Path | None,
-    principals: Path | None,
-    mode: Mode,
+    files: PolicyFiles | None,
 ) -> int:
     """Decide an operation on many targets.
 
@@ -58,7 +53,6 @@ async def simulate(
     alone about all combinations: emergencies count if --emergency says so, and others' requests need `audit_read`. Exit
     status 3 when all of them are denied.
     """
-    files = named(policy_file, inventory, principals, mode)
     parameters_of_request: dict[str, Any] = {
         "parameters": parameters_of(operation, words),
         "principals": who or (settings.who(),),

@@ -13,7 +13,7 @@ from msgspec import Struct, field
 from writ_bus.nats.bus import NatsBus, connect
 from writ_contracts.subjects import JOURNAL
 from writ_installation.files.home import Home
-from writ_installation.nats.server import options_of
+from writ_installation.nats.server_options import options_of
 from writ_installation.nats.server_tls import client_tls
 from writ_rules.second_decisions.checker import CheckedDecision, Checker
 from writ_rules.second_decisions.file_history import FileHistory

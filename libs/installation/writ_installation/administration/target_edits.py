@@ -20,6 +20,18 @@ from writ_installation.files import list_edits
 from writ_installation.files.home import Home
 
 SECTION = "targets"
+CREDENTIAL_ENDS = (
+    "",
+    ".pub",
+    "-cert.pub",
+    ".passphrase",
+    ".sudo",
+    ".jump",
+    ".jump.pub",
+    ".jump-cert.pub",
+    ".jump.passphrase",
+)
+"""After a target's name, of the files with its credentials."""
 
 
 class RemainingParts(Struct, frozen=True, kw_only=True):
@@ -125,8 +137,7 @@ def _place(names: list[Any], name: str) -> int:
 
 def _credentials(home: Home, target: Target, name: str) -> list[Path]:
     path = home.credentials(target.backend) / name
-    ends = ("", ".pub", "-cert.pub", ".passphrase", ".sudo", ".jump", ".jump.pub", ".jump-cert.pub", ".jump.passphrase")
-    return [file for file in (path.with_name(f"{name}{end}") for end in ends) if file.is_file()]
+    return [file for file in (path.with_name(f"{name}{end}") for end in CREDENTIAL_ENDS) if file.is_file()]
 
 
 @contextmanager

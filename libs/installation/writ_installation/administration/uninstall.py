@@ -1,6 +1,6 @@
 """Remove an installation from this machine: its plan, and the removal.
 
-Only paths that Writ itself makes are removed, its own folders with all that is in them. Other files beside them stay.
+Only paths that Writ itself makes are removed, by their names in its own folders. Other files stay and are listed.
 The record stays unless it is asked for: the journal, and the public keys by which its signatures are verified.
 """
 
@@ -15,6 +15,7 @@ from msgspec import Struct
 from writ_contracts.errors import Conflict
 from writ_documents.readers import read_agents, read_inventory
 from writ_installation.administration import system_units
+from writ_installation.administration.own_files import own_folders
 from writ_installation.administration.system_units import SystemPaths
 from writ_installation.administration.targets import SSH
 from writ_installation.files.home import Home
@@ -58,10 +59,11 @@ def remove(home: Home, chosen: UninstallPlan, *, system: SystemPaths = system_un
     if home.split:
         system_units.stop(system)
         _refuse_links(home)  # from here on no service can make one
+    emptied = _emptied(home)
     with held(home.lock) if home.run.is_dir() else nullcontext():
         for one in chosen.remove:
             _delete(Path(one.path))
-    for folder in _folders(home):
+    for folder in emptied:
         remove_empty(folder)
     if home.split:
         system_units.forget(system)
@@ -114,19 +116,11 @@ def _refuse_links(home: Home) -> None:
 
 def _parts(home: Home) -> Iterator[tuple[Path, str]]:
     """Yield the paths of an installation but its record, in the order of their removal."""
-    yield home.run, "state of the running processes"
-    yield home.log, "logs"
-    yield home.state, "indexes and spools of the processes"
+    for own in own_folders(home):
+        yield from own.parts()
     yield home.server_config, "configuration of NATS"
     yield home.store / "ocsp", "a cache of NATS"
     yield home.sizes, "sizes of the streams"
-    yield home.certificates, "certificates of NATS"
-    yield home.servers, "configurations of NATS servers in containers"
-    yield home.tokens, "tokens for agents of other hosts"
-    yield home.enrolled, "enrolments of agents"
-    yield home.keys, "private keys of services, agents and principals"
-    yield home.ssh, "private keys of targets over SSH"
-    yield home.people_seed.parent, "the key that signs people's credentials"
     yield home.policy, "the policy file"
     yield home.inventory, "the inventory"
     yield home.agents, "public keys of agents"
@@ -156,7 +150,7 @@ def _record(home: Home) -> Iterator[tuple[Path, str]]:
 def _existing(paths: Iterable[tuple[Path, str]]) -> Iterator[Leftover]:
     listed = set[Path]()
     for path, purpose in paths:
-        if path not in listed and is_there(path):
+        if not listed.intersection((path, *path.parents)) and is_there(path):
             yield Leftover(path=str(path), purpose=purpose)
         listed.add(path)
 
@@ -164,12 +158,17 @@ def _existing(paths: Iterable[tuple[Path, str]]) -> Iterator[Leftover]:
 def _others(home: Home, *known: Iterable[Leftover]) -> Iterator[Leftover]:
     """Yield the paths in the installation's folders that are not Writ's."""
     paths = {Path(one.path) for part in known for one in part}
+    owned = own_folders(home)
     folders = list(_folders(home))
+    known_folders = [*folders, *(one.path for one in owned)]
     for folder in folders:
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-            inside = any(one.is_relative_to(path) for one in (*paths, *folders))
+            inside = any(one.is_relative_to(path) for one in (*paths, *known_folders))
             if not inside and not any(path.is_relative_to(one) for one in paths):
                 yield Leftover(path=str(path), purpose="not made by Writ")
+    for own in owned:
+        for path in own.others():
+            yield Leftover(path=str(path), purpose="not made by Writ, or of a former target")
     if home.sandbox.is_dir() and any(home.sandbox.iterdir()):
         yield Leftover(path=str(home.sandbox), purpose="files that operations or you put there")
 
@@ -178,6 +177,12 @@ def _folders(home: Home) -> list[Path]:
     """Return the folders that go when they are empty, the inner ones first."""
     inner = (home.store, home.nats, home.config, home.joined, home.written, home.root)
     return list(dict.fromkeys(inner))
+
+
+def _emptied(home: Home) -> list[Path]:
+    """Return the folders that go when they are empty, also those in which others' files were, the inner ones first."""
+    own = [folder.path for folder in own_folders(home)]
+    return [*sorted(own, key=lambda path: -len(path.parts)), *_folders(home)]
 
 
 def _by_hand(home: Home, system: SystemPaths) -> Iterator[str]:

@@ -28,7 +28,8 @@ from writ_documents.atomic_files import DRAFT, sync_folder, write_atomically
 from writ_installation.archives.journal import bootstrapped
 from writ_installation.files.home import Home
 from writ_installation.files.lock import held, holder
-from writ_installation.nats.server import LOOPBACK, BundledServer, ServerAddress, free_port
+from writ_installation.nats.server import BundledServer, free_port
+from writ_installation.nats.server_address import LOOPBACK, ServerAddress
 from writ_installation.processes.report import read_report
 from writ_proof.bundles import MANIFEST, Bundle, BundleWriter, DamagedBundle, Member
 

@@ -20,12 +20,11 @@ from writ_documents import atomic_files, yaml_file
 from writ_documents.atomic_files import write_atomically
 from writ_documents.readers import read_agents, read_inventory, read_principals
 from writ_installation.files import list_edits
-from writ_installation.files.home import PEOPLE, Home, host_token
+from writ_installation.files.home import OPERATOR, PEOPLE, Home, host_token
 from writ_installation.files.parameter_keys import make_parameter_key
 from writ_trust.keys import Key, generate_seed
 from writ_trust.people import open_directory
 
-OPERATOR = "operator"
 SERVICES = ("bootstrap", "sys", "status", "policy", "executor", "audit", "keeper")
 SYSTEM_FOLDERS = ("/etc", "/proc", "/sys", "/dev", "/boot", "/root")
 

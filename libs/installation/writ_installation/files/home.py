@@ -21,6 +21,8 @@ from writ_trust.keys import Key, generate_seed
 _token = re.compile(TOKEN_PATTERN).search
 
 
+OPERATOR = "operator"
+"""The first principal."""
 PEOPLE = "people"
 """The name of the people-key in `public.yaml`."""
 

@@ -13,16 +13,13 @@ from contextlib import suppress
 from itertools import chain
 
 import msgspec
-from msgspec import Struct
 
 from writ_bus import tasks
 from writ_bus.errors import BusError
 from writ_bus.nats.bus import connect
-from writ_bus.nats.connection import Options
 from writ_bus.nats.tls import TlsOptions
 from writ_contracts.errors import ConfigError
 from writ_contracts.inventory import GATEWAY, SCANNER, Principal
-from writ_contracts.subjects import inbox_prefix
 from writ_documents import atomic_files
 from writ_documents.readers import read_agents
 from writ_installation.files import tokens
@@ -30,9 +27,10 @@ from writ_installation.files.home import Home
 from writ_installation.files.lock import turn
 from writ_installation.files.principal_changes import admitted_principals
 from writ_installation.files.sessions import known_sessions, session_keys
-from writ_installation.files.site import Site
 from writ_installation.nats import disk
 from writ_installation.nats.leaf_sites import check_listener, listener, read_leaves
+from writ_installation.nats.server_address import LOOPBACK, ServerAddress
+from writ_installation.nats.server_options import options_of
 from writ_installation.nats.server_tls import encrypted, exposure, is_on, renew, server_files
 from writ_installation.processes.child import FIRST_PAUSE, LONGEST_PAUSE, rotate_log, tie
 from writ_installation.processes.services import passed_on
@@ -41,8 +39,6 @@ from writ_nats_server.leaf import Listener
 from writ_nats_server.process import READY_WITHIN, ServerProcess, check_config
 from writ_nats_server.streams import Sizes, provision
 
-LOOPBACK = "127.0.0.1"
-EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 MEGABYTE = 1 << 20
 SLACK = 1_000_000
 """Nanoseconds. Go's runtime checks its threads every 20 µs; at the default slack that is 14,000 wake-ups a second, each
@@ -50,20 +46,6 @@ interrupting other work (ADR 28).
 """
 QUIET_PORTS = range(20_000, 32_768)
 """Below the ports that Linux assigns to connecting sockets (ip(7), `ip_local_port_range`)."""
-
-
-class ServerAddress(Struct, frozen=True, kw_only=True):
-    """The bundled server's address; the monitor (health, reloads) is always on loopback."""
-
-    host: str
-    port: int
-    monitor_port: int
-
-    @property
-    def url(self) -> str:
-        """The URL for clients on this machine."""
-        host = LOOPBACK if self.host in EVERYWHERE else self.host
-        return f"nats://{f'[{host}]' if ':' in host else host}:{self.port}"
 
 
 def free_port(host: str = LOOPBACK) -> int:
@@ -75,11 +57,6 @@ def free_port(host: str = LOOPBACK) -> int:
                 return port
         listener.bind((host, 0))
         return int(listener.getsockname()[1])
-
-
-def address_of(site: Site) -> ServerAddress:
-    """Return the address of a site's server."""
-    return ServerAddress(host=site.listen, port=site.port, monitor_port=site.monitor_port)
 
 
 def configuration(home: Home, address: ServerAddress) -> str:
@@ -152,18 +129,6 @@ def sizes(home: Home, replicas: int = 1) -> Sizes:
     )
     atomic_files.save(path, msgspec.json.format(msgspec.json.encode(chosen)))
     return chosen
-
-
-def options_of(home: Home, name: str, url: str, tls: TlsOptions | None, wait: float = 15.0) -> Options:
-    """Return the connection options of `bootstrap` or `status`."""
-    return Options(
-        name=f"writ-{name}",
-        servers=url.split(","),
-        seed=home.key(name).seed,
-        inbox_prefix=inbox_prefix(name),
-        tls=tls,
-        wait=wait,
-    )
 
 
 async def make_streams(home: Home, url: str, pools: Iterable[str], tls: TlsOptions | None) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from msgspec import structs
 
 from writ_contracts.errors import ConfigError
-from writ_installation.nats.server import LOOPBACK
+from writ_installation.nats.server_address import LOOPBACK
 from writ_installation.processes.services import Service
 
 FIRST = 9400

@@ -14,7 +14,7 @@ from writ_contracts.errors import ConfigError, WritError
 from writ_contracts.notices import Notice
 from writ_contracts.version import VERSION
 from writ_installation.files.home import Home
-from writ_installation.nats.server import options_of
+from writ_installation.nats.server_options import options_of
 from writ_installation.nats.server_tls import client_tls
 from writ_installation.provisioner.enrolments import Enrolments, finish
 from writ_installation.provisioner.idle_sessions import IdleSessions

@@ -18,7 +18,8 @@ from writ_documents.readers import read_agents
 from writ_installation.files import create, ssh_keys
 from writ_installation.files.create import Machine
 from writ_installation.files.home import Home
-from writ_installation.nats.server import ServerAddress, plan, sizes
+from writ_installation.nats.server import plan, sizes
+from writ_installation.nats.server_address import ServerAddress
 from writ_installation.nats.server_tls import (
     LOCAL_NAMES,
     Mode,

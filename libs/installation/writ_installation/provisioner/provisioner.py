@@ -15,7 +15,9 @@ from writ_documents.readers import read_agents
 from writ_installation.files import tokens
 from writ_installation.files.home import Home
 from writ_installation.files.sessions import ObservedSession, lasting
-from writ_installation.nats.server import address_of, configuration, make_streams, options_of
+from writ_installation.nats.server import configuration, make_streams
+from writ_installation.nats.server_address import address_of
+from writ_installation.nats.server_options import options_of
 from writ_installation.nats.server_tls import client_tls, renew, tls_state
 from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
 from writ_installation.provisioner.folders import write_servers

@@ -18,7 +18,7 @@ from writ_bus.port import Usage
 from writ_contracts.errors import Invalid, TimedOut, Unreachable
 from writ_installation.files.home import Home
 from writ_installation.files.lock import holder
-from writ_installation.nats.server import options_of
+from writ_installation.nats.server_options import options_of
 from writ_installation.nats.server_tls import certificate_end, client_tls, exposure
 from writ_installation.processes.agent_kinds import MODULE
 from writ_installation.processes.child import quoted

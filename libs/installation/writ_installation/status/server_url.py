@@ -2,7 +2,7 @@
 
 from writ_installation.files.home import Home
 from writ_installation.files.lock import holder
-from writ_installation.nats.server import address_of
+from writ_installation.nats.server_address import address_of
 from writ_installation.nats.server_tls import encrypted, is_on
 from writ_installation.processes.report import read_report
 

@@ -22,7 +22,8 @@ from writ_installation.files.keyring import digest_of
 from writ_installation.files.lock import held
 from writ_installation.files.sessions import ObservedSession, lasting
 from writ_installation.nats.external_server import ExternalServer, Server, hint
-from writ_installation.nats.server import LOOPBACK, BundledServer, ServerAddress, free_port, make_streams
+from writ_installation.nats.server import BundledServer, free_port, make_streams
+from writ_installation.nats.server_address import LOOPBACK, ServerAddress
 from writ_installation.nats.server_tls import (
     Mode,
     client_tls,

@@ -1,5 +1,6 @@
-"""Static analysis of policies: mistakes, differences between two policies, and access lists.
+"""Analysis of policies by trying requests: differences between two policies, access lists, lockouts. Pure functions
+over frozen data, like the engine they call.
 
-Pure functions over frozen data, like the engine that they call. `lint` finds mistakes, `diff` compares two policies,
-`access` lists permissions, and `mutants` makes variants with one change each.
+`diff` compares, `access` lists, `mutants` changes one thing at a time. The policy service runs them in a process of
+their own, so it loads none of them at its start.
 """

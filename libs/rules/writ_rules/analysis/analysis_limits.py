@@ -8,14 +8,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 from typing import Any
 
-from writ_rules.analysis.domains import domain, metas
-from writ_rules.analysis.joint_samples import MOST_PATTERNS
-from writ_rules.analysis.samples import LONGEST
 from writ_rules.engine.case import SECRET
 from writ_rules.engine.checks import Check, LengthCheck, PatternCheck
 from writ_rules.engine.conditions import EvaluatorCondition, ScanCondition
 from writ_rules.engine.rules import Rule
 from writ_rules.engine.verbs import Verb
+from writ_rules.values.domains import domain, metas
+from writ_rules.values.joint_samples import MOST_PATTERNS
+from writ_rules.values.samples import LONGEST
 
 _ALL = {"", ".*", ".+", "(?s).*", "(?s).+", "(?s:.*)", "(?s:.+)"}
 """Patterns that match every text of the characters that `.` covers; a text of other characters is always tried."""

@@ -6,8 +6,8 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from writ_contracts.inventory import WRIT, Principal, Target
-from writ_contracts.operations import Catalogue, Operation, has_operation
+from writ_contracts.inventory import Principal, Target
+from writ_contracts.operations import Catalogue
 from writ_rules.engine.people import People, people_of
 
 
@@ -38,13 +38,6 @@ class Example(Struct, frozen=True, kw_only=True):
     emergency: bool = False
     approvals: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
-
-
-def offered(target: Target, operation: Operation) -> bool:
-    """Return whether the target has this operation: Writ itself has the control operations, and no other target has."""
-    if operation.control:
-        return target.id == WRIT.id
-    return target.id != WRIT.id and has_operation(target, operation)
 
 
 def written(at: float) -> str:

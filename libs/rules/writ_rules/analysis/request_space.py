@@ -17,11 +17,6 @@ from writ_contracts.operations import Operation
 from writ_contracts.parameters import defaults
 from writ_rules.analysis import analysis_limits
 from writ_rules.analysis.assumed_facts import NOTHING, AssumedFacts, scans, suppositions
-from writ_rules.analysis.combinations import spread
-from writ_rules.analysis.domains import domain
-from writ_rules.analysis.instants import MOST_DATED, dates, distinct, instants
-from writ_rules.analysis.repairs import Repairs
-from writ_rules.analysis.samples import candidates, optional
 from writ_rules.analysis.synthetic import NOBODYS_KEY
 from writ_rules.engine.case import Case, DecisionRequest
 from writ_rules.engine.clauses import EffectClause
@@ -30,6 +25,11 @@ from writ_rules.engine.conditions import ParameterCondition, ScanCondition
 from writ_rules.engine.facts import NO_FACTS, Facts
 from writ_rules.engine.rules import Rule
 from writ_rules.engine.verbs import Verb
+from writ_rules.values.combinations import spread
+from writ_rules.values.domains import domain
+from writ_rules.values.instants import MOST_DATED, dates, distinct, instants
+from writ_rules.values.repairs import Repairs
+from writ_rules.values.samples import candidates, optional
 
 MOST_OPTIONS = 1_000
 """The most requests tried for one operation, target and principal. The result says if there are more classes."""

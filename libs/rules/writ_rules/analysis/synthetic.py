@@ -15,11 +15,11 @@ from msgspec.json import encode
 
 from writ_contracts.inventory import WRIT, Kind, Principal, Role, Target
 from writ_contracts.operations import Operation
-from writ_rules.analysis.combinations import spread_over
-from writ_rules.analysis.samples import suggestions
 from writ_rules.engine import clauses
 from writ_rules.engine.conditions import AttributeCondition
 from writ_rules.engine.rules import Rule
+from writ_rules.values.combinations import spread_over
+from writ_rules.values.samples import suggestions
 
 MOST_TARGETS, MOST_PRINCIPALS, MOST_ROLES, MOST_VALUES = 2_000, 600, 6, 8
 ROLES: tuple[Role, ...] = get_args(Role)

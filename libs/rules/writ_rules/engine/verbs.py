@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import msgspec
 from msgspec import Struct
 
-from writ_contracts.operations import Catalogue, Operation
+from writ_contracts.inventory import WRIT, Target
+from writ_contracts.operations import Catalogue, Operation, has_operation
 from writ_contracts.parameters import Class, breakouts, classes
 
 NAMES = {str: "string", int: "int", float: "float", bool: "bool", list: "list", dict: "dict"}
@@ -60,3 +61,10 @@ def _types(hint: Any) -> frozenset[str]:
     if isinstance(kind, type) and issubclass(kind, Struct):
         return frozenset({"dict"})
     return frozenset({NAMES[kind]}) if kind in NAMES else ANY
+
+
+def offered(target: Target, operation: Operation) -> bool:
+    """Return whether the target has this operation: Writ itself has the control operations, and no other target has."""
+    if operation.control:
+        return target.id == WRIT.id
+    return target.id != WRIT.id and has_operation(target, operation)

@@ -5,7 +5,11 @@ The subject identifies the sender: NATS lets the service's key alone publish on 
 """
 
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import get_args
+
+from msgspec import Struct
 
 from writ_bus.port import Message
 from writ_contracts import subjects
@@ -19,6 +23,73 @@ from writ_runtime.buckets import Buckets
 
 RATE, BURST = 1.0, 100.0
 LARGEST = 4_096
+
+
+class ControlEventRule(Struct, frozen=True, kw_only=True):
+    """The control event that a kind of notice becomes. `body` names the notice's field of each of its values."""
+
+    kind: str
+    principal: str
+    prefix: str
+    identity: tuple[str, ...]
+    """The fields that make its id, after `prefix`: a repeated notice is recorded once."""
+    body: Mapping[str, str]
+    optional: tuple[str, ...] = ()
+
+    @property
+    def needs(self) -> list[str]:
+        """The fields without which the notice is refused."""
+        return [name for name in self.body.values() if name not in self.optional]
+
+
+CONTROL_EVENTS: Mapping[str, ControlEventRule] = MappingProxyType(
+    {
+        "file_version": ControlEventRule(  # replicas on other hosts decide by it from now on
+            kind="policy_file",
+            principal="file",
+            prefix="policy-file",
+            identity=("version",),
+            body={"version": "version", "digest": "digest", "reason": "detail"},
+            optional=("digest",),
+        ),
+        "emergency_closed": ControlEventRule(  # so that nobody has to infer when it ended
+            kind="emergency_closed",
+            principal="policy",
+            prefix="emergency-closed",
+            identity=("emergency",),
+            body={"emergency_id": "emergency", "how": "detail"},
+        ),
+        "people_version": ControlEventRule(
+            kind="people_version",
+            principal="policy",
+            prefix="people",
+            identity=("version", "digest"),
+            body={"version": "version", "digest": "digest", "changed": "detail"},
+        ),
+        "keys_changed": ControlEventRule(
+            kind="keys_changed",
+            principal="policy",
+            prefix="keys",
+            identity=("digest",),
+            body={"digest": "digest", "changed": "detail"},
+        ),
+        "session_idle": ControlEventRule(
+            kind="session_idle",
+            principal="keeper",
+            prefix="session-idle",
+            identity=("session",),
+            body={"session_id": "session", "how": "detail"},
+        ),
+        "agent_enrolled": ControlEventRule(
+            kind="agent_enrolled",
+            principal="keeper",
+            prefix="agent-enrolled",
+            identity=("token", "key"),
+            body={"pool": "pool", "key": "key", "token": "token", "detail": "detail"},
+        ),
+    }
+)
+"""The kinds of notices that policy decides by, by name. The others become security events."""
 
 
 class NoticeEndpoint:
@@ -45,18 +116,8 @@ class NoticeEndpoint:
         notice = decode(message.data, Notice, limit=LARGEST)
         if notice.kind in get_args(NoticeKind) and notice.kind not in kinds:
             raise Invalid(f"{service} may not send notices of kind {notice.kind}")
-        if notice.kind == "file_version":
-            return NoticeReply(sequence=await self._became_version(notice))
-        if notice.kind == "emergency_closed":
-            return NoticeReply(sequence=await self._closed(notice))
-        if notice.kind == "people_version":
-            return NoticeReply(sequence=await self._credentials_changed(notice))
-        if notice.kind == "keys_changed":
-            return NoticeReply(sequence=await self._keys_changed(notice))
-        if notice.kind == "session_idle":
-            return NoticeReply(sequence=await self._idle(notice))
-        if notice.kind == "agent_enrolled":
-            return NoticeReply(sequence=await self._enrolled(notice))
+        if notice.kind in CONTROL_EVENTS:
+            return NoticeReply(sequence=await self._record_control_event(notice, CONTROL_EVENTS[notice.kind]))
         if not self._buckets.take(service, time.monotonic()):
             raise Full(
                 f"{service} sends more notices than are recorded in this time: {notice.detail[:200]}",
@@ -65,82 +126,17 @@ class NoticeEndpoint:
         kind, detail = recorded_kind(notice.kind, notice.detail)
         return NoticeReply(sequence=await self._recorder.security(kind, detail, principal=notice.principal))
 
-    async def _enrolled(self, notice: Notice) -> int:
-        """Record an enrolment as a control event, like every change of rights; once for each token and key."""
-        if notice.pool is None or notice.key is None or notice.token is None:
-            raise Invalid("a notice agent_enrolled needs pool, key and token")
+    async def _record_control_event(self, notice: Notice, rule: ControlEventRule) -> int:
+        """Record the notice as a control event, like every change of rights; once, whoever reports it again."""
+        missing = [name for name in rule.needs if getattr(notice, name) is None]
+        if missing:
+            raise Invalid(f"a notice {notice.kind} needs {' and '.join(missing)}")
+        identity = "-".join(str(getattr(notice, name)) for name in rule.identity)
         event = ControlEvent(
-            **{**self._recorder.stamp(), "id": f"agent-enrolled-{notice.token}-{notice.key}"},
-            kind="agent_enrolled",
-            principal="keeper",
+            **{**self._recorder.stamp(), "id": f"{rule.prefix}-{identity}"},
+            kind=rule.kind,
+            principal=rule.principal,
             operation_id="",
-            body={"pool": notice.pool, "key": notice.key, "token": notice.token, "detail": notice.detail},
+            body={name: getattr(notice, source) for name, source in rule.body.items()},
         )
-        return await self._recorder.append_once(subjects.control_event("agent_enrolled"), event, after=0)
-
-    async def _idle(self, notice: Notice) -> int:
-        """Record the end of an idle session as a control event, once."""
-        if notice.session is None:
-            raise Invalid("a notice session_idle needs session")
-        event = ControlEvent(
-            **{**self._recorder.stamp(), "id": f"session-idle-{notice.session}"},
-            kind="session_idle",
-            principal="keeper",
-            operation_id="",
-            body={"session_id": notice.session, "how": notice.detail},
-        )
-        return await self._recorder.append_once(subjects.control_event("session_idle"), event, after=0)
-
-    async def _credentials_changed(self, notice: Notice) -> int:
-        """Record a version of the directory of people's credentials as a control event; once for all replicas."""
-        if notice.version is None or notice.digest is None:
-            raise Invalid("a notice people_version needs version and digest")
-        event = ControlEvent(
-            **{**self._recorder.stamp(), "id": f"people-{notice.version}-{notice.digest}"},
-            kind="people_version",
-            principal="policy",
-            operation_id="",
-            body={"version": notice.version, "digest": notice.digest, "changed": notice.detail},
-        )
-        return await self._recorder.append_once(subjects.control_event("people_version"), event, after=0)
-
-    async def _keys_changed(self, notice: Notice) -> int:
-        """Record a change of the keyring as a control event; once for all replicas."""
-        if notice.digest is None:
-            raise Invalid("a notice keys_changed needs digest, that of the keyring")
-        event = ControlEvent(
-            **{**self._recorder.stamp(), "id": f"keys-{notice.digest}"},
-            kind="keys_changed",
-            principal="policy",
-            operation_id="",
-            body={"digest": notice.digest, "changed": notice.detail},
-        )
-        return await self._recorder.append_once(subjects.control_event("keys_changed"), event, after=0)
-
-    async def _closed(self, notice: Notice) -> int:
-        """A control event, so that nobody has to infer when the emergency ended; once for each."""
-        if notice.emergency is None:
-            raise Invalid("a notice emergency_closed needs emergency")
-        event = ControlEvent(
-            **{**self._recorder.stamp(), "id": f"emergency-closed-{notice.emergency}"},
-            kind="emergency_closed",
-            principal="policy",
-            operation_id="",
-            body={"emergency_id": notice.emergency, "how": notice.detail},
-        )
-        return await self._recorder.append_once(subjects.control_event("emergency_closed"), event, after=0)
-
-    async def _became_version(self, notice: Notice) -> int:
-        """Record the version as a control event, since replicas on other hosts decide by it from now on; once for
-        all reporters.
-        """
-        if notice.version is None:
-            raise Invalid("a notice file_version needs version")
-        event = ControlEvent(
-            **{**self._recorder.stamp(), "id": f"policy-file-{notice.version}"},
-            kind="policy_file",
-            principal="file",
-            operation_id="",
-            body={"version": notice.version, "digest": notice.digest, "reason": notice.detail},
-        )
-        return await self._recorder.append_once(subjects.control_event("policy_file"), event, after=0)
+        return await self._recorder.append_once(subjects.control_event(rule.kind), event, after=0)

@@ -54,7 +54,7 @@ class Targets:
         return None if target is None else target.role
 
     async def _present(self, target_id: str) -> Target | None:
-        """Return the target; that there is none is said by the present file alone."""
+        """Return the target. Only the present file decides that there is none."""
         await self._inventory.refresh(waits=False)
         if target_id not in self._all():
             await self._inventory.refresh()

@@ -98,7 +98,7 @@ class ArchiveOperation:
     async def _store(self, named: Sequence[tuple[Life, Archived]]) -> None:
         try:
             await self._recorder.append_each(named)
-        except Conflict:  # another replica does the same, or a late receipt came: those that are still wanted, singly
+        except Conflict:  # another replica does the same, or a late receipt came: now one by one
             for life, event in named:
                 await self._store_one(life, event)
 

@@ -137,7 +137,7 @@ class ControlOperations:
         return outcome, code, message, output
 
     async def _running_within(self, requested: Requested) -> AsyncIterator[str]:
-        """Yield the operations out of the stop's reach because they started before it was stored."""
+        """Yield the operations that the stop covers, and that go on since they started before it was stored."""
         parameters = requested.effective
         names = ("roles", "principals", "operations")
         reach = Reach(targets=parameters.get("scope", ["*"]), **{name: parameters.get(name) or () for name in names})
@@ -224,7 +224,7 @@ def _ended(life: Life) -> Done:
 
 
 def _not_confirmed(victim: Requested, why: str) -> Done:
-    """Nobody saw it stop: never `succeeded`."""
+    """Return the result of a cancel whose effect was not observed: never `succeeded`."""
     return "unknown", "not_confirmed", f"{why}; `writ op watch {victim.operation_id}` shows its end", {}
 
 

@@ -74,8 +74,8 @@ class PolicyVersionOperations:
 
     async def _decide(self, requested: Requested, parameters: dict[str, Any], stored: int) -> CheckedDecision:
         subject = subject_of(requested, parameters, self._vault.keys_of(requested).parameters)
-        ask = DecideRequest(subject=subject, control_sequence=self._index.control_sequence, stored_policies=stored)
-        decided = await self._policy.decide(ask)
+        question = DecideRequest(subject=subject, control_sequence=self._index.control_sequence, stored_policies=stored)
+        decided = await self._policy.decide(question)
         if decided.decision.effect != "allow":
             raise Denied(decided.decision.reason, code=decided.decision.code or "denied")
         return decided

@@ -30,7 +30,7 @@ class AuditDetail(Struct, frozen=True, kw_only=True):
     shown_bytes: int
     """Bytes of a preview or probe result."""
 
-    def given(self, definition: Operation, parameters: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    def sent(self, definition: Operation, parameters: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         """Return the parameters to record, and the names of the others."""
         if self.values or definition.control:
             return params.public(definition.parameters, parameters), params.hidden(definition.parameters, parameters)
@@ -45,8 +45,8 @@ class AuditDetail(Struct, frozen=True, kw_only=True):
         return {}
 
     def refused(self, definition: Operation, parameters: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-        """Return the same as `given`, without too large values."""
-        shown, hidden = self.given(definition, parameters)
+        """Return the same as `sent`, without too large values."""
+        shown, hidden = self.sent(definition, parameters)
         return (shown if len(json.encode(shown)) <= self.refused_bytes else {}), hidden
 
     def shown(self, observed: dict[str, Any]) -> dict[str, Any]:

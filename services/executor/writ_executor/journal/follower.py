@@ -44,7 +44,7 @@ class Follower:
         self._snapshots = Snapshots(bus, keys)
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._snapshot_at = 0
-        self.heard: Callable[[AcceptedLife, str], None] | None = None
+        self.on_event: Callable[[AcceptedLife, str], None] | None = None
         """Called with each operation and the kind of event that just came, but not for what was read at the start."""
         self.damaged = 0
         """Unreadable records: defects, or a writer other than an executor."""
@@ -77,7 +77,7 @@ class Follower:
             async for record in tail:
                 self._apply_record(record)
                 self._wake_waiters(self._index.sequence)
-                self._hear(record)
+                self._notify(record)
                 if self._index.sequence - self._snapshot_at >= SNAPSHOT_EVERY:
                     await self.save()
 
@@ -116,11 +116,11 @@ class Follower:
         except (Invalid, Conflict) as error:
             self._count_unreadable(error, sequence=record.sequence, subject=record.subject)
 
-    def _hear(self, record: Record) -> None:
+    def _notify(self, record: Record) -> None:
         where = parse_event(record.subject)
         life = self._index.get(where.operation_id) if where is not None else None
-        if self.heard and where is not None and isinstance(life, AcceptedLife):
-            self.heard(life, where.event)
+        if self.on_event and where is not None and isinstance(life, AcceptedLife):
+            self.on_event(life, where.event)
 
     def _wake_waiters(self, sequence: int) -> None:
         if not self._waiters:

@@ -263,7 +263,7 @@ def _first(life: Life) -> int:
 
 
 def changes(requested: Requested) -> bool:
-    """Return whether it takes its target's lock: a change, no dry run, on a target other than Writ itself."""
+    """Return whether the operation takes its target's lock: it is a change, no dry run, and not on Writ itself."""
     return requested.risk != "read" and _by_agents(requested)
 
 

@@ -20,7 +20,7 @@ def needs_approval(requested: Requested) -> bool:
 
 
 def may_start(life: AcceptedLife) -> bool:
-    """Return true if it waits for its turn alone, and for no approval."""
+    """Return whether the operation waits only for its turn, and for no approval."""
     if life.state is State.REQUESTED:
         return not needs_approval(life.requested)
     return life.state is State.APPROVED
@@ -83,7 +83,7 @@ class OperationLine:
         return len(self._members)
 
     def put(self, operation_id: str, life: Life) -> None:
-        """Take in how an operation stands now."""
+        """Take in the present life of an operation."""
         if not is_open(life):
             self._remove(operation_id)
             return

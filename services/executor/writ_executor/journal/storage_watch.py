@@ -49,13 +49,13 @@ class StorageWatch:
         return StoringBlock(self)
 
     def begin(self, scope: asyncio.Timeout) -> None:
-        """Note that something waits for its storage. Raises Unreachable once nothing is stored."""
+        """Count an append that waits for its acknowledgement. Raises Unreachable once nothing is stored."""
         if self.problem is not None:
             raise self.error(self.problem)
         self._waiting[scope] = time.monotonic()
 
     def end(self, scope: asyncio.Timeout, *, answered: bool) -> None:
-        """Note that it waits no more."""
+        """Count the append as no longer waiting."""
         self._waiting.pop(scope, None)
         if answered:
             self._stored = time.monotonic()

@@ -28,7 +28,7 @@ class Usage:
             self._hidden[owner] = self._hidden.get(owner, 0) + hidden
 
     def ended(self, owner: str, operation_id: str) -> None:
-        """Count an operation no more."""
+        """Count an ended operation off."""
         operations = self._open.get(owner, {})
         self._hidden[owner] = self._hidden.get(owner, 0) - operations.pop(operation_id, 0)
         if not operations:

@@ -93,48 +93,48 @@ class PolicyClient:
         """Return the facts on one reader's card, signed by policy. Raises Untrusted."""
         return open_signed(signed, ApprovalFacts, self._trusted, self._installation)
 
-    async def decide(self, ask: DecideRequest) -> CheckedDecision:
+    async def decide(self, request: DecideRequest) -> CheckedDecision:
         """Return the decision. Raises Invalid (in policy's judgement), Unreachable, TimedOut, Untrusted."""
-        with self._measures.stage("decide", "", ask.subject.operation_id):
-            answer = await self._send_with_facts(subjects.POLICY_DECIDE, ask, DecideReply)
-        if answer.decision is None:
+        with self._measures.stage("decide", "", request.subject.operation_id):
+            reply = await self._send_with_facts(subjects.POLICY_DECIDE, request, DecideReply)
+        if reply.decision is None:
             raise Untrusted("policy's reply has no decision")
-        decision = self._check(answer.decision, ask.subject)
-        effective = self._effective.contained(decision, answer.effective, ask.subject)
+        decision = self._check(reply.decision, request.subject)
+        effective = self._effective.contained(decision, reply.effective, request.subject)
         return CheckedDecision(
             decision=decision,
-            signed=answer.decision,
+            signed=reply.decision,
             effective=effective,
-            look=_preflight_grant(answer),
-            look_key=ask.look_key or "",
+            look=_preflight_grant(reply),
+            look_key=request.look_key or "",
         )
 
-    async def grant(self, ask: GrantRequest, decided: str = "") -> CheckedDecision:
+    async def grant(self, request: GrantRequest, decided: str = "") -> CheckedDecision:
         """Return the decision, with a grant if it allows; the journal has the start by then. `decided`: the digest of
         the parameters in the first decision, by which policy finds their large texts again.
 
         Raises as `decide` does, Untrusted for a refused claim, Conflict if the operation has moved on. After TimedOut
         it may have started.
         """
-        with self._measures.stage("grant", "", ask.subject.operation_id):
-            answer = await self._ask_grant(ask, decided)
-        if answer.decision is None:
+        with self._measures.stage("grant", "", request.subject.operation_id):
+            reply = await self._request_grant(request, decided)
+        if reply.decision is None:
             raise Untrusted("policy's reply has no decision")
-        body, effective = None, answer.effective
-        if answer.grant is None:
-            decision = self._check(answer.decision, ask.subject)
+        body, effective = None, reply.effective
+        if reply.grant is None:
+            decision = self._check(reply.decision, request.subject)
         else:
-            body = open_signed(answer.grant, Grant, self._trusted, self._installation)
-            decision = _bound_decision(body, answer.decision, ask)
-            effective = self._effective.contained(decision, answer.effective, ask.subject)
-            self._effective.drop(decision, ask.subject)
+            body = open_signed(reply.grant, Grant, self._trusted, self._installation)
+            decision = _bound_decision(body, reply.decision, request)
+            effective = self._effective.contained(decision, reply.effective, request.subject)
+            self._effective.drop(decision, request.subject)
         return CheckedDecision(
             decision=decision,
-            signed=answer.decision,
+            signed=reply.decision,
             effective=effective,
-            grant=answer.grant,
+            grant=reply.grant,
             grant_body=body,
-            approvals=answer.approvals,
+            approvals=reply.approvals,
         )
 
     async def people(self, grant: Grant) -> Signed | None:
@@ -152,8 +152,8 @@ class PolicyClient:
         async def send() -> PeopleReply:
             return decode((await self._bus.request(subjects.POLICY_PEOPLE, data, timeout=TIMEOUT)).data, PeopleReply)
 
-        answer = await _retry_while_behind(send)
-        self._people = None if answer.directory is None else answer.directory.detached()
+        reply = await _retry_while_behind(send)
+        self._people = None if reply.directory is None else reply.directory.detached()
         return self._people
 
     async def visible(self, principal: str, key: str, targets: Sequence[str], timeout: float = TIMEOUT) -> VisibleReply:
@@ -165,51 +165,51 @@ class PolicyClient:
 
         return await _retry_while_behind(send)
 
-    async def _ask_grant(self, ask: GrantRequest, decided: str) -> GrantReply:
+    async def _request_grant(self, request: GrantRequest, decided: str) -> GrantReply:
         """Send the question without its large texts, which policy has from its decision; with them if it has not."""
-        if decided and large_texts(ask.subject.parameters):
-            shorter = structs.replace(ask.subject, parameters=without_large_texts(ask.subject.parameters))
+        if decided and large_texts(request.subject.parameters):
+            shorter = structs.replace(request.subject, parameters=without_large_texts(request.subject.parameters))
             try:
                 return await self._send_with_facts(
-                    subjects.POLICY_GRANT, structs.replace(ask, subject=shorter, kept=decided), GrantReply
+                    subjects.POLICY_GRANT, structs.replace(request, subject=shorter, kept=decided), GrantReply
                 )
             except Invalid as error:
                 if error.code not in NOT_KEPT:
                     raise
-        return await self._send_with_facts(subjects.POLICY_GRANT, ask, GrantReply)
+        return await self._send_with_facts(subjects.POLICY_GRANT, request, GrantReply)
 
     async def _send_with_facts(
-        self, subject: str, ask: DecideRequest | GrantRequest, kind: type[WithFacts]
+        self, subject: str, request: DecideRequest | GrantRequest, kind: type[WithFacts]
     ) -> WithFacts:
-        """Return the answer on all available facts. Facts missing in the second question stay missing.
+        """Return the reply on all available facts. Facts missing in the second question stay missing.
 
         Gathering takes time, and a stop counts from its storage: the second question names the latest control event.
         """
-        answer = await self._send_when_current(subject, ask, kind)
-        if not answer.needs or answer.look is None or ask.look_key is None:
-            return answer
-        facts = await self._listings.gather(answer.look, ask.look_key)
+        reply = await self._send_when_current(subject, request, kind)
+        if not reply.needs or reply.look is None or request.look_key is None:
+            return reply
+        facts = await self._listings.gather(reply.look, request.look_key)
         control = await self._bus.journal.last(subjects.CONTROL)
-        control_sequence = max(ask.control_sequence, control.sequence if control else 0)
+        control_sequence = max(request.control_sequence, control.sequence if control else 0)
         return await self._send_when_current(
-            subject, structs.replace(ask, facts=facts, control_sequence=control_sequence), kind
+            subject, structs.replace(request, facts=facts, control_sequence=control_sequence), kind
         )
 
     async def _send_when_current(
-        self, subject: str, ask: DecideRequest | GrantRequest, kind: type[Answered]
+        self, subject: str, request: DecideRequest | GrantRequest, kind: type[Answered]
     ) -> Answered:
-        data = encode(ask)
-        large = len(data) > LARGE_REQUEST or (isinstance(ask, GrantRequest) and ask.kept is not None)
+        data = encode(request)
+        large = len(data) > LARGE_REQUEST or (isinstance(request, GrantRequest) and request.kept is not None)
         headers = {OMIT_HEADER: OMIT_UNCHANGED} if large else None
 
         async def send() -> Answered:
             try:
-                answer = await self._bus.request(subject, data, timeout=TIMEOUT, headers=headers)
+                reply = await self._bus.request(subject, data, timeout=TIMEOUT, headers=headers)
             except (TimedOut, Unreachable) as error:
                 self._silent = (time.monotonic(), str(error))
                 raise
             self._silent = None
-            return decode(answer.data, kind)
+            return decode(reply.data, kind)
 
         return await _retry_while_behind(send)
 
@@ -222,19 +222,19 @@ class PolicyClient:
 EFFECTS = get_args(Effect)
 
 
-def _preflight_grant(answer: DecideReply) -> Signed | None:
-    """Return the requested read grant; None if the answer's grant is for listings."""
-    return None if answer.needs else answer.look
+def _preflight_grant(reply: DecideReply) -> Signed | None:
+    """Return the requested read grant; None if the reply's grant is for listings."""
+    return None if reply.needs else reply.look
 
 
-def _bound_decision(grant: Grant, signed: Signed, ask: GrantRequest) -> Decision:
+def _bound_decision(grant: Grant, signed: Signed, request: GrantRequest) -> Decision:
     """Return the decision named by the grant's digest, so one signature holds for both."""
-    if grant.operation_id != ask.subject.operation_id or grant.claim_digest != digest(ask.claim):
+    if grant.operation_id != request.subject.operation_id or grant.claim_digest != digest(request.claim):
         raise Untrusted("policy's grant is for another claim")
     if grant.decision_digest != digest(signed):
         raise Untrusted("policy's grant is for another decision")
     decision = read(signed, Decision)
-    _check_about(decision, ask.subject)
+    _check_about(decision, request.subject)
     if grant.parameters_digest != decision.parameters_digest:
         raise Untrusted("policy's grant is for other parameters than its decision")
     return decision
@@ -248,22 +248,22 @@ def _check_about(decision: Decision, subject: Subject) -> None:
         raise Invalid(f"policy decided {decision.effect}, which this executor does not know: upgrade it")
 
 
-async def _retry_while_behind(ask: Callable[[], Awaitable[Answered]]) -> Answered:
+async def _retry_while_behind(send: Callable[[], Awaitable[Answered]]) -> Answered:
     """Send again while the answering replica is behind the control events. Raises its other errors."""
     for delay in (*BEHIND_DELAYS, None):
-        answer = await ask()
-        if answer.error is None:
-            return answer
-        if answer.error.code != "behind" or delay is None:
-            raise _exception_of(answer, answer.error)
+        reply = await send()
+        if reply.error is None:
+            return reply
+        if reply.error.code != "behind" or delay is None:
+            raise _exception_of(reply, reply.error)
         await asyncio.sleep(delay)
     raise Unreachable("policy has not read the latest control events", code="behind")
 
 
 def _exception_of(
-    answer: DecideReply | GrantReply | PeopleReply | VisibleReply, failure: Failure
+    reply: DecideReply | GrantReply | PeopleReply | VisibleReply, failure: Failure
 ) -> Conflict | Invalid | Unreachable | Untrusted:
-    if not isinstance(answer, GrantReply) or failure.code not in NO_ANSWER:
+    if not isinstance(reply, GrantReply) or failure.code not in NO_ANSWER:
         return exception_of(failure)
     code = failure.code if failure.code == "internal" else None
     return Unreachable(f"policy refused the claim: {failure.message}", code=code)

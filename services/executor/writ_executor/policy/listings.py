@@ -40,10 +40,10 @@ class Listings:
         grant = open_signed(signed, ReadGrant, self._trusted, self._installation)
         if not self._presence.new and not self._presence.agents(grant.pool):  # NATS would take 4 s to say so
             return self._failed("no_agent", signed, f"no agent of pool {grant.pool} replied")
-        ask = ReadRequest(look=signed, action="listing", parameters={}, look_key=look_key, timeout=LISTING_SECONDS)
+        request = ReadRequest(look=signed, action="listing", parameters={}, look_key=look_key, timeout=LISTING_SECONDS)
         try:
             message = await self._bus.request(
-                subjects.host_read(grant.pool), encode(ask), timeout=LISTING_SECONDS + 0.5
+                subjects.host_read(grant.pool), encode(request), timeout=LISTING_SECONDS + 0.5
             )
             reply = decode(message.data, ReadReply)
         except (Unreachable, TimedOut):

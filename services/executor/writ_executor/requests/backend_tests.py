@@ -70,9 +70,11 @@ class BackendTests:
 
     async def _run_test(self, signed: Signed, key: str) -> TargetReport:
         grant = read(signed, ReadGrant)
-        ask = ReadRequest(look=signed, action="visit", parameters={}, look_key=key, timeout=TEST_SECONDS)
+        request = ReadRequest(look=signed, action="visit", parameters={}, look_key=key, timeout=TEST_SECONDS)
         try:
-            message = await self._bus.request(subjects.host_read(grant.pool), encode(ask), timeout=TEST_SECONDS + 1.0)
+            message = await self._bus.request(
+                subjects.host_read(grant.pool), encode(request), timeout=TEST_SECONDS + 1.0
+            )
         except Unreachable as error:
             raise Unreachable(f"no agent of pool {grant.pool} is online", code="no_agent") from error
         except TimedOut as error:

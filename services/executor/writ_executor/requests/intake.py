@@ -192,7 +192,7 @@ class RequestEndpoint:
 
     def _requested(self, attempt: CheckedAttempt, decided: CheckedDecision, target: Target) -> Requested:
         definition, request, decision = attempt.definition, attempt.request, decided.decision
-        shown, hidden = self._audit_detail.given(definition, attempt.parameters)
+        shown, hidden = self._audit_detail.sent(definition, attempt.parameters)
         effective = self._audit_detail.effective(definition, decided.effective)
         ahead = decided.look if definition.ahead and effective == decided.effective else None
         look = None if definition.ahead else decided.look

@@ -162,12 +162,12 @@ class QueryEndpoint:
             owner=await self._screening.owner(principal, sender_key(message), definition, query.target, parameters),
             simulate=True,
         )
-        ask = DecideRequest(
+        question = DecideRequest(
             subject=subject,
             control_sequence=self._index.control_sequence,
             look_key=keys.read_grant,
         )
-        decided = await self._policy.decide(ask)
+        decided = await self._policy.decide(question)
         return SimulateReply(
             verdict=verdict(decided.decision),
             trace=[to_builtins(entry) for entry in decided.decision.trace],

@@ -30,7 +30,7 @@ class RequestScreening:
         self._dry_run_only = dry_run_only
 
     def dry(self, dry_run: bool) -> bool:
-        """Return if the request is a dry run: all are, where the installation allows nothing else."""
+        """Return whether the request counts as a dry run. All do where the installation allows nothing else."""
         return dry_run or self._dry_run_only
 
     async def owner(

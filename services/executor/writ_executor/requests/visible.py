@@ -1,4 +1,4 @@
-"""The part of the inventory that a requester may list. Policy decides it; an answer of the executor tells no more."""
+"""The part of the inventory that a requester may list. Policy decides it; a reply of the executor shows no more."""
 
 from collections.abc import Iterator
 from itertools import islice

@@ -122,7 +122,7 @@ class Sweep:
     def _pending(self, life: AcceptedLife, waiting: AwaitingApproval, age: WaitingAge) -> None:
         if self._previews.is_due(life):
             self._background.spawn("preview", self._previews.take(life))
-        if self._reminders.due(waiting.operation_id, age.seen + age.before, period_of(life)):
+        if self._reminders.due(waiting.operation_id, age.observed + age.before, period_of(life)):
             self._background.spawn("reminder", self._approvals.remind(waiting))
 
     async def _do(self, what: DueStep, life: AcceptedLife, age: WaitingAge, operation_id: str, about: str) -> None:
@@ -155,7 +155,7 @@ class Sweep:
 
     async def _expire(self, life: AcceptedLife, age: WaitingAge) -> None:
         if isinstance(life.phase, AwaitingApproval):
-            if age.seen + age.before <= period_of(life) + await self._approvals.frozen_seconds(life):
+            if age.observed + age.before <= period_of(life) + await self._approvals.frozen_seconds(life):
                 await self._kept.renew(life)
                 return
             await self._outcomes.not_started(life, "expired", "not_approved", _unapproved(life, life.phase))
@@ -198,7 +198,7 @@ class Sweep:
         if not isinstance(life, GrantedLife) or not self._catalogue.find(requested.operation).probe:
             return
         now = self._time.clocks.boot()
-        pause = max(PROBE_EVERY, (age.before + age.seen) / 4)  # less and less often
+        pause = max(PROBE_EVERY, (age.before + age.observed) / 4)  # less and less often
         if now - self._probed.get(operation_id, -RESOLVE_SECONDS) < pause or not self._presence.agents(requested.pool):
             return
         self._probed = {key: at for key, at in self._probed.items() if now - at < RESOLVE_SECONDS}

@@ -75,7 +75,7 @@ class Approvals:
         )
 
     async def frozen_seconds(self, life: AcceptedLife) -> float:
-        """Return for how long stops held it up since its request: so much longer people may decide on it."""
+        """Return the seconds since the request in which stops held the operation up. People have so much more time."""
         requested = life.requested
         return frozen_seconds(
             await self._stops.periods(),

@@ -1,4 +1,4 @@
-"""Work continued after its handler has answered. It is tracked, so a stop can wait for it and no error is lost."""
+"""Work that goes on after its handler has replied. It is tracked, so a stop waits for it and no error is lost."""
 
 import asyncio
 from collections.abc import Coroutine

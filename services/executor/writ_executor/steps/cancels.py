@@ -21,19 +21,19 @@ class Cancels:
         self._open: set[str] = set()
 
     async def request(self, life: CancellingLife) -> CancelResult:
-        """Ask the agent once. Return its answer. Raises Unreachable or TimedOut; the sweep asks again."""
-        ask = CancelRequest(
+        """Send the cancel once and return the agent's reply. Raises Unreachable or TimedOut; the sweep repeats it."""
+        request = CancelRequest(
             operation_id=life.cancel.operation_id,
             decision=life.cancel.decision,
             parameters=life.cancel.parameters,
             parameters_key=life.cancel.parameters_key,
         )
         subject = subjects.cancel(life.requested.pool, life.started.instance)
-        message = await self._bus.request(subject, encode(ask), timeout=SECONDS)
-        answer = decode(message.data, CancelReply)
-        if answer.error is not None:
-            raise exception_of(answer.error)
-        return answer.result
+        message = await self._bus.request(subject, encode(request), timeout=SECONDS)
+        reply = decode(message.data, CancelReply)
+        if reply.error is not None:
+            raise exception_of(reply.error)
+        return reply.result
 
     async def request_again(self, life: CancellingLife) -> None:
         """Do as `request` does, for the sweep, unless an earlier request is still open."""

@@ -153,7 +153,7 @@ class ClaimEndpoint:
         """Ask policy for a grant. Policy reads the last control event itself, and records the start before it
         answers.
         """
-        ask = GrantRequest(
+        request = GrantRequest(
             subject=subject_of(requested, parameters, self._vault.keys_of(requested).parameters),
             claim=signed,
             control_sequence=self._index.control_sequence,
@@ -161,7 +161,7 @@ class ClaimEndpoint:
             traced=self._audit_detail.traced,
             values=self._audit_detail.values,
         )
-        return await self._policy.grant(ask, requested.parameters_digest)
+        return await self._policy.grant(request, requested.parameters_digest)
 
     async def _parameters(self, life: DispatchedLife, signed: Signed) -> dict[str, Any]:
         try:
@@ -179,7 +179,7 @@ class ClaimEndpoint:
     async def _denied(
         self, life: DispatchedLife, signed: Signed, code: str, reason: str, decision: Signed | None = None
     ) -> Denied:
-        """End it as denied, or as `stale` where its approvals no longer hold. Return the error for the agent."""
+        """End the operation `denied`, or `stale` where its approvals no longer hold. Return the error for the agent."""
         outcome: Outcome = "stale" if code == "stale" else "denied"
         await self._end(life, signed, outcome, code, f"at its start: {reason}", decision)
         return Denied(reason, code=code)
@@ -193,9 +193,7 @@ class ClaimEndpoint:
         message: str,
         decision: Signed | None = None,
     ) -> None:
-        """End the operation before it began. Its claim is verified here, since without a grant policy may not have
-        done it.
-        """
+        """End the operation before it began, after a check of the claim: policy may not have made one yet."""
         await self._check(signed, life.requested.pool)
         await self._outcomes.not_started(life, outcome, code, message, decision)
 

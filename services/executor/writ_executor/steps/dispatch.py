@@ -47,7 +47,7 @@ class Dispatcher:
         """Policy's second decision on what people approved. Set once: what it needs in turn needs the dispatcher."""
 
     async def start(self, life: AcceptedLife) -> Life:
-        """Dispatch it, or leave it waiting for its target or a limit. Return its life then."""
+        """Dispatch the operation if its target and limits are free. Return its life, which may still be waiting."""
         stands_in = lines(life.requested)
         if not stands_in:
             event = await self._first_event(life)
@@ -63,10 +63,10 @@ class Dispatcher:
         for line in stood_in:
             while (life := self._index.next_in(line)) is not None:
                 with going_on(life):
-                    if not await self._let_go(life):
+                    if not await self._dispatch_next(life):
                         break
 
-    async def _let_go(self, life: AcceptedLife) -> bool:
+    async def _dispatch_next(self, life: AcceptedLife) -> bool:
         requested = life.requested
         locks = {line: await self._lock(line) for line in lines(requested)}
         if not await self._may_go(life, locks):
@@ -120,12 +120,12 @@ class Dispatcher:
         return read and self._index.has_room(line, life, lock)
 
     async def holder(self, target: str) -> str | None:
-        """Return the operation which changed this target last, or changes it now."""
+        """Return the id of the operation that changes this target, or changed it last."""
         lock = await self._lock(subjects.target_lock(target))
         return lock.operation_id if lock else None
 
     def held_up_by(self, life: AcceptedLife) -> RuleLimit | None:
-        """Return the limit it waits for, unless it waits for its target."""
+        """Return the limit that keeps the operation waiting; None if its target does."""
         requested = life.requested
         return requested.limits[0] if requested.limits and self._index.has_target(life) else None
 

@@ -22,8 +22,8 @@ from writ_executor.policy.recorded_request import subject_of
 from writ_executor.steps.outcomes import OutcomeRecorder
 from writ_trust.statements import read
 
-LOOK_SECONDS = 60.0
-ASK_SECONDS = 35.0
+READ_GRANT_SECONDS = 60.0
+REPLY_SECONDS = 35.0
 
 
 class HostReads:
@@ -122,7 +122,7 @@ class HostReads:
             subject=subject_of(requested, parameters, self._vault.keys_of(requested).parameters),
             control_sequence=self._index.control_sequence,
             look=[action],
-            look_until=self._outcomes.now() + LOOK_SECONDS,
+            look_until=self._outcomes.now() + READ_GRANT_SECONDS,
             look_key=key,
         )
         decided = await self._policy.decide(question)
@@ -131,7 +131,7 @@ class HostReads:
         definition = self._catalogue.find(requested.operation)
         effective = dict(decided.effective)
         readable = effective if action == "preview" else params.public(definition.parameters, effective)
-        ask = ReadRequest(
+        request = ReadRequest(
             look=decided.look,
             action=action,
             parameters=readable,
@@ -140,7 +140,7 @@ class HostReads:
             attempt=attempt,
             shown=shown,
         )
-        message = await self._bus.request(subjects.host_read(requested.pool), encode(ask), timeout=ASK_SECONDS)
+        message = await self._bus.request(subjects.host_read(requested.pool), encode(request), timeout=REPLY_SECONDS)
         reply = decode(message.data, ReadReply)
         if reply.error is not None:
             raise exception_of(reply.error)

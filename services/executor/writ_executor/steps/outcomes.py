@@ -64,7 +64,7 @@ class OutcomeRecorder:
         receipt: Signed | None = None,
         decision: Signed | None = None,
     ) -> AcceptedLife:
-        """Record its one outcome. Raises Conflict if another was first."""
+        """Record the outcome of the operation. Raises Conflict if another writer recorded one first."""
         requested = life.requested
         if not self._keeps(requested):
             if output:
@@ -94,7 +94,7 @@ class OutcomeRecorder:
     async def not_started(
         self, life: AcceptedLife, outcome: Outcome, code: str, message: str, decision: Signed | None = None
     ) -> AcceptedLife:
-        """End it before this attempt began: `unknown` if an earlier attempt may have taken effect."""
+        """End an operation whose present attempt did not begin: `unknown` if an earlier one may have taken effect."""
         if earlier_effect(life):
             return await self.mark_unknown(life, code, f"{message}; an earlier attempt may have taken effect")
         return await self.finish(life, outcome=outcome, code=code, message=message, decision=decision)
@@ -102,7 +102,7 @@ class OutcomeRecorder:
     async def mark_unknown(
         self, life: AcceptedLife, code: str, message: str, receipt: Signed | None = None
     ) -> AcceptedLife:
-        """End it `unknown`: it may have run, and nobody can know yet."""
+        """End the operation `unknown`: it may have run, and no party can say yet."""
         requested = life.requested
         event = Unknown(
             **self.stamp(requested), operation_id=requested.operation_id, code=code, message=message, receipt=receipt

@@ -46,16 +46,16 @@ class WaitingTimes(Struct, frozen=True, kw_only=True):
 class WaitingAge(Struct, frozen=True, kw_only=True):
     """The age in seconds of the event since which an operation waits.
 
-    `seen`: since this replica first saw it, on the boot clock. `before`: its age at the first sighting, by the
+    `observed`: since this replica first saw it, on the boot clock. `before`: its age at the first sighting, by the
     journal's clock.
     """
 
-    seen: float
+    observed: float
     before: float = 0.0
 
     def past(self, period: float) -> float:
         """Return the seconds since the end of the period; negative while some of it is left."""
-        return self.seen - period + (self.before if period > LONGEST_SHORT else 0.0)
+        return self.observed - period + (self.before if period > LONGEST_SHORT else 0.0)
 
 
 def due(life: AcceptedLife, age: WaitingAge, silence: float, patience: WaitingTimes) -> DueStep:
@@ -65,7 +65,7 @@ def due(life: AcceptedLife, age: WaitingAge, silence: float, patience: WaitingTi
             return _requested(life, age, patience)
         case State.AWAITING_APPROVAL:
             # On the server's clock even where the time is short: people were told this instant.
-            return DueStep.EXPIRE if age.seen + age.before > period_of(life) else DueStep.NOTHING
+            return DueStep.EXPIRE if age.observed + age.before > period_of(life) else DueStep.NOTHING
         case State.APPROVED:
             return _requested(life, age, patience)
         case State.DISPATCHED:
@@ -97,7 +97,7 @@ def period_of(life: AcceptedLife) -> float:
 
 def _requested(life: AcceptedLife, age: WaitingAge, patience: WaitingTimes) -> DueStep:
     requested = life.requested
-    if age.seen < patience.takeover:
+    if age.observed < patience.takeover:
         return DueStep.NOTHING
     if age.past(period_of(life)) > 0:
         return DueStep.EXPIRE
@@ -110,13 +110,13 @@ def _requested(life: AcceptedLife, age: WaitingAge, patience: WaitingTimes) -> D
 
 def _running(life: AcceptedLife, age: WaitingAge, silence: float, patience: WaitingTimes) -> DueStep:
     if life.requested.target == WRIT_TARGET:
-        return DueStep.CONTROL if age.seen > patience.lease else DueStep.NOTHING
+        return DueStep.CONTROL if age.observed > patience.lease else DueStep.NOTHING
     silent = silence > patience.lease
     overtime = age.past(period_of(life))
     if silent and overtime > patience.lease:
         return DueStep.MARK_UNKNOWN
     if life.state is State.CANCELLING:
         return DueStep.MARK_UNKNOWN if overtime > STUBBORN_LEASES * patience.lease else DueStep.CANCEL
-    if silent and age.seen > patience.lease:  # a replica may not have heard of it yet
+    if silent and age.observed > patience.lease:  # a replica may not have heard of it yet
         return DueStep.PROBE
     return DueStep.NOTHING

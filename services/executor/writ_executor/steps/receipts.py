@@ -196,7 +196,7 @@ class ReceiptEndpoint:
         life = self._lives.known(operation_id) if operation_id else None
         return life.requested.correlation_id if isinstance(life, AcceptedLife) else ""
 
-    def may_tell(self, progress: Progress, pool: str) -> bool:
+    def is_of_running(self, progress: Progress, pool: str) -> bool:
         """Return whether this pool runs the operation, so its progress reaches its requester and nobody else."""
         life = self._lives.known(progress.operation_id)
         if not isinstance(life, AcceptedLife):

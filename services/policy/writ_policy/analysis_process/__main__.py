@@ -7,7 +7,8 @@ import sys
 import msgspec
 
 from writ_policy.analysis_process.frames import read_frame, write_frame
-from writ_policy.analysis_process.jobs import MOST_MEMORY, NICE, Job, JobResult, perform
+from writ_policy.analysis_process.job_handlers import MOST_MEMORY, NICE, perform
+from writ_policy.analysis_process.jobs import Job, JobResult
 from writ_runtime.plugins import load_catalogue
 
 

@@ -20,8 +20,8 @@ from writ_contracts.persons import person_of, same_person
 from writ_contracts.principal_changes import changed, entry_version, is_active
 from writ_policy.decisions.session_checks import check_session, check_session_end
 from writ_policy.decisions.window_checks import check_archive, check_window, check_window_end
+from writ_policy.lockouts import find_lockouts
 from writ_policy.state.snapshot import PolicySnapshot
-from writ_rules.analysis.lockout import lockouts
 from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.control import ControlState, Emergency
 from writ_rules.engine.ruling import Ruling
@@ -188,11 +188,13 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
     def _locked_out_by(self, after: Mapping[str, Principal]) -> str | None:
         """Return a governing operation that somebody can do now and nobody could after the change, or ""."""
         policy = self.world.policy
-        lost = {one.operation: one for one in lockouts(policy, self.catalogue, _enabled(after), self.now)}
-        if not lost:
+        found = {one.operation: one for one in find_lockouts(policy, self.catalogue, _enabled(after), self.now)}
+        if not found:
             return None
-        before = {one.operation for one in lockouts(policy, self.catalogue, _enabled(self.world.principals), self.now)}
-        new = next((one for operation, one in lost.items() if operation not in before), None)
+        before = {
+            one.operation for one in find_lockouts(policy, self.catalogue, _enabled(self.world.principals), self.now)
+        }
+        new = next((one for operation, one in found.items() if operation not in before), None)
         return None if new is None else f"nobody could carry out {new.operation} any more: {new.why}"
 
     def _find(self, request: DecisionRequest, text: str, fits: Callable[[Emergency], bool]) -> Emergency:

@@ -1,13 +1,14 @@
 """Endpoints for queries, each with a rate limit for one principal."""
 
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
 
 from writ_bus.port import Endpoint, Message
 from writ_contracts.errors import Full
 from writ_contracts.registry import channel
 from writ_contracts.subjects import parse_query
+from writ_policy.endpoints.versions import QueryHandler
 from writ_runtime.buckets import Buckets
 from writ_runtime.endpoint_frame import endpoint_handler
 from writ_runtime.logs import Log
@@ -21,11 +22,21 @@ RATE, BURST = 200.0, 400.0
 _log = Log("writ.policy")
 
 
-def endpoint(name: str, handler: Callable[[Message], Awaitable[Any]], observe: Observer, buckets: Buckets) -> Endpoint:
-    """Return the endpoint for a query of the registry.
+class QueryGroup(Protocol):
+    """Queries about one subject."""
 
-    `handler` raises WritError. `buckets` limit the queries of one principal.
-    """
+    def by_name(self) -> Mapping[str, QueryHandler]:
+        """Return the handler of each query, by its channel's name. It raises WritError."""
+
+
+def query_endpoints(groups: Iterable[QueryGroup], observe: Observer) -> list[Endpoint]:
+    """Return the endpoints of all these queries. The rate of a principal counts over all of them."""
+    buckets = Buckets(RATE, BURST)
+    return [rated_endpoint(name, one, observe, buckets) for group in groups for name, one in group.by_name().items()]
+
+
+def rated_endpoint(name: str, handler: QueryHandler, observe: Observer, buckets: Buckets) -> Endpoint:
+    """Return the endpoint of a query. `buckets`: how many a second of one principal are answered."""
     query_channel = channel(name)
 
     async def within_rate(message: Message) -> Any:

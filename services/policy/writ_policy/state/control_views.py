@@ -7,7 +7,9 @@ from writ_rules.engine.approval_windows import ApprovalWindow
 from writ_rules.engine.control import ControlState, Emergency, Stop
 
 MOST_SHOWN = 100
-"""The most of each kind, so that a reply fits into one message."""
+"""Of each: an answer has to fit into one message."""
+_STATES = {"in_force": "is in force", "unconfirmed": "is in force and not confirmed"}
+_OVER = "is over and waits for its review"
 
 
 def stops(control: ControlState, now: float) -> list[StopView]:
@@ -38,10 +40,15 @@ def window(one: ApprovalWindow, used: Sequence[str]) -> WindowView:
 
 
 def in_words(control: ControlState, now: float) -> str:
-    """Return a line for `writ status`, or "" if there are none."""
-    held = [f"stop {one.id} by {one.by}: {one.reason}" for one in stops(control, now)]
-    texts = [f"emergency {one.id} ({one.state}) by {one.by}: {one.reason}" for one in emergencies(control, now)]
-    windows = [f"approval window {one.id} of {one.by}: {one.reason}" for one in control.windows if one.lasts(now)]
+    """Return a line for `writ status`, "" where there is nothing to tell."""
+    held = [f"stop {one.id} is in force, by {one.by}: {one.reason}" for one in stops(control, now)]
+    texts = [
+        f"emergency {one.id} {_STATES.get(one.state, _OVER)}, by {one.by}: {one.reason}"
+        for one in emergencies(control, now)
+    ]
+    windows = [
+        f"approval window {one.id} is in force, of {one.by}: {one.reason}" for one in control.windows if one.lasts(now)
+    ]
     return _cut([*held, *texts, *windows])
 
 

@@ -12,8 +12,8 @@ from writ_contracts.inventory import Principal
 from writ_contracts.operations import Catalogue
 from writ_contracts.policies import document_in
 from writ_documents.document import FileErrors
+from writ_policy.lockouts import find_lockouts
 from writ_policy.versions.stored_versions import Versions
-from writ_rules.analysis.lockout import lockouts
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.people import People
 
@@ -64,10 +64,10 @@ class ProposedVersions:
                 policy = await asyncio.to_thread(self._compile, text, name)
             except ConfigError as error:
                 raise _invalid(name, error) from error
-            locked_out = await asyncio.to_thread(lockouts, policy, self._catalogue, principals, now, people)
-        if locked_out:
-            reason = f"the {name} would lock this installation: {locked_out[0].text}"[:1000]
-            problems = [(1, 1, one.text[:500]) for one in locked_out]
+            found = await asyncio.to_thread(find_lockouts, policy, self._catalogue, principals, now, people)
+        if found:
+            reason = f"the {name} would lock this installation: {found[0].text}"[:1000]
+            problems = [(1, 1, one.text[:500]) for one in found]
             raise Invalid(reason, code="invalid_document", problems=problems)
 
 

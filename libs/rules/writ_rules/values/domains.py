@@ -12,11 +12,11 @@ import msgspec
 from msgspec import Meta, Struct, structs
 
 from writ_contracts.parameters import defaults
-from writ_rules.analysis.automata import PatternComparisons
 from writ_rules.engine.checks import Check, UnanswerableCheck, checks, whole
 from writ_rules.engine.format import Constraint, present
 from writ_rules.engine.lint import FITS, suited
 from writ_rules.engine.verbs import Verb
+from writ_rules.values.automata import PatternComparisons
 
 NUMBERS = frozenset({"int", "float"})
 SIZED = frozenset({"string", "list", "dict"})

@@ -5,17 +5,17 @@ from datetime import datetime
 from functools import lru_cache
 from itertools import combinations, product
 
-from writ_rules.analysis.domains import domain
-from writ_rules.analysis.implication import canonical
-from writ_rules.analysis.instants import instants
-from writ_rules.analysis.reading import RuleReading, Verbs
-from writ_rules.analysis.samples import candidates, optional
 from writ_rules.engine.checks import UnanswerableCheck, checks
 from writ_rules.engine.conditions import SEVERITIES, TimeCondition
 from writ_rules.engine.findings import Finding, Severity
 from writ_rules.engine.format import ScanEntry, present
 from writ_rules.engine.times import Occasion
 from writ_rules.engine.verbs import Verb
+from writ_rules.lint.implication import canonical
+from writ_rules.lint.rule_reading import RuleReading, Verbs
+from writ_rules.values.domains import domain
+from writ_rules.values.instants import instants
+from writ_rules.values.samples import candidates, optional
 
 MOST_COMPARED = 20_000
 

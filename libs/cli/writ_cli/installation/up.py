@@ -1,36 +1,30 @@
-"""`writ up`, `down` and `status`: the installation in `$WRIT_HOME`, and the environment of agents on other hosts."""
+"""`writ up`: the installation in `$WRIT_HOME`."""
 
 import os
 import sys
-import time
 from pathlib import Path
 
 import click
-import msgspec
 from msgspec.structs import asdict
 from rich.text import Text
 
-from writ_cli import times
 from writ_cli.exit_status import Exit
 from writ_cli.installation.init import MONITOR_PORT, TLS_HELP
-from writ_cli.options import listing, local, local_status
-from writ_cli.output import Screen, visible
+from writ_cli.installation.status import policy_notes
+from writ_cli.options import local
+from writ_cli.output import visible
 from writ_cli.settings import Settings
-from writ_contracts.errors import Invalid
-from writ_contracts.nearest_name import near
 from writ_documents.atomic_files import write_atomically
-from writ_documents.readers import read_agents
 from writ_installation.files.create import create_installation
 from writ_installation.files.lock import holder
-from writ_installation.nats.server import LOOPBACK, ServerAddress, configuration
-from writ_installation.nats.server_tls import Mode, check_exposed, check_names, pinned_ca, with_scheme
-from writ_installation.nats.urls import checked_servers
+from writ_installation.nats.server import configuration
+from writ_installation.nats.server_address import LOOPBACK, ServerAddress
+from writ_installation.nats.server_tls import Mode
 from writ_installation.processes.health_ports import FIRST
 from writ_installation.processes.report import InstallationReport, read_report
-from writ_installation.processes.services import Replicas, agent_elsewhere
+from writ_installation.processes.services import Replicas
 from writ_installation.status import control
-from writ_installation.status.scrape_targets import scrape_targets
-from writ_installation.status.server_url import public_url, running_url
+from writ_installation.status.server_url import running_url
 from writ_installation.supervisor.supervisor import Supervisor, SupervisorOptions
 from writ_runtime.signals import Stop
 
@@ -185,153 +179,6 @@ def _ready(settings: Settings, report: InstallationReport, *, detached: bool) ->
     end = "`writ down` ends it" if detached else "Ctrl-C ends it"
     screen.line(f"  {end}; logs are in {home.log}")
     sys.stdout.flush()
-
-
-@click.command()
-@local
-async def down(settings: Settings) -> int:
-    """Stop the processes of `writ up`; return when each has ended."""
-    await control.down(settings.home)
-    if settings.screen.json:
-        settings.screen.data({"state": "down"})
-    else:
-        settings.screen.line(f"Writ is down on {settings.home.root}")
-    return Exit.DONE
-
-
-@click.command()
-@click.argument("processes", nargs=-1, metavar="[PROCESS]...")
-@local
-async def restart(settings: Settings, processes: tuple[str, ...]) -> int:
-    """Restart the processes of `writ up` here, one after the other, each ready again before the next.
-
-    Without names, all but `nats`. Under load nothing is lost: a process finishes its work or hands it back.
-    """
-    pids: dict[str, int] = {}
-    for name in control.to_restart(settings.home, processes):
-        pids[name] = await control.restart(settings.home, name)
-        if not settings.screen.json:
-            settings.screen.line(f"{name} is ready again (process {pids[name]})")
-    if settings.screen.json:
-        settings.screen.data(pids)
-    return Exit.DONE
-
-
-@click.command()
-@listing(local_status)
-async def status(settings: Settings) -> int:
-    """Show each process, what is degraded and why, and the journal's usage.
-
-    Exit status 1 where anything is degraded, also where every process is ready. `-o prometheus` prints the addresses of
-    metrics for `file_sd_configs`; `writ up --health-port` fixes their ports.
-    """
-    status = await control.status(settings.home, settings.environ)
-    degraded = control.degradations(status)
-    if settings.screen.form == "prometheus":
-        click.echo(msgspec.json.encode(scrape_targets(status)).decode())
-    elif settings.screen.json:
-        settings.screen.data({**msgspec.to_builtins(status), "degraded": list(degraded)})
-    else:
-        _show_status(settings.screen, status)
-    return Exit.DONE if status.ready and not degraded else Exit.FAILED
-
-
-def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
-    since = f" for {times.span(time.time() - status.started_at)}, process {status.pid}" if status.started_at else ""
-    degraded = control.degradations(status)
-    state = "degraded" if degraded and status.state == "ready" else status.state
-    screen.line(f"{status.home}: {state}{since}, NATS at {status.url}")
-    rows = [
-        (
-            one.name,
-            Text(one.state, style="red" if not one.ready else "yellow" if one.failing else "green"),
-            one.pid,
-            one.health_port,
-            one.restarts,
-            one.details.get("clock", ""),
-        )
-        for one in status.processes
-    ]
-    screen.table(("process", "state", "pid", "health port", "restarts", "clock"), rows, drop=("clock", "pid"))
-    for reason, names in degraded.items():
-        screen.line(Text(f"{', '.join(names)}: {reason}" if names else reason, style="red"))
-    for one in status.processes:
-        if one.ready and control.ABOUT_HOSTS in one.failing:
-            text = f"{one.name}: {control.ABOUT_HOSTS}: {one.failing[control.ABOUT_HOSTS]}"
-            screen.line(Text(text, style="yellow"))
-    for note in (*policy_notes(status), *_restarts(status)):
-        screen.line(Text(note, style="yellow"))
-    for notice in dict.fromkeys(one.details["control"] for one in status.processes if "control" in one.details):
-        screen.line(Text(f"in force: {notice}", style="bold yellow"))
-    if status.exposed:
-        screen.line(Text(status.exposed, style="bold yellow"))
-    if status.certificate_ends:
-        screen.line(f"NATS's certificate ends {times.date(status.certificate_ends)}")
-    if status.journal is None:
-        return
-    usage = status.journal
-    share = control.usage_share(usage)
-    screen.line(
-        f"journal: {usage.messages} events, {usage.bytes / 1e6:.1f} MB, {share:.1%} of {usage.max_bytes / 1e6:.0f} MB"
-    )
-
-
-def _restarts(observed: control.InstallationStatus) -> list[str]:
-    """Return a line for each restarted process, with the reason of the last restart."""
-    return [
-        f"{one.name}: restarted {one.restarts} ×, last {times.span(time.time() - one.restarted_at)} ago: it "
-        f"{one.restarted_for}"
-        for one in observed.processes
-        if one.restarted_at is not None
-    ]
-
-
-def policy_notes(observed: control.InstallationStatus) -> list[str]:
-    """Return the policy services' messages about a policy file not in force, each once."""
-    return list(dict.fromkeys(one.details["policy"] for one in observed.processes if "policy" in one.details))
-
-
-@click.command("agent-env")
-@click.argument("pool")
-@click.option("--url", metavar="URL", help="The URL of NATS for that host, if it differs from the one here.")
-@click.option("--key-file", metavar="PATH", help="The path of the key on that host.")
-@click.option(
-    "--state-dir",
-    metavar="PATH",
-    default="/var/lib/writ-agent",
-    show_default=True,
-    help="The folder of the agent's state on that host.",
-)
-@local
-async def agent_env(settings: Settings, pool: str, url: str | None, key_file: str | None, state_dir: str) -> int:
-    """Print the environment of a pool's agent on another host, for an EnvironmentFile.
-
-    Copy the key file there, mode 0600. The pool must be one the inventory's targets have.
-    """
-    home = settings.home
-    pools = {agent.pool for agent in read_agents(home.agents).agents}
-    if pool not in pools:
-        raise Invalid(f"no pool {pool!r} in {home.agents}{near(pool, pools) or '; give a target this pool first'}")
-    advertised = with_scheme(home, checked_servers(url)) if url is not None else None
-    where, ca = advertised or public_url(home) or control.running(home).url, pinned_ca(home)
-    check_names(home, where)
-    check_exposed(where, ca, settings.environ)
-    values = agent_elsewhere(
-        pool,
-        where,
-        ca=ca,
-        key_file=key_file or str(home.seed_file(f"agent-{pool}")),
-        policy_key=",".join(home.keys_of("policy")),
-        people_key=home.people_key(),
-        installation=home.installation,
-        state_dir=state_dir,
-    )
-    if settings.screen.json:
-        settings.screen.data(values)
-    else:
-        for name, value in values.items():
-            click.echo(f"{name}={value}")
-    return Exit.DONE
 
 
 def _show_line(text: str) -> None:

@@ -10,11 +10,11 @@ from typing import Any, get_args
 from msgspec import Struct
 
 from writ_contracts.inventory import Kind, Role
-from writ_rules.analysis.domains import domain, fits
 from writ_rules.engine import times
 from writ_rules.engine.format import Constraint, PlacedRule, RuleEntry, present
 from writ_rules.engine.times import Window
 from writ_rules.engine.verbs import Verb
+from writ_rules.values.domains import domain, fits
 
 Verbs = Mapping[str, Verb]
 ROLES: tuple[str, ...] = get_args(Role)

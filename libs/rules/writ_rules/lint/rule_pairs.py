@@ -11,14 +11,14 @@ from typing import Any
 from msgspec import structs
 
 from writ_contracts.credentials import KEY
-from writ_rules.analysis.domains import NUMBERS, domain
-from writ_rules.analysis.implication import canonical, implied
-from writ_rules.analysis.reading import RuleReading, Verbs
 from writ_rules.engine.findings import Finding, Severity
 from writ_rules.engine.format import RuleEntry, present
 from writ_rules.engine.obligations import APPROVAL_MINUTES, APPROVER
 from writ_rules.engine.rules import presence_of
 from writ_rules.engine.times import duration
+from writ_rules.lint.implication import canonical, implied
+from writ_rules.lint.rule_reading import RuleReading, Verbs
+from writ_rules.values.domains import NUMBERS, domain
 
 MOST_COMPARED = 4_000_000
 """The most pairs of rules compared when a policy is loaded. A pair that needs a close comparison counts as forty."""

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import islice
 
-from writ_rules.analysis import regexes
-from writ_rules.analysis.domains import taken
 from writ_rules.engine.patterns import Pattern
 from writ_rules.engine.verbs import Verb
+from writ_rules.values import regexes
+from writ_rules.values.domains import taken
 
 MOST_PATTERNS = 12
 """Upper limit of the patterns of one parameter that are combined; of more, the first are used."""

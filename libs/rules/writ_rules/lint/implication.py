@@ -9,14 +9,14 @@ from typing import Any
 
 from msgspec import json
 
-from writ_rules.analysis.domains import NUMBERS, SCALARS, SIZED, Domain, accepted, bounds, domain, lengths, takes
-from writ_rules.analysis.reading import ALL_ROLES, CONDITIONS, RuleReading, Verbs
 from writ_rules.engine.checks import whole
 from writ_rules.engine.format import Constraint, RuleEntry, present
 from writ_rules.engine.patterns import glob
 from writ_rules.engine.rules import named, needs_name
 from writ_rules.engine.times import DAY, Window
 from writ_rules.engine.verbs import Verb
+from writ_rules.lint.rule_reading import ALL_ROLES, CONDITIONS, RuleReading, Verbs
+from writ_rules.values.domains import NUMBERS, SCALARS, SIZED, Domain, accepted, bounds, domain, lengths, takes
 
 SCOPE = {"operations", "target_roles", "targets", "target_tags", "users", "user_roles", "principal_kinds"}
 SCOPE |= {"effective_from", "expires_at", "inherit"}

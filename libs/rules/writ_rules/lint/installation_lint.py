@@ -11,9 +11,6 @@ from msgspec import structs
 from writ_contracts.credentials import KEY, Presence
 from writ_contracts.inventory import WRIT, Principal, Target
 from writ_contracts.operations import Catalogue, Risk
-from writ_rules.analysis.question_space import offered
-from writ_rules.analysis.reading import ALL_ROLES, RuleReading, readings
-from writ_rules.analysis.rule_pairs import demand
 from writ_rules.engine.case import show
 from writ_rules.engine.conditioning import attribute
 from writ_rules.engine.findings import Finding, Severity
@@ -22,7 +19,9 @@ from writ_rules.engine.groups import placed
 from writ_rules.engine.obligations import ADMIN_DEMAND, APPROVER, ApproverStep, Demand, progress
 from writ_rules.engine.patterns import glob
 from writ_rules.engine.people import People, people_of
-from writ_rules.engine.verbs import Verb, verbs
+from writ_rules.engine.verbs import Verb, offered, verbs
+from writ_rules.lint.rule_pairs import demand
+from writ_rules.lint.rule_reading import ALL_ROLES, RuleReading, readings
 
 Stored = TypeVar("Stored")
 MOST_NAMED = 3

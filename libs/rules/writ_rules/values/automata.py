@@ -12,7 +12,7 @@ from math import inf
 from re import _constants as names  # type: ignore[attr-defined]
 from typing import Any
 
-from writ_rules.analysis.regexes import tree_of
+from writ_rules.values.regexes import tree_of
 
 LAST = 0x10FFFF
 MOST_COPIES = 16

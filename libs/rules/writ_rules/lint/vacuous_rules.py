@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
 
 from writ_contracts.inventory import WRIT
-from writ_rules.analysis.automata import PatternComparisons
-from writ_rules.analysis.domains import domain, impossible
-from writ_rules.analysis.reading import RuleReading, Verbs
 from writ_rules.engine.findings import Finding, Severity
 from writ_rules.engine.format import present
 from writ_rules.engine.patterns import glob
 from writ_rules.engine.times import Window
+from writ_rules.lint.rule_reading import RuleReading, Verbs
+from writ_rules.values.automata import PatternComparisons
+from writ_rules.values.domains import domain, impossible
 
 MOST_DAYS = 400
 """The longest dated window, in days, that is checked day by day."""

@@ -11,8 +11,8 @@ from typing import Any
 from msgspec import UNSET
 
 from writ_contracts.errors import Invalid
-from writ_rules.analysis.samples import candidates, optional
 from writ_rules.engine.verbs import Verb
+from writ_rules.values.samples import candidates, optional
 
 MOST_CHANGED = 2
 MOST_VALUES = (0, 40, 3)

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from writ_contracts.catalogue.grammar import UNIT_PATTERN
-from writ_rules.analysis.domains import metas
-from writ_rules.analysis.reading import RuleReading, Verbs
-from writ_rules.analysis.regexes import alternatives_ending
 from writ_rules.engine.findings import Finding, Severity
 from writ_rules.engine.format import Constraint
+from writ_rules.lint.rule_reading import RuleReading, Verbs
+from writ_rules.values.domains import metas
+from writ_rules.values.regexes import alternatives_ending
 
 ENDING = ".service"
 

@@ -6,17 +6,17 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from writ_contracts.inventory import WRIT
 from writ_contracts.operations import Catalogue
-from writ_rules.analysis.automata import PatternComparisons
-from writ_rules.analysis.conflicts import conflicts
-from writ_rules.analysis.reading import RuleReading, readings
-from writ_rules.analysis.rule_pairs import MOST_COMPARED, covered
-from writ_rules.analysis.spellings import misspelled
-from writ_rules.analysis.vacuous_rules import vacuous
 from writ_rules.engine.findings import Finding, Severity
 from writ_rules.engine.format import PolicyFile
 from writ_rules.engine.groups import placed
 from writ_rules.engine.times import instant
 from writ_rules.engine.verbs import verbs
+from writ_rules.lint.conflicts import conflicts
+from writ_rules.lint.rule_pairs import MOST_COMPARED, covered
+from writ_rules.lint.rule_reading import RuleReading, readings
+from writ_rules.lint.spellings import misspelled
+from writ_rules.lint.vacuous_rules import vacuous
+from writ_rules.values.automata import PatternComparisons
 
 DECLARE = "emergency_declare"
 

@@ -1,0 +1,1 @@
+"""The values that parameters and conditions accept, and values to try: patterns, domains, samples and instants."""

@@ -1,0 +1,117 @@
+"""The work of the analysis process: each job from its texts alone, without state."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from writ_contracts.errors import Invalid, WritError
+from writ_contracts.operations import Catalogue
+from writ_contracts.policies import document_in
+from writ_contracts.policy_access import PolicyAllowedQuery, PolicyDiffReply, PolicyWhoCanQuery
+from writ_contracts.policy_questions import PolicyTestQuery, PolicyTestReply, PolicyValidateQuery
+from writ_documents import yaml_file
+from writ_documents.document import Document, FileErrors
+from writ_policy.analysis_process.jobs import LARGEST_ANSWER, Job, JobResult, Kind
+from writ_rules import replies
+from writ_rules.engine.reach import about
+from writ_rules.loading import Mode, compile_document
+from writ_rules.setting import PolicySource, Setting, setting
+from writ_rules.validation import ValidationContext, validate_text
+
+MOST_MEMORY = 2 << 30
+"""Bytes of the process."""
+NICE = 10
+
+
+def perform(job: Job, catalogue: Catalogue) -> JobResult:
+    """Carry out the job. Mistakes in the question become part of the answer."""
+    work: Mapping[Kind, Callable[[Job, Catalogue], Struct]] = {
+        "validate": _validate,
+        "test": _test,
+        "allowed": _allowed,
+        "who_can": _who_can,
+        "diff": _diff,
+    }
+    try:
+        return JobResult(answer=Raw(fitting(work[job.kind](job, catalogue))))
+    except WritError as error:
+        return JobResult(code=error.code, message=str(error)[:1000])
+
+
+def fitting(answer: Struct) -> bytes:
+    """Return the answer's bytes. Its longest list is cut to fit one message, which `bounded` states."""
+    data = msgspec.json.encode(answer)
+    while len(data) > LARGEST_ANSWER:
+        name = max(answer.__struct_fields__, key=lambda one: len(msgspec.json.encode(getattr(answer, one))))
+        items = getattr(answer, name)
+        if not isinstance(items, list) or len(items) < 2:
+            raise Invalid(
+                "the reply is too large for one message: query fewer targets, principals or operations", code="oversize"
+            )
+        changed: dict[str, Any] = {name: items[: len(items) // 2]}
+        if hasattr(answer, "bounded") and name != "bounded":
+            changed["bounded"] = [f"{len(items) // 2} of {len(items)} {name} listed", *getattr(answer, "bounded", ())]
+        answer = msgspec.structs.replace(answer, **changed)
+        data = msgspec.json.encode(answer)
+    return data
+
+
+def _validate(job: Job, catalogue: Catalogue) -> Struct:
+    query = msgspec.json.decode(job.query, type=PolicyValidateQuery)
+    among = ValidationContext(
+        targets=job.targets, principals=job.principals, people=job.people(), only_warn=True, now=job.now
+    )
+    return replies.validated(
+        validate_text(document_in(query.document), "policy", catalogue, query.mode or job.mode, among)
+    )
+
+
+def _test(job: Job, catalogue: Catalogue) -> Struct:
+    query = msgspec.json.decode(job.query, type=PolicyTestQuery)
+    try:
+        document = document_in(query.document) if query.document else job.policy
+        source = _source(document, catalogue, job.mode if query.document else "permissive")
+    except FileErrors as errors:
+        return PolicyTestReply(problems=replies.problems_of(errors))
+    return replies.run_suite(query.suite, source, _among(job, source, catalogue))
+
+
+def _allowed(job: Job, catalogue: Catalogue) -> Struct:
+    query = msgspec.json.decode(job.query, type=PolicyAllowedQuery)
+    return replies.allowed(_in_force(job, catalogue), query, now=job.now)
+
+
+def _who_can(job: Job, catalogue: Catalogue) -> Struct:
+    query = msgspec.json.decode(job.query, type=PolicyWhoCanQuery)
+    return replies.who_can(_in_force(job, catalogue), query, now=job.now)
+
+
+def _diff(job: Job, catalogue: Catalogue) -> Struct:
+    old, new = job.others
+    try:
+        documents = _document(old, "old"), _document(new, "new")
+    except FileErrors as errors:
+        return PolicyDiffReply(problems=replies.problems_of(errors))
+    return replies.compared(*documents, catalogue, _in_force(job, catalogue), now=job.now)
+
+
+def _in_force(job: Job, catalogue: Catalogue) -> Setting:
+    return _among(job, _source(job.policy, catalogue, "permissive"), catalogue)
+
+
+def _among(job: Job, source: PolicySource, catalogue: Catalogue) -> Setting:
+    known = setting(source.policy, catalogue, job.targets, job.principals)
+    limited = known.principals.get(job.seen_by)
+    policy = known.policy if limited is None else about(known.policy, limited)
+    return msgspec.structs.replace(known, policy=policy, people=job.people())
+
+
+def _source(text: str, catalogue: Catalogue, mode: Mode) -> PolicySource:
+    document = _document(text, "policy")
+    return PolicySource(document, *compile_document(document, catalogue, mode))
+
+
+def _document(text: str, name: str) -> Document:
+    return yaml_file.parse(text.encode(errors="surrogatepass"), name)

@@ -1,0 +1,60 @@
+"""Lists of mappings in an output: a table where it fits, with the names of its values where it does not."""
+
+import pytest
+
+from writ_cli.output import Screen
+
+SOCKETS = [
+    {"address": "127.0.0.1", "port": 22, "process_name": "sshd", "up": True, "since": 1795798749.4, "extra": ""},
+    {"address": "::1", "port": 8080, "process_name": "nginx", "up": False, "since": None, "extra": None},
+]
+NETWORKS = [{"name": "eth0", "addresses": [{"address": "192.0.2.2/24", "family": "ipv4"}, {"address": "fe80::1/64"}]}]
+
+
+def lines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int, **output: object
+) -> list[str]:
+    monkeypatch.setenv("TZ", "UTC")
+    screen = Screen("table")
+    screen.out.width, screen.out.soft_wrap = width, False
+    screen.fields(output.items(), indent=4)
+    return [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+
+
+def test_list_of_mappings_is_a_table_with_names_first(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = lines(capsys, monkeypatch, 80, listening=SOCKETS)
+    assert shown[0] == "    listening:"
+    assert shown[1].split() == ["process_name", "address", "port", "up", "since"]
+    assert shown[3].split() == ["sshd", "127.0.0.1", "22", "yes", "2026-11-27", *shown[3].split()[5:]]
+    assert shown[4].split() == ["nginx", "::1", "8080", "no"]
+    assert all(line.startswith(" " * 6) and len(line) <= 80 for line in shown[1:])
+
+
+def test_inner_lists_are_one_cell(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = lines(capsys, monkeypatch, 80, interfaces=NETWORKS)
+    assert shown[-1].split() == ["eth0", "192.0.2.2/24", "ipv4,", "fe80::1/64"]
+
+
+def test_table_that_is_too_wide_is_shown_with_the_names_of_its_values(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = lines(capsys, monkeypatch, 40, listening=SOCKETS)
+    assert shown[1:3] == ["      - process_name: sshd, address:", "      127.0.0.1, port: 22, up: yes,"]
+    assert shown[-2:] == ["      - process_name: nginx, address:", "      ::1, port: 8080, up: no"]
+
+
+def test_time_is_a_date_with_its_zone(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = lines(capsys, monkeypatch, 80, active_since=1795798749.4, at=12)
+    assert shown[0].startswith("    active_since: 2026-11-2")
+    assert shown[0].endswith(("+0000", "+0100", "00"))
+    assert shown[1] == "    at: 12"
+
+
+def test_control_characters_of_a_host_do_not_reach_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hostile = [{"name": "a\x1b[31m", "bad\x1b]0;": "b\nc"}]
+    for width in (80, 12):
+        assert not any("\x1b" in line for line in lines(capsys, monkeypatch, width, found=hostile))

@@ -1,0 +1,45 @@
+"""A misspelt target is no record, and the operator on the host gets a list of targets without policy."""
+
+import json
+import os
+from pathlib import Path
+
+from tests.cli.commands import Command
+from tests.client.scripted_api import ScriptedApi
+
+from writ_contracts.requests import TargetView
+from writ_installation.files.home import Home
+from writ_installation.files.lock import held
+from writ_installation.processes.report import InstallationReport, write_report
+
+
+async def test_a_misspelt_target_is_refused_before_it_is_on_record(command: Command, served: ScriptedApi) -> None:
+    served.targets = [TargetView(id="web-1", role="testing", backend="ssh", pool="ssh", operations=[])]
+    run = ("run", "service_restart", "service_name=nginx", "-t")
+    done = await command(*run, "web-2")
+    assert done.stderr == "writ: no target 'web-2' among those that you may list; did you mean 'web-1'?\n"
+    assert (done.exit_code, served.requests) == (2, [])
+    assert (await command(*run, "web-1")).exit_code == 0
+    assert (await command(*run, "payroll")).exit_code == 0  # perhaps hidden from alice: to be on record
+    assert [request.target for _, request in served.requests] == ["web-1", "payroll"]
+
+
+async def test_targets_of_the_inventory_are_listed_on_the_host_while_policy_is_silent(
+    command: Command, served: ScriptedApi, environ: dict[str, str], tmp_path: Path
+) -> None:
+    served.silent_policy = True
+    refused = await command("targets")
+    assert (refused.exit_code, refused.stdout) == (6, "")
+    home = Home(tmp_path / "home")
+    home.make_folders()
+    home.inventory.write_text("targets:\n  - {id: web-1, role: testing, backend: docker, tags: [web]}\n")
+    here = InstallationReport(pid=os.getpid(), state="ready", url=environ["NATS_URL"], started_at=0.0, processes=[])
+    write_report(home.report_file, here)
+    with held(home.lock):
+        listed = await command("targets", "-o", "json", WRIT_HOME=str(home.root), NATS_URL="")
+    assert listed.exit_code == 6
+    assert [(one["id"], one["tags"], one["operations"]) for one in json.loads(listed.stdout)] == [
+        ("web-1", ["web"], [])
+    ]
+    assert "policy does not answer" in listed.stderr
+    assert f"These are the targets of {home.inventory}" in listed.stderr

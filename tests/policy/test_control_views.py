@@ -1,0 +1,23 @@
+"""What `writ status` says of stops and emergencies: an emergency that is over is not in force."""
+
+import pytest
+
+from writ_policy.state.control_views import in_words
+from writ_rules.engine.control import ControlState, Emergency
+
+NOW = 1000.0
+
+
+@pytest.mark.parametrize(
+    ("emergency", "phrase"),
+    [
+        ({"until": NOW + 1}, "is in force, by alice: fire"),
+        ({"until": NOW + 1, "confirm_by": NOW + 1}, "is in force and not confirmed, by alice: fire"),
+        ({"until": NOW - 1}, "is over and waits for its review, by alice: fire"),
+        ({"until": NOW + 1, "confirm_by": NOW - 1}, "is over and waits for its review, by alice: fire"),
+        ({"until": NOW + 1, "ended_by": "bob"}, "is over and waits for its review, by alice: fire"),
+    ],
+)
+def test_an_emergency_is_told_with_its_state(emergency: dict[str, object], phrase: str) -> None:
+    one = Emergency(id="e1", scope=(), targets=(), reason="fire", by="alice", person="alice", **emergency)  # type: ignore[arg-type]
+    assert in_words(ControlState(emergencies=(one,)), NOW) == f"emergency e1 {phrase}"
