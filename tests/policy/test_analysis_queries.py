@@ -214,9 +214,9 @@ async def test_one_principals_flood_of_questions_is_turned_away_and_others_are_a
         return PolicyCanIReply()
 
     handled: list[HandledMessage] = []
-    asked = rated_endpoint("query_policy_can_i", nothing, handled.append, Buckets(rate=0.0, burst=2.0))  # type: ignore[arg-type]
+    endpoint = rated_endpoint("query_policy_can_i", nothing, handled.append, Buckets(rate=0.0, burst=2.0))  # type: ignore[arg-type]
     for principal in ("bob", "bob", "bob", "alice"):
-        await requested.handler(Message(subjects.query(principal, "policy_can_i"), b"{}"))
+        await endpoint.handler(Message(subjects.query(principal, "policy_can_i"), b"{}"))
     assert [(one.code, one.outcome) for one in handled] == [
         ("", "ok"),
         ("", "ok"),
