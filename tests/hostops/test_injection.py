@@ -62,7 +62,7 @@ CORPUS = {
     "long path": "/" + "a/" * 32768,
     "format": "%s%n{0}",
 }
-STAND_IN = """#!{python}
+STAND_IN = """#!{python} -IS
 import json, os, sys
 with open({record!r}, "a") as file:
     file.write(json.dumps(sys.argv) + "\\n")
