@@ -306,3 +306,9 @@ def test_every_variable_of_the_policy_and_the_record_reaches_its_services() -> N
     for service, names in variables.items():
         for name in names:
             assert known[service]["environment"][name].startswith(f"${{{name}:-")
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_an_image_of_others_has_a_full_version_and_may_be_pinned_by_a_digest(name: str) -> None:
+    image = yaml.safe_load(COMPOSE.read_text())["services"][name]["image"]
+    assert re.fullmatch(rf"\$\{{WRIT_{name.upper()}_IMAGE:-[a-z/]+:v?\d+\.\d+\.\d+\}}", image), image

@@ -9,15 +9,17 @@ from msgspec import structs
 from writ_audit.irregular_events import IrregularEvent, OperationHistories
 from writ_contracts import journal, subjects
 from writ_contracts.agents import Receipt
+from writ_contracts.approvals import Approval, SignedApproval
 from writ_contracts.records import Record
 from writ_contracts.requests import Verdict
 from writ_contracts.signing import Signed
 from writ_contracts.wire import encode
+from writ_trust.approvals import sign_approval
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import digest, sign
 
 ID = "a" * 26
-AGENT, THIEF = Key(generate_seed()), Key(generate_seed())
+AGENT, THIEF, BOB = (Key(generate_seed()) for _ in range(3))
 RECEIPT = Receipt(
     operation_id=ID,
     attempt=1,
@@ -82,6 +84,40 @@ ARCHIVED = journal.Archived(
     fingerprint="",
     generation=1,
 )
+AWAITING = journal.AwaitingApproval(**COMMON, until=9.0, approvers=["bob"], quorum=1)
+PREVIEW, ANOTHER = (sign(AGENT, structs.replace(RECEIPT, message=text)) for text in ("preview", "another"))
+PREVIEWED = journal.PreviewTaken(**COMMON, preview=PREVIEW)
+DECIDED = structs.replace(REQUESTED, verdict=structs.replace(REQUESTED.verdict, decision="require_approval"))
+
+
+def verdict(preview: Signed | None, given: str = "approve") -> SignedApproval:
+    """Return what bob signed, who saw this preview."""
+    approval = Approval(
+        operation_id=ID,
+        requested="0" * 64,
+        decision_digest="0" * 64,
+        step="rule#1",
+        verdict=given,  # type: ignore[arg-type]
+        approver="bob",
+        issued_at=1.0,
+        nonce="0" * 64,
+        preview=digest(preview) if preview is not None else None,
+    )
+    return sign_approval(BOB, approval)
+
+
+def approved(preview: Signed | None) -> journal.Approved:
+    return journal.Approved(**COMMON, approvals=[verdict(preview)], approver="bob")
+
+
+def given(preview: Signed | None) -> journal.ApprovalGiven:
+    return journal.ApprovalGiven(**COMMON, approver="bob", approval=verdict(preview), remaining=1)
+
+
+def rejected(preview: Signed | None) -> journal.Rejected:
+    return journal.Rejected(**COMMON, approver="bob", approval=verdict(preview, "reject"))
+
+
 Events = list[journal.OperationEvent]
 HONEST: list[Events] = [
     [REQUESTED, DISPATCHED, GRANTED, finished(receipt()), ARCHIVED],
@@ -92,8 +128,23 @@ HONEST: list[Events] = [
     [TWICE, DISPATCHED, GRANTED, DISPATCHED, GRANTED, finished(receipt())],
     [REQUESTED, DISPATCHED, GRANTED, finished(receipt(grant_digest=None, claim_digest=digest(CLAIM)))],
     [ARCHIVED, ARCHIVED],
+    [DECIDED, AWAITING, approved(None)],
+    [DECIDED, AWAITING, PREVIEWED, given(PREVIEW), approved(PREVIEW)],
+    [DECIDED, AWAITING, PREVIEWED, structs.replace(PREVIEWED, preview=ANOTHER), approved(PREVIEW)],
+    [DECIDED, AWAITING, PREVIEWED, rejected(PREVIEW)],
+    [DECIDED, AWAITING, PREVIEWED, rejected(None)],
 ]
+OF_ANOTHER = "signed another preview than the agent's on record"
 BROKEN: dict[str, tuple[Events, str]] = {
+    "an approval of another preview": ([DECIDED, AWAITING, PREVIEWED, approved(ANOTHER)], OF_ANOTHER),
+    "one of several approvals of another preview": ([DECIDED, AWAITING, PREVIEWED, given(ANOTHER)], OF_ANOTHER),
+    "an approval without a preview where there is one": ([DECIDED, AWAITING, PREVIEWED, approved(None)], OF_ANOTHER),
+    "an approval of a preview that is not on record": ([DECIDED, AWAITING, approved(PREVIEW)], OF_ANOTHER),
+    "an approval of a preview that came second": (
+        [DECIDED, AWAITING, PREVIEWED, structs.replace(PREVIEWED, preview=ANOTHER), approved(ANOTHER)],
+        OF_ANOTHER,
+    ),
+    "a rejection of another preview": ([DECIDED, AWAITING, PREVIEWED, rejected(ANOTHER)], OF_ANOTHER),
     "a dispatch of what nobody requested": ([DISPATCHED], "absent"),
     "a start of what nobody requested": ([GRANTED], "absent"),
     "a start without a dispatch": ([REQUESTED, GRANTED], "requested"),

@@ -134,6 +134,8 @@ BUILT = [
     subjects.request("p", "o"),
     *(subjects.query("p", kind) for kind in QUERIES),
     subjects.POLICY_DECIDE,
+    subjects.POLICY_RECORD_READ,
+    subjects.people_notice("a"),
     subjects.POLICY_GRANT,
     subjects.POLICY_PEOPLE,
     subjects.POLICY_VISIBLE,

@@ -15,6 +15,7 @@ from writ_contracts import subjects
 from writ_contracts.errors import Denied, TimedOut
 from writ_contracts.previews import PreviewQuery, PreviewReply
 from writ_contracts.wire import decode, encode
+from writ_testing.eventually import eventually
 from writ_testing.installations.installation import (
     RunningInstallation,
     local_target,
@@ -28,7 +29,7 @@ PEOPLE: dict[str, dict[str, Any]] = {"alice": {"roles": ["operator"]}, "bob": {"
 RULES: list[dict[str, Any]] = [
     {
         "name": "writes",
-        "operations": ["file_write"],
+        "operations": ["file_write", "file_copy"],
         "allowed": True,
         "requires_approval": True,
         "targets": ["web-1"],
@@ -83,7 +84,13 @@ async def asked(alice: Writ, file: Path, content: str = NEW) -> str:
 
 
 async def card_of(installation: RunningInstallation, bob: Writ, operation_id: str) -> Card:
-    return await bob.approvals.card(operation_id, [installation.home.key("policy").public])
+    """Return the card once it has the agent's preview: the first request may come before the agent does."""
+
+    async def previewed() -> Card | None:
+        card = await bob.approvals.card(operation_id, [installation.home.key("policy").public])
+        return card if card.preview is not None else None
+
+    return await eventually(previewed, what="a card with a preview")
 
 
 async def test_an_approver_sees_the_diff_and_the_journal_does_not(
@@ -127,6 +134,28 @@ async def test_a_file_that_changed_after_the_preview_makes_it_stale(
     assert (ended.outcome, ended.code) == ("stale", "stale"), ended
     assert "changed since the preview" in ended.message
     assert file.read_text() == "somebody else's\n"
+
+
+async def test_a_copy_whose_source_changed_after_the_preview_is_stale(
+    installation: RunningInstallation, people: tuple[Writ, Writ], file: Path
+) -> None:
+    """The approval is of the content that was there when it was previewed."""
+    alice, bob = people
+    copy = file.with_name("copied.conf")
+    wanted = {"source_path": str(file), "dest_path": str(copy)}
+    for content, outcome in (("somebody else's", "stale"), (None, "succeeded")):
+        answer = await alice.submit("file_copy", "web-1", wanted)
+        assert answer.state == "awaiting_approval", answer
+        card = await card_of(installation, bob, answer.operation_id or "")
+        if content is not None:
+            file.write_text(content)
+        assert (await bob.approvals.approve(card)).state == "approved"
+        ended = await alice.wait(answer.operation_id or "", timeout=20)
+        assert ended.outcome == outcome, ended
+        if outcome == "stale":
+            assert "source_version" in ended.message
+            assert not copy.exists()
+    assert copy.read_text() == "somebody else's"
 
 
 async def test_a_preview_that_shows_too_little_permits_a_rejection_only(

@@ -78,25 +78,23 @@ async def recorded(bus: Bus, kind: str) -> None:
 
 
 @pytest.mark.parametrize("operation", DEMANDING, ids=lambda one: one.name)
-@pytest.mark.parametrize("key", ["executor", "audit"])
 async def test_what_demands_a_signature_is_not_had_without_one(
-    installation: RunningInstallation, operation: Operation, key: str
+    installation: RunningInstallation, executor: Bus, operation: Operation
 ) -> None:
     target = "writ" if operation.control else "web-1"
     plain = subject(installation, operation.name, target, GIVEN.get(operation.name, {}))
-    async with holding(installation, key) as bus:
-        for asked in (plain, structs.replace(plain, owner="bob"), structs.replace(plain, dry_run=True)):
-            answer = await decided(bus, asked, look=["preview", "baseline", "probe"], look_key=KEY)
-            if answer.decision is None:  # what this installation has no backend for, or breaks its schema
-                assert operation.name not in GIVEN, answer
-                continue
-            decision = read(answer.decision, Decision)
-            assert (decision.effect, decision.code) == ("deny", "signature_required"), asked
-            assert answer.look is None
-        simulated = await decided(bus, structs.replace(plain, simulate=True), look=["preview"], look_key=KEY)
-        assert simulated.look is None
-        if simulated.decision is not None:
-            assert read(simulated.decision, Decision).authenticated == "nobody"
+    for asked in (plain, structs.replace(plain, owner="bob"), structs.replace(plain, dry_run=True)):
+        answer = await decided(executor, asked, look=["preview", "baseline", "probe"], look_key=KEY)
+        if answer.decision is None:  # what this installation has no backend for, or breaks its schema
+            assert operation.name not in GIVEN, answer
+            continue
+        decision = read(answer.decision, Decision)
+        assert (decision.effect, decision.code) == ("deny", "signature_required"), asked
+        assert answer.look is None
+    simulated = await decided(executor, structs.replace(plain, simulate=True), look=["preview"], look_key=KEY)
+    assert simulated.look is None
+    if simulated.decision is not None:
+        assert read(simulated.decision, Decision).authenticated == "nobody"
 
 
 async def test_no_grant_comes_of_a_simulation_or_for_a_claim_that_no_agent_made(
@@ -287,6 +285,7 @@ async def test_no_other_key_speaks_for_the_executors(installation: RunningInstal
         subjects.request("alice", "test_noop"),
         subjects.query("alice", "operations"),
         subjects.claim("a"),
+        subjects.POLICY_DECIDE,
         subjects.POLICY_GRANT,
         subjects.control_event("stop_set"),
         subjects.operation_event("alice", encode_id(b"0" * 16), "finished"),

@@ -86,6 +86,39 @@ def test_a_source_written_to_meanwhile_is_not_passed_off_as_copied(
     assert names(srv) == ["a"]
 
 
+def test_a_copy_is_of_the_source_of_its_baseline_alone(ask: Ask, srv: Path) -> None:
+    (srv / "a").write_text("approved")
+    ends = {"source_path": f"{srv}/a", "dest_path": f"{srv}/b"}
+    baseline = ask("file_copy", "baseline", **ends)["output"]
+    assert baseline["source_version"]
+    times = (srv / "a").stat()
+    (srv / "a").write_text("anything")
+    os.utime(srv / "a", ns=(times.st_atime_ns, times.st_mtime_ns))
+    result = ask("file_copy", request={"baseline": baseline}, **ends)
+    assert (result["code"], result["effect"]) == ("source_changed", "none")
+    assert names(srv) == ["a"]
+    (srv / "b").write_text("anything")  # equal already: it is not the approved content either
+    assert ask("file_copy", request={"baseline": baseline}, **ends)["code"] == "source_changed"
+    again = ask("file_copy", "baseline", **ends)["output"]
+    (srv / "b").unlink()
+    assert ask("file_copy", request={"baseline": {**again, "exists": False}}, **ends)["outcome"] == "succeeded"
+    assert (srv / "b").read_text() == "anything"
+
+
+@pytest.mark.parametrize(("name", "code"), [("absent", "not_found"), ("folder", "not_a_regular_file")])
+def test_a_source_that_cannot_be_copied_has_no_version_and_the_copy_says_why(
+    ask: Ask, srv: Path, name: str, code: str
+) -> None:
+    (srv / "folder").mkdir()
+    ends = {"source_path": f"{srv}/{name}", "dest_path": f"{srv}/b"}
+    baseline = ask("file_copy", "baseline", **ends)["output"]
+    assert baseline["source_version"] == ""
+    assert ask("file_copy", request={"baseline": baseline}, **ends)["code"] == code
+    (srv / "absent").write_text("it came later")
+    later = {"source_path": f"{srv}/absent", "dest_path": f"{srv}/b"}
+    assert ask("file_copy", request={"baseline": baseline}, **later)["code"] == "source_changed"
+
+
 def test_both_ends_must_be_beneath_the_roots(ask: Ask, srv: Path, outside: Path) -> None:
     (srv / "a").write_text("x")
     assert ask("file_copy", source_path=str(outside), dest_path=f"{srv}/b")["code"] == "outside_roots"

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from writ_agent.backends.port import Backend
 from writ_agent.ceiling import NO_CEILING, Ceiling
+from writ_agent.people_notices import PeopleNoticeHandler
 from writ_agent.preflight.host_reads import ENDPOINT_SLOTS, HostReads
 from writ_agent.reporting.heartbeats import Heartbeats
 from writ_agent.reporting.metrics import Meters
@@ -24,6 +25,7 @@ from writ_agent.work.in_flight import InFlightOperations
 from writ_agent.work.recovery import recover
 from writ_agent.work.worker import Worker, WorkerParts
 from writ_bus import tasks
+from writ_bus.errors import Forbidden
 from writ_bus.port import Bus, Endpoint, Service, Subscription
 from writ_contracts import subjects
 from writ_contracts.agents import MOST_RUNNING, MOST_TRUSTED, Heartbeat
@@ -70,6 +72,7 @@ class Agent:
     ) -> None:
         self.time = ServerClock(bus, clocks)
         self.time.shown(metrics)
+        self._started = clocks.wall()
         self._settings, self._identity, self._bus, self._backend = settings, identity, bus, backend
         self._spool = spool
         self._people = people
@@ -94,6 +97,7 @@ class Agent:
         self._beating: asyncio.Task[None] | None = None
         self._measuring: asyncio.Task[None] | None = None
         self._serving: Subscription | None = None
+        self._noticed: Subscription | None = None
         self._pulling: Subscription | None = None
 
     async def start(self) -> None:
@@ -103,10 +107,19 @@ class Agent:
         await recover(self._parts)
         self._beating = tasks.keep("heartbeats", self._heartbeats.run)
         self._serving = await self._bus.serve(self._service())
+        self._noticed = await self._hear_people_notices()
         durable = subjects.consumer(self._identity.pool)
         self._pulling = await self._bus.pull(
             durable, subjects.JOURNAL_STREAM, self._worker.handle, slots=self._settings.slots
         )
+
+    async def _hear_people_notices(self) -> Subscription | None:
+        notices = PeopleNoticeHandler(self._parts.trust, self._people, self._reporter, self._heartbeats.changed)
+        try:
+            return await self._bus.subscribe(subjects.people_notice(self._identity.pool), notices.handle)
+        except Forbidden as error:  # NATS has the permissions of an earlier release: directories come with grants
+            _log.warning("people.not_heard", error=str(error))
+            return None
 
     async def stop(self) -> None:
         """Claim nothing more, give running operations `stop_grace`, end the rest, then send the receipts."""
@@ -117,8 +130,9 @@ class Agent:
             await asyncio.wait({closing}, timeout=self._settings.stop_grace)
             await asyncio.gather(*(entry.stop("shutdown") for entry in self._in_flight))
             await asyncio.wait({closing}, timeout=self._settings.kill_grace)
-        if self._serving is not None:
-            await self._serving.close()
+        for subscription in (self._serving, self._noticed):
+            if subscription is not None:
+                await subscription.close()
         await self._outbox.flush(5.0)
         await self._outbox.close()
         going_on = [task for task in (self._beating, self._measuring) if task is not None]
@@ -191,7 +205,14 @@ class Agent:
             plugins=digests_of(self._parts.trust.catalogue.plugins),
             level=LEVEL,
             trusts=sorted(self._parts.trust.policy_keys)[:MOST_TRUSTED],
+            people=self._known_people(),
+            started=self._started,
         )
+
+    def _known_people(self) -> int | None:
+        if not self._people.pinned:
+            return None
+        return self._people.value.name.number if self._people.value is not None else 0
 
     def _untold(self) -> set[str]:
         """Return ended operations whose receipt no executor has acknowledged yet."""

@@ -149,6 +149,12 @@ class Heartbeat(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`writ_contracts.version.LEVEL` of its release."""
     trusts: Annotated[list[Label], Meta(max_length=MOST_TRUSTED)] = field(default_factory=list)
     """The public keys of policy whose grants it obeys."""
+    people: Count | None = None
+    """The number of the directory of people's credentials that it knows, 0 before the first; None without a people-key
+    pinned.
+    """
+    started: Seconds = 0.0
+    """When this process started, by its host's clock. One instance with two starts is two processes."""
 
 
 class Progress(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -194,6 +200,7 @@ SecurityKind = Literal[
     "people_refused",
     "forged_directory",
     "credential_copied",
+    "key_copied",
     "newer_kind",
 ]
 """The closed list of kinds of security events."""

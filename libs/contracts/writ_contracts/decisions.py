@@ -256,6 +256,22 @@ class DecideRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Upper limit of the rules in the decision's trace."""
 
 
+class RecordReadRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Audit's request for a decision on `audit_read` (`writ.policy.record_read`). It has no field for an operation or a
+    target, so audit's key obtains no other decision.
+
+    `principal` and `key` are the reader's, `owner` the principal whose record it is, None for everybody's.
+    """
+
+    operation_id: OperationId
+    principal: PrincipalId
+    key: str
+    parameters: dict[str, Any]
+    parameters_key: Hex32
+    control_sequence: int
+    owner: PrincipalId | None = None
+
+
 class DecideReply(Struct, frozen=True, kw_only=True):
     """The reply: a signed Decision with the effective parameters, or an error (`invalid` kinds, `behind`).
 

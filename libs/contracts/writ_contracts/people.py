@@ -27,6 +27,8 @@ Posture = Literal["solo", "team"]
 `team`: nobody approves what is theirs. A directory goes from `solo` to `team` and never back.
 """
 MOST_ENTRIES = 500
+KNOWN_HEADER = "Writ-Known"
+"""Of a PeopleRequest: the digest of the directory that the sender has. A policy of an earlier release ignores it."""
 MOST_SUCCESSIONS = 64
 LARGEST_DIRECTORY = 900_000
 """Bytes. Of a security key an entry has about 1.5 KB."""
@@ -120,10 +122,33 @@ class PeopleQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
 
 
 class PeopleReply(Struct, frozen=True, kw_only=True):
-    """The signed directory in force, None where there is none; or an error."""
+    """The signed directory in force, None where there is none; or an error. `notice`: policy's signed PeopleNotice of
+    it, for executors. Both are None if the request's header `KNOWN_HEADER` has the directory's digest.
+    """
 
     directory: Signed | None = None
+    notice: Signed | None = None
     error: Failure | None = None
+
+
+class PeopleNotice(
+    Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.people_notice.v1"
+):
+    """Policy's statement that this directory is in force (`at`, Unix seconds). An agent takes a directory that no grant
+    named by such a statement alone, so an executor with a former people-key cannot send one of its own.
+    """
+
+    directory: NamedDirectory
+    at: Seconds
+
+
+class PeopleNoticeMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """On `writ.agent.<pool>.people`, for every agent of the pool while one knows an older version: the signed
+    PeopleNotice and the directory that it names.
+    """
+
+    notice: Signed
+    directory: Signed
 
 
 class PersonCredential(Struct, frozen=True, kw_only=True):

@@ -35,6 +35,7 @@ SECURITY = "writ.journal.security.>"
 
 POLICY_DECIDE = "writ.policy.decide"
 POLICY_PEOPLE = "writ.policy.people"
+POLICY_RECORD_READ = "writ.policy.record_read"
 POLICY_GRANT = "writ.policy.grant"
 POLICY_VISIBLE = "writ.policy.visible"
 NOTICE_POLICY = "writ.notice.policy"
@@ -240,6 +241,11 @@ def progress(pool: str) -> str:
 def host_read(pool: str) -> str:
     """Return the subject of reads: executors to any agent of a pool."""
     return f"writ.agent.{_token(pool, 'pool')}.look"
+
+
+def people_notice(pool: str) -> str:
+    """Return the subject of notices of a directory of people's credentials: executors to every agent of a pool."""
+    return f"writ.agent.{_token(pool, 'pool')}.people"
 
 
 def cancel(pool: str, instance: str) -> str:

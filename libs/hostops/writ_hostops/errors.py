@@ -31,6 +31,7 @@ CODES: Mapping[str, str] = {
     "outside_networks": "not inside a network that the target declares for scans",
     "outside_roots": "not beneath a declared file root, reached through a link, or Writ's own",
     "permission_denied": "the system does not permit this to the user of hostops",
+    "source_changed": "the file to copy is not the one of the baseline, by which an approval was given",
     "timeout": "its timeout is over",
     "too_large": "larger than the operation allows",
     "tool_failed": "a program of the host (apt, dpkg, restic, zfs) failed; its output is in `log`",

@@ -269,15 +269,16 @@ def _link(accounts: Accounts, party: AccountUsers, keys: Sequence[str]) -> None:
 
 
 def _connect(accounts: Accounts, party: AccountUsers, everybody: Sequence[AccountUsers]) -> None:
-    """Let the other parties reach `party`, as the registry says."""
-    named = party.role in (Role.PRINCIPAL, Role.GATEWAY)  # messages of agents are signed and name their sender
+    """Let the others reach `party`, by the registry."""
+    named = party.role in (Role.PRINCIPAL, Role.GATEWAY)
     for channel in CHANNELS:
         if channel.style is Style.REPUBLISH and party.role in channel.receivers:
             for owner in [SERVICES[role] for role in channel.senders] or [CORE]:
                 accounts.stream(owner, party.account, channel.subject(**party.tokens))
         if channel.style in (Style.REQUEST, Style.PUBLISH) and party.sends(channel):
             for other in (each for each in everybody if each.role in channel.receivers):
-                _cross(accounts, channel, party, other, share=named)
+                # Other messages of agents are signed, and name their key themselves.
+                _cross(accounts, channel, party, other, share=named or channel.name == "heartbeat")
         if channel.style is Style.STREAM and party.role in channel.senders:
             accounts.service(CORE, party.account, channel.subject())
     if party.is_service:

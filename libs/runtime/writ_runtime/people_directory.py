@@ -40,6 +40,11 @@ class KnownDirectory:
         anything back. Another key begins a directory of its own.
         """
 
+    @property
+    def pinned(self) -> bool:
+        """Return whether a people-key is pinned, without which no directory is taken."""
+        return bool(self._people_keys)
+
     def newest(self, signed: Signed) -> Directory:
         """Return the newer one of this version and the known one, which has to follow it. Raises as `take`."""
         with self._taking:

@@ -29,8 +29,16 @@ class AuditConfig(SignerConfig, frozen=True, kw_only=True):
         Path | None, env("WRIT_PRINCIPALS", "principals.yaml, for making decisions a second time")
     ] = None
     people: Annotated[
-        Path | None, env("WRIT_PEOPLE", "people.json: whether one person or a team runs the installation")
+        Path | None, env("WRIT_PEOPLE", "people.json: the signed directory of people's credentials; may be absent")
     ] = None
+    people_key: Annotated[
+        str,
+        env(
+            "WRIT_PEOPLE_KEY",
+            "public key that signs the directory of people's credentials; a comma between several. Without one the"
+            " directory is read as it is",
+        ),
+    ] = ""
     recheck_one_in: Annotated[
         int, env("WRIT_RECHECK_ONE_IN", "one of this many recorded decisions is made a second time; 0: none")
     ] = 50

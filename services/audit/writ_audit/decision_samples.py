@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from writ_audit.config import AuditConfig
 from writ_bus.port import Bus
 from writ_contracts.errors import ConfigError, TimedOut, Unreachable, WritError
+from writ_contracts.people import PeopleDirectory
 from writ_contracts.records import Record
 from writ_contracts.subjects import parse_event
 from writ_runtime.buckets import Bucket
 from writ_runtime.logs import Log
-from writ_runtime.people_directory import directory_in
 from writ_runtime.plugins import load_catalogue
 from writ_runtime.policy_keys import PolicyKeys
 from writ_runtime.security_events import SecurityEvents, SecurityFinding
@@ -49,8 +49,10 @@ class DecisionSamples:
         security: SecurityEvents,
         count: Callable[[str], None],
         clock: Callable[[], float],
+        people: Callable[[], PeopleDirectory | None] = lambda: None,
     ) -> None:
-        """Count each result by `count`: `same`, `differs` or `open` (cannot be decided again)."""
+        """`count` gets the result of each: `same`, `differs` or `open`. `people`: the directory of credentials."""
+        self._people = people
         self._config, self._bus, self._keys = config, bus, keys
         self._security, self._count, self._clock = security, count, clock
         self._bucket = Bucket(config.recheck_rate, config.recheck_rate, 1.0, time.monotonic())
@@ -98,7 +100,7 @@ class DecisionSamples:
             events=self._keys.events,
             versions=self._keys.versions,
             installation=self._config.installation,
-            people=lambda: directory_in(self._config.people),
+            people=self._people,
         )
 
     async def _check(self, checker: "Checker", record: Record) -> None:

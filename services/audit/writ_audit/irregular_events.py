@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from writ_contracts import journal
 from writ_contracts.agents import Receipt
+from writ_contracts.approvals import SignedApproval
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.ids import WRIT_TARGET
@@ -19,6 +20,7 @@ from writ_contracts.life import State, advances
 from writ_contracts.records import Record
 from writ_contracts.subjects import EventSubject, control_event, parse_event
 from writ_contracts.wire import decode_event, event_of, kind_of
+from writ_trust.approvals import read_approval
 from writ_trust.control_events import stored_late
 from writ_trust.statements import digest, read
 
@@ -67,6 +69,8 @@ class OperationHistory(Struct, kw_only=True):
     control: bool = False
     demanded: bool = False
     approved: bool = False
+    preview: str | None = None
+    """Digest of the first preview on record, which approvals name."""
     starts: list[GrantedStart] = []
 
 
@@ -167,6 +171,8 @@ def _advance(history: OperationHistory, event: journal.OperationEvent) -> None:
         case journal.Requested():
             history.idempotent, history.control = event.idempotent, event.target == WRIT_TARGET
             history.demanded = _demands_approval(event)
+        case journal.PreviewTaken():
+            history.preview = history.preview or digest(event.preview)
         case journal.Approved():
             history.approved = True
         case journal.Granted():
@@ -199,10 +205,29 @@ def _wrong(history: OperationHistory, event: journal.OperationEvent) -> str:
             return "without the approvals that its decision demands"
         case journal.Started() if not history.control:
             return "of an operation that agents carry out, without a grant"
+        case journal.ApprovalGiven() | journal.Rejected():
+            return _wrong_preview(history, [event.approval])
+        case journal.Approved():
+            return _wrong_preview(history, event.approvals)
         case journal.Finished() | journal.Unknown() | journal.Resolved():
             return _wrong_receipt(history, event)
         case _:
             return ""
+
+
+def _wrong_preview(history: OperationHistory, verdicts: Sequence[SignedApproval]) -> str:
+    """Return the fault of a person's verdict on another preview than the agent's on record, or "". Policy records
+    none: either it, or who replaced the preview, is not honest. Nobody has to see what they reject.
+    """
+    for signed in verdicts:
+        try:
+            approval = read_approval(signed)
+        except Untrusted:
+            return "by a verdict that cannot be read"
+        unseen = approval.verdict == "reject" and approval.preview is None
+        if approval.preview != history.preview and not unseen:
+            return f"by {approval.approver}, who signed another preview than the agent's on record"
+    return ""
 
 
 def _wrong_receipt(history: OperationHistory, event: Ended) -> str:

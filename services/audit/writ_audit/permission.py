@@ -14,7 +14,8 @@ from msgspec import Struct
 from writ_audit.recorded_reads import RecordedReads
 from writ_bus.port import Bus
 from writ_contracts import subjects
-from writ_contracts.decisions import DecideReply, DecideRequest, Decision, Subject
+from writ_contracts.catalogue.control import AUDIT_READ
+from writ_contracts.decisions import DecideReply, Decision, RecordReadRequest
 from writ_contracts.errors import Denied, Unreachable, Untrusted
 from writ_contracts.ids import WRIT_TARGET, encode_id
 from writ_contracts.notices import Notice
@@ -60,21 +61,18 @@ class ReadPermission:
 
         An allowed read is recorded first. Raises the errors of that append.
         """
-        subject = Subject(
+        last = await self._bus.journal.last(subjects.CONTROL)
+        request = RecordReadRequest(
             operation_id=encode_id(os.urandom(16)),
             principal=reader.principal,
             key=reader.key,
-            operation="audit_read",
-            target=WRIT_TARGET,
             parameters=parameters,
             parameters_key=os.urandom(32).hex(),
+            control_sequence=last.sequence if last else 0,
             owner=owner,
         )
-        last = await self._bus.journal.last(subjects.CONTROL)
-        decided = await self._request_decision(
-            DecideRequest(subject=subject, control_sequence=last.sequence if last else 0)
-        )
-        decision = self._open(decided, subject)
+        decided = await self._request_decision(request)
+        decision = self._open(decided, request)
         if decision.effect != "allow" or decided.decision is None:
             raise Denied(decision.reason, code=decision.code or "denied")
         if owner != reader.principal:
@@ -96,27 +94,27 @@ class ReadPermission:
             return False
         return True
 
-    async def _request_decision(self, question: DecideRequest) -> DecideReply:
-        """Request a decision; repeat while the replica that replies has not read the latest control events."""
+    async def _request_decision(self, request: RecordReadRequest) -> DecideReply:
+        """Ask again while the answering replica has not read the latest control events."""
         for delay in (*BEHIND_DELAYS, None):
-            message = await self._bus.request(subjects.POLICY_DECIDE, encode(question), timeout=TIMEOUT)
+            message = await self._bus.request(subjects.POLICY_RECORD_READ, encode(request), timeout=TIMEOUT)
             answer = decode(message.data, DecideReply)
             if answer.error is None or answer.error.code != "behind" or delay is None:
                 return answer
             await asyncio.sleep(delay)
         raise AssertionError("the last delay is None")
 
-    def _open(self, decided: DecideReply, subject: Subject) -> Decision:
+    def _open(self, decided: DecideReply, request: RecordReadRequest) -> Decision:
         if decided.error is not None:
             failure = Unreachable if decided.error.retry else Denied
             raise failure(decided.error.message, code=decided.error.code)
         if decided.decision is None:
             raise Untrusted("policy's reply has no decision")
         decision = open_signed(decided.decision, Decision, self._trusted, self._installation)
-        expected = (subject.operation_id, subject.principal, subject.operation, subject.target)
+        expected = (request.operation_id, request.principal, AUDIT_READ, WRIT_TARGET)
         if (decision.operation_id, decision.principal, decision.operation, decision.target) != expected:
             raise Untrusted("policy's decision is for another query")
-        effective = {**decided.effective, **subject.parameters}
-        if not same(decision.parameters_digest, keyed_digest(subject.parameters_key, effective)):
+        effective = {**decided.effective, **request.parameters}
+        if not same(decision.parameters_digest, keyed_digest(request.parameters_key, effective)):
             raise Untrusted("policy's decision is for other parameters")
         return decision

@@ -13,6 +13,7 @@ from writ_audit.metrics import Measures
 from writ_audit.notifications.delivery import Deliveries
 from writ_audit.notifications.notifiers import BUILT_IN
 from writ_audit.notifications.settings import read_notifications
+from writ_audit.people_file import PeopleFile
 from writ_audit.permission import ReadPermission
 from writ_audit.reading import QueryEndpoint
 from writ_audit.recorded_reads import RecordedReads
@@ -62,7 +63,12 @@ class Audit:
         measures = Measures(measured, lambda: self._follower.lag, lambda: self._follower.position)
         self._security = SecurityEvents(bus.journal, self._time.now, measures.alarmed)
         keys = PolicyKeys(config.policy_key, config.keyring)
-        self._samples = DecisionSamples(config, bus, keys, self._security, measures.decided_again, self._time.now)
+        self._people = PeopleFile(
+            config.people, config.people_key, config.state_dir, config.installation, self._security
+        )
+        self._samples = DecisionSamples(
+            config, bus, keys, self._security, measures.decided_again, self._time.now, self._people.value
+        )
         self._follower = Follower(
             bus.journal,
             self._index,
@@ -106,6 +112,7 @@ class Audit:
             group.create_task(unending("notices", self._notifier.run(self._bus)))
             group.create_task(unending("security events", self._security.run()))
             group.create_task(unending("clock", self._time.follow()))
+            group.create_task(unending("people", self._people.run()))
             group.create_task(unending("second decisions", self._samples.run()))
             group.create_task(unending("reports", self._reports.watch()))
             group.create_task(unending("servers", self._servers.watch(self._bus)))

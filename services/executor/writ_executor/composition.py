@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from writ_contracts.life import AcceptedLife, State
 from writ_executor.admission.admission import Admission
+from writ_executor.agents.key_use import AgentKeyUse
 from writ_executor.agents.notices import NoticeEndpoint
 from writ_executor.agents.presence import Presence
 from writ_executor.control.archiving import ArchiveOperation
@@ -60,6 +61,7 @@ class Components:
     sweep: Sweep
     intake: RequestEndpoint
     claims: ClaimEndpoint
+    key_use: AgentKeyUse
     receipts: ReceiptEndpoint
     queries: QueryEndpoint
     notices: NoticeEndpoint
@@ -109,6 +111,7 @@ def compose(base: Foundation) -> Components:
         sweep=_sweep(base, steps, controls, accepted),
         intake=_intake(base, screening, accepted),
         claims=_claims(base, outcomes),
+        key_use=base.key_use,
         receipts=_receipts(base, steps),
         queries=_queries(base, screening, generations),
         notices=NoticeEndpoint(recorder),
@@ -223,6 +226,7 @@ def _claims(base: Foundation, outcomes: OutcomeRecorder) -> ClaimEndpoint:
         base.policy,
         outcomes,
         base.presence,
+        base.key_use,
         base.alarms,
         base.audit_detail,
         base.measures,

@@ -34,6 +34,15 @@ class ExecutorConfig(SignerConfig, frozen=True, kw_only=True):
     start_window: Annotated[Seconds, env("WRIT_START_WINDOW", "seconds that agents have to claim an operation")] = 60.0
     queue_window: Annotated[Seconds, env("WRIT_QUEUE_WINDOW", "seconds an operation may wait for its target")] = 3600.0
     lease: Annotated[Seconds, env("WRIT_LEASE", "seconds of silence after which an agent counts as gone")] = 15.0
+    agent_processes: Annotated[
+        int,
+        Meta(ge=0),
+        env(
+            "WRIT_AGENT_PROCESSES",
+            "processes of agents that may use one key at once, beyond which the key counts as copied; 0: any number."
+            " A key enrolled for a host has one",
+        ),
+    ] = 0
     sweep: Annotated[Seconds, env("WRIT_SWEEP", "seconds between sweeps of overdue operations")] = 1.0
     rate: Annotated[Seconds, env("WRIT_RATE", "requests a second of one principal")] = 100.0
     burst: Annotated[

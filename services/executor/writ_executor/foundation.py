@@ -7,6 +7,8 @@ from writ_contracts.inventory import Agents, Inventory
 from writ_contracts.operations import Catalogue
 from writ_executor.admission.admission import Admission
 from writ_executor.agents.alarms import SecurityEventRecorder
+from writ_executor.agents.copied_keys import CopiedKeys
+from writ_executor.agents.key_use import AgentKeyUse
 from writ_executor.agents.keys import AgentKeys
 from writ_executor.agents.presence import Presence
 from writ_executor.agents.targets import Targets
@@ -51,6 +53,7 @@ class Foundation:
     alarms: SecurityEventRecorder
     targets: Targets
     keys: AgentKeys
+    key_use: AgentKeyUse
     audit_detail: AuditDetail
     admission: Admission
 
@@ -72,6 +75,7 @@ def lay_foundation(
     recorder = Recorder(WatchedJournal(bus.journal, storage), index, measures, time.now)
     guard = _guard(config, bus, recorder, background, measured)
     trusted = PolicyKeys(config.policy_key, config.keyring).live
+    keys, alarms = AgentKeys(agents), SecurityEventRecorder(recorder)
     return Foundation(
         config=config,
         bus=bus,
@@ -88,12 +92,24 @@ def lay_foundation(
         lives=OperationTable(bus, index, measures),
         vault=Vault(bus, shared, storage),
         policy=PolicyClient(bus, trusted, config.installation, presence, measures),
-        alarms=SecurityEventRecorder(recorder),
+        alarms=alarms,
         targets=Targets(inventory, catalogue, presence),
-        keys=AgentKeys(agents),
+        keys=keys,
+        key_use=_key_use(config, keys, alarms, background, time),
         audit_detail=LEVELS[config.audit_level],
         admission=Admission(config, bus, index, recorder, measures),
     )
+
+
+def _key_use(
+    config: ExecutorConfig,
+    keys: AgentKeys,
+    alarms: SecurityEventRecorder,
+    background: BackgroundTasks,
+    time: ServerClock,
+) -> AgentKeyUse:
+    copies = CopiedKeys(config.lease, time.clocks.boot, config.agent_processes)
+    return AgentKeyUse(copies, keys, alarms, background.spawn)
 
 
 def _guard(

@@ -115,6 +115,10 @@ class Measures:
             pool,
         )
         self._slots = measured.gauge("writ_pool_free_slots", "Operations that these agents could begin now.", pool)
+        self._copied = measured.gauge(
+            "writ_agent_keys_copied",
+            "Keys of agents that more processes used at once, in the last ten minutes, than may use them.",
+        )
         self._overdue = measured.gauge(
             "writ_operations_overdue", "Open operations that are past the deadline of their start or end."
         )
@@ -156,6 +160,10 @@ class Measures:
     def quota_exceeded(self, owner: str, amount: str) -> None:
         """Count a refusal by a quota."""
         self._exceeded.add(owner=owner, amount=amount)
+
+    def see_copied_keys(self, count: int) -> None:
+        """Set the number of agents' keys that were found copied in the last minutes."""
+        self._copied.set(count)
 
     def see_quotas(self, used: Mapping[Key, float]) -> None:
         """Set the gauges of quotas, by owner and amount."""

@@ -36,6 +36,7 @@ from writ_executor.config import ExecutorConfig
 from writ_executor.foundation import lay_foundation
 from writ_executor.journal.shared_keys import SharedKeys
 from writ_executor.metrics import Measures, pools_of
+from writ_executor.policy.people_notices import PeopleNotices
 from writ_runtime.clocks import SYSTEM, Clocks, ServerClock, describe
 from writ_runtime.endpoint_frame import Handle, endpoint_handler
 from writ_runtime.health import Attention, Check
@@ -83,6 +84,7 @@ class Executor:
         self.follower, self.recorder, self.admission = parts.follower, parts.recorder, parts.admission
         self.sweep, self.intake, self.claims = parts.sweep, parts.intake, parts.claims
         self.receipts, self.queries, self.notices = parts.receipts, parts.queries, parts.notices
+        self._key_use, self._people_notices = parts.key_use, PeopleNotices(bus, parts.presence)
         self._audit_services, self._generations = parts.audit_services, parts.generations
         self._restored, self._policy, self._guard = parts.restored, parts.policy, parts.guard
         self._storage, self._unwatched = parts.storage, parts.unwatched
@@ -112,6 +114,7 @@ class Executor:
             group.create_task(unending("journal", self._follow()))
             group.create_task(unending("sweep", self.sweep.run()))
             group.create_task(unending("clock", self.time.follow()))
+            group.create_task(unending("people", self._people_notices.run()))
             group.create_task(unending("guard", self._guard.watch()))
             group.create_task(unending("storage", self._storage.watch(self._store_refusals)))
             for file in self._files:
@@ -145,6 +148,7 @@ class Executor:
         agents = self.presence.agents_of(pools_of(self._inventory.value))
         self._measures.see(self.index.open(), agents, self.time.now())
         self._measures.see_journal(self.admission.fill, self.follower.damaged, stored=self._storage.problem is None)
+        self._measures.see_copied_keys(self._key_use.count())
         self._measures.see_quotas(self.admission.quotas.used_ratios())
 
     def checks(self) -> dict[str, Check]:
@@ -164,6 +168,7 @@ class Executor:
             "agent_plugins": self._agent_plugins_check,
             "levels": self._levels_check,
             "policy_keys": self._policy_keys_check,
+            "agent_keys": self._agent_keys_check,
         }
 
     async def _pools_check(self) -> str | None:
@@ -199,6 +204,10 @@ class Executor:
         others = other_policy_keys(self.presence.all_agents(), self._policy_keys)
         more = " and more" if len(others) > NAMED else ""
         return Attention(f"agents with other keys of policy: {'; '.join(others[:NAMED])}{more}") if others else None
+
+    async def _agent_keys_check(self) -> str | None:
+        problem = self._key_use.problem()
+        return Attention(problem[:1000]) if problem else None
 
     async def _success_check(self) -> str | None:
         problem = self._measures.success.problem()
@@ -269,6 +278,7 @@ class Executor:
             log.warning("heartbeat.refused", error=str(error))
             return
         self.presence.record(heartbeat)
+        await self._key_use.heartbeat(heartbeat, message)
 
     async def _standing(self, message: Message) -> None:
         try:

@@ -168,7 +168,7 @@ class PolicyService:
             bus,
         )
         recorded = RecordedOperations(bus.journal, keys, clock)
-        people = PeopleEndpoints(judging, self._observe)
+        people = PeopleEndpoints(judging, self._observe, self._key, clock)
         own = [
             scans.endpoint(),
             ApprovalEndpoint(bus, judging, recorded, security, self._observe).endpoint(),

@@ -28,7 +28,7 @@ from writ_contracts.operations import Operation, Risk
 from writ_contracts.parameters import PUBLIC, SENSITIVE, Output, Parameters, Timeout
 
 BACKENDS = ("writ",)
-BACKEND_TEST = "backend_test"
+AUDIT_READ, BACKEND_TEST = "audit_read", "backend_test"
 MAX_POLICY_BYTES = 1024 * 1024
 
 ControlId = Annotated[str, Meta(pattern=TOKEN_PATTERN, description="the id of a stop or an emergency")]
@@ -282,7 +282,7 @@ def _control(
 
 OPERATIONS = (
     _control("operation_cancel", "Cancel an operation.", OperationCancel, Risk.CHANGE, output=CancelResult),
-    _control("audit_read", "Read the record of another principal.", AuditRead, Risk.READ, output=Output),
+    _control(AUDIT_READ, "Read the record of another principal.", AuditRead, Risk.READ, output=Output),
     _control(BACKEND_TEST, "Test a target by its own agents.", BackendTest, Risk.READ, output=Output),
     _control("approval_decide", "Approve or reject a request that needs an approval.", ApprovalDecide, Risk.CHANGE),
     _control(

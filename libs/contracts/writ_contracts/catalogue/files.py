@@ -163,7 +163,7 @@ OPERATIONS = (
         baseline=True,
         probe=True,
         preview=True,
-        settled=("exists", "version", "mode"),
+        settled=("exists", "version", "mode", "source_version"),
     ),
     Operation(
         name="file_delete",

@@ -14,7 +14,7 @@ from typing import Any, Dict, Iterator, Optional
 
 from writ_hostops.errors import HostError, RacedChange, system_errors
 from writ_hostops.fields import Fields
-from writ_hostops.files.content import CHUNK, FileFacts, chunks, facts_of, state_at, state_of, version_of
+from writ_hostops.files.content import CHUNK, FileFacts, chunks, facts_of, named_facts, state_at, state_of, version_of
 from writ_hostops.files.file_locks import locked
 from writ_hostops.files.open_beneath import FolderEntry, opened_file, opened_place
 from writ_hostops.files.replacement import ExistingFile, opened_old, put, refuse_without_room, shown_put
@@ -23,6 +23,7 @@ from writ_hostops.protocol import Call, HostReply, verdict
 
 _PROGRESS_EVERY = 1.0
 _ZEROS = bytes(CHUNK)
+SOURCE_VERSION = "source_version"
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,18 @@ def preview(call: Call) -> HostReply:
 
 
 def baseline(call: Call) -> HostReply:
-    """Return the destination's state."""
-    state = state_at(call, "dest_path")
+    """Return the destination's state, and the version of the source: an approval is of both."""
+    state = {**state_at(call, "dest_path"), SOURCE_VERSION: _source_version(call)}
     return HostReply(output=state, state=state)
+
+
+def _source_version(call: Call) -> str:
+    """Return the version of the source, "" for one that cannot be copied: the operation says why."""
+    try:
+        source = named_facts(call, "source_path", largest=-1)
+    except HostError:
+        return ""
+    return source.version if source else ""
 
 
 def probe(call: Call) -> HostReply:
@@ -72,7 +82,7 @@ def probe(call: Call) -> HostReply:
     dest = state_at(call, "dest_path")
     if dest["exists"] and _digests_match(call):
         return verdict("succeeded", "both files have the same content", dest)
-    if call.baseline and dest == dict(call.baseline):
+    if call.baseline and dest == {name: one for name, one in call.baseline.items() if name != SOURCE_VERSION}:
         return verdict("not_done", "the destination is as it was before", dest)
     return verdict("unknown", "the destination is neither unchanged nor a copy of the present source", dest)
 
@@ -106,9 +116,11 @@ def _copy(call: Call, copy: CopyEnds) -> HostReply:
     with locked(copy.dest, call.stop) as temporary, opened_old(copy.dest, call.stop, "") as old:
         _refuse_same(copy, old)
         before = old.facts if old else None
+        _refuse_other_source(call, copy)
         with system_errors(copy.source_path):
             source = facts_of(copy.source, call.stop) if old else None
         if old and source and _equal(copy, source, old, call):
+            _refuse_other_source(call, copy)
             output = {"changed": False, **_output(copy, before, source.digest or old.facts.digest, source.size)}
             return HostReply(output=output, state=state_of(before))
         if old and not copy.overwrite:
@@ -132,7 +144,17 @@ def _refuse_same(copy: CopyEnds, old: Optional[ExistingFile]) -> None:
         raise HostError("invalid_parameter", "source_path and dest_path are the same file")
 
 
+def _refuse_other_source(call: Call, copy: CopyEnds) -> None:
+    """Raises HostError (`source_changed`) for a source that is not the one of the baseline. Without a baseline, as from
+    an agent of an earlier release, any source is copied.
+    """
+    expected = call.baseline.get(SOURCE_VERSION)
+    if expected is not None and version_of(os.fstat(copy.source)) != expected:
+        raise HostError("source_changed", f"{copy.source_path} was written or replaced since the operation began")
+
+
 def _put(call: Call, copy: CopyEnds, temporary: str, old: Optional[ExistingFile]) -> FileFacts:
+    _refuse_other_source(call, copy)
     before = os.fstat(copy.source)
     refuse_without_room(copy.dest, before.st_size)
     digest = hashlib.sha256()

@@ -81,13 +81,19 @@ def core(table: ProcessTable, home: Home, url: str, replicas: Replicas, environ:
     kinds = [
         (_names("policy", replicas.policies), "policy", table.policy, 3, {"SYSTEMMANAGER_POLICY_CONFIG": rules}),
         (_names("audit", replicas.audits), "audit", table.audit, 2, {}),
-        (_executors(replicas.executors), "executor", table.executor, 1, {}),
+        (_executors(replicas.executors), "executor", table.executor, 1, _agent_processes(replicas, environ)),
     ]
     found = [_service(home, url, name, key, argv, at, more) for names, key, argv, at, more in kinds for name in names]
     if replicas.gateways:
         tokens = {"WRIT_MCP_TOKENS": str(home.gateway_tokens), "WRIT_MCP_GATEWAY": GATEWAY}
         found.append(_service(home, url, GATEWAY, f"principal-{GATEWAY}", table.gateway, 0, tokens))
     return found
+
+
+def _agent_processes(replicas: Replicas, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return how many processes may use one agent's key: those started here, unless others are configured."""
+    name = "WRIT_AGENT_PROCESSES"
+    return {name: environ.get(name, str(replicas.agents))}
 
 
 def agents(

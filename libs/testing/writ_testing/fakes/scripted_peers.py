@@ -23,6 +23,7 @@ from writ_contracts.agents import (
     ReceiptMessage,
     SealedParameters,
 )
+from writ_contracts.catalogue.control import AUDIT_READ
 from writ_contracts.decisions import (
     KILL_GRACE,
     DecideReply,
@@ -35,6 +36,7 @@ from writ_contracts.decisions import (
     PolicyVersion,
     ReadAction,
     ReadGrant,
+    RecordReadRequest,
     RuleLimit,
     Subject,
 )
@@ -104,6 +106,7 @@ class ScriptedPolicy:
                 description="scripted",
                 endpoints=[
                     Endpoint(name="policy_decide", subject=subjects.POLICY_DECIDE, handler=self._decide),
+                    Endpoint(name="policy_record_read", subject=subjects.POLICY_RECORD_READ, handler=self._record_read),
                     Endpoint(name="policy_grant", subject=subjects.POLICY_GRANT, handler=self._grant),
                     Endpoint(name="policy_visible", subject=subjects.POLICY_VISIBLE, handler=self._visible),
                 ],
@@ -119,8 +122,24 @@ class ScriptedPolicy:
         known = {name: found for name, found in (self.visible or {}).items() if name in request.targets}
         return encode(VisibleReply(limited=self.visible is not None, operations=known))
 
+    async def _record_read(self, message: Message) -> bytes:
+        request = decode(message.data, RecordReadRequest)
+        subject = Subject(
+            operation_id=request.operation_id,
+            principal=request.principal,
+            key=request.key,
+            operation=AUDIT_READ,
+            target=WRIT_TARGET,
+            parameters=request.parameters,
+            parameters_key=request.parameters_key,
+            owner=request.owner,
+        )
+        return self._decided(DecideRequest(subject=subject, control_sequence=request.control_sequence))
+
     async def _decide(self, message: Message) -> bytes:
-        ask = decode(message.data, DecideRequest)
+        return self._decided(decode(message.data, DecideRequest))
+
+    def _decided(self, ask: DecideRequest) -> bytes:
         self.decides.append(ask)
         subject = ask.subject
         if subject.operation in self.errors:

@@ -21,6 +21,7 @@ from writ_contracts.operations import Catalogue, Operation
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
 from writ_executor.agents.alarms import SecurityEventRecorder
+from writ_executor.agents.key_use import AgentKeyUse
 from writ_executor.agents.keys import AgentKeys
 from writ_executor.agents.presence import Presence
 from writ_executor.agents.targets import Targets
@@ -60,6 +61,7 @@ class ClaimEndpoint:
         policy: PolicyClient,
         outcomes: OutcomeRecorder,
         presence: Presence,
+        key_use: AgentKeyUse,
         alarms: SecurityEventRecorder,
         audit_detail: AuditDetail,
         measures: Measures,
@@ -76,6 +78,7 @@ class ClaimEndpoint:
         self._policy = policy
         self._outcomes = outcomes
         self._presence = presence
+        self._key_use = key_use
         self._alarms = alarms
         self._audit_detail = audit_detail
         self._measures = measures
@@ -116,6 +119,7 @@ class ClaimEndpoint:
         try:
             claim = open_signed(signed, Claim, await self._keys.of(pool), self._installation)
             check_host(claim, signed.key, self._keys.hosts)
+            await self._key_use.claim(pool, claim.instance, signed.key)
         except Untrusted as error:
             raise await self._forged(pool, error) from error
 
@@ -144,6 +148,7 @@ class ClaimEndpoint:
         await self._check_target(requested, granted.grant_body.target)
         fault("executor.granted")
         self._presence.start_lease(requested.pool, requested.operation_id)
+        await self._key_use.claim(requested.pool, claim.instance, signed.key)
         tracing.note({"operation_id": requested.operation_id, "principal": requested.principal})
         self._measures.granted(requested, life.dispatched, granted.grant_body)
         people, effective = await self._policy.people(granted.grant_body), dict(granted.effective)

@@ -1,4 +1,7 @@
-"""The endpoints `decide` and `grant`: decode, catch up, decide, sign, encode; one reply, one record on every path."""
+"""The endpoints `decide`, `record_read` and `grant`: decode, catch up, judge, sign, encode.
+
+Each path has one answer and one record.
+"""
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
@@ -8,8 +11,18 @@ from msgspec import Struct, structs
 
 from writ_bus.port import Bus, Endpoint, Journal, Message
 from writ_contracts import subjects, wire
-from writ_contracts.catalogue.control import BACKEND_TEST
-from writ_contracts.decisions import OMIT_HEADER, OMIT_UNCHANGED, DecideReply, DecideRequest, GrantReply, GrantRequest
+from writ_contracts.catalogue.control import AUDIT_READ, BACKEND_TEST
+from writ_contracts.decisions import (
+    OMIT_HEADER,
+    OMIT_UNCHANGED,
+    DecideReply,
+    DecideRequest,
+    GrantReply,
+    GrantRequest,
+    RecordReadRequest,
+    Subject,
+)
+from writ_contracts.ids import WRIT_TARGET
 from writ_policy.decisions.control_checks import CHECKS
 from writ_policy.decisions.facts import KnownFacts, listed
 from writ_policy.decisions.grants import read_grant, target_test_grant
@@ -72,12 +85,19 @@ class DecisionEndpoints:
 
     def endpoints(self) -> list[Endpoint]:
         """Return the endpoints for services."""
-        decide = self._responder("decide", DecideRequest, self._decide, DecideReply, lambda ask: ask)
-        grant = self._responder("grant", GrantRequest, self._grant, GrantReply, self._texts.completed)
+        decide = self._answering("decide", _decide_request, self._decide, DecideReply)
+        record_read = self._answering("record_read", _record_read, self._decide, DecideReply)
+        grant = self._answering("grant", self._grant_request, self._grant, GrantReply)
         return [
             Endpoint(name="decide", subject=subjects.POLICY_DECIDE, handler=decide, concurrency=CONCURRENCY),
+            Endpoint(
+                name="record_read", subject=subjects.POLICY_RECORD_READ, handler=record_read, concurrency=CONCURRENCY
+            ),
             Endpoint(name="grant", subject=subjects.POLICY_GRANT, handler=grant, concurrency=CONCURRENCY),
         ]
+
+    def _grant_request(self, data: bytes) -> GrantRequest:
+        return self._texts.completed(wire.decode(data, GrantRequest))
 
     async def _grant(self, ask: GrantRequest) -> tuple[GrantReply, RuledRequest]:
         reply, ruled = await self._granting.grant(ask)
@@ -120,13 +140,12 @@ class DecisionEndpoints:
     def _responder(
         self,
         endpoint: str,
-        kind: type[Ask],
-        respond: Callable[[Ask], Awaitable[tuple[Answer, RuledRequest]]],
+        decode: Callable[[bytes], Ask],
+        answer: Callable[[Ask], Awaitable[tuple[Answer, RuledRequest]]],
         refused: Callable[..., Struct],
-        complete: Callable[[Ask], Ask],
     ) -> Respond:
         async def handle(message: Message) -> Reply:
-            ask = complete(wire.decode(message.data, kind))
+            ask = decode(message.data)
             try:
                 body, ruled = await respond(ask)
             except ForgedStart as error:  # no honest executor sends this, so policy records it itself
@@ -140,6 +159,26 @@ class DecisionEndpoints:
             return Reply(body, self._measures.decided(ruled))
 
         return endpoint_handler(endpoint, handle, refused, self._observe, _log)
+
+
+def _decide_request(data: bytes) -> DecideRequest:
+    return wire.decode(data, DecideRequest)
+
+
+def _record_read(data: bytes) -> DecideRequest:
+    """Return audit's request as one for a decision on `audit_read`, without a read grant."""
+    request = wire.decode(data, RecordReadRequest)
+    subject = Subject(
+        operation_id=request.operation_id,
+        principal=request.principal,
+        key=request.key,
+        operation=AUDIT_READ,
+        target=WRIT_TARGET,
+        parameters=request.parameters,
+        parameters_key=request.parameters_key,
+        owner=request.owner,
+    )
+    return DecideRequest(subject=subject, control_sequence=request.control_sequence)
 
 
 def without_unchanged_texts(effective: Mapping[str, Any], requested: Mapping[str, Any]) -> dict[str, Any]:

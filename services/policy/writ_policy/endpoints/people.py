@@ -1,10 +1,12 @@
 """The signed directory of people's credentials, for executors and for principals. It holds no secret."""
 
+from collections.abc import Callable
+
 from writ_bus.port import Endpoint, Message
 from writ_bus.sender import sender_key
 from writ_contracts import subjects
 from writ_contracts.errors import Unreachable
-from writ_contracts.people import PeopleQuery, PeopleReply, PeopleRequest
+from writ_contracts.people import KNOWN_HEADER, PeopleNotice, PeopleQuery, PeopleReply, PeopleRequest
 from writ_contracts.subjects import parse_query
 from writ_contracts.wire import decode
 from writ_policy.decisions.judge_factory import JudgeFactory
@@ -13,6 +15,8 @@ from writ_policy.state.snapshot import PolicySnapshot
 from writ_runtime.endpoint_frame import endpoint_handler
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Observer
+from writ_trust.keys import Key
+from writ_trust.statements import sign
 
 CONCURRENCY = 16
 _log = Log("writ.policy")
@@ -21,7 +25,9 @@ _log = Log("writ.policy")
 class PeopleEndpoints:
     """Serves `writ.policy.people` and the query `people`."""
 
-    def __init__(self, judging: JudgeFactory, observe: Observer) -> None:
+    def __init__(self, judging: JudgeFactory, observe: Observer, key: Key, clock: Callable[[], float]) -> None:
+        """`key`: policy's, which signs notices for agents."""
+        self._key, self._clock = key, clock
         self._judging = judging
         self._observe = observe
 
@@ -42,7 +48,10 @@ class PeopleEndpoints:
             raise Unreachable(
                 f"this replica has not read version {request.number} of people's credentials yet", code="behind"
             )
-        return _directory_reply(world)
+        if world.directory is None or message.headers.get(KNOWN_HEADER) == world.directory.name.digest:
+            return PeopleReply()
+        notice = sign(self._key, PeopleNotice(directory=world.directory.name, at=self._clock()))
+        return PeopleReply(directory=world.directory.signed, notice=notice)
 
     async def _of_principal(self, message: Message) -> PeopleReply:
         decode_query(message, PeopleQuery)

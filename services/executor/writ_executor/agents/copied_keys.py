@@ -1,0 +1,122 @@
+"""Copies of an agent's key in use: more processes at once by one key than it has.
+
+A thief who uses a key beside the honest agent is a second process. Heartbeats and claims show it: the NATS server names
+the key of a heartbeat, and a claim is signed. A restart shows nothing, since the former process falls silent.
+"""
+
+from collections.abc import Callable, Mapping
+
+from msgspec import Struct
+
+from writ_contracts.agents import Heartbeat
+from writ_runtime.logs import Log
+
+MOST_PROCESSES = 64
+"""Of one key that are remembered. Further ones are ignored: an alarm was raised long before."""
+KEPT_LEASES = 8
+SHOWN_SECONDS, AGAIN_SECONDS = 600.0, 600.0
+"""How long a copy is shown after it was last found, and until it is recorded again."""
+
+_log = Log("writ.executor")
+
+
+class AgentProcess(Struct):
+    """A process that used the key: its instance, its start by its own clock, and when it was first and last heard (boot
+    clock of this executor). Claims name no start: 0.
+    """
+
+    instance: str
+    started: float
+    first: float
+    last: float
+
+
+class CopiedKey(Struct, frozen=True):
+    """A key with more processes than it has, and their instances."""
+
+    pool: str
+    key: str
+    instances: tuple[str, ...]
+    why: str
+
+
+class CopiedKeys:
+    """Processes by key, as far as they were heard within a few leases."""
+
+    def __init__(self, lease: float, clock: Callable[[], float], processes: int) -> None:
+        """`processes`: how many may use a key that is bound to no host; 0: any number. A bound key has one."""
+        self._lease, self._clock, self._most = lease, clock, processes
+        self._heard: dict[str, list[AgentProcess]] = {}
+        self._found: dict[str, tuple[float, CopiedKey]] = {}
+        self._recorded: dict[str, float] = {}
+
+    def heard(self, heartbeat: Heartbeat, key: str, hosts: Mapping[str, str]) -> CopiedKey | None:
+        """Take in a heartbeat that came by this key; return a copy that is to be recorded. `hosts`: by bound key."""
+        if heartbeat.leaving:  # it ends; what it did before stays known
+            return None
+        self._see(key, heartbeat.instance, heartbeat.started)
+        return self._new(heartbeat.pool, key, key in hosts)
+
+    def claimed(self, pool: str, instance: str, key: str, hosts: Mapping[str, str]) -> CopiedKey | None:
+        """Take in a claim whose signature was verified; return as `heard` does."""
+        self._see(key, instance, 0.0)
+        return self._new(pool, key, key in hosts)
+
+    def present(self) -> list[CopiedKey]:
+        """Return the copies found in the last minutes."""
+        since = self._clock() - SHOWN_SECONDS
+        self._found = {key: found for key, found in self._found.items() if found[0] >= since}
+        return [copied for _, copied in self._found.values()]
+
+    def _see(self, key: str, instance: str, started: float) -> None:
+        now = self._clock()
+        known = [one for one in self._heard.get(key, []) if one.last >= now - KEPT_LEASES * self._lease]
+        self._heard[key] = known
+        same = [one for one in known if one.instance == instance and (not started or one.started in (0.0, started))]
+        if same:
+            latest = same[-1]
+            latest.last, latest.started = now, started or latest.started
+        elif len(known) < MOST_PROCESSES:
+            known.append(AgentProcess(instance, started, now, now))
+        else:
+            _log.warning("copied_keys.too_many_processes", key=key[:12], instance=instance)
+
+    def _new(self, pool: str, key: str, bound: bool) -> CopiedKey | None:
+        copied = self._copied(pool, key, bound)
+        if copied is None:
+            return None
+        now = self._clock()
+        self._found[key] = (now, copied)
+        if self._recorded.get(key, now - AGAIN_SECONDS) > now - AGAIN_SECONDS:
+            return None
+        self._recorded = {one: at for one, at in self._recorded.items() if at > now - AGAIN_SECONDS} | {key: now}
+        return copied
+
+    def _copied(self, pool: str, key: str, bound: bool) -> CopiedKey | None:
+        known, most = self._heard[key], 1 if bound else self._most
+        for one in known:
+            together = [other for other in known if other is not one and self._lived_on(other, one)]
+            twice = [other for other in together if other.instance == one.instance]
+            if twice:
+                return CopiedKey(pool, key, (one.instance,), "one instance has two starts")
+            if most and len(together) >= most:
+                names = tuple(sorted({one.instance, *(other.instance for other in together)}))
+                return CopiedKey(pool, key, names, f"it has {most} process{'es' if most > 1 else ''}")
+        return None
+
+    def _lived_on(self, other: AgentProcess, later: AgentProcess) -> bool:
+        """Return whether `other` was there before `later` and still is one lease after it came.
+
+        If both came at the same time for this executor, `later` may be the dying process of a restart that the executor
+        heard at its own start: it must have lived for a lease, too.
+        """
+        if other.first > later.first or other.last < later.first + self._lease:
+            return False
+        return later.first - other.first >= self._lease or later.last - later.first >= self._lease
+
+
+def description(copied: CopiedKey) -> str:
+    """Return the sentence about a copy, for the security event and the check."""
+    instances = ", ".join(copied.instances[:4]) + (" and more" if len(copied.instances) > 4 else "")
+    used = f"key {copied.key[:12]} of pool {copied.pool} is in use by {instances} at once"
+    return f"{used}, and {copied.why}: was it copied?"

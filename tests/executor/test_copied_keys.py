@@ -1,0 +1,150 @@
+"""A copy of an agent's key shows as a second process that uses it; a restart does not."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from writ_contracts.agents import Heartbeat
+from writ_executor.agents.copied_keys import MOST_PROCESSES, CopiedKey, CopiedKeys, description
+
+LEASE, EVERY = 15.0, 5.0
+KEY, BOUND = "U" + "A" * 55, {"U" + "A" * 55: "0" * 64}
+
+
+class Heard:
+    """What one executor hears, on a clock that the test sets."""
+
+    def __init__(self, processes: int = 1, hosts: Mapping[str, str] = BOUND) -> None:
+        self.now = 100.0
+        self.copies = CopiedKeys(LEASE, lambda: self.now, processes)
+        self.hosts = hosts
+        self.found: list[CopiedKey] = []
+
+    def beat(self, instance: str, started: float = 1.0, *, leaving: bool = False, key: str = KEY) -> None:
+        beat = Heartbeat(
+            pool="a",
+            instance=instance,
+            running=[],
+            free_slots=1,
+            operations=[],
+            version="1",
+            leaving=leaving,
+            started=started,
+        )
+        self._take(self.copies.heard(beat, key, self.hosts))
+
+    def claim(self, instance: str) -> None:
+        self._take(self.copies.claimed("a", instance, KEY, self.hosts))
+
+    def seconds(self, seconds: float, *instances: str) -> None:
+        """Let these instances send heartbeats for so long."""
+        for _ in range(int(seconds / EVERY)):
+            self.now += EVERY
+            for instance in instances:
+                self.beat(instance)
+
+    def _take(self, copied: CopiedKey | None) -> None:
+        self.found += [copied] if copied is not None else []
+
+
+def test_two_processes_by_a_key_of_one_host_are_a_copy_after_a_lease() -> None:
+    heard = Heard(processes=0)
+    heard.seconds(60, "honest")
+    heard.seconds(15, "honest", "thief")
+    assert heard.found == []
+    heard.seconds(5, "honest", "thief")
+    [copied] = heard.found
+    assert (copied.pool, copied.key, copied.instances) == ("a", KEY, ("honest", "thief"))
+    assert "was it copied?" in description(copied)
+    heard.seconds(120, "honest", "thief")
+    assert len(heard.found) == 1, "it is recorded once in ten minutes"
+    heard.seconds(600, "honest", "thief")
+    assert len(heard.found) == 2
+
+
+def test_a_thief_who_claims_once_and_sends_no_heartbeat_is_found() -> None:
+    heard = Heard()
+    heard.seconds(60, "honest")
+    heard.claim("thief")
+    heard.seconds(15, "honest")
+    assert [copied.instances for copied in heard.found] == [("honest", "thief")]
+
+
+def test_a_thief_who_says_that_it_leaves_is_found() -> None:
+    heard = Heard()
+    heard.seconds(60, "honest")
+    heard.claim("thief")
+    heard.beat("thief", leaving=True)
+    heard.seconds(15, "honest")
+    assert len(heard.found) == 1
+
+
+@pytest.mark.parametrize("dying", [0, 5, 10])
+def test_a_restart_is_no_copy(dying: float) -> None:
+    heard = Heard()
+    heard.seconds(60, "before")
+    heard.beat("after")
+    heard.seconds(dying, "before", "after")
+    heard.beat("before", leaving=True)
+    heard.seconds(300, "after")
+    assert heard.found == []
+    assert heard.copies.present() == []
+
+
+def test_the_last_heartbeat_of_a_dead_process_that_an_executor_hears_at_its_own_start_is_no_copy() -> None:
+    heard = Heard()
+    heard.beat("after")
+    heard.beat("before")
+    heard.seconds(300, "after")
+    assert heard.found == []
+
+
+def test_replicas_may_share_a_key_that_is_bound_to_no_host_up_to_their_number() -> None:
+    for processes, expected in ((0, 0), (2, 0), (1, 1)):
+        heard = Heard(processes, hosts={})
+        heard.seconds(60, "one", "two")
+        assert len(heard.found) == expected, processes
+    heard = Heard(2, hosts={})
+    heard.seconds(60, "one", "two")
+    heard.seconds(60, "one", "two", "thief")
+    assert [copied.instances for copied in heard.found] == [("one", "thief", "two")]
+
+
+def test_replicas_that_restart_one_after_the_other_are_no_copy() -> None:
+    heard = Heard(2, hosts={})
+    heard.seconds(60, "one", "two")
+    heard.seconds(10, "one", "two", "three")
+    heard.seconds(60, "two", "three")
+    heard.seconds(10, "two", "three", "four")
+    heard.seconds(60, "three", "four")
+    assert heard.found == []
+
+
+def test_one_instance_with_two_starts_is_a_copy_whatever_the_number_of_replicas() -> None:
+    heard = Heard(0, hosts={})
+    for number in range(12):
+        heard.now += EVERY
+        heard.beat("one", started=1.0)
+        if number > 4:
+            heard.beat("one", started=2.0)
+    assert [(copied.instances, copied.why) for copied in heard.found] == [(("one",), "one instance has two starts")]
+
+
+def test_a_claim_and_the_heartbeats_of_one_process_are_one() -> None:
+    heard = Heard()
+    heard.claim("one")
+    heard.seconds(60, "one")
+    heard.claim("one")
+    assert heard.found == []
+
+
+def test_processes_that_a_thief_makes_up_are_bounded_and_the_honest_one_stays() -> None:
+    heard = Heard()
+    heard.seconds(60, "honest")
+    for number in range(MOST_PROCESSES + 50):
+        heard.beat(f"ghost-{number}")
+    heard.seconds(30, "honest")
+    assert len(heard.found) == 1
+    assert len(heard.copies._heard[KEY]) <= MOST_PROCESSES
+    heard.now += 3_600
+    assert heard.copies.present() == []
