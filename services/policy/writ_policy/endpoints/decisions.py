@@ -141,7 +141,7 @@ class DecisionEndpoints:
         self,
         endpoint: str,
         decode: Callable[[bytes], Ask],
-        answer: Callable[[Ask], Awaitable[tuple[Answer, RuledRequest]]],
+        respond: Callable[[Ask], Awaitable[tuple[Answer, RuledRequest]]],
         refused: Callable[..., Struct],
     ) -> Respond:
         async def handle(message: Message) -> Reply:
