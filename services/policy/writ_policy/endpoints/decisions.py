@@ -85,9 +85,9 @@ class DecisionEndpoints:
 
     def endpoints(self) -> list[Endpoint]:
         """Return the endpoints for services."""
-        decide = self._answering("decide", _decide_request, self._decide, DecideReply)
-        record_read = self._answering("record_read", _record_read, self._decide, DecideReply)
-        grant = self._answering("grant", self._grant_request, self._grant, GrantReply)
+        decide = self._responder("decide", _decide_request, self._decide, DecideReply)
+        record_read = self._responder("record_read", _record_read, self._decide, DecideReply)
+        grant = self._responder("grant", self._grant_request, self._grant, GrantReply)
         return [
             Endpoint(name="decide", subject=subjects.POLICY_DECIDE, handler=decide, concurrency=CONCURRENCY),
             Endpoint(
