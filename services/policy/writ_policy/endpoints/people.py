@@ -23,7 +23,7 @@ _log = Log("writ.policy")
 
 
 class PeopleEndpoints:
-    """Answers `writ.policy.people`, and the query `people`."""
+    """Serves `writ.policy.people` and the query `people`."""
 
     def __init__(self, judging: JudgeFactory, observe: Observer, key: Key, clock: Callable[[], float]) -> None:
         """`key`: policy's, which signs notices for agents."""
