@@ -58,7 +58,8 @@ def test_server_names_the_key_of_every_requester(tmp_path: Path) -> None:
     requested = [one for one in accounts["REQ_alice"]["imports"] if "service" in one]
     assert requested
     assert all(one["share"] for one in requested)
-    assert not any("share" in one for one in accounts["AGENT_a"]["imports"])  # theirs are signed
+    shared = [one["service"]["subject"] for one in accounts["AGENT_a"]["imports"] if "share" in one]
+    assert shared == ["writ.heartbeat.a"]  # all else from an agent is signed
 
 
 def test_only_pulls_and_batches_have_many_answers_and_batches_not_for_long(tmp_path: Path) -> None:

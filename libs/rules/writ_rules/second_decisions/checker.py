@@ -176,11 +176,7 @@ class Checker:
     def _among_files(
         self, decision: Decision, recorded: RecordedRequest, version: _Version, control: ControlState
     ) -> Comparison:
-        """Compare by the files that the decision names.
-
-        A file that audit never read is replaced by the contents of that time: the decision may be what one of them
-        gives.
-        """
+        """Compare by the files that the decision names, or by those of that time for one that audit never read."""
         inventories = self._contents(self._inventory, decision.policy.inventory_digest, decision.at)
         listed = self._contents(self._principals, decision.policy.principals_digest, decision.at)
         exact = inventories == [decision.policy.inventory_digest] and listed == [decision.policy.principals_digest]

@@ -158,10 +158,8 @@ class Judge(Struct, frozen=True, kw_only=True):
         traced: int = MOST_TRACED,
         moved: str = "",
     ) -> RuledRequest:
-        """Return the same ruling for an approved operation, or a denial as `stale`.
-
-        It is stale if its approvals no longer suffice, or if it differs from the approved operation. A deny stays a
-        deny. `moved`: how the target differs from the approved preview.
+        """Return the same ruling for an approved operation, or a denial as `stale`: its approvals no longer suffice, or
+        it differs from the approved operation. A deny stays a deny. `moved`: how the target differs from the preview.
         """
         if ruled.ruling.effect == "deny":
             return ruled
@@ -235,10 +233,7 @@ class Judge(Struct, frozen=True, kw_only=True):
         return RuledRequest(request=request, ruling=ruling, decision=decision, plugins=builds)
 
     def _understand(self, subject: Subject, *, recorded: bool, known_target: bool) -> tuple[DecisionRequest, bool]:
-        """Return the checked request, and whether it was signed.
-
-        `known_target`: an earlier decision named the target to its requester, so it is not hidden now.
-        """
+        """Return the checked request, and whether it was signed. `known_target`: its requester knows the target."""
         principal = self.world.requester(subject.principal, subject.key, recorded=recorded)
         operation = self.catalogue.find(subject.operation)
         target = (self.world if known_target else self.world.seen_by(principal, self.now)).target(subject.target)
@@ -275,7 +270,7 @@ class Judge(Struct, frozen=True, kw_only=True):
             return is_own_session(self.world, principal, parameters)
         return operation in OWN and self.world.owns(principal, subject.owner)
 
-    def _decision(  # long, since it names each field of the message once
+    def _decision(  # long: it names each field of the message once
         self, subject: Subject, request: DecisionRequest, ruling: Ruling, signed: bool, known: KnownFacts, traced: int
     ) -> Decision:
         trace = bounded_trace(ruling.account, traced)
