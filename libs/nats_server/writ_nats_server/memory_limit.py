@@ -15,8 +15,8 @@ OWN_CGROUPS = Path("/proc/self/cgroup")
 def memory_limit(available: int) -> int:
     """Return the memory limit of a server (bytes) where so much memory may be used.
 
-    Without a limit nats-server 2.15 keeps the blocks of a journal that it has written, 20 KB for each operation: 6 GB
-    after 300,000 in a row. What it needs is 0.2 KB for each event of the journal.
+    It needs 0.1 KB for each event of the journal, up to twice that between two collections, and 0.1 GB for blocks that
+    were just written. The limit is for reads of the whole journal, whose blocks stay until their collection (ADR 102).
     """
     return max(LEAST_MEMORY, min(MOST_MEMORY, available // MEMORY_SHARE))
 
