@@ -44,10 +44,7 @@ class AuditConfig(SignerConfig, frozen=True, kw_only=True):
     )
     nats_log: Annotated[
         Path | None,
-        env(
-            "WRIT_NATS_LOG",
-            "the log of the NATS server; what it refuses is recorded from there. Without it, nothing is",
-        ),
+        env("WRIT_NATS_LOG", "log of the NATS server, whose refusals are recorded. Without it they are not"),
     ] = None
     nats_config: Annotated[
         Path | None,

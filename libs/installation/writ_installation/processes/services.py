@@ -91,9 +91,7 @@ def core(
         (_executors(replicas.executors), "executor", table.executor, 1, _agent_processes(replicas, environ)),
     ]
     found = [_service(home, url, name, key, argv, at, more) for names, key, argv, at, more in kinds for name in names]
-    if (
-        nats_log is not None
-    ):  # the first audit service alone records what the server refuses, so that it is recorded once
+    if nats_log is not None:  # one audit service alone records what the server refuses, so that it is recorded once
         followed = {"WRIT_NATS_LOG": str(nats_log), "WRIT_NATS_CONFIG": str(home.server_config)}
         found = [structs.replace(one, env={**one.env, **followed}) if one.name == "audit" else one for one in found]
     if replicas.gateways:

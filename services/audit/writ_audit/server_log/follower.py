@@ -167,11 +167,11 @@ def _failed_login(waiting: WaitingLogin, owner: AccountOwner | None) -> Refused:
     """Return the refusal of logins by a key. Anybody can name a key, so that of `owner` proves nothing about it."""
     failed = waiting.failed
     whose = f"the key of {owner.text}, without proof of it" if owner is not None else "a key of nobody known here"
-    times = f", {waiting.count} times" if waiting.count > 1 else ""
+    where = f"{failed.connection} from {failed.host}" + (f", {waiting.count} times" if waiting.count > 1 else "")
     return Refused(
         kind="authentication_failed",
         sender=failed.host if owner is None else f"{failed.key} {failed.host}",
-        detail=f"NATS refused a connection that named {whose}: {failed.key} ({failed.connection} from {failed.host}{times})",
+        detail=f"NATS refused a connection that named {whose}: {failed.key} ({where})",
         principal=owner.principal if owner is not None else None,
         pool=owner.pool if owner is not None else None,
     )
