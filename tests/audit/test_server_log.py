@@ -22,10 +22,13 @@ from writ_contracts.account_names import account_owner
 from writ_contracts.agents import SecurityKind
 from writ_contracts.journal import SecurityEvent
 from writ_contracts.wire import decode_event
+from writ_nats_server.config import render
+from writ_nats_server.process import ServerProcess
 from writ_runtime.health import Attention, Detail
 from writ_runtime.security_events import SecurityEvents
 from writ_testing.eventually import eventually
 from writ_testing.memory.bus import MemoryBus
+from writ_testing.peers.nats_server import writ_server
 from writ_trust.keys import Key, generate_seed
 
 KEY = Key(generate_seed()).public
@@ -303,3 +306,30 @@ async def test_log_that_cannot_be_read_is_reported(followed: Followed, tmp_path:
     await eventually(well)
     unset = ServerLog(None, KeyOwners(None, None, None), followed.security, lambda _: None)
     assert isinstance(await unset.check(), Detail)
+
+
+async def test_log_that_nats_rotates_itself_is_followed(tmp_path: Path) -> None:
+    path = tmp_path / "own.log"
+    async with writ_server(tmp_path, principals=["bot"]) as server:
+        await server.process.stop()
+        server.config.write_text(f'{render(server.plan)}\nlog_file: "{path}"\nlogfile_size_limit: 20000\n')
+        server.process = await ServerProcess.start(
+            server.config, tmp_path / "stderr", port=server.plan.port, monitor_port=server.plan.monitor_port
+        )
+        tail, found = LogTail(path), list[str]()
+        tail.read()
+        bus = await server.bus("bot")
+
+        async def all_read() -> bool:
+            found.extend(one.subject for line in tail.read()[0] if isinstance(one := refusal(line), Violation))
+            return len(found) >= 400
+
+        for number in range(400):
+            await bus.publish(f"writ.request.alice.test_{number}", b"")
+            if number % 20 == 0:
+                await asyncio.sleep(0.02)
+                await all_read()
+        await eventually(all_read)
+        tail.close()
+    assert found == [f"writ.request.alice.test_{number}" for number in range(400)]
+    assert len([*tmp_path.glob("own.log.*")]) >= 2
