@@ -13,6 +13,7 @@ from writ_bus.errors import BusError
 from writ_bus.port import Bus
 from writ_client.context import Context, open_bus
 from writ_contracts import subjects
+from writ_documents.readers import read_agents
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation, prepare, running_installation
 from writ_trust.keys import generate_seed
@@ -80,6 +81,23 @@ async def test_flood_of_forged_requests_is_counted_and_gives_few_events(
     assert 1 <= sum("principal mallory" in one.detail for one in found) <= MOST_EVENTS
 
 
+async def test_violation_by_an_agents_key_names_its_pool(installation: RunningInstallation, record: Bus) -> None:
+    [pool] = {one.pool for one in read_agents(installation.home.agents).agents}
+    async with holding(installation, f"agent-{pool}") as thief:
+        await thief.publish(subjects.request("operator", "service_restart"), b"{}")
+        event = await alarm(record, "permission_violation", text=f"an agent of pool {pool}")
+    assert (event.pool, event.principal) == (pool, None)
+
+
+async def test_violation_by_the_executors_key_is_a_security_event(
+    installation: RunningInstallation, record: Bus
+) -> None:
+    async with holding(installation, "executor") as thief:
+        await thief.publish(subjects.request("operator", "service_restart"), b"{}")
+        event = await alarm(record, "permission_violation", text="account EXECUTOR")
+    assert installation.home.key("executor").public in event.detail
+
+
 async def test_wrong_key_in_anothers_name_is_a_security_event(installation: RunningInstallation, record: Bus) -> None:
     with pytest.raises(BusError):
         await open_bus(Context(principal="alice", url=installation.url), generate_seed(), wait=0.5)
@@ -97,7 +115,7 @@ async def test_violations_are_recorded_after_the_log_was_rotated(
     installation.kill("nats")
 
     async def rotated() -> bool:
-        return log.with_suffix(".log.1").exists() and log.stat().st_size < 1 << 20
+        return log.with_suffix(".log.1").exists() and log.exists() and log.stat().st_size < 1 << 20
 
     await eventually(rotated, what="the next log")
     await eventually(lambda: _serves(installation), what="the server")
