@@ -66,8 +66,10 @@ class SecurityEvents:
         pool: str | None = None,
     ) -> None:
         """Have it recorded. Findings beyond the rate go to the log alone, so nobody fills the journal this way."""
+        finding = SecurityFinding(
+            kind=kind, detail=detail[:1000], operation_id=operation_id, principal=principal, pool=pool
+        )
         about = {"operation_id": operation_id, "principal": principal, "pool": pool}
-        finding = SecurityFinding(kind=kind, detail=detail[:1000], **about)
         _log.warning("security.found", kind=kind, detail=finding.detail, **about)
         try:
             if self._bucket.take(time.monotonic()):
