@@ -82,8 +82,7 @@ class Audit:
             self._samples.offer,
         )
         self._reports = ReportEndpoint(bus.journal, self._follower, self._security, config.installation)
-        owners = KeyOwners(config.principals, config.agents, config.nats_config)
-        self._server_log = ServerLog(config.nats_log, owners, self._security, measures.refused)
+        self._server_log = self._make_server_log(config, measures)
         self._deliveries = self._make_deliveries(config, measured)
         reads = RecordedReads(bus.journal, self._time.now)
         permission = ReadPermission(bus, keys.live, config.installation, self._notifier.queue, reads)
@@ -91,6 +90,10 @@ class Audit:
         self._service = service(VERSION, reading, Observer(Log("writ.audit"), measured))
         self._serving: Serving | None = None
         self._instance = encode_id(os.urandom(16))
+
+    def _make_server_log(self, config: AuditConfig, measures: Measures) -> ServerLog:
+        owners = KeyOwners(config.principals, config.agents, config.nats_config)
+        return ServerLog(config.nats_log, owners, self._security, measures.refused)
 
     def _make_deliveries(self, config: AuditConfig, measured: Metrics) -> Deliveries:
         """Return the deliveries of notifications. Raises ConfigError if the file of notifications is not usable."""

@@ -34,7 +34,7 @@ _log = Log("writ.audit")
 
 
 class WaitingLogin(Struct, kw_only=True):
-    """Failed logins by one key from one address, the first of which was `since`, in Unix time."""
+    """Failed logins by one key from one address, the first of which was `since`."""
 
     failed: FailedLogin
     since: float = 0.0
@@ -67,6 +67,7 @@ class ServerLog:
             return
         try:
             while True:
+                self._owners.look(time.monotonic())
                 more = await self._read(self._tail)
                 await self._judge_logins()
                 self._record_left_out()
@@ -139,7 +140,7 @@ class ServerLog:
                 self._record(_failed_login(WaitingLogin(failed=failed, count=1), None))
                 return
             due = time.monotonic() + JUDGED_AFTER
-            self._waiting[key] = WaitingLogin(failed=failed, since=time.time(), due=due)
+            self._waiting[key] = WaitingLogin(failed=failed, since=time.monotonic(), due=due)
         self._waiting[key].count += 1
 
     async def _judge_logins(self) -> None:

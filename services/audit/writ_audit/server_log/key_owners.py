@@ -31,16 +31,22 @@ class KeyOwners:
         pairs = ((principals, _principals), (agents, _agents), (server_config, _nobody))
         self._files = [KeyFile(path=path, owners=owners) for path, owners in pairs if path is not None]
         self._known: dict[Path, tuple[Stamp | None, dict[str, AccountOwner]]] = {}
+        self._stamps = {one.path: stamp(one.path) for one in self._files}
+        self._changed: dict[Path, float] = {}
+
+    def look(self, now: float) -> None:
+        """Note which files have changed since the last look."""
+        for path, before in self._stamps.items():
+            if (present := stamp(path)) != before:
+                self._stamps[path], self._changed[path] = present, now
 
     def owner(self, key: str) -> AccountOwner | None:
         """Return the owner of a key, or None if the files name none."""
         return next((found for one in self._files if (found := self._owners(one).get(key))), None)
 
     def admitted_since(self, key: str, at: float) -> bool:
-        """Return whether a file names the key and was written after `at`, in Unix time: NATS may not have read it
-        then.
-        """
-        return any(_names(one.path, key, at) for one in self._files)
+        """Return whether a file names the key and was seen to change after `at`: NATS may not have read it then."""
+        return any(changed >= at and _names(path, key) for path, changed in self._changed.items())
 
     def _owners(self, file: KeyFile) -> dict[str, AccountOwner]:
         now = stamp(file.path)
@@ -68,9 +74,9 @@ def _nobody(_: Path) -> dict[str, AccountOwner]:
     return {}
 
 
-def _names(path: Path, key: str, since: float) -> bool:
+def _names(path: Path, key: str) -> bool:
     try:
         with path.open("rb") as file:
-            return path.stat().st_mtime >= since and key.encode() in file.read(LARGEST)
+            return key.encode() in file.read(LARGEST)
     except OSError:
         return False

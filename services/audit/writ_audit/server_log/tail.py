@@ -2,6 +2,7 @@
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 CHUNK = 1 << 18
@@ -12,7 +13,7 @@ MOST_BEHIND = 16 << 20
 
 
 class LogTail:
-    """`read` returns the lines since the last call. Lines that are there at the first one are not returned."""
+    """`read` returns the lines since the last call. Lines that were there before this object are not returned."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -20,9 +21,11 @@ class LogTail:
         self._position = 0
         self._partial = b""
         self._skips_line = False
-        self._first = True
         self.skipped = 0
         """Bytes skipped so far, since they were too many."""
+        with suppress(OSError):  # whatever comes later is new
+            self._open()
+            self._skip_to_end()
 
     def read(self) -> tuple[list[str], bool]:
         """Return the next whole lines, and whether there may be more. Raises OSError: the log cannot be read now."""
@@ -43,10 +46,10 @@ class LogTail:
             os.close(descriptor)
             raise OSError(f"{self._path} is no regular file")
         self._descriptor = descriptor
-        if self._first:
-            self._position = os.lseek(descriptor, 0, os.SEEK_END)
-            self._skips_line = self._position > 0 and os.pread(descriptor, 1, self._position - 1) != b"\n"
-        self._first = False
+
+    def _skip_to_end(self) -> None:
+        self._position = os.lseek(self._opened, 0, os.SEEK_END)
+        self._skips_line = self._position > 0 and os.pread(self._opened, 1, self._position - 1) != b"\n"
 
     def _next(self) -> bytes:
         if data := self._take():
