@@ -57,23 +57,3 @@ class Accounts:
             known["accounts"].append(to)
         if taken not in imports:
             imports.append(dict(taken))
-
-
-def principal_account(principal: str) -> str:
-    """Return the account of a principal."""
-    return f"REQ_{principal}"
-
-
-def gateway_account(gateway: str) -> str:
-    """Return the account of an MCP gateway."""
-    return f"GATEWAY_{gateway}"
-
-
-def pool_account(pool: str) -> str:
-    """Return the account shared by a pool's agents."""
-    return f"AGENT_{pool}"
-
-
-def token_account(token: str) -> str:
-    """Return the account of a one-time token."""
-    return f"ENROL_{token}"

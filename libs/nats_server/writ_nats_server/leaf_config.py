@@ -9,8 +9,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from writ_contracts.account_names import pool_account
 from writ_contracts.registry import Role
-from writ_nats_server.accounts import pool_account
 from writ_nats_server.cluster import TLS_VERSION
 from writ_nats_server.config import AccountUsers, link_rights, renamed, user
 from writ_nats_server.config_file import AnyServer, server_file

@@ -39,6 +39,17 @@ class AuditConfig(SignerConfig, frozen=True, kw_only=True):
             " directory is read as it is",
         ),
     ] = ""
+    agents: Annotated[Path | None, env("WRIT_AGENTS", "agents.yaml, to name the owners of keys that NATS refuses")] = (
+        None
+    )
+    nats_log: Annotated[
+        Path | None,
+        env("WRIT_NATS_LOG", "log of the NATS server, whose refusals are recorded. Without it they are not"),
+    ] = None
+    nats_config: Annotated[
+        Path | None,
+        env("WRIT_NATS_CONFIG", "the NATS server's configuration: a key that was just added there is no stranger's"),
+    ] = None
     recheck_one_in: Annotated[
         int, env("WRIT_RECHECK_ONE_IN", "one of this many recorded decisions is made a second time; 0: none")
     ] = 50

@@ -11,6 +11,7 @@ from writ_runtime.metrics import Metrics
 from writ_runtime.security_events import security_counter
 
 READS = ("current", "behind")
+REFUSALS = ("permission_violation", "authentication_failed")
 DELIVERIES = ("sent", "failed", "dropped")
 
 
@@ -45,6 +46,11 @@ class Measures:
             {"result": READS},
         )
         self._security = security_counter(measured)
+        self._refusals = measured.counter(
+            "writ_audit_nats_refusals_total",
+            "Refusals in the log of NATS by kind. Of many by one sender, few become security events of their own.",
+            {"kind": REFUSALS},
+        )
         self._second = measured.counter(
             "writ_audit_second_decisions_total",
             "Recorded decisions made a second time: same, differs (a security event), or open (facts are missing).",
@@ -69,3 +75,7 @@ class Measures:
     def alarmed(self, kind: SecurityKind) -> None:
         """Count a security event that audit raised."""
         self._security.add(kind=kind)
+
+    def refused(self, kind: SecurityKind) -> None:
+        """Count a refusal of NATS."""
+        self._refusals.add(kind=kind)

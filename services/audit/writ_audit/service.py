@@ -18,6 +18,8 @@ from writ_audit.permission import ReadPermission
 from writ_audit.reading import QueryEndpoint
 from writ_audit.recorded_reads import RecordedReads
 from writ_audit.reports import ReportEndpoint
+from writ_audit.server_log.follower import ServerLog
+from writ_audit.server_log.key_owners import KeyOwners
 from writ_audit.servers import Servers
 from writ_bus.errors import BusError
 from writ_bus.port import Bus, Serving
@@ -80,6 +82,7 @@ class Audit:
             self._samples.offer,
         )
         self._reports = ReportEndpoint(bus.journal, self._follower, self._security, config.installation)
+        self._server_log = self._make_server_log(config, measures)
         self._deliveries = self._make_deliveries(config, measured)
         reads = RecordedReads(bus.journal, self._time.now)
         permission = ReadPermission(bus, keys.live, config.installation, self._notifier.queue, reads)
@@ -87,6 +90,10 @@ class Audit:
         self._service = service(VERSION, reading, Observer(Log("writ.audit"), measured))
         self._serving: Serving | None = None
         self._instance = encode_id(os.urandom(16))
+
+    def _make_server_log(self, config: AuditConfig, measures: Measures) -> ServerLog:
+        owners = KeyOwners(config.principals, config.agents, config.nats_config)
+        return ServerLog(config.nats_log, owners, self._security, measures.refused)
 
     def _make_deliveries(self, config: AuditConfig, measured: Metrics) -> Deliveries:
         """Return the deliveries of notifications. Raises ConfigError if the file of notifications is not usable."""
@@ -115,6 +122,7 @@ class Audit:
             group.create_task(unending("people", self._people.run()))
             group.create_task(unending("second decisions", self._samples.run()))
             group.create_task(unending("reports", self._reports.watch()))
+            group.create_task(unending("server log", self._server_log.run()))
             group.create_task(unending("servers", self._servers.watch(self._bus)))
             group.create_task(unending("position", self._report_position()))
             group.create_task(unending("notifications", self._deliveries.run()))
@@ -147,6 +155,7 @@ class Audit:
             "index": self._index_check,
             "clock": self._time.check,
             "notifications": self._deliveries.check,
+            "nats_log": self._server_log.check,
         }
 
     async def _journal_check(self) -> str | None:
