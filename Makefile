@@ -8,8 +8,10 @@ PEERS := $(VENV)/peers
 MCP_PROGRAMS := $(VENV)/mcp-programs
 FOR ?= $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 # By file, so that a file's tests share its installation: by test each worker would start one of its own.
-PYTEST_ARGS ?= -n auto --dist loadfile
+PYTEST_ARGS ?= -n auto --dist loadfile --no-loadscope-reorder -p tests.ci.file_order
 LAB_ARGS ?= -n 2 tests/lab
+# Bytecode is always kept: without it each worker of pytest rewrites all tests, and each command compiles its modules.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-full check lab mcp-programs bench bench-peers dist wheels docs format lock clean

@@ -1,1 +1,1 @@
-"""Measurements: each beside a peer in the same run, so that what counts is the ratio and not the machine."""
+"""Measurements. Each runs beside a peer in the same run, so that the ratio counts and not the machine."""

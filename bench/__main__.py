@@ -1,5 +1,5 @@
-"""`python -m bench [NAME…]`: run the measurements (all, or those named), print their tables, and write them where
-docs/performance.md has a place for them.
+"""`python -m bench [NAME…]`: run the named measurements, or all, and print their tables. A table is also written to
+docs/performance.md if that has a place for it.
 """
 
 import importlib
@@ -31,7 +31,7 @@ NAMES = (
 
 
 def main() -> None:
-    """One after the other; the machine should have nothing else to do."""
+    """Run the measurements one after the other. The machine should have nothing else to do."""
     plugin.enable()
     for name in sys.argv[1:] or NAMES:
         module = importlib.import_module(f"bench.{name}")

@@ -1,4 +1,4 @@
-"""What an approval costs: request to pending, and approval to start, beside a plain `test_noop` of the same run.
+"""Measure an approval: from request to pending, and from approval to start, beside a plain `test_noop` of the same run.
 
 `python -m bench approvals`: one request after the other, and 10,000 verifications of a signed approval in process.
 """
@@ -30,13 +30,13 @@ RULE = {"name": "second person", "operations": ["test_noop"], "targets": ["web-2
 
 
 class Events:
-    """When each kind of event of alice's operations was heard."""
+    """The times at which each kind of event of alice's operations arrived."""
 
     def __init__(self) -> None:
         self._heard: dict[tuple[str, str], asyncio.Future[float]] = {}
 
     async def listen(self, bus: Bus) -> None:
-        """To all of them."""
+        """Subscribe to all events."""
         await bus.subscribe(subjects.events_of("alice"), self._take, concurrency=256)
 
     async def _take(self, message: Message) -> None:
@@ -45,12 +45,12 @@ class Events:
             heard.set_result(time.perf_counter())
 
     def of(self, operation_id: str, event: str) -> asyncio.Future[float]:
-        """The instant of that event."""
+        """Return when that event arrived."""
         return self._heard.setdefault((operation_id, event), asyncio.get_running_loop().create_future())
 
 
 async def run() -> dict[str, object]:
-    """All figures."""
+    """Return all figures."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         targets = [local_target(each, folder / "files") for each in ("web-1", "web-2")]
@@ -84,7 +84,7 @@ async def _approved(installation: RunningInstallation) -> dict[str, Sample]:
 
 
 async def _one(alice: Writ, bob: Writ, events: Events, key: tuple[str]) -> tuple[float, float, float]:
-    """Seconds from request to its answer, and from the approval to `granted` and `finished`."""
+    """Return the seconds from request to reply, and from the approval to `granted` and `finished`."""
     began = time.perf_counter()
     answer = await alice.submit("test_noop", "web-2")
     pending, operation_id = time.perf_counter() - began, answer.operation_id or ""
@@ -96,7 +96,7 @@ async def _one(alice: Writ, bob: Writ, events: Events, key: tuple[str]) -> tuple
 
 
 def _verification() -> float:
-    """Microseconds to verify one approval."""
+    """Return the microseconds to verify one approval."""
     bob = Key(generate_seed())
     approval = Approval(
         operation_id="a" * 26,
@@ -116,7 +116,7 @@ def _verification() -> float:
 
 
 def table(figures: dict[str, object]) -> str:
-    """For people."""
+    """Return the table for people."""
     rows = figures["rows"]
     assert isinstance(rows, dict)
     lines = ["| what | p50 ms | p99 ms |", "|---|--:|--:|"]

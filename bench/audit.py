@@ -1,6 +1,7 @@
-"""The audit index alone: events taken in a second, the start on a full index, and searches of 100,000 operations.
+"""Measure the audit index alone: indexed events a second, the start on a full index, and searches of 100,000
+operations.
 
-The journal is not part of it: what a fsynced journal gives is in `end_to_end`.
+The journal is not included: `end_to_end` measures a journal with fsync.
 """
 
 import asyncio
@@ -48,14 +49,14 @@ QUERIES = {
 
 
 def records() -> Iterator[tuple[int, str, bytes]]:
-    """Operations of four events each, as an executor writes them."""
+    """Yield operations of four events each, as an executor writes them."""
     for number in range(EVENTS // 4):
         for place, (subject, event) in enumerate(operation(number), 1):
             yield number * 4 + place, subject, encode(event)
 
 
 def operation(number: int) -> Iterator[tuple[str, journal.OperationEvent]]:
-    """One of them, from its request to its end, each event with its subject."""
+    """Yield one operation from its request to its end, each event with its subject."""
     principal = f"principal-{number % 20}"
     made = operation_id(principal, str(number))
     for event in _events(number, principal, made):
@@ -91,7 +92,7 @@ def _parameters(number: int) -> dict[str, Any]:
 
 
 async def run() -> dict[str, float | Sample]:
-    """Each figure by its name."""
+    """Return each figure by its name."""
     every = list(records())
     with TemporaryDirectory() as folder:
         path = Path(folder) / "audit.sqlite"
@@ -121,7 +122,7 @@ def _fill(index: Index, every: list[tuple[int, str, bytes]]) -> float:
 
 
 def table(found: dict[str, float | Sample]) -> str:
-    """As Markdown."""
+    """Return the table as Markdown."""
     rows = ["| audit index, 100,000 operations | | p99 ms |", "|---|---|---|"]
     for name, value in found.items():
         if isinstance(value, Sample):

@@ -1,4 +1,4 @@
-"""Peers in the same run on the same machine: a bare NATS request, and a bare JetStream publish that is fsynced."""
+"""Peers in the same run on the same machine: a bare NATS request, and a bare JetStream publish with fsync."""
 
 import asyncio
 import multiprocessing
@@ -24,7 +24,7 @@ jetstream {{ store_dir: "{store}", sync_interval: always }}
 
 
 def _respond(url: str) -> None:
-    """A process of its own, as a service would be."""
+    """Reply to requests, in a separate process like a service."""
 
     async def serve() -> None:
         client = await nats.connect(url)
@@ -40,7 +40,7 @@ def _respond(url: str) -> None:
 
 @asynccontextmanager
 async def bare_server(port: int) -> AsyncIterator[str]:
-    """A server without accounts, with a file stream that is fsynced on each publish, and a responder process."""
+    """Run a server without accounts, with a file stream that is synced at each publish, and a process that replies."""
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "server.conf"
         config.write_text(CONFIG.format(port=port, store=folder))
@@ -70,7 +70,7 @@ async def _listens(port: int) -> bool:
 
 
 async def measure_peers(url: str, in_flight: int, count: int) -> dict[str, Sample]:
-    """Both peers at this concurrency."""
+    """Measure both peers at this concurrency."""
     client = await nats.connect(url, allow_reconnect=True, connect_timeout=10)
     stream = client.jetstream()
     await stream.add_stream(name="BARE", subjects=["bare.event.>"])
@@ -92,7 +92,7 @@ def _request(client: Client, payload: bytes) -> Callable[[int], Awaitable[object
 
 
 async def until_answered(client: Client) -> None:
-    """Waits for the responder."""
+    """Wait until the responder replies."""
 
     async def answers() -> bool:
         try:

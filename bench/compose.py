@@ -1,7 +1,8 @@
-"""From nothing to a first operation in containers, how large the images are, and what each container takes in memory.
+"""Measure containers: the time from nothing to a first operation, the size of the images, and the memory of each
+container.
 
 In the lab, as root: `tests/lab/lab.sh with env PATH=… .venv/bin/python -m bench compose`. Base images and packages are
-on the machine already: what is measured is building and starting, and no network.
+on the machine already, so building and starting is measured without the network.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ MEGABYTE = 1e6
 
 
 async def run() -> dict[str, Any]:
-    """What was measured, by table."""
+    """Return the figures by table."""
     return await asyncio.to_thread(_measure)
 
 
@@ -42,14 +43,14 @@ def _timed(composed: Composed, line: str) -> float:
 
 
 def _sizes(docker: Engine) -> dict[str, tuple[float, float]]:
-    """By image: all of it, and what it adds to the base image."""
+    """Return by image its whole size, and what it adds to the base image."""
     (base,) = docker.inspect(PYTHON)
     found = {name: docker.inspect(f"writ/{name}")[0]["Size"] for name in IMAGES}
     return {name: (size / MEGABYTE, (size - base["Size"]) / MEGABYTE) for name, size in found.items()}
 
 
 def _memory(composed: Composed) -> dict[str, float]:
-    """What each container's process has resident, in megabytes."""
+    """Return the resident megabytes of each container's process."""
     found = {}
     for one in composed.engine.inspect(*composed.containers()):
         status = composed.engine.docker("exec", one["Id"], "cat", "/proc/1/status")
@@ -59,7 +60,7 @@ def _memory(composed: Composed) -> dict[str, float]:
 
 
 def table(measured: dict[str, Any]) -> str:
-    """As docs/performance.md has it."""
+    """Return the tables for docs/performance.md."""
     lines = ["| from nothing to a first operation | s |", "|---|--:|"]
     lines += [f"| {step} | {seconds:.1f} |" for step, seconds in measured["seconds"].items()]
     lines += ["", "| image | MB | beyond its base | resident MB, idle |", "|---|--:|--:|--:|"]

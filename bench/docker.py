@@ -30,7 +30,7 @@ from writ_testing.installations.installation import RunningInstallation, prepare
 
 AGAIN, STACK = "writ-bench-again", "writ-bench-stack"
 CALLS, PROCESSES, ROUNDS = 150, 20, 5
-"""Calls a round, and rounds: of each the round with the best p50 counts."""
+"""Calls in a round, and rounds. The round with the best p50 counts."""
 CONTAINER, NAME = "writ-bench", "container_inspect"
 RESTARTS, DEPLOYS, SERVICES = 10, 8, 5
 Call = Callable[[int], Awaitable[object]]
@@ -38,7 +38,7 @@ INSPECT = load_catalogue()[NAME]
 
 
 class Row(Struct, frozen=True):
-    """What is measured, and how often in a round. `processor`: seconds of processor time used so far."""
+    """A measured call, and how often it runs in a round. `processor`: seconds of processor time used so far."""
 
     call: Call
     count: int
@@ -46,7 +46,7 @@ class Row(Struct, frozen=True):
 
 
 class Inspects(Struct, frozen=True):
-    """Milliseconds a call: of the round with the best p50, and of processor time the median of all rounds."""
+    """Milliseconds a call: of the round with the best p50; of processor time the median of all rounds."""
 
     p50: float
     p99: float
@@ -54,7 +54,7 @@ class Inspects(Struct, frozen=True):
 
 
 async def run() -> dict[str, object]:
-    """All figures."""
+    """Return all figures."""
     socket = os.environ["BENCH_DOCKER_SOCKET"]
     await docker(socket, "run", "--detach", "--name", CONTAINER, os.environ["BENCH_DOCKER_IMAGE"])
     try:
@@ -99,7 +99,7 @@ async def _measured(folder: Path, socket: str) -> dict[str, object]:
 
 
 async def _restarts(writ: Requester, socket: str) -> dict[str, float]:
-    """In turns; the container has no grace, so that the engine's own wait is not measured."""
+    """Measure restarts in turns. The container has no grace period, so that the engine's own wait is not measured."""
     await docker(socket, "run", "--detach", "--stop-timeout", "0", "--name", AGAIN, os.environ["BENCH_DOCKER_IMAGE"])
     by_line, by_writ = list[float](), list[float]()
     try:
@@ -112,7 +112,7 @@ async def _restarts(writ: Requester, socket: str) -> dict[str, float]:
 
 
 async def _deploys(writ: Requester, socket: str, folder: Path) -> dict[str, float]:
-    """In turns, each of a stack that is not there; its removal is not measured."""
+    """Measure deploys in turns, each of a stack that does not exist. Its removal is not measured."""
     image = os.environ["BENCH_DOCKER_IMAGE"]
     file = folder / "compose.yaml"
     services = "".join(f"  s{at}: {{image: '{image}', stop_grace_period: 0s}}\n" for at in range(SERVICES))
@@ -183,7 +183,9 @@ def _of_children() -> float:
 
 
 def _of_installation(installation: RunningInstallation) -> float:
-    """Of its processes, NATS included, and of this one, the client (proc_pid_stat(5))."""
+    """Return the processor seconds of the installation's processes, including NATS, and of this process, the client
+    (proc_pid_stat(5)).
+    """
     ticks = 0
     for one in installation.report.processes:
         if one.pid is not None:
@@ -193,7 +195,7 @@ def _of_installation(installation: RunningInstallation) -> float:
 
 
 async def docker(socket: str, *words: str) -> None:
-    """Run the command line; SystemExit where it fails."""
+    """Run the command line. Raises SystemExit if it fails."""
     program = shutil.which("docker") or "docker"
     environ = {"PATH": os.environ["PATH"], "DOCKER_HOST": f"unix://{socket}"}
     process = await asyncio.create_subprocess_exec(program, *words, env=environ, stdout=DEVNULL, stderr=DEVNULL)

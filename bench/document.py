@@ -1,4 +1,4 @@
-"""docs/performance.md, whose tables are written by what measures them: each between two marks that name it."""
+"""Write the tables of docs/performance.md, each between two marks that name its measurement."""
 
 from pathlib import Path
 
@@ -6,12 +6,12 @@ DOCUMENT = Path(__file__).parents[1] / "docs/performance.md"
 
 
 def marks(name: str) -> tuple[str, str]:
-    """Where the tables of this part of `bench` begin and end."""
+    """Return the marks before and after the tables of this measurement."""
     return f"<!-- written by bench/{name}: begin -->", f"<!-- written by bench/{name}: end -->"
 
 
 def filled(text: str, name: str, tables: str) -> str:
-    """The document with these tables in their place. Raises ValueError where it has none for them."""
+    """Return the document with these tables in their place. Raises ValueError if it has no place for them."""
     first, last = marks(name)
     before, begin, rest = text.partition(first)
     _, end, after = rest.partition(last)
@@ -21,7 +21,7 @@ def filled(text: str, name: str, tables: str) -> str:
 
 
 def fill(name: str, tables: str) -> None:
-    """Write them, where the document has a place for them: of some measurements a person says what came of them."""
+    """Write the tables if the document has a place for them. The results of other measurements are written by hand."""
     text = DOCUMENT.read_text()
     if marks(name)[0] in text:
         DOCUMENT.write_text(filled(text, name, tables))

@@ -28,7 +28,7 @@ NOOP = subjects.request(PRINCIPAL, "test_noop")
 
 
 class Requester:
-    """A bare client: JSON out, events in."""
+    """A bare client: it sends JSON and receives events."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
@@ -36,7 +36,7 @@ class Requester:
         self._early: set[str] = set()
 
     async def listen(self) -> None:
-        """To the ends of one's own operations."""
+        """Subscribe to the ends of its own operations."""
         await self._bus.subscribe(f"writ.event.op.{PRINCIPAL}.*.finished", self._event, concurrency=256)
 
     async def _event(self, message: Message) -> None:
@@ -52,11 +52,11 @@ class Requester:
             waiter.set_result(None)
 
     async def noop(self, _: int) -> None:
-        """One operation that does nothing, from request to `finished`."""
+        """Run one operation that does nothing, from request to `finished`."""
         await self._end(await self._bus.request(NOOP, b'{"target":"web-1"}', timeout=30))
 
     async def ask(self, operation: str, target: str, parameters: Mapping[str, object]) -> None:
-        """One operation, from request to `finished`."""
+        """Run one operation from request to `finished`."""
         wanted = json.encode({"target": target, "parameters": parameters})
         await self._end(await self._bus.request(subjects.request(PRINCIPAL, operation), wanted, timeout=30))
 
@@ -73,7 +73,7 @@ class Requester:
 
 
 async def run() -> dict[str, object]:
-    """All figures."""
+    """Return all figures."""
     rows: dict[str, dict[str, Sample]] = {}
     with tempfile.TemporaryDirectory() as folder:
         async with running_installation(Path(folder), environ=ENVIRON) as installation, bare_server(free_port()) as url:
@@ -93,7 +93,7 @@ async def run() -> dict[str, object]:
 
 
 def resident(installation: RunningInstallation) -> dict[str, float]:
-    """Resident memory of each process, MB."""
+    """Return the resident memory of each process in MB."""
     page = os.sysconf("SC_PAGE_SIZE")
     found: dict[str, float] = {}
     for one in installation.report.processes:
@@ -104,7 +104,7 @@ def resident(installation: RunningInstallation) -> dict[str, float]:
 
 
 def table(figures: dict[str, object]) -> str:
-    """For people."""
+    """Return the table for people."""
     lines = ["| in flight | what | p50 ms | p99 ms | per second |", "|--:|---|--:|--:|--:|"]
     rows = figures["in_flight"]
     assert isinstance(rows, dict)

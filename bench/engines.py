@@ -1,4 +1,4 @@
-"""One Docker agent with 50 engines, one of them dead and one hanging: `python -m bench engines`.
+"""Measure one Docker agent with 50 engines, one of them dead and one hanging: `python -m bench engines`.
 
 The engines are fakes on Unix sockets in this process, so the figures are those of Writ and not of an engine.
 """
@@ -20,12 +20,14 @@ from writ_testing.installations.installation import prepare, running_installatio
 ENGINES, CALLS, ROUNDS = 50, 150, 3
 DEAD, HANGING, HEALTHY = "box-dead", "box-hanging", "box-0"
 AT_ONCE, PAUSE = 8, 0.05
-"""Requests to each of the two that do not answer, while a healthy one is measured."""
+"""Requests at once to each of the two engines that do not reply, while a healthy one is measured; and the pause between
+them.
+"""
 CONTAINER, OTHER = "web", "beside"
 
 
 async def run() -> dict[str, object]:
-    """All figures."""
+    """Return all figures."""
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         async with AsyncExitStack() as stack:
             sockets = await _sockets(stack, Path(folder))
@@ -80,7 +82,7 @@ async def _measured(folder: Path, sockets: dict[str, str]) -> dict[str, object]:
 
 
 async def _best(writ: Requester) -> dict[str, float]:
-    """The round with the best p50, one request at a time."""
+    """Return the round with the best p50, with one request at a time."""
     samples = [await measure(lambda _: _inspect(writ, HEALTHY), 1, CALLS) for _ in range(ROUNDS)]
     best = min(samples, key=lambda one: one.p50)
     return {"p50": best.p50, "p99": best.p99}

@@ -1,4 +1,4 @@
-"""What was measured, as it is kept in `figures/` for the plots: one file for each measurement."""
+"""Keep measured figures in `figures/` for the plots: one file for each measurement."""
 
 from pathlib import Path
 from typing import TypeVar
@@ -10,11 +10,11 @@ Kind = TypeVar("Kind")
 
 
 def keep(name: str, found: object) -> None:
-    """In place of the run before."""
+    """Store the figures in place of those of the previous run."""
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / f"{name}.json").write_bytes(json.format(json.encode(found)) + b"\n")
 
 
 def kept(name: str, kind: type[Kind]) -> Kind:
-    """The last run's."""
+    """Return the figures of the last run."""
     return json.decode((FOLDER / f"{name}.json").read_bytes(), type=kind)

@@ -1,6 +1,7 @@
-"""One principal floods, another works: how soon the flood is refused, and what the other's operations cost meanwhile.
+"""Measure a flood by one principal: how soon it is refused, and the latency of another principal's operations
+meanwhile.
 
-`python -m bench flood`: the flood comes from a process of its own, on the same two cores: at 20 times its rate, and as
+`python -m bench flood`: the flood comes from a separate process on the same two cores, at 20 times its rate, and as
 fast as 256 requests in flight go.
 """
 
@@ -27,17 +28,17 @@ FLOODER = "mallory"
 SECONDS = 8.0
 OPERATIONS = 250
 ROUNDS = 3
-"""Of all kinds in turn: machines differ from minute to minute."""
+"""Rounds of all kinds in turn, since a machine's speed differs from minute to minute."""
 BAR = 3.0
-"""Times its own p95 alone, which another principal's may be."""
+"""The bar: another principal's p95 is at most this many times its p95 without a flood."""
 IN_FLIGHT = 256
 ENVIRON = {"WRIT_LOG_LEVEL": "error"}
 PACES = {"at 2,000 a second": 2_000, "as fast as it goes": 0}
-"""Requests a second; 0: the next as soon as one is answered."""
+"""Requests a second; 0: the next request as soon as one was replied to."""
 
 
 class Flood(Struct, frozen=True, kw_only=True):
-    """What became of it: answers by code, and the times of those that were refused for their number."""
+    """The result of a flood: replies by code, and the times of those refused by the rate limit."""
 
     codes: dict[str, int]
     refused: Sample | None
@@ -45,7 +46,7 @@ class Flood(Struct, frozen=True, kw_only=True):
 
 
 class Flooder:
-    """Asks and asks."""
+    """Sends requests without a pause."""
 
     def __init__(self, bus: Bus, pace: int) -> None:
         self._bus, self._pace = bus, pace
@@ -54,7 +55,7 @@ class Flooder:
         self._message = ""
 
     async def run(self, seconds: float) -> Flood:
-        """For so long."""
+        """Send requests for so many seconds."""
         began = time.perf_counter()
         await asyncio.gather(*(self._ask(began, number, began + seconds) for number in range(IN_FLIGHT)))
         elapsed = time.perf_counter() - began
@@ -77,7 +78,7 @@ class Flooder:
 
 
 def _flood(url: str, seed: bytes, pace: int, told: Connection) -> None:
-    """A process of its own, as a stranger's would be."""
+    """Flood from a separate process, like a foreign client."""
 
     async def flood() -> None:
         bus = await open_bus(Context(principal=FLOODER, url=url), seed, wait=10)
@@ -93,7 +94,7 @@ async def _under(installation: RunningInstallation, requester: Requester, pace: 
     process = multiprocessing.get_context("spawn").Process(target=_flood, args=(installation.url, seed, pace, theirs))
     process.start()
     await asyncio.to_thread(ours.recv)
-    await pause(1.0)  # what it may have at once is used up
+    await pause(1.0)  # the burst is used up
     during = await timed(requester.noop, 1, OPERATIONS)
     flood = json.decode(await asyncio.to_thread(ours.recv), type=Flood)
     await asyncio.to_thread(process.join)
@@ -101,7 +102,7 @@ async def _under(installation: RunningInstallation, requester: Requester, pace: 
 
 
 async def run() -> dict[str, tuple[Sample, Flood | None]]:
-    """The other's operations, alone and beside each flood."""
+    """Measure the other principal's operations, alone and beside each flood."""
     ours: dict[str, list[float]] = {name: [] for name in ("alone", *PACES)}
     floods: dict[str, Flood] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -124,7 +125,7 @@ async def run() -> dict[str, tuple[Sample, Flood | None]]:
 
 
 def table(found: dict[str, tuple[Sample, Flood | None]]) -> str:
-    """As Markdown."""
+    """Return the table as Markdown."""
     alone = found["alone"][0]
     lines = [
         "| a flood by another | a second | refused p50 ms | p99 ms | ours p50 ms | p95 ms | p99 ms | p95 × alone |",

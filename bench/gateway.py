@@ -31,7 +31,7 @@ CHARACTERS_PER_TOKEN = 3.5
 
 
 class Found(Struct, frozen=True, kw_only=True):
-    """Times by call, first of the client, then of the gateway; sizes by profile."""
+    """Times by call, first of the client, then of the gateway; and sizes by profile."""
 
     client: dict[str, Sample]
     gateway: dict[str, Sample]
@@ -39,11 +39,11 @@ class Found(Struct, frozen=True, kw_only=True):
     gateway_mib: float
     sessions: dict[str, Sample]
     http_mib: dict[str, float]
-    """Of the gateway over HTTP: before the sessions, and after."""
+    """Memory of the gateway over HTTP in MiB: before the sessions, and after."""
 
 
 async def run() -> Found:
-    """In an installation of its own."""
+    """Run all measurements in an installation of their own."""
     with tempfile.TemporaryDirectory() as folder:
         people: list[tuple[str, dict[str, Any]]] = [
             ("gateway", {"kind": "gateway", "roles": []}),
@@ -75,7 +75,7 @@ async def run() -> Found:
 
 
 async def _sessions(installation: RunningInstallation) -> tuple[dict[str, Sample], dict[str, float]]:
-    """Times of calls with all sessions at once, and the gateway's memory."""
+    """Return the times of calls with all sessions at once, and the gateway's memory."""
     made = json.loads((await installation.writ("token", "create", "bot", "-o", "json")).out)
     log = (installation.home.log / "gateway.log").read_text().splitlines()
     url = next(json.loads(line)["url"] for line in reversed(log) if "gateway.listening" in line)
@@ -160,7 +160,7 @@ async def _tokens(mcp: Client) -> int:
 
 
 def _gateway_mib() -> float:
-    """Resident memory of the gateway that this process started."""
+    """Return the resident memory of the gateway that this process started."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
             parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
@@ -177,7 +177,7 @@ def _mib(pid: int) -> float:
 
 
 def table(found: Found) -> str:
-    """As Markdown."""
+    """Return the table as Markdown."""
     rows = ["| one call at a time | client p50 ms | gateway p50 ms | p99 ms | ratio |", "|---|---|---|---|---|"]
     for name, sample in found.gateway.items():
         bare = found.client.get(name)

@@ -1,4 +1,4 @@
-"""A load generator that takes little of the processor: it keeps operations in flight and reads their ends alone.
+"""A load generator that takes little processor time: it keeps operations in flight and reads only their ends.
 
 Replies go to a subject that nobody reads. An end that is no success, a refusal, or a minute without an end stops it.
 """
@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.end_to_end import SUCCEEDED
 from writ_bus.nats.bus import NatsBus
+from writ_bus.port import Bus
 from writ_contracts import subjects
 
 BODY = b'{"target":"web-1"}'
@@ -15,9 +16,10 @@ PATIENCE = 60.0
 
 
 class Generator:
-    """`test_noop` of one principal, on one connection."""
+    """Runs `test_noop` of one principal, on one connection."""
 
-    def __init__(self, bus: NatsBus, principal: str, in_flight: int) -> None:
+    def __init__(self, bus: Bus, principal: str, in_flight: int) -> None:
+        assert isinstance(bus, NatsBus)
         self._connection = bus.connection
         self._principal = principal
         self._subject = subjects.request(principal, "test_noop")
@@ -28,7 +30,7 @@ class Generator:
         self._problem = ""
 
     async def listen(self) -> None:
-        """Begin to read the ends."""
+        """Subscribe to the ends."""
         for kind in ("finished", "unknown", "refused"):
             await self._connection.listen(f"writ.event.op.{self._principal}.*.{kind}", self._read)
 
@@ -39,11 +41,11 @@ class Generator:
         self._room.release()
 
     async def run(self, count: int) -> None:
-        """Run so many operations to their ends. Raises SystemExit."""
+        """Run so many operations to their ends. Raises SystemExit if one fails."""
         for _ in range(count):
             await self._in_time(self._room.acquire())
             await self._connection.publish(self._subject, BODY, self._reply)
-        for _ in range(self._in_flight):  # all of it is free when everything has ended
+        for _ in range(self._in_flight):  # all slots are free when everything has ended
             await self._in_time(self._room.acquire())
         for _ in range(self._in_flight):
             self._room.release()

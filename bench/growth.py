@@ -1,5 +1,5 @@
-"""What grows: latency with targets and with the journal, the start of each service with 1,000,000 events, memory, and
-the time from nothing to the first operation.
+"""Measure growth: latency with targets and with the journal, the start of each service with 1,000,000 events, memory,
+and the time from nothing to the first operation.
 
 `python -m bench growth`
 """
@@ -24,10 +24,10 @@ from writ_testing.installations.installation import RunningInstallation, local_t
 
 TARGETS = (100, 10_000)
 OPERATIONS = (100, 100_000, 250_000)
-"""On record, of four events each."""
+"""Recorded operations, of four events each."""
 COUNT = 400
 MEASURED = 200
-"""What is measured and what warms up is on record, too."""
+"""Measured operations and those for warming up are recorded too."""
 
 
 class Grown(Struct, frozen=True, kw_only=True):
@@ -42,8 +42,10 @@ class Grown(Struct, frozen=True, kw_only=True):
 
 
 async def run() -> Grown:
-    """All of it, on one installation that grows."""
+    """Run all measurements on one installation that grows."""
     operations: dict[int, Sample] = {}
+    targets: dict[int, Sample] = {}
+    starts, memory = dict[str, float](), dict[str, float]()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         first = await first_operation(folder)
@@ -72,7 +74,7 @@ async def run() -> Grown:
 
 
 def entries(number: int, folder: Path) -> list[dict[str, object]]:
-    """So many entries of an inventory."""
+    """Return so many entries of an inventory."""
     return [local_target(f"web-{at}", folder / "files") for at in range(number)]
 
 
@@ -86,12 +88,12 @@ async def _latency(installation: RunningInstallation) -> Sample:
 
 async def _with_more_targets(installation: RunningInstallation, folder: Path) -> Sample:
     installation.home.inventory.write_text(yaml_file.dump({"targets": entries(TARGETS[1], folder)}))
-    await _latency(installation)  # everybody has read them by then
+    await _latency(installation)  # all services have read them by then
     return await _latency(installation)
 
 
 async def again(installation: RunningInstallation, name: str) -> float:
-    """From its death, which no one had announced, until it is ready; without the supervisor's pause."""
+    """Return the seconds from the kill of a service until it is ready again, without the supervisor's pause."""
     pid, began = installation.pid(name), time.perf_counter()
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
@@ -106,7 +108,9 @@ async def _well(installation: RunningInstallation) -> bool:
 
 
 async def first_operation(folder: Path) -> dict[str, float]:
-    """Seconds from an empty folder until `writ up` is ready, and until the command has shown its first outcome."""
+    """Return the seconds from an empty folder until `writ up` is ready, and until the command has shown its first
+    outcome.
+    """
     installation = RunningInstallation(Home(folder / "nothing"), {}, [])
     installation.home.make_folders()
     began = time.perf_counter()
@@ -121,7 +125,7 @@ async def first_operation(folder: Path) -> dict[str, float]:
 
 
 def table(found: Grown) -> str:
-    """As Markdown."""
+    """Return the table as Markdown."""
     lines = ["| `test_noop`, one in flight | p50 ms | p99 ms | × the first |", "|---|--:|--:|--:|"]
     for what, samples in (("operations on record", found.operations), ("targets", found.targets)):
         least = samples[min(samples)].p50

@@ -1,7 +1,7 @@
-"""A journal with a past: operations as executors write them, put straight into the stream while the services follow.
+"""Write a long journal: operations as executors write them, put straight into the stream while the services follow.
 
 The server syncs only now and then meanwhile, or a million events would take minutes. Each operation's events are in one
-batch, so that nobody sees one that is overdue.
+batch, so that no service reads one that is overdue.
 """
 
 from collections.abc import Iterator
@@ -24,11 +24,13 @@ from writ_testing.installations.installation import RunningInstallation, running
 EACH = 4
 """Events of an operation."""
 AT_ONCE = 200
-"""Operations in a batch; the server takes a thousand messages in one."""
+"""Operations in a batch. The server accepts a thousand messages in one."""
 
 
 async def write(home: Home, folder: Path, first: int, last: int) -> None:
-    """Operations `first` to `last` (without it), read by every service, into the journal of a stopped installation."""
+    """Write operations `first` to `last` (exclusive), read by every service, into the journal of a stopped
+    installation.
+    """
     address = ServerAddress(host="127.0.0.1", port=free_port(), monitor_port=free_port())
     config = folder / "loose.conf"
     config.write_text(configuration(home, address).replace('"sync_interval": "always"', '"sync_interval": "2m"'))
@@ -68,5 +70,5 @@ def _entries(first: int, last: int) -> Iterator[Entry]:
 
 
 async def _all_read(installation: RunningInstallation) -> bool:
-    """Executors and audit are ready only when they have."""
+    """Wait until executors and audit have read all events: only then they are ready."""
     return (await installation.writ("status")).status == 0

@@ -25,19 +25,19 @@ READERS = ("policy", "executor")
 FEW, MANY, EDITS = 100, 10_000, 3
 OPERATIONS = 200
 SECONDS = 5.0
-"""After which every service has looked at its files, and has read them."""
+"""Seconds after which every service has noticed and read its files."""
 HEARD_EVERY = 0.002
 
 
 class Waits(Struct, frozen=True, kw_only=True):
-    """The longest, in ms: of operations from request to end, and of a service's answers that it is alive."""
+    """The longest waits in ms: of operations from request to end, and of a service's replies to health requests."""
 
     operation: float
     alive: dict[str, float]
 
 
 class Remembered(Struct, frozen=True, kw_only=True):
-    """MB of each process by what it had read; what waited while nothing was read, and at each edit."""
+    """MB of each process after each file that it read, and the longest waits without a read and at each edit."""
 
     memory: dict[str, dict[str, float]]
     quiet: Waits
@@ -45,7 +45,7 @@ class Remembered(Struct, frozen=True, kw_only=True):
 
 
 async def run() -> Remembered:
-    """All of it, on one installation."""
+    """Run all measurements on one installation."""
     memory: dict[str, dict[str, float]] = {}
     edits: list[Waits] = []
     with tempfile.TemporaryDirectory() as name:
@@ -78,7 +78,7 @@ def _replace(path: Path, text: str) -> None:
 
 
 async def _waits(installation: RunningInstallation, requester: Requester) -> Waits:
-    """Within a time in which all that is to be read is read."""
+    """Return the longest waits within the time in which the files are read."""
     end = time.perf_counter() + SECONDS
     asked: list[Callable[[], Awaitable[object]]] = [lambda: requester.noop(0)]
     asked += [_alive(installation, one) for one in READERS]
@@ -109,7 +109,7 @@ def _alive(installation: RunningInstallation, name: str) -> Callable[[], Awaitab
 
 
 def table(found: Remembered) -> str:
-    """As Markdown."""
+    """Return the table as Markdown."""
     lines = [f"| RSS, MB | {' | '.join(READERS)} |", f"|---|{'--:|' * len(READERS)}"]
     for said, memory in found.memory.items():
         lines.append(f"| {said} | {' | '.join(str(memory[one]) for one in READERS)} |")

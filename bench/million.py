@@ -25,32 +25,36 @@ from writ_nats_server.streams import Sizes
 from writ_testing.installations.installation import RunningInstallation, prepare, running_installation
 
 LOAD = "load"
-"""The principal of the load; the measured operations are the operator's."""
+"""The principal of the load. The measured operations are the operator's."""
 STEPS, CHUNKS = 10, 100
 IN_FLIGHT = 64
 MEASURED = 400
-"""Operations one after the other, after each step."""
+"""Operations measured one after the other, after each step."""
 JOURNAL = 24 << 30
-"""More than twice what is written (9.2 kB an operation): from half full on, one principal has a tenth of it."""
+"""Bytes of the journal: more than twice what is written (9.2 kB an operation), since one principal may write only a
+tenth of it from half full on.
+"""
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Step(Struct, frozen=True, kw_only=True):
-    """What was measured after so many operations. `under_load`: one operation after the other beside the load, whose
-    rate it has. `generator`: share of the processor time that the load generator took.
+    """The figures after so many operations.
+
+    `under_load`: one operation after the other beside the load, whose rate it has. `generator`: the share of processor
+    time that the load generator took.
     """
 
     operations: int
     under_load: Sample
     alone: Sample
     memory: dict[str, tuple[float, float]]
-    """MB of each process: its own pages now, and the most that were resident at once."""
+    """MB of each process: its own pages now, and its peak resident size."""
     bytes: int
     generator: float
 
 
 class Chunk(Struct, frozen=True, kw_only=True):
-    """A part of a step: seconds of the probes beside the load, of all, and of the processor."""
+    """A part of a step: seconds of the single operations beside the load, of all, and of the processor."""
 
     probes: list[float]
     elapsed: float
@@ -60,16 +64,16 @@ class Chunk(Struct, frozen=True, kw_only=True):
 
 
 class Million(Struct, kw_only=True):
-    """What is known so far; it is kept beside the installation. `starts`: seconds from a kill to ready."""
+    """The results so far, stored beside the installation. `starts`: seconds from a kill to ready."""
 
     steps: list[Step] = []
     chunks: list[Chunk] = []
-    """Of the step that is under way."""
+    """The parts of the current step."""
     starts: dict[str, float] = {}
 
 
 async def run() -> Million:
-    """Go on from where the last run ended."""
+    """Continue where the last run ended."""
     total = int(os.environ.get("BENCH_OPERATIONS", "1000000"))
     folder = Path(os.environ.get("BENCH_FOLDER") or Path(tempfile.gettempdir()) / "million")
     home, kept = _home(folder), folder / "million.json"
@@ -184,7 +188,7 @@ def _row(one: Step) -> str:
 
 
 def table(found: Million) -> str:
-    """As Markdown."""
+    """Return the table as Markdown."""
     beside = f"beside {IN_FLIGHT} in flight: p50 ms"
     lines = [
         f"| operations | alone: p50 ms | p99 ms | {beside} | p99 ms | a second | generator | GB | MB of each (peak) |",

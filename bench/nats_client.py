@@ -20,7 +20,7 @@ ROUNDS = 5
 
 
 async def run() -> dict[str, dict[str, dict[str, float]]]:
-    """All figures, by client and number in flight."""
+    """Return all figures, by client and number in flight."""
     samples: dict[str, dict[int, list[Sample]]] = {client: {count: [] for count in COUNTS} for client in CLIENTS}
     before = os.environ.get("WRIT_NATS_CLIENT")
     try:

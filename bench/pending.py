@@ -1,4 +1,4 @@
-"""Many pending operations at once: list them, decide on one, and let all of them expire.
+"""Measure many pending operations: list them, decide on one, and let all of them expire.
 
 `python -m bench pending`: 1,000 and 10,000 operations that wait for one person, in an installation of real processes.
 """
@@ -25,12 +25,12 @@ from writ_testing.installations.installation import (
 COUNTS = tuple(int(count) for count in os.environ.get("WRIT_BENCH_PENDING", "1000,10000").split(","))
 REQUESTERS, IN_FLIGHT, DECIDED, POLLED = 10, 64, 100, 0.5
 WINDOW = {1_000: 60, 10_000: 240}
-"""Seconds to decide: long enough to ask for all of them, list them and decide on some."""
+"""Seconds to decide: long enough to request all of them, list them and decide on some."""
 MORE = {"WRIT_MOST_OPEN": "20000"}
 
 
 class Figures(Struct, frozen=True, kw_only=True):
-    """Of one number of pending operations: seconds, but for samples."""
+    """The figures for one number of pending operations, in seconds, except for samples."""
 
     pending: int
     all_pages: float
@@ -41,7 +41,7 @@ class Figures(Struct, frozen=True, kw_only=True):
 
 
 async def run() -> dict[str, Figures]:
-    """For each number of pending operations."""
+    """Return the figures for each number of pending operations."""
     found = {}
     for count in COUNTS:
         with tempfile.TemporaryDirectory() as name:
@@ -90,7 +90,7 @@ async def _figures(installation: RunningInstallation, count: int, window: float)
 
 
 async def _pages(bob: Writ) -> tuple[list[float], list[str]]:
-    """Seconds of each page, and all ids."""
+    """Return the seconds of each page, and all ids."""
     pages, found, after, more = list[float](), list[str](), 0, True
     while more:
         began = time.perf_counter()
@@ -102,7 +102,7 @@ async def _pages(bob: Writ) -> tuple[list[float], list[str]]:
 
 
 async def _expired(askers: list[Writ], last: float) -> float:
-    """Seconds from the end of the last one's time to decide until nothing waits any more."""
+    """Return the seconds from the end of the last operation's time to decide until nothing waits any more."""
     await pause(max(last - time.monotonic() - 1.0, 0.0))
     while True:
         left = [len(await writ.open_operations()) for writ in askers]
@@ -112,7 +112,7 @@ async def _expired(askers: list[Writ], last: float) -> float:
 
 
 def table(found: dict[str, Figures]) -> str:
-    """As Markdown."""
+    """Return the table as Markdown."""
     lines = ["| pending | all pages, s | first page, ms | last page, ms | decide, p50 / p99 ms | expired within, s |"]
     lines.append("|--:|--:|--:|--:|--:|--:|")
     lines += [

@@ -16,7 +16,7 @@ FILE = Path(__file__).parents[1] / "docs/scale.png"
 
 
 def draw() -> None:
-    """Raises Missing where matplotlib is not there."""
+    """Draw the plot. Raises Missing if matplotlib is not installed."""
     module("matplotlib").use("Agg")
     pyplot = module("matplotlib.pyplot")
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(12.5, 4.6), layout="constrained")

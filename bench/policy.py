@@ -30,12 +30,14 @@ Row = tuple[int, float, float, float, float]
 
 
 async def run() -> tuple[list[Row], dict[str, Sample]]:
-    """p50 and p99 in microseconds of ours, p50 of the plain scan, seconds to load; by number of rules. And by NATS."""
+    """Return by number of rules p50 and p99 in microseconds, p50 of the plain scan, and seconds to load; and the
+    figures over NATS.
+    """
     return [_measured(size) for size in SIZES], await over_nats()
 
 
 def table(measured: tuple[list[Row], dict[str, Sample]]) -> str:
-    """As Markdown."""
+    """Return the table as Markdown."""
     rows, samples = measured
     lines = ["| rules | p50 µs | p99 µs | plain scan p50 µs | load s |", "|---|---|---|---|---|"]
     lines += [f"| {size} | {p50:.1f} | {p99:.1f} | {plain:.1f} | {load:.2f} |" for size, p50, p99, plain, load in rows]
@@ -94,7 +96,7 @@ def _request(chance: random.Random, catalogue: Catalogue) -> DecisionRequest:
 
 
 def plainly(rules: list[RuleEntry], request: DecisionRequest) -> str:
-    """The same decision by looking at one rule after another, for the kind of rule that is drawn here."""
+    """Make the same decision by checking one rule after another, for the kind of rule that is drawn here."""
     effect = "deny"
     for rule in rules:
         if request.operation.name not in rule.operations or request.target.role not in (rule.target_roles or ()):
@@ -117,7 +119,7 @@ def _compare(policy: Policy, rules: list[RuleEntry], requests: list[DecisionRequ
 
 
 def _timed(ask: Callable[[DecisionRequest], object], requests: list[DecisionRequest]) -> tuple[float, float]:
-    """The best round's p50 and p99, in microseconds."""
+    """Return p50 and p99 of the best round, in microseconds."""
     rounds = []
     for _ in range(ROUNDS):
         times = []

@@ -1,4 +1,4 @@
-"""A signed decision asked for over NATS, from a policy service in its own process, beside a bare request.
+"""Measure a signed decision over NATS, by a policy service in its own process, beside a bare request.
 
 Bar: p50 at most twice that of the bare request of the same run.
 """
@@ -21,7 +21,7 @@ TARGET = {"id": "web-1", "role": "production", "backend": "local", "docker": {}}
 
 
 async def over_nats() -> dict[str, Sample]:
-    """Both, one request at a time."""
+    """Measure both, one request at a time."""
     with tempfile.TemporaryDirectory() as folder:
         async with writ_server(Path(folder)) as server, bare_server(free_port()) as url:
             alice = {"id": "alice", "kind": "human", "roles": ["operator"], "key": server.keys["alice"].public}

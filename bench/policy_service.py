@@ -27,7 +27,7 @@ async def policy_service(
     targets: Sequence[Mapping[str, Any]],
     principals: Sequence[Mapping[str, Any]],
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """It runs within the block; when it is ready is for the caller to find out."""
+    """Run the service within the block. The caller has to wait until it is ready."""
     (folder / "policy.yaml").write_text(policy)
     entries: dict[str, list[Any]] = {"targets": list(targets), "principals": list(principals), "agents": []}
     for name, (key, data) in zip(LISTS, entries.items(), strict=True):
@@ -55,12 +55,12 @@ async def policy_service(
 
 
 def question(subject: Subject) -> bytes:
-    """What an executor would send."""
+    """Return the request of an executor."""
     return encode(DecideRequest(subject=subject, control_sequence=0))
 
 
 async def ask(bus: Bus, data: bytes) -> DecideReply:
-    """One decision. Raises RuntimeError if it is none."""
+    """Request one decision. Raises RuntimeError if the reply is none."""
     decided = decode((await bus.request(subjects.POLICY_DECIDE, data, timeout=10)).data, DecideReply)
     if decided.decision is None:
         raise RuntimeError(str(decided.error))

@@ -35,7 +35,7 @@ Making = Callable[[random.Random, int, int], Keys]
 
 
 class Row(Struct, frozen=True):
-    """Of one shape at one size; microseconds, seconds and MB."""
+    """The figures of one shape at one size: microseconds, seconds and MB."""
 
     shape: str
     rules: int
@@ -51,7 +51,9 @@ def _named(pattern: str) -> Keys:
 
 
 def _all(chance: random.Random, number: int, many: int) -> Keys:
-    """As a large installation has them: a team's own services on its own targets, by day, some with approval."""
+    """Return rules like those of a large installation: a team's own services on its own targets, by day, some with
+    approval.
+    """
     limits = {"timeout": Constraint(type="int", max=chance.choice((10, 40, 60)))}
     return {
         "user_roles": [f"team-{number % max(1, many // 10)}"],
@@ -78,12 +80,12 @@ SHAPES: dict[str, Making] = {
 
 
 async def run() -> list[Row]:
-    """Each shape at each size."""
+    """Measure each shape at each size."""
     return [_measured(shape, size) for shape in SHAPES for size in SIZES]
 
 
 def table(rows: list[Row]) -> str:
-    """As Markdown, with the ratio to 10 rules of the same shape."""
+    """Return the table as Markdown, with the ratio to 10 rules of the same shape."""
     base = {row.shape: row.p50 for row in rows if row.rules == SIZES[0]}
     lines = [
         "| differ by | rules | p50 µs | p99 µs | of 10 | traced p50 µs | load s | MB |",
@@ -132,7 +134,7 @@ def _policy(shape: str, size: int) -> Policy:
 
 
 def _request(chance: random.Random, size: int) -> DecisionRequest:
-    """Half of them about something that a rule is about."""
+    """Return a request. Half of the requests are within the scope of a rule."""
     number = chance.randrange(2 * size)
     name = OPERATIONS[number % len(OPERATIONS) if chance.random() < 0.8 else chance.randrange(len(OPERATIONS))]
     operation = CATALOGUE[name]
@@ -160,7 +162,7 @@ def _request(chance: random.Random, size: int) -> DecisionRequest:
 
 
 def _timed(ask: Callable[[DecisionRequest], object], requests: list[DecisionRequest]) -> tuple[float, float]:
-    """The best round's p50 and p99, in microseconds."""
+    """Return p50 and p99 of the best round, in microseconds."""
     rounds = []
     for _ in range(ROUNDS):
         times = []

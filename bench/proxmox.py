@@ -32,7 +32,7 @@ Call = Callable[[int], Awaitable[object]]
 
 
 async def run() -> dict[str, object]:
-    """All figures."""
+    """Return all figures."""
     with tempfile.TemporaryDirectory() as folder, proxmox(Path(folder)) as server:
         cluster = Cluster(server, Path(folder), time_scale=0.0)
         bare = Bare(server)
@@ -111,7 +111,7 @@ async def _in_turns(groups: dict[str, dict[str, tuple[Call, int]]]) -> dict[str,
 
 
 async def _fleet(cluster: Cluster, server: Proxmox) -> dict[str, float]:
-    """Seconds to list many guests, and requests a second while many tasks are followed."""
+    """Return the seconds to list many guests, and the requests a second while many tasks are followed."""
     for number in range(GUESTS):
         server.vm(1000 + number, f"guest-{number}")
     began = time.perf_counter()

@@ -18,7 +18,7 @@ class Disagreement(Exception):
 
 
 async def run(seeds: range = SEEDS) -> Counter[str]:
-    """How often each code was the answer."""
+    """Return how often each code was the result."""
     met = Counter[str]()
     for seed in seeds:
         for _, asked, facts, expected, got in cases(seed, QUESTIONS):
@@ -29,7 +29,7 @@ async def run(seeds: range = SEEDS) -> Counter[str]:
 
 
 def table(met: Counter[str]) -> str:
-    """As Markdown."""
+    """Return the table as Markdown."""
     lines = [f"{sum(met.values())} cases, no disagreement", "", "| code | cases |", "|---|---|"]
     return "\n".join([*lines, *(f"| `{code}` | {count} |" for code, count in met.most_common())])
 

@@ -13,8 +13,7 @@ from msgspec import Struct, json
 
 from bench.end_to_end import ENVIRON, PRINCIPAL, Requester
 from bench.timing import Sample, measure
-from writ_bus.nats.bus import NatsBus
-from writ_bus.port import Message
+from writ_bus.port import Bus, Message
 from writ_client.context import Context, open_bus
 from writ_testing.installations.extra_agents import more_agents
 from writ_testing.installations.installation import RunningInstallation, local_target, prepare, running_installation
@@ -23,7 +22,7 @@ AGENTS, EXECUTORS = (1, 2, 4), (1, 2)
 SLOTS, DELAY = 4, 0.2
 TARGETS = [f"web-{number}" for number in range(64)]
 WORK = 6.0
-"""Seconds of work, were all slots always taken."""
+"""Seconds of work if all slots were always in use."""
 NOOPS = 2_500
 SETTINGS = {**ENVIRON, "WRIT_SLOTS": str(SLOTS), "WRIT_HEARTBEAT": "1"}
 
@@ -36,8 +35,8 @@ class Scaled(Struct, frozen=True, kw_only=True):
     added: float
 
 
-async def connected(installation: RunningInstallation) -> tuple[NatsBus, Requester]:
-    """A requester of the installation's operator."""
+async def connected(installation: RunningInstallation) -> tuple[Bus, Requester]:
+    """Return a requester for the installation's operator."""
     seed = installation.home.key(f"principal-{PRINCIPAL}").seed
     bus = await open_bus(Context(principal=PRINCIPAL, url=installation.url), seed, wait=10)
     requester = Requester(bus)
@@ -46,7 +45,7 @@ async def connected(installation: RunningInstallation) -> tuple[NatsBus, Request
 
 
 async def run() -> Scaled:
-    """All figures."""
+    """Return all figures."""
     agents: dict[int, Sample] = {}
     with tempfile.TemporaryDirectory() as folder:
         files = Path(folder) / "files"
@@ -69,8 +68,10 @@ async def _count(requester: Requester, files: Path, agents: int) -> Sample:
     return await measure(one, len(TARGETS), int(agents * SLOTS * WORK / DELAY))
 
 
-async def _added(installation: RunningInstallation, bus: NatsBus, requester: Requester, files: Path) -> float:
-    """While one agent has twice as much as it can do at once."""
+async def _added(installation: RunningInstallation, bus: Bus, requester: Requester, files: Path) -> float:
+    """Return the seconds until an added agent has its first operation, while the first agent has twice its capacity to
+    do.
+    """
     seen: dict[str, float] = {}
 
     async def began(message: Message) -> None:
@@ -97,7 +98,7 @@ async def _noops(executors: int) -> Sample:
 
 
 def table(found: Scaled) -> str:
-    """As Markdown."""
+    """Return the table as Markdown."""
     lines = ["| agents, target-bound work | operations a second | of what their slots allow |", "|--:|--:|--:|"]
     for number, sample in found.agents.items():
         lines.append(f"| {number} | {sample.rate} | {sample.rate / (number * SLOTS / DELAY):.0%} |")

@@ -29,12 +29,12 @@ READS, DEAD = 16, 60
 BAR = 2.0
 KINDS = ("alone", f"{READS} reads of a host that hangs", f"{DEAD} dead targets")
 ROUNDS, QUIET = 3, 25.0
-"""Of all kinds in turn, and the seconds after each in which the slow reads end."""
-"""Times its own p50 alone, which a healthy target's operation may take."""
+"""Rounds of all kinds in turn, and the seconds after each in which the slow reads end."""
+"""The bar: an operation of a healthy target may take this many times its p50 without slow targets."""
 
 
 class Reads:
-    """Reads by the scripted executor; each receipt is looked at once, whoever waits."""
+    """Reads by the scripted executor. Each receipt is handled once, for all waiters."""
 
     def __init__(self, executor: ScriptedExecutor) -> None:
         self._executor = executor
@@ -42,7 +42,7 @@ class Reads:
         self._seen = 0
 
     async def follow(self) -> None:
-        """Tell of receipts, until cancelled."""
+        """Hand receipts to their waiters, until cancelled."""
         while True:
             await self._executor.until(lambda: len(self._executor.receipts) > self._seen, patience=600)
             for one in self._executor.receipts[self._seen :]:
@@ -50,7 +50,7 @@ class Reads:
             self._seen = len(self._executor.receipts)
 
     async def one(self, target: Target, path: str) -> None:
-        """A read, from its dispatch to its receipt."""
+        """Run a read, from its dispatch to its receipt."""
         operation_id = await self._executor.dispatch("file_read", target, file_path=path, timeout=20)
         await self._ended(operation_id).wait()
 
@@ -60,7 +60,7 @@ class Reads:
 
 @asynccontextmanager
 async def _beside(reads: Reads, targets: Sequence[Target], each: int) -> AsyncIterator[None]:
-    """So many reads of each target at once, again two seconds after their end."""
+    """Keep so many reads of each target in flight; repeat them two seconds after their end."""
 
     async def repeat(target: Target) -> None:
         while True:
@@ -84,7 +84,7 @@ def _elsewhere(healthy: Sshd, name: str, port: int, key: Path) -> Target:
 
 
 async def run() -> dict[str, Sample]:
-    """A healthy target's reads, alone and beside each kind of slow target."""
+    """Measure a healthy target's reads, alone and beside each kind of slow target."""
     found: dict[str, list[float]] = {name: [] for name in KINDS}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -124,7 +124,7 @@ async def run() -> dict[str, Sample]:
 
 
 def table(found: dict[str, Sample]) -> str:
-    """As Markdown."""
+    """Return the table as Markdown."""
     alone = found["alone"].p95
     lines = ["| beside a healthy target | its reads: p50 ms | p95 ms | p99 ms | p95 × alone |", "|---|--:|--:|--:|--:|"]
     lines += [f"| {name} | {one.p50} | {one.p95} | {one.p99} | {one.p95 / alone:.2f} |" for name, one in found.items()]

@@ -1,4 +1,4 @@
-"""Times of many calls at a given concurrency, and what is told of them."""
+"""Measure many calls at a given concurrency, and summarise their times."""
 
 import asyncio
 import statistics
@@ -18,14 +18,14 @@ class Sample(Struct, frozen=True, kw_only=True):
 
 
 async def measure(call: Callable[[int], Awaitable[object]], in_flight: int, count: int) -> Sample:
-    """`count` calls, never more than `in_flight` at once."""
+    """Measure `count` calls, never more than `in_flight` at once."""
     began = time.perf_counter()
     times = await timed(call, in_flight, count)
     return summary(times, time.perf_counter() - began)
 
 
 async def timed(call: Callable[[int], Awaitable[object]], in_flight: int, count: int) -> list[float]:
-    """The seconds of each of `count` calls, never more than `in_flight` at once."""
+    """Return the seconds of each of `count` calls, never more than `in_flight` at once."""
     times: list[float] = []
     numbers = iter(range(count))
 
@@ -40,14 +40,14 @@ async def timed(call: Callable[[int], Awaitable[object]], in_flight: int, count:
 
 
 def summary(times: list[float], elapsed: float) -> Sample:
-    """Of seconds a call, and seconds over all."""
+    """Return the summary of these seconds a call, over `elapsed` seconds in all."""
     cuts = statistics.quantiles(times, n=100)
     p50, p95, p99 = (round(cuts[at - 1] * 1000, 3) for at in (50, 95, 99))
     return Sample(p50=p50, p95=p95, p99=p99, rate=round(len(times) / elapsed, 1))
 
 
 async def pause(seconds: float) -> None:
-    """What is measured is to happen then: a pace, or a bucket that fills."""
+    """Wait. The measured event needs this time, such as a pace or a bucket that fills."""
     over = asyncio.Event()
     asyncio.get_running_loop().call_later(seconds, over.set)
     await over.wait()

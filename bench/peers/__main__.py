@@ -1,4 +1,6 @@
-"""`python -m bench.peers [report]`: measure, keep the figures, write table and plot; `report`: write them anew only."""
+"""`python -m bench.peers [report]`: measure, store the figures, write table and plot; `report`: only write table and
+plot again.
+"""
 
 import os
 import platform
@@ -15,7 +17,7 @@ PEERS = ("cedarpy", "gordon-to-regorus", "casbin", "cerbos")
 
 
 def main() -> None:
-    """The machine should have nothing else to do."""
+    """Run the measurement. The machine should have nothing else to do."""
     if sys.argv[1:] == ["report"]:
         found = figures.saved()
     else:
@@ -30,7 +32,7 @@ def main() -> None:
 
 
 def run(sizes: tuple[int, ...]) -> figures.Figures:
-    """All engines at these numbers of rules."""
+    """Measure all engines at these numbers of rules."""
     in_rows: list[figures.Row] = []
     wire_rows: list[figures.Row] = []
     gaps: dict[figures.Gap, None] = {}

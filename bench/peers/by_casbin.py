@@ -20,25 +20,25 @@ INDEXED = [0, 1, 2]
 
 
 class Plain:
-    """Every line is looked at."""
+    """The plain enforcer, which reads every line."""
 
     name = "Casbin (pycasbin)"
     told = "answers with allowed or not; looks at every line"
 
     def load(self, rules: Sequence[Rule]) -> Loaded:
-        """The ordinary enforcer."""
+        """Return the ordinary enforcer."""
         casbin = module("casbin")
         return _loaded(casbin, casbin.Enforcer, casbin.Model(), rules)
 
 
 class Fast:
-    """The lines of one operation and both roles are looked at."""
+    """The fast enforcer, which reads the lines of one operation and both roles."""
 
     name = "Casbin FastEnforcer (pycasbin)"
     told = "as Casbin, with its index over operation and both roles"
 
     def load(self, rules: Sequence[Rule]) -> Loaded:
-        """The enforcer with `cache_key_order`."""
+        """Return the enforcer with `cache_key_order`."""
         casbin = module("casbin")
 
         def enforcer(model: Any) -> Any:

@@ -15,7 +15,7 @@ class Cedar:
     told = "answers with the ids of the policies that decided; each call crosses to Rust and back as JSON"
 
     def load(self, rules: Sequence[Rule]) -> Loaded:
-        """PolicySet and Entities as handles, so that no call parses them."""
+        """Return PolicySet and Entities as handles, so that no call parses them."""
         cedarpy = module("cedarpy")
         policies = cedarpy.PolicySet.from_str("\n".join(map(_policy, rules)))
         entities = cedarpy.Entities.from_json_str(json.dumps(_entities()))

@@ -1,7 +1,7 @@
-"""Cerbos: its own binary in a process of its own, asked over gRPC on loopback with its own Python client.
+"""Cerbos: its own binary in a separate process, called over gRPC on loopback with its own Python client.
 
-One resource policy for each role of targets, so that Cerbos finds the rules by kind, action and role; each question has
-one caller's role, since in Cerbos a denial counts within one role only.
+There is one resource policy for each role of targets, so that Cerbos finds the rules by kind, action and role. Each
+request has one role of the caller, since in Cerbos a denial counts within one role only.
 """
 
 import json
@@ -20,14 +20,14 @@ NAME = "Cerbos over gRPC"
 TOLD = "answers with allowed or not for each action asked about; unsigned"
 BINARY = FOLDER / "node_modules/@cerbos/cerbos-linux-x64/cerbos-linux-x64"
 WITHIN = 60.0
-"""Seconds until it must answer."""
+"""Seconds until it must reply."""
 OFTEN = {f"grpc.{which}_reconnect_backoff_ms": 50 for which in ("initial", "min", "max")}
-"""So that the client finds the server soon after it listens."""
+"""Pause between tries, so that the client finds the server soon after it listens."""
 
 
 @contextmanager
 def cerbos(folder: Path, rules: Sequence[Rule]) -> Iterator[tuple[Loaded, float]]:
-    """A server with the rules, and the seconds until it answered. Raises Missing."""
+    """Run a server with the rules. Yield it with the seconds until it replied. Raises Missing."""
     if not BINARY.exists():
         raise Missing("its binary is not installed; npm brings it, for Linux on x86-64")
     client_of = module("cerbos.sdk.grpc.client").CerbosClient
@@ -49,7 +49,7 @@ def cerbos(folder: Path, rules: Sequence[Rule]) -> Iterator[tuple[Loaded, float]
 
 
 def version() -> str:
-    """Of the binary, by its package."""
+    """Return the version of the binary, by its package."""
     return str(json.loads(BINARY.with_name("package.json").read_text())["version"])
 
 

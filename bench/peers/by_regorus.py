@@ -1,7 +1,7 @@
-"""Rego, by regorus: a Rego rule for each rule, by its virtual machine and by its interpreter, and the rules as a table.
+"""Rego by regorus: a Rego rule for each rule, by its virtual machine and by its interpreter; and the rules as a table.
 
-The table is what an author who thinks of speed would write: Rego looks up operation and roles in it, and only the
-limits of that one place are compared.
+An author who optimises for speed would write the table: Rego looks up operation and roles in it, and compares only the
+limits of that entry.
 """
 
 import json
@@ -21,7 +21,7 @@ allow if { false }
 deny if { false }
 """
 A_MODULE = 2_000
-"""Rules in one module: a module may have a megabyte, and a package many modules."""
+"""Rules in one module. A module may have a megabyte, and a package many modules."""
 LOOK_UP = """
 place := data.table[input.operation][input.target][input.caller]
 allow if { some limit in place.allow; input.timeout <= limit }
@@ -36,7 +36,7 @@ class Rules:
     told = "regorus; answers with allowed or not, nothing else; takes its input as JSON text"
 
     def load(self, rules: Sequence[Rule]) -> Loaded:
-        """Compiled for the virtual machine. Raises Refused for more than its 65,535 instructions."""
+        """Return the rules compiled for the virtual machine. Raises Refused for more than its 65,535 instructions."""
         return _machine(_texts(rules), {})
 
 
@@ -47,7 +47,7 @@ class Interpreted:
     told = "regorus; as above, without a limit on the number of rules"
 
     def load(self, rules: Sequence[Rule]) -> Loaded:
-        """One engine, asked for the one rule `decision`."""
+        """Return one engine, queried for the one rule `decision`."""
         engine = module("regorus").Engine()
         for number, text in enumerate(_texts(rules)):
             engine.add_policy(f"part-{number}.rego", HEAD + text)
@@ -66,7 +66,7 @@ class Table:
     told = "regorus; the rules as data, indexed by hand for this one shape of rule; answers with allowed or not"
 
     def load(self, rules: Sequence[Rule]) -> Loaded:
-        """One look-up in a table of three levels."""
+        """Return a table of three levels, with one lookup a decision."""
         table: dict[str, Any] = {}
         for rule in rules:
             place = table.setdefault(rule.operation, {}).setdefault(rule.target, {})

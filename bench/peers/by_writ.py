@@ -1,4 +1,4 @@
-"""Writ: the rules as a policy file, read by the real loader; each answer with the trace of every rule considered."""
+"""Writ: the rules as a policy file, read by the real loader. Each decision has the trace of every rule considered."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -50,7 +50,7 @@ NEEDED: Mapping[str, str] = {
 
 
 class InProcess:
-    """The engine that the policy service and the command decide with."""
+    """The engine of the policy service and the command."""
 
     name = NAME
     told = TOLD
@@ -59,8 +59,9 @@ class InProcess:
         self._catalogue = Catalogue(BUILT_IN)
 
     def load(self, rules: Sequence[Rule]) -> Loaded:
-        """As the service reads it, but for the limit on a file's size. Rules drawn at random make some others needless,
-        which `strict` would refuse.
+        """Return the policy as the service reads it, except for the limit on a file's size.
+
+        Rules drawn at random make some others redundant, which `strict` would refuse.
         """
         document = yaml_file.parse(policy_file(rules).encode(), "policy.yaml", largest=LARGEST)
         policy, _ = compile_document(document, self._catalogue, "permissive")
@@ -68,7 +69,7 @@ class InProcess:
         return Loaded(self.request, lambda request: _allows(decide(policy, request, control)))
 
     def request(self, question: Question) -> DecisionRequest:
-        """The question, with parameters checked against the catalogue."""
+        """Return the request, with parameters checked against the catalogue."""
         operation = self._catalogue[question.operation]
         given = parameters(self._catalogue, question)
         return DecisionRequest(
@@ -82,12 +83,12 @@ class InProcess:
 
 
 def policy_file(rules: Sequence[Rule]) -> str:
-    """The rules as somebody would write them, one a line."""
+    """Return the rules as a person would write them, one a line."""
     return HEAD + "".join(f"    - {_line(rule)}\n" for rule in rules)
 
 
 def parameters(catalogue: Catalogue, question: Question) -> dict[str, Any]:
-    """What a caller would give, and the timeout that is asked about."""
+    """Return the parameters that a caller would give, with the timeout of the question."""
     names = catalogue[question.operation].parameters.__struct_fields__
     needed = {name: value for name, value in NEEDED.items() if name in names}
     return {**needed, **OF_ONE.get(question.operation, {}), "timeout": question.timeout}

@@ -1,4 +1,4 @@
-"""What an engine is to this measurement, and where the peers are installed."""
+"""The interface of a measured engine, and the place where the peers are installed."""
 
 import importlib
 import sys
@@ -34,18 +34,20 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """As the table has it, with the version."""
+        """Return the engine's name in the table, with the version."""
 
     @property
     def told(self) -> str:
-        """One sentence."""
+        """Return a sentence on the content and the cost of its replies."""
 
     def load(self, rules: Sequence[Rule]) -> Loaded:
-        """The rules, ready to be asked. Raises Missing, Refused."""
+        """Load the rules. Raises Missing, Refused."""
 
 
 def module(name: str) -> Any:
-    """A module of a peer. Raises Missing. They come last on the path, so that Writ's own packages stay as locked."""
+    """Import a module of a peer. Raises Missing. Peers come last on the path, so that Writ's own packages stay as
+    locked.
+    """
     path = str(FOLDER / "python")
     if path not in sys.path:
         sys.path.append(path)

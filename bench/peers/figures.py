@@ -1,4 +1,4 @@
-"""What was measured, as it is kept beside this file for the table and the plot, and how times become figures."""
+"""Store the figures beside this file for the table and the plot, and compute them from times."""
 
 import statistics
 import time
@@ -29,7 +29,7 @@ class Row(Struct, frozen=True, kw_only=True):
 
 
 class Gap(Struct, frozen=True, kw_only=True):
-    """What could not be measured, and why; `rules` 0: at no size."""
+    """A measurement that was not possible, and why; `rules` 0: at no size."""
 
     engine: str
     rules: int
@@ -49,7 +49,7 @@ class Figures(Struct, frozen=True, kw_only=True):
 
 
 class Unequal(Exception):
-    """An engine that answers otherwise than the rules say: there is nothing to time then."""
+    """Raised for an engine that decides otherwise than the rules say: its times are not measured."""
 
 
 def compare(engine: str, given: Iterable[bool], right: Sequence[bool]) -> None:
@@ -60,7 +60,7 @@ def compare(engine: str, given: Iterable[bool], right: Sequence[bool]) -> None:
 
 
 def times(ask: Callable[[Any], object], prepared: Sequence[Any]) -> list[float]:
-    """Seconds of each call, one after the other."""
+    """Return the seconds of each call, one after the other."""
     found = []
     for request in prepared:
         began = time.perf_counter()
@@ -70,16 +70,16 @@ def times(ask: Callable[[Any], object], prepared: Sequence[Any]) -> list[float]:
 
 
 def best(rounds: Iterable[Sequence[float]]) -> tuple[float, float]:
-    """p50 and p99, in microseconds, of the round with the lowest p50."""
+    """Return p50 and p99, in microseconds, of the round with the lowest p50."""
     cuts = [statistics.quantiles(each, n=100) for each in rounds]
     return min((round(each[49] * 1e6, 1), round(each[98] * 1e6, 1)) for each in cuts)
 
 
 def save(figures: Figures) -> None:
-    """For the next table."""
+    """Store the figures for the next table."""
     FILE.write_bytes(msgspec.json.format(msgspec.json.encode(figures), indent=1) + b"\n")
 
 
 def saved() -> Figures:
-    """Those of the last run."""
+    """Return the figures of the last run."""
     return msgspec.json.decode(FILE.read_bytes(), type=Figures)

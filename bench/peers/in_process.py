@@ -35,7 +35,7 @@ class Ready(Struct, frozen=True):
 
 
 def measure(size: int, engines: Sequence[Engine] = ENGINES) -> tuple[list[Row], list[Gap]]:
-    """All of them at this number of rules. Raises Unequal."""
+    """Measure all engines at this number of rules. Raises Unequal."""
     rules = model.rules(size)
     questions = model.questions(rules, QUESTIONS)
     right = model.answers(rules, questions)

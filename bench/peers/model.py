@@ -1,7 +1,7 @@
-"""The rules and questions that every engine gets, and what the right answer is.
+"""The rules and requests that every engine gets, and the right decisions.
 
-The model is what all of them can say: operation, role of the target, role of the caller, an upper limit on an integer,
-allow or deny. A rule that denies wins, and nothing is allowed without a rule that allows it.
+The model has only features of all engines: operation, role of the target, role of the caller, an upper limit on an
+integer, allow or deny. A rule that denies wins, and nothing is allowed without a rule that allows it.
 """
 
 import random
@@ -22,7 +22,7 @@ DENYING = 0.1
 
 
 class Rule(Struct, frozen=True):
-    """For one operation, one role of targets and one role of callers: `timeout` at most `limit`."""
+    """A rule for one operation, one role of targets and one role of callers: `timeout` at most `limit`."""
 
     name: str
     operation: str
@@ -33,7 +33,7 @@ class Rule(Struct, frozen=True):
 
 
 class Question(Struct, frozen=True):
-    """May a caller of this role do this, with this timeout, on a target of that role?"""
+    """A request: may a caller of this role do this, with this timeout, on a target of that role?"""
 
     operation: str
     target: Role
@@ -42,7 +42,7 @@ class Question(Struct, frozen=True):
 
 
 def rules(count: int) -> list[Rule]:
-    """Drawn at random, the same every time; one in ten denies."""
+    """Return rules drawn at random, the same every time. One in ten denies."""
     chance = random.Random(count)
     return [
         Rule(
@@ -58,7 +58,7 @@ def rules(count: int) -> list[Rule]:
 
 
 def questions(drawn: Sequence[Rule], count: int) -> list[Question]:
-    """Every other one aims at a rule, so that few rules are not only asked what none of them is about."""
+    """Return requests. Every second one matches a rule but for the limit, since few random requests would match any."""
     chance = random.Random(count)
     found = []
     for number in range(count):
@@ -71,7 +71,7 @@ def questions(drawn: Sequence[Rule], count: int) -> list[Question]:
 
 
 def answers(drawn: Sequence[Rule], asked: Sequence[Question]) -> list[bool]:
-    """The right ones, by the definition and nothing else."""
+    """Return the right decisions, by the definition of the rules alone."""
     return [_answer(drawn, question) for question in asked]
 
 

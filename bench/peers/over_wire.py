@@ -31,7 +31,7 @@ from writ_testing.peers.nats_server import WritServer, writ_server
 
 QUESTIONS = 1_000
 WITHIN = 60.0
-"""Seconds until the policy service must answer."""
+"""Seconds until the policy service must reply."""
 BARE, WRIT = "bare NATS request", "Writ over NATS"
 TOLD = {
     BARE: "300 bytes there and back, nothing decided",
@@ -42,7 +42,7 @@ Ask = Callable[[Any], Awaitable[bool]]
 
 
 class Service(Struct):
-    """Something that answers, the requests that it is asked, and what it took."""
+    """A measured service, its requests, and the times of its replies."""
 
     name: str
     ask: Ask
@@ -58,7 +58,7 @@ class Effect(Struct):
 
 
 async def measure(size: int) -> tuple[list[Row], list[Gap]]:
-    """All of them at this number of rules. Raises Unequal."""
+    """Measure all services at this number of rules. Raises Unequal."""
     rules = model.rules(size)
     questions = model.questions(rules, QUESTIONS)
     right = model.answers(rules, questions)
@@ -144,7 +144,9 @@ async def _writ(
 
 
 def _question(server: WritServer, catalogue: Catalogue, number: int, each: model.Question) -> bytes:
-    """As an executor asks; what would need the principal's own signature, which no peer looks at, as a simulation."""
+    """Return the request of an executor. One that needs the principal's own signature, which no peer checks, is a
+    simulation.
+    """
     return question(
         Subject(
             operation_id=operation_id(each.caller, str(number)),
@@ -160,7 +162,7 @@ def _question(server: WritServer, catalogue: Catalogue, number: int, each: model
 
 
 async def _ready(bus: Bus, process: asyncio.subprocess.Process, data: bytes) -> bool:
-    """Whether it answers, in the end, or has ended."""
+    """Return true once the service replies, and false if its process has ended."""
 
     async def answers() -> str | None:
         try:

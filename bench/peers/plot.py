@@ -10,12 +10,12 @@ from bench.peers.figures import Figures, Row
 FILE = Path(__file__).parents[2] / "docs/policy-peers.png"
 OURS = "#0072b2"
 COLOURS = ("#009e73", "#56b4e9", "#7f7f7f", "#d55e00", "#cc79a7", "#8c564b")
-"""Told apart by the colour-blind, too."""
+"""Colours that colour-blind readers can distinguish, too."""
 MARKS = "s^Dvp*"
 
 
 def draw(figures: Figures) -> None:
-    """Raises Missing."""
+    """Draw the plot. Raises Missing."""
     module("matplotlib").use("Agg")
     pyplot = module("matplotlib.pyplot")
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(12.5, 5.2), width_ratios=(1.25, 1), layout="constrained")

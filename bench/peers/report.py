@@ -1,4 +1,4 @@
-"""The tables of docs/performance.md, written between two marks in it from the figures of a run."""
+"""Write the tables of docs/performance.md between two marks in it, from the figures of a run."""
 
 from collections.abc import Iterable, Sequence
 from textwrap import wrap
@@ -12,17 +12,17 @@ BEGIN, END = marks("peers")
 
 
 def write(figures: Figures) -> None:
-    """Into the document."""
+    """Write the tables into the document."""
     fill("peers", tables(figures))
 
 
 def written(text: str, figures: Figures) -> str:
-    """The document with the tables of these figures. Raises ValueError when it lacks the marks."""
+    """Return the document with the tables of these figures. Raises ValueError if it lacks the marks."""
     return filled(text, "peers", tables(figures))
 
 
 def tables(figures: Figures) -> str:
-    """As Markdown."""
+    """Return the tables as Markdown."""
     parts = [
         f"{figures.cores} cores, Python {figures.python}; {_versions(figures)}.",
         "p50 / p99 of one decision, microseconds:",
@@ -59,7 +59,7 @@ def _short(microseconds: float) -> str:
 
 
 def _fewer(rows: Iterable[Row]) -> str:
-    """Who was asked less than the others, since they had not the patience."""
+    """Return a sentence on the engines that got fewer requests, since they were too slow for all."""
     every = list(rows)
     most = max((row.requests for row in every), default=0)
     fewer = [f"{row.engine}{_at(row.rules)} {row.requests:,}" for row in every if row.requests < most]

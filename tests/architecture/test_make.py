@@ -1,5 +1,6 @@
 """`make check` is the one definition of clean, and continuous integration calls the same targets as people do."""
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -50,6 +51,20 @@ def test_make_test_leaves_out_what_make_test_full_and_make_lab_are_for() -> None
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_target_sets_itself_up(target: str) -> None:
     assert re.match(rf"{target}: setup\b", recipe(target))
+
+
+def test_make_keeps_bytecode_whatever_the_environment_says() -> None:
+    probe = "probe:\n\t@python3 -c 'import sys; print(sys.dont_write_bytecode)'\n"
+    done = subprocess.run(
+        ["make", "-s", "-f", "Makefile", "-f", "-", "probe"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        input=probe,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "False\n"
 
 
 def test_make_explains_its_targets() -> None:

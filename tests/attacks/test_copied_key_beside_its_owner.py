@@ -1,6 +1,5 @@
 """An agent's key, used by a thief while the honest agent works: it is noticed within a lease and a heartbeat."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from tests.attacks.rogue import alarm, events
 from tests.attacks.test_threat_model import beat, claimed
 from tests.e2e.stolen_keys import ENVIRON, holding
 
-from writ_bus.port import Bus
+from writ_bus.port import Bus, Message
 from writ_client.client import Writ
 from writ_contracts import subjects
 from writ_testing.eventually import eventually
@@ -26,6 +25,22 @@ async def thief(installation: RunningInstallation) -> AsyncIterator[Bus]:
         yield bus
 
 
+async def lived(executor: Bus, pool: str) -> None:
+    """Return once the honest agent was heard for a lease."""
+    heard: list[Message] = []
+
+    async def hear(message: Message) -> None:
+        heard.append(message)
+
+    subscription = await executor.subscribe(subjects.heartbeat(pool), hear)
+
+    async def long_enough() -> bool:
+        return len(heard) > LEASE / float(ENVIRON["WRIT_HEARTBEAT"]) + 1
+
+    await eventually(long_enough, what="heartbeats for a lease")
+    await subscription.close()
+
+
 async def status(installation: RunningInstallation) -> str:
     return (await installation.writ("status")).out
 
@@ -34,13 +49,12 @@ async def test_heartbeats_of_a_second_process_by_one_key_are_a_security_event(
     installation: RunningInstallation, executor: Bus, alice: Writ, thief: Bus
 ) -> None:
     assert (await alice.run("test_noop", "db-1", timeout=30)).outcome == "succeeded"
-    await asyncio.sleep(LEASE)
+    await lived(executor, "b")
     assert await events(executor, subjects.security_event("key_copied")) == [], "an honest agent alone is no copy"
     assert "was it copied?" not in await status(installation)
 
     async def found() -> bool:
         await thief.publish(subjects.heartbeat("b"), beat("thief", "b"))
-        await asyncio.sleep(0.2)
         return bool(await events(executor, subjects.security_event("key_copied")))
 
     await eventually(found, what="a security event", within=LEASE * 5)
@@ -58,7 +72,7 @@ async def test_heartbeats_of_a_second_process_by_one_key_are_a_security_event(
 async def test_a_claim_beside_the_honest_agent_is_a_security_event_without_any_heartbeat(
     installation: RunningInstallation, executor: Bus, alice: Writ, files: Path
 ) -> None:
-    await asyncio.sleep(LEASE)
+    await lived(executor, "a")
     async with holding(installation, "agent-a") as thief:
         with installation.paused("agent-a"):
             answer = await alice.submit("file_write", "web-1", {"file_path": str(files / "taken"), "content": "x"})

@@ -98,7 +98,7 @@ def test_an_index_of_another_schema_is_replaced(path: Path) -> None:
     index.close()
 
 
-def test_damage_that_shows_later_is_told_and_reset_mends_it(path: Path, index: Index) -> None:
+def test_damage_of_the_index_is_reported_and_reset_rebuilds_it(path: Path, index: Index) -> None:
     index.apply([opened(number, f"op{number}") for number in range(1, 500)], IndexPosition(499))
     index.close()
     data = bytearray(path.read_bytes())
@@ -118,7 +118,7 @@ def test_damage_that_shows_later_is_told_and_reset_mends_it(path: Path, index: I
     damaged.close()
 
 
-def test_a_folder_that_is_not_there_is_said_so(tmp_path: Path) -> None:
+def test_index_reports_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(Unreachable, match="unable to open"):
         Index(tmp_path / "nowhere" / "audit.sqlite")
 
@@ -129,15 +129,15 @@ def test_a_writer_killed_in_mid_batch_leaves_whole_batches(path: Path, seed: int
         [sys.executable, killed_writer.__file__, str(path)], stdout=subprocess.PIPE, text=True, bufsize=1
     )
     assert process.stdout is not None
-    said = 0
+    reply = 0
     for _ in range(random.Random(seed).randint(1, 40)):
-        said = int(process.stdout.readline())
+        reply = int(process.stdout.readline())
     process.kill()
     process.wait(timeout=10)
     process.stdout.close()
     index = Index(path)
     assert index.rebuilt == ""
-    assert index.place.position >= said
+    assert index.place.position >= reply
     assert index.place.position == count(path)
     assert index.place.last == f"digest of {index.place.position}"
     index.close()

@@ -60,15 +60,15 @@ async def test_what_is_indexed_is_counted_by_kind_with_its_volume(bus: MemoryBus
     async with replica(bus, tmp_path, measured=measured):
         await all_of(bus, 3)
         lines = measured.exposition()[0].decode().splitlines()
-        told = {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
-    assert told['writ_audit_events_total{kind="finished"}'] == 3
-    assert told["writ_audit_bytes_total"] == sum(len(record.data) for record in stored)
-    assert told["writ_audit_position"] == stored[-1].sequence
-    assert told["writ_audit_lag_events"] == 0
-    assert told['writ_audit_index_reads_total{result="current"}'] >= 1
+        reported = {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
+    assert reported['writ_audit_events_total{kind="finished"}'] == 3
+    assert reported["writ_audit_bytes_total"] == sum(len(record.data) for record in stored)
+    assert reported["writ_audit_position"] == stored[-1].sequence
+    assert reported["writ_audit_lag_events"] == 0
+    assert reported['writ_audit_index_reads_total{result="current"}'] >= 1
 
 
-async def test_a_restart_goes_on_where_it_was(bus: MemoryBus, tmp_path: Path) -> None:
+async def test_restarted_follower_continues_at_its_position(bus: MemoryBus, tmp_path: Path) -> None:
     history = History(bus)
     await history.carried_out("alice", "k1")
     async with replica(bus, tmp_path):
@@ -222,9 +222,7 @@ async def test_garbage_among_the_security_events_stops_nothing_and_what_is_found
     assert alarms(measured, "broken_record") == 1
 
 
-async def test_an_index_that_is_made_again_finds_nothing_wrong_with_what_it_has_seen_before(
-    bus: MemoryBus, tmp_path: Path
-) -> None:
+async def test_rebuilt_index_reports_no_irregular_events_twice(bus: MemoryBus, tmp_path: Path) -> None:
     history = History(bus)
     await history.carried_out("alice", "k1")
     async with replica(bus, tmp_path):

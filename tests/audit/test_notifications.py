@@ -91,16 +91,14 @@ SECURITY = journal.SecurityEvent(
         (SECURITY, subjects.security_event("forged_claim"), "security", "security: forged_claim"),
     ],
 )
-def test_what_people_should_know_is_told_with_a_link(
-    event: journal.JournalEvent, subject: str, kind: str, title: str
-) -> None:
+def test_notification_has_a_link(event: journal.JournalEvent, subject: str, kind: str, title: str) -> None:
     found = notification_of(record(event, subject), "https://writ.example/{operation_id}")
     assert found is not None
     assert (found.kind, found.title, found.id) == (kind, title, "e1")
     assert found.link == (f"https://writ.example/{ID}" if found.operation_id else "")
 
 
-def test_ordinary_ends_and_copies_of_control_events_are_not_told() -> None:
+def test_no_notification_of_ordinary_ends_and_copied_control_events() -> None:
     done = journal.Finished(**STAMP, operation_id=ID, outcome="succeeded")
     assert notification_of(record(done)) is None
     copy = record(control("stop_set"), subjects.control_event("stop_set"), {"Writ-Carried-From": "3"})

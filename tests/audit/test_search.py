@@ -93,7 +93,7 @@ async def test_what_could_never_match_is_invalid(bus: MemoryBus, fields: dict[st
     assert answer.error.code == "invalid"
 
 
-async def test_a_row_says_how_the_operation_stands(bus: MemoryBus, told: History) -> None:
+async def test_search_row_shows_the_state_of_the_operation(bus: MemoryBus, told: History) -> None:
     row = (await search(bus, "alice", principal="alice", outcome="denied")).rows[0]
     assert (row.state, row.code, row.target) == ("ended", "no_rule", "web-2")
     assert (row.first_sequence, row.requested_at, row.updated_at) == (5, 1_004.0, 1_004.0)
@@ -148,7 +148,7 @@ async def test_ones_own_records_need_no_policy(bus: MemoryBus, told: History, sc
     assert scripted.decides == []
 
 
-async def test_a_misspelt_name_is_told_with_the_nearest(bus: MemoryBus, told: History) -> None:
+async def test_search_names_a_misspelt_name_with_the_nearest(bus: MemoryBus, told: History) -> None:
     answer = await search(bus, "carol", principal="alcie", operation="service_restrat", rule="opps")
     assert [(one.filter, one.name, one.nearest) for one in answer.unknown] == [
         ("principal", "alcie", ["alice"]),

@@ -38,7 +38,7 @@ class Breaking:
             raise Unreachable("the connection broke") from None
 
 
-async def test_a_connection_that_breaks_as_it_stops_does_not_keep_it(
+async def test_audit_stops_although_its_connection_breaks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     bus, key, seed, run_file = MemoryBus(), Key(generate_seed()), tmp_path / "audit.seed", tmp_path / "run"

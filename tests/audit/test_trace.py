@@ -90,9 +90,14 @@ async def test_policy_may_let_others_read(bus: MemoryBus, history: History, tmp_
     async with replica(other, tmp_path / "other", scripted.key.public):
         operation = await History(other).carried_out("alice", "k")
         assert kinds(await trace(other, "bob", operation_id=operation)) == WHOLE
-    asked = scripted.decides[0].subject
-    assert (asked.operation, asked.target, asked.principal, asked.owner) == ("audit_read", "writ", "bob", "alice")
-    assert asked.parameters == {"query": "trace", "operation_id": operation}
+    requested = scripted.decides[0].subject
+    assert (requested.operation, requested.target, requested.principal, requested.owner) == (
+        "audit_read",
+        "writ",
+        "bob",
+        "alice",
+    )
+    assert requested.parameters == {"query": "trace", "operation_id": operation}
 
 
 async def test_a_decision_that_policy_did_not_sign_opens_nothing(tmp_path: Path) -> None:
@@ -154,7 +159,7 @@ async def test_a_query_that_is_too_large_is_refused(bus: MemoryBus) -> None:
     assert answer.error.code == "oversize"
 
 
-async def test_who_may_not_read_what_they_asked_for_is_told_to_executors(bus: MemoryBus, history: History) -> None:
+async def test_refused_read_of_the_record_is_reported_to_executors(bus: MemoryBus, history: History) -> None:
     heard: list[Notice] = []
 
     async def record(message: Message) -> None:

@@ -25,7 +25,7 @@ async def test_simulate_tells_verdict_and_rules(command: Command) -> None:
     assert "decision: allow" in allowed.stdout
     denied = await command("simulate", "service_restart", "-t", "forbidden")
     assert denied.exit_code == 3
-    assert "targets: wanted a, got b" in denied.stdout
+    assert "targets: expected a, got b" in denied.stdout
 
 
 async def test_op_shows_lists_watches_and_cancels(command: Command, served: ScriptedApi) -> None:

@@ -87,11 +87,11 @@ def test_a_suite_is_run_and_what_failed_is_told(bare: CliRunner, tmp_path: Path)
     report = tmp_path / "report.xml"
     failed = writ(bare, "test", tmp_path, "--junit", report)
     assert failed.exit_code == 1
-    assert "decision: wanted deny, got allow" in failed.stdout
+    assert "decision: expected deny, got allow" in failed.stdout
     assert 'failures="1"' in report.read_text()
     told = json.loads(writ(bare, "test", wrong, "-o", "json").stdout)
     assert told["suites"][0]["failed"] == 1
-    assert told["suites"][0]["failures"][0]["wrong"] == ["decision: wanted deny, got allow"]
+    assert told["suites"][0]["failures"][0]["wrong"] == ["decision: expected deny, got allow"]
     assert {rule["rule"] for rule in told["coverage"][0]["rules"]} >= {"audit", "approve"}
 
 

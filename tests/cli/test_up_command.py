@@ -208,7 +208,7 @@ async def test_an_agent_elsewhere_gets_what_it_needs(tmp_path: Path, prepared: H
     pool = f"local-{HERE}"
     asked = ("agent-env", pool, "--url", "nats://10.0.0.1:4222", "--key-file", "/etc/k")
     bare = await shell.writ(*asked)
-    assert (bare.status, "without TLS" in bare.err) == (2, True)
+    assert (bare.status, "has no TLS" in bare.err) == (2, True)
     shell.environ["WRIT_NATS_PLAINTEXT"] = "allow"
     told = await shell.writ(*asked)
     values = dict(line.split("=", 1) for line in told.out.splitlines())

@@ -188,7 +188,7 @@ async def test_a_simulation_records_nothing(writ: Writ, files: Path) -> None:
     assert (await writ.journal()).last == before
 
 
-async def test_a_preview_says_what_would_change_and_changes_nothing(writ: Writ, files: Path) -> None:
+async def test_dry_run_shows_the_change_and_changes_nothing(writ: Writ, files: Path) -> None:
     path = files / "previewed"
     path.write_text("old")
     done = await writ.run("file_write", "web-1", {"file_path": str(path), "content": "new"}, dry_run=True, timeout=30)

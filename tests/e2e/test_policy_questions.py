@@ -130,7 +130,7 @@ async def test_a_policy_is_checked_tried_published_and_rolled_back(
     assert (await told(installation, "validate", policy, "--running"))[0]["valid"]
     assert (await told(installation, "test", suite, "--running"))["suites"][0]["failed"] == 0
     tried = await told(installation, "test", suite, "--running", "--policy", policy)
-    assert tried["suites"][0]["failures"][0]["wrong"] == ["decision: wanted allow, got deny"]
+    assert tried["suites"][0]["failures"][0]["wrong"] == ["decision: expected allow, got deny"]
     changes = (await told(installation, "diff", policy))["changes"]
     assert {(one["kind"], one["operation"]) for one in changes} == {("newly_denied", "test_noop")}
 

@@ -22,7 +22,11 @@ from writ_testing.peers.nats_server import writ_server
 from writ_testing.stopwatch import stopwatch
 
 TARGETS = 10_000
-OPEN = [(f"principal-{number % 200}", operation_id("alice", str(number))) for number in range(100_000)]
+
+
+def open_operations(number: int) -> list[tuple[str, str]]:
+    """Return so many open operations, with their principals."""
+    return [(f"principal-{at % 200}", operation_id("alice", str(at))) for at in range(number)]
 
 
 def test_a_page_has_what_fits_and_at_least_one_item() -> None:
@@ -60,20 +64,22 @@ async def test_open_operations_are_listed_in_pages(world: World, monkeypatch: py
 
 
 async def test_a_snapshot_of_a_hundred_thousand_operations_is_stored_and_read(tmp_path: Path) -> None:
+    operations = open_operations(100_000)
     async with writ_server(tmp_path) as server:
         store = Snapshots(await server.bus("executor"), KEY)
         for sequence in (7, 8):
-            await store.save(Snapshot(sequence=sequence, control_sequence=1, open=OPEN[sequence:]))
+            await store.save(Snapshot(sequence=sequence, control_sequence=1, open=operations[sequence:]))
         found = await Snapshots(await server.bus("executor"), KEY).load()
         assert found is not None
-        assert (found.sequence, found.open) == (8, OPEN[8:])
+        assert (found.sequence, found.open) == (8, operations[8:])
 
 
 async def test_a_snapshot_with_a_missing_part_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshots, "PART", 10)
     store = Snapshots(bus := MemoryBus(), KEY)
     small, large = [
-        Snapshot(sequence=sequence, control_sequence=0, open=OPEN[:number]) for sequence, number in ((5, 10), (9, 25))
+        Snapshot(sequence=sequence, control_sequence=0, open=open_operations(number))
+        for sequence, number in ((5, 10), (9, 25))
     ]
     await store.save(small)
     await store.save(large)
@@ -88,7 +94,7 @@ async def test_parts_of_earlier_snapshots_are_removed(monkeypatch: pytest.Monkey
     monkeypatch.setattr(snapshots, "PART", 10)
     store = Snapshots(bus := MemoryBus(), KEY)
     for sequence in (1, 2):
-        await store.save(Snapshot(sequence=sequence, control_sequence=0, open=OPEN[:25]))
+        await store.save(Snapshot(sequence=sequence, control_sequence=0, open=open_operations(25)))
     assert await bus.params.get("open-index-part.1.0") is None
     assert await bus.params.get("open-index-part.2.2") is not None
 

@@ -38,9 +38,9 @@ class AptRoot:
         """For apt-get."""
         forced = ("--root", "--force-not-root", "--force-script-chrootless", "--log")
         values = {"--root": str(self.root), "--log": str(self.root / "dpkg.log")}
-        said = [f"{option}={values[option]}" if option in values else option for option in forced]
+        reply = [f"{option}={values[option]}" if option in values else option for option in forced]
         pairs = [f"Dir={self.root}", f"Dir::State::status={self.root}/var/lib/dpkg/status", "APT::Sandbox::User="]
-        return [word for pair in [*pairs, *(f"DPkg::Options::={one}" for one in said)] for word in ("-o", pair)]
+        return [word for pair in [*pairs, *(f"DPkg::Options::={one}" for one in reply)] for word in ("-o", pair)]
 
     def admin(self) -> list[str]:
         """For dpkg-query."""
@@ -123,11 +123,11 @@ def host_cases(made: HostCases, apt: AptRoot) -> Iterator[HostCase]:
     for version in ("1.0", "1.1"):
         apt.publish("hello", version)
     apt.update()
-    given = {"package_name": "hello"}
-    yield made.host_case("package_install", lambda _: apt.version("hello") == "1.0", **given, version="1.0")
+    supplied = {"package_name": "hello"}
+    yield made.host_case("package_install", lambda _: apt.version("hello") == "1.0", **supplied, version="1.0")
     yield made.host_case("package_list", lambda seen: seen is not None and len(seen["packages"]) == 1)
-    yield made.host_case("package_update", lambda _: apt.version("hello") == "1.1", **given)
-    yield made.host_case("package_remove", lambda _: apt.version("hello") == "", **given)
+    yield made.host_case("package_update", lambda _: apt.version("hello") == "1.1", **supplied)
+    yield made.host_case("package_remove", lambda _: apt.version("hello") == "", **supplied)
 
 
 def _run(*command: str, cwd: Path | None = None) -> bytes:

@@ -38,8 +38,8 @@ def found() -> str:
 
 def _version(path: str) -> str:
     """ "" for what is named so and does not start, as pyenv's stand-ins do."""
-    told = "import sys; print('%d.%d' % sys.version_info[:2])"
-    return subprocess.run([path, "-c", told], capture_output=True, text=True, check=False).stdout.strip()
+    reported = "import sys; print('%d.%d' % sys.version_info[:2])"
+    return subprocess.run([path, "-c", reported], capture_output=True, text=True, check=False).stdout.strip()
 
 
 def carried(folder: Path) -> Path:

@@ -36,6 +36,6 @@ def test_the_command_that_a_preview_shows_makes_that_very_backup(vault: Vault, s
         (made,) = vault.snapshots_of(backup_id)
         assert (made["paths"], made["hostname"]) == ([path], "web-1")
         (srv / "my data" / "it's").write_text("changed")
-        seen = vault.ask("backup_restore", "preview", backup_id=backup_id, target_path=path)["output"]
-        vault.shell(*seen["commands"])
+        observed = vault.ask("backup_restore", "preview", backup_id=backup_id, target_path=path)["output"]
+        vault.shell(*observed["commands"])
         assert (srv / "my data" / "it's").read_text() == "x"

@@ -27,7 +27,7 @@ def test_a_restore_brings_back_what_was_there(vault: Vault, srv: Path) -> None:
     assert (srv / "data" / "new").read_text() == "new"
 
 
-def test_a_folder_that_is_gone_is_made_anew(vault: Vault, srv: Path) -> None:
+def test_restore_recreates_a_missing_folder(vault: Vault, srv: Path) -> None:
     vault.ask("backup_create", backup_id="one", target_path=f"{srv}/data")
     (srv / "data").rename(srv / "lost")
     assert vault.ask("backup_restore", backup_id="one", target_path=f"{srv}/data")["outcome"] == "succeeded"
@@ -44,7 +44,7 @@ def test_a_link_in_the_way_is_not_followed_by_a_restore(vault: Vault, srv: Path,
     assert [path.name for path in outside.parent.iterdir()] == ["secret"]
 
 
-def test_what_could_not_be_put_back_is_told_and_is_no_success(vault: Vault, srv: Path) -> None:
+def test_file_that_could_not_be_restored_is_reported_as_incomplete(vault: Vault, srv: Path) -> None:
     vault.ask("backup_create", backup_id="one", target_path=f"{srv}/data")
     (srv / "data" / "deep" / "-b").write_text("changed")
     (srv / "data" / "a").unlink()
@@ -132,16 +132,16 @@ def test_a_restore_that_was_cut_off_is_done_if_all_files_are_as_in_the_backup(
 
 
 @pytest.mark.exhaustive
-def test_of_one_file_the_same_is_told(vault: Vault, srv: Path) -> None:
-    given = {"backup_id": "file", "target_path": f"{srv}/data/a"}
-    vault.ask("backup_create", **given)
-    assert vault.ask("backup_restore", "probe", **given)["output"]["verdict"] == "succeeded"
+def test_single_file_that_could_not_be_restored_is_reported_as_incomplete(vault: Vault, srv: Path) -> None:
+    supplied = {"backup_id": "file", "target_path": f"{srv}/data/a"}
+    vault.ask("backup_create", **supplied)
+    assert vault.ask("backup_restore", "probe", **supplied)["output"]["verdict"] == "succeeded"
     (srv / "data" / "a").write_text("z")
-    assert vault.ask("backup_restore", "probe", **given)["output"]["verdict"] == "unknown"
+    assert vault.ask("backup_restore", "probe", **supplied)["output"]["verdict"] == "unknown"
 
 
 @pytest.mark.exhaustive
-def test_where_folder_or_backup_is_gone_a_probe_says_so_and_judges_nothing(vault: Vault, srv: Path) -> None:
+def test_probe_of_a_restore_is_unknown_without_folder_or_backup(vault: Vault, srv: Path) -> None:
     vault.ask("backup_create", backup_id="one", target_path=f"{srv}/data")
     (srv / "data").rename(srv / "lost")
     for backup_id in ("one", "other"):
@@ -154,9 +154,7 @@ def restore(vault: Vault, srv: Path, **parameters: Any) -> Result:
 
 
 @pytest.mark.parametrize(("special_modes", "mode"), some([(False, 0o755), (True, 0o4755)], (False, 0o755)))
-def test_setuid_comes_back_only_where_that_was_asked_for(
-    vault: Vault, srv: Path, special_modes: bool, mode: int
-) -> None:
+def test_setuid_is_restored_only_if_requested(vault: Vault, srv: Path, special_modes: bool, mode: int) -> None:
     (srv / "data" / "a").chmod(0o4755)
     (srv / "data" / "deep").chmod(0o2750)
     vault.ask("backup_create", backup_id="one", target_path=f"{srv}/data")
@@ -179,7 +177,7 @@ def test_a_folder_that_is_there_keeps_its_mode(vault: Vault, srv: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has files of somebody else")
-def test_what_belongs_to_others_stays_away_where_only_the_owner_s_files_were_asked_for(vault: Vault, srv: Path) -> None:
+def test_files_of_others_are_not_restored_if_only_the_owners_were_requested(vault: Vault, srv: Path) -> None:
     os.chown(srv / "data" / "a", 1234, 1234)
     vault.ask("backup_create", backup_id="one", target_path=f"{srv}/data")
     (srv / "data" / "a").unlink()

@@ -144,8 +144,8 @@ def test_a_deleted_backup_is_gone_and_the_others_are_not(vault: Vault, srv: Path
 
 def test_a_probe_knows_its_own_backup_from_anothers(vault: Vault, srv: Path) -> None:
     def verdict(op: str) -> object:
-        given = {"backup_id": "one", "target_path": f"{srv}/data"}
-        return vault.ask("backup_create", "probe", op=op, **given)["output"]["verdict"]
+        supplied = {"backup_id": "one", "target_path": f"{srv}/data"}
+        return vault.ask("backup_create", "probe", op=op, **supplied)["output"]["verdict"]
 
     assert verdict(named(1)) == "not_done"
     vault.ask("backup_create", backup_id="one", target_path=f"{srv}/data")
@@ -167,16 +167,16 @@ def test_only_writs_own_backups_of_this_host_are_listed(vault: Vault, srv: Path)
     assert vault.ask("backup_delete", backup_id="theirs")["code"] == "not_found"
 
 
-def test_what_is_not_there_is_told_apart(vault: Vault, srv: Path, ask: Ask) -> None:
-    given = {"backup_id": "one", "target_path": f"{srv}/data"}
-    assert ask("backup_create", **given)["code"] == "not_declared"
+def test_absent_backup_and_absent_path_are_distinguished(vault: Vault, srv: Path, ask: Ask) -> None:
+    supplied = {"backup_id": "one", "target_path": f"{srv}/data"}
+    assert ask("backup_create", **supplied)["code"] == "not_declared"
     assert vault.ask("backup_create", backup_id="one", container_name="web")["code"] == "unsupported"
     assert vault.ask("backup_create", backup_id="one", target_path=f"{srv}/none")["code"] == "not_found"
     vault.password.write_text("wrong")
-    assert vault.ask("backup_create", **given)["code"] == "permission_denied"
+    assert vault.ask("backup_create", **supplied)["code"] == "permission_denied"
     assert vault.ask("list_backups", "listing")["outcome"] == "failed"
     vault.password.unlink()
-    assert vault.ask("backup_create", **given)["code"] == "unavailable"
+    assert vault.ask("backup_create", **supplied)["code"] == "unavailable"
     vault.password.write_text(PASSWORD)
     vault.repository.rename(vault.repository.with_name("elsewhere"))
     assert vault.ask("backup_list")["code"] == "unavailable"
@@ -224,7 +224,7 @@ kill -9 $PPID
 
 
 @pytest.mark.parametrize("when", some(["before", "after"], "before"))
-def test_killed_in_the_middle_it_is_made_at_most_once_and_a_probe_knows(
+def test_killed_backup_is_made_at_most_once_and_a_probe_knows(
     vault: Vault, srv: Path, tmp_path: Path, when: str
 ) -> None:
     """hostops dies with the backup made, or not yet made; whoever comes next is told that it was begun."""
@@ -232,12 +232,12 @@ def test_killed_in_the_middle_it_is_made_at_most_once_and_a_probe_knows(
     (tmp_path / "bin" / "restic").write_text(KILLING.format(restic=shutil.which("restic"), when=when))
     (tmp_path / "bin" / "restic").chmod(0o755)
     vault.target = {**vault.target, "state_dir": str(tmp_path / "state")}
-    given = {"backup_id": "one", "target_path": f"{srv}/data"}
+    supplied = {"backup_id": "one", "target_path": f"{srv}/data"}
     request = {
         "id": named(1),
         "action": "run",
         "operation": "backup_create",
-        "parameters": given,
+        "parameters": supplied,
         "target": vault.target,
     }
     done = subprocess.run(
@@ -250,8 +250,8 @@ def test_killed_in_the_middle_it_is_made_at_most_once_and_a_probe_knows(
     )
     assert done.returncode == -9
     assert len(vault.snapshots()) == (1 if when == "after" else 0)
-    probed = vault.ask("backup_create", "probe", **given)["output"]["verdict"]
+    probed = vault.ask("backup_create", "probe", **supplied)["output"]["verdict"]
     assert probed == ("succeeded" if when == "after" else "not_done")
-    again = vault.ask("backup_create", **given)
+    again = vault.ask("backup_create", **supplied)
     assert (again["outcome"], again["code"]) == ("unknown", "already_seen")
     assert len(vault.snapshots()) == (1 if when == "after" else 0)

@@ -42,9 +42,13 @@ def test_what_is_there_is_replaced_only_with_overwrite(ask: Ask, srv: Path) -> N
     ends = {"source_path": f"{srv}/a", "dest_path": f"{srv}/b"}
     assert ask("file_copy", **ends)["code"] == "exists"
     assert ask("file_copy", "preview", **ends)["code"] == "exists"
-    seen = ask("file_copy", "preview", overwrite=True, **ends)["output"]
-    assert (seen["would"], seen["digest_before"], seen["digest_after"]) == ("replace", sha256(b"old"), sha256(b"new"))
-    assert f" {srv}/b, RENAME_EXCHANGE)" in seen["commands"][1]
+    observed = ask("file_copy", "preview", overwrite=True, **ends)["output"]
+    assert (observed["would"], observed["digest_before"], observed["digest_after"]) == (
+        "replace",
+        sha256(b"old"),
+        sha256(b"new"),
+    )
+    assert f" {srv}/b, RENAME_EXCHANGE)" in observed["commands"][1]
     assert (srv / "b").read_text() == "old"
     assert ask("file_copy", overwrite=True, **ends)["output"]["digest_before"] == sha256(b"old")
     again = ask("file_copy", **ends)
@@ -159,9 +163,9 @@ def test_only_the_meant_file_is_deleted(ask: Ask, srv: Path) -> None:
 
 def test_a_preview_of_a_delete_deletes_nothing(ask: Ask, srv: Path) -> None:
     (srv / "a").write_text("x")
-    seen = ask("file_delete", "preview", file_path=f"{srv}/a")["output"]
-    assert (seen["would"], seen["digest_before"]) == ("delete", sha256(b"x"))
-    assert seen["commands"][0].startswith(f"renameat2({srv}/a, {srv}/.writ-")
+    observed = ask("file_delete", "preview", file_path=f"{srv}/a")["output"]
+    assert (observed["would"], observed["digest_before"]) == ("delete", sha256(b"x"))
+    assert observed["commands"][0].startswith(f"renameat2({srv}/a, {srv}/.writ-")
     assert ask("file_delete", "preview", file_path=f"{srv}/b")["code"] == "not_found"
     assert names(srv) == ["a"]
 
@@ -171,8 +175,8 @@ def test_a_probe_of_a_delete_knows_the_old_file(ask: Ask, srv: Path) -> None:
     baseline = ask("file_delete", "baseline", file_path=f"{srv}/a")["output"]
 
     def verdict() -> str:
-        asked = ask("file_delete", "probe", request={"baseline": baseline}, file_path=f"{srv}/a")
-        return str(asked["output"]["verdict"])
+        requested = ask("file_delete", "probe", request={"baseline": baseline}, file_path=f"{srv}/a")
+        return str(requested["output"]["verdict"])
 
     assert verdict() == "not_done"
     (srv / "a").unlink()

@@ -53,7 +53,7 @@ def applied(before: str, made: str) -> str:
     return "".join([*found, *lines[at:]])
 
 
-def test_large_and_binary_content_is_said_and_not_shown(ask: Ask, srv: Path) -> None:
+def test_diff_names_large_and_binary_content_without_showing_it(ask: Ask, srv: Path) -> None:
     (srv / "a").write_bytes(b"\0binary")
     whole = {"request": {"diff": True}}
     binary = ask("file_write", "preview", file_path=f"{srv}/a", content="new", **whole)["output"]
@@ -70,7 +70,9 @@ def test_a_preview_quotes_the_present_content_only_where_the_grant_says_so(ask: 
     assert "old-canary" not in blind
     assert "may not read this file" in blind
     assert "+new" in blind
-    seen = ask("file_write", "preview", request={"diff": True}, file_path=f"{srv}/a", content="new\nsame\n")["output"]
-    assert "-old-canary" in seen["diff"]
-    assert "+new" in seen["diff"]
-    assert "cut" not in seen
+    observed = ask("file_write", "preview", request={"diff": True}, file_path=f"{srv}/a", content="new\nsame\n")[
+        "output"
+    ]
+    assert "-old-canary" in observed["diff"]
+    assert "+new" in observed["diff"]
+    assert "cut" not in observed

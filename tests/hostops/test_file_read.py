@@ -90,7 +90,7 @@ def test_the_targets_own_limit_holds(ask: Ask, srv: Path) -> None:
     assert (output["content"], output["end"]) == ("abcd", False)
 
 
-def test_absent_files_and_folders_are_told_apart(ask: Ask, srv: Path) -> None:
+def test_absent_files_and_folders_are_distinguished(ask: Ask, srv: Path) -> None:
     (srv / "folder").mkdir()
     assert ask("file_read", file_path=f"{srv}/none")["code"] == "not_found"
     assert ask("file_read", file_path=f"{srv}/none/a")["code"] == "not_found"

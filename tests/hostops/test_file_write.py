@@ -21,7 +21,7 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def test_a_new_file_is_created_and_told_about(ask: Ask, srv: Path) -> None:
+def test_new_file_is_created_and_reported(ask: Ask, srv: Path) -> None:
     result = ask("file_write", file_path=f"{srv}/a", content="new")
     assert (result["outcome"], result["effect"], result["certain"]) == ("succeeded", "done", True)
     assert result["output"] == {
@@ -84,7 +84,7 @@ def test_if_digest_guards_the_file(ask: Ask, srv: Path) -> None:
     assert litter(srv) == []
 
 
-def test_a_preview_says_what_would_change_and_changes_nothing(ask: Ask, srv: Path) -> None:
+def test_preview_of_a_write_shows_the_change_and_changes_nothing(ask: Ask, srv: Path) -> None:
     (srv / "a").write_text("old")
     before = names(srv), (srv / "a").stat().st_ctime_ns, srv.stat().st_ctime_ns
     replaced = ask("file_write", "preview", file_path=f"{srv}/a", content="new")["output"]
@@ -125,13 +125,13 @@ def test_a_preview_knows_what_the_system_would_refuse(ask: Ask) -> None:
         (folder / "a").write_text("old")
         target, file = {"file_roots": [name]}, f"{name}/a"
         with as_somebody(folder):
-            for operation, given in (
+            for operation, supplied in (
                 ("file_write", {"file_path": file, "content": "new"}),
                 ("file_copy", {"source_path": file, "dest_path": f"{name}/b"}),
                 ("file_delete", {"file_path": file}),
             ):
                 for action in ("preview", "run"):
-                    result = ask(operation, action, target=target, **given)
+                    result = ask(operation, action, target=target, **supplied)
                     assert (result["code"], result["effect"]) == ("permission_denied", "none"), (operation, action)
         assert names(folder) == ["a"]
 
@@ -250,8 +250,8 @@ def test_a_probe_compares_with_baseline_and_content(ask: Ask, srv: Path) -> None
     assert (baseline["size"], "digest" in baseline) == (3, False)
 
     def verdict(**parameters: str) -> str:
-        asked = ask("file_write", "probe", request={"baseline": baseline}, file_path=f"{srv}/a", **parameters)
-        return str(asked["output"]["verdict"])
+        requested = ask("file_write", "probe", request={"baseline": baseline}, file_path=f"{srv}/a", **parameters)
+        return str(requested["output"]["verdict"])
 
     assert verdict(content="new") == "not_done"
     assert verdict() == "not_done"

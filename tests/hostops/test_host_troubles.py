@@ -54,8 +54,8 @@ def target(srv: Path, tmp_path: Path) -> dict[str, Any]:
 
 
 def tried(ask: Ask, srv: Path, target: dict[str, Any], operation: str, **more: Any) -> dict[str, Any]:
-    given = {name: value for name, value in samples(srv)[operation].items() if value}
-    return ask(operation, target=target, **given, **more)
+    supplied = {name: value for name, value in samples(srv)[operation].items() if value}
+    return ask(operation, target=target, **supplied, **more)
 
 
 @pytest.mark.parametrize("operation", BY_PROGRAM)
@@ -94,15 +94,15 @@ elif "apt-get" in sys.argv[0]:
 """
 
 
-def test_a_user_who_may_not_is_told_at_once(ask: Ask, target: dict[str, Any], stand_ins: StandIns) -> None:
+def test_unprivileged_user_is_refused_at_once(ask: Ask, target: dict[str, Any], stand_ins: StandIns) -> None:
     stand_ins(NOT_ROOT)
-    for operation, given in (("package_install", {"package_name": "hello"}), ("package_update", {})):
-        result = ask(operation, target=target, **given)
+    for operation, supplied in (("package_install", {"package_name": "hello"}), ("package_update", {})):
+        result = ask(operation, target=target, **supplied)
         assert (result["outcome"], result["code"], result["effect"]) == ("failed", "permission_denied", "none")
 
 
 @pytest.mark.parametrize("operation", ["package_list", "backup_list"])
-def test_a_program_that_says_100_megabytes_is_cut_short(
+def test_output_of_100_megabytes_is_cut(
     ask: Ask, srv: Path, target: dict[str, Any], stand_ins: StandIns, operation: str
 ) -> None:
     stand_ins("for _ in range(100): os.write(1, b'x' * (1 << 20))")
@@ -141,7 +141,7 @@ def test_a_child_that_keeps_the_pipes_does_not_keep_the_operation(stand_ins: Sta
     assert (ran.status, ran.stopped) == (0, "")
 
 
-def test_lines_are_told_while_it_runs_and_a_cancel_ends_it(stand_ins: StandIns) -> None:
+def test_program_reports_lines_while_it_runs_and_a_cancel_ends_it(stand_ins: StandIns) -> None:
     stand_ins("print('one', flush=True); time.sleep(600)")
     with Stop(30.0) as stop:
         heard: list[str] = []
@@ -232,8 +232,8 @@ def test_no_room_for_a_backup_is_no_backup(srv: Path, target: dict[str, Any], as
         "RESTIC_PASSWORD_FILE": backup["password_file"],
     }
     subprocess.run([program("restic"), "--no-cache", "--quiet", "init"], env=environment, check=True)
-    given = {"backup_id": "one", "target_path": f"{srv}/data"}
-    request = {"id": named(1), "action": "run", "operation": "backup_create", "target": target, "parameters": given}
+    supplied = {"backup_id": "one", "target_path": f"{srv}/data"}
+    request = {"id": named(1), "action": "run", "operation": "backup_create", "target": target, "parameters": supplied}
     result = limited({**request, "timeout": 60}, 100_000)
     assert (result["outcome"], result["effect"]) == ("failed", "none")
     assert ask("backup_list", target=target)["output"]["backups"] == []
@@ -256,7 +256,7 @@ time.sleep(300)
 
 
 @pytest.mark.parametrize("manner", ["meek", "stubborn"])
-def test_what_has_left_the_group_of_a_program_ends_with_it(manner: str) -> None:
+def test_process_outside_of_the_programs_group_ends_with_it(manner: str) -> None:
     """Also where no agent is there to look for it: the time is kept on the host."""
     stop, ready = Stop(60.0), threading.Event()
     stop.operation_id = named(7)

@@ -62,7 +62,7 @@ CORPUS = {
     "long path": "/" + "a/" * 32768,
     "format": "%s%n{0}",
 }
-STAND_IN = """#!{python}
+STAND_IN = """#!{python} -IS
 import json, os, sys
 with open({record!r}, "a") as file:
     file.write(json.dumps(sys.argv) + "\\n")
@@ -121,8 +121,8 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], li
 def test_every_string_of_every_operation_is_tried(srv: Path) -> None:
     tried = samples(srv)
     assert set(tried) == set(HANDLERS)
-    for operation, given in tried.items():
-        texts = {name for name, value in given.items() if isinstance(value, str)}
+    for operation, supplied in tried.items():
+        texts = {name for name, value in supplied.items() if isinstance(value, str)}
         assert texts == strings(CATALOGUE[operation].parameters), operation
 
 
@@ -158,10 +158,10 @@ def test_no_string_becomes_a_command(
         "backup": {"repository": str(tmp_path / "repo"), "password_file": str(password)},
     }
     text = CORPUS[kind]
-    for operation, given in samples(srv).items():
-        for name in [name for name, value in given.items() if isinstance(value, str)]:
+    for operation, supplied in samples(srv).items():
+        for name in [name for name, value in supplied.items() if isinstance(value, str)]:
             for action in HANDLERS[operation]:
-                result = ask(operation, action, target=target, **{**given, name: text})
+                result = ask(operation, action, target=target, **{**supplied, name: text})
                 assert result["outcome"] in ("succeeded", "failed"), (operation, name, result)
                 assert len(result["message"]) <= 500
     for command in programs():

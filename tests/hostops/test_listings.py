@@ -36,7 +36,7 @@ def test_services_are_those_that_are_loaded_or_could_be_by_their_own_names(ask: 
 
 
 @pytest.mark.parametrize("status", [0, 1])
-def test_without_a_bus_systemctl_is_asked_and_its_failure_is_one(
+def test_listing_without_a_bus_uses_systemctl_and_reports_its_failure(
     ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     folder = tmp_path / "bin"

@@ -20,11 +20,11 @@ def state(tmp_path: Path) -> Path:
     return tmp_path.resolve() / "state"
 
 
-def test_an_id_that_was_seen_is_refused_with_its_result(ask: Ask, srv: Path, state: Path) -> None:
-    given = {"target": {"state_dir": str(state)}, "request": {"shown": ["digest_after"]}, "file_path": f"{srv}/a"}
-    first = ask("file_write", content="one", **given)
+def test_known_operation_id_is_refused_with_its_result(ask: Ask, srv: Path, state: Path) -> None:
+    supplied = {"target": {"state_dir": str(state)}, "request": {"shown": ["digest_after"]}, "file_path": f"{srv}/a"}
+    first = ask("file_write", content="one", **supplied)
     (srv / "a").write_text("changed since")
-    second = ask("file_write", content="one", **given)
+    second = ask("file_write", content="one", **supplied)
     assert (second["code"], second["earlier_code"]) == ("already_seen", "")
     shown = {"digest_after": first["output"]["digest_after"]}  # and nothing else of the output is kept here
     assert {**second, "code": ""} == {**first, "earlier_code": "", "output": shown}
@@ -58,16 +58,16 @@ def test_a_mark_torn_by_a_crash_counts(ask: Ask, srv: Path, state: Path) -> None
 
 
 def test_the_mark_is_there_before_the_effect(ask: Ask, srv: Path, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[dict[str, Any]] = []
+    observed: list[dict[str, Any]] = []
     real = syscalls.renameat2
 
     def look(*arguments: Any) -> None:
-        seen.append(json.loads((state / f"{named(1)}.1.begun").read_text()))
+        observed.append(json.loads((state / f"{named(1)}.1.begun").read_text()))
         real(*arguments)
 
     monkeypatch.setattr(syscalls, "renameat2", look)
     ask("file_write", target={"state_dir": str(state)}, file_path=f"{srv}/a", content="planted-secret")
-    assert seen[0]["operation"] == "file_write"
+    assert observed[0]["operation"] == "file_write"
     assert "planted-secret" not in "".join(path.read_text() for path in state.iterdir())
 
 
@@ -108,16 +108,16 @@ def test_a_probe_reads_the_record_first(ask: Ask, srv: Path, state: Path) -> Non
     assert probed["verdict"] == "not_done"
 
 
-def test_a_probe_cannot_tell_while_another_process_works_on_it(ask: Ask, srv: Path, state: Path) -> None:
-    given = {"file_path": f"{srv}/a", "content": "one"}
+def test_probe_is_unknown_while_another_process_carries_out_the_operation(ask: Ask, srv: Path, state: Path) -> None:
+    supplied = {"file_path": f"{srv}/a", "content": "one"}
     with subprocess.Popen(["sleep", "60"]) as other:
         who = {**processes.identity(), "pid": other.pid, "start": processes._start(other.pid)}
         state.mkdir(mode=0o700)
         (state / f"{named(1)}.1.begun").write_text(json.dumps({"operation": "file_write", "process": who}))
-        runs = ask("file_write", "probe", target={"state_dir": str(state)}, **given)
+        runs = ask("file_write", "probe", target={"state_dir": str(state)}, **supplied)
         other.kill()
     assert runs["output"] == {"verdict": "unknown", "reason": "it still runs on this host"}
-    gone = ask("file_write", "probe", target={"state_dir": str(state)}, **given)
+    gone = ask("file_write", "probe", target={"state_dir": str(state)}, **supplied)
     assert gone["output"]["reason"] != "it still runs on this host"
 
 

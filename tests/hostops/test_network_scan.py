@@ -48,14 +48,14 @@ def test_a_target_that_declares_none_is_not_scanned(ask: Ask) -> None:
     assert ask("network_scan", cidr="127.0.0.1/32")["code"] == "not_declared"
 
 
-def test_it_goes_no_faster_than_asked(ask: Ask) -> None:
+def test_scan_is_no_faster_than_its_rate(ask: Ask) -> None:
     began = time.monotonic()
     result = ask("network_scan", target=LOOPBACK, cidr="127.0.0.1/32", ports=list(range(1, 12)), rate=10)
     assert (result["output"]["tried"], result["output"]["complete"]) == (11, True)
     assert time.monotonic() - began >= 1.0
 
 
-def test_when_its_time_is_up_it_says_what_it_has(ask: Ask) -> None:
+def test_scan_reports_what_it_found_when_its_time_is_up(ask: Ask) -> None:
     result = ask("network_scan", target=LOOPBACK, cidr="127.0.0.0/24", ports=[1], rate=1, timeout=2)
     assert (result["outcome"], result["output"]["complete"]) == ("succeeded", False)
     assert 0 < result["output"]["tried"] < 254

@@ -20,8 +20,8 @@ def test_the_loopback_interface_is_there_with_its_address(ask: Ask) -> None:
     loopback = next(item for item in output["interfaces"] if item["name"] == "lo")
     assert {"address": "127.0.0.1/8", "family": "ipv4", "scope": "host"} in loopback["addresses"]
     assert sorted(loopback) == ["addresses", "index", "mac", "mtu", "name", "state", "up"]
-    seen = {(item["index"], item["name"]) for item in output["interfaces"]}
-    assert before & after <= seen <= before | after
+    observed = {(item["index"], item["name"]) for item in output["interfaces"]}
+    assert before & after <= observed <= before | after
 
 
 def test_a_listening_socket_is_there_with_its_process(ask: Ask) -> None:

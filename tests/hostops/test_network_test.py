@@ -31,7 +31,7 @@ def http_server(server: socket.socket, answer: bytes) -> threading.Thread:
     return thread
 
 
-def test_a_port_that_listens_is_reached_as_often_as_asked(ask: Ask, listener: socket.socket) -> None:
+def test_listening_port_is_reached_the_requested_number_of_times(ask: Ask, listener: socket.socket) -> None:
     port = listener.getsockname()[1]
     result = ask("network_test", host="127.0.0.1", protocol="tcp", port=port, count=2)
     assert (result["outcome"], result["effect"]) == ("succeeded", "none")
@@ -68,7 +68,7 @@ def test_what_is_no_http_is_not_reached(ask: Ask, listener: socket.socket) -> No
     assert not result["output"]["reachable"]
 
 
-def test_one_that_says_nothing_ends_with_the_time(ask: Ask, listener: socket.socket) -> None:
+def test_silent_port_ends_with_the_timeout(ask: Ask, listener: socket.socket) -> None:
     port = listener.getsockname()[1]
     result = ask("network_test", host="127.0.0.1", protocol="http", port=port, count=1, timeout=1)
     assert (result["outcome"], result["output"].get("reachable", False)) == ("succeeded", False)

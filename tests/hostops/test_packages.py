@@ -60,7 +60,7 @@ def test_a_package_is_removed_and_purged(ask: Ask, apt_root: AptRoot) -> None:
     assert ask("package_remove", package_name="conf")["code"] == "not_found"
 
 
-def test_a_removal_tells_what_goes_with_it(ask: Ask, apt_root: AptRoot) -> None:
+def test_package_removal_names_packages_removed_with_it(ask: Ask, apt_root: AptRoot) -> None:
     ask("package_install", package_name="extra")
     preview = ask("package_remove", "preview", package_name="hello")["output"]
     assert preview["also_changed"] == ["extra"]
@@ -71,14 +71,14 @@ def test_a_removal_tells_what_goes_with_it(ask: Ask, apt_root: AptRoot) -> None:
 def test_a_preview_is_apts_own_simulation_and_changes_nothing(ask: Ask, apt_root: AptRoot) -> None:
     ask("package_install", package_name="hello", version="1.0")
     before = apt_root.fingerprint()
-    for operation, given, would in (
+    for operation, supplied, would in (
         ("package_install", {"package_name": "extra"}, "install extra 2.0-1"),
         ("package_update", {"package_name": "hello"}, "hello 1.0 to 1.1"),
         ("package_remove", {"package_name": "hello"}, "remove hello 1.0"),
         ("package_remove", {"package_name": "hello", "purge": True}, "purge hello 1.0"),
         ("package_install", {"package_name": "hello", "version": "1.0"}, "nothing"),
     ):
-        result = ask(operation, "preview", **given)
+        result = ask(operation, "preview", **supplied)
         assert (result["outcome"], result["effect"], result["output"]["would"]) == ("succeeded", "none", would)
         assert apt_root.fingerprint() == before, operation
     (command,) = ask("package_update", "preview", package_name="hello")["output"]["commands"]
@@ -93,7 +93,7 @@ def test_a_name_that_means_other_packages_is_refused(ask: Ask, apt_root: AptRoot
     apt_root.update()
     ask("package_install", package_name="hello")
     before = apt_root.fingerprint()
-    for given, code in (
+    for supplied, code in (
         ({"package_name": "virtual"}, "not_found"),
         ({"package_name": "rival"}, "tool_failed"),
         ({"package_name": "hell.+"}, "not_found"),
@@ -101,8 +101,8 @@ def test_a_name_that_means_other_packages_is_refused(ask: Ask, apt_root: AptRoot
         ({"package_name": "hello", "version": "9"}, "not_found"),
         ({"package_name": "hello", "version": "1.0+"}, "not_found"),
     ):
-        result = ask("package_install", **given)
-        assert (result["outcome"], result["code"], result["effect"]) == ("failed", code, "none"), given
+        result = ask("package_install", **supplied)
+        assert (result["outcome"], result["code"], result["effect"]) == ("failed", code, "none"), supplied
     assert apt_root.fingerprint() == before
 
 
@@ -153,25 +153,23 @@ def test_what_was_not_set_up_before_is_set_up_now(ask: Ask, apt_root: AptRoot, t
 
 
 @pytest.mark.exhaustive
-def test_a_lock_that_somebody_holds_is_waited_for_and_not_for_ever(
-    ask: Ask, apt_root: AptRoot, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_apt_lock_is_waited_for_with_a_limit(ask: Ask, apt_root: AptRoot, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands, "BUSY_PATIENCE", 1.5)
-    for lock, operation, given in (
+    for lock, operation, supplied in (
         ("var/lib/dpkg/lock-frontend", "package_install", {"package_name": "hello"}),
         ("var/lib/dpkg/lock", "package_install", {"package_name": "hello"}),
         ("var/cache/apt/archives/lock", "package_install", {"package_name": "hello"}),
         ("var/lib/apt/lists/lock", "package_update", {"index": "only"}),
     ):
         with apt_root.locked(lock):
-            result = ask(operation, **given)
-            assert ask(operation, "preview", **given)["outcome"] == "succeeded"
+            result = ask(operation, **supplied)
+            assert ask(operation, "preview", **supplied)["outcome"] == "succeeded"
         assert (result["outcome"], result["code"], result["effect"]) == ("failed", "busy", "none"), lock
     assert ask("package_install", package_name="hello")["outcome"] == "succeeded"
 
 
 @pytest.mark.parametrize("action", ["run", "preview"])
-def test_what_apt_refuses_to_touch_is_told_by_the_preview_too(ask: Ask, apt_root: AptRoot, action: str) -> None:
+def test_preview_names_packages_that_apt_refuses_to_change(ask: Ask, apt_root: AptRoot, action: str) -> None:
     apt_root.publish("base", "1", fields="Essential: yes\n")
     apt_root.update()
     ask("package_install", package_name="base")
@@ -194,7 +192,7 @@ def test_what_apt_refuses_to_touch_is_told_by_the_preview_too(ask: Ask, apt_root
 
 
 @pytest.mark.parametrize("action", ["run", "preview"])
-def test_a_dpkg_that_was_interrupted_is_told_and_nothing_is_done(ask: Ask, apt_root: AptRoot, action: str) -> None:
+def test_interrupted_dpkg_refuses_the_change(ask: Ask, apt_root: AptRoot, action: str) -> None:
     ask("package_install", package_name="hello", version="1.0")
     apt_root.interrupt("hello")
     for operation, name in (("package_install", "extra"), ("package_update", "hello"), ("package_remove", "hello")):
@@ -204,7 +202,7 @@ def test_a_dpkg_that_was_interrupted_is_told_and_nothing_is_done(ask: Ask, apt_r
     assert (apt_root.version("hello"), apt_root.version("extra")) == ("1.0", "")
 
 
-def test_a_cancel_in_the_middle_tells_what_dpkg_has_then_and_leaves_no_process(
+def test_cancelled_package_change_reports_dpkgs_state_and_leaves_no_process(
     ask: Ask, apt_root: AptRoot, tmp_path: Path
 ) -> None:
     flag = tmp_path / "running"

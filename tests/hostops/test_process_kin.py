@@ -42,21 +42,21 @@ print(json.dumps({"child": child, "certain": certain, "marked": processes.marked
 def ended(seconds: float, how: str = "marked") -> dict[str, Any]:
     """What became of a child that begins its program that long after it was forked by a worker that is gone."""
     command = [sys.executable, "-c", WORKER_DIES, named(1), str(seconds), how]
-    told: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
-    return told
+    reported: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
+    return reported
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.3])
 def test_a_child_that_has_not_begun_its_program_is_waited_for_and_ended(seconds: float) -> None:
-    told = ended(seconds)
-    assert (told["certain"], told["marked"]) == (True, [])
-    assert not alive(told["child"])
+    reported = ended(seconds)
+    assert (reported["certain"], reported["marked"]) == (True, [])
+    assert not alive(reported["child"])
 
 
 def test_a_child_of_something_else_is_not_waited_for_for_ever_and_left_alone() -> None:
-    told = ended(0.3, "not marked")
-    assert told["certain"]
-    subprocess.run(["kill", str(told["child"])], check=True)  # it lives
+    reported = ended(0.3, "not marked")
+    assert reported["certain"]
+    subprocess.run(["kill", str(reported["child"])], check=True)  # it lives
 
 
 OTHER = """

@@ -76,8 +76,8 @@ def theirs(srv: Path) -> Path:
 def state_of(folder: Path) -> list[tuple[str, int, int, int, bytes]]:
     """Everything that a restore could have changed there."""
     paths = sorted([folder, *folder.rglob("*")])
-    seen = [(path, path.lstat()) for path in paths]
-    return [(str(p), s.st_mode, s.st_uid, s.st_gid, p.read_bytes() if p.is_file() else b"") for p, s in seen]
+    observed = [(path, path.lstat()) for path in paths]
+    return [(str(p), s.st_mode, s.st_uid, s.st_gid, p.read_bytes() if p.is_file() else b"") for p, s in observed]
 
 
 def empty(folder: Path) -> None:
@@ -104,7 +104,7 @@ def test_a_folder_exchanged_for_a_link_leads_no_restore_outside(
     assert state_of(outside.parent) == before
 
 
-def test_the_mode_of_a_folder_made_anew_is_not_set_through_a_link(
+def test_mode_of_a_recreated_folder_is_not_set_through_a_link(
     vault: Vault, theirs: Path, outside: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     theirs.chmod(0o4777)

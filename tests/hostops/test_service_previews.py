@@ -19,7 +19,9 @@ from tests.hostops.fake_systemd import FakeSystemd
         ("restart", "inactive", "start"),
     ],
 )
-def test_a_preview_says_what_would_be_asked(ask: Ask, systemd: FakeSystemd, verb: str, active: str, would: str) -> None:
+def test_preview_of_a_service_shows_the_call(
+    ask: Ask, systemd: FakeSystemd, verb: str, active: str, would: str
+) -> None:
     systemd.add("nginx.service", active=active)
     result = ask(f"service_{verb}", "preview", service_name="nginx")
     assert (result["output"]["would"], result["output"]["active_state"]) == (would, active)

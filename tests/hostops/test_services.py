@@ -68,15 +68,13 @@ def test_an_alias_is_refused_with_the_name_of_the_unit_that_it_means(
     assert ask(operation, action, service_name="ssh")["code"] != "unit_alias"
 
 
-def test_a_change_is_refused_while_policy_has_not_been_told_all_names_of_the_unit(
-    ask: Ask, systemd: FakeSystemd
-) -> None:
+def test_change_of_a_unit_is_refused_until_policy_knows_all_of_its_names(ask: Ask, systemd: FakeSystemd) -> None:
     systemd.add("ssh.service", aliases=["sshd.service", "secure-shell.service"])
     baseline = ask("service_restart", "baseline", service_name="ssh")["output"]
     assert baseline["names"] == ["secure-shell", "sshd"]
-    for told, untold in (({}, "secure-shell, sshd"), ({"names": ["sshd"]}, "secure-shell")):
+    for reported, untold in (({}, "secure-shell, sshd"), ({"names": ["sshd"]}, "secure-shell")):
         for verb in ("start", "stop", "restart"):
-            result = ask(f"service_{verb}", request={"baseline": told}, service_name="ssh")
+            result = ask(f"service_{verb}", request={"baseline": reported}, service_name="ssh")
             assert (result["outcome"], result["code"], result["effect"]) == ("failed", "unit_alias", "none")
             assert result["message"].startswith(f"ssh.service is also {untold} on this host")
     assert ask("service_restart", request={"baseline": baseline}, service_name="ssh")["outcome"] == "succeeded"
@@ -147,7 +145,7 @@ def test_a_done_job_is_not_enough_if_the_service_died_at_once(ask: Ask, systemd:
 
 @pytest.mark.parametrize("operation", ["service_start", "service_restart"])
 @pytest.mark.parametrize("kind", ["simple", "exec", "idle"])
-def test_a_service_that_says_nothing_of_having_come_up_is_watched_for_a_moment(
+def test_service_without_a_readiness_signal_is_watched_for_a_moment(
     ask: Ask, systemd: FakeSystemd, monkeypatch: pytest.MonkeyPatch, operation: str, kind: str
 ) -> None:
     active = "inactive" if operation == "service_start" else "active"
@@ -216,7 +214,7 @@ def test_a_cancelled_job_that_did_nothing_is_certain(ask: Ask, systemd: FakeSyst
     assert result["output"]["job_result"] == "canceled"
 
 
-def test_a_cancelled_job_that_left_the_service_stopped_is_certain_and_says_so(ask: Ask, systemd: FakeSystemd) -> None:
+def test_cancelled_job_that_left_the_service_stopped_is_certain(ask: Ask, systemd: FakeSystemd) -> None:
     systemd.add("nginx.service", jobs=["hangs"], then="oneshot")
     result = cancelled(ask, systemd)
     assert (result["outcome"], result["effect"], result["certain"]) == ("cancelled", "done", True)
@@ -251,7 +249,7 @@ def test_a_job_cancelled_by_somebody_else_has_failed(ask: Ask, systemd: FakeSyst
     assert (result["outcome"], result["code"], result["effect"]) == ("failed", "job_failed", "none")
 
 
-def test_a_bus_that_breaks_after_the_job_was_queued_leaves_it_open(ask: Ask, systemd: FakeSystemd) -> None:
+def test_job_is_unknown_if_the_bus_breaks_after_it_was_queued(ask: Ask, systemd: FakeSystemd) -> None:
     systemd.add("nginx.service", jobs=["dies"])
     result = ask("service_restart", service_name="nginx")
     assert (result["outcome"], result["code"], result["effect"], result["certain"]) == (
@@ -280,7 +278,7 @@ def test_a_bus_address_that_makes_no_sense_is_unavailable(
     assert ask("service_status", service_name="nginx")["code"] == "unavailable"
 
 
-def test_a_cancel_before_the_job_asks_for_none(ask: Ask, systemd: FakeSystemd) -> None:
+def test_cancel_before_the_job_queues_none(ask: Ask, systemd: FakeSystemd) -> None:
     systemd.add("nginx.service")
     with Stop(30) as stop:
         stop.cancel()

@@ -26,7 +26,9 @@ def settle(state: Path) -> dict[str, Any]:
     return settlement.settle({"id": named(1), "attempt": 1}, str(state))
 
 
-def test_what_ends_while_it_is_looked_for_has_its_own_result(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_operation_that_ends_during_its_settlement_has_its_own_result(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     markers = Markers(str(state))
     markers.begin(named(1), 1, "test_count", {})
 

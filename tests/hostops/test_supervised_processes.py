@@ -112,10 +112,10 @@ class Kept:
 
     def pid(self, operation: str = "test_look") -> int:
         """The process that carried it out."""
-        told = self.result(self.begin(operation))
-        assert told["outcome"] == "succeeded", told
-        assert told["output"]["mark"] == told["id"]
-        return int(told["output"]["pid"])
+        reported = self.result(self.begin(operation))
+        assert reported["outcome"] == "succeeded", reported
+        assert reported["output"]["mark"] == reported["id"]
+        return int(reported["output"]["pid"])
 
     def children(self) -> list[str]:
         """Its processes now."""
@@ -193,33 +193,33 @@ def test_a_process_does_not_look_for_ever(kept: Kept) -> None:
 def test_several_at_once_have_one_each_and_only_some_are_kept(kept: Kept, tmp_path: Path) -> None:
     go_on = tmp_path / "go-on"
     tags = [kept.begin("test_wait_for", path=str(go_on)) for _ in range(3 * MOST_SPARES)]
-    told: dict[int, int] = {}
+    reported: dict[int, int] = {}
     waiting = 0
-    while len(told) < len(tags):
+    while len(reported) < len(tags):
         frame = kept.next()
         waiting += frame.kind == frames.PROGRESS
         if waiting == len(tags):
             go_on.touch()
         if frame.kind == frames.RESULT:
             message = frame.message()
-            told[message["tag"]] = message["output"]["pid"]
-    assert len(set(told.values())) == len(tags)
+            reported[message["tag"]] = message["output"]["pid"]
+    assert len(set(reported.values())) == len(tags)
     kept.pid()
     assert len(kept.children()) <= MOST_SPARES
 
 
-def test_one_that_was_told_to_end_looks_for_nothing_else(kept: Kept) -> None:
+def test_stopped_child_does_not_read_another_request(kept: Kept) -> None:
     before = kept.pid()
     tag = kept.begin("test_wait", seconds=60)
     while kept.next().kind != frames.PROGRESS:
         pass
     kept.post(frames.STOP, {"of": tag, "grace": 5.0})
-    told = kept.result(tag)
-    assert told["code"] == "cancelled"
+    reported = kept.result(tag)
+    assert reported["code"] == "cancelled"
     assert kept.pid() != before
 
 
-def test_one_that_was_told_to_end_and_did_is_over_at_once(kept: Kept) -> None:
+def test_stopped_child_that_ended_is_removed_at_once(kept: Kept) -> None:
     tag = kept.begin("test_wait", seconds=60)
     while kept.next().kind != frames.PROGRESS:
         pass
@@ -229,22 +229,27 @@ def test_one_that_was_told_to_end_and_did_is_over_at_once(kept: Kept) -> None:
 
 
 def test_one_whose_time_was_up_ended_in_time_and_is_of_use_again(kept: Kept) -> None:
-    told = kept.result(kept.begin("test_wait", timeout=0.2, seconds=60))
-    assert told["code"] == "timeout"
+    reported = kept.result(kept.begin("test_wait", timeout=0.2, seconds=60))
+    assert reported["code"] == "timeout"
     assert kept.pid() == kept.pid()
 
 
 def test_a_waiting_one_that_was_killed_is_one_answer_and_no_more(kept: Kept) -> None:
     os.kill(kept.pid(), signal.SIGKILL)
-    told = kept.result(kept.begin("test_look"))
-    assert told.get("gone") is True or told["outcome"] == "succeeded", json.dumps(told)
+    reported = kept.result(kept.begin("test_look"))
+    assert reported.get("gone") is True or reported["outcome"] == "succeeded", json.dumps(reported)
     assert kept.pid() == kept.pid()
 
 
-def test_what_is_too_much_at_once_is_told_that_nothing_was_done(kept: Kept, tmp_path: Path) -> None:
+def test_request_beyond_the_bound_fails_without_effect(kept: Kept, tmp_path: Path) -> None:
     under_way = [kept.begin("test_wait_for", path=f"{tmp_path}/go") for _ in range(MOST_AT_ONCE)]
-    told = kept.result(kept.begin("test_change"))
-    assert (told["outcome"], told["code"], told["effect"], told["certain"]) == ("failed", "busy", "none", True)
+    reported = kept.result(kept.begin("test_change"))
+    assert (reported["outcome"], reported["code"], reported["effect"], reported["certain"]) == (
+        "failed",
+        "busy",
+        "none",
+        True,
+    )
     assert kept.result(kept.post(frames.SETTLE, {"id": "never-seen", "attempt": 1}))["seen"] == "never"
     (tmp_path / "go").touch()
     assert kept.result(under_way[-1])["outcome"] == "succeeded"
@@ -255,8 +260,8 @@ def test_a_host_without_a_process_to_give_goes_on_with_what_runs_and_refuses_the
 ) -> None:
     (tmp_path / "marks.full").touch()
     under_way = kept.begin("test_wait_for", path=f"{tmp_path}/go")
-    told = kept.result(kept.begin("test_change"))
-    assert (told["outcome"], told["code"], told["effect"]) == ("failed", "unavailable", "none")
+    reported = kept.result(kept.begin("test_change"))
+    assert (reported["outcome"], reported["code"], reported["effect"]) == ("failed", "unavailable", "none")
     assert kept.result(kept.post(frames.PING, {})) == {"tag": 3}
     (tmp_path / "go").touch()
     assert kept.result(under_way)["outcome"] == "succeeded"

@@ -14,9 +14,9 @@ from writ_testing.peers.programs import program
 
 
 def look(**target: Any) -> dict[str, Any]:
-    told = run({"id": "s1", "action": "survey", "operation": "host", "parameters": {}, "target": target})
-    assert told["outcome"] == "succeeded", told
-    return dict(told["output"])
+    reported = run({"id": "s1", "action": "survey", "operation": "host", "parameters": {}, "target": target})
+    assert reported["outcome"] == "succeeded", reported
+    return dict(reported["output"])
 
 
 def test_versions_are_those_of_the_programs_that_are_here() -> None:
@@ -26,19 +26,19 @@ def test_versions_are_those_of_the_programs_that_are_here() -> None:
     named = Path("/etc/os-release").read_text()
     assert versions["os"]
     assert versions["os"] in named
-    said = subprocess.run([program("apt-get"), "--version"], capture_output=True, text=True, check=True).stdout
-    assert f"apt {versions['apt']} " in said
+    reply = subprocess.run([program("apt-get"), "--version"], capture_output=True, text=True, check=True).stdout
+    assert f"apt {versions['apt']} " in reply
 
 
 def test_what_is_not_installed_has_no_version_and_is_lacked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(commands, "_PATH", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(survey, "_SYSTEMD", str(tmp_path / "no-systemd"))
-    seen = look(backup={"repository": "/srv/repo", "password_file": "/srv/password"})
-    assert seen["versions"].keys() == {"os", "kernel", "python"}
-    assert seen["lacking"]["package_*"] == "apt-get is not installed"
-    assert seen["lacking"]["backup_*"] == "restic is not installed"
-    assert seen["lacking"]["service_*"] == "systemd does not run this host"
+    observed = look(backup={"repository": "/srv/repo", "password_file": "/srv/password"})
+    assert observed["versions"].keys() == {"os", "kernel", "python"}
+    assert observed["lacking"]["package_*"] == "apt-get is not installed"
+    assert observed["lacking"]["backup_*"] == "restic is not installed"
+    assert observed["lacking"]["service_*"] == "systemd does not run this host"
 
 
 def test_what_is_not_declared_is_lacked(tmp_path: Path) -> None:
@@ -82,5 +82,5 @@ def test_mounts_are_read_as_the_kernel_has_them() -> None:
 
 
 def test_it_takes_no_parameters() -> None:
-    told = run({"id": "s1", "action": "survey", "operation": "host", "parameters": {"x": 1}, "target": {}})
-    assert (told["outcome"], told["code"]) == ("failed", "invalid_parameter")
+    reported = run({"id": "s1", "action": "survey", "operation": "host", "parameters": {"x": 1}, "target": {}})
+    assert (reported["outcome"], reported["code"]) == ("failed", "invalid_parameter")

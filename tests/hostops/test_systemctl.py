@@ -70,9 +70,9 @@ def test_a_restart_is_an_argument_vector(ask: Ask, systemctl: Install) -> None:
     calls = systemctl("sed -i s/InvocationID=aa/InvocationID=bb/ {tmp}/shown")
     result = ask("service_restart", service_name="nginx")
     assert (result["outcome"], result["effect"], result["output"]["job_result"]) == ("succeeded", "done", "done")
-    asked = "restart --no-ask-password -- nginx.service"
-    assert calls.read_text().splitlines()[1] == asked
-    assert ask("service_restart", "preview", service_name="nginx")["output"]["commands"] == [f"systemctl {asked}"]
+    requested = "restart --no-ask-password -- nginx.service"
+    assert calls.read_text().splitlines()[1] == requested
+    assert ask("service_restart", "preview", service_name="nginx")["output"]["commands"] == [f"systemctl {requested}"]
 
 
 def test_what_is_started_carries_the_mark_of_its_operation(
@@ -87,7 +87,7 @@ def test_what_is_started_carries_the_mark_of_its_operation(
 @pytest.mark.parametrize(
     ("status", "code"), [(1, "job_failed"), (4, "permission_denied"), (5, "unit_not_found"), (42, "job_failed")]
 )
-def test_exit_statuses_are_told_apart(ask: Ask, systemctl: Install, status: int, code: str) -> None:
+def test_systemctl_exit_statuses_are_distinguished(ask: Ask, systemctl: Install, status: int, code: str) -> None:
     systemctl(f"exit {status}")
     result = ask("service_restart", service_name="nginx")
     assert (result["outcome"], result["code"], result["effect"]) == ("failed", code, "none")
@@ -127,7 +127,7 @@ def test_a_cancel_takes_the_job_back(ask: Ask, systemctl: Install, tmp_path: Pat
     json.dumps(result)
 
 
-def test_other_names_are_told_by_the_baseline_and_an_alias_is_refused(ask: Ask, systemctl: Install) -> None:
+def test_baseline_names_aliases_and_an_alias_is_refused(ask: Ask, systemctl: Install) -> None:
     calls = systemctl(shown=SHOWN.replace("Names=nginx.service", "Names=nginx.service web.service"))
     baseline = ask("service_stop", "baseline", service_name="nginx")["output"]
     assert baseline["names"] == ["web"]

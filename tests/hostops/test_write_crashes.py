@@ -78,13 +78,13 @@ def test_a_write_killed_anywhere_leaves_the_old_file_or_the_new(ask: Ask, srv: P
 
 @pytest.mark.exhaustive
 def test_a_delete_killed_anywhere_leaves_the_file_or_nothing(ask: Ask, srv: Path) -> None:
-    seen = set()
+    observed = set()
     for step in range(MOST_CALLS):
         (srv / "a").write_text(OLD)
         code = killed_at(step, request("file_delete", srv))
         there = (srv / "a").exists()
         assert not there or (srv / "a").read_text() == OLD
-        seen.add(there)
+        observed.add(there)
         assert ask("file_write", file_path=f"{srv}/a", content="after")["outcome"] == "succeeded"
         assert names(srv) == ["a"]
         if code == 0:
@@ -92,4 +92,4 @@ def test_a_delete_killed_anywhere_leaves_the_file_or_nothing(ask: Ask, srv: Path
         assert code == -signal.SIGKILL
     else:
         pytest.fail("it was still being killed")
-    assert seen == {True, False}
+    assert observed == {True, False}

@@ -92,7 +92,7 @@ def test_a_copy_without_overwrite_does_not_replace_what_appears(
     assert (srv / "b").read_text() == "theirs"
 
 
-def test_a_file_that_vanishes_in_between_is_created_anew(ask: Ask, srv: Path, just_before_rename: Arrange) -> None:
+def test_file_that_vanishes_during_a_write_is_created_again(ask: Ask, srv: Path, just_before_rename: Arrange) -> None:
     (srv / "a").write_text("old")
     just_before_rename((srv / "a").unlink)
     assert ask("file_write", file_path=f"{srv}/a", content="ours")["output"]["created"] is True

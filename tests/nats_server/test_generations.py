@@ -66,7 +66,7 @@ class Late:
         return await self._replies.one(*asked, **more)
 
 
-async def test_a_server_that_does_not_know_yet_who_takes_what_is_sent_to_a_closed_journal_is_asked_again(
+async def test_probe_of_a_closed_journal_is_repeated_until_the_server_knows_its_subject(
     server: WritServer,
 ) -> None:
     bootstrap, executor = await server.bus("bootstrap"), await server.bus("executor")
@@ -87,17 +87,17 @@ async def test_a_journal_is_open_again_one_step_after_its_bound_is_as_before(
     bootstrap, executor = await server.bus("bootstrap"), await server.bus("executor")
     for name in ("one", "two", "three"):
         await executor.journal.append(entry(name))
-    asked: list[tuple[bool, int]] = []
+    requested: list[tuple[bool, int]] = []
 
     async def told(replies: Replies, verb: str, request: Mapping[str, Any]) -> dict[str, Any]:
         if verb.startswith("STREAM.UPDATE"):
-            asked.append((request["subjects"] == [subjects.JOURNAL], request["max_msgs"]))
+            requested.append((request["subjects"] == [subjects.JOURNAL], request["max_msgs"]))
         return await call(replies, verb, request)
 
     for module in (journal_generations, streams):
         monkeypatch.setattr(module, "call", told)
     await journal_generations.take_out(bootstrap.replies, SIZES, 1, 1)
-    assert asked == [(False, -1), (False, 2), (False, -1), (True, -1)]
+    assert requested == [(False, -1), (False, 2), (False, -1), (True, -1)]
 
 
 @pytest.mark.timeout(120)

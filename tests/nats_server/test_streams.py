@@ -32,11 +32,11 @@ async def config_of(bus: NatsBus, what: str) -> dict[str, Any]:
     return config
 
 
-async def test_everything_is_made_as_wanted_and_once_more_changes_nothing(bus: NatsBus) -> None:
+async def test_provision_makes_all_streams_and_a_repetition_changes_nothing(bus: NatsBus) -> None:
     for _ in range(2):
         await provision(bus, ["a", "local-web_1"], SIZES)
-    for wanted in streams(SIZES):
-        assert differences(wanted, await config_of(bus, f"STREAM.INFO.{wanted['name']}")) == []
+    for expected in streams(SIZES):
+        assert differences(expected, await config_of(bus, f"STREAM.INFO.{expected['name']}")) == []
     for pool in ("a", "local-web_1"):
         there = await config_of(bus, f"CONSUMER.INFO.WRIT_JOURNAL.agent-{pool}")
         assert differences(consumer(pool), there) == []
@@ -64,20 +64,20 @@ async def test_a_new_pool_gets_its_consumer_and_the_others_keep_theirs(bus: Nats
     assert (await config_of(bus, "CONSUMER.INFO.WRIT_JOURNAL.agent-b"))["filter_subject"].endswith(".dispatched.b.>")
 
 
-async def test_a_stream_that_cannot_become_what_is_wanted_is_told(bus: NatsBus) -> None:
+async def test_stream_that_cannot_be_changed_is_reported(bus: NatsBus) -> None:
     wrong = {"name": "WRIT_JOURNAL", "subjects": ["writ.journal.>"], "storage": "memory", "max_bytes": 1 << 20}
     await bus.replies.one("$JS.API.STREAM.CREATE.WRIT_JOURNAL", msgspec.json.encode(wrong), timeout=SOON)
     with pytest.raises(BusRefused, match="WRIT_JOURNAL"):
         await provision(bus, [], SIZES)
 
 
-async def test_a_server_that_is_too_old_is_told(bus: NatsBus, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_too_old_server_is_reported(bus: NatsBus, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("writ_nats_server.streams.API_LEVEL", 99)
     with pytest.raises(BusRefused, match="API level is 5, Writ needs 99"):
         await provision(bus, [], SIZES)
 
 
-def test_a_field_that_the_server_dropped_is_told() -> None:
+def test_field_that_the_server_dropped_is_reported() -> None:
     (journal, *_) = streams(SIZES)
     there = {name: value for name, value in journal.items() if name != "allow_atomic"}
     assert differences(journal, there) == ["allow_atomic is None, not True"]

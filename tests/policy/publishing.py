@@ -61,7 +61,7 @@ async def decided(asking: Asking, operation: str, **parameters: Any) -> tuple[St
     subject = asking.signed(asking.subject(operation, "writ", parameters={"reason": "a test", **parameters}))
     last = await asking.bus.policies.last(subjects.POLICIES)
     answer = await asking.decide(subject, stored_policies=last.sequence if last else 0)
-    given = {name: value for name, value in subject.parameters.items() if name != "document"}
+    supplied = {name: value for name, value in subject.parameters.items() if name != "document"}
     effective = {name: value for name, value in answer.effective.items() if name != "document"}
     sent = parameters.get("document", "")
     text, compressed = document_in(sent), packed_bytes(sent)
@@ -76,7 +76,7 @@ async def decided(asking: Asking, operation: str, **parameters: Any) -> tuple[St
         reason="a test",
         restores=parameters.get("version"),
         operation_id=subject.operation_id,
-        given=given,
+        given=supplied,
         effective=effective,
         statement=subject.statement,
         salt=SALT,

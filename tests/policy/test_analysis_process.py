@@ -89,7 +89,7 @@ async def test_every_kind_of_job_is_done(bench: AnalysisPool) -> None:
     assert (tested.cases, tested.failed, tested.percent) == (1, 0, 100.0)
     other = PolicyTestQuery(suite=SUITE, document=text(rule("stops", "service_stop")))
     assert (await bench.work(job("test", other), PolicyTestReply)).failures[0].wrong == [
-        "decision: wanted allow, got deny"
+        "decision: expected allow, got deny"
     ]
     allowed = await bench.work(job("allowed", PolicyAllowedQuery(principal="alice")), PolicyAllowedReply)
     assert {access.operation for access in allowed.accesses if access.allowed == "always"} == {"service_restart"}
@@ -103,7 +103,7 @@ async def test_every_kind_of_job_is_done(bench: AnalysisPool) -> None:
     }
 
 
-async def test_what_is_wrong_with_a_question_is_said(bench: AnalysisPool) -> None:
+async def test_reply_names_the_mistake_of_a_query(bench: AnalysisPool) -> None:
     with pytest.raises(Invalid, match="no operation 'reboot'") as raised:
         await bench.work(job("who_can", PolicyWhoCanQuery(operation="reboot")), PolicyWhoCanReply)
     assert raised.value.code == "unknown_operation"

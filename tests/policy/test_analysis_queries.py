@@ -81,7 +81,7 @@ def request(principal: str = "alice", **keys: Any) -> EvalRequest:
     return EvalRequest(principal=principal, operation="service_restart", target="web-a", parameters=NGINX, **keys)
 
 
-async def test_everybody_asks_about_oneself_and_about_ones_agent(asking: Asking) -> None:
+async def test_principal_may_query_about_itself_and_its_agent(asking: Asking) -> None:
     bob = by(asking, "bob")
     assert (await bob.can_i("service_restart", "web-a", NGINX)).decision == "allow"
     assert (await bob.can_i("package_remove", "web-a", {"package_name": "web"})).code == "no_rule"
@@ -110,7 +110,7 @@ async def test_about_others_one_needs_to_read_the_policy(asking: Asking) -> None
             await question
 
 
-async def test_who_may_read_the_policy_asks_about_everybody(asking: Asking, alice: PolicyQueries) -> None:
+async def test_reader_of_the_policy_may_query_about_everybody(asking: Asking, alice: PolicyQueries) -> None:
     explained = await alice.explain("service_restart", "web-a", NGINX, principal="bob", at=at(NOON))
     assert (explained.decision, explained.rules, explained.at) == ("allow", ["services"], at(NOON))
     assert explained.policy.startswith("test@")
@@ -124,14 +124,14 @@ async def test_who_may_read_the_policy_asks_about_everybody(asking: Asking, alic
 
 async def test_one_operation_is_simulated_in_all_combinations(alice: PolicyQueries) -> None:
     everywhere = ["web-a", "writ"]
-    told = await alice.simulate(
+    reported = await alice.simulate(
         "service_restart", NGINX, targets=everywhere, principals=["bob", "nobody"], at=[at(NOON), at(NOON) + 60]
     )
-    assert [(one.principal, one.target) for one, _ in told[::2]] == [
+    assert [(one.principal, one.target) for one, _ in reported[::2]] == [
         (who, target) for who in ("bob", "nobody") for target in everywhere
     ]
-    assert len({one.at for one, _ in told}) == 2
-    assert [result.decision for _, result in told] == ["allow", "allow", *["invalid"] * 6]
+    assert len({one.at for one, _ in reported}) == 2
+    assert [result.decision for _, result in reported] == ["allow", "allow", *["invalid"] * 6]
     assert [one.principal for one, _ in await alice.simulate("service_restart", NGINX, targets=["web-a"])] == ["alice"]
     with pytest.raises(Invalid, match="name fewer targets"):
         await alice.simulate("service_restart", NGINX, targets=["web-a"] * (MAX_REQUESTS + 1))
@@ -149,7 +149,7 @@ async def test_a_suite_is_run_on_what_is_there(alice: PolicyQueries) -> None:
     lists = {"policy": "x", "inventory": "x", "principals": "x", "now": NOON}
     found = await alice.test(yaml_file.dump({**lists, "cases": [case]}))
     assert (found.cases, found.failed) == (1, 1)
-    assert found.failures[0].wrong == ["decision: wanted deny, got allow"]
+    assert found.failures[0].wrong == ["decision: expected deny, got allow"]
     other = yaml_file.dump({"policies": {"name": "none"}})
     assert (await alice.test(yaml_file.dump({**lists, "cases": [case]}), document=other)).failed == 0
 
@@ -169,7 +169,7 @@ async def test_stops_and_emergencies_in_force_count(asking: Asking, alice: Polic
     assert (await alice.can_i("service_restart", "web-b", NGINX)).decision == "allow"
 
 
-async def test_another_key_asks_nothing(asking: Asking) -> None:
+async def test_query_with_another_key_is_refused(asking: Asking) -> None:
     with pytest.raises(Untrusted):
         await by(asking, "alice", "bob").can_i("service_restart", "web-a", NGINX)
     with pytest.raises(Untrusted):
@@ -183,12 +183,12 @@ async def test_what_is_no_question_for_the_rules_is_invalid(alice: PolicyQueries
         await alice.explain("service_restart", "web-a", {"service_name": 5})
 
 
-async def test_many_requests_are_put_in_as_many_questions_as_it_takes(asking: Asking, alice: PolicyQueries) -> None:
+async def test_many_requests_are_split_into_several_queries(asking: Asking, alice: PolicyQueries) -> None:
     asking.files.policy(*[rule(f"rule-{at}", "service_restart", users=["nobody"]) for at in range(60)], READ)
     long = [structs.replace(request(id=at), parameters={"service_name": "n" * 200}) for at in range(350)]
     assert [answer.id for answer in await alice.eval(long)] == list(range(350))
-    told = await put(asking, "policy_eval", PolicyEvalQuery(requests=long))
-    assert told["error"]["code"] == "oversize"
+    reported = await put(asking, "policy_eval", PolicyEvalQuery(requests=long))
+    assert reported["error"]["code"] == "oversize"
     too_many = await put(asking, "policy_eval", PolicyEvalQuery(requests=[request()] * (MAX_REQUESTS + 1)))
     assert too_many["error"]["code"] == "invalid"
 
@@ -200,13 +200,13 @@ async def test_decisions_do_not_wait_for_what_takes_long(asking: Asking, alice: 
     assert beside is not None
     for heavy in (put(asking, "policy_eval", many), alice.allowed()):
         beside.send_signal(signal.SIGSTOP)  # it takes as long as the decisions do
-        asked = asyncio.create_task(heavy)
+        requested = asyncio.create_task(heavy)
         await asyncio.sleep(0)
         for _ in range(3):
             assert (await asking.decision(asking.subject())).effect == "allow"
-        assert not asked.done()
+        assert not requested.done()
         beside.send_signal(signal.SIGCONT)
-        await asked
+        await requested
 
 
 async def test_one_principals_flood_of_questions_is_turned_away_and_others_are_answered() -> None:
@@ -214,9 +214,9 @@ async def test_one_principals_flood_of_questions_is_turned_away_and_others_are_a
         return PolicyCanIReply()
 
     handled: list[HandledMessage] = []
-    asked = rated_endpoint("query_policy_can_i", nothing, handled.append, Buckets(rate=0.0, burst=2.0))  # type: ignore[arg-type]
+    endpoint = rated_endpoint("query_policy_can_i", nothing, handled.append, Buckets(rate=0.0, burst=2.0))  # type: ignore[arg-type]
     for principal in ("bob", "bob", "bob", "alice"):
-        await asked.handler(Message(subjects.query(principal, "policy_can_i"), b"{}"))
+        await endpoint.handler(Message(subjects.query(principal, "policy_can_i"), b"{}"))
     assert [(one.code, one.outcome) for one in handled] == [
         ("", "ok"),
         ("", "ok"),

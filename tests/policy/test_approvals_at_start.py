@@ -59,7 +59,7 @@ async def test_an_approval_made_or_altered_in_the_record_by_others_starts_nothin
     assert (await one.start())[1] == code
 
 
-async def test_a_role_taken_away_in_between_makes_it_stale(asking: Asking) -> None:
+async def test_operation_is_stale_after_the_role_is_taken_away(asking: Asking) -> None:
     one = await pending(asking)
     await one.decide()
     know(asking, bob=["operator"])
@@ -67,7 +67,7 @@ async def test_a_role_taken_away_in_between_makes_it_stale(asking: Asking) -> No
     assert await one.start() == ("deny", "stale")
 
 
-async def test_a_policy_that_demands_more_in_between_makes_it_stale(asking: Asking) -> None:
+async def test_operation_is_stale_after_the_policy_demands_more_approvals(asking: Asking) -> None:
     know(asking, "carol", "dave", dave=["lead"])
     one = await pending(asking)
     await one.decide()
@@ -86,7 +86,7 @@ async def test_a_policy_that_denies_in_between_wins(asking: Asking) -> None:
     assert await one.start() == ("deny", "denied")
 
 
-async def test_a_target_moved_in_between_makes_it_stale(asking: Asking) -> None:
+async def test_operation_is_stale_after_the_target_changed(asking: Asking) -> None:
     one = await pending(asking)
     await one.decide()
     inventory = asking.files.path("inventory").read_text()
@@ -193,8 +193,8 @@ EMERGENCIES = {
 async def declared(asking: Asking, seconds: float) -> Pending:
     """An emergency that alice asks for, and bob has to approve."""
     asking.files.policy(EMERGENCIES)
-    wanted = {"scope": ["*"], "reason": "it burns", "until": asking.clock.now + seconds}
-    return await awaiting(asking, asking.signed(asking.subject("emergency_declare", "writ", parameters=wanted)))
+    expected = {"scope": ["*"], "reason": "it burns", "until": asking.clock.now + seconds}
+    return await awaiting(asking, asking.signed(asking.subject("emergency_declare", "writ", parameters=expected)))
 
 
 async def test_an_approved_emergency_is_the_one_that_was_approved(asking: Asking) -> None:
@@ -202,15 +202,15 @@ async def test_an_approved_emergency_is_the_one_that_was_approved(asking: Asking
     approval, and the time to confirm it begins when the time to approve it is over.
     """
     one = await declared(asking, 8 * 3600 + 30)  # over the bound by a clock that is ahead
-    asked = asking.clock.now
+    requested = asking.clock.now
     asking.clock.now += 3000
     assert (await one.decide(step="emergencies#1")).state == "approved"
     now = await asking.decide(structs.replace(one.subject, recorded=True))
     assert now.decision is not None, now
     decision = read(now.decision, Decision)
     assert (decision.effect, changed_since(read(one.signed, Decision), decision)) == ("allow", "")
-    assert now.effective["until"] == asked + 8 * 3600
-    assert now.effective["confirm_by"] == asked + 3600 + 1800
+    assert now.effective["until"] == requested + 8 * 3600
+    assert now.effective["confirm_by"] == requested + 3600 + 1800
 
 
 async def test_an_emergency_that_was_approved_after_its_end_is_not_declared(asking: Asking) -> None:

@@ -146,8 +146,8 @@ class Play:
 
     async def request(self) -> None:
         self.services.files.policy(self.rule)
-        asked = {"target": "web-a", "parameters": {"service_name": "nginx"}, "idempotency_key": "one"}
-        reply = await self._send(subjects.request("alice", "service_restart"), json.encode(asked), "alice")
+        requested = {"target": "web-a", "parameters": {"service_name": "nginx"}, "idempotency_key": "one"}
+        reply = await self._send(subjects.request("alice", "service_restart"), json.encode(requested), "alice")
         answer = decode(reply, RequestReply)
         assert answer.state == "awaiting_approval", answer
         self.operation_id = answer.operation_id or ""
@@ -214,8 +214,8 @@ class Play:
                 self.services.clock.now += seconds
                 await self.services.restart("executor")  # it reads the server's clock at its first sight
             case ("cancel",):
-                asked = {"target": "writ", "parameters": {"operation_id": self.operation_id}}
-                await self._send(subjects.request("alice", "operation_cancel"), json.encode(asked), "alice")
+                requested = {"target": "writ", "parameters": {"operation_id": self.operation_id}}
+                await self._send(subjects.request("alice", "operation_cancel"), json.encode(requested), "alice")
             case ("claim",):
                 await self._claim()
 

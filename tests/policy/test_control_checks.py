@@ -56,8 +56,8 @@ class Office(Asking):
         return read(decided.decision, Decision)
 
     async def declare(self, principal: str = "alice", **changed: Any) -> str:
-        wanted = {"scope": ["*"], "reason": "it burns", "until": self.clock.now + HOUR, **changed}
-        return await self.carry("emergency_declare", principal, **wanted)
+        expected = {"scope": ["*"], "reason": "it burns", "until": self.clock.now + HOUR, **changed}
+        return await self.carry("emergency_declare", principal, **expected)
 
     async def status(self) -> PolicyStatusReply:
         subject = subjects.query("alice", "policy_status")
@@ -132,10 +132,10 @@ async def test_stops_and_emergencies_are_in_the_status_and_the_metrics(office: O
 
     await eventually(counted, within=10.0)
     assert "writ_policy_stops 1.0" in metrics_of(office)
-    seen = await office.service.checks()["control"]()
-    assert seen is not None
-    assert stop in seen
-    assert emergency in seen
+    observed = await office.service.checks()["control"]()
+    assert observed is not None
+    assert stop in observed
+    assert emergency in observed
 
 
 def metrics_of(office: Office) -> str:
@@ -154,7 +154,7 @@ async def test_an_emergency_ends_within_the_policys_bound(office: Office) -> Non
     assert (await office.restart("bob")).emergency == emergency
 
 
-async def test_a_declaration_frees_others_and_its_own_author_only_once_another_person_confirmed_it(
+async def test_emergency_frees_its_author_only_after_another_person_confirmed_it(
     office: Office,
 ) -> None:
     emergency = await office.declare()
@@ -169,12 +169,12 @@ async def test_a_declaration_frees_others_and_its_own_author_only_once_another_p
     assert await office.carry("emergency_confirm", "bob", emergency_id=emergency) == "conflict"
 
 
-async def test_approvers_who_were_passed_over_are_told(office: Office) -> None:
+async def test_passed_over_approvers_get_an_event(office: Office) -> None:
     emergency = await office.declare()
-    told = asyncio.Queue[ApprovalEvent]()
+    reported = asyncio.Queue[ApprovalEvent]()
 
     async def heard(message: Message) -> None:
-        told.put_nowait(decode(message.data, ApprovalEvent))
+        reported.put_nowait(decode(message.data, ApprovalEvent))
 
     await office.bus.subscribe(subjects.approval_event("alice"), heard)
     subject = office.subject(principal="bob")
@@ -183,19 +183,19 @@ async def test_approvers_who_were_passed_over_are_told(office: Office) -> None:
     assert read(decided.decision, Decision).passed_over == ["alice"]  # not bob, who requests it
     await office.record(subject, decided.decision.detached())
     assert (await office.granted_as_recorded(subject, control_sequence=await office.last())).grant is not None
-    event = await asyncio.wait_for(told.get(), 10)
+    event = await asyncio.wait_for(reported.get(), 10)
     assert (event.kind, event.operation_id, event.principal) == ("passed_over", subject.operation_id, "bob")
     assert event.reason == f"in emergency {emergency}"
 
 
 async def test_an_author_sets_neither_the_person_nor_the_time_of_the_confirmation(office: Office) -> None:
     await office.declare(declared_by="bob", confirm_by=office.clock.now + 8 * HOUR)
-    (seen,) = (await office.status()).emergencies
-    assert seen.confirm_by == office.clock.now + 1800
+    (observed,) = (await office.status()).emergencies
+    assert observed.confirm_by == office.clock.now + 1800
     assert await office.declare("bob", until=office.clock.now + 60) != "review_pending"
 
 
-async def test_an_emergency_that_nobody_confirms_lapses(office: Office) -> None:
+async def test_unconfirmed_emergency_lapses(office: Office) -> None:
     emergency = await office.declare()
     office.clock.now += 1799
     assert (await office.restart("bob")).emergency == emergency
@@ -222,18 +222,18 @@ async def test_the_same_person_declares_again_only_after_another_signed_off_the_
 async def test_one_person_alone_needs_no_confirmation_and_reviews_their_own(office: Office) -> None:
     office.files.policy({**RULES[0], "users": ["alice"]}, RULES[1], emergency_policies=URGENT)
     emergency = await office.declare()
-    (seen,) = (await office.status()).emergencies
-    assert (seen.state, seen.confirm_by) == ("in_force", None)
+    (observed,) = (await office.status()).emergencies
+    assert (observed.state, observed.confirm_by) == ("in_force", None)
     assert (await office.restart("alice")).code == "allowed"
     await office.carry("emergency_confirm", emergency_id=emergency, verdict="end")
     assert len(await office.carry("emergency_review", emergency_id=emergency, reason="I was alone")) == 26
 
 
 async def test_the_end_of_an_emergency_is_recorded_once(office: Office) -> None:
-    told = asyncio.Queue[Notice]()
+    reported = asyncio.Queue[Notice]()
 
     async def take(message: Any) -> bytes:
-        told.put_nowait(decode(message.data, Notice))
+        reported.put_nowait(decode(message.data, Notice))
         return encode(NoticeReply(sequence=1))
 
     async with await listening(office, take):
@@ -241,7 +241,7 @@ async def test_the_end_of_an_emergency_is_recorded_once(office: Office) -> None:
         await office.restart("bob")
         office.clock.now += 60
         async with asyncio.timeout(10):
-            while (notice := await told.get()).kind != "emergency_closed":
+            while (notice := await reported.get()).kind != "emergency_closed":
                 pass
         assert (notice.emergency, notice.detail) == (emergency, "expired")
 

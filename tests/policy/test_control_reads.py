@@ -29,9 +29,9 @@ class SlowJournal:
     async def last(self, filter: str) -> Record | None:
         answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.sent.append(answered)
-        seen = self.sequence
+        observed = self.sequence
         await answered
-        return Record(seen, "writ.journal.control.stop_set", b"", {}, 0.0)
+        return Record(observed, "writ.journal.control.stop_set", b"", {}, 0.0)
 
 
 @pytest.fixture
@@ -123,13 +123,13 @@ async def test_a_start_costs_one_read_of_the_operation_and_one_append(tmp_path: 
     bus = MemoryBus(broker)
     bus.journal = counting = CountingJournal(broker.disk)
     async with replica(bus, MemoryBus(broker), files(tmp_path)) as asking:
-        asked = [asking.subject() for _ in range(16)]
-        for subject in asked:
+        requested = [asking.subject() for _ in range(16)]
+        for subject in requested:
             await asking.record(subject)
         counting.requests.clear()
-        await asking.grant(asked[0])
+        await asking.grant(requested[0])
         assert counting.requests == {"read of an operation": 1, "read of the last control event": 1, "append": 1}
         counting.requests.clear()
-        await asyncio.gather(*map(asking.grant, asked[1:]))
+        await asyncio.gather(*map(asking.grant, requested[1:]))
         assert counting.requests["read of an operation"] == counting.requests["append"] == 15
         assert counting.requests["read of the last control event"] <= 4

@@ -48,7 +48,7 @@ def stored(sequence: int, what: ControlEvent, origin: int | None = None) -> Reco
 
 
 def archive(generation: int, first: int, last: int, control: list[ControlEvent]) -> ControlEvent:
-    wanted = JournalArchive(
+    expected = JournalArchive(
         generation=generation,
         first=first,
         last=last,
@@ -58,7 +58,7 @@ def archive(generation: int, first: int, last: int, control: list[ControlEvent])
         reason="full",
     )
     return event(
-        "journal_archive", 1000 + generation, **{name: getattr(wanted, name) for name in wanted.__struct_fields__}
+        "journal_archive", 1000 + generation, **{name: getattr(expected, name) for name in expected.__struct_fields__}
     )
 
 

@@ -39,14 +39,14 @@ def key() -> Key:
 @pytest.fixture
 def verified(monkeypatch: pytest.MonkeyPatch) -> list[Signed]:
     """The statements whose signatures were verified."""
-    seen = list[Signed]()
+    observed = list[Signed]()
 
     def open_signed(signed: Signed, *more: object) -> object:
-        seen.append(signed)
+        observed.append(signed)
         return statements.open_signed(signed, *more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(module, "open_signed", open_signed)
-    return seen
+    return observed
 
 
 def test_a_decision_of_this_process_is_recognised(key: Key, verified: list[Signed]) -> None:

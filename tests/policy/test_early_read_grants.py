@@ -23,7 +23,7 @@ async def asked(asking: Asking, operation: str = "service_status", **changed: An
     return None if decided.look is None else open_signed(decided.look, ReadGrant, (asking.files.keys["policy"].public,))
 
 
-async def test_it_is_for_all_parameters_and_a_minute_however_long_was_asked_for(asking: Asking) -> None:
+async def test_early_read_grant_is_for_all_parameters_and_one_minute(asking: Asking) -> None:
     look = await asked(asking)
     assert look is not None
     assert (look.actions, look.operation, look.target.id, look.pool) == (["ahead"], "service_status", "web-a", "a")
@@ -31,7 +31,7 @@ async def test_it_is_for_all_parameters_and_a_minute_however_long_was_asked_for(
     assert look.expires_at == asking.clock.now + LOOK_SECONDS
 
 
-async def test_there_is_no_such_look_unless_it_is_asked_for(asking: Asking) -> None:
+async def test_early_read_grant_is_given_only_on_request(asking: Asking) -> None:
     assert await asked(asking, ask={"look_until": None}) is None
     assert await asked(asking, ask={"look": ["preview"]}) is None
     assert await asked(asking, "service_restart") is None

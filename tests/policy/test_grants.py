@@ -26,7 +26,7 @@ async def test_a_grant_is_bound_to_everything(asking: Asking) -> None:
     assert (grant.lifetime, grant.timeout, grant.granted_at) == (15.0, 60, asking.clock.now)
 
 
-async def test_the_rules_limit_caps_the_time_that_it_may_take(asking: Asking) -> None:
+async def test_operation_timeout_of_the_rule_caps_the_grant(asking: Asking) -> None:
     asking.files.policy({**RULES[0], "operation_timeout": 20})
     assert (await asking.grant(asking.subject())).timeout == 20
 
@@ -78,7 +78,7 @@ async def test_a_claim_whose_signature_does_not_hold_is_forged(asking: Asking) -
         assert granted.error.code == "forged_claim"
 
 
-async def test_whose_claim_it_is_comes_before_what_is_allowed(asking: Asking) -> None:
+async def test_claimant_is_checked_before_the_rules(asking: Asking) -> None:
     subject = asking.subject()
     asking.files.policy(RULES[1])
     granted = await asking.granted(subject, asking.claim(subject, by="stranger"))

@@ -109,9 +109,9 @@ async def alarm(asking: Asking, detail: str) -> None:
         return [detail in event.detail for one in records if (event := security_event(one))] == [True]
 
     await eventually(recorded, what="the security event")
-    told = asking.measured.exposition()[0].decode()
-    assert 'writ_security_events_total{kind="version_lost"} 1.0' in told
-    assert "writ_policy_versions_lost 1.0" in told
+    reported = asking.measured.exposition()[0].decode()
+    assert 'writ_security_events_total{kind="version_lost"} 1.0' in reported
+    assert "writ_policy_versions_lost 1.0" in reported
 
 
 async def test_a_store_that_has_its_versions_again_is_decided_by(known: Files, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ async def code(asking: Asking, subject: Subject) -> str:
 
 async def receipt(asking: Asking, subject: Subject, **changed: object) -> Signed:
     [started] = await grants(asking, subject)
-    told = Receipt(
+    reported = Receipt(
         operation_id=subject.operation_id,
         attempt=1,
         pool="a",
@@ -40,7 +40,7 @@ async def receipt(asking: Asking, subject: Subject, **changed: object) -> Signed
         output_digest="0" * 64,
         output_bytes=2,
     )
-    return sign(asking.files.keys["agent-a"], structs.replace(told, **changed))
+    return sign(asking.files.keys["agent-a"], structs.replace(reported, **changed))
 
 
 async def finish(asking: Asking, subject: Subject, signed: Signed | None) -> None:
@@ -94,7 +94,7 @@ async def test_starts_at_the_same_moment_are_all_granted_while_there_is_room(
     assert await counted(asking) == [1, 2, 3, 4]
 
 
-async def test_an_executors_word_frees_no_place_and_the_agents_receipt_does(asking: Asking) -> None:
+async def test_place_under_a_limit_is_freed_by_the_agents_receipt_alone(asking: Asking) -> None:
     asking.files.policy({**RULE, "max_concurrent": 1})
     first, second = asking.subject(), asking.subject()
     assert await code(asking, first) == ""
@@ -111,9 +111,7 @@ async def test_an_executors_word_frees_no_place_and_the_agents_receipt_does(aski
 
 
 @pytest.mark.parametrize("changed", [{"over": False}, {"grant_digest": "0" * 64}], ids=["not over", "another grant"])
-async def test_a_receipt_that_says_no_end_of_this_start_frees_no_place(
-    asking: Asking, changed: dict[str, object]
-) -> None:
+async def test_receipt_of_another_start_frees_no_place(asking: Asking, changed: dict[str, object]) -> None:
     asking.files.policy({**RULE, "max_concurrent": 1})
     first, second = asking.subject(), asking.subject()
     assert await code(asking, first) == ""

@@ -119,7 +119,7 @@ async def test_the_age_is_counted_by_policys_clock_whatever_the_agents_says(read
     assert decision.at - decision.facts[0].at == 40
 
 
-async def test_what_nobody_listed_is_named_with_the_reason(ready: Asking) -> None:
+async def test_missing_listing_is_named_with_the_reason(ready: Asking) -> None:
     subject = ready.subject()
     under = look(ready, subject, sources=["list_ports", "list_services"])
     facts = GatheredListings(
@@ -132,9 +132,7 @@ async def test_what_nobody_listed_is_named_with_the_reason(ready: Asking) -> Non
 
 
 @pytest.mark.parametrize(("later", "word"), [(61.0, "not used in time"), (-CLOCK_SECONDS - 1, "clocks")])
-async def test_what_was_asked_for_long_ago_or_in_the_future_does_not_count(
-    ready: Asking, later: float, word: str
-) -> None:
+async def test_listing_under_an_old_or_future_grant_does_not_count(ready: Asking, later: float, word: str) -> None:
     subject = ready.subject()
     under = look(ready, subject)
     facts = GatheredListings(look=under, listings=[listing(ready, subject, under)])
@@ -143,7 +141,7 @@ async def test_what_was_asked_for_long_ago_or_in_the_future_does_not_count(
     assert word in fact.failure
 
 
-async def test_at_a_claim_it_is_believed_and_refused_in_the_same_way(ready: Asking) -> None:
+async def test_listing_is_checked_in_the_same_way_at_a_claim(ready: Asking) -> None:
     subject = ready.subject()
     under = look(ready, subject)
     good = GatheredListings(look=under, listings=[listing(ready, subject, under)])

@@ -38,15 +38,15 @@ def decision(granted: GrantReply) -> Decision:
 async def test_a_deny_of_an_alias_denies_the_unit(asking: Asking) -> None:
     asking.files.policy(*RULES, DENY)
     granted = await started(asking, ["secure-shell", "sshd"])
-    said = decision(granted)
+    reply = decision(granted)
     assert granted.grant is None
-    assert (said.effect, said.code, said.rules) == ("deny", "denied", ["no-ssh"])
-    assert said.reason.startswith("by its other name sshd: ")
-    assert [entry.rule for entry in said.trace if entry.matched and entry.effect == "deny"] == ["no-ssh"]
+    assert (reply.effect, reply.code, reply.rules) == ("deny", "denied", ["no-ssh"])
+    assert reply.reason.startswith("by its other name sshd: ")
+    assert [entry.rule for entry in reply.trace if entry.matched and entry.effect == "deny"] == ["no-ssh"]
 
 
 @pytest.mark.parametrize("names", [None, [], ["secure-shell"]])
-async def test_without_such_an_alias_it_starts(asking: Asking, names: list[str] | None) -> None:
+async def test_operation_starts_if_the_unit_has_no_such_alias(asking: Asking, names: list[str] | None) -> None:
     asking.files.policy(*RULES, DENY)
     assert (await started(asking, names)).grant is not None
 
@@ -64,15 +64,15 @@ async def test_what_denies_all_but_a_unit_denies_it_by_its_alias(asking: Asking)
 async def test_a_rule_that_cannot_be_judged_by_an_alias_denies(asking: Asking) -> None:
     unjudged = {**DENY, "target_attributes": {"tier": "gold"}}
     asking.files.policy(*RULES, unjudged)
-    said = decision(await started(asking, ["sshd"]))
-    assert (said.effect, said.code, said.rules) == ("deny", "rule_error", ["no-ssh"])
+    reply = decision(await started(asking, ["sshd"]))
+    assert (reply.effect, reply.code, reply.rules) == ("deny", "rule_error", ["no-ssh"])
 
 
 async def test_it_must_be_allowed_by_its_own_name_and_need_not_be_by_the_others(asking: Asking) -> None:
     asking.files.policy({**RULES[0], "parameter_constraints": {"service_name": {"allowed_values": ["ssh"]}}})
     assert (await started(asking, ["sshd"])).grant is not None
-    said = decision(await started(asking, ["ssh"], service="sshd"))
-    assert (said.effect, said.code) == ("deny", "no_rule")
+    reply = decision(await started(asking, ["ssh"], service="sshd"))
+    assert (reply.effect, reply.code) == ("deny", "no_rule")
 
 
 @pytest.mark.parametrize("names", ["sshd", {"sshd": 1}, 7])
@@ -86,26 +86,26 @@ async def test_more_names_than_are_judged_deny(asking: Asking) -> None:
     few = [f"name-{number}" for number in range(MOST_OTHER_NAMES)]
     assert (await started(asking, few)).grant is not None
     granted = await started(asking, [*few, "one-more"])
-    said = decision(granted)
-    assert (granted.grant, said.code) == (None, "rule_error")
-    assert said.reason == "the agent reports 65 other names of it; at most 64 are allowed"
+    reply = decision(granted)
+    assert (granted.grant, reply.code) == (None, "rule_error")
+    assert reply.reason == "the agent reports 65 other names of it; at most 64 are allowed"
 
 
 def listing(asking: Asking, look: Signed, names: list[str], failure: str = "") -> GatheredListings:
     """As an agent of the pool answers that look."""
-    seen = read(look, ReadGrant)
-    told = Listing(
-        operation_id=seen.operation_id,
+    observed = read(look, ReadGrant)
+    reported = Listing(
+        operation_id=observed.operation_id,
         source=OTHER_NAMES,
-        target=seen.target.id,
-        pool=seen.pool,
+        target=observed.target.id,
+        pool=observed.pool,
         instance="agent-a-1",
         look_digest=digest(look),
         taken_at=asking.clock.now,
         names=names,
         failure=failure,
     )
-    return GatheredListings(look=look, listings=[sign(asking.files.keys["agent-a"], told)])
+    return GatheredListings(look=look, listings=[sign(asking.files.keys["agent-a"], reported)])
 
 
 async def decided(asking: Asking, subject: Subject, names: list[str], failure: str = "") -> Decision:
@@ -135,17 +135,17 @@ async def test_what_starts_nothing_is_judged_by_the_names_that_the_agents_list(
     asking.files.policy(*RULES, DENY)
     dry = how == "dry_run"
     subject = asking.subject(operation, parameters={"service_name": "ssh"}, simulate=not dry, dry_run=dry)
-    said = await decided(asking, subject, ["secure-shell", "sshd"])
-    assert (said.effect, said.code, said.rules) == ("deny", "denied", ["no-ssh"])
-    assert said.reason.startswith("by its other name sshd: ")
-    assert [(fact.source, bool(fact.digest)) for fact in said.facts] == [(OTHER_NAMES, True)]
+    reply = await decided(asking, subject, ["secure-shell", "sshd"])
+    assert (reply.effect, reply.code, reply.rules) == ("deny", "denied", ["no-ssh"])
+    assert reply.reason.startswith("by its other name sshd: ")
+    assert [(fact.source, bool(fact.digest)) for fact in reply.facts] == [(OTHER_NAMES, True)]
     assert (await decided(asking, subject, ["secure-shell"])).effect == "allow"
     unknown = await decided(asking, subject, [], "the host is away")
     assert (unknown.effect, unknown.code) == ("deny", "rule_error")
     assert unknown.reason.endswith("the other names of ssh are not known: the host is away")
 
 
-async def test_nobody_is_asked_for_names_where_no_deny_hangs_on_them(asking: Asking) -> None:
+async def test_names_are_not_listed_if_no_deny_depends_on_them(asking: Asking) -> None:
     subject = asking.subject("service_status", parameters={"service_name": "ssh"}, simulate=True)
     others = {**DENY, "operations": ["service_stop"]}
     elsewhere = {**DENY, "target_roles": ["production"]}
@@ -155,7 +155,7 @@ async def test_nobody_is_asked_for_names_where_no_deny_hangs_on_them(asking: Ask
         assert answer.needs == []
 
 
-async def test_a_rule_of_the_gateway_asks_for_names_behind_it(asking: Asking) -> None:
+async def test_gateway_rule_needs_the_names_of_units_behind_it(asking: Asking) -> None:
     asking.files.policy(*RULES, role_policies={"gateway": [{**DENY, "inherit": True}]})
     target = {"role": "development", "backend": "local", "agent": "a"}
     behind = [{"id": "gate", **target, "role": "gateway"}, {"id": "web-a", **target, "gateway": "gate"}]
@@ -181,7 +181,7 @@ async def test_a_read_starts_only_under_the_names_that_were_listed(
     assert answer.needs == []
 
 
-async def test_a_claim_that_tells_names_by_itself_is_not_believed_for_a_read(asking: Asking) -> None:
+async def test_names_in_a_claim_do_not_count_for_a_read(asking: Asking) -> None:
     asking.files.policy(*RULES, DENY)
     granted = await started(asking, [], operation="service_status")
     assert (granted.grant, said_in(granted).code) == (None, "facts_needed")

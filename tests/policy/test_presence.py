@@ -130,7 +130,7 @@ async def test_an_older_directory_and_one_of_another_key_change_nothing(asking: 
     assert await code(one, signed(one, CAROL, approver="carol"), "carol") == "approved"
 
 
-async def test_a_policy_that_demands_more_proof_meanwhile_makes_it_stale(asking: Asking) -> None:
+async def test_operation_is_stale_after_the_policy_demands_more_proof(asking: Asking) -> None:
     one = await pending(asking, TOUCHED)
     assert await code(one, signed(one)) == "approved"
     await one.dispatched()
@@ -150,7 +150,7 @@ async def verdict(asking: Asking, subject: Subject) -> str:
     return decided.error.code if decided.error is not None else read(decided.decision, Decision).code  # type: ignore[arg-type]
 
 
-async def test_an_emergency_needs_the_proof_of_who_declares_it(asking: Asking) -> None:
+async def test_emergency_needs_a_proof_of_the_person_who_declares_it(asking: Asking) -> None:
     asking.files.policy(URGENT, emergencies={"proof": "touch"})
     facts = {"scope": ["*"], "reason": "it burns", "until": asking.clock.now + 600}
 

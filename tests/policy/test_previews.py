@@ -98,9 +98,9 @@ async def test_a_read_grant_names_the_parameters_that_it_shows(asking: Asking) -
     decision = read(one.signed, Decision)
     harmless = structs.replace(one.subject, parameters={**FILES, "source_path": "/srv/harmless"})
     for subject, same in ((one.subject, True), (harmless, False)):
-        asked = await asking.decide(subject, look=["preview"], look_until=asking.clock.now + 60, look_key="ab" * 32)
-        assert asked.look is not None
-        assert (read(asked.look, ReadGrant).previewed == decision.parameters_digest) is same
+        requested = await asking.decide(subject, look=["preview"], look_until=asking.clock.now + 60, look_key="ab" * 32)
+        assert requested.look is not None
+        assert (read(requested.look, ReadGrant).previewed == decision.parameters_digest) is same
 
 
 async def test_the_first_preview_counts(asking: Asking) -> None:

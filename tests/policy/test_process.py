@@ -151,12 +151,12 @@ async def test_a_version_that_is_published_decides_everywhere_from_its_control_e
         asking = await asker(known, server)
         asking.clock.now = time.time()
         sequence = await publish(asking, CLOSED)
-        asked = (asking.decision(asking.subject(), control_sequence=sequence) for _ in range(50))
-        assert {(one.code, one.policy.number) for one in await asyncio.gather(*asked)} == {("denied", 2)}
+        requested = (asking.decision(asking.subject(), control_sequence=sequence) for _ in range(50))
+        assert {(one.code, one.policy.number) for one in await asyncio.gather(*requested)} == {("denied", 2)}
         async with running(known, server):
             back = await roll_back(asking, 1)
-            asked = (asking.decision(asking.subject(), control_sequence=back) for _ in range(50))
-            assert {(one.code, one.policy.number) for one in await asyncio.gather(*asked)} == {("allowed", 3)}
+            requested = (asking.decision(asking.subject(), control_sequence=back) for _ in range(50))
+            assert {(one.code, one.policy.number) for one in await asyncio.gather(*requested)} == {("allowed", 3)}
 
 
 async def test_a_killed_replica_leaves_the_other_and_a_new_one_catches_up(known: Files, server: WritServer) -> None:
@@ -169,7 +169,7 @@ async def test_a_killed_replica_leaves_the_other_and_a_new_one_catches_up(known:
             assert await asking.code(asking.subject(), control_sequence=sequence) == "stopped"
 
 
-async def test_a_bad_file_is_told_and_the_service_stays_ready(known: Files, server: WritServer) -> None:
+async def test_bad_file_is_reported_and_the_service_stays_ready(known: Files, server: WritServer) -> None:
     async with running(known, server) as policy:
         known.write("policy", "policies: {nmae: x}")
 
@@ -190,7 +190,7 @@ async def test_a_bad_file_is_told_and_the_service_stays_ready(known: Files, serv
         ({"WRIT_AGENTS": "/nowhere/agents.yaml"}, "/nowhere/agents.yaml"),
     ],
 )
-async def test_it_refuses_to_start_when_it_is_configured_wrongly(
+async def test_policy_does_not_start_with_a_wrong_configuration(
     tmp_path: Path, changed: dict[str, str], said: str
 ) -> None:
     process = await start(environ(files(tmp_path, INSTALLATION), "nats://127.0.0.1:1", **changed))
@@ -201,8 +201,8 @@ async def test_it_refuses_to_start_when_it_is_configured_wrongly(
 
 def test_the_policy_file_has_the_name_of_the_specification_unless_another_is_set(tmp_path: Path) -> None:
     known = files(tmp_path, INSTALLATION)
-    given = environ(known, "nats://127.0.0.1:1", SYSTEMMANAGER_POLICY_CONFIG="")
-    assert load(PolicyConfig, given).policy == Path("/etc/systemmanager/policy.yaml")
+    supplied = environ(known, "nats://127.0.0.1:1", SYSTEMMANAGER_POLICY_CONFIG="")
+    assert load(PolicyConfig, supplied).policy == Path("/etc/systemmanager/policy.yaml")
     assert load(PolicyConfig, environ(known, "nats://127.0.0.1:1")).policy == known.path("policy")
 
 
@@ -213,7 +213,7 @@ async def test_an_empty_store_and_a_policy_that_cannot_be_used_are_no_start(know
     assert "/nowhere/policy.yaml:1:1: can't be read" in error.decode()
 
 
-async def test_others_may_not_ask_it(known: Files, server: WritServer) -> None:
+async def test_policy_refuses_requests_of_other_roles(known: Files, server: WritServer) -> None:
     async with running(known, server):
         asking = await asker(known, server)
         for name in ("alice", "agent-a", "status"):

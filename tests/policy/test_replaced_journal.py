@@ -32,7 +32,7 @@ async def test_a_stop_that_a_restored_journal_stores_lower_is_not_passed_over(as
     assert await asking.code(asking.subject(), control_sequence=stopped) == "behind"
 
 
-async def test_another_event_where_the_last_one_was_is_noticed_and_it_is_not_ready(asking: Asking) -> None:
+async def test_journal_with_another_last_event_makes_policy_not_ready(asking: Asking) -> None:
     records = broker_of(asking).disk.records
     del records[2:]
     again = await asking.control("stop_set", {"scope": ["*"], **STOP})

@@ -110,7 +110,7 @@ async def test_a_clock_that_is_ahead_makes_no_report_younger_than_its_arrival(sc
     assert "from now" in reported.error.message
 
 
-async def test_at_a_claim_it_is_read_anew(scanned: Scanned) -> None:
+async def test_scan_report_is_read_again_at_a_claim(scanned: Scanned) -> None:
     await scanned.report()
     subject = scanned.one.subject()
     assert await scanned.one.code(subject) == "allowed"

@@ -110,9 +110,9 @@ async def test_a_decision_made_without_a_stop_differs(office: Asking, tmp_path: 
     about = {"operation_id": subject.operation_id, "id": subject.operation_id, "parameters_key": KEY}
     at = await office.control("stop_set", dict(answer.effective), answer.decision, **about)
     office.clock.now += HOUR
-    asked = office.subject()
-    stolen = structs.replace(before, operation_id=asked.operation_id, at=office.clock.now)
-    found = await checker(office, tmp_path).check(await recorded(office, asked, stolen))
+    requested = office.subject()
+    stolen = structs.replace(before, operation_id=requested.operation_id, at=office.clock.now)
+    found = await checker(office, tmp_path).check(await recorded(office, requested, stolen))
     assert found is not None
     assert found.comparison.why == f"it was made without control event {at}, which was on record before"
     named = await recorded(office, office.subject(), structs.replace(stolen, control_sequence=at))
@@ -200,9 +200,9 @@ async def test_what_depends_on_facts_or_hidden_parameters_is_open_unless_nothing
     assert (by_facts.result, by_facts.why) == ("open", "it depends on facts that are not on record")
     about = office.subject("file_write", parameters={"file_path": "/srv/x", "content": "x"})
     decision = await office.decision(about, control_sequence=at)
-    given = {"file_path": "/srv/x"}
+    supplied = {"file_path": "/srv/x"}
     await office.record(
-        about, sign(office.files.keys["policy"], decision), parameters=given, effective=given, hidden=["content"]
+        about, sign(office.files.keys["policy"], decision), parameters=supplied, effective=supplied, hidden=["content"]
     )
     [record, _] = await office.bus.journal.read(subjects.operation_filter("alice", about.operation_id))
     found = await checker(office, tmp_path).check(record)
@@ -263,8 +263,8 @@ async def test_a_parameter_beside_a_hidden_one_is_compared(office: Asking, tmp_p
     answer = await office.decide(about, control_sequence=at)
     assert answer.decision is not None
     effective = {**{name: value for name, value in answer.effective.items() if name != "content"}, "mode": mode}
-    given = {"file_path": "/srv/x"}
-    await office.record(about, answer.decision, parameters=given, effective=effective, hidden=["content"])
+    supplied = {"file_path": "/srv/x"}
+    await office.record(about, answer.decision, parameters=supplied, effective=effective, hidden=["content"])
     [record, _] = await office.bus.journal.read(subjects.operation_filter("alice", about.operation_id))
     found = await checker(office, tmp_path).check(record)
     assert found is not None

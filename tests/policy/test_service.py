@@ -23,12 +23,12 @@ from writ_trust.statements import open_signed
 
 
 def test_an_answer_to_a_large_request_leaves_out_unchanged_texts_alone() -> None:
-    asked = {"content": "x" * 100_000, "path": "/a", "size": 1}
-    effective = {**asked, "path": "/b", "size": 1.0, "mode": "0644"}
-    assert without_unchanged_texts(effective, asked) == {"path": "/b", "size": 1.0, "mode": "0644"}
+    requested = {"content": "x" * 100_000, "path": "/a", "size": 1}
+    effective = {**requested, "path": "/b", "size": 1.0, "mode": "0644"}
+    assert without_unchanged_texts(effective, requested) == {"path": "/b", "size": 1.0, "mode": "0644"}
 
 
-async def test_a_decision_names_everything_that_it_stands_on(asking: Asking) -> None:
+async def test_decision_names_all_of_its_inputs(asking: Asking) -> None:
     subject = asking.subject()
     decision = await asking.decision(subject)
     assert (decision.effect, decision.code, decision.rules) == ("allow", "allowed", ["services"])
@@ -116,15 +116,15 @@ async def test_a_policy_that_does_not_load_leaves_the_last_good_one_in_force_lou
     assert b'writ_policy_load_errors_total{file="policy"} 1.0' in asking.measured.exposition()[0]
 
 
-async def test_without_a_good_policy_it_does_not_start_and_says_all_that_is_wrong(tmp_path: Path) -> None:
+async def test_service_without_a_valid_policy_does_not_start_and_reports_all_mistakes(tmp_path: Path) -> None:
     known = files(tmp_path)
     known.write("policy", "policies: {global_policies: [{nmae: x}], version: 7}")
     known.write("agents", "agents: 7")
     with pytest.raises(ConfigError) as caught:
         async with replica(MemoryBus(), MemoryBus(), known):
             pass
-    said = str(caught.value)
-    assert all(word in said for word in ("'nmae'", "is missing", "policy.yaml:1:", "agents.yaml:1:"))
+    reply = str(caught.value)
+    assert all(word in reply for word in ("'nmae'", "is missing", "policy.yaml:1:", "agents.yaml:1:"))
 
 
 async def test_lint_refuses_in_strict_and_warns_in_permissive(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ async def test_lint_refuses_in_strict_and_warns_in_permissive(tmp_path: Path) ->
         assert await asking.code(asking.subject()) == "allowed"
 
 
-async def test_a_stop_counts_from_the_moment_it_is_stored(asking: Asking) -> None:
+async def test_stop_counts_as_soon_as_it_is_stored(asking: Asking) -> None:
     sequence = await asking.control("stop_set", {"scope": ["web-a"], "reason": "it burns", "until": None})
     decision = await asking.decision(asking.subject(), control_sequence=sequence)
     assert (decision.code, decision.control_sequence) == ("stopped", sequence)
@@ -154,7 +154,7 @@ async def test_a_stop_between_decision_and_claim_counts(asking: Asking) -> None:
     assert granted.decision is not None
 
 
-async def test_a_lift_counts_only_if_policy_decided_it(asking: Asking) -> None:
+async def test_lift_of_a_stop_counts_only_with_policys_decision(asking: Asking) -> None:
     await asking.control("stop_set", {"scope": ["*"], "reason": "it burns", "until": None}, id="stop-1")
     forged = await asking.control("stop_lift", {"stop_id": "stop-1"})
     assert await asking.code(asking.subject(), control_sequence=forged) == "stopped"
@@ -195,7 +195,7 @@ async def test_a_control_event_that_cannot_be_read_stops_everything(asking: Aski
     assert await asking.code(asking.subject(), control_sequence=sequence) == "stopped"
 
 
-async def test_a_replica_that_has_not_seen_the_latest_event_says_so(asking: Asking) -> None:
+async def test_replica_that_has_not_read_the_latest_event_replies_behind(asking: Asking) -> None:
     decided = await asking.decide(asking.subject(), control_sequence=1_000)
     assert decided.error is not None
     assert (decided.error.code, decided.error.retry) == ("behind", True)
@@ -209,7 +209,7 @@ async def test_a_new_replica_knows_the_stops_of_before(asking: Asking) -> None:
         assert await second.code(second.subject()) == "stopped"
 
 
-async def test_a_look_is_signed_where_it_is_asked_for_and_not_denied(asking: Asking) -> None:
+async def test_read_grant_is_signed_if_requested_and_not_denied(asking: Asking) -> None:
     subject = asking.subject()
     decided = await asking.decide(subject, look=["baseline"], look_key=LOOK_KEY, look_until=asking.clock.now + 9)
     assert decided.look is not None

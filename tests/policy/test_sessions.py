@@ -210,8 +210,8 @@ async def test_sessions_are_bounded_by_the_policy_and_a_rule_may_deny_them(sessi
 @pytest.mark.parametrize("whose", ["alice", "bob", "agent-a"])
 async def test_a_session_has_a_key_of_its_own(sessions: Sessions, whose: str) -> None:
     key = sessions.asking.files.keys[whose]
-    wanted = sessions.subject("session_open", {"key": key.public, "seconds": 60})
-    assert await sessions.decision(wanted) == ("error", "conflict")
+    expected = sessions.subject("session_open", {"key": key.public, "seconds": 60})
+    assert await sessions.decision(expected) == ("error", "conflict")
 
 
 @pytest.mark.parametrize("action", ["disable", "remove", "rotate"])
@@ -262,7 +262,7 @@ SHORT = {"key": THIEFS.public, "seconds": 60}
         ({"parameters_digest": keyed_digest(SALT, SHORT)}, {}, {"given": SHORT}),
     ],
 )
-async def test_a_forged_session_is_none_by_policys_word_alone(
+async def test_forged_session_with_policys_decision_alone_does_not_count(
     sessions: Sessions, signed: dict[str, Any], wrapped: dict[str, Any], stored: dict[str, Any]
 ) -> None:
     """By thieves of policy's and an executor's keys. Only the first has its principal's own signature on exactly it."""

@@ -75,7 +75,7 @@ async def test_decisions_go_on_while_a_large_inventory_is_read(asking: Asking) -
     assert (await asking.decision(asking.subject())).policy.inventory_digest != first.policy.inventory_digest
 
 
-async def test_a_large_inventory_that_cannot_be_used_is_told_once_and_leaves_the_last_one(asking: Asking) -> None:
+async def test_unusable_large_inventory_is_reported_once_and_the_last_one_stays(asking: Asking) -> None:
     first = await asking.decision(asking.subject())
     asking.files.write("inventory", large("  - {id: web-a, role: nowhere}\n"))
     for _ in range(2):

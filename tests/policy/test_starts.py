@@ -61,7 +61,7 @@ def dispatched(asking: Asking, subject: Subject, attempt: int, **changed: Any) -
     return structs.replace(event, **changed)
 
 
-async def test_the_journal_has_the_start_with_all_that_it_stands_on(asking: Asking) -> None:
+async def test_journal_has_the_start_with_all_of_its_inputs(asking: Asking) -> None:
     subject = asking.subject()
     claim = asking.claim(subject)
     answer = await asking.granted(subject, claim)
@@ -78,7 +78,7 @@ async def test_where_values_are_not_for_the_record_it_has_what_the_rules_filled_
     assert event.parameters == {"timeout": 60}
 
 
-async def test_what_nobody_requested_does_not_start_and_is_an_alarm(asking: Asking) -> None:
+async def test_start_without_a_request_is_refused_and_a_security_event(asking: Asking) -> None:
     subject = asking.subject()
     assert await refused(asking, subject) == "forged_start"
     await asking.append(subject, dispatched(asking, subject, 1))
@@ -173,7 +173,7 @@ async def test_a_further_attempt_waits_until_the_one_before_is_over(asking: Aski
         ("agent-a", {"grant_digest": "0" * 64}, False),
     ],
 )
-async def test_it_is_over_when_its_own_instance_says_so(
+async def test_attempt_has_ended_when_its_own_instance_says_so(
     asking: Asking, by: str, changed: dict[str, Any], granted: bool
 ) -> None:
     asking.files.policy(START)
@@ -199,7 +199,7 @@ async def test_it_is_over_when_its_own_instance_says_so(
     assert granted or (answer.error is not None and answer.error.code == "too_soon")
 
 
-async def test_a_stop_that_is_stored_counts_whatever_the_executor_says_it_has_seen(asking: Asking) -> None:
+async def test_stored_stop_counts_whatever_sequence_the_executor_names(asking: Asking) -> None:
     subject = asking.subject()
     await asking.record(subject)
     await asking.control("stop_set", {"reason": "it burns"})

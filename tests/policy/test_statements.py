@@ -37,7 +37,7 @@ async def test_cancelling_ones_own_needs_none(asking: Asking) -> None:
     assert await asking.code(cancel) == "own"
 
 
-async def test_cancelling_what_is_somebody_elses_needs_it(asking: Asking) -> None:
+async def test_cancel_of_anothers_operation_needs_a_signature(asking: Asking) -> None:
     asking.files.policy({"name": "cancels", "operations": ["operation_cancel"], "allowed": True})
     cancel = asking.subject("operation_cancel", "writ", owner="bob", parameters={"operation_id": "a" * 26})
     assert await asking.code(cancel) == "signature_required"

@@ -50,7 +50,7 @@ async def test_every_replica_follows(asking: Asking) -> None:
         assert {await number(one) for one in (asking, second)} == {2}
 
 
-async def test_replicas_with_one_file_store_it_once(tmp_path: Path) -> None:
+async def test_replicas_with_the_same_policy_file_store_one_version(tmp_path: Path) -> None:
     broker, known = Broker(), files(tmp_path)
     async with another(broker, known) as one, another(broker, known) as two:
         known.write("policy", document(*RULES))
@@ -58,13 +58,13 @@ async def test_replicas_with_one_file_store_it_once(tmp_path: Path) -> None:
         assert len(await one.bus.policies.read(subjects.POLICIES)) == 2
 
 
-async def test_after_a_publish_the_file_is_told_of_and_not_applied(asking: Asking) -> None:
+async def test_policy_file_is_reported_and_not_applied_after_a_publish(asking: Asking) -> None:
     sequence = await publish(asking, CLOSED)
     asking.files.write("policy", document(*RULES, name="edited"))
     assert await code_after(asking, sequence) == "denied"
-    told = await asking.service.checks()["policy"]()
-    assert isinstance(told, Detail)  # nobody is to be woken up by what a publish leaves
-    assert "is not used" in told
+    reported = await asking.service.checks()["policy"]()
+    assert isinstance(reported, Detail)  # nobody is to be woken up by what a publish leaves
+    assert "is not used" in reported
     asking.files.write("policy", CLOSED)
     assert await asking.code(asking.subject()) == "denied"
     assert await asking.service.checks()["policy"]() is None
@@ -150,7 +150,7 @@ async def test_an_executor_alone_cannot_make_policy_wait_for_a_version(asking: A
     assert await code_after(asking, sequence) == "allowed"
 
 
-async def test_what_is_noticed_is_told_to_executors_until_one_has_it(asking: Asking) -> None:
+async def test_notice_is_repeated_until_an_executor_accepts_it(asking: Asking) -> None:
     heard: list[Notice] = []
 
     async def record(message: Any) -> bytes:
@@ -176,7 +176,7 @@ def answering(asking: Asking, record: Callable[[Any], Awaitable[bytes]]) -> Any:
     return respond
 
 
-async def test_an_emergency_counts_only_if_policy_decided_it(tmp_path: Path) -> None:
+async def test_emergency_counts_only_with_policys_decision(tmp_path: Path) -> None:
     async with publishable(tmp_path) as asking:
         await publish(asking, document(*RULES, EMERGENCIES))
         until = asking.clock.now + 3600

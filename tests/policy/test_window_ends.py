@@ -30,8 +30,8 @@ WINDOW = {"operations": ["service_restart"], "targets": ["web-a"], "uses": 1, "s
 async def opened(asking: Asking) -> tuple[Pending, int]:
     """A window of alice's that bob approved, and the sequence of its event."""
     asking.files.policy(*RULES)
-    wanted = asking.signed(asking.subject("window_request", "writ", parameters=dict(WINDOW)))
-    one = await awaiting(asking, wanted)
+    expected = asking.signed(asking.subject("window_request", "writ", parameters=dict(WINDOW)))
+    one = await awaiting(asking, expected)
     assert (await one.decide(step="ahead#1")).state == "approved"
     again = await asking.decide(structs.replace(one.subject, recorded=True))
     assert again.decision is not None

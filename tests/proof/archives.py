@@ -53,8 +53,8 @@ def events_of(number: int) -> list[Any]:
     claim = sign(AGENT, structs.replace(sample(Claim), operation_id=id_of(number)))
     links = {"operation_id": id_of(number), "claim_digest": digest(claim), "decision_digest": digest(decided)}
     grant = sign(POLICY, structs.replace(sample(Grant), **links))
-    told = structs.replace(sample(Receipt), operation_id=id_of(number), grant_digest=digest(grant))
-    receipt = sign(AGENT, structs.replace(told, instance="text"))
+    reported = structs.replace(sample(Receipt), operation_id=id_of(number), grant_digest=digest(grant))
+    receipt = sign(AGENT, structs.replace(reported, instance="text"))
     first: dict[str, Any] = {
         "principal": "alice",
         "decision": decided,
@@ -98,7 +98,7 @@ async def append(bus: MemoryBus, number: int, event: Any, expected: int) -> None
 
 def seal(manifest: Manifest, **more: Any) -> bytes:
     """As the executor stores it."""
-    wanted = JournalArchive(
+    expected = JournalArchive(
         generation=manifest.generation,
         first=manifest.first,
         last=manifest.last,
@@ -107,7 +107,7 @@ def seal(manifest: Manifest, **more: Any) -> bytes:
         control=manifest.control,
         reason="full",
     )
-    body = {name: getattr(wanted, name) for name in wanted.__struct_fields__}
+    body = {name: getattr(expected, name) for name in expected.__struct_fields__}
     facts = {"operation": "journal_archive", "dry_run": False, "parameters_digest": keyed_digest(DIGEST_KEY, body)}
     decided, statement = decision(99, **{**facts, **more})
     event = journal.ControlEvent(

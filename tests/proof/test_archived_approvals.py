@@ -64,14 +64,14 @@ def events(*, approvals: list[Any] | None = None, proof: Proof = "key", **change
         **requested_as(decided),
     }
     requested: Any = structs.replace(sample(journal.Requested), **OF, **first, dry_run=False)
-    given = [approval_of(requested, **changed)] if approvals is None else approvals
+    supplied = [approval_of(requested, **changed)] if approvals is None else approvals
     claim = sign(AGENT, structs.replace(sample(Claim), operation_id=id_of(1)))
     again = sign(POLICY, structs.replace(sample(Decision), **{**facts, "effect": "allow"}))
     links = {"operation_id": id_of(1), "claim_digest": digest(claim), "decision_digest": digest(again)}
-    grant = sign(POLICY, structs.replace(sample(Grant), **links, approvals=[approval_digest(one) for one in given]))
+    grant = sign(POLICY, structs.replace(sample(Grant), **links, approvals=[approval_digest(one) for one in supplied]))
     return [
         requested,
-        journal.Approved(**OF, at=1.0, approvals=given, approver="bob"),
+        journal.Approved(**OF, at=1.0, approvals=supplied, approver="bob"),
         structs.replace(sample(journal.Granted), **OF, claim=claim, grant=grant, decision=again),
     ]
 

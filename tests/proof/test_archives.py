@@ -39,7 +39,7 @@ def verify(path: Path) -> check.VerifiedArchive:
     return check.verify(path, [POLICY.public])
 
 
-def test_a_whole_archive_holds_and_says_what_it_is(whole: Path) -> None:
+def test_whole_archive_is_valid_and_described_by_its_manifest(whole: Path) -> None:
     verified = verify(whole)
     assert (verified.first, verified.last, verified.events) == (1, 24, 24)
     assert (verified.by, verified.problems) == ("alice", [])
@@ -48,7 +48,7 @@ def test_a_whole_archive_holds_and_says_what_it_is(whole: Path) -> None:
     assert not list(whole.parent.glob("*.partial"))
 
 
-def test_an_operation_is_found_in_it_with_all_its_events(whole: Path) -> None:
+def test_archive_has_an_operation_with_all_its_events(whole: Path) -> None:
     trace = read.trace(whole, id_of(3))
     assert [event.kind for event in trace.events] == ["requested", "granted", "finished"]
     assert [event.sequence for event in trace.events] == [10, 11, 12]
@@ -168,20 +168,20 @@ def test_an_archive_with_a_damaged_offset_is_damaged_and_not_unreachable(whole: 
 
 def test_a_file_that_was_cut_or_whose_bits_flipped_is_no_archive_or_still_the_same(whole: Path) -> None:
     data, chance = whole.read_bytes(), random.Random(7)
-    wanted = structs.replace(verify(whole), file="")
+    expected = structs.replace(verify(whole), file="")
     damaged = 0
     for _ in range(150):
         at = chance.randrange(len(data))
         copy = whole.with_name("flipped.writ")
         copy.write_bytes(data[:at] if chance.random() < 0.2 else data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
         try:
-            assert structs.replace(verify(copy), file="") == wanted  # a time stamp of zip's own, say
+            assert structs.replace(verify(copy), file="") == expected  # a time stamp of zip's own, say
         except DamagedBundle:
             damaged += 1
     assert damaged > 100
 
 
-async def test_a_signature_that_does_not_hold_is_told_with_its_event(tmp_path: Path) -> None:
+async def test_invalid_signature_is_reported_with_its_event(tmp_path: Path) -> None:
     bus = await journal_of(2)
     requested, started, finished = events_of(2)
     forged = structs.replace(requested, decision=sign(MALLORY, json.decode(requested.decision.payload, type=Decision)))

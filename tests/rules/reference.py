@@ -159,8 +159,8 @@ class Question:
         if rule.get("maintenance_windows_only"):
             known = self.policy.get("maintenance_windows", [])
             yield YES * any(map(self.maintained, known.values() if isinstance(known, dict) else known))
-        for name, wanted in rule.get("target_attributes", {}).items():
-            yield self.attribute(name, wanted, rule["allowed"])
+        for name, expected in rule.get("target_attributes", {}).items():
+            yield self.attribute(name, expected, rule["allowed"])
         yield from map(self.scanned, rule.get("scans", []))
         for name, constraint in self.constraints(rule):
             every = name == self.operation.all_without and given.get(name) is None
@@ -191,15 +191,15 @@ class Question:
         return YES * ((worst >= SEVERITIES.index(scan.get("severity", "low"))) is scan.get("present", True))
 
     def allowlisted(self, constraint: Data, value: Any) -> int:
-        source, wanted = constraint.get("allowlist_source", ""), value if isinstance(value, list) else [value]
-        fit = all(isinstance(item, str | int) and not isinstance(item, bool) for item in wanted)
+        source, expected = constraint.get("allowlist_source", ""), value if isinstance(value, list) else [value]
+        fit = all(isinstance(item, str | int) and not isinstance(item, bool) for item in expected)
         if not source or not fit or source.removeprefix("list_") not in SOURCES:
             return ERRS if source else YES
         if (listing := self.facts["listings"].get(source)) is None:
             return NEEDS
         if listing["failure"] or not self.fresh(listing["at"], constraint.get("max_age", 60)):
             return ERRS
-        return YES * all(self.is_listed(source, str(item), listing["names"]) for item in wanted)
+        return YES * all(self.is_listed(source, str(item), listing["names"]) for item in expected)
 
     def fresh(self, at: float, age: float | str) -> bool:
         most = int(age[:-1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[age[-1]] if isinstance(age, str) else age
@@ -252,16 +252,16 @@ class Question:
         }
         for each in value if "allowed_items" in constraint and isinstance(value, list) else ():
             yield from self.checks({"allowed_values": constraint["allowed_items"]}, each, allowed)
-        for fits, holds, wanted in [(*table[key], wanted) for key, wanted in constraint.items() if key in table]:
-            kinds = {typed(each)[0] for each in wanted} if single and isinstance(wanted, list) else set()
-            yield YES * holds(wanted) if fits and (not kinds or typed(value)[0] in kinds) else ERRS
+        for fits, holds, expected in [(*table[key], expected) for key, expected in constraint.items() if key in table]:
+            kinds = {typed(each)[0] for each in expected} if single and isinstance(expected, list) else set()
+            yield YES * holds(expected) if fits and (not kinds or typed(value)[0] in kinds) else ERRS
 
     def attribute(self, name: str, wanted: Any, allowed: bool) -> int:
         """As one value, one of a list, or by a constraint; what is absent never opens a door."""
         value, odd, found = self.target.get("attributes", {}).get(name), NO if allowed else ERRS, YES
         one_of = {"allowed_values": wanted if isinstance(wanted, list) else [wanted]}
-        asked = (wanted if isinstance(wanted, dict) else one_of) if value is not None else {}
-        for key, each in asked.items():
+        requested = (wanted if isinstance(wanted, dict) else one_of) if value is not None else {}
+        for key, each in requested.items():
             state = min(self.checks({key: each}, value, allowed), default=YES)
             found = min(found, odd if each == [] or state == ERRS or (key == "type" and state == NO) else state)
         return odd if value is None else found

@@ -22,17 +22,17 @@ SCENE_WITH_WRIT = QuestionSpace(catalogue=CATALOGUE, targets=(WEB, WRIT), princi
 
 
 def about(*rules: dict[str, Any], moment: str | None = None, **wanted: Any) -> list[Access]:
-    asked = AccessQuery(
+    requested = AccessQuery(
         operations=("service_restart",), around=at(NOON), at=None if moment is None else at(moment), **wanted
     )
-    return allowed(policy(global_policies=list(rules)), SCENE, asked).accesses
+    return allowed(policy(global_policies=list(rules)), SCENE, requested).accesses
 
 
 def extents(found: list[Access]) -> dict[tuple[str, str], str]:
     return {(one.targets[0], who): one.allowed for one in found for who in one.principals}
 
 
-def test_each_target_that_has_the_operation_and_each_principal_is_told_once() -> None:
+def test_access_lists_each_target_with_the_operation_and_each_principal_once() -> None:
     found = about(rule("restart", "service_restart", user_roles=["operator"], target_roles=["production"]))
     assert extents(found) == {
         ("web-1", "alice"): "always",
@@ -42,7 +42,7 @@ def test_each_target_that_has_the_operation_and_each_principal_is_told_once() ->
     }
 
 
-def test_what_depends_on_parameters_or_time_says_on_what_with_a_request_for_each_side() -> None:
+def test_access_under_conditions_names_them_with_an_example_of_each_side() -> None:
     window = {"start_time": "08:00", "end_time": "18:00", "timezone": "UTC"}
     one = rule(
         "restart",
@@ -65,7 +65,7 @@ def test_at_an_instant_the_windows_are_open_or_not() -> None:
     assert about(one, moment="2026-11-24T20:00:00Z", principal="alice")[0].allowed == "never"
 
 
-def test_an_approval_is_told_apart_from_a_condition() -> None:
+def test_access_distinguishes_an_approval_from_a_condition() -> None:
     access = about(rule("restart", "service_restart", requires_approval=True), principal="alice")[0]
     assert (access.allowed, access.approval) == ("always", "always")
     assert "role approver" in access.grants[0].approval

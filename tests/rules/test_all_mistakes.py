@@ -3,7 +3,7 @@
 from tests.rules.asking import refused, written
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_all_mistakes_of_a_file_are_reported_at_once() -> None:
     found = refused(written("enabled: 7", "colour: red", "users: 3", "max_targets: -1"))
     assert [finding.split(":")[1] for finding in found] == ["6", "7", "8", "9"]
 
@@ -16,7 +16,7 @@ def test_mistakes_of_form_hide_no_others() -> None:
         "target_roles: [prod]",
     )
     whole = "\n    - {name: a, operations: [service_restrat], allowed: true}\n    - {name: b}"
-    assert [said.partition(": ")[0].removeprefix("policy.yaml:") for said in refused(text + whole)] == [
+    assert [reply.partition(": ")[0].removeprefix("policy.yaml:") for reply in refused(text + whole)] == [
         "3:13",  # the name occurs twice
         "6:7",
         "7:40",  # 25:00
@@ -30,30 +30,30 @@ def test_mistakes_of_form_hide_no_others() -> None:
         "11:7",  # no allowed
         "11:7",  # no allowed
     ]
-    assert not any("service_restrat" in said for said in refused(text + whole, "permissive"))
+    assert not any("service_restrat" in reply for reply in refused(text + whole, "permissive"))
 
 
-def test_an_operation_that_does_not_exist_is_told_beside_mistakes_of_form() -> None:
+def test_unknown_operation_is_reported_beside_mistakes_of_form() -> None:
     text = (
         "policies: {global_policies: [{name: a, operations: [service_restrat], allowed: true, requires_aproval: true}]}"
     )
     found = refused(text)
-    assert [said.partition("; ")[2] for said in found] == [
+    assert [reply.partition("; ")[2] for reply in found] == [
         "did you mean 'service_restart'?",
         "did you mean 'requires_approval'?",
     ]
 
 
-def test_what_only_mistakes_of_form_make_missing_is_not_told_as_missing() -> None:
+def test_part_with_a_mistake_of_form_is_not_reported_as_missing() -> None:
     windows = "maintenance_windows: [{start_tme: 2026-01-01, end_time: 2026-01-02}]"
     rules = "global_policies: [{name: a, operations: [service_stop], allowed: true, maintenance_windows_only: true}]"
-    assert not any("no maintenance window" in said for said in refused(f"policies: {{{windows}, {rules}}}"))
-    assert any("no maintenance window" in said for said in refused(f"policies: {{{rules}}}"))
+    assert not any("no maintenance window" in reply for reply in refused(f"policies: {{{windows}, {rules}}}"))
+    assert any("no maintenance window" in reply for reply in refused(f"policies: {{{rules}}}"))
 
 
-def test_each_mistake_of_a_window_is_told() -> None:
+def test_each_mistake_of_a_window_is_reported() -> None:
     window = "{start_time: nine, end_time: '26:00', timezone: Mars, from: today, until: '2026-02-30'}"
-    assert [said.split(": ", 1)[1].split("'")[1] for said in refused(written(f"time_restrictions: [{window}]"))] == [
+    assert [reply.split(": ", 1)[1].split("'")[1] for reply in refused(written(f"time_restrictions: [{window}]"))] == [
         "nine",
         "26:00",
         "Mars",
@@ -62,4 +62,4 @@ def test_each_mistake_of_a_window_is_told() -> None:
     ]
     windows = "[{name: patches, start_time: soon, end_time: later, timezone: Mars}]"
     text = f"policies: {{maintenance_windows: {windows}, global_policies: []}}"
-    assert [said.split(": ", 1)[1].split("'")[1] for said in refused(text)] == ["soon", "later", "Mars"]
+    assert [reply.split(": ", 1)[1].split("'")[1] for reply in refused(text)] == ["soon", "later", "Mars"]

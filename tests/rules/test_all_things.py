@@ -46,7 +46,7 @@ PLAIN = rule("plain", "package_update")
         ([PLAIN, by_name({"allowed_values": ["linux"], "default": "nginx"}, allowed=False)], "allow", "deny"),
     ],
 )
-def test_package_name_in_a_rule_never_allows_an_update_without_it(
+def test_rule_on_package_name_never_allows_an_update_without_a_name(
     rules: list[dict[str, Any]], named: str, everything: str
 ) -> None:
     assert effect({"package_name": "nginx"}, *rules) == named
@@ -89,16 +89,19 @@ def test_engine_and_reference_agree_on_updates(sections: dict[str, Any]) -> None
     loaded = compiled(file)
     facts: dict[str, Any] = {"listings": {}, "scans": {}}
     assert loaded is not None
-    for given, emergency in product(GIVEN, (False, True)):
-        asked = {"principal": "alice", "operation": "package_update", "target": "web-2", "parameters": given}
-        asked |= {"at": NOON, "emergency": emergency, "dry_run": False, "own": False, "approvals": []}
-        assert plain(ruling(loaded, asked, facts)) == reference.answer(files, asked, facts), (given, emergency)
+    for supplied, emergency in product(GIVEN, (False, True)):
+        requested = {"principal": "alice", "operation": "package_update", "target": "web-2", "parameters": supplied}
+        requested |= {"at": NOON, "emergency": emergency, "dry_run": False, "own": False, "approvals": []}
+        assert plain(ruling(loaded, requested, facts)) == reference.answer(files, requested, facts), (
+            supplied,
+            emergency,
+        )
 
 
 def test_limits_of_a_rule_on_names_hold_for_an_update_of_all() -> None:
     world = World(policy(global_policies=[PLAIN, by_name(NGINX, **LIMITED)]))
-    for given in GIVEN[:2]:
-        found = world.ask("package_update", **given)
+    for supplied in GIVEN[:2]:
+        found = world.ask("package_update", **supplied)
         assert ({limit.kind for limit in found.limits}, found.timeout) == ({"max_concurrent", "max_targets"}, 60)
     assert world.ask("package_update", package_name="ssh").limits == []
 
@@ -129,7 +132,7 @@ def test_the_reason_names_the_missing_package_name() -> None:
     world = World(policy(global_policies=[by_name({"allowed_values": ["nginx"]})]))
     ruling = world.ask("package_update")
     assert ruling.code == "no_rule"
-    assert "package_name.required is nothing, wanted a value" in ruling.reason
+    assert "package_name.required is nothing, expected a value" in ruling.reason
 
 
 def test_default_of_a_rule_does_not_narrow_an_update_that_fetches_the_index() -> None:

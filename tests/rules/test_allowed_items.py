@@ -70,13 +70,13 @@ def test_items_of_other_lists_are_judged_by_the_callers_value_or_the_catalogues(
 
 
 @pytest.mark.parametrize("mode", ["strict", "permissive"])
-def test_a_deny_rule_cannot_have_it(mode: str) -> None:
+def test_deny_rule_cannot_have_allowed_items(mode: str) -> None:
     file = {"policies": {"global_policies": [{**bounded(allowed_items=[THEIRS]), "allowed": False}]}}
     (problem,) = refused(yaml_file.dump(file), mode)
     assert "a deny rule cannot have it, since one more item would evade it" in problem
 
 
-def test_lint_says_what_cannot_be_an_item_or_a_list() -> None:
+def test_lint_reports_allowed_items_that_do_not_fit() -> None:
     text = yaml_file.dump({"policies": {"global_policies": [bounded(allowed_items=["nginx", OURS])]}})
     assert any("stack_deploy.only_images can't have this item" in warning for warning in warned(text))
     one = rule("a", "stack_deploy", parameter_constraints={"stack_name": {"allowed_items": ["shop"]}})

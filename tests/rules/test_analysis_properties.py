@@ -50,10 +50,10 @@ TIMES = ("2026-11-24T05:30:00Z", NOON, "2026-11-24T12:30:00Z", "2026-11-29T17:59
 def everything(operation: str) -> Iterator[tuple[DecisionRequest, Facts]]:
     """Each value of one parameter at a time, at a few times, for everybody, everywhere."""
     base = PARAMETERS[operation][0]
-    asked = [*PARAMETERS[operation]]
+    requested = [*PARAMETERS[operation]]
     fields = CATALOGUE[operation].parameters.__struct_fields__
-    asked += [{**base, name: value} for name, values in VALUES.items() if name in fields for value in values]
-    for parameters, moment, emergency in product(asked, TIMES, (False, True)):
+    requested += [{**base, name: value} for name, values in VALUES.items() if name in fields for value in values]
+    for parameters, moment, emergency in product(requested, TIMES, (False, True)):
         for target, principal in product(TARGETS, EVERYBODY):
             option = RequestVariant(parameters=parameters, at=at(moment), emergency=emergency)
             made = request(CATALOGUE[operation], target, principal, option)
@@ -107,10 +107,14 @@ def test_a_diff_is_what_asking_everything_finds(pair: tuple[PolicyFile, PolicyFi
         assert KINDS.get((change.before, change.after), SAME_EFFECT) == change.kind
     assert list(filter(_is_of_more, found.bounded)) == []
     for operation in PARAMETERS:
-        for asked, known in everything(operation):
-            effects = effect(before, asked, known), effect(after, asked, known)
+        for requested, known in everything(operation):
+            effects = effect(before, requested, known), effect(after, requested, known)
             if effects[0] != effects[1]:
-                assert any(_tells(change, KINDS[effects], asked) for change in found.changes), (effects, asked, known)
+                assert any(_tells(change, KINDS[effects], requested) for change in found.changes), (
+                    effects,
+                    requested,
+                    known,
+                )
 
 
 def _is_of_more(note: str) -> bool:
@@ -146,14 +150,17 @@ def test_access_agrees_with_asking_everything(file: PolicyFile) -> None:
         assert (access.example_allowed is None) == (access.allowed == "never")
         assert (access.example_denied is None) == (access.allowed == "always")
     for operation in PARAMETERS:
-        for asked, known in everything(operation):
-            access, got = by_place[operation, asked.target.id, asked.principal.id], effect(policy, asked, known)
+        for requested, known in everything(operation):
+            access, got = (
+                by_place[operation, requested.target.id, requested.principal.id],
+                effect(policy, requested, known),
+            )
             if access.allowed == "never":
-                assert got == "deny", (asked, known)
-            if access.allowed == "always" and not asked.emergency:
-                assert got != "deny", (asked, known)
-            if got != "deny" and not access.emergency and not asked.emergency and access.approval != "sometimes":
-                assert got == ("allow" if access.approval == "never" else "require_approval"), (asked, known)
+                assert got == "deny", (requested, known)
+            if access.allowed == "always" and not requested.emergency:
+                assert got != "deny", (requested, known)
+            if got != "deny" and not access.emergency and not requested.emergency and access.approval != "sometimes":
+                assert got == ("allow" if access.approval == "never" else "require_approval"), (requested, known)
 
 
 def test_the_world_has_something_to_ask() -> None:

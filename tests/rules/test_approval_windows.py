@@ -91,7 +91,7 @@ def test_a_window_has_the_id_of_the_operation_that_was_decided_on_and_approved()
     assert [one.id for one in apply(ControlState(), 1, request).windows] == [request.operation_id]
 
 
-def test_its_end_and_a_stop_within_it_close_a_window_for_good() -> None:
+def test_window_is_closed_for_good_by_its_end_or_a_stop() -> None:
     ended = apply(opened(), 2, event("window_end", {"window_id": "w"}, event_id="e"))
     assert ended.windows == ()
     elsewhere = apply(opened(), 2, event("stop_set", {"scope": ["db-*"], "reason": "x"}, event_id="s"))

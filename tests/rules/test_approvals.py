@@ -17,7 +17,7 @@ def world(*rules: dict[str, Any], **keys: Any) -> World:
 ASKS = rule("asks", "service_restart", approval=STEPS)
 
 
-def test_the_demand_tells_its_steps_in_order() -> None:
+def test_demand_names_its_steps_in_order() -> None:
     demand = world(ASKS).ask().demands[0]
     assert demand.steps == (ApproverStep(("lead",), 2), ApproverStep(("security",), 1))
     assert demand.seconds == 7200
@@ -28,7 +28,7 @@ def test_enough_people_for_each_step_make_it_an_allow() -> None:
     assert (ruling.effect, ruling.code, ruling.rules) == ("allow", "approved", ["asks"])
 
 
-def test_a_yes_counts_for_the_step_that_is_open_when_it_comes() -> None:
+def test_approval_counts_for_the_step_that_is_open() -> None:
     assert world(ASKS).ask(approvals=("sam", "ann", "ben")).effect == "require_approval"
     assert world(ASKS).ask(approvals=("sam", "ann", "ben", "sam")).effect == "allow"
 
@@ -38,11 +38,11 @@ def test_nobody_counts_twice() -> None:
     assert world(ASKS).ask(approvals=("ann", "ben", "ann")).effect == "require_approval"
 
 
-def test_the_one_who_asks_never_counts() -> None:
+def test_requester_never_counts_as_an_approver() -> None:
     assert world(ASKS).ask(approvals=("alice", "ben", "sam")).effect == "require_approval"
 
 
-def test_nor_does_the_human_for_whom_an_agent_asks() -> None:
+def test_human_of_a_requesting_agent_never_counts_as_an_approver() -> None:
     copilot = {"id": "copilot", "kind": "agent", "acts_for": "ann"}
     assert world(ASKS).ask(who=copilot, approvals=("ann", "ben", "sam")).effect == "require_approval"
     assert world(ASKS).ask(who=copilot, approvals=("alice", "ben", "sam")).effect == "allow"
@@ -58,12 +58,12 @@ def test_all_demands_must_be_met() -> None:
     assert both.ask(approvals=("ann", "ben", "sam", "pat")).effect == "allow"
 
 
-def test_one_yes_counts_for_every_demand_that_it_fits() -> None:
+def test_one_approval_counts_for_every_demand_that_it_fits() -> None:
     other = rule("too", "service_restart", approval={"approvers": ["security"]})
     assert world(ASKS, other).ask(approvals=("ann", "ben", "sam")).effect == "allow"
 
 
-def test_what_risk_admin_asks_for_can_be_given() -> None:
+def test_demand_of_risk_admin_can_be_met() -> None:
     deletes = world(rule("deletes", "file_delete"))
     assert deletes.ask("file_delete", file_path="/a").effect == "require_approval"
     assert deletes.ask("file_delete", file_path="/a", approvals=("pat",)).code == "approved"
@@ -74,7 +74,7 @@ def test_approvers_beside_steps_are_a_step_before_them() -> None:
     assert world(asks).ask().demands[0].steps == (ApproverStep(("approver",), 1), ApproverStep(("lead",), 1))
 
 
-def test_an_approval_without_roles_asks_for_one_approver_within_an_hour() -> None:
+def test_approval_without_roles_demands_one_approver_within_an_hour() -> None:
     demand = world(rule("asks", "service_restart", requires_approval=True)).ask().demands[0]
     assert (demand.steps, demand.seconds) == ((ApproverStep(("approver",), 1),), 3600)
 
@@ -84,16 +84,16 @@ def test_approval_timeout_is_in_minutes() -> None:
     assert world(asks).ask().demands[0].seconds == 300
 
 
-def test_who_is_asked_next_is_told() -> None:
+def test_decision_names_the_next_approvers() -> None:
     assert "could approve: ann, ben" in world(ASKS).ask().reason
     assert "could approve: sam" in world(ASKS).ask(approvals=("ann", "ben")).reason
 
 
-def test_those_are_told_whose_yes_counted() -> None:
+def test_decision_names_the_approvers_who_counted() -> None:
     reason = world(ASKS).ask(approvals=("alice", "zed", "ann", "ann", "ben", "sam")).reason
     assert reason.endswith("approved by ann, ben, sam")
 
 
-def test_too_few_people_are_nobody() -> None:
+def test_demand_for_too_few_people_names_no_approver() -> None:
     asks = rule("asks", "service_restart", approval={"approvers": ["security"], "quorum": 3})
     assert "nobody could approve it" in world(asks).ask().reason

@@ -36,7 +36,7 @@ def asked(wanted: Any, attributes: dict[str, Any], *, allowed: bool) -> str:
         ({"denied_values": ["gold"]}, "gold", False),
     ],
 )
-def test_an_attribute_is_as_wanted_or_it_is_not(wanted: Any, value: Any, holds: bool) -> None:
+def test_attribute_matches_the_required_value(wanted: Any, value: Any, holds: bool) -> None:
     assert asked(wanted, {"tier": value}, allowed=True) == ("allowed" if holds else "no_rule")
     assert asked(wanted, {"tier": value}, allowed=False) == ("denied" if holds else "allowed")
 
@@ -70,7 +70,7 @@ def test_what_fails_for_certain_outweighs_a_check_that_does_not_fit() -> None:
     assert asked({"pattern": "1", "max": 5}, {"tier": 9}, allowed=False) == "allowed"
 
 
-def test_the_trace_tells_the_attribute_with_both_values() -> None:
+def test_trace_shows_the_attribute_with_both_values() -> None:
     about = {**RESTARTS, "target_attributes": {"tier": ["gold", "silver"]}}
     entry = World(policy(global_policies=[about])).ask(target={"attributes": {"tier": "lead"}}).trace[0]
     assert (entry.clause, entry.wanted, entry.got) == ("target_attributes.tier", 'one of ["gold","silver"]', '"lead"')
@@ -93,7 +93,7 @@ def test_the_trace_tells_the_attribute_with_both_values() -> None:
     ],
 )
 @pytest.mark.parametrize("allowed", [True, False])
-def test_lint_tells_a_constraint_that_no_value_fulfils(wanted: dict[str, Any], why: str, *, allowed: bool) -> None:
+def test_lint_reports_a_constraint_that_no_value_fulfils(wanted: dict[str, Any], why: str, *, allowed: bool) -> None:
     assert told(wanted, allowed=allowed) == [f"{why}: no value matches"]
     values: list[Any] = ["high", "ab", "abcde", "ba", "1", 1, 2, 5, 1.5, True, False, ""]
     answers = {asked(wanted, {"tier": value}, allowed=allowed) for value in values}

@@ -48,7 +48,7 @@ def test_the_reason_says_which_flag_no_rule_names() -> None:
     world = World(policy(require_approval_for_admin=False, global_policies=[PLAIN]))
     ruling = world.ask("container_create", **GIVEN, allow_devices=True)
     assert ruling.code == "no_rule"
-    assert "allow_devices.allowed_values is true, wanted one of false, since no rule names it" in ruling.reason
+    assert "allow_devices.allowed_values is true, expected one of false, since no rule names it" in ruling.reason
 
 
 def test_a_rule_that_fills_in_a_flag_does_not_open_another_rule() -> None:

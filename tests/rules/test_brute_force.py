@@ -69,10 +69,10 @@ def changed(r: Random, file: Data) -> Data:
 def questions(r: Random, file: Data, many: int) -> Iterator[Data]:
     """Requests that analysis is about: real ones, not one's own, without approvals, within weeks."""
     for _ in range(many):
-        asked = generate.question(r, file)
-        target, operation = TARGETS.get(asked["target"]), CATALOGUE.get(asked["operation"])
-        if target and operation and offered(target, operation) and asked["principal"] in CALLERS:
-            yield asked | {
+        requested = generate.question(r, file)
+        target, operation = TARGETS.get(requested["target"]), CATALOGUE.get(requested["operation"])
+        if target and operation and offered(target, operation) and requested["principal"] in CALLERS:
+            yield requested | {
                 "approvals": [],
                 "dry_run": False,
                 "own": False,
@@ -118,40 +118,40 @@ def untried(asked: Data, bounded: list[str]) -> bool:
 
 
 @pytest.mark.parametrize("part", some(range(12), 0))
-def test_every_change_that_a_request_shows_is_told(part: int) -> None:
-    seen = 0
+def test_diff_shows_every_change_that_a_request_shows(part: int) -> None:
+    observed = 0
     for seed, r, old, new, one, other in pairs(range(part * 5, part * 5 + 5)):
         found = compared(old, new)
-        told = {
+        reported = {
             (change.kind, change.operation, target, principal)
             for change in found.changes
             for target in change.targets
             for principal in change.principals
         }
-        for asked in [*questions(r, old, 150), *questions(r, new, 150)]:
-            before, after = effect(one, asked), effect(other, asked)
-            if before == after or untried(asked, found.bounded):
+        for requested in [*questions(r, old, 150), *questions(r, new, 150)]:
+            before, after = effect(one, requested), effect(other, requested)
+            if before == after or untried(requested, found.bounded):
                 continue
-            seen += 1
-            wanted = (KINDS[before, after], asked["operation"], asked["target"], asked["principal"])
-            assert wanted in told, (seed, asked, before, after, told)
-    assert seen > 20
+            observed += 1
+            expected = (KINDS[before, after], requested["operation"], requested["target"], requested["principal"])
+            assert expected in reported, (seed, requested, before, after, reported)
+    assert observed > 20
 
 
 @pytest.mark.parametrize("part", some(range(12), 0))
-def test_every_change_that_is_told_is_shown_by_its_own_example(part: int) -> None:
-    seen = 0
+def test_diff_shows_every_change_by_an_example(part: int) -> None:
+    observed = 0
     for seed, _, old, new, one, other in pairs(range(part * 5, part * 5 + 5)):
         for change in compared(old, new).changes:
-            asked = asked_as(change.example)
-            assert (effect(one, asked), effect(other, asked)) == (change.before, change.after), (seed, change)
-            seen += 1
-    assert seen > 20
+            requested = asked_as(change.example)
+            assert (effect(one, requested), effect(other, requested)) == (change.before, change.after), (seed, change)
+            observed += 1
+    assert observed > 20
 
 
 @pytest.mark.parametrize("part", some(range(12), 0))
 def test_what_is_always_or_never_allowed_is_so_for_every_request(part: int) -> None:
-    seen = 0
+    observed = 0
     for seed, r, old, _, one, _ in pairs(range(part * 4, part * 4 + 4)):
         listing = allowed(one, SCENE, AccessQuery(around=AROUND))
         extents = {
@@ -160,16 +160,16 @@ def test_what_is_always_or_never_allowed_is_so_for_every_request(part: int) -> N
             for target in access.targets
             for principal in access.principals
         }
-        for asked in questions(r, old, 200):
-            decided = effect(one, asked)
-            if decided == "invalid" or untried(asked, listing.bounded):
+        for requested in questions(r, old, 200):
+            decided = effect(one, requested)
+            if decided == "invalid" or untried(requested, listing.bounded):
                 continue
-            access = extents[asked["operation"], asked["target"], asked["principal"]]
+            access = extents[requested["operation"], requested["target"], requested["principal"]]
             possible = {"always": ("allow", "require_approval"), "never": ("deny",)}.get(access.allowed)
-            usual = not asked["emergency"] or access.emergency
-            assert possible is None or decided in possible or not usual, (seed, asked, access)
-            seen += 1
-    assert seen > 200
+            usual = not requested["emergency"] or access.emergency
+            assert possible is None or decided in possible or not usual, (seed, requested, access)
+            observed += 1
+    assert observed > 200
 
 
 def test_an_unknown_principal_is_no_answer() -> None:

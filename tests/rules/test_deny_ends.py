@@ -41,7 +41,7 @@ def deny(name: str, *windows: dict[str, Any], **keys: Any) -> dict[str, Any]:
         ([rule("over", "service_restart", allowed=False, expires_at="2026-12-01")], "2026-12-01T00:00:00Z"),
     ],
 )
-def test_a_deny_window_tells_its_end(rules: list[dict[str, Any]], end: str) -> None:
+def test_denial_by_a_window_names_its_end(rules: list[dict[str, Any]], end: str) -> None:
     found = explained(*rules, rule("all", "service_restart"))
     assert (found.decision, found.ends_at) == ("deny", at(end))
     assert " until " in found.reason
@@ -57,12 +57,12 @@ def test_a_deny_window_tells_its_end(rules: list[dict[str, Any]], end: str) -> N
         [deny("daily", {"start_time": "00:00", "end_time": "24:00"})],
     ],
 )
-def test_a_deny_without_an_end_in_sight_tells_none(rules: list[dict[str, Any]]) -> None:
+def test_denial_without_an_end_in_sight_names_none(rules: list[dict[str, Any]]) -> None:
     found = explained(*rules)
     assert (found.decision, found.ends_at) == ("deny", None)
 
 
-def test_a_maintenance_window_tells_the_end_of_its_denial() -> None:
+def test_denial_outside_of_maintenance_names_its_end() -> None:
     windows = {
         "patch": {"start_time": "2026-11-03T11:00:00", "end_time": "2026-11-03T13:30:00", "recurrence": "weekly"}
     }
@@ -72,7 +72,7 @@ def test_a_maintenance_window_tells_the_end_of_its_denial() -> None:
     assert found.ends_at == at("2026-11-24T13:30:00Z")
 
 
-def test_explain_tells_whether_an_emergency_lifts_a_deny() -> None:
+def test_explain_shows_whether_an_emergency_lifts_a_deny() -> None:
     recovery = [rule("recovery", "service_restart")]
     lifted = explained(deny("freeze", FREEZE, emergency_overridable=True), emergency_policies=recovery).in_emergency
     kept = explained(deny("freeze", FREEZE), emergency_policies=recovery).in_emergency

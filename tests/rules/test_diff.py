@@ -144,7 +144,7 @@ def test_an_emergency_is_supposed_where_rules_wait_for_one() -> None:
     assert (alice.kind, alice.example.emergency) == ("newly_allowed", True)
 
 
-def test_without_files_targets_and_principals_are_made_up_and_told() -> None:
+def test_diff_without_files_names_synthetic_targets_and_principals() -> None:
     found = compared([RESTART], [], QuestionSpace(catalogue=CATALOGUE))
     (change,) = found.changes
     assert change.principal_kinds == ["agent", "human", "service"]
@@ -153,7 +153,7 @@ def test_without_files_targets_and_principals_are_made_up_and_told() -> None:
     assert change.example.principal in {principal.id for principal in found.principals}
 
 
-def test_dry_runs_are_told_apart_from_requests() -> None:
+def test_diff_distinguishes_dry_runs_from_requests() -> None:
     assert compared([], [], enable_dry_run=False).notes == ["dry runs are refused from now on"]
 
 
@@ -180,7 +180,7 @@ def test_a_policy_that_does_not_compile_is_refused() -> None:
         ),
     ],
 )
-def test_other_terms_of_an_allow_are_told(before: Any, after: Any, terms: list[str]) -> None:
+def test_diff_shows_other_terms_of_an_allow(before: Any, after: Any, terms: list[str]) -> None:
     one = {**RESTART, "users": ["alice"]}
     found = compared([{**one, **before}], [{**one, **after}])
     (change,) = found.changes

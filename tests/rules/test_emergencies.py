@@ -127,7 +127,7 @@ def test_it_lifts_no_deny_that_does_not_say_so() -> None:
     assert decided({"global_policies": [soft, RESTARTS]})[0] == "deny"
 
 
-def test_it_lifts_what_others_demand_and_not_what_it_demands_itself() -> None:
+def test_emergency_lifts_demands_of_other_rules_and_keeps_its_own() -> None:
     asks = rule("asks", "service_restart", requires_approval=True)
     assert decided({"global_policies": [asks], "emergency_policies": [RECOVERY]}) == (
         "allow",
@@ -138,7 +138,7 @@ def test_it_lifts_what_others_demand_and_not_what_it_demands_itself() -> None:
     assert decided({"global_policies": [RESTARTS], "emergency_policies": [careful]})[0] == "require_approval"
 
 
-def test_rules_that_it_sets_aside_are_not_named_as_deciding() -> None:
+def test_rules_that_an_emergency_sets_aside_are_not_named_as_deciding() -> None:
     asks = rule("asks", "service_restart", requires_approval=True)
     world = World(policy(global_policies=[asks, RESTARTS], emergency_policies=[RECOVERY]))
     ruling = world.ask(emergency=True)
@@ -203,7 +203,7 @@ def test_the_trace_marks_what_was_set_aside() -> None:
     }
 
 
-def test_the_person_who_declared_it_is_not_freed_from_approvals_until_another_confirmed_it() -> None:
+def test_author_of_an_emergency_needs_approvals_until_another_person_confirmed_it() -> None:
     asks = rule("asks", "service_restart", requires_approval=True)
     later = at(NOON) + 60
     state = declared(until=later, confirm_by=later)

@@ -44,7 +44,7 @@ def test_each_part_of_a_scope_narrows_it(keys: Any, who: Any, target: Any, claus
         ({"target_roles": ["staging", "production"]}, {}, {}),
     ],
 )
-def test_and_covers_what_it_says(keys: Any, who: Any, target: Any) -> None:
+def test_scope_covers_its_requests(keys: Any, who: Any, target: Any) -> None:
     assert World(policy(global_policies=[{**RESTARTS, **keys}])).ask(who=who, target=target).effect == "allow"
 
 
@@ -77,7 +77,7 @@ def test_a_constraint_binds_the_operations_that_have_its_parameter() -> None:
         ({"pattern": "/a|/b"}, {"/a": True, "/b": True, "/ab": False}),
     ],
 )
-def test_each_constraint_means_what_it_says(constraint: Any, fits: dict[str, bool]) -> None:
+def test_constraint_has_its_documented_meaning(constraint: Any, fits: dict[str, bool]) -> None:
     limits = {"file_path": constraint}
     world = World(policy(global_policies=[rule("files", "file_read", parameter_constraints=limits)]))
     assert {path: world.ask("file_read", file_path=path).effect == "allow" for path in fits} == fits
@@ -114,16 +114,16 @@ def test_what_fails_for_certain_outweighs_what_cannot_be_judged() -> None:
 
 def test_operations_of_risk_admin_need_approval_unless_the_policy_says_otherwise() -> None:
     rules = [rule("deletes", "file_delete")]
-    asked = World(policy(global_policies=rules), people={"approver": ("alice", "bob")}).ask(
+    requested = World(policy(global_policies=rules), people={"approver": ("alice", "bob")}).ask(
         "file_delete", file_path="/a"
     )
-    assert (asked.effect, asked.rules) == ("require_approval", ["deletes"])
-    assert "could approve: bob" in asked.reason
+    assert (requested.effect, requested.rules) == ("require_approval", ["deletes"])
+    assert "could approve: bob" in requested.reason
     free = policy(require_approval_for_admin=False, global_policies=rules)
     assert World(free).ask("file_delete", file_path="/a").effect == "allow"
 
 
-def test_nobody_approves_what_their_own_agent_asks() -> None:
+def test_nobody_approves_requests_of_their_own_agent() -> None:
     rules = [rule("asks", "service_restart", approval={"approvers": ["lead"], "quorum": 2, "timeout": "2h"})]
     copilot = {"id": "copilot", "kind": "agent", "acts_for": "alice"}
     ruling = World(policy(global_policies=rules), people={"lead": ("alice",)}).ask(who=copilot)
@@ -133,7 +133,7 @@ def test_nobody_approves_what_their_own_agent_asks() -> None:
 
 
 @pytest.mark.parametrize(("timeout", "words"), [("20s", "within 20 s"), ("90s", "within 90 s"), ("2m", "within 2 min")])
-def test_the_time_to_approve_is_told_to_the_second(timeout: str, words: str) -> None:
+def test_demand_names_the_time_to_approve_to_the_second(timeout: str, words: str) -> None:
     rules = [rule("asks", "service_restart", approval={"approvers": ["lead"], "timeout": timeout})]
     ruling = World(policy(global_policies=rules), people={"lead": ("bob",)}).ask()
     assert f"one of role lead {words}; could approve: bob" in ruling.reason
@@ -167,8 +167,8 @@ def test_a_gateways_limits_and_demands_bind_what_is_behind_it() -> None:
     gateway = [rule("limits", "service_restart", parameter_constraints=limits, requires_approval=True)]
     world = World(policy(role_policies={"production": [RESTARTS], "gateway": gateway}))
     assert world.ask(target=BEHIND, timeout=200).code == "outside_gateway_limits"
-    asked = world.ask(target=BEHIND, timeout=50)
-    assert (asked.effect, asked.rules) == ("require_approval", ["limits", "restarts"])
+    requested = world.ask(target=BEHIND, timeout=50)
+    assert (requested.effect, requested.rules) == ("require_approval", ["limits", "restarts"])
 
 
 def test_a_gateway_rule_may_stay_at_home() -> None:
@@ -191,7 +191,7 @@ def test_a_stop_denies_changes_and_lets_looks_and_control_through() -> None:
     assert world.ask(target={"id": "db-1"}).effect == "allow"
 
 
-def test_a_stop_ends_when_it_said_or_when_it_is_lifted() -> None:
+def test_stop_ends_at_its_time_or_when_it_is_lifted() -> None:
     until = apply(ControlState(), 1, control("stop_set", {"scope": ["*"], "until": 1_000.0}))
     assert until.stop_of(WEB, ALICE, "service_restart", 999.0)
     assert until.stop_of(WEB, ALICE, "service_restart", 1_000.0) is None
@@ -220,7 +220,7 @@ def test_ones_own_may_always_be_read_and_cancelled() -> None:
     assert world.ask("audit_read", query="search").effect == "deny"
 
 
-def test_the_trace_tells_each_rule_that_was_considered_with_both_values() -> None:
+def test_trace_shows_each_considered_rule_with_both_values() -> None:
     limits = {"timeout": {"max": 100}}
     rules = [
         {**RESTARTS, "parameter_constraints": limits},
@@ -228,9 +228,12 @@ def test_the_trace_tells_each_rule_that_was_considered_with_both_values() -> Non
         rule("no", "service_restart", allowed=False, users=["bob"]),
     ]
     ruling = World(policy(global_policies=rules)).ask(timeout=200)
-    told = [(entry.rule, entry.matched, entry.clause, entry.wanted, entry.got) for entry in ruling.trace]
-    assert told == [("no", False, "users", "bob", "alice"), ("restarts", False, "timeout.max", "at most 100", "200")]
-    assert "nearest is 'restarts': timeout.max is 200, wanted at most 100" in ruling.reason
+    reported = [(entry.rule, entry.matched, entry.clause, entry.wanted, entry.got) for entry in ruling.trace]
+    assert reported == [
+        ("no", False, "users", "bob", "alice"),
+        ("restarts", False, "timeout.max", "at most 100", "200"),
+    ]
+    assert "nearest is 'restarts': timeout.max is 200, expected at most 100" in ruling.reason
 
 
 def test_a_secret_shows_in_no_trace_and_no_reason() -> None:
@@ -255,7 +258,7 @@ def test_a_denial_says_where_it_would_be_allowed() -> None:
     assert ruling.reason == "no rule allows service_restart on a production target; rules allow it on staging"
 
 
-def test_a_gateways_allow_is_told_as_a_restriction_behind_it() -> None:
+def test_trace_shows_a_gateways_allow_as_a_restriction() -> None:
     world = World(policy(role_policies={"gateway": [rule("gg", "service_restart")]}))
     ruling = world.ask(target=BEHIND)
     assert ruling.reason == (

@@ -74,7 +74,7 @@ def test_an_evaluator_is_a_condition_with_options_of_its_own_type() -> None:
     assert thursday.ask(now="2026-11-26T12:00:00Z").effect == "allow"
     denied = thursday.ask(now="2026-11-27T12:00:00Z")
     assert denied.effect == "deny"
-    assert 'evaluators.weekday is "today is 1", wanted on that day' in denied.reason
+    assert 'evaluators.weekday is "today is 1", expected on that day' in denied.reason
 
 
 @pytest.mark.parametrize(("answer", "code"), [(True, "allowed"), (False, "no_rule"), ("not today", "no_rule")])
@@ -83,7 +83,7 @@ def test_it_answers_yes_or_no_or_no_with_a_reason(answer: Any, code: str) -> Non
 
 
 @pytest.mark.parametrize("answer", [RuntimeError("boom"), None, 1, "\ud800"])
-def test_whatever_else_it_does_denies_in_the_scope_of_its_rule(answer: Any) -> None:
+def test_evaluator_with_another_result_denies_in_the_scope_of_its_rule(answer: Any) -> None:
     asking = world("it", {"it": answering(answer)}, user_roles=["operator"])
     ruling = asking.ask()
     assert (ruling.effect, ruling.code, ruling.rules) == ("deny", "rule_error", ["asks"])
@@ -107,11 +107,11 @@ def test_an_evaluator_that_is_not_installed_refuses_the_file() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"day": "x"}, {"day": 1, "hour": 2}])
-def test_options_that_it_does_not_take_refuse_the_file(options: dict[str, Any]) -> None:
+def test_unknown_options_of_an_evaluator_refuse_the_file(options: dict[str, Any]) -> None:
     assert "'weekday' can't take these options" in refused({"name": "weekday", "with": options})
 
 
-def test_it_is_asked_once_for_all_rules_that_ask_the_same() -> None:
+def test_evaluator_is_called_once_for_equal_conditions() -> None:
     seen.clear()
     rules = [{**rule(name, "service_restart"), "evaluators": ["it"]} for name in ("a", "b")]
     text = yaml_file.dump({"policies": {"global_policies": rules}})

@@ -53,28 +53,28 @@ def asked(catalogue: Catalogue, operation: str = "service_restart", **keys: Any)
     return world.ask(operation, **keys)
 
 
-def test_it_holds_or_says_why_not(catalogue: Catalogue) -> None:
+def test_evaluator_holds_or_gives_a_reason(catalogue: Catalogue) -> None:
     assert asked(catalogue, target=WEB, who=ALICE).effect == "allow"
     denied = asked(catalogue, target=SHOP, who=ALICE)
     assert (denied.effect, denied.code) == ("deny", "no_rule")
-    (told,) = denied.trace
-    assert (told.clause, told.got) == ("evaluators.same_team", '"web-1 is of shop, alice of web"')
+    (reported,) = denied.trace
+    assert (reported.clause, reported.got) == ("evaluators.same_team", '"web-1 is of shop, alice of web"')
 
 
-def test_what_it_raises_denies_within_the_scope_of_its_rule_alone(catalogue: Catalogue) -> None:
+def test_evaluator_that_raises_denies_within_the_scope_of_its_rule_alone(catalogue: Catalogue) -> None:
     erred = asked(catalogue, target=WEB)
     assert (erred.effect, erred.code, erred.rules) == ("deny", "rule_error", ["own"])
     assert asked(catalogue, "service_stop", target=WEB).effect == "allow"
 
 
-def test_an_unknown_name_and_options_that_it_does_not_take_are_mistakes_of_the_file(
+def test_unknown_evaluator_and_unknown_options_are_mistakes_of_the_file(
     catalogue: Catalogue,
 ) -> None:
-    for condition, said in (
+    for condition, reply in (
         ("same_taem", "there is no evaluator 'same_taem'; installed are: same_team"),
         ({"name": "same_team", "with": {"team": "web"}}, "'same_team' can't take these options"),
     ):
-        with pytest.raises(FileErrors, match=said) as raised:
+        with pytest.raises(FileErrors, match=reply) as raised:
             compile_document(yaml_file.parse(text(condition).encode(), "p.yaml"), catalogue, "permissive")
         assert raised.value.found[0].line > 1
 
@@ -84,7 +84,7 @@ def test_an_entry_point_that_is_no_evaluator_ends_the_start() -> None:
         load_evaluators([EntryPoint("bad", "writ_testing.plugin.operations:OPERATIONS", EVALUATORS)])
 
 
-def test_the_command_finds_what_is_installed_beside_it(site: Path, tmp_path: Path) -> None:
+def test_command_finds_installed_evaluators(site: Path, tmp_path: Path) -> None:
     policy = tmp_path / "policy.yaml"
     policy.write_text(text("same_team"))
     command = [str(Path(sys.executable).with_name("writ")), "policy", "validate", str(policy), "-o", "json"]

@@ -22,20 +22,20 @@ def listed(constraint: dict[str, Any], *, allowed: bool = True) -> World:
     )
 
 
-def test_a_list_that_nobody_asked_for_is_needed() -> None:
+def test_listing_that_was_not_requested_is_needed() -> None:
     ruling = listed({}).ask()
     assert (ruling.effect, ruling.code, ruling.rules) == ("deny", "facts_needed", ["listed"])
     assert ruling.needs == [NeededListing("list_services")]
 
 
-def test_what_the_target_lists_is_in_and_what_it_does_not_is_out() -> None:
+def test_value_is_allowed_only_if_the_target_lists_it() -> None:
     assert listed({}).ask(facts=listing("nginx")).effect == "allow"
     assert listed({}).ask(facts=listing("ssh")).code == "no_rule"
     assert listed({}).ask(facts=listing()).code == "no_rule"
 
 
 @pytest.mark.parametrize("facts", [listing("nginx", failure="no answer"), listing("nginx", age=61), listing(age=-61)])
-def test_a_list_that_failed_or_is_stale_cannot_be_judged_and_is_not_asked_again(facts: Facts) -> None:
+def test_failed_or_stale_listing_cannot_be_judged_and_is_not_requested_again(facts: Facts) -> None:
     ruling = listed({}).ask(facts=facts)
     assert (ruling.code, ruling.needs) == ("rule_error", [])
     assert "could not be" in ruling.reason
@@ -58,7 +58,7 @@ def test_a_deny_without_its_list_denies() -> None:
     assert world.ask(facts=listing(failure="no answer")).code == "rule_error"
 
 
-def test_a_list_is_not_asked_for_where_the_rule_fails_without_it() -> None:
+def test_listing_is_not_requested_if_the_rule_fails_without_it() -> None:
     assert listed({"max_length": 3}).ask().code == "no_rule"
 
 
@@ -102,7 +102,7 @@ def test_a_service_is_known_with_and_without_its_ending(name: str, names: list[s
     ("path", "found"),
     [("/srv/app", True), ("/srv/app/a/b", True), ("/srv/application", False), ("/srv", False), ("/data/x", True)],
 )
-def test_a_path_is_below_a_root_or_it_is_not_listed(path: str, found: bool) -> None:
+def test_path_is_listed_only_below_a_root(path: str, found: bool) -> None:
     limits = {"file_path": {"allowlist_source": "list_file_roots"}}
     world = World(policy(global_policies=[rule("reads", "file_read", parameter_constraints=limits)]))
     facts = listing("/srv/app", "/data/", source="list_file_roots")
@@ -116,13 +116,13 @@ def test_each_item_of_a_list_must_be_listed_and_numbers_count_as_text() -> None:
 
     def asked(*ports: str) -> str:
         facts = listing("80", "443", "60", source="list_ports")
-        given: dict[str, Any] = {"container_name": "web", "image": "nginx", "ports": list(ports), "timeout": 60}
-        return world.ask("container_create", facts=facts, **given).effect
+        supplied: dict[str, Any] = {"container_name": "web", "image": "nginx", "ports": list(ports), "timeout": 60}
+        return world.ask("container_create", facts=facts, **supplied).effect
 
     assert (asked("80", "443"), asked("80", "22")) == ("allow", "deny")
 
 
-def test_the_trace_tells_by_which_list_and_what_was_not_in_it() -> None:
+def test_trace_names_the_listing_and_the_missing_value() -> None:
     entry = listed({}).ask(facts=listing("ssh", age=12)).trace[0]
     assert (entry.clause, entry.wanted, entry.got) == ("service_name.allowlist_source", "in list_services", '"nginx"')
     assert entry.note == "list_services, 12 s old"
@@ -144,7 +144,7 @@ def test_findings_of_the_severity_or_worse_count() -> None:
     assert effects == ["deny", "deny", "allow", "allow"]
 
 
-def test_that_there_is_no_such_finding_can_be_asked_for() -> None:
+def test_rule_can_require_that_there_is_no_finding() -> None:
     clean = scanned(severity="high", present=False)
     assert clean.ask(facts=report("low", "medium")).effect == "allow"
     assert clean.ask(facts=report()).effect == "allow"
@@ -152,7 +152,7 @@ def test_that_there_is_no_such_finding_can_be_asked_for() -> None:
 
 
 @pytest.mark.parametrize("present", [True, False])
-def test_without_a_fresh_report_nobody_can_tell(present: bool) -> None:
+def test_scan_condition_without_a_fresh_report_cannot_be_judged(present: bool) -> None:
     world = scanned(present=present)
     assert world.ask().code == "rule_error"
     assert world.ask(facts=report(age=86_401)).code == "rule_error"

@@ -21,7 +21,7 @@ def every(*rules: dict[str, Any]) -> list[str]:
         ({"time_restrictions": [{"days_of_week": [0, 1, 2, 3, 4]}]}, "0 is Sunday, so these are Sunday to Thursday"),
         (
             {"operation_timeout": 10, "parameter_constraints": {"timeout": {"min": 30}}},
-            "ends every operation sooner than the 30 s that timeout.min asks for",
+            "ends every operation sooner than the 30 s that timeout.min requires",
         ),
         (
             {"parameter_constraints": {"service_name": {"allowlist_source": "list_ports"}}},
@@ -34,15 +34,15 @@ def every(*rules: dict[str, Any]) -> list[str]:
     ],
 )
 def test_what_is_hardly_meant_is_a_warning(keys: dict[str, Any], said: str) -> None:
-    (told,) = every(rule("a", "service_restart", **keys))
-    assert told.startswith("warning: ")
-    assert said in told
+    (reported,) = every(rule("a", "service_restart", **keys))
+    assert reported.startswith("warning: ")
+    assert said in reported
 
 
 def test_values_of_another_kind_than_the_parameter_are_a_finding() -> None:
-    (told,) = every(rule("a", "service_restart", parameter_constraints={"timeout": {"denied_values": ["60"]}}))
-    assert told == "lint: service_restart.timeout is of type int, which 'denied_values' can't judge"
+    (reported,) = every(rule("a", "service_restart", parameter_constraints={"timeout": {"denied_values": ["60"]}}))
+    assert reported == "lint: service_restart.timeout is of type int, which 'denied_values' can't judge"
 
 
-def test_a_policy_without_rules_is_told() -> None:
+def test_lint_reports_a_policy_without_rules() -> None:
     assert every() == ["warning: the policy has no rule: everything is denied"]

@@ -65,16 +65,16 @@ def found(*rules: dict[str, Any], people: Any = PEOPLE, targets: Any = TARGETS, 
         ({"target_roles": ["staging"]}, ["lint: no target that 'a' is about has any of its operations"]),
     ],
 )
-def test_what_the_files_lack_is_told(keys: dict[str, Any], said: list[str]) -> None:
+def test_lint_reports_names_that_the_files_lack(keys: dict[str, Any], said: list[str]) -> None:
     assert found({**rule("a", "service_restart"), **keys}) == said
 
 
 def test_a_deny_by_an_attribute_that_nothing_has_denies_all_in_its_scope() -> None:
-    (said,) = found(rule("a", "service_restart", allowed=False, target_attributes={"cost": 2}))
-    assert said == "warning: no target has this attribute: denies all in its scope"
+    (reply,) = found(rule("a", "service_restart", allowed=False, target_attributes={"cost": 2}))
+    assert reply == "warning: no target has this attribute: denies all in its scope"
 
 
-def test_operations_that_no_target_in_scope_has_are_told() -> None:
+def test_lint_reports_operations_that_no_target_in_scope_has() -> None:
     one = rule("a", "container_start", "service_restart", target_roles=["staging"])
     assert found(one) == ["warning: no target that 'a' is about has service_restart"]
 
@@ -87,7 +87,7 @@ def test_gateway_rules_are_about_the_targets_behind_it() -> None:
     ]
 
 
-def test_what_no_file_says_is_not_told() -> None:
+def test_lint_without_files_reports_no_missing_names() -> None:
     nothing = rule("a", "service_restart", targets=["db-1"], users=["eve"])
     assert found(nothing, people=None, targets=None) == []
     assert [text for text in found(nothing, people=None) if "principal" in text] == []
@@ -115,15 +115,15 @@ def test_what_no_file_says_is_not_told() -> None:
         ),
     ],
 )
-def test_an_approval_that_nobody_can_give_is_told(keys: dict[str, Any], said: str) -> None:
+def test_lint_reports_an_approval_that_nobody_can_give(keys: dict[str, Any], said: str) -> None:
     assert found(rule("a", "service_restart", **keys)) == [said]
 
 
-def test_approvals_that_somebody_can_give_are_not_told() -> None:
+def test_lint_does_not_report_approvals_that_somebody_can_give() -> None:
     assert found(rule("a", "service_restart", users=["alice"], requires_approval=True)) == []
 
 
-def test_operations_of_risk_admin_without_an_approver_are_told() -> None:
+def test_lint_reports_risk_admin_without_an_approver() -> None:
     assert found(rule("a", "file_delete", users=["bob"])) == [
         "warning: no other human has role approver: operations of risk admin can't be approved for bob"
     ]
@@ -132,9 +132,9 @@ def test_operations_of_risk_admin_without_an_approver_are_told() -> None:
 
 def test_a_service_only_warns() -> None:
     file = file_of(global_policies=[rule("a", "service_restart", users=["eve"])])
-    told = as_warnings(lint_with(file, CATALOGUE, principals=PEOPLE))
-    assert {finding.severity for finding in told} == {Severity.WARNING}
-    assert len(told) == 2
+    reported = as_warnings(lint_with(file, CATALOGUE, principals=PEOPLE))
+    assert {finding.severity for finding in reported} == {Severity.WARNING}
+    assert len(reported) == 2
 
 
 def test_validating_with_files_refuses_what_can_not_be_done_there(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_validating_with_files_refuses_what_can_not_be_done_there(tmp_path: Path
     assert validate_file(path, CATALOGUE, "permissive", ValidationContext(principals=PEOPLE)).valid
     as_a_service = validate_file(path, CATALOGUE, "strict", ValidationContext(principals=PEOPLE, only_warn=True))
     assert as_a_service.valid
-    assert [(said.problem.line, said.problem.column) for said in as_a_service.found] == [(1, 30), (1, 94)]
+    assert [(reply.problem.line, reply.problem.column) for reply in as_a_service.found] == [(1, 30), (1, 94)]
 
 
 @pytest.mark.parametrize("name", ["development-flexible", "production-security-focused"])
@@ -154,5 +154,5 @@ def test_the_shipped_policies_fit_the_example_files(name: str) -> None:
     file = shapes.convert(yaml_file.read(ROOT / "policies" / f"{name}.yaml"), PolicyFile)
     targets = read_inventory(ROOT / "policies" / "examples" / "inventory.yaml").targets
     people = read_principals(ROOT / "policies" / "examples" / "principals.yaml").principals
-    told = lint_with(file, CATALOGUE, targets=targets, principals=people)
-    assert [finding.message for finding in told] == []
+    reported = lint_with(file, CATALOGUE, targets=targets, principals=people)
+    assert [finding.message for finding in reported] == []

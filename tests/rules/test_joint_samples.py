@@ -43,7 +43,7 @@ def test_what_an_allow_covers_and_a_deny_takes_back_is_found(allows: str, denies
     assert (change.kind, change.after) == ("newly_denied", "deny")
 
 
-def test_each_way_to_answer_the_patterns_is_told_once_and_by_what_the_operation_takes() -> None:
+def test_each_combination_of_matches_has_one_valid_sample() -> None:
     patterns = tuple(pattern(text, deny=True) for text in ("/srv/.*", ".*secret.*", r".*\.conf"))
     found = joined(READ, "file_path", patterns, ("/a", "no path"))
     ways = [tuple(each.covers(text) for each in patterns) for text in ("/a", *found)]

@@ -38,12 +38,12 @@ def asked(here: Setting, line: bytes | None = None, **keys: Any) -> Any:
 
 
 def test_an_answer_has_exactly_the_fields_of_the_format(here: Setting) -> None:
-    said = asked(here, emergency=False, approvals=[])
-    assert list(said) == ["id", "decision", "rules", "reason", "effective_parameters", "trace"]
-    assert (said["id"], said["decision"], said["rules"]) == ("1", "allow", ["restarts"])
-    assert said["effective_parameters"]["service_name"] == "nginx"
-    assert said["effective_parameters"]["timeout"] > 0
-    assert [entry["rule"] for entry in said["trace"]] == ["restarts"]
+    reply = asked(here, emergency=False, approvals=[])
+    assert list(reply) == ["id", "decision", "rules", "reason", "effective_parameters", "trace"]
+    assert (reply["id"], reply["decision"], reply["rules"]) == ("1", "allow", ["restarts"])
+    assert reply["effective_parameters"]["service_name"] == "nginx"
+    assert reply["effective_parameters"]["timeout"] > 0
+    assert [entry["rule"] for entry in reply["trace"]] == ["restarts"]
 
 
 def test_the_instant_is_the_questions_own_or_now(here: Setting) -> None:
@@ -53,9 +53,9 @@ def test_the_instant_is_the_questions_own_or_now(here: Setting) -> None:
     assert asked(here, at="soon")["decision"] == "invalid"
 
 
-def test_an_approval_that_is_wanted_is_told(here: Setting) -> None:
-    said = asked(here, operation="service_stop", id=7)
-    assert (said["id"], said["decision"], said["rules"]) == (7, "require_approval", ["stops"])
+def test_json_line_names_a_demanded_approval(here: Setting) -> None:
+    reply = asked(here, operation="service_stop", id=7)
+    assert (reply["id"], reply["decision"], reply["rules"]) == (7, "require_approval", ["stops"])
 
 
 @pytest.mark.parametrize(
@@ -71,18 +71,18 @@ def test_an_approval_that_is_wanted_is_told(here: Setting) -> None:
     ],
 )
 def test_what_is_no_question_for_the_rules_is_invalid(here: Setting, keys: dict[str, Any], reason: str) -> None:
-    said = asked(here, **keys)
-    assert (said["id"], said["decision"], said["rules"], said["trace"]) == ("1", "invalid", [], [])
-    assert reason in said["reason"]
+    reply = asked(here, **keys)
+    assert (reply["id"], reply["decision"], reply["rules"], reply["trace"]) == ("1", "invalid", [], [])
+    assert reason in reply["reason"]
 
 
 @pytest.mark.parametrize(
     "line", [b"nonsense", b'"text"', b"[1]", b"\xff", b"[" * 100_000, b'{"principal": "alice"}', b"{}" * LONGEST_LINE]
 )
 def test_a_line_that_is_no_question_is_answered_all_the_same(here: Setting, line: bytes) -> None:
-    said = asked(here, line)
-    assert (said["id"], said["decision"]) == (None, "invalid")
-    assert said["reason"]
+    reply = asked(here, line)
+    assert (reply["id"], reply["decision"]) == (None, "invalid")
+    assert reply["reason"]
 
 
 def test_a_wrong_line_keeps_its_id(here: Setting) -> None:

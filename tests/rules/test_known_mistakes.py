@@ -215,16 +215,16 @@ def test_a_caller_cannot_say_which_role_a_target_has(claimed: str) -> None:
     beside = {**ASKED, "target": "production-1", claimed: "development"}
     within = {**ASKED, "target": "production-1", "parameters": {"service_name": "nginx", claimed: "development"}}
     for question in (beside, within):
-        told = json.loads(reply_line(here, json.dumps(question).encode(), now=0))
-        assert told["decision"] == "invalid"
-        assert claimed in told["reason"]
+        reported = json.loads(reply_line(here, json.dumps(question).encode(), now=0))
+        assert reported["decision"] == "invalid"
+        assert claimed in reported["reason"]
 
 
 def test_an_unknown_target_is_refused_and_not_judged_as_one_of_development() -> None:
     here = installation(deny_by_default=False, role_policies={"development": [RESTARTS]})
     for unknown in ("web-9", "", "development", "DEVELOPMENT-1"):
-        told = json.loads(reply_line(here, json.dumps({**ASKED, "target": unknown}).encode(), now=0))
-        assert told["decision"] == "invalid"
+        reported = json.loads(reply_line(here, json.dumps({**ASKED, "target": unknown}).encode(), now=0))
+        assert reported["decision"] == "invalid"
         with pytest.raises(Invalid):
             here.decide(AccessQuestion(principal="alice", operation="service_restart", target=unknown, at=at(NOON)))
 

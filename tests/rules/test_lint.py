@@ -186,7 +186,7 @@ def test_a_deny_that_an_emergency_sets_aside_overrides_nothing() -> None:
     ]
 
 
-def test_emergency_rules_that_nobody_can_put_to_use_are_told() -> None:
+def test_lint_reports_emergency_rules_that_nobody_can_use() -> None:
     assert found(emergency_policies=[RESTART]) == [
         "warning: no rule allows emergency_declare: these rules are never used"
     ]
@@ -200,13 +200,13 @@ def test_a_rule_of_the_gateway_that_cascades_is_not_covered_by_one_that_does_not
     ]
 
 
-def test_two_rules_that_can_both_match_and_fill_in_different_values_are_told() -> None:
+def test_lint_reports_rules_with_conflicting_defaults() -> None:
     one, other = (
         rule("one", "service_restart", **timeout(default=20)),
         rule("other", "service_restart", **timeout(default=30)),
     )
-    (said,) = found(one, other)
-    assert said == "lint: 'one' has another default for service_restart.timeout: what both allow is denied"
+    (reply,) = found(one, other)
+    assert reply == "lint: 'one' has another default for service_restart.timeout: what both allow is denied"
     for key, values in (
         ("users", (["alice"], ["bob"])),
         ("target_roles", (["staging"], ["production"])),
@@ -219,16 +219,16 @@ def test_two_rules_that_can_both_match_and_fill_in_different_values_are_told() -
         ("targets", (["web-*"], ["db-1", "*-eu"])),
         ("scans", ([{"scanner": "trivy"}], [{"scanner": "trivy", "severity": "high", "present": False}])),
     ):
-        assert found({**one, key: values[0]}, {**other, key: values[1]}) == [said]
+        assert found({**one, key: values[0]}, {**other, key: values[1]}) == [reply]
 
 
-def test_too_many_rules_to_compare_are_told() -> None:
+def test_lint_reports_too_many_rules_to_compare() -> None:
     file = file_of(global_policies=[rule(f"r{at}", "service_stop", users=[f"u{at}"]) for at in range(20)])
-    (said,) = lint(file, CATALOGUE, most_compared=100)
-    assert said.message == "from 'r5' on, rules were not compared with each other: there are too many"
+    (reply,) = lint(file, CATALOGUE, most_compared=100)
+    assert reply.message == "from 'r5' on, rules were not compared with each other: there are too many"
 
 
-def test_too_many_defaults_to_compare_are_told() -> None:
+def test_lint_reports_too_many_defaults_to_compare() -> None:
     file = file_of(
         global_policies=[
             rule(f"r{at}", "service_stop", users=[f"u{at}"], **timeout(default=at + 1)) for at in range(20)
@@ -237,8 +237,8 @@ def test_too_many_defaults_to_compare_are_told() -> None:
     known = verbs(CATALOGUE)
     rules = readings(placed(file.policies), known)
     assert list(conflicts(rules, known)) == []
-    (said,) = conflicts(rules, known, 30)
-    assert said.message == "from 'r1' on, defaults were not compared with each other: there are too many"
+    (reply,) = conflicts(rules, known, 30)
+    assert reply.message == "from 'r1' on, defaults were not compared with each other: there are too many"
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_two_globs_meet_where_an_id_is_covered_by_both(one: str, other: str, mee
     assert _meet(one, other) is _meet(other, one) is meet
 
 
-def test_what_is_said_of_a_rule_already_is_not_said_again() -> None:
+def test_lint_reports_a_rule_once() -> None:
     file = file_of(global_policies=[rule("a", "service_stop", **timeout(min=5, max=2))])
     policy, findings = findings_of(file, CATALOGUE)
     assert policy is not None
@@ -269,16 +269,16 @@ def test_what_is_said_of_a_rule_already_is_not_said_again() -> None:
     assert findings[0].severity is Severity.LINT
 
 
-def test_a_policy_that_expires_before_it_takes_effect_is_told() -> None:
-    said = ["lint: the policy expires before it takes effect: everything is denied"]
-    assert found(RESTART, effective_from="2026-02-01", expires_at="2026-01-01") == said
-    assert found(RESTART, effective_from="2026-02-01", expires_at="2026-02-01") == said
+def test_lint_reports_a_policy_that_expires_before_it_takes_effect() -> None:
+    reply = ["lint: the policy expires before it takes effect: everything is denied"]
+    assert found(RESTART, effective_from="2026-02-01", expires_at="2026-01-01") == reply
+    assert found(RESTART, effective_from="2026-02-01", expires_at="2026-02-01") == reply
     assert found(RESTART, effective_from="2026-01-01", expires_at="2026-02-01") == []
 
 
 @pytest.mark.parametrize("key", [{"days_of_week": [1]}, {"day_of_month": 4}])
 @pytest.mark.parametrize("named", [True, False])
-def test_days_of_a_maintenance_window_that_comes_once_are_told(key: dict[str, Any], *, named: bool) -> None:
+def test_lint_reports_days_of_a_maintenance_window_that_comes_once(key: dict[str, Any], *, named: bool) -> None:
     def said(**keys: Any) -> list[tuple[str, str]]:
         window = {"start_time": "2026-01-04T02:00", "end_time": "2026-01-04T04:00", **key, **keys}
         windows: Any = {"w": window} if named else [{"name": "w", **window}]

@@ -183,7 +183,7 @@ def rule_of(file: PolicyFile, finding: Finding) -> PlacedRule:
 
 @settings(max_examples=100, deadline=None)
 @given(policies().filter(compiles))
-def test_what_lint_says_of_a_rule_is_true_of_every_request(file: PolicyFile) -> None:
+def test_lint_finding_is_true_of_every_request(file: PolicyFile) -> None:
     policy, known = compiled(file)
     for finding in lint(file, CATALOGUE, known):
         word = finding.message.partition(":")[0]
@@ -196,14 +196,14 @@ def confirm(file: PolicyFile, policy: Policy, word: str, place: PlacedRule) -> N
     every = list(requests(set(filter(None, place.entry.operations))))
     name = place.entry.name
     if word in ("vacuous", "overridden"):
-        for asked in every:
-            ruling: Ruling = decide(policy, asked, ControlState())
+        for requested in every:
+            ruling: Ruling = decide(policy, requested, ControlState())
             matched = any(entry.rule == name and entry.matched for entry in ruling.trace)
-            assert not matched or (word == "overridden" and ruling.effect == "deny"), (name, asked)
+            assert not matched or (word == "overridden" and ruling.effect == "deny"), (name, requested)
         return
     without, _ = compiled(replaced(file, place, None))
-    for asked in every:
-        assert decided(policy, asked) == decided(without, asked), (name, asked)
+    for requested in every:
+        assert decided(policy, requested) == decided(without, requested), (name, requested)
 
 
 @pytest.mark.parametrize("word", ["shadowed", "redundant", "overridden"])

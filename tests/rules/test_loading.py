@@ -158,9 +158,7 @@ def test_a_mistake_is_refused_in_both_modes_with_its_place(line: str, said: str)
         ),
     ],
 )
-def test_a_rule_that_cannot_do_what_it_says_is_refused_in_strict_and_warned_of_in_permissive(
-    line: str, said: str
-) -> None:
+def test_rule_without_an_effect_is_refused_in_strict_and_a_warning_in_permissive(line: str, said: str) -> None:
     assert refused(written(line)) == [f"policy.yaml:{said}"]
     assert f"policy.yaml:{said}" in warned(written(line), "permissive")
 
@@ -177,8 +175,10 @@ def test_an_operation_that_does_not_exist_is_named_with_the_nearest() -> None:
 def test_a_rule_under_a_role_that_names_others_is_refused(mode: str, roles: str) -> None:
     one = f"{{name: a, operations: [service_stop], allowed: true, target_roles: {roles}}}"
     text = f"policies: {{role_policies: {{production: [{one}]}}}}"
-    (said,) = refused(text, mode)
-    assert said.startswith("policy.yaml:1:108: names staging: a rule under role_policies.production is about that role")
+    (reply,) = refused(text, mode)
+    assert reply.startswith(
+        "policy.yaml:1:108: names staging: a rule under role_policies.production is about that role"
+    )
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_a_rule_under_a_role_that_names_others_is_refused(mode: str, roles: str)
         ),
     ],
 )
-def test_a_rule_that_does_less_than_it_says_loads_with_a_warning(line: str, said: str) -> None:
+def test_rule_with_less_effect_than_it_seems_loads_with_a_warning(line: str, said: str) -> None:
     assert any(said in warning for warning in warned(written(line)))
 
 

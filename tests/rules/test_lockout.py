@@ -82,7 +82,7 @@ def test_each_governing_operation_is_looked_at() -> None:
     assert list(locked([person("alice")], ALL, deny, require_approval_for_admin=False)) == ["stop_lift"]
 
 
-def test_a_right_of_agents_alone_or_of_nobody_is_none() -> None:
+def test_right_of_agents_alone_does_not_prevent_a_lockout() -> None:
     machines = {**ALL, "principal_kinds": ["agent", "service"]}
     assert set(locked([person("alice"), person("ci", kind="service")], machines)) == set(GOVERNING)
     assert locked([], ALL)["stop_lift"] == "there are no people"

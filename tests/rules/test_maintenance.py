@@ -34,7 +34,7 @@ def test_a_time_without_an_offset_is_by_the_clock_of_the_zone() -> None:
     assert effects({"move": once}, "2026-11-24T09:59:59Z", "2026-11-24T10:00:00Z") == ["deny", "allow"]
 
 
-def test_weekly_is_on_the_weekday_of_the_start_unless_it_says_others() -> None:
+def test_weekly_window_is_on_the_weekday_of_its_start_by_default() -> None:
     sunday = window("2026-11-01T02:00:00", "2026-11-01T06:00:00", recurrence="weekly")
     days = [f"2026-11-{day:02}T03:00:00Z" for day in range(22, 30)]  # the 22nd is a Sunday
     assert effects([sunday], *days) == ["allow", *["deny"] * 6, "allow"]
@@ -52,7 +52,7 @@ def test_a_window_may_last_for_days() -> None:
     assert effects([weekend], *moments, "2026-11-23T05:00:00Z") == ["deny", "allow", "allow", "allow", "deny"]
 
 
-def test_monthly_is_on_the_day_of_the_start_unless_it_says_another() -> None:
+def test_monthly_window_is_on_the_day_of_its_start_by_default() -> None:
     monthly = window("2026-01-15T02:00:00", "2026-01-15T03:00:00", recurrence="monthly")
     moments = ("2026-11-15T02:30:00Z", "2026-11-16T02:30:00Z")
     assert effects([monthly], *moments) == ["allow", "deny"]
@@ -80,7 +80,7 @@ def test_any_of_the_windows_is_enough_and_without_one_nothing_matches() -> None:
 
 @pytest.mark.parametrize(("start", "end"), [("01:30", "02:30"), ("02:00", "03:00"), ("22:00", "02:15")])
 @pytest.mark.parametrize("change", [date(2026, 3, 29), date(2026, 10, 25)])
-def test_it_is_open_exactly_when_a_clock_on_the_wall_says_so(change: date, start: str, end: str) -> None:
+def test_maintenance_window_is_open_exactly_by_the_wall_clock(change: date, start: str, end: str) -> None:
     first = change - timedelta(days=7)
     last = first + timedelta(days=1) if end < start else first
     entry = MaintenanceWindow(
@@ -118,7 +118,7 @@ def test_a_denial_says_when_the_next_one_opens() -> None:
     sunday = window("2026-11-01T02:00:00", "2026-11-01T06:00:00", recurrence="weekly", timezone="Europe/Berlin")
     world = World(policy(maintenance_windows={"sundays": sunday}, global_policies=[ONLY]))
     ruling = world.ask("package_update", now="2026-11-24T12:00:00Z")
-    assert "wanted inside 'sundays' (opens Sun 2026-11-29 02:00 Europe/Berlin)" in ruling.reason
+    assert "expected inside 'sundays' (opens Sun 2026-11-29 02:00 Europe/Berlin)" in ruling.reason
     assert ruling.opens_at == datetime(2026, 11, 29, 2, tzinfo=BERLIN).timestamp()
 
 

@@ -116,7 +116,7 @@ def test_a_maintenance_window_that_comes_again_is_open_at_exactly_these_minutes(
 
 
 @pytest.mark.parametrize(("zone", "change"), CHANGES)
-def test_the_next_opening_is_when_it_opens(zone: str, change: date) -> None:
+def test_next_opening_of_a_window_is_when_it_opens(zone: str, change: date) -> None:
     """None earlier, and open from then on: told to people, so of one that opens twice in an hour the first will do."""
     walked = walk(zone, change)
     for seed in range(12):
@@ -129,7 +129,7 @@ def test_the_next_opening_is_when_it_opens(zone: str, change: date) -> None:
             is_open = [local.replace(tzinfo=None) in open_at for _, local in walked]
             for number in range(1, len(walked) // 2, 397):
                 opening = next((n for n in range(number + 1, len(walked)) if is_open[n] and not is_open[n - 1]), None)
-                told = made.opens(walked[number][0])
+                reported = made.opens(walked[number][0])
                 if opening is not None and not is_open[number]:
-                    assert told is not None, (seed, made)
-                    assert told.timestamp() == walked[opening][0], (seed, str(made), walked[number][1], told)
+                    assert reported is not None, (seed, made)
+                    assert reported.timestamp() == walked[opening][0], (seed, str(made), walked[number][1], reported)

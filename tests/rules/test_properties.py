@@ -174,17 +174,17 @@ def test_nothing_is_allowed_without_a_rule_that_allows_it_or_a_default_that_is_o
 
 def everything(seeds: range) -> str:
     """A digest of all that is decided and said about what these seeds give."""
-    said = []
+    reply = []
     for seed in seeds:
         r = Random(seed)
         file = generate.policy(r)
         if (found := compiled(file)) is not None:
             for question in asked(r, file):
                 answer = ruling(found, *question)
-                said.append(
+                reply.append(
                     [plain(answer), answer and [answer.reason, *map(repr, answer.trace), *map(repr, answer.demands)]]
                 )
-    return sha256(json.dumps(said, sort_keys=True, default=sorted).encode()).hexdigest()
+    return sha256(json.dumps(reply, sort_keys=True, default=sorted).encode()).hexdigest()
 
 
 @pytest.mark.exhaustive

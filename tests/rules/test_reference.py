@@ -44,17 +44,17 @@ def cases(seed: int, questions: int = QUESTIONS) -> Iterator[tuple[Data, Data, D
     if policy is None:
         return
     for _ in range(questions):
-        asked = generate.question(r, file)
-        facts = generate.facts(r, datetime.fromisoformat(asked["at"]).timestamp())
-        yield file, asked, facts, reference.answer(files, asked, facts), plain(ruling(policy, asked, facts))
+        requested = generate.question(r, file)
+        facts = generate.facts(r, datetime.fromisoformat(requested["at"]).timestamp())
+        yield file, requested, facts, reference.answer(files, requested, facts), plain(ruling(policy, requested, facts))
 
 
 @pytest.mark.parametrize("part", some(range(PARTS), 0))
 def test_engine_and_reference_agree(part: int) -> None:
     met = Counter[str]()
     for seed in range(part * POLICIES // PARTS, (part + 1) * POLICIES // PARTS):
-        for file, asked, facts, expected, got in cases(seed):
-            assert got == expected, (seed, asked, facts, file)
+        for file, requested, facts, expected, got in cases(seed):
+            assert got == expected, (seed, requested, facts, file)
             met[expected.get("code", "invalid")] += 1
     assert sum(met.values()) == QUESTIONS * POLICIES / PARTS
     assert {code: met[code] for code, least in OFTEN.items() if met[code] < least} == {}, met

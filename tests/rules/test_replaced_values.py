@@ -91,15 +91,15 @@ def loads(read: Callable[[], object]) -> bool:
 
 
 def test_a_policy_loads_or_is_refused_with_places() -> None:
-    told = {True: 0, False: 0}
+    reported = {True: 0, False: 0}
     whole = yaml_file.parse(POLICY.encode(), "policy.yaml")
     assert loads(lambda: compile_document(whole, CATALOGUE, "permissive"))
     for keys, data in replaced(whole.data):
         document = yaml_file.parse(json.dumps(data).encode(), f"policy with another {keys}")
         valid = validate(document, CATALOGUE, "permissive").valid
         assert loads(partial(compile_document, document, CATALOGUE, "permissive")) == valid, keys
-        told[valid] += 1
-    assert min(told.values()) > 50
+        reported[valid] += 1
+    assert min(reported.values()) > 50
 
 
 @pytest.mark.parametrize("name", ["inventory", "principals", "agents"])

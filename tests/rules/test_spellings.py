@@ -29,7 +29,7 @@ def test_a_request_spells_a_unit_without_service(spelled: str) -> None:
         ({"pattern": r"nginx|ssh\.service"}, [f"'one' never matches by a part of this pattern: {NEVER}"]),
     ],
 )
-def test_what_a_deny_says_of_no_unit_is_a_hole_and_refused(keys: dict[str, Any], told: list[str]) -> None:
+def test_deny_rule_on_a_name_that_no_unit_has_is_refused(keys: dict[str, Any], told: list[str]) -> None:
     assert found(rule("one", "service_stop", **DENY, **name(**keys))) == [f"lint: {text}" for text in told]
     allow = found(rule("one", "service_stop", **name(**keys)))
     assert allow == [f"warning: {text}" for text in told]
@@ -40,8 +40,8 @@ def test_what_a_deny_says_of_no_unit_is_a_hole_and_refused(keys: dict[str, Any],
     "pattern", [r"ssh\.service", r"(ssh|nginx)\.service", r"a\.service|b[.]service", r".*\.service"]
 )
 def test_a_pattern_of_such_names_alone_is_vacuous(pattern: str, more: dict[str, Any]) -> None:
-    told = f"lint: vacuous: 'one' never matches by this pattern: {NEVER}"
-    assert found(rule("one", "service_stop", **more, **name(pattern=pattern))) == [told]
+    reported = f"lint: vacuous: 'one' never matches by this pattern: {NEVER}"
+    assert found(rule("one", "service_stop", **more, **name(pattern=pattern))) == [reported]
 
 
 @pytest.mark.parametrize(

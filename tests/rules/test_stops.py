@@ -35,7 +35,7 @@ def held(body: dict[str, Any], operation: str = "service_restart", **asked: Any)
         ({"roles": ["staging", "production"], "scope": ["web-1"], "principals": ["alice"]}, {}, True),
     ],
 )
-def test_a_stop_holds_up_what_fits_all_that_it_names(
+def test_stop_blocks_operations_that_match_all_of_its_parts(
     body: dict[str, Any], asked: dict[str, Any], expected: bool
 ) -> None:
     assert held(body, **asked) is expected

@@ -65,7 +65,7 @@ def refused(path: Path) -> list[str]:
     return [f"{problem.line}: {problem.message}" for problem in raised.value.found]
 
 
-def test_a_case_is_asked_in_every_combination(folder: Path) -> None:
+def test_case_is_decided_in_every_combination(folder: Path) -> None:
     rules = [rule("short", "service_restart", "service_start", parameter_constraints={"timeout": {"max": 60}})]
     many = case(
         callers=["alice", "bob"],
@@ -77,7 +77,7 @@ def test_a_case_is_asked_in_every_combination(folder: Path) -> None:
     (only,) = run(written(folder, rules, many)).suites
     assert len(only.results) == 32
     assert {result.case.question.parameters["timeout"] for result in only.failures} == {61}
-    assert only.failures[0].wrong == ["decision: wanted allow, got deny"]
+    assert only.failures[0].wrong == ["decision: expected allow, got deny"]
     assert "parameters 2, 2026-11-24T12:00:00Z" in only.failures[0].case.title
 
 
@@ -86,11 +86,11 @@ def test_rules_and_code_are_compared_where_a_case_gives_them(folder: Path) -> No
     path = written(folder, rules, case(rules=["two", "one"], code="allowed"), case(rules=["one"]), case(code="denied"))
     first, second, third = run(path).suites[0].results
     assert first.passed
-    assert second.wrong == ["rules: wanted one, got one, two"]
-    assert third.wrong == ["code: wanted denied, got allowed"]
+    assert second.wrong == ["rules: expected one, got one, two"]
+    assert third.wrong == ["code: expected denied, got allowed"]
 
 
-def test_approvals_an_emergency_and_a_dry_run_can_be_given(folder: Path) -> None:
+def test_case_accepts_approvals_an_emergency_and_a_dry_run(folder: Path) -> None:
     rules = [rule("asks", "service_restart", requires_approval=True)]
     sections = {"enable_dry_run": False, "emergency_policies": [rule("urgent", "service_stop")]}
     stop = {"operations": ["service_stop"]}
@@ -116,7 +116,7 @@ def test_a_request_that_is_none_is_invalid_and_may_name_what_there_is_not(folder
     assert run(written(folder, rules, unknown, wrong, lacking)).failed == 0
 
 
-def test_all_that_is_wrong_with_a_suite_is_told_at_once_with_its_place(folder: Path) -> None:
+def test_all_mistakes_of_a_suite_are_reported_at_once_with_their_place(folder: Path) -> None:
     rules = [rule("restarts", "service_restart"), rule("off", "service_restart", enabled=False)]
     wrong = case(callers=["alise"], operations=["service_restrat"], rules=["restart", "off"], now="noon")
     stale = case(facts={"listings": {"list_services": {"names": [], "age": "old"}}})
@@ -144,7 +144,7 @@ def test_a_policy_that_does_not_load_is_what_is_wrong_with_its_suite(folder: Pat
     assert any("did you mean 'allowed'" in problem for problem in refused(path))
 
 
-def test_a_rule_is_covered_when_it_decided_and_when_it_let_another_pass(folder: Path) -> None:
+def test_rule_is_covered_by_one_case_that_it_decides_and_one_that_it_does_not_match(folder: Path) -> None:
     rules = [
         rule("bounded", "service_restart", parameter_constraints={"timeout": {"max": 60}}),
         rule("plain", "service_stop", allowed=False),
@@ -167,14 +167,14 @@ def test_a_rule_is_covered_when_it_decided_and_when_it_let_another_pass(folder: 
     ]
 
 
-def test_a_rule_that_erred_has_not_been_seen_to_match(folder: Path) -> None:
+def test_rule_that_errs_does_not_count_as_matching(folder: Path) -> None:
     scan = {"scanner": "trivy", "severity": "high", "present": False, "max_age": "24h"}
     rules = [rule("scanned", "service_restart", scans=[scan])]
     (coverage,) = run(written(folder, rules, case("deny"), case("deny", targets=["dev-1"]))).coverage
     assert (coverage.percent, coverage.rules[0].lacks) == (0.0, "decides no case")
 
 
-def test_of_a_rule_that_was_never_considered_only_that_is_told(folder: Path) -> None:
+def test_rule_that_was_never_considered_is_reported_once(folder: Path) -> None:
     rules = [rule("unseen", "file_read", users=["bob"]), rule("seen", "service_restart", users=["alice"])]
     (coverage,) = run(written(folder, rules, case())).coverage
     assert [each.lacks for each in coverage.rules] == ["decides no case", "matches in all cases"]
@@ -190,7 +190,7 @@ def test_results_are_written_as_junit_xml(folder: Path) -> None:
     assert failed.get("file") == str(path)
     failure = failed.find("failure")
     assert failure is not None
-    assert failure.get("message") == "decision: wanted deny, got allow"
+    assert failure.get("message") == "decision: expected deny, got allow"
 
 
 def test_a_case_may_say_what_an_allow_comes_with(folder: Path) -> None:
@@ -207,15 +207,15 @@ def test_a_case_may_say_what_an_allow_comes_with(folder: Path) -> None:
     assert run(written(folder, rules, case("require_approval", **right))).failed == 0
     (failure,) = run(written(folder, rules, case("require_approval", **wrong))).suites[0].failures
     assert failure.wrong == [
-        "timeout: wanted 50, got 40",
-        "limits: wanted none, got may: max_targets: 2",
-        "effective: wanted timeout: 60, got timeout: 40",
-        "demands: wanted may: one of role approver within 60 min, got may: one of role approver within 30 min",
+        "timeout: expected 50, got 40",
+        "limits: expected none, got may: max_targets: 2",
+        "effective: expected timeout: 60, got timeout: 40",
+        "demands: expected may: one of role approver within 60 min, got may: one of role approver within 30 min",
     ]
 
 
 def test_mistakes_of_a_suite_come_in_the_order_of_its_lines(folder: Path) -> None:
     wrong = case("allow", callers=["eve"], operations=["fly"], approvals=["mallory"], now="yesterday")
-    lines = [int(said.partition(":")[0]) for said in refused(written(folder, [rule("a", "service_restart")], wrong))]
+    lines = [int(reply.partition(":")[0]) for reply in refused(written(folder, [rule("a", "service_restart")], wrong))]
     assert lines == sorted(lines)
     assert len(lines) == 4

@@ -33,7 +33,7 @@ def added(*rules: dict[str, Any], **sections: Any) -> Diff:
         {"users": ["alice"], "user_roles": ["sre"], "principal_kinds": ["agent", "service"]},
     ],
 )
-def test_a_rule_is_about_somebody_whatever_it_names_together(keys: dict[str, Any]) -> None:
+def test_every_rule_has_a_synthetic_principal_and_target(keys: dict[str, Any]) -> None:
     found = added(rule("may", "service_restart", **keys))
     every = ("development", "gateway", "maintenance", "production", "staging", "testing")
     assert [change.role for change in found.changes] == sorted(keys.get("target_roles", every))
@@ -41,7 +41,7 @@ def test_a_rule_is_about_somebody_whatever_it_names_together(keys: dict[str, Any
     assert found.bounded == []
 
 
-def test_however_much_others_name_each_rule_is_about_somebody_and_what_is_left_out_is_said() -> None:
+def test_every_rule_has_a_synthetic_subject_and_omitted_ones_are_noted() -> None:
     tagged = rule("tagged", "service_restart", target_tags=MANY_TAGS, target_roles=["testing"])
     found = added(tagged, rule("named", "service_restart", targets=MANY_TARGETS, target_roles=["staging"]))
     assert {change.role for change in found.changes} == {"staging", "testing"}
@@ -52,7 +52,7 @@ def test_however_much_others_name_each_rule_is_about_somebody_and_what_is_left_o
     assert found.bounded == ["service_restart: of 37926 kinds of principals, 600 samples were generated"]
 
 
-def test_as_many_are_made_up_as_are_said_and_no_two_alike() -> None:
+def test_synthetic_subjects_are_distinct_and_counted() -> None:
     rules = [rule("one", "service_restart", targets=MANY_TARGETS, target_tags=MANY_TAGS, users=MANY_PEOPLE)]
     made, _ = compile_policy(file_of(global_policies=rules), CATALOGUE)
     assert made is not None

@@ -27,20 +27,20 @@ def test_a_denial_by_a_rule_has_no_nearest_miss() -> None:
     assert (ruling.nearest, ruling.opens_at) == (None, None)
 
 
-def test_the_instant_at_which_the_nearest_window_opens_is_told() -> None:
+def test_trace_names_when_the_nearest_window_opens() -> None:
     window = {"start_time": "22:00", "end_time": "06:00", "days_of_week": [5], "timezone": "Europe/Berlin"}
     ruling = World(policy(global_policies=[{**RESTARTS, "time_restrictions": [window]}])).ask()
     assert ruling.opens_at == datetime(2026, 11, 27, 22, tzinfo=ZoneInfo("Europe/Berlin")).timestamp()
 
 
-def test_no_opening_is_told_where_something_else_is_lacking() -> None:
+def test_trace_names_no_opening_if_another_clause_fails() -> None:
     window = {"start_time": "11:00", "end_time": "13:00"}
     limits = {"timeout": {"max": 10}}
     rules = [{**RESTARTS, "time_restrictions": [window], "parameter_constraints": limits}]
     assert World(policy(global_policies=rules)).ask(timeout=60).opens_at is None
 
 
-def test_the_gateways_nearest_miss_is_told() -> None:
+def test_trace_names_the_nearest_miss_of_the_gateway() -> None:
     short = rule("short", "service_restart", parameter_constraints={"timeout": {"max": 10}})
     world = World(policy(global_policies=[RESTARTS], role_policies={"gateway": [short]}))
     ruling = world.ask(target={"gateway": "gw-1"}, timeout=60)
@@ -49,7 +49,7 @@ def test_the_gateways_nearest_miss_is_told() -> None:
     assert (ruling.nearest.rule, ruling.nearest.section) == ("short", "role_policies.gateway, inherited")
 
 
-def test_who_could_say_the_next_yes_is_told_and_bounded() -> None:
+def test_trace_names_a_bounded_number_of_next_approvers() -> None:
     many = tuple(f"p{number:03}" for number in range(50))
     asks = rule("asks", "service_restart", approval={"approvers": ["lead"], "quorum": 2})
     world = World(policy(global_policies=[asks]), people={"lead": ("alice", *many)})
@@ -69,7 +69,7 @@ def test_what_erred_is_marked_and_its_clause_named() -> None:
     assert (trace["plain"].matched, trace["plain"].erred) == (True, False)
 
 
-def test_rules_that_ask_the_same_are_told_each_by_its_name() -> None:
+def test_trace_names_each_of_several_equal_rules() -> None:
     limits = {"timeout": {"max": 10}}
     rules = [{**RESTARTS, "name": name, "parameter_constraints": limits} for name in ("b", "a", "c")]
     trace = World(policy(global_policies=rules)).ask(timeout=60).trace

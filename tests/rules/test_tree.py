@@ -57,15 +57,18 @@ def test_a_tree_decides_as_its_rules_one_by_one(part: int) -> None:
         if grown is None or flat is None:
             continue
         for _ in range(QUESTIONS):
-            asked = generate.question(r, file)
+            requested = generate.question(r, file)
             facts = generate.facts(r, generate.moment(r).timestamp())
-            assert everything(ruling(grown, asked, facts)) == everything(ruling(flat, asked, facts)), (seed, asked)
+            assert everything(ruling(grown, requested, facts)) == everything(ruling(flat, requested, facts)), (
+                seed,
+                requested,
+            )
             compared += 1
     assert compared > POLICIES * QUESTIONS / 4
 
 
 @pytest.mark.parametrize("text", [*PATTERNS, *MORE_PATTERNS])
-def test_whatever_a_pattern_matches_begins_as_is_read_off_it(text: str) -> None:
+def test_text_that_matches_a_pattern_has_its_literal_prefix(text: str) -> None:
     known = beginnings(text)
     for deny in (False, True):
         for value in TEXTS:
@@ -94,8 +97,8 @@ def test_what_is_read_off_a_pattern(text: str, known: list[tuple[str, bool]] | N
 
 def test_what_cannot_be_judged_is_never_left_out() -> None:
     """A value of another kind, or none, errs in a deny: an index that leaves it out would let it pass."""
-    wanted = [{"target_attributes": {"tier": f"t{number}"}} for number in range(20)]
-    rules = [rule(f"no-{at}", "service_restart", allowed=False, **keys) for at, keys in enumerate(wanted)]
+    expected = [{"target_attributes": {"tier": f"t{number}"}} for number in range(20)]
+    rules = [rule(f"no-{at}", "service_restart", allowed=False, **keys) for at, keys in enumerate(expected)]
     world = World(policy(global_policies=[rule("restarts", "service_restart"), *rules]))
     assert world.ask(target={"attributes": {"tier": "t7"}}).rules == ["no-7"]
     assert world.ask(target={"attributes": {"tier": "x"}}).effect == "allow"
@@ -106,16 +109,16 @@ def test_what_cannot_be_judged_is_never_left_out() -> None:
 def test_what_is_decided_looks_at_no_more_rules_than_come_near(monkeypatch: pytest.MonkeyPatch) -> None:
     rules = [rule(f"r{number}", "service_restart", targets=[f"app{number}-*"]) for number in range(2_000)]
     world = World(policy(global_policies=rules))
-    asked: list[str] = []
+    requested: list[str] = []
 
     def counted(self: TargetClause, case: Case) -> ClauseMiss | None:
-        asked.append(case.target)
+        requested.append(case.target)
         return original(self, case)
 
     original = TargetClause.miss
     monkeypatch.setattr(TargetClause, "miss", counted)
     assert world.ask(target={"id": "app77-1"}).rules == ["r77"]
-    assert len(asked) < 10
+    assert len(requested) < 10
     denied = world.ask(target={"id": "other"})
     assert denied.nearest is not None
     assert (denied.nearest.rule, len(denied.trace)) == ("r0", 2_000)

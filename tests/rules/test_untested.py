@@ -62,9 +62,7 @@ def test_a_dot_stops_at_the_end_of_a_line_where_a_value_may_have_several() -> No
         (r"[a-z]{3}", "never", "no file_path was found that pattern '[a-z]{3}' matches"),
     ],
 )
-def test_where_nothing_was_found_that_a_pattern_takes_or_stops_this_is_said(
-    pattern: str, extent: str, note: str
-) -> None:
+def test_pattern_without_a_sample_is_noted(pattern: str, extent: str, note: str) -> None:
     assert told("file_read", "file_path", pattern=pattern) == (extent, [note])
     rules = [rule("may", "file_read"), rule("not", "file_read", allowed=False)]
     rules[1]["parameter_constraints"] = {"file_path": {"pattern": pattern}}
@@ -83,7 +81,7 @@ def test_where_nothing_was_found_that_a_pattern_takes_or_stops_this_is_said(
         ("web-[0-9]+", "(web|db)-[0-9]{1,3}"),
     ],
 )
-def test_where_no_text_tells_two_patterns_apart_this_is_said(allowed_pattern: str, denied_pattern: str) -> None:
+def test_patterns_without_a_distinguishing_text_are_noted(allowed_pattern: str, denied_pattern: str) -> None:
     may, not_ = (
         rule(
             name, "service_status", allowed=name == "may", parameter_constraints={"service_name": {"pattern": pattern}}
@@ -100,7 +98,7 @@ def test_where_no_text_tells_two_patterns_apart_this_is_said(allowed_pattern: st
     assert any(told.endswith(note) for told in changes.bounded)
 
 
-def test_of_many_patterns_that_are_not_told_apart_few_are_named() -> None:
+def test_only_a_few_indistinguishable_patterns_are_named() -> None:
     rules = [
         rule(f"r{most}", "service_status", parameter_constraints={"service_name": {"pattern": f"[a-z]{{1,{most}}}"}})
         for most in range(10, 60)
@@ -110,7 +108,7 @@ def test_of_many_patterns_that_are_not_told_apart_few_are_named() -> None:
     assert sum(note.endswith(" does not") for note in told_apart) == MOST_PAIRS
 
 
-def test_patterns_that_are_told_apart_or_that_surely_lie_in_one_another_say_nothing() -> None:
+def test_patterns_with_a_distinguishing_text_or_certain_inclusion_are_not_noted() -> None:
     for one, other in (("web-1", "web-[0-9]"), ("a[0-9]", "b[0-9]"), ("web-[0-9]", ".*")):
         rules = [
             rule(name, "service_status", parameter_constraints={"service_name": {"pattern": pattern}})
@@ -119,7 +117,7 @@ def test_patterns_that_are_told_apart_or_that_surely_lie_in_one_another_say_noth
         assert about("service_status", *rules).bounded == []
 
 
-def test_a_report_that_is_too_old_for_some_rules_alone_is_not_tried_and_this_is_said() -> None:
+def test_report_too_old_for_some_rules_is_noted_as_not_tried() -> None:
     def scanned(age: str) -> dict[str, Any]:
         return rule("may", "service_status", scans=[{"scanner": "trivy", "max_age": age}])
 
@@ -134,14 +132,14 @@ def test_a_pattern_for_what_is_secret_is_not_shown() -> None:
     assert notes == ["no content was found that pattern ‹secret› matches"]
 
 
-def test_a_length_that_is_too_long_to_try_is_said() -> None:
+def test_length_that_is_too_long_to_try_is_noted() -> None:
     assert told("file_write", "content", max_length=1000) == ("sometimes", [])
     assert told("file_write", "content", max_length=65536) == ("always", ["no content that is 65537 long was tried"])
     assert told("file_write", "content", min_length=5000) == ("never", ["no content that is 5000 long was tried"])
     assert told("service_status", "service_name", max_length=255) == ("always", [])
 
 
-def test_what_an_evaluator_says_of_other_requests_is_not_known() -> None:
+def test_evaluator_is_noted_as_tried_on_some_requests_only() -> None:
     even = Evaluator(holds=lambda question, _: question.parameters["service_name"] == "7f3a", summary="one name")
     catalogue = Catalogue(BUILT_IN, {"even": even})
     file = file_of(global_policies=[rule("may", "service_status", evaluators=["even"]), rule("any", "service_restart")])
@@ -157,7 +155,7 @@ def test_what_an_evaluator_says_of_other_requests_is_not_known() -> None:
     assert diff(file_of(), file, question_space, at(NOON)).bounded == [note]
 
 
-def test_more_dates_lists_and_scanners_than_are_tried_are_said() -> None:
+def test_too_many_dates_lists_and_scanners_are_noted() -> None:
     months = [
         rule(f"in-{month}", "service_status", effective_from=f"2027-{month:02}-01", expires_at=f"2027-{month:02}-20")
         for month in range(1, 8)
@@ -165,7 +163,7 @@ def test_more_dates_lists_and_scanners_than_are_tried_are_said() -> None:
     window = [{"days_of_week": [6]}]
     found = about("service_status", *[{**one, "time_restrictions": window} for one in months])
     assert found.bounded == [
-        "service_status on production: of 14 first and last moments the weeks around 12 were looked at"
+        "service_status on production: of 14 first and last moments the weeks around 12 were tried"
     ]
     scans = [{"scanner": f"s{number}", "present": False} for number in range(4)]
     found = about("service_status", rule("clean", "service_status", scans=scans))

@@ -135,9 +135,9 @@ def policy(r: Random, operation: Operation) -> Data:
 def drawn(r: Random, operation: Operation, schema: Data) -> tuple[Data, Data]:
     """Parameters and what they come to. Not all that a schema lets through is taken: "add needs kind and key"."""
     for _ in range(500):
-        given = value(r, schema, schema["$defs"])
+        supplied = value(r, schema, schema["$defs"])
         try:
-            return given, operation.check(given)
+            return supplied, operation.check(supplied)
         except Invalid:
             continue
     raise AssertionError(f"nothing that was drawn is a valid {operation.name}")
@@ -153,7 +153,7 @@ def test_every_request_that_fits_its_schema_is_decided(name: str) -> None:
         if found is None:
             decided["refused"] += 1
             continue
-        given, effective = drawn(r, operation, schema)
+        supplied, effective = drawn(r, operation, schema)
         at = r.choice(MOMENTS)
         listing = TargetListing("list_services", frozenset({"nginx"}), at)
         for target in TARGETS.values():
@@ -161,7 +161,7 @@ def test_every_request_that_fits_its_schema_is_decided(name: str) -> None:
                 operation=operation,
                 target=target,
                 principal=r.choice([*CALLERS.values()]),
-                given={parameter: effective[parameter] for parameter in given if parameter in effective},
+                given={parameter: effective[parameter] for parameter in supplied if parameter in effective},
                 effective=effective,
                 at=at,
                 approvals=("bob", "nobody", ""),

@@ -26,7 +26,7 @@ SHAPES = [("01:30", "02:30"), ("02:00", "03:00"), ("22:00", "02:15"), ("00:00", 
 
 @pytest.mark.parametrize(("zone", "change"), CHANGES)
 @pytest.mark.parametrize(("start", "end"), SHAPES)
-def test_a_window_holds_exactly_when_a_clock_on_the_wall_says_so(zone: str, change: date, start: str, end: str) -> None:
+def test_window_holds_exactly_by_the_wall_clock_of_its_zone(zone: str, change: date, start: str, end: str) -> None:
     weekday = change.isoweekday()
     made = window(WindowEntry(start_time=start, end_time=end, days_of_week=[weekday], timezone=zone))
     tz = ZoneInfo(zone)
@@ -45,7 +45,7 @@ def test_a_window_holds_exactly_when_a_clock_on_the_wall_says_so(zone: str, chan
 @given(
     st.integers(0, 1439), st.integers(1, 1440), st.sets(st.integers(0, 7), min_size=1), st.integers(0, 2_000_000_000)
 )
-def test_the_next_opening_is_one_and_nothing_opens_before_it(start: int, end: int, days: set[int], now: int) -> None:
+def test_window_opens_at_the_next_opening_and_not_before(start: int, end: int, days: set[int], now: int) -> None:
     entry = WindowEntry(start_time=_clock(start), end_time=_clock(end), days_of_week=[*sorted(days)], timezone="UTC")
     made = window(entry)
     opening = made.opens(now)
@@ -67,7 +67,7 @@ def _clock(minute: int) -> str:
     return f"{minute // 60:02}:{minute % 60:02}"
 
 
-def test_dates_bound_the_day_on_which_it_starts() -> None:
+def test_dates_bound_the_day_on_which_a_window_starts() -> None:
     made = window(WindowEntry(start_time="22:00", end_time="02:00", from_="2026-12-01", until="2026-12-02"))
     held = [
         made.holds(datetime(2026, 12, day, hour, tzinfo=made.zone)) for day, hour in ((1, 1), (1, 23), (3, 1), (3, 23))

@@ -30,10 +30,10 @@ def check_lines(filters: Iterable[str]) -> None:
     the batch (NATS ADR-50), and a read from the last event to the first would pass over one of them.
     """
     seen = set[str]()
-    for filter in filters:
-        if filter in seen:
-            raise ValueError(f"two entries under {filter} cannot be stored together")
-        seen.add(filter)
+    for one in filters:
+        if one in seen:
+            raise ValueError(f"two entries under {one} cannot be stored together")
+        seen.add(one)
 
 
 def matches(pattern: str, subject: str) -> bool:

@@ -150,7 +150,7 @@ class TracedBus:
         return await self._bus.subscribe(subject, handler, queue=queue, concurrency=concurrency)
 
     async def serve(self, service: Service) -> Serving:
-        endpoints = [_answering(service.name, endpoint) for endpoint in service.endpoints]
+        endpoints = [_traced_endpoint(service.name, endpoint) for endpoint in service.endpoints]
         return await self._bus.serve(structs.replace(service, endpoints=endpoints))
 
     async def pull(
@@ -175,7 +175,7 @@ def traced(bus: Bus) -> Bus:
     return TracedBus(bus) if tracing.exporting() else bus
 
 
-def _answering(service: str, endpoint: Endpoint) -> Endpoint:
+def _traced_endpoint(service: str, endpoint: Endpoint) -> Endpoint:
     async def handler(message: Message) -> bytes | EndpointReply:
         with tracing.span(f"{service} {endpoint.name}", tracing.current(), "server", **_where(message.subject)):
             return await endpoint.handler(message)

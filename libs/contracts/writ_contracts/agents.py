@@ -183,6 +183,7 @@ SecurityKind = Literal[
     "key_mismatch",
     "replayed_statement",
     "permission_violation",
+    "authentication_failed",
     "injected_reply",
     "path_escape",
     "host_key_changed",

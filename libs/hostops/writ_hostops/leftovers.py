@@ -70,23 +70,23 @@ def _seen(call: Call) -> Dict[str, Any]:
 
 def _running(marks: str) -> int:
     """Return the number of operations whose process lives and whose result is not marked."""
-    found = 0
+    running = 0
     for name in os.listdir(marks) if os.path.isdir(marks) else []:
         path = os.path.join(marks, name)
         if not name.endswith(".begun") or os.path.exists(f"{path[: -len('.begun')]}.ended"):
             continue
         with contextlib.suppress(OSError, ValueError, AttributeError), open(path, "rb") as file:
-            found += processes.alive(json.loads(file.read()).get("process", {}))
-    return found
+            running += processes.alive(json.loads(file.read()).get("process", {}))
+    return running
 
 
 def _authorised(public: str) -> List[str]:
     """Return the places of this key in the user's authorized_keys, as path:line."""
     home = pwd.getpwuid(os.geteuid()).pw_dir
-    found = []
+    places = []
     for name in ("authorized_keys", "authorized_keys2"):
         path = os.path.join(home, ".ssh", name)
         with contextlib.suppress(OSError), open(path, "rb") as file:
             lines = file.read(_MOST_KEYS).decode("utf-8", "replace").splitlines()
-            found += [f"{path}:{number}" for number, text in enumerate(lines, 1) if public in text]
-    return found
+            places += [f"{path}:{number}" for number, text in enumerate(lines, 1) if public in text]
+    return places

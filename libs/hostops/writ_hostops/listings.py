@@ -52,5 +52,5 @@ def list_file_roots(call: Call) -> HostReply:
 
 
 def _names(names: Iterable[str]) -> HostReply:
-    found: List[str] = sorted(set(names))
-    return HostReply(output={"names": found})
+    unique: List[str] = sorted(set(names))
+    return HostReply(output={"names": unique})

@@ -19,12 +19,12 @@ def lacking(stop: Stop) -> Dict[str, str]:
     """Return {operation: reason}; empty for root."""
     if os.geteuid() == 0:
         return {}
-    found = {}
+    reasons = {}
     if reason := services(stop):
-        found.update(dict.fromkeys(("service_start", "service_stop", "service_restart"), reason))
+        reasons.update(dict.fromkeys(("service_start", "service_stop", "service_restart"), reason))
     if reason := packages():
-        found.update(dict.fromkeys(("package_install", "package_remove", "package_update"), reason))
-    return found
+        reasons.update(dict.fromkeys(("package_install", "package_remove", "package_update"), reason))
+    return reasons
 
 
 def services(stop: Stop) -> str:

@@ -55,11 +55,11 @@ def living(operation_id: str) -> List[int]:
     confirmed first.
     """
     until = time.monotonic() + _BEGINS
-    found = marked(operation_id)
-    while not found and _beginning() and time.monotonic() < until:
+    processes = marked(operation_id)
+    while not processes and _beginning() and time.monotonic() < until:
         time.sleep(_POLL)
-        found = marked(operation_id)
-    return found or marked(operation_id)
+        processes = marked(operation_id)
+    return processes or marked(operation_id)
 
 
 def kill(pids: List[int], number: int) -> None:
@@ -138,10 +138,10 @@ def _resembles(pid: int, ours: str) -> bool:
 
 
 def _ancestors() -> List[int]:
-    found = [os.getppid()]
-    while (parent := _parent(found[-1])) > 0:
-        found.append(parent)
-    return found
+    ancestors = [os.getppid()]
+    while (parent := _parent(ancestors[-1])) > 0:
+        ancestors.append(parent)
+    return ancestors
 
 
 def _parent(pid: int) -> int:

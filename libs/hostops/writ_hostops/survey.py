@@ -46,32 +46,32 @@ def survey(call: Call) -> HostReply:
 def _space(folder: str) -> Optional[List[int]]:
     """Return free and total bytes, for a user without privilege; None for a folder that this user cannot see."""
     try:
-        found = os.statvfs(folder)
+        status = os.statvfs(folder)
     except OSError:
         return None
-    return [found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize]
+    return [status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize]
 
 
 def _lacking(target: Target, versions: Dict[str, str]) -> Dict[str, str]:
-    found: Dict[str, str] = {}
+    reasons: Dict[str, str] = {}
     if not os.path.isdir(_SYSTEMD):  # sd_booted(3)
-        found["service_*"] = "systemd does not run this host"
+        reasons["service_*"] = "systemd does not run this host"
     if "apt" not in versions:
-        found["package_*"] = "apt-get is not installed"
+        reasons["package_*"] = "apt-get is not installed"
     if target.backup is None:
-        found["backup_*"] = "no backup repository is declared for the target"
+        reasons["backup_*"] = "no backup repository is declared for the target"
     elif "restic" not in versions:
-        found["backup_*"] = "restic is not installed"
+        reasons["backup_*"] = "restic is not installed"
     if not target.scan_networks:
-        found["network_scan"] = "no scan_networks are declared for the target"
+        reasons["network_scan"] = "no scan_networks are declared for the target"
     roots = [root.path for root in target.file_roots]
     if not roots:
-        found["file_*"] = found["snapshot_*"] = "no file_roots are declared for the target"
+        reasons["file_*"] = reasons["snapshot_*"] = "no file_roots are declared for the target"
     elif not any(map(os.path.isdir, roots)):
-        found["file_*"] = found["snapshot_*"] = f"none of the file roots is there: {', '.join(roots)}"
+        reasons["file_*"] = reasons["snapshot_*"] = f"none of the file roots is there: {', '.join(roots)}"
     elif not any(kind in _SNAPSHOTS for kind in _kinds(roots)):
-        found["snapshot_*"] = "no file root is on btrfs, and no zfs is in one"
-    return found
+        reasons["snapshot_*"] = "no file root is on btrfs, and no zfs is in one"
+    return reasons
 
 
 def _kinds(roots: Sequence[str]) -> List[str]:
@@ -107,8 +107,8 @@ def _version(command: Sequence[str], call: Call) -> str:
             return ""
         raise
     ran.refuse_stopped(command[0])
-    found = _VERSION.search(ran.out)
-    return found[0] if found and ran.status == 0 else ""
+    match = _VERSION.search(ran.out)
+    return match[0] if match and ran.status == 0 else ""
 
 
 def _system() -> str:

@@ -1,4 +1,6 @@
-"""The accounts of a NATS configuration: each crossing subject is exported by one account and imported by another."""
+"""The accounts of a NATS configuration. Each subject between accounts is exported by one account and imported by
+another.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -34,7 +36,7 @@ class Accounts:
         export: dict[str, Any] = {"service": subject, "accounts": [to]}
         if many:
             export |= {"response_type": "stream", **({"threshold": silence} if silence else {})}
-        # share: the server itself adds Nats-Request-Info, which names the key; a forged one is overwritten.
+        # share: the server itself adds Nats-Request-Info, which names the key; it overwrites a forged one.
         taken = {"service": {"account": owner, "subject": subject}, **({"share": True} if share else {})}
         self._cross(owner, to, export, {**taken, "to": known_as} if known_as else taken)
 
@@ -55,23 +57,3 @@ class Accounts:
             known["accounts"].append(to)
         if taken not in imports:
             imports.append(dict(taken))
-
-
-def principal_account(principal: str) -> str:
-    """Return the account of a principal."""
-    return f"REQ_{principal}"
-
-
-def gateway_account(gateway: str) -> str:
-    """Return the account of an MCP gateway."""
-    return f"GATEWAY_{gateway}"
-
-
-def pool_account(pool: str) -> str:
-    """Return the account shared by a pool's agents."""
-    return f"AGENT_{pool}"
-
-
-def token_account(token: str) -> str:
-    """Return the account of a one-time token."""
-    return f"ENROL_{token}"

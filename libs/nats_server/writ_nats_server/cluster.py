@@ -10,9 +10,10 @@ TLS_VERSION = "1.3"
 
 
 class TlsFiles(Struct, frozen=True, kw_only=True):
-    """Paths of the server's own files; with `ca` clients must show a certificate it signed.
+    """Paths of the server's own files.
 
-    Without `required` clients that speak no TLS are served, too.
+    With `ca`, clients must present a certificate that it signed. Without `required`, clients without TLS are served
+    too.
     """
 
     certificate: str
@@ -22,7 +23,9 @@ class TlsFiles(Struct, frozen=True, kw_only=True):
 
 
 class Routes(Struct, frozen=True, kw_only=True):
-    """The servers of a cluster by their host names, this one among them; nobody joins without their certificate."""
+    """The servers of a cluster by their host names, including this one. A server without their certificate
+    cannot join.
+    """
 
     peers: Sequence[str]
     tls: TlsFiles
@@ -37,8 +40,8 @@ def tls_block(files: TlsFiles) -> dict[str, Any]:
 
 
 def cluster_block(routes: Routes) -> dict[str, Any]:
-    """Return the block of the configuration. Clients know all servers, and are not sent addresses reachable by servers
-    only.
+    """Return the block of the configuration. Clients know all servers already, and are not sent addresses that only
+    servers can reach.
     """
     return {
         "name": routes.cluster,

@@ -14,10 +14,11 @@ from msgspec import Struct, field
 from writ_bus.nats.journal import USAGE
 from writ_bus.nats.monitoring import PINGED
 from writ_contracts import subjects
+from writ_contracts.account_names import gateway_account, pool_account, principal_account, token_account
 from writ_contracts.catalogue.control import FOR_PEOPLE
 from writ_contracts.registry import CHANNELS, Channel, Role, Style
 from writ_contracts.subjects import inbox_prefix
-from writ_nats_server.accounts import Accounts, gateway_account, pool_account, principal_account, token_account
+from writ_nats_server.accounts import Accounts
 from writ_nats_server.cluster import Routes, cluster_block, tls_block
 from writ_nats_server.cluster import TlsFiles as TlsFiles
 from writ_nats_server.config_file import AnyServer, server_file
@@ -37,9 +38,11 @@ reduced, or when a full journal needs more for its archive, and NATS refuses tha
 SERVICES = {Role.EXECUTOR: "EXECUTOR", Role.POLICY: "POLICY", Role.AUDIT: "AUDIT", Role.KEEPER: "KEEPER"}
 DISCOVERY = ("$SRV.PING", "$SRV.INFO", "$SRV.STATS")
 CONNECTIONS = {Role.PRINCIPAL: 256, Role.SCANNER: 256, Role.AGENT: 512, Role.ENROLLER: 16}
-"""Connections of one account: of a principal, of a pool, of a token. One key took 3,000, and the server's memory."""
+"""The most connections of one account: of a principal, of a pool, or of a token. Without this limit one key opened
+3,000 connections and used up the server's memory.
+"""
 SUBSCRIPTIONS = 1000
-"""Of one of these connections."""
+"""The most subscriptions of one connection."""
 SERVER_READERS = ("AUDIT",)
 """Accounts that may query the servers' state. The system account serves these two requests and no other."""
 
@@ -82,7 +85,7 @@ class Rights(Struct, frozen=True):
     subscribe: list[str]
     answers: bool = False
     denied: Sequence[str] = ()
-    """What of `publish` is refused all the same."""
+    """Subjects within `publish` that are refused nevertheless."""
 
 
 class AccountUsers(Struct, frozen=True, kw_only=True):
@@ -90,7 +93,7 @@ class AccountUsers(Struct, frozen=True, kw_only=True):
 
     role: Role
     also: Role | None = None
-    """A second role, whose channels are theirs too."""
+    """A second role, whose channels these users may use too."""
     account: str
     name: str
     keys: Sequence[str]
@@ -112,12 +115,12 @@ class AccountUsers(Struct, frozen=True, kw_only=True):
 
     @property
     def heard(self) -> list[str]:
-        """Return the subjects to which they subscribe; streams are read otherwise."""
+        """Return the subjects to which they subscribe. Streams are read in another way."""
         return self.subjects(one for one in CHANNELS if self.role in one.receivers and one.style is not Style.STREAM)
 
     @property
     def is_service(self) -> bool:
-        """Return whether they serve requests, and can be discovered."""
+        """Return true if they serve requests and can be discovered."""
         return self.role not in (Role.PRINCIPAL, Role.GATEWAY, Role.ENROLLER)
 
 
@@ -175,7 +178,9 @@ def gateway_rights(plan: ServerPlan, name: str) -> Rights:
     return Rights(
         _unique(subject for one in each for subject in one.publish),
         _unique([*listen, f"{inbox_prefix(name)}.>"]),
-        denied=[f"writ.request.*.{operation}" for operation in FOR_PEOPLE] if each else [">"],  # an empty allow is all
+        denied=[f"writ.request.*.{operation}" for operation in FOR_PEOPLE]
+        if each
+        else [">"],  # an empty `allow` allows all
     )
 
 
@@ -202,7 +207,7 @@ def render(plan: ServerPlan) -> str:
     reloaded.
     """
     settings: dict[str, Any] = {
-        # Without `always` acknowledged events are lost when the power goes.
+        # Without `always`, a power cut loses acknowledged events.
         "jetstream": {
             "store_dir": plan.store_dir,
             "max_file_store": MAX_FILE,
@@ -240,7 +245,7 @@ def _accounts(plan: ServerPlan) -> dict[str, Any]:
             accounts.blocks[party.account]["limits"] = limits
         _connect(accounts, party, everybody)
         _lend(accounts, party)
-    for stream in subjects.STREAMS:  # the names that everybody's reading goes by, in the account itself, too
+    for stream in subjects.STREAMS:  # the names under which everybody reads, also in the account itself
         accounts.service(CORE, CORE, led(stream).subject, known_as=led(stream).name)
     accounts.service(CORE, STATUS, JOURNAL_INFO, share=True, known_as=USAGE)
     accounts.add(SYSTEM, *({"nkey": key} for key in plan.system))
@@ -283,7 +288,7 @@ def _connect(accounts: Accounts, party: AccountUsers, everybody: Sequence[Accoun
 
 
 def _cross(accounts: Accounts, channel: Channel, sender: AccountUsers, receiver: AccountUsers, *, share: bool) -> None:
-    """Let a message cross: the first receiver of a channel replies, the others only listen."""
+    """Export and import the subject of a channel. The first receiver of a channel replies; the others only listen."""
     subject = channel.subject(**{**sender.tokens, **receiver.tokens})
     if receiver.role is channel.receivers[0]:
         accounts.service(receiver.account, sender.account, subject, share=share)
@@ -292,7 +297,7 @@ def _cross(accounts: Accounts, channel: Channel, sender: AccountUsers, receiver:
 
 
 def _lend(accounts: Accounts, party: AccountUsers) -> None:
-    """Let the party use its part of JetStream."""
+    """Give the party its part of JetStream."""
     for one in lent(party.role, party.tokens):
         accounts.service(
             CORE,

@@ -44,13 +44,15 @@ def lent(role: Role, tokens: Mapping[str, str]) -> list[LentSubject]:
     if role is Role.AGENT:
         return _work_of(tokens["pool"])
     read = READ.get(role, ())
-    found = [LentSubject(f"$JS.API.DIRECT.GET.{stream}", answers="batch") for stream in read]
+    lent_subjects = [LentSubject(f"$JS.API.DIRECT.GET.{stream}", answers="batch") for stream in read]
     kept = KEPT if role is Role.EXECUTOR else {}
     for stream, prefix in kept.items():
-        found.append(LentSubject(f"$JS.API.DIRECT.GET.{stream}.{prefix}"))
-        found.append(LentSubject(f"$JS.API.STREAM.PURGE.{stream}", purge_of(stream)))
-    found += [led(stream) for stream in (*read, *kept)]
-    return [*found, LentSubject(JOURNAL_INFO, USAGE), LentSubject(JOURNAL_INFO, CLOCK)] if read else found
+        lent_subjects.append(LentSubject(f"$JS.API.DIRECT.GET.{stream}.{prefix}"))
+        lent_subjects.append(LentSubject(f"$JS.API.STREAM.PURGE.{stream}", purge_of(stream)))
+    lent_subjects += [led(stream) for stream in (*read, *kept)]
+    return (
+        [*lent_subjects, LentSubject(JOURNAL_INFO, USAGE), LentSubject(JOURNAL_INFO, CLOCK)] if read else lent_subjects
+    )
 
 
 def led(stream: str) -> LentSubject:

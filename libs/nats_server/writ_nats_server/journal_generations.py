@@ -108,8 +108,10 @@ async def _reached(replies: Replies) -> int:
 
 
 async def make_room(replies: Replies, more: int) -> None:
-    """Let the journal hold `more` bytes besides its present ones, for events which must be written before some are
-    removed, until its configuration is restored. Raises BusRefused where the server lacks the room.
+    """Raise the limit of the journal by `more` bytes until its configuration is restored, for events that must be
+    written before others are removed.
+
+    Raises BusRefused if the server lacks the room.
     """
     config, has = await _config(replies), (await state(replies)).usage.bytes
     if has + more > config["max_bytes"]:
@@ -127,9 +129,9 @@ async def _in_step(replies: Replies, least: int = 0) -> JournalStreamState:
     """
     give_up = asyncio.get_running_loop().time() + IN_STEP_WITHIN
     for pause in backoff():
-        found = await state(replies)
-        if found.in_step and found.usage.last_sequence >= least:
-            return found
+        state_now = await state(replies)
+        if state_now.in_step and state_now.usage.last_sequence >= least:
+            return state_now
         if asyncio.get_running_loop().time() > give_up:
             raise Unreachable("a replica of the journal is behind: nothing is removed until it has caught up")
         await asyncio.sleep(pause)

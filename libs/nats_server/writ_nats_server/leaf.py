@@ -1,9 +1,9 @@
-"""Sites with outgoing connections only: a leaf node there links a pool's account to this server, and the pool's agents
-connect to it.
+"""Leaf nodes for sites with outgoing connections only. A leaf node links a pool's account to this server, and the
+pool's agents connect to it.
 
-A link is a user of the pool's account, with the rights of the pool's agents and no others, and is accepted as a leaf
-node only. It passes on no JetStream API, since a leaf node may have a JetStream of its own: a pull has another name on
-it.
+A link is a user of the pool's account with only the rights of the pool's agents, and is accepted only as a leaf node.
+It does not pass on the JetStream API, since a leaf node may have a JetStream of its own: a pull therefore has another
+name on a link.
 """
 
 from collections.abc import Collection, Mapping
@@ -32,7 +32,7 @@ def next_of(pool: str) -> str:
 
 
 def listener_block(listener: Listener) -> dict[str, Any]:
-    """Return the block of the configuration. Leaf nodes have our address, and are not sent unreachable ones."""
+    """Return the block of the configuration. Leaf nodes know the address already, and are not sent unreachable ones."""
     block: dict[str, Any] = {"host": listener.host, "port": listener.port, "no_advertise": True}
     return {**block, "tls": tls_block(listener.tls)} if listener.tls else block
 

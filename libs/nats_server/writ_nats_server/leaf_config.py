@@ -1,5 +1,5 @@
-"""The configuration of a leaf node at a site with outgoing connections only: agents connect to it, and it to the server
-of Writ.
+"""The configuration of a leaf node at a site with outgoing connections only: agents connect to it, and it connects to
+the server of Writ.
 
 It has no JetStream and stores nothing: agents pull from the server, and their own messages wait in their spools.
 """
@@ -9,8 +9,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from writ_contracts.account_names import pool_account
 from writ_contracts.registry import Role
-from writ_nats_server.accounts import pool_account
 from writ_nats_server.cluster import TLS_VERSION
 from writ_nats_server.config import AccountUsers, link_rights, renamed, user
 from writ_nats_server.config_file import AnyServer, server_file
@@ -61,6 +61,6 @@ def _remote(plan: LeafPlan, link: Link) -> dict[str, Any]:
     remote = {"urls": list(plan.hub), "account": pool_account(link.pool), "nkey": link.seed}
     if not plan.hub_ca and not any(url.startswith(ENCRYPTED) for url in plan.hub):
         return remote
-    # Without this block nats-server 2.15 links in the clear if the other side says so, whatever the URL says.
+    # Without this block nats-server 2.15 links in plain text if the other side requests it, whatever the URL says.
     ca = {"ca_file": plan.hub_ca} if plan.hub_ca else {}
     return {**remote, "tls": {**ca, "min_version": TLS_VERSION}}

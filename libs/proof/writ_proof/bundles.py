@@ -1,7 +1,7 @@
-"""Bundles: one file with many members, each with its digest in a manifest; the form of archives and backups.
+"""Bundles: one file with many members, each with its digest in a manifest. Archives and backups have this form.
 
-A zip file, readable by common tools, mode 0600. It gets its name only once it is complete and on the disk. A member's
-digest is of its content, so compression makes no difference.
+A bundle is a zip file with mode 0600, which common tools can read. It gets its name only after it is complete and
+synced to disk. A member's digest is of its content, so compression makes no difference.
 """
 
 import errno
@@ -61,8 +61,9 @@ class MemberWriter:
 
 
 class BundleWriter:
-    """A bundle under construction, in `<name>.partial`; `publish` gives it its name. The rest of a killed process is
-    replaced by a new file, never overwritten: somebody else may have it open.
+    """A bundle under construction, in `<name>.partial`; `publish` gives it its name.
+
+    The file of a killed process is replaced by a new file, never overwritten: another process may have it open.
     """
 
     def __init__(self, path: Path) -> None:
@@ -86,10 +87,10 @@ class BundleWriter:
     ) -> None:
         if self._file.closed:
             return
-        with suppress(OSError, ValueError):  # a disk that is full, a member that is still open
+        with suppress(OSError, ValueError):  # such as a full disk, or a member that is still open
             self._zip.close()
         own = self._is_own(self._partial)
-        with suppress(OSError):  # what it still had in its buffer finds no room either
+        with suppress(OSError):  # closing may fail again: its buffer has no room on the disk either
             self._file.close()
         if own:
             self._partial.unlink(missing_ok=True)
@@ -116,7 +117,7 @@ class BundleWriter:
         return Member(name=name, bytes=sink.bytes, sha256=sink.sha256)
 
     def publish(self) -> None:
-        """Sync the complete bundle, and give it its name, unless somebody else took the name meanwhile."""
+        """Sync the complete bundle and give it its name, unless another process took the name meanwhile."""
         with _disk(self.path):
             self._zip.close()
             self._file.flush()
@@ -182,7 +183,7 @@ class Bundle:
         return whole.hexdigest()
 
     def must_have(self, *expected: str) -> None:
-        """Raises Damaged unless it has exactly these members, each once."""
+        """Raise Damaged unless the bundle has exactly these members, each once."""
         if sorted(self.names) != sorted(expected):
             strange = sorted(set(self.names) ^ set(expected)) or self.names
             raise DamagedBundle(

@@ -1,1 +1,1 @@
-"""The policy format and its semantics: the one engine behind the policy service and the `writ policy` commands."""
+"""The policy format and its semantics. The policy service and the `writ policy` commands use this one engine."""

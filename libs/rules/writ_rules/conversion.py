@@ -1,7 +1,7 @@
-"""Conversion of policies in the older format (`rules:` with `target_pattern` and `allowed_operations`) to this one.
+"""Convert policies of the older format (`rules:` with `target_pattern` and `allowed_operations`) to this one.
 
-Nothing gets wider: a rule with a part that cannot be expressed is left out, with a note. Keys of this format that have
-another name there (`min_value`) are renamed, also in a file that has `policies:` already.
+The result never allows more: a rule with a part that cannot be expressed is left out, with a note. Keys with other
+names in older files (`min_value`) are renamed, also in a file that has `policies:` already.
 """
 
 import re
@@ -29,8 +29,8 @@ RENAMED = {
 }
 PARAMETERS = {"path": "file_path"}
 DROPPED = {"validation_type", "operation_tier", "dry_run_supported", "required_capabilities", "target_pattern"}
-"""Keys without a counterpart: the catalogue has the grammar and the risk of each operation, the inventory what an agent
-may do.
+"""Keys that this format does not need: the catalogue has the grammar and the risk of each operation, the inventory the
+permissions of an agent.
 """
 HANDLED = {"name", "allowed_operations", "parameter_constraints"}
 ELSEWHERE = {
@@ -43,7 +43,7 @@ DENYING = {"allowed", "action", "effect", "denied_operations"}
 
 
 class ConvertedPolicy(Struct, frozen=True):
-    """A policy in this format, and what of the file could not be said in it."""
+    """A policy in this format, and notes on the parts of the old file that could not be expressed."""
 
     policies: dict[str, Any]
     notes: list[str] = field(default_factory=list)
@@ -66,7 +66,7 @@ def converted(data: Any, catalogue: Catalogue, name: str) -> ConvertedPolicy:
 
 
 def _renamed(value: Any) -> Any:
-    """Return the same with older names of keys changed to those of this format."""
+    """Return the value with older names of keys replaced by those of this format."""
     if isinstance(value, dict):
         return {RENAMED.get(key, key): _renamed(item) for key, item in value.items()}
     return [_renamed(item) for item in value] if isinstance(value, list) else value
@@ -102,31 +102,31 @@ def _targets(pattern: str) -> list[str] | None:
     alternatives = pattern.removeprefix("^").removesuffix("$").split("|")
     if ".*" in alternatives:
         return []
-    found = [each.replace(".*", "*").replace("\\-", "-") for each in alternatives]
-    return found if all(re.fullmatch(r"[A-Za-z0-9_*-]+", each) for each in found) else None
+    globs = [each.replace(".*", "*").replace("\\-", "-") for each in alternatives]
+    return globs if all(re.fullmatch(r"[A-Za-z0-9_*-]+", each) for each in globs) else None
 
 
 def _operations(name: str, entry: Mapping[str, Any], catalogue: Catalogue, notes: list[str]) -> list[str]:
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     nouns = _nouns(entry)
     for word in entry.get("allowed_operations") or ():
         known = [one for one in _spelled(str(word), nouns) if one in catalogue and not catalogue[one].control]
         if known:
-            found[known[0]] = None
+            names[known[0]] = None
         else:
             notes.append(f"rule '{name}': there is no operation for '{word}'; it is left out")
-    return list(found)
+    return list(names)
 
 
 def _nouns(entry: Mapping[str, Any]) -> list[str]:
-    """Return the things that a rule is about, by the names of its parameters and capabilities."""
+    """Return the kinds of things that a rule is about, by the names of its parameters and capabilities."""
     named = [str(each).partition("_name")[0] for each in entry.get("parameter_constraints") or ()]
     able = [str(each).partition(":")[0] for each in entry.get("required_capabilities") or ()]
     return [noun for each in (*named, *able) if (noun := OF_CAPABILITY.get(each, each)) in NOUNS]
 
 
 def _spelled(word: str, nouns: Iterable[str]) -> list[str]:
-    """Return the names that an operation may have here: `restart_container` is `container_restart`."""
+    """Return the names that an operation may have in this format: `restart_container` is `container_restart`."""
     verb, _, noun = word.partition("_")
     every = [word, f"{noun}_{verb}", *(f"{each}_{word}" for each in nouns)]
     return [*every, *(OTHER_VERBS[each] for each in every if each in OTHER_VERBS)]
@@ -137,13 +137,13 @@ def _constraints(
 ) -> tuple[dict[str, Any], list[str]]:
     """Return the constraints on parameters that the operations have, and the parts that cannot be expressed."""
     known = {name for one in operations for name in catalogue[one].parameters.__struct_fields__}
-    found: dict[str, Any] = {}
+    constraints: dict[str, Any] = {}
     lost: list[str] = []
     for name, constraint in parameters.items():
         here = PARAMETERS.get(name, name) if name not in known else name
         if here not in known:
-            continue  # no request has it
+            continue  # no request has this parameter
         keys = {key: value for key, value in _renamed(constraint or {}).items() if key not in DROPPED}
         lost += [f"'{key}' of {name}" for key in keys if key not in Constraint.__struct_fields__]
-        found[here] = keys
-    return found, lost
+        constraints[here] = keys
+    return constraints, lost

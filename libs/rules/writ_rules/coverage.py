@@ -1,6 +1,6 @@
-"""Coverage of a policy's rules by test cases: each rule must have decided a case, and not matched another.
+"""Coverage of a policy's rules by test cases: each rule must have decided one case, and not matched another.
 
-A rule with no clause besides operation and role always matches where it is considered, so the first is enough for it.
+A rule without clauses besides operation and role matches whenever it is considered, so the first is enough for it.
 """
 
 from collections.abc import Iterable, Iterator
@@ -36,12 +36,12 @@ class RuleCoverage(RulePosition, frozen=True, kw_only=True):
 
     @property
     def covered(self) -> bool:
-        """Return whether both were observed, where both are possible."""
+        """Return true if both were observed, as far as both are possible."""
         return self.decided > 0 and (self.missed > 0 or not self.asks)
 
     @property
     def lacks(self) -> str:
-        """Return the gap in words."""
+        """Return what is missing, in words."""
         if not self.decided:
             return "decides no case"
         return "matches in all cases" if self.asks and not self.missed else ""
@@ -68,7 +68,7 @@ class Counter:
 
     def count(self, ruling: Ruling) -> None:
         matched = {entry.rule for entry in ruling.trace if entry.matched}
-        for name in matched.intersection(ruling.rules):  # a rule that erred denies, and has not been seen to match
+        for name in matched.intersection(ruling.rules):  # a rule that errs denies, but has not matched
             self._decided[name] = self._decided.get(name, 0) + 1
         for name in {entry.rule for entry in ruling.trace if not entry.matched}:
             self._missed[name] = self._missed.get(name, 0) + 1

@@ -44,8 +44,8 @@ def explain(
 
 
 def _in_emergency(setting: Setting, question: AccessQuestion, ruling: Ruling) -> EmergencyDecision | None:
-    """Return what an emergency would change of a decision that is no plain allow; None where one is in force, or asked
-    about.
+    """Return how an emergency would change a decision that is no plain allow. None if one is in force, or the query is
+    about one.
     """
     if ruling.effect == "allow" or ruling.emergency or question.emergency is not None:
         return None

@@ -60,7 +60,7 @@ def decided(setting: Setting, question: EvalRequest, *, now: float, facts: Facts
 
 
 def question_of(question: EvalRequest, now: float, facts: Facts = NO_FACTS) -> AccessQuestion:
-    """Return the question of a request. Raises ValueError for a bad time."""
+    """Return the question for a request. Raises ValueError for a bad time."""
     at = now if question.at is None else instant(question.at)
     return AccessQuestion(
         principal=question.principal,
@@ -85,5 +85,5 @@ def _id_of(line: bytes) -> str | int | None:
         data = msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    found = data.get("id") if isinstance(data, dict) else None
-    return found if isinstance(found, str | int) and not isinstance(found, bool) else None
+    value = data.get("id") if isinstance(data, dict) else None
+    return value if isinstance(value, str | int) and not isinstance(value, bool) else None

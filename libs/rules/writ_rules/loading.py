@@ -1,4 +1,6 @@
-"""Loading of a policy file, compiled and linted: a policy ready to decide, or every mistake with its position."""
+"""Load a policy file: compile and lint it. The result is a policy ready to decide, or every mistake with its
+position.
+"""
 
 from collections.abc import Mapping, Set
 from typing import Any, Literal

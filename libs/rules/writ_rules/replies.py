@@ -40,10 +40,13 @@ MOST_FAILURES = 1000
 Item = TypeVar("Item")
 
 
-def validated(found: Validation) -> PolicyValidateReply:
+def validated(validation: Validation) -> PolicyValidateReply:
     """Return the reply to a validation."""
     return PolicyValidateReply(
-        valid=found.valid, name=found.name, rules=found.rules, problems=[_problem(finding) for finding in found.found]
+        valid=validation.valid,
+        name=validation.name,
+        rules=validation.rules,
+        problems=[_problem(finding) for finding in validation.found],
     )
 
 
@@ -137,10 +140,10 @@ def allowed(here: Setting, query: PolicyAllowedQuery, *, now: float) -> PolicyAl
         at=query.at,
         around=now,
     )
-    found = access.allowed(here.policy, question_space(here), access_query)
+    listing = access.allowed(here.policy, question_space(here), access_query)
     return PolicyAllowedReply(
-        accesses=_listed(found.accesses, list[PolicyAccess]),
-        bounded=found.bounded,
+        accesses=_listed(listing.accesses, list[PolicyAccess]),
+        bounded=listing.bounded,
         since=now if query.at is None else None,
     )
 
@@ -154,10 +157,10 @@ def who_can(here: Setting, query: PolicyWhoCanQuery, *, now: float) -> PolicyWho
     access_query = access.AccessQuery(
         role=query.role, target=query.target, at=query.at, around=now, parameters=query.parameters
     )
-    found = access.who_can(here.policy, question_space(here), query.operation, access_query)
+    listing = access.who_can(here.policy, question_space(here), query.operation, access_query)
     return PolicyWhoCanReply(
-        accesses=_listed(found.accesses, list[PolicyAccess]),
-        bounded=found.bounded,
+        accesses=_listed(listing.accesses, list[PolicyAccess]),
+        bounded=listing.bounded,
         since=now if query.at is None else None,
     )
 
@@ -175,10 +178,10 @@ def compared(
     if problems:
         return PolicyDiffReply(problems=problems)
     files = [shapes.convert(document, PolicyFile) for document in (old, new)]
-    found = diff(
+    result = diff(
         files[0], files[1], QuestionSpace(catalogue=catalogue) if among is None else question_space(among), now
     )
-    return _listed(found, PolicyDiffReply)
+    return _listed(result, PolicyDiffReply)
 
 
 def question_space(here: Setting) -> QuestionSpace:

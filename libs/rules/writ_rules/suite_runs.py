@@ -110,7 +110,7 @@ def _differences(case: SuiteCase, got: Mapping[str, object]) -> list[str]:
     if isinstance(effective := got.get("effective"), dict) and "effective" in expected:
         got = {**got, "effective": {name: effective.get(name) for name in case.terms["effective"]}}
     return [
-        f"{name}: wanted {_text_of(value)}, got {_text_of(got.get(name))}"
+        f"{name}: expected {_text_of(value)}, got {_text_of(got.get(name))}"
         for name, value in expected.items()
         if value is not None and value != got.get(name)
     ]

@@ -151,7 +151,7 @@ def principals_of(suite: Path, entry: SuiteEntry) -> list[Principal]:
 
 def cases_of(document: Document, suite: SuiteEntry, source: PolicySource, setting: Setting) -> list[SuiteCase]:
     """Return all combinations of all cases. Raises FileErrors with the position of each unknown name."""
-    found: list[Problem] = []
+    problems: list[Problem] = []
     rules = {place.rule for place in rule_places(source)}
     known: Mapping[str, Iterable[str]] = {
         "callers": setting.principals,
@@ -163,30 +163,30 @@ def cases_of(document: Document, suite: SuiteEntry, source: PolicySource, settin
     cases: list[SuiteCase] = []
     for at, entry in enumerate(suite.cases):
         keys: Keys = ("cases", at)
-        found += _unknown(document, keys, entry, known)
-        instants = list(_instants(document, keys, entry, suite, found))
+        problems += _unknown(document, keys, entry, known)
+        instants = list(_instants(document, keys, entry, suite, problems))
         try:
             cases += _combined(entry, instants, document.problem(keys, entry.name))
         except ValueError as error:
-            found.append(document.problem((*keys, "facts"), str(error)))
+            problems.append(document.problem((*keys, "facts"), str(error)))
         if len(cases) > MOST_CASES:
-            found.append(document.problem(keys, f"more than {MOST_CASES} combinations in one suite"))
+            problems.append(document.problem(keys, f"more than {MOST_CASES} combinations in one suite"))
             break
-    if found:
-        raise FileErrors(*sorted(found, key=lambda problem: (problem.line, problem.column)))
+    if problems:
+        raise FileErrors(*sorted(problems, key=lambda problem: (problem.line, problem.column)))
     return cases
 
 
 def _unknown(document: Document, keys: Keys, entry: CaseEntry, known: Mapping[str, Iterable[str]]) -> Iterator[Problem]:
     for key, names in known.items():
         for at, name in enumerate(getattr(entry, key) or ()):
-            # A name that no question could be about is what a case of an invalid request is for.
+            # The names of an expected `invalid` request need not exist.
             if name not in names and (entry.decision != "invalid" or key == "rules"):
                 yield document.problem((*keys, key, at), f"there is no {NOUNS[key]} '{name}'{near(name, names)}")
 
 
 def _instants(
-    document: Document, keys: Keys, entry: CaseEntry, suite: SuiteEntry, found: list[Problem]
+    document: Document, keys: Keys, entry: CaseEntry, suite: SuiteEntry, problems: list[Problem]
 ) -> Iterator[tuple[str, float]]:
     for at, text in enumerate(_listed(entry.now) or [suite.now]):
         try:
@@ -194,8 +194,8 @@ def _instants(
         except ValueError as error:
             place: Keys = ("now",) if entry.now is None else (*keys, "now")
             problem = document.problem((*place, at) if isinstance(entry.now, list) else place, str(error))
-            if problem not in found:
-                found.append(problem)
+            if problem not in problems:
+                problems.append(problem)
 
 
 def _combined(entry: CaseEntry, instants: list[tuple[str, float]], place: Problem) -> Iterator[SuiteCase]:
@@ -228,15 +228,15 @@ def _combined(entry: CaseEntry, instants: list[tuple[str, float]], place: Proble
 
 def _terms(entry: CaseEntry) -> dict[str, Any]:
     """Return the expected terms. Raises ValueError for a bad time."""
-    found = {"timeout": entry.timeout, "limits": entry.limits, "effective": entry.effective}
+    terms = {"timeout": entry.timeout, "limits": entry.limits, "effective": entry.effective}
     if entry.demands is not None:
-        found["demands"] = {
+        terms["demands"] = {
             rule: Demand(
                 rule, steps_of(one), 3600 if one.timeout is None else duration(one.timeout), presence_of(one)
             ).text
             for rule, one in entry.demands.items()
         }
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in terms.items() if value is not None}
 
 
 def _listed(value: Any) -> list[Any]:

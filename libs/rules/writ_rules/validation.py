@@ -83,14 +83,14 @@ def validate(
         missing = lint_with(entry, catalogue, targets=among.targets, principals=among.principals, people=among.people)
         findings = [*findings, *(as_warnings(missing) if among.only_warn else missing)]
         findings += [] if among.now is None else expired(entry, among.now)
-    found = [
+    positioned = [
         FileFinding(finding.severity, document.problem(finding.keys, finding.message, at_key=finding.at_key))
         for finding in findings
     ]
     return Validation(
         file=document.name,
-        valid=policy is not None and not any(entry.severity in REFUSED[mode] for entry in found),
-        found=sorted(found, key=lambda entry: (entry.problem.line, entry.problem.column)),
+        valid=policy is not None and not any(entry.severity in REFUSED[mode] for entry in positioned),
+        found=sorted(positioned, key=lambda entry: (entry.problem.line, entry.problem.column)),
         name=entry.policies.name,
         rules=0 if policy is None else policy.rules,
     )

@@ -57,10 +57,20 @@ class SecurityEvents:
         self._bucket = Bucket(RATE, BURST, BURST, time.monotonic())
         self._waiting: asyncio.Queue[SecurityFinding] = asyncio.Queue(MOST_WAITING)
 
-    def report(self, kind: SecurityKind, detail: str, operation_id: str | None, principal: str | None) -> None:
+    def report(
+        self,
+        kind: SecurityKind,
+        detail: str,
+        operation_id: str | None,
+        principal: str | None,
+        pool: str | None = None,
+    ) -> None:
         """Have it recorded. Findings beyond the rate go to the log alone, so nobody fills the journal this way."""
-        _log.warning("security.found", kind=kind, detail=detail[:1000], operation_id=operation_id, principal=principal)
-        finding = SecurityFinding(kind=kind, detail=detail[:1000], operation_id=operation_id, principal=principal)
+        finding = SecurityFinding(
+            kind=kind, detail=detail[:1000], operation_id=operation_id, principal=principal, pool=pool
+        )
+        about = {"operation_id": operation_id, "principal": principal, "pool": pool}
+        _log.warning("security.found", kind=kind, detail=finding.detail, **about)
         try:
             if self._bucket.take(time.monotonic()):
                 self._waiting.put_nowait(finding)

@@ -49,7 +49,7 @@ class Settlement:
 
     async def outcome_now(self) -> TaskResult:
         """Return the outcome that the host knows now. Raises WritError if it cannot be asked."""
-        session = await self._answering()
+        session = await self._responding_session()
         reply = await session.settle(self._task.operation_id, self._task.attempt, end=False)
         return await self._outcome_of(reply, session, _no_probe)
 
@@ -67,7 +67,7 @@ class Settlement:
         while True:
             try:
                 self._in_touch = False
-                session = await self._answering()
+                session = await self._responding_session()
                 self._in_touch = True
                 grace = self._grace
                 reply = await session.settle(
@@ -83,8 +83,8 @@ class Settlement:
                 return self._unknown(reason, over=False)
             await self._pause()
 
-    async def _answering(self) -> HostSession:
-        """Return a connection on which the host answers. Raises WritError."""
+    async def _responding_session(self) -> HostSession:
+        """Return a session on which the host replies. Raises WritError."""
         session = await self._pool.session(
             self._task.target, self._task.operation.name, patience=RECONNECT_SECONDS, eager=True
         )

@@ -1,1 +1,3 @@
-"""The audit service: read the journal and answer traces and searches. It writes nothing but its own index."""
+"""The audit service: it reads the journal, indexes it, and serves traces and searches. It writes to no other service's
+data.
+"""

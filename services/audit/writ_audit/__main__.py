@@ -1,4 +1,4 @@
-"""`python -m writ_audit`: configuration, bus, parts, serve, stop in order."""
+"""`python -m writ_audit`: read the configuration, connect, compose the service, serve, and stop in order."""
 
 from writ_audit.config import AuditConfig
 from writ_audit.metrics import metrics
@@ -9,7 +9,7 @@ from writ_runtime.service import StopStep, ended, run, running
 
 
 async def main(config: AuditConfig) -> None:
-    """Run one replica; each has its own index."""
+    """Run one replica of the audit service. Each replica has its own index."""
     key, measured = load_key(config), metrics()
     async with running("audit", config, measured) as process:
         bus = await connect_as("audit", config, key)

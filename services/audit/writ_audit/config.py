@@ -7,8 +7,10 @@ from writ_runtime.config import JournalLost, SignerConfig, env
 
 
 class AuditConfig(SignerConfig, frozen=True, kw_only=True):
-    """The index in `state_dir` may be deleted at any time: it is rebuilt from the journal. `journal.json` beside it
-    may not: it identifies the known journal.
+    """The audit service's settings.
+
+    The index in `state_dir` may be deleted at any time: it is rebuilt from the journal. Do not delete `journal.json`
+    beside it: it identifies the journal that this replica knows, so that a replaced one is noticed.
     """
 
     policy_key: Annotated[
@@ -37,6 +39,17 @@ class AuditConfig(SignerConfig, frozen=True, kw_only=True):
             " directory is read as it is",
         ),
     ] = ""
+    agents: Annotated[Path | None, env("WRIT_AGENTS", "agents.yaml, to name the owners of keys that NATS refuses")] = (
+        None
+    )
+    nats_log: Annotated[
+        Path | None,
+        env("WRIT_NATS_LOG", "log of the NATS server, whose refusals are recorded. Without it they are not"),
+    ] = None
+    nats_config: Annotated[
+        Path | None,
+        env("WRIT_NATS_CONFIG", "the NATS server's configuration: a key that was just added there is no stranger's"),
+    ] = None
     recheck_one_in: Annotated[
         int, env("WRIT_RECHECK_ONE_IN", "one of this many recorded decisions is made a second time; 0: none")
     ] = 50

@@ -1,4 +1,4 @@
-"""Samples of recorded decisions, made a second time: one that the policy does not give is a security event."""
+"""Samples of recorded decisions, which policy makes a second time. A different result is a security event."""
 
 import asyncio
 import secrets
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 LOOK_EVERY = 1.0
 AFTER = 5.0
-"""Seconds from an event to its second decision: by then a file that policy has just read is known here, too."""
+"""Seconds from an event to its second decision. By then this replica has also read a file that policy read just before
+the event.
+"""
 MOST_WAITING = 1_000
 FOLDER = "inputs"
 KINDS = frozenset({"requested", "refused", "granted", "started"})
@@ -37,7 +39,7 @@ _log = Log("writ.audit")
 
 
 class DecisionSamples:
-    """`offer` gets every event; `run` makes the second decisions on some of them."""
+    """Makes sampled decisions a second time. `offer` receives every event; `run` processes the chosen ones."""
 
     def __init__(
         self,
@@ -58,7 +60,7 @@ class DecisionSamples:
         self._on = config.recheck_one_in > 0 and config.inventory is not None and config.principals is not None
 
     def offer(self, record: Record) -> None:
-        """Choose one in so many decisions. Nobody can foresee which."""
+        """Choose one in `config.second_decisions` decisions at random, so that nobody can foresee which."""
         if not self._on or (where := parse_event(record.subject)) is None or where.event not in KINDS:
             return
         if secrets.randbelow(self._config.recheck_one_in) == 0 and self._bucket.take(time.monotonic()):
@@ -73,7 +75,7 @@ class DecisionSamples:
         checker: Checker | None = None
         while True:
             for path, history in histories.items():
-                with suppress(ConfigError):  # policy names the problem; the last good content stays
+                with suppress(ConfigError):  # policy reports the problem; the last good content stays in force
                     await asyncio.to_thread(history.record_change, self._clock(), stamp(path))
             while self._waiting and self._waiting[0].time <= self._clock() - AFTER:
                 checker = checker or self._checker(histories)

@@ -1,4 +1,4 @@
-"""The endpoints `trace` and `search`: decode, read, encode; one answer and one record of it on every path."""
+"""The endpoints `trace` and `search`: decode, read, encode. Every path gives one reply and one record of it."""
 
 from typing import TypeVar
 
@@ -23,7 +23,7 @@ Query = TypeVar("Query", bound=Struct)
 
 
 def service(version: str, reading: QueryEndpoint, observe: Observer) -> Service:
-    """The micro service, to be served."""
+    """Return the NATS micro service with these endpoints."""
     handlers = Handlers(reading)
     trace = endpoint_handler("trace", handlers.trace, TraceReply, observe, _log)
     search = endpoint_handler("search", handlers.search, SearchReply, observe, _log)
@@ -39,7 +39,7 @@ def service(version: str, reading: QueryEndpoint, observe: Observer) -> Service:
 
 
 class Handlers:
-    """One method an endpoint."""
+    """The handlers; one method for each endpoint."""
 
     def __init__(self, reading: QueryEndpoint) -> None:
         self._reading = reading

@@ -1,8 +1,11 @@
-"""The index: one SQLite file; no other module imports sqlite3. All of its content can be rebuilt from the journal.
+"""The index of the journal: one SQLite file. No other module imports sqlite3.
 
-A batch of changes and its position are one transaction, so a kill at any moment leaves an index that is merely behind.
-Errors: IndexDamaged (rebuild it), Unreachable (disk full and the like: try later). WAL mode: readers and the one writer
-do not wait for each other (https://www.sqlite.org/wal.html).
+All of its content can be rebuilt from the journal. A batch of changes and the position after it are one transaction, so
+an index that was killed at any moment is complete up to its position.
+
+Errors: IndexDamaged (rebuild the index), Unreachable (such as a full disk: try later).
+
+WAL mode: readers and the one writer do not block each other (https://www.sqlite.org/wal.html).
 """
 
 import sqlite3
@@ -60,10 +63,10 @@ SELECT operation_id, o.first_sequence, principal, operation, target, state, outc
     reason, rules, parameters, message
 FROM :source WHERE :where ORDER BY :at DESC LIMIT ?
 """
-"""`:source`, `:where` and `:at` consist of our own clauses only; values are bound."""
+"""The text of `:source`, `:where` and `:at` comes from this module only; values are bound."""
 _BY_TERM = "terms d CROSS JOIN operations o ON d.kind = ? AND d.value = ? AND o.first_sequence = d.first_sequence"
-"""SQLite keeps the order of a CROSS JOIN: the operations with a rare value are few, and those with a common one come in
-order.
+"""SQLite evaluates a CROSS JOIN in the written order. A rare value has few operations, so they are read first; those of
+a common value come in order of the journal.
 """
 _LINKED = """
 SELECT sequence FROM events WHERE operation_id = ? AND operation_id != ''
@@ -84,7 +87,8 @@ _AFTER = """
 SELECT first_sequence FROM operations WHERE requested_at > ? AND state != 'archived' ORDER BY requested_at LIMIT 1
 """
 DISORDER = 900.0
-"""Seconds by which times of requests may differ from the order of the journal: a decision is recorded within 600."""
+"""Seconds by which the times of requests may differ from the order of the journal. A decision is recorded within 600 s.
+"""
 MOST_NAMES = 10_000
 _STEP = """
 UPDATE operations SET sequence = :sequence, state = :state, outcome = :outcome, code = :code, updated_at = :at,
@@ -95,14 +99,14 @@ WHERE operation_id = :operation_id AND sequence < :sequence
 
 
 class IndexDamaged(WritError):
-    """The file is no index, or one of another version. It is rebuilt."""
+    """The file is not an index, or one of another version. It has to be rebuilt."""
 
     default_code = "unavailable"
     retry = True
 
 
 class IndexPosition(Struct, frozen=True):
-    """The position in the journal, and the journal's identity: digests of its first record and of the one at
+    """A position in the journal, with the journal's identity: digests of its first record and of the record at
     `position`.
     """
 
@@ -112,7 +116,7 @@ class IndexPosition(Struct, frozen=True):
 
 
 class OperationOwner(Struct, frozen=True):
-    """The principal of an operation, and its human."""
+    """The principal of an operation, and the human for whom it acts."""
 
     operation_id: str
     principal: str
@@ -121,7 +125,7 @@ class OperationOwner(Struct, frozen=True):
 
 
 class LinkedEvent(Struct, frozen=True):
-    """An event of a correlation id, and the human behind its operation ("" if none)."""
+    """An event with a correlation id, and the human behind its operation ("" if none)."""
 
     sequence: int
     kind: str
@@ -131,10 +135,10 @@ class LinkedEvent(Struct, frozen=True):
 
 
 class Index:
-    """Thread-safe: one writer and one reader at a time, each with its own connection."""
+    """The index file. Thread-safe: at most one writer and one reader at a time, each with its own connection."""
 
     def __init__(self, path: Path) -> None:
-        """Open or create the file. An unusable one is replaced by an empty one; `rebuilt` has the reason."""
+        """Open or create the file. An unusable file is replaced by an empty one; `rebuilt` then gives the reason."""
         self._path = path
         self._write_lock = threading.Lock()
         self._read_lock = threading.Lock()
@@ -156,7 +160,7 @@ class Index:
             self._place = _read_place(self._writer)
 
     def reset(self, why: str) -> None:
-        """Throw the index away and begin at the journal's start."""
+        """Delete the content, so that the index is rebuilt from the first event of the journal."""
         with self._write_lock, self._read_lock:
             self._close()
             for suffix in ("", "-wal", "-shm"):
@@ -166,11 +170,10 @@ class Index:
 
     @property
     def place(self) -> IndexPosition:
-        """Return the position of the index."""
         return self._place
 
     def apply(self, changes: Sequence[RecordChange], place: IndexPosition) -> None:
-        """Apply the changes and move to `place`, all or nothing."""
+        """Apply the changes and move to `place` in one transaction."""
         with self._write_lock, _errors(), self._writer:
             self._writer.execute("BEGIN IMMEDIATE")
             _insert(self._writer, "events", [change.event for change in changes])
@@ -181,7 +184,9 @@ class Index:
         self._place = place
 
     def search(self, query: SearchQuery, only_of: str | None) -> list[SearchRow]:
-        """Return the newest matches, one more than `limit` if more exist. `only_of`: only this principal's."""
+        """Return the newest matches, and one more than `limit` if there are more. `only_of`: only operations of this
+        principal.
+        """
         where, values = search_conditions(query, only_of)
         bounds, more = self._bounds(query)
         where, values = " AND ".join([where, *bounds]), [*values, *more]
@@ -192,23 +197,24 @@ class Index:
         return [SearchRow(**dict(zip(SearchRow.__struct_fields__, row, strict=True))) for row in rows]
 
     def _bounds(self, query: SearchQuery) -> tuple[list[str], list[object]]:
-        """Bound the sequences by the times, so a search of the last hour reads no more than an hour.
+        """Return the range of sequences that the times of the query allow, so that a search of the last hour reads only
+        an hour.
 
-        Times of requests follow the order of the journal but for `DISORDER` seconds. Archived operations do not, once
-        an index was rebuilt: they stand where their `archived` event is.
+        Times of requests follow the order of the journal except for `DISORDER` seconds. Archived operations do not once
+        an index was rebuilt: they have the sequence of their `archived` event.
         """
-        found, values = list[str](), list[object]()
+        bounds, values = list[str](), list[object]()
         if query.since is not None and (row := self._read(_BEFORE, [query.since - DISORDER])):
-            found.append(":at > ?")
+            bounds.append(":at > ?")
             values.append(row[0][0])
         if query.until is not None and (row := self._read(_AFTER, [query.until + DISORDER])):
             archived = self._read("SELECT 1 FROM operations WHERE state = 'archived' LIMIT 1", [])
-            found += [] if archived else [":at < ?"]
+            bounds += [] if archived else [":at < ?"]
             values += [] if archived else [row[0][0]]
-        return found, values
+        return bounds, values
 
     def names(self, column: str, only_of: str | None) -> list[str]:
-        """Return the values of a column, for suggestions."""
+        """Return the distinct values of a column, for suggestions."""
         if column not in ("principal", "target", "operation"):
             raise ValueError(column)
         sql = f"SELECT DISTINCT {column} FROM operations"  # noqa: S608
@@ -218,21 +224,21 @@ class Index:
         return [str(row[0]) for row in self._read(own, [only_of, only_of])]
 
     def rules(self) -> list[str]:
-        """Return the rules on record, for suggestions."""
+        """Return the names of recorded rules, for suggestions."""
         sql = "SELECT DISTINCT value FROM terms WHERE kind = 'rule' LIMIT ?"
         return [str(row[0]) for row in self._read(sql, [MOST_NAMES])]
 
     def operation(self, operation_id: str) -> OperationOwner | None:
-        """Return the owner of this operation; None if no event of it was read."""
+        """Return the owner of this operation, or None if no event of it was read."""
         sql = "SELECT operation_id, principal, acts_for, correlation_id FROM operations WHERE operation_id = ?"
         return next((OperationOwner(*row) for row in self._read(sql, [operation_id])), None)
 
     def linked(self, operation_id: str, correlation_id: str) -> list[int]:
-        """Return the sequences of all events naming the operation, and of security events with its correlation id."""
+        """Return the sequences of all events of the operation, and of security events with its correlation id."""
         return [int(row[0]) for row in self._read(_LINKED, [operation_id, correlation_id])]
 
     def correlated(self, correlation_id: str, after: int, limit: int) -> list[LinkedEvent]:
-        """Return the events of a correlation id after a sequence, in order."""
+        """Return the events with a correlation id after a sequence, in order."""
         return [LinkedEvent(*row) for row in self._read(_CORRELATED, [correlation_id, after, limit])]
 
     def _read(self, sql: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
@@ -240,7 +246,7 @@ class Index:
             return self._reader.execute(sql, values).fetchall()
 
     def close(self) -> None:
-        """Fold the log into the file and close it."""
+        """Merge the write-ahead log into the file and close it."""
         with self._write_lock, self._read_lock:
             self._close()
 
@@ -285,7 +291,7 @@ def _operations(changes: Sequence[RecordChange]) -> Iterator[Struct]:
 
 
 class _FirstRow(OperationRow, frozen=True, kw_only=True):
-    """A row as first written; the outcome row of the same event follows at once."""
+    """A row as first written. The outcome row of the same event is applied directly after it."""
 
     sequence: int
     state: str
@@ -298,7 +304,7 @@ def _insert(connection: sqlite3.Connection, table: str, rows: Sequence[Struct]) 
     if rows:
         names = rows[0].__struct_fields__
         slots = ", ".join("?" * len(names))
-        # INSERT OR IGNORE: what was read before (an operation id can begin only once) stays as it was.
+        # INSERT OR IGNORE: an operation id can begin only once, so an operation that was read before stays unchanged.
         sql = f"INSERT OR IGNORE INTO {table} ({', '.join(names)}) VALUES ({slots})"  # noqa: S608
         connection.executemany(sql, [structs.astuple(row) for row in rows])
 

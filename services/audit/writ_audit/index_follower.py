@@ -1,7 +1,7 @@
-"""Keep the index in step with the journal: by pages while catching up, then in small batches.
+"""Keep the index in step with the journal: by large pages while it is behind, then in small batches.
 
-The journal is believed over the index: a damaged index is thrown away and rebuilt. A journal other than the index's own
-is not believed: nothing is taken from it, and an alarm is raised.
+If index and journal disagree, the journal is right: a damaged index is deleted and rebuilt. Only if the journal itself
+is not the known one, nothing is read from it and a security event is raised.
 """
 
 import asyncio
@@ -27,21 +27,20 @@ from writ_runtime.security_events import SecurityEvents, SecurityFinding
 
 BATCH = 1_000
 PAUSE = 0.25
-"""Seconds between reads of the journal without any query. A query does not wait for it."""
+"""Seconds between reads of the journal while there are no queries. A query triggers a read at once."""
 RETRY_AFTER = 1.0
 LOOK_EVERY = 5.0
-"""Seconds between reads of the journal's length and identity."""
-
 _log = Log("writ.audit")
 
 
 class JournalReplaced(WritError):
-    """The journal is not the one of the index."""
+    """The journal is not the one that the index was built from."""
 
 
 class Follower:
-    """Reads the journal into the index. `on_event` gets kind and size of each event, `on_query` whether the index
-    was current for a query.
+    """Reads the journal into the index.
+
+    `on_event` receives the kind and size of each event; `on_query` whether the index was current for a query.
     """
 
     def __init__(
@@ -55,8 +54,11 @@ class Follower:
         policy_keys: Collection[str] = (),
         on_record: Callable[[Record], None] = lambda _: None,
     ) -> None:
-        """`security`: records irregular events of operations. `policy_keys`: those by which signatures are verified, of
-        all times; without any none is. `on_record` gets every event, in order.
+        """Follow with these hooks.
+
+        `security` records irregular events of operations. `policy_keys`: policy's present and former keys, by which
+        signatures are verified; if there are none, no signature is verified. `on_record` receives every event, in
+        order.
         """
         self._on_record = on_record
         self._policy_keys = policy_keys
@@ -74,20 +76,19 @@ class Follower:
         self._query_waits = asyncio.Event()
         self._last = 0
         self.problem: str | None = None
-        """The reason why the index takes in nothing at present."""
+        """The reason why the index takes in no events at present; "" if it does."""
 
     @property
     def position(self) -> int:
-        """Return the last sequence of the index."""
+        """Return the last sequence in the index."""
         return self._index.place.position
 
     @property
     def lag(self) -> int:
-        """Return the known lag of the index, in events."""
+        """Return how many events the index is behind, as far as known."""
         return max(0, self._last - self.position)
 
     async def run(self) -> None:
-        """Follow the journal until cancelled."""
         while True:
             try:
                 await self._check_journal()
@@ -102,7 +103,7 @@ class Follower:
                 await asyncio.sleep(RETRY_AFTER)
 
     async def reached(self, sequence: int, timeout: float) -> bool:
-        """Wait until the index has this sequence; False if it does not in time."""
+        """Wait until the index has this sequence. Return False if it does not within `timeout`."""
         self._query_waits.set()
         try:
             async with asyncio.timeout(timeout), self._moved:
@@ -112,17 +113,18 @@ class Follower:
         return True
 
     async def current(self, timeout: float) -> bool:
-        """Wait until the index has every present event of the journal; False if it does not in time."""
+        """Wait until the index has every event that the journal has now. Return False if it does not
+        within `timeout`.
+        """
         last = await self._journal.last(JOURNAL)
         current = last is None or await self.reached(last.sequence, timeout)
         self._on_query(current)
         return current
 
     async def _check_journal(self) -> None:
-        """Raises JournalReplaced unless the index's first and last records are in this journal unchanged, and it is the
-        known one.
+        """Check that this is the known journal, and that the first and last record of the index are in it unchanged.
 
-        The first record may be archived by now; the last one read may not.
+        The first record may have been archived; the last one may not. Raises JournalReplaced.
         """
         await self._compare()
         place = self._index.place
@@ -161,7 +163,7 @@ class Follower:
                 await self._apply(records)
             self.problem = None
             if len(records) < BATCH:
-                # Not wait_for: on Python 3.11 it loses a cancel that comes as the event is set.
+                # Not wait_for: on Python 3.11 it loses a cancellation that arrives while the event is set.
                 with suppress(TimeoutError):
                     async with asyncio.timeout(PAUSE):
                         await self._query_waits.wait()
@@ -170,7 +172,7 @@ class Follower:
         last = records[-1]
         place = IndexPosition(last.sequence, self._index.place.origin or _digest(records[0]), _digest(last))
         began = time_ns()
-        changes = await self._examine(records)  # before the position moves on: after a kill in between it is done again
+        changes = await self._examine(records)  # before the position moves: a kill in between repeats it
         await asyncio.to_thread(self._index.apply, changes, place)
         self._guard.read(last)
         if tracing.exporting():
@@ -181,7 +183,7 @@ class Follower:
             self._moved.notify_all()
 
     async def _examine(self, records: list[Record]) -> list[RecordChange]:
-        """Return the changes by the records, one after the other, since each is decoded once; record irregular ones."""
+        """Return the index changes of the records, and record the irregular ones. Each record is decoded once."""
         if self._security is not None:
             await self._learn(records)
         self._read_keys()
@@ -204,7 +206,7 @@ class Follower:
         """Read the earlier events of operations that began before these records."""
         for principal, operation_id in self._histories.unknown(records):
             known = await self._journal.read(operation_filter(principal, operation_id))
-            # A later `archived` shows that the beginning is in an archive: it counts from the start.
+            # A later `archived` event shows that the beginning is in an archive, so it counts from the start.
             before = [one for one in known if one.sequence < records[0].sequence or _is_archived(one)]
             self._histories.learn(operation_id, before)
 
@@ -214,8 +216,9 @@ class Follower:
         return self._histories.examine(record) or self._wrong_signature(record)
 
     def _wrong_signature(self, record: Record) -> IrregularEvent | None:
-        """Return a finding where a signature of the event does not hold. Policy alone can write `granted`, and verified
-        the claim, so this kind is left to the verification of archives.
+        """Return a finding if a signature of the event is not valid.
+
+        `granted` is not verified here: policy alone can write it, and verified the claim. Archives verify it once more.
         """
         where = parse_event(record.subject)
         if where is None or where.event == "granted" or not self._counting:
@@ -226,7 +229,7 @@ class Follower:
             about = {"operation_id": where.operation_id, "principal": where.principal}
             return IrregularEvent(sequence=record.sequence, what=f"{where.event} is not valid: {error}", **about)
         except Invalid:
-            return None  # the index reports what cannot be read
+            return None  # the index reports unreadable events itself
         return None
 
     async def _report(self, wrong: IrregularEvent) -> None:
@@ -247,8 +250,8 @@ class Follower:
                 _log.error("journal.unreadable", sequence=change.event.sequence, subject=change.event.subject)
 
     async def _doubt(self, why: str) -> None:
-        """Take nothing from an unknown journal. If the journal is the known one, or its loss was accepted, only the
-        index is of another: rebuild it.
+        """Stop reading an unknown journal. If the journal is the known one, or the operator accepted the loss, then
+        only the index belongs to another journal: rebuild it.
         """
         if self._guard.problem is None:
             await self._rebuild(why)
@@ -262,9 +265,10 @@ class Follower:
 
 
 async def _until_one_fails(*work: Coroutine[Any, Any, None]) -> None:
-    """Raises the error of the first failed task, after all have ended.
+    """Raise the error of the first failed task, after all have ended.
 
-    A cancel always takes effect: before Python 3.13 a TaskGroup loses one at the moment a task fails.
+    A cancellation always takes effect: before Python 3.13 a TaskGroup loses one that arrives at the moment a task
+    fails.
     """
     running = [tasks.start(one, "index") for one in work]
     try:

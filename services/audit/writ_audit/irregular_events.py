@@ -1,6 +1,7 @@
-"""Impossible orders of an operation's events, by any writer. Pure: records go in, findings come out.
+"""Find events of an operation that are impossible after the earlier ones, whichever key wrote them.
 
-An honest executor writes none of them: NATS lets one writer win, and policy alone writes `granted`.
+An honest executor writes none of them: NATS lets one writer win, and policy alone writes `granted`. The functions are
+pure.
 """
 
 from collections import OrderedDict
@@ -37,13 +38,13 @@ FOLLOWS = (
     "resolved",
     "cancel_requested",
 )
-"""Kinds of events that never begin an operation."""
+"""Kinds of events that cannot begin an operation."""
 Ended = journal.Finished | journal.Unknown | journal.Resolved
 _OPERATION_EVENTS: tuple[Any, ...] = get_args(journal.OperationEvent)
 
 
 class IrregularEvent(Struct, frozen=True, kw_only=True):
-    """An impossible event, with the reason."""
+    """An impossible event, and the reason."""
 
     sequence: int
     operation_id: str
@@ -52,7 +53,7 @@ class IrregularEvent(Struct, frozen=True, kw_only=True):
 
 
 class GrantedStart(Struct, frozen=True, kw_only=True):
-    """A grant in the journal: the digests by which a receipt names it, and its claimant."""
+    """A grant in the journal: its claimant, and the digests by which a receipt names it."""
 
     grant: str
     claim: str
@@ -61,7 +62,7 @@ class GrantedStart(Struct, frozen=True, kw_only=True):
 
 
 class OperationHistory(Struct, kw_only=True):
-    """The relevant part of an operation's earlier events."""
+    """The part of an operation's earlier events on which later ones depend."""
 
     state: State = State.ABSENT
     idempotent: bool = False
@@ -74,13 +75,13 @@ class OperationHistory(Struct, kw_only=True):
 
 
 class OperationHistories:
-    """Operations with recent events, by id."""
+    """The histories of operations with recent events, by operation id."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, OperationHistory] = OrderedDict()
 
     def unknown(self, records: Iterable[Record]) -> set[tuple[str, str]]:
-        """Yield (principal, operation id) of operations whose beginning is neither known nor in these records."""
+        """Yield (principal, operation id) for operations whose beginning is neither known nor in these records."""
         begun, missing = set[str](), set[tuple[str, str]]()
         for record in records:
             where = parse_event(record.subject)
@@ -93,7 +94,7 @@ class OperationHistories:
         return missing
 
     def learn(self, operation_id: str, records: Sequence[Record]) -> None:
-        """Take in earlier events of an operation, without examining them."""
+        """Add earlier events of an operation to its history, without examining them."""
         history = OperationHistory()
         for record in records:
             event = _event(record)
@@ -102,9 +103,9 @@ class OperationHistories:
         self._remember(operation_id, history)
 
     def examine(self, record: Record) -> IrregularEvent | None:
-        """Return the fault of the next record, or None."""
+        """Return the finding on the next record, or None."""
         if record.subject == ARCHIVES:
-            self._known.clear()  # keys of refused requests are free again
+            self._known.clear()  # the idempotency key of a refused request may be used again
         if record.subject.startswith(OF_CONTROL):
             return _late(record)
         where, event = parse_event(record.subject), _event(record)
@@ -129,7 +130,7 @@ class OperationHistories:
 
 
 def _late(record: Record) -> IrregularEvent | None:
-    """Return a finding for a control event that was not stored when it was decided."""
+    """Return a finding if a control event was not stored soon after it was decided."""
     try:
         event = decode_event(record.data)
     except Invalid:
@@ -151,7 +152,7 @@ def _event(record: Record) -> journal.OperationEvent | None:
 
 
 def _unreadable(record: Record, where: EventSubject) -> IrregularEvent | None:
-    """Return a finding for a body of another kind or operation than its subject. The index reports unreadable
+    """Return a finding if the body names another kind or operation than the subject. The index reports unreadable
     bodies.
     """
     try:
@@ -185,7 +186,7 @@ def _advance(history: OperationHistory, event: journal.OperationEvent) -> None:
 
 
 def _demands_approval(event: journal.Requested) -> bool:
-    """Return true if policy's first decision demands approvals; an unreadable one allows nothing either."""
+    """Return true if policy's first decision demands approvals. An unreadable decision counts as one that does."""
     try:
         return read(event.decision, Decision).effect != "allow"
     except Untrusted:
@@ -194,7 +195,7 @@ def _demands_approval(event: journal.Requested) -> bool:
 
 def _wrong(history: OperationHistory, event: journal.OperationEvent) -> str:
     if isinstance(event, journal.Archived) or history.state is State.ARCHIVED:
-        return ""  # what went into an archive is checked there
+        return ""  # events in an archive are checked there
     if advances(history.state, event) is None:
         return f"of an operation that is {history.state}"
     match event:
@@ -230,7 +231,9 @@ def _wrong_preview(history: OperationHistory, verdicts: Sequence[SignedApproval]
 
 
 def _wrong_receipt(history: OperationHistory, event: Ended) -> str:
-    """Return the fault of a receipt, or "". A receipt names a recorded grant or none, and comes from the claimant."""
+    """Return the fault of a receipt, or "". A receipt has to name a recorded grant, if any, and to come from that
+    grant's claimant.
+    """
     if event.receipt is None:
         return ""
     try:

@@ -1,4 +1,4 @@
-"""Metrics of the audit service: events by kind, their volume, the lag of the index, and its reads."""
+"""Metrics of the audit service: indexed events, the lag of the index, and its reads."""
 
 from collections.abc import Callable
 from typing import get_args
@@ -11,16 +11,17 @@ from writ_runtime.metrics import Metrics
 from writ_runtime.security_events import security_counter
 
 READS = ("current", "behind")
+REFUSALS = ("permission_violation", "authentication_failed")
 DELIVERIES = ("sent", "failed", "dropped")
 
 
 def metrics() -> Metrics:
-    """Return the metrics, with the endpoints of this service."""
+    """Return the metrics of this service and its endpoints."""
     return Metrics(endpoints=("trace", "search"))
 
 
 def notification_counter(measured: Metrics) -> Counter:
-    """Declare the count of notifications."""
+    """Declare the counter of notifications."""
     return measured.counter(
         "writ_notifications_total",
         "Notifications by destination: sent, failed attempts, dropped after an hour or in a flood.",
@@ -29,22 +30,27 @@ def notification_counter(measured: Metrics) -> Counter:
 
 
 def event_kinds() -> tuple[str, ...]:
-    """Return every kind of event distinguished by the metrics."""
+    """Return every kind of event that the metrics distinguish."""
     return (*sorted(str(kind.__struct_config__.tag) for kind in get_args(JournalEvent)), UNREADABLE)
 
 
 class Measures:
-    """All metrics of the audit service. `lag` and `position` are read at each scrape."""
+    """The metrics of the audit service. `lag` and `position` are called at each scrape."""
 
     def __init__(self, measured: Metrics, lag: Callable[[], float], position: Callable[[], float]) -> None:
         self._events = measured.counter("writ_audit_events_total", "Events indexed, by kind.", {"kind": event_kinds()})
         self._bytes = measured.counter("writ_audit_bytes_total", "Bytes of the events indexed.")
         self._reads = measured.counter(
             "writ_audit_index_reads_total",
-            "Queries of the index: current when they were answered, or behind the journal all the same.",
+            "Queries of the index, by whether it was current or still behind the journal at the reply.",
             {"result": READS},
         )
         self._security = security_counter(measured)
+        self._refusals = measured.counter(
+            "writ_audit_nats_refusals_total",
+            "Refusals in the log of NATS by kind. Of many by one sender, few become security events of their own.",
+            {"kind": REFUSALS},
+        )
         self._second = measured.counter(
             "writ_audit_second_decisions_total",
             "Recorded decisions made a second time: same, differs (a security event), or open (facts are missing).",
@@ -59,13 +65,17 @@ class Measures:
         self._bytes.add(size)
 
     def read(self, *, current: bool) -> None:
-        """Count a query which waited for the index."""
+        """Count a query, by whether the index caught up in time."""
         self._reads.add(result="current" if current else "behind")
 
     def decided_again(self, result: str) -> None:
-        """Count a decision that was made a second time."""
+        """Count a decision that was made a second time, by its result."""
         self._second.add(result=result)
 
     def alarmed(self, kind: SecurityKind) -> None:
-        """Count a security finding."""
+        """Count a security event that audit raised."""
         self._security.add(kind=kind)
+
+    def refused(self, kind: SecurityKind) -> None:
+        """Count a refusal of NATS."""
+        self._refusals.add(kind=kind)

@@ -1,6 +1,7 @@
-"""Permission to read records: one's own always, an agent's also for its human; policy decides on all others.
+"""Permission to read records.
 
-The decision is on the control operation `audit_read`, and counts only if policy signed it for this very question.
+A principal may always read its own records, and a human those of agents that act for it. Policy decides on all others,
+by a decision on the control operation `audit_read`, which counts only if policy signed it for exactly this request.
 """
 
 import asyncio
@@ -27,18 +28,18 @@ BEHIND_DELAYS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 
 
 class QueryReader(Struct, frozen=True):
-    """The reader's principal, by the subject, and key, by the NATS server."""
+    """The principal that queries, taken from the subject, and the key that the NATS server authenticated."""
 
     principal: str
     key: str
 
     def owns(self, principal: str, acts_for: str) -> bool:
-        """Return whether a record of this principal is the reader's own."""
+        """Return true if a record of this principal is the reader's own."""
         return self.principal in (principal, acts_for)
 
 
 class ReadPermission:
-    """Asks policy for permission to read."""
+    """Checks whether a principal may read records, with policy's decision where one is needed."""
 
     def __init__(
         self,
@@ -48,7 +49,7 @@ class ReadPermission:
         tell: Callable[[Notice], None],
         reads: RecordedReads,
     ) -> None:
-        """`tell` has a refusal recorded, `reads` records an allowed read."""
+        """Check permissions. `tell` reports a refusal to be recorded; `reads` records an allowed read."""
         self._tell = tell
         self._reads = reads
         self._bus = bus
@@ -56,8 +57,9 @@ class ReadPermission:
         self._installation = installation
 
     async def check(self, reader: QueryReader, owner: str | None, parameters: dict[str, Any]) -> None:
-        """Raises Denied unless the reader may read the records of `owner` (None: everybody's). An allowed read is
-        recorded first; raises errors of the append.
+        """Raise Denied unless the reader may read the records of `owner` (None: everybody's).
+
+        An allowed read is recorded first. Raises the errors of that append.
         """
         last = await self._bus.journal.last(subjects.CONTROL)
         request = RecordReadRequest(
@@ -79,8 +81,8 @@ class ReadPermission:
     async def allows(
         self, reader: QueryReader, owner: str | None, parameters: dict[str, Any], *, asked_for: bool = True
     ) -> bool:
-        """Decide as `check` does. A refusal is recorded if the record was `asked_for`, and not if it is merely left
-        out.
+        """Return the decision of `check`. A refusal is recorded if the reader requested this very record (`asked_for`),
+        not if the record is only left out of a list.
         """
         try:
             await self.check(reader, owner, parameters)

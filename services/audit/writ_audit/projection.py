@@ -1,6 +1,6 @@
-"""The change made in the index by each event of the journal. Pure: a record goes in, rows come out.
+"""Compute the change of the index by each event of the journal. Pure: a record goes in, rows come out.
 
-Every record gives an event row, even an unreadable one: the index never stops at a record, nor skips one.
+Every record gives an event row, even an unreadable one, so that the index never stops at a record and never skips one.
 """
 
 from collections.abc import Iterator
@@ -19,10 +19,13 @@ from writ_contracts.wire import event_of, kind_of
 UNREADABLE = "unreadable"
 SECURITY = "security"
 MOST_SHOWN, MOST_TERM, MOST_TERMS = 500, 200, 100
-"""Characters of a text or term, and terms of an operation: enough to find it by. A trace has everything."""
+"""The most characters of a text, characters of a term, and terms of an operation: enough for a search. A trace has
+everything.
+"""
 
 STATE_AFTER: dict[str, State] = {event: after for (_, event), after in TABLE.items()}
-"""The state after each event, independent of the state before; its writer has checked the order."""
+"""The state after each kind of event. It does not depend on the state before, since the writer has checked the order.
+"""
 
 _OPERATION_EVENTS = (
     journal.Requested,
@@ -44,7 +47,7 @@ _OPERATION_EVENTS = (
 
 
 class EventRow(Struct, frozen=True, kw_only=True):
-    """One record of the journal. "" stands for an absent field."""
+    """A record of the journal. "" stands for an absent field."""
 
     sequence: int
     subject: str
@@ -67,7 +70,7 @@ class OperationRow(Struct, frozen=True, kw_only=True):
     requested_at: float
     correlation_id: str
     emergency: str = ""
-    """The one that its first decision names."""
+    """The emergency that the first decision names."""
     client: str = ""
     session: str = ""
     reason: str = ""
@@ -76,7 +79,7 @@ class OperationRow(Struct, frozen=True, kw_only=True):
 
 
 class OutcomeRow(Struct, frozen=True, kw_only=True):
-    """The state of an operation after an event. Outcome None: not ended."""
+    """The state of an operation after an event. An `outcome` of None means that it has not ended."""
 
     operation_id: str
     sequence: int
@@ -85,12 +88,12 @@ class OutcomeRow(Struct, frozen=True, kw_only=True):
     code: str
     at: float
     emergency: str = ""
-    """The one that the decision of this event names, if it has one."""
+    """The emergency that the decision of this event names, if any."""
     message: str = ""
 
 
 class TermRow(Struct, frozen=True):
-    """A value by which an operation is found: of `rule`, or of a public parameter, `p:<name>`."""
+    """A value by which an operation can be searched: of `rule`, or of a public parameter, `p:<name>`."""
 
     kind: str
     value: str
@@ -98,14 +101,16 @@ class TermRow(Struct, frozen=True):
 
 
 class _DecisionNames(Struct, frozen=True):
-    """Of a decision only this: decoding all of it for each event would take most of the time of an index."""
+    """The fields of a decision that the index needs. Decoding whole decisions would take most of the time of
+    an index.
+    """
 
     emergency: str = ""
     session: str = ""
 
 
 class RecordChange(Struct, frozen=True, kw_only=True):
-    """All changes by one record."""
+    """The rows that one record adds or changes."""
 
     event: EventRow
     opened: OperationRow | None = None
@@ -114,7 +119,7 @@ class RecordChange(Struct, frozen=True, kw_only=True):
 
 
 def project(sequence: int, subject: str, data: bytes, stored_at: float) -> RecordChange:
-    """Return the change by one record. `stored_at` (Unix seconds) replaces an unreadable time of its own."""
+    """Return the change by one record. `stored_at` (Unix seconds) replaces an unreadable time of the record."""
     try:
         event = event_of(subject, data)
     except Invalid:
@@ -172,7 +177,9 @@ def _opened(row: EventRow, event: journal.OperationEvent) -> OperationRow | None
 
 
 def _client(event: journal.Requested | journal.Refused | journal.Archived) -> dict[str, str]:
-    """The program that requested, and the session: of the principal's key if there is one, else as the program says."""
+    """Return the program that requested, and the session: that of the principal's key if it is a session's, else the
+    one that the program names.
+    """
     client = None if isinstance(event, journal.Archived) else event.client
     session = _named(event).session or (client.session if client is not None else "")
     return {"client": client.name if client is not None else "", "session": session}
@@ -202,14 +209,14 @@ def _text(value: Any) -> str:
 
 
 def _terms(row: EventRow, event: journal.OperationEvent) -> Iterator[TermRow]:
-    """The terms of a request, each once; of a list each item."""
+    """Yield the terms of a request, each once; for a list, one term for each item."""
     if not isinstance(event, journal.Requested | journal.Refused):
         return
-    found = dict.fromkeys([("rule", rule) for rule in _rules(event)])
+    terms = dict.fromkeys([("rule", rule) for rule in _rules(event)])
     for name, value in _parameters(event).items():
         values = value if isinstance(value, list) else [value]
-        found |= dict.fromkeys((f"p:{name}", _text(one)[:MOST_TERM]) for one in values)
-    for kind, value in list(found)[:MOST_TERMS]:
+        terms |= dict.fromkeys((f"p:{name}", _text(one)[:MOST_TERM]) for one in values)
+    for kind, value in list(terms)[:MOST_TERMS]:
         yield TermRow(kind, value, row.sequence)
 
 
@@ -228,7 +235,7 @@ def _step(row: EventRow, event: journal.OperationEvent) -> OutcomeRow:
 
 
 def _named(event: journal.OperationEvent) -> _DecisionNames:
-    """Return what the event's decision names, for searches; the decision itself is the authority."""
+    """Return the fields of the event's decision that searches need. The decision in the journal stays authoritative."""
     signed = getattr(event, "decision", None)
     if not isinstance(signed, Signed):
         return _DecisionNames()

@@ -1,7 +1,7 @@
-"""Traces and searches: the index finds the events, the journal has their content.
+"""Serve traces and searches: the index finds events, and the journal has their content.
 
-The events of an operation are read from the journal by its own filter, so a trace right after the end is complete
-at any lag of the index. Linked events wait, for a bounded time, until the index has caught up.
+The events of an operation are read from the journal by a subject filter, so a trace directly after the end is complete
+even if the index lags. Linked events wait, for a bounded time, until the index has caught up.
 """
 
 import asyncio
@@ -23,15 +23,16 @@ from writ_contracts.records import Record
 from writ_contracts.subjects import JOURNAL, operation_filter
 
 CATCH_UP = 2.0
-"""Seconds that a query waits for the index; `as_of` in the answer is its position then."""
+"""Seconds that a query waits for the index to catch up. `as_of` in the reply is the position of the index after that.
+"""
 MOST_BYTES = 1_500_000
-"""Bytes of events in one answer; a NATS message has at most 2 MB."""
+"""The most bytes of events in one reply. A NATS message has at most 2 MB."""
 MOST_EVENTS = 2_000
 NOT_FOUND = "no such operation, or you may not read it"
 
 
 class QueryEndpoint:
-    """Answers queries of principals."""
+    """Serves queries of principals."""
 
     def __init__(self, journal: Journal, index: Index, follower: Follower, permission: ReadPermission) -> None:
         self._journal = journal
@@ -47,7 +48,7 @@ class QueryEndpoint:
         return await self._correlation(reader, query.correlation_id or "", query.after)
 
     async def search(self, reader: QueryReader, query: SearchQuery) -> SearchReply:
-        """Return operations, newest first; those of others only with policy's permission. Raises WritError."""
+        """Return operations, the newest first. Those of other principals need policy's permission. Raises WritError."""
         await self._follower.current(CATCH_UP)
         only_of = await self._limited_to(reader, query)
         rows = await asyncio.to_thread(self._index.search, query, only_of)
@@ -59,21 +60,21 @@ class QueryEndpoint:
         return SearchReply(rows=rows[: query.limit], more=more, as_of=self._follower.position, unknown=unknown)
 
     def _unknown(self, query: SearchQuery, only_of: str | None) -> list[UnknownName]:
-        """Return the names of the query found in no record."""
-        found = list[UnknownName]()
+        """Return names in the query that occur in no record."""
+        unknown = list[UnknownName]()
         for column in ("principal", "target", "operation"):
             if names := names_of(query, column):
-                found += _misspelt(column, names, self._index.names(column, only_of))
+                unknown += _misspelt(column, names, self._index.names(column, only_of))
         if query.rule is not None and only_of is None:
-            found += _misspelt("rule", [query.rule], self._index.rules())
-        return found
+            unknown += _misspelt("rule", [query.rule], self._index.rules())
+        return unknown
 
     async def _limited_to(self, reader: QueryReader, query: SearchQuery) -> str | None:
-        """Return the reader if the search is limited to their own operations; else None."""
+        """Return the reader's principal if the search is limited to its own operations, else None."""
         principals, targets = names_of(query, "principal"), names_of(query, "target")
         if principals == [reader.principal]:
             return None
-        # One permission for the whole search: of several names, that for all of them.
+        # One permission covers the whole search: with several names, the permission for all of them.
         owner = principals[0] if len(principals) == 1 else None
         target = targets[0] if len(targets) == 1 else None
         parameters = {"query": "search", "principal": owner, "target": target}
@@ -110,29 +111,31 @@ class QueryEndpoint:
 
     async def _correlation(self, reader: QueryReader, correlation_id: str, after: int) -> TraceReply:
         await self._follower.current(CATCH_UP)
-        found = await asyncio.to_thread(self._index.correlated, correlation_id, after, MOST_EVENTS + 1)
-        readable = await self._readable(reader, correlation_id, found[:MOST_EVENTS])
+        linked = await asyncio.to_thread(self._index.correlated, correlation_id, after, MOST_EVENTS + 1)
+        readable = await self._readable(reader, correlation_id, linked[:MOST_EVENTS])
         if not readable:
             raise Invalid("no such correlation id, or you may not read it", code="not_found")
         records = await self._fetch([event.sequence for event in readable])
-        withheld = min(len(found), MOST_EVENTS) - len(readable)
-        return self._trace_answer(records, withheld=withheld, more=len(found) > MOST_EVENTS)
+        withheld = min(len(linked), MOST_EVENTS) - len(readable)
+        return self._trace_answer(records, withheld=withheld, more=len(linked) > MOST_EVENTS)
 
     async def _readable(
-        self, reader: QueryReader, correlation_id: str, found: Sequence[LinkedEvent]
+        self, reader: QueryReader, correlation_id: str, linked: Sequence[LinkedEvent]
     ) -> list[LinkedEvent]:
-        """Return the readable events: the reader's own, those policy allows, and security events between them
-        without a principal.
+        """Return the events that the reader may read: its own, those that policy allows, and security events between
+        them without a principal.
         """
-        owned = {event.principal for event in found if event.principal and reader.owns(event.principal, event.acts_for)}
-        for owner in sorted({event.principal for event in found} - owned - {""}):
+        owned = {
+            event.principal for event in linked if event.principal and reader.owns(event.principal, event.acts_for)
+        }
+        for owner in sorted({event.principal for event in linked} - owned - {""}):
             parameters = {"query": "trace", "correlation_id": correlation_id, "principal": owner}
             if await self._permission.allows(reader, owner, parameters, asked_for=False):
                 owned.add(owner)
-        return [event for event in found if event.principal in owned or (owned and _nobodys(event))]
+        return [event for event in linked if event.principal in owned or (owned and _nobodys(event))]
 
     async def _fetch(self, sequences: Sequence[int]) -> list[Record]:
-        """Return the records at these ordered sequences, by one read for each run without a gap. Archived ones are
+        """Return the records at these ordered sequences, with one read for each run without a gap. Archived records are
         missing.
         """
         runs = [[sequence for _, sequence in run] for _, run in groupby(enumerate(sequences), key=_run)]
@@ -166,7 +169,7 @@ def _event(record: Record) -> TraceEvent:
 
 
 def _body(data: bytes) -> dict[str, Any]:
-    """Return the event as plain data; empty if unreadable."""
+    """Return the event as plain data, or an empty mapping if it is unreadable."""
     try:
         return msgspec.json.decode(data, type=dict[str, Any])
     except (msgspec.DecodeError, RecursionError):
@@ -182,7 +185,7 @@ def _sequence(record: Record) -> int:
 
 
 def _run(pair: tuple[int, int]) -> int:
-    """Return a key equal for all members of a run without a gap."""
+    """Return a key that is equal for all members of a run without a gap."""
     return pair[1] - pair[0]
 
 

@@ -1,4 +1,6 @@
-"""The record of reads of other principals' records, by policy's permission. It is stored before the answer."""
+"""Record that a principal read records of others by policy's permission. The event is stored before the reply is
+sent.
+"""
 
 import time
 from collections.abc import Callable
@@ -13,22 +15,22 @@ from writ_contracts.signing import Signed
 from writ_contracts.wire import canonical, encode
 
 AGAIN = 60.0
-"""Seconds in which the same query of the same principal is one read."""
+"""The same query of the same principal within so many seconds counts as one read."""
 MOST_REMEMBERED = 1_000
 ATTEMPTS = 8
 
 
 class RecordedReads:
-    """Appends `record_read`."""
+    """Appends `record_read` events."""
 
     def __init__(self, journal: Journal, clock: Callable[[], float]) -> None:
-        """`clock`: the journal server's time."""
+        """Record into `journal`. `clock` returns the time of the journal's server."""
         self._journal = journal
         self._clock = clock
         self._recent: dict[bytes, float] = {}
 
     async def record(self, principal: str, query: dict[str, Any], decision: Signed) -> None:
-        """Record one read, unless this one was recorded a moment ago. Raises errors of the append."""
+        """Record a read, unless the same one was recorded within `AGAIN` seconds. Raises the errors of the append."""
         key = canonical([principal, query])
         now = time.monotonic()
         if now - self._recent.get(key, float("-inf")) < AGAIN:

@@ -1,6 +1,6 @@
-"""Agents' security reports, which audit receives like the executors: audit records those left out by executors.
+"""Receive the security reports of agents beside the executors, and record those that the executors did not.
 
-An executor with a stolen key could acknowledge a report, and the agent would forget it.
+Someone with an executor's key could acknowledge a report and drop it, and the agent would not send it again.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ from writ_runtime.security_events import SecurityEvents, SecurityFinding, securi
 from writ_trust.statements import open_signed
 
 PATIENCE = 5.0
-"""Seconds for executors to record a report."""
+"""Seconds that executors have to record a report."""
 MARGIN = 1_000
-"""Events by which the index may be ahead of a report that is still unread here."""
+"""Events by which the index may be ahead of a report that is not yet read here."""
 RATE, BURST = 0.2, 50.0
 """Reports of one pool: a second on average, and at once."""
 MOST_WAITING, REMEMBERED = 256, 1_000
@@ -34,7 +34,7 @@ _log = Log("writ.audit")
 
 
 class ReportEndpoint:
-    """Subscribes to `writ.report.<pool>`; one replica of audit handles each report."""
+    """Subscribes to `writ.report.<pool>`. One replica of audit handles each report."""
 
     def __init__(self, journal: Journal, follower: Follower, security: SecurityEvents, installation: str) -> None:
         self._journal = journal
@@ -50,7 +50,7 @@ class ReportEndpoint:
 
     async def _receive(self, message: Message) -> None:
         name = hashlib.sha256(message.data).hexdigest()
-        if name in self._known_reports:  # agents send it until it is acknowledged
+        if name in self._known_reports:  # agents repeat a report until it is acknowledged
             return
         try:
             pool, signed = subjects.parse_pool(message.subject), decode(message.data, ReportMessage).report
@@ -67,7 +67,7 @@ class ReportEndpoint:
             _log.warning("report.not_watched", pool=pool, kind=report.kind, reason="too many wait already")
 
     async def watch(self) -> None:
-        """Check each report's arrival in the journal, until cancelled."""
+        """Check that each report arrives in the journal, until cancelled."""
         while True:
             due, position, pool, signed, report = await self._waiting.get()
             await asyncio.sleep(max(0.0, due - time.monotonic()))
@@ -77,8 +77,9 @@ class ReportEndpoint:
                 await asyncio.sleep(pause)
 
     async def _done(self, after: int, pool: str, signed: Signed, report: SecurityReport) -> bool:
-        """Return whether the report is stored, or never will be. It waits for an absent server: agents do not send
-        the report again.
+        """Wait until the report is stored or can never be, and return True; False if it has to be checked later.
+
+        It waits for a server that is away, since agents do not send the report again.
         """
         try:
             await self._see_to(after, pool, signed, report)

@@ -1,4 +1,4 @@
-"""The conditions of a search, in SQL over the tables of the index. Pure."""
+"""Translate a search to SQL conditions on the tables of the index. The functions are pure."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -8,11 +8,11 @@ from writ_contracts.audit import SearchQuery, names_of
 _TERM = "EXISTS (SELECT 1 FROM terms t WHERE t.kind = ? AND t.value = ? AND t.first_sequence = o.first_sequence)"
 _TEXT = "instr(lower(reason || char(10) || message || char(10) || code || char(10) || parameters), lower(?)) > 0"
 _BEYOND = "{"
-"""Sorts behind every character of an id."""
+"""A text that sorts after every character of an id."""
 
 
 def search_conditions(query: SearchQuery, only_of: str | None) -> tuple[str, list[object]]:
-    """Return the condition on operations and its values. `only_of`: only this principal's, and its agents'."""
+    """Return the condition on operations and its bound values. `only_of`: only this principal's, and its agents'."""
     pairs: list[tuple[str, object | None]] = [
         ("correlation_id = ?", query.correlation_id),
         ("emergency = ? AND emergency != ''", query.emergency),
@@ -33,7 +33,7 @@ def search_conditions(query: SearchQuery, only_of: str | None) -> tuple[str, lis
         if names := names_of(query, column):
             clauses.append(f"{column} IN ({', '.join('?' * len(names))})" if len(names) > 1 else f"{column} = ?")
             values += names
-    for kind, value in islice(search_terms(query), 1, None):  # the first one leads
+    for kind, value in islice(search_terms(query), 1, None):  # the query starts with this term
         clauses.append(_TERM)
         values += [kind, value]
     if only_of is not None:
@@ -43,7 +43,7 @@ def search_conditions(query: SearchQuery, only_of: str | None) -> tuple[str, lis
 
 
 def search_terms(query: SearchQuery) -> Iterator[tuple[str, str]]:
-    """Yield kind and value of the terms that must be there; the first one leads the search."""
+    """Yield the kind and the value of each required term. The query starts with the first one."""
     if query.rule is not None:
         yield "rule", query.rule
     for name, value in query.parameters.items():

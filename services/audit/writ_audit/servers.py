@@ -1,4 +1,4 @@
-"""Gauges of the NATS servers. Audit asks them regularly, since it reads everything and changes nothing."""
+"""Gauges of the NATS servers. Audit updates them, since it may read everything and changes nothing."""
 
 import asyncio
 
@@ -17,17 +17,17 @@ _log = Log("writ.audit")
 
 
 class Servers:
-    """The gauges and their update."""
+    """The gauges of the NATS servers."""
 
     def __init__(self, measured: Metrics) -> None:
         self._consumer_names = AtMost(CONSUMERS)
         server, stream = {"server": AtMost(SERVERS)}, {"stream": subjects.STREAMS}
         consumer = {"consumer": self._consumer_names}
-        self._count = measured.gauge("writ_nats_servers", "NATS servers that answered the last time they were asked.")
+        self._count = measured.gauge("writ_nats_servers", "NATS servers that replied to the last query.")
         self._connections = measured.gauge("writ_nats_connections", "Clients connected.", server)
         self._subscriptions = measured.gauge("writ_nats_subscriptions", "Subscriptions.", server)
         self._slow = measured.gauge(
-            "writ_nats_slow_consumers", "Clients that were cut off for reading too slowly, since its start.", server
+            "writ_nats_slow_consumers", "Clients disconnected for reading too slowly, since the server's start.", server
         )
         self._memory = measured.gauge("writ_nats_memory_bytes", "Memory of the server.", server)
         self._ends = measured.gauge(
@@ -46,7 +46,7 @@ class Servers:
         )
 
     async def watch(self, bus: Bus) -> None:
-        """Ask every 15 seconds, until cancelled. Unknown values are left out."""
+        """Query the servers every 15 seconds until cancelled. Unknown values are left out."""
         known = ""
         while True:
             problem = ""
@@ -61,7 +61,7 @@ class Servers:
             await asyncio.sleep(EVERY)
 
     def show(self, figures: ServerFigures) -> None:
-        """Set these series and remove earlier ones."""
+        """Set these series and remove all others."""
         self._count.set(len(figures.servers))
         self._connections.replace({(one.server_name,): one.connections for one in figures.servers})
         self._subscriptions.replace({(one.server_name,): one.subscriptions for one in figures.servers})

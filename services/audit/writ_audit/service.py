@@ -1,4 +1,4 @@
-"""The composition of the audit service; its health checks and metrics."""
+"""Compose the audit service with its health checks and metrics."""
 
 import asyncio
 import os
@@ -18,6 +18,8 @@ from writ_audit.permission import ReadPermission
 from writ_audit.reading import QueryEndpoint
 from writ_audit.recorded_reads import RecordedReads
 from writ_audit.reports import ReportEndpoint
+from writ_audit.server_log.follower import ServerLog
+from writ_audit.server_log.key_owners import KeyOwners
 from writ_audit.servers import Servers
 from writ_bus.errors import BusError
 from writ_bus.port import Bus, Serving
@@ -42,11 +44,11 @@ from writ_runtime.state_file import StateFile
 _log = Log("writ.audit")
 TELL_EVERY = 5.0
 MOST_BEHIND = 1_000
-"""Events of lag at which the service is not ready."""
+"""The service is not ready if the index is more than so many events behind."""
 
 
 class Audit:
-    """One replica: follows the journal, answers queries."""
+    """One replica: it follows the journal and serves queries."""
 
     def __init__(self, config: AuditConfig, bus: Bus, measured: Metrics, clocks: Clocks = SYSTEM) -> None:
         self._bus = bus
@@ -80,6 +82,7 @@ class Audit:
             self._samples.offer,
         )
         self._reports = ReportEndpoint(bus.journal, self._follower, self._security, config.installation)
+        self._server_log = self._make_server_log(config, measures)
         self._deliveries = self._make_deliveries(config, measured)
         reads = RecordedReads(bus.journal, self._time.now)
         permission = ReadPermission(bus, keys.live, config.installation, self._notifier.queue, reads)
@@ -88,8 +91,12 @@ class Audit:
         self._serving: Serving | None = None
         self._instance = encode_id(os.urandom(16))
 
+    def _make_server_log(self, config: AuditConfig, measures: Measures) -> ServerLog:
+        owners = KeyOwners(config.principals, config.agents, config.nats_config)
+        return ServerLog(config.nats_log, owners, self._security, measures.refused)
+
     def _make_deliveries(self, config: AuditConfig, measured: Metrics) -> Deliveries:
-        """Raises ConfigError for an unusable file of notifications."""
+        """Return the deliveries of notifications. Raises ConfigError if the file of notifications is not usable."""
         targets, link = (
             ([], "")
             if config.notifications is None
@@ -106,7 +113,7 @@ class Audit:
         self._serving = await self._bus.serve(self._service)
 
     async def follow(self) -> None:
-        """Keep the index in step, and have refusals recorded, until cancelled."""
+        """Keep the index in step with the journal and record refusals, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(unending("index", self._follower.run()))
             group.create_task(unending("notices", self._notifier.run(self._bus)))
@@ -115,12 +122,15 @@ class Audit:
             group.create_task(unending("people", self._people.run()))
             group.create_task(unending("second decisions", self._samples.run()))
             group.create_task(unending("reports", self._reports.watch()))
+            group.create_task(unending("server log", self._server_log.run()))
             group.create_task(unending("servers", self._servers.watch(self._bus)))
             group.create_task(unending("position", self._report_position()))
             group.create_task(unending("notifications", self._deliveries.run()))
 
     async def _report_position(self) -> None:
-        """Report presence and position to executors. A missing listener is no error: the next report follows."""
+        """Report presence and position of the index to executors. It is no error if nobody listens, since the next
+        report follows.
+        """
         while True:
             position, lag = self._follower.position, self._follower.lag
             standing = AuditStanding(position=position, lag=lag, instance=self._instance, level=LEVEL)
@@ -131,21 +141,21 @@ class Audit:
             await asyncio.sleep(TELL_EVERY)
 
     async def stop(self) -> None:
-        """Take no new queries; answer the pending ones."""
+        """Stop to accept queries, and finish the pending ones."""
         if self._serving is not None:
             await self._serving.close()
 
     def close(self) -> None:
-        """Close the index after its last use."""
         self._index.close()
 
     def checks(self) -> Mapping[str, Check]:
-        """Return the checks of `/readyz`."""
+        """Return the health checks of this service."""
         return {
             "journal": self._journal_check,
             "index": self._index_check,
             "clock": self._time.check,
             "notifications": self._deliveries.check,
+            "nats_log": self._server_log.check,
         }
 
     async def _journal_check(self) -> str | None:
@@ -154,7 +164,7 @@ class Audit:
         try:
             await self._bus.journal.usage()
         except BusError as error:
-            return f"the journal does not answer ({error.code})"
+            return f"the journal does not reply ({error.code})"
         return self._guard.problem
 
     async def _index_check(self) -> str | None:

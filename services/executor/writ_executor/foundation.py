@@ -76,7 +76,6 @@ def lay_foundation(
     guard = _guard(config, bus, recorder, background, measured)
     trusted = PolicyKeys(config.policy_key, config.keyring).live
     keys, alarms = AgentKeys(agents), SecurityEventRecorder(recorder)
-    copies = CopiedKeys(config.lease, time.clocks.boot, config.agent_processes)
     return Foundation(
         config=config,
         bus=bus,
@@ -96,10 +95,21 @@ def lay_foundation(
         alarms=alarms,
         targets=Targets(inventory, catalogue, presence),
         keys=keys,
-        key_use=AgentKeyUse(copies, keys, alarms, background.spawn),
+        key_use=_key_use(config, keys, alarms, background, time),
         audit_detail=LEVELS[config.audit_level],
         admission=Admission(config, bus, index, recorder, measures),
     )
+
+
+def _key_use(
+    config: ExecutorConfig,
+    keys: AgentKeys,
+    alarms: SecurityEventRecorder,
+    background: BackgroundTasks,
+    time: ServerClock,
+) -> AgentKeyUse:
+    copies = CopiedKeys(config.lease, time.clocks.boot, config.agent_processes)
+    return AgentKeyUse(copies, keys, alarms, background.spawn)
 
 
 def _guard(

@@ -1,1 +1,3 @@
-"""The policy service: decides, and signs decisions and grants. Its engine is plain functions without I/O."""
+"""The policy service: it makes decisions, and signs decisions and grants. Its engine (`writ_rules`) is plain functions
+without I/O.
+"""

@@ -1,4 +1,4 @@
-"""`python -m writ_policy`: configuration, files, bus, serve, stop in order."""
+"""`python -m writ_policy`: read the configuration and the files, connect, serve, and stop in order."""
 
 from writ_bus import tasks
 from writ_policy.config import PolicyConfig

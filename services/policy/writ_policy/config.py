@@ -12,7 +12,11 @@ DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class PolicyConfig(SignerConfig, frozen=True, kw_only=True):
-    """The four files are checked before every decision. An unusable one leaves its last good version in force."""
+    """The policy service's settings.
+
+    The four files are checked for changes before every decision. If a file becomes unusable, its last good version
+    stays in force.
+    """
 
     policy: Annotated[Path, env("SYSTEMMANAGER_POLICY_CONFIG", "the policy file, YAML or JSON")] = Path(
         "/etc/systemmanager/policy.yaml"
@@ -63,15 +67,15 @@ class PolicyConfig(SignerConfig, frozen=True, kw_only=True):
     ] = ""
 
     def former(self) -> dict[str, int]:
-        """Return the last version for which each earlier key is believed. Raises ConfigError."""
+        """Return each former key with the last version of the policy that it may have signed. Raises ConfigError."""
         return {key: version for key, version, _ in self._former()}
 
     def former_events(self) -> dict[str, int]:
-        """Return the last event of the journal for which each earlier key is believed. Raises ConfigError."""
+        """Return each former key with the last event of the journal that it may have signed. Raises ConfigError."""
         return {key: event for key, _, event in self._former()}
 
     def listed_plugins(self) -> dict[str, list[str]]:
-        """Return the further accepted digests, by plugin. Raises ConfigError."""
+        """Return further accepted digests, by plugin. Raises ConfigError."""
         listed: dict[str, list[str]] = {}
         for one in filter(None, map(str.strip, self.plugin_digests.split(","))):
             name, _, digest = (part.strip() for part in one.partition("="))

@@ -1,7 +1,7 @@
-"""Grants: read the operation, decide again, sign, append `granted` at the sequence read, and only then answer.
+"""Grants: read the operation, decide again, sign, append `granted` at the sequence that was read, and only then reply.
 
-The read may be stale, and time passes until the append. The expected sequence closes both gaps: any write in between
-fails the append, and then nothing has started.
+The read may be stale, and time passes until the append. The expected sequence covers both: any write in between makes
+the append fail, and then nothing has started.
 """
 
 import asyncio
@@ -35,11 +35,11 @@ from writ_trust.statements import sign
 
 MOST_TRIES = 64
 Gather = Callable[[GrantRequest | DecideRequest, Judge], Awaitable[KnownFacts]]
-"""Returns the facts of a question, checked, together with those that policy has itself."""
+"""Returns the checked facts of a request, together with those that policy has itself."""
 
 
 class GrantEndpoint:
-    """Answers GrantRequest."""
+    """Serves requests for grants."""
 
     def __init__(
         self,
@@ -52,7 +52,9 @@ class GrantEndpoint:
         windows: OpenWindows,
         bus: Bus,
     ) -> None:
-        """`keys`: policy's, each with the last event of the journal for which it counts. `bus`: for events to
+        """Grant claims on operations in `journal`.
+
+        `keys`: policy's keys, each with the last event of the journal that it may have signed. `bus`: for events to
         approvers.
         """
         self._bus = bus
@@ -67,8 +69,9 @@ class GrantEndpoint:
         self._keys = keys
 
     async def recorded(self, ask: DecideRequest, judge: Judge) -> CountedApprovals | None:
-        """Return the recorded approvals of the question's operation; None for an operation without a record.
-        Raises ForgedStart if the question claims a decision missing in the journal.
+        """Return the recorded approvals of the operation, or None if it is not recorded.
+
+        Raises ForgedStart if the request claims a decision that is not in the journal.
         """
         subject = ask.subject
         if not subject.recorded:
@@ -79,9 +82,10 @@ class GrantEndpoint:
         return approvals_of(recorded, records, judge.world)
 
     async def grant(self, ask: GrantRequest) -> tuple[GrantReply, RuledRequest]:
-        """Return the grant as `_grant` does; where another start was counted first, decide once more.
+        """Return the grant or the denial. If another start was counted first, decide once more.
 
-        Raises Unreachable if others always are: the operation has not moved on, and the agent asks again later.
+        Raises Unreachable if others are always first: the operation has not moved on, and the agent sends the claim
+        again later.
         """
         for _ in range(MOST_TRIES):
             try:
@@ -91,16 +95,16 @@ class GrantEndpoint:
         raise Unreachable(f"{MOST_TRIES} times another start was counted first: try again")
 
     async def _grant(self, ask: GrantRequest) -> tuple[GrantReply, RuledRequest]:
-        """Return the grant once it is recorded, or the denying decision.
+        """Return the grant after it was recorded, or the denying decision.
 
-        Raises Conflict (`moved_on`) if the operation no longer waits for this claim, ForgedStart if no executor may ask
-        for it, and errors of the append: after TimedOut it may have started.
+        Raises Conflict (`moved_on`) if the operation no longer waits for this claim, ForgedStart if no executor may
+        request it, and errors of the append: after TimedOut the operation may have started.
         """
         subject = ask.subject
         if subject.simulate:
             raise Invalid("a simulation gets no grant")
         own = subjects.operation_filter(subject.principal, subject.operation_id)
-        reading = self._control.begin()  # a stop that is stored by now counts
+        reading = self._control.begin()  # a stop that was stored meanwhile counts
         records = await self._journal.read(own)
         least = max(ask.control_sequence, await asyncio.shield(reading))
         judge = await self._judging.at(least, target=subject.target)
@@ -134,7 +138,9 @@ class GrantEndpoint:
         claim: Claim,
         counted: CountedApprovals,
     ) -> RuledRequest:
-        """Decide again, for the start: by the approvals of the operation or those of a window, and all its names."""
+        """Decide again for the start, by the approvals of the operation or of a window, and under all names of the
+        object.
+        """
         subject = ask.subject
         known = await self._gather(ask, judge)
         rule = partial(judge.rule, subject, known, starting=True, recorded=True, traced=ask.traced)
@@ -151,7 +157,7 @@ class GrantEndpoint:
         return judge.unless_other_plugin(ruled, subject, known, claim, ask.traced)
 
     async def _counted(self, judge: Judge, ruled: RuledRequest, event: Granted) -> list[Entry]:
-        """Return the entries to be stored with the start: its places under limits, and its use of a window."""
+        """Return the entries to store with the start: its places under limits, and its use of a window."""
         decision = ruled.decision
         holder = LimitHolder(
             operation_id=decision.operation_id,
@@ -169,8 +175,10 @@ class GrantEndpoint:
         return GrantReply(decision=self._signer.sign(ruled.decision), look=signed_grant, needs=ruled.sources)
 
     async def _append(self, recorded: RecordedOperation, event: Granted, counted: Sequence[Entry]) -> None:
-        """Store the start together with the entries which count it. Raises Conflict (`moved_on`) if the operation was
-        written to since it was read, CountedFirst if only its counts were.
+        """Store the start together with the entries that count it.
+
+        Raises Conflict (`moved_on`) if the operation was written to since it was read, and CountedFirst if only the
+        counts changed.
         """
         requested, data = recorded.requested, encode(event)
         if len(data) > MAX_EVENT_BYTES:

@@ -1,7 +1,8 @@
-"""The highest version of the policy ever enforced here. A lower one, or another one with the same number, is refused.
+"""The highest version of the policy that this replica ever enforced. A lower version, or another document with the same
+number, is refused.
 
-Versions are kept in a stream. An attacker who can replace the stream could take back a published version: each earlier
-one is signed as well.
+Versions are stored in a stream. An attacker who replaces the stream could otherwise put back an earlier version, which
+is signed as well.
 """
 
 from msgspec import Struct
@@ -13,23 +14,23 @@ FILE = "policy-version.json"
 
 
 class EnforcedVersion(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A version, by its number and its document's digest."""
+    """A version: its number and the digest of its document."""
 
     number: int = 0
     digest: str = ""
 
 
 class HighestVersion:
-    """The mark of the highest version in a file."""
+    """The highest version, stored in a file."""
 
     def __init__(self, file: StateFile[EnforcedVersion], lost: int = 0) -> None:
-        """`lost`: versions up to this number are given up, since their store was lost. Raises ConfigError."""
+        """Read the file. `lost`: the operator accepts that versions up to this number are lost. Raises ConfigError."""
         self._file = file
         self._lost = lost
         self._mark = file.read() or EnforcedVersion()
 
     def refusal(self, head: StoredPolicy | None, stored: int) -> str | None:
-        """Return the reason why the latest version of a store of `stored` versions must not be enforced, or None."""
+        """Return why the latest version of a store with `stored` versions must not be enforced, or None."""
         mark = self._mark
         if mark.number <= self._lost:
             return None
@@ -41,7 +42,7 @@ class HighestVersion:
         return None
 
     def note(self, version: StoredPolicy) -> None:
-        """Remember the version before it is enforced. Raises OSError."""
+        """Store the version, before it is enforced. Raises OSError."""
         mark = EnforcedVersion(number=version.number, digest=version.digest)
         if mark != self._mark:
             self._file.write(mark)

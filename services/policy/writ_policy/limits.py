@@ -1,8 +1,8 @@
-"""Limits of rules, counted by policy itself at each start.
+"""Limits of rules, enforced by policy at each start.
 
-Executors dispatch under a limit in turn (ADR 14), but an attacker with an executor's key dispatches at will. So the
-latest event of each limit names its holders. The next one is stored together with `granted`, at the sequence read
-before: of two starts for the last place one is refused.
+Executors dispatch operations under a limit in turn (ADR 14), but an attacker with an executor's key could dispatch any
+number. So the latest event of each limit names its holders, and the next event is stored together with `granted`, at
+the sequence that was read: of two starts for the last place, one is refused.
 """
 
 import asyncio
@@ -32,24 +32,22 @@ from writ_trust.statements import digest, open_signed
 
 LIMIT_REACHED = "limit_reached"
 CROWDED = 64
-"""Holders above which those that have ended are looked for, at any limit."""
+"""With more holders than this, the ones that have ended are removed, even if the limit is higher."""
 
 
 class LimitReached(Unreachable):
-    """The limit has no place now; the agent asks again later."""
+    """The limit is reached. The agent sends the claim again later."""
 
     default_code = LIMIT_REACHED
 
 
 class Limits:
-    """Counts starts under limits."""
-
     def __init__(self, journal: Journal, installation: str) -> None:
         self._journal = journal
         self._installation = installation
 
     async def take(self, limits: Iterable[RuleLimit], new: LimitHolder, now: float, correlation_id: str) -> list[Entry]:
-        """Return the entries counting the new holder under all limits, to be stored with its start. Raises
+        """Return the entries that add the new holder under all limits, to be stored with its start. Raises
         LimitReached.
         """
         strictest = {limit_count(one.rule, one.kind): one for one in sorted(limits, key=lambda one: -one.most)}
@@ -82,14 +80,16 @@ class Limits:
 
 
 def holders_of(record: Record | None) -> Sequence[LimitHolder]:
-    """Return the holders named by the latest event of a limit."""
+    """Return the holders that the latest event of a limit names."""
     event = decode_event(record.data) if record else None
     return event.holders if isinstance(event, LimitCounted) else ()
 
 
 def has_room(limit: RuleLimit, holders: Sequence[LimitHolder], new: LimitHolder) -> bool:
-    """Return whether the limit admits one more besides its holders. A kind of a newer release counts operations, of
-    which there are at least as many as of anything else.
+    """Return true if the limit admits one more holder.
+
+    An unknown kind of limit (from a newer release) counts operations, since there are at least as many of them as of
+    anything else.
     """
     if limit.kind != "max_targets":
         return len(holders) < limit.most
@@ -97,9 +97,10 @@ def has_room(limit: RuleLimit, holders: Sequence[LimitHolder], new: LimitHolder)
 
 
 def has_ended(records: Sequence[Record], installation: str) -> bool:
-    """Return whether the latest start is over: its own agent signed so, or its events are in an archive.
+    """Return true if the latest start has ended: its own agent signed so, or its events are archived.
 
-    An executor's word alone does not free a place. Without one, the place is free when the start's time has passed.
+    An executor's word alone does not free a place. Without the agent's signature, the place is free when the time of
+    the start has passed.
     """
     events = [event_of(record.subject, record.data) for record in records]
     granted = next((event for event in reversed(events) if isinstance(event, Granted)), None)

@@ -1,4 +1,4 @@
-"""Metrics of the policy service: decisions by effect, operation and role, refused files, the policy in force."""
+"""Metrics of the policy service: decisions by effect, operation and role, refused files, and the policy in force."""
 
 from collections import Counter
 
@@ -21,12 +21,12 @@ EFFECTS = ("allow", "deny", "require_approval")
 
 
 def metrics() -> Metrics:
-    """Return the metrics, with the endpoints of this service."""
+    """Return the metrics of this service and its endpoints."""
     return Metrics(endpoints=("decide", "grant", "visible", "scan", *(one.name for one in QUESTIONS)))
 
 
 class Measures:
-    """All metrics of the policy service."""
+    """The metrics of the policy service."""
 
     def __init__(self, measured: Metrics, catalogue: Catalogue) -> None:
         labels = {"effect": EFFECTS, "operation": tuple(catalogue), "role": ROLES}
@@ -49,7 +49,7 @@ class Measures:
         )
 
     def controlled(self, control: ControlState, now: float) -> None:
-        """Show how many stops and emergencies there are."""
+        """Set the numbers of stops and emergencies."""
         self._stops.set(len(control_views.stops(control, now)))
         counts = Counter(str(one.state) for one in control_views.emergencies(control, now))
         counts["unreviewed"] = sum(counts[state] for state in ("ended", "expired", "lapsed"))
@@ -57,7 +57,7 @@ class Measures:
             self._emergencies.set(counts[state], state=state)
 
     def decided(self, ruled: RuledRequest) -> dict[str, object]:
-        """Count a decision. Return its fields for the log."""
+        """Count a decision, and return its fields for the log."""
         decision, role = ruled.decision, ruled.request.target.role
         self._decisions.add(effect=decision.effect, operation=decision.operation, role=role)
         return {
@@ -71,7 +71,7 @@ class Measures:
         }
 
     def refused(self, file: str) -> None:
-        """Count a file with unusable new content, or `store` for a version."""
+        """Count a file with unusable new content, or a stored version (`store`)."""
         self._refused.add(file=file)
 
     def in_force(self, world: PolicySnapshot) -> None:
@@ -81,9 +81,9 @@ class Measures:
         self._rules.set(world.policy.rules)
 
     def compared(self, *, lost: bool) -> None:
-        """Record if the store of versions lacks an enforced one."""
+        """Set whether the store lacks a version that was enforced."""
         self._lost.set(float(lost))
 
     def alarmed(self, kind: SecurityKind) -> None:
-        """Count a security finding."""
+        """Count a security event that policy raised."""
         self._security.add(kind=kind)

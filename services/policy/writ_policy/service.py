@@ -1,4 +1,4 @@
-"""The composition of the policy service, its background tasks and its health checks."""
+"""Compose the policy service with its background tasks and health checks."""
 
 import asyncio
 from collections.abc import Mapping
@@ -59,7 +59,7 @@ DRY_RUN_ONLY = "every operation is a dry run (SYSTEMMANAGER_ENABLE_DRY_RUN)"
 
 
 class PolicyService:
-    """One replica: reads its files, follows versions and control events, decides."""
+    """One replica: it reads its files, follows versions and control events, and makes decisions."""
 
     def __init__(
         self,
@@ -70,8 +70,10 @@ class PolicyService:
         clock: Clock | None = None,
         clocks: Clocks = SYSTEM,
     ) -> None:
-        """`clock`: the time of decisions, the journal server's unless given. Raises ConfigError with all mistakes of
-        the files beside the policy.
+        """Prepare the service.
+
+        `clock` returns the time of decisions, by default that of the journal's server. Raises ConfigError with all
+        mistakes of the other files than the policy.
         """
         self.time = ServerClock(None, clocks)
         self.time.shown(measured)
@@ -104,10 +106,10 @@ class PolicyService:
         self._serving: Serving | None = None
 
     async def serve(self, bus: Bus) -> None:
-        """Read versions and control events, then answer. Raises errors of the bus.
+        """Read versions and control events, then serve.
 
-        Raises ConfigError without any policy to decide by: an empty store and an unusable file, or a version which does
-        not load.
+        Raises errors of the bus. Raises ConfigError if there is no policy to decide by: an empty store and an unusable
+        file, or a version that does not load.
         """
         self.time.over(bus)
         await self.time.start()
@@ -119,7 +121,7 @@ class PolicyService:
         guard = self._make_guard(bus, security)
         self._bus, self._versions, self._guard, self._security = bus, versions, guard, security
         await guard.compare()
-        if versions.taken_back is not None:  # nothing is answered: `/readyz` has the reason
+        if versions.taken_back is not None:  # nothing is served: `/readyz` has the reason
             security.report(LOST, versions.taken_back, None, None)
             return
         await self._sources.start(versions)
@@ -193,14 +195,14 @@ class PolicyService:
         return [about_versions, analysis, SessionQueries(judge, permit)]
 
     def _version_refused(self, number: int, why: str) -> None:
-        """Report the refused version without its mistakes, which may quote the document and stay in the log."""
+        """Report a refused version without its mistakes: these may quote the document, and go only to the log."""
         self._measures.refused(STORE)
         reason = why if not why.startswith("it does not load") else "it does not load"
         detail = f"stored version {number} of the policy is not used: {reason}"
         self._notifier.queue(Notice(kind="version_refused", detail=detail[:1000], version=number))
 
     async def follow(self) -> None:
-        """Keep up with files and control events, and have notices recorded, until cancelled."""
+        """Follow files and control events, and have notices recorded, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(unending("clock", self.time.follow()))
             if self._follower is not None:
@@ -218,7 +220,7 @@ class PolicyService:
                 group.create_task(unending("security events", self._security.run()))
 
     async def _watch_store(self, versions: Versions, security: SecurityEvents) -> None:
-        """Compare the store of versions with the versions read from it. A loss is an alarm."""
+        """Compare the stored versions with those read before. A loss is a security event."""
         while True:
             await asyncio.sleep(LOOK_EVERY)
             before = versions.taken_back
@@ -231,7 +233,10 @@ class PolicyService:
                 security.report(LOST, versions.taken_back, None, None)
 
     async def _watch_control(self, follower: Follower) -> None:
-        """Count stops and emergencies, and have the end of each emergency recorded: once, by whichever replica."""
+        """Count stops and emergencies, and have the end of each emergency recorded.
+
+        Every replica tries, and the journal accepts one event.
+        """
         closed = set[str]()
         while True:
             control, now = follower.state, self._clock()
@@ -243,7 +248,7 @@ class PolicyService:
             await asyncio.sleep(INTERVAL)
 
     async def _watch_keys(self) -> None:
-        """Have each change of the keyring recorded: once, by whichever replica."""
+        """Have each change of the keyring recorded. Every replica tries, and the journal accepts one event."""
         recorded = ""
         while True:
             if (ring := self._keys.ring).keys and self._keys.digest != recorded:
@@ -252,13 +257,13 @@ class PolicyService:
             await asyncio.sleep(INTERVAL)
 
     async def stop(self) -> None:
-        """Take no new questions; answer the pending ones."""
+        """Stop to accept requests, and finish the pending ones."""
         if self._serving is not None:
             await self._serving.close()
         await self._analysis_pool.close()
 
     def checks(self) -> Mapping[str, Check]:
-        """Return the checks of `/readyz`. An unusable file is reported; its last good version still decides."""
+        """Return the health checks. An unusable file is reported, but its last good version still decides."""
         return {
             "policy": self._policy_check,
             "versions": self._versions_check,
@@ -292,10 +297,10 @@ class PolicyService:
         return self._guard.problem if self._guard is not None else None
 
     async def _control_check(self) -> str | None:
-        """Stops and emergencies are no fault of the service: they are shown."""
-        seen = "" if self._follower is None else control_views.in_words(self._follower.state, self._clock())
-        found = [DRY_RUN_ONLY] * self._config.dry_run_only + [seen] * bool(seen)
-        return Detail("; ".join(found)) if found else None
+        """Return the stops and emergencies. They are no fault of the service, so the check only shows them."""
+        summary = "" if self._follower is None else control_views.in_words(self._follower.state, self._clock())
+        notes = [DRY_RUN_ONLY] * self._config.dry_run_only + [summary] * bool(summary)
+        return Detail("; ".join(notes)) if notes else None
 
     async def _keys_check(self) -> str | None:
         return self._keys.retired() or (Attention(self._keys.problem[:1000]) if self._keys.problem else None)

@@ -1,7 +1,7 @@
-"""The journal's evidence for an executor's question: a request with its first decision, and a start which is the next
-event.
+"""Check in the journal that an operation may start: its request has a first decision by policy, and the start is the
+next event.
 
-An executor's claim is not enough for either. Pure: the records of the operation come in.
+An executor's word is not enough for either. Pure: the records of the operation are passed in.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -23,24 +23,26 @@ from writ_trust.statements import digest, open_signed
 
 FORGED: Final = "forged_start"
 OpenDecision = Callable[[Signed, Collection[str]], Decision]
-"""Returns a signed decision if one of these keys signed it for this installation. Raises Untrusted."""
+"""Opens a signed decision if one of these keys signed it for this installation. Raises Untrusted."""
 RECORDED_WITHIN = 600.0
-"""Seconds between a first decision and its record, by the NATS server's clock. A withheld decision, or one of an
-operation whose events were archived and forgotten, begins nothing.
+"""The most seconds between a first decision and its record, by the NATS server's clock.
+
+So neither a decision that was held back, nor one of an operation whose events were archived and deleted, can begin an
+operation.
 """
 STARTED_WITHIN = 7 * 86_400.0
-"""Seconds after its record in which an operation may start, at any durations that executors wrote."""
+"""Seconds after its record in which an operation may start, whatever durations executors wrote."""
 MOVED_ON = "moved_on"
 
 
 class ForgedStart(Untrusted):
-    """The journal contradicts the question: no honest executor asks it."""
+    """The journal contradicts the request. An honest executor never sends it."""
 
     default_code = FORGED
 
 
 class RecordedOperation(Struct, frozen=True, kw_only=True):
-    """An operation as the journal has it. Times are the NATS server's, in Unix seconds."""
+    """An operation in the journal. Times are the NATS server's, in Unix seconds."""
 
     life: AcceptedLife
     requested_at: float = 0.0
@@ -99,8 +101,10 @@ def check_decided(recorded: RecordedOperation, keys: Mapping[str, int], opened: 
 def check_first_decision(
     recorded: RecordedOperation, subject: Subject, keys: Mapping[str, int], opened: OpenDecision
 ) -> Decision:
-    """Return the first decision. Raises ForgedStart unless policy allowed this very request when it came, or demanded
-    approvals for it. `keys`: policy's, and up to which event each signed.
+    """Return the first decision.
+
+    Raises ForgedStart unless policy allowed exactly this request when it was decided, or demanded approvals for it.
+    `keys`: policy's keys, each with the last event that it may have signed.
     """
     requested, decision = recorded.requested, check_decided(recorded, keys, opened)
     stated = digest(subject.statement) if subject.statement else None
@@ -137,10 +141,11 @@ def check_start(
     keys: Collection[str],
     now: float,
 ) -> None:
-    """Raises unless this claim is for the next start: Conflict (`moved_on`) if the operation does not wait for it,
-    ForgedStart if it never may, Unreachable (`too_soon`) if the earlier attempt may still run.
+    """Check that this claim is for the next start.
 
-    `first`: its checked first decision. `keys`: policy's, former ones too. `now`: the NATS server's time, Unix seconds.
+    Raises Conflict (`moved_on`) if the operation does not wait for it, ForgedStart if it never may start, and
+    Unreachable (`too_soon`) if the earlier attempt may still run. `first`: the operation's checked first decision.
+    `keys`: policy's keys, including former ones. `now`: the NATS server's time in Unix seconds.
     """
     life = recorded.life
     dispatched = life.dispatched if isinstance(life, DispatchedLife) else None
@@ -172,7 +177,9 @@ def _is_over(
     keys: Collection[str],
     installation: str,
 ) -> bool:
-    """Return whether the earlier attempt is over: its instance says so, or its time had passed at the next dispatch."""
+    """Return true if the earlier attempt has ended: its instance says so, or its time had passed at the next
+    dispatch.
+    """
     try:
         grant = open_signed(earlier.grant, Grant, keys, installation)
     except Untrusted as error:

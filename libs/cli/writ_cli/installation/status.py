@@ -57,7 +57,7 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
         if one.ready and control.ABOUT_HOSTS in one.failing:
             text = f"{one.name}: {control.ABOUT_HOSTS}: {one.failing[control.ABOUT_HOSTS]}"
             screen.line(Text(text, style="yellow"))
-    for note in (*policy_notes(status), *_restarts(status)):
+    for note in (*policy_notes(status), *_refusals_notes(status), *_restarts(status)):
         screen.line(Text(note, style="yellow"))
     for notice in dict.fromkeys(one.details["control"] for one in status.processes if "control" in one.details):
         screen.line(Text(notice, style="bold yellow"))
@@ -82,6 +82,13 @@ def _restarts(observed: control.InstallationStatus) -> list[str]:
         for one in observed.processes
         if one.restarted_at is not None
     ]
+
+
+def _refusals_notes(observed: control.InstallationStatus) -> list[str]:
+    """Return the note that no audit service reads what NATS refuses. One that does is enough."""
+    audits = [one for one in observed.processes if one.ready and one.name.startswith("audit")]
+    notes = dict.fromkeys(one.details["nats_log"] for one in audits if "nats_log" in one.details)
+    return list(notes) if all("nats_log" in one.details for one in audits) else []
 
 
 def policy_notes(observed: control.InstallationStatus) -> list[str]:

@@ -306,4 +306,4 @@ def _step(step: dict[str, Any]) -> tuple[object, ...]:
 def _clause(step: dict[str, Any]) -> str:
     if step.get("matched") or not step.get("clause"):
         return ""
-    return f"{step['clause']}: wanted {step.get('wanted', '')}, got {step.get('got', '')}"
+    return f"{step['clause']}: expected {step.get('wanted', '')}, got {step.get('got', '')}"

@@ -66,7 +66,7 @@ async def explain(
     A recorded request is decided as if it came at its time, by the policy in force now, with its public parameters. If
     its target was renamed since, --target gives the present name.
 
-    Shows the deciding rules, each other rule with its first failed clause (wanted and actual value), the nearest rule,
+    Shows the deciding rules, each other rule with its first failed clause (expected and actual), the nearest rule,
     possible approvers, the opening of a window or the end of a deny, and the decision in an emergency. Nothing is
     recorded or done. Requests of others need the right to read the policy (`audit_read`). Exit status 3: denied; 4:
     with an approval.

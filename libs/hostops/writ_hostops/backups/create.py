@@ -94,8 +94,8 @@ def _refuse_taken(restic: Restic, arguments: BackupArguments, stop: Stop) -> Non
 
 def _find_backup(restic: Restic, operation_id: str) -> Optional[StoredBackup]:
     with afterwards() as patience:
-        found = restic.kept(patience)
-    return next((one for one in found if one.operation_id == operation_id), None)
+        backups = restic.kept(patience)
+    return next((one for one in backups if one.operation_id == operation_id), None)
 
 
 def _output(arguments: BackupArguments, backup: Optional[StoredBackup], ran: ProgramResult) -> Dict[str, Any]:

@@ -16,11 +16,11 @@ from writ_hostops.stop import Stop, afterwards
 def run(call: Call) -> HostReply:
     """Delete the backup. An absent one is `not_found`. Space that could not be freed is reported, and is no failure."""
     arguments, restic = parse_arguments(call), Restic(call)
-    found = _those(restic, arguments.backup_id, call.stop)
-    ran = restic.run(_forget(found))
+    backups = _those(restic, arguments.backup_id, call.stop)
+    ran = restic.run(_forget(backups))
     left = _left(restic, arguments.backup_id)
-    output = {"backup_id": arguments.backup_id, "reference": found[0].reference, "removed": not left}
-    effect = "none" if len(left) == len(found) else "done"
+    output = {"backup_id": arguments.backup_id, "reference": backups[0].reference, "removed": not left}
+    effect = "none" if len(left) == len(backups) else "done"
     if left:
         ran.refuse_stopped("the deletion", effect)
         restic.refuse(ran, effect)
@@ -33,14 +33,14 @@ def run(call: Call) -> HostReply:
 def preview(call: Call) -> HostReply:
     """Return the snapshots that would be forgotten."""
     arguments, restic = parse_arguments(call), Restic(call)
-    found = _those(restic, arguments.backup_id, call.stop)
-    would = f"delete {found[0].backup_id} of {found[0].path}"
+    backups = _those(restic, arguments.backup_id, call.stop)
+    would = f"delete {backups[0].backup_id} of {backups[0].path}"
     return HostReply(
         output={
             "backup_id": arguments.backup_id,
-            "reference": found[0].reference,
+            "reference": backups[0].reference,
             "would": would,
-            "commands": [restic.shown(_forget(found)), restic.shown(["prune"])],
+            "commands": [restic.shown(_forget(backups)), restic.shown(["prune"])],
         }
     )
 
@@ -54,15 +54,15 @@ def probe(call: Call) -> HostReply:
 
 
 def _those(restic: Restic, backup_id: str, stop: Stop) -> List[StoredBackup]:
-    found = restic.of(backup_id, stop)
-    if not found:
+    backups = restic.of(backup_id, stop)
+    if not backups:
         raise HostError("not_found", f"there is no backup {backup_id}")
-    return found
+    return backups
 
 
-def _forget(found: List[StoredBackup]) -> List[str]:
+def _forget(backups: List[StoredBackup]) -> List[str]:
     """Forget by restic's whole ids: it would take a prefix, too."""
-    return ["forget", "--", *(one.reference for one in found)]
+    return ["forget", "--", *(one.reference for one in backups)]
 
 
 def _left(restic: Restic, backup_id: str) -> List[StoredBackup]:

@@ -17,8 +17,8 @@ def run(call: Call) -> HostReply:
     fields = Fields(dict(call.parameters), "parameters")
     path, limit = path_from(fields, ""), fields.integer("limit", 100, 1, MOST)
     fields.end()
-    found = [one for one in Restic(call).kept(call.stop) if not path or one.path == path]
-    return HostReply(output={"backups": [one.entry() for one in found[:limit]], "truncated": len(found) > limit})
+    backups = [one for one in Restic(call).kept(call.stop) if not path or one.path == path]
+    return HostReply(output={"backups": [one.entry() for one in backups[:limit]], "truncated": len(backups) > limit})
 
 
 def names(call: Call) -> List[str]:

@@ -73,8 +73,8 @@ class Restic:
         ran = self._run_once(["snapshots", "--no-lock", f"--host={self.host}", "--tag=writ"], stop)
         ran.refuse_stopped("the read of the repository")
         self.refuse(ran, "none")
-        found = [_kept(item) for item in _list(ran.whole("restic")) if item.get("hostname") == self.host]
-        ours = [one for one in found if one.backup_id]
+        backups = [_kept(item) for item in _list(ran.whole("restic")) if item.get("hostname") == self.host]
+        ours = [one for one in backups if one.backup_id]
         return sorted(ours, key=lambda one: one.created_at, reverse=True)
 
     def of(self, backup_id: str, stop: Stop) -> List[StoredBackup]:
@@ -117,14 +117,14 @@ class Restic:
 
 def messages(text: str, kind: str) -> List[Dict[str, Any]]:
     """Return restic's messages of this type, in order. Lines without a message are left out."""
-    found = (_object(line) for line in text.splitlines())
-    return [message for message in found if message.get("message_type") == kind]
+    objects = (_object(line) for line in text.splitlines())
+    return [message for message in objects if message.get("message_type") == kind]
 
 
 def summary(ran: ProgramResult) -> Dict[str, Any]:
     """Return restic's last summary; empty without one."""
-    found = messages(ran.out, "summary")
-    return found[-1] if found else {}
+    summaries = messages(ran.out, "summary")
+    return summaries[-1] if summaries else {}
 
 
 def progress_reporter(call: Call, doing: str) -> Line:
@@ -142,8 +142,8 @@ def progress_reporter(call: Call, doing: str) -> Line:
 
 def spoiled(ran: ProgramResult) -> List[str]:
     """Return the paths in the backup of files that restic could not restore or verify, by its error messages."""
-    found = messages(ran.out, "error") + messages(ran.errors, "error")
-    return [str(message["item"]) for message in found if isinstance(message.get("item"), str)]
+    errors = messages(ran.out, "error") + messages(ran.errors, "error")
+    return [str(message["item"]) for message in errors if isinstance(message.get("item"), str)]
 
 
 def item(line: str) -> Tuple[str, str, int]:
@@ -169,20 +169,20 @@ def _is_locked(ran: ProgramResult) -> bool:
 
 def _list(text: str) -> List[Dict[str, Any]]:
     try:
-        found = json.loads(text)
+        items = json.loads(text)
     except ValueError:
-        found = None
-    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+        items = None
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise HostError("garbled", "restic's output cannot be parsed")
-    return found
+    return items
 
 
 def _object(line: str) -> Dict[str, Any]:
     try:
-        found = json.loads(line) if line.startswith("{") else {}
+        value = json.loads(line) if line.startswith("{") else {}
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def _kept(item: Dict[str, Any]) -> StoredBackup:

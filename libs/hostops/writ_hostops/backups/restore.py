@@ -125,12 +125,12 @@ def _mode(arguments: BackupArguments, kept: StoredBackup) -> int:
 
 
 def _the_one(restic: Restic, arguments: BackupArguments, call: Call) -> StoredBackup:
-    found = restic.of(arguments.backup_id, call.stop)
-    if not found:
+    backups = restic.of(arguments.backup_id, call.stop)
+    if not backups:
         raise HostError("not_found", f"there is no backup {arguments.backup_id}")
-    if len(found) > 1:
-        raise HostError("exists", f"there are {len(found)} backups {arguments.backup_id}; delete them")
-    return found[0]
+    if len(backups) > 1:
+        raise HostError("exists", f"there are {len(backups)} backups {arguments.backup_id}; delete them")
+    return backups[0]
 
 
 def _words(kept: StoredBackup, target: str, *more: str) -> List[str]:

@@ -203,10 +203,10 @@ def _remove(folder: int, name: str, mode: int) -> None:
         os.unlink(name, dir_fd=folder)
         return
     # Bottom up, and by path: nobody else can enter here, and a tree may be deeper than there are descriptors.
-    found, waiting = [], [name]
+    folders, waiting = [], [name]
     while waiting:
         path = waiting.pop()
-        found.append(path)
+        folders.append(path)
         _make_writable(folder, path, _mode(folder, path))
         below = os.open(path, FOLDER_FLAGS, dir_fd=folder)
         try:
@@ -217,7 +217,7 @@ def _remove(folder: int, name: str, mode: int) -> None:
                     os.unlink(entry, dir_fd=below)
         finally:
             os.close(below)
-    for path in reversed(found):
+    for path in reversed(folders):
         os.rmdir(path, dir_fd=folder)
 
 

@@ -223,9 +223,9 @@ def _beneath(own: Sequence[str]) -> Iterator[os.stat_result]:
             yield status
         for folder, _, names in os.walk(item):
             for name in names:
-                found = _status(os.path.join(folder, name))
-                if found is not None:
-                    yield found
+                own_status = _status(os.path.join(folder, name))
+                if own_status is not None:
+                    yield own_status
 
 
 def _status(path: str) -> Optional[os.stat_result]:

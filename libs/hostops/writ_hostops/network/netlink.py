@@ -37,12 +37,12 @@ Attributes = Dict[int, bytes]
 
 def interfaces() -> List[Dict[str, Any]]:
     """Return each interface: name, index, state, flags, MAC and MTU."""
-    found = []
+    links = []
     for body in _dump(_GETLINK, _IFINFO.size):
         _, _, index, flags, _ = _IFINFO.unpack_from(body)
         attributes = parse_attributes(body[_IFINFO.size :])
         state = attributes.get(_IFLA_OPERSTATE, b"\0")[0]
-        found.append(
+        links.append(
             {
                 "name": _name(attributes.get(_IFLA_IFNAME, b"")),
                 "index": index,
@@ -52,37 +52,37 @@ def interfaces() -> List[Dict[str, Any]]:
                 "mtu": _number(attributes.get(_IFLA_MTU, b"")),
             }
         )
-    return found
+    return links
 
 
 def addresses() -> Dict[int, List[Dict[str, Any]]]:
     """Return each address with its prefix ("192.0.2.1/24"), by interface index."""
-    found: Dict[int, List[Dict[str, Any]]] = {}
+    by_index: Dict[int, List[Dict[str, Any]]] = {}
     for body in _dump(_GETADDR, _IFADDR.size):
         family, prefix, _, scope, index = _IFADDR.unpack_from(body)
         attributes = parse_attributes(body[_IFADDR.size :])
         address = attributes.get(_IFA_LOCAL, attributes.get(_IFA_ADDRESS, b""))
         if family in (socket.AF_INET, socket.AF_INET6) and address:
-            found.setdefault(index, []).append(
+            by_index.setdefault(index, []).append(
                 {
                     "address": f"{ipaddress.ip_address(address)}/{prefix}",
                     "family": _family(family),
                     "scope": _SCOPES.get(scope, str(scope)),
                 }
             )
-    return found
+    return by_index
 
 
 def routes(names: Dict[int, str]) -> List[Dict[str, Any]]:
     """Return the unicast routes of the main table. `names`: the interfaces by index."""
-    found = []
+    routes_found = []
     for body in _dump(_GETROUTE, _RTMSG.size):
         family, prefix, _, _, table, _, _, kind, _ = _RTMSG.unpack_from(body)
         attributes = parse_attributes(body[_RTMSG.size :])
         table = _number(attributes.get(_RTA_TABLE, b"")) or table
         if family in (socket.AF_INET, socket.AF_INET6) and table == _TABLE_MAIN and kind == _TYPE_UNICAST:
             index = _number(attributes.get(_RTA_OIF, b""))
-            found.append(
+            routes_found.append(
                 {
                     "destination": _destination(attributes.get(_RTA_DST, b""), prefix),
                     "gateway": _address(attributes.get(_RTA_GATEWAY, b"")),
@@ -92,7 +92,7 @@ def routes(names: Dict[int, str]) -> List[Dict[str, Any]]:
                     "family": _family(family),
                 }
             )
-    return found
+    return routes_found
 
 
 def parse_attributes(data: bytes) -> Attributes:

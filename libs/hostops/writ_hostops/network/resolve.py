@@ -32,16 +32,16 @@ def resolved(host: str, stop: Stop, seconds: float) -> List[Address]:
     """Return the host's addresses in its order of preference; HostError `not_found`, also for a name that takes too
     long.
     """
-    found: List[Address] = []
+    addresses: List[Address] = []
     woken, wake = os.pipe()
 
     def resolve() -> None:
         try:
             for family, _, _, _, address in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM):
                 if family in (socket.AF_INET, socket.AF_INET6):
-                    found.append((int(family), str(address[0])))
+                    addresses.append((int(family), str(address[0])))
         except (OSError, UnicodeError):  # gaierror is an OSError
-            found.clear()
+            addresses.clear()
         finally:
             os.close(wake)
 
@@ -49,8 +49,8 @@ def resolved(host: str, stop: Stop, seconds: float) -> List[Address]:
     try:
         select.select([woken, stop.fileno()], [], [], min(seconds, stop.remaining()))
         stop.check()
-        if not found:
+        if not addresses:
             raise HostError("not_found", f"the resolver of this host does not know the name {host}")
-        return list(found)
+        return list(addresses)
     finally:
         os.close(woken)

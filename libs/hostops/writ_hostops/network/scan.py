@@ -45,9 +45,9 @@ def run(call: Call) -> HostReply:
     _refuse_undeclared(network, call.target.scan_networks)
     scan = _Scan(call, rate, network.version)
     complete = scan.run(_endpoints(network, ports))
-    found = {address: sorted(scan.found[address]) for address in sorted(scan.found, key=ipaddress.ip_address)}
+    open_ports = {address: sorted(scan.found[address]) for address in sorted(scan.found, key=ipaddress.ip_address)}
     return HostReply(
-        output={"cidr": str(network), "open_ports": found, "tried": scan.tried, "complete": complete},
+        output={"cidr": str(network), "open_ports": open_ports, "tried": scan.tried, "complete": complete},
     )
 
 

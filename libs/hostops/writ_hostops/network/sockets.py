@@ -32,9 +32,9 @@ def listening(stop: Stop) -> List[Dict[str, Any]]:
     """Return listening sockets sorted by protocol, port and address. `pid` 0 and `process` "" for hidden processes
     of other users.
     """
-    found = [item for name, protocol in _FILES for item in parse_table(protocol, _lines(name))]
-    owners = _owners({item.inode for item in found}, stop)
-    found.sort(key=lambda item: (item.protocol, item.port, item.address))
+    sockets = [item for name, protocol in _FILES for item in parse_table(protocol, _lines(name))]
+    owners = _owners({item.inode for item in sockets}, stop)
+    sockets.sort(key=lambda item: (item.protocol, item.port, item.address))
     return [
         {
             "protocol": item.protocol,
@@ -44,7 +44,7 @@ def listening(stop: Stop) -> List[Dict[str, Any]]:
             "pid": owners.get(item.inode, 0),
             "process": _process_name(owners.get(item.inode, 0)),
         }
-        for item in found
+        for item in sockets
     ]
 
 

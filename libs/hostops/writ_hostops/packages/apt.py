@@ -128,16 +128,16 @@ def simulation(stop: Stop, *words: str) -> str:
 
 def steps(text: str) -> List[AptStep]:
     """Return the steps in the output of a simulation."""
-    found: Dict[str, AptStep] = {}
+    by_name: Dict[str, AptStep] = {}
     for line in text.splitlines():
         match = _DONE.match(line)
         if match:
             word, name, before, after = match.groups()
             verb = {"Inst": "install", "Remv": "remove", "Purg": "purge"}[word]
             # A purge comes as Remv and Purg.
-            before = before or (found[name].before if name in found else "")
-            found[name] = AptStep(verb, name, before or "", after or "" if verb == "install" else "")
-    return list(found.values())
+            before = before or (by_name[name].before if name in by_name else "")
+            by_name[name] = AptStep(verb, name, before or "", after or "" if verb == "install" else "")
+    return list(by_name.values())
 
 
 def kept_back(text: str) -> List[str]:
@@ -182,6 +182,6 @@ def _progress_reporter(call: Call) -> "commands.Line":
     return report
 
 
-def only(found: Sequence[AptStep], name: str) -> Optional[AptStep]:
+def only(planned: Sequence[AptStep], name: str) -> Optional[AptStep]:
     """Return the step of that very package; None without one."""
-    return next((step for step in found if step.name == name), None)
+    return next((step for step in planned if step.name == name), None)

@@ -52,10 +52,10 @@ def packages_of(status: int, out: str, absent: bool = False) -> Dict[str, Packag
     """See `installed`. HostError `tool_failed`, `garbled`."""
     if status not in (0, 1) or (status == 1 and out):  # 1 with nothing: no package at all
         raise HostError("tool_failed", f"dpkg-query failed (exit status {status})")
-    found = [_package(line) for line in out.splitlines()]
-    native = _native(found)
+    entries = [_package(line) for line in out.splitlines()]
+    native = _native(entries)
     packages: Dict[str, Package] = {}
-    for package in found:
+    for package in entries:
         if absent or package.status not in _ABSENT:
             packages[_key(package, native)] = package
     return packages

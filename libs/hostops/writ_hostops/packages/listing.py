@@ -16,9 +16,9 @@ LIMIT = 5000
 def run(call: Call) -> HostReply:
     """List the packages by name. `candidate` is filled in if `upgradable` was requested."""
     pattern, upgradable = parse_arguments(call.parameters)
-    found = dpkg.installed(call.stop)
+    packages = dpkg.installed(call.stop)
     newer = {step.name: step.after for step in apt.simulate(call.stop, "dist-upgrade")} if upgradable else {}
-    return listed(found, newer, pattern, upgradable)
+    return listed(packages, newer, pattern, upgradable)
 
 
 def parse_arguments(parameters: Mapping[str, Any]) -> Tuple[str, bool]:
@@ -29,20 +29,22 @@ def parse_arguments(parameters: Mapping[str, Any]) -> Tuple[str, bool]:
     return pattern, upgradable
 
 
-def listed(found: dpkg.Installed, newer: Mapping[str, str], pattern: str = "", upgradable: bool = False) -> HostReply:
+def listed(
+    packages: dpkg.Installed, newer: Mapping[str, str], pattern: str = "", upgradable: bool = False
+) -> HostReply:
     """Return the matching packages, at most LIMIT. `newer`: versions that an upgrade would bring."""
     names = [
         name
-        for name in sorted(found)
-        if (not pattern or fnmatch.fnmatchcase(found[name].name, pattern))
-        and (not upgradable or (name in newer and newer[name] != found[name].version))
+        for name in sorted(packages)
+        if (not pattern or fnmatch.fnmatchcase(packages[name].name, pattern))
+        and (not upgradable or (name in newer and newer[name] != packages[name].version))
     ]
     entries: List[Dict[str, Any]] = [
         {
-            "package_name": found[name].name,
-            "version": found[name].version,
+            "package_name": packages[name].name,
+            "version": packages[name].version,
             "candidate": newer.get(name, ""),
-            "architecture": found[name].architecture,
+            "architecture": packages[name].architecture,
         }
         for name in names[:LIMIT]
     ]
@@ -56,6 +58,6 @@ def names(call: Call) -> List[str]:
     return well(dpkg.installed(call.stop))
 
 
-def well(found: dpkg.Installed) -> List[str]:
+def well(packages: dpkg.Installed) -> List[str]:
     """Return the names of installed packages without problems."""
-    return sorted(name for name, package in found.items() if package.status == "installed")
+    return sorted(name for name, package in packages.items() if package.status == "installed")

@@ -104,7 +104,7 @@ def _upgrade(call: Call, mode: str) -> HostReply:
     before = dpkg.installed(call.stop)
     plan = _plan(call.stop)
     if not plan.steps and not dpkg.broken(before):
-        return _answer(mode, plan, before, before, "")
+        return _reply(mode, plan, before, before, "")
     ran = apt.change(call, *COMMAND)
     return _judged(mode, plan, before, ran)
 
@@ -124,20 +124,20 @@ def _judged(mode: str, plan: UpgradePlan, before: dpkg.Installed, ran: ProgramRe
     """Judge by dpkg's list now, whatever apt's exit status."""
     with afterwards() as patience:
         after = dpkg.installed(patience)
-    answer = _answer(mode, plan, before, after, ran.log)
-    results.refuse_failed(ran, answer, after)
+    reply = _reply(mode, plan, before, after, ran.log)
+    results.refuse_failed(ran, reply, after)
     missed = _missed(plan.steps, after)
     if missed:
         message = f"apt ended well, but these are not as they should be: {', '.join(missed[:20])}"
-        raise HostError("tool_failed", message, effect=answer.effect, output=answer.output, state=answer.state)
-    return answer
+        raise HostError("tool_failed", message, effect=reply.effect, output=reply.output, state=reply.state)
+    return reply
 
 
 def _missed(steps: Sequence[AptStep], after: dpkg.Installed) -> List[str]:
     return [one.name for one in steps if dpkg.version_of(after, one.name) != one.after]
 
 
-def _answer(mode: str, plan: UpgradePlan, before: dpkg.Installed, after: dpkg.Installed, log: str) -> HostReply:
+def _reply(mode: str, plan: UpgradePlan, before: dpkg.Installed, after: dpkg.Installed, log: str) -> HostReply:
     fields = results.changes(before, after)
     output = {**fields, **_kept(plan), **_of_index(), "log": log}
     return HostReply(output=output, state=_state(mode, after), effect="done" if fields["changed"] else "none")

@@ -49,8 +49,8 @@ class BtrfsStore:
         with self._folder(make=False) as folder:
             if folder is None:
                 return []
-            found = _read(folder, self._path)
-        return sorted(found, key=lambda one: one.created_at, reverse=True)
+            snapshots = _read(folder, self._path)
+        return sorted(snapshots, key=lambda one: one.created_at, reverse=True)
 
     def create(self, name: str, description: str, operation_id: str) -> None:
         """Create the snapshot. It becomes read-only only when complete: this tells finished ones from unfinished
@@ -184,12 +184,12 @@ def names_beneath(root: str) -> List[str]:
         if kept is None:
             return []
         try:
-            found = [one for place in os.listdir(kept) for one in _read_place(kept, place, root)]
+            snapshots = [one for place in os.listdir(kept) for one in _read_place(kept, place, root)]
         finally:
             os.close(kept)
     finally:
         os.close(top)
-    return [one.name for one in found if one.finished]
+    return [one.name for one in snapshots if one.finished]
 
 
 def _read_place(kept: int, place: str, path: str) -> List[Snapshot]:
@@ -203,7 +203,7 @@ def _read_place(kept: int, place: str, path: str) -> List[Snapshot]:
 
 
 def _read(folder: int, path: str) -> List[Snapshot]:
-    found: List[Snapshot] = []
+    snapshots: List[Snapshot] = []
     with system_errors(path):
         for name in os.listdir(folder):
             try:
@@ -214,10 +214,10 @@ def _read(folder: int, path: str) -> List[Snapshot]:
                 if calls.is_subvolume(subvolume):
                     info = calls.info(subvolume)
                     operation, description = (_attribute(subvolume, key) for key in (_OPERATION, _DESCRIPTION))
-                    found.append(Snapshot(name, info.created_at, description, operation, info.uuid, info.read_only))
+                    snapshots.append(Snapshot(name, info.created_at, description, operation, info.uuid, info.read_only))
             finally:
                 os.close(subvolume)
-    return found
+    return snapshots
 
 
 def _own_folder(parent: int, name: str, make: bool) -> Optional[int]:

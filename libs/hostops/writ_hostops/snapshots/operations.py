@@ -71,8 +71,10 @@ def delete(call: Call) -> HostReply:
 
 def listing(call: Call) -> HostReply:
     with _store(call, _parse_arguments(call).path) as store:
-        found = [one for one in store.all() if one.finished]
-    return HostReply(output={"snapshots": [one.entry() for one in found[:MOST]], "truncated": len(found) > MOST})
+        snapshots = [one for one in store.all() if one.finished]
+    return HostReply(
+        output={"snapshots": [one.entry() for one in snapshots[:MOST]], "truncated": len(snapshots) > MOST}
+    )
 
 
 def preview(call: Call) -> HostReply:
@@ -145,13 +147,13 @@ def judge(operation: str, operation_id: str, there: Optional[Snapshot]) -> Tuple
 def names(call: Call) -> List[str]:
     """Return the snapshot names of all folders beneath the target's file roots."""
     roots = [root.path for root in call.target.file_roots]
-    found: List[str] = []
+    snapshot_names: List[str] = []
     for root in roots:
-        found += btrfs.names_beneath(root) if os.path.isdir(root) else []
+        snapshot_names += btrfs.names_beneath(root) if os.path.isdir(root) else []
     for path, dataset in datasets():
         if any(within(path, root) for root in roots):
-            found += [one.name for one in ZfsStore(path, dataset, call).all()]
-    return found
+            snapshot_names += [one.name for one in ZfsStore(path, dataset, call).all()]
+    return snapshot_names
 
 
 @contextmanager
@@ -184,10 +186,10 @@ def _refuse_taken(store: Store, arguments: SnapshotArguments) -> None:
 
 
 def _existing(store: Store, arguments: SnapshotArguments, unfinished: bool = False) -> Snapshot:
-    found = _find(store, arguments.name)
-    if found is None or not (found.finished or unfinished):
+    snapshot = _find(store, arguments.name)
+    if snapshot is None or not (snapshot.finished or unfinished):
         raise HostError("not_found", f"{arguments.path} has no snapshot {arguments.name}")
-    return found
+    return snapshot
 
 
 def _find(store: Store, name: str) -> Optional[Snapshot]:

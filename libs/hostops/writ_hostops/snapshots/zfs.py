@@ -24,12 +24,12 @@ def datasets() -> List[Tuple[str, str]]:
     """Return the mount point and name of each mounted dataset, by the kernel (proc(5), mountinfo)."""
     with system_errors(_MOUNTS), open(_MOUNTS, encoding="utf-8", errors="surrogateescape") as file:
         lines = [line.split() for line in file]
-    found = []
+    mounted = []
     for words in lines:
         kind, source = words[words.index("-") + 1 :][:2]
         if kind in _KINDS:
-            found.append((_plain(words[4]), _plain(source)))
-    return found
+            mounted.append((_plain(words[4]), _plain(source)))
+    return mounted
 
 
 def _plain(word: str) -> str:
@@ -88,14 +88,14 @@ class ZfsStore:
     def _listed(self, stop: Stop) -> List[Snapshot]:
         keys = f"creation,guid,used,{_OPERATION},{_DESCRIPTION}"
         properties = _zfs(["get", "-rHp", "-d", "1", "-o", "name,property,value", keys, self._dataset], stop)
-        found: Dict[str, Dict[str, str]] = {}
+        by_snapshot: Dict[str, Dict[str, str]] = {}
         for line in properties.whole("zfs").splitlines():
             name, _, rest = line.partition("\t")
             key, _, value = rest.partition("\t")
             dataset, at, snapshot = name.partition("@")
             if at and dataset == self._dataset:
-                found.setdefault(snapshot, {})[key] = "" if value == _NONE else value
-        return sorted((_snapshot(*item) for item in found.items()), key=lambda one: one.created_at, reverse=True)
+                by_snapshot.setdefault(snapshot, {})[key] = "" if value == _NONE else value
+        return sorted((_snapshot(*item) for item in by_snapshot.items()), key=lambda one: one.created_at, reverse=True)
 
     def _change(self, words: Sequence[str], shows: Callable[[List[Snapshot]], bool]) -> None:
         """Run a change. After a failure `shows`, applied to the snapshots then listed, decides if it took effect."""

@@ -144,9 +144,9 @@ class SystemdOnBus:
     def names(self) -> List[str]:
         units = self._call(_MANAGER, "ListUnits", "", ())[0]
         files = self._call(_MANAGER, "ListUnitFiles", "", ())[0]
-        found = [unit[0] for unit in units if unit[2] == "loaded"]
-        found += [path.rpartition("/")[2] for path, state in files if is_own(state)]
-        return [name for name in found if can_be_named(name)]
+        loaded = [unit[0] for unit in units if unit[2] == "loaded"]
+        loaded += [path.rpartition("/")[2] for path, state in files if is_own(state)]
+        return [name for name in loaded if can_be_named(name)]
 
     def job(self, verb: str, name: str, stop: Stop, progress: Callable[[str], None]) -> JobEnd:
         """Run the job. If the connection breaks once the job may be queued, HostError has the effect maybe."""

@@ -130,9 +130,9 @@ def names_of(units: Tuple[int, str], files: Tuple[int, str]) -> List[str]:
     """Return the units that are loaded or could be, from status and output of both lists. HostError `unavailable`."""
     if units[0] or files[0]:
         raise HostError("unavailable", "systemd does not reply on this host")
-    found = [unit for unit, state in _columns(units[1]) if state == "loaded"]
-    found += [unit for unit, state in _columns(files[1]) if is_own(state)]
-    return [name for name in found if can_be_named(name)]
+    loaded = [unit for unit, state in _columns(units[1]) if state == "loaded"]
+    loaded += [unit for unit, state in _columns(files[1]) if is_own(state)]
+    return [name for name in loaded if can_be_named(name)]
 
 
 def end_of(verb: str, name: str, status: int) -> JobEnd:

@@ -5,7 +5,7 @@ imported.
 from collections.abc import Mapping
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from writ_contracts.inventory import GATEWAY
 from writ_contracts.restore_marker import FILE
@@ -75,8 +75,15 @@ def passed_on(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if name in _NEEDED or name.startswith(_OURS)}
 
 
-def core(table: ProcessTable, home: Home, url: str, replicas: Replicas, environ: Mapping[str, str]) -> list[Service]:
-    """Return policy, audit, the executors, and the gateway if there is to be one."""
+def core(
+    table: ProcessTable,
+    home: Home,
+    url: str,
+    replicas: Replicas,
+    environ: Mapping[str, str],
+    nats_log: Path | None = None,
+) -> list[Service]:
+    """Return policy, audit, the executors, and the gateway if there is to be one. `nats_log`: of the bundled server."""
     rules = environ.get("SYSTEMMANAGER_POLICY_CONFIG") or str(home.policy)
     kinds = [
         (_names("policy", replicas.policies), "policy", table.policy, 3, {"SYSTEMMANAGER_POLICY_CONFIG": rules}),
@@ -84,6 +91,9 @@ def core(table: ProcessTable, home: Home, url: str, replicas: Replicas, environ:
         (_executors(replicas.executors), "executor", table.executor, 1, _agent_processes(replicas, environ)),
     ]
     found = [_service(home, url, name, key, argv, at, more) for names, key, argv, at, more in kinds for name in names]
+    if nats_log is not None:  # one audit service alone records what the server refuses, so that it is recorded once
+        followed = {"WRIT_NATS_LOG": str(nats_log), "WRIT_NATS_CONFIG": str(home.server_config)}
+        found = [structs.replace(one, env={**one.env, **followed}) if one.name == "audit" else one for one in found]
     if replicas.gateways:
         tokens = {"WRIT_MCP_TOKENS": str(home.gateway_tokens), "WRIT_MCP_GATEWAY": GATEWAY}
         found.append(_service(home, url, GATEWAY, f"principal-{GATEWAY}", table.gateway, 0, tokens))

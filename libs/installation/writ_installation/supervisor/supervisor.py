@@ -176,7 +176,7 @@ class Supervisor:
             await make_streams(self._home, server.url, sorted(pools), client_tls(self._home, self._environ))
         except BusError as error:
             raise Unreachable(hint(error, server)) from error
-        expected = services.core(self._table, self._home, server.url, self._options.replicas, self._environ)
+        expected = services.core(self._table, self._home, server.url, self._options.replicas, self._environ, server.log)
         expected += self._agents(server, self._pools_here())
         await self._start_children(expected)
         await self._open(server)
@@ -277,7 +277,7 @@ class Supervisor:
         await self._stop_children(gone)
         running = {child.name for child in self._children}
         await self._start_children([service for name, service in expected.items() if name not in running])
-        core = services.core(self._table, self._home, server.url, self._options.replicas, self._environ)
+        core = services.core(self._table, self._home, server.url, self._options.replicas, self._environ, server.log)
         await self._replace_keys({service.name: service for service in [*core, *expected.values()]})
         self._keyring, self._taken_in = keyring, files
 

@@ -1,1 +1,1 @@
-"""Archives of the journal: written, verified with policy's public key alone, and read."""
+"""Write, verify and read archives of the journal. Verification needs only policy's public key."""

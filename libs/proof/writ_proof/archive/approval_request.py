@@ -1,4 +1,4 @@
-"""The request that approvals in an archive are for, and the credentials that count for it."""
+"""Find the request that approvals in an archive name, and the credentials that count for it."""
 
 from msgspec import Struct
 
@@ -39,6 +39,6 @@ def credentials_of(
     return [entry.credential] if entry is not None and counted else []
 
 
-def may_be_own(found: ProvenApproval, known: RequestDigests, people: Directory | None) -> bool:
+def may_be_own(proven: ProvenApproval, known: RequestDigests, people: Directory | None) -> bool:
     """Return true if an AI agent's own human approved its request while one person ran the installation."""
-    return people is not None and found.approval.approver != known.principal and found.presence.meets(TOUCH)
+    return people is not None and proven.approval.approver != known.principal and proven.presence.meets(TOUCH)

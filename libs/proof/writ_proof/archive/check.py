@@ -1,7 +1,7 @@
-"""Verification of an archive by itself: no service is asked, and only policy's public key is trusted.
+"""Verify an archive by itself: without any service, trusting only policy's public key.
 
-It detects a changed, removed, added, moved or cut off event, in one archive or between two; an archive without
-permission; and a bad signature.
+It detects a changed, removed, added, moved or cut off event, in one archive or between two; an archive that policy did
+not allow; and invalid signatures.
 """
 
 import hashlib
@@ -43,8 +43,9 @@ class VerifiedArchive(Struct, frozen=True, kw_only=True):
 
 
 def verify(path: Path, policy_keys: Collection[str], people: Directory | None = None) -> VerifiedArchive:
-    """Verify all of it, approvals by the newest directory of people's credentials. Raises Damaged, Unreachable where it
-    cannot be read.
+    """Verify the whole archive, and approvals by the newest directory of people's credentials.
+
+    Raises Damaged, and Unreachable if it cannot be read.
     """
     with Bundle(path) as bundle:
         encoded = bundle.read(MANIFEST)
@@ -150,7 +151,7 @@ def _sealed(path: Path, seal: bytes, manifest: Manifest, name: str, policy_keys:
 
 
 def _check_range(event: ControlEvent, parameters: JournalArchive, policy_keys: Collection[str]) -> None:
-    """Raises Untrusted for an archive that ends after the key that sealed it was rotated."""
+    """Raise Untrusted if the archive ends after the rotation of the key that sealed it."""
     if event.decision is None or not isinstance(policy_keys, Mapping):
         return
     if parameters.last >= (last := policy_keys[event.decision.key]):

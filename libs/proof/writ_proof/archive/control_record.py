@@ -1,6 +1,6 @@
-"""The control events of a range: what policy allowed exactly so, and which starts count by them.
+"""Check the control events of a range: whether policy allowed exactly each of them, and which starts count by them.
 
-A window and an emergency are known from their event on, so that starts by earlier ones are left alone.
+Windows and emergencies are known from their event on. Starts by ones from before the range are not checked.
 """
 
 from collections.abc import Mapping
@@ -54,7 +54,7 @@ class _Emergency(Struct):
 
 
 class ControlRecord:
-    """Windows and emergencies by id, and what counted by windows."""
+    """The windows and emergencies of a range by id, and the starts that used windows."""
 
     def __init__(self) -> None:
         self._windows: dict[str, _Window] = {}
@@ -89,8 +89,8 @@ class ControlRecord:
                 check_signed(event, decision)
             case "emergency_declare":
                 self._emergencies.setdefault(event.id, _emergency(event))
-            case "emergency_confirm" if (found := self._emergencies.get(str(body.get("emergency_id")))) is not None:
-                _confirm(found, event, sequence)
+            case "emergency_confirm" if (emergency := self._emergencies.get(str(body.get("emergency_id")))) is not None:
+                _confirm(emergency, event, sequence)
             case _:
                 return
 

@@ -1,4 +1,4 @@
-"""Traces from an archive, equal to those of audit while the events were in the journal."""
+"""Read traces from an archive. They equal those of audit from when the events were in the journal."""
 
 import json
 from pathlib import Path
@@ -17,8 +17,8 @@ def trace(path: Path, number: str) -> TraceReply:
     word = json.dumps(number)[1:-1].encode()
     with Bundle(path) as bundle:
         manifest = read_manifest(path, bundle.read(MANIFEST))
-        found = [event for record in records(bundle, manifest) if (event := _event(record, word, number)) is not None]
-    return TraceReply(events=found, as_of=manifest.last)
+        events = [event for record in records(bundle, manifest) if (event := _event(record, word, number)) is not None]
+    return TraceReply(events=events, as_of=manifest.last)
 
 
 def _event(record: Record, word: bytes, number: str) -> TraceEvent | None:

@@ -102,7 +102,7 @@ class Signatures:
             case journal.Requested():
                 self._requested(record, event)
             case journal.Refused():
-                # A refused statement may be anybody's: that it does not hold is what the refusal says.
+                # A refused statement may have any signature: an invalid one may be why it was refused.
                 if event.decision is not None:
                     self._is_of(event, self._of_policy(event.decision, Decision))
             case journal.Dispatched():
@@ -166,7 +166,7 @@ class Signatures:
 
     def _demanded(self, record: Record, event: journal.Requested, decision: Decision) -> None:
         """Remember the digests which approvals of this request must name."""
-        if decision.effect != "allow" and not event.dry_run:  # an effect of a newer release is no allow
+        if decision.effect != "allow" and not event.dry_run:  # an unknown effect, of a newer release, is not an allow
             self._requests[event.operation_id] = RequestDigests(
                 sha256(record.data).hexdigest(),
                 digest(event.decision),
@@ -188,8 +188,8 @@ class Signatures:
         requester.
         """
         known = self._requests.get(operation_id)
-        found = prove_approval(signed, credentials_of(signed, self._people, known, at), installation=None)
-        approval = found.approval
+        proven = prove_approval(signed, credentials_of(signed, self._people, known, at), installation=None)
+        approval = proven.approval
         self._same_installation(approval)
         self.signed += 1
         if (approval.operation_id, approval.verdict) != (operation_id, verdict):
@@ -201,10 +201,10 @@ class Signatures:
                 raise Untrusted("its approval is of another request")
             if verdict == "approve" and approval.preview != self._previews.get(operation_id):
                 raise Untrusted("its approval is of another preview")
-            own = {approval.approver, found.person} & {known.principal, known.acts_for}
-            if own and not may_be_own(found, known, self._people):
+            own = {approval.approver, proven.person} & {known.principal, known.acts_for}
+            if own and not may_be_own(proven, known, self._people):
                 raise Untrusted("its approver requested it")
-        return found
+        return proven
 
     def _verdict(
         self, event: journal.PreviewTaken | journal.ApprovalGiven | journal.Approved | journal.Rejected, at: float
@@ -215,7 +215,7 @@ class Signatures:
             case journal.Approved() if not self._by_directory:
                 self._approvals[event.operation_id] = {approval_digest(one) for one in event.approvals}
             case _ if not self._by_directory:
-                return  # policy, which verified it, alone can write it
+                return  # only policy can write it, after it verified the claim
             case journal.ApprovalGiven():
                 self._approval(event.operation_id, event.approval, "approve", event.approver, at)
             case journal.Approved():
@@ -225,12 +225,12 @@ class Signatures:
                 self._requests.pop(event.operation_id, None)
 
     def _approved(self, event: journal.Approved, at: float) -> None:
-        found = [self._approval(event.operation_id, one, "approve", "", at) for one in event.approvals]
-        if not found:
+        approvals = [self._approval(event.operation_id, one, "approve", "", at) for one in event.approvals]
+        if not approvals:
             raise Untrusted("it is approved by nobody")
         known = self._requests.get(event.operation_id)
         for demand in known.demands if known is not None else ():
-            persons = {one.person for one in found if one.presence.meets(demand.presence)}
+            persons = {one.person for one in approvals if one.presence.meets(demand.presence)}
             if len(persons) < sum(step.quorum for step in demand.steps):
                 raise Untrusted(f"'{demand.rule}' demands more persons, or the proof {demand.presence}")
         self._approvals[event.operation_id] = {approval_digest(one) for one in event.approvals}
@@ -310,7 +310,9 @@ class Signatures:
         return self._opened(signed, kind, self._policy)
 
     def _own(self, signed: Signed, kind: type[T]) -> T:
-        """Open it by the key it names: another link of the chain, which policy signed, names the key's owner."""
+        """Open a statement by the key that it names. Another statement, which policy signed, names the owner of that
+        key.
+        """
         return self._opened(signed, kind, (signed.key,))
 
     def _opened(self, signed: Signed, kind: type[T], trusted: Collection[str]) -> T:

@@ -1,4 +1,4 @@
-"""Writing of an archive: a range of the journal, its signatures checked on the way."""
+"""Write a range of the journal to an archive, and check its signatures meanwhile."""
 
 from collections.abc import Collection
 from typing import Protocol
@@ -92,5 +92,5 @@ def _write_segment(writer: BundleWriter, events: list[Record], signatures: Signa
 
 async def control_digest(journal: StoredEvents, last: int) -> str:
     """Return the digest of all control events stored up to `last`, in the order of their original sequences."""
-    found = first_stored(await journal.read(subjects.CONTROL))
-    return of_all(one.data for at, one in found.items() if at <= last)
+    events = first_stored(await journal.read(subjects.CONTROL))
+    return of_all(one.data for at, one in events.items() if at <= last)

@@ -1,7 +1,7 @@
 """Access lists derived from a policy: for each operation, target and principal never, always, or under conditions.
 
-The results come from the same decisions as requests get: one request of each kind the policy can distinguish is
-decided. So `never` means each of them is denied, and `always` means none is.
+The policy decides one request of each class that it can distinguish, by the same code as real requests. `never` means
+that each of them is denied, and `always` that none is.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,7 +33,7 @@ from writ_rules.engine.verbs import Verb
 
 Extent = Literal["always", "sometimes", "never"]
 MOST_ASKED = 400_000
-"""Upper limit of the requests that one query decides."""
+"""The most requests that one query decides."""
 
 
 class Grant(Struct, frozen=True, kw_only=True):
@@ -117,9 +117,9 @@ def who_can(policy: Policy, question_space: QuestionSpace, operation: str, query
     """Return the access to one operation, without `never`. Raises Invalid for parameters the operation refuses."""
     if query.parameters is not None:
         _verb(policy, operation).operation.check(query.parameters)
-    found = allowed(policy, question_space, structs.replace(query, operations=(operation,)))
-    able = [access for access in found.accesses if access.allowed != "never"]
-    return structs.replace(found, accesses=able)
+    listing = allowed(policy, question_space, structs.replace(query, operations=(operation,)))
+    able = [access for access in listing.accesses if access.allowed != "never"]
+    return structs.replace(listing, accesses=able)
 
 
 def can_i(policy: Policy, question_space: QuestionSpace, search: DecisionRequest) -> Ruling:
@@ -128,7 +128,7 @@ def can_i(policy: Policy, question_space: QuestionSpace, search: DecisionRequest
 
 
 def _with_role(question_space: QuestionSpace, query: AccessQuery) -> QuestionSpace:
-    """Return the space with synthetic targets where the query is about a role that no target has yet."""
+    """Return the space with synthetic targets if the query is about a role that no target has yet."""
     targets = question_space.targets
     if query.role is None or query.target is not None or targets is None:
         return question_space
@@ -188,10 +188,10 @@ class _AccessSearch:
         return [one for one in targets if self.wanted.target in (None, one.id) and self.wanted.role in (None, one.role)]
 
     def _access(self, verb: Verb, targets: Sequence[Target], members: Sequence[Principal]) -> Access:
-        found = relevant(self.policy, verb.operation.name, targets[0], members[0])
+        rules = relevant(self.policy, verb.operation.name, targets[0], members[0])
         at = self.wanted.around if self.wanted.at is None else self.wanted.at
         only, exactly = self.wanted.at is not None, self.wanted.parameters
-        tried = options(verb, [self.policy], [found], at, at_only=only, exactly=exactly)
+        tried = options(verb, [self.policy], [rules], at, at_only=only, exactly=exactly)
         left, many = max(0, MOST_ASKED - self.asked), len(tried.options)
         place = f"{verb.operation.name} on {targets[0].role}"
         if many < tried.every or left < many:
@@ -205,7 +205,7 @@ class _AccessSearch:
             if one is not None
             for known in [facts(option.assumed, one, defaults_of([self.policy], verb.operation.name))]
         ]
-        return _summary(verb, found.all(), targets, members, answers)
+        return _summary(verb, rules.all(), targets, members, answers)
 
 
 def _summary(

@@ -1,7 +1,7 @@
-"""Notes on the limits of trying one request of each kind; they accompany every result based on it.
+"""Notes on the limits of trying one request of each class; they accompany every result based on it.
 
-Texts for patterns are samples, and only an evaluator knows its own distinctions. So a note says where no value was
-found inside, or outside, a pattern or a length: there may be one all the same.
+Texts for patterns are samples, and only an evaluator knows which requests it distinguishes. A note says where no value
+was found inside, or outside, a pattern or a length, although there may be one.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -42,9 +42,9 @@ def of_scans(verb: Verb, rules: Iterable[Rule]) -> Iterator[str]:
         for one in rule.conditions[verb.operation.name]:
             if isinstance(one, ScanCondition):
                 ages.setdefault(one.scanner, set()).add(one.max_age)
-    for scanner, found in sorted(ages.items()):
-        if len(found) > 1:
-            yield f"a report of '{scanner}' that is older than {min(found):.0f} s, which some rules take, was not tried"
+    for scanner, spans in sorted(ages.items()):
+        if len(spans) > 1:
+            yield f"a report of '{scanner}' that is older than {min(spans):.0f} s, which some rules take, was not tried"
 
 
 def of_values(verb: Verb, name: str, checks: Sequence[Check], tried: Sequence[Any]) -> Iterator[str]:

@@ -1,8 +1,8 @@
-"""Facts assumed by an analysis about targets and scanners: each combination which makes a difference to some rule.
+"""Facts that an analysis assumes about targets and scanners: each combination that makes a difference to some rule.
 
-A list holds the values of the request, or nothing. A scanner has not reported, or found nothing, or one thing of some
-severity. All of it is fresh. A missing list is no case of its own, since executors always fetch the lists needed by a
-decision.
+A list contains the values of the request, or nothing. A scanner has not reported, or found nothing, or one finding of
+some severity. All facts are fresh. A missing list is not tried, since executors always fetch the lists that a decision
+needs.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -44,7 +44,7 @@ def suppositions(
     conditions = [condition for rule in rules for condition in rule.conditions[operation]]
     sources = sorted({source for source in _sources(conditions) if source in SOURCES})
     scanners = sorted({one.scanner for one in conditions if isinstance(one, ScanCondition)})
-    found: dict[object, AssumedFacts] = {}
+    distinct: dict[object, AssumedFacts] = {}
     listings = product((True, False), repeat=len(sources))
     reports = list(product((UNREPORTED, CLEAN, *SEVERITIES), repeat=len(scanners)))
     states = 2 ** len(sources) * len(reports)
@@ -52,8 +52,8 @@ def suppositions(
         made = AssumedFacts(
             listed=dict(zip(sources, listed, strict=True)), scans=dict(zip(scanners, worst, strict=True))
         )
-        found.setdefault((listed, answers(made)), made)
-    return list(found.values())[:MOST], states if states > MOST * 8 else len(found)
+        distinct.setdefault((listed, answers(made)), made)
+    return list(distinct.values())[:MOST], states if states > MOST * 8 else len(distinct)
 
 
 def facts(assumed: AssumedFacts, request: DecisionRequest, defaults: Iterable[Any] = ()) -> Facts:

@@ -22,14 +22,14 @@ Member = TypeVar("Member")
 
 def rules_of(policies: Iterable[Policy], operation: str) -> list[Rule]:
     """Return all rules of these policies about an operation, each once."""
-    found: dict[Rule, None] = {}
+    distinct: dict[Rule, None] = {}
     for policy in policies:
         for (name, _), rules in policy.index.items():
             if name == operation:
-                found |= dict.fromkeys(rules)
-        found |= dict.fromkeys(policy.inherited.get(operation, ()))
-        found |= dict.fromkeys(rule for rule in policy.emergency if operation in rule.operations)
-    return list(found)
+                distinct |= dict.fromkeys(rules)
+        distinct |= dict.fromkeys(policy.inherited.get(operation, ()))
+        distinct |= dict.fromkeys(rule for rule in policy.emergency if operation in rule.operations)
+    return list(distinct)
 
 
 def defaults_of(policies: Iterable[Policy], operation: str) -> list[Any]:
@@ -100,10 +100,10 @@ def synthesis_notes(question_space: QuestionSpace, verb: Verb, rules: Sequence[R
 
 def of_the_same_roles(members: Sequence[Principal]) -> list[list[Principal]]:
     """Group principals by kind and roles."""
-    found: dict[tuple[object, ...], list[Principal]] = {}
+    groups: dict[tuple[object, ...], list[Principal]] = {}
     for member in members:
-        found.setdefault((member.kind, *sorted(member.roles)), []).append(member)
-    return list(found.values())
+        groups.setdefault((member.kind, *sorted(member.roles)), []).append(member)
+    return list(groups.values())
 
 
 def judged_elsewhere(verb: Verb, rules: Iterable[Rule]) -> bool:
@@ -130,13 +130,13 @@ def populated(question_space: QuestionSpace, policies: Iterable[Policy]) -> Ques
 
 def every_rule(policy: Policy) -> list[Rule]:
     """Return all rules in force, each once."""
-    found = dict.fromkeys(rule for rules in policy.index.values() for rule in rules)
-    found |= dict.fromkeys(rule for rules in policy.inherited.values() for rule in rules)
-    return [*(found | dict.fromkeys(policy.emergency))]
+    every = dict.fromkeys(rule for rules in policy.index.values() for rule in rules)
+    every |= dict.fromkeys(rule for rules in policy.inherited.values() for rule in rules)
+    return [*(every | dict.fromkeys(policy.emergency))]
 
 
 def _grouped(members: Iterable[tuple[Member, tuple[object, ...]]]) -> list[list[Member]]:
-    found: dict[tuple[object, ...], list[Member]] = {}
+    groups: dict[tuple[object, ...], list[Member]] = {}
     for member, key in members:
-        found.setdefault(key, []).append(member)
-    return list(found.values())
+        groups.setdefault(key, []).append(member)
+    return list(groups.values())

@@ -43,7 +43,7 @@ from writ_rules.engine.rules import Rule
 from writ_rules.engine.verbs import Verb
 
 MOST_ASKED = 200_000
-"""Upper limit of the requests that one comparison decides."""
+"""The most requests that one comparison decides."""
 _KINDS: dict[tuple[Effect, Effect], Kind] = {
     ("deny", "allow"): "newly_allowed",
     ("deny", "require_approval"): "newly_allowed_with_approval",
@@ -88,10 +88,11 @@ class _Side:
             for scope in placed(file.policies)
         }
 
-    def text(self, found: RelevantRules) -> tuple[Counter[bytes], ...]:
+    def text(self, relevant_rules: RelevantRules) -> tuple[Counter[bytes], ...]:
         """Return the texts of these rules, without their order."""
         return tuple(
-            Counter(self.texts[rule.name] for rule in rules) for rules in (found.own, found.inherited, found.emergency)
+            Counter(self.texts[rule.name] for rule in rules)
+            for rules in (relevant_rules.own, relevant_rules.inherited, relevant_rules.emergency)
         )
 
     def rules_text(self, operation: str) -> Counter[bytes]:
@@ -126,8 +127,8 @@ class _Comparison:
         for name, verb in self.policies[0].verbs.items():
             if not same or self.sides[0].rules_text(name) != self.sides[1].rules_text(name):
                 self._operation(verb, same=same)
-        found = self.found.diff(list(self.bounded), list(self._notes()), self.asked, self.people)
-        return structs.replace(found, since=self.at)
+        result = self.found.diff(list(self.bounded), list(self._notes()), self.asked, self.people)
+        return structs.replace(result, since=self.at)
 
     def _operation(self, verb: Verb, *, same: bool) -> None:
         rules = rules_of(self.policies, verb.operation.name)
@@ -136,31 +137,35 @@ class _Comparison:
         self.bounded |= dict.fromkeys(synthesis_notes(self.question_space, verb, rules))
         for targets in target_classes(self.question_space, verb, rules, about):
             for members in principals:
-                found = [relevant(policy, verb.operation.name, targets[0], members[0]) for policy in self.policies]
-                texts = [side.text(one) for side, one in zip(self.sides, found, strict=True)]
+                rules_of_sides = [
+                    relevant(policy, verb.operation.name, targets[0], members[0]) for policy in self.policies
+                ]
+                texts = [side.text(one) for side, one in zip(self.sides, rules_of_sides, strict=True)]
                 if not (same and texts[0] == texts[1]):
-                    self._compare(verb, targets, members, found)
+                    self._compare(verb, targets, members, rules_of_sides)
 
-    def _compare(self, verb: Verb, targets: list[Target], members: list[Principal], found: list[RelevantRules]) -> None:
-        names = [tuple(rule.name for rule in rules.all()) for rules in found]
+    def _compare(
+        self, verb: Verb, targets: list[Target], members: list[Principal], rules_of_sides: list[RelevantRules]
+    ) -> None:
+        names = [tuple(rule.name for rule in rules.all()) for rules in rules_of_sides]
         key: tuple[object, ...] = (verb.operation.name, targets[0].role, targets[0].gateway is not None, *names)
-        if asks_more(verb, [rule for each in found for rule in each.all()]):
+        if asks_more(verb, [rule for each in rules_of_sides for rule in each.all()]):
             key = (*key, targets[0].id, members[0].id)
         if key not in self.known:
-            self.known[key] = self._differences(verb, targets[0], members[0], found)
+            self.known[key] = self._differences(verb, targets[0], members[0], rules_of_sides)
         for change_kind, difference in self.known[key].items():
             for alike in of_the_same_roles(members):
                 # The approvals are those of this principal: nobody may approve their own request.
                 shown = self._shown(verb, targets[0], alike[0], difference)
                 if shown is not None and self._kind_of_change(verb.operation.name, *shown[2:]) == change_kind:
-                    changed = self._changed(found, *shown[2:])
+                    changed = self._changed(rules_of_sides, *shown[2:])
                     self.found.note(change_kind, *shown, changed=changed, targets=targets, principals=alike)
 
     def _differences(
-        self, verb: Verb, target: Target, principal: Principal, found: list[RelevantRules]
+        self, verb: Verb, target: Target, principal: Principal, rules_of_sides: list[RelevantRules]
     ) -> dict[ChangeKind, _Difference]:
         kinds: dict[ChangeKind, _Difference] = {}
-        tried = options(verb, self.policies, found, self.at, about=self._may_matter(found))
+        tried = options(verb, self.policies, rules_of_sides, self.at, about=self._may_matter(rules_of_sides))
         scope, many = f"{verb.operation.name} on {target.role}", len(tried.options)
         if many < tried.every or self.asked + many > MOST_ASKED:
             self.bounded[f"{scope}: {many} of {tried.every} kinds of request tried"] = None
@@ -178,7 +183,7 @@ class _Comparison:
         """Return the changes shown by one kind of request: as it is, and with the approvals of either side where both
         demand some.
         """
-        found: dict[ChangeKind, _Difference] = {}
+        differences: dict[ChangeKind, _Difference] = {}
         for approving in (None, 0, 1):
             difference = _Difference(option, approving)
             shown = self._shown(verb, target, principal, difference)
@@ -187,10 +192,10 @@ class _Comparison:
                 break
             change_kind = self._kind_of_change(verb.operation.name, *shown[2:])
             if change_kind is not None:
-                found.setdefault(change_kind, difference)
+                differences.setdefault(change_kind, difference)
             if [ruling.effect for ruling in shown[2:]] != ["require_approval"] * 2 and approving is None:
                 break
-        return found
+        return differences
 
     def _shown(
         self, verb: Verb, target: Target, principal: Principal, difference: _Difference
@@ -206,15 +211,17 @@ class _Comparison:
         before, after = (self.asker.decide(policy, decision_request, known) for policy in self.policies)
         return decision_request, known, before, after
 
-    def _may_matter(self, found: list[RelevantRules]) -> list[Rule] | None:
+    def _may_matter(self, rules_of_sides: list[RelevantRules]) -> list[Rule] | None:
         """Return the differing rules if a request matching none of them is decided alike; None where this is not
         certain.
 
         Under an open default and within a gateway's limits, the scope of a rule matters too.
         """
-        rules = [rule for each in found for rule in each.all() if rule in self.differing]
+        rules = [rule for each in rules_of_sides for rule in each.all() if rule in self.differing]
         open_default = any(not policy.deny_by_default for policy in self.policies)
-        limiting = any(rule.effect != "deny" for each in found for rule in each.inherited if rule in self.differing)
+        limiting = any(
+            rule.effect != "deny" for each in rules_of_sides for rule in each.inherited if rule in self.differing
+        )
         if self.sides[0].switches != self.sides[1].switches or open_default or limiting:
             return None
         return rules
@@ -227,15 +234,15 @@ class _Comparison:
         if before.effect == "deny":
             return None
         verb = self.policies[0].verbs[operation]
-        found = tuple(terms(verb, (self.sides[0].rules, self.sides[1].rules), before, after))
-        return ("other_terms", found) if found else None
+        differing_terms = tuple(terms(verb, (self.sides[0].rules, self.sides[1].rules), before, after))
+        return ("other_terms", differing_terms) if differing_terms else None
 
-    def _changed(self, found: list[RelevantRules], before: Ruling, after: Ruling) -> list[str]:
+    def _changed(self, rules_of_sides: list[RelevantRules], before: Ruling, after: Ruling) -> list[str]:
         """Return the differing rules: among the deciding ones, else among all which could apply; else the policy's own
         keys.
         """
         deciding = {*before.rules, *after.rules}
-        names = {rule.name for each in found for rule in each.all()}
+        names = {rule.name for each in rules_of_sides for rule in each.all()}
         texts = [side.texts for side in self.sides]
         differing = {name for name in deciding | names if texts[0].get(name) != texts[1].get(name)}
         return sorted(differing & deciding or differing) or self._switched

@@ -1,8 +1,8 @@
-"""Policies under which an installation's people could never govern it again.
+"""Find policies under which the people of an installation could never govern it again.
 
-A policy may demand approvals nobody can give, or name roles nobody has. For ordinary operations the next version
-corrects such a mistake; for publishing itself, for rollbacks, for lifting a stop and for archiving the journal there
-would be no next version.
+A policy may demand approvals that nobody can give, or name roles that nobody has. For ordinary operations the next
+version corrects such a mistake. For publishing itself, for rollbacks, for lifting a stop and for archiving the journal
+there would be no next version.
 """
 
 from collections.abc import Sequence
@@ -22,18 +22,18 @@ from writ_rules.engine.ruling import Ruling
 
 GOVERNING = ("policy_publish", "policy_rollback", "stop_lift", "journal_archive")
 MOST_PEOPLE = 200
-"""Of different kinds of people whose requests are tried; a larger installation has others who can."""
+"""The most classes of people whose requests are tried. A larger installation has others who can."""
 
 
 class Lockout(Struct, frozen=True):
-    """An operation nobody could carry out any more, and the reason for the nearest person."""
+    """An operation that nobody could run any more, and the reason for the person who comes nearest."""
 
     operation: str
     why: str
 
     @property
     def text(self) -> str:
-        """A line for people."""
+        """Return the lockout as a line for people."""
         return f"nobody could ever carry out {self.operation}: {self.why}"
 
 
@@ -46,14 +46,14 @@ def lockouts(
     """
     askers = _of_each_kind([one for one in principals if one.kind == "human"])
     approvers = people or people_of(principals)
-    found = ((name, _why_nobody(policy, catalogue, name, askers, approvers, now)) for name in GOVERNING)
-    return [Lockout(name, why) for name, why in found if why]
+    reasons = ((name, _why_nobody(policy, catalogue, name, askers, approvers, now)) for name in GOVERNING)
+    return [Lockout(name, why) for name, why in reasons if why]
 
 
 def _why_nobody(
     policy: Policy, catalogue: Catalogue, operation: str, askers: Sequence[Principal], people: People, now: float
 ) -> str:
-    """Return "" where one of the askers could do it, else a reason, the one of an approval before others."""
+    """Return "" if one of the askers could do it, else a reason; preferably one about an approval."""
     reasons: list[str] = []
     for one in askers:
         for ruling in _rulings(policy, operation, one, QuestionDecider(people), now):

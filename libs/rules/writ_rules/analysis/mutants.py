@@ -1,6 +1,6 @@
-"""Mutants of a policy, each with one thing changed: a good test suite detects every one.
+"""Mutants of a policy, each with one change. A good test suite detects every one.
 
-Every mutant is a whole policy which still loads as a file. The suite has to show a different decision.
+Every mutant is a whole policy that still loads as a file. A suite detects it if a case gets another decision.
 """
 
 from collections.abc import Iterator

@@ -14,7 +14,8 @@ from writ_rules.engine.people import People, people_of
 class QuestionSpace(Struct, frozen=True, eq=False, kw_only=True):
     """The installation under analysis.
 
-    Without `targets` or `principals` (None), synthetic ones are derived from the policies, so every rule has a subject.
+    Without `targets` or `principals` (None), synthetic ones are derived from the policies, so that every rule can match
+    some of them.
     """
 
     catalogue: Catalogue

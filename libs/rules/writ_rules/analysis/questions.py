@@ -1,4 +1,4 @@
-"""Decisions of policies on the requests of an analysis, and the requests in a repeatable form."""
+"""Make the decisions of an analysis, and convert its requests to a repeatable form."""
 
 from collections.abc import Sequence
 
@@ -29,8 +29,8 @@ class QuestionDecider(Struct, frozen=True, eq=False):
         """Return the approvers the demands need, in order, as far as there are people for them."""
         approvals: list[str] = []
         for _ in range(MOST_APPROVALS):
-            found = [progress(demand, approvals, request.principal, self.people) for demand in demands]
-            able = next((how.able for how in found if how.waits_for is not None and how.able), None)
+            approver = [progress(demand, approvals, request.principal, self.people) for demand in demands]
+            able = next((how.able for how in approver if how.waits_for is not None and how.able), None)
             if not able:
                 break
             approvals.append(min(able))

@@ -1,7 +1,7 @@
-"""The requests distinguished by policies: one of each kind.
+"""The requests that policies can distinguish: one of each class.
 
-A decision depends only on each clause of the rules holding, failing or being unanswerable. So for one operation, target
-and principal it is enough to try one value, one instant and one state for each combination of results of the clauses.
+A decision depends only on whether each clause of the rules holds, fails or cannot be judged. For one operation, target
+and principal it is therefore enough to try one value, one instant and one state for each combination of these results.
 All other requests are decided like one of these.
 """
 
@@ -32,9 +32,7 @@ from writ_rules.values.repairs import Repairs
 from writ_rules.values.samples import candidates, optional
 
 MOST_OPTIONS = 1_000
-"""Upper limit of the requests tried for one operation, target and principal; the result says when there are more
-kinds.
-"""
+"""The most requests tried for one operation, target and principal. The result says if there are more classes."""
 ANYBODY = Principal(id="anybody", kind="human", key=NOBODYS_KEY)
 ANY_TARGET = WRIT
 
@@ -105,7 +103,7 @@ def relevant(policy: Policy, operation: str, target: Target, principal: Principa
 def options(
     verb: Verb,
     policies: Sequence[Policy],
-    found: Sequence[RelevantRules],
+    relevant_rules: Sequence[RelevantRules],
     at: float,
     *,
     at_only: bool = False,
@@ -117,13 +115,13 @@ def options(
     `at_only`: at this instant and no other; `exactly`: with these parameters; `about`: only requests one of these rules
     may match, or can't judge.
     """
-    rules = [rule for each in found for rule in each.all()]
+    rules = [rule for each in relevant_rules for rule in each.all()]
     names = list(dict.fromkeys(clause.name for clause in _parameters(rules, verb))) if exactly is None else []
     notes = dict.fromkeys((*analysis_limits.of_evaluators(verb, rules), *analysis_limits.of_scans(verb, rules)))
     values = {name: _values(verb, name, rules, at, notes, about) for name in verb.types if name in names}
     moments = [at] if at_only else _moments(verb, policies, rules, at, notes)
-    # One exact request at one instant is that of a usual day.
-    states = (False, True) if any(each.emergency for each in found) and not (at_only and exactly) else (False,)
+    # One exact request at one instant has the facts of a usual day.
+    states = (False, True) if any(each.emergency for each in relevant_rules) and not (at_only and exactly) else (False,)
     assumed = _suppositions(verb, rules, at, notes)
     rest = _required(verb, names) if exactly is None else {}
     axes: list[Sequence[Any]] = [*values.values(), moments, states, assumed]
@@ -186,7 +184,7 @@ def _values(
     first = list(about or ())
     conditions = list(dict.fromkeys(one for one in _parameters([*first, *rules], verb) if one.name == name))
     checks = [check for clause in conditions for check in clause.checks]
-    found: dict[tuple[object, ...], Any] = {}
+    by_results: dict[tuple[object, ...], Any] = {}
     repairs, rest = Repairs(verb, [name]), _required(verb, [name])
     possible = [value for value in candidates(verb, name, checks) if repairs.are_possible({**rest, name: value})]
     telling = checks
@@ -200,10 +198,10 @@ def _values(
     notes |= dict.fromkeys(analysis_limits.of_pairs(verb, name, telling, checks, possible))
     for value in possible:
         case = case_of(verb, ANY_TARGET, ANYBODY, {name: value}, at)
-        found.setdefault(signature(conditions, case), value)
+        by_results.setdefault(signature(conditions, case), value)
     absent: list[Any] = [UNSET] if optional(verb, name) else []
     absent += [None] if domain(verb, name).nullable else []
-    return absent + list(found.values())
+    return absent + list(by_results.values())
 
 
 def _may_match(
@@ -224,10 +222,10 @@ def _suppositions(verb: Verb, rules: Sequence[Rule], at: float, notes: dict[str,
         case = case_of(verb, ANY_TARGET, ANYBODY, at=at, known=Facts({}, scans(assumed, ANY_TARGET.id, at)))
         return signature(sources, case)
 
-    found, every = suppositions(rules, name, answers)
-    if len(found) < every:
-        notes[f"of {every} states of lists and scans {len(found)} were assumed"] = None
-    return found
+    assumptions, every = suppositions(rules, name, answers)
+    if len(assumptions) < every:
+        notes[f"of {every} states of lists and scans {len(assumptions)} were assumed"] = None
+    return assumptions
 
 
 def _moments(
@@ -243,17 +241,17 @@ def _moments(
         for clause in found_instants
     ]
     if (many := len(dates(found_instants))) > MOST_DATED:
-        notes[f"of {many} first and last moments the weeks around {MOST_DATED} were looked at"] = None
+        notes[f"of {many} first and last moments the weeks around {MOST_DATED} were tried"] = None
     return distinct(instants(found_instants, at), verbs)
 
 
 def _required(verb: Verb, named: Sequence[str]) -> dict[str, Any]:
     """Return values for required parameters without a constraint; different ones for two of one type."""
-    found: dict[str, Any] = {}
+    required: dict[str, Any] = {}
     for name in verb.types:
         if name not in named and not optional(verb, name):
             values = candidates(verb, name, ())
-            found[name] = next(
-                (value for value in values if value not in found.values()), values[0] if values else None
+            required[name] = next(
+                (value for value in values if value not in required.values()), values[0] if values else None
             )
-    return found
+    return required

@@ -36,15 +36,15 @@ def targets(operation: Operation, rules: Iterable[Rule]) -> list[Target]:
     listed = list(rules)
     places, axes = _target_axes(operation, listed)
     made = [*(each for rule in listed for each in _about(rule, operation)), *spread_over(places, axes, MOST_TARGETS)]
-    found: dict[object, Target] = {}
+    distinct: dict[object, Target] = {}
     taken = {name for *_, name in made if name}
     for (role, gateway), owned, attributes, name in made:
         if gateway and role == "gateway":
             continue
         words = [role, *owned, *(str(value) for value in attributes.values()), *(["behind"] if gateway else [])]
         key = (role, gateway, owned, encode(attributes, order="sorted"), name)
-        if key not in found and len(found) < MOST_TARGETS:
-            found[key] = Target(
+        if key not in distinct and len(distinct) < MOST_TARGETS:
+            distinct[key] = Target(
                 id=name or _unused(_token(*words), taken),
                 role=role,
                 backend=operation.backends[0],
@@ -53,7 +53,7 @@ def targets(operation: Operation, rules: Iterable[Rule]) -> list[Target]:
                 tags=list(owned),
                 attributes=dict(attributes),
             )
-    return list(found.values())
+    return list(distinct.values())
 
 
 def principals(rules: Iterable[Rule]) -> list[Principal]:
@@ -63,14 +63,14 @@ def principals(rules: Iterable[Rule]) -> list[Principal]:
     listed = list(rules)
     kinds, axes = _principal_axes(listed)
     made = [*(each for rule in listed for each in _by(rule)), *spread_over(kinds, axes, MOST_PRINCIPALS)]
-    found: dict[object, Principal] = {}
+    distinct: dict[object, Principal] = {}
     taken = {_token(name) for *_, name in made if name}
     for kind, owned, name in made:
         key = (kind, owned, name)
-        if key not in found and len(found) < MOST_PRINCIPALS:
+        if key not in distinct and len(distinct) < MOST_PRINCIPALS:
             token = _token(name) if name else _unused(_token(kind, *owned), taken)
-            found[key] = _principal(token, kind, owned)
-    return list(found.values())
+            distinct[key] = _principal(token, kind, owned)
+    return list(distinct.values())
 
 
 def too_many(operation: Operation, rules: Iterable[Rule], *, of_targets: bool, of_principals: bool) -> Iterator[str]:
@@ -164,13 +164,13 @@ def _names(clause: Any) -> Iterator[str]:
 
 def _attributes(clauses_of_rules: Iterable[Any]) -> list[dict[str, Any]]:
     """Return no attributes, each constrained value alone, and the first value of each together."""
-    found: dict[str, dict[str, Any]] = {}
+    distinct: dict[str, dict[str, Any]] = {}
     for clause in clauses_of_rules:
         if isinstance(clause, AttributeCondition):
             for value in _fitting_values(clause):
-                found.setdefault(clause.name, {})[f"{type(value).__name__} {value}"] = value
-    alone = [{name: value} for name, values in found.items() for value in values.values()]
-    together = {name: next(iter(values.values())) for name, values in found.items() if values}
+                distinct.setdefault(clause.name, {})[f"{type(value).__name__} {value}"] = value
+    alone = [{name: value} for name, values in distinct.items() for value in values.values()]
+    together = {name: next(iter(values.values())) for name, values in distinct.items() if values}
     return [{}, *alone, *([together] if len(together) > 1 else [])]
 
 

@@ -26,7 +26,7 @@ def terms(verb: Verb, rules: tuple[Rules, Rules], before: Ruling, after: Ruling)
 
 
 def _terms(rules: Rules, ruling: Ruling) -> dict[str, str]:
-    found = {f"{limit.kind} of '{limit.rule}'": str(limit.most) for limit in ruling.limits}
-    found |= {f"approval for '{demand.rule}'": demand.text for demand in ruling.demands}
+    texts = {f"{limit.kind} of '{limit.rule}'": str(limit.most) for limit in ruling.limits}
+    texts |= {f"approval for '{demand.rule}'": demand.text for demand in ruling.demands}
     timeouts = [seconds for name in ruling.rules if (seconds := rules[name].timeout) is not None]
-    return found | ({"operation_timeout": f"{min(timeouts)} s"} if timeouts else {})
+    return texts | ({"operation_timeout": f"{min(timeouts)} s"} if timeouts else {})

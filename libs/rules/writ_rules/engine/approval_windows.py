@@ -1,6 +1,7 @@
-"""Approval windows: approvals given ahead, for so many uses of operations on targets by one principal, for a time.
+"""Approval windows: approvals given in advance for a number of uses of operations on targets by one principal, for a
+limited time.
 
-A window allows nothing by itself. Its approvers count as approvers of each operation which needs approval.
+A window allows nothing by itself. Its approvers count as approvers of each operation that needs approval.
 """
 
 from collections.abc import Callable
@@ -47,15 +48,15 @@ class ApprovalWindow(Struct, frozen=True, kw_only=True):
     """The human for whom it was requested."""
 
     def covers(self, principal: str, operation: str, target: str, at: float) -> bool:
-        """Return true if it may stand for an approval of this request, while it has uses left."""
+        """Return true if it may replace an approval of this request, as long as it has uses left."""
         return self.by == principal and operation in self.operations and target in self.targets and self.lasts(at)
 
     def lasts(self, at: float) -> bool:
-        """Return true before its end."""
+        """Return true until it expires."""
         return at < self.until
 
     def is_within(self, reach: Reach) -> bool:
-        """Return true if a stop of this reach holds up one of its operations."""
+        """Return true if a stop with this reach blocks one of its operations."""
         named = [(target, operation) for target in self.targets for operation in self.operations]
         requesters = [self.by, *([self.acts_for] if self.acts_for else [])]
         return any(reach.covers(target, None, requesters, operation) for target, operation in named)
@@ -78,7 +79,7 @@ def windows_after(
     if event.kind == "window_request":
         opened = _opened(sequence, event)
         return windows if opened is None else (*(one for one in windows if one.lasts(opened.since)), opened)
-    if event.kind == "principal_manage" and event.body.get("action") == "remove":  # its id may become somebody else's
+    if event.kind == "principal_manage" and event.body.get("action") == "remove":  # the id may be reused
         return tuple(one for one in windows if one.by != event.body.get("principal_id"))
     if event.kind == "window_end":
         return tuple(one for one in windows if one.id != event.body.get("window_id"))
@@ -89,7 +90,7 @@ def windows_after(
 
 def _opened(sequence: int, event: ControlEvent) -> ApprovalWindow | None:
     known = WindowRequest.__struct_fields__
-    if event.decision is None or event.id != event.operation_id:  # under another id it had another's approvals and uses
+    if event.decision is None or event.id != event.operation_id:  # it would have another window's uses
         return None
     try:
         request = msgspec.convert({name: value for name, value in event.body.items() if name in known}, WindowRequest)

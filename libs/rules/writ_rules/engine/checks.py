@@ -28,11 +28,11 @@ class Check(Protocol):
 
     @property
     def clause(self) -> str:
-        """The key of the format."""
+        """Return the check's key in the policy format."""
 
     @property
     def wanted(self) -> str:
-        """The requirement, for people."""
+        """Return the requirement, for people."""
 
     @property
     def tells(self) -> bool:
@@ -44,7 +44,7 @@ class Check(Protocol):
         """Return whether the value passes. Raises Unanswerable."""
 
 
-# Made once: a union in an expression is made again for each request.
+# Built once: a union type in an expression is built again for each request.
 NUMBERS, SIZED, MANY = (int, float), (str, list, dict), (list, dict)
 
 
@@ -102,10 +102,10 @@ class ValuesCheck(Struct, frozen=True):
         if isinstance(value, MANY):
             raise UnanswerableCheck("not a single value")
         if self.kinds is not None and kind(value) not in self.kinds:
-            # Text "1" beside number 1: taken for different, a deny would let pass what it was written to stop.
+            # Text "1" against number 1: if these differed, a deny rule would let pass what it was written to stop.
             raise UnanswerableCheck(f"a {kind(value)}, which none of the values is")
-        found = plain(value) in self.values
-        return found if self.clause == "allowed_values" else not found
+        is_listed = plain(value) in self.values
+        return is_listed if self.clause == "allowed_values" else not is_listed
 
 
 class ItemsCheck(Struct, frozen=True):
@@ -117,7 +117,7 @@ class ItemsCheck(Struct, frozen=True):
     tells: bool = True
 
     def holds(self, value: Any) -> bool:
-        """An item that certainly fails outweighs one that can't be compared."""
+        """Return whether all items are listed. An item that certainly fails outweighs one that cannot be compared."""
         if not isinstance(value, list):
             raise UnanswerableCheck("not a list")
         erred: UnanswerableCheck | None = None
@@ -177,27 +177,27 @@ def whole(value: Any) -> Any:
 
 def checks(constraint: Constraint | AttributeConstraint, *, deny: bool) -> tuple[Check, ...]:
     """Return the checks of a constraint on the value alone; raises ValueError for a bad pattern."""
-    found: list[Check] = []
+    result: list[Check] = []
     if constraint.type is not None:
-        found.append(TypeCheck(constraint.type))
+        result.append(TypeCheck(constraint.type))
     if constraint.min is not None:
-        found.append(NumberLimit("min", constraint.min, f"at least {constraint.min}"))
+        result.append(NumberLimit("min", constraint.min, f"at least {constraint.min}"))
     if constraint.max is not None:
-        found.append(NumberLimit("max", constraint.max, f"at most {constraint.max}"))
+        result.append(NumberLimit("max", constraint.max, f"at most {constraint.max}"))
     if constraint.min_length is not None:
-        found.append(LengthCheck("min_length", constraint.min_length, f"at least {constraint.min_length} long"))
+        result.append(LengthCheck("min_length", constraint.min_length, f"at least {constraint.min_length} long"))
     if constraint.max_length is not None:
-        found.append(LengthCheck("max_length", constraint.max_length, f"at most {constraint.max_length} long"))
+        result.append(LengthCheck("max_length", constraint.max_length, f"at most {constraint.max_length} long"))
     if constraint.allowed_values is not None:
-        found.append(_values("allowed_values", "one of ", constraint, constraint.allowed_values))
+        result.append(_values("allowed_values", "one of ", constraint, constraint.allowed_values))
     if constraint.denied_values is not None:
-        found.append(_values("denied_values", "none of ", constraint, constraint.denied_values))
+        result.append(_values("denied_values", "none of ", constraint, constraint.denied_values))
     if constraint.pattern is not None:
-        found.append(PatternCheck(pattern(constraint.pattern, deny=deny), constraint.pattern[:160]))
+        result.append(PatternCheck(pattern(constraint.pattern, deny=deny), constraint.pattern[:160]))
     if isinstance(constraint, Constraint) and constraint.allowed_items is not None:
         values = _values("allowed_values", "each one of ", constraint, constraint.allowed_items)
-        found.append(ItemsCheck(values, values.wanted))
-    return tuple(found)
+        result.append(ItemsCheck(values, values.wanted))
+    return tuple(result)
 
 
 def _values(clause: str, word: str, constraint: Constraint | AttributeConstraint, values: list[Any]) -> ValuesCheck:

@@ -84,8 +84,8 @@ def compile_policy(file: PolicyFile, catalogue: Catalogue) -> tuple[Policy | Non
     terms = terms_of(entry.emergencies, workshop.notes.attempt)
     window_terms = window_terms_of(entry.approval_windows, workshop.notes.attempt)
     session_terms = session_terms_of(entry.sessions, workshop.notes.attempt)
-    found = [*groups.findings(entry), *workshop.notes.findings, *_named_twice(every)]
-    findings = [*found, *lint.lint(file, every, workshop.verbs)]
+    all_findings = [*groups.findings(entry), *workshop.notes.findings, *_named_twice(every)]
+    findings = [*all_findings, *lint.lint(file, every, workshop.verbs)]
     if any(finding.severity is Severity.ERROR for finding in findings):
         return None, findings
     ordinary = [rule for rule in ready if not rule.emergency]
@@ -117,12 +117,12 @@ def compile_policy(file: PolicyFile, catalogue: Catalogue) -> tuple[Policy | Non
 
 
 def _index(rules: Iterable[Rule]) -> dict[tuple[str, str], tuple[Rule, ...]]:
-    found: dict[tuple[str, str], list[Rule]] = {}
+    index: dict[tuple[str, str], list[Rule]] = {}
     for rule in rules:
         for operation in rule.operations:
             for role in rule.roles if rule.roles is not None else ROLES:
-                found.setdefault((operation, role), []).append(rule)
-    return {key: tuple(listed) for key, listed in found.items()}
+                index.setdefault((operation, role), []).append(rule)
+    return {key: tuple(listed) for key, listed in index.items()}
 
 
 def _allowing(index: Mapping[tuple[str, str], Iterable[Rule]]) -> dict[str, tuple[Role, ...]]:
@@ -150,11 +150,11 @@ def _naming(rules: Iterable[Rule], catalogue: Catalogue) -> Iterator[tuple[str, 
 
 
 def _inherited(rules: Iterable[Rule]) -> dict[str, tuple[Rule, ...]]:
-    found: dict[str, list[Rule]] = {}
+    by_operation: dict[str, list[Rule]] = {}
     for rule in rules:
         for operation in rule.operations if rule.inherited else ():
-            found.setdefault(operation, []).append(rule)
-    return {operation: tuple(listed) for operation, listed in found.items()}
+            by_operation.setdefault(operation, []).append(rule)
+    return {operation: tuple(listed) for operation, listed in by_operation.items()}
 
 
 def _named_twice(every: Iterable[PlacedRule]) -> list[Finding]:

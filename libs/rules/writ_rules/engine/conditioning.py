@@ -47,9 +47,9 @@ class ConditionCompiler:
 
     def of(self, placed: PlacedRule) -> list[Condition]:
         """Return all conditions of a rule; those on parameters bind only operations with these parameters."""
-        found = [self._times(placed), self._maintenance if placed.entry.maintenance_windows_only else None]
+        conditions = [self._times(placed), self._maintenance if placed.entry.maintenance_windows_only else None]
         return [
-            *(one for one in found if one is not None),
+            *(one for one in conditions if one is not None),
             *self._attributes(placed),
             *self._scans(placed),
             *self._parameters(placed),
@@ -68,7 +68,7 @@ class ConditionCompiler:
         return self._notes.share(["times", text], TimeCondition(windows, text[:300])) if windows else None
 
     def _maintenance_windows(self, policy: PolicyEntry) -> TimeCondition:
-        found = list[Occasion]()
+        windows = list[Occasion]()
         entries = policy.maintenance_windows or ()
         keyed_entries = entries.items() if isinstance(entries, Mapping) else enumerate(entries)
         for key, entry in keyed_entries:
@@ -76,30 +76,30 @@ class ConditionCompiler:
                 name = entry.name or (key if isinstance(key, str) else f"window {key + 1}")
                 keys = ("policies", "maintenance_windows", key)
                 made = self._notes.whole(keys, parts(entry), partial(maintenance, name, entry))
-                found += [made] if made is not None else []
-        expected = f"inside {' or '.join(map(str, found))}"[:300] if found else "inside a maintenance window"
-        return TimeCondition(tuple(found), expected, "maintenance_windows_only")
+                windows += [made] if made is not None else []
+        expected = f"inside {' or '.join(map(str, windows))}"[:300] if windows else "inside a maintenance window"
+        return TimeCondition(tuple(windows), expected, "maintenance_windows_only")
 
     def _attributes(self, placed: PlacedRule) -> list[Condition]:
         deny = not placed.entry.allowed
-        found = list[Condition]()
+        conditions = list[Condition]()
         for name, expected in (placed.entry.target_attributes or {}).items():
             keys = (*placed.keys, "target_attributes", name)
             made = self._notes.attempt(keys, None, partial(attribute, name, deny), expected)
             if made is not None:
-                found.append(self._notes.share(["attribute", name, deny, expected], made))
-        return found
+                conditions.append(self._notes.share(["attribute", name, deny, expected], made))
+        return conditions
 
     def _scans(self, placed: PlacedRule) -> list[Condition]:
-        found = list[Condition]()
+        conditions = list[Condition]()
         for at, entry in enumerate(placed.entry.scans or ()):
             made = self._notes.attempt((*placed.keys, "scans", at, "max_age"), None, _scan, entry)
             if made is not None:
-                found.append(self._notes.share(["scan", entry], made))
-        return found
+                conditions.append(self._notes.share(["scan", entry], made))
+        return conditions
 
     def _parameters(self, placed: PlacedRule) -> list[Condition]:
-        found = list[Condition]()
+        conditions = list[Condition]()
         deny = not placed.entry.allowed
         for name, entry in (placed.entry.parameter_constraints or {}).items():
             entry = entry or Constraint()
@@ -109,18 +109,18 @@ class ConditionCompiler:
             )
             source = self._notes.attempt((*keys, "max_age"), None, _listed, entry)
             parameter = ParameterCondition(name, entry.default, entry.needs_value, made, source)
-            found.append(self._notes.share(["parameter", name, deny, entry], parameter))
-        return found
+            conditions.append(self._notes.share(["parameter", name, deny, entry], parameter))
+        return conditions
 
     def _evaluated(self, placed: PlacedRule) -> list[Condition]:
-        found = list[Condition]()
+        conditions = list[Condition]()
         for at, item in enumerate(placed.entry.evaluators or ()):
             keys: Keys = (*placed.keys, "evaluators", at)
             entry = EvaluatorEntry(name=item) if isinstance(item, str) else item
             made = self._notes.attempt(keys, None, self._evaluator, entry)
             if made is not None and entry is not None:
-                found.append(self._notes.share(["evaluator", entry], made))
-        return found
+                conditions.append(self._notes.share(["evaluator", entry], made))
+        return conditions
 
     def _evaluator(self, entry: EvaluatorEntry) -> EvaluatorCondition:
         evaluator = self._evaluators.get(entry.name)

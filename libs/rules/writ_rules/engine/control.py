@@ -17,7 +17,7 @@ from writ_trust.sessions import NONE, Sessions, sessions_after
 
 
 class Stop(Struct, frozen=True, eq=False):
-    """Nothing within its reach may start until `until` (Unix seconds; None: until it is lifted)."""
+    """A stop: no operation within its reach may start until `until` (Unix seconds; None: until the stop is lifted)."""
 
     id: str
     reach: Reach
@@ -27,16 +27,16 @@ class Stop(Struct, frozen=True, eq=False):
     since: float = 0.0
 
     def lasts(self, at: float) -> bool:
-        """Return true before its end."""
+        """Return true until it ends."""
         return self.until is None or at < self.until
 
 
 class Emergency(Struct, frozen=True, eq=False, kw_only=True):
-    """The emergency rules count on these targets until `until` (Unix seconds), or until somebody ends it.
+    """An emergency: the emergency rules count on these targets until `until` (Unix seconds), or until somebody ends it.
 
     `person` declared it; another person has to confirm it before `confirm_by`, or it lapses (None: nobody else could).
-    An emergency with a person stays in the state until its review is signed off, also after its end. Without one it was
-    written by a version of Writ without reviews.
+    An emergency with a person stays in the state until its review is signed off, also after its end. An emergency
+    without one was written by a version of Writ without reviews.
     """
 
     id: str
@@ -51,21 +51,20 @@ class Emergency(Struct, frozen=True, eq=False, kw_only=True):
     confirmed_by: str = ""
     ended_by: str = ""
     closed: bool = False
-    """Its closing event is in the journal."""
+    """The journal has its closing event."""
 
     def lasts(self, at: float) -> bool:
-        """Return true while it is in force."""
         if self.ended_by or self.closed or at >= self.until:
             return False
         return not self.unconfirmed or at < (self.confirm_by or 0.0)
 
     @property
     def unconfirmed(self) -> bool:
-        """Another person has to confirm it and has not."""
+        """Return true if another person still has to confirm it."""
         return self.confirm_by is not None and not self.confirmed_by
 
     def covers(self, target: str, at: float) -> bool:
-        """Return true if this target is in the emergency now."""
+        """Return true if the emergency is in force for this target now."""
         return self.lasts(at) and any(one.covers(target) for one in self.scope)
 
     def end(self, at: float) -> Literal["", "ended", "expired", "lapsed"]:
@@ -91,17 +90,17 @@ class ControlState(Struct, frozen=True, eq=False):
     """The sessions that nobody has ended, by their keys; some may be over by their time."""
 
     def stop_of(self, target: Target, principal: Principal, operation: str, at: float) -> Stop | None:
-        """Return a stop holding up this operation now, if any."""
-        if not self.stops:  # there is mostly none, and every decision asks
+        """Return a stop that blocks this operation now, or None."""
+        if not self.stops:  # usually there is none, and every decision calls this
             return None
         names = [name for name in (principal.id, principal.acts_for, principal.person) if name]
         covered = (stop for stop in self.stops if stop.lasts(at))
         return next((stop for stop in covered if stop.reach.covers(target.id, target.role, names, operation)), None)
 
     def emergency_of(self, target: str, at: float) -> Emergency | None:
-        """Return an emergency in force for this target, if any; a confirmed one before others."""
-        found = [emergency for emergency in self.emergencies if emergency.covers(target, at)]
-        return min(found, key=lambda one: one.unconfirmed, default=None)
+        """Return an emergency in force for this target, or None; a confirmed one before others."""
+        covering = [emergency for emergency in self.emergencies if emergency.covers(target, at)]
+        return min(covering, key=lambda one: one.unconfirmed, default=None)
 
 
 class _StopBody(Struct, frozen=True, kw_only=True):
@@ -122,8 +121,9 @@ class _EmergencyBody(Struct, frozen=True, kw_only=True):
 
 
 def apply(state: ControlState, sequence: int, event: ControlEvent | None) -> ControlState:
-    """Return the state after an event. None is an unreadable event, which stops everything: it might have been a
-    stop.
+    """Return the state after an event.
+
+    None is an unreadable event. It stops everything, since it might have been a stop.
     """
     if sequence <= state.sequence:
         return state
@@ -145,7 +145,7 @@ def _reach_of(event: ControlEvent) -> Reach | None:
 
 
 def _changes(changes: tuple[PrincipalManage, ...], event: ControlEvent) -> tuple[PrincipalManage, ...]:
-    """Return the changes after an event; the same tuple where it is none."""
+    """Return the changes after an event; the same tuple if the event is no change."""
     return (*changes, read_change(event)) if event.kind == "principal_manage" else changes
 
 
@@ -195,7 +195,7 @@ def _changed(emergencies: Iterable[Emergency], named: str, event: ControlEvent, 
 
 
 def _kept(emergencies: Iterable[Emergency]) -> Iterable[Emergency]:
-    """An ended one without a need for review is forgotten."""
+    """Return the emergencies without those that have ended and need no review."""
     return (one for one in emergencies if one.person or not (one.ended_by or one.closed))
 
 

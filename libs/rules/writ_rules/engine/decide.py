@@ -1,7 +1,7 @@
-"""The decision: a pure function of a request, a policy, the control state and the facts, at an instant.
+"""The decision: a pure function of a request, a policy, the control state, the facts and an instant.
 
-All rules which could apply are judged and appear in the trace, even when the first denies. `WeighedRequest` combines
-them.
+Every rule that could apply is judged and appears in the trace, even if the first one denies. `WeighedRequest` combines
+the results.
 """
 
 from msgspec import structs
@@ -23,7 +23,7 @@ from writ_rules.engine.tree import TreeMatches
 from writ_rules.engine.weigh import ConsideredRules, WeighedRequest, allows
 
 ASSUMED = "assumed"
-"""The id of an emergency the request assumes and nobody declared."""
+"""The id of an emergency that the request assumes and nobody declared."""
 
 
 def decide(
@@ -54,7 +54,7 @@ def decide(
             account=first.account,
             emergency=first.emergency,
         )
-    # Rules filled in defaults: what came out must itself be allowed, or a deny would not see what runs.
+    # Rules filled in defaults. The result must itself be allowed, or a deny would not apply to what runs.
     again = structs.replace(request, given=filled, effective=filled)
     second = _by_rules(policy, again, people or People(), facts, emergency, counts=counts)
     return stricter(structs.replace(first, effective=filled), second)
@@ -83,8 +83,8 @@ def _short(request: DecisionRequest, effect: Effect, code: str, reason: str) -> 
 def _emergency(request: DecisionRequest, control: ControlState) -> tuple[str, bool]:
     """Return the id of the emergency in force for the target, if any, and whether its rules count for the requester.
 
-    Until another person has confirmed it, they do not count for the person who declared it, nor for their agents: else
-    a declaration would free its own author from every approval.
+    Until another person has confirmed it, they do not count for the person who declared it and for their agents.
+    Otherwise a declaration would free its own author from every approval.
     """
     if request.emergency is False:
         return "", False
@@ -103,8 +103,8 @@ def _by_rules(
     own = TraceSection(rules, TreeMatches(policy.trees.own(operation, role), operation, case, rules))
     gateway = urgent = TraceSection((), TreeMatches((), operation, case))
     if is_behind_gateway(request.target) and (inherited := policy.inherited.get(operation)):
-        found = TreeMatches(policy.trees.inherited(operation), operation, case, inherited)
-        gateway = TraceSection(inherited, found, INHERITED)
+        inherited_matches = TreeMatches(policy.trees.inherited(operation), operation, case, inherited)
+        gateway = TraceSection(inherited, inherited_matches, INHERITED)
     if counts and (lifting := policy.urgent.get((operation, role))):
         urgent = TraceSection(lifting, TreeMatches(policy.trees.urgent(operation, role), operation, case, lifting))
     trace = Trace((own, gateway, urgent), case, lifted=bool(allows(urgent.found.matching)))

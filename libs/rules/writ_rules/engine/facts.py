@@ -1,7 +1,7 @@
 """Facts about a target besides its inventory entry: its own listings, and scanners' findings.
 
-Others gather the facts for a decision; each has its time. A missing, failed or outdated fact can't be judged, and a
-rule in need of it errs.
+Callers gather the facts for a decision; each has its time. A missing, failed or outdated fact cannot be judged, and a
+rule that needs it errs.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ Severity = Literal["low", "medium", "high", "critical"]
 
 
 class TargetListing(Struct, frozen=True):
-    """A listing of the request's own target at `at` (Unix seconds); `failure`: the reason why the target could not
+    """A listing of the request's own target at `at` (Unix seconds). `failure`: the reason why the target could not
     list.
     """
 

@@ -17,7 +17,9 @@ from writ_rules.engine.facts import Severity
 Item = TypeVar("Item")
 _SHOWN = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*$(?!\n)"
 Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=_SHOWN)]
-"""A name is shown in logs and on terminals as it is, so it may not move a cursor, end a line or reverse the text."""
+"""A name appears in logs and on terminals as it is, so it must not contain characters that move a cursor, end a line or
+reverse the text.
+"""
 GroupName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}(?!\n)$")]
 Scalar = str | int | float | bool
 Count = Annotated[int, Meta(ge=1)]
@@ -62,7 +64,7 @@ class Constraint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def needs_value(self) -> bool:
-        """Return whether it is false where the parameter has no value: a list that is left out bounds nothing."""
+        """Return true if the constraint is false for a parameter without a value: an absent list restricts nothing."""
         return self.required or self.allowed_items is not None
 
 
@@ -247,7 +249,7 @@ GroupMembers = Annotated[
 
 
 class GroupsEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Names for lists that several rules have."""
+    """Names for lists that several rules share."""
 
     operations: GroupMembers = None
     targets: GroupMembers = None
@@ -329,11 +331,11 @@ def present(items: Iterable[Item | None] | None) -> list[Item]:
 
 def written(policy: PolicyEntry) -> list[PlacedRule]:
     """Return all rules of a policy as the file has them, in the order of its sections."""
-    found = _section("global_policies", None, ("policies", "global_policies"), policy.global_policies)
+    placed_rules = _section("global_policies", None, ("policies", "global_policies"), policy.global_policies)
     for role, rules in (policy.role_policies or {}).items():
-        found += _section(f"role_policies.{role}", role, ("policies", "role_policies", role), rules)
-    found += _section("emergency_policies", None, ("policies", "emergency_policies"), policy.emergency_policies)
-    return found
+        placed_rules += _section(f"role_policies.{role}", role, ("policies", "role_policies", role), rules)
+    placed_rules += _section("emergency_policies", None, ("policies", "emergency_policies"), policy.emergency_policies)
+    return placed_rules
 
 
 def _section(

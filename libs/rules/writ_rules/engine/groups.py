@@ -87,19 +87,19 @@ class _Expansion:
         if len(within) >= DEEPEST:
             self._refuse(kind, within, f"is nested deeper than {DEEPEST}")
             return
-        found: dict[str, None] = {}
+        members: dict[str, None] = {}
         for item in source[name]:
             inner = item.removeprefix(PREFIX)
             if not item.startswith(PREFIX):
-                found[item] = None
+                members[item] = None
             elif inner in source:
                 self._expand(kind, inner, source, (*within, name))
-                found.update(dict.fromkeys(known.get(inner) or ()))
-            if len(found) > MOST_MEMBERS:
+                members.update(dict.fromkeys(known.get(inner) or ()))
+            if len(members) > MOST_MEMBERS:
                 break
         if name not in known:
-            many = len(found) > MOST_MEMBERS
-            known[name] = None if many else list(found)
+            many = len(members) > MOST_MEMBERS
+            known[name] = None if many else list(members)
             if many:
                 self.wrong[kind, name] = f"the group has more than {MOST_MEMBERS} members"
 

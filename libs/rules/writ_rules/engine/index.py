@@ -28,8 +28,8 @@ class WordIndex(Struct, Generic[Item], frozen=True, eq=False):
 
     def of(self, case: Case) -> Iterable[Item]:
         """Return the clauses which may hold."""
-        found = [self.known[word] for word in self.words(case) if word in self.known]
-        return _once(found)
+        groups = [self.known[word] for word in self.words(case) if word in self.known]
+        return _once(groups)
 
 
 class TextIndex(Struct, Generic[Item], frozen=True, eq=False):
@@ -45,11 +45,11 @@ class TextIndex(Struct, Generic[Item], frozen=True, eq=False):
         text = self.text(case)
         if text is None:
             return self.every
-        found = [self.whole[text]] if text in self.whole else []
+        groups = [self.whole[text]] if text in self.whole else []
         for length, known in self.begun:
             if (items := known.get(text[:length])) is not None:
-                found.append(items)
-        return _once(found)
+                groups.append(items)
+        return _once(groups)
 
 
 Index = WordIndex[Item] | TextIndex[Item]
@@ -62,20 +62,20 @@ def indexed(
     kinds: dict[Any, list[Item]] = {}
     for item in items:
         kinds.setdefault(_kind(clause_of(item)), []).append(item)
-    rest, found = list[Item](), list[Index[Item]]()
+    rest, indexes = list[Item](), list[Index[Item]]()
     for key, alike in kinds.items():
         made = _index(key, alike, clause_of) if key is not None and len(alike) > FEW else None
         if made is None:
             rest += alike
         else:
-            found.append(made)
-    return tuple(rest), tuple(found)
+            indexes.append(made)
+    return tuple(rest), tuple(indexes)
 
 
-def _once(found: list[tuple[Item, ...]]) -> Iterable[Item]:
-    if len(found) == 1:
-        return found[0]
-    return dict.fromkeys(item for items in found for item in items) if found else ()
+def _once(groups: list[tuple[Item, ...]]) -> Iterable[Item]:
+    if len(groups) == 1:
+        return groups[0]
+    return dict.fromkeys(item for items in groups for item in items) if groups else ()
 
 
 def _kind(clause: Any) -> Any:
@@ -171,15 +171,15 @@ def _targets(clause: TargetClause) -> Iterator[Beginning]:
 
 def _begun(clause: ParameterCondition) -> Iterator[Beginning]:
     patterns = (check.pattern.text for check in clause.checks if isinstance(check, PatternCheck))
-    yield from next(found for text in patterns if (found := beginnings(text)) is not None)
+    yield from next(prefixes for text in patterns if (prefixes := beginnings(text)) is not None)
 
 
 def _words(pairs: Iterable[tuple[Item, Iterable[Any]]]) -> dict[Any, tuple[Item, ...]]:
-    found: dict[Any, list[Item]] = {}
+    by_word: dict[Any, list[Item]] = {}
     for item, words in pairs:
         for word in dict.fromkeys(words):
-            found.setdefault(word, []).append(item)
-    return {word: tuple(items) for word, items in found.items()}
+            by_word.setdefault(word, []).append(item)
+    return {word: tuple(items) for word, items in by_word.items()}
 
 
 def _by_text(

@@ -49,8 +49,8 @@ def cached_miss(clause: Clause, case: Case) -> ClauseMiss | None:
     known: Any = case.answers.get(clause, UNASKED)
     if known is UNASKED:
         known = case.answers[clause] = clause.miss(case)
-    found: ClauseMiss | None = known
-    return found
+    miss: ClauseMiss | None = known
+    return miss
 
 
 def judge(rule: Rule, operation: str, case: Case) -> JudgedRule:

@@ -1,6 +1,6 @@
-"""Lint of single keys: rules without any effect, and rules with less than they seem to have.
+"""Lint single keys: find rules without any effect, and rules with less than they seem to have.
 
-Each check is a generator over one rule, so all findings of a file come at once.
+Each check is a generator over one rule, so all findings of a file are reported at once.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -54,7 +54,7 @@ def suited(constraint: Constraint | AttributeConstraint, key: str) -> set[str]:
 
 def lint(file: PolicyFile, every: Iterable[PlacedRule], verbs: Verbs) -> list[Finding]:
     """Return the findings of all checks."""
-    found = list(_policy(file))
+    results = list(_policy(file))
     rule_checks: tuple[Callable[[PlacedRule, Verbs], Iterator[Finding]], ...]
     named = partial(_operations, NearestNames()), partial(_parameters, NearestNames())
     rule_checks = (*named, _items, _lists, _own_role, _approval, _limits, _attributes, _inherit, _origins_days)
@@ -62,10 +62,10 @@ def lint(file: PolicyFile, every: Iterable[PlacedRule], verbs: Verbs) -> list[Fi
     for item in every:
         if item.entry.maintenance_windows_only and not windows:
             keys = (*item.keys, "maintenance_windows_only")
-            found.append(Finding(Severity.LINT, keys, "the policy has no maintenance window: the rule never matches"))
+            results.append(Finding(Severity.LINT, keys, "the policy has no maintenance window: the rule never matches"))
         for check in rule_checks:
-            found += check(item, verbs)
-    return found
+            results += check(item, verbs)
+    return results
 
 
 def _policy(file: PolicyFile) -> Iterator[Finding]:
@@ -113,7 +113,7 @@ def _lists(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
 
 
 def _items(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
-    """Yield an error for `allowed_items` of a deny rule, which one more item would get round."""
+    """Yield an error for `allowed_items` of a deny rule: adding one item to the list would evade it."""
     for name, constraint in (placed.entry.parameter_constraints or {}).items():
         if constraint is not None and constraint.allowed_items is not None and not placed.entry.allowed:
             keys = (*placed.keys, "parameter_constraints", name, "allowed_items")
@@ -122,8 +122,8 @@ def _items(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
 
 
 def _own_role(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
-    """Yield a finding for a rule in one role's section which names other roles: it would take effect where no reader
-    expects it.
+    """Yield a finding for a rule in one role's section that names other roles: nobody would expect it to
+    apply there.
     """
     roles = present(placed.entry.target_roles)
     if placed.role is None or not roles:
@@ -167,7 +167,7 @@ def _limits(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
     timeout = (placed.entry.parameter_constraints or {}).get("timeout")
     most = placed.entry.operation_timeout
     if most is not None and timeout is not None and timeout.min is not None and most < timeout.min:
-        text = f"ends every operation sooner than the {timeout.min} s that timeout.min asks for"
+        text = f"ends every operation sooner than the {timeout.min} s that timeout.min requires"
         yield Finding(Severity.WARNING, (*placed.keys, "operation_timeout"), text)
 
 

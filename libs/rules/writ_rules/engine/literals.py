@@ -26,8 +26,8 @@ def beginnings(pattern: str) -> tuple[Beginning, ...] | None:
     alternatives = _alternatives(pattern)
     if alternatives is None:
         return None
-    found = tuple(_beginning(each) for each in alternatives)
-    return found if all(one.text or one.whole for one in found) else None
+    prefixes = tuple(_beginning(each) for each in alternatives)
+    return prefixes if all(one.text or one.whole for one in prefixes) else None
 
 
 def _alternatives(pattern: str) -> list[str] | None:
@@ -36,14 +36,14 @@ def _alternatives(pattern: str) -> list[str] | None:
         return [pattern]
     if "[" in pattern or "\\" in pattern:
         return None
-    depth, found = 0, [""]
+    depth, parts = 0, [""]
     for character in pattern:
         depth += (character == "(") - (character == ")")
         if character == "|" and not depth:
-            found.append("")
+            parts.append("")
         else:
-            found[-1] += character
-    return found
+            parts[-1] += character
+    return parts
 
 
 def _beginning(pattern: str) -> Beginning:

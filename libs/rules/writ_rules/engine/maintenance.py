@@ -99,7 +99,7 @@ class RepeatedWindow(Struct, frozen=True, kw_only=True):
 
     @property
     def ended(self) -> None:
-        """Return no end: it comes again."""
+        """Return None: a repeated window has no last period."""
 
     def __str__(self) -> str:
         return f"'{self.name}'"

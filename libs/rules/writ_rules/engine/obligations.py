@@ -13,7 +13,7 @@ from writ_rules.engine.people import People as People
 
 APPROVER, APPROVAL_MINUTES = "approver", 60
 Proven = Mapping[str, Presence]
-"""What the approval of each approver proved."""
+"""The presence that the approval of each approver proved."""
 
 
 class ApproverStep(Struct, frozen=True):
@@ -36,7 +36,7 @@ class Demand(Struct, frozen=True):
     seconds: int
     presence: Presence = KEY
     windows: bool | None = None
-    """Whether the approvals of a window count; None: for operations of any risk but admin."""
+    """True if approvals of a window count; None: only for operations whose risk is not admin."""
 
     def accepts_windows(self, risk: Risk) -> bool:
         """Return whether the approvals of a window count for an operation of this risk."""
@@ -49,7 +49,7 @@ class Demand(Struct, frozen=True):
         return f"{', then '.join(map(str, self.steps))}{proof} {limit_text(self.seconds)}"
 
     def __str__(self) -> str:
-        return f"'{self.rule}' asks for {self.text}"
+        return f"'{self.rule}' demands {self.text}"
 
 
 def by_rule(obligation: Demand | RuleLimit) -> tuple[str, str]:

@@ -29,7 +29,7 @@ class People(Struct, frozen=True, eq=False):
 
     @property
     def is_team(self) -> bool:
-        """Several people have credentials, and none of them runs the installation alone."""
+        """Return true if several people have credentials, and none of them runs the installation alone."""
         return not self.solo and self.presences is not None and len(self.presences) > 1
 
     def person(self, principal: str) -> str:
@@ -60,8 +60,8 @@ class People(Struct, frozen=True, eq=False):
 
     def able(self, roles: Iterable[str], asker: Principal, demanded: Presence) -> set[str]:
         """Return the humans with one of these roles whose approval can count for this requester."""
-        found = ((who, self.needed(who, asker, demanded)) for who in self.members(roles))
-        return {who for who, needed in found if needed is not None and self.can_prove(who, needed)}
+        needs = ((who, self.needed(who, asker, demanded)) for who in self.members(roles))
+        return {who for who, needed in needs if needed is not None and self.can_prove(who, needed)}
 
 
 def people_of(
@@ -70,12 +70,12 @@ def people_of(
     """Return the possible approvers among these principals."""
     listed = list(principals)
     known = {one.id: one for one in listed}
-    found: dict[str, list[str]] = {}
+    by_role: dict[str, list[str]] = {}
     for principal in listed:
         for role in principal.roles if principal.kind == "human" else ():
-            found.setdefault(role, []).append(principal.id)
+            by_role.setdefault(role, []).append(principal.id)
     return People(
-        roles={role: tuple(ids) for role, ids in found.items()},
+        roles={role: tuple(ids) for role, ids in by_role.items()},
         persons={one.id: person_of(one.id, known) for one in listed},
         presences=presences,
         solo=solo,

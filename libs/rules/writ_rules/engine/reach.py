@@ -1,7 +1,7 @@
-"""The reach of a principal's rules: the targets, operations and rules that it may list.
+"""The reach of a principal's rules: the targets, operations and rules that the principal may list.
 
 A policy names the kinds of principals for which this is a limit in `list_by_rules`. For them a target out of reach is
-as good as absent, in lists and in errors.
+treated as absent, in lists and in errors.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -59,13 +59,13 @@ def about(policy: Policy, principal: Principal) -> Policy:
 
 def reach_of(policy: Policy, principal: Principal, at: float) -> "Reach":
     """Return the reach of the rules of a policy which are about the principal, at an instant (Unix seconds)."""
-    found: dict[str, list[str]] = {role: [] for role in ROLES}
+    candidates: dict[str, list[str]] = {role: [] for role in ROLES}
     for name, verb in policy.verbs.items():
         is_open = not policy.deny_by_default and not verb.operation.control
         for role in ROLES:
             if is_open or allows(policy.index.get((name, role), ())) or allows(policy.urgent.get((name, role), ())):
-                found[role].append(name)
-    return Reach(policy, principal, at, found)
+                candidates[role].append(name)
+    return Reach(policy, principal, at, candidates)
 
 
 class Reach(Struct, frozen=True, eq=False):

@@ -1,4 +1,4 @@
-"""Reasons of decisions, in one sentence for people: the denying rule, the nearest one, possible approvers, the next
+"""The reason of a decision in one sentence for people: the denying rule, the nearest one, possible approvers, the next
 opening.
 """
 
@@ -73,7 +73,7 @@ def erred(erring: list[JudgedRule], names: list[str]) -> str:
 
 def needed(names: list[str], sources: list[str]) -> str:
     """Return the reason of a missing listing of the target."""
-    return _cut(f"{_rules(names)} {'asks' if len(names) == 1 else 'ask'} for {', '.join(sources)} of the target")
+    return _cut(f"{_rules(names)} {'needs' if len(names) == 1 else 'need'} {', '.join(sources)} of the target")
 
 
 def nowhere(policy: Policy, request: DecisionRequest, restricting: list[Rule]) -> str:
@@ -102,7 +102,7 @@ def missed(sentence: str, near: JudgedRule, opens: tuple[float, str] | None) -> 
     if miss is None:
         return _cut(f"{sentence}; nearest is '{name}'")
     then = f" (opens {opens[1]})" if opens else ""
-    return _cut(f"{sentence}; nearest is '{name}': {miss.clause} is {miss.got}, wanted {miss.wanted}{then}")
+    return _cut(f"{sentence}; nearest is '{name}': {miss.clause} is {miss.got}, expected {miss.wanted}{then}")
 
 
 def conflicting(parameter: str, names: list[str]) -> str:
@@ -112,12 +112,12 @@ def conflicting(parameter: str, names: list[str]) -> str:
 
 def approval(request: DecisionRequest, demands: list[Demand], people: People, names: list[str]) -> ReasonedEffect:
     """Return the demand with its possible approvers; an allow once enough have approved."""
-    found = [
+    progresses = [
         (demand, progress(demand, request.approvals, request.principal, people, request.proven)) for demand in demands
     ]
-    waiting = [(demand, how) for demand, how in found if how.waits_for is not None]
+    waiting = [(demand, how) for demand, how in progresses if how.waits_for is not None]
     if not waiting:
-        by = ", ".join(dict.fromkeys(who for _, how in found for who in how.by))
+        by = ", ".join(dict.fromkeys(who for _, how in progresses for who in how.by))
         return ReasonedEffect("allow", "approved", _cut(f"{_allows(names)}, approved by {by}"))
     could = sorted({who for _, how in waiting for who in how.able})[:MOST_APPROVERS]
     shown = ", ".join(could[:MOST_NAMES]) + ("…" if len(could) > MOST_NAMES else "")

@@ -54,7 +54,7 @@ class Rule(Struct, frozen=True, eq=False, kw_only=True):
 
     @property
     def emergency(self) -> bool:
-        """Return whether it applies in an emergency alone."""
+        """Return true if it applies only in an emergency."""
         return self.section == EMERGENCY
 
 
@@ -121,14 +121,14 @@ class RuleCompiler:
         return [name for name in operations if needs_name(entry, self.verbs[name])]
 
     def _scope(self, placed: PlacedRule) -> tuple[Clause, ...]:
-        entry, found = placed.entry, list[Clause]()
+        entry, scope = placed.entry, list[Clause]()
         if entry.effective_from is not None or entry.expires_at is not None:
-            found.append(self.in_effect(placed.keys, entry.effective_from, entry.expires_at))
+            scope.append(self.in_effect(placed.keys, entry.effective_from, entry.expires_at))
         if entry.targets is not None:
-            found.append(_targets(present(entry.targets)))
+            scope.append(_targets(present(entry.targets)))
         if entry.target_tags is not None:
-            found.append(clauses.TagClause(frozenset(present(entry.target_tags)), listed(present(entry.target_tags))))
-        return tuple(found)
+            scope.append(clauses.TagClause(frozenset(present(entry.target_tags)), listed(present(entry.target_tags))))
+        return tuple(scope)
 
     def in_effect(self, keys: Keys, since: str | None, until: str | None) -> clauses.EffectClause:
         """Return the time between two keys of an entry, either of which may be absent."""
@@ -158,7 +158,7 @@ def _binding(entry: RuleEntry, conditions: list[Condition], verb: Verb) -> tuple
 
 
 def _of_all(condition: ParameterCondition) -> ParameterCondition:
-    """A request on all things at once acts on those that a deny names too."""
+    """Return the condition for a request on all things at once, which includes the things that a deny rule names."""
     return structs.replace(condition, required=False, default=None)
 
 
@@ -168,7 +168,9 @@ def _of_unnamed(conditions: Iterable[Condition], verb: Verb) -> tuple[Condition,
 
 
 def _unnamed(entry: RuleEntry, verb: Verb) -> tuple[ParameterCondition, ...]:
-    """A setting which breaks out of a container is allowed only by a rule naming its flag; a rule on names allows
+    """Return the conditions that the entry does not write down.
+
+    A setting that breaks out of a container is allowed only by a rule that names its flag. A rule on names allows
     nothing on all things at once.
     """
     if not entry.allowed:
@@ -201,15 +203,17 @@ def _roles(placed: PlacedRule) -> frozenset[str] | None:
 
 
 def _people(entry: RuleEntry) -> tuple[Clause, ...]:
-    found: list[Clause] = []
+    principal_clauses: list[Clause] = []
     if entry.users is not None:
-        found.append(clauses.PrincipalClause(frozenset(present(entry.users)), listed(present(entry.users))))
+        principal_clauses.append(clauses.PrincipalClause(frozenset(present(entry.users)), listed(present(entry.users))))
     if entry.user_roles is not None:
-        found.append(clauses.UserRoles(frozenset(present(entry.user_roles)), listed(present(entry.user_roles))))
+        principal_clauses.append(
+            clauses.UserRoles(frozenset(present(entry.user_roles)), listed(present(entry.user_roles)))
+        )
     if entry.principal_kinds is not None:
         kinds = present(entry.principal_kinds)
-        found.append(clauses.KindClause(frozenset(kinds), listed(kinds)))
-    return tuple(found)
+        principal_clauses.append(clauses.KindClause(frozenset(kinds), listed(kinds)))
+    return tuple(principal_clauses)
 
 
 def _targets(ids: list[str]) -> clauses.TargetClause:
@@ -239,9 +243,9 @@ def steps_of(approval: ApprovalEntry) -> tuple[ApproverStep, ...]:
 def _limits(entry: RuleEntry) -> tuple[RuleLimit, ...]:
     if not entry.allowed:
         return ()
-    found = []
+    limits = []
     if entry.max_concurrent is not None:
-        found.append(RuleLimit(entry.name, "max_concurrent", entry.max_concurrent))
+        limits.append(RuleLimit(entry.name, "max_concurrent", entry.max_concurrent))
     if entry.max_targets is not None:
-        found.append(RuleLimit(entry.name, "max_targets", entry.max_targets))
-    return tuple(found)
+        limits.append(RuleLimit(entry.name, "max_targets", entry.max_targets))
+    return tuple(limits)

@@ -1,8 +1,8 @@
 """The rules of one section as a tree of their clauses: rules with the same first clauses share a branch.
 
-A clause is judged once for all rules below it, and an index selects the branches which can hold. So the cost of a
-decision depends on the nearly matching rules, not on their total number. A few rules are no tree: they are judged one
-by one.
+A clause is judged once for all rules below it, and an index selects the branches that can hold. The cost of a decision
+therefore depends on the number of nearly matching rules, not on their total number. A section with few rules has no
+tree: they are judged one by one.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -177,7 +177,7 @@ class TreeMatches:
 
     def nearest(self) -> JudgedRule | None:
         """Return the allow rule nearest to a match."""
-        best = min((found for tree in self._trees for found in self._misses(tree, 1)), key=_nearness, default=None)
+        best = min((miss for tree in self._trees for miss in self._misses(tree, 1)), key=_nearness, default=None)
         return None if best is None else judge(best[1], self._operation, self._case)
 
     def _misses(self, tree: Node | RuleList, depth: int) -> Iterator[tuple[tuple[bool, int], Rule]]:
@@ -205,8 +205,8 @@ def _reached(node: Node, case: Case) -> Iterator[Branch]:
         yield from index.of(case)
 
 
-def _nearness(found: tuple[tuple[bool, int], Rule]) -> tuple[tuple[bool, int], str]:
-    return found[0], found[1].name
+def _nearness(ranked: tuple[tuple[bool, int], Rule]) -> tuple[tuple[bool, int], str]:
+    return ranked[0], ranked[1].name
 
 
 class Trees(Struct, frozen=True, eq=False):
@@ -236,12 +236,12 @@ def trees(ordinary: Iterable[Rule], inherited: Mapping[str, Iterable[Rule]], eme
 
 
 def _by_role(rules: Iterable[Rule]) -> dict[tuple[str, str], Node | RuleList]:
-    found: dict[tuple[str, str], list[Rule]] = {}
+    by_role: dict[tuple[str, str], list[Rule]] = {}
     for rule in rules:
         for operation in rule.operations:
             for role in ("",) if rule.roles is None else rule.roles:
-                found.setdefault((operation, role), []).append(rule)
-    return {place: grown(some, place[0]) for place, some in found.items()}
+                by_role.setdefault((operation, role), []).append(rule)
+    return {place: grown(some, place[0]) for place, some in by_role.items()}
 
 
 def _pair(known: Mapping[tuple[str, str], Node | RuleList], operation: str, role: str) -> tuple[Node | RuleList, ...]:

@@ -1,7 +1,7 @@
 """From judged rules to a ruling, in the order of docs/policy.md.
 
-A matching deny denies. An erring rule denies in its scope. Of the matching allows the strictest demand holds. Nothing
-else is allowed.
+A matching deny rule denies. A rule that errs denies requests in its scope. Of the matching allow rules the strictest
+demand holds. Nothing else is allowed.
 """
 
 from collections.abc import Iterable, Sequence
@@ -76,8 +76,10 @@ class WeighedRequest(Struct, frozen=True, eq=False):
         return self._allow(allowing, allowing, [*own.obliging, *gateway.obliging, *urgent.obliging])
 
     def _open_by_default(self) -> bool:
-        """Return whether the default allows. Control operations always need a rule: by an open default an agent could
-        give itself any role. So do parameters which break out of a container.
+        """Return true if the default allows it.
+
+        Control operations always need a rule: by an open default an agent could give itself any role. Parameters that
+        break out of a container need one too.
         """
         request = self.request
         breakouts = self.policy.verbs[request.operation.name].breakouts
@@ -104,7 +106,7 @@ class WeighedRequest(Struct, frozen=True, eq=False):
         return self._deny("facts_needed", reasons.needed(names, sources), names, sources)
 
     def _no_rule(self) -> Ruling:
-        near = [near for found in (self.considered.own, self.considered.urgent) if (near := found.nearest())]
+        near = [near for matches in (self.considered.own, self.considered.urgent) if (near := matches.nearest())]
         return self._missed("no_rule", "no rule allows it", min(near, key=lambda one: one.nearness, default=None))
 
     def _missed(self, code: str, text: str, near: JudgedRule | None) -> Ruling:
@@ -125,8 +127,8 @@ class WeighedRequest(Struct, frozen=True, eq=False):
         )
 
     def _needs_admin_approval(self) -> bool:
-        """Return true for what nobody does alone, whatever the rules say: risk admin where the policy demands it, and
-        changes of principals in a team.
+        """Return true for operations that nobody does alone, whatever the rules say: risk admin if the policy demands
+        it, and changes of principals in a team.
         """
         operation = self.request.operation
         demanded = self.policy.require_approval_for_admin or (self.people.is_team and operation.name in OF_TEAMS)
@@ -168,16 +170,16 @@ class WeighedRequest(Struct, frozen=True, eq=False):
         )
 
     def _passed_over(self, matching: list[Rule], binding: list[Rule]) -> list[str]:
-        """Return who could have approved it without the emergency, at most as many as a demand names."""
+        """Return the people who could have approved it without the emergency, at most as many as a demand names."""
         obliging = [*self.considered.own.obliging, *self.considered.gateway.obliging]
         every = [*matching, *obliging]
         aside = [rule.demand for rule in every if rule.demand is not None and rule not in binding]
         demands = [*aside, *([ADMIN_DEMAND] if self._needs_admin_approval() else [])]
-        found = set[str]()
+        people = set[str]()
         for demand in demands:
             for step in demand.steps:
-                found |= self.people.able(step.approvers, self.request.principal, demand.presence)
-        return sorted(found)[: reasons.MOST_APPROVERS]
+                people |= self.people.able(step.approvers, self.request.principal, demand.presence)
+        return sorted(people)[: reasons.MOST_APPROVERS]
 
 
 def _least(seconds: Iterable[Any]) -> int | None:
@@ -187,15 +189,15 @@ def _least(seconds: Iterable[Any]) -> int | None:
 
 def _defaults(request: DecisionRequest, rules: Iterable[Rule]) -> tuple[dict[str, Any], str | None]:
     """Return the defaults the rules fill in, and the parameter on which they disagree."""
-    found: dict[str, Any] = {}
+    defaults: dict[str, Any] = {}
     for rule in rules:
         for name, value in rule.defaults[request.operation.name].items():
             if name in request.given:
                 continue
-            if name in found and plain(found[name]) != plain(value):
+            if name in defaults and plain(defaults[name]) != plain(value):
                 return {}, name
-            found[name] = value
-    return found, None
+            defaults[name] = value
+    return defaults, None
 
 
 def allows(rules: Iterable[Rule]) -> list[Rule]:

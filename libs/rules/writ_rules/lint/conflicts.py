@@ -1,4 +1,4 @@
-"""Rules with different defaults for one parameter which can both match: such a request is denied."""
+"""Find rules that fill in different defaults for one parameter and can both match: such a request is denied."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -47,13 +47,13 @@ def conflicts(rules: Sequence[RuleReading], verbs: Verbs, most: int = MOST_COMPA
 
 
 def _by_parameter(rules: Sequence[RuleReading], verbs: Verbs) -> dict[tuple[str, str], list[RuleReading]]:
-    found: dict[tuple[str, str], list[RuleReading]] = {}
+    by_parameter: dict[tuple[str, str], list[RuleReading]] = {}
     for rule in rules:
         for name, constraint in rule.constraints.items() if rule.entry.allowed else ():
             for operation in rule.operations if constraint.default is not None else ():
                 if name in verbs[operation].types and domain(verbs[operation], name).optional:
-                    found.setdefault((operation, name), []).append(rule)
-    return found
+                    by_parameter.setdefault((operation, name), []).append(rule)
+    return by_parameter
 
 
 def _both_match(one: RuleReading, other: RuleReading, verb: Verb, name: str) -> bool:
@@ -111,10 +111,10 @@ def _same_facts(one: RuleReading, other: RuleReading) -> bool:
 
 
 def _exclude(one: ScanEntry, other: ScanEntry) -> bool:
-    found, none = (one, other) if one.present else (other, one)
-    if one.scanner != other.scanner or found.present is none.present:
+    present, none = (one, other) if one.present else (other, one)
+    if one.scanner != other.scanner or present.present is none.present:
         return False
-    return SEVERITIES.index(found.severity) >= SEVERITIES.index(none.severity)
+    return SEVERITIES.index(present.severity) >= SEVERITIES.index(none.severity)
 
 
 def _same_time(one: RuleReading, other: RuleReading) -> bool:

@@ -1,4 +1,4 @@
-"""Policies, rules and windows whose time is over."""
+"""Find policies, rules and windows that have expired."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,8 +11,8 @@ from writ_rules.engine.times import Occasion, instant, when_text, window
 
 
 def expired(file: PolicyFile, at: float) -> Iterator[Finding]:
-    """Yield a finding for each part that never counts from `at` (Unix seconds) on. Mistakes in times are findings of
-    others.
+    """Yield a finding for each part that never counts again after `at` (Unix seconds). Other checks report mistakes in
+    times.
     """
     until = file.policies.expires_at
     if until is not None and _is_past(until, at):

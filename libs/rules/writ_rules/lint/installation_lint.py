@@ -42,13 +42,13 @@ def lint_with(
     """
     known = verbs(catalogue)
     rules = readings(placed(file.policies), known)
-    found: list[Finding] = []
+    findings: list[Finding] = []
     if targets is not None:
-        found += _Targets(targets, known).about(rules)
+        findings += _Targets(targets, known).about(rules)
     if principals is not None:
-        found += _Principals(principals, known, people).about(rules, admin=file.policies.require_approval_for_admin)
-        found += _emergency_proof(file, people)
-    return found
+        findings += _Principals(principals, known, people).about(rules, admin=file.policies.require_approval_for_admin)
+        findings += _emergency_proof(file, people)
+    return findings
 
 
 def _emergency_proof(file: PolicyFile, people: People | None) -> Iterator[Finding]:
@@ -61,9 +61,9 @@ def _emergency_proof(file: PolicyFile, people: People | None) -> Iterator[Findin
         yield Finding(Severity.WARNING, ("policies", "emergencies", "proof"), text)
 
 
-def as_warnings(found: Iterable[Finding]) -> list[Finding]:
+def as_warnings(findings: Iterable[Finding]) -> list[Finding]:
     """Return the findings as warnings, which do not refuse a policy."""
-    return [structs.replace(finding, severity=Severity.WARNING) for finding in found]
+    return [structs.replace(finding, severity=Severity.WARNING) for finding in findings]
 
 
 class _Targets:

@@ -37,14 +37,14 @@ def lint(
     }
     every = readings(placed(file.policies), known)
     reported = {rule.at for rule in every if rule.placed_rule.keys in wrong}
-    found, patterns = list(_in_effect(file)), PatternComparisons()
+    findings, patterns = list(_in_effect(file)), PatternComparisons()
     for rule in every:
         mistakes = [] if rule.at in reported else [*vacuous(rule, known, patterns), *misspelled(rule, known)]
         reported |= {rule.at for finding in mistakes if finding.severity is Severity.LINT}
-        found += mistakes
+        findings += mistakes
     rest = [rule for rule in every if rule.at not in reported]
     return [
-        *found,
+        *findings,
         *covered(rest, known, most_compared),
         *conflicts(rest, known),
         *_emergencies(file, rest),

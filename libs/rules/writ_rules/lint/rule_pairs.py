@@ -21,9 +21,7 @@ from writ_rules.lint.rule_reading import RuleReading, Verbs
 from writ_rules.values.domains import NUMBERS, domain
 
 MOST_COMPARED = 4_000_000
-"""Upper limit of the pairs of rules that are compared when a policy is loaded; a pair that needs a close comparison
-counts as forty.
-"""
+"""The most pairs of rules compared when a policy is loaded. A pair that needs a close comparison counts as forty."""
 _CLOSELY = 40
 GATEWAY = frozenset({"gateway"})
 
@@ -31,7 +29,7 @@ GATEWAY = frozenset({"gateway"})
 def covered(rules: Sequence[RuleReading], verbs: Verbs, most: int = MOST_COMPARED) -> list[Finding]:
     """Return a finding for each rule without an effect of its own, and one if there are too many pairs to compare."""
     index = _index(rules)
-    found: list[Finding] = []
+    findings: list[Finding] = []
     compared = 0
     for narrow in rules:
         others = _smallest(narrow, index)
@@ -40,9 +38,9 @@ def covered(rules: Sequence[RuleReading], verbs: Verbs, most: int = MOST_COMPARE
         compared += len(others) + _CLOSELY * len(likely)
         if compared > most:
             text = f"from '{narrow.name}' on, rules were not compared with each other: there are too many"
-            return [*found, Finding(Severity.WARNING, narrow.placed_rule.keys, text)]
-        found += islice(_about(narrow, likely, verbs), 1)
-    return found
+            return [*findings, Finding(Severity.WARNING, narrow.placed_rule.keys, text)]
+        findings += islice(_about(narrow, likely, verbs), 1)
+    return findings
 
 
 def _index(rules: Sequence[RuleReading]) -> dict[tuple[str, str], list[RuleReading]]:
@@ -76,7 +74,7 @@ def _about(narrow: RuleReading, likely: Sequence[RuleReading], verbs: Verbs) -> 
         if not narrow.sure or not _adds_nothing(narrow, wide):
             continue
         if implied(wide, narrow, verbs) and wide.sure and _adds_nothing(wide, narrow):
-            # They say the same: only the later one is one too many.
+            # Both are the same: only the later one is redundant.
             if narrow.at > wide.at:
                 text = f"redundant: '{narrow.name}' says what '{wide.name}' says"
                 yield Finding(Severity.WARNING, narrow.placed_rule.keys, text)

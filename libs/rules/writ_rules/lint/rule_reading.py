@@ -1,6 +1,6 @@
-"""Rules in a form for comparison: their scopes as sets of bits, so two are compared in one step.
+"""Rules in a form for comparison: their scopes as sets of bits, so that two rules are compared in one step.
 
-A rule without, say, roles covers all of them: its bits are all set.
+If a rule does not name, say, roles, it covers all of them: all their bits are set.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -41,7 +41,7 @@ class RuleReading(Struct, frozen=True, eq=False, kw_only=True):
 
     @property
     def entry(self) -> RuleEntry:
-        """The rule as the file has it."""
+        """Return the rule as it is in the file."""
         return self.placed_rule.entry
 
     @property
@@ -85,13 +85,13 @@ def readings(every: Sequence[PlacedRule], verbs: Verbs) -> list[RuleReading]:
     """Return the enabled rules. Rules with errors, which have findings of their own, are left out."""
     enabled = [(at, placed_rule) for at, placed_rule in enumerate(every) if placed_rule.entry.enabled]
     bits = _Bits([placed_rule.entry for _, placed_rule in enabled], verbs)
-    found = []
+    result = []
     for at, placed_rule in enabled:
         try:
-            found.append(_reading(at, placed_rule, verbs, bits))
+            result.append(_reading(at, placed_rule, verbs, bits))
         except ValueError:
             continue
-    return found
+    return result
 
 
 def _reading(at: int, placed_rule: PlacedRule, verbs: Verbs, bits: _Bits) -> RuleReading:

@@ -1,6 +1,7 @@
-"""Names of units in rules which no request may use: with `.service`. Such a name matches nothing.
+"""Find names of units in rules that no request may use: those with `.service`. Such a name matches nothing.
 
-In a deny rule such a name is a hole, hence an error. In an allow rule it is an error only where no other name is left.
+In a deny rule it leaves the unit unprotected, so it is an error. In an allow rule it is an error only if the rule has
+no other name.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Rules which can never match, or match less than they seem to; reported only where it is certain."""
+"""Find rules that can never match, or that match less than they seem to. Only certain cases are reported."""
 
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
@@ -13,7 +13,7 @@ from writ_rules.values.automata import PatternComparisons
 from writ_rules.values.domains import domain, impossible
 
 MOST_DAYS = 400
-"""Longest dated window, in days, that is checked day by day."""
+"""The longest dated window, in days, that is checked day by day."""
 
 
 def vacuous(rule: RuleReading, verbs: Verbs, patterns: PatternComparisons) -> Iterator[Finding]:

@@ -1,1 +1,1 @@
-"""Recorded decisions of policy, made a second time from what is on record and the files of that time."""
+"""Make recorded decisions of policy a second time, from the record and the files of that time."""

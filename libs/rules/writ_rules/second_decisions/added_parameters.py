@@ -1,6 +1,7 @@
-"""Parameters on record that neither the requester nor the policy gave. Pure.
+"""Find recorded parameters that neither the requester nor the policy gave. Pure.
 
-Executors refuse changed parameters. An added one may be a default of the policy, which they do not know.
+Executors refuse changed parameters. They accept an added one, since it may be a default of the policy, which they do
+not know.
 """
 
 from collections.abc import Iterable, Mapping

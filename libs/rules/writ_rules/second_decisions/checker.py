@@ -1,8 +1,8 @@
-"""Recorded decisions, made a second time: by the version of the policy in force when they were made, the control events
-before them, and the files of that time.
+"""Make recorded decisions a second time: by the version of the policy that was in force then, the control events before
+them, and the files of that time.
 
-A decision names its version, control event and files itself, and a stolen key of policy's could name earlier ones. So
-each must have been current then, within SLACK.
+A decision itself names its version, control event and files, and a thief of policy's key could name earlier ones. Each
+must therefore have been current then, within SLACK.
 """
 
 import traceback
@@ -65,8 +65,8 @@ class CheckedDecision(Struct, frozen=True, kw_only=True):
     @property
     def text(self) -> str:
         """Return the difference for people."""
-        given = self.comparison.expected
-        reason = f"the policy of that time gives {given}" if given else "not given"
+        expected = self.comparison.expected
+        reason = f"the policy of that time gives {expected}" if expected else "not given"
         return (
             f"policy's decision on {self.operation} at {self.target} is {self.decided}, {reason}: {self.comparison.why}"
         )
@@ -80,7 +80,7 @@ class _Version(Struct, frozen=True, eq=False):
 
 
 class Checker:
-    """Makes decisions a second time; keeps what it read for the next ones."""
+    """Makes decisions a second time, and caches what it read."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class Checker:
         try:
             decision = open_signed(event.decision, Decision, self._trusted(record.sequence), self._installation)
         except Untrusted:
-            return None  # the check of signatures reports it
+            return None  # the check of signatures reports this
         return CheckedDecision(
             sequence=record.sequence,
             operation_id=decision.operation_id,
@@ -176,21 +176,19 @@ class Checker:
     def _among_files(
         self, decision: Decision, recorded: RecordedRequest, version: _Version, control: ControlState
     ) -> Comparison:
-        """Compare by the named files. One that was never seen is replaced by those of that time: the decision may be
-        what one of them gives.
-        """
+        """Compare by the files that the decision names, or by those of that time for one that audit never read."""
         inventories = self._contents(self._inventory, decision.policy.inventory_digest, decision.at)
         listed = self._contents(self._principals, decision.policy.principals_digest, decision.at)
         exact = inventories == [decision.policy.inventory_digest] and listed == [decision.policy.principals_digest]
-        found = [
+        comparisons = [
             compare(decision, recorded, self._setting(version, targets, people, control, decision.at), knows_keys=exact)
             for targets in map(self._read_targets.of, inventories)
             for people in map(self._read_listed.of, listed)
             if targets is not None and people is not None
         ]
-        if not found:
+        if not comparisons:
             return Comparison(result="open", why="the inventory or principals of that time are not known here")
-        best = next((one for one in found if one.result != "differs"), found[0])
+        best = next((one for one in comparisons if one.result != "differs"), comparisons[0])
         if not exact and best.result == "same":
             return Comparison(
                 result="open", expected=best.expected, why="it names files that this audit service has never read"
@@ -235,7 +233,7 @@ class Checker:
         return _Version(compiled, stored.digest, records[0].time, await self._replaced_at(number))
 
     async def _replaced_at(self, number: int) -> float | None:
-        """Return when the next believed version was stored."""
+        """Return when the next valid version was stored."""
         after = number
         while records := await self._policies.read(subjects.POLICIES, after=after, limit=MOST_POLICIES):
             after = records[-1].sequence
@@ -245,7 +243,7 @@ class Checker:
         return None
 
     def _follows(self, record: Record, number: int) -> bool:
-        """Return whether it is a believed version after this one."""
+        """Return true if it is a valid version after this one."""
         trusted = [key for key, last in self._version_keys.items() if record.sequence <= last]
         try:
             _, previous = read_version(record, trusted, self._installation)
@@ -261,8 +259,8 @@ class Checker:
         own = subjects.operation_filter(decision.principal, decision.operation_id)
         records = await self._journal.read(own)
         events = [_operation_event(record) for record in records]
-        found = ((one, record) for record, one in zip(records, events, strict=True))
-        first, record = next(((one, at) for one, at in found if isinstance(one, journal.Requested)), (None, None))
+        pairs = ((one, record) for record, one in zip(records, events, strict=True))
+        first, record = next(((one, at) for one, at in pairs if isinstance(one, journal.Requested)), (None, None))
         if first is None or record is None:
             return None
         before = () if isinstance(event, journal.Requested) else events
@@ -343,7 +341,7 @@ def _operation_event(record: Record) -> object:
     try:
         return event_of(record.subject, record.data)
     except Invalid:
-        return None  # the index reports what cannot be read
+        return None  # the index reports unreadable events
 
 
 def _differs(why: str) -> Comparison:

@@ -34,7 +34,7 @@ from writ_rules.setting import Setting
 Result = Literal["same", "differs", "open"]
 OWN = ("audit_read", "operation_cancel", "session_end", "window_end")
 OPEN_TO_ALL = "session_open"
-"""Everybody may open sessions of their own, without a rule."""
+"""Operations that everybody may request without a rule: opening a session of one's own."""
 OTHER_REASONS = ("by its other name", "session ", "a session ")
 """Beginnings of the reasons of denials with such a code that are checks of policy's own."""
 BY_RULES = frozenset({"denied", "no_rule", "outside_gateway_limits", "stopped"})

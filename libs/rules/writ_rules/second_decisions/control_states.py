@@ -57,7 +57,7 @@ class ControlStates:
         return next((at for at, stored, _ in self._states if at > sequence and 0 < stored < before), 0)
 
     def _counting(self, first: int, record: Record, counted: set[tuple[str, str]]) -> ControlEvent | None:
-        """Return the event as it counts, as policy has it: one that does not count has another kind."""
+        """Return the event as policy counts it: one that does not count gets another kind."""
         try:
             event = decode(record.data, ControlEvent)
         except Invalid:

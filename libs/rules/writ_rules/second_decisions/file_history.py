@@ -1,6 +1,6 @@
-"""Copies of inventory.yaml and principals.yaml by their digest, with the time for which each was seen.
+"""Copies of inventory.yaml and principals.yaml by their digest, with the time in which each was in place.
 
-A decision names the digests of the files by which it was made. The files alone have only their present content.
+A decision names the digests of its files, and the files themselves have only their present content.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ class FileHistory:
         self._index = folder / f"{path.stem}.json"
         self._stamp: object = None
         self._looked: float | None = None
-        """When the file was last seen with the latest content; None until this process has looked."""
+        """When this process last read the file with its latest content; None before the first read."""
         self.versions: list[FileVersion] = self._read()
 
     def _read(self) -> list[FileVersion]:
@@ -92,8 +92,8 @@ class FileHistory:
 
     def around(self, at: float, slack: float) -> list[str]:
         """Return the digests of the contents at that time; of the first one known for an earlier time."""
-        found = [one.digest for one in self.versions if one.was_there(at, slack)]
-        return found or [one.digest for one in self.versions[:1]]
+        digests = [one.digest for one in self.versions if one.was_there(at, slack)]
+        return digests or [one.digest for one in self.versions[:1]]
 
     def copy(self, digest: str) -> Path | None:
         """Return the file with this content, if it still has it."""

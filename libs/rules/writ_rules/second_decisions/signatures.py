@@ -119,10 +119,10 @@ def is_signed(approval: RecordedApproval, recorded: RecordedRequest, keys: tuple
     else:
         known = list(recorded.credentials.values())
     try:
-        found = prove_approval(signed, known, installation=recorded.installation).approval
+        proven = prove_approval(signed, known, installation=recorded.installation).approval
     except Untrusted:
         return False
-    named = found.operation_id, found.requested, found.decision_digest, found.verdict
+    named = proven.operation_id, proven.requested, proven.decision_digest, proven.verdict
     return named == (operation, recorded.requested, recorded.decided, "approve")
 
 

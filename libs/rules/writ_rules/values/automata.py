@@ -1,7 +1,7 @@
-"""Automata of regular expressions, to show that no text matches both of two.
+"""Automata of regular expressions, to prove that no text matches both of two patterns.
 
-Whatever is not followed exactly (look-around, anchors, upper limits of repetitions, Unicode classes) is taken for more
-than it is. So "no text" is certain, and "there may be one" is not.
+Anything that is not modelled exactly (look-around, anchors, upper limits of repetitions, Unicode classes) is modelled
+as matching more than it does. So "no text" is certain, and "there may be one" is not.
 """
 
 import re
@@ -16,12 +16,12 @@ from writ_rules.values.regexes import tree_of
 
 LAST = 0x10FFFF
 MOST_COPIES = 16
-"""Repetitions that are followed one by one; more of them count as any number."""
+"""Repetitions up to this number are modelled one by one; more of them count as any number."""
 MOST_STATES, MOST_WORK = 2_000, 50_000
 """States of one automaton, and steps and pairs of one comparison."""
 MOST_PATTERNS, WORK_OF_FILE = 2_000, 3_000_000
 LONGEST = 500
-"""Characters of a pattern that is followed."""
+"""The most characters of a modelled pattern."""
 Ranges = tuple[tuple[int, int], ...]
 ANY: Ranges = ((0, LAST),)
 BEYOND = (0x80, LAST)
@@ -40,7 +40,7 @@ REPEATS = (names.MAX_REPEAT, names.MIN_REPEAT, getattr(names, "POSSESSIVE_REPEAT
 
 
 class NotFollowed(Exception):
-    """Raised for a pattern whose texts can't be told from its syntax."""
+    """Raised for a pattern whose texts cannot be derived from its syntax."""
 
 
 class PatternComparisons:
@@ -60,9 +60,9 @@ class PatternComparisons:
     def _compared(self, grammar: str, pattern: str) -> float:
         if self._left < 0 or self._work < 0:
             return 0
-        found, work = _common(grammar, pattern)
+        shortest, work = _common(grammar, pattern)
         self._work -= work
-        return found
+        return shortest
 
 
 def shortest_common(grammar: str, pattern: str) -> float:
@@ -151,14 +151,14 @@ class Automaton:
 
     def reached(self, states: Iterable[int]) -> list[int]:
         """Return these states and those which no character is needed for."""
-        found = dict.fromkeys(states)
-        queue = deque(found)
+        reached = dict.fromkeys(states)
+        queue = deque(reached)
         while queue:
             for state in self.free[queue.popleft()]:
-                if state not in found:
-                    found[state] = None
+                if state not in reached:
+                    reached[state] = None
                     queue.append(state)
-        return list(found)
+        return list(reached)
 
 
 @lru_cache(maxsize=64)
@@ -207,9 +207,9 @@ def _pairs(one: Automaton, other: Automaton, left: int, right: int, met: set[tup
     lefts, rights = one.reached([left]), other.reached([right])
     if len(lefts) * len(rights) > MOST_WORK:
         raise NotFollowed
-    found = [pair for state in lefts for each in rights if (pair := (state, each)) not in met]
-    met.update(found)
-    return found
+    new_pairs = [pair for state in lefts for each in rights if (pair := (state, each)) not in met]
+    met.update(new_pairs)
+    return new_pairs
 
 
 def _meet(one: Ranges, other: Ranges) -> bool:

@@ -52,7 +52,7 @@ def domain(verb: Verb, name: str) -> Domain:
 
 def metas(verb: Verb, name: str) -> tuple[Meta, ...]:
     """Return the schema's requirements for the parameter, besides its type."""
-    return tuple(meta for _, found in _arms(verb.hints[name], ()) for meta in found)
+    return tuple(meta for _, arm_metas in _arms(verb.hints[name], ()) for meta in arm_metas)
 
 
 @lru_cache(maxsize=256)

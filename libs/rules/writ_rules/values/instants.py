@@ -22,11 +22,11 @@ def instants(clauses: Iterable[Any], at: float) -> list[float]:
     """Return instants to try: `at` itself, then later ones, the nearest first. Clauses without a time are ignored."""
     listed = list(clauses)
     windows, dated = _windows(listed), dates(listed)
-    found = [at, *(moment + step for moment in dated for step in (0.0, -MINUTE, MINUTE))]
+    candidates = [at, *(moment + step for moment in dated for step in (0.0, -MINUTE, MINUTE))]
     dated = dated[:MOST_DATED]
     around = [at, at + HALF_A_YEAR, *dated, *(moment - WEEK * DAY for moment in dated)] if windows else []
-    found += [moment for base in around for window in windows for moment in _edges(window, base)]
-    return sorted(dict.fromkeys(found), key=lambda moment: (moment < at, abs(moment - at)))
+    candidates += [moment for base in around for window in windows for moment in _edges(window, base)]
+    return sorted(dict.fromkeys(candidates), key=lambda moment: (moment < at, abs(moment - at)))
 
 
 def dates(clauses: Iterable[Any]) -> list[float]:
@@ -44,10 +44,10 @@ def _windows(clauses: Iterable[Any]) -> list[Occasion]:
 def distinct(candidates: Iterable[float], holds: Iterable[Callable[[float], object]]) -> list[float]:
     """Return one instant for each combination of results: the first one."""
     predicates = list(holds)
-    found: dict[tuple[object, ...], float] = {}
+    by_results: dict[tuple[object, ...], float] = {}
     for moment in candidates:
-        found.setdefault(tuple(holds_at(moment) for holds_at in predicates), moment)
-    return list(found.values())
+        by_results.setdefault(tuple(holds_at(moment) for holds_at in predicates), moment)
+    return list(by_results.values())
 
 
 def _edges(window: Occasion, base: float) -> Iterator[float]:

@@ -1,7 +1,8 @@
-"""Candidate strings for a regular expression, derived from its syntax tree; callers check each one.
+"""Derive candidate strings for a regular expression from its syntax tree. Callers check each one.
 
-The tree comes from Python's own parser, which reads nearly all of RE2's syntax. Unreadable patterns and Unicode
-classes, where samples would be guesses, give no samples: the lack of a sample is a statement about the generator alone.
+The tree comes from Python's own parser, which reads nearly all of RE2's syntax. Unreadable patterns, and Unicode
+classes, whose samples would be guesses, give no samples. The lack of a sample therefore proves nothing about the
+pattern.
 """
 
 import re
@@ -49,10 +50,10 @@ def alternatives_ending(pattern: str, end: str) -> tuple[int, int]:
     """
     try:
         tree = tree_of(pattern)
-        found = [] if tree.state.flags & re.IGNORECASE else list(_ending(tree, end))
+        endings = [] if tree.state.flags & re.IGNORECASE else list(_ending(tree, end))
     except (re.error, OverflowError, RecursionError):
         return 0, 0
-    return sum(found), len(found)
+    return sum(endings), len(endings)
 
 
 def _ending(items: Iterable[Any], end: str) -> Iterator[bool]:
@@ -103,12 +104,12 @@ def _characters(items: Iterable[Any]) -> Iterator[int]:
 
 
 def _sequence(items: Iterable[Any]) -> list[str]:
-    found = [""]
+    texts = [""]
     for kind, argument in items:
         pieces = _node(kind, argument)
         # Each piece is seen once; all combinations would be too many.
-        found = [left + right for left, right in _spread(found, pieces)]
-    return found
+        texts = [left + right for left, right in _spread(texts, pieces)]
+    return texts
 
 
 def _spread(lefts: list[str], rights: list[str]) -> Iterator[tuple[str, str]]:
@@ -138,20 +139,20 @@ def _repeat(argument: Any) -> list[str]:
         return [pieces[0] * least]
     pieces = _sequence(inner)
     counts = [count for count in (least, least + 1, least + 2) if count <= most] or [least]
-    found = [piece * count for count in counts for piece in pieces]
+    texts = [piece * count for count in counts for piece in pieces]
     if len(pieces) > 1 and most >= 2:
-        found.append("".join(pieces[: max(least, min(int(most), len(pieces)))]))
-    return sorted(dict.fromkeys(found), key=len)
+        texts.append("".join(pieces[: max(least, min(int(most), len(pieces)))]))
+    return sorted(dict.fromkeys(texts), key=len)
 
 
 def _in(argument: Any) -> list[str]:
     if argument[0][0] is names.NEGATE:
         excluded = argument[1:]
         return [char for char in ALPHABET if not any(_has(item, char) for item in excluded)][:3]
-    found = [char for char in ALPHABET if any(_has(item, char) for item in argument)][:3]
-    found += [chr(value) for kind, value in argument if kind is names.LITERAL]
-    found += [chr(end) for kind, value in argument if kind is names.RANGE for end in value]
-    return list(dict.fromkeys(found))[:4]
+    characters = [char for char in ALPHABET if any(_has(item, char) for item in argument)][:3]
+    characters += [chr(value) for kind, value in argument if kind is names.LITERAL]
+    characters += [chr(end) for kind, value in argument if kind is names.RANGE for end in value]
+    return list(dict.fromkeys(characters))[:4]
 
 
 def _has(item: Any, char: str) -> bool:

@@ -1,7 +1,7 @@
-"""Repair of parameters an operation refuses in combination, by changing those no rule constrains.
+"""Repair combinations of parameters that an operation refuses, by changing those that no rule constrains.
 
-`give exactly one of container_name, target_path` is in no type. Without repairs no request for such an operation could
-be tried, and an analysis would deny it to everybody.
+No type expresses `give exactly one of container_name, target_path`. Without repairs no request for such an operation
+could be tried, and an analysis would report that everybody is denied.
 """
 
 from collections.abc import Mapping, Sequence

@@ -48,11 +48,11 @@ def candidates(verb: Verb, name: str, checks: Iterable[Check]) -> list[Any]:
     if texts or "string" in verb.types[name]:
         more += [*GENERIC, *(text + "x" for text in texts)]
         more += _of_patterns(verb, name, listed, [*texts, *more])
-    found: dict[bytes, Any] = {}
+    by_content: dict[bytes, Any] = {}
     for value in (*suggested, *needed, *more):
         for made in taken(verb, name, [value]) if value is not None else ():
-            found.setdefault(json.encode(made) + type(made).__name__.encode(), made)
-    return list(found.values())
+            by_content.setdefault(json.encode(made) + type(made).__name__.encode(), made)
+    return list(by_content.values())
 
 
 def _of_patterns(verb: Verb, name: str, checks: list[Check], texts: list[Any]) -> Iterable[str]:

@@ -1,1 +1,3 @@
-"""Notifications of urgent events to people: by webhook or ntfy, after the event is on record. They decide nothing."""
+"""Notifications of urgent events to people, by webhook, ntfy or Apprise, after the event is recorded. Nobody can decide
+by them.
+"""

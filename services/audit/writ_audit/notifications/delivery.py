@@ -1,6 +1,7 @@
-"""Delivery: one task for each destination reads the journal from where it was, and sends until the receiver took it.
+"""Delivery of notifications. One task for each destination reads the journal from the destination's position, and
+repeats a notification until the receiver accepts it.
 
-A destination without an answer holds up itself alone. Notifications older than an hour are dropped and counted.
+A destination that does not reply delays only itself. Notifications older than an hour are dropped and counted.
 """
 
 import asyncio
@@ -32,24 +33,25 @@ from writ_runtime.state_file import StateFile
 
 SEND_SECONDS = 10.0
 PAGE, PAUSE = 100, 0.5
-"""Events of one read, and seconds before the next where there are no more."""
+"""Events in one read, and seconds until the next read at the end of the journal."""
 GIVE_UP = 3600.0
 SAVE_EVERY = 1_000
-"""Events without a notification after which the position is saved all the same."""
+"""The position is saved after so many events, even if none of them gave a notification."""
 SECURITY_RATE, SECURITY_BURST = 0.5, 20.0
-"""Security events to one destination, each second and at once: an attacker must not fill an inbox."""
+"""Security events to one destination: a second on average, and at once. An attacker must not be able to fill an inbox.
+"""
 
 _log = Log("writ.audit")
 
 
 class DeliveryPosition(Struct, frozen=True, kw_only=True):
-    """The last event of the journal handled for a destination."""
+    """The last event of the journal that was handled for a destination."""
 
     sequence: int
 
 
 class Deliveries:
-    """All destinations. `run` works until cancelled."""
+    """The deliveries to all destinations."""
 
     def __init__(
         self,
@@ -62,7 +64,11 @@ class Deliveries:
         *,
         pause: float = 1.0,
     ) -> None:
-        """`state`: the folder of the positions. `clock`: the journal server's time. `pause`: before the second try."""
+        """Deliver to `targets`.
+
+        `state`: the folder with the positions. `clock`: returns the time of the journal's server. `pause`: seconds
+        before the first retry.
+        """
         self._journal = journal
         counter = notification_counter(measured)
         self._each = [self._delivery(one, link, state, clock, pause, counter) for one in targets]
@@ -80,16 +86,16 @@ class Deliveries:
         return Delivery(target, link, position, clock, pause, count)
 
     async def run(self) -> None:
-        """Deliver to every destination, from now on where there is no position yet."""
+        """Deliver to every destination until cancelled. A new destination begins at the present end of the journal."""
         async with asyncio.TaskGroup() as group:
             for one in self._each:
                 group.create_task(unending(f"notifications to {one.name}", one.run(self._journal)))
-            await asyncio.Event().wait()  # also where there is no destination
+            await asyncio.Event().wait()  # also if there is no destination
 
     async def check(self) -> str | None:
-        """Return the destinations which do not take their notifications."""
-        found = [f"{one.name}: {one.problem}" for one in self._each if one.problem]
-        return Attention("; ".join(found)[:1000]) if found else None
+        """Return a problem for each destination that does not accept its notifications."""
+        problems = [f"{one.name}: {one.problem}" for one in self._each if one.problem]
+        return Attention("; ".join(problems)[:1000]) if problems else None
 
 
 class Delivery:
@@ -113,11 +119,10 @@ class Delivery:
 
     @property
     def name(self) -> str:
-        """Return the destination's name."""
         return self._target.destination.name
 
     async def run(self, journal: Journal) -> None:
-        """Read the journal on, and deliver."""
+        """Deliver the events of the journal from the saved position on."""
         known = self._position.read()
         saved = known.sequence if known else await _last_sequence(journal)
         self._save(saved)
@@ -133,7 +138,7 @@ class Delivery:
     def _save(self, sequence: int) -> None:
         try:
             self._position.write(DeliveryPosition(sequence=sequence))
-        except OSError as error:  # a full disk: after a restart some come twice, with the same id
+        except OSError as error:  # a full disk: after a restart some are sent twice, with the same id
             _log.warning("notifications.position_not_saved", destination=self.name, error=str(error))
 
     async def _deliver(self, one: Notification, stored: float) -> None:
@@ -162,12 +167,12 @@ class Delivery:
         except ConfigError as error:
             return str(error)[:300]
         except Exception as error:  # noqa: BLE001 - a plugin's defect holds up its own destination alone
-            return f"no request could be made: {type(error).__name__}"  # its text may have the secret
+            return f"no request could be made: {type(error).__name__}"  # its message may contain the secret
         return await asyncio.to_thread(post, request)
 
 
 async def _last_sequence(journal: Journal) -> int:
-    """Return the journal's last sequence, as soon as it is reached."""
+    """Return the journal's last sequence; retry until the journal can be reached."""
     while True:
         try:
             return (await journal.usage()).last_sequence
@@ -176,8 +181,10 @@ async def _last_sequence(journal: Journal) -> int:
 
 
 async def _records(journal: Journal, after: int) -> AsyncIterator[Record]:
-    """Yield the journal's events after this sequence. Audit reads and does not subscribe: a reader misses nothing and
-    needs no permission of its own. While the journal is not reached, nothing comes.
+    """Yield the journal's events after this sequence, without end.
+
+    Audit polls and does not subscribe: a poll misses no event and needs no further permission. While the journal cannot
+    be reached, it yields nothing.
     """
     while True:
         try:
@@ -192,7 +199,7 @@ async def _records(journal: Journal, after: int) -> AsyncIterator[Record]:
 
 
 def post(request: HttpRequest) -> str:
-    """Send the request; return "" if the receiver took it, else the reason. Redirects are not followed."""
+    """Send the request. Return "" if the receiver accepted it, else the reason. Redirects are not followed."""
     made = urllib.request.Request(  # noqa: S310 - the scheme was checked when the file was read
         request.url, data=request.body, headers={**request.headers, "User-Agent": f"writ/{VERSION}"}, method="POST"
     )
@@ -202,7 +209,7 @@ def post(request: HttpRequest) -> str:
     try:
         with opener.open(made, timeout=SEND_SECONDS) as response:
             status = int(response.status)
-    except ValueError:  # http.client quotes the value, which may be the secret
+    except ValueError:  # http.client quotes the header's value, which may be the secret
         return "a header of the request is no line of ASCII: does the file of its secret have several lines?"
     except (OSError, http.client.HTTPException) as error:
         return f"not reached: {error}"[:300]

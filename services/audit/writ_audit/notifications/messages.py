@@ -1,4 +1,4 @@
-"""Conversion of an event of the journal to a notification. Pure."""
+"""Convert events of the journal to notifications. The functions are pure."""
 
 from collections.abc import Mapping
 from urllib.parse import quote
@@ -22,17 +22,17 @@ LONGEST = 500
 
 
 def notification_of(record: Record, link: str = "") -> Notification | None:
-    """Return the notification of an event, if its kind has one."""
+    """Return the notification for an event, or None if its kind has none."""
     if not _is_of_interest(record.subject):
         return None
     try:
         event = decode_event(record.data)
     except Invalid:
         return None
-    found = _described(event, record)
-    if found is None:
+    description = _described(event, record)
+    if description is None:
         return None
-    kind, title, text, operation_id, principal = found
+    kind, title, text, operation_id, principal = description
     return Notification(
         id=event.id,
         kind=kind,
@@ -47,7 +47,7 @@ def notification_of(record: Record, link: str = "") -> Notification | None:
 
 
 def _is_of_interest(subject: str) -> bool:
-    """Return true if the event must be decoded: most are of operations without approvals."""
+    """Return true if the event has to be decoded. Most events belong to operations without approvals and do not."""
     where = parse_event(subject)
     if where is not None:
         return where.event in OF_OPERATIONS

@@ -1,4 +1,4 @@
-"""The notifiers of Writ's own: a signed webhook, ntfy, and Apprise by its API server. Pure."""
+"""Writ's own notifiers: a signed webhook, ntfy, and the API server of Apprise. The functions are pure."""
 
 import hashlib
 import hmac
@@ -12,19 +12,19 @@ from writ_contracts.notifications import URGENT, HttpRequest, Notification, Noti
 
 
 class NtfyOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The topic beside the server's URL."""
+    """The ntfy topic below the server's URL."""
 
     topic: Annotated[str, Meta(min_length=1, max_length=64)]
 
 
 class AppriseOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The services of the configuration that get it: those with this tag, by default all."""
+    """The tag of the services that get the notification; by default all services of the configuration."""
 
     tag: Annotated[str, Meta(min_length=1, max_length=64)] = "all"
 
 
 def signature(secret: bytes, timestamp: str, body: bytes) -> str:
-    """Return HMAC-SHA-256 over `<timestamp>.<body>` in hexadecimal."""
+    """Return the HMAC-SHA-256 of `<timestamp>.<body>` in hexadecimal."""
     return hmac.new(secret, timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
 
 
@@ -40,7 +40,9 @@ def _webhook(one: Notification, to: Receiver, now: float) -> HttpRequest:
 
 
 def _ntfy(one: Notification, to: Receiver, _: float) -> HttpRequest:
-    """Return a message as JSON, which keeps any text out of headers (docs.ntfy.sh/publish, "Publish as JSON")."""
+    """Return the request for ntfy as JSON, so that no text gets into headers (docs.ntfy.sh/publish, "Publish as
+    JSON").
+    """
     message: dict[str, Any] = {"topic": to.options.topic, "title": one.title, "message": one.text or one.title}
     message["tags"] = [one.kind]
     message["priority"] = 4 if one.kind in URGENT else 3
@@ -53,8 +55,9 @@ def _ntfy(one: Notification, to: Receiver, _: float) -> HttpRequest:
 
 
 def _apprise(one: Notification, to: Receiver, _: float) -> HttpRequest:
-    """Return a message for Apprise's API server, whose configuration names the services (`/notify/KEY`). It is plain
-    text, so that a requester's words make no link or heading.
+    """Return the request for Apprise's API server, whose configuration names the services (`/notify/KEY`).
+
+    The message is plain text, so that the words of a requester cannot form a link or a heading.
     """
     text = "\n".join(part for part in (one.text, one.link) if part) or one.title
     kind = "warning" if one.kind in URGENT else "info"

@@ -1,4 +1,4 @@
-"""notifications.yaml: destinations, and the kinds of notifications of each. Secrets are in files of their own."""
+"""The file notifications.yaml: destinations, and the kinds of notifications for each. Secrets are in separate files."""
 
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -19,8 +19,10 @@ MOST_DESTINATIONS = 8
 
 
 class Destination(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One receiver. `kind` names its notifier, `with` has the notifier's options. `secret_file` signs a webhook's
-    messages and is the bearer token of ntfy.
+    """A destination in the file.
+
+    `kind` names its notifier and `with` the notifier's options. The content of `secret_file` signs a webhook's
+    messages, and is the bearer token for ntfy.
     """
 
     name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
@@ -32,22 +34,26 @@ class Destination(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class NotificationsFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The file. `link`: the address in messages, with `{operation_id}` in it."""
+    """The content of notifications.yaml. `link` is the address to put into messages, with `{operation_id}` as
+    placeholder.
+    """
 
     destinations: Annotated[list[Destination], Meta(max_length=MOST_DESTINATIONS)]
     link: Annotated[str, Meta(max_length=2000)] = ""
 
 
 class Target(Struct, frozen=True):
-    """A destination with its notifier, and the receiver that the notifier gets."""
+    """A destination with its notifier, and the receiver that is passed to the notifier."""
 
     destination: Destination
     notifier: Notifier
     receiver: Receiver
 
     def request(self, one: Notification, now: float) -> HttpRequest:
-        """Return the POST of a notification, sent at `now` (Unix seconds). Raises ConfigError for one to another host
-        than the destination's, so that no text in a notification can choose the receiver.
+        """Return the POST request of a notification that is sent at `now` (Unix seconds).
+
+        Raises ConfigError if its host is not the destination's, so that no text in a notification can choose the
+        receiver.
         """
         made = self.notifier.request(one, self.receiver, now)
         if urlsplit(made.url)[:2] != urlsplit(self.destination.url)[:2]:
@@ -56,18 +62,18 @@ class Target(Struct, frozen=True):
 
 
 def read_notifications(path: Path, notifiers: Mapping[str, Notifier]) -> tuple[list[Target], str]:
-    """Return the destinations and the link. Raises ConfigError."""
+    """Return the destinations and the link. Raises ConfigError with all problems of the file."""
     document = yaml_file.read(path)
     file = shapes.convert(document, NotificationsFile)
-    found = [
+    problems = [
         document.problem(("destinations", at, key), problem)
         for at, one in enumerate(file.destinations)
         for key, problem in _problems(one, notifiers)
     ]
     if len({one.name for one in file.destinations}) < len(file.destinations):
-        found.append(document.problem(("destinations",), "two destinations have the same name"))
-    if found:
-        raise FileErrors(*found)
+        problems.append(document.problem(("destinations",), "two destinations have the same name"))
+    if problems:
+        raise FileErrors(*problems)
     return [
         Target(one, notifier, Receiver(one.url, _secret(path.parent, one, notifier), _options(document, at, notifier)))
         for at, one in enumerate(file.destinations)
@@ -76,17 +82,17 @@ def read_notifications(path: Path, notifiers: Mapping[str, Notifier]) -> tuple[l
 
 
 def _problems(one: Destination, notifiers: Mapping[str, Notifier]) -> list[tuple[str, str]]:
-    """Return faults with the key that has them."""
+    """Yield each problem with the key that has it."""
     notifier = notifiers.get(one.kind)
     if notifier is None:
         near = get_close_matches(one.kind, notifiers, 1)
         return [("kind", f"no notifier {one.kind!r}: {f'did you mean {near[0]}?' if near else ', '.join(notifiers)}")]
-    found, parts = list[tuple[str, str]](), urlsplit(one.url)
+    problems, parts = list[tuple[str, str]](), urlsplit(one.url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
-        found.append(("url", "must be http:// or https://, with a host and without a password"))
+        problems.append(("url", "must be http:// or https://, with a host and without a password"))
     if notifier.least_secret and not one.secret_file:
-        found.append(("kind", f"a {one.kind} needs secret_file, a file with its secret"))
-    return found
+        problems.append(("kind", f"a {one.kind} needs secret_file, a file with its secret"))
+    return problems
 
 
 def _options(document: Document, at: int, notifier: Notifier) -> Any:

@@ -26,7 +26,7 @@ class VisibleTargets:
         """Return the first of the targets that it may list, and whether there are more of them. Raises as
         `PolicyClient.decide` does, and Unreachable within seconds where policy is silent.
         """
-        if not (await self._ask(principal, key, [])).limited:
+        if not (await self._request_visible(principal, key, [])).limited:
             return first_page(views)
         found, size = list[TargetView](), 0
         while size <= PAGE_BYTES and (some := list(islice(views, MOST_TARGETS))):
@@ -36,7 +36,7 @@ class VisibleTargets:
         return first_page(found)
 
     async def _kept(self, principal: str, key: str, views: list[TargetView]) -> list[TargetView]:
-        answer = await self._ask(principal, key, [view.id for view in views])
+        answer = await self._request_visible(principal, key, [view.id for view in views])
         if not answer.limited:
             return views
         known = answer.operations
@@ -46,7 +46,7 @@ class VisibleTargets:
             if view.id in known
         ]
 
-    async def _ask(self, principal: str, key: str, targets: list[str]) -> VisibleReply:
+    async def _request_visible(self, principal: str, key: str, targets: list[str]) -> VisibleReply:
         try:
             return await self._policy.visible(principal, key, targets, LISTING_SECONDS)
         except TimedOut as error:

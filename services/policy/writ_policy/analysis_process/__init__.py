@@ -1,1 +1,1 @@
-"""A process beside the policy service for slow questions: decisions must not wait for them."""
+"""A separate process for slow queries, so that decisions do not wait for them."""

@@ -13,7 +13,7 @@ from writ_runtime.plugins import load_catalogue
 
 
 def main() -> None:
-    """Run the process at lower priority than the service, whose decisions come first, and with bounded memory."""
+    """Run the process with a lower priority than the service, whose decisions come first, and with bounded memory."""
     os.nice(NICE)
     resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
     catalogue = load_catalogue(evaluators=True)

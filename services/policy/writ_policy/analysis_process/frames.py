@@ -7,7 +7,7 @@ LONGEST = 64 << 20
 
 
 def framed(data: bytes) -> bytes:
-    """Return a message in its form on the pipe."""
+    """Return a message as it is written to the pipe."""
     return len(data).to_bytes(4, "big") + data
 
 
@@ -18,7 +18,7 @@ def read_frame(source: BinaryIO) -> bytes | None:
 
 
 def write_frame(sink: BinaryIO, data: bytes) -> None:
-    """Send a message at once."""
+    """Write a message and flush it."""
     sink.write(framed(data))
     sink.flush()
 

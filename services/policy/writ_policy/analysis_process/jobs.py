@@ -11,11 +11,14 @@ from writ_rules.loading import Mode
 
 Kind = Literal["validate", "test", "allowed", "who_can", "diff"]
 LARGEST_ANSWER = 1_500_000
-"""Bytes; the server takes messages up to 2 MB."""
+"""The most bytes of a reply. The NATS server accepts messages up to 2 MB."""
 
 
 class Job(Struct, frozen=True, kw_only=True):
-    """One question. `policy` is the document in force, `others` the two sides of a diff, `now` Unix seconds."""
+    """A job for one query.
+
+    `policy` is the document in force, `others` the two sides of a diff, `now` Unix seconds.
+    """
 
     kind: Kind
     query: Raw
@@ -26,10 +29,10 @@ class Job(Struct, frozen=True, kw_only=True):
     targets: list[Target] = field(default_factory=list)
     principals: list[Principal] = field(default_factory=list)
     presences: dict[str, tuple[Presence, ...]] = field(default_factory=dict)
-    """What the enrolled credentials of each person can prove."""
+    """The presence that the enrolled credentials of each person can prove."""
     solo: bool = False
     seen_by: str = ""
-    """The principal that may see only the rules about itself, if the job is for such a one."""
+    """The principal for whom the result is limited to rules that may concern it; None for no limit."""
 
     def people(self) -> People:
         """Return the possible approvers."""
@@ -37,7 +40,7 @@ class Job(Struct, frozen=True, kw_only=True):
 
 
 class JobResult(Struct, frozen=True, kw_only=True):
-    """The answer in its wire form, or an error in its place."""
+    """The reply in its wire form, or an error in place of it."""
 
     answer: Raw = Raw(b"null")
     code: str = ""

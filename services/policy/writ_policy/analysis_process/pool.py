@@ -1,7 +1,7 @@
-"""The analysis process: started for work, one job at a time, killed if one takes too long.
+"""The analysis process: started on demand, one job at a time, killed if a job takes too long.
 
-It is a process because its work holds the interpreter: in a thread it would delay decisions as much as in the event
-loop. It has lower priority than the service, and ends after a minute without work.
+It is a process because its work holds the interpreter lock: a thread would delay decisions as much as the event loop
+would. It has a lower priority than the service, and ends after a minute without work.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ _log = Log("writ.policy")
 
 
 class AnalysisPool:
-    """The analysis process. `work` carries out a job; `close` ends it."""
+    """Runs jobs in the analysis process. `work` carries out a job; `close` ends the process."""
 
     def __init__(self, *, seconds: float = SECONDS, idle_seconds: float = IDLE_SECONDS) -> None:
         self._seconds = seconds
@@ -40,8 +40,8 @@ class AnalysisPool:
         self._idle: asyncio.TimerHandle | None = None
 
     async def work(self, job: Job, kind: type[Answer]) -> Answer:
-        """Return the answer. Raises Invalid for a wrong or too slow question, Full if too many wait, WritError if
-        the process dies.
+        """Return the reply. Raises Invalid for a wrong or too slow query, Full if too many wait, WritError if the
+        process dies.
         """
         if self._waiting >= MOST_WAITING:
             raise Full("too many analysis queries are waiting: try again later", code="rate_limited")
@@ -77,7 +77,7 @@ class AnalysisPool:
                 code="too_much",
             ) from None
         except BaseException:
-            await self.close()  # the asker is gone, and the next one must not get this answer
+            await self.close()  # the caller is gone, and the next one must not get this reply
             raise
         if frame is None:
             await self.close()
@@ -109,6 +109,6 @@ class AnalysisPool:
         return process
 
     def _stop_when_idle(self) -> None:
-        """End the process by closing its input."""
+        """End the idle process by closing its input."""
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()

@@ -1,1 +1,1 @@
-"""Approvals: their verification, their record, and approvers' queries."""
+"""Approvals: verify and record them, and serve approvers' queries."""

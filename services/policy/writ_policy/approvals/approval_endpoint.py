@@ -1,7 +1,8 @@
-"""The endpoint of verdicts: verify a person's signature, record the verdict at the sequence read before, then confirm
+"""The endpoint of verdicts: verify a person's signature, record the verdict at the sequence that was read, then confirm
 it.
 
-Of two verdicts at once the first is recorded. For the second the operation is read again, and its state is the reply.
+If two verdicts arrive at once, the first is recorded. For the second the operation is read again, and the reply is its
+new state.
 """
 
 import time
@@ -44,14 +45,14 @@ CONCURRENCY = 16
 LARGEST = 16_384
 ATTEMPTS = 8
 RATE, BURST = 50.0, 250.0
-"""Verdicts of one principal, a second and at once."""
+"""Verdicts of one principal: a second on average, and at once."""
 Recordable = ApprovalGiven | Approved | Rejected
 
 _log = Log("writ.policy")
 
 
 class ApprovalEndpoint:
-    """Answers `writ.approval.<principal>`."""
+    """Serves `writ.approval.<principal>`."""
 
     def __init__(
         self,
@@ -99,45 +100,46 @@ class ApprovalEndpoint:
                 raise Untrusted(f"{principal} sent an approval of {claimed.approver}", code=BAD)
             standing, records = await self._standings.with_records(request.principal, claimed.operation_id, judge.world)
             credentials = judge.world.credentials(principal, standing.requested_at)
-            found = prove_approval(request.approval, credentials, installation=judge.world.installation)
-            approval = found.approval
+            proven = prove_approval(request.approval, credentials, installation=judge.world.installation)
+            approval = proven.approval
             _check_sender(request.approval, judge.world, sender_key(message))
             if repeated(standing, request.approval):
                 return _answered(standing, standing.life.state, standing.open(judge.world).remaining)
             preview = recorded_preview(records)
-            event, remaining = self._event(standing, found, request.approval, judge, preview)
+            event, remaining = self._event(standing, proven, request.approval, judge, preview)
             try:
                 state = await self._append(standing, event)
             except Conflict:
-                continue  # somebody else was first: see what it is now
-            self._note_counter(request.approval.credential, found)
+                continue  # another writer was first: read the new state
+            self._note_counter(request.approval.credential, proven)
             await self._notify_approvers(standing, event, approval)
             return _answered(standing, state, remaining)
         raise Conflict(f"{ATTEMPTS} times another verdict was recorded first: try again", code="decided")
 
-    def _note_counter(self, credential: str, found: ProvenApproval) -> None:
-        """Record a security event if the device's counter did not go on. The approval counts: passkeys that are synced
-        send 0, and a replaced device may begin anew.
+    def _note_counter(self, credential: str, proven: ProvenApproval) -> None:
+        """Record a security event if the device's counter did not increase.
+
+        The approval still counts: synchronised passkeys send 0, and a replaced device may begin again at 1.
         """
-        if (before := self._counters.note(credential, found.counter)) is not None:
+        if (before := self._counters.note(credential, proven.counter)) is not None:
             detail = (
-                f"credential {credential[:12]} of {found.person} signed with counter {found.counter} after {before}"
+                f"credential {credential[:12]} of {proven.person} signed with counter {proven.counter} after {before}"
             )
-            operation_id, approver = found.approval.operation_id, found.approval.approver
+            operation_id, approver = proven.approval.operation_id, proven.approval.approver
             self._security.report("credential_copied", f"{detail}: it may have been copied", operation_id, approver)
 
     def _event(
         self,
         standing: PendingOperation,
-        found: ProvenApproval,
+        proven: ProvenApproval,
         signed: SignedApproval,
         judge: Judge,
         preview: Signed | None,
     ) -> tuple[Recordable, int]:
-        """The event to record, and how many more approvals are needed after it. Raises WritError for a refused
+        """Return the event to record, and how many approvals are still needed after it. Raises WritError for a refused
         verdict.
         """
-        approval = found.approval
+        approval = proven.approval
         check_pending(standing, approval, judge.now)
         check_entitled(standing, approval, judge.world)
         stamp = tracing.stamp(judge.now, standing.life.requested.correlation_id)
@@ -146,17 +148,19 @@ class ApprovalEndpoint:
             return Rejected(**common, approval=signed.detached(), reason=approval.reason), 0
         check_preview(preview, standing.decision, judge.catalogue.find(standing.decision.operation), judge.world)
         needed = standing.presence_of(approval.step, approval.approver, judge.world)
-        if not found.presence.meets(needed):
-            reason = f"it needs the proof {needed}, and the signature proves {found.presence}"
+        if not proven.presence.meets(needed):
+            reason = f"it needs the proof {needed}, and the signature proves {proven.presence}"
             raise Untrusted(reason, code="proof_too_weak")
         _check_rules(approval, judge)
-        after = standing.open(judge.world, found)
+        after = standing.open(judge.world, proven)
         if after.complete:
             return Approved(**common, approvals=[*standing.signed, signed.detached()]), 0
         return ApprovalGiven(**common, approval=signed.detached(), remaining=after.remaining), after.remaining
 
     async def _append(self, standing: PendingOperation, event: Recordable) -> str:
-        """Record it, if nothing was written since the operation was read; the state after it. Raises Conflict."""
+        """Append the event if nothing was written since the operation was read, and return the new state. Raises
+        Conflict.
+        """
         own = (standing.asker.id, event.operation_id)
         kind = str(event.__struct_config__.tag)
         entry = Entry(
@@ -189,7 +193,10 @@ class ApprovalEndpoint:
 
 
 def _check_rules(approval: Approval, judge: Judge) -> None:
-    """Raises Denied where a rule denies this person `approval_decide`. The demand's roles entitle; a deny wins."""
+    """Raise Denied if a rule denies this person `approval_decide`.
+
+    The roles of the demand permit an approval without any allow rule, but a deny rule counts.
+    """
     operation = judge.catalogue.find("approval_decide")
     parameters = {
         "operation_id": approval.operation_id,
@@ -210,7 +217,9 @@ def _check_rules(approval: Approval, judge: Judge) -> None:
 
 
 def _check_sender(signed: SignedApproval, world: PolicySnapshot, sender: str) -> None:
-    """Raises Untrusted for an approval by the key of another session than sent it, which may have expired."""
+    """Raise Untrusted if another session's key signed the approval than the one that sent it: that session may have
+    expired.
+    """
     if signed.credential in world.sessions and signed.credential != sender:
         raise Untrusted("it was signed in one session and sent in another", code=BAD)
 

@@ -1,4 +1,4 @@
-"""Events to approvers, on subjects of their own."""
+"""Events for approvers, on subjects of their own."""
 
 from collections.abc import Iterable
 
@@ -12,7 +12,7 @@ _log = Log("writ.policy")
 
 
 async def announce(bus: Bus, people: Iterable[str], event: ApprovalEvent) -> None:
-    """Send an event to these people. The verdict is recorded by now: a failure here changes nothing."""
+    """Send an event to these people. The verdict is recorded already, so a failure here is ignored."""
     for who in people:
         try:
             await bus.publish(subjects.approval_event(who), wire.encode(event))

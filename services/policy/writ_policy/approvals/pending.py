@@ -1,7 +1,7 @@
-"""Approvers' queries: the operations waiting for them, and one of these with everything they must verify.
+"""Approvers' queries: the operations that wait for them, and one of these with everything that an approver verifies.
 
-The pending operations are known by their `awaiting_approval` events, which are read on from the last one at each
-question. An operation is forgotten when its time to decide is over, which bounds the memory.
+Pending operations are found by their `awaiting_approval` events. Each query reads the events since the last one. An
+operation is dropped when its time to decide is over, which bounds the memory.
 """
 
 from collections.abc import Callable
@@ -45,7 +45,10 @@ _log = Log("writ.policy")
 
 
 class WaitingOperation(Struct, frozen=True, kw_only=True):
-    """An operation which waited for approval when last read. An executor wrote it: it finds, and entitles nobody."""
+    """An operation that waited for approval when it was last read.
+
+    Executors wrote this event, so it only helps to find the operation and gives nobody a right.
+    """
 
     principal: str
     operation_id: str
@@ -56,7 +59,7 @@ class WaitingOperation(Struct, frozen=True, kw_only=True):
 
 
 class PendingApprovals:
-    """Answers `approvals` and `approval`."""
+    """Serves the queries `approvals` and `approval`."""
 
     def __init__(
         self,
@@ -79,26 +82,26 @@ class PendingApprovals:
         return {"query_approvals": self.approvals, "query_approval": self.approval}
 
     async def approvals(self, message: Message) -> ApprovalsReply:
-        """Return the pending operations the sender may decide on now or later."""
+        """Return the pending operations on which the sender may decide now or later."""
         query: ApprovalsQuery = decode_query(message, ApprovalsQuery)
         judge, who = await self._judging.now(), parse_query(message.subject)[0]
         judge.world.principal(who, sender_key(message))
         await self._read_on()
-        found, last = list[PendingApproval](), query.after
+        pending, last = list[PendingApproval](), query.after
         for one in sorted(self._waiting.values(), key=lambda one: one.sequence):
             if one.sequence <= query.after or not _concerns(one, who, judge.world):
                 continue
-            if len(found) == query.limit:
-                return ApprovalsReply(pending=found, more=True, last=last)
+            if len(pending) == query.limit:
+                return ApprovalsReply(pending=pending, more=True, last=last)
             last = one.sequence
             shown = await self._shown(one, who, judge)
             if shown is not None:
-                found.append(shown)
-        return ApprovalsReply(pending=found, last=last)
+                pending.append(shown)
+        return ApprovalsReply(pending=pending, last=last)
 
     async def approval(self, message: Message) -> ApprovalCardReply:
-        """Return one operation which needed approval: for its approvers, its requester, and the human its requester
-        acts for.
+        """Return one operation that needed approval: to its approvers, its requester, and the human for whom the
+        requester acts.
         """
         query: ApprovalQuery = decode_query(message, ApprovalQuery)
         judge, who = await self._judging.now(), parse_query(message.subject)[0]
@@ -178,7 +181,7 @@ def _concerns(one: WaitingOperation, who: str, world: PolicySnapshot) -> bool:
 
 
 def _entitled(demands: list[DecisionDemand], who: str, world: PolicySnapshot) -> bool:
-    """Return true if this person has a role demanded by some step."""
+    """Return true if this person has a role that some step demands."""
     return who in world.people.members(role for demand in demands for step in demand.steps for role in step.roles)
 
 

@@ -1,4 +1,4 @@
-"""The recorded preview of a pending operation, and the facts on its card signed by policy."""
+"""The recorded preview of a pending operation, and the facts for its approver, signed by policy."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -22,7 +22,7 @@ MISSING = "preview_missing"
 
 
 def recorded_preview(records: Sequence[Record]) -> Signed | None:
-    """Return the first preview of an operation, which counts; nothing was verified of it."""
+    """Return the first preview of an operation: the one that counts. It is not verified here."""
     for record in records:
         where = parse_event(record.subject)
         if where is not None and where.event == "preview_taken":
@@ -43,15 +43,17 @@ def opened_preview(signed: Signed, decision: Decision, world: PolicySnapshot) ->
 
 
 def agents_of(target: str, world: PolicySnapshot) -> Collection[str]:
-    """Return the keys of the agents serving the target; none if it is gone."""
+    """Return the keys of the agents that serve the target, or none if the target was removed."""
     entry = world.targets.get(target)
     return world.agents.get(entry.pool, frozenset()) if entry is not None else frozenset()
 
 
 def check_preview(signed: Signed | None, decision: Decision, operation: Operation, world: PolicySnapshot) -> None:
-    """Raises Denied for an approval of what nobody could inspect: `preview_missing` where an operation that has
-    previews is without one, `preview_incomplete` for one that does not show everything or that no agent of the target
-    signed. A backend that has no preview of an operation signs that there is none.
+    """Raise Denied for an approval of an operation that nobody could inspect.
+
+    `preview_missing`: the operation has previews, and none is recorded. `preview_incomplete`: the preview does not show
+    everything, or no agent of the target signed it. A backend without a preview of an operation signs that there is
+    none.
     """
     if signed is None:
         if operation.preview:
@@ -69,8 +71,9 @@ def check_preview(signed: Signed | None, decision: Decision, operation: Operatio
 
 
 def moved_since(signed: Signed | None, operation: Operation, baseline: Mapping[str, object]) -> str:
-    """Return the relevant differences between the target and its state in the approved preview; empty without one.
-    Whose preview it is was checked with its approvals.
+    """Return how the target differs from its state in the approved preview, as far as it matters; "" without a preview.
+
+    The signer of the preview was checked with its approvals.
     """
     if signed is None or not operation.settled:
         return ""
@@ -91,7 +94,7 @@ def approval_facts(
     last_change: LastChange | None,
     now: float,
 ) -> ApprovalFacts:
-    """Return the facts for one reader, to be signed by policy."""
+    """Return the facts for one reader, which policy then signs."""
     target = world.targets.get(standing.decision.target)
     behind = sorted(one.id for one in world.targets.values() if one.gateway == standing.decision.target)
     valid = signed is not None and _is_valid(signed, standing.decision, world)
@@ -121,7 +124,7 @@ def _is_valid(signed: Signed, decision: Decision, world: PolicySnapshot) -> bool
 
 
 async def last_change_of(journal: Journal, target: str, keys: Collection[str], installation: str) -> LastChange | None:
-    """Return the latest start of a change on the target, by policy's grant. The target's lock leads to the grant."""
+    """Return the latest start of a change on the target by policy's grant. The target's lock names that grant."""
     lock = await journal.last(target_lock(target))
     try:
         taken = event_of(lock.subject, lock.data) if lock is not None else None

@@ -1,4 +1,4 @@
-"""An operation's approvals in the journal, verified again each time they count. Pure."""
+"""The recorded approvals of an operation, verified again each time they are used. The functions are pure."""
 
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -19,8 +19,8 @@ from writ_trust.statements import digest, read
 
 
 class ExactRequest(Struct, frozen=True, kw_only=True):
-    """The exact request which approvals must name: the digests of its `requested` event, its first decision and its
-    recorded preview.
+    """The exact request that approvals must name: the digests of its `requested` event, of its first decision and of
+    its recorded preview.
     """
 
     operation_id: str
@@ -32,8 +32,9 @@ class ExactRequest(Struct, frozen=True, kw_only=True):
 
 
 class CountedApprovals(Struct, frozen=True):
-    """The people whose approvals count now, in order, with their signed approvals and proved presences. `decided_at`:
-    the instant of the first decision on an approved operation; `requested_at`: the instant of its record (Unix
+    """The people whose approvals count now, in order, with their signed approvals and proven presences.
+
+    `decided_at` is the instant of the first decision on an approved operation, `requested_at` that of its record (Unix
     seconds).
     """
 
@@ -45,13 +46,14 @@ class CountedApprovals(Struct, frozen=True):
 
 
 def approvals_of(recorded: RecordedOperation, records: Sequence[Record], world: PolicySnapshot) -> CountedApprovals:
-    """Return the valid recorded approvals of an operation which was approved and has not ended. After a rejection, a
-    cancel or its expiry they start nothing any more.
+    """Return the valid recorded approvals of an operation that was approved and has not ended.
+
+    After a rejection, a cancel or an expiry there are none, since nothing may start any more.
     """
     if recorded.life.approved is None or not recorded.life.open:
         return CountedApprovals()
-    found = counted(recorded.life.approvals, exact_of(recorded, records), world)
-    return structs.replace(found, decided_at=first_decision(recorded).at)
+    approvals = counted(recorded.life.approvals, exact_of(recorded, records), world)
+    return structs.replace(approvals, decided_at=first_decision(recorded).at)
 
 
 def exact_of(recorded: RecordedOperation, records: Sequence[Record]) -> ExactRequest:
@@ -69,40 +71,42 @@ def exact_of(recorded: RecordedOperation, records: Sequence[Record]) -> ExactReq
 
 
 def first_decision(recorded: RecordedOperation) -> Decision:
-    """The first decision, whose signature was checked before."""
+    """Return the first decision. Its signature was checked before."""
     return read(recorded.requested.decision, Decision)
 
 
 def counted(signed: Sequence[SignedApproval], exact: ExactRequest, world: PolicySnapshot) -> CountedApprovals:
-    """Return those of this exact request, signed by credentials valid now for their approvers. One person counts once,
-    and not for their own request, by whatever principal (but see `People.needed`).
+    """Return the approvals of this exact request that were signed by credentials which are valid now for their
+    approvers.
+
+    A person counts once, and never for a request of their own under any principal (but see `People.needed`).
     """
-    found, proven, persons = dict[str, SignedApproval](), dict[str, Presence](), set[str]()
+    by_person, proven, persons = dict[str, SignedApproval](), dict[str, Presence](), set[str]()
     for one in signed:
         known = _counted(one, exact, world)
         if known is not None and (person := world.people.person(known.approval.approver)) not in persons:
             persons.add(person)
-            found[known.approval.approver], proven[known.approval.approver] = one, known.presence
-    return CountedApprovals(tuple(found), list(found.values()), proven, exact.requested_at)
+            by_person[known.approval.approver], proven[known.approval.approver] = one, known.presence
+    return CountedApprovals(tuple(by_person), list(by_person.values()), proven, exact.requested_at)
 
 
 def _counted(signed: SignedApproval, exact: ExactRequest, world: PolicySnapshot) -> ProvenApproval | None:
     try:
         who = read_approval(signed).approver
         credentials = world.credentials(who, exact.requested_at)
-        found = prove_approval(signed, credentials, installation=world.installation)
-        check_exact(found.approval, exact)
+        approval = prove_approval(signed, credentials, installation=world.installation)
+        check_exact(approval.approval, exact)
     except Untrusted:
         return None
     asker = world.principals.get(exact.principal)
     needed = None if asker is None else world.people.needed(who, asker, KEY)
-    counts = needed is not None and found.presence.meets(needed) and found.approval.verdict == "approve"
-    return found if counts else None
+    counts = needed is not None and approval.presence.meets(needed) and approval.approval.verdict == "approve"
+    return approval if counts else None
 
 
 def check_exact(approval: Approval, exact: ExactRequest) -> None:
-    """Raises Untrusted (`bad_approval`) unless the approval is of this exact request."""
-    unseen = approval.verdict == "reject" and approval.preview is None  # nobody has to see what they reject
+    """Raise Untrusted (`bad_approval`) unless the approval names this exact request."""
+    unseen = approval.verdict == "reject" and approval.preview is None  # a rejection is valid without a preview
     pairs = {
         "operation": (approval.operation_id, exact.operation_id),
         "digest of the request": (approval.requested, exact.requested),

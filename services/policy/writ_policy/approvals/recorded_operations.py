@@ -1,4 +1,4 @@
-"""Reading an operation with its approvals from the journal, for policy's own endpoints."""
+"""Read an operation with its approvals from the journal, for policy's own endpoints."""
 
 from collections.abc import Callable, Collection, Mapping
 
@@ -17,10 +17,14 @@ from writ_trust.statements import open_signed
 
 
 class RecordedOperations:
-    """Operations by principal and id."""
+    """Reads operations by principal and id."""
 
     def __init__(self, journal: Journal, keys: Mapping[str, int], clock: Callable[[], float]) -> None:
-        """`keys`: policy's, and up to which event of the journal each signed. `clock`: the journal server's time."""
+        """Read from `journal`.
+
+        `keys`: policy's keys, each with the last event of the journal that it may have signed. `clock` returns the time
+        of the journal's server.
+        """
         self._journal = journal
         self._keys = keys
         self._clock = clock
@@ -28,12 +32,12 @@ class RecordedOperations:
 
     @property
     def keys(self) -> Collection[str]:
-        """Policy's own keys, former ones too."""
+        """Policy's own keys, including former ones."""
         return self._keys.keys()
 
     async def of(self, principal: str, operation_id: str, world: PolicySnapshot) -> PendingOperation:
-        """The operation as the journal has it now. Raises Invalid (`not_found`) without an operation decided by policy,
-        or if its principal is gone.
+        """Return the present state of the operation. Raises Invalid (`not_found`) if policy did not decide on it, or if
+        its principal was removed.
         """
         standing, _ = await self.with_records(principal, operation_id, world)
         return standing
@@ -41,7 +45,7 @@ class RecordedOperations:
     async def with_records(
         self, principal: str, operation_id: str, world: PolicySnapshot
     ) -> tuple[PendingOperation, list[Record]]:
-        """The same, with its records; the first one has the exact bytes of `requested`."""
+        """Return the same with the operation's records. The first record has the exact bytes of `requested`."""
         records = await self._journal.read(operation_filter(principal, operation_id))
         try:
             recorded = read_recorded(records, principal, operation_id)
@@ -68,7 +72,7 @@ class RecordedOperations:
         return standing, records
 
     async def stopped(self, since: float, now: float) -> float:
-        """Return for how many seconds any stop lasted: the most by which a time to decide is longer."""
+        """Return the seconds in which any stop was in force: the most by which a time to decide is extended."""
         return overlap(await self._stops.periods(), since, now)
 
     async def _frozen(self, decision: Decision, since: float, world: PolicySnapshot) -> float:

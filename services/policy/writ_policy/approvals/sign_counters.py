@@ -1,6 +1,7 @@
-"""Signature counters of security keys and passkeys (WebAuthn level 3, §6.1.1): one that does not rise hints at a copy.
+"""Signature counters of security keys and passkeys (WebAuthn level 3, §6.1.1): a counter that does not increase may
+mean a copy of the key.
 
-Of one replica, since its start. A hint decides nothing.
+Each replica counts since its own start. The counter is only a hint, and decides nothing.
 """
 
 from typing import Final
@@ -15,8 +16,8 @@ class SignCounters:
         self._last: dict[str, int] = {}
 
     def note(self, credential: str, counter: int) -> int | None:
-        """Remember the counter of a new signature. Return the one before if it counts (0: it does not) and this one is
-        not higher, else None.
+        """Store the counter of a new signature. Return the previous one if the device counts (0: it does not) and the
+        counter did not increase, else None.
         """
         before = self._last.pop(credential, 0)
         self._last[credential] = counter

@@ -1,4 +1,6 @@
-"""The judgement of a person's signed verdict: if it counts for an operation now, and its consequence. Pure."""
+"""Check a person's signed verdict: whether it counts for an operation now, and what follows from it. The functions are
+pure.
+"""
 
 from collections.abc import Mapping, Sequence
 from functools import reduce
@@ -18,13 +20,13 @@ from writ_policy.state.snapshot import PolicySnapshot
 from writ_trust.approvals import BAD, ProvenApproval, read_approval
 
 FRESH_SECONDS, AHEAD_SECONDS = 300.0, 60.0
-"""A signed verdict is good for five minutes; the approver's clock may be a minute ahead of the server's."""
+"""A signed verdict is valid for five minutes. The approver's clock may be a minute ahead of the server's."""
 NOT_APPROVER = "not_approver"
 
 
 class PendingOperation(Struct, frozen=True, kw_only=True):
-    """A pending operation as the journal has it: its first decision, its approvals so far, and when it was requested
-    by the NATS server's clock.
+    """A pending operation in the journal: its first decision, its approvals so far, and the time of its request by the
+    NATS server's clock.
     """
 
     life: AcceptedLife
@@ -36,26 +38,25 @@ class PendingOperation(Struct, frozen=True, kw_only=True):
     proven: Mapping[str, Presence]
     requested_at: float
     frozen: float = 0.0
-    """Seconds since the request in which stops held it up."""
+    """Seconds since the request in which a stop prevented its start."""
 
     @property
     def demands(self) -> list[DecisionDemand]:
-        """Return the demands of its decision."""
         return self.decision.demands
 
     @property
     def until(self) -> float:
-        """When the time to decide ends (Unix seconds), as far as is known now: while a stop lasts it moves on."""
+        """Return when the time to decide ends (Unix seconds), as known now: it moves on while a stop is in force."""
         return self.requested_at + seconds_of(self.demands) + self.frozen
 
     def open(self, world: PolicySnapshot, more: ProvenApproval | None = None) -> OpenDemands:
-        """Its progress, with one `more` approval after those on record."""
+        """Return its progress, with the `more` approvals added to the recorded ones."""
         added = {} if more is None else {more.approval.approver: more.presence}
         return progress_of(self.demands, (*self.approvers, *added), self.asker, world.people, {**self.proven, **added})
 
     def presence_of(self, step: str, who: str, world: PolicySnapshot) -> Presence:
-        """Return the presence this human must prove to approve the open step, and the further steps for which it then
-        counts.
+        """Return the presence that this human has to prove to approve the open step, and the further steps for which
+        the approval then counts.
         """
         rules = {label.rpartition("#")[0] for label, able in self.open(world).steps.items() if who in able}
         demanded = (one.presence for one in self.demands if one.rule in {*rules, step.rpartition("#")[0]})
@@ -64,8 +65,8 @@ class PendingOperation(Struct, frozen=True, kw_only=True):
 
 
 def check_pending(standing: PendingOperation, approval: Approval, now: float) -> None:
-    """Raises Conflict (`decided`) where the operation takes no verdict any more, Untrusted where this one is about
-    something else or too old.
+    """Raise Conflict (`decided`) if the operation accepts no more verdicts, and Untrusted if this one names another
+    operation or is too old.
     """
     check_exact(approval, standing.exact)
     life = standing.life
@@ -79,7 +80,7 @@ def check_pending(standing: PendingOperation, approval: Approval, now: float) ->
 
 
 def check_entitled(standing: PendingOperation, approval: Approval, world: PolicySnapshot) -> OpenDemands:
-    """The progress before the verdict. Raises Denied (`not_approver`) where it is not this person's to give."""
+    """Return the progress before the verdict. Raises Denied (`not_approver`) if this person may not give it."""
     who, before = approval.approver, standing.open(world)
     if world.people.needed(who, standing.asker, KEY) is None:
         raise Denied(
@@ -97,7 +98,7 @@ def check_entitled(standing: PendingOperation, approval: Approval, world: Policy
 
 
 def repeated(standing: PendingOperation, signed: SignedApproval) -> bool:
-    """Return true if this very verdict is on record: its approver repeats it after a lost reply."""
+    """Return true if this verdict is recorded already: the approver repeats it after a lost reply."""
     end = standing.life.end
     known = [*standing.signed, *([end.approval] if isinstance(end, Rejected) else ())]
     return any(one == signed for one in known)

@@ -1,1 +1,1 @@
-"""Decisions, grants and read grants: their inputs, and how they are made and signed."""
+"""Make and sign decisions, grants and read grants."""

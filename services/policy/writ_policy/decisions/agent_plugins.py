@@ -1,7 +1,6 @@
-"""The accepted builds of agents' plugins: policy's own, and those listed by an operator during an upgrade.
+"""The builds of plugins that agents may have: policy's own, and those that an operator lists during an upgrade.
 
-A plugin's code determines the effect of its operations. A decision on an operation counts for the build known to
-policy.
+A plugin's code determines what its operations do, so a decision is valid only for a build that policy knows.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,14 +12,17 @@ from writ_contracts.plugins import PluginDigests, digest_problem, digests_of
 
 
 class AgentPlugins(Struct, frozen=True, kw_only=True):
-    """`own`: the builds installed beside policy. `accepted`: all digests accepted of agents, by plugin."""
+    """The accepted builds.
+
+    `own`: the builds installed with policy. `accepted`: all accepted digests of agents' builds, by plugin.
+    """
 
     catalogue: Catalogue
     own: PluginDigests
     accepted: Mapping[str, Sequence[str]]
 
     def accepted_for(self, operation: str, backend: str) -> dict[str, list[str]]:
-        """Return the accepted digests of the plugins possibly used by an operation on this backend."""
+        """Return the accepted digests of the plugins that an operation on this backend may use."""
         if not self.accepted:
             return {}
         concerned = self.catalogue.plugins_of(operation, backend)
@@ -31,7 +33,7 @@ class AgentPlugins(Struct, frozen=True, kw_only=True):
         return self._accepted(self.accepted)
 
     def problem(self, operation: str, backend: str, agent: PluginDigests) -> str:
-        """Return why an agent with these plugins may not carry out the operation; empty if it may."""
+        """Return why an agent with these plugins must not carry out the operation, or "" if it may."""
         if not agent and not self.catalogue.plugins:
             return ""
         return digest_problem(agent, self.accepted, required=self.catalogue.plugins_of(operation, backend))
@@ -41,7 +43,7 @@ class AgentPlugins(Struct, frozen=True, kw_only=True):
 
 
 def agent_plugins(catalogue: Catalogue, listed: Mapping[str, Sequence[str]]) -> AgentPlugins:
-    """Return the accepted builds: those installed here, then the listed ones."""
+    """Return the accepted builds: the ones installed here, then the listed ones."""
     own = digests_of(catalogue.plugins)
     accepted = {name: [digest] for name, digest in own.items()}
     for name, digests in listed.items():

@@ -1,4 +1,4 @@
-"""The part of a decision's trace that is kept with it."""
+"""Bound the trace that is stored with a decision."""
 
 from itertools import accumulate
 
@@ -10,8 +10,9 @@ TRACE_BYTES = 24_576
 
 
 def bounded_trace(account: Trace, most: int) -> list[TraceEntry]:
-    """Return the whole trace, or its telling part: matched rules, rules in error, and the first of the others.
-    Beyond the usual number as many as fit.
+    """Return the whole trace, or its most useful part: matching rules, rules that err, and the first of the others.
+
+    If more of them match or err than `most`, as many as fit.
     """
     first = account.first(max(most, 0))
     if len(first) <= MOST_TRACED:

@@ -1,8 +1,8 @@
-"""Checks of control operations beyond rules, since they depend on the stops and emergencies in force.
+"""Checks of control operations that rules cannot express, since they depend on the stops and emergencies in force.
 
-An unknown id is refused instead of succeeding without an effect. Only people lift stops and handle
+An unknown id is refused, so that a request never succeeds without an effect. Only people lift stops and handle
 emergencies. An emergency ends within the policy's bound, is confirmed by another person, and is reviewed before the
-person who declared it may declare again.
+person who declared it may declare another one.
 """
 
 from collections.abc import Callable, Mapping
@@ -37,19 +37,19 @@ PEOPLE_ONLY = frozenset(
     }
 )
 TAKING = frozenset({"remove", "disable", "set_roles"})
-"""Changes of a principal that can take rights away."""
+"""Changes of a principal that may remove rights."""
 PROVEN = frozenset({"emergency_confirm", "emergency_declare"})
-"""Where `emergencies.proof` of the policy holds."""
+"""The operations to which the policy's `emergencies.proof` applies."""
 TOLERANCE = 60.0
-"""Seconds by which a requester's clock may be ahead when it asks for the longest emergency."""
+"""Seconds by which a requester's clock may be ahead if it requests the longest emergency."""
 Decide = Callable[[DecisionRequest], Ruling]
 
 
 class ControlChecks(Struct, frozen=True, kw_only=True):
-    """The checks at `now` (Unix seconds); `decide` gives the ruling of the rules alone on another request.
+    """The checks at `now` (Unix seconds).
 
-    `settled_at`: the instant by which policy settles parameters. For an approved operation it is the instant of the
-    first decision, so exactly the approved operation starts.
+    `decide` returns the ruling of the rules alone on another request. `settled_at` is the instant by which policy fills
+    in parameters: for an approved operation that of its first decision, so that exactly the approved operation starts.
     """
 
     world: PolicySnapshot
@@ -60,7 +60,7 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
     settled_at: float
 
     def apply(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
-        """Return the ruling on a request not denied by rules. Raises Invalid for unknown names."""
+        """Return the ruling on a request that the rules do not deny. Raises Invalid for unknown names."""
         name = request.operation.name
         if name in PEOPLE_ONLY and request.principal.kind != "human":
             reason = f"{name} is for people: {request.principal.id} is of kind {request.principal.kind}"
@@ -71,7 +71,9 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
         return ruling if check is None else check(self, request, ruling)
 
     def _lacking_proof(self, request: DecisionRequest) -> str:
-        """Return why the requester's proof does not suffice for an emergency; ending one needs none."""
+        """Return why the requester's proof does not suffice for an emergency, or "". Ending an emergency needs no
+        proof.
+        """
         demanded = self.world.policy.emergency_terms.presence
         ends = request.effective.get("verdict") == "end"
         if ends or request.presence is None or request.presence.meets(demanded):
@@ -80,14 +82,14 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
         return f"policy '{self.world.policy.name}' demands the proof {demanded} for emergencies, and {proof}"
 
     def lift(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
-        """Check the lift: its stop must be in force."""
+        """Check a lift: its stop must be in force."""
         stop_id = str(request.effective["stop_id"])
         if not any(stop.id == stop_id and stop.lasts(self.now) for stop in self.control.stops):
             raise Invalid(f"no stop {stop_id!r} is in force: `writ stop list`", code="not_found")
         return ruling
 
     def stop(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
-        """Check the stop: its reach must name existing things, and its end must not be in the past."""
+        """Check a stop: its reach must name existing things, and it must not end in the past."""
         reach, until = request.effective, request.effective.get("until")
         if until is not None and until <= self.now:
             raise Invalid("the stop would end before it begins", code="invalid_parameters")
@@ -103,7 +105,7 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
         return ruling
 
     def declare(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
-        """An emergency within the policy's bound, by a person whose last one is over and signed off."""
+        """Check a declaration: within the policy's bound, by a person whose last emergency is over and reviewed."""
         person, terms = self._person(request), self.world.policy.emergency_terms
         until, latest = request.effective["until"], self.settled_at + terms.longest
         if until <= self.now:
@@ -122,7 +124,9 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
         return structs.replace(ruling, effective={**ruling.effective, **settled})
 
     def confirm(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
-        """An emergency in force: any entitled person ends it, another one than its own confirms it."""
+        """Check an end or confirmation: the emergency must be in force. Any entitled person may end it; only another
+        person than its author may confirm it.
+        """
         emergency = self._find(request, "is in force", lambda one: one.lasts(self.now))
         if request.effective["verdict"] == "end":
             return ruling
@@ -135,7 +139,9 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
         return ruling
 
     def review(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
-        """Check the review: its emergency must be over, and the reviewer another person, if one could review it."""
+        """Check a review: its emergency must be over. The reviewer must be another person, if another one could review
+        it.
+        """
         emergency = self._find(request, "waits for its review", lambda one: bool(one.person))
         if emergency.lasts(self.now):
             raise Invalid(f"emergency {emergency.id} is in force: end it first", code="conflict")
@@ -144,7 +150,9 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
         return ruling
 
     def manage(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
-        """Check the change: it must fit the principals in force, and people must still be able to govern."""
+        """Check a change of principals: it must fit the principals in force, and people must still be able to govern
+        after it.
+        """
         name = str(request.effective["principal_id"])
         replaces = entry_version(self.world.listed.get(name))
         change = msgspec.convert({**request.effective, "replaces": replaces}, PrincipalManage)
@@ -156,29 +164,29 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
         return structs.replace(ruling, effective={**ruling.effective, "replaces": replaces})
 
     def window(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
-        """A window within the policy's bounds, for operations whose approval it may stand for."""
+        """Check an approval window: within the policy's bounds, for operations whose approval it may replace."""
         observed = self.world.seen_by(request.principal, self.now)
         return check_window(structs.replace(self.world, targets=observed.targets), self.catalogue, request, ruling)
 
     def end_window(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
-        """Check the end: its window must be open."""
+        """Check the end of a window: it must be open."""
         return check_window_end(self.control, request, ruling, self.now)
 
     def open_session(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
-        """A session within the policy's bounds, with a key of its own."""
+        """Check a session: within the policy's bounds, with a new key."""
         return check_session(self.world, request, ruling, self.now)
 
     def end_session(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
-        """A session that is open."""
+        """Check the end of a session: it must be open."""
         return check_session_end(self.world, request, ruling, self.now)
 
     def archive(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
-        """Check the archive: its range must not contain the uses of an open window."""
+        """Check an archive: its range must not contain uses of an open window."""
         check_archive(self.control, request, self.now)
         return ruling
 
     def _locked_out_by(self, after: Mapping[str, Principal]) -> str | None:
-        """Return the governing operation somebody can do now, and nobody could after the change."""
+        """Return a governing operation that somebody can do now and nobody could after the change, or ""."""
         policy = self.world.policy
         found = {one.operation: one for one in find_lockouts(policy, self.catalogue, _enabled(after), self.now)}
         if not found:
@@ -191,10 +199,10 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
 
     def _find(self, request: DecisionRequest, text: str, fits: Callable[[Emergency], bool]) -> Emergency:
         emergency_id = str(request.effective["emergency_id"])
-        found = next((one for one in self.control.emergencies if one.id == emergency_id and fits(one)), None)
-        if found is None:
+        emergency = next((one for one in self.control.emergencies if one.id == emergency_id and fits(one)), None)
+        if emergency is None:
             raise Invalid(f"no emergency {emergency_id!r} {text}: `writ emergency list`", code="not_found")
-        return found
+        return emergency
 
     def _person(self, request: DecisionRequest) -> str:
         return person_of(request.principal.id, self.world.principals)
@@ -205,7 +213,7 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
         )
 
     def _others(self, operation: str, person: str) -> bool:
-        """Return true if rules let another person than this one do it, by an approval at most."""
+        """Return true if the rules let another person do it, with an approval if necessary."""
         known = self.world.principals
         others = [
             one

@@ -1,4 +1,4 @@
-"""Demands for approval in a decision, and an operation's progress by the demands of its request. Pure."""
+"""The demands for approval of a decision, and the progress of an operation towards them. The functions are pure."""
 
 from collections.abc import Iterable, Sequence
 
@@ -11,8 +11,10 @@ from writ_rules.engine.obligations import ApproverStep, Demand, People, Progress
 
 
 class OpenDemands(Struct, frozen=True, kw_only=True):
-    """The progress of all demands of an operation. `steps`: each open step by its label, with those able to approve
-    it now. `later`: people able to approve an open step or one after it. `waits_for`: the open steps in words.
+    """The progress of all demands of an operation.
+
+    `steps`: each open step by its label, with the people who can approve it now. `later`: people who can approve an
+    open step or one after it. `waits_for`: the open steps in words.
     """
 
     steps: dict[str, frozenset[str]]
@@ -22,21 +24,21 @@ class OpenDemands(Struct, frozen=True, kw_only=True):
 
     @property
     def complete(self) -> bool:
-        """All demands are met."""
+        """Return true if all demands are met."""
         return not self.steps
 
     @property
     def able(self) -> frozenset[str]:
-        """Return the people able to approve now."""
+        """Return the people who can approve now."""
         return frozenset[str]().union(*self.steps.values())
 
     def step_for(self, who: str) -> str:
-        """Return the first open step for which this person's approval counts; empty without one."""
+        """Return the first open step for which this person's approval counts, or ""."""
         return next((label for label, able in self.steps.items() if who in able), "")
 
 
 def wire_demands(demands: Iterable[Demand], asker: Principal, people: People) -> list[DecisionDemand]:
-    """Return the demands with the people able to meet them now."""
+    """Return the demands with the people who can meet them now."""
     return [
         DecisionDemand(
             rule=one.rule,
@@ -57,8 +59,8 @@ def _wire_step(step: ApproverStep, presence: Presence, asker: Principal, people:
 def progress_of(
     demands: Sequence[DecisionDemand], approvals: Sequence[str], asker: Principal, people: People, proven: Proven
 ) -> OpenDemands:
-    """Return the progress made by these approvals, by people's present roles. `proven`: the presence proved by each of
-    them.
+    """Return the progress made by these approvals, by the present roles of people. `proven`: the presence that each of
+    them proved.
     """
     steps, later, words, remaining = dict[str, frozenset[str]](), set[str](), list[str](), 0
     for demand in demands:
@@ -87,5 +89,5 @@ def progress_of(
 
 
 def _position(demand: Demand, how: Progress) -> int:
-    """The open step, found by identity: two steps of a demand may be equal."""
+    """Return the index of the open step. It is found by identity, since two steps of a demand may be equal."""
     return next(at for at, step in enumerate(demand.steps) if step is how.waits_for)

@@ -1,7 +1,7 @@
 """Facts for a decision besides files and control events: listings signed by the target's agents.
 
-A listing counts if an agent of the target's own pool signed it under our read grant for this very operation. Its age
-runs from that grant, by the journal's clock: the agent read later, at any setting of its own clock.
+A listing counts if an agent of the target's own pool signed it under policy's read grant for this operation. Its age is
+counted from that grant, by the journal's clock: the agent read later than that, however its own clock is set.
 """
 
 from collections.abc import Collection, Iterator
@@ -17,32 +17,32 @@ from writ_rules.engine.facts import TargetListing as Listed
 from writ_trust.statements import digest, open_signed
 
 CLOCK_SECONDS = 5.0
-"""Largest difference between two replicas' measures of the journal's time: one signs the grant, another may check
-the listing.
+"""The largest difference between two replicas' measures of the journal's time. One replica signs the grant, and another
+may check the listing.
 """
 UNANSWERED = "no agent answered"
 
 
 class KnownFacts(Struct, frozen=True, kw_only=True):
-    """Facts in the engine's form, and their record for the decision."""
+    """Facts as the engine takes them, and their digests for the decision."""
 
     facts: Facts = NO_FACTS
     named: list[Fact] = field(default_factory=list)
     about: str = ""
-    """The object of the listing of other names."""
+    """The object whose other names are listed."""
 
 
 def listed(
     gathered: GatheredListings | None, subject: Subject, world: PolicySnapshot, keys: Collection[str], now: float
 ) -> KnownFacts:
-    """Return the gathered facts of this subject. Raises Untrusted (`forged_listing`) for any mismatch."""
+    """Return the gathered facts of this subject. Raises Untrusted (`forged_listing`) if they are of another one."""
     if gathered is None:
         return KnownFacts()
     grant = _open_grant(gathered, subject, world, keys)
-    found = dict(_listings(gathered, grant, world))
+    known_listings = dict(_listings(gathered, grant, world))
     stale = _stale(grant, now)
     listings = {
-        source: _as_listed(source, grant, found.get(source), stale or gathered.failure or UNANSWERED, stale)
+        source: _as_listed(source, grant, known_listings.get(source), stale or gathered.failure or UNANSWERED, stale)
         for source in grant.sources
     }
     named = [
@@ -50,7 +50,7 @@ def listed(
             kind="listing",
             source=source,
             at=grant.issued_at,
-            digest=found[source][1] if source in found else None,
+            digest=known_listings[source][1] if source in known_listings else None,
             failure=one.failure,
         )
         for source, one in listings.items()
@@ -96,7 +96,7 @@ def _listings(
 
 
 def _stale(grant: ReadGrant, now: float) -> str:
-    """Return the reason why listings under this grant do not count any more, or ""."""
+    """Return why listings under this grant no longer count, or ""."""
     if now > grant.expires_at:
         return f"it was requested {now - grant.issued_at:.0f} s ago, and not used in time"
     if grant.issued_at > now + CLOCK_SECONDS:
@@ -105,8 +105,10 @@ def _stale(grant: ReadGrant, now: float) -> str:
     return ""
 
 
-def _as_listed(source: str, grant: ReadGrant, found: tuple[Listing, str] | None, missing: str, stale: str) -> Listed:
-    if found is None or stale:
+def _as_listed(
+    source: str, grant: ReadGrant, read_listing: tuple[Listing, str] | None, missing: str, stale: str
+) -> Listed:
+    if read_listing is None or stale:
         return Listed(source, frozenset(), grant.issued_at, missing)
-    listing, _ = found
+    listing, _ = read_listing
     return Listed(source, frozenset(listing.names), grant.issued_at, listing.failure)

@@ -1,4 +1,4 @@
-"""Grants and read grants: a grant binds one decision to one claim; a read grant permits reads of a target."""
+"""Make grants and read grants. A grant binds one decision to one claim; a read grant permits reads of a target."""
 
 from collections.abc import Iterable
 
@@ -22,8 +22,8 @@ from writ_trust.digests import keyed_digest
 from writ_trust.statements import digest, open_signed
 
 GRANT_SECONDS = 15.0
-"""Time after its claim in which an agent may still begin, by its own boot clock: CLOCK_MONOTONIC stands still in
-suspend.
+"""Seconds after its claim in which an agent may begin, by the agent's boot clock (CLOCK_MONOTONIC stops during
+suspend).
 """
 LOOK_SECONDS, LONGEST_LOOK_SECONDS = 60.0, 86_400.0
 
@@ -83,10 +83,10 @@ def granted_event(
     writ: Signed,
     correlation_id: str,
 ) -> Granted:
-    """Return the start for the journal, with public parameters.
+    """Return the `granted` event for the journal, with public parameters.
 
-    At an audit level without values it keeps those filled in by rules and catalogue: without them the grant could not
-    be repeated.
+    At an audit level without values the event still has the values that rules and catalogue filled in: without them the
+    grant could not be repeated.
     """
     shown = public(ruled.request.operation.parameters, ruled.ruling.effective)
     arguments = ask.subject.parameters
@@ -119,7 +119,7 @@ def read_grant(
         return None
     if ask.look_key is None:
         raise Invalid("a read grant needs a look_key for the digest of its parameters")
-    # A preview shows the effect of all parameters; the others need the parameters that identify the object.
+    # A preview needs all parameters. Other reads need only the parameters that identify the object.
     shown = ruling.effective if "preview" in actions else public(request.operation.parameters, ruling.effective)
     until = now + LOOK_SECONDS if ask.look_until is None or actions == ["ahead"] else ask.look_until
     return ReadGrant(
@@ -138,7 +138,7 @@ def read_grant(
 
 
 def listing_grant(subject: Subject, look_key: str | None, ruled: RuledRequest) -> ReadGrant | None:
-    """Return the grant to list the names needed by the decision, and nothing else. Simulations get it too."""
+    """Return the grant to list the names that the decision needs, and nothing else. Simulations get it too."""
     if look_key is None or not ruled.ruling.needs:
         return None
     sources, named = sorted({need.source for need in ruled.ruling.needs}), ruled.request.operation.named
@@ -163,7 +163,7 @@ def target_test_grant(
 ) -> ReadGrant | None:
     """Return the grant to test the target of a `backend_test`, and nothing else.
 
-    Raises Invalid for a target outside the inventory, or outside the part of it which the requester may list.
+    Raises Invalid for a target outside the inventory, or one that the requester may not list.
     """
     target = world.seen_by(ruled.request.principal, ruled.decision.at).target(str(ruled.ruling.effective["target"]))
     if ruled.ruling.effect != "allow" or ask.subject.simulate or "visit" not in ask.look:
@@ -185,7 +185,7 @@ def target_test_grant(
 
 
 def _actions(ask: DecideRequest, ruled: RuledRequest, world: PolicySnapshot) -> list[ReadAction]:
-    """Return the requested reads offered by the operation."""
+    """Return those of the requested reads that the operation offers."""
     operation = ruled.request.operation
     if operation.ahead and ask.look_until is not None and not ask.look:
         return ["ahead"] if _settled(ruled, world) else []
@@ -193,7 +193,7 @@ def _actions(ask: DecideRequest, ruled: RuledRequest, world: PolicySnapshot) -> 
 
 
 def _settled(ruled: RuledRequest, world: PolicySnapshot) -> bool:
-    """Return whether it is allowed, and a start will depend on no unknown fact, such as other names."""
+    """Return true if it is allowed, and its start depends on no unknown fact such as other names."""
     naming = (ruled.request.operation.name, ruled.request.target.role) in world.policy.naming
     return ruled.ruling.effect == "allow" and not ruled.decision.dry_run and not naming
 

@@ -1,4 +1,4 @@
-"""The inputs of decisions, brought up to date before each one."""
+"""Bring the inputs of decisions up to date before each decision."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ from writ_runtime.journal_guard import JournalGuard
 
 
 class JudgeFactory:
-    """Makes a Judge for each question."""
+    """Makes a Judge for each decision."""
 
     def __init__(
         self,
@@ -37,8 +37,10 @@ class JudgeFactory:
         self._clock = clock
 
     async def at(self, control_sequence: int, stored_policies: int = 0, target: str = WRIT_TARGET) -> Judge:
-        """Return a judge with this control event and this stored version. Raises Unreachable (`behind`):
-        another replica may be further. That there is no such target is said by the present inventory alone.
+        """Return a judge that has read at least this control event and this stored version.
+
+        Raises Unreachable (`behind`) if this replica cannot: another one may have. Only the present inventory decides
+        that a target does not exist.
         """
         if not await self._follower.reach(control_sequence):
             sequence = self._follower.state.sequence
@@ -50,7 +52,7 @@ class JudgeFactory:
             raise Unreachable(f"this replica has not read version {stored_policies} of the policy yet", code="behind")
         if (why := self._versions.taken_back or self._versions.blocked or self._guard.problem) is not None:
             raise Unreachable(why[:500], code="behind")
-        world = await self._sources.refresh()  # last, and nothing is waited for after it: no event comes in between
+        world = await self._sources.refresh()  # last, without an await after it: no event may arrive in between
         if target not in world.targets:
             world = await self._sources.refresh(waits=True)
         now, control = self._clock(), self._follower.state
@@ -66,6 +68,6 @@ class JudgeFactory:
         )
 
     async def now(self) -> Judge:
-        """Return a judge as of now, as far as this replica can see."""
+        """Return a judge with all that this replica has read."""
         await self._follower.read()
         return await self.at(0)

@@ -1,7 +1,7 @@
-"""The large texts of requests decided a moment ago: the question for the grant names the decision's digest of the
-parameters in their place.
+"""The large texts of recent requests. The request for a grant contains the decision's digest of the parameters in place
+of these texts.
 
-Policy made that digest over these very texts, under the key of the operation, so another text can't take their place.
+Policy computed that digest over the texts, under the key of the operation, so no other text can be substituted.
 """
 
 import sys
@@ -19,7 +19,7 @@ TEXTS_NEEDED: Final = "texts_needed"
 
 
 class KeptTexts:
-    """One replica's memory; another replica asks for the texts again (`texts_needed`)."""
+    """The texts in the memory of one replica. Another replica requests the texts (`texts_needed`)."""
 
     def __init__(self) -> None:
         self._kept: RecentValues[dict[str, str]] = RecentValues(MOST_BYTES, SECONDS)
@@ -32,7 +32,9 @@ class KeptTexts:
             self._kept.put(_key(subject.operation_id, decision.parameters_digest), texts, size)
 
     def completed(self, ask: GrantRequest) -> GrantRequest:
-        """Return the question with the texts that it leaves out. Raises Invalid (`texts_needed`) without them."""
+        """Return the request with the texts that it leaves out. Raises Invalid (`texts_needed`) if they
+        are not here.
+        """
         if ask.kept is None:
             return ask
         texts = self._kept.get(_key(ask.subject.operation_id, ask.kept))
@@ -42,7 +44,7 @@ class KeptTexts:
         return structs.replace(ask, subject=structs.replace(ask.subject, parameters=parameters))
 
     def drop(self, ask: GrantRequest) -> None:
-        """Forget the texts of an operation that has been granted."""
+        """Remove the texts of an operation that has been granted."""
         if ask.kept is not None:
             self._kept.drop(_key(ask.subject.operation_id, ask.kept))
 

@@ -1,4 +1,4 @@
-"""From an executor's question to a ruling: principal, operation, target and the engine's verdict."""
+"""From an executor's request to a ruling: principal, operation, target and the verdict of the engine."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -34,11 +34,11 @@ from writ_trust.statements import digest
 
 OWN = ("operation_cancel", "audit_read")
 OF_RULES = frozenset({"denied", "rule_error", "facts_needed"})
-"""Codes of lines 5 to 7 of docs/policy.md: a rule denies, or cannot be judged."""
+"""The codes of lines 5 to 7 in docs/policy.md: a rule denies, or cannot be judged."""
 MOST_OTHER_NAMES = 64
-"""The bound keeps a host with many names from delaying other decisions."""
+"""A bound, so that a host with many names cannot delay other decisions."""
 MOST_RULES = 100
-"""A decision is part of journal events, which are at most 64 KiB."""
+"""The most rules named by a decision, since it is part of journal events of at most 64 KiB."""
 
 
 class RuledRequest(Struct, frozen=True, kw_only=True):
@@ -48,16 +48,16 @@ class RuledRequest(Struct, frozen=True, kw_only=True):
     ruling: Ruling
     decision: Decision
     plugins: dict[str, list[str]]
-    """The builds of plugins that an agent may have to read for this operation."""
+    """The digests of the plugins that an agent may need for this operation."""
 
     @property
     def sources(self) -> list[str]:
-        """Return the listings still needed for the decision."""
+        """Return the listings that the decision still needs."""
         return sorted({need.source for need in self.ruling.needs})
 
 
 class Judge(Struct, frozen=True, kw_only=True):
-    """All inputs of a decision, at `now` (Unix seconds)."""
+    """Makes decisions with all inputs at `now` (Unix seconds)."""
 
     world: PolicySnapshot
     control: ControlState
@@ -77,11 +77,13 @@ class Judge(Struct, frozen=True, kw_only=True):
         window: str = "",
         traced: int = MOST_TRACED,
     ) -> RuledRequest:
-        """Decide on the `known` facts. `starting`: for a claim. Raises Invalid or Untrusted for an invalid question.
+        """Return the ruling, given the `known` facts. Raises Invalid or Untrusted for an invalid request.
 
-        `recorded`: the journal has policy's first decision on this statement, so its age is not judged again.
-        `approvals`: those in the journal, or those of the approval window `window` if named. Policy's own parameters
-        are settled at this instant, for an approved operation at the instant of its first decision.
+        `starting`: the ruling is for a claim. `recorded`: the journal has policy's first decision on this statement, so
+        the statement's age is not checked again. `approvals`: those in the journal, or those of the approval window
+        `window` if named.
+
+        Policy fills in parameters as of `now`, and for an approved operation as of its first decision.
         """
         known = known or KnownFacts()
         request, signed = self._understand(subject, recorded=recorded, known_target=starting or approvals is not None)
@@ -102,8 +104,9 @@ class Judge(Struct, frozen=True, kw_only=True):
     def under_other_names(
         self, ruled: RuledRequest, subject: Subject, names: object, known: KnownFacts, traced: int = MOST_TRACED
     ) -> RuledRequest:
-        """Return the ruling, or a denial if a rule denies the object under one of its other `names`: a deny of an
-        alias is a deny of the unit. An allow needs the object's own name.
+        """Return the ruling, or a denial if a rule denies the object under one of its other `names`.
+
+        A deny of an alias is a deny of the unit; an allow needs the object's own name.
         """
         named = ruled.request.operation.named
         if ruled.ruling.effect == "deny" or not named or not isinstance(names, list):
@@ -125,9 +128,10 @@ class Judge(Struct, frozen=True, kw_only=True):
     def under_listed_names(
         self, ruled: RuledRequest, subject: Subject, known: KnownFacts, traced: int = MOST_TRACED
     ) -> RuledRequest:
-        """Rule as `under_other_names`, by names listed by the target's agents. Needed where a deny depends on names.
+        """Return the ruling of `under_other_names`, for names that the target's agents list.
 
-        Raises Untrusted (`forged_listing`) for the names of another object, on which no deny depends.
+        It is needed only if a deny depends on names. Raises Untrusted (`forged_listing`) for the names of another
+        object, on which no deny depends.
         """
         request, ruling = ruled.request, ruled.ruling
         place = (request.operation.name, request.target.role)
@@ -154,9 +158,8 @@ class Judge(Struct, frozen=True, kw_only=True):
         traced: int = MOST_TRACED,
         moved: str = "",
     ) -> RuledRequest:
-        """Return the same ruling for an approved operation, or a denial as `stale` if its approvals do not suffice any
-        more, or if it differs from the approved one. A deny stays a deny. `moved`: how the target differs from the
-        approved preview.
+        """Return the same ruling for an approved operation, or a denial as `stale`: its approvals no longer suffice, or
+        it differs from the approved operation. A deny stays a deny. `moved`: how the target differs from the preview.
         """
         if ruled.ruling.effect == "deny":
             return ruled
@@ -170,7 +173,7 @@ class Judge(Struct, frozen=True, kw_only=True):
     def unless_other_plugin(
         self, ruled: RuledRequest, subject: Subject, known: KnownFacts, claim: Claim, traced: int = MOST_TRACED
     ) -> RuledRequest:
-        """The same, unless the claiming agent has another build of a plugin than policy accepts: then it is denied."""
+        """Return the same ruling, or a denial if policy does not accept the claiming agent's build of a plugin."""
         request = ruled.request
         problem = self.plugins.problem(request.operation.name, request.target.backend, claim.plugins)
         if ruled.ruling.effect != "allow" or not problem:
@@ -178,7 +181,7 @@ class Judge(Struct, frozen=True, kw_only=True):
         return self._again(ruled, subject, known, traced, _denied(ruled.ruling, "plugin_mismatch", problem))
 
     def may_quote(self, ruled: RuledRequest, known: KnownFacts) -> bool:
-        """Return true if the principal may itself read the content quoted by a diff of this operation."""
+        """Return true if the principal may itself read the content that a diff of this operation quotes."""
         request = ruled.request
         if not request.operation.quotes:
             return False
@@ -230,7 +233,7 @@ class Judge(Struct, frozen=True, kw_only=True):
         return RuledRequest(request=request, ruling=ruling, decision=decision, plugins=builds)
 
     def _understand(self, subject: Subject, *, recorded: bool, known_target: bool) -> tuple[DecisionRequest, bool]:
-        """`known_target`: a decision named the target to its requester before, so it is not hidden again."""
+        """Return the checked request, and whether it was signed. `known_target`: its requester knows the target."""
         principal = self.world.requester(subject.principal, subject.key, recorded=recorded)
         operation = self.catalogue.find(subject.operation)
         target = (self.world if known_target else self.world.seen_by(principal, self.now)).target(subject.target)
@@ -255,19 +258,19 @@ class Judge(Struct, frozen=True, kw_only=True):
         return structs.replace(request, presence=presence), signed
 
     def _session(self, subject: Subject) -> Session | None:
-        """Return the session by whose key the request came."""
+        """Return the session whose key sent the request, or None."""
         principal = self.world.principals.get(subject.principal)
         return None if principal is None else self.world.session(principal, subject.key)
 
     def _is_own(self, operation: str, principal: str, subject: Subject, parameters: dict[str, Any]) -> bool:
-        """Return whether it is a control operation on something of the principal's own."""
+        """Return true for a control operation on something of the principal's own."""
         if operation == "window_end":
             return is_own_window(self.world, self.control, principal, parameters, self.now)
         if operation == "session_end":
             return is_own_session(self.world, principal, parameters)
         return operation in OWN and self.world.owns(principal, subject.owner)
 
-    def _decision(  # long: each field of the message once
+    def _decision(  # long: it names each field of the message once
         self, subject: Subject, request: DecisionRequest, ruling: Ruling, signed: bool, known: KnownFacts, traced: int
     ) -> Decision:
         trace = bounded_trace(ruling.account, traced)
@@ -311,9 +314,7 @@ class Judge(Struct, frozen=True, kw_only=True):
         )
 
     def _as_it_came(self, subject: Subject, request: DecisionRequest, ruling: Ruling, *, signed: bool) -> Ruling:
-        """Return the ruling, or a denial of a request which a gateway may not send, or which lacks a needed
-        signature.
-        """
+        """Return the ruling, or a denial if a gateway may not send the request or it lacks a needed signature."""
         name = request.operation.name
         if name in FOR_PEOPLE and self.world.by_gateway(subject.principal, subject.key):
             return _denied(ruling, "for_people", f"{name} is for people, and the request came through a gateway")
@@ -332,7 +333,7 @@ class Judge(Struct, frozen=True, kw_only=True):
 
 
 def _by_window(ruled: RuledRequest, window: str) -> RuledRequest:
-    """Return the allow with its window, without the fields set by approvals of the operation itself."""
+    """Return the allow with its window, and without the fields that approvals of the operation itself would set."""
     reason = f"by approval window {window}: {ruled.decision.reason}"
     decision = structs.replace(
         ruled.decision, window=window, reason=reason, demands=[], approvals=[], target_digest=None, public_digest=None

@@ -1,7 +1,7 @@
-"""The signer of decisions, which recognises the ones it signed lately.
+"""Sign decisions, and recognise those that this process signed recently.
 
-Each operation's first decision comes back from the journal at its start. Verifying one's own signature takes longer
-than comparing the digest of the signed bytes. Another replica's, or an older one, is verified.
+Each operation's first decision is read back from the journal at its start, and comparing the digest of the signed bytes
+is faster than verifying the signature. Decisions of other replicas, and older ones, are verified.
 """
 
 from collections import OrderedDict
@@ -14,7 +14,7 @@ from writ_trust.keys import Key
 from writ_trust.statements import check_installation, open_signed, read, sign
 
 REMEMBERED = 4_096
-"""Signatures that are recognised: 250 bytes each."""
+"""The number of remembered signatures, at 250 bytes each."""
 
 
 class DecisionSigner:
@@ -26,7 +26,6 @@ class DecisionSigner:
 
     @property
     def installation(self) -> str:
-        """Return the id of the installation for which it signs."""
         return self._key.installation
 
     def sign(self, decision: Decision) -> Signed:
@@ -38,7 +37,7 @@ class DecisionSigner:
         return signed
 
     def open(self, signed: Signed, trusted: Collection[str]) -> Decision:
-        """Return the decision, if one of the `trusted` keys signed it for this installation. Raises Untrusted."""
+        """Return the decision if one of the `trusted` keys signed it for this installation. Raises Untrusted."""
         if not self._is_own(signed, trusted):
             return open_signed(signed, Decision, trusted, self.installation)
         decision = read(signed, Decision)
@@ -46,7 +45,7 @@ class DecisionSigner:
         return decision
 
     def _is_own(self, signed: Signed, trusted: Collection[str]) -> bool:
-        """Return whether this process made this very signature over these very bytes, by a key that still counts."""
+        """Return true if this process made this signature over exactly these bytes, with a key that still counts."""
         known = self._signed.get(signed.signature)
         if known is None or signed.key != self._key.public or signed.key not in trusted:
             return False

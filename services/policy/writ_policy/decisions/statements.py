@@ -1,4 +1,4 @@
-"""The principal's own signature on a request: exactly this request, and recent."""
+"""Check the principal's own signature on a request: it must be recent, and on exactly this request."""
 
 from writ_contracts.credentials import KEY, Presence
 from writ_contracts.decisions import Subject
@@ -13,18 +13,19 @@ from writ_trust.statements import open_signed, read
 
 FRESH_SECONDS = 300.0
 AHEAD_SECONDS = 60.0
-"""Largest lead of the principal's clock over ours."""
+"""The most seconds that the principal's clock may be ahead of the server's."""
 
 
 def check_statement(
     subject: Subject, principal: Principal, now: float | None, installation: str = "", session: str = ""
 ) -> bool:
-    """Return True if the principal signed this request, False if nothing is signed. Raises Untrusted for anything else.
+    """Return True if the principal signed this request, and False if it is unsigned. Raises Untrusted for any other
+    signature.
 
-    `bad_signature`: another key, or another content. `other_installation`: for another one.
-    `stale_statement`: too old. The age is judged once, at the first
-    decision, which the journal keeps: later `now` is None. `session`: the key of the principal's session by which the
-    request came, if by one.
+    Codes: `bad_signature` (another key or another content), `other_installation`, `stale_statement` (too old).
+
+    The age is checked once, at the first decision, which the journal keeps: later `now` is None. `session`: the key of
+    the principal's session that sent the request, if any.
     """
     if subject.statement is None:
         return False
@@ -40,7 +41,7 @@ def check_statement(
         )
         if signed != requested
     ]
-    if statement.dry_run and not subject.dry_run:  # the other way round is less than was signed
+    if statement.dry_run and not subject.dry_run:  # the reverse is allowed: less than was signed
         different.append("dry run")
     if not _opens(statement, subject):
         different.append("parameters")
@@ -56,9 +57,11 @@ def check_statement(
 
 
 def presence_of(subject: Subject, world: PolicySnapshot, *, recorded: bool) -> Presence:
-    """Return the presence proved by the requester besides their signature, by a credential enrolled before they signed;
-    else a key. Raises Untrusted for a bad proof. The statement was checked before. For a `recorded` request, a
-    credential removed since proves nothing any more.
+    """Return the presence that the requester proved besides their signature, by a credential enrolled before they
+    signed; else a key.
+
+    Raises Untrusted for a bad proof. The statement was checked before. For a `recorded` request, a credential that was
+    removed since proves nothing.
     """
     if subject.presence is None:
         return KEY

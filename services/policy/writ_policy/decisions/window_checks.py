@@ -1,4 +1,4 @@
-"""Checks of requests for approval windows, and of their ends. Pure."""
+"""Checks of requests to open and to end approval windows. The functions are pure."""
 
 from collections.abc import Iterable
 
@@ -17,9 +17,8 @@ from writ_rules.engine.ruling import Ruling
 
 
 def check_window(world: PolicySnapshot, catalogue: Catalogue, request: DecisionRequest, ruling: Ruling) -> Ruling:
-    """Return the ruling on a request for a window, denied where the policy lets none stand for an approval.
-
-    Raises Invalid for unknown operations and targets.
+    """Return the ruling on a request for a window; a denial if the policy lets no window replace an approval. Raises
+    Invalid for unknown operations and targets.
     """
     window, terms = request.effective, world.policy.window_terms
     if window["seconds"] > terms.longest:
@@ -52,7 +51,7 @@ def _operation(catalogue: Catalogue, name: str) -> Operation:
 
 
 def _may_stand(policy: Policy, operation: Operation, target: Target) -> bool:
-    """Return true if some rule on the operation demands an approval which a window may give."""
+    """Return true if some rule on the operation demands an approval that a window may replace."""
     rules = policy.index.get((operation.name, target.role), ())
     return any(rule.demand is not None and rule.demand.accepts_windows(operation.risk) for rule in rules)
 
@@ -67,20 +66,22 @@ def check_window_end(control: ControlState, request: DecisionRequest, ruling: Ru
 
 
 def find_window(windows: Iterable[ApprovalWindow], parameters: object, now: float) -> ApprovalWindow | None:
-    """Return the open window named by the parameters of `window_end`."""
+    """Return the open window that the parameters of `window_end` name."""
     named = parameters.get("window_id") if isinstance(parameters, dict) else None
     return next((one for one in windows if one.id == named and one.lasts(now)), None)
 
 
 def is_own_window(world: PolicySnapshot, control: ControlState, principal: str, parameters: object, now: float) -> bool:
-    """Return true for an open window requested or approved by the principal's person, who may always end it."""
+    """Return true for an open window that the principal's person requested or approved. That person may always
+    end it.
+    """
     window = find_window(control.windows, parameters, now)
     people = () if window is None else (window.by, *window.approvers)
     return any(same_person(principal, one, world.principals) for one in people)
 
 
 def check_archive(control: ControlState, request: DecisionRequest, now: float) -> None:
-    """Raises Invalid (`conflict`) for an archive of events which count the uses of an open window."""
+    """Raise Invalid (`conflict`) if the archive contains events that count the uses of an open window."""
     held = [one for one in control.windows if one.lasts(now) and one.sequence <= request.effective["last"]]
     if held:
         first = min(held, key=lambda one: one.sequence)

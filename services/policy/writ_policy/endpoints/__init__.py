@@ -1,1 +1,1 @@
-"""The endpoints of policy: decisions and grants for executors, queries for principals, reports of scanners."""
+"""Policy's endpoints: decisions and grants for executors, queries of principals, reports of scanners."""

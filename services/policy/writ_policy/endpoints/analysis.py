@@ -1,7 +1,7 @@
-"""Queries about the policy's meaning: `writ.query.<principal>.policy_…`. They change nothing.
+"""Queries about the policy's effect: `writ.query.<principal>.policy_…`. They change nothing.
 
-Everybody may ask about themselves and about agents acting for them; anything else is decided as `audit_read` of
-`policy`. Single decisions are made here, many of them a few at a time; the analysis process does the rest.
+Everybody may query about themselves and about agents that act for them. Any other query needs `audit_read` of `policy`.
+Single decisions are made here, and many of them a few at a time; the analysis process does the rest.
 """
 
 import asyncio
@@ -36,14 +36,15 @@ from writ_rules.setting import Setting
 
 LONGEST_QUESTION = 2_000_000
 SLICE_SECONDS, PAUSE_SECONDS = 0.0005, 0.002
-"""For one query with many decisions: the time it may hold others up at once, and its pause afterwards. Another
-decision takes several turns of the event loop, so a bare turn would be too little.
+"""For one query with many decisions: the most seconds without a pause, and the pause.
+
+Another decision takes several turns of the event loop, so yielding for one turn would be too short.
 """
 Answer = TypeVar("Answer", bound=Struct)
 
 
 class AnalysisQueries:
-    """One method for each query. It returns the struct named by the registry. Raises WritError."""
+    """The handlers; one method for each query. It returns the struct that the registry names, or raises WritError."""
 
     def __init__(
         self,
@@ -54,7 +55,7 @@ class AnalysisQueries:
         scans: Scans,
         analysis_pool: AnalysisPool,
     ) -> None:
-        """`judge` returns all inputs of a decision, as they are now; `permit` raises Denied."""
+        """Serve these queries. `judge` returns all present inputs of a decision; `permit` raises Denied."""
         self._scans = scans
         self._evaluating = asyncio.Lock()
         self._mode = mode
@@ -77,7 +78,7 @@ class AnalysisQueries:
         }
 
     async def can_i(self, message: Message) -> questions.PolicyCanIReply:
-        """Return whether the principal may do the operation."""
+        """Return whether the principal may run the operation now."""
         query = decode_query(message, questions.PolicyCanIQuery, LONGEST_QUESTION)
         judge, asker = await self._asker(message)
         query = structs.replace(query, dry_run=query.dry_run and not judge.dry_run_only)
@@ -91,13 +92,13 @@ class AnalysisQueries:
         query = structs.replace(query, dry_run=query.dry_run and not judge.dry_run_only)
         facts = await self._scanned(judge, query.operation, query.target)
         here = setting(judge, asker if query.principal in (None, asker) else None)
-        found = explain(here, query, asker=asker, now=judge.now, facts=facts)
-        omitted = max(0, len(found.trace) - MOST_TRACED)
-        found = structs.replace(found, trace=_bounded(found.trace), trace_omitted=omitted)
-        return questions.PolicyExplainReply(explanation=found)
+        explanation = explain(here, query, asker=asker, now=judge.now, facts=facts)
+        omitted = max(0, len(explanation.trace) - MOST_TRACED)
+        explanation = structs.replace(explanation, trace=_bounded(explanation.trace), trace_omitted=omitted)
+        return questions.PolicyExplainReply(explanation=explanation)
 
     async def eval(self, message: Message) -> questions.PolicyEvalReply:
-        """Evaluate many decisions, for one sender at a time; those of others go on in between."""
+        """Make many decisions for one sender at a time. Decisions for others are made in between."""
         query = decode_query(message, questions.PolicyEvalQuery, LONGEST_QUESTION)
         judge, asker = await self._asker(message)
         await self._permit_others(message, judge, asker, {request.principal for request in query.requests})
@@ -130,18 +131,17 @@ class AnalysisQueries:
         return await self._analyse(message, "test", questions.PolicyTestQuery, questions.PolicyTestReply)
 
     async def allowed(self, message: Message) -> access.PolicyAllowedReply:
-        """Return the permissions of a principal."""
         query = decode_query(message, access.PolicyAllowedQuery, LONGEST_QUESTION)
         judge, asker = await self._asker(message)
         await self._permit_others(message, judge, asker, [query.principal])
         return await self._analysis_pool.work(self._job("allowed", query, judge, asker), access.PolicyAllowedReply)
 
     async def who_can(self, message: Message) -> access.PolicyWhoCanReply:
-        """Return the principals allowed to do an operation."""
+        """Return the principals that may run an operation."""
         return await self._analyse(message, "who_can", access.PolicyWhoCanQuery, access.PolicyWhoCanReply)
 
     async def diff(self, message: Message) -> access.PolicyDiffReply:
-        """Return the effects of another policy."""
+        """Return what another policy would decide differently."""
         query = decode_query(message, access.PolicyDiffQuery, LONGEST_QUESTION)
         judge, _ = await self._asker(message)
         await self._permit(message)
@@ -157,25 +157,25 @@ class AnalysisQueries:
         return await self._analysis_pool.work(self._job(kind, query, judge), answer)
 
     async def _asker(self, message: Message) -> tuple[Judge, str]:
-        """Return the judge and the sender's principal, after checking its key. Raises Invalid."""
+        """Return the judge, and the sender's principal after a check of its key. Raises Invalid."""
         judge = await self._judge()
         principal, _ = parse_query(message.subject)
         return judge, judge.world.requester(principal, sender_key(message)).id
 
     async def _scanned(self, judge: Judge, operation: str, target: str) -> Facts:
-        """Return scanner reports on the target, if rules about the operation ask for them."""
+        """Return the scanner reports on the target that rules about the operation need."""
         scanners = judge.world.scanners.get(operation)
         if not scanners or target not in judge.world.targets:
             return NO_FACTS
         return (await self._scans.add(KnownFacts(), target, scanners)).facts
 
     async def _permit_others(self, message: Message, judge: Judge, asker: str, about: Iterable[str | None]) -> None:
-        """Raises Denied if the query is about other principals, or about all, and the sender may not read this."""
+        """Raise Denied if the query is about other principals, or about all, and the sender may not read that."""
         if not all(judge.world.owns(asker, who) for who in about):
             await self._permit(message)
 
     def _job(self, kind: Kind, query: Struct | None, judge: Judge, asker: str | None = None) -> Job:
-        """`asker`: a principal that may see no more than it may list."""
+        """Return the job of a query. `asker`: a principal whose result is limited to what it may list."""
         world = judge.world
         observed = None if asker is None else world.seen_by(world.principals[asker], judge.now)
         limited = observed is not None and observed.reach is not None
@@ -202,13 +202,13 @@ class AnalysisQueries:
 
 
 def _bounded(trace: list[TraceEntry]) -> list[TraceEntry]:
-    """Return the telling part of the trace: matched rules, rules in error, and the first of the others."""
+    """Return the most useful part of the trace: matching rules, rules that err, and the first of the others."""
     return sorted(trace, key=lambda entry: (not entry.matched, not entry.erred))[:MOST_TRACED]
 
 
 def setting(judge: Judge, asker: str | None = None) -> Setting:
-    """Return the policy in force with its installation, stops and emergencies; as far as `asker` may list them, if
-    one is named.
+    """Return the policy in force with its installation, stops and emergencies. `asker`: limit it to what this principal
+    may list.
     """
     world = judge.world
     observed = (

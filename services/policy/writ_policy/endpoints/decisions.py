@@ -85,9 +85,9 @@ class DecisionEndpoints:
 
     def endpoints(self) -> list[Endpoint]:
         """Return the endpoints for services."""
-        decide = self._answering("decide", _decide_request, self._decide, DecideReply)
-        record_read = self._answering("record_read", _record_read, self._decide, DecideReply)
-        grant = self._answering("grant", self._grant_request, self._grant, GrantReply)
+        decide = self._responder("decide", _decide_request, self._decide, DecideReply)
+        record_read = self._responder("record_read", _record_read, self._decide, DecideReply)
+        grant = self._responder("grant", self._grant_request, self._grant, GrantReply)
         return [
             Endpoint(name="decide", subject=subjects.POLICY_DECIDE, handler=decide, concurrency=CONCURRENCY),
             Endpoint(
@@ -100,10 +100,10 @@ class DecisionEndpoints:
         return self._texts.completed(wire.decode(data, GrantRequest))
 
     async def _grant(self, ask: GrantRequest) -> tuple[GrantReply, RuledRequest]:
-        answer, ruled = await self._granting.grant(ask)
-        if answer.grant is not None:
+        reply, ruled = await self._granting.grant(ask)
+        if reply.grant is not None:
             self._texts.drop(ask)
-        return answer, ruled
+        return reply, ruled
 
     async def _decide(self, ask: DecideRequest) -> tuple[DecideReply, RuledRequest]:
         judge = await self._judging.at(ask.control_sequence, ask.stored_policies, ask.subject.target)
@@ -113,7 +113,7 @@ class DecisionEndpoints:
         recorded = counted is not None and ask.subject.statement is not None
         rule = partial(judge.rule, ask.subject, known, recorded=recorded, traced=ask.traced)
         ruled = await self._windows.apply(judge, ask.subject, rule(approvals=counted), rule)
-        if ask.subject.simulate or ruled.decision.dry_run:  # nothing will start, and be judged by its baseline then
+        if ask.subject.simulate or ruled.decision.dry_run:  # nothing starts later, when the claim would name aliases
             ruled = judge.under_listed_names(ruled, ask.subject, known, ask.traced)
         if ask.subject.operation in CHANGES and ruled.ruling.effect != "deny":
             subject, principals = ask.subject, tuple(judge.world.principals.values())
@@ -124,37 +124,37 @@ class DecisionEndpoints:
             if ask.subject.operation == BACKEND_TEST
             else read_grant(ask, ruled, judge.world, quoting="preview" in ask.look and judge.may_quote(ruled, known))
         )
-        answer = DecideReply(
+        reply = DecideReply(
             decision=self._signer.sign(ruled.decision),
             effective=dict(ruled.ruling.effective),
             look=None if grant is None else sign(self._key, grant),
             needs=ruled.sources,
         )
-        return answer, ruled
+        return reply, ruled
 
     async def _known_facts(self, ask: DecideRequest | GrantRequest, judge: Judge) -> KnownFacts:
         known = listed(ask.facts, ask.subject, judge.world, self._keys.live, judge.now)
         scanners = judge.world.scanners.get(ask.subject.operation)
         return await self._scans.add(known, ask.subject.target, scanners) if scanners else known
 
-    def _answering(
+    def _responder(
         self,
         endpoint: str,
         decode: Callable[[bytes], Ask],
-        answer: Callable[[Ask], Awaitable[tuple[Answer, RuledRequest]]],
+        respond: Callable[[Ask], Awaitable[tuple[Answer, RuledRequest]]],
         refused: Callable[..., Struct],
     ) -> Respond:
         async def handle(message: Message) -> Reply:
             ask = decode(message.data)
             try:
-                body, ruled = await answer(ask)
-            except ForgedStart as error:  # no honest executor asks this, so policy records it itself
+                body, ruled = await respond(ask)
+            except ForgedStart as error:  # no honest executor sends this, so policy records it itself
                 self._security.report(FORGED, str(error), ask.subject.operation_id, ask.subject.principal)
                 raise
             if message.headers.get(OMIT_HEADER) == OMIT_UNCHANGED:
                 effective = without_unchanged_texts(body.effective, ask.subject.parameters)
                 body = structs.replace(body, effective=effective)
-            if ruled.ruling.needs:  # half a decision: it is counted once its facts have come
+            if ruled.ruling.needs:  # not final: the decision is counted once its facts are here
                 return Reply(body)
             return Reply(body, self._measures.decided(ruled))
 

@@ -1,4 +1,4 @@
-"""The endpoints of principals' queries, each with a rate for one principal."""
+"""Endpoints for queries, each with a rate limit for one principal."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -15,9 +15,9 @@ from writ_runtime.logs import Log
 from writ_runtime.metrics import Observer
 
 CONCURRENCY = 4
-"""Queries of one kind that are worked on at once: decisions come first."""
+"""The most queries of one kind that are handled at once, since decisions come first."""
 RATE, BURST = 200.0, 400.0
-"""Queries of one principal that are answered, a second and at once."""
+"""Queries of one principal that are served: a second on average, and at once."""
 
 _log = Log("writ.policy")
 

@@ -1,6 +1,6 @@
-"""Reports of scanners: accepted from entitled scanners, stored one by scanner and target, read for each decision.
+"""Reports of scanners: accepted from entitled scanners, stored by scanner and target, and read for each decision.
 
-Nothing is cached: every replica decides by the presently stored reports.
+Nothing is cached: every replica decides by the reports that are stored now.
 """
 
 from collections.abc import Callable, Collection, Iterable
@@ -30,18 +30,18 @@ from writ_trust.keys import Key
 from writ_trust.statements import open_signed, sign
 
 AHEAD_SECONDS = 60.0
-"""Largest lead of a scanner's clock over ours."""
+"""The most seconds that a scanner's clock may be ahead of the server's."""
 ATTEMPTS = 8
 CONCURRENCY = 8
 MOST_TOLD = 1_000
 MOST_STORED_BYTES = 4 * MOST_REPORT_BYTES
-"""MessagePack has about the size of JSON, and the signature adds some."""
+"""A stored report has about the size of its JSON, and a signature."""
 
 _log = Log("writ.policy")
 
 
 class Scans:
-    """The endpoint `writ.scan.<scanner>`, and the stored reports."""
+    """Serves `writ.scan.<scanner>`, and reads the stored reports."""
 
     def __init__(
         self,
@@ -53,8 +53,10 @@ class Scans:
         observe: Observer,
         clock: Callable[[], float],
     ) -> None:
-        """`key` signs stored reports. `keys`: those of policy at a time; reports that another one signed do not count,
-        and `security` records them.
+        """Accept and read reports.
+
+        `key` signs stored reports. `keys` returns policy's keys at a time; a report signed by any other key does not
+        count, and `security` records it.
         """
         self._stored = stored
         self._key = key
@@ -71,12 +73,12 @@ class Scans:
         return Endpoint(name="scan", subject=subject, handler=respond, concurrency=CONCURRENCY)
 
     async def report(self, message: Message) -> ScanReply:
-        """Store the report of one message; the reply names the digest of the stored report."""
+        """Store the report of a message. The reply has the digest of the stored report."""
         return ScanReply(digest=await self._report(message))
 
     async def _report(self, message: Message) -> str:
-        """Check the report and store it. Return the digest of the stored form. Raises WritError, and then the
-        earlier one stays.
+        """Check and store the report, and return the digest of the stored form. Raises WritError; then the earlier
+        report stays.
         """
         scanner, key = subjects.parse_scan(message.subject), sender_key(message)
         world = await self._sources.refresh()
@@ -92,7 +94,7 @@ class Scans:
         return await self._store(StoredReport(scanner=scanner, key=key, received_at=now, report=report))
 
     async def _store(self, stored: StoredReport) -> str:
-        """Store it unless a later one exists."""
+        """Store the report unless a later one exists."""
         subject, data = subjects.scanned(stored.scanner, stored.report.target), wire.encode(sign(self._key, stored))
         digest = plain_digest(data)
         for _ in range(ATTEMPTS):
@@ -111,7 +113,7 @@ class Scans:
         raise Conflict(f"{ATTEMPTS} others reported on {stored.report.target} as {stored.scanner} first")
 
     async def add(self, known: KnownFacts, target: str, scanners: Iterable[str]) -> KnownFacts:
-        """Add the stored reports of these scanners on the target. Raises errors of the bus."""
+        """Return the facts with the stored reports of these scanners on the target. Raises errors of the bus."""
         reports, named = dict[str, Report](), list(known.named)
         for scanner in scanners:
             record = await self._stored.last(subjects.scanned(scanner, target))
@@ -127,7 +129,7 @@ class Scans:
         return structs.replace(known, facts=facts, named=named)
 
     def _open(self, record: Record) -> StoredReport | None:
-        """Return the report if policy signed it for this place; else None, which is recorded once."""
+        """Return the report if policy signed it for this subject. Otherwise return None, which is recorded once."""
         try:
             signed = wire.decode(record.data, Signed, limit=MOST_STORED_BYTES)
             stored = open_signed(signed, StoredReport, self._keys(record.time), self._key.installation, unbound=True)
@@ -152,5 +154,5 @@ class Scans:
 
 def _as_report(stored: StoredReport) -> Report:
     findings = tuple(Finding(one.id, one.severity, one.title, one.found_at) for one in stored.report.findings)
-    at = min(stored.report.at, stored.received_at)  # a clock that is ahead makes no report younger than its arrival
+    at = min(stored.report.at, stored.received_at)  # no report is younger than its arrival
     return Report(stored.scanner, stored.report.target, at, findings)

@@ -12,10 +12,10 @@ from writ_trust.sessions import Session
 
 
 class SessionQueries:
-    """Answers `sessions`."""
+    """Serves the query `sessions`."""
 
     def __init__(self, judge: Callable[[], Awaitable[Judge]], permit: Callable[[Message], Awaitable[None]]) -> None:
-        """`permit`: raises Denied where the sender may not read what is not theirs."""
+        """Serve the query. `permit` raises Denied if the sender may not read sessions of others."""
         self._judge = judge
         self._permit = permit
 
@@ -31,12 +31,12 @@ class SessionQueries:
         judge.world.requester(asker, key)
         if query.everybody:
             await self._permit(message)
-        found = [
+        sessions = [
             one
             for one in judge.world.sessions.values()
             if one.lasts(judge.now) and (query.everybody or judge.world.owns(asker, one.by))
         ]
-        newest = sorted(found, key=lambda one: -one.since)
+        newest = sorted(sessions, key=lambda one: -one.since)
         shown = [_view(one, here=one.key == key) for one in newest[:MOST_SESSIONS]]
         return SessionsReply(sessions=shown, more=len(newest) - len(shown))
 

@@ -1,6 +1,6 @@
-"""Queries about policy versions: `writ.query.<principal>.policy_…`. They change nothing.
+"""Queries about versions of the policy: `writ.query.<principal>.policy_…`. They change nothing.
 
-Everybody may know the version in force. Its text and history are decided as `audit_read` of `policy`.
+Everybody may query which version is in force. Texts and history need `audit_read` of `policy`.
 """
 
 import os
@@ -43,7 +43,7 @@ QueryHandler = Callable[[Message], Awaitable[Any]]
 
 
 class VersionQueries:
-    """One method for each query. It returns the struct named by the registry. Raises WritError."""
+    """The handlers; one method for each query. It returns the struct that the registry names, or raises WritError."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class VersionQueries:
         tell: Callable[[Notice], None],
         windows: OpenWindows,
     ) -> None:
-        """`judge` returns all inputs of a decision, as they are now."""
+        """Serve these queries. `judge` returns all present inputs of a decision."""
         self._config = config
         self._sources = sources
         self._versions = versions
@@ -75,9 +75,9 @@ class VersionQueries:
         query = decode_query(message, PolicyHistoryQuery)
         await self.permit(message)
         before = query.before or self._versions.stored + 1
-        found = await self._versions.page(before, query.limit)
-        views = [self._view(version, problem, number) for version, problem, number in found]
-        return PolicyHistoryReply(versions=views, more=bool(found) and found[-1][2] > 1)
+        page = await self._versions.page(before, query.limit)
+        views = [self._view(version, problem, number) for version, problem, number in page]
+        return PolicyHistoryReply(versions=views, more=bool(page) and page[-1][2] > 1)
 
     async def show(self, message: Message) -> PolicyShowReply:
         """Return one version with its document."""
@@ -106,7 +106,7 @@ class VersionQueries:
     async def _full_status(self, judge: Judge) -> PolicyStatusReply:
         world, head = judge.world, self._versions.head
         store = self._versions.blocked or self._versions.problem
-        found = {name: self._sources.problem(name) for name in FILES} | {"store": store}
+        problems = {name: self._sources.problem(name) for name in FILES} | {"store": store}
         ignored = self._sources.ignored()
         stops = control_views.stops(judge.control, judge.now)
         emergencies = control_views.emergencies(judge.control, judge.now)
@@ -126,12 +126,12 @@ class VersionQueries:
             more=len(stops[MOST_SHOWN:]) + len(emergencies[MOST_SHOWN:]),
             inventory_digest=world.version.inventory_digest,
             principals_digest=world.version.principals_digest,
-            problems={name: problem[:2000] for name, problem in found.items() if problem is not None},
+            problems={name: problem[:2000] for name, problem in problems.items() if problem is not None},
             notes=[ignored] if ignored else [],
         )
 
     async def permit(self, message: Message, *, query: str = "policy") -> None:
-        """Raises Denied unless policy lets the sender read this; records a refusal."""
+        """Raise Denied unless policy lets the sender read this. A refusal is recorded."""
         principal, _ = parse_query(message.subject)
         subject = Subject(
             operation_id=encode_id(os.urandom(16)),
@@ -166,8 +166,10 @@ class VersionQueries:
 
 
 def _limited(answer: PolicyStatusReply, policy: Policy, principal: Principal) -> PolicyStatusReply:
-    """Return the status for a principal with limited lists: problems, stops, emergencies, and the windows of others,
-    its own human's among them, name targets and principals.
+    """Return the status for a principal with limited lists.
+
+    It lacks problems, stops, emergencies, and the windows of others (even of its own human), since these name targets
+    and principals.
     """
     return structs.replace(
         answer,

@@ -14,12 +14,12 @@ from writ_runtime.metrics import Observer
 
 CONCURRENCY = 4
 SLICE_SECONDS, PAUSE_SECONDS = 0.0005, 0.002
-"""As for queries with many decisions (`analysis`): decisions of others come in between."""
+"""As in `analysis`: decisions for others are made in between."""
 _log = Log("writ.policy")
 
 
 class VisibleEndpoint:
-    """Answers `writ.policy.visible`."""
+    """Serves `writ.policy.visible`."""
 
     def __init__(self, judging: JudgeFactory, observe: Observer) -> None:
         self._judging = judging
@@ -36,12 +36,12 @@ class VisibleEndpoint:
         observed = judge.world.seen_by(judge.world.requester(request.principal, request.key), judge.now)
         if observed.reach is None:
             return VisibleReply()
-        found, began = dict[str, list[str]](), time.perf_counter()
+        visible, began = dict[str, list[str]](), time.perf_counter()
         for target_id in request.targets:
             target = judge.world.targets.get(target_id)
             if target is not None and (operations := list(observed.reach.operations(target))):
-                found[target_id] = operations
+                visible[target_id] = operations
             if time.perf_counter() - began > SLICE_SECONDS:
                 await asyncio.sleep(PAUSE_SECONDS)
                 began = time.perf_counter()
-        return VisibleReply(limited=True, operations=found)
+        return VisibleReply(limited=True, operations=visible)

@@ -1,1 +1,1 @@
-"""The inputs of decisions: files, control events, scanner reports."""
+"""The inputs of decisions: files, control events and scanner reports."""

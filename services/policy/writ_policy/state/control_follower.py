@@ -1,8 +1,10 @@
-"""Follow the journal's control events, so a stop or a new policy counts from its storage.
+"""Follow the journal's control events, so that a stop or a new policy counts as soon as it is stored.
 
-There is no push: a question for a decision names the last control sequence, and missing events are read before it is
-made. The journal is also read every second. An event widening rights (the lift of a stop, an emergency) counts only
-with policy's own decision on the requester's signature: an executor alone can only set a stop.
+Events are not pushed. A request for a decision names the last control sequence, and policy reads missing events before
+it decides; it also reads every second.
+
+An event that widens rights (the lift of a stop, an emergency) counts only with policy's own decision on the requester's
+signature. An executor alone can only set a stop.
 """
 
 import asyncio
@@ -27,14 +29,16 @@ from writ_trust.copied_control_events import in_order
 
 INTERVAL = 1.0
 LOST_AFTER = 10
-"""Reads in a row that miss the last event: one copy of the journal may be behind for a moment."""
+"""So many reads in a row must miss the last event before it counts as lost: one replica of the stream may be behind for
+a moment.
+"""
 VERSIONS = ("policy_publish", "policy_rollback")
 
 _log = Log("writ.policy")
 
 
 class Follower:
-    """`state` is the control state as of the last read."""
+    """Follows control events. `state` is the control state as of the last read."""
 
     def __init__(
         self,
@@ -46,8 +50,10 @@ class Follower:
         versions_lost: int = 0,
         on_forged: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`keys`: policy's, each with the last event of the journal for which its decisions count. Versions up to
-        `versions_lost` are not waited for. `on_forged` gets the fault of copies that no archive vouches for.
+        """Follow `journal`.
+
+        `keys`: policy's keys, each with the last event for which its decisions count. `versions_lost`: versions up to
+        this number are not waited for. `on_forged` receives the finding on a copied event that no archive explains.
         """
         self._on_forged = on_forged
         self._journal = journal
@@ -58,18 +64,18 @@ class Follower:
         self.state = ControlState()
         self.problem: str | None = None
         self.lost: str | None = None
-        """The journal is another one than `state` came from: nothing is decided until it returns, or all is read
-        anew.
+        """The journal is not the one that `state` was read from: nothing is decided until the known one returns, or all
+        events were read again.
         """
         self._reading = asyncio.Lock()
         self._known: dict[int, bytes] = {}
-        """The events taken in, by their first sequence."""
+        """The events that were read, by their first sequence."""
         self._counted: set[tuple[str, str]] = set()
         self._latest: tuple[int, bytes] | None = None
-        """First sequence and digest of the last event read."""
+        """The first sequence and the digest of the last event read."""
 
     async def read(self) -> None:
-        """Read now. Raises errors of the bus, and Unreachable if a published version is missing."""
+        """Read new events. Raises errors of the bus, and Unreachable if a published version is missing."""
         async with self._reading:
             records = await self._read_on()
             new = not self._known and records
@@ -84,8 +90,8 @@ class Follower:
                 self._latest = _mark(record)
 
     async def _read_on(self) -> Sequence[Record]:
-        """Return the events after the last one, which must still be there, or have been stored again. Raises
-        Unreachable.
+        """Return the events after the last one. That one must still be in the journal, or have been stored again.
+        Raises Unreachable.
         """
         known_sequence = self.state.sequence
         records = await self._journal.read(subjects.CONTROL, after=max(known_sequence - 1, 0))
@@ -96,14 +102,14 @@ class Follower:
         return [record for record in records if record.sequence > known_sequence]
 
     def _is_strange(self, record: Record) -> bool:
-        """Return whether a copy differs from the event taken in before."""
+        """Return true if a copy differs from the event that was read before."""
         try:
             return self._known.get(origin(record.headers, record.sequence)) != _digest(record)
         except Invalid:
             return True
 
     async def _start_over(self) -> None:
-        """Read all events in their first order. The state changes only when this is done."""
+        """Read all events again in their first order. The state changes only at the end."""
         records = await self._journal.read(subjects.CONTROL)
         state, self._counted = ControlState(), set()
         try:
@@ -120,24 +126,25 @@ class Follower:
         self._latest = _mark(records[-1]) if records else None
 
     async def reach(self, sequence: int) -> bool:
-        """Return whether the state includes `sequence`, after reading on if needed.
+        """Return true if the state includes `sequence`, after reading new events if needed.
 
-        A caller with a lower sequence may be behind, or know another journal: then the journal is read, too. Raises
-        Unreachable if it is another.
+        A caller with a lower sequence may be behind or know another journal, so the journal is read then too. Raises
+        Unreachable if it is another one.
         """
         if self.state.sequence < sequence or 0 < sequence < self.state.sequence or self.lost:
             try:
                 await self.read()
             except WritError as error:
-                _log.warning("control.unread", error=str(error), wanted=sequence)
+                _log.warning("control.unread", error=str(error), expected=sequence)
         if self.lost is not None:
             raise Unreachable(self.lost, code="behind")
         return self.state.sequence >= sequence
 
     async def follow(self) -> None:
-        """Read every second until cancelled. `problem` holds the last failure until a success.
+        """Read every second until cancelled. `problem` holds the last failure until the next success.
 
-        Raises Unreachable if the journal stays another one: the process ends, and its successor reads the journal anew.
+        Raises Unreachable if the journal stays another one: the process then ends, and the next one reads the journal
+        from the start.
         """
         lost = 0
         while lost < LOST_AFTER:
@@ -152,7 +159,7 @@ class Follower:
         raise Unreachable(self.lost or "")
 
     async def _applied(self, state: ControlState, sequence: int, record: Record) -> ControlState:
-        """Return the state after the event, first stored at `sequence`."""
+        """Return the state after the event that was first stored at `sequence`."""
         try:
             event = decode(record.data, ControlEvent)
         except Invalid as error:
@@ -169,27 +176,31 @@ class Follower:
         return after
 
     async def _reach_version(self, event: ControlEvent, sequence: int) -> None:
-        """Read the policy versions up to the one named by the event, so no later decision uses an earlier one."""
+        """Read the policy versions up to the one that the event names, so that no later decision uses an
+        earlier one.
+        """
         number = event.body.get("version")
         decided = event.kind in VERSIONS and self._allowed(event, event.kind, sequence) is not None
         if not isinstance(number, int) or not decided:
-            await self._versions.read()  # a hint only: stored versions are believed by their own signatures
+            await self._versions.read()  # only a hint: a stored version counts by its own signatures
         elif number > self._versions_lost and not await self._versions.reach(number):
             raise Unreachable(f"version {number} of the policy was published and is not in the store", code="behind")
 
     def _counts(self, event: ControlEvent, sequence: int) -> bool:
-        """Return whether the event was decided, and is no copy of an event counted before."""
+        """Return true if the event was decided, and is no copy of an event that counted before."""
         if not self._decided(event, sequence) or (event.kind, event.operation_id) in self._counted:
             return False
         self._counted.add((event.kind, event.operation_id))
         return True
 
     def _decided(self, event: ControlEvent, sequence: int) -> bool:
-        """Return whether policy allowed exactly this event on its author's signature."""
+        """Return true if policy allowed exactly this event on its author's signature."""
         return is_decided(event, self._trusted(sequence), self._installation)
 
     def _allowed(self, event: ControlEvent, operation: str, sequence: int) -> Decision | None:
-        """Return policy's own decision allowing the event's operation, or None. `sequence`: the event's first one."""
+        """Return policy's own decision that allows the event's operation, or None. `sequence`: where the event was
+        first stored.
+        """
         return allowed_by_policy(event, operation, self._trusted(sequence), self._installation)
 
     def _trusted(self, sequence: int) -> list[str]:

@@ -1,7 +1,8 @@
-"""Reads of the last control event, shared by the starts that are decided at the same time.
+"""Reads of the last control event, shared by starts that are decided at the same time.
 
-A start needs a read that began after its claim came: then a stop stored before that counts. So a caller joins the next
-read, never the one under way. There is one at a time, so the number of reads does not grow with the number of starts.
+A start needs a read that began after its claim arrived, so that a stop stored before that counts. A caller therefore
+joins the next read, never the current one. Only one read runs at a time, so their number does not grow with the number
+of starts.
 """
 
 import asyncio
@@ -20,8 +21,9 @@ class ControlReads:
         self._next: asyncio.Task[int] | None = None
 
     def begin(self) -> asyncio.Future[int]:
-        """Return the result of a read that begins after this call: await it shielded, since others share it. It raises
-        errors of the bus.
+        """Return a future for a read that begins after this call. It raises errors of the bus.
+
+        Await it shielded, since other callers share it.
         """
         if self._next is None:
             self._next = tasks.start(self._read(self._under_way), "control read")
@@ -37,6 +39,6 @@ class ControlReads:
 
 
 def _retrieve(read: asyncio.Task[int]) -> None:
-    """Take the error of a read whose callers all gave up before."""
+    """Retrieve the error of a read whose callers have all given up, so that asyncio does not log it."""
     if not read.cancelled():
         read.exception()

@@ -1,4 +1,4 @@
-"""Stops and emergencies as people and metrics see them. Pure."""
+"""Present stops and emergencies to people and metrics. The functions are pure."""
 
 from collections.abc import Sequence
 
@@ -18,13 +18,13 @@ def stops(control: ControlState, now: float) -> list[StopView]:
 
 
 def emergencies(control: ControlState, now: float) -> list[EmergencyView]:
-    """Return the emergencies in force and those waiting for their review, the latest first."""
-    found = (one for one in reversed(control.emergencies) if one.person or one.lasts(now))
-    return [_emergency(one, now) for one in found]
+    """Return the emergencies that are in force or wait for their review, the latest first."""
+    open_ones = (one for one in reversed(control.emergencies) if one.person or one.lasts(now))
+    return [_emergency(one, now) for one in open_ones]
 
 
 def window(one: ApprovalWindow, used: Sequence[str]) -> WindowView:
-    """Return an approval window with the operations started by it."""
+    """Return an approval window with the operations that used it."""
     return WindowView(
         id=one.id,
         by=one.by,

@@ -1,7 +1,7 @@
 """The signed directory of people's credentials, read from its file before every decision.
 
-A writer of the file cannot alter the directory: the people-key signed it, and a version which takes something back is
-refused. The last good version stays in force, also where the file is gone.
+Somebody who can write the file cannot change the directory: the people-key signed it, and a version that undoes
+something is refused. The last good version stays in force, even if the file is deleted.
 """
 
 import asyncio
@@ -27,7 +27,10 @@ _log = Log("writ.policy")
 
 
 class CredentialsFile:
-    """`value` is in force; `problem` the fault of the present file, or None."""
+    """The directory in force, and the problem of the present file.
+
+    `value` is in force; `problem` is None if the file is good.
+    """
 
     def __init__(self, path: Path | None, known: KnownDirectory, tell: Callable[[Notice], None]) -> None:
         self._path = path
@@ -40,11 +43,10 @@ class CredentialsFile:
 
     @property
     def value(self) -> Directory | None:
-        """Return the directory in force."""
         return self._known.value
 
     async def refresh(self) -> None:
-        """Read again if the file changed. Never raises: the last good version decides."""
+        """Read the file again if it changed. Never raises: if the file is bad, the last good version stays in force."""
         if self._path is None or self.is_current:
             return
         async with self._reading:
@@ -59,7 +61,7 @@ class CredentialsFile:
         return not self._name or stamp(self._name) == self._stamp
 
     async def _read(self, path: Path) -> bool:
-        """Return whether the file was judged; otherwise it is read again."""
+        """Return true if the file was accepted or refused; otherwise it is read again."""
         before = self.value
         try:
             if (signed := await asyncio.to_thread(_content, path)) is not None:
@@ -86,29 +88,29 @@ def _content(path: Path) -> Signed | None:
 
 
 def _changed(before: Directory | None, after: Directory) -> Notice:
-    """Return the notice of a new version, with the credentials that came and went."""
+    """Return the notice of a new version, with the credentials that were added and removed."""
     earlier = before.entries if before is not None else {}
-    found = [
+    changes = [
         f"{'enrolled' if key not in earlier else 'removed'} {one.credential.method} of {one.credential.person}, "
         f"worth {one.presence.proof}, {f'on a device {one.device}' if one.device else 'unattested'} ({key[:12]})"
         for key, one in after.entries.items()
         if key not in earlier or earlier[key].removed_at != one.removed_at
     ]
-    found += _changed_bounds(before, after)
-    more = f"; and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
+    changes += _changed_bounds(before, after)
+    more = f"; and {len(changes) - MOST_NAMED} more" if len(changes) > MOST_NAMED else ""
     signer = after.keys[-1]
     if before is not None and before.keys[-1] != signer:
-        found.insert(0, f"people-key {signer[:12]} follows {before.keys[-1][:12]}")
-    detail = f"posture {after.posture}; {'; '.join(found[:MOST_NAMED]) or 'no credential changed'}{more}"
+        changes.insert(0, f"people-key {signer[:12]} follows {before.keys[-1][:12]}")
+    detail = f"posture {after.posture}; {'; '.join(changes[:MOST_NAMED]) or 'no credential changed'}{more}"
     return Notice(kind="people_version", detail=detail[:1000], version=after.name.number, digest=after.name.digest)
 
 
 def _changed_bounds(before: Directory | None, after: Directory) -> list[str]:
-    """The roots and relying parties that came and went."""
+    """Return the roots and relying parties that were added and removed."""
     parties, roots = (before.relying_parties, before.attestation_roots) if before is not None else ((), ())
-    found = [f"passkeys of {one.rp_id} sign at {one.origin}" for one in after.relying_parties[len(parties) :]]
+    changes = [f"passkeys of {one.rp_id} sign at {one.origin}" for one in after.relying_parties[len(parties) :]]
     for place, one in enumerate(after.attestation_roots):
         if place >= len(roots) or roots[place].removed_at != one.removed_at:
             change = "recorded" if one.removed_at is None else "removed"
-            found.append(f"{change} attestation root {fingerprint(decoded(one.certificate))[:12]}")
-    return found
+            changes.append(f"{change} attestation root {fingerprint(decoded(one.certificate))[:12]}")
+    return changes

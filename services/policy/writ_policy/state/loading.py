@@ -1,4 +1,4 @@
-"""Files of the policy service, with digests of exactly the bytes read."""
+"""Read the policy service's files, with digests of exactly the bytes read."""
 
 import hashlib
 from collections.abc import Callable, Iterable
@@ -27,14 +27,12 @@ _log = Log("writ.policy")
 
 
 class FileContent(Struct, Generic[Value], frozen=True):
-    """The content of a file, and the SHA-256 of exactly its bytes."""
-
     value: Value
     digest: str
 
 
 class FileReading(Struct, frozen=True):
-    """The present content of the policy file, or the reason why it cannot be used."""
+    """The present content of the policy file, or the reason why it is not usable."""
 
     text: str = ""
     digest: str = ""
@@ -42,8 +40,8 @@ class FileReading(Struct, frozen=True):
 
 
 class Compiler:
-    """Compiles documents to policies for one catalogue and mode. The last result is cached: a file becomes a version
-    next.
+    """Compiles documents to policies for one catalogue and mode. The last result is cached, since a file is compiled
+    first to check it and then as a version.
     """
 
     def __init__(self, catalogue: Catalogue, mode: Mode) -> None:
@@ -52,7 +50,7 @@ class Compiler:
         self._last: tuple[str, Policy] | None = None
 
     def __call__(self, text: str, name: str) -> Policy:
-        """Return the policy; log warnings. Raises FileErrors with all mistakes, and ConfigError for a defect of the
+        """Return the policy, and log warnings. Raises FileErrors with all mistakes, and ConfigError for a defect of the
         loader.
         """
         last = self._last
@@ -74,18 +72,18 @@ class Compiler:
         return policy
 
     def warn(self, policy: Policy, targets: Iterable[Target], principals: Iterable[Principal], people: People) -> None:
-        """Log names in the policy missing in these lists. Decisions are made all the same."""
-        found = lint_with(policy.file, self._catalogue, targets=targets, principals=principals, people=people)
-        for finding in found[:MOST_WARNINGS]:
+        """Log names in the policy that are missing in these lists. They do not prevent decisions."""
+        findings = lint_with(policy.file, self._catalogue, targets=targets, principals=principals, people=people)
+        for finding in findings[:MOST_WARNINGS]:
             place = ".".join(map(str, finding.keys))
             _log.warning("policy.lint", finding=f"{place}: {finding.message}")
-        if len(found) > MOST_WARNINGS:
+        if len(findings) > MOST_WARNINGS:
             _log.warning(
-                "policy.lint", finding=f"and {len(found) - MOST_WARNINGS} more: writ policy validate lists all"
+                "policy.lint", finding=f"and {len(findings) - MOST_WARNINGS} more: writ policy validate lists all"
             )
 
     def read(self, path: Path) -> FileReading:
-        """Read the policy file, and compile it to find its mistakes; never raises."""
+        """Read the policy file and compile it to find its mistakes. Never raises."""
         try:
             data = yaml_file.content(path, largest=MAX_DOCUMENT_BYTES)
             text = data.decode(errors="surrogateescape")
@@ -98,7 +96,7 @@ class Compiler:
 
 
 def with_digest(read: Callable[[Path], Value]) -> Callable[[Path], FileContent[Value]]:
-    """Return a reader which also returns the digest. It reads again if the file changed meanwhile. Raises
+    """Return a reader that also returns the digest. It reads again if the file changed meanwhile. Raises
     ConfigError.
     """
 

@@ -1,4 +1,4 @@
-"""All inputs of decisions as of one moment: policy, targets, principals, agents, and their versions."""
+"""All inputs of decisions at one moment: policy, targets, principals, agents, and the versions of these."""
 
 from collections.abc import Iterable, Mapping
 
@@ -25,11 +25,11 @@ from writ_trust.people import Directory
 from writ_trust.sessions import NONE, Session, Sessions
 
 MOST_NARROWED = 64
-"""Policies that are kept for limited principals: each has up to all rules of the policy."""
+"""The most policies cached for principals with limited lists. Each may have all rules of the policy."""
 
 
 class PolicySnapshot(Struct, frozen=True, eq=False, kw_only=True):
-    """One version of the policy and one reading of all files; replaced as a whole."""
+    """One version of the policy and one reading of all files. It is replaced as a whole."""
 
     installation: str
     in_force: VersionInForce
@@ -37,36 +37,36 @@ class PolicySnapshot(Struct, frozen=True, eq=False, kw_only=True):
     version: PolicyVersion
     targets: Mapping[str, Target]
     principals: Mapping[str, Principal]
-    """The principals in force: of the file, with the changes by `principal_manage`; but for gateways, which request
-    nothing for themselves.
+    """The principals in force: those of the file with the changes by `principal_manage`, without gateways, which
+    request nothing for themselves.
     """
     gateways: Mapping[str, Principal]
     """The gateways in force, by id."""
     listed: Mapping[str, Principal]
-    """The principals of the file alone."""
+    """The principals in the file alone."""
     people: People
     agents: Mapping[str, frozenset[str]]
     """The keys that may claim, by pool."""
     hosts: Mapping[str, str]
-    """By key: the host from which alone it may claim."""
+    """The only host from which each key may claim."""
     scanners: Mapping[str, tuple[str, ...]]
-    """The scanners whose reports rules ask for, by operation."""
+    """The scanners whose reports rules need, by operation."""
     directory: Directory | None = None
     """The credentials of people, besides their nkeys."""
     sessions: Sessions = NONE
     """The sessions that nobody has ended, by their keys."""
     now: float = 0.0
-    """The instant at which sessions last or have expired (Unix seconds)."""
+    """The instant by which sessions are open or expired (Unix seconds)."""
 
     narrowed: dict[object, Policy] = field(default_factory=dict)
-    """The policies of limited principals, made when they are first asked for."""
+    """The policies of principals with limited lists, made on first use."""
 
     def target(self, target_id: str) -> Target:
         """Return the target. Raises Invalid (`unknown_target`)."""
         return find_target(self.targets, target_id)
 
     def seen_by(self, principal: Principal, at: float) -> VisiblePolicy:
-        """Return the part of the world which the principal may list, at an instant."""
+        """Return the part of the snapshot that the principal may list, at an instant."""
         if not is_limited(self.policy, principal):
             return VisiblePolicy(self.policy, self.targets)
         reach = reach_of(self._about(principal), principal, at)
@@ -81,10 +81,10 @@ class PolicySnapshot(Struct, frozen=True, eq=False, kw_only=True):
         return self.narrowed[key]
 
     def principal(self, principal_id: str, key: str, *, recorded: bool = False) -> Principal:
-        """Return the principal if the key is theirs, or that of a session of theirs. Raises Invalid
-        (`unknown_principal`, `principal_disabled`, `session_expired`, `key_mismatch`).
+        """Return the principal if the key is its own or that of one of its sessions.
 
-        `recorded`: it requested this before, so that its session may have expired since.
+        Raises Invalid (`unknown_principal`, `principal_disabled`, `session_expired`, `key_mismatch`). `recorded`: the
+        request was recorded before, so that the session may have expired since.
         """
         principal = self.principals.get(principal_id)
         if principal is None:
@@ -102,28 +102,29 @@ class PolicySnapshot(Struct, frozen=True, eq=False, kw_only=True):
         return principal
 
     def session(self, principal: Principal, key: str) -> Session | None:
-        """Return the principal's session with this key, an expired one too; None where the key that opened it is not
-        the principal's any more.
+        """Return the principal's session with this key, even if it has expired.
+
+        None if the key that opened it is no longer the principal's.
         """
         session = self.sessions.get(key)
         known = session is not None and (session.by, session.signer) == (principal.id, principal.key)
         return session if known else None
 
     def by_gateway(self, principal_id: str, key: str) -> bool:
-        """Return true for the key of the gateway named as the principal's `via`."""
+        """Return true if the key belongs to the gateway that the principal names as `via`."""
         principal = self.principals.get(principal_id)
         gateway = self.gateways.get(principal.via) if principal and principal.via else None
         return gateway is not None and gateway.key == key and not gateway.disabled
 
     def requester(self, principal_id: str, key: str, *, recorded: bool = False) -> Principal:
-        """Return the principal if the key is theirs, or their gateway's. Raises as `principal`."""
+        """Return the principal if the key is its own or its gateway's. Raises as `principal`."""
         if self.by_gateway(principal_id, key):
             key = self.principals[principal_id].key
         return self.principal(principal_id, key, recorded=recorded)
 
     def credentials(self, principal_id: str, requested_at: float) -> list[Credential]:
-        """Return this human's credentials for approvals of a request made at that time: their nkey, and enrolled
-        ones.
+        """Return this human's credentials for approvals of a request of that time: the nkey, and enrolled
+        credentials.
         """
         principal = self.principals.get(principal_id)
         if principal is None or principal.kind != "human" or principal.disabled:
@@ -136,7 +137,7 @@ class PolicySnapshot(Struct, frozen=True, eq=False, kw_only=True):
         return [*nkeys, *counting]
 
     def owns(self, principal_id: str, owner: str | None) -> bool:
-        """Return true if records of `owner` are the principal's own: directly, or of an agent acting for it."""
+        """Return true if records of `owner` are the principal's own, or of an agent that acts for it."""
         if owner is None:
             return False
         known = self.principals.get(owner)
@@ -152,7 +153,7 @@ def compose(
     changes: Iterable[PrincipalManage] = (),
     directory: Directory | None = None,
 ) -> PolicySnapshot:
-    """Return the world of this version, these files and these changes of principals."""
+    """Return the snapshot of this version, these files and these changes of principals."""
     listed = {principal.id: principal for principal in principals.value.principals}
     known = principals_in_force(listed.values(), changes)
     targets = {target.id: target for target in inventory.value.targets}
@@ -182,8 +183,8 @@ def compose(
 
 
 def _people(principals: Iterable[Principal], directory: Directory | None) -> People:
-    """Return the possible approvers, of whom nobody is disabled; without a directory nobody can prove more than a
-    key.
+    """Return the possible approvers, without disabled principals. Without a directory nobody can prove more
+    than a key.
     """
     able = [structs.replace(one, roles=[]) if one.disabled else one for one in principals]
     if directory is None:
@@ -192,17 +193,17 @@ def _people(principals: Iterable[Principal], directory: Directory | None) -> Peo
 
 
 def _agents(agents: Agents) -> dict[str, frozenset[str]]:
-    found: dict[str, set[str]] = {}
+    by_pool: dict[str, set[str]] = {}
     for agent in agents.agents:
-        found.setdefault(agent.pool, set()).add(agent.key)
-    return {pool: frozenset(keys) for pool, keys in found.items()}
+        by_pool.setdefault(agent.pool, set()).add(agent.key)
+    return {pool: frozenset(keys) for pool, keys in by_pool.items()}
 
 
 def _scanners(policy: Policy) -> dict[str, tuple[str, ...]]:
-    found: dict[str, set[str]] = {}
+    by_operation: dict[str, set[str]] = {}
     places = (*policy.index.values(), *policy.inherited.values(), *policy.urgent.values())
     for rule in {id(rule): rule for rules in places for rule in rules if rule.asks_facts}.values():
         for operation, conditions in rule.conditions.items():
             names = {one.scanner for one in conditions if isinstance(one, ScanCondition) and can_scan(one.scanner)}
-            found.setdefault(operation, set()).update(names)
-    return {operation: tuple(sorted(names)) for operation, names in found.items() if names}
+            by_operation.setdefault(operation, set()).update(names)
+    return {operation: tuple(sorted(names)) for operation, names in by_operation.items() if names}

@@ -1,9 +1,10 @@
 """The present inputs of decisions: the policy version in force, and the other files as last read.
 
-A changed file counts from the next decision: each one first checks the files' stamps (four `stat` calls). A large
-inventory counts from the next decision after it was read: decisions do not wait for that. The policy
-file is used only until somebody publishes: its content becomes the next stored version. After that a different file is
-reported, and not applied.
+A changed file counts from the next decision: before each decision the files' stamps are checked (four `stat` calls). A
+large inventory counts from the first decision after it was read, since decisions do not wait for that.
+
+The policy file is used only until somebody publishes: its content becomes the next stored version. After that, a
+different file is reported and not applied.
 """
 
 import asyncio
@@ -32,7 +33,9 @@ _log = Log("writ.policy")
 
 
 class Sources:
-    """Raises ConfigError with all mistakes of all files when the lists can't be read at start."""
+    """Reads all inputs of decisions. Raises ConfigError with all mistakes of all files if the lists cannot be read at
+    the start.
+    """
 
     def __init__(
         self,
@@ -44,7 +47,9 @@ class Sources:
         clock: Callable[[], float],
         people: CredentialsFile,
     ) -> None:
-        """`on_refusal` gets the name of a file with unusable new content, `on_change` each new world."""
+        """Prepare to read. `on_refusal` receives the name of a file with unusable new content, `on_change` each new
+        snapshot.
+        """
         self._tell, self._on_refusal, self._on_change = tell, on_refusal, on_change
         self._clock = clock
         self._installation = config.installation
@@ -64,16 +69,15 @@ class Sources:
         self._world: PolicySnapshot | None = None
         self._made_of: list[Any] = []
         self.changes: Callable[[], tuple[PrincipalManage, ...]] = tuple
-        """Returns the changes of principals by control events, the same tuple while there is no other."""
+        """Returns the changes of principals by control events; the same tuple until there is another change."""
         self._warned: PolicySnapshot | None = None
 
     @property
     def file(self) -> FileReading:
-        """Return the policy file as last read."""
         return self._file.value
 
     async def start(self, versions: Versions) -> None:
-        """Start with the stored versions, after they were read. Raises ConfigError without a policy to decide by."""
+        """Use the stored versions, after they were read. Raises ConfigError if there is no policy to decide by."""
         self._versions = versions
         if versions.head is None and self.file.error is not None:
             raise self.file.error
@@ -84,9 +88,10 @@ class Sources:
         await self.refresh()
 
     async def refresh(self, *, again: bool = False, waits: bool = False) -> PolicySnapshot:
-        """Return the world as files and versions are now. Concurrent callers share one read.
+        """Return the snapshot of the present files and versions. Concurrent callers share one read.
 
-        `again`: retry a failed storage of a file. `waits`: also for a large inventory that is being read.
+        `again`: retry to store a file that could not be stored. `waits`: also wait for a large inventory that is being
+        read.
         """
         versions = self._versions
         if versions is None:
@@ -108,7 +113,7 @@ class Sources:
             return self._world
 
     def _is_current(self, world: PolicySnapshot, versions: Versions) -> bool:
-        """Return whether no file changed, and the world is of all of them: the case of nearly every decision."""
+        """Return true if no file changed and the snapshot is of all of them: the case of nearly every decision."""
         if self._refreshing.locked() or (self._waiting and self._unstored is None):
             return False
         return all(one.is_current for one in self._files) and self._is_made_of_present(world, versions)
@@ -120,7 +125,7 @@ class Sources:
         return [*[watched.value for watched in self._lists.values()], self.people.value, changes]
 
     async def follow(self) -> None:
-        """Read every half second until cancelled, so a bad file is noticed without any request."""
+        """Read every half second until cancelled, so that a bad file is reported even without requests."""
         while True:
             await self._warn()
             await asyncio.sleep(INTERVAL)
@@ -130,7 +135,7 @@ class Sources:
                 _log.warning("sources.unread", error=str(error))
 
     def problem(self, name: str) -> str | None:
-        """Return the problem of the present file while an earlier version is in force, or None."""
+        """Return the problem of the present file if an earlier version is in force, or None."""
         if name == "people":
             return self.people.problem
         if name != "policy":
@@ -138,7 +143,7 @@ class Sources:
         return str(self.file.error) if self.file.error is not None else self._unstored
 
     def ignored(self) -> str | None:
-        """Return a note if the policy file differs from a published policy and therefore does not count."""
+        """Return a note if the policy file is ignored because it differs from a published policy."""
         head = self._versions.head if self._versions else None
         if head is None or head.origin == "file" or self.file.digest in (head.digest, ""):
             return None
@@ -177,10 +182,10 @@ class Sources:
             self._tell(Notice(kind="file_version", detail=detail, version=head.number, digest=head.digest))
 
     def _refused(self, name: str, error: ConfigError | None) -> None:
-        """Report the refused file without its mistakes, which may quote it and stay in the log."""
+        """Report a refused file without its mistakes: these may quote it, and go only to the log."""
         self._on_refusal(name)
-        found = error.found if isinstance(error, FileErrors) else ()
-        where = f", first in line {found[0].line}, column {found[0].column}" if found else ""
+        problems = error.found if isinstance(error, FileErrors) else ()
+        where = f", first in line {problems[0].line}, column {problems[0].column}" if problems else ""
         detail = f"the {name} file cannot be used{where}: the last good version stays in force"
         self._tell(Notice(kind="file_refused", detail=detail))
 
@@ -194,8 +199,8 @@ class Sources:
         return world
 
     async def _warn(self) -> None:
-        """Warn of names missing in a new world; in a thread, since thousands of rules take seconds and decisions go
-        on.
+        """Warn of names that a new snapshot lacks. In a thread, since thousands of rules take seconds and decisions
+        must go on.
         """
         world = self._world
         if world is not None and world is not self._warned:
@@ -224,6 +229,6 @@ def _watch(config: PolicyConfig) -> tuple[dict[str, WatchedFile[Any]], list[Conf
 
 
 def _together(problems: list[ConfigError]) -> ConfigError:
-    found = [problem for error in problems if isinstance(error, FileErrors) for problem in error.found]
+    all_problems = [problem for error in problems if isinstance(error, FileErrors) for problem in error.found]
     others = [text for error in problems if not isinstance(error, FileErrors) for text in error.problems]
-    return FileErrors(*found) if not others else ConfigError(*map(str, found), *others)
+    return FileErrors(*all_problems) if not others else ConfigError(*map(str, all_problems), *others)

@@ -1,4 +1,4 @@
-"""The part of a world which one principal sees: all of it, or only what its rules reach."""
+"""The part of a snapshot that one principal sees: all of it, or only what its rules reach."""
 
 from collections.abc import Iterator, Mapping
 
@@ -11,19 +11,21 @@ from writ_rules.engine.reach import Reach
 
 
 class VisiblePolicy(Struct, frozen=True, eq=False):
-    """The policy and the targets. `reach`: the limit, None where the principal sees everything."""
+    """The visible policy and targets. `reach`: the limit, or None if the principal sees everything."""
 
     policy: Policy
     targets: Mapping[str, Target]
     reach: Reach | None = None
 
     def target(self, target_id: str) -> Target:
-        """Return the target. Raises Invalid (`unknown_target`), for one out of reach as for none at all."""
+        """Return the target. Raises Invalid (`unknown_target`), in the same way for one out of reach and for one that
+        does not exist.
+        """
         return find_target(self.targets, target_id)
 
 
 class VisibleTargets(Mapping[str, Target]):
-    """The targets which a principal sees, judged one by one as they are read."""
+    """The targets that a principal sees. Each is checked when it is read."""
 
     def __init__(self, targets: Mapping[str, Target], reach: Reach) -> None:
         self._targets, self._reach = targets, reach

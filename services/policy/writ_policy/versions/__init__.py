@@ -1,1 +1,1 @@
-"""Versions of the policy: stored, proven, and proposed."""
+"""Versions of the policy: store, verify and propose them."""

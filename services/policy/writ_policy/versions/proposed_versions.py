@@ -1,6 +1,6 @@
-"""Proposed policies: compiled before they are allowed, so every stored version loads.
+"""Proposed policies. They are compiled before a publish is allowed, so that every stored version loads.
 
-One at a time and in a thread: a document may take seconds, and decisions do not wait for it.
+One at a time and in a thread: a document may take seconds, and decisions must not wait for it.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ CHANGES = ("policy_publish", "policy_rollback")
 
 
 class ProposedVersions:
-    """Documents to publish, and versions to restore."""
+    """Checks documents to publish and versions to restore."""
 
     def __init__(self, versions: Versions, compile_text: Callable[[str, str], Policy], catalogue: Catalogue) -> None:
         self._catalogue = catalogue
@@ -33,7 +33,9 @@ class ProposedVersions:
     async def check(
         self, operation: str, parameters: dict[str, Any], principals: Sequence[Principal], people: People, now: float
     ) -> None:
-        """Raises Invalid: `conflict` if another version is in force than the author assumes, `not_found`, and
+        """Check a publish or rollback.
+
+        Raises Invalid: `conflict` if another version is in force than the author expects, `not_found`, and
         `invalid_document` with all mistakes, or if none of these people could govern under it.
         """
         current = self._versions.head.number if self._versions.head else 0
@@ -70,13 +72,13 @@ class ProposedVersions:
 
 
 def _invalid(name: str, error: ConfigError) -> Invalid:
-    """Return an error whose message has the place only, for the record. The mistakes may quote the document and go
-    to its author alone.
+    """Return an error whose message, which is recorded, names only the place. The mistakes may quote the document and
+    are sent only to its author.
     """
     if not isinstance(error, FileErrors):
         return Invalid(f"the {name} does not load", code="invalid_document", problems=[(1, 1, str(error))])
-    found = [(problem.line, problem.column, problem.message[:500]) for problem in error.found]
+    problems = [(problem.line, problem.column, problem.message[:500]) for problem in error.found]
     first = error.found[0]
-    many = f"{len(found)} mistakes, the first" if len(found) > 1 else "a mistake"
+    many = f"{len(problems)} mistakes, the first" if len(problems) > 1 else "a mistake"
     reason = f"the {name} does not load: {many} in line {first.line}, column {first.column}"
-    return Invalid(reason, code="invalid_document", problems=found[:MOST_PROBLEMS])
+    return Invalid(reason, code="invalid_document", problems=problems[:MOST_PROBLEMS])

@@ -1,7 +1,8 @@
-"""The stored versions of the policy, followed: the last believed version decides.
+"""Follow the stored versions of the policy: the last valid version decides.
 
-`head` is the last believed one. Others are refused with an error in the log, and change nothing. A believed version
-which does not load here blocks this replica: deciding by an older one would contradict the published policy.
+`head` is the last valid one. A version with invalid signatures is refused with an error in the log, and changes
+nothing. A valid version that does not load here blocks this replica, since deciding by an older one would contradict
+the published policy.
 """
 
 import asyncio
@@ -26,23 +27,27 @@ from writ_trust.policy_versions import read_version
 from writ_trust.statements import sign
 
 CONFIRMED = 3
-"""Reads in a row that miss versions: in a cluster, a leader that has just been deposed may answer for a moment."""
+"""So many reads in a row must miss versions: in a cluster, a leader that was just deposed may still reply for a moment.
+"""
 PAGE = 4
-"""Records of up to 2 MB read at once."""
+"""The records in one read, of up to 2 MB each."""
 ATTEMPTS = 8
 
 _log = Log("writ.policy")
 
 
 class VersionInForce(Struct, frozen=True, eq=False):
-    """A version in force."""
+    """A version of the policy that is in force."""
 
     stored: StoredPolicy
     policy: Policy
 
 
 class Versions:
-    """`current` decides. `stored`: the last sequence read. `problem`: the fault of a later version."""
+    """The versions in the store.
+
+    `current` decides. `stored`: the last sequence read. `problem`: why a later version is not used.
+    """
 
     def __init__(
         self,
@@ -53,11 +58,11 @@ class Versions:
         keys: Mapping[str, int] | None = None,
         highest: HighestVersion | None = None,
     ) -> None:
-        """`compile_text` gets a document and its name and raises ConfigError; `on_refusal` gets a number and the
-        reason.
+        """Follow the versions in `stream`.
 
-        `keys`: policy's, each with the last version it is believed for; else its own. `highest`: the versions enforced
-        before, if they are kept.
+        `compile_text` receives a document and its name, and raises ConfigError; `on_refusal` receives a number and the
+        reason. `keys`: policy's keys, each with the last version that it may have signed; by default its own.
+        `highest`: the versions enforced before, if they are stored.
         """
         self._highest = highest
         self._stream = stream
@@ -73,14 +78,17 @@ class Versions:
         self.blocked: str | None = None
         self._missing = 0
         self.taken_back: str | None = None
-        """The store has less than was enforced, or another document: nothing is decided. If found at the start, this
-        holds until the next start; else until the store has the versions again.
+        """The reason why the store is not used: it lacks an enforced version, or has another document in its place.
+        Then nothing is decided.
+
+        If this is found at the start, it holds until the next start; otherwise until the store has the versions again.
         """
         self._started_behind = False
         self.refused: dict[int, str] = {}
 
     async def start(self) -> None:
-        """Find the version in force from the newest back, so the start does not slow down with each version.
+        """Find the version in force, reading from the newest back, so that a start does not take longer with each
+        version.
 
         Raises ConfigError if it does not load, and errors of the bus.
         """
@@ -101,7 +109,7 @@ class Versions:
             raise ConfigError(f"none of the {self.stored} stored versions of the policy is valid: {self.problem}")
 
     async def read(self) -> None:
-        """Take in versions stored since. Raises errors of the bus."""
+        """Read the versions stored since the last read. Raises errors of the bus."""
         async with self._reading:
             while records := await self._stream.read(subjects.POLICIES, after=self.stored, limit=PAGE):
                 for record in records:
@@ -114,7 +122,7 @@ class Versions:
             _log.error("policy.version_lost", error=self.taken_back, effect="nothing is decided")
 
     async def check_store(self) -> None:
-        """Notice a store which lost versions read here, and one which has them again. Raises errors of the bus."""
+        """Check whether the store lost versions that were read here, or has them again. Raises errors of the bus."""
         if self._started_behind:
             return
         lost = await self._lost()
@@ -130,24 +138,24 @@ class Versions:
             )
 
     async def _lost(self) -> str | None:
-        head, stored = self.head, self.stored  # before the store is asked, which may grow meanwhile
+        head, stored = self.head, self.stored  # noted before the request to the store, which may grow meanwhile
         last = await self._stream.last(subjects.POLICIES)
         there = last.sequence if last else 0
         if there < stored:
             return f"version {stored} was read here, and the store now ends at {there}"
-        found = await self.find(head.number) if head is not None else None
-        if head is None or (found is not None and found.digest == head.digest):
+        version = await self.find(head.number) if head is not None else None
+        if head is None or (version is not None and version.digest == head.digest):
             return None
         return f"version {head.number} was read here, and the store has another document under this number, or none"
 
     async def reach(self, number: int) -> bool:
-        """Return true if everything up to this version is read, after reading on if needed."""
+        """Return true if all versions up to this one are read, after reading new ones if needed."""
         if self.stored < number:
             await self.read()
         return self.stored >= number
 
     async def find(self, number: int) -> StoredPolicy | None:
-        """Return an earlier version if its own signatures make it believed, else None."""
+        """Return an earlier version if its signatures are valid, else None."""
         record = await self._record(number)
         if record is None:
             return None
@@ -157,22 +165,21 @@ class Versions:
             return None
 
     async def page(self, before: int, limit: int) -> list[tuple[StoredPolicy | None, str, int]]:
-        """Return versions below `before`, newest first, one at a time, each with the reason if it is not believed."""
-        found: list[tuple[StoredPolicy | None, str, int]] = []
+        """Yield versions below `before`, the newest first, each with the reason if it is not valid."""
+        versions: list[tuple[StoredPolicy | None, str, int]] = []
         for number in range(min(before - 1, self.stored), max(0, before - 1 - limit), -1):
             record = await self._record(number)
             try:
                 version = None if record is None else (await self._open(record))[0]
-                found.append((version, self.refused.get(number, "") if version else "it is not there", number))
+                versions.append((version, self.refused.get(number, "") if version else "it is not there", number))
             except (Invalid, Untrusted) as error:
-                found.append((None, str(error), number))
-        return found
+                versions.append((None, str(error), number))
+        return versions
 
     async def add_file(self, text: str, at: float) -> bool:
-        """Make the file's content the next version, unless it is the last one or somebody has published. Return whether
-        it was made.
+        """Store the file's content as the next version, unless it equals the last one or somebody has published.
 
-        Raises errors of the bus.
+        Return true if it was stored. Raises errors of the bus.
         """
         digest = plain_digest(text.encode())
         for _ in range(ATTEMPTS):
@@ -214,8 +221,9 @@ class Versions:
         self.stored = record.sequence
 
     async def _enforce(self, version: StoredPolicy) -> None:
-        """Remember the version, then decide by it. Raises Unreachable if it cannot be stored here: it is then read
-        again.
+        """Store the version as the highest one, then decide by it.
+
+        Raises Unreachable if it cannot be stored here; it is then read again.
         """
         try:
             if self._highest is not None:
@@ -243,7 +251,7 @@ class Versions:
         _log.info("policy.in_force", **fields, name=policy.name, rules=policy.rules)
 
     async def _believed(self, number: int, known: dict[int, StoredPolicy | None]) -> StoredPolicy | None:
-        """Return the version with this number if its signatures hold and it skips no other believed one."""
+        """Return the version with this number if its signatures are valid and it skips no other valid one."""
         if number not in known:
             known[number] = None
             try:
@@ -266,7 +274,7 @@ class Versions:
 
     def _refuse(self, number: int, why: str) -> None:
         self.problem = f"stored version {number} is not valid: {why}"
-        _log.error("policy.version_refused", version=number, error=why, effect="the last one that is stays")
+        _log.error("policy.version_refused", version=number, error=why, effect="the last valid version stays in force")
         self.refused[number] = why
         self._on_refusal(number, why)
 

@@ -1,1 +1,1 @@
-"""Approval windows: whose approvals count for an operation, and the exact count of their uses."""
+"""Approval windows: they replace the approvals of single operations, and their uses are counted exactly."""

@@ -1,8 +1,8 @@
-"""Approval windows at a decision and at a start.
+"""Apply approval windows at decisions and starts.
 
-A window counts as the approval of an operation if its approvers could approve the operation itself, by the present
-policy and roles. A use is written in one batch with its `granted`, and each use names its number: two starts with the
-same use exclude one another, also after a restart.
+A window counts as the approval of an operation if its approvers could approve that operation, by the present policy and
+roles. A use is stored in one batch with its `granted` event, and each use has a number: of two starts with the same
+number the journal accepts one, even after a restart.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ _log = Log("writ.policy")
 
 
 class WindowUses(Struct, frozen=True):
-    """The uses of a window so far, and the last sequence of their subject."""
+    """The uses of a window so far, and the last sequence of its subject."""
 
     operations: tuple[str, ...] = ()
     sequence: int = 0
@@ -44,21 +44,23 @@ class WindowRuling(Protocol):
 
 
 class CountedFirst(Exception):
-    """Another start was counted first: under the same limit, or as the use of the same approval window."""
+    """Another start was counted first, under the same limit or as the use of the same approval window."""
 
 
 class OpenWindows:
-    """The windows in the control state, with their approvals and uses from the journal."""
+    """The approval windows in the control state, with their approvals and uses from the journal."""
 
     def __init__(self, journal: Journal, keys: Mapping[str, int], opened: OpenDecision) -> None:
-        """`keys`: policy's, and up to which event each signed. `opened` verifies a decision."""
+        """Read from `journal`. `keys`: policy's keys, each with the last event that it may have signed. `opened`
+        verifies a decision.
+        """
         self._journal = journal
         self._keys = keys
         self._opened = opened
         self._requests: dict[str, tuple[RecordedOperation, Sequence[Record]]] = {}
 
     async def apply(self, judge: Judge, subject: Subject, ruled: RuledRequest, rule: WindowRuling) -> RuledRequest:
-        """Return the ruling by the first window which makes the approvals unnecessary, or the same ruling."""
+        """Return the ruling by the first window that makes further approvals unnecessary, or else the same ruling."""
         operation, ruling = ruled.request.operation, ruled.ruling
         if ruling.effect != "require_approval" or operation.control:
             return ruled
@@ -73,13 +75,14 @@ class OpenWindows:
         return ruled
 
     async def uses(self, window: str) -> WindowUses:
-        """Return the uses of a window."""
         records = await self._journal.read(subjects.window_uses(window))
         used = [event for record in records if isinstance(event := decode_event(record.data), WindowUsed)]
         return WindowUses(tuple(one.operation_id for one in used), records[-1].sequence if records else 0)
 
     async def lapsed(self, judge: Judge, ruled: RuledRequest, window_id: str) -> RuledRequest:
-        """Return the denial of a start whose first decision was by a window which does not count for it any more."""
+        """Return a denial if the first decision was by a window that no longer counts for the operation, else the same
+        ruling.
+        """
         window = next((one for one in judge.control.windows if one.id == window_id), None)
         if window is None or not window.lasts(judge.now):
             return _lapsed(ruled, f"approval window {window_id}, which allowed it, is over")
@@ -88,9 +91,10 @@ class OpenWindows:
         return _lapsed(ruled, f"the people who approved window {window_id}, which allowed it, no longer suffice")
 
     async def use(self, judge: Judge, ruled: RuledRequest) -> Entry | None:
-        """Return the entry taking one use, to be stored with the start; None where the operation has its use.
+        """Return the entry that takes one use, to be stored with the start, or None if the operation has its use
+        already.
 
-        Raises CountedFirst where none is left by now. Its append fails if another start is first.
+        Raises CountedFirst if no use is left. The append of the entry fails if another start is first.
         """
         window = next(one for one in judge.control.windows if one.id == ruled.decision.window)
         uses, decision = await self.uses(window.id), ruled.decision
@@ -115,7 +119,7 @@ class OpenWindows:
         return operation_id in used or len(used) < window.uses
 
     async def _approvals(self, window: ApprovalWindow, world: PolicySnapshot) -> CountedApprovals | None:
-        """Return the window's valid approvals, with the presences they prove. A forged window has none."""
+        """Return the window's valid approvals, with the presences that they prove. A forged window has none."""
         try:
             recorded, records = await self._request_of(window)
         except WritError as error:
@@ -124,7 +128,7 @@ class OpenWindows:
         return counted(recorded.life.approvals, exact_of(recorded, records), world)
 
     async def _request_of(self, window: ApprovalWindow) -> tuple[RecordedOperation, Sequence[Record]]:
-        """Return the operation which requested the window; it stays approved after it was carried out."""
+        """Return the operation that requested the window; it stays approved after it was carried out."""
         known = self._requests.get(window.id)
         if known is None:
             records = await self._journal.read(subjects.operation_filter(window.by, window.id))

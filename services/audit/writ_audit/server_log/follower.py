@@ -1,0 +1,178 @@
+"""Follow the log of a NATS server, and record what it refuses as security events.
+
+A thief of a key who tries what the key may not do leaves no other trace: nats-server reports a violation of permissions
+to its sender and to its log alone.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+
+from msgspec import Struct
+
+from writ_audit.server_log.key_owners import KeyOwners
+from writ_audit.server_log.refusal import FailedLogin, Violation, refusal
+from writ_audit.server_log.repeats import Refused, repeats
+from writ_audit.server_log.tail import LogTail
+from writ_bus.grammar import is_inbox
+from writ_contracts.account_names import AccountOwner, account_owner
+from writ_contracts.agents import SecurityKind
+from writ_runtime.health import Attention, Detail
+from writ_runtime.logs import Log
+from writ_runtime.security_events import SecurityEvents
+
+LOOK_EVERY = 0.25
+JUDGED_AFTER = 10.0
+"""Seconds until a failed login counts: clients with a new key try until NATS has read its configuration again."""
+PAUSE = 0.02
+"""Seconds between two reads of a log that grows fast, which bounds the time that they take."""
+MOST_WAITING = 256
+_DID = {"publish": "publish on", "subscribe": "subscribe to", "reply": "name as reply subject"}
+_log = Log("writ.audit")
+
+
+class WaitingLogin(Struct, kw_only=True):
+    """Failed logins by one key from one address, the first of which was `since`."""
+
+    failed: FailedLogin
+    since: float = 0.0
+    due: float = 0.0
+    count: int = 0
+
+
+class ServerLog:
+    """Reads the log of `run`'s server. Without a path nothing is read, and `check` says so."""
+
+    def __init__(
+        self,
+        path: Path | None,
+        owners: KeyOwners,
+        security: SecurityEvents,
+        count: Callable[[SecurityKind], None],
+    ) -> None:
+        """`count` gets the kind of each refusal, recorded or not."""
+        self._tail = None if path is None else LogTail(path)
+        self._owners, self._security, self._count = owners, security, count
+        self._repeats = repeats(time.monotonic())
+        self._waiting: OrderedDict[tuple[str, str], WaitingLogin] = OrderedDict()
+        self._skipped = 0
+        self._problem = ""
+
+    async def run(self) -> None:
+        """Read on from the log's present end, until cancelled."""
+        if self._tail is None:
+            await asyncio.Event().wait()
+            return
+        try:
+            while True:
+                self._owners.look(time.monotonic())
+                more = await self._read(self._tail)
+                await self._judge_logins()
+                self._record_left_out()
+                await asyncio.sleep(PAUSE if more else LOOK_EVERY)
+        finally:
+            self._tail.close()
+
+    async def check(self) -> str | None:
+        """Return why refusals of NATS are not recorded, or None if they are."""
+        if self._tail is None:
+            return Detail("what NATS refuses is not recorded: WRIT_NATS_LOG is not set")
+        if self._problem:
+            return Attention(f"what NATS refuses is not recorded: {self._problem}")
+        return None
+
+    async def _read(self, tail: LogTail) -> bool:
+        try:
+            lines, more = await asyncio.to_thread(tail.read)
+        except OSError as error:
+            if str(error) != self._problem:
+                _log.warning("nats_log.not_read", error=str(error))
+            self._problem = str(error)
+            return False
+        self._problem = ""
+        for line in lines:
+            self._take(refusal(line))
+        if tail.skipped > self._skipped:
+            detail = f"NATS logs faster than audit reads: {tail.skipped - self._skipped} bytes of its log were skipped"
+            self._skipped = tail.skipped
+            self._record(Refused(kind="flood", sender="", detail=detail))
+        return more
+
+    def _take(self, refused: Violation | FailedLogin | None) -> None:
+        match refused:
+            case Violation():
+                self._take_violation(refused)
+            case FailedLogin(key=""):
+                self._count("authentication_failed")
+                named = f", which named {refused.claimed}" if refused.claimed else ""
+                detail = f"NATS refused a connection without a key from {refused.host} ({refused.connection}){named}"
+                self._record(Refused(kind="authentication_failed", sender=refused.host, detail=detail))
+            case FailedLogin():
+                self._count("authentication_failed")
+                self._wait_for(refused)
+            case None:
+                pass
+
+    def _take_violation(self, violation: Violation) -> None:
+        owner = account_owner(violation.account)
+        if owner.answers and violation.verb == "publish" and is_inbox(violation.subject):
+            return  # a late reply: the permission for it ended with the connection of its requester, or after 60 s
+        self._count("permission_violation")
+        detail = (
+            f'NATS refused {owner.text} to {_DID[violation.verb]} "{violation.subject}" (key {violation.key}, '
+            f'{violation.connection} from {violation.host}, client "{violation.client}")'
+        )
+        refused = Refused(
+            kind="permission_violation",
+            sender=violation.account,
+            detail=detail,
+            principal=owner.principal,
+            pool=owner.pool,
+        )
+        self._record(refused)
+
+    def _wait_for(self, failed: FailedLogin) -> None:
+        key = (failed.key, failed.host)
+        if key not in self._waiting:
+            if len(self._waiting) >= MOST_WAITING:  # so many have nothing to do with new keys
+                self._record(_failed_login(WaitingLogin(failed=failed, count=1), None))
+                return
+            due = time.monotonic() + JUDGED_AFTER
+            self._waiting[key] = WaitingLogin(failed=failed, since=time.monotonic(), due=due)
+        self._waiting[key].count += 1
+
+    async def _judge_logins(self) -> None:
+        while self._waiting and (first := next(iter(self._waiting.values()))).due <= time.monotonic():
+            del self._waiting[first.failed.key, first.failed.host]
+            key = first.failed.key
+            if await asyncio.to_thread(self._owners.admitted_since, key, first.since - JUDGED_AFTER):
+                _log.info("login.too_early", key=key, count=first.count)
+                continue
+            self._record(_failed_login(first, await asyncio.to_thread(self._owners.owner, key)))
+
+    def _record_left_out(self) -> None:
+        for one in self._repeats.due(time.monotonic()):
+            self._report(one)
+
+    def _record(self, refused: Refused) -> None:
+        if (one := self._repeats.take(refused, time.monotonic())) is not None:
+            self._report(one)
+
+    def _report(self, refused: Refused) -> None:
+        self._security.report(refused.kind, refused.detail, None, refused.principal, refused.pool)
+
+
+def _failed_login(waiting: WaitingLogin, owner: AccountOwner | None) -> Refused:
+    """Return the refusal of logins by a key. Anybody can name a key, so that of `owner` proves nothing about it."""
+    failed = waiting.failed
+    whose = f"the key of {owner.text}, without proof of it" if owner is not None else "a key of nobody known here"
+    where = f"{failed.connection} from {failed.host}" + (f", {waiting.count} times" if waiting.count > 1 else "")
+    return Refused(
+        kind="authentication_failed",
+        sender=failed.host if owner is None else f"{failed.key} {failed.host}",
+        detail=f"NATS refused a connection that named {whose}: {failed.key} ({where})",
+        principal=owner.principal if owner is not None else None,
+        pool=owner.pool if owner is not None else None,
+    )

@@ -1,0 +1,82 @@
+"""The owners of public keys by principals.yaml and agents.yaml, and whether a key was only just admitted."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from msgspec import Struct
+
+from writ_contracts.account_names import AccountOwner
+from writ_contracts.errors import ConfigError
+from writ_documents.readers import read_agents, read_principals
+from writ_runtime.logs import Log
+from writ_runtime.watched_file import Stamp, stamp
+
+LARGEST = 64 << 20
+
+_log = Log("writ.audit")
+
+
+class KeyFile(Struct, frozen=True, kw_only=True):
+    """A file that admits keys, and its reader."""
+
+    path: Path
+    owners: Callable[[Path], dict[str, AccountOwner]]
+
+
+class KeyOwners:
+    """Looks keys up in the files as they are at that time. It reads files: call it in a thread."""
+
+    def __init__(self, principals: Path | None, agents: Path | None, server_config: Path | None) -> None:
+        """`server_config`: of NATS, which names the keys of sessions, tokens and links, too."""
+        pairs = ((principals, _principals), (agents, _agents), (server_config, _nobody))
+        self._files = [KeyFile(path=path, owners=owners) for path, owners in pairs if path is not None]
+        self._known: dict[Path, tuple[Stamp | None, dict[str, AccountOwner]]] = {}
+        self._stamps = {one.path: stamp(one.path) for one in self._files}
+        self._changed: dict[Path, float] = {}
+
+    def look(self, now: float) -> None:
+        """Note which files have changed since the last look."""
+        for path, before in self._stamps.items():
+            if (present := stamp(path)) != before:
+                self._stamps[path], self._changed[path] = present, now
+
+    def owner(self, key: str) -> AccountOwner | None:
+        """Return the owner of a key, or None if the files name none."""
+        return next((found for one in self._files if (found := self._owners(one).get(key))), None)
+
+    def admitted_since(self, key: str, at: float) -> bool:
+        """Return whether a file names the key and was seen to change after `at`: NATS may not have read it then."""
+        return any(changed >= at and _names(path, key) for path, changed in self._changed.items())
+
+    def _owners(self, file: KeyFile) -> dict[str, AccountOwner]:
+        now = stamp(file.path)
+        before, owners = self._known.get(file.path, (None, {}))
+        if now is not None and now != before:
+            try:
+                owners = file.owners(file.path)
+            except (ConfigError, OSError) as error:  # policy reports it; the last good content stays
+                _log.warning("keys.not_read", path=str(file.path), error=str(error)[:1000])
+            self._known[file.path] = (now, owners)
+        return owners
+
+
+def _principals(path: Path) -> dict[str, AccountOwner]:
+    known = read_principals(path).principals
+    return {one.key: AccountOwner(text=f"principal {one.id}", principal=one.id) for one in known}
+
+
+def _agents(path: Path) -> dict[str, AccountOwner]:
+    known = read_agents(path).agents
+    return {one.key: AccountOwner(text=f"an agent of pool {one.pool}", pool=one.pool) for one in known}
+
+
+def _nobody(_: Path) -> dict[str, AccountOwner]:
+    return {}
+
+
+def _names(path: Path, key: str) -> bool:
+    try:
+        with path.open("rb") as file:
+            return key.encode() in file.read(LARGEST)
+    except OSError:
+        return False

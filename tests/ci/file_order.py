@@ -1,0 +1,50 @@
+"""A pytest plugin that orders files of tests for several workers: `-p tests.ci.file_order`.
+
+By itself xdist starts with the files that have most tests. These compute, and files that start an installation for a
+few long tests, and wait for half of their time, would come last: processors would be idle at the end. Here a file that
+starts processes and one that computes take turns, long ones first, and short ones are left for the end.
+With pytest-xdist: `--dist loadfile --no-loadscope-reorder`.
+"""
+
+from collections.abc import Iterable
+from itertools import chain, zip_longest
+from pathlib import Path
+
+import pytest
+
+PROCESSES = frozenset(
+    (
+        *("e2e", "faults", "attacks", "gateway", "installation", "nats_server", "bus", "audit", "cli"),
+        *("agent_docker", "agent_proxmox", "agent_ssh"),
+    )
+)
+"""Folders whose tests start servers, services or commands, and wait for them."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Each worker of xdist does the same."""
+    longest: dict[Path, float] = {}
+    for item in items:
+        longest[item.path] = max(longest.get(item.path, 0.0), timeout_of(item))
+    files = {path.relative_to(config.rootpath).as_posix(): seconds for path, seconds in longest.items()}
+    place = {name: at for at, name in enumerate(in_turns(files))}
+    items.sort(key=lambda item: place[item.path.relative_to(config.rootpath).as_posix()])
+
+
+def timeout_of(item: pytest.Item) -> float:
+    """Return the timeout that the test sets itself, as a long one does; else 0."""
+    marker = item.get_closest_marker("timeout")
+    return float(marker.args[0]) if marker is not None and marker.args else 0.0
+
+
+def in_turns(files: dict[str, float]) -> list[str]:
+    """Return the files, given with their timeouts, in the order in which to start them."""
+    by_length = sorted(files, key=lambda name: -files[name])
+    waiting = [name for name in by_length if name.split("/")[1] in PROCESSES]
+    computing = [name for name in by_length if name.split("/")[1] not in PROCESSES]
+    return list(chain.from_iterable(_present(pair) for pair in zip_longest(waiting, computing)))
+
+
+def _present(pair: Iterable[str | None]) -> Iterable[str]:
+    return (name for name in pair if name is not None)
