@@ -211,6 +211,7 @@ class Followed:
         self.bus, self.path, self.config = MemoryBus(), folder / "nats.log", folder / "server.conf"
         self.principals = folder / "principals.yaml"
         self.path.touch()
+        self.principals.write_text(f"principals:\n  - {{id: alice, kind: human, roles: [operator], key: {KEY}}}\n")
         self.counted = list[SecurityKind]()
         self.security = SecurityEvents(self.bus.journal, lambda: 1.0, lambda _: None)
         owners = KeyOwners(self.principals, None, self.config)
@@ -267,7 +268,6 @@ async def test_failed_logins_name_the_owner_of_the_key_without_proof(
     followed: Followed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(follower, "JUDGED_AFTER", 0.0)
-    followed.principals.write_text(f"principals:\n  - {{id: alice, kind: human, roles: [operator], key: {KEY}}}\n")
     stranger = Key(generate_seed()).public
     await following(followed, lambda: append(followed.path, failed(), failed(stranger)))
     first, second = await followed.has("authentication_failed", 2)
@@ -281,7 +281,7 @@ async def test_login_before_nats_read_the_new_key_is_no_event(
     followed: Followed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(follower, "JUDGED_AFTER", 0.3)
-    early, stranger = KEY, Key(generate_seed()).public
+    early, stranger = (Key(generate_seed()).public for _ in range(2))
 
     def work() -> None:
         append(followed.path, failed(early), failed(early), failed(stranger))

@@ -67,9 +67,8 @@ class ServerLog:
             return
         try:
             while True:
-                self._owners.look(time.monotonic())
                 more = await self._read(self._tail)
-                await self._judge_logins()
+                await self._judge_logins(files_changed=self._owners.look(time.monotonic()))
                 self._record_left_out()
                 await asyncio.sleep(PAUSE if more else LOOK_EVERY)
         finally:
@@ -143,14 +142,18 @@ class ServerLog:
             self._waiting[key] = WaitingLogin(failed=failed, since=time.monotonic(), due=due)
         self._waiting[key].count += 1
 
-    async def _judge_logins(self) -> None:
-        while self._waiting and (first := next(iter(self._waiting.values()))).due <= time.monotonic():
-            del self._waiting[first.failed.key, first.failed.host]
-            key = first.failed.key
-            if await asyncio.to_thread(self._owners.admitted_since, key, first.since - JUDGED_AFTER):
-                _log.info("login.too_early", key=key, count=first.count)
-                continue
-            self._record(_failed_login(first, await asyncio.to_thread(self._owners.owner, key)))
+    async def _judge_logins(self, *, files_changed: bool) -> None:
+        now = time.monotonic()
+        due = [key for key, one in self._waiting.items() if one.due <= now]
+        if not self._waiting or not (due or files_changed):
+            return
+        tried = {one.failed.key: one.since - JUDGED_AFTER for one in self._waiting.values()}
+        admitted = await asyncio.to_thread(self._owners.admitted, tried)
+        for key in [key for key in self._waiting if key[0] in admitted]:
+            _log.info("login.too_early", key=key[0], count=self._waiting.pop(key).count)
+        for key in due:
+            if (waiting := self._waiting.pop(key, None)) is not None:
+                self._record(_failed_login(waiting, await asyncio.to_thread(self._owners.owner, key[0])))
 
     def _record_left_out(self) -> None:
         for one in self._repeats.due(time.monotonic()):

@@ -1,6 +1,6 @@
 """The owners of public keys by principals.yaml and agents.yaml, and whether a key was only just admitted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from msgspec import Struct
@@ -34,19 +34,26 @@ class KeyOwners:
         self._stamps = {one.path: stamp(one.path) for one in self._files}
         self._changed: dict[Path, float] = {}
 
-    def look(self, now: float) -> None:
-        """Note which files have changed since the last look."""
-        for path, before in self._stamps.items():
-            if (present := stamp(path)) != before:
-                self._stamps[path], self._changed[path] = present, now
+    def look(self, now: float) -> bool:
+        """Return whether a file has changed since the last look."""
+        changed = {path: present for path, before in self._stamps.items() if (present := stamp(path)) != before}
+        self._stamps.update(changed)
+        self._changed.update(dict.fromkeys(changed, now))
+        return bool(changed)
 
     def owner(self, key: str) -> AccountOwner | None:
         """Return the owner of a key, or None if the files name none."""
         return next((found for one in self._files if (found := self._owners(one).get(key))), None)
 
-    def admitted_since(self, key: str, at: float) -> bool:
-        """Return whether a file names the key and was seen to change after `at`: NATS may not have read it then."""
-        return any(changed >= at and _names(path, key) for path, changed in self._changed.items())
+    def admitted(self, tried: Mapping[str, float]) -> set[str]:
+        """Return the keys that a file names which was seen to change after this time: NATS may not have read it when
+        the key was tried.
+        """
+        found = set[str]()
+        for path, changed in self._changed.items():
+            content = _content(path)
+            found.update(key for key, after in tried.items() if changed >= after and key.encode() in content)
+        return found
 
     def _owners(self, file: KeyFile) -> dict[str, AccountOwner]:
         now = stamp(file.path)
@@ -74,9 +81,9 @@ def _nobody(_: Path) -> dict[str, AccountOwner]:
     return {}
 
 
-def _names(path: Path, key: str) -> bool:
+def _content(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            return key.encode() in file.read(LARGEST)
-    except OSError:
-        return False
+            return file.read(LARGEST)
+    except OSError:  # it is being replaced, or gone: it names no key
+        return b""
