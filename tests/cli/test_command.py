@@ -57,6 +57,17 @@ async def test_op_shows_lists_watches_and_cancels(command: Command, served: Scri
     assert (await command("op", "list", "-o", "json")).stdout == "[]\n"
 
 
+async def test_keyed_digest_is_labelled_once_the_result_is_gone(command: Command, served: ScriptedApi) -> None:
+    number, served.recorded = operation_id("alice", "k"), {"digest_after": "keyed"}
+    served.results[number] = {"digest_after": "plain"}
+    await command("run", "file_write", "-t", "a", "file_path=/a", "content=x", "--no-wait", "--idempotency-key", "k")
+    assert "    digest_after: plain\n" in (await command("op", "get", number)).stdout
+    del served.results[number]
+    again = ("run", "file_write", "-t", "a", "file_path=/a", "content=x", "--idempotency-key", "k")
+    for words in (("op", "get", number), again):
+        assert "    digest_after (keyed): keyed\n" in (await command(*words)).stdout
+
+
 async def test_the_beginning_of_an_id_is_enough(command: Command, served: ScriptedApi) -> None:
     keys = [f"k{number}" for number in range(40)]  # more than there are letters: two ids begin alike
     for key in keys:

@@ -44,6 +44,7 @@ class ScriptedApi:
         self.requests: list[tuple[str, requests.Request]] = []
         self.lives: dict[str, list[tuple[int, journal.OperationEvent]]] = {}
         self.results: dict[str, dict[str, object]] = {}
+        self.recorded: dict[str, object] = {"state": "active"}
         self.waiting: requests.WaitingReason | None = None
         self.asked: Counter[str] = Counter()
         self.mute = False
@@ -161,7 +162,7 @@ class ScriptedApi:
             await self.happen(journal.Unknown(**_head(number), code="lost", message="the agent fell silent"))
         else:
             kind = msgspec.convert(outcome, journal.Outcome)
-            await self.happen(journal.Finished(**_head(number), outcome=kind, output={"state": "active"}))
+            await self.happen(journal.Finished(**_head(number), outcome=kind, output=self.recorded))
 
     def view(self, number: str) -> OperationView:
         """As a requester sees it; raises Invalid (`not_found`)."""

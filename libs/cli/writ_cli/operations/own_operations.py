@@ -28,8 +28,9 @@ def op() -> None:
 async def get(settings: Settings, operation: str) -> int:
     """Show the state of one operation, with its output while that is stored."""
     async with await settings.connect() as writ:
-        view = await writ.with_output(await writ.get(await operation_of(writ, operation)))
-    return show_view(settings.screen, view)
+        recorded = await writ.get(await operation_of(writ, operation))
+        view = await writ.with_output(recorded)
+    return show_view(settings.screen, view, on_record=view is recorded)
 
 
 @op.command("list")

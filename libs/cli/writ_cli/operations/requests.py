@@ -17,6 +17,7 @@ from writ_cli.operations.operation_check import (
     refuse_unknown,
     refuse_wrong_parameters,
 )
+from writ_cli.operations.output_labels import recorded_label
 from writ_cli.operations.progress_line import ProgressLine
 from writ_cli.operations.run_diff import RunPreview, preview_of, problem_of, show_run_diff
 from writ_cli.operations.target_choice import TargetChoice, choosing
@@ -198,14 +199,15 @@ async def _wait(
     except errors.TimedOut as error:
         hint = "" if "`" in str(error) else f"; it goes on: `writ op watch {number}`"
         raise OperationGoesOn(f"{error}{hint}", number, code=error.code) from error
-    view = await writ.with_output(view)
-    view = structs.replace(view, message=view.message + await suggestion(settings, view.code, view.message))
+    whole = await writ.with_output(view)
+    on_record = whole is view
+    view = structs.replace(whole, message=view.message + await suggestion(settings, view.code, view.message))
     if before is None:
-        return show_view(screen, view, answer.verdict)
+        return show_view(screen, view, answer.verdict, on_record=on_record)
     if screen.json:
         screen.data({**to_builtins(view), "preview": {"problem": problem_of(view, before), **before.output}})
         return of_outcome(view.outcome)
-    status = show_view(screen, view, answer.verdict)
+    status = show_view(screen, view, answer.verdict, on_record=on_record)
     show_run_diff(screen, view, before)
     return status
 
@@ -236,8 +238,8 @@ def show_requested(screen: Screen, requested: RecordedRequest) -> int:
     return Exit.PENDING if requested.answer.outcome is None else status
 
 
-def show_view(screen: Screen, view: OperationView, verdict: Verdict | None = None) -> int:
-    """Show one operation; return the exit status of its outcome."""
+def show_view(screen: Screen, view: OperationView, verdict: Verdict | None = None, *, on_record: bool = False) -> int:
+    """Show one operation; return the exit status of its outcome. `on_record`: its output is that of the journal."""
     if screen.json:
         screen.data(view)
         return of_outcome(view.outcome)
@@ -251,7 +253,9 @@ def show_view(screen: Screen, view: OperationView, verdict: Verdict | None = Non
     screen.fields([("waiting", view.waiting.text if view.waiting else "")])
     if view.output:
         screen.line("  output:")
-        screen.fields(((name, value) for name, value in view.output.items() if name != "diff"), indent=4)
+        shown = ((name, value) for name, value in view.output.items() if name != "diff")
+        labelled = ((recorded_label(view.operation, name) if on_record else name, value) for name, value in shown)
+        screen.fields(labelled, indent=4)
     if "diff" in view.output:
         show_diff(screen, str(view.output["diff"]))
     return of_outcome(view.outcome)
