@@ -113,6 +113,6 @@ def test_every_variable_is_one_that_is_read(document: Path) -> None:
     code = "\n".join(
         (ROOT / name[1:]).read_text()
         for name in files()
-        if name.endswith((".py", "Makefile", "docker-compose.yml", "Dockerfile", ".ci/run", ".sh"))
+        if name.endswith((".py", "Makefile", "docker-compose.yml", "traces.yaml", "Dockerfile", ".ci/run", ".sh"))
     )
     assert {name for name in VARIABLE.findall(document.read_text()) if name not in code} == set()

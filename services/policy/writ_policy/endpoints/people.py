@@ -51,7 +51,7 @@ class PeopleEndpoints:
         if world.directory is None:
             return PeopleReply()
         known = message.headers.get(KNOWN_HEADER) == world.directory.name.digest
-        # Signed anew for a known directory, too: agents refuse a notice by a key that policy had before a rotation.
+        # Signed again for a known directory, too: agents refuse a notice by a key that policy had before a rotation.
         notice = sign(self._key, PeopleNotice(directory=world.directory.name, at=self._clock()))
         return PeopleReply(directory=None if known else world.directory.signed, notice=notice)
 
