@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.end_to_end import SUCCEEDED
 from writ_bus.nats.bus import NatsBus
+from writ_bus.port import Bus
 from writ_contracts import subjects
 
 BODY = b'{"target":"web-1"}'
@@ -17,7 +18,8 @@ PATIENCE = 60.0
 class Generator:
     """Runs `test_noop` of one principal, on one connection."""
 
-    def __init__(self, bus: NatsBus, principal: str, in_flight: int) -> None:
+    def __init__(self, bus: Bus, principal: str, in_flight: int) -> None:
+        assert isinstance(bus, NatsBus)
         self._connection = bus.connection
         self._principal = principal
         self._subject = subjects.request(principal, "test_noop")

@@ -44,6 +44,8 @@ class Grown(Struct, frozen=True, kw_only=True):
 async def run() -> Grown:
     """Run all measurements on one installation that grows."""
     operations: dict[int, Sample] = {}
+    targets: dict[int, Sample] = {}
+    starts, memory = dict[str, float](), dict[str, float]()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         first = await first_operation(folder)

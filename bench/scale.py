@@ -13,8 +13,7 @@ from msgspec import Struct, json
 
 from bench.end_to_end import ENVIRON, PRINCIPAL, Requester
 from bench.timing import Sample, measure
-from writ_bus.nats.bus import NatsBus
-from writ_bus.port import Message
+from writ_bus.port import Bus, Message
 from writ_client.context import Context, open_bus
 from writ_testing.installations.extra_agents import more_agents
 from writ_testing.installations.installation import RunningInstallation, local_target, prepare, running_installation
@@ -36,7 +35,7 @@ class Scaled(Struct, frozen=True, kw_only=True):
     added: float
 
 
-async def connected(installation: RunningInstallation) -> tuple[NatsBus, Requester]:
+async def connected(installation: RunningInstallation) -> tuple[Bus, Requester]:
     """Return a requester for the installation's operator."""
     seed = installation.home.key(f"principal-{PRINCIPAL}").seed
     bus = await open_bus(Context(principal=PRINCIPAL, url=installation.url), seed, wait=10)
@@ -69,7 +68,7 @@ async def _count(requester: Requester, files: Path, agents: int) -> Sample:
     return await measure(one, len(TARGETS), int(agents * SLOTS * WORK / DELAY))
 
 
-async def _added(installation: RunningInstallation, bus: NatsBus, requester: Requester, files: Path) -> float:
+async def _added(installation: RunningInstallation, bus: Bus, requester: Requester, files: Path) -> float:
     """Return the seconds until an added agent has its first operation, while the first agent has twice its capacity to
     do.
     """

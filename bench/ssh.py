@@ -8,7 +8,7 @@ import asyncio
 import resource
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import asyncssh
@@ -56,7 +56,7 @@ class Agent:
         self._backend = SshBackend(self._pool, ARCHIVE.operations)
         self._number = time.time_ns()
 
-    async def run(self, target: str, operation: str, parameters: dict[str, object]) -> TaskResult:
+    async def run(self, target: str, operation: str, parameters: Mapping[str, object]) -> TaskResult:
         """One operation; raises RuntimeError unless it succeeded."""
         definition = CATALOGUE[operation]
         self._number += 1

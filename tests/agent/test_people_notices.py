@@ -7,7 +7,7 @@ import pytest
 from msgspec import structs
 from tests.agent.conftest import POOL, World, until
 from tests.agent.test_people_directory import FORK, TRUE
-from tests.trust.test_people import OTHER, PEOPLE_KEY
+from tests.trust.test_people import FIRST, OTHER, PEOPLE_KEY, version
 
 from writ_contracts import subjects
 from writ_contracts.people import PeopleNotice, PeopleNoticeMessage
@@ -55,6 +55,17 @@ async def test_a_notice_that_policy_did_not_sign_or_of_another_directory_is_repo
     assert {report.kind for report in world.executor.reports} == {"forged_directory"}
     assert len(world.executor.reports) == 2, "each is reported once"
     assert kept(world) is None
+
+
+async def test_each_refused_directory_is_reported_though_it_is_as_long_as_the_one_before(world: World) -> None:
+    """The last one is the first again: its report may be long ago."""
+    await world.agent(people_keys=[OTHER.public])
+    sent = [version(FIRST, at=at) for at in (101.0, 102.0, 101.0)]
+    for number, directory in enumerate(sent, start=1):
+        await send(world, message(world, directory))
+        await send(world, message(world, directory))
+        await until(lambda expected=number: len(world.executor.reports) >= expected)  # type: ignore[misc]
+    assert [report.kind for report in world.executor.reports] == ["forged_directory"] * len(sent)
 
 
 async def test_a_directory_that_does_not_follow_the_known_one_is_refused_though_policy_names_it(world: World) -> None:

@@ -319,7 +319,7 @@ def test_the_nats_servers_free_memory_before_their_limit(compose: dict[str, Any]
     assert "\nMemoryMax=4G\n" in unit
 
 
-@pytest.mark.parametrize("name", ELSEWHERE)
+@pytest.mark.parametrize("name", [*ELSEWHERE, "jaeger"])
 def test_an_image_of_others_has_a_full_version_and_may_be_pinned_by_a_digest(name: str) -> None:
-    image = yaml.safe_load(COMPOSE.read_text())["services"][name]["image"]
+    image = yaml.safe_load((TRACES if name == "jaeger" else COMPOSE).read_text())["services"][name]["image"]
     assert re.fullmatch(rf"\$\{{WRIT_{name.upper()}_IMAGE:-[a-z/]+:v?\d+\.\d+\.\d+\}}", image), image

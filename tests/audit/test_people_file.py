@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
+import pytest
 import pytest_asyncio
 from tests.trust.test_people import FIRST, OTHER, PEOPLE_KEY, SECOND
 from tests.trust.test_people_key_succession import CHAIN, STRANGER, THIRD_KEY, link
@@ -97,6 +98,32 @@ async def test_a_file_that_is_half_written_is_read_again(watched: Watched) -> No
     await watched.file.refresh()
     assert await watched.number(PEOPLE_KEY, 1, [], FIRST, SECOND) == 1
     assert await watched.refused() == []
+
+
+@pytest.mark.parametrize("content", [b'{"payload":', b'{"payload":1}', b"\xff"])
+async def test_a_damaged_file_is_a_security_event_at_the_second_look_and_once(
+    watched: Watched, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert await watched.number(PEOPLE_KEY, 1, [], FIRST, SECOND) == 1
+    watched.path.write_bytes(content)
+    for _ in range(5):
+        await watched.file.refresh()
+    assert [record.message for record in caplog.records].count("people.not_read") == 1
+
+    async def reported() -> bool:
+        return bool(await watched.refused())
+
+    await eventually(reported)
+    assert await watched.number(PEOPLE_KEY, 2, [], FIRST, SECOND) == 2
+    watched.path.write_bytes(content + b" ")
+    await watched.file.refresh()
+    await watched.file.refresh()
+
+    async def reported_again() -> bool:
+        return len(await watched.refused()) >= 2
+
+    await eventually(reported_again)
+    assert ["is damaged" in detail for detail in await watched.refused()] == [True, True]
 
 
 async def test_without_a_pinned_key_the_file_is_read_as_it_is(tmp_path: Path) -> None:

@@ -225,6 +225,47 @@ async def test_whoever_sends_by_a_socket_that_has_just_closed_is_told_so(
     transport.close()  # type: ignore[no-untyped-call]
 
 
+@pytest.mark.parametrize("times", [1, 40])
+async def test_a_subject_that_is_not_utf_8_does_not_end_the_connection(bus: NatsBus, times: int) -> None:
+    """A principal chooses tokens of subjects on which a service listens, and nats-server takes any bytes."""
+    arrived = await heard(bus, "request.*")
+    host, port = bus.connection.options.servers[0].removeprefix("nats://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    await reader.readline()
+    writer.write(b'CONNECT {"verbose":false}\r\n')
+    for number in range(times):
+        writer.write(b"PUB request.\xff 2\r\nno\r\nPUB request.a _INBOX.\xfe 2\r\nno\r\n")
+        writer.write(b"PUB request.a 8\r\n%08d\r\n" % number)
+    writer.write(b"PING\r\n")
+    async with asyncio.timeout(5):
+        while await reader.readline() != b"PONG\r\n":
+            pass
+    assert await all_of(arrived, times) == list(range(times))
+    assert bus.connection.client.is_connected
+    writer.close()
+
+
+async def test_a_socket_that_closed_unheard_is_replaced(bus: NatsBus) -> None:
+    """If nats-py's reading task has ended without a reconnect, the second probe that cannot send starts one."""
+    client = direct(bus)
+    reading = client._reading_task
+    assert reading is not None
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    watchdog = Watchdog(client, 1.0, 1.0)
+    socket: Any = watchdog._writer()
+    socket.transport.abort()
+    await asyncio.sleep(0)
+    for _ in range(2):
+        await watchdog._probe()
+
+    async def works() -> bool:
+        return client.is_connected and watchdog._writer() is not socket
+
+    await eventually(works, what="a new connection")
+    await bus.connection.round_trip(2.0)
+
+
 async def test_whenever_a_client_is_closed_while_it_reconnects_nothing_goes_on() -> None:
     served: list[asyncio.StreamWriter] = []
 

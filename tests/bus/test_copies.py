@@ -35,18 +35,19 @@ class Copies:
         connection: Any = SimpleNamespace(wait_up=self._wait, clustered=True)
         replies: Any = None
         self.journal = NatsJournal(connection, replies, "S", "writ.journal.>", "writ.event.>")
-        monkeypatch.setattr(self.journal, "_page", self._page)
+        monkeypatch.setattr(self.journal, "_events", self._events)
         monkeypatch.setattr(journal, "leader_get", self._leader_get)
         monkeypatch.setattr(journal, "LAG", 0.0)
 
     async def _wait(self, _: float) -> None:
         return None
 
-    async def _page(self, _: str, after: int, size: int) -> tuple[list[Record], bool]:
+    async def _events(self, _: str, after: int, most: int | None) -> tuple[list[Record], int]:
         self.asked += 1
         copy = self._copies.pop(0) if len(self._copies) > 1 else self._copies[0]
         found = [one for one in copy if one.sequence > after]
-        return found[:size], len(found) > size
+        size = most or journal.PAGE
+        return found[:size], max(0, len(found) - size)
 
     async def _leader_get(self, *_: object) -> Record | None:
         return self.leader[-1] if self.leader else None
@@ -118,9 +119,9 @@ async def test_a_batch_that_is_stored_while_we_look_for_it_is_ours(monkeypatch: 
     stored = {lock: [Record(7, lock, b"", {"Writ-Event-Id": "before"}, 0.0)], LINE: [last]}
     looked: list[str] = []
 
-    async def page(line: str, *_: object) -> tuple[list[Record], bool]:
+    async def events(line: str, *_: object) -> tuple[list[Record], int]:
         looked.append(line)
-        return (stored[line] if len(looked) > 1 else []), False
+        return (stored[line] if len(looked) > 1 else []), 0
 
     async def publish(*_: object) -> int:
         raise Conflict("wrong last sequence") if looked else TimedOut("no answer")
@@ -128,7 +129,7 @@ async def test_a_batch_that_is_stored_while_we_look_for_it_is_ours(monkeypatch: 
     async def nothing(*_: object) -> None:
         return None
 
-    monkeypatch.setattr(copies.journal, "_page", page)
+    monkeypatch.setattr(copies.journal, "_events", events)
     monkeypatch.setattr(journal, "leader_get", nothing)
     monkeypatch.setattr(copies.journal, "_publish_together", publish)
     assert await copies.journal.append_together([first, entry(2)]) == 8

@@ -3,12 +3,14 @@
 from typing import Any, TypeVar
 
 import pytest
-from msgspec import Raw, Struct, structs
+from msgspec import Raw, Struct, json, structs
 from tests.contracts.messages import sample
 
-from writ_cli.operations.timeline import INVALID_SIGNATURE, _details
+from writ_cli.operations.timeline import INVALID_SIGNATURE, _details, show
+from writ_cli.output import Screen
 from writ_contracts import journal
 from writ_contracts.agents import Claim, Receipt
+from writ_contracts.audit import TraceEvent, TraceReply
 from writ_contracts.decisions import Decision, Grant
 from writ_contracts.requests import RequestStatement
 from writ_contracts.signing import Signed
@@ -85,3 +87,18 @@ def test_what_holds_is_shown_with_its_signer() -> None:
 )
 def test_what_does_not_hold_is_marked(event: journal.JournalEvent, field: str, changed: dict[str, Any]) -> None:
     assert details(structs.replace(event, **changed))[field].startswith(INVALID_SIGNATURE)
+
+
+@pytest.mark.parametrize(("operation", "label"), [("file_write", "digest_after (keyed)"), ("other", "digest_after")])
+def test_keyed_digest_is_labelled(capsys: pytest.CaptureFixture[str], operation: str, label: str) -> None:
+    """`writ run` shows the plain SHA-256 under the name that the record uses for the keyed one."""
+    requested = structs.replace(REQUESTED, operation=operation)
+    finished = structs.replace(FINISHED, output={"digest_after": "ab", "mode": "0644"})
+    events = [
+        TraceEvent(sequence=number, subject="s", kind=kind, at=1.0, body=json.decode(json.encode(event)))
+        for number, (kind, event) in enumerate((("requested", requested), ("finished", finished)), 1)
+    ]
+    show(Screen("table"), TraceReply(events=events), {}, verified=True)
+    shown = capsys.readouterr().out
+    assert f" output {label}: ab\n" in shown
+    assert " output mode: 0644\n" in shown

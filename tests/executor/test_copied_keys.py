@@ -130,6 +130,35 @@ def test_one_instance_with_two_starts_is_a_copy_whatever_the_number_of_replicas(
     assert [(copied.instances, copied.why) for copied in heard.found] == [(("one",), "one instance has two starts")]
 
 
+def test_a_heartbeat_without_a_start_by_a_copied_instance_id_is_a_copy() -> None:
+    """The instance id is in the record; the start is not."""
+    heard = Heard(0, hosts={})
+    heard.seconds(60, "honest")
+    heard.claim("honest")
+    heard.beat("honest", started=0.0)
+    heard.seconds(15, "honest")
+    assert [(one.instances, one.why) for one in heard.found] == [(("honest",), "one instance has two starts")]
+
+
+def test_claims_with_a_copied_instance_id_and_no_heartbeat_are_not_noticed() -> None:
+    """The limit of what this finds: the threat model names it."""
+    heard = Heard()
+    heard.seconds(60, "honest")
+    heard.claim("honest")
+    heard.seconds(60, "honest")
+    assert heard.found == []
+
+
+@pytest.mark.parametrize("started", [0.0, 1.0])
+def test_an_agent_of_any_release_is_one_process_whose_claim_may_be_heard_first(started: float) -> None:
+    heard = Heard()
+    for _ in range(12):
+        heard.claim("one")
+        heard.now += EVERY
+        heard.beat("one", started)
+    assert heard.found == []
+
+
 def test_a_claim_and_the_heartbeats_of_one_process_are_one() -> None:
     heard = Heard()
     heard.claim("one")

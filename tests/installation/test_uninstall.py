@@ -10,13 +10,18 @@ import pytest
 from click.testing import CliRunner, Result
 
 from writ_cli.main import cli
+from writ_cli.settings import Settings
 from writ_contracts.errors import Conflict
 from writ_installation.administration import uninstall
 from writ_installation.administration.system_units import UNITS, SystemPaths
+from writ_installation.administration.uninstall import UninstallPlan
 from writ_installation.files.create import create_installation, make_files
 from writ_installation.files.home import Home
 from writ_installation.files.lock import held
 from writ_installation.files.site import Site
+from writ_installation.processes.child import Child
+from writ_installation.processes.services import ProcessTable, Replicas, Service, agents, core
+from writ_installation.supervisor.replacement import _replica, has_replicas
 
 JOURNAL = "nats/jetstream/jetstream/CORE/streams/WRIT_JOURNAL/msgs/1.blk"
 RECORD = {"nats", "public.yaml", "installation.yaml"}
@@ -97,6 +102,58 @@ def test_files_of_others_in_folders_of_writ_stay_and_are_named(home: Home) -> No
         assert f"stays: {home.root}/{name}  (not made by Writ, or of a former target)" in done.stdout
     assert f"removed: {home.keys}/policy.seed" in done.stdout
     assert f"removed: {home.run}  " in done.stdout
+
+
+@pytest.mark.parametrize("each", [1, 3])
+def test_files_of_all_replicas_are_removed(home: Home, each: int) -> None:
+    for service in replicas_of(home, each):
+        child = Child(service, home, {}, print)
+        for file in (child.log, child.run_file, Path(service.env["WRIT_STATE_DIR"]) / "spool"):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("x")
+    done = writ(home, "--yes", "--records")
+    assert (done.exit_code, "stays: " in done.stdout) == (0, False), done.stdout
+    assert not home.root.exists()
+
+
+def replicas_of(home: Home, each: int) -> list[Service]:
+    """Return the processes of `writ up`, and those that work while one of them is replaced."""
+    counts = Replicas(policies=each, executors=each, audits=each, agents=each)
+    pools = {"local-main": "local", "ssh": "ssh"}
+    for pool in pools:
+        home.make_key(f"agent-{pool}")
+    table, url = ProcessTable(), "nats://127.0.0.1:1"
+    found = [*core(table, home, url, counts, {}), *agents(table, home, url, pools, {}, each)]
+    return [*found, *(_replica(home, one) for one in found if has_replicas(one))]
+
+
+LATE = ("keys/late.pem", "keys/ssh/late", "state/mine/late", "late")
+
+
+def test_file_that_appears_while_the_question_waits_stays_and_is_named(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home.keys / "ssh").mkdir(exist_ok=True)
+
+    def confirm(settings: Settings, plan: UninstallPlan) -> None:
+        assert str(home.keys) in {one.path for one in plan.remove}
+        for name in LATE:
+            (home.root / name).parent.mkdir(parents=True, exist_ok=True)
+            (home.root / name).write_text("x")
+        (home.sandbox / "late").write_text("x")
+
+    monkeypatch.setattr("writ_cli.installation.uninstall._confirm", confirm)
+    done = writ(home, "--records")
+    assert done.exit_code == 0
+    left = sorted(str(path.relative_to(home.root)) for path in home.root.rglob("*") if path.is_file())
+    assert left == sorted(LATE)
+    assert (home.sandbox / "late").exists()
+    for path in (home.keys / "late.pem", home.keys / "ssh/late", home.state / "mine", home.sandbox, home.root / "late"):
+        assert f"stays: {path}  (" in done.stdout
+    assert f"removed: {home.keys}/policy.seed  " in done.stdout
+    for folder in (home.keys, home.keys / "docker", home.state, home.sandbox):
+        assert f"removed: {folder}  " not in done.stdout
+    assert f"removed: {home.log}  " in done.stdout
 
 
 def test_folder_of_others_files_alone_is_named_once(home: Home) -> None:
@@ -222,7 +279,7 @@ def test_units_are_stopped_and_removed_with_their_folders(tmp_path: Path, record
     of = system(tmp_path)
     home = split_home(tmp_path, of)
     plan = uninstall.plan(home, records=records, system=of)
-    assert uninstall.remove(home, plan, system=of) == []
+    assert uninstall.remove(home, plan, system=of).left == []
     calls = (tmp_path / "record").read_text().splitlines()
     assert [line.split()[0] for line in calls] == ["stop", "disable", "daemon-reload", "reset-failed"]
     assert calls[1] == "disable writ-policy@1.service"

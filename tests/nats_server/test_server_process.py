@@ -8,7 +8,9 @@ import pytest
 
 from writ_bus.errors import BusRefused, TimedOut, Unreachable
 from writ_bus.nats.bus import connect
-from writ_nats_server.process import MEMORY, ServerProcess, find_binary, memory_limit, with_memory_limit
+from writ_nats_server import memory_limit as limits
+from writ_nats_server.memory_limit import MEMORY, cgroup_limits, memory_limit, with_memory_limit
+from writ_nats_server.process import ServerProcess, find_binary
 from writ_testing.peers.nats_server import anybody, free_port, open_server
 from writ_testing.suites.bus_fixture import SOON
 
@@ -26,6 +28,46 @@ def test_missing_server_binary_is_reported_with_a_remedy(monkeypatch: pytest.Mon
 @pytest.mark.parametrize(("machine", "limit"), [(512 << 20, 256 << 20), (4 << 30, 1 << 30), (64 << 30, 3 << 30)])
 def test_the_memory_limit_is_a_quarter_of_the_machine_within_bounds(machine: int, limit: int) -> None:
     assert memory_limit(machine) == limit
+
+
+CGROUP_FILES = {
+    "system.slice/memory.max": "max\n",
+    "system.slice/writ.service/memory.max": f"{2 << 30}\n",
+    "system.slice/writ.service/inner/memory.max": f"{8 << 30}\n",
+    "other/memory.max": "1\n",
+    "memory/memory.limit_in_bytes": f"{6 << 30}\n",
+    "memory/docker/memory.limit_in_bytes": f"{4 << 30}\n",
+    "memory/broken/memory.limit_in_bytes": "-1\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("own", "found"),
+    [
+        ("0::/system.slice/writ.service/inner\n", [8 << 30, 2 << 30]),
+        ("0::/system.slice\n", []),
+        ("0::/../../other\n", []),
+        ("4:cpu,memory:/docker\n3:cpuset:/other\n0::/\n", [4 << 30, 6 << 30]),
+        ("4:memory:/the/host's/path\n", [6 << 30]),
+        ("4:memory:/broken\n", [6 << 30]),
+        ("no line of this kind\n", []),
+        (None, []),
+    ],
+)
+def test_memory_limits_of_the_own_cgroup_and_those_above_are_read(
+    tmp_path: Path, own: str | None, found: list[int]
+) -> None:
+    for name, text in CGROUP_FILES.items():
+        (tmp_path / "cgroup" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "cgroup" / name).write_text(text)
+    if own is not None:
+        (tmp_path / "own").write_text(own)
+    assert cgroup_limits(tmp_path / "own", tmp_path / "cgroup") == found
+
+
+def test_a_server_in_a_cgroup_gets_a_quarter_of_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "cgroup_limits", lambda: [2 << 30, 1280 << 20])
+    assert with_memory_limit({}) == {MEMORY: str(320 << 20)}
 
 
 @pytest.mark.parametrize("own", [None, "700MiB"])

@@ -1,6 +1,7 @@
 """Notices of the directory of people's credentials, which an agent takes without a grant."""
 
 import asyncio
+import hashlib
 from collections.abc import Callable
 
 from writ_agent.refusals import SecurityRefusal
@@ -29,8 +30,10 @@ class PeopleNoticeHandler:
     ) -> None:
         """`changed`: called once another version is known."""
         self._trust, self._people, self._reporter, self._changed = trust, people, reporter, changed
-        self._refused = ""
-        """Digest of the last refused directory: a repeated one is reported once."""
+        self._refused = ("", "")
+        """Digest of the last refused directory, or of the last message that is no notice, and the reason. A repeated
+        one is reported once.
+        """
 
     async def handle(self, message: Message) -> None:
         """Take the directory, or report a forged one. Never raises."""
@@ -38,9 +41,13 @@ class PeopleNoticeHandler:
             return
         try:
             body = decode(message.data, PeopleNoticeMessage)
+        except Invalid as error:
+            await self._report(error, hashlib.sha256(message.data).hexdigest())
+            return
+        try:
             await self._take(body)
         except (Untrusted, Invalid) as error:
-            await self._report(error, message.data)
+            await self._report(error, digest(body.directory))
         except WritError as error:
             _log.warning("people.not_taken", error=str(error))
 
@@ -52,9 +59,9 @@ class PeopleNoticeHandler:
         if await asyncio.to_thread(self._people.newest, body.directory) is not before:
             self._changed()
 
-    async def _report(self, error: WritError, data: bytes) -> None:
-        name = f"{len(data)} {error}"
-        if name != self._refused:
-            self._refused = name
+    async def _report(self, error: WritError, refused: str) -> None:
+        """`refused`: the digest of what was refused."""
+        if (refused, str(error)) != self._refused:
+            self._refused = refused, str(error)
             refusal = SecurityRefusal("forged_directory", f"a notice of people's credentials: {error}"[:400])
             await self._reporter.report(refusal, None)

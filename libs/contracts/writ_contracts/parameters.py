@@ -95,11 +95,17 @@ def recorded_names(struct: type[Struct]) -> list[str]:
 
 
 @cache
+def keyed_names(struct: type[Struct]) -> frozenset[str]:
+    """Return the names of the fields of which the journal has keyed digests."""
+    return frozenset(name for name, kind in classes(struct).items() if kind is Class.KEYED)
+
+
+@cache
 def telling(struct: type[Struct]) -> frozenset[str]:
     """Return the names of the fields that tell of contents: keyed ones, and those marked with CONTENTS."""
     hints = get_type_hints(struct, include_extras=True)
     marked = {name for name in struct.__struct_fields__ if CONTENTS in get_args(hints[name])}
-    return frozenset(marked | {name for name, kind in classes(struct).items() if kind is Class.KEYED})
+    return frozenset(marked | keyed_names(struct))
 
 
 def hidden(struct: type[Struct], values: Mapping[str, Any]) -> list[str]:

@@ -123,7 +123,8 @@ class PeopleQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
 
 class PeopleReply(Struct, frozen=True, kw_only=True):
     """The signed directory in force, None where there is none; or an error. `notice`: policy's signed PeopleNotice of
-    it, for executors. Both are None if the request's header `KNOWN_HEADER` has the directory's digest.
+    it, for executors, by its present key. If the request's header `KNOWN_HEADER` has the directory's digest, the reply
+    has the notice alone.
     """
 
     directory: Signed | None = None

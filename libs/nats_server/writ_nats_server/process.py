@@ -17,6 +17,7 @@ import msgspec
 
 from writ_bus import tasks
 from writ_bus.errors import BusRefused, TimedOut, Unreachable
+from writ_nats_server.memory_limit import with_memory_limit
 
 T = TypeVar("T")
 
@@ -25,26 +26,7 @@ READY_WITHIN = 60.0
 """
 STOP_WITHIN = 15.0
 MONITOR_ANSWERS_WITHIN = 2.0
-MEMORY = "GOMEMLIMIT"
-"""The variable of Go's runtime for the memory from which it frees what is unused more often."""
-MEMORY_SHARE, LEAST_MEMORY, MOST_MEMORY = 4, 256 << 20, 3 << 30
-"""The server gets a quarter of the machine's memory, within these bytes."""
 _POLL = 0.02
-
-
-def memory_limit(machine: int) -> int:
-    """Return the memory limit of a server (bytes) on a machine with so much memory.
-
-    Without a limit nats-server 2.15 keeps the blocks of a journal that it has written, 20 KB for each operation: 6 GB
-    after 300,000 in a row. What it needs is 0.2 KB for each event of the journal.
-    """
-    return max(LEAST_MEMORY, min(MOST_MEMORY, machine // MEMORY_SHARE))
-
-
-def with_memory_limit(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a server: with a memory limit, unless it names one."""
-    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return {MEMORY: str(memory_limit(machine)), **environ}
 
 
 def find_binary() -> Path:

@@ -1,7 +1,7 @@
 """The directory of people's credentials for second decisions, read from its file under the pinned people-key.
 
 Audit follows successions of the key as agents do. A version that neither the pinned key nor a successor signed is a
-security event, as is one that takes something back. The last good version stays.
+security event, as is one that takes something back, and a damaged file. The last good version stays.
 """
 
 import asyncio
@@ -34,6 +34,8 @@ class PeopleFile:
         self._path, self._security = path, security
         self._known = known_directory(state_dir, people_key, installation) if people_key else None
         self._stamp: Stamp | None = None
+        self._damaged: Stamp | None = None
+        """Of the file that was no signed statement at the last look. It may have been half written."""
 
     def value(self) -> PeopleDirectory | None:
         """Return the newest verified version, or None. Without a pinned key it is the file as it is."""
@@ -58,7 +60,14 @@ class PeopleFile:
                 await asyncio.to_thread(self._known.take, signed)
         except Untrusted as error:
             self._security.report("people_refused", f"reported by audit: {error}"[:1000], None, None)
-        except (OSError, msgspec.DecodeError, Unreachable) as error:  # it may be half written: read again
+        except msgspec.DecodeError as error:
+            if now is None or now != self._damaged:  # it may be half written: read again
+                self._damaged = now
+                _log.warning("people.not_read", error=str(error)[:1000])
+                return
+            detail = f"reported by audit: {self._path} is damaged: {error}"
+            self._security.report("people_refused", detail[:1000], None, None)
+        except (OSError, Unreachable) as error:
             _log.warning("people.not_read", error=str(error)[:1000])
             return
         self._stamp = now

@@ -160,8 +160,8 @@ async def leader_get(replies: Replies, stream: str, request: Mapping[str, Any], 
 
 async def direct_get_batch(
     replies: Replies, stream: str, request: Mapping[str, Any], timeout: float
-) -> tuple[list[Record], bool]:
-    """Return the messages of a `batch` request in order, and whether there are more."""
+) -> tuple[list[Record], int]:
+    """Return the messages of a `batch` request in order, and how many follow them."""
     data = msgspec.json.encode(request)
     answers = await replies.until(f"{API}DIRECT.GET.{stream}", data, _is_end, timeout=timeout)
     *messages, end = answers
@@ -169,7 +169,7 @@ async def direct_get_batch(
         raise Unreachable(f"no server has the stream {stream}")
     if not is_status(end, "204") and not is_status(end, "404"):
         raise BusRefused(f"direct get from {stream}: {(end.headers or {}).get('Description', 'no description')}")
-    more = int((end.headers or {}).get("Nats-Num-Pending", "0")) > 0
+    more = int((end.headers or {}).get("Nats-Num-Pending", "0"))
     return [found for message in messages if (found := record(message))], more
 
 

@@ -25,7 +25,7 @@ AHEAD = 4_096
 """Events that may wait for a slow reader; more are dropped and read again from the stream."""
 PAGE = 256
 
-Page = Callable[[str, int, int], Awaitable[tuple[list[Record], bool]]]
+Page = Callable[[str, int, int], Awaitable[tuple[list[Record], int]]]
 
 
 class NatsTail:
@@ -121,7 +121,7 @@ class NatsTail:
                 await self._connection.wait_up(pause)
             else:
                 self._read.extend(page)
-                self._behind = more
+                self._behind = more > 0
                 if not page and self._live:  # a replica that lags behind what was republished
                     await asyncio.sleep(pause)
                 return

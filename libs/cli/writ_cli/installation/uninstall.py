@@ -37,12 +37,10 @@ async def uninstall(settings: Settings, dry_run: bool, records: bool, leave_host
         )
     if not yes:
         _confirm(settings, plan)
-    left = removal.remove(settings.home, plan)
-    done = UninstallPlan(
-        remove=[one for one in plan.remove if one not in left], keep=[*plan.keep, *left], by_hand=plan.by_hand
-    )
+    removed = removal.remove(settings.home, plan)
+    done = UninstallPlan(remove=removed.removed, keep=[*removed.kept, *removed.left], by_hand=plan.by_hand)
     _show(settings, done, [], "removed")
-    return Exit.FAILED if left else Exit.DONE
+    return Exit.FAILED if removed.left else Exit.DONE
 
 
 def _confirm(settings: Settings, plan: UninstallPlan) -> None:

@@ -17,8 +17,10 @@ from writ_contracts import journal
 from writ_contracts.agents import Claim, Receipt, SecurityReport
 from writ_contracts.approvals import SignedApproval, demand_text, short_digest
 from writ_contracts.audit import TraceEvent, TraceReply
+from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.decisions import Decision, Grant
 from writ_contracts.errors import Untrusted
+from writ_contracts.parameters import keyed_names
 from writ_contracts.previews import Preview
 from writ_contracts.records import Record
 from writ_contracts.requests import RequestStatement
@@ -28,6 +30,7 @@ from writ_trust.statements import digest, open_signed, read
 
 Line = tuple[str, object]
 INVALID_SIGNATURE = "INVALID SIGNATURE"
+_OUTPUTS = {operation.name: operation.output for operation in BUILT_IN}
 
 
 def show(screen: Screen, answer: TraceReply, problems: Mapping[int, str], *, verified: bool) -> None:
@@ -45,8 +48,9 @@ def show(screen: Screen, answer: TraceReply, problems: Mapping[int, str], *, ver
         by_operation.setdefault(str(event.body.get("operation_id") or ""), []).append(event)
     for operation_id, events in by_operation.items():
         _heading(screen, operation_id, events[0].body, events[0].at)
+        keyed = _keyed(str(events[0].body.get("operation") or ""))
         for event in events:
-            _show_event(screen, event, events[0].at, problems.get(event.sequence, ""))
+            _show_event(screen, event, events[0].at, problems.get(event.sequence, ""), keyed)
 
 
 def wrong_signatures(events: Iterable[TraceEvent], policy_keys: Collection[str]) -> dict[int, str]:
@@ -74,14 +78,19 @@ def _heading(screen: Screen, operation_id: str, first: Mapping[str, Any], at: fl
     screen.fields([("reason given", first.get("reason")), ("dry run", "yes" if first.get("dry_run") else "")])
 
 
-def _show_event(screen: Screen, event: TraceEvent, began: float, problem: str) -> None:
+def _keyed(operation: str) -> Collection[str]:
+    """Return the fields of its output that are keyed digests on record, where the requester got plain ones."""
+    return keyed_names(_OUTPUTS[operation]) if operation in _OUTPUTS else ()
+
+
+def _show_event(screen: Screen, event: TraceEvent, began: float, problem: str, keyed: Collection[str]) -> None:
     typed = read_body(event.kind, event.body)
     after = f"+{times.span(max(event.at - began, 0.0))}"
     head = f"  {times.clock(event.at)}  {after:>10}  "
     screen.line(head, Text(f"{event.kind:18}", style="bold"), _headline(typed, event), f"   #{event.sequence}")
     if problem:
         screen.line(" " * len(head), Text(f"{INVALID_SIGNATURE}: {problem}", style="bold red"))
-    screen.fields(_details(typed), indent=len(head))
+    screen.fields(_details(typed, keyed), indent=len(head))
 
 
 def _headline(event: journal.JournalEvent | None, raw: TraceEvent) -> str | Text:  # noqa: C901 - a table by type
@@ -126,7 +135,7 @@ def _headline(event: journal.JournalEvent | None, raw: TraceEvent) -> str | Text
             return ""
 
 
-def _details(event: journal.JournalEvent | None) -> Iterator[Line]:  # noqa: C901 - a table by type
+def _details(event: journal.JournalEvent | None, keyed: Collection[str] = ()) -> Iterator[Line]:  # noqa: C901 - a table by type
     match event:
         case journal.Requested():
             yield from _parameters(event.parameters, event.hidden)
@@ -144,7 +153,7 @@ def _details(event: journal.JournalEvent | None) -> Iterator[Line]:  # noqa: C90
         case journal.Started():
             yield "until", times.clock(event.deadline)
         case journal.Finished() | journal.Resolved():
-            yield from _ended(event)
+            yield from _ended(event, keyed)
         case journal.Unknown():
             yield event.code, event.message
         case journal.AwaitingApproval():
@@ -189,10 +198,11 @@ def _granted(event: journal.Granted) -> Iterator[Line]:
     yield "until", times.clock(event.deadline)
 
 
-def _ended(event: journal.Finished | journal.Resolved) -> Iterator[Line]:
+def _ended(event: journal.Finished | journal.Resolved, keyed: Collection[str]) -> Iterator[Line]:
     yield event.code or "message", event.message
     yield "how", event.how if isinstance(event, journal.Resolved) else ""
-    yield from (("output " + name, value) for name, value in event.output.items())
+    for name, value in event.output.items():
+        yield f"output {name} (keyed)" if name in keyed else f"output {name}", value
     yield "after", event.state
     yield "receipt", _signature(event.receipt, Receipt, event.operation_id)
     if receipt := _read(event.receipt, Receipt):

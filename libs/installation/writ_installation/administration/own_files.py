@@ -1,6 +1,7 @@
 """Names of the files that Writ makes in its own folders: `writ uninstall` removes these alone, and lists any other."""
 
 import re
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from writ_installation.files.home import Home
 
 IsOwn = Callable[[Path], bool]
 
-_PROCESS = r"(?:up|nats|keeper|gateway|policy|executor|audit|agent-[A-Za-z0-9_-]+)(?:-[0-9]+)?(?:\.meanwhile)?"
+_PROCESS = r"(?:up|nats|keeper|gateway|policy|executor|audit|agent-[A-Za-z0-9_-]+)(?:[-.][0-9]+)?(?:\.meanwhile)?"
+"""Processes: `policy`, replicas as `policy.2` and `executor-2`, and the one that works while another is replaced."""
 _RUN = rf"(?:streams\.|archive\.)?lock|(?:supervisor|{_PROCESS})\.json"
 _KEYS = (
     r"[A-Za-z0-9_-]+(?:\.next)?\.seed|principal-[A-Za-z0-9_-]+\.new|params\.key|ca(?:-former)?\.key|routes\.key"
@@ -49,6 +51,20 @@ class OwnFolder:
         mixed = any(not self.owns(path) for path in paths)
         return ((path, self.purpose) for path in ([one for one in paths if self.owns(one)] if mixed else [self.path]))
 
+    def remove(self) -> Iterator[Path]:
+        """Remove what is Writ's in it now, and the folder if it is empty then. Yield the removed paths.
+
+        A folder that was wholly Writ's when it was listed may have got a file of others since.
+        """
+        if self.path.is_symlink() or self.path.is_file():
+            own = [self.path]
+        else:
+            own = [path for path in self._paths() if path not in self._within and self.owns(path)]
+        for path in own:
+            delete(path)
+            yield path
+        remove_empty(self.path)
+
     def _paths(self) -> list[Path]:
         return sorted(self.path.iterdir()) if self.path.is_dir() and not self.path.is_symlink() else []
 
@@ -79,6 +95,20 @@ def own_folders(home: Home) -> list[OwnFolder]:
         *credentials,
         OwnFolder(home.people_seed.parent, "the key that signs people's credentials", _like(r"people\.seed")),
     ]
+
+
+def delete(path: Path) -> None:
+    """Remove a file, a symbolic link itself, or a folder with all that is in it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove a folder if nothing is in it."""
+    if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _like(pattern: str) -> IsOwn:

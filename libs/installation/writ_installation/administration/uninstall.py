@@ -5,7 +5,6 @@ The record stays unless it is asked for: the journal, and the public keys by whi
 """
 
 import os
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,7 +14,7 @@ from msgspec import Struct
 from writ_contracts.errors import Conflict
 from writ_documents.readers import read_agents, read_inventory
 from writ_installation.administration import system_units
-from writ_installation.administration.own_files import own_folders
+from writ_installation.administration.own_files import OwnFolder, delete, own_folders, remove_empty
 from writ_installation.administration.system_units import SystemPaths
 from writ_installation.administration.targets import SSH
 from writ_installation.files.home import Home
@@ -40,6 +39,14 @@ class UninstallPlan(Struct, frozen=True, kw_only=True):
     by_hand: list[str]
 
 
+class Removal(Struct, frozen=True, kw_only=True):
+    """The removed paths, those that stay, and those that should be removed and are still there."""
+
+    removed: list[Leftover]
+    kept: list[Leftover]
+    left: list[Leftover]
+
+
 def plan(home: Home, *, records: bool, system: SystemPaths = system_units.DEFAULT) -> UninstallPlan:
     """Return the plan. Raises Conflict while `writ up` runs there, and where there is no installation."""
     _refuse(home, system)
@@ -53,21 +60,50 @@ def plan(home: Home, *, records: bool, system: SystemPaths = system_units.DEFAUL
     )
 
 
-def remove(home: Home, chosen: UninstallPlan, *, system: SystemPaths = system_units.DEFAULT) -> list[Leftover]:
-    """Remove the paths of a plan, the units first, and folders that are empty then; return the paths still there."""
+def remove(home: Home, chosen: UninstallPlan, *, system: SystemPaths = system_units.DEFAULT) -> Removal:
+    """Remove the paths of a plan, the units first, and folders that are empty then.
+
+    Files that others put there since the plan stay.
+    """
     _refuse(home, system)
     if home.split:
         system_units.stop(system)
         _refuse_links(home)  # from here on no service can make one
+    owned = own_folders(home)  # by the inventory, which is removed
     emptied = _emptied(home)
+    removed = list[Leftover]()
     with held(home.lock) if home.run.is_dir() else nullcontext():
         for one in chosen.remove:
-            _delete(Path(one.path))
+            removed += _remove_part(home, one, owned)
     for folder in emptied:
         remove_empty(folder)
     if home.split:
         system_units.forget(system)
-    return [one for one in chosen.remove if is_there(Path(one.path))]
+    appeared = [one for one in _others(home, chosen.remove, chosen.keep) if one not in chosen.keep]
+    return Removal(
+        removed=removed,
+        kept=[*chosen.keep, *appeared],
+        left=[one for one in chosen.remove if is_there(Path(one.path)) and not _holds(one, appeared)],
+    )
+
+
+def _remove_part(home: Home, one: Leftover, owned: list[OwnFolder]) -> list[Leftover]:
+    """Remove one path of a plan. Return it, or the removed part of a folder in which others' files are now."""
+    path = Path(one.path)
+    if path == home.sandbox:
+        remove_empty(path)
+        return [] if is_there(path) else [one]
+    if path not in {own.path for own in owned}:
+        delete(path)
+        return [one]
+    inside = [own for own in owned if own.path.is_relative_to(path)]
+    inner_first = sorted(inside, key=lambda own: -len(own.path.parts))
+    removed = [Leftover(path=str(part), purpose=own.purpose) for own in inner_first for part in own.remove()]
+    return removed if is_there(path) else [one]
+
+
+def _holds(folder: Leftover, others: list[Leftover]) -> bool:
+    return any(Path(one.path).is_relative_to(folder.path) for one in others)
 
 
 def ssh_targets(home: Home) -> list[str]:
@@ -203,17 +239,3 @@ def _by_hand(home: Home, system: SystemPaths) -> Iterator[str]:
 def is_there(path: Path) -> bool:
     """Return whether there is anything, be it a symbolic link to nothing."""
     return path.is_symlink() or path.exists()
-
-
-def remove_empty(folder: Path) -> None:
-    """Remove a folder if nothing is in it."""
-    if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
-        folder.rmdir()
-
-
-def _delete(path: Path) -> None:
-    """Remove a file, a symbolic link itself, or a folder with all that is in it."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

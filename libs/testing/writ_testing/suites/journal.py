@@ -34,6 +34,12 @@ def lock(target: str, holder: str, expected: int) -> Entry:
     return Entry(subject=subject, data=holder.encode(), event_id=f"lock-{holder}", filter=subject, expected=expected)
 
 
+def control(kind: str, number: int, expected: int) -> Entry:
+    """Return a control event, whose subject is its line."""
+    subject = subjects.control_event(kind)
+    return Entry(subject=subject, data=b"{}", event_id=f"{kind}-{number}", filter=subject, expected=expected)
+
+
 def an_operation(number: int = 1) -> str:
     """Return an operation id."""
     return operation_id("alice", str(number))
@@ -169,6 +175,42 @@ class JournalSuite:
         assert await executor.journal.read("writ.journal.>", after=600) == []
         (one,) = await executor.journal.read(subjects.operation_filter("alice", an_operation(77)))
         assert one == every[77]
+
+    async def test_the_events_of_lines_far_apart_come_whole_and_in_order(self, ground: BusFixture) -> None:
+        executor = await ground.bus("executor")
+        last = {"stop_set": 0, "stop_lift": 0, "key_pin": 0}
+        for number in range(30):
+            await append_many(executor, 3, first=3 * number)
+            for kind in list(last)[: number % 4]:
+                last[kind] = await executor.journal.append(control(kind, number, last[kind]))
+        every = await executor.journal.read("writ.journal.>")
+        of_control = [record for record in every if record.subject.startswith("writ.journal.control.")]
+        assert await executor.journal.read(subjects.CONTROL) == of_control
+        assert await executor.journal.read(subjects.CONTROL, limit=7) == of_control[:7]
+        for place in (0, 20, len(of_control) - 1):
+            after = of_control[place].sequence
+            assert await executor.journal.read(subjects.CONTROL, after=after) == of_control[place + 1 :]
+        one_kind = [record for record in of_control if record.subject.endswith(".stop_lift")]
+        assert await executor.journal.read(subjects.control_event("stop_lift")) == one_kind
+        assert (
+            await executor.journal.read(subjects.control_event("stop_lift"), after=one_kind[3].sequence) == one_kind[4:]
+        )
+
+    async def test_a_line_of_many_events_comes_whole(self, ground: BusFixture) -> None:
+        executor = await ground.bus("executor")
+        line, last, stored = subjects.target_lock("web-1"), 0, list[int]()
+        for number in range(300):
+            last = await executor.journal.append(lock("web-1", str(number), last))
+            stored.append(last)
+        assert [record.sequence for record in await executor.journal.read(line)] == stored
+        assert [record.sequence for record in await executor.journal.read(line, after=stored[9])] == stored[10:]
+        assert [record.sequence for record in await executor.journal.read(line, limit=270)] == stored[:270]
+
+    async def test_two_entries_under_one_filter_are_not_stored_together(self, ground: BusFixture) -> None:
+        executor = await ground.bus("executor")
+        with pytest.raises(ValueError, match="cannot be stored together"):
+            await executor.journal.append_together([event(an_operation(), 1, 0), event(an_operation(), 2, 0)])
+        assert await executor.journal.read("writ.journal.>") == []
 
     async def test_a_tail_begins_where_it_is_told_to_and_follows(self, ground: BusFixture) -> None:
         executor, other = await ground.bus("executor"), await ground.bus("executor")

@@ -1,7 +1,8 @@
 """Copies of an agent's key in use: more processes at once by one key than it has.
 
 A thief who uses a key beside the honest agent is a second process. Heartbeats and claims show it: the NATS server names
-the key of a heartbeat, and a claim is signed. A restart shows nothing, since the former process falls silent.
+the key of a heartbeat, and a claim is signed. A restart shows nothing, since the former process falls silent. Claims
+under the honest agent's instance id, without a heartbeat, show nothing either.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,11 +23,13 @@ _log = Log("writ.executor")
 
 class AgentProcess(Struct):
     """A process that used the key: its instance, its start by its own clock, and when it was first and last heard (boot
-    clock of this executor). Claims name no start: 0.
+    clock of this executor).
+
+    `started`: 0 of a release whose heartbeats name no start; None until the first heartbeat, since claims name none.
     """
 
     instance: str
-    started: float
+    started: float | None
     first: float
     last: float
 
@@ -59,7 +62,7 @@ class CopiedKeys:
 
     def claimed(self, pool: str, instance: str, key: str, hosts: Mapping[str, str]) -> CopiedKey | None:
         """Take in a claim whose signature was verified; return as `heard` does."""
-        self._see(key, instance, 0.0)
+        self._see(key, instance, None)
         return self._new(pool, key, key in hosts)
 
     def present(self) -> list[CopiedKey]:
@@ -68,14 +71,19 @@ class CopiedKeys:
         self._found = {key: found for key, found in self._found.items() if found[0] >= since}
         return [copied for _, copied in self._found.values()]
 
-    def _see(self, key: str, instance: str, started: float) -> None:
+    def _see(self, key: str, instance: str, started: float | None) -> None:
         now = self._clock()
         known = [one for one in self._heard.get(key, []) if one.last >= now - KEPT_LEASES * self._lease]
         self._heard[key] = known
-        same = [one for one in known if one.instance == instance and (not started or one.started in (0.0, started))]
+        # A claim may be of any process of the instance. A heartbeat without a start is not one of a process with one:
+        # the instance id is in the record, so a thief may know it without the start.
+        instances = [one for one in known if one.instance == instance]
+        same = [one for one in instances if started is None or one.started in (None, started)]
         if same:
             latest = same[-1]
-            latest.last, latest.started = now, started or latest.started
+            latest.last = now
+            if started is not None:
+                latest.started = started
         elif len(known) < MOST_PROCESSES:
             known.append(AgentProcess(instance, started, now, now))
         else:

@@ -73,8 +73,11 @@ class PeopleNotices:
             subjects.POLICY_PEOPLE, encode(PeopleRequest(number=0)), timeout=TIMEOUT, headers=headers
         )
         answer = decode(message.data, PeopleReply)
-        if answer.directory is not None and answer.notice is not None:
-            self._directory, self._notice = answer.directory.detached(), answer.notice.detached()
+        if answer.notice is None:
+            return
+        self._notice = answer.notice.detached()
+        if answer.directory is not None:
+            self._directory = answer.directory.detached()
             self._number = read(self._directory, PeopleDirectory).number
 
     def _is_due(self, pool: str, name: str) -> bool:

@@ -25,7 +25,7 @@ from writ_contracts.journal import AwaitingApproval
 from writ_contracts.life import State
 from writ_contracts.records import Record
 from writ_contracts.signing import Signed
-from writ_contracts.subjects import any_operation_filter, every_operation_filter, parse_event, parse_query
+from writ_contracts.subjects import JOURNAL, any_operation_filter, every_operation_filter, parse_event, parse_query
 from writ_contracts.wire import event_of
 from writ_policy.approvals.previews import approval_facts, last_change_of, recorded_preview
 from writ_policy.approvals.recorded_operations import RecordedOperations
@@ -138,10 +138,19 @@ class PendingApprovals:
         return _listed(one, standing, who, judge)
 
     async def _read_on(self) -> None:
-        while records := await self._journal.read(AWAITING, after=self._read, limit=BATCH):
+        # On from the end of the journal, not from the last such event: the server would search all between each time.
+        last = await self._journal.last(JOURNAL)
+        end = last.sequence if last else 0
+        if end < self._read:  # another journal
+            self._read = 0
+        more = True
+        while more:
+            records = await self._journal.read(AWAITING, after=self._read, limit=BATCH)
             for record in records:
                 self._take(record)
-            self._read = records[-1].sequence
+                self._read = record.sequence
+            more = len(records) == BATCH
+        self._read = max(self._read, end)
         now = self._clock()
         over = [one for one in self._waiting.values() if one.until < now]
         for one in over:

@@ -48,10 +48,12 @@ class PeopleEndpoints:
             raise Unreachable(
                 f"this replica has not read version {request.number} of people's credentials yet", code="behind"
             )
-        if world.directory is None or message.headers.get(KNOWN_HEADER) == world.directory.name.digest:
+        if world.directory is None:
             return PeopleReply()
+        known = message.headers.get(KNOWN_HEADER) == world.directory.name.digest
+        # Signed anew for a known directory, too: agents refuse a notice by a key that policy had before a rotation.
         notice = sign(self._key, PeopleNotice(directory=world.directory.name, at=self._clock()))
-        return PeopleReply(directory=world.directory.signed, notice=notice)
+        return PeopleReply(directory=None if known else world.directory.signed, notice=notice)
 
     async def _of_principal(self, message: Message) -> PeopleReply:
         decode_query(message, PeopleQuery)

@@ -5,6 +5,9 @@ side, and one operation has dozens of hops. Here incoming bytes are parsed at on
 first message of a turn is sent at once, the others together after it. Every step which has to wait (a server's refusal,
 a full socket) takes nats-py's own path, and so does a message with a status. `internals` lists all of nats-py's
 internals used here.
+
+A token of a subject may be any bytes (NATS protocol), and a principal chooses some tokens. A message whose subject is
+not UTF-8 is dropped: an exception on the way from the socket would end the connection.
 """
 
 import asyncio
@@ -58,6 +61,8 @@ class DirectClient(HeaderClient):
 
     _given_up = False
     _sent_this_turn = False
+    _dropped = 0
+    """Messages whose subject or reply subject is not UTF-8."""
     _parsing: asyncio.Task[None] | None = None
     _late: bytearray
 
@@ -92,13 +97,13 @@ class DirectClient(HeaderClient):
         if self._parsing is not None:
             self._late += data
             return
-        if not self._ps.buf and self._ps.state == AWAITING_CONTROL_LINE:
-            taken = self._take_whole(data)
-            if taken == len(data):
-                return
-            data = data[taken:] if taken else data
-        parse = self._ps.parse(data)
         try:
+            if not self._ps.buf and self._ps.state == AWAITING_CONTROL_LINE:
+                taken = self._take_whole(data)
+                if taken == len(data):
+                    return
+                data = data[taken:] if taken else data
+            parse = self._ps.parse(data)
             waits_for = parse.send(None)
         except StopIteration:
             return
@@ -118,8 +123,13 @@ class DirectClient(HeaderClient):
         return taken
 
     def _is_taken(self, frame: Frame) -> bool:
-        """Pass the message on. Return False if its subscription is nats-py's, or it has a status."""
+        """Pass the message on, or drop it. Return False if its subscription is nats-py's, or it has a status."""
         sid, subject, reply, headers, payload, _ = frame
+        try:
+            subject_text, reply_text = subject.decode(), reply.decode()
+        except UnicodeDecodeError:
+            self._drop(subject)
+            return True
         subscription = self._subs.get(sid)
         sink: Any = None if subscription is None else subscription._future
         if subscription is None or not isinstance(sink, ReplyFuture) or (headers and not headers.startswith(BEGINNING)):
@@ -128,8 +138,14 @@ class DirectClient(HeaderClient):
         self.stats["in_bytes"] += len(payload)
         subscription._received += 1
         found = self._parse_header_lines(headers[len(BEGINNING) :].rstrip(b"\r\n")) if headers else None
-        sink.set_result(Msg(self, subject.decode(), reply.decode(), payload, found or None, _sid=sid))
+        sink.set_result(Msg(self, subject_text, reply_text, payload, found or None, _sid=sid))
         return True
+
+    def _drop(self, subject: bytes) -> None:
+        """Count the message. The log has one line for each doubling: its sender decides how many there are."""
+        self._dropped += 1
+        if self._dropped.bit_count() == 1:
+            _logger.warning("nats.subject_not_text", extra={"subject": repr(subject[:80]), "messages": self._dropped})
 
     async def _parse_on(self, parse: Coroutine[Any, Any, None], waits_for: Any) -> None:
         """Finish a parse which had to wait, and the bytes received since."""

@@ -1,7 +1,9 @@
 """The client by nats-py's public interface alone: slower, and independent of nats-py's internals.
 
 It cannot look into nats-py's buffers. A message not sent before a disconnect is sent after it, and the receiver drops
-it as late (`Writ-Timeout`), and a dead connection is noticed by nats-py's own pings, after 30 s at most.
+it as late (`Writ-Timeout`), and a dead connection is noticed by nats-py's own pings, after 30 s at most. nats-py stops
+reading at a subject that is not UTF-8: a principal can cut off a service with this client for those 30 s, again and
+again. The direct client drops such a message.
 """
 
 import asyncio

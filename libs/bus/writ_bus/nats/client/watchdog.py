@@ -48,6 +48,7 @@ class Watchdog:
         self._every = every
         self._patience = patience
         self._stuck: object = None
+        self._unusable: object = None
 
     async def run(self) -> None:
         while True:
@@ -62,14 +63,21 @@ class Watchdog:
         writer = self._writer()
         try:
             pong = await send_ping(self._client)
-        except DOWN as error:  # it is being lost, which nats-py is about to hear
+        except DOWN as error:  # it is being lost, which nats-py is about to hear; unless its reading task has ended
             _logger.debug("nats.probe", extra={"error": str(error)})
+            if self._unusable is writer and self._client.is_connected and self._writer() is writer:
+                _logger.warning("nats.closed_unheard", extra={"error": str(error)})
+                await self._reconnect()
+            self._unusable = writer
             return
         done, _ = await asyncio.wait({pong}, timeout=self._patience)
         if not done and self._client.is_connected and self._writer() is writer:
             _logger.warning("nats.half_open", extra={"patience": self._patience})
-            self._abort()
-            await self._client._process_op_err(nats.errors.StaleConnectionError())
+            await self._reconnect()
+
+    async def _reconnect(self) -> None:
+        self._abort()
+        await self._client._process_op_err(nats.errors.StaleConnectionError())
 
     def _unstick(self) -> None:
         """Restart a reconnect without progress for a whole round: cut its socket, or start it again if its task has
