@@ -70,3 +70,30 @@ def test_restarted_process_shows_the_reason(capsys: pytest.CaptureFixture[str]) 
         restarted_at=time.time() - 5,
     )
     assert re.search(r"executor: restarted 3 ×, last [5-9]\S* s ago: it was ended by SIGKILL", shown(capsys, one))
+
+
+def audits(*notes: str) -> list[ProcessStatus]:
+    return [
+        ProcessStatus(
+            name=f"audit.{number}",
+            ready=True,
+            state="ready",
+            pid=2,
+            restarts=0,
+            details={"nats_log": note} if note else {},
+        )
+        for number, note in enumerate(notes)
+    ]
+
+
+@pytest.mark.parametrize(("notes", "told"), [(("not set", "not set"), 1), (("", "not set"), 0), (("",), 0)])
+def test_refusals_of_nats_that_nobody_records_are_told_once(
+    capsys: pytest.CaptureFixture[str], notes: tuple[str, ...], told: int
+) -> None:
+    usage = Usage(messages=1, bytes=1, max_bytes=10, last_sequence=1)
+    seen = InstallationStatus(
+        home="here", state="ready", url="nats://x", ready=True, processes=audits(*notes), journal=usage
+    )
+    assert degradations(seen) == {}
+    _show_status(Screen("table"), seen)
+    assert capsys.readouterr().out.count("not set") == told
