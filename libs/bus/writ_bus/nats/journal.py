@@ -192,7 +192,11 @@ class NatsJournal:
         size = min(PAGE, PAGE if most is None else most)
         if filter == self._subjects:
             return await self.page(filter, after, size)
-        if most is None and "*" not in filter and (events := await line_reads.line(self, filter, after)) is not None:
+        if self._connection.clustered:  # a copy's index of last events may be wrong after a change of the leader
+            last = await self.last(filter) if after else None
+            if after and (last is None or last.sequence <= after):
+                return [], 0
+        elif most is None and "*" not in filter and (events := await line_reads.line(self, filter, after)) is not None:
             return events, 0
         return await line_reads.next_events(self, filter, after, size)
 

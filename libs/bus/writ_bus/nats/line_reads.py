@@ -49,6 +49,8 @@ async def line(reads: Reads, filter: str, after: int) -> list[Record] | None:
     found = dict[int, Record]()
     new = [record for record in await reads.latest(filter) if record.sequence > after]
     while new:
+        if not all(matches(filter, record.subject) for record in new):  # the reply was a former leader's
+            return None
         found |= {record.sequence: record for record in new}
         before = _predecessors(new, filter)
         if before is None or len(found) > MOST:
@@ -56,8 +58,6 @@ async def line(reads: Reads, filter: str, after: int) -> list[Record] | None:
         missing = [sequence for sequence in before if sequence > after and sequence not in found]
         # What is not there was removed after its archiving, with all before it.
         new = [record for record in await asyncio.gather(*map(reads.at, missing)) if record is not None]
-        if not all(matches(filter, record.subject) for record in new):  # the reply was a former leader's
-            return None
     return [found[sequence] for sequence in sorted(found)]
 
 
