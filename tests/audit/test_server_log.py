@@ -49,6 +49,13 @@ def failed(key: str = KEY, host: str = "127.0.0.1") -> str:
     return f'{STAMP.replace("127.0.0.1", host)}authentication error - Nkey "{key}"'
 
 
+def test_client_that_names_nothing_is_read_too() -> None:
+    """The server leaves out the quoted name, language and version of such a client."""
+    found = refusal(violation().replace('"v1:py:x" - ', ""))
+    assert isinstance(found, Violation)
+    assert (found.account, found.key, found.client) == ("REQ_bot", KEY, "")
+
+
 def test_refusals_of_nats_are_read() -> None:
     found = refusal(violation())
     assert isinstance(found, Violation)

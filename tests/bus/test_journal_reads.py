@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from writ_bus.nats.journal import NatsJournal
+from writ_contracts.records import Record
 
 WHOLE = "writ.journal.>"
 
@@ -20,6 +21,43 @@ class RecordedRequests:
     async def one(self, _: str, data: bytes, **__: object) -> object:
         self.requests.append(msgspec.json.decode(data))
         return SimpleNamespace(data=b'{"error":{"code":404,"err_code":10037,"description":"no message found"}}')
+
+
+class CountedJournal(NatsJournal):
+    """A journal with events at the given sequences; it notes the sizes of the pages that are requested."""
+
+    def __init__(self, *sequences: int) -> None:
+        connection: Any = SimpleNamespace(clustered=False)
+        super().__init__(connection, connection, "S", WHOLE, "writ.event.>")
+        self.events = [Record(one, "writ.journal.control.stop_set", b"", {}, 0.0) for one in sequences]
+        self.sizes: list[int] = []
+
+    async def page(self, filter: str, after: int, size: int) -> tuple[list[Record], int]:
+        self.sizes.append(size)
+        found = [one for one in self.events if one.sequence > after]
+        assert size <= len(found) or not self.events, "the server would search on to the end of the journal"
+        return found[:size], max(0, len(found) - size)
+
+    async def last(self, filter: str) -> Record | None:
+        return self.events[-1] if self.events else None
+
+
+@pytest.mark.parametrize(
+    ("after", "limit", "sizes"),
+    [(0, None, [1, 2]), (0, 2, [1, 1]), (0, 1, [1]), (5, None, [1, 1]), (4_000_000, None, []), (9_000_000, None, [])],
+)
+async def test_the_server_is_never_asked_for_more_events_than_there_are(
+    after: int, limit: int | None, sizes: list[int]
+) -> None:
+    journal = CountedJournal(5, 70, 4_000_000)
+    expected = [one for one in journal.events if one.sequence > after][:limit]
+    assert await journal.read("writ.journal.control.>", after=after, limit=limit) == expected
+    assert journal.sizes == sizes
+
+
+async def test_a_line_longer_than_a_page_is_read_whole() -> None:
+    journal = CountedJournal(*range(1, 701))
+    assert await journal.read("writ.journal.control.>") == journal.events
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """The grammar of NATS subjects. The server takes a published wildcard for an ordinary token, so it is refused here."""
 
 import re
-from collections.abc import Iterable
 
 _TOKEN = r"[^\s.*>\x00-\x20\x7f]+"
 _literal = re.compile(rf"{_TOKEN}(\.{_TOKEN})*").fullmatch
@@ -23,17 +22,6 @@ def check_filter(subject: str) -> str:
     if not _filter(subject):
         raise ValueError(f"{subject!r} is not a valid subject to subscribe to")
     return subject
-
-
-def check_lines(filters: Iterable[str]) -> None:
-    """Raises ValueError if entries that are stored together have a filter in common: each would expect the event before
-    the batch (NATS ADR-50), and a read from the last event to the first would pass over one of them.
-    """
-    seen = set[str]()
-    for one in filters:
-        if one in seen:
-            raise ValueError(f"two entries under {one} cannot be stored together")
-        seen.add(one)
 
 
 def matches(pattern: str, subject: str) -> bool:

@@ -160,9 +160,7 @@ class Journal(EventStore, Protocol):
     """The one system of record. Nothing in it is ever changed or removed."""
 
     async def append_together(self, entries: Sequence[Entry]) -> int:
-        """Store all or none; return the last one's sequence. Raises as `append` does, and ValueError for two entries
-        with the same filter.
-        """
+        """Store all or none; return the last one's sequence. Raises as `append` does."""
 
     def tail(self, after: int) -> Tail:
         """Return every event after a sequence, in order, none missing, none twice. It waits for new ones, through

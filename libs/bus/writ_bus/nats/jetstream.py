@@ -174,13 +174,15 @@ async def direct_get_batch(
 
 
 def _is_end(message: Msg) -> bool:
-    return not message.data and message.headers is not None and "Status" in message.headers
+    headers = message.headers
+    return not message.data and headers is not None and "Status" in headers and "Nats-Sequence" not in headers
 
 
 def record(message: Msg) -> Record | None:
     """Return the message of a direct get, or of a stream's RePublish; None for the status 404."""
     headers = message.headers or {}
-    status = headers.get("Status")
+    # A stored message may have a header of this name, which its writer chose: it is no status of the server's.
+    status = None if "Nats-Sequence" in headers else headers.get("Status")
     if status == "404":
         return None
     if status is not None:

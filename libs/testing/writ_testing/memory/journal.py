@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from writ_bus import tracing
 from writ_bus.errors import Conflict, Full, TimedOut, Unreachable
-from writ_bus.grammar import check_filter, check_lines, check_subject, matches
+from writ_bus.grammar import check_filter, check_subject, matches
 from writ_bus.port import Entry, Usage
 from writ_contracts import subjects
 from writ_contracts.records import Record
@@ -102,7 +102,6 @@ class MemoryJournal:
     async def append_together(self, entries: Sequence[Entry]) -> int:
         for entry in entries:
             check_subject(entry.subject)
-        check_lines(entry.filter for entry in entries)
         await self._disk.until_online(PATIENCE)
         await self._disk.stores.wait()
         try:

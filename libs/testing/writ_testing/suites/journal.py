@@ -4,6 +4,7 @@ import asyncio
 from contextlib import aclosing
 
 import pytest
+from msgspec.structs import replace
 
 from writ_bus import tracing
 from writ_bus.errors import Conflict, Full
@@ -206,11 +207,17 @@ class JournalSuite:
         assert [record.sequence for record in await executor.journal.read(line, after=stored[9])] == stored[10:]
         assert [record.sequence for record in await executor.journal.read(line, limit=270)] == stored[:270]
 
-    async def test_two_entries_under_one_filter_are_not_stored_together(self, ground: BusFixture) -> None:
-        executor = await ground.bus("executor")
-        with pytest.raises(ValueError, match="cannot be stored together"):
-            await executor.journal.append_together([event(an_operation(), 1, 0), event(an_operation(), 2, 0)])
-        assert await executor.journal.read("writ.journal.>") == []
+    @pytest.mark.parametrize("status", ["404", "204", "408", "503"])
+    async def test_a_header_called_status_hides_no_event(self, ground: BusFixture, status: str) -> None:
+        """A writer chooses the headers of its events; NATS has a header of this name in replies without a message."""
+        executor, other = await ground.bus("executor"), await ground.bus("executor")
+        own = replace(event(an_operation(), 1, 0), headers={"Status": status}, data=b"")
+        async with aclosing(other.journal.tail(0)) as tail:
+            following = asyncio.create_task(take(tail, 2))
+            await executor.journal.append(own)
+            await append_many(executor, 1)
+            assert [record.sequence for record in await following] == [1, 2]
+        assert [record.sequence for record in await executor.journal.read("writ.journal.>")] == [1, 2]
 
     async def test_a_tail_begins_where_it_is_told_to_and_follows(self, ground: BusFixture) -> None:
         executor, other = await ground.bus("executor"), await ground.bus("executor")

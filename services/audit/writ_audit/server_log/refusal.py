@@ -20,7 +20,7 @@ _line = re.compile(
     r"(?P<host>[0-9A-Za-z.:%\[\]_-]{1,100}):(?P<port>\d{1,5}) - (?P<connection>[clwmr]id:\d{1,20}) - (?P<rest>.+)"
 ).fullmatch
 _violation = re.compile(
-    rf'{_QUOTED} - "([A-Za-z0-9_.-]{{1,128}})/nkey:(U[A-Z2-7]{{55}})" - '
+    rf'(?:{_QUOTED} - )?"([A-Za-z0-9_.-]{{1,128}})/nkey:(U[A-Z2-7]{{55}})" - '
     rf"(Publish|Subscription) Violation - (Subject|Reply) {_QUOTED}(?:, .*)?"
 ).fullmatch
 _failed_login = re.compile(rf"authentication error(?: - ([A-Za-z ]{{1,20}}) {_QUOTED})?").fullmatch
@@ -64,7 +64,7 @@ def refusal(line: str) -> Violation | FailedLogin | None:
             **origin,
             account=account,
             key=key,
-            client=_shown(client),
+            client=_shown(client or ""),  # the server leaves it out where the client names nothing
             verb="subscribe" if verb == "Subscription" else "reply" if part == "Reply" else "publish",
             subject=_shown(subject),
         )

@@ -62,7 +62,7 @@ class DirectClient(HeaderClient):
     _given_up = False
     _sent_this_turn = False
     _dropped = 0
-    """Messages whose subject or reply subject is not UTF-8."""
+    """Messages whose subject, reply subject or headers are not UTF-8."""
     _parsing: asyncio.Task[None] | None = None
     _late: bytearray
 
@@ -134,10 +134,14 @@ class DirectClient(HeaderClient):
         sink: Any = None if subscription is None else subscription._future
         if subscription is None or not isinstance(sink, ReplyFuture) or (headers and not headers.startswith(BEGINNING)):
             return False
+        try:
+            found = self._parse_header_lines(headers[len(BEGINNING) :].rstrip(b"\r\n")) if headers else None
+        except ValueError:
+            self._drop(subject)
+            return True
         self.stats["in_msgs"] += 1
         self.stats["in_bytes"] += len(payload)
         subscription._received += 1
-        found = self._parse_header_lines(headers[len(BEGINNING) :].rstrip(b"\r\n")) if headers else None
         sink.set_result(Msg(self, subject_text, reply_text, payload, found or None, _sid=sid))
         return True
 
@@ -145,7 +149,7 @@ class DirectClient(HeaderClient):
         """Count the message. The log has one line for each doubling: its sender decides how many there are."""
         self._dropped += 1
         if self._dropped.bit_count() == 1:
-            _logger.warning("nats.subject_not_text", extra={"subject": repr(subject[:80]), "messages": self._dropped})
+            _logger.warning("nats.message_not_text", extra={"subject": repr(subject[:80]), "messages": self._dropped})
 
     async def _parse_on(self, parse: Coroutine[Any, Any, None], waits_for: Any) -> None:
         """Finish a parse which had to wait, and the bytes received since."""
@@ -166,8 +170,12 @@ class DirectClient(HeaderClient):
             reader.set_exception(error)
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
-        if not self._is_taken((sid, subject, reply, headers or b"", data, 0)):
+        if self._is_taken((sid, subject, reply, headers or b"", data, 0)):
+            return
+        try:
             await super()._process_msg(sid, subject, reply, data, headers)
+        except ValueError:  # headers that are no text, say: the error would end nats-py's reading task
+            self._drop(subject)
 
     async def _flush_pending(self, force_flush: bool = False) -> Any:
         if force_flush or not self._goes_out():
