@@ -3,6 +3,7 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from msgspec import json
 
 from writ_client.client import Writ
+from writ_contracts.errors import Full
 from writ_contracts.requests import OperationView
 from writ_contracts.subjects import JOURNAL_STREAM
 from writ_nats_server.streams import Sizes
@@ -65,6 +67,13 @@ async def settled(writ: Writ) -> None:
     await eventually(none_open, within=60, what="the ends of all operations")
 
 
+async def takes_work(writ: Writ) -> bool:
+    try:
+        return (await writ.run("test_noop", "web-1", timeout=30)).outcome == "succeeded"
+    except Full:
+        return False
+
+
 async def archivable(writ: Writ, least: int) -> int:
     async def look() -> int | None:
         return cut if (cut := (await writ.journal()).cut) >= least else None
@@ -110,7 +119,7 @@ async def full_and_back(installation: RunningInstallation, writ: Writ, tmp_path:
     standing = await writ.journal()
     assert (standing.first, standing.generation) == (told["archive"]["last"] + 1, 1)
     assert standing.bytes < 600_000
-    assert (await writ.run("test_noop", "web-1", timeout=30)).outcome == "succeeded"
+    await eventually(partial(takes_work, writ), within=30, what="that each executor knows of the room")
 
     again = await count(writ, counted, "once")
     assert (again.operation_id, again.outcome, again.state) == (first.operation_id, "succeeded", "archived")

@@ -154,7 +154,8 @@ def _no_cgroups() -> bool:
 
 
 def _cgroup() -> str:
-    return f"/{os.environ['LAB_PREFIX']}-engine"
+    """Of this worker's engines: another worker may have one at the same time."""
+    return f"/{os.environ['LAB_PREFIX']}-engine-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
 
 
 @contextmanager

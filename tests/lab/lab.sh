@@ -245,7 +245,7 @@ leftovers() { # cgroups with their processes, namespaces with their bridge and l
   engine_leftovers
 }
 engine_leftovers() { # of a container engine (engine.py) whose test run was killed: its processes have ended with the namespace
-  ls -d /sys/fs/cgroup/"$PREFIX"-engine /sys/fs/cgroup/*/"$PREFIX"-engine /var/tmp/"$PREFIX"-lab-* 2>/dev/null || true
+  ls -d /sys/fs/cgroup/"$PREFIX"-engine-* /sys/fs/cgroup/*/"$PREFIX"-engine-* /var/tmp/"$PREFIX"-lab-* 2>/dev/null || true
 }
 
 with() {

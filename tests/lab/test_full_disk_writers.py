@@ -102,6 +102,11 @@ async def test_file_for_keeping_is_refused_and_the_journal_stays(
 ) -> None:
     assert await works(writ)
     file = places["out"] / "kept.writ"
+
+    async def can_be_archived() -> bool:
+        return (await writ.journal()).cut > 1
+
+    await eventually(can_be_archived, within=60, what="that audit has read the journal")
     with filled(places["out"]):
         ended = await installation.writ(*command, str(file))
         assert ended.status not in (0, 70), ended
