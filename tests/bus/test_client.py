@@ -229,6 +229,7 @@ async def test_whoever_sends_by_a_socket_that_has_just_closed_is_told_so(
 async def test_a_subject_that_is_not_utf_8_does_not_end_the_connection(bus: NatsBus, times: int) -> None:
     """A principal chooses tokens of subjects on which a service listens, and nats-server takes any bytes."""
     arrived = await heard(bus, "request.*")
+    await heard(bus, "other.*")
     host, port = bus.connection.options.servers[0].removeprefix("nats://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     await reader.readline()
@@ -236,7 +237,7 @@ async def test_a_subject_that_is_not_utf_8_does_not_end_the_connection(bus: Nats
     for number in range(times):
         writer.write(b"PUB request.\xff 2\r\nno\r\nPUB request.a _INBOX.\xfe 2\r\nno\r\n")
         for block in (b"NATS/1.0 \xff\xfe\r\n\r\n", b"NATS/1.0\r\nA: \xff\r\n\r\n"):
-            writer.write(b"HPUB request.b %d %d\r\n%b\r\n" % (len(block), len(block), block))
+            writer.write(b"HPUB other.b %d %d\r\n%b\r\n" % (len(block), len(block), block))
         writer.write(b"PUB request.a 8\r\n%08d\r\n" % number)
     writer.write(b"PING\r\n")
     async with asyncio.timeout(5):
