@@ -12,11 +12,13 @@ from tests.agent_docker.engine_host import EngineHost
 
 from writ_agent.backends.port import Task
 from writ_containers.container_view import OPERATION_LABEL
+from writ_contracts.ids import operation_id
 from writ_testing.fakes.docker_engine import FakeEngine
 from writ_testing.fakes.engine_storage import tar_of
 from writ_testing.peers.programs import program
 
-OPERATION = "01j" + "a" * 23
+OPERATION = operation_id("alice", str(os.getpid()))
+"""Another one in each worker: what ends the processes of an operation ends them on the whole machine."""
 FORMER = "01j" + "b" * 23
 
 

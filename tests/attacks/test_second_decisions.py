@@ -89,7 +89,7 @@ async def test_decision_by_a_replaced_inventory_is_a_security_event(
     inventory = installation.home.inventory
     inventory.write_text(inventory.read_text() + "\n# another content\n")
     about = await stored(installation, executor, true, at=time.time() + 90)
-    await alarm(executor, "broken_record", about.operation_id, "inventory.yaml that was not the one")
+    await alarm(executor, "broken_record", about.operation_id, "another content of inventory.yaml")
 
 
 async def test_true_decisions_are_the_same_and_a_range_is_checked_on_demand(

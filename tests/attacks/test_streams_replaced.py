@@ -117,8 +117,8 @@ async def test_a_published_version_is_not_taken_back_with_its_store(installation
         assert (await alice.policy_publish(text + "\n# the second\n", reason="a test")).outcome == "succeeded"
         await alice.run("test_noop", "web-1")  # decided by it
     await replace_stream(installation, subjects.POLICIES_STREAM, first)
-    await is_not_ready(installation, "policy", "versions", "goes back to 1")
-    await recorded(installation, "version_lost", "goes back to 1")
+    await is_not_ready(installation, "policy", "versions", "the store now ends at 1")
+    await recorded(installation, "version_lost", "the store now ends at 1")
     before = installation.kill("policy")
 
     async def restarted() -> bool:

@@ -14,8 +14,13 @@ from tests.architecture.tree import ROOT
 from writ_testing.installations.count_load import load
 from writ_testing.installations.installation import local_target, prepare, running_installation
 
-PREVIOUS = "34b67eea"
-"""The first commit after packages, accounts, grants and levels of messages had changed."""
+PREVIOUS = "d11fb4fa"
+"""The last commit before reads of the record had a subject of their own, and notices a directory of people.
+
+The plugin of the tests must load with it: change this where the interface of plugins changes.
+"""
+PLUGIN = "testing"
+"""The package of the plugin, the same with both releases: policy refuses an agent with another build of a plugin."""
 MODULES = {
     "policy": ("writ_policy",),
     "executor": ("writ_executor",),
@@ -44,7 +49,8 @@ class Mixture:
     """Which processes run the previous release: a module that Python imports at its start puts its packages first."""
 
     def __init__(self, tree: Path, folder: Path) -> None:
-        self._paths = [str(path) for top in ("libs", "services") for path in sorted((tree / top).iterdir())]
+        packages = [path for top in ("libs", "services") for path in sorted((tree / top).iterdir())]
+        self._paths = [str(path) for path in packages if path.name != PLUGIN]
         self._file = folder / "site" / "sitecustomize.py"
         self._file.parent.mkdir()
         self._used = self._file.with_name("used")

@@ -55,7 +55,8 @@ class DecisionSamples:
         self._people = people
         self._config, self._bus, self._keys = config, bus, keys
         self._security, self._count, self._clock = security, count, clock
-        self._bucket = Bucket(config.recheck_rate, config.recheck_rate, 1.0, time.monotonic())
+        burst = max(1.0, config.recheck_rate)
+        self._bucket = Bucket(config.recheck_rate, burst, burst, time.monotonic())
         self._waiting: deque[Record] = deque(maxlen=MOST_WAITING)
         self._on = config.recheck_one_in > 0 and config.inventory is not None and config.principals is not None
 

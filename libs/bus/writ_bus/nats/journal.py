@@ -33,6 +33,8 @@ LAG = 0.02
 USAGE = "writ.api.journal"
 """Subject for STREAM.INFO of the journal in every permitted account (see writ_nats_server.config)."""
 PAGE = 256
+INDEXED = 65_536
+"""Subjects of a stream up to which nats-server finds the next match of a wildcard by its index of subjects."""
 
 
 def cas_headers(entry: Entry) -> dict[str, str]:
@@ -65,6 +67,8 @@ class NatsJournal:
         self._subjects = subjects
         self._republished = republished
         self._batch_ids = NUID()
+        self._end_seen: int | None = None
+        """The journal's last sequence when this process last heard of it. A journal has no more subjects than events."""
 
     async def append(self, entry: Entry) -> int:
         check_subject(entry.subject)
@@ -96,7 +100,8 @@ class NatsJournal:
         return await self._publish(entry, headers)
 
     def _stored(self, message: Msg) -> int:
-        return stored(message, "append")
+        self._end_seen = stored(message, "append")
+        return self._end_seen
 
     async def _settle(self, entries: Sequence[Entry], publish: Callable[[], Awaitable[int]]) -> int:
         """Publish until it is known whether they are stored. Publishing again is safe: the sequence guards it."""
@@ -193,12 +198,13 @@ class NatsJournal:
     async def _events(self, filter: str, after: int, most: int | None) -> tuple[list[Record], int]:
         """Return the next events, and how many follow them.
 
-        The server is never asked for more events than there are. With more than 65,536 subjects it looks for the next
-        match of a wildcard block by block. After the last one it goes on to the end of the stream: it loads every block
-        (13 s at 4 million events), keeps them in memory, and replies to nobody meanwhile.
+        The server of a long journal is never asked for more events than there are. With more than INDEXED subjects it
+        looks for the next match of a wildcard block by block. After the last one it goes on to the end of the stream:
+        it loads every block (13 s at 4 million events), keeps them in memory, and replies to nobody meanwhile.
         """
         size = min(PAGE, PAGE if most is None else most)
-        if filter == self._subjects:
+        is_short = self._end_seen is not None and self._end_seen < INDEXED
+        if filter == self._subjects or is_short:
             return await self.page(filter, after, size)
         if after and "*" not in filter:  # with one in the middle the server would match all subjects
             last = await self.last(filter)
@@ -231,6 +237,7 @@ class NatsJournal:
     async def usage(self) -> Usage:
         info = await call_subject(self._replies, USAGE, {})
         state = info["state"]
+        self._end_seen = state["last_seq"]
         first = max(state["first_seq"], 1)
         most, created = info["config"]["max_bytes"], info["created"]
         copies = info["config"].get("num_replicas", 1)
