@@ -68,7 +68,7 @@ class NatsJournal:
         self._republished = republished
         self._batch_ids = NUID()
         self._end_seen: int | None = None
-        """The journal's last sequence when this process last heard of it. A journal has no more subjects than events."""
+        """The journal's last sequence, as last heard. A journal has no more subjects than events."""
 
     async def append(self, entry: Entry) -> int:
         check_subject(entry.subject)

@@ -18,8 +18,8 @@ Fault = Literal["cut", "silent", "no_answers", "slow"]
 arrives after the link heals. `no_answers`: the same for the way back alone. `slow`: each piece takes DELAY longer.
 """
 DELAY = 0.5
-"""Seconds, each way; up to twice that behind another piece. So two requests in a row take less than the 5 s for which an
-agent waits for a reply.
+"""Seconds, each way; up to twice that behind another piece. So two requests in a row take less than the 5 s for which
+an agent waits for a reply.
 """
 PIECE = 65_536
 Names = Callable[[], Mapping[int, str]]
