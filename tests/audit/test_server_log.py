@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,8 @@ from writ_contracts.account_names import account_owner
 from writ_contracts.agents import SecurityKind
 from writ_contracts.journal import SecurityEvent
 from writ_contracts.wire import decode_event
+from writ_executor.journal import own_violations
+from writ_executor.journal.own_violations import OwnViolations
 from writ_nats_server.config import render
 from writ_nats_server.process import ServerProcess
 from writ_runtime.health import Attention, Detail
@@ -191,8 +194,62 @@ def test_pipe_in_place_of_the_log_is_refused(tmp_path: Path) -> None:
         LogTail(tmp_path / "nats.log").read()
 
 
-def refused(sender: str) -> Refused:
-    return Refused(kind="permission_violation", sender=sender, detail="x")
+def test_log_that_grew_past_its_old_length_after_a_truncation_is_read_from_its_beginning(tmp_path: Path) -> None:
+    path = tmp_path / "nats.log"
+    append(path, "one")
+    tail = LogTail(path)
+    append(path, "two")
+    assert tail.read()[0] == ["two"]
+    path.write_text("three\nfour\n")  # the same file
+    assert tail.read()[0] == ["three", "four"]
+    tail.close()
+
+
+@pytest.mark.parametrize("searchable", [True, False])
+def test_log_that_could_not_be_read_at_first_is_read_from_where_it_ended_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, searchable: bool
+) -> None:
+    """Root may read everything, hence the refusals by the test."""
+    path = tmp_path / "nats.log"
+    append(path, "before")
+
+    def refuse(*_: object) -> int:
+        raise PermissionError("no")
+
+    with monkeypatch.context() as refusing:
+        refusing.setattr("writ_audit.server_log.tail._open", refuse)
+        if not searchable:
+            refusing.setattr(os, "stat", refuse)
+        tail = LogTail(path)
+    if searchable:
+        append(path, "meanwhile")
+    assert tail.read()[0] == (["meanwhile"] if searchable else [])
+    append(path, "later")
+    assert tail.read()[0] == ["later"]
+    tail.close()
+
+
+def test_each_file_of_several_rotations_between_two_reads_is_read_once(tmp_path: Path) -> None:
+    path = tmp_path / "nats.log"
+    append(tmp_path / "nats.log.3", "long ago")
+    append(path, "zero")
+    tail = LogTail(path)
+    for number in range(1, 4):
+        append(path, f"{number} of the last file")
+        (tmp_path / f"nats.log.copy-{number}").write_bytes(path.read_bytes())
+        for older in (2, 1):
+            if (there := tmp_path / f"nats.log.{older}").exists():
+                there.replace(tmp_path / f"nats.log.{older + 1}")
+        path.replace(tmp_path / "nats.log.1")
+    append(path, "4 of the last file")
+    lines = [line for _ in range(6) for line in tail.read()[0]]
+    assert lines == [f"{number} of the last file" for number in (1, 2, 3, 4)]
+    tail.close()
+
+
+def refused(sender: str, *, proven: bool = True) -> Refused:
+    kind: SecurityKind = "permission_violation" if proven else "authentication_failed"
+    return Refused(kind=kind, sender=sender, detail="x", proven=proven)
 
 
 def test_repeats_of_a_sender_are_counted_in_its_next_event() -> None:
@@ -204,11 +261,64 @@ def test_repeats_of_a_sender_are_counted_in_its_next_event() -> None:
     assert state.due(100.0) == []
 
 
+def test_flood_of_refused_logins_neither_delays_nor_loses_a_violation() -> None:
+    state = repeats(0.0)
+    for number in range(20_000):
+        state.take(refused(str(number), proven=False), number / 100)
+        state.due(number / 100)
+    assert state.take(refused("bot"), 200.0) is not None
+
+
+def test_violations_of_one_sender_leave_room_for_another_one() -> None:
+    state = repeats(0.0)
+    for number in range(3_000):
+        state.take(refused("bot"), number / 10)
+        state.due(number / 10)
+    assert state.take(refused("mallory"), 300.0) is not None
+
+
+def test_event_that_there_is_no_room_for_takes_nothing_of_its_senders_limit() -> None:
+    state = repeats(0.0)
+    for number in range(int(TOTAL_BURST)):
+        assert state.take(refused(str(number)), 0.0) is not None
+    assert [state.take(refused("late"), 0.0) for _ in range(10)] == [None] * 10
+    [late] = state.due(5.0)
+    assert late.detail == "x; 9 more since the last event about this sender"
+    assert state.proven.told["permission_violation", "late"].pace.events == 1
+
+
+def test_refusals_left_out_are_not_forgotten_for_those_of_further_senders() -> None:
+    state = repeats(0.0)
+    for number in range(5_000):
+        state.take(refused(str(number), proven=False), 0.0)
+    found = [one for second in range(1, 40_000, 5) for one in state.due(second)]
+    counted = [int(match[1]) for one in found if (match := re.search(r"; (\d+) more", one.detail))]
+    assert TOTAL_BURST + len(found) + sum(counted) == 5_000
+    assert "50" in {one.sender for one in found}
+
+
+def test_client_whose_key_was_removed_gives_few_events_however_long_it_tries() -> None:
+    state = repeats(0.0)
+    found = list[Refused]()
+    for now in range(0, 24 * 3600, 2):
+        found += [one for one in (state.take(refused("h", proven=False), now), *state.due(now)) if one]
+    assert len(found) < 40
+    assert "1799 more" in found[-1].detail
+
+
+def test_sender_that_was_silent_for_long_begins_anew() -> None:
+    state = repeats(0.0)
+    for now in range(1_000):
+        state.take(refused("bot"), now)
+    state.due(3_000)
+    assert [state.take(refused("bot"), 9_000.0) is not None for _ in range(6)] == [True] * 5 + [False]
+
+
 def test_senders_together_are_bounded() -> None:
     state = repeats(0.0)
     taken = [state.take(refused(str(number)), 0.0) for number in range(5_000)]
     assert sum(one is not None for one in taken) == TOTAL_BURST
-    assert len(state.senders) <= 1_000
+    assert len(state.proven.told) + len(state.proven.waiting) <= 1_001
 
 
 class Followed:
@@ -263,12 +373,27 @@ async def test_flood_of_violations_gives_few_events(followed: Followed) -> None:
 
 
 async def test_late_replies_of_services_are_no_violations(followed: Followed) -> None:
-    late = [violation("_R_.a.b", "POLICY"), violation("_INBOX.x.y", "AGENT_ssh")]
+    late = [violation("_R_.dtuERC.njmsKV", "POLICY"), violation("_R_.dtuERC.njmsKV", "AGENT_ssh")]
     forged = violation("_INBOX.alice.y", "REQ_bot")
     await following(followed, lambda: append(followed.path, *late, forged))
     [event] = await followed.has("permission_violation", 1)
     assert "_INBOX.alice.y" in event.detail
     assert followed.counted == ["permission_violation"]
+
+
+@pytest.mark.parametrize(
+    "subject", ["_INBOX_executor.abc.7", "_INBOX.x.y", "_R_.x", "_R_.dtuERC.njmsKV.more", "_R_.dtuERC.a-b-c-d"]
+)
+async def test_reply_that_no_honest_service_sends_is_a_violation(followed: Followed, subject: str) -> None:
+    await following(followed, lambda: append(followed.path, violation(subject, "EXECUTOR")))
+    [event] = await followed.has("permission_violation", 1)
+    assert subject in event.detail
+
+
+async def test_second_late_reply_to_one_request_is_a_violation(followed: Followed) -> None:
+    await following(followed, lambda: append(followed.path, *[violation("_R_.dtuERC.njmsKV", "EXECUTOR")] * 2))
+    [event] = await followed.has("permission_violation", 1)
+    assert "_R_.dtuERC.njmsKV" in event.detail
 
 
 async def test_failed_logins_name_the_owner_of_the_key_without_proof(
@@ -341,3 +466,43 @@ async def test_log_that_nats_rotates_itself_is_followed(tmp_path: Path) -> None:
         tail.close()
     assert found == [f"writ.request.alice.test_{number}" for number in range(400)]
     assert len([*tmp_path.glob("own.log.*")]) >= 2
+
+
+async def test_violation_of_an_honest_executor_is_recorded_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_violations, "AUDIT_WITHIN", 1.5)
+    path, by_executor = tmp_path / "nats.log", list[str]()
+    async with writ_server(tmp_path, principals=["bot"]) as server:
+        await server.process.stop()
+        server.config.write_text(f'{render(server.plan)}\nlog_file: "{path}"\n')
+        server.process = await ServerProcess.start(
+            server.config, tmp_path / "stderr", port=server.plan.port, monitor_port=server.plan.monitor_port
+        )
+        audit = await server.bus("audit")
+        security = SecurityEvents(audit.journal, lambda: 1.0, lambda _: None)
+        log = ServerLog(path, KeyOwners(None, None, None), security, lambda _: None)
+        reading = [spawn(log.run(), "server log"), spawn(security.run(), "security events")]
+
+        async def record(detail: str) -> None:
+            by_executor.append(detail)
+
+        refused = list[tuple[str, str]]()
+        executor = await server.bus("executor", on_violation=lambda kind, subject: refused.append((kind, subject)))
+        own = OwnViolations(executor.journal, record)
+
+        async def refuse(subject: str) -> None:
+            before = len(refused)
+            await executor.publish(subject, b"")
+            await eventually(partial(told, before))
+            await own.take(*refused[-1], after=0)
+
+        async def told(before: int) -> bool:
+            return len(refused) > before
+
+        await refuse("writ.request.bot.Service_restart")
+        assert by_executor == []
+        for task in reading:
+            task.cancel()
+        await refuse("writ.request.bot.service_stop")
+    assert by_executor == ["NATS does not permit this executor publish to writ.request.bot.service_stop"]
