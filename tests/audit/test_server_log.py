@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import os
-import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,8 +14,6 @@ from writ_audit.server_log import follower
 from writ_audit.server_log.follower import ServerLog
 from writ_audit.server_log.key_owners import KeyOwners
 from writ_audit.server_log.refusal import FailedLogin, Violation, refusal
-from writ_audit.server_log.repeats import TOTAL_BURST, Refused, repeats
-from writ_audit.server_log.tail import CHUNK, LONGEST_LINE, MOST_BEHIND, LogTail
 from writ_bus.tasks import spawn
 from writ_contracts import subjects
 from writ_contracts.account_names import account_owner
@@ -132,193 +128,6 @@ def test_owners_are_named_by_their_accounts() -> None:
 def append(path: Path, *lines: str) -> None:
     with path.open("a") as log:
         log.writelines(f"{line}\n" for line in lines)
-
-
-def test_log_is_read_from_its_end_through_rotation_and_truncation(tmp_path: Path) -> None:
-    path = tmp_path / "nats.log"
-    append(path, "before")
-    tail = LogTail(path)
-    assert tail.read() == ([], False)
-    append(path, "one", "two")
-    assert tail.read()[0] == ["one", "two"]
-    with path.open("a") as log:
-        log.write("ha")
-    assert tail.read()[0] == []
-    append(path, "lf")
-    assert tail.read()[0] == ["half"]
-    append(path, "last of the old")
-    path.replace(tmp_path / "nats.log.1")
-    append(path, "first of the new")
-    assert [line for _ in range(3) for line in tail.read()[0]] == ["last of the old", "first of the new"]
-    path.write_text("x\n")
-    assert tail.read()[0] == ["x"]
-    path.unlink()
-    with pytest.raises(FileNotFoundError):
-        tail.read()
-    append(path, "again")
-    assert tail.read()[0] == ["again"]
-    tail.close()
-
-
-def test_line_that_was_begun_before_the_start_is_not_read(tmp_path: Path) -> None:
-    path = tmp_path / "nats.log"
-    path.write_text("[1] a quoted text of a client with ")
-    tail = LogTail(path)
-    tail.read()
-    append(path, violation(), "next")
-    assert tail.read()[0] == ["next"]
-    tail.close()
-
-
-def test_long_lines_and_long_backlogs_are_skipped(tmp_path: Path) -> None:
-    path = tmp_path / "nats.log"
-    path.touch()
-    tail = LogTail(path)
-    tail.read()
-    append(path, "x" * (CHUNK + LONGEST_LINE), "short")
-    lines = [line for _ in range(3) for line in tail.read()[0]]
-    assert lines == ["short"]
-    append(path, *["y" * 99] * (2 * MOST_BEHIND // 100), "end")
-    read = 0
-    while found := tail.read()[0]:
-        assert set(found) <= {"y" * 99, "end"}
-        read += len(found)
-    assert read < 2 * CHUNK // 100
-    assert tail.skipped > MOST_BEHIND
-    tail.close()
-
-
-def test_pipe_in_place_of_the_log_is_refused(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "nats.log")
-    with pytest.raises(OSError, match="no regular file"):
-        LogTail(tmp_path / "nats.log").read()
-
-
-def test_log_that_grew_past_its_old_length_after_a_truncation_is_read_from_its_beginning(tmp_path: Path) -> None:
-    path = tmp_path / "nats.log"
-    append(path, "one")
-    tail = LogTail(path)
-    append(path, "two")
-    assert tail.read()[0] == ["two"]
-    path.write_text("three\nfour\n")  # the same file
-    assert tail.read()[0] == ["three", "four"]
-    tail.close()
-
-
-@pytest.mark.parametrize("searchable", [True, False])
-def test_log_that_could_not_be_read_at_first_is_read_from_where_it_ended_then(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, searchable: bool
-) -> None:
-    """Root may read everything, hence the refusals by the test."""
-    path = tmp_path / "nats.log"
-    append(path, "before")
-
-    def refuse(*_: object) -> int:
-        raise PermissionError("no")
-
-    with monkeypatch.context() as refusing:
-        refusing.setattr("writ_audit.server_log.tail._open", refuse)
-        if not searchable:
-            refusing.setattr(os, "stat", refuse)
-        tail = LogTail(path)
-    if searchable:
-        append(path, "meanwhile")
-    assert tail.read()[0] == (["meanwhile"] if searchable else [])
-    append(path, "later")
-    assert tail.read()[0] == ["later"]
-    tail.close()
-
-
-def test_each_file_of_several_rotations_between_two_reads_is_read_once(tmp_path: Path) -> None:
-    path = tmp_path / "nats.log"
-    append(tmp_path / "nats.log.3", "long ago")
-    append(path, "zero")
-    tail = LogTail(path)
-    for number in range(1, 4):
-        append(path, f"{number} of the last file")
-        (tmp_path / f"nats.log.copy-{number}").write_bytes(path.read_bytes())
-        for older in (2, 1):
-            if (there := tmp_path / f"nats.log.{older}").exists():
-                there.replace(tmp_path / f"nats.log.{older + 1}")
-        path.replace(tmp_path / "nats.log.1")
-    append(path, "4 of the last file")
-    lines = [line for _ in range(6) for line in tail.read()[0]]
-    assert lines == [f"{number} of the last file" for number in (1, 2, 3, 4)]
-    tail.close()
-
-
-def refused(sender: str, *, proven: bool = True) -> Refused:
-    kind: SecurityKind = "permission_violation" if proven else "authentication_failed"
-    return Refused(kind=kind, sender=sender, detail="x", proven=proven)
-
-
-def test_repeats_of_a_sender_are_counted_in_its_next_event() -> None:
-    state = repeats(0.0)
-    assert sum(state.take(refused("a"), 0.0) is not None for _ in range(1_000)) == 5
-    assert state.due(1.0) == []
-    [late] = state.due(31.0)
-    assert late.detail == "x; 994 more since the last event about this sender"
-    assert state.due(100.0) == []
-
-
-def test_flood_of_refused_logins_neither_delays_nor_loses_a_violation() -> None:
-    state = repeats(0.0)
-    for number in range(20_000):
-        state.take(refused(str(number), proven=False), number / 100)
-        state.due(number / 100)
-    assert state.take(refused("bot"), 200.0) is not None
-
-
-def test_violations_of_one_sender_leave_room_for_another_one() -> None:
-    state = repeats(0.0)
-    for number in range(3_000):
-        state.take(refused("bot"), number / 10)
-        state.due(number / 10)
-    assert state.take(refused("mallory"), 300.0) is not None
-
-
-def test_event_that_there_is_no_room_for_takes_nothing_of_its_senders_limit() -> None:
-    state = repeats(0.0)
-    for number in range(int(TOTAL_BURST)):
-        assert state.take(refused(str(number)), 0.0) is not None
-    assert [state.take(refused("late"), 0.0) for _ in range(10)] == [None] * 10
-    [late] = state.due(5.0)
-    assert late.detail == "x; 9 more since the last event about this sender"
-    assert state.proven.told["permission_violation", "late"].pace.events == 1
-
-
-def test_refusals_left_out_are_not_forgotten_for_those_of_further_senders() -> None:
-    state = repeats(0.0)
-    for number in range(5_000):
-        state.take(refused(str(number), proven=False), 0.0)
-    found = [one for second in range(1, 40_000, 5) for one in state.due(second)]
-    counted = [int(match[1]) for one in found if (match := re.search(r"; (\d+) more", one.detail))]
-    assert TOTAL_BURST + len(found) + sum(counted) == 5_000
-    assert "50" in {one.sender for one in found}
-
-
-def test_client_whose_key_was_removed_gives_few_events_however_long_it_tries() -> None:
-    state = repeats(0.0)
-    found = list[Refused]()
-    for now in range(0, 24 * 3600, 2):
-        found += [one for one in (state.take(refused("h", proven=False), now), *state.due(now)) if one]
-    assert len(found) < 40
-    assert "1799 more" in found[-1].detail
-
-
-def test_sender_that_was_silent_for_long_begins_anew() -> None:
-    state = repeats(0.0)
-    for now in range(1_000):
-        state.take(refused("bot"), now)
-    state.due(3_000)
-    assert [state.take(refused("bot"), 9_000.0) is not None for _ in range(6)] == [True] * 5 + [False]
-
-
-def test_senders_together_are_bounded() -> None:
-    state = repeats(0.0)
-    taken = [state.take(refused(str(number)), 0.0) for number in range(5_000)]
-    assert sum(one is not None for one in taken) == TOTAL_BURST
-    assert len(state.proven.told) + len(state.proven.waiting) <= 1_001
 
 
 class Followed:
@@ -441,31 +250,6 @@ async def test_log_that_cannot_be_read_is_reported(followed: Followed) -> None:
     await eventually(well)
     unset = ServerLog(None, KeyOwners(None, None, None), followed.security, lambda _: None)
     assert isinstance(await unset.check(), Detail)
-
-
-async def test_log_that_nats_rotates_itself_is_followed(tmp_path: Path) -> None:
-    path = tmp_path / "own.log"
-    async with writ_server(tmp_path, principals=["bot"]) as server:
-        await server.process.stop()
-        server.config.write_text(f'{render(server.plan)}\nlog_file: "{path}"\nlogfile_size_limit: 20000\n')
-        server.process = await ServerProcess.start(
-            server.config, tmp_path / "stderr", port=server.plan.port, monitor_port=server.plan.monitor_port
-        )
-        tail, found = LogTail(path), list[str]()
-        tail.read()
-        bus = await server.bus("bot")
-
-        async def has_read(number: int) -> bool:
-            found.extend(one.subject for line in tail.read()[0] if isinstance(one := refusal(line), Violation))
-            return len(found) >= number
-
-        for number in range(400):
-            await bus.publish(f"writ.request.alice.test_{number}", b"")
-            if number % 20 == 19:
-                await eventually(partial(has_read, number + 1))
-        tail.close()
-    assert found == [f"writ.request.alice.test_{number}" for number in range(400)]
-    assert len([*tmp_path.glob("own.log.*")]) >= 2
 
 
 async def test_violation_of_an_honest_executor_is_recorded_once(
