@@ -7,6 +7,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 
 from msgspec import Struct, structs
@@ -40,7 +41,7 @@ from writ_installation.processes.health_ports import HealthPorts
 from writ_installation.processes.readiness import probe
 from writ_installation.processes.report import InstallationReport, ProcessReport, write_report
 from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
-from writ_installation.provisioner.reconciler import Reconciler, Rounds
+from writ_installation.provisioner.reconciler import RETRIED, Reconciler, Rounds
 from writ_installation.supervisor.companion_task import companion_task, unless
 from writ_installation.supervisor.log_output import follow
 from writ_installation.supervisor.replacement import replace_process
@@ -178,7 +179,8 @@ class Supervisor:
             raise Unreachable(hint(error, server)) from error
         expected = services.core(self._table, self._home, server.url, self._options.replicas, self._environ, server.log)
         expected += self._agents(server, self._pools_here())
-        await self._start_children(expected)
+        async with companion_task(self._keep_admitted(server)):
+            await self._start_children(expected)
         await self._open(server)
 
     async def _open(self, server: Server) -> None:
@@ -265,7 +267,24 @@ class Supervisor:
         added = set(add_missing_pools(self._home))
         if (added and await server.adapt()) or changed:
             self._show("principals and pools match the files again")
-        known = before | added
+        async with companion_task(self._keep_admitted(server)):
+            await self._adapt_processes(server, before | added)
+        self._keyring, self._taken_in = keyring, files
+
+    async def _keep_admitted(self, server: Server) -> None:
+        """Have NATS follow the files while processes start and end, which may take half a minute: a removed key is no
+        longer good then. The next round applies the rest, and reports what fails here.
+        """
+        files = self._files()
+        while True:
+            await asyncio.sleep(self._options.look_seconds)
+            if (now := self._files()) != files:
+                with suppress(*RETRIED):
+                    await server.adapt()
+                    files = now
+
+    async def _adapt_processes(self, server: Server, known: set[str]) -> None:
+        """Make consumers and local agents equal to the files."""
         await make_streams(self._home, server.url, sorted(known), client_tls(self._home, self._environ))
         await self._open(server)
         # A pool that came into the inventory since then has no key and no account yet: its turn is the next round.
@@ -279,7 +298,6 @@ class Supervisor:
         await self._start_children([service for name, service in expected.items() if name not in running])
         core = services.core(self._table, self._home, server.url, self._options.replicas, self._environ, server.log)
         await self._replace_keys({service.name: service for service in [*core, *expected.values()]})
-        self._keyring, self._taken_in = keyring, files
 
     async def _replace_keys(self, expected: Mapping[str, services.Service]) -> None:
         """Replace the processes whose key was rotated, one after the other."""
