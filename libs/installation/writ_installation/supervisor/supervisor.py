@@ -7,14 +7,14 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 
 from msgspec import Struct, structs
 
 from writ_bus.errors import BusError
 from writ_bus.nats.tls import is_loopback_host
-from writ_contracts.errors import ConfigError, Conflict, Unreachable
+from writ_contracts.errors import Conflict, Unreachable
 from writ_documents.readers import read_agents, read_inventory
 from writ_installation.files import tokens
 from writ_installation.files.create import add_missing_pools, create_installation, make_gateway
@@ -41,7 +41,8 @@ from writ_installation.processes.health_ports import HealthPorts
 from writ_installation.processes.readiness import probe
 from writ_installation.processes.report import InstallationReport, ProcessReport, write_report
 from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
-from writ_installation.provisioner.reconciler import RETRIED, Reconciler, Rounds
+from writ_installation.provisioner.reconciler import Reconciler, Rounds, failure_text
+from writ_installation.supervisor.admission import keep_admitted
 from writ_installation.supervisor.companion_task import companion_task, unless
 from writ_installation.supervisor.log_output import follow
 from writ_installation.supervisor.replacement import replace_process
@@ -179,7 +180,7 @@ class Supervisor:
             raise Unreachable(hint(error, server)) from error
         expected = services.core(self._table, self._home, server.url, self._options.replicas, self._environ, server.log)
         expected += self._agents(server, self._pools_here())
-        async with companion_task(self._keep_admitted(server)):
+        async with self._admission(server):
             await self._start_children(expected)
         await self._open(server)
 
@@ -241,7 +242,7 @@ class Supervisor:
             self._disk_seen = time.monotonic()
 
     def _note(self, failure: Exception | None) -> None:
-        self._problem = "" if failure is None else _described(failure)
+        self._problem = "" if failure is None else failure_text(failure)
         if self._problem:
             self._show(self._problem)
 
@@ -267,21 +268,12 @@ class Supervisor:
         added = set(add_missing_pools(self._home))
         if (added and await server.adapt()) or changed:
             self._show("principals and pools match the files again")
-        async with companion_task(self._keep_admitted(server)):
+        async with self._admission(server):
             await self._adapt_processes(server, before | added)
         self._keyring, self._taken_in = keyring, files
 
-    async def _keep_admitted(self, server: Server) -> None:
-        """Have NATS follow the files while processes start and end, which may take half a minute: a removed key is no
-        longer good then. The next round applies the rest, and reports what fails here.
-        """
-        files = self._files()
-        while True:
-            await asyncio.sleep(self._options.look_seconds)
-            if (now := self._files()) != files:
-                with suppress(*RETRIED):
-                    await server.adapt()
-                    files = now
+    def _admission(self, server: Server) -> AbstractAsyncContextManager[None]:
+        return companion_task(keep_admitted(server.adapt, self._files, self._options.look_seconds))
 
     async def _adapt_processes(self, server: Server, known: set[str]) -> None:
         """Make consumers and local agents equal to the files."""
@@ -353,13 +345,3 @@ def _process(one: BundledServer | Child) -> ProcessReport:
     if isinstance(one, Child):
         return one.report()
     return ProcessReport(name="nats", state=one.state, pid=one.pid, restarts=one.restarts, problem=one.problem)
-
-
-def _described(failure: Exception) -> str:
-    if isinstance(failure, ConfigError):
-        return f"no change was applied, since a file has an error: {failure}"
-    return f"a change could not be applied, trying again: {_reason(failure)}"
-
-
-def _reason(error: Exception) -> str:
-    return _reason(error.exceptions[0]) if isinstance(error, ExceptionGroup) else str(error)
