@@ -21,7 +21,7 @@ from typing import Any, cast
 
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
-from nats.protocol.command import hpub_cmd
+from nats.protocol.command import hpub_cmd, pub_cmd
 from nats.protocol.parser import AWAITING_CONTROL_LINE
 
 from writ_bus import tasks
@@ -200,13 +200,13 @@ class DirectClient(HeaderClient):
         self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
     ) -> None:
         """Send a message, as nats-py does. What is not plain takes nats-py's own path, with its errors."""
-        queue, block = self._flush_queue, header_block(headers) if headers else None
+        queue, block = self._flush_queue, b"" if headers is None else header_block(headers)
         plain = _plain_subject(subject) and (not reply or _plain_subject(reply)) and len(payload) <= self._max_payload
         unlimited = self._status == self.CONNECTED and self._max_pending_size <= 0
         if block is None or queue is None or not (plain and unlimited):
             await super().publish(subject, payload, reply, headers)
             return
-        message = hpub_cmd(subject, reply, block, payload)
+        message = hpub_cmd(subject, reply, block, payload) if block else pub_cmd(subject, reply, payload)
         self.stats["out_msgs"] += 1
         self.stats["out_bytes"] += len(payload)
         self._pending.append(message)
