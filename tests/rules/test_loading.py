@@ -61,6 +61,7 @@ policies:
     - # Emergency override rules
 """
 
+TIMEOUTS = "a whole number from 1 to 300 (seconds until the operation is ended on the host)"
 IN_USE = """
 policies:
   version: "v1"
@@ -157,8 +158,7 @@ def test_a_mistake_is_refused_in_both_modes_with_its_place(line: str, said: str)
         ),
         (
             "parameter_constraints: {timeout: {default: 999}}",
-            "6:50: service_restart.timeout must be a whole number from 1 to 300 "
-            "(seconds until the operation is ended on the host)",
+            f"6:50: service_restart.timeout must be {TIMEOUTS}",
         ),
         (
             "parameter_constraints: {timeout: {default: 50, max: 40}}",
