@@ -4,6 +4,7 @@ import sys
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from writ_bus.port import Bus
 from writ_contracts.errors import Unreachable
@@ -24,6 +25,29 @@ class ParametersLost(Unreachable):
 
     default_code = "lost"
     retry = False
+
+
+class EncryptedParameters(Struct, frozen=True, kw_only=True):
+    """Parameters as they are stored. `plain_bytes`: their size as JSON."""
+
+    data: bytes
+    plain_bytes: int
+
+
+class PreparedParameters:
+    """The parameters of a request and their stored form, which is made once, when it is first needed."""
+
+    def __init__(self, keys: SharedKeys, parameters: dict[str, Any]) -> None:
+        self._keys = keys
+        self._encrypted: EncryptedParameters | None = None
+        self.parameters = parameters
+
+    def encrypt(self) -> EncryptedParameters:
+        """Return the stored form."""
+        if self._encrypted is None:
+            plain = msgspec.json.encode(self.parameters)
+            self._encrypted = EncryptedParameters(data=self._keys.encrypt(plain), plain_bytes=len(plain))
+        return self._encrypted
 
 
 class Vault:
@@ -50,9 +74,13 @@ class Vault:
             raise ParametersLost(f"params.key does not hold the key of {requested.operation_id} any more")
         return found
 
-    async def store(self, requested: Requested, parameters: dict[str, Any], seconds: float) -> None:
+    def prepared(self, parameters: dict[str, Any]) -> PreparedParameters:
+        """Return parameters that are perhaps stored later."""
+        return PreparedParameters(self._keys, parameters)
+
+    async def store(self, requested: Requested, prepared: PreparedParameters, seconds: float) -> None:
         """Keep the requester's parameters until the outcome, at most for `seconds`."""
-        data = self._keys.encrypt(msgspec.json.encode(parameters))
+        parameters, data = prepared.parameters, prepared.encrypt().data
         async with self._watch.storing():
             await self._bus.params.put(_place(requested), data, ttl=seconds)
         if texts := large_texts(parameters):

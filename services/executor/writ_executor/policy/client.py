@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import TypeVar, get_args
 
 from msgspec import Struct, field, structs
@@ -101,6 +101,8 @@ class PolicyClient:
             raise Untrusted("policy's reply has no decision")
         decision = self._check(reply.decision, request.subject)
         effective = self._effective.contained(decision, reply.effective, request.subject)
+        if decision.effect == "deny":
+            self._effective.drop(request.subject)
         return CheckedDecision(
             decision=decision,
             signed=reply.decision,
@@ -108,6 +110,10 @@ class PolicyClient:
             look=_preflight_grant(reply),
             look_key=request.look_key or "",
         )
+
+    def expect(self, subject: Subject, effective: Mapping[str, object]) -> None:
+        """Compute what is needed to check a decision on these effective parameters, before it is here."""
+        self._effective.expect(subject, effective)
 
     async def grant(self, request: GrantRequest, decided: str = "") -> CheckedDecision:
         """Return the decision, with a grant if it allows; the journal has the start by then. `decided`: the digest of
@@ -127,7 +133,7 @@ class PolicyClient:
             body = open_signed(reply.grant, Grant, self._trusted, self._installation)
             decision = _bound_decision(body, reply.decision, request)
             effective = self._effective.contained(decision, reply.effective, request.subject)
-            self._effective.drop(decision, request.subject)
+            self._effective.drop(request.subject)
         return CheckedDecision(
             decision=decision,
             signed=reply.decision,

@@ -3,10 +3,12 @@
 An invalid request gets one clear answer and an event in the journal. A request without a record was not accepted.
 """
 
+import asyncio
 from typing import Any
 
-from msgspec import json, structs
+from msgspec import structs
 
+from writ_bus import tasks
 from writ_bus.port import Message
 from writ_contracts import wire
 from writ_contracts.approvals import can_be_met
@@ -15,6 +17,7 @@ from writ_contracts.errors import Conflict, Invalid, Untrusted
 from writ_contracts.failures import failure_of
 from writ_contracts.inventory import WRIT, Target
 from writ_contracts.journal import Refused, Requested
+from writ_contracts.large_texts import large_texts
 from writ_contracts.life import Life, is_open
 from writ_contracts.operations import Catalogue
 from writ_contracts.requests import MAX_REQUEST_BYTES, Failure, Request, RequestReply
@@ -23,7 +26,7 @@ from writ_executor.admission.admission import Admission
 from writ_executor.agents.targets import Targets
 from writ_executor.config import ExecutorConfig
 from writ_executor.journal.audit_level import LEVELS
-from writ_executor.journal.hidden_values import Vault
+from writ_executor.journal.hidden_values import PreparedParameters, Vault
 from writ_executor.journal.lookup import OperationTable
 from writ_executor.journal.recorder import Recorder
 from writ_executor.journal.shared_keys import OperationKeys
@@ -93,11 +96,12 @@ class RequestEndpoint:
             owner = await self._screening.owner(
                 principal, request.key, request.definition, request.target, request.parameters
             )
-            decided = await self._policy.decide(self._question(request, owner))
+            prepared = self._vault.prepared(request.parameters)
+            decided = await self._decided(self._question(request, owner), request, prepared)
             denial = _denial(request, decided.decision)
             if denial is not None:
                 return await self._deny(request, decided, *denial)
-            return await self._accept(request, decided)
+            return await self._accept(request, decided, prepared)
         except Untrusted as error:
             await self._recorder.security_of(error, attempt.operation_id, attempt.principal, attempt.correlation_id)
             raise
@@ -169,14 +173,32 @@ class RequestEndpoint:
     def _start_by(self) -> float:
         return self._recorder.clock() + self._config.queue_window
 
-    async def _accept(self, attempt: CheckedAttempt, decided: CheckedDecision) -> RequestReply:
+    async def _decided(
+        self, question: DecideRequest, attempt: CheckedAttempt, prepared: PreparedParameters
+    ) -> CheckedDecision:
+        """Return policy's decision. What the answer needs for large parameters is computed while policy decides."""
+        if not large_texts(attempt.parameters):
+            return await self._policy.decide(question)
+        deciding = tasks.start(self._policy.decide(question), "decide")
+        try:
+            await asyncio.sleep(0)  # the question is sent
+            self._policy.expect(question.subject, attempt.definition.check(attempt.parameters))
+            await asyncio.sleep(0)  # the rest of it, which the socket did not take at once
+            prepared.encrypt()
+            return await deciding
+        finally:
+            deciding.cancel()
+
+    async def _accept(
+        self, attempt: CheckedAttempt, decided: CheckedDecision, prepared: PreparedParameters
+    ) -> RequestReply:
         definition = attempt.definition
         target = WRIT if definition.control else await self._targets.find(attempt.target)
-        event = self._requested(attempt, decided, target)
+        event = self._requested(attempt, decided, target, prepared)
         with self._admission.reserve(event, control=definition.control):
             if event.hidden:
                 keep = seconds_kept(decided.decision, event.timeout, self._config)
-                await self._vault.store(event, attempt.parameters, keep)
+                await self._vault.store(event, prepared, keep)
             fault("executor.params_kept")
             try:
                 life = await self._recorder.append(Life(), event)
@@ -190,7 +212,9 @@ class RequestEndpoint:
             await self._vault.forget(event)  # the kept parameters belong to no operation
         return self._again(attempt, life)
 
-    def _requested(self, attempt: CheckedAttempt, decided: CheckedDecision, target: Target) -> Requested:
+    def _requested(
+        self, attempt: CheckedAttempt, decided: CheckedDecision, target: Target, prepared: PreparedParameters
+    ) -> Requested:
         definition, request, decision = attempt.definition, attempt.request, decided.decision
         shown, hidden = self._audit_detail.sent(definition, attempt.parameters)
         effective = self._audit_detail.effective(definition, decided.effective)
@@ -209,7 +233,7 @@ class RequestEndpoint:
             parameters=shown,
             effective=effective,
             hidden=hidden,
-            hidden_bytes=len(json.encode(attempt.parameters)) if hidden else 0,
+            hidden_bytes=prepared.encrypt().plain_bytes if hidden else 0,
             parameters_digest=decision.parameters_digest,
             fingerprint=attempt.fingerprint,
             verdict=verdict(decision),

@@ -28,7 +28,8 @@ from writ_rules.engine.case import DecisionRequest
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import Ruling, decide
 from writ_rules.engine.facts import NeededListing
-from writ_trust.digests import keyed_digest, plain_digest
+from writ_runtime.recent_digests import RecentDigests
+from writ_trust.digests import plain_digest
 from writ_trust.sessions import Session
 from writ_trust.statements import digest
 
@@ -65,6 +66,7 @@ class Judge(Struct, frozen=True, kw_only=True):
     plugins: AgentPlugins
     dry_run_only: bool
     now: float
+    digests: RecentDigests
 
     def rule(
         self,
@@ -285,7 +287,7 @@ class Judge(Struct, frozen=True, kw_only=True):
             code=ruling.code,
             rules=ruling.rules[:MOST_RULES],
             reason=ruling.reason + (f" ({more} more rules are not named)" if more > 0 else ""),
-            parameters_digest=keyed_digest(subject.parameters_key, ruling.effective),
+            parameters_digest=self.digests.of(subject.parameters_key, ruling.effective),
             policy=self.world.version,
             control_sequence=self.control.sequence,
             trace=trace,
