@@ -333,13 +333,8 @@ class FakeEngine(EngineNetworks, EngineStorage):
 
 def _listed(one: dict[str, Any]) -> dict[str, Any]:
     config, state = one["Config"], one["State"]["Status"]
-    return {
-        "Id": one["Id"],
-        "Names": [one["Name"]],
-        "Labels": config["Labels"],
-        "Image": config["Image"],
-        "State": state,
-    }
+    image, labels = config["Image"], config["Labels"]
+    return {"Id": one["Id"], "Names": [one["Name"]], "Labels": labels, "Image": image, "State": state}
 
 
 @asynccontextmanager
