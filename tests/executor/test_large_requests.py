@@ -77,9 +77,7 @@ async def test_denied_request_uses_up_its_key(world: World) -> None:
     assert other.error.code == "conflict"
 
 
-async def test_fingerprint_is_computed_once(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_fingerprint_is_computed_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     await world.executor()
     computed: list[str] = []
 

@@ -198,7 +198,9 @@ class RequestEndpoint:
     ) -> RequestReply:
         definition = attempt.definition
         target = WRIT if definition.control else await self._targets.find(attempt.target)
-        event = self._requested(attempt, decided, target, prepared)
+        event = self._requested(attempt, decided, target)
+        if event.hidden:
+            event = structs.replace(event, hidden_bytes=prepared.encrypt().plain_bytes)
         with self._admission.reserve(event, control=definition.control):
             if event.hidden:
                 keep = seconds_kept(decided.decision, event.timeout, self._config)
@@ -216,9 +218,7 @@ class RequestEndpoint:
             await self._vault.forget(event)  # the kept parameters belong to no operation
         return self._again(attempt, life)
 
-    def _requested(
-        self, attempt: CheckedAttempt, decided: CheckedDecision, target: Target, prepared: PreparedParameters
-    ) -> Requested:
+    def _requested(self, attempt: CheckedAttempt, decided: CheckedDecision, target: Target) -> Requested:
         definition, request, decision = attempt.definition, attempt.request, decided.decision
         shown, hidden = self._audit_detail.sent(definition, attempt.parameters)
         effective = self._audit_detail.effective(definition, decided.effective)
@@ -237,7 +237,6 @@ class RequestEndpoint:
             parameters=shown,
             effective=effective,
             hidden=hidden,
-            hidden_bytes=prepared.encrypt().plain_bytes if hidden else 0,
             parameters_digest=decision.parameters_digest,
             fingerprint=attempt.fingerprint,
             verdict=verdict(decision),
