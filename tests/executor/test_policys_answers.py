@@ -1,11 +1,12 @@
 """What policy answers must contain what was asked, on the inventory's own target (V8)."""
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
 import pytest
-from msgspec import structs
+from msgspec import Raw, structs
 from tests.executor.conftest import World
 
 from writ_contracts import subjects
@@ -181,10 +182,10 @@ async def test_large_parameters_are_digested_and_encrypted_while_policy_decides(
     executor = await world.executor()
     decide, encrypt, prepared = executor._policy.decide, SharedKeys.encrypt, asyncio.Event()
 
-    async def decide_afterwards(request: DecideRequest) -> CheckedDecision:
+    async def decide_afterwards(request: DecideRequest, written: Mapping[str, Raw]) -> CheckedDecision:
         async with asyncio.timeout(10):
             await prepared.wait()
-        return await decide(request)
+        return await decide(request, written)
 
     def noted(keys: SharedKeys, data: bytes) -> bytes:
         prepared.set()

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from writ_contracts.large_texts import LARGE
+from writ_contracts.large_texts import LARGE, written_texts
 from writ_runtime import recent_digests
 from writ_runtime.recent_digests import RecentDigests
 from writ_trust.digests import keyed_digest
@@ -44,6 +44,14 @@ async def test_other_values_have_a_digest_of_their_own(changed: dict[str, Any]) 
     digests, other = RecentDigests(), {**LARGE_VALUES, **changed}
     digests.of(KEY, LARGE_VALUES)
     assert digests.of(KEY, other) == keyed_digest(KEY, other) != keyed_digest(KEY, LARGE_VALUES)
+
+
+async def test_texts_that_are_json_already_have_the_same_digest(computed: list[str]) -> None:
+    digests, text = RecentDigests(), '\n"\u00e9\U0001f642\x00' * LARGE
+    values = {**LARGE_VALUES, "content": text}
+    assert digests.of(KEY, values, written_texts(values)) == keyed_digest(KEY, values)
+    assert digests.of(KEY, values) == keyed_digest(KEY, values)
+    assert computed == [KEY]
 
 
 async def test_another_key_makes_another_digest(computed: list[str]) -> None:

@@ -5,9 +5,10 @@ A digest is reused only for the same texts and the same other values, written as
 
 import sys
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from writ_contracts.large_texts import large_texts, without_large_texts
 from writ_contracts.wire import canonical
@@ -29,15 +30,15 @@ class RecentDigests:
     def __init__(self) -> None:
         self._recent: RecentValues[_Digested] = RecentValues(MOST_BYTES, SECONDS)
 
-    def of(self, key: str, values: Mapping[str, Any]) -> str:
-        """Return `keyed_digest(key, values)`."""
+    def of(self, key: str, values: Mapping[str, Any], written: Mapping[str, Raw] = MappingProxyType({})) -> str:
+        """Return `keyed_digest(key, values)`. `written`: the large texts of these values as JSON, where at hand."""
         texts = large_texts(values)
         if not texts:
             return keyed_digest(key, values)
         others, known = canonical(without_large_texts(values)), self._recent.get(key)
         if known is not None and (known.texts, known.others) == (texts, others):
             return known.digest
-        digest = keyed_digest(key, values)
+        digest = keyed_digest(key, {**values, **written})
         self._recent.put(key, _Digested(texts, others, digest), sum(map(sys.getsizeof, texts.values())))
         return digest
 

@@ -6,6 +6,8 @@ A stolen policy key would be used to change parameters on their way to an agent.
 from collections.abc import Mapping
 from typing import Final
 
+from msgspec import Raw
+
 from writ_contracts.decisions import Decision, Subject
 from writ_contracts.errors import Untrusted
 from writ_runtime.recent_digests import RecentDigests
@@ -40,9 +42,9 @@ class EffectiveParameters:
             raise Untrusted("policy's decision and its reply have different parameters", code=ALTERED)
         return effective
 
-    def expect(self, subject: Subject, effective: Mapping[str, object]) -> None:
+    def expect(self, subject: Subject, effective: Mapping[str, object], written: Mapping[str, Raw]) -> None:
         """Digest the parameters that policy probably decides on, before its answer is here."""
-        self._digests.of(subject.parameters_key, effective)
+        self._digests.of(subject.parameters_key, effective, written)
 
     def drop(self, subject: Subject) -> None:
         """Forget the parameters of an operation that has been granted or denied."""

@@ -67,7 +67,7 @@ class JudgeFactory:
             plugins=self._plugins,
             dry_run_only=self._dry_run_only,
             now=now,
-            digests=self.digests,
+            keyed_digest=self.digests.of,
         )
 
     async def now(self) -> Judge:
