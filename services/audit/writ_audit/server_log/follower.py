@@ -12,10 +12,10 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from writ_audit.server_log.followed_logs import FollowedLogs
 from writ_audit.server_log.key_owners import KeyOwners
 from writ_audit.server_log.refusal import FailedLogin, Violation, refusal
 from writ_audit.server_log.repeats import Refused, repeats
-from writ_audit.server_log.tail import LogTail
 from writ_bus.grammar import is_inbox
 from writ_contracts.account_names import AccountOwner, account_owner
 from writ_contracts.agents import SecurityKind
@@ -28,6 +28,8 @@ JUDGED_AFTER = 10.0
 """Seconds until a failed login counts: clients with a new key try until NATS has read its configuration again."""
 PAUSE = 0.02
 """Seconds between two reads of a log that grows fast, which bounds the time that they take."""
+SAVED_EVERY, SAVED_AT_LEAST = 1.0, 60.0
+"""Seconds between two writes of the position; the second in a flood of failed logins."""
 MOST_WAITING = 256
 _DID = {"publish": "publish on", "subscribe": "subscribe to", "reply": "name as reply subject"}
 _log = Log("writ.audit")
@@ -43,7 +45,7 @@ class WaitingLogin(Struct, kw_only=True):
 
 
 class ServerLog:
-    """Reads the log of `run`'s server. Without a path nothing is read, and `check` says so."""
+    """Reads the logs of NATS. Without a path nothing is read, and `check` says so."""
 
     def __init__(
         self,
@@ -51,27 +53,33 @@ class ServerLog:
         owners: KeyOwners,
         security: SecurityEvents,
         count: Callable[[SecurityKind], None],
+        state_dir: Path | None = None,
     ) -> None:
-        """`count` gets the kind of each refusal, recorded or not."""
-        self._tail = None if path is None else LogTail(path)
+        """`count` gets the kind of each refusal, recorded or not. `state_dir` keeps the position in the log."""
+        self._tail = None if path is None else FollowedLogs(path, state_dir)
         self._owners, self._security, self._count = owners, security, count
         self._repeats = repeats(time.monotonic())
         self._waiting: OrderedDict[tuple[str, str], WaitingLogin] = OrderedDict()
         self._skipped = 0
+        self._saved_at = time.monotonic()
         self._problem = ""
 
     async def run(self) -> None:
-        """Read on from the log's present end, until cancelled."""
+        """Read on from where the former process stopped, or from the present end, until cancelled."""
         if self._tail is None:
             await asyncio.Event().wait()
             return
         try:
+            await asyncio.to_thread(self._tail.save)  # so that the next process knows where this one began
             while True:
                 more = await self._read(self._tail)
                 await self._judge_logins(files_changed=self._owners.look(time.monotonic()))
                 self._record_left_out()
+                await self._save(self._tail)
                 await asyncio.sleep(PAUSE if more else LOOK_EVERY)
         finally:
+            if not self._waiting:
+                self._tail.save()
             self._tail.close()
 
     async def check(self) -> str | None:
@@ -82,7 +90,14 @@ class ServerLog:
             return Attention(f"what NATS refuses is not recorded: {self._problem}")
         return None
 
-    async def _read(self, tail: LogTail) -> bool:
+    async def _save(self, logs: FollowedLogs) -> None:
+        """Keep the position, but not while failed logins before it wait: the next process has to see these again."""
+        since = time.monotonic() - self._saved_at
+        if since >= (SAVED_AT_LEAST if self._waiting else SAVED_EVERY):
+            await asyncio.to_thread(logs.save)
+            self._saved_at = time.monotonic()
+
+    async def _read(self, tail: FollowedLogs) -> bool:
         try:
             lines, more = await asyncio.to_thread(tail.read)
         except OSError as error:

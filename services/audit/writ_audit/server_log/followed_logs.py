@@ -1,0 +1,118 @@
+"""Read the logs of one or several NATS servers from where the former process stopped.
+
+Several audit services may be started with the same logs. One of them alone returns lines, so that each refusal is
+recorded once; another one takes over when it ends.
+"""
+
+import fcntl
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from msgspec import Struct
+
+from writ_audit.server_log.tail import LogPosition, LogTail
+from writ_contracts.errors import ConfigError
+from writ_runtime.logs import Log
+from writ_runtime.state_file import StateFile
+
+FILE = "nats-log.json"
+PATTERN = "*.log"
+"""Logs in a folder. Their former parts, which nats-server renames to NAME.log.DATE, do not match."""
+
+_log = Log("writ.audit")
+
+
+class LogPositions(Struct, frozen=True, kw_only=True):
+    """The content of the state file: by name of a log, where its next line begins."""
+
+    logs: dict[str, LogPosition]
+
+
+class FollowedLogs:
+    """`read` returns the lines of all logs since the last call. It reads files: call it in a thread."""
+
+    def __init__(self, path: Path, state_dir: Path | None = None) -> None:
+        """`path`: a log, or a folder of logs. `state_dir`: keeps the positions; without it they begin at the end."""
+        self._path = path
+        self._state = None if state_dir is None else StateFile(state_dir / FILE, LogPositions)
+        self._saved = self._former()
+        self._tails: dict[Path, LogTail] = {}
+        self._lock: int | None = None
+        for log in self._present():
+            self._tails[log] = LogTail(log, self._saved.get(log.name))
+
+    @property
+    def skipped(self) -> int:
+        """Return the number of bytes skipped so far, since they were too many."""
+        return sum(tail.skipped for tail in self._tails.values())
+
+    def read(self) -> tuple[list[str], bool]:
+        """Return the next whole lines, and whether there may be more. Raises OSError: a log cannot be read now."""
+        first = self._is_first()
+        lines, more, failed = list[str](), False, list[OSError]()
+        for log in self._present():
+            if log not in self._tails:
+                self._tails[log] = self._new(log)
+            try:
+                found, rest = self._tails[log].read()
+            except OSError as error:  # it holds up no other log
+                failed.append(error)
+                continue
+            lines += found
+            more |= rest
+        if failed and not lines:
+            raise failed[0]
+        return (lines if first else []), more
+
+    def save(self) -> None:
+        """Keep the present positions for the next process."""
+        present = {log.name: place for log, tail in self._tails.items() if (place := tail.place()) is not None}
+        if self._state is None or present == self._saved:
+            return
+        try:
+            self._state.write(LogPositions(logs=present))
+            self._saved = present
+        except OSError as error:
+            _log.warning("nats_log.position_not_saved", error=str(error))
+
+    def close(self) -> None:
+        """Close all files, and let another service read."""
+        for tail in self._tails.values():
+            tail.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _former(self) -> dict[str, LogPosition]:
+        try:
+            former = self._state.read() if self._state is not None else None
+        except ConfigError as error:
+            _log.warning("nats_log.position_not_read", error=str(error))
+            former = None
+        return {} if former is None else former.logs
+
+    def _new(self, log: Path) -> LogTail:
+        """Return the tail of a log that appeared while this process ran, or was unreadable before."""
+        tail = LogTail(log, self._saved.get(log.name))
+        if log.name not in self._saved:
+            tail.close()  # it is read from its beginning
+        return tail
+
+    def _present(self) -> list[Path]:
+        if not self._path.is_dir():
+            return [self._path]
+        return sorted(self._path.glob(PATTERN))
+
+    def _is_first(self) -> bool:
+        """Return whether this process, of those that follow these logs, returns their lines."""
+        if self._lock is not None:
+            return True
+        folder = self._path if self._path.is_dir() else self._path.parent
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # flock(2) needs no permission to write
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock = lock
+            return True
+        os.close(lock)
+        return False
