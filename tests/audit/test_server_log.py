@@ -208,7 +208,7 @@ def test_lines_written_while_audit_was_down_are_read_afterwards(tmp_path: Path, 
     with path.open("a") as log:
         log.write("ha")
     assert new_lines(first) == ["read"]
-    first.save()
+    first.save([])
     first.close()
     append(path, "lf", "while it was down")
     if rotated:
@@ -224,7 +224,7 @@ def test_log_that_was_truncated_while_audit_was_down_is_read_from_its_beginning(
     append(path, "old")
     first = FollowedLogs(path, tmp_path)
     first.read()
-    first.save()
+    first.save([])
     first.close()
     path.write_text("new\nand longer\n")
     second = FollowedLogs(path, tmp_path)
@@ -242,7 +242,7 @@ def test_position_that_cannot_be_read_or_written_stops_nothing(tmp_path: Path) -
     assert new_lines(logs) == ["after"]
     (state / FILE).unlink()
     state.rmdir()
-    logs.save()
+    logs.save([])
     append(path, "more")
     assert new_lines(logs) == ["more"]
     logs.close()
@@ -388,22 +388,41 @@ async def test_login_before_nats_read_the_new_key_is_no_event(
     assert followed.counted == ["authentication_failed"] * 3
 
 
-async def test_login_that_waits_to_be_judged_is_recorded_after_a_restart(followed: Followed, tmp_path: Path) -> None:
-    stranger = Key(generate_seed()).public
-    running = await following(followed, lambda: append(followed.path, failed(stranger)))
+async def stop_while_logins_wait(followed: Followed, *keys: str) -> None:
+    running = await following(followed, lambda: append(followed.path, *map(failed, keys)))
 
-    async def waits() -> bool:
-        return followed.counted == ["authentication_failed"]
+    async def wait() -> bool:
+        return len(followed.counted) == len(keys)
 
-    await eventually(waits)
+    await eventually(wait)
     running.cancel()
     await asyncio.wait([running])
+
+
+async def test_login_that_waits_to_be_judged_is_recorded_after_a_restart(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting, later = (Key(generate_seed()).public for _ in range(2))
+    await stop_while_logins_wait(followed, waiting)
+    append(followed.path, failed(later))
+    monkeypatch.setattr(follower, "JUDGED_AFTER", 0.0)
     spawn(followed.again().run(), "the next process")
+    events = await followed.has("authentication_failed", 2)
+    assert [waiting in events[0].detail, later in events[1].detail] == [True, True]
+    assert followed.counted == ["authentication_failed"] * 2
 
-    async def waits_again() -> bool:
-        return len(followed.counted) == 2
 
-    await eventually(waits_again)
+async def test_login_before_nats_read_the_new_key_is_no_event_when_audit_was_down(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting, later, stranger = (Key(generate_seed()).public for _ in range(3))
+    await stop_while_logins_wait(followed, waiting)
+    append(followed.path, failed(later), failed(stranger))
+    followed.config.write_text(f'{{"nkey": "{waiting}", "other": "{later}"}}')
+    monkeypatch.setattr(follower, "JUDGED_AFTER", 0.3)
+    spawn(followed.again().run(), "the next process")
+    [event] = await followed.has("authentication_failed", 1)
+    assert stranger in event.detail
 
 
 async def test_violation_while_audit_was_down_is_recorded_once(followed: Followed) -> None:

@@ -6,11 +6,14 @@ recorded once; another one takes over when it ends.
 
 import fcntl
 import os
+import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct
 
+from writ_audit.server_log.refusal import FailedLogin
 from writ_audit.server_log.tail import LogPosition, LogTail
 from writ_contracts.errors import ConfigError
 from writ_runtime.logs import Log
@@ -23,10 +26,20 @@ PATTERN = "*.log"
 _log = Log("writ.audit")
 
 
-class LogPositions(Struct, frozen=True, kw_only=True):
-    """The content of the state file: by name of a log, where its next line begins."""
+class UnjudgedLogin(Struct, frozen=True, kw_only=True):
+    """Failed logins by one key that a stopped process had read, and not yet recorded. `at`: Unix time of the first."""
 
-    logs: dict[str, LogPosition]
+    failed: FailedLogin
+    at: float
+    count: int
+
+
+class LogPositions(Struct, frozen=True, kw_only=True):
+    """The content of the state file: by name of a log, where its next line begins. `at`: Unix time of the writing."""
+
+    logs: dict[str, LogPosition] = {}
+    unjudged: Sequence[UnjudgedLogin] = ()
+    at: float
 
 
 class FollowedLogs:
@@ -36,11 +49,13 @@ class FollowedLogs:
         """`path`: a log, or a folder of logs. `state_dir`: keeps the positions; without it they begin at the end."""
         self._path = path
         self._state = None if state_dir is None else StateFile(state_dir / FILE, LogPositions)
-        self._saved = self._former()
+        self.former = self._read_former()
+        """What the former process wrote."""
+        self._saved = self.former
         self._tails: dict[Path, LogTail] = {}
         self._lock: int | None = None
         for log in self._present():
-            self._tails[log] = LogTail(log, self._saved.get(log.name))
+            self._tails[log] = LogTail(log, self.former.logs.get(log.name))
 
     @property
     def skipped(self) -> int:
@@ -65,14 +80,15 @@ class FollowedLogs:
             raise failed[0]
         return (lines if first else []), more
 
-    def save(self) -> None:
-        """Keep the present positions for the next process."""
-        present = {log.name: place for log, tail in self._tails.items() if (place := tail.place()) is not None}
-        if self._state is None or present == self._saved:
+    def save(self, unjudged: Sequence[UnjudgedLogin]) -> None:
+        """Keep the present positions, and the logins that were read before them, for the next process."""
+        logs = {log.name: place for log, tail in self._tails.items() if (place := tail.place()) is not None}
+        if self._state is None or (logs, list(unjudged)) == (self._saved.logs, list(self._saved.unjudged)):
             return
+        positions = LogPositions(logs=logs, unjudged=unjudged, at=time.time())
         try:
-            self._state.write(LogPositions(logs=present))
-            self._saved = present
+            self._state.write(positions)
+            self._saved = positions
         except OSError as error:
             _log.warning("nats_log.position_not_saved", error=str(error))
 
@@ -84,18 +100,18 @@ class FollowedLogs:
             os.close(self._lock)
             self._lock = None
 
-    def _former(self) -> dict[str, LogPosition]:
+    def _read_former(self) -> LogPositions:
         try:
             former = self._state.read() if self._state is not None else None
         except ConfigError as error:
             _log.warning("nats_log.position_not_read", error=str(error))
             former = None
-        return {} if former is None else former.logs
+        return LogPositions(at=time.time()) if former is None else former
 
     def _new(self, log: Path) -> LogTail:
         """Return the tail of a log that appeared while this process ran, or was unreadable before."""
-        tail = LogTail(log, self._saved.get(log.name))
-        if log.name not in self._saved:
+        tail = LogTail(log, self.former.logs.get(log.name))
+        if log.name not in self.former.logs:
             tail.close()  # it is read from its beginning
         return tail
 

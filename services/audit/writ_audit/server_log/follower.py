@@ -12,7 +12,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from writ_audit.server_log.followed_logs import FollowedLogs
+from writ_audit.server_log.followed_logs import FollowedLogs, UnjudgedLogin
 from writ_audit.server_log.key_owners import KeyOwners
 from writ_audit.server_log.refusal import FailedLogin, Violation, refusal
 from writ_audit.server_log.repeats import Refused, repeats
@@ -28,8 +28,8 @@ JUDGED_AFTER = 10.0
 """Seconds until a failed login counts: clients with a new key try until NATS has read its configuration again."""
 PAUSE = 0.02
 """Seconds between two reads of a log that grows fast, which bounds the time that they take."""
-SAVED_EVERY, SAVED_AT_LEAST = 1.0, 60.0
-"""Seconds between two writes of the position; the second in a flood of failed logins."""
+SAVED_EVERY = 1.0
+"""Seconds between two writes of the position."""
 MOST_WAITING = 256
 _DID = {"publish": "publish on", "subscribe": "subscribe to", "reply": "name as reply subject"}
 _log = Log("writ.audit")
@@ -63,6 +63,19 @@ class ServerLog:
         self._skipped = 0
         self._saved_at = time.monotonic()
         self._problem = ""
+        self._stopped_at: float | None = None
+        """When the former process stopped, while lines of before this one are read."""
+        if self._tail is not None:
+            self._continue(self._tail)
+
+    def _continue(self, logs: FollowedLogs) -> None:
+        now, ago = time.monotonic(), time.time() - time.monotonic()
+        self._stopped_at = min(logs.former.at - ago, now)
+        for one in logs.former.unjudged:
+            waiting = WaitingLogin(
+                failed=one.failed, since=min(one.at - ago, now), due=now + JUDGED_AFTER, count=one.count
+            )
+            self._waiting[one.failed.key, one.failed.host] = waiting
 
     async def run(self) -> None:
         """Read on from where the former process stopped, or from the present end, until cancelled."""
@@ -70,16 +83,16 @@ class ServerLog:
             await asyncio.Event().wait()
             return
         try:
-            await asyncio.to_thread(self._tail.save)  # so that the next process knows where this one began
+            await self._save(self._tail)  # so that the next process knows where this one began
             while True:
                 more = await self._read(self._tail)
                 await self._judge_logins(files_changed=self._owners.look(time.monotonic()))
                 self._record_left_out()
-                await self._save(self._tail)
+                if time.monotonic() - self._saved_at >= SAVED_EVERY:
+                    await self._save(self._tail)
                 await asyncio.sleep(PAUSE if more else LOOK_EVERY)
         finally:
-            if not self._waiting:
-                self._tail.save()
+            self._tail.save(self._unjudged())
             self._tail.close()
 
     async def check(self) -> str | None:
@@ -91,11 +104,15 @@ class ServerLog:
         return None
 
     async def _save(self, logs: FollowedLogs) -> None:
-        """Keep the position, but not while failed logins before it wait: the next process has to see these again."""
-        since = time.monotonic() - self._saved_at
-        if since >= (SAVED_AT_LEAST if self._waiting else SAVED_EVERY):
-            await asyncio.to_thread(logs.save)
-            self._saved_at = time.monotonic()
+        await asyncio.to_thread(logs.save, self._unjudged())
+        self._saved_at = time.monotonic()
+
+    def _unjudged(self) -> list[UnjudgedLogin]:
+        ago = time.time() - time.monotonic()
+        return [
+            UnjudgedLogin(failed=one.failed, at=round(one.since + ago), count=one.count)
+            for one in self._waiting.values()
+        ]
 
     async def _read(self, tail: FollowedLogs) -> bool:
         try:
@@ -112,6 +129,8 @@ class ServerLog:
             detail = f"NATS logs faster than audit reads: {tail.skipped - self._skipped} bytes of its log were skipped"
             self._skipped = tail.skipped
             self._record(Refused(kind="flood", sender="", detail=detail))
+        if not more:
+            self._stopped_at = None
         return more
 
     def _take(self, refused: Violation | FailedLogin | None) -> None:
@@ -153,8 +172,9 @@ class ServerLog:
             if len(self._waiting) >= MOST_WAITING:  # so many have nothing to do with new keys
                 self._record(_failed_login(WaitingLogin(failed=failed, count=1), None))
                 return
-            due = time.monotonic() + JUDGED_AFTER
-            self._waiting[key] = WaitingLogin(failed=failed, since=time.monotonic(), due=due)
+            now = time.monotonic()
+            since = now if self._stopped_at is None else self._stopped_at
+            self._waiting[key] = WaitingLogin(failed=failed, since=since, due=now + JUDGED_AFTER)
         self._waiting[key].count += 1
 
     async def _judge_logins(self, *, files_changed: bool) -> None:
