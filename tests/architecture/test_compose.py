@@ -325,17 +325,17 @@ def test_audit_follows_the_log_that_each_nats_server_writes(compose: dict[str, A
     folder = audit["environment"]["WRIT_NATS_LOG"]
     assert f"nats-log:{folder}:ro" in audit["volumes"]
     written = re.search(
-        r"^RUN mkdir /etc/writ-nats && for name in ([a-z0-9 -]+); do printf '(.*?)' ", IMAGES, re.MULTILINE
+        r"RUN mkdir /opt/writ/nats && for name in ([a-z0-9 -]+); do \\\s+printf '(.*?)' ", IMAGES, re.MULTILINE
     )
     assert written is not None
     assert tuple(written[1].split()) == folders.SERVERS
     settings = written[2].replace("%s", "NAME").split("\\n")
     for name in folders.SERVERS:
         server = compose["services"][name]
-        assert server["command"] == ["-c", f"/etc/writ-nats/{name}.conf"]
+        assert server["command"] == ["-c", f"/opt/writ/nats/{name}.conf"]
         assert f"nats-log:{folder}" in server["volumes"]
         assert mounted(server)["/etc/nats"].endswith("/servers")
-    assert settings[:2] == ['include "../nats/NAME.conf"', f'log_file: "{folder}/NAME.log"']
+    assert settings[:2] == ['include "../../../etc/nats/NAME.conf"', f'log_file: "{folder}/NAME.log"']
     assert f"mkdir -m 1777 /var/lib/writ {folder}\n" in IMAGES
 
 

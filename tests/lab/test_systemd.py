@@ -205,9 +205,11 @@ async def test_what_nats_refuses_is_recorded_also_while_audit_is_down(site: Site
     assert "what NATS refuses is not recorded" not in site.call("status")[1]
     log = "/var/log/writ-nats/nats.log"
     assert site.control.attempt("runuser", "-u", "writ", "--", "cat", log)[0] != 0
-    site.control.run("systemctl", "kill", "--signal=KILL", "writ-nats")
+    site.control.run("systemctl", "kill", "--kill-whom=main", "--signal=KILL", "writ-nats")
     journal = ("journalctl", "--no-pager", "--output=cat", "--unit=writ-nats")
-    until(lambda: "Publish Violation" in site.control.run(*journal), 30.0, "the end of the log is in the unit's journal")
+    until(
+        lambda: "Publish Violation" in site.control.run(*journal), 30.0, "the end of the log is in the unit's journal"
+    )
     until(lambda: works(site, TARGET), 60.0, "an operation succeeds")
 
 
