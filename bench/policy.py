@@ -16,11 +16,11 @@ from bench.timing import Sample
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.inventory import Principal, Target
 from writ_contracts.operations import Catalogue, Operation
-from writ_rules.engine.case import DecisionRequest
+from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.compile import ROLES, Policy, compile_policy
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import decide
-from writ_rules.engine.format import Constraint, PolicyEntry, PolicyFile, RuleEntry, WindowEntry
+from writ_rules.engine.policy_file.format import Constraint, PolicyEntry, PolicyFile, RuleEntry, WindowEntry
 
 SIZES = (10, 100, 1_000, 10_000)
 CALLERS = ("operator", "developer", "sre", "auditor", "assistant", "release")

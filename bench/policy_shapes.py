@@ -17,11 +17,11 @@ from msgspec import Struct
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.inventory import Principal, Target
 from writ_contracts.operations import Catalogue
-from writ_rules.engine.case import DecisionRequest
+from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.compile import Policy, compile_policy
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import decide
-from writ_rules.engine.format import Constraint, PolicyEntry, PolicyFile, RuleEntry, WindowEntry
+from writ_rules.engine.policy_file.format import Constraint, PolicyEntry, PolicyFile, RuleEntry, WindowEntry
 
 SIZES = (10, 1_000, 10_000)
 QUESTIONS, ROUNDS, TRACED = 1_000, 3, 40

@@ -20,11 +20,11 @@ from bench.ssh_peers import BareProcess, Call, Ssh, bare_kept, bare_new, connect
 from bench.ssh_place import Place, place
 from bench.timing import Sample, measure
 from writ_agent.backends.port import Task, TaskResult
-from writ_agent_ssh.archive import build
 from writ_agent_ssh.backend import SshBackend
-from writ_agent_ssh.credentials import Credentials
-from writ_agent_ssh.host_keys import KnownHosts
-from writ_agent_ssh.pool import Pool
+from writ_agent_ssh.connection.credentials import Credentials
+from writ_agent_ssh.connection.host_keys import KnownHosts
+from writ_agent_ssh.host_sessions.pool import Pool
+from writ_agent_ssh.startup.archive import build
 from writ_client.context import Context, open_bus
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target

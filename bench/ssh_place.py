@@ -14,7 +14,7 @@ import asyncssh
 from msgspec import Struct
 from tests.lab.hosts import hosts, user_key
 
-from writ_agent_ssh.algorithms import CIPHERS, HOST_KEYS, KEX, MACS
+from writ_agent_ssh.connection.algorithms import CIPHERS, HOST_KEYS, KEX, MACS
 from writ_testing.peers.sshd import USER, sshd
 
 FOLDER = "/srv/writ-bench"

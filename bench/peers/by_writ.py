@@ -9,7 +9,7 @@ from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.inventory import Principal, Target
 from writ_contracts.operations import Catalogue
 from writ_documents import yaml_file
-from writ_rules.engine.case import DecisionRequest
+from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import Ruling, decide
 from writ_rules.loading import compile_document

@@ -6,7 +6,7 @@ from msgspec.structs import fields
 from docs.generate.policy_keys import default_of, type_of
 from writ_agent_proxmox import settings as proxmox
 from writ_agent_ssh import settings as ssh
-from writ_containers import connection as docker
+from writ_containers.engine import connection as docker
 from writ_contracts.inventory import Backup, FileRoot, Principal, Target
 
 HEAD = """\

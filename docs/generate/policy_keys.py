@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import FieldInfo, fields
 
-from writ_rules.engine import format as policy_format
+from writ_rules.engine.policy_file import format as policy_format
 
 HEAD = """\
 # Keys of the policy file
@@ -15,7 +15,7 @@ HEAD = """\
 Each key with its type and what holds without it. What they mean together, and how a decision comes about, is in
 [policy.md](policy.md).
 
-*Made from the structs of `writ_rules.engine.format` by `make docs`.*
+*Made from the structs of `writ_rules.engine.policy_file.format` by `make docs`.*
 """
 
 PLACES: tuple[tuple[str, type[Struct]], ...] = (

@@ -10,9 +10,9 @@ from msgspec import Struct
 from docs.generate.inventory_keys import MEANINGS
 from writ_agent_proxmox import settings as proxmox
 from writ_agent_ssh import settings as ssh
-from writ_containers import connection as docker
+from writ_containers.engine import connection as docker
 from writ_contracts.inventory import Backup, Inventory, Principals, Role
-from writ_rules.engine.format import PolicyFile
+from writ_rules.engine.policy_file.format import PolicyFile
 from writ_rules.suites import SuiteEntry
 
 FOLDER = "libs/cli/writ_cli/schemas"

@@ -1,5 +1,6 @@
 """What an agent makes of answers that do not come, or do not say yes."""
 
+import asyncio
 import errno
 from pathlib import Path
 
@@ -33,6 +34,31 @@ async def test_after_a_lost_answer_the_same_claim_is_sent_again_and_it_runs_once
     claims = world.executor.asked[operation_id].claims
     assert len(claims) >= 3
     assert all(claim == claims[0] for claim in claims)
+    assert world.backend.effects == [operation_id]
+
+
+@pytest.mark.parametrize("late", [True, False], ids=["reply-to-the-first", "reply-to-the-second"])
+async def test_claim_without_a_reply_is_sent_again_while_the_first_reply_may_still_come(
+    world: World, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    monkeypatch.setattr("writ_agent.work.claims.ASK_SECONDS", 60.0)
+    monkeypatch.setattr("writ_agent.work.claims.PATIENCE", 60.0)
+    monkeypatch.setattr("writ_agent.work.claims.REPEAT_SECONDS", 0.1)
+    repeated, turns = asyncio.Event(), 0
+
+    async def first_hangs(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply | None:
+        nonlocal turns
+        turns += 1
+        if turns > 1:
+            repeated.set()
+            return None if late else await world.executor.grant(asked, claim, signed)
+        await repeated.wait()
+        return await world.executor.grant(asked, claim, signed) if late else None
+
+    world.executor.answering = first_hangs
+    await world.agent()
+    operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
+    assert (await world.executor.ended(operation_id)).outcome == "succeeded"
     assert world.backend.effects == [operation_id]
 
 

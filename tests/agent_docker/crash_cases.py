@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from tests.agent_docker.engine_host import EngineHost
 
 from writ_agent.backends.port import Task
-from writ_containers.container_view import OPERATION_LABEL
+from writ_containers.containers.container_view import OPERATION_LABEL
 from writ_contracts.ids import operation_id
 from writ_testing.fakes.docker_engine import FakeEngine
 from writ_testing.fakes.engine_storage import tar_of

@@ -8,7 +8,7 @@ from tests.agent_docker.crash_cases import FORMER, OPERATION, state_of
 from tests.agent_docker.engine_host import EngineHost
 
 from writ_agent.backends.port import Task
-from writ_containers.container_view import STACK_OPERATION_LABEL, stack_mark
+from writ_containers.containers.container_view import STACK_OPERATION_LABEL, stack_mark
 from writ_testing.fakes.docker_engine import FakeEngine
 
 TWO = "services: {web: {image: 'box:1', volumes: ['data:/data']}, db: {image: 'box:1'}}\nvolumes: {data: }"

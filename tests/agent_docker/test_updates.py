@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from tests.agent_docker.engine_host import EngineHost
 
 from writ_agent.backends.port import TaskResult
-from writ_containers.container_view import OPERATION_LABEL
+from writ_containers.containers.container_view import OPERATION_LABEL
 from writ_contracts.errors import WritError
 from writ_testing.eventually import eventually
 from writ_testing.fakes.docker_engine import fake_engine

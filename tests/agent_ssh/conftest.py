@@ -11,11 +11,11 @@ import pytest
 from tests.hostops.apt_root import AptRoot, host_cases
 
 from writ_agent.backends.port import Task, TaskResult
-from writ_agent_ssh.archive import build
 from writ_agent_ssh.backend import SshBackend
-from writ_agent_ssh.credentials import Credentials
-from writ_agent_ssh.host_keys import KnownHosts
-from writ_agent_ssh.pool import Pool
+from writ_agent_ssh.connection.credentials import Credentials
+from writ_agent_ssh.connection.host_keys import KnownHosts
+from writ_agent_ssh.host_sessions.pool import Pool
+from writ_agent_ssh.startup.archive import build
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
 from writ_hostops import processes
@@ -131,7 +131,7 @@ def litter(folder: Path) -> list[Path]:
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """For a host that takes its time to connect anew and to end what it is told to end, as on a slow machine."""
     monkeypatch.setattr("writ_agent_ssh.backend.STOP_SECONDS", 20.0)
-    monkeypatch.setattr("writ_agent_ssh.settlement.SILENT_SECONDS", 20.0)
+    monkeypatch.setattr("writ_agent_ssh.host_sessions.settlement.SILENT_SECONDS", 20.0)
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from tests.agent_ssh.conftest import ID, SshHost, ssh_host
 
 from writ_agent.backends.port import Task, TaskResult
 from writ_agent.work.running import RunningOperation
-from writ_agent_ssh import bootstrap
-from writ_agent_ssh.session import Session
+from writ_agent_ssh.host_sessions.session import Session
+from writ_agent_ssh.startup import bootstrap
 from writ_contracts.errors import WritError
 from writ_hostops import processes
 from writ_testing.eventually import eventually
@@ -276,6 +276,6 @@ def test_old_code_that_another_connection_has_just_removed_is_no_trouble(
     old = tmp_path / "old"
     old.mkdir()
     os.utime(old, (0, 0))
-    monkeypatch.setattr("writ_agent_ssh.bootstrap.os.listdir", lambda _: ["gone", "old"])
+    monkeypatch.setattr("writ_agent_ssh.startup.bootstrap.os.listdir", lambda _: ["gone", "old"])
     bootstrap.sweep(str(tmp_path))
     assert not old.exists()

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 import pytest
 from tests.agent_ssh.conftest import SshHost
 
-from writ_agent_ssh import pool
-from writ_agent_ssh.recent_failures import FIRST_PAUSE, LONGEST_PAUSE, MOST_TARGETS, RecentFailures
-from writ_agent_ssh.session import HostSession
+from writ_agent_ssh.host_sessions import pool
+from writ_agent_ssh.host_sessions.recent_failures import FIRST_PAUSE, LONGEST_PAUSE, MOST_TARGETS, RecentFailures
+from writ_agent_ssh.host_sessions.session import HostSession
 from writ_contracts.errors import Invalid, Unreachable
 from writ_contracts.inventory import Target
 from writ_testing.stopwatch import stopwatch

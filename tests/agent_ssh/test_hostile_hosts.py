@@ -19,9 +19,9 @@ from tests.agent_ssh.conftest import ARCHIVE, SshHost, ssh_host
 from tests.agent_ssh.test_troubles import odd_host, timed
 
 from writ_agent.work.running import RunningOperation
-from writ_agent_ssh.bootstrap import contents
-from writ_agent_ssh.channel import MOST_LOG
-from writ_agent_ssh.channel_pace import BURST, RATE
+from writ_agent_ssh.host_sessions.channel import MOST_LOG
+from writ_agent_ssh.host_sessions.channel_pace import BURST, RATE
+from writ_agent_ssh.startup.bootstrap import contents
 from writ_contracts.errors import WritError
 from writ_contracts.wire import canonical
 from writ_testing.stopwatch import stopwatch

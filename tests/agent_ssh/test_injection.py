@@ -19,11 +19,11 @@ from tests.agent_ssh.plain_host import ALWAYS, SHELLS, host_with, linked
 from tests.hostops.test_injection import CANARY, CORPUS, PROGRAMS, STAND_IN, samples
 
 from writ_agent.backends.hostops_requests import allowed
-from writ_agent_ssh.link import Link, connect
-from writ_agent_ssh.plain_session import OPERATIONS, SERVICES
-from writ_agent_ssh.program import run
-from writ_agent_ssh.quoting import line
+from writ_agent_ssh.connection.link import Link, connect
+from writ_agent_ssh.connection.program import run
+from writ_agent_ssh.host_sessions.plain_session import OPERATIONS, SERVICES
 from writ_agent_ssh.settings import connection_of
+from writ_agent_ssh.startup.quoting import line
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import encode_id
 from writ_testing.exhaustive import some

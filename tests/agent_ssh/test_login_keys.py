@@ -11,7 +11,7 @@ import pytest
 from tests.agent_ssh.conftest import SshHost
 from tests.agent_ssh.test_connecting import code_of
 
-from writ_agent_ssh.credentials import Credentials
+from writ_agent_ssh.connection.credentials import Credentials
 from writ_testing.peers.programs import program
 from writ_testing.peers.sshd import make_key
 

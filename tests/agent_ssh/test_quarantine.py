@@ -9,13 +9,13 @@ import pytest
 from tests.agent_ssh.conftest import SshHost
 
 from writ_agent.reporting.security_reports import ALARMS
-from writ_agent_ssh.quarantine import FIRST_SECONDS, LONGEST_SECONDS, HostQuarantine
+from writ_agent_ssh.host_sessions.quarantine import FIRST_SECONDS, LONGEST_SECONDS, HostQuarantine
 from writ_contracts.errors import Untrusted, WritError
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from writ_agent_ssh.quarantine import HostQuarantine
+from writ_agent_ssh.host_sessions.quarantine import HostQuarantine
 aside = HostQuarantine(Path(sys.argv[1]))
 with aside.reading("web2"):
     pass

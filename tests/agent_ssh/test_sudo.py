@@ -2,10 +2,10 @@
 
 import pytest
 
-from writ_agent_ssh.bootstrap_output import TooMuchNoise
-from writ_agent_ssh.recent_failures import WRONG_PASSWORD_SECONDS, RefusedPasswords
+from writ_agent_ssh.host_sessions.recent_failures import WRONG_PASSWORD_SECONDS, RefusedPasswords
 from writ_agent_ssh.settings import Connection
-from writ_agent_ssh.sudo import COMMAND, Sudo, SudoStart, rule
+from writ_agent_ssh.startup.bootstrap_output import TooMuchNoise
+from writ_agent_ssh.startup.sudo import COMMAND, Sudo, SudoStart, rule
 from writ_contracts.errors import Invalid
 
 NONCE = "ab" * 16

@@ -6,10 +6,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from writ_agent_ssh import local_api as client
-from writ_agent_ssh.local_api import PeerStatus, Status
 from writ_agent_ssh.settings import Connection, connection_of
-from writ_agent_ssh.tailscale import Tailnet, check, peer_of
+from writ_agent_ssh.tailnet import local_api as client
+from writ_agent_ssh.tailnet.local_api import PeerStatus, Status
+from writ_agent_ssh.tailnet.tailscale import Tailnet, check, peer_of
 from writ_contracts.errors import Invalid, Unreachable, Untrusted, WritError
 from writ_contracts.inventory import Target
 from writ_testing.peers.tailscale_local_api import LocalApi, Peer, local_api, node_key

@@ -12,14 +12,14 @@ import pytest
 from msgspec.structs import replace
 from tests.agent_ssh.conftest import ARCHIVE
 
-from writ_agent_ssh import local_api as client
-from writ_agent_ssh import socks
 from writ_agent_ssh.backend import SshBackend
-from writ_agent_ssh.credentials import Credentials
-from writ_agent_ssh.host_keys import KnownHosts
-from writ_agent_ssh.pool import Pool
+from writ_agent_ssh.connection.credentials import Credentials
+from writ_agent_ssh.connection.host_keys import KnownHosts
+from writ_agent_ssh.host_sessions.pool import Pool
 from writ_agent_ssh.settings import connection_of
-from writ_agent_ssh.tailscale import Tailnet, command
+from writ_agent_ssh.tailnet import local_api as client
+from writ_agent_ssh.tailnet import socks
+from writ_agent_ssh.tailnet.tailscale import Tailnet, command
 from writ_contracts.errors import Invalid, Unreachable, Untrusted, WritError
 from writ_contracts.inventory import Target
 from writ_runtime.plugins import load_catalogue

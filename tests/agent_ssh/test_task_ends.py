@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from tests.agent_ssh.conftest import ARCHIVE
 
-from writ_agent_ssh.credentials import Credentials
-from writ_agent_ssh.host_keys import KnownHosts
-from writ_agent_ssh.pool import Pool
+from writ_agent_ssh.connection.credentials import Credentials
+from writ_agent_ssh.connection.host_keys import KnownHosts
+from writ_agent_ssh.host_sessions.pool import Pool
 from writ_bus import tasks
 from writ_testing.eventually import eventually
 from writ_testing.injection import break_once

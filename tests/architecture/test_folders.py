@@ -1,30 +1,51 @@
-"""The folders of the executor as a picture: few boxes, few arrows, no cycle."""
+"""The folders of a package as a picture: few boxes, few arrows, no cycle."""
 
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-from tests.architecture.tree import ROOT, imported
+import pytest
+from tests.architecture.tree import ROOT, imported, packages, shown
 
 EXECUTOR = ROOT / "services/executor/writ_executor"
 MOST_BOXES, MOST_ARROWS = 10, 30
+TO_UNTIE = ("libs/installation/writ_installation", "services/policy/writ_policy")
+"""Packages with a cycle between their folders today."""
 
 
-def arrows() -> dict[str, set[str]]:
-    """The folders that each folder imports. Single modules beside the folders (metrics, configuration) are no boxes."""
-    boxes = sorted(path.name for path in EXECUTOR.iterdir() if (path / "__init__.py").exists())
-    return {box: {other for other in boxes if other != box and _imports(EXECUTOR / box, other)} for box in boxes}
+def folders() -> list[Path]:
+    """Return every folder of a lib or service that has parts."""
+    inside = (path for package in packages() for path in (package.code, *package.code.rglob("*")) if path.is_dir())
+    return [folder for folder in inside if len(parts(folder)) > 1 and shown(folder) not in TO_UNTIE]
 
 
-def _imports(folder: Path, other: str) -> bool:
-    return any(name.startswith(f"writ_executor.{other}.") for path in folder.rglob("*.py") for name in imported(path))
+def parts(folder: Path) -> list[str]:
+    """Return the folders in a folder. Single modules beside them (metrics, configuration) are no parts."""
+    return sorted(path.name for path in folder.iterdir() if (path / "__init__.py").exists())
 
 
-def test_folders_of_the_executor_have_no_cycle() -> None:
-    order = [*TopologicalSorter(arrows()).static_order()]
-    assert order[0] == "journal", "everything stands on the journal"
+def arrows(folder: Path) -> dict[str, set[str]]:
+    """Return the parts that each part imports."""
+    boxes = parts(folder)
+    return {box: {other for other in boxes if other != box and _imports(folder, box, other)} for box in boxes}
+
+
+def _imports(folder: Path, box: str, other: str) -> bool:
+    first = next(index for index, name in enumerate(folder.parts) if name.startswith("writ_"))
+    name = ".".join((*folder.parts[first:], other))
+    found = (one for path in (folder / box).rglob("*.py") for one in imported(path))
+    return any(one == name or one.startswith(f"{name}.") for one in found)
+
+
+@pytest.mark.parametrize("folder", folders(), ids=shown)
+def test_folders_of_a_package_have_no_cycle(folder: Path) -> None:
+    assert [*TopologicalSorter(arrows(folder)).static_order()]
+
+
+def test_folders_of_the_executor_stand_on_the_journal() -> None:
+    assert next(iter(TopologicalSorter(arrows(EXECUTOR)).static_order())) == "journal"
 
 
 def test_folders_of_the_executor_fit_on_one_drawing() -> None:
-    found = arrows()
+    found = arrows(EXECUTOR)
     assert 5 <= len(found) <= MOST_BOXES
     assert 10 <= sum(map(len, found.values())) <= MOST_ARROWS

@@ -86,11 +86,13 @@ async def test_an_audit_thief_reads_all_and_answers_falsely_and_writes_its_own_a
                 await thief.request(subject, b"{}", timeout=5)
 
 
-async def claimed(installation: RunningInstallation, thief: Bus, number: str) -> tuple[Claim, Any, SealedParameters]:
-    """Claim it as an instance that no agent is; return the claim, the grant and what came with it."""
+async def claimed(
+    installation: RunningInstallation, thief: Bus, number: str, instance: str = "thief"
+) -> tuple[Claim, Any, SealedParameters]:
+    """Claim it as an instance that no agent is, or as that one; return the claim, the grant and what came with it."""
     seal = SealKey()
     claim = Claim(
-        operation_id=number, attempt=1, pool="a", instance="thief", nonce=secrets.token_hex(32), seal_to=seal.public
+        operation_id=number, attempt=1, pool="a", instance=instance, nonce=secrets.token_hex(32), seal_to=seal.public
     )
     signed = sign(installation.home.key("agent-a"), claim)
     body = encode(ClaimMessage(claim=signed, principal="alice"))

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from writ_containers import container_operations
-from writ_containers.breakouts import ContainerSettings, breakouts, refuse_breakouts
-from writ_containers.connection import EngineAddress
-from writ_containers.container_config import config, settings, shown
-from writ_containers.engine import Engine
+from writ_containers.checks.breakouts import ContainerSettings, breakouts, refuse_breakouts
+from writ_containers.containers.container_config import config, settings, shown
+from writ_containers.engine.api import Engine
+from writ_containers.engine.connection import EngineAddress
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.catalogue.containers import ContainerCreate
 from writ_contracts.errors import Invalid

@@ -5,7 +5,7 @@ import json
 import pytest
 from tests.containers.published_stacks import PUBLISHED, Verdict
 
-from writ_containers.breakouts import breakouts
+from writ_containers.checks.breakouts import breakouts
 from writ_containers.compose.canonical_stack import compose_json, public_digest, settings, shown
 from writ_containers.compose.parse import parse
 from writ_containers.compose.types import Stack

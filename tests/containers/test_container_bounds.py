@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from writ_containers import container_config, container_recreate
-from writ_containers.breakouts import ContainerSettings
+from writ_containers.checks.breakouts import ContainerSettings
+from writ_containers.checks.container_bounds import port_range, refuse_out_of_bounds
+from writ_containers.checks.image_names import is_image_within
+from writ_containers.checks.settings_check import check_settings
 from writ_containers.compose import canonical_stack
 from writ_containers.compose.parse import parse
-from writ_containers.container_bounds import port_range, refuse_out_of_bounds
-from writ_containers.image_names import is_image_within
-from writ_containers.settings_check import check_settings
+from writ_containers.containers import container_config, container_recreate
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.catalogue.containers import ContainerCreate
 from writ_contracts.errors import Invalid

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from writ_containers.engine import Engine
+from writ_containers.engine.api import Engine
+from writ_containers.engine.stack_files import DiskSpace, LocalStackFiles
 from writ_containers.engine_survey import disk_text, size
-from writ_containers.stack_files import DiskSpace, LocalStackFiles
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
 

@@ -14,15 +14,15 @@ from msgspec.structs import replace
 
 from writ_agent.backends.port import Task, TaskResult
 from writ_agent_local.backend import LocalBackend
-from writ_agent_ssh.archive import build
 from writ_agent_ssh.backend import SshBackend
-from writ_agent_ssh.credentials import Credentials
+from writ_agent_ssh.connection.credentials import Credentials
+from writ_agent_ssh.connection.host_keys import KnownHosts
 from writ_agent_ssh.engines import ForwardedEngines, HostStackFiles
-from writ_agent_ssh.host_keys import KnownHosts
-from writ_agent_ssh.pool import Pool
+from writ_agent_ssh.host_sessions.pool import Pool
+from writ_agent_ssh.startup.archive import build
 from writ_containers.backups.repository import repository_of
+from writ_containers.engine.registries import Registries
 from writ_containers.host_engines import BackendWithEngines, local_engines
-from writ_containers.registries import Registries
 from writ_contracts.errors import WritError
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from writ_containers.breakouts import breakouts
-from writ_containers.container_recreate import check_recreatable, recreated, settings
-from writ_containers.container_view import OPERATION_LABEL
+from writ_containers.checks.breakouts import breakouts
+from writ_containers.containers.container_recreate import check_recreatable, recreated, settings
+from writ_containers.containers.container_view import OPERATION_LABEL
 from writ_contracts.errors import Invalid
 
 FORMER_IMAGE = {

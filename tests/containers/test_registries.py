@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from writ_containers.registries import Registries, registry_of
+from writ_containers.engine.registries import Registries, registry_of
 from writ_contracts.errors import Invalid
 
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from writ_containers.compose.parse import parse
-from writ_containers.container_view import PROJECT_LABEL, STACK_OPERATION_LABEL, stack_mark
-from writ_containers.stack_judgement import expected, judge_apply, judge_remove, snapshot
-from writ_containers.stack_view import SERVICE
+from writ_containers.containers.container_view import PROJECT_LABEL, STACK_OPERATION_LABEL, stack_mark
+from writ_containers.stacks.stack_judgement import expected, judge_apply, judge_remove, snapshot
+from writ_containers.stacks.stack_view import SERVICE
 
 OPERATION, FORMER = "01j" + "a" * 23, "01j" + "b" * 23
 STACK = parse("services: {web: {image: a, scale: 2}, db: {image: a}, off: {image: a, scale: 0}}", {}, "shop")

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from writ_containers.compose.parse import parse
-from writ_containers.stack_view import StackService, judged
-from writ_containers.swarm.stack_format import stack_json
-from writ_containers.swarm.stack_view import services_of
+from writ_containers.stacks.stack_view import StackService, judged
+from writ_containers.stacks.swarm_format import stack_json
+from writ_containers.stacks.swarm_view import services_of
 from writ_contracts.errors import Invalid
 
 

@@ -13,6 +13,7 @@ from writ_contracts.audit import AuditStanding, JournalQuery, JournalReply
 from writ_contracts.inventory import Target
 from writ_contracts.life import AcceptedLife
 from writ_contracts.wire import decode, encode
+from writ_executor.journal import own_violations
 from writ_executor.journal.audit_services import SILENCE, AuditServices
 from writ_executor.metrics import POOLS, Measures, deadline_of, metrics
 from writ_executor.success_rate import FEWEST, SECONDS, SuccessRate
@@ -131,8 +132,9 @@ async def test_what_is_past_its_deadline_is_counted(world: World) -> None:
 
 
 async def test_a_security_event_is_counted_by_its_kind_from_nought_on_and_logged(
-    world: World, caplog: pytest.LogCaptureFixture
+    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(own_violations, "AUDIT_WITHIN", 0.0)
     counted = await counting(world)
     assert counted.rows('writ_security_events_total{kind="forged_receipt"}').popitem()[1] == 0
     world.executors[0].violation("publish", "_r_.late.answer")

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from tests.installation.stand_in_installations import WITHIN, start, up
+from tests.installation.stand_in_installations import AGENT, WITHIN, start, up
 
 from writ_bus.errors import Forbidden
 from writ_client.context import Context, open_bus
@@ -65,6 +65,24 @@ async def test_a_principal_that_is_removed_is_shut_out(tmp_path: Path) -> None:
         await one.until(lambda: one.said.count("match the files again") > 1 and not bus.connected)
         with pytest.raises(Forbidden):
             await open_bus(bob, one.home.key("principal-bob").seed, wait=20)
+        await bus.close()
+
+
+async def test_a_principal_that_is_removed_while_an_agent_does_not_end_is_shut_out(tmp_path: Path) -> None:
+    async with up(tmp_path, {"WRIT_STANDIN_AGENT": "stay"}, stop_seconds=20) as one:
+        agent = one.pid(AGENT)
+        assert agent is not None
+        assert (await add_principal(one.home, "bob", "human", [], None)).admitted is True
+        bob = Context(principal="bob", url=one.report.url)
+        bus = await open_bus(bob, one.home.key("principal-bob").seed, wait=20)
+        inventory = yaml_file.read(one.home.inventory).data
+        list_edits.write(one.home.inventory, "", {**inventory, "targets": []})
+        await one.until(lambda: f"{AGENT} is no longer needed" in one.said)
+        data = yaml_file.read(one.home.principals).data
+        list_edits.write(one.home.principals, "", {"principals": data["principals"][:1]})
+        await one.until(lambda: not bus.connected)
+        os.kill(agent, 0)  # it still is there: nobody waited for its end
+        os.kill(agent, signal.SIGKILL)
         await bus.close()
 
 

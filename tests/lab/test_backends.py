@@ -17,11 +17,11 @@ from tests.lab.vault import Vault
 
 from writ_agent.backends.port import Task
 from writ_agent_local.backend import LocalBackend
-from writ_agent_ssh.archive import build
 from writ_agent_ssh.backend import SshBackend
-from writ_agent_ssh.credentials import Credentials
-from writ_agent_ssh.host_keys import KnownHosts
-from writ_agent_ssh.pool import Pool
+from writ_agent_ssh.connection.credentials import Credentials
+from writ_agent_ssh.connection.host_keys import KnownHosts
+from writ_agent_ssh.host_sessions.pool import Pool
+from writ_agent_ssh.startup.archive import build
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
 from writ_hostops import HANDLERS, processes

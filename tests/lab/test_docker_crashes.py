@@ -17,8 +17,8 @@ from tests.lab.engine import Engine
 from writ_agent.backends.port import Task, TaskResult
 from writ_agent.backends.processes import living
 from writ_agent_docker.backend import DockerBackend
-from writ_containers.container_view import OPERATION_LABEL, STACK_OPERATION_LABEL, stack_mark
-from writ_containers.engine import Engine as EngineClient
+from writ_containers.containers.container_view import OPERATION_LABEL, STACK_OPERATION_LABEL, stack_mark
+from writ_containers.engine.api import Engine as EngineClient
 from writ_contracts.errors import WritError
 from writ_contracts.ids import encode_id
 from writ_hostops.processes import kill

@@ -13,7 +13,7 @@ from tests.lab.registry import PASSWORD, USER, registry
 
 from writ_agent.backends.port import TaskResult
 from writ_agent_docker.backend import DockerBackend
-from writ_containers.registries import Registries
+from writ_containers.engine.registries import Registries
 from writ_contracts.errors import WritError
 from writ_contracts.ids import encode_id
 from writ_testing.suites.backend import ProgressRecorder

@@ -13,11 +13,11 @@ from tests.lab.hosts import Host, until, user_key
 
 from writ_agent.backends.port import Task, TaskResult
 from writ_agent.work.running import RunningOperation
-from writ_agent_ssh.archive import build
 from writ_agent_ssh.backend import SshBackend
-from writ_agent_ssh.credentials import Credentials
-from writ_agent_ssh.host_keys import KnownHosts
-from writ_agent_ssh.pool import Pool
+from writ_agent_ssh.connection.credentials import Credentials
+from writ_agent_ssh.connection.host_keys import KnownHosts
+from writ_agent_ssh.host_sessions.pool import Pool
+from writ_agent_ssh.startup.archive import build
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.errors import WritError
 from writ_contracts.ids import encode_id

@@ -11,12 +11,12 @@ from writ_contracts.journal import ControlEvent
 from writ_contracts.operations import Catalogue
 from writ_documents import shapes, yaml_file
 from writ_documents.document import FileErrors
-from writ_rules.engine.case import DecisionRequest
+from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import People, Ruling, decide
 from writ_rules.engine.facts import NO_FACTS, Facts
-from writ_rules.engine.format import PolicyFile
+from writ_rules.engine.policy_file.format import PolicyFile
 from writ_rules.loading import compile_document
 
 CATALOGUE = Catalogue(BUILT_IN)

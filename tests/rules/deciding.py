@@ -11,7 +11,7 @@ from writ_contracts.errors import Invalid
 from writ_contracts.inventory import WRIT, Principal, Target
 from writ_documents import yaml_file
 from writ_documents.document import FileErrors
-from writ_rules.engine.case import DecisionRequest
+from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import Ruling, decide

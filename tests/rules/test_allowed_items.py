@@ -7,7 +7,7 @@ from tests.rules.asking import World, policy, refused, rule, warned
 from tests.rules.test_lint import found
 
 from writ_documents import yaml_file
-from writ_rules.engine.ruling import Ruling
+from writ_rules.engine.decisions.ruling import Ruling
 
 OURS, ALSO, THEIRS = "registry.example/*", "mirror.example/*", "docker.io/*"
 

@@ -20,13 +20,13 @@ from writ_rules.analysis.diff import Change, diff
 from writ_rules.analysis.mutants import mutants
 from writ_rules.analysis.question_space import Example, QuestionSpace
 from writ_rules.analysis.request_space import RequestVariant, request
-from writ_rules.engine.case import DecisionRequest
+from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import decide
 from writ_rules.engine.facts import Facts, TargetListing
-from writ_rules.engine.format import PolicyFile
 from writ_rules.engine.people import people_of
+from writ_rules.engine.policy_file.format import PolicyFile
 from writ_rules.json_lines import reply_line
 from writ_rules.setting import setting
 

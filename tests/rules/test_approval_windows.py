@@ -10,9 +10,9 @@ from writ_contracts.decisions import Decision, PolicyVersion
 from writ_contracts.journal import ControlEvent
 from writ_contracts.operations import Risk
 from writ_contracts.signing import Signed
-from writ_rules.engine.approval_windows import WindowTerms
 from writ_rules.engine.control import ControlState, apply
-from writ_rules.engine.obligations import ADMIN_DEMAND, ApproverStep, Demand
+from writ_rules.engine.policy_file.approval_windows import WindowTerms
+from writ_rules.engine.rules.obligations import ADMIN_DEMAND, ApproverStep, Demand
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import sign
 

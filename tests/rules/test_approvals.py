@@ -4,7 +4,7 @@ from typing import Any
 
 from tests.rules.asking import World, policy, rule
 
-from writ_rules.engine.obligations import ApproverStep
+from writ_rules.engine.rules.obligations import ApproverStep
 
 PEOPLE = {"lead": ("ann", "ben", "alice"), "security": ("sam", "ann"), "approver": ("pat",)}
 STEPS = {"steps": [{"approvers": ["lead"], "quorum": 2}, {"approvers": ["security"]}], "timeout": "2h"}

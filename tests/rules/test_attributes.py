@@ -6,7 +6,7 @@ import pytest
 from tests.rules.asking import CATALOGUE, World, file_of, policy, rule
 
 from writ_rules.engine.compile import compile_policy
-from writ_rules.engine.findings import Severity
+from writ_rules.engine.policy_file.findings import Severity
 
 RESTARTS = rule("restarts", "service_restart")
 

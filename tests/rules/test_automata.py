@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from writ_contracts.catalogue.grammar import FILE_PATTERN, IMAGE_PATTERN, UNIT_PATTERN
-from writ_rules.engine.patterns import pattern as compiled
+from writ_rules.engine.clauses.patterns import pattern as compiled
 from writ_rules.values.automata import MOST_WORK, PatternComparisons, _common, shortest_common
 
 ATOMS = st.sampled_from(["a", "b", "-", "/", ".", "[a-c]", "[^a]", r"\d", r"\W", "[^\\s/]", "$", "^", "é"])

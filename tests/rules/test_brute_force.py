@@ -21,7 +21,7 @@ from writ_rules.analysis.access import AccessQuery, allowed
 from writ_rules.analysis.diff import Diff, diff
 from writ_rules.analysis.question_space import Example, QuestionSpace
 from writ_rules.engine.compile import Policy
-from writ_rules.engine.format import PolicyFile
+from writ_rules.engine.policy_file.format import PolicyFile
 from writ_rules.engine.verbs import offered
 from writ_testing.exhaustive import some
 

@@ -6,7 +6,7 @@ from tests.rules.asking import NOON, World, at, control, policy, refused, rule
 
 from writ_documents import yaml_file
 from writ_rules.engine.control import ControlState, apply
-from writ_rules.engine.emergency_terms import EmergencyTerms
+from writ_rules.engine.policy_file.emergency_terms import EmergencyTerms
 
 DECLARED: dict[str, Any] = {"scope": ["web-*"], "reason": "it burns", "until": 1_000.0}
 

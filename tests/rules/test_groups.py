@@ -9,8 +9,8 @@ from writ_contracts.inventory import Target
 from writ_documents import yaml_file
 from writ_rules.analysis.diff import diff
 from writ_rules.analysis.question_space import QuestionSpace
-from writ_rules.engine import groups
-from writ_rules.engine.groups import placed
+from writ_rules.engine.policy_file import groups
+from writ_rules.engine.policy_file.groups import placed
 from writ_rules.setting import AccessQuestion, setting
 
 HOSTS = [Target(id=name, role="production", backend="local") for name in ("web-1", "db-1", "lb")]

@@ -10,8 +10,8 @@ from tests.rules.asking import ALICE, CATALOGUE, NOBODYS_KEY, file_of, rule
 from writ_contracts.inventory import Principal, Target
 from writ_documents import shapes, yaml_file
 from writ_documents.readers import read_inventory, read_principals
-from writ_rules.engine.findings import Severity
-from writ_rules.engine.format import PolicyFile
+from writ_rules.engine.policy_file.findings import Severity
+from writ_rules.engine.policy_file.format import PolicyFile
 from writ_rules.lint.installation_lint import as_warnings, lint_with
 from writ_rules.validation import ValidationContext, validate_file
 

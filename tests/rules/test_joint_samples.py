@@ -7,7 +7,7 @@ from writ_contracts.inventory import Target
 from writ_rules.analysis.access import AccessQuery, allowed
 from writ_rules.analysis.diff import diff
 from writ_rules.analysis.question_space import QuestionSpace
-from writ_rules.engine.patterns import pattern
+from writ_rules.engine.clauses.patterns import pattern
 from writ_rules.engine.verbs import verbs
 from writ_rules.values.joint_samples import MOST_PATTERNS, joined
 

@@ -6,8 +6,8 @@ import pytest
 from tests.rules.asking import CATALOGUE, file_of, rule
 
 from writ_rules.engine.compile import compile_policy
-from writ_rules.engine.findings import Severity
-from writ_rules.engine.groups import placed
+from writ_rules.engine.policy_file.findings import Severity
+from writ_rules.engine.policy_file.groups import placed
 from writ_rules.engine.verbs import verbs
 from writ_rules.lint.conflicts import _meet, conflicts
 from writ_rules.lint.policy_lint import lint

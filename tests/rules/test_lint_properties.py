@@ -12,13 +12,13 @@ from tests.rules.asking import CATALOGUE, NOBODYS_KEY, at, file_of
 from writ_contracts.inventory import Principal, Target
 from writ_rules.analysis.mutants import replaced
 from writ_rules.analysis.request_space import RequestVariant, request
-from writ_rules.engine.case import DecisionRequest
+from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.compile import Policy, compile_policy
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import Ruling, decide
-from writ_rules.engine.findings import Finding
-from writ_rules.engine.format import PlacedRule, PolicyFile
-from writ_rules.engine.groups import placed
+from writ_rules.engine.policy_file.findings import Finding
+from writ_rules.engine.policy_file.format import PlacedRule, PolicyFile
+from writ_rules.engine.policy_file.groups import placed
 from writ_rules.engine.verbs import offered
 from writ_rules.lint.policy_lint import lint
 

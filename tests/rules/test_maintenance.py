@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from tests.rules.asking import World, policy, rule
 
-from writ_rules.engine.format import MaintenanceWindow
-from writ_rules.engine.maintenance import maintenance
+from writ_rules.engine.policy_file.format import MaintenanceWindow
+from writ_rules.engine.policy_file.maintenance import maintenance
 
 BERLIN = ZoneInfo("Europe/Berlin")
 ONLY = rule("updates", "package_update", maintenance_windows_only=True)

@@ -11,9 +11,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from writ_rules.engine.format import MaintenanceWindow, WindowEntry
-from writ_rules.engine.maintenance import maintenance
-from writ_rules.engine.times import Occasion, window
+from writ_rules.engine.policy_file.format import MaintenanceWindow, WindowEntry
+from writ_rules.engine.policy_file.maintenance import maintenance
+from writ_rules.engine.policy_file.times import Occasion, window
 
 CHANGES = [
     ("Europe/Berlin", date(2026, 3, 29)),

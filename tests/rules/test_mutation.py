@@ -10,7 +10,7 @@ from writ_documents import shapes
 from writ_rules.analysis.mutants import Mutant, mutants
 from writ_rules.coverage import Counter
 from writ_rules.engine.compile import compile_policy
-from writ_rules.engine.format import PolicyFile
+from writ_rules.engine.policy_file.format import PolicyFile
 from writ_rules.suite_runs import PreparedSuite, read_suite, run_case
 from writ_rules.suites import suites_in
 

@@ -8,8 +8,8 @@ from tests.rules.asking import ALICE, CATALOGUE, NOBODYS_KEY, NOON, World, at, f
 from writ_contracts.credentials import KEY, Presence
 from writ_contracts.inventory import Principal
 from writ_rules.analysis.lockout import lockouts
-from writ_rules.engine.obligations import ApproverStep, Demand, Progress, progress
 from writ_rules.engine.people import People, people_of
+from writ_rules.engine.rules.obligations import ApproverStep, Demand, Progress, progress
 from writ_rules.lint.installation_lint import lint_with
 
 TWICE = Principal(id="alice-admin", kind="human", key=NOBODYS_KEY, roles=["approver"], person="alice")

@@ -12,7 +12,7 @@ from tests.rules.test_properties import SEEDS, asked
 
 from writ_contracts.inventory import Principal, Target
 from writ_rules.engine.compile import Policy
-from writ_rules.engine.reach import about, is_limited, reach_of
+from writ_rules.engine.decisions.reach import about, is_limited, reach_of
 
 BOT = Principal(id="bot", kind="agent", roles=["ci"], key=NOBODYS_KEY)
 WEB = Target(id="web-1", role="production", backend="local", tags=["web"])

@@ -13,7 +13,7 @@ from tests.rules import generate
 from tests.rules.test_shipped_policies import SHIPPED
 
 from writ_documents import shapes, yaml_file
-from writ_rules.engine.format import PolicyFile
+from writ_rules.engine.policy_file.format import PolicyFile
 
 
 def read(text: str) -> PolicyFile:

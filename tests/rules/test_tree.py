@@ -11,12 +11,12 @@ from tests.rules.asking import World, policy, rule
 from tests.rules.deciding import compiled, plain, ruling
 from tests.rules.generate import PATTERNS
 
-from writ_rules.engine import index, tree
-from writ_rules.engine.case import Case
-from writ_rules.engine.clauses import ClauseMiss, TargetClause
+from writ_rules.engine.clauses.case import Case
+from writ_rules.engine.clauses.patterns import glob, pattern
+from writ_rules.engine.clauses.scopes import ClauseMiss, TargetClause
 from writ_rules.engine.decide import Ruling
-from writ_rules.engine.literals import beginnings
-from writ_rules.engine.patterns import glob, pattern
+from writ_rules.engine.matching import index, tree
+from writ_rules.engine.matching.literals import beginnings
 
 POLICIES, QUESTIONS = 300, 15
 MORE_PATTERNS = (

@@ -12,7 +12,7 @@ from tests.rules.deciding import CALLERS, PEOPLE, TARGETS, compiled
 
 from writ_contracts.errors import Invalid
 from writ_contracts.operations import Operation
-from writ_rules.engine.case import DecisionRequest
+from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import decide
 from writ_rules.engine.facts import Facts, TargetListing

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from writ_rules.engine.format import WindowEntry
-from writ_rules.engine.times import duration, instant, seconds_of_day, window
+from writ_rules.engine.policy_file.format import WindowEntry
+from writ_rules.engine.policy_file.times import duration, instant, seconds_of_day, window
 
 CHANGES = [
     ("Europe/Berlin", date(2026, 3, 29)),
@@ -94,8 +94,8 @@ def test_a_zone_needs_no_database_of_the_systems() -> None:
     program = """
 from datetime import datetime
 from zoneinfo import TZPATH
-from writ_rules.engine.format import WindowEntry
-from writ_rules.engine.times import window, zone
+from writ_rules.engine.policy_file.format import WindowEntry
+from writ_rules.engine.policy_file.times import window, zone
 assert TZPATH == ()
 made = window(WindowEntry(start_time="02:00", end_time="03:00", timezone="Europe/Berlin"))
 print(made.holds(datetime(2026, 3, 28, 2, 30, tzinfo=made.zone)), made.zone.utcoffset(datetime(2026, 7, 1)))

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from writ_agent.backends.port import ProbeResult, Progress, Task, TaskResult
 from writ_agent.backends.running_tasks import RunningTasks
 from writ_containers import container_operations
-from writ_containers.engine import Engine
+from writ_containers.engine.api import Engine
 from writ_contracts.inventory import Target
 
 STOP_SECONDS = 1.0

@@ -9,19 +9,19 @@ from msgspec.structs import replace
 
 from writ_agent.backends.hostops_requests import redact, redacted
 from writ_agent.backends.port import ProbeResult, Progress, Task, TaskResult, cannot_list
-from writ_containers import (
+from writ_containers.backups import operations as backups
+from writ_containers.containers import (
     container_changes,
     container_create,
     container_snapshots,
     container_update,
     container_view,
     image_pull,
-    stack_operations,
 )
-from writ_containers.backups import operations as backups
-from writ_containers.created_container import remove_created
-from writ_containers.engine import Engine
+from writ_containers.containers.created_container import remove_created
+from writ_containers.engine.api import Engine
 from writ_containers.secret_values import secret_values
+from writ_containers.stacks import stack_operations
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
 

@@ -5,12 +5,11 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from writ_containers import stack_operations
-from writ_containers.compose import command
-from writ_containers.endpoint import SocketEndpoint
-from writ_containers.engine import API_VERSION, Engine
-from writ_containers.engine_errors import one_line
-from writ_containers.stack_files import DiskSpace
+from writ_containers.engine.api import API_VERSION, Engine
+from writ_containers.engine.endpoint import SocketEndpoint
+from writ_containers.engine.engine_errors import one_line
+from writ_containers.engine.stack_files import DiskSpace
+from writ_containers.stacks import compose_command, stack_operations
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
 
@@ -35,7 +34,7 @@ class EngineSurvey(Struct, frozen=True, kw_only=True):
 async def survey(engine: Engine, target: Target) -> EngineSurvey:
     """Return the engine's versions, features and disk. Raises WritError."""
     version, info = await engine.version(), await engine.info()
-    compose = await command.version()
+    compose = await compose_command.version()
     versions = _versions(version, info) | ({"compose": compose} if compose else {})
     versions["disk"] = await _disk(engine, target, str(info.get("DockerRootDir") or ""))
     lacking = {} if compose else dict.fromkeys(stack_operations.APPLY, NO_COMPOSE)

@@ -7,13 +7,13 @@ from msgspec.structs import replace
 
 from writ_agent.backends.port import Backend, Handler, TargetTestResult, Task, TaskResult
 from writ_agent.backends.routed_backend import RoutedBackend
-from writ_containers.connection import engine_address
 from writ_containers.container_handler import ContainerHandler, Engines
 from writ_containers.container_operations import LISTINGS, OWN, SHARED
-from writ_containers.endpoint import SocketEndpoint
-from writ_containers.engine_connections import EngineConnections, Where
+from writ_containers.engine.connection import engine_address
+from writ_containers.engine.endpoint import SocketEndpoint
+from writ_containers.engine.engine_connections import EngineConnections, Where
+from writ_containers.engine.registries import Registries
 from writ_containers.engine_survey import EngineSurvey, survey
-from writ_containers.registries import Registries
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
 

@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from writ_contracts.operations import Catalogue
-from writ_rules.engine.format import Constraint, RuleEntry
+from writ_rules.engine.policy_file.format import Constraint, RuleEntry
 
 NOUNS = ("container", "stack", "service", "file", "network", "package", "backup", "snapshot")
 OF_CAPABILITY = {"system": "service"}

@@ -10,9 +10,9 @@ from msgspec import Struct
 from writ_documents import shapes
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.decide import Ruling
-from writ_rules.engine.format import PolicyFile
-from writ_rules.engine.groups import placed
-from writ_rules.engine.rules import Rule
+from writ_rules.engine.policy_file.format import PolicyFile
+from writ_rules.engine.policy_file.groups import placed
+from writ_rules.engine.rules.rule import Rule
 from writ_rules.setting import PolicySource
 
 

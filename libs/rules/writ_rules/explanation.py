@@ -16,10 +16,10 @@ from writ_contracts.policy_questions import (
     PolicyCanIReply,
     PolicyExplainQuery,
 )
-from writ_rules.engine.case import DecisionRequest
+from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.decide import Ruling, decide
 from writ_rules.engine.facts import NO_FACTS, Facts
-from writ_rules.engine.obligations import Demand, People
+from writ_rules.engine.rules.obligations import Demand, People
 from writ_rules.setting import AccessQuestion, Setting
 
 

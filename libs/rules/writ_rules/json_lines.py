@@ -12,7 +12,7 @@ import msgspec
 from writ_contracts.errors import Invalid
 from writ_contracts.policy_questions import EvalRequest, EvalResult
 from writ_rules.engine.facts import NO_FACTS, Facts
-from writ_rules.engine.times import instant
+from writ_rules.engine.policy_file.times import instant
 from writ_rules.setting import AccessQuestion, Setting
 from writ_rules.supplied_facts import facts_of
 

@@ -11,9 +11,9 @@ from writ_contracts.operations import Catalogue
 from writ_documents import shapes
 from writ_documents.document import MOST, Document, FileErrors, Keys, Problem
 from writ_rules.engine.compile import Policy, compile_policy
-from writ_rules.engine.findings import Finding, Severity
-from writ_rules.engine.format import PolicyFile, RuleEntry
-from writ_rules.engine.groups import placed
+from writ_rules.engine.policy_file.findings import Finding, Severity
+from writ_rules.engine.policy_file.format import PolicyFile, RuleEntry
+from writ_rules.engine.policy_file.groups import placed
 from writ_rules.lint.policy_lint import lint
 
 Mode = Literal["strict", "permissive"]

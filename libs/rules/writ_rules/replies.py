@@ -28,8 +28,8 @@ from writ_rules.analysis import access
 from writ_rules.analysis.diff import diff
 from writ_rules.analysis.question_space import QuestionSpace
 from writ_rules.coverage import Coverage
-from writ_rules.engine.findings import Severity
-from writ_rules.engine.format import PolicyFile
+from writ_rules.engine.policy_file.findings import Severity
+from writ_rules.engine.policy_file.format import PolicyFile
 from writ_rules.loading import checked_document
 from writ_rules.setting import PolicySource, Setting, setting
 from writ_rules.suite_runs import PreparedSuite, SuiteResult, run_suites

@@ -18,7 +18,7 @@ from writ_contracts.persons import person_of
 from writ_documents import yaml_file
 from writ_documents.document import Document, Problem
 from writ_documents.readers import read_inventory, read_people
-from writ_rules.engine.case import DecisionRequest
+from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import People, Ruling, decide

@@ -20,10 +20,10 @@ from writ_documents.document import Document, FileErrors, Keys, Problem
 from writ_documents.readers import NOBODYS_KEY, read_inventory, read_people
 from writ_rules.coverage import rule_places
 from writ_rules.engine.facts import NO_FACTS
-from writ_rules.engine.format import ApprovalEntry
-from writ_rules.engine.obligations import Demand
-from writ_rules.engine.rules import presence_of, steps_of
-from writ_rules.engine.times import duration, instant
+from writ_rules.engine.policy_file.format import ApprovalEntry
+from writ_rules.engine.policy_file.times import duration, instant
+from writ_rules.engine.rules.obligations import Demand
+from writ_rules.engine.rules.rule import presence_of, steps_of
 from writ_rules.setting import AccessQuestion, PolicySource, Setting
 from writ_rules.supplied_facts import facts_of
 

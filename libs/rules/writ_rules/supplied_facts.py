@@ -8,7 +8,7 @@ Ages are durations before the instant of the question; without one the fact is f
 
 from writ_contracts.policy_questions import SuppliedFacts, SuppliedFinding, SuppliedListing, SuppliedReport
 from writ_rules.engine.facts import Facts, ScanFinding, ScanReport, TargetListing
-from writ_rules.engine.times import duration
+from writ_rules.engine.policy_file.times import duration
 
 
 def facts_of(supplied: SuppliedFacts, target: str, at: float) -> Facts:

@@ -9,8 +9,8 @@ from writ_contracts.inventory import Principal, Target
 from writ_contracts.operations import Catalogue
 from writ_documents import yaml_file
 from writ_documents.document import Document, FileErrors, Problem
-from writ_rules.engine.findings import Severity
 from writ_rules.engine.people import People
+from writ_rules.engine.policy_file.findings import Severity
 from writ_rules.lint.expired_rules import expired
 from writ_rules.lint.installation_lint import as_warnings, lint_with
 from writ_rules.loading import REFUSED, Mode, findings_of, shaped

@@ -3,7 +3,7 @@
 from writ_agent.service import metrics, serve
 from writ_agent_docker.backend import DockerBackend
 from writ_agent_docker.config import DockerAgentConfig
-from writ_containers.registries import Registries
+from writ_containers.engine.registries import Registries
 from writ_runtime.service import run, running
 
 

@@ -9,9 +9,9 @@ from writ_agent.backends.target_health import TargetHealth
 from writ_agent_docker.engines import engines_of
 from writ_agent_docker.target_test import find
 from writ_containers.container_handler import ContainerHandler
-from writ_containers.engine import Engine
-from writ_containers.engine_connections import EngineConnections
-from writ_containers.registries import Registries
+from writ_containers.engine.api import Engine
+from writ_containers.engine.engine_connections import EngineConnections
+from writ_containers.engine.registries import Registries
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from writ_agent.config import AgentConfig
-from writ_containers.registries import RegistryFolder
+from writ_containers.engine.registries import RegistryFolder
 from writ_runtime.config import env
 
 

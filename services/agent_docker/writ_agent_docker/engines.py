@@ -6,10 +6,10 @@ engine over TLS the file has our certificate and its key.
 
 from pathlib import Path
 
-from writ_containers.connection import connection_of
-from writ_containers.endpoint import endpoint_of
-from writ_containers.engine_connections import EngineConnections, Where
-from writ_containers.registries import Registries
+from writ_containers.engine.connection import connection_of
+from writ_containers.engine.endpoint import endpoint_of
+from writ_containers.engine.engine_connections import EngineConnections, Where
+from writ_containers.engine.registries import Registries
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
 

@@ -3,8 +3,8 @@
 from collections.abc import Collection
 
 from writ_agent.backends.port import TargetTestResult
-from writ_containers.endpoint import shown
-from writ_containers.engine_connections import EngineConnections
+from writ_containers.engine.endpoint import shown
+from writ_containers.engine.engine_connections import EngineConnections
 from writ_containers.engine_survey import survey
 from writ_contracts.backends import StepName, TargetTestStep
 from writ_contracts.errors import WritError

@@ -3,8 +3,8 @@
 from writ_agent.service import metrics, serve
 from writ_agent_local.backend import LocalBackend
 from writ_agent_local.config import LocalAgentConfig
+from writ_containers.engine.registries import Registries
 from writ_containers.host_engines import BackendWithEngines, local_engines
-from writ_containers.registries import Registries
 from writ_runtime.service import run, running
 
 

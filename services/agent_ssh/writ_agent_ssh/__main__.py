@@ -1,18 +1,18 @@
 """`python -m writ_agent_ssh`: carry out operations on other hosts, over SSH."""
 
 from writ_agent.service import metrics, serve
-from writ_agent_ssh.archive import build
 from writ_agent_ssh.backend import SshBackend
 from writ_agent_ssh.config import SshAgentConfig
-from writ_agent_ssh.credentials import Credentials
+from writ_agent_ssh.connection.credentials import Credentials
+from writ_agent_ssh.connection.host_keys import KnownHosts
 from writ_agent_ssh.engines import ForwardedEngines, HostStackFiles
-from writ_agent_ssh.host_keys import KnownHosts
-from writ_agent_ssh.local_api import LocalApi
-from writ_agent_ssh.pool import Pool
-from writ_agent_ssh.quarantine import HostQuarantine
-from writ_agent_ssh.tailscale import Tailnet
+from writ_agent_ssh.host_sessions.pool import Pool
+from writ_agent_ssh.host_sessions.quarantine import HostQuarantine
+from writ_agent_ssh.startup.archive import build
+from writ_agent_ssh.tailnet.local_api import LocalApi
+from writ_agent_ssh.tailnet.tailscale import Tailnet
+from writ_containers.engine.registries import Registries
 from writ_containers.host_engines import BackendWithEngines
-from writ_containers.registries import Registries
 from writ_runtime.service import run, running
 
 

@@ -21,10 +21,10 @@ from writ_agent.backends.hostops_requests import (
     survey_request,
 )
 from writ_agent.backends.port import ProbeResult, Progress, TargetTestResult, Task, TaskResult
-from writ_agent_ssh.channel import ConnectionDropped
-from writ_agent_ssh.pool import Pool
-from writ_agent_ssh.session import HostSession
-from writ_agent_ssh.settlement import Settlement
+from writ_agent_ssh.host_sessions.channel import ConnectionDropped
+from writ_agent_ssh.host_sessions.pool import Pool
+from writ_agent_ssh.host_sessions.session import HostSession
+from writ_agent_ssh.host_sessions.settlement import Settlement
 from writ_agent_ssh.target_test import find
 from writ_bus import tasks
 from writ_contracts.errors import WritError

@@ -6,7 +6,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from writ_agent.config import AgentConfig
-from writ_containers.registries import RegistryFolder
+from writ_containers.engine.registries import RegistryFolder
 from writ_runtime.config import env
 
 Seconds = Annotated[float, Meta(gt=0)]

@@ -12,14 +12,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from writ_agent_ssh.backend import SshBackend
-from writ_agent_ssh.link import Link, SocketForward
-from writ_agent_ssh.pool import Pool
+from writ_agent_ssh.connection.link import Link, SocketForward
+from writ_agent_ssh.host_sessions.pool import Pool
 from writ_containers.compose.parse import LARGEST
-from writ_containers.connection import EngineAddress, engine_address
-from writ_containers.endpoint import SocketEndpoint
-from writ_containers.engine import Engine
-from writ_containers.registries import Registries
-from writ_containers.stack_files import DiskSpace, StackFile, StackFiles, stack_folder
+from writ_containers.engine.api import Engine
+from writ_containers.engine.connection import EngineAddress, engine_address
+from writ_containers.engine.endpoint import SocketEndpoint
+from writ_containers.engine.registries import Registries
+from writ_containers.engine.stack_files import DiskSpace, StackFile, StackFiles, stack_folder
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
 

@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping
 import asyncssh
 import msgspec
 
-from writ_agent_ssh import algorithms, sudo
+from writ_agent_ssh.connection import algorithms
+from writ_agent_ssh.connection.link import tell_why, translated
 from writ_agent_ssh.leftovers import CleaningRequest, read_or_remove
-from writ_agent_ssh.link import tell_why, translated
+from writ_agent_ssh.startup import sudo
 from writ_contracts.errors import Invalid, Unreachable, WritError
 
 SECONDS = 10.0

@@ -10,12 +10,12 @@ import msgspec
 from msgspec import Struct
 
 from writ_agent.backends.hostops_requests import seen_of
-from writ_agent_ssh.archive import build
-from writ_agent_ssh.credentials import Credentials
-from writ_agent_ssh.host_keys import KnownHosts
-from writ_agent_ssh.pool import Pool
-from writ_agent_ssh.session import HostSession
+from writ_agent_ssh.connection.credentials import Credentials
+from writ_agent_ssh.connection.host_keys import KnownHosts
+from writ_agent_ssh.host_sessions.pool import Pool
+from writ_agent_ssh.host_sessions.session import HostSession
 from writ_agent_ssh.settings import connection_of
+from writ_agent_ssh.startup.archive import build
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
 

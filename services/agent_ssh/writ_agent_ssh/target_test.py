@@ -10,10 +10,10 @@ from msgspec.structs import replace
 
 from writ_agent.backends.hostops_requests import SURVEY_SECONDS, allowed, survey_request, surveyed
 from writ_agent.backends.port import TargetTestResult
-from writ_agent_ssh.channel import HostMessage
-from writ_agent_ssh.link import Link
-from writ_agent_ssh.pool import Pool
-from writ_agent_ssh.session import HostSession
+from writ_agent_ssh.connection.link import Link
+from writ_agent_ssh.host_sessions.channel import HostMessage
+from writ_agent_ssh.host_sessions.pool import Pool
+from writ_agent_ssh.host_sessions.session import HostSession
 from writ_agent_ssh.settings import Connection, connection_of
 from writ_contracts.backends import StepName, TargetTestStep
 from writ_contracts.errors import Unreachable, WritError

@@ -3,6 +3,9 @@ every time.
 
 A lost answer may leave a stored `granted`. The same claim then gets the same grant again; another claim would get
 none. So a sent claim is repeated until its fate is known, or the agent reports the operation as not begun.
+
+NATS may deliver a claim to an executor whose connection hangs, and goes on to choose that one for a while. So a claim
+is repeated early, while the reply to the first may still come.
 """
 
 import asyncio
@@ -12,10 +15,11 @@ from typing import Any
 
 from writ_agent.reporting.receipts import AgentIdentity
 from writ_agent.verification import SentClaim
+from writ_bus import tasks
 from writ_bus.errors import Forbidden, Full, TimedOut, Unreachable
 from writ_bus.port import Bus, Delivery
 from writ_contracts import subjects
-from writ_contracts.agents import Claim, ClaimMessage, ClaimReply
+from writ_contracts.agents import STARTED_HEADER, Claim, ClaimMessage, ClaimReply
 from writ_contracts.errors import Invalid, WritError
 from writ_contracts.journal import Dispatched
 from writ_contracts.plugins import PluginDigests
@@ -26,6 +30,8 @@ from writ_trust.sealing import SealKey
 from writ_trust.statements import sign
 
 ASK_SECONDS = 5.0
+REPEAT_SECONDS = 2.0
+"""Seconds after which a claim without a reply is sent again, perhaps to another executor."""
 PATIENCE = 12.0
 """Less than a grant's lifetime: a later answer is of no use."""
 _PAUSES = (0.05, 0.2, 0.5, 1.0, 2.0)
@@ -51,7 +57,9 @@ def make_claim(
         plugins=plugins,
         host=identity.host,
     )
-    return SentClaim(work=work, claim=claim, signed=sign(identity.key, claim), seal=seal, sent_at=now)
+    return SentClaim(
+        work=work, claim=claim, signed=sign(identity.key, claim), seal=seal, sent_at=now, started=identity.started
+    )
 
 
 async def send_claim(
@@ -64,34 +72,61 @@ async def send_claim(
     """
     body = encode(ClaimMessage(claim=claimed.signed, principal=claimed.work.principal))
     uncertain = False  # a certain no is worth a few more tries soon (a policy replica that is behind, say)
-    for turn in range(1000):
-        answer, perhaps = await _send_once(bus, claimed, body, uncertain)
-        uncertain = uncertain or perhaps
-        soon = turn < 3 and boot() - claimed.sent_at < PATIENCE / 2
-        if answer is not None and not (_retry(answer.error) and (uncertain or soon)):
-            return answer
-        # A reload of NATS loses answers under way: a process that stops sends its claim once more, too.
-        if (gave_up() and turn > 0) or boot() - claimed.sent_at > PATIENCE:
-            break
-        await _working(delivery)
-        await asyncio.sleep(_PAUSES[min(turn, len(_PAUSES) - 1)])
+    sent: set[asyncio.Task[ClaimReply | None]] = set()
+    try:
+        for turn in range(1000):
+            sent.add(tasks.start(_send_once(bus, claimed, body), "claim"))
+            answer, waited = await _next_reply(sent, uncertain, ASK_SECONDS if gave_up() else REPEAT_SECONDS)
+            uncertain = uncertain or answer is None or bool(sent)
+            soon = turn < 3 and boot() - claimed.sent_at < PATIENCE / 2
+            if answer is not None and not (_retry(answer.error) and (uncertain or soon)):
+                return answer
+            # A reload of NATS loses answers under way: a process that stops sends its claim once more, too.
+            if (gave_up() and turn > 0) or boot() - claimed.sent_at > PATIENCE:
+                break
+            await _working(delivery)
+            if not waited:
+                await asyncio.sleep(_PAUSES[min(turn, len(_PAUSES) - 1)])
+    finally:
+        for one in sent:
+            one.cancel()
+        await asyncio.gather(*sent, return_exceptions=True)
     raise TimedOut(f"no reply to the claim of {claimed.work.operation_id} within {PATIENCE:g} s")
 
 
-async def _send_once(bus: Bus, claimed: SentClaim, body: bytes, uncertain: bool) -> tuple[ClaimReply | None, bool]:
-    """Return the answer, if any, and whether `granted` may be stored unknown to this agent."""
+async def _next_reply(
+    sent: set[asyncio.Task[ClaimReply | None]], uncertain: bool, seconds: float
+) -> tuple[ClaimReply | None, bool]:
+    """Return the first reply to any of the claims in `sent`, None where its fate is unknown, and whether the time is
+    up. Ended claims are removed. Raises what `_send_once` raises, if no other claim may have started the operation.
+    """
+    ended, _ = await asyncio.wait(sent, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    sent -= ended
+    uncertain = uncertain or bool(sent)
+    replies = []
+    for one in ended:
+        if (error := one.exception()) is None:
+            replies.append(one.result())
+        elif not uncertain or not isinstance(error, WritError):
+            raise error
+    known = [reply for reply in replies if reply is not None]
+    return min(known, key=lambda reply: reply.error is not None, default=None), not ended
+
+
+async def _send_once(bus: Bus, claimed: SentClaim, body: bytes) -> ClaimReply | None:
+    """Return the reply; None where `granted` may be stored unknown to this agent. Raises Unreachable, Full and
+    Forbidden: nothing was done.
+    """
     try:
-        reply = await bus.request(subjects.claim(claimed.claim.pool), body, timeout=ASK_SECONDS)
+        headers = {STARTED_HEADER: repr(claimed.started)}
+        reply = await bus.request(subjects.claim(claimed.claim.pool), body, timeout=ASK_SECONDS, headers=headers)
         answer = decode(reply.data, ClaimReply)
     except (Unreachable, Full, Forbidden):
-        if not uncertain:
-            raise
-        return None, True
+        raise
     except (WritError, Invalid) as error:
         _log.warning("agent.claim_unanswered", operation_id=claimed.work.operation_id, error=str(error))
-        return None, True
-    perhaps = answer.error is not None and answer.error.code in _UNCERTAIN
-    return None if perhaps else answer, perhaps
+        return None
+    return None if answer.error is not None and answer.error.code in _UNCERTAIN else answer
 
 
 def _retry(error: Failure | None) -> bool:

@@ -9,9 +9,9 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from writ_containers.backups.repository import BackupPart
-from writ_containers.breakouts import bind_breakouts, is_beneath
-from writ_containers.container_view import OPERATION_LABEL
-from writ_containers.engine import Engine
+from writ_containers.checks.breakouts import bind_breakouts, is_beneath
+from writ_containers.containers.container_view import OPERATION_LABEL
+from writ_containers.engine.api import Engine
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
 

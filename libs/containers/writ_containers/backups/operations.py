@@ -14,7 +14,6 @@ from typing import Any
 from msgspec.structs import replace
 
 from writ_agent.backends.port import ProbeResult, Progress, Task, TaskResult, Verdict
-from writ_containers import container_recreate, container_update, container_view
 from writ_containers.backups.mounted_data import (
     MountedData,
     check_fits,
@@ -24,9 +23,10 @@ from writ_containers.backups.mounted_data import (
 )
 from writ_containers.backups.repository import BackupPart, Repository, complete, file_name, repository_of
 from writ_containers.backups.tar_digest import TarDigest, digest_of
-from writ_containers.container_replace import replace_container
-from writ_containers.created_container import CERTAIN_AFTER, PAUSE
-from writ_containers.engine import Engine
+from writ_containers.containers import container_recreate, container_update, container_view
+from writ_containers.containers.container_replace import replace_container
+from writ_containers.containers.created_container import CERTAIN_AFTER, PAUSE
+from writ_containers.engine.api import Engine
 from writ_contracts.catalogue.backups import BackupCreate, BackupRestore
 from writ_contracts.errors import Conflict, Invalid, TimedOut, WritError
 from writ_contracts.inventory import Target

@@ -22,7 +22,7 @@ from msgspec import Struct
 
 from writ_agent.backends.processes import end, marked_environ
 from writ_bus.tasks import start
-from writ_containers.connection import host_engine
+from writ_containers.engine.connection import host_engine
 from writ_contracts.errors import Invalid, Unreachable, WritError
 from writ_contracts.inventory import Backup, Target
 

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from writ_containers.breakouts import ContainerSettings
+from writ_containers.checks.breakouts import ContainerSettings
+from writ_containers.checks.container_bounds import port_range
 from writ_containers.compose.types import NamedVolume, Network, Service, Stack
-from writ_containers.container_bounds import port_range
 
 SECRET_KEYS = ("environment", "labels", "command", "entrypoint", "healthcheck")
 NAMESPACES = ("pid", "ipc", "uts", "userns_mode", "cgroup")

@@ -23,12 +23,12 @@ from writ_rules.analysis.classes import (
 from writ_rules.analysis.question_space import Example, QuestionSpace
 from writ_rules.analysis.questions import QuestionDecider, example
 from writ_rules.analysis.request_space import options, relevant, request
-from writ_rules.engine.case import DecisionRequest
+from writ_rules.engine.clauses.case import DecisionRequest
+from writ_rules.engine.clauses.conditions import ParameterCondition
 from writ_rules.engine.compile import Policy
-from writ_rules.engine.conditions import ParameterCondition
 from writ_rules.engine.decide import Ruling
 from writ_rules.engine.facts import Facts
-from writ_rules.engine.rules import Rule
+from writ_rules.engine.rules.rule import Rule
 from writ_rules.engine.verbs import Verb
 
 Extent = Literal["always", "sometimes", "never"]

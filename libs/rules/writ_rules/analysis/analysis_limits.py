@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 from typing import Any
 
-from writ_rules.engine.case import SECRET
-from writ_rules.engine.checks import Check, LengthCheck, PatternCheck
-from writ_rules.engine.conditions import EvaluatorCondition, ScanCondition
-from writ_rules.engine.rules import Rule
+from writ_rules.engine.clauses.case import SECRET
+from writ_rules.engine.clauses.checks import Check, LengthCheck, PatternCheck
+from writ_rules.engine.clauses.conditions import EvaluatorCondition, ScanCondition
+from writ_rules.engine.rules.rule import Rule
 from writ_rules.engine.verbs import Verb
 from writ_rules.values.domains import domain, metas
 from writ_rules.values.joint_samples import MOST_PATTERNS

@@ -11,11 +11,11 @@ from typing import Any
 
 from msgspec import Struct
 
-from writ_rules.engine.case import DecisionRequest
-from writ_rules.engine.conditions import SEVERITIES, Condition, ParameterCondition, ScanCondition
+from writ_rules.engine.clauses.case import DecisionRequest
+from writ_rules.engine.clauses.conditions import SEVERITIES, Condition, ParameterCondition, ScanCondition
+from writ_rules.engine.clauses.listings import SOURCES
 from writ_rules.engine.facts import NO_FACTS, Facts, ScanFinding, ScanReport, Severity, TargetListing
-from writ_rules.engine.listings import SOURCES
-from writ_rules.engine.rules import Rule
+from writ_rules.engine.rules.rule import Rule
 
 MOST = 64
 UNREPORTED, CLEAN = "unreported", "clean"

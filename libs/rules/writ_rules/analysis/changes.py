@@ -9,9 +9,9 @@ from writ_contracts.decisions import Effect
 from writ_contracts.inventory import Principal, Target
 from writ_rules.analysis.question_space import Example, QuestionSpace
 from writ_rules.analysis.questions import example
-from writ_rules.engine.case import DecisionRequest
+from writ_rules.engine.clauses.case import DecisionRequest
+from writ_rules.engine.decisions.ruling import Ruling
 from writ_rules.engine.facts import Facts
-from writ_rules.engine.ruling import Ruling
 
 Kind = Literal[
     "newly_allowed",

@@ -9,12 +9,12 @@ from writ_contracts.inventory import Principal, Target
 from writ_rules.analysis import synthetic
 from writ_rules.analysis.question_space import QuestionSpace
 from writ_rules.analysis.request_space import ANY_TARGET, ANYBODY, case_of, signature
-from writ_rules.engine.case import Case
-from writ_rules.engine.clauses import EffectClause
+from writ_rules.engine.clauses.case import Case
+from writ_rules.engine.clauses.conditions import AttributeCondition, EvaluatorCondition
+from writ_rules.engine.clauses.scopes import EffectClause
 from writ_rules.engine.compile import Policy
-from writ_rules.engine.conditions import AttributeCondition, EvaluatorCondition
-from writ_rules.engine.obligations import ADMIN_DEMAND
-from writ_rules.engine.rules import Rule
+from writ_rules.engine.rules.obligations import ADMIN_DEMAND
+from writ_rules.engine.rules.rule import Rule
 from writ_rules.engine.verbs import Verb, offered
 
 Member = TypeVar("Member")

@@ -33,13 +33,13 @@ from writ_rules.analysis.question_space import QuestionSpace
 from writ_rules.analysis.questions import QuestionDecider, approved
 from writ_rules.analysis.request_space import RelevantRules, RequestVariant, options, relevant, request
 from writ_rules.analysis.terms import terms
-from writ_rules.engine.case import DecisionRequest
+from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.compile import compile_policy
 from writ_rules.engine.decide import Ruling
 from writ_rules.engine.facts import Facts
-from writ_rules.engine.format import PolicyFile
-from writ_rules.engine.groups import placed
-from writ_rules.engine.rules import Rule
+from writ_rules.engine.policy_file.format import PolicyFile
+from writ_rules.engine.policy_file.groups import placed
+from writ_rules.engine.rules.rule import Rule
 from writ_rules.engine.verbs import Verb
 
 MOST_ASKED = 200_000

@@ -16,9 +16,9 @@ from writ_rules.analysis.classes import defaults_of
 from writ_rules.analysis.questions import QuestionDecider
 from writ_rules.analysis.request_space import options, relevant, request
 from writ_rules.engine.compile import Policy
-from writ_rules.engine.obligations import progress
+from writ_rules.engine.decisions.ruling import Ruling
 from writ_rules.engine.people import People, people_of
-from writ_rules.engine.ruling import Ruling
+from writ_rules.engine.rules.obligations import progress
 
 GOVERNING = ("policy_publish", "policy_rollback", "stop_lift", "journal_archive")
 MOST_PEOPLE = 200

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from msgspec import Struct, structs
 
-from writ_rules.engine.format import PlacedRule, PolicyFile, RuleEntry
-from writ_rules.engine.groups import placed
+from writ_rules.engine.policy_file.format import PlacedRule, PolicyFile, RuleEntry
+from writ_rules.engine.policy_file.groups import placed
 
 Change = Literal["dropped", "flipped", "approval_dropped", "widened"]
 CHANGES: tuple[Change, ...] = ("dropped", "flipped", "approval_dropped", "widened")

@@ -6,12 +6,12 @@ from msgspec import Struct, structs
 
 from writ_rules.analysis.assumed_facts import supplied_form
 from writ_rules.analysis.question_space import Example, written
-from writ_rules.engine.case import DecisionRequest
+from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import Ruling, decide
 from writ_rules.engine.facts import NO_FACTS, Facts
-from writ_rules.engine.obligations import Demand, People, progress
+from writ_rules.engine.rules.obligations import Demand, People, progress
 
 NO_EVENTS = ControlState()
 MOST_APPROVALS = 64

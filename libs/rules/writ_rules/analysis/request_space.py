@@ -18,12 +18,12 @@ from writ_contracts.parameters import defaults
 from writ_rules.analysis import analysis_limits
 from writ_rules.analysis.assumed_facts import NOTHING, AssumedFacts, scans, suppositions
 from writ_rules.analysis.synthetic import NOBODYS_KEY
-from writ_rules.engine.case import Case, DecisionRequest
-from writ_rules.engine.clauses import EffectClause
+from writ_rules.engine.clauses.case import Case, DecisionRequest
+from writ_rules.engine.clauses.conditions import ParameterCondition, ScanCondition
+from writ_rules.engine.clauses.scopes import EffectClause
 from writ_rules.engine.compile import Policy, is_behind_gateway
-from writ_rules.engine.conditions import ParameterCondition, ScanCondition
 from writ_rules.engine.facts import NO_FACTS, Facts
-from writ_rules.engine.rules import Rule
+from writ_rules.engine.rules.rule import Rule
 from writ_rules.engine.verbs import Verb
 from writ_rules.values.combinations import spread
 from writ_rules.values.domains import domain

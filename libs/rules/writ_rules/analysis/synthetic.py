@@ -15,9 +15,9 @@ from msgspec.json import encode
 
 from writ_contracts.inventory import WRIT, Kind, Principal, Role, Target
 from writ_contracts.operations import Operation
-from writ_rules.engine import clauses
-from writ_rules.engine.conditions import AttributeCondition
-from writ_rules.engine.rules import Rule
+from writ_rules.engine.clauses import scopes
+from writ_rules.engine.clauses.conditions import AttributeCondition
+from writ_rules.engine.rules.rule import Rule
 from writ_rules.values.combinations import spread_over
 from writ_rules.values.samples import suggestions
 
@@ -87,7 +87,7 @@ def too_many(operation: Operation, rules: Iterable[Rule], *, of_targets: bool, o
 def _target_axes(operation: Operation, rules: Iterable[Rule]) -> tuple[list[Any], list[list[Any]]]:
     clauses_of_rules = [clause for rule in rules for clause in _clauses(rule, operation.name)]
     ids = list(dict.fromkeys(_id(text) for clause in clauses_of_rules for text in _names(clause)))
-    tags = sorted({tag for clause in clauses_of_rules if isinstance(clause, clauses.TagClause) for tag in clause.tags})
+    tags = sorted({tag for clause in clauses_of_rules if isinstance(clause, scopes.TagClause) for tag in clause.tags})
     tag_sets = [(), *((tag,) for tag in tags), *([tuple(tags)] if len(tags) > 1 else [])]
     return list(product(ROLES, ("", GATEWAY))), [tag_sets, _attributes(clauses_of_rules), [None, *ids]]
 
@@ -95,10 +95,10 @@ def _target_axes(operation: Operation, rules: Iterable[Rule]) -> tuple[list[Any]
 def _principal_axes(rules: Iterable[Rule]) -> tuple[list[Any], list[list[Any]]]:
     clauses_of_rules = [clause for rule in rules for clause in rule.people]
     users = sorted(
-        {who for clause in clauses_of_rules if isinstance(clause, clauses.PrincipalClause) for who in clause.ids}
+        {who for clause in clauses_of_rules if isinstance(clause, scopes.PrincipalClause) for who in clause.ids}
     )
     roles = sorted(
-        {role for clause in clauses_of_rules if isinstance(clause, clauses.UserRoles) for role in clause.roles}
+        {role for clause in clauses_of_rules if isinstance(clause, scopes.UserRoles) for role in clause.roles}
     )
     sets = [(), *((role,) for role in roles)]
     sets += list(combinations(roles, 2)) if len(roles) <= MOST_ROLES else []
@@ -113,7 +113,7 @@ def _about(rule: Rule, operation: Operation) -> Iterator[tuple[Any, ...]]:
     clauses_of_rules = list(_clauses(rule, operation.name))
     name = next((_id(text) for clause in clauses_of_rules for text in _names(clause)), None)
     tags = tuple(
-        sorted(min(clause.tags) for clause in clauses_of_rules if isinstance(clause, clauses.TagClause) and clause.tags)
+        sorted(min(clause.tags) for clause in clauses_of_rules if isinstance(clause, scopes.TagClause) and clause.tags)
     )
     values = {
         clause.name: _fitting_values(clause) for clause in clauses_of_rules if isinstance(clause, AttributeCondition)
@@ -127,9 +127,9 @@ def _about(rule: Rule, operation: Operation) -> Iterator[tuple[Any, ...]]:
 
 def _by(rule: Rule) -> Iterator[tuple[Any, ...]]:
     """Yield principals in the rule's scope: of each of its kinds, with one of its roles, as one of its users."""
-    kinds = [kind for clause in rule.people if isinstance(clause, clauses.KindClause) for kind in sorted(clause.kinds)]
-    roles = tuple(min(clause.roles) for clause in rule.people if isinstance(clause, clauses.UserRoles) and clause.roles)
-    users = [min(clause.ids) for clause in rule.people if isinstance(clause, clauses.PrincipalClause) and clause.ids]
+    kinds = [kind for clause in rule.people if isinstance(clause, scopes.KindClause) for kind in sorted(clause.kinds)]
+    roles = tuple(min(clause.roles) for clause in rule.people if isinstance(clause, scopes.UserRoles) and clause.roles)
+    users = [min(clause.ids) for clause in rule.people if isinstance(clause, scopes.PrincipalClause) and clause.ids]
     for kind in kinds or get_args(Kind):
         yield kind, roles, users[0] if users else None
 
@@ -157,7 +157,7 @@ def _clauses(rule: Rule, operation: str) -> Iterator[Any]:
 
 
 def _names(clause: Any) -> Iterator[str]:
-    if isinstance(clause, clauses.TargetClause):
+    if isinstance(clause, scopes.TargetClause):
         yield from sorted(clause.ids)
         yield from (glob.text for glob in clause.globs)
 

@@ -4,9 +4,9 @@ allows.
 
 from collections.abc import Iterator, Mapping
 
-from writ_rules.engine.case import ABSENT, SECRET, show
+from writ_rules.engine.clauses.case import ABSENT, SECRET, show
 from writ_rules.engine.decide import Ruling
-from writ_rules.engine.rules import Rule
+from writ_rules.engine.rules.rule import Rule
 from writ_rules.engine.verbs import Verb
 
 Rules = Mapping[str, Rule]

@@ -11,17 +11,18 @@ from msgspec import Struct
 
 from writ_contracts.inventory import Kind, Role, Target
 from writ_contracts.operations import Catalogue
-from writ_rules.engine import groups, lint
-from writ_rules.engine.approval_windows import WindowTerms, window_terms_of
-from writ_rules.engine.clauses import EffectClause
-from writ_rules.engine.conditions import EvaluatorCondition, ParameterCondition
-from writ_rules.engine.emergency_terms import EmergencyTerms, terms_of
-from writ_rules.engine.findings import Finding, Severity
-from writ_rules.engine.format import PlacedRule, PolicyFile, present
-from writ_rules.engine.groups import placed
-from writ_rules.engine.rules import Rule, RuleCompiler
-from writ_rules.engine.session_terms import SessionTerms, session_terms_of
-from writ_rules.engine.tree import Trees, trees
+from writ_rules.engine.clauses.conditions import EvaluatorCondition, ParameterCondition
+from writ_rules.engine.clauses.scopes import EffectClause
+from writ_rules.engine.matching.tree import Trees, trees
+from writ_rules.engine.policy_file import groups
+from writ_rules.engine.policy_file.approval_windows import WindowTerms, window_terms_of
+from writ_rules.engine.policy_file.emergency_terms import EmergencyTerms, terms_of
+from writ_rules.engine.policy_file.findings import Finding, Severity
+from writ_rules.engine.policy_file.format import PlacedRule, PolicyFile, present
+from writ_rules.engine.policy_file.groups import placed
+from writ_rules.engine.policy_file.session_terms import SessionTerms, session_terms_of
+from writ_rules.engine.rules import lint
+from writ_rules.engine.rules.rule import Rule, RuleCompiler
 from writ_rules.engine.verbs import Verb, verbs
 
 ROLES: tuple[Role, ...] = get_args(Role)

@@ -11,8 +11,8 @@ from writ_contracts.inventory import Principal, Target
 from writ_contracts.journal import ControlEvent
 from writ_contracts.principal_changes import read_change
 from writ_contracts.stops import Reach
-from writ_rules.engine.approval_windows import ApprovalWindow, windows_after
-from writ_rules.engine.patterns import Pattern, glob
+from writ_rules.engine.clauses.patterns import Pattern, glob
+from writ_rules.engine.policy_file.approval_windows import ApprovalWindow, windows_after
 from writ_trust.sessions import NONE, Sessions, sessions_after
 
 

@@ -9,18 +9,18 @@ from msgspec import structs
 from writ_contracts.decisions import Effect
 from writ_contracts.errors import Invalid
 from writ_contracts.operations import Risk
-from writ_rules.engine.case import Case, DecisionRequest
+from writ_rules.engine.clauses.case import Case, DecisionRequest
 from writ_rules.engine.compile import Policy, is_behind_gateway
 from writ_rules.engine.control import ControlState
+from writ_rules.engine.decisions.ruling import STRICTNESS as STRICTNESS
+from writ_rules.engine.decisions.ruling import Ruling as Ruling
+from writ_rules.engine.decisions.ruling import stricter
+from writ_rules.engine.decisions.trace import Trace, TraceSection
+from writ_rules.engine.decisions.weigh import ConsideredRules, WeighedRequest, allows
 from writ_rules.engine.facts import NO_FACTS, Facts
-from writ_rules.engine.judge import INHERITED
-from writ_rules.engine.obligations import People as People
-from writ_rules.engine.ruling import STRICTNESS as STRICTNESS
-from writ_rules.engine.ruling import Ruling as Ruling
-from writ_rules.engine.ruling import stricter
-from writ_rules.engine.trace import Trace, TraceSection
-from writ_rules.engine.tree import TreeMatches
-from writ_rules.engine.weigh import ConsideredRules, WeighedRequest, allows
+from writ_rules.engine.matching.judge import INHERITED
+from writ_rules.engine.matching.tree import TreeMatches
+from writ_rules.engine.rules.obligations import People as People
 
 ASSUMED = "assumed"
 """The id of an emergency that the request assumes and nobody declared."""

@@ -5,11 +5,11 @@ from datetime import datetime
 from functools import lru_cache
 from itertools import combinations, product
 
-from writ_rules.engine.checks import UnanswerableCheck, checks
-from writ_rules.engine.conditions import SEVERITIES, TimeCondition
-from writ_rules.engine.findings import Finding, Severity
-from writ_rules.engine.format import ScanEntry, present
-from writ_rules.engine.times import Occasion
+from writ_rules.engine.clauses.checks import UnanswerableCheck, checks
+from writ_rules.engine.clauses.conditions import SEVERITIES, TimeCondition
+from writ_rules.engine.policy_file.findings import Finding, Severity
+from writ_rules.engine.policy_file.format import ScanEntry, present
+from writ_rules.engine.policy_file.times import Occasion
 from writ_rules.engine.verbs import Verb
 from writ_rules.lint.implication import canonical
 from writ_rules.lint.rule_reading import RuleReading, Verbs

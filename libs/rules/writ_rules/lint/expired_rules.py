@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from contextlib import suppress
 
-from writ_rules.engine.findings import Finding, Keys, Severity
-from writ_rules.engine.format import PlacedRule, PolicyFile
-from writ_rules.engine.groups import placed
-from writ_rules.engine.maintenance import maintenance
-from writ_rules.engine.times import Occasion, instant, when_text, window
+from writ_rules.engine.policy_file.findings import Finding, Keys, Severity
+from writ_rules.engine.policy_file.format import PlacedRule, PolicyFile
+from writ_rules.engine.policy_file.groups import placed
+from writ_rules.engine.policy_file.maintenance import maintenance
+from writ_rules.engine.policy_file.times import Occasion, instant, when_text, window
 
 
 def expired(file: PolicyFile, at: float) -> Iterator[Finding]:

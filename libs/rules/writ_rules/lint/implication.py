@@ -9,11 +9,11 @@ from typing import Any
 
 from msgspec import json
 
-from writ_rules.engine.checks import whole
-from writ_rules.engine.format import Constraint, RuleEntry, present
-from writ_rules.engine.patterns import glob
-from writ_rules.engine.rules import named, needs_name
-from writ_rules.engine.times import DAY, Window
+from writ_rules.engine.clauses.checks import whole
+from writ_rules.engine.clauses.patterns import glob
+from writ_rules.engine.policy_file.format import Constraint, RuleEntry, present
+from writ_rules.engine.policy_file.times import DAY, Window
+from writ_rules.engine.rules.rule import named, needs_name
 from writ_rules.engine.verbs import Verb
 from writ_rules.lint.rule_reading import ALL_ROLES, CONDITIONS, RuleReading, Verbs
 from writ_rules.values.domains import NUMBERS, SCALARS, SIZED, Domain, accepted, bounds, domain, lengths, takes

@@ -11,14 +11,14 @@ from msgspec import structs
 from writ_contracts.credentials import KEY, Presence
 from writ_contracts.inventory import WRIT, Principal, Target
 from writ_contracts.operations import Catalogue, Risk
-from writ_rules.engine.case import show
-from writ_rules.engine.conditioning import attribute
-from writ_rules.engine.findings import Finding, Severity
-from writ_rules.engine.format import PolicyFile, RuleEntry, present
-from writ_rules.engine.groups import placed
-from writ_rules.engine.obligations import ADMIN_DEMAND, APPROVER, ApproverStep, Demand, progress
-from writ_rules.engine.patterns import glob
+from writ_rules.engine.clauses.case import show
+from writ_rules.engine.clauses.patterns import glob
 from writ_rules.engine.people import People, people_of
+from writ_rules.engine.policy_file.findings import Finding, Severity
+from writ_rules.engine.policy_file.format import PolicyFile, RuleEntry, present
+from writ_rules.engine.policy_file.groups import placed
+from writ_rules.engine.rules.conditioning import attribute
+from writ_rules.engine.rules.obligations import ADMIN_DEMAND, APPROVER, ApproverStep, Demand, progress
 from writ_rules.engine.verbs import Verb, offered, verbs
 from writ_rules.lint.rule_pairs import demand
 from writ_rules.lint.rule_reading import ALL_ROLES, RuleReading, readings

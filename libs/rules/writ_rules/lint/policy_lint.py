@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from writ_contracts.inventory import WRIT
 from writ_contracts.operations import Catalogue
-from writ_rules.engine.findings import Finding, Severity
-from writ_rules.engine.format import PolicyFile
-from writ_rules.engine.groups import placed
-from writ_rules.engine.times import instant
+from writ_rules.engine.policy_file.findings import Finding, Severity
+from writ_rules.engine.policy_file.format import PolicyFile
+from writ_rules.engine.policy_file.groups import placed
+from writ_rules.engine.policy_file.times import instant
 from writ_rules.engine.verbs import verbs
 from writ_rules.lint.conflicts import conflicts
 from writ_rules.lint.rule_pairs import MOST_COMPARED, covered

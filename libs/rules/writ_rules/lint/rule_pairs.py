@@ -11,11 +11,11 @@ from typing import Any
 from msgspec import structs
 
 from writ_contracts.credentials import KEY
-from writ_rules.engine.findings import Finding, Severity
-from writ_rules.engine.format import RuleEntry, present
-from writ_rules.engine.obligations import APPROVAL_MINUTES, APPROVER
-from writ_rules.engine.rules import presence_of
-from writ_rules.engine.times import duration
+from writ_rules.engine.policy_file.findings import Finding, Severity
+from writ_rules.engine.policy_file.format import RuleEntry, present
+from writ_rules.engine.policy_file.times import duration
+from writ_rules.engine.rules.obligations import APPROVAL_MINUTES, APPROVER
+from writ_rules.engine.rules.rule import presence_of
 from writ_rules.lint.implication import canonical, implied
 from writ_rules.lint.rule_reading import RuleReading, Verbs
 from writ_rules.values.domains import NUMBERS, domain

@@ -10,9 +10,9 @@ from typing import Any, get_args
 from msgspec import Struct
 
 from writ_contracts.inventory import Kind, Role
-from writ_rules.engine import times
-from writ_rules.engine.format import Constraint, PlacedRule, RuleEntry, present
-from writ_rules.engine.times import Window
+from writ_rules.engine.policy_file import times
+from writ_rules.engine.policy_file.format import Constraint, PlacedRule, RuleEntry, present
+from writ_rules.engine.policy_file.times import Window
 from writ_rules.engine.verbs import Verb
 from writ_rules.values.domains import domain, fits
 

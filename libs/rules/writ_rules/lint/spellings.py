@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from writ_contracts.catalogue.grammar import UNIT_PATTERN
-from writ_rules.engine.findings import Finding, Severity
-from writ_rules.engine.format import Constraint
+from writ_rules.engine.policy_file.findings import Finding, Severity
+from writ_rules.engine.policy_file.format import Constraint
 from writ_rules.lint.rule_reading import RuleReading, Verbs
 from writ_rules.values.domains import metas
 from writ_rules.values.regexes import alternatives_ending

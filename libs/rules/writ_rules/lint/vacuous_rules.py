@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
 
 from writ_contracts.inventory import WRIT
-from writ_rules.engine.findings import Finding, Severity
-from writ_rules.engine.format import present
-from writ_rules.engine.patterns import glob
-from writ_rules.engine.times import Window
+from writ_rules.engine.clauses.patterns import glob
+from writ_rules.engine.policy_file.findings import Finding, Severity
+from writ_rules.engine.policy_file.format import present
+from writ_rules.engine.policy_file.times import Window
 from writ_rules.lint.rule_reading import RuleReading, Verbs
 from writ_rules.values.automata import PatternComparisons
 from writ_rules.values.domains import domain, impossible

@@ -10,7 +10,7 @@ from typing import Any
 from writ_contracts.operations import Operation
 from writ_contracts.parameters import defaults, public
 from writ_contracts.wire import canonical
-from writ_rules.engine.rules import Rule
+from writ_rules.engine.rules.rule import Rule
 from writ_rules.second_decisions.signatures import RecordedRequest
 
 

@@ -20,13 +20,13 @@ from writ_contracts.operations import Operation, Risk
 from writ_contracts.persons import person_of
 from writ_contracts.principal_changes import is_active
 from writ_rules.analysis.assumed_facts import facts, suppositions
-from writ_rules.engine.case import DecisionRequest
+from writ_rules.engine.clauses.case import DecisionRequest
+from writ_rules.engine.clauses.conditions import Condition, ParameterCondition
 from writ_rules.engine.compile import Policy
-from writ_rules.engine.conditions import Condition, ParameterCondition
 from writ_rules.engine.decide import Ruling, decide
+from writ_rules.engine.decisions.ruling import STRICTNESS
 from writ_rules.engine.facts import NO_FACTS
-from writ_rules.engine.rules import Rule
-from writ_rules.engine.ruling import STRICTNESS
+from writ_rules.engine.rules.rule import Rule
 from writ_rules.second_decisions.added_parameters import differing, unexplained
 from writ_rules.second_decisions.signatures import RecordedRequest, is_persons, is_signed, keys_of, unsigned
 from writ_rules.setting import Setting

@@ -12,9 +12,9 @@ import msgspec
 from msgspec import Meta, Struct, structs
 
 from writ_contracts.parameters import defaults
-from writ_rules.engine.checks import Check, UnanswerableCheck, checks, whole
-from writ_rules.engine.format import Constraint, present
-from writ_rules.engine.lint import FITS, suited
+from writ_rules.engine.clauses.checks import Check, UnanswerableCheck, checks, whole
+from writ_rules.engine.policy_file.format import Constraint, present
+from writ_rules.engine.rules.lint import FITS, suited
 from writ_rules.engine.verbs import Verb
 from writ_rules.values.automata import PatternComparisons
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from writ_rules.engine.clauses import EffectClause
-from writ_rules.engine.maintenance import LONGEST_DAYS, RepeatedWindow, SingleWindow
-from writ_rules.engine.times import DAY, Occasion, Window
+from writ_rules.engine.clauses.scopes import EffectClause
+from writ_rules.engine.policy_file.maintenance import LONGEST_DAYS, RepeatedWindow, SingleWindow
+from writ_rules.engine.policy_file.times import DAY, Occasion, Window
 
 MINUTE = 60.0
 HALF_A_YEAR = 26 * 7 * DAY

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import islice
 
-from writ_rules.engine.patterns import Pattern
+from writ_rules.engine.clauses.patterns import Pattern
 from writ_rules.engine.verbs import Verb
 from writ_rules.values import regexes
 from writ_rules.values.domains import taken

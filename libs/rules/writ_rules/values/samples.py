@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from msgspec import Meta, Struct, UnsetType, json, structs
 
-from writ_rules.engine.checks import Check, ItemsCheck, LengthCheck, NumberLimit, PatternCheck, ValuesCheck
+from writ_rules.engine.clauses.checks import Check, ItemsCheck, LengthCheck, NumberLimit, PatternCheck, ValuesCheck
 from writ_rules.engine.verbs import Verb
 from writ_rules.values import regexes
 from writ_rules.values.domains import taken

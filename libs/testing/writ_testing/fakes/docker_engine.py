@@ -32,6 +32,10 @@ class Fault:
     message: str = "a made-up failure"
 
 
+ACCEPTED = 5
+"""Turns of the loop after which a connection that was just accepted is served: one that ends before is never closed."""
+
+
 @dataclass
 class FakeEngine(EngineNetworks, EngineStorage):
     """`containers` by id, as inspect shows them; `asked`: each request, as `METHOD /path`.
@@ -66,8 +70,11 @@ class FakeEngine(EngineNetworks, EngineStorage):
         if self._server is not None:
             self._server.close()
             self._server = None
+        for _ in range(ACCEPTED):
+            await asyncio.sleep(0)
         for writer in list(self._connections):
             writer.transport.abort()
+        await asyncio.sleep(0)  # transports end in the next turn of the loop
         self.socket.unlink(missing_ok=True)
 
     async def restart(self) -> None:
@@ -326,13 +333,8 @@ class FakeEngine(EngineNetworks, EngineStorage):
 
 def _listed(one: dict[str, Any]) -> dict[str, Any]:
     config, state = one["Config"], one["State"]["Status"]
-    return {
-        "Id": one["Id"],
-        "Names": [one["Name"]],
-        "Labels": config["Labels"],
-        "Image": config["Image"],
-        "State": state,
-    }
+    image, labels = config["Image"], config["Labels"]
+    return {"Id": one["Id"], "Names": [one["Name"]], "Labels": labels, "Image": image, "State": state}
 
 
 @asynccontextmanager

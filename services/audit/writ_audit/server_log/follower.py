@@ -14,9 +14,9 @@ from msgspec import Struct
 
 from writ_audit.server_log.followed_logs import FollowedLogs, UnjudgedLogin
 from writ_audit.server_log.key_owners import KeyOwners
+from writ_audit.server_log.late_replies import LateReplies
 from writ_audit.server_log.refusal import FailedLogin, Violation, refusal
 from writ_audit.server_log.repeats import Refused, repeats
-from writ_bus.grammar import is_inbox
 from writ_contracts.account_names import AccountOwner, account_owner
 from writ_contracts.agents import SecurityKind
 from writ_runtime.health import Attention, Detail
@@ -59,6 +59,7 @@ class ServerLog:
         self._tail = None if path is None else FollowedLogs(path, state_dir)
         self._owners, self._security, self._count = owners, security, count
         self._repeats = repeats(time.monotonic())
+        self._late = LateReplies()
         self._waiting: OrderedDict[tuple[str, str], WaitingLogin] = OrderedDict()
         self._skipped = 0
         self._saved_at = time.monotonic()
@@ -128,7 +129,7 @@ class ServerLog:
         if tail.skipped > self._skipped:
             detail = f"NATS logs faster than audit reads: {tail.skipped - self._skipped} bytes of its log were skipped"
             self._skipped = tail.skipped
-            self._record(Refused(kind="flood", sender="", detail=detail))
+            self._record(Refused(kind="flood", sender="", detail=detail, proven=True))
         if not more:
             self._stopped_at = None
         return more
@@ -150,8 +151,8 @@ class ServerLog:
 
     def _take_violation(self, violation: Violation) -> None:
         owner = account_owner(violation.account)
-        if owner.answers and violation.verb == "publish" and is_inbox(violation.subject):
-            return  # a late reply: the permission for it ended with the connection of its requester, or after 60 s
+        if owner.answers and self._late.is_late(violation):
+            return
         self._count("permission_violation")
         detail = (
             f'NATS refused {owner.text} to {_DID[violation.verb]} "{violation.subject}" (key {violation.key}, '
@@ -163,6 +164,7 @@ class ServerLog:
             detail=detail,
             principal=owner.principal,
             pool=owner.pool,
+            proven=True,
         )
         self._record(refused)
 

@@ -15,7 +15,7 @@ from writ_documents import yaml_file
 from writ_documents.document import Document, FileErrors
 from writ_policy.analysis_process.jobs import LARGEST_ANSWER, Job, JobResult, Kind
 from writ_rules import replies
-from writ_rules.engine.reach import about
+from writ_rules.engine.decisions.reach import about
 from writ_rules.loading import Mode, compile_document
 from writ_rules.setting import PolicySource, Setting, setting
 from writ_rules.validation import ValidationContext, validate_text

@@ -31,7 +31,7 @@ from writ_policy.approvals.verdicts import PendingOperation, check_entitled, che
 from writ_policy.decisions.judge_factory import JudgeFactory
 from writ_policy.decisions.rulings import OF_RULES, Judge
 from writ_policy.state.snapshot import PolicySnapshot
-from writ_rules.engine.case import DecisionRequest
+from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.decide import decide
 from writ_runtime.buckets import Buckets
 from writ_runtime.endpoint_frame import endpoint_handler

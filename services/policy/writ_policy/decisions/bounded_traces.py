@@ -4,7 +4,7 @@ from itertools import accumulate
 
 from writ_contracts.decisions import MOST_TRACED, TraceEntry
 from writ_contracts.wire import encode
-from writ_rules.engine.trace import Trace
+from writ_rules.engine.decisions.trace import Trace
 
 TRACE_BYTES = 24_576
 

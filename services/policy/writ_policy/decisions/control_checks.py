@@ -22,9 +22,9 @@ from writ_policy.decisions.session_checks import check_session, check_session_en
 from writ_policy.decisions.window_checks import check_archive, check_window, check_window_end
 from writ_policy.lockouts import find_lockouts
 from writ_policy.state.snapshot import PolicySnapshot
-from writ_rules.engine.case import DecisionRequest
+from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.control import ControlState, Emergency
-from writ_rules.engine.ruling import Ruling
+from writ_rules.engine.decisions.ruling import Ruling
 
 PEOPLE_ONLY = frozenset(
     {

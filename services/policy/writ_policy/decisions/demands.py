@@ -7,7 +7,7 @@ from msgspec import Struct
 from writ_contracts.approvals import MOST_PEOPLE, DecisionDemand, DecisionStep
 from writ_contracts.credentials import Presence
 from writ_contracts.inventory import Principal
-from writ_rules.engine.obligations import ApproverStep, Demand, People, Progress, Proven, progress
+from writ_rules.engine.rules.obligations import ApproverStep, Demand, People, Progress, Proven, progress
 
 
 class OpenDemands(Struct, frozen=True, kw_only=True):

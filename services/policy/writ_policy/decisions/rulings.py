@@ -24,7 +24,7 @@ from writ_policy.decisions.session_checks import is_own_session, with_own_sessio
 from writ_policy.decisions.statements import check_statement, presence_of
 from writ_policy.decisions.window_checks import is_own_window
 from writ_policy.state.snapshot import PolicySnapshot
-from writ_rules.engine.case import DecisionRequest
+from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import Ruling, decide
 from writ_rules.engine.facts import NeededListing

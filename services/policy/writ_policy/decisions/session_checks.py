@@ -6,8 +6,8 @@ from writ_contracts.catalogue.sessions import FOR_OWN_KEY, SESSION_OPEN
 from writ_contracts.errors import Invalid
 from writ_contracts.persons import same_person
 from writ_policy.state.snapshot import PolicySnapshot
-from writ_rules.engine.case import DecisionRequest
-from writ_rules.engine.ruling import Ruling
+from writ_rules.engine.clauses.case import DecisionRequest
+from writ_rules.engine.decisions.ruling import Ruling
 from writ_trust.sessions import Session, open_sessions
 
 

@@ -9,11 +9,11 @@ from writ_contracts.inventory import Target
 from writ_contracts.operations import Catalogue, Operation, has_operation, not_offered
 from writ_contracts.persons import same_person
 from writ_policy.state.snapshot import PolicySnapshot
-from writ_rules.engine.approval_windows import ApprovalWindow
-from writ_rules.engine.case import DecisionRequest
+from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.control import ControlState
-from writ_rules.engine.ruling import Ruling
+from writ_rules.engine.decisions.ruling import Ruling
+from writ_rules.engine.policy_file.approval_windows import ApprovalWindow
 
 
 def check_window(world: PolicySnapshot, catalogue: Catalogue, request: DecisionRequest, ruling: Ruling) -> Ruling:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from writ_contracts.policies import EmergencyView, StopView, WindowView
-from writ_rules.engine.approval_windows import ApprovalWindow
 from writ_rules.engine.control import ControlState, Emergency, Stop
+from writ_rules.engine.policy_file.approval_windows import ApprovalWindow
 
 MOST_SHOWN = 100
 """Of each: an answer has to fit into one message."""

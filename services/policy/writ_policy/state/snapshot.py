@@ -16,10 +16,10 @@ from writ_contracts.subjects import can_scan
 from writ_policy.state.loading import FileContent
 from writ_policy.state.visible_policy import VisiblePolicy, VisibleTargets, find_target
 from writ_policy.versions.stored_versions import VersionInForce
+from writ_rules.engine.clauses.conditions import ScanCondition
 from writ_rules.engine.compile import Policy
-from writ_rules.engine.conditions import ScanCondition
+from writ_rules.engine.decisions.reach import about, is_limited, reach_of
 from writ_rules.engine.people import People, people_of
-from writ_rules.engine.reach import about, is_limited, reach_of
 from writ_trust.approvals import own_nkey
 from writ_trust.people import Directory
 from writ_trust.sessions import NONE, Session, Sessions

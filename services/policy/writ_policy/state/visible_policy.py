@@ -7,7 +7,7 @@ from msgspec import Struct
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
 from writ_rules.engine.compile import Policy
-from writ_rules.engine.reach import Reach
+from writ_rules.engine.decisions.reach import Reach
 
 
 class VisiblePolicy(Struct, frozen=True, eq=False):

@@ -22,7 +22,7 @@ from writ_policy.approvals.recorded_approvals import CountedApprovals, counted, 
 from writ_policy.decisions.rulings import Judge, RuledRequest
 from writ_policy.starts import OpenDecision, RecordedOperation, check_decided, read_recorded
 from writ_policy.state.snapshot import PolicySnapshot
-from writ_rules.engine.approval_windows import ApprovalWindow
+from writ_rules.engine.policy_file.approval_windows import ApprovalWindow
 from writ_runtime.logs import Log
 
 MOST_KNOWN = 256

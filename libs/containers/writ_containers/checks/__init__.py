@@ -1,0 +1,1 @@
+"""Checks of container settings before an engine gets them: access to the host, and bounds of lists."""

@@ -1,0 +1,190 @@
+"""container_start, _stop, _restart and _delete, by the current container of a name and judged by inspection.
+
+The engine's answer is one sign of the outcome; after an error or a lost answer the container itself is inspected.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec.structs import replace
+
+from writ_agent.backends.port import Effect, ProbeResult, Progress, Task, TaskResult
+from writ_containers.containers import container_judgement, container_view
+from writ_containers.containers.created_container import CERTAIN_AFTER, PAUSE
+from writ_containers.containers.health_wait import last_lines, settled
+from writ_containers.engine.api import Engine
+from writ_containers.engine.engine_errors import LOST
+from writ_contracts.errors import Conflict, Unreachable, WritError
+
+Raw = Mapping[str, Any]
+
+
+async def change(engine: Engine, task: Task, progress: Progress, until: float) -> TaskResult:
+    """Carry out the operation until `until`, in monotonic seconds. Raises WritError if refused before any effect."""
+    raw = await engine.find(str(task.parameters["container_name"]))
+    _refuse_another(task, raw)
+    if _is_so(task, raw):
+        return _ended(raw, effect="none")
+    _refuse_running(task, raw)
+    before = container_view.baseline(raw)
+    try:
+        await _call(engine, task, raw)
+    except Unreachable:
+        raise
+    except WritError as error:
+        judged = await _after(engine, task, raw, error, until)
+        if judged is None or judged.verdict != "took_effect":
+            return _not_done(judged, error, until)
+        if error.code not in (*LOST, "not_found"):
+            message = f"{error}; {_reason(judged)}"
+            return TaskResult(outcome="failed", code=error.code, message=message, effect="done")
+    return await _end(engine, task, before, progress, until)
+
+
+async def judge(engine: Engine, task: Task, before: Mapping[str, Any]) -> ProbeResult:
+    """Return whether it took effect, as the engine shows it now. Raises WritError."""
+    raw = await engine.find_or_none(str(task.parameters["container_name"]))
+    after = None if raw is None else container_view.baseline(raw)
+    if verb_of(task) == "create":
+        is_reached = raw is not None and (not task.parameters.get("start", True) or container_view.is_well(raw))
+        label = container_view.operation_of(raw)
+        verdict, reason = container_judgement.created(task.operation_id, label, is_reached=is_reached)
+    else:
+        verdict, reason = container_judgement.judge(verb_of(task), before, after)
+    return ProbeResult(verdict=verdict, seen={**(after or {}), "reason": reason})
+
+
+async def preview(engine: Engine, task: Task) -> dict[str, Any]:
+    """Return the API call, and the container acted on."""
+    raw = await engine.find(str(task.parameters["container_name"]))
+    so = _is_so(task, raw)
+    if not so:
+        _refuse_running(task, raw)
+    return {"calls": [] if so else [_call_text(task, raw)], "container": container_view.baseline(raw)}
+
+
+def verb_of(task: Task) -> str:
+    """Return create, delete, start, stop, restart or inspect."""
+    return task.operation.name.partition("_")[2]
+
+
+async def _call(engine: Engine, task: Task, raw: Raw) -> None:
+    container_id = str(raw["Id"])
+    match verb_of(task):
+        case "start":
+            await engine.start(container_id)
+        case "stop":
+            await engine.stop(container_id, _seconds(task, raw))
+        case "restart":
+            await engine.restart(container_id, _seconds(task, raw))
+        case "delete":
+            await engine.remove(container_id, force=_force(task))
+
+
+def _call_text(task: Task, raw: Raw) -> str:
+    """As the engine's API reference writes it."""
+    path = f"/containers/{raw['Id']}"
+    match verb_of(task):
+        case "start":
+            return f"POST {path}/start"
+        case "delete":
+            return f"DELETE {path}?force={str(_force(task)).lower()}"
+        case verb:
+            return f"POST {path}/{verb}?t={_seconds(task, raw)}"
+
+
+async def _end(engine: Engine, task: Task, before: Mapping[str, Any], progress: Progress, until: float) -> TaskResult:
+    """The engine has done it."""
+    match verb_of(task):
+        case "delete":
+            return await _gone(engine, task, before, until)
+        case "stop":
+            return _ended(await engine.inspect(before["container_id"]))
+    end = await settled(engine, before["container_id"], until, progress)
+    if not end.code:
+        return _ended(end.raw)
+    output = {**container_view.state(end.raw), "log": await last_lines(engine, before["container_id"])}
+    message = f"the engine started it; {end.message}"
+    return replace(_ended(end.raw), outcome="failed", code=end.code, message=message, output=output)
+
+
+async def _gone(engine: Engine, task: Task, before: Mapping[str, Any], until: float) -> TaskResult:
+    """The engine may still be removing it when it answers."""
+    while (judged := await judge(engine, task, before)).verdict != "took_effect":
+        if time.monotonic() > until:
+            return TaskResult(outcome="unknown", code="not_confirmed", message=_reason(judged), effect="maybe")
+        await asyncio.sleep(PAUSE)
+    output = {"container_name": task.parameters["container_name"], "container_id": before["container_id"]}
+    return TaskResult(outcome="succeeded", output={**output, "removed": True}, effect="done")
+
+
+async def _after(engine: Engine, task: Task, raw: Raw, error: WritError, until: float) -> ProbeResult | None:
+    """Inspect the container after an error: at once if the engine has answered, else once its time is over.
+
+    None if it could not be inspected. aiohttp sends a DELETE with a lost answer again; its answer is then 404.
+    """
+    before = container_view.baseline(raw)
+    if error.code not in LOST:
+        return await judge(engine, task, before)
+    last = min(until, time.monotonic() + _longest(task, raw))
+    while True:
+        try:
+            judged = await judge(engine, task, before)
+        except WritError:
+            judged = None
+        if (judged is not None and judged.verdict == "took_effect") or time.monotonic() > last:
+            return judged
+        await asyncio.sleep(PAUSE)
+
+
+def _not_done(judged: ProbeResult | None, error: WritError, until: float) -> TaskResult:
+    """Return a failure if the container shows no effect although the engine answered or had enough time."""
+    answered = error.code not in LOST or time.monotonic() < until
+    if judged is not None and judged.verdict == "no_effect" and answered:
+        return TaskResult(outcome="failed", code=error.code, message=str(error), effect="none")
+    reason = _reason(judged) if judged is not None else "the engine no longer replies"
+    return TaskResult(outcome="unknown", code=error.code, message=f"{error}; {reason}", effect="maybe")
+
+
+def _ended(raw: Raw, effect: Effect = "done") -> TaskResult:
+    return TaskResult(
+        outcome="succeeded", output=container_view.state(raw), state=container_view.baseline(raw), effect=effect
+    )
+
+
+def _is_so(task: Task, raw: Raw) -> bool:
+    """Return True if the container already is as requested."""
+    runs = container_view.is_running(raw)
+    return {"start": runs, "stop": not runs}.get(verb_of(task), False)
+
+
+def _refuse_another(task: Task, raw: Raw) -> None:
+    """Policy has decided knowing the container of the baseline."""
+    known = task.baseline.get("container_id")
+    if known and known != raw.get("Id"):
+        raise Conflict("since the decision, another container has taken the name", code="container_changed")
+
+
+def _refuse_running(task: Task, raw: Raw) -> None:
+    if verb_of(task) == "delete" and container_view.is_running(raw) and not _force(task):
+        raise Conflict("it runs: stop it first, or give force", code="container_running")
+
+
+def _force(task: Task) -> bool:
+    return bool(task.parameters.get("force"))
+
+
+def _seconds(task: Task, raw: Raw) -> int:
+    """Return seconds from stop signal to SIGKILL: the container's own, cut so that the operation ends in its time."""
+    return max(0, min(container_view.stop_seconds(raw), int(task.timeout * 0.8)))
+
+
+def _longest(task: Task, raw: Raw) -> float:
+    stops = verb_of(task) in ("stop", "restart")
+    return CERTAIN_AFTER + (_seconds(task, raw) if stops else 0)
+
+
+def _reason(judged: ProbeResult) -> str:
+    return str(judged.seen.get("reason", ""))

@@ -1,0 +1,158 @@
+"""Put another container in the place of one, and take it back where the new one is not well.
+
+The new one is created first, under a name of its own, so a missing image or a wrong setting stops nothing. The former
+one is stopped, renamed and kept until the new one is well. Names and the label of the operation tell at any time how
+far it came: after a crash no step has to be remembered.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
+
+from writ_agent.backends.port import Progress, Task, TaskResult
+from writ_containers.containers import container_view
+from writ_containers.containers.created_container import create_container, labelled, where_to_look
+from writ_containers.containers.health_wait import HealthResult, last_lines, settled
+from writ_containers.engine.api import Engine
+from writ_contracts.errors import WritError
+
+Raw = Mapping[str, Any]
+ROLL_BACK_SECONDS = 5.0
+"""Kept free for the way back, besides the time that the former container had to stop."""
+CANCEL_SECONDS = 3.0
+
+
+class ReplacementNames(NamedTuple):
+    """Temporary names. `new`: of the new container until it takes the name. `former`: of the former one meanwhile."""
+
+    name: str
+    new: str
+    former: str
+
+
+def names_for(name: str, operation_id: str) -> ReplacementNames:
+    """Return the temporary names of this operation."""
+    return ReplacementNames(name, f"{name}.new-{operation_id[-10:]}", f"{name}.former-{operation_id[-10:]}")
+
+
+async def replace_container(
+    engine: Engine,
+    task: Task,
+    raw: Raw,
+    body: Raw,
+    progress: Progress,
+    until: float,
+    fill: Callable[[str], Awaitable[None]] | None = None,
+) -> TaskResult:
+    """Replace the container until `until`, in monotonic seconds. `fill` prepares the new one before the former one is
+    stopped. Raises WritError if refused before any effect.
+    """
+    try:
+        return await _replaced(engine, task, raw, body, progress, until, fill)
+    except asyncio.CancelledError:
+        return await _cancelled(engine, task, raw)
+
+
+async def _replaced(
+    engine: Engine,
+    task: Task,
+    raw: Raw,
+    body: Raw,
+    progress: Progress,
+    until: float,
+    fill: Callable[[str], Awaitable[None]] | None,
+) -> TaskResult:
+    names = names_for(str(raw["Name"]).removeprefix("/"), task.operation_id)
+    container_id = await create_container(engine, names.new, body, task.operation_id)
+    if container_id is None:
+        message = f"the engine does not reply; {where_to_look(task.operation_id)}"
+        return TaskResult(outcome="unknown", code="connection_lost", message=message, effect="maybe")
+    ran, seconds = container_view.is_running(raw), container_view.stop_seconds(raw)
+    try:
+        if fill is not None:
+            await fill(container_id)
+        if ran:
+            progress("stops the former container")
+            await engine.stop(str(raw["Id"]), min(seconds, max(1, int(task.timeout / 3))))
+        await engine.rename(str(raw["Id"]), names.former)
+        await engine.rename(container_id, names.name)
+        end = await _well(engine, container_id, ran, until - min(seconds, 10) - ROLL_BACK_SECONDS, progress)
+    except WritError as error:
+        return await _rolled_back(engine, task, raw, error.code, str(error), {})
+    if end.code:
+        output = {**container_view.state(end.raw), "log": await last_lines(engine, container_id)}
+        return await _rolled_back(engine, task, raw, end.code, end.message, output)
+    return await _finished(engine, raw, names, end.raw)
+
+
+async def roll_back(engine: Engine, name: str, former_id: str, ran: bool, operation_id: str) -> bool:
+    """Remove the operation's containers, and give the former one its name and state back. Return True once this is
+    seen.
+    """
+    try:
+        former = await engine.inspect(former_id)  # without it the new one is all there is
+        for container_id in await labelled(engine, operation_id):
+            await engine.remove(container_id, force=True)
+        if former.get("Name") != f"/{name}":
+            await engine.rename(former_id, name)
+        if ran and not container_view.is_running(former):
+            await engine.start(former_id)
+        for volume in await engine.volumes({container_view.OPERATION_LABEL: operation_id}):
+            await engine.remove_volume(volume)
+        container = await engine.find(name)
+    except WritError:
+        return False
+    return container.get("Id") == former_id and container_view.is_running(container) == ran
+
+
+async def _well(engine: Engine, container_id: str, ran: bool, until: float, progress: Progress) -> HealthResult:
+    """A container whose former one did not run is not started either."""
+    if not ran:
+        return HealthResult(await engine.inspect(container_id))
+    await engine.start(container_id)
+    return await settled(engine, container_id, max(until, time.monotonic() + 1.0), progress)
+
+
+async def _cancelled(engine: Engine, task: Task, raw: Raw) -> TaskResult:
+    name, ran = str(raw["Name"]).removeprefix("/"), container_view.is_running(raw)
+    try:
+        async with asyncio.timeout(CANCEL_SECONDS):
+            back = await roll_back(engine, name, str(raw["Id"]), ran, task.operation_id)
+    except TimeoutError:
+        back = False
+    if back:
+        return TaskResult(outcome="cancelled", code="cancelled", message="the former container runs again")
+    former = names_for(name, task.operation_id).former
+    return TaskResult(outcome="unknown", code="cancelled", message=f"look for {former}", effect="maybe")
+
+
+async def _rolled_back(
+    engine: Engine, task: Task, raw: Raw, code: str, message: str, output: Mapping[str, Any]
+) -> TaskResult:
+    name, ran = str(raw["Name"]).removeprefix("/"), container_view.is_running(raw)
+    back = await roll_back(engine, name, str(raw["Id"]), ran, task.operation_id)
+    shown = {**output, "rolled_back": back}
+    if back:
+        text = f"{message}; the former container runs again"
+        return TaskResult(outcome="failed", code=code, message=text, output=shown, effect="done" if ran else "none")
+    former = names_for(name, task.operation_id).former
+    text = f"{message}; the former container could not be put back: look for {former}"
+    return TaskResult(outcome="unknown", code=code, message=text, output=shown, effect="maybe")
+
+
+async def _finished(engine: Engine, raw: Raw, names: ReplacementNames, new: Raw) -> TaskResult:
+    state = container_view.state({**new, "Name": f"/{names.name}"})
+    output = {
+        **state,
+        "former_image": str((raw.get("Config") or {}).get("Image", "")),
+        "former_image_digest": str(raw.get("Image", "")),
+    }
+    done = TaskResult(outcome="succeeded", output=output, state=container_view.baseline(new), effect="done")
+    try:
+        await engine.remove(str(raw["Id"]), force=True)
+    except WritError as error:
+        return replace(done, message=f"the former container is left as {names.former}: {error}")
+    return done

@@ -1,0 +1,62 @@
+"""A container that an operation creates, found by the operation's label where the engine's answer was lost."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from writ_containers.containers.container_view import OPERATION_LABEL
+from writ_containers.engine.api import Engine
+from writ_containers.engine.engine_errors import LOST
+from writ_contracts.errors import Invalid, WritError
+
+PAUSE = 0.2
+CERTAIN_AFTER = 4.0
+"""Seconds, beyond the time to stop, after which an engine whose answer was lost has done what it was going to do."""
+
+
+async def create_container(engine: Engine, name: str, body: Mapping[str, Any], operation_id: str) -> str | None:
+    """Return the id; None where the engine does not say if it has created it. Raises WritError for what it refused."""
+    try:
+        return await engine.create(name, body)
+    except WritError as error:
+        if error.code not in LOST:
+            raise
+        lost = error
+    until, found = time.monotonic() + CERTAIN_AFTER, None
+    while time.monotonic() < until:
+        found = await _labelled(engine, operation_id)
+        if found:
+            return found[0]
+        await asyncio.sleep(PAUSE)
+    if found is None:
+        return None
+    raise Invalid(f"{lost}; nothing was created", code=lost.code) from lost
+
+
+def where_to_look(operation_id: str) -> str:
+    """Return how a person finds what was created."""
+    return f"look for what was created: docker ps --all --filter label={OPERATION_LABEL}={operation_id}"
+
+
+async def remove_created(engine: Engine, operation_id: str) -> bool:
+    """Remove what this operation created, found by its label. Return whether it is seen to be gone."""
+    try:
+        for container_id in await labelled(engine, operation_id):
+            await engine.remove(container_id, force=True)
+        return not await labelled(engine, operation_id)
+    except WritError:
+        return False
+
+
+async def labelled(engine: Engine, operation_id: str) -> list[str]:
+    """Return the ids of the containers that this operation created. Raises WritError."""
+    return [str(one["Id"]) for one in await engine.containers({OPERATION_LABEL: operation_id})]
+
+
+async def _labelled(engine: Engine, operation_id: str) -> list[str] | None:
+    """None where the engine does not answer."""
+    try:
+        return await labelled(engine, operation_id)
+    except WritError:
+        return None

@@ -1,0 +1,68 @@
+"""Waiting for a started container: until it is healthy or, without a health check, has run for a moment."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from writ_containers.containers.container_view import health, is_running
+from writ_containers.engine.api import Engine
+from writ_contracts.errors import WritError
+
+Raw = Mapping[str, Any]
+LOG_LINES = 20
+SETTLING = 0.4
+"""Seconds in which a container without a health check must not end with an error."""
+POLL = 0.1
+SLOWEST_POLL = 1.0
+
+
+class HealthResult(NamedTuple):
+    """The container as it was seen last; `code` and `message` are empty where all is well."""
+
+    raw: Raw
+    code: str = ""
+    message: str = ""
+
+
+async def settled(engine: Engine, container_id: str, until: float, progress: Callable[[str], None]) -> HealthResult:
+    """Return how it goes at `until` (monotonic seconds) at the latest. Raises WritError."""
+    began, pause = time.monotonic(), POLL
+    while True:
+        raw = await engine.inspect(container_id)
+        left = until - time.monotonic()
+        if (end := _judged(raw, time.monotonic() - began)) is not None:
+            return end
+        if left <= 0:
+            return HealthResult(
+                raw, "not_healthy", f"its health check says {health(raw) or 'nothing'} when time is over"
+            )
+        progress(f"waits for its health check ({health(raw)})" if health(raw) else "waits to see that it stays up")
+        await asyncio.sleep(min(pause, max(left, 0.0)))
+        pause = min(pause * 1.5, SLOWEST_POLL)
+
+
+def _judged(raw: Raw, seconds: float) -> HealthResult | None:
+    """None while it is too early to say."""
+    if not is_running(raw):
+        code = raw.get("State", {}).get("ExitCode")
+        return HealthResult(raw, "container_exited", f"it ended with exit code {code}") if code else HealthResult(raw)
+    if raw.get("State", {}).get("Restarting"):
+        return HealthResult(raw, "container_exited", "it ended, and the engine restarts it repeatedly")
+    match health(raw):
+        case "":
+            return HealthResult(raw) if seconds >= SETTLING else None
+        case "healthy":
+            return HealthResult(raw)
+        case "unhealthy":
+            return HealthResult(raw, "not_healthy", "its health check fails")
+        case _:
+            return None
+
+
+async def last_lines(engine: Engine, container_id: str) -> str:
+    """Return the end of the container's log; empty if unreadable, as with a log driver without reads."""
+    try:
+        return await engine.logs(container_id, LOG_LINES)
+    except WritError:
+        return ""

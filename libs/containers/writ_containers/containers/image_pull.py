@@ -1,0 +1,63 @@
+"""image_pull: fetch an image, judged by the engine's image afterwards."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from writ_agent.backends.port import ProbeResult, Progress, Task, TaskResult, Verdict
+from writ_containers.engine.api import Engine
+from writ_contracts.errors import WritError
+
+Raw = Mapping[str, Any]
+
+
+async def pull(engine: Engine, task: Task, progress: Progress) -> TaskResult:
+    """Pull the image. Raises WritError without any effect: an engine keeps no image of a broken pull."""
+    reference = str(task.parameters["image"])
+    before = await baseline(engine, task)
+    await engine.pull(reference, progress)
+    image = await engine.image(reference)
+    if image is None:
+        raise WritError(f"after the pull of {reference} the engine has no such image", code="not_confirmed")
+    output = {**state(reference, image), "changed": before.get("image_digest") != str(image.get("Id"))}
+    return TaskResult(
+        outcome="succeeded", output=output, state=_seen(image), effect="done" if output["changed"] else "none"
+    )
+
+
+async def baseline(engine: Engine, task: Task) -> dict[str, Any]:
+    """Return the engine's image of this name; nothing without one."""
+    image = await engine.image(str(task.parameters["image"]))
+    return {} if image is None else _seen(image)
+
+
+async def preview(engine: Engine, task: Task) -> dict[str, Any]:
+    """Return the API call, and the current image."""
+    return {"calls": [f"POST /images/create?fromImage={task.parameters['image']}"], **await baseline(engine, task)}
+
+
+async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> ProbeResult:
+    """Return whether the engine has another image by this name than before."""
+    after = await baseline(engine, task)
+    verdict: Verdict = "no_effect" if after == dict(before) else "took_effect" if after else "unknown"
+    reason = "the engine has the image that it had" if verdict == "no_effect" else "the engine has another image"
+    return ProbeResult(verdict=verdict, seen={**after, "reason": reason})
+
+
+def state(reference: str, image: Raw) -> dict[str, Any]:
+    """Return the fields of ImageState."""
+    return {
+        "image": reference,
+        "image_digest": str(image.get("Id", "")),
+        "repo_digests": [str(one) for one in image.get("RepoDigests") or ()][:20],
+        "size": image.get("Size"),
+    }
+
+
+def _seen(image: Raw) -> dict[str, Any]:
+    return {"image_digest": str(image.get("Id", ""))}
+
+
+def references(image: Raw) -> list[str]:
+    """Return the names of an entry of GET /images/json as parameters have them: `:latest` is left out."""
+    tags = [str(one).removesuffix(":latest") for one in image.get("RepoTags") or ()]
+    return [one for one in [*tags, *(image.get("RepoDigests") or ())] if not one.startswith("<none>")]

@@ -1,1 +1,0 @@
-"""Stacks on an engine that is a swarm manager."""

@@ -1,0 +1,1 @@
+"""The clauses and conditions of rules, judged on one request."""

@@ -1,0 +1,1 @@
+"""From matching rules to a ruling: its reason, its trace, and the reach of a principal's rules."""

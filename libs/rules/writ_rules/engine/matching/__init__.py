@@ -1,0 +1,1 @@
+"""The rules that match a request, found without a try of each rule."""

@@ -1,0 +1,1 @@
+"""The policy file: its keys, its times and windows, its groups, and the findings in it."""

@@ -1,0 +1,1 @@
+"""Rules, compiled from the entries of a policy file, and the lint of single entries."""

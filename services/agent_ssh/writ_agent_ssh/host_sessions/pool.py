@@ -1,0 +1,230 @@
+"""The connections, one for each target and none shared: opened when needed, kept, closed when idle, renewed when lost.
+
+Retries happen only before a claim. After it there is one attempt, and its true result.
+"""
+
+import asyncio
+import random
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from itertools import count
+
+from writ_agent.backends.target_health import TargetHealth
+from writ_agent_ssh.connection.credentials import Credentials
+from writ_agent_ssh.connection.host_keys import KnownHosts
+from writ_agent_ssh.connection.link import Link, connect
+from writ_agent_ssh.host_sessions.plain_session import PlainSession
+from writ_agent_ssh.host_sessions.quarantine import HostQuarantine
+from writ_agent_ssh.host_sessions.recent_failures import RecentFailures, RefusedPasswords
+from writ_agent_ssh.host_sessions.session import HostSession, Session
+from writ_agent_ssh.settings import Connection, connection_of
+from writ_agent_ssh.startup.archive import Archive
+from writ_agent_ssh.tailnet.tailscale import Tailnet
+from writ_bus import tasks
+from writ_contracts.errors import Invalid, Unreachable, WritError
+from writ_contracts.inventory import Target
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
+
+
+class _TargetSession:
+    """The session and locks of one target."""
+
+    def __init__(self) -> None:
+        self.opening = asyncio.Lock()
+        self.connection: Connection | None = None
+        self.link: Link | None = None
+        self.sessions: dict[bool, HostSession] = {}
+        """By whether it is root's."""
+        self.used_at = 0.0
+        self.leases = 0
+
+    @property
+    def busy(self) -> bool:
+        """Return whether something uses the connection or is about to."""
+        return bool(self.opening.locked() or self.leases or any(one.busy for one in self.sessions.values()))
+
+    def open_link(self, connection: Connection) -> Link | None:
+        """Return the link if it is usable for this connection, with whatever sessions it has."""
+        if self.link is None or self.link.lost or self.connection != connection:
+            return None
+        return None if any(one.lost for one in self.sessions.values()) else self.link
+
+    def ready(self, connection: Connection, *, root: bool) -> HostSession | None:
+        """Return the session if it is usable for this connection."""
+        return self.sessions.get(root) if self.open_link(connection) else None
+
+    def drop(self) -> None:
+        sessions, link, self.sessions, self.link = self.sessions, self.link, {}, None
+        for session in sessions.values():
+            session.close()
+        if link is not None:
+            link.abort()
+
+
+class Pool:
+    """Sessions by target."""
+
+    def __init__(
+        self,
+        archive: Archive,
+        credentials: Credentials,
+        known: KnownHosts,
+        *,
+        idle: float,
+        connects: int,
+        tailnet: Tailnet | None = None,
+        set_aside: HostQuarantine | None = None,
+    ) -> None:
+        """`idle`: seconds for which an unused session is kept. `connects`: simultaneous attempts to one host, as a
+        target or jump host.
+        """
+        self._archive, self._credentials, self._known = archive, credentials, known
+        self._tailnet = tailnet
+        self._set_aside = set_aside or HostQuarantine(None)
+        self._idle = idle
+        self._target_sessions: dict[str, _TargetSession] = defaultdict(_TargetSession)
+        self._making: dict[tuple[str, int], asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(connects))
+        self._failures, self._refused = RecentFailures(), RefusedPasswords()
+        self.target_health = TargetHealth()
+        self._sweeping: asyncio.Task[None] | None = None
+
+    async def session(
+        self, target: Target, operation: str = "", *, patience: float = 0.0, eager: bool = False
+    ) -> HostSession:
+        """Return the target's session, root's for operations that need root. An unreachable host is tried again for
+        `patience` seconds. Raises WritError.
+
+        A target that just failed fails at once, unless `eager`: for what has begun there.
+        """
+        self._set_aside.check(target.id)
+        connection, until, pause = connection_of(target), time.monotonic() + patience, FIRST_PAUSE
+        root = connection.needs_root(operation)
+        for attempt in count():
+            try:
+                return await self._session(target.id, connection, eager=eager, root=root)
+            except Unreachable:
+                enough = attempt == connection.connect_retries and not eager
+                if enough or time.monotonic() + pause >= until:
+                    raise
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - so that many do not come at once
+            pause = min(pause * 2, LONGEST_PAUSE)
+        raise AssertionError  # it counts without an end
+
+    @asynccontextmanager
+    async def lease(self, target: Target) -> AsyncIterator[Link]:
+        """Return the kept connection of the target for more than hostops; it is not idle within the block. Raises
+        WritError.
+        """
+        place = self._target_sessions[target.id]
+        place.leases += 1
+        try:
+            await self.session(target)
+            if place.link is None:  # dropped again meanwhile
+                raise Unreachable(f"the connection to {target.id} ended", code="unreachable")
+            yield place.link
+        finally:
+            place.used_at = time.monotonic()
+            place.leases -= 1
+
+    @asynccontextmanager
+    async def fresh_link(self, target: str, connection: Connection) -> AsyncIterator[Link]:
+        """Open a connection besides the kept one, closed afterwards. Its outcome is recorded."""
+        with self._remembered(target), self._failures.watch(target):
+            self._set_aside.check(target)
+            link = await self._connect(target, connection)
+            try:
+                yield link
+            finally:
+                await link.close()
+
+    @asynccontextmanager
+    async def started(
+        self, target: str, link: Link, connection: Connection, *, root: bool = False
+    ) -> AsyncIterator[HostSession]:
+        """Start hostops on that connection; end it afterwards."""
+        session = await self._start(target, link, connection, root=root)
+        try:
+            yield session
+        finally:
+            session.close()
+
+    def drop(self, target: Target) -> None:
+        """Drop the hanging connection to the target."""
+        if target.id in self._target_sessions:
+            self._target_sessions[target.id].drop()
+
+    async def close(self) -> None:
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        for place in self._target_sessions.values():
+            place.drop()
+        self._target_sessions.clear()
+
+    async def _session(self, target: str, connection: Connection, *, eager: bool, root: bool) -> HostSession:
+        place = self._target_sessions[target]
+        place.used_at = time.monotonic()
+        if session := place.ready(connection, root=root):
+            return session
+        async with place.opening:
+            if session := place.ready(connection, root=root):
+                return session
+            link = place.open_link(connection)
+            if link is None:
+                place.drop()
+            if not eager:
+                self._failures.check(target)
+            with self._remembered(target), self._failures.watch(target):
+                if link is None:
+                    link = place.link = await self._connect(target, connection)
+                    place.connection = connection
+                try:
+                    session = await self._start(target, link, connection, root=root)
+                except BaseException:
+                    if not place.sessions:
+                        place.drop()
+                    raise
+            place.sessions[root] = session
+            place.used_at = time.monotonic()  # it is as old as this, however long it was in the making
+        if self._sweeping is None:
+            self._sweeping = tasks.keep("ssh sweep", self._sweep)
+        return session
+
+    async def _connect(self, target: str, connection: Connection) -> Link:
+        async with self._making[(connection.host, connection.port)]:
+            return await connect(target, connection, self._credentials, self._known, self._tailnet, self._making)
+
+    async def _start(self, target: str, link: Link, connection: Connection, *, root: bool) -> HostSession:
+        """Start hostops, or a session without Python if the host has none. Root's has root's own folder there."""
+        seconds, reading = connection.connect_timeout, self._set_aside.reading(target)
+        if root:
+            sudo = self._credentials.sudo(target, connection.user)
+            with self._refused.watch(target, sudo):
+                return await Session.start(link, self._archive, "", seconds, reading, sudo)
+        try:
+            return await Session.start(link, self._archive, connection.folder or "", seconds, reading)
+        except Invalid as error:
+            if error.code != "no_python":
+                raise
+            return await PlainSession.start(link, self._archive.operations, seconds)
+
+    @contextmanager
+    def _remembered(self, target: str) -> Iterator[None]:
+        """Record the outcome of the block as the target's latest result."""
+        try:
+            yield
+        except WritError as error:
+            self.target_health.record(target, error.code)
+            raise
+        self.target_health.record(target, "")
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(self._idle / 4)
+            for target, place in list(self._target_sessions.items()):
+                unused = time.monotonic() - place.used_at > self._idle
+                if unused and not place.busy:
+                    place.drop()
+                    del self._target_sessions[target]

@@ -1,0 +1,1 @@
+"""Targets on a tailnet: the peers that tailscaled knows, and the ways to them."""
