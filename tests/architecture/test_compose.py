@@ -324,6 +324,9 @@ def test_audit_follows_the_log_that_each_nats_server_writes(compose: dict[str, A
     audit = compose["services"]["audit"]
     folder = audit["environment"]["WRIT_NATS_LOG"]
     assert f"nats-log:{folder}:ro" in audit["volumes"]
+    for name in ("WRIT_AGENTS", "WRIT_PRINCIPALS", "WRIT_NATS_CONFIG"):  # a key that was just added is no stranger's
+        assert str(Path(audit["environment"][name]).parent) in mounted(audit)
+    assert "/etc/nats" not in mounted(audit)  # the private keys of NATS's certificates
     written = re.search(
         r"RUN mkdir /opt/writ/nats && for name in ([a-z0-9 -]+); do \\\s+printf '(.*?)' ", IMAGES, re.MULTILINE
     )
