@@ -211,7 +211,8 @@ async def test_a_publish_leaves_a_file_that_was_edited_and_says_so_wherever_one_
 
     async def told_of() -> bool:
         shown = await installation.writ("status")
-        return shown.status == 0 and "which operator published, and is not used" in shown.out
+        note = f"the policy file {own} differs from version"
+        return shown.status == 0 and note in shown.out and "which operator published, and is not used" in shown.out
 
     await eventually(told_of, within=10.0)
     own.write_text(policy.read_text())

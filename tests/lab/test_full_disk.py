@@ -137,3 +137,22 @@ async def test_a_full_disk_is_told_at_once_and_what_follows_is_done_by_itself(
             return (await seen(installation)).ready
 
         await eventually(ready, within=20.0)
+
+
+async def test_full_disk_of_the_whole_installation_is_named_although_no_report_can_be_written(tmp_path: Path) -> None:
+    folder = tmp_path / "all"
+    folder.mkdir()
+    with tmpfs(folder, 2 * DISK // MEGABYTE):
+        home = prepare(folder)
+        (home.nats / "sizes.json").write_bytes(json.encode(SIZES))
+        async with running_installation(folder, home=home) as running:
+            before = home.report_file.read_bytes()
+            filler = fill(folder)
+
+            async def named() -> bool:
+                now = await seen(running)
+                return any("is full" in one.failing.get("disk", "") for one in now.processes if one.name == "nats")
+
+            await eventually(named, within=5.0)
+            assert home.report_file.read_bytes() == before
+            filler.unlink()

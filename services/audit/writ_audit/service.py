@@ -93,7 +93,7 @@ class Audit:
 
     def _make_server_log(self, config: AuditConfig, measures: Measures) -> ServerLog:
         owners = KeyOwners(config.principals, config.agents, config.nats_config)
-        return ServerLog(config.nats_log, owners, self._security, measures.refused)
+        return ServerLog(config.nats_log, owners, self._security, measures.refused, config.state_dir)
 
     def _make_deliveries(self, config: AuditConfig, measured: Metrics) -> Deliveries:
         """Return the deliveries of notifications. Raises ConfigError if the file of notifications is not usable."""

@@ -6,6 +6,7 @@ import secrets
 import shutil
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from urllib.request import urlopen
 
 import pytest
@@ -14,6 +15,8 @@ from tests.lab.compose.conftest import SANDBOX
 from tests.lab.hosts import Host, until, user_key
 from tests.lab.mcp_call import called
 
+from writ_client.context import Context, open_bus
+from writ_contracts import subjects
 from writ_testing.demo import POLICY, TARGET, first_operation
 from writ_testing.installations.trace_comparison import in_the_demo, same_part
 
@@ -129,6 +132,25 @@ def test_prometheus_sees_every_service_and_has_the_rules_and_alertmanager(compos
     wanted = re.findall(r"alert: (\w+)", (REPOSITORY / "deploy" / "prometheus" / "rules.yaml").read_text())
     assert [rule["name"] for rule in rules] == wanted
     until(lambda: alertmanagers(composed) == 1, 60.0, "Prometheus has found Alertmanager")
+
+
+async def test_what_nats_refuses_is_a_security_event(composed: Composed) -> None:
+    home = composed.home
+    about = Context(
+        principal="operator",
+        url=f"nats://127.0.0.1:{composed.ports['NATS']}",
+        installation=home.installation,
+        tls_ca=str(home.ca_file),
+    )
+    bus = await open_bus(about, home.seed_file("principal-operator").read_bytes(), wait=10.0)
+    try:
+        await bus.publish(subjects.request("somebody", "service_restart"), b"{}")
+    finally:
+        await bus.drain(5.0)
+    query = quote('writ_security_events_total{kind="permission_violation",service="audit"} > 0')
+    until(lambda: (asked(composed, f"query?query={query}") or {}).get("result"), 90.0, "the event is recorded")
+    log = composed.type("docker compose exec -T nats tail -n 50 /var/log/nats/nats.log")
+    assert "Publish Violation" in log
 
 
 async def test_an_mcp_client_calls_a_tool_through_the_gateways_container(composed: Composed) -> None:

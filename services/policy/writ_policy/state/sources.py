@@ -56,6 +56,7 @@ class Sources:
         self._installation = config.installation
         self._compiler = compiler
         self.people = people
+        self._policy_path = config.policy
         self._file = WatchedFile(config.policy, compiler.read)
         self._lists, problems = _watch(config)
         if problems:
@@ -160,7 +161,8 @@ class Sources:
         head = self._versions.head if self._versions else None
         if head is None or head.origin == "file" or self.file.digest in (head.digest, ""):
             return None
-        return f"the policy file differs from version {head.number}, which {head.author} published, and is not used"
+        file = f"the policy file {self._policy_path}"
+        return f"{file} differs from version {head.number}, which {head.author} published, and is not used"
 
     async def _read_lists(self, *, waits: bool) -> None:
         for name, watched in self._lists.items():
