@@ -7,12 +7,12 @@ import msgspec
 import pytest
 
 from writ_contracts.catalogue.control import PrincipalManage
-from writ_contracts.copied_control_events import CARRIED_FROM
 from writ_contracts.decisions import Decision, PolicyVersion
 from writ_contracts.errors import ConfigError, Invalid
+from writ_contracts.history.copied_control_events import CARRIED_FROM
+from writ_contracts.history.records import Record
 from writ_contracts.journal import ControlEvent
-from writ_contracts.principal_changes import entry_version
-from writ_contracts.records import Record
+from writ_contracts.people.principal_changes import entry_version
 from writ_contracts.wire import decode, encode
 from writ_documents.readers import read_principals
 from writ_installation.administration.principals import add_principal, change_principal, rotate_principal

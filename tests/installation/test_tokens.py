@@ -12,8 +12,8 @@ from msgspec import structs
 
 from writ_bus.port import Message
 from writ_contracts import subjects
-from writ_contracts.enrolment import Enrolment, EnrolmentRequest
 from writ_contracts.errors import Conflict, Denied, Full, Invalid, Unreachable, Untrusted, WritError
+from writ_contracts.installation.enrolment import Enrolment, EnrolmentRequest
 from writ_contracts.notices import Notice
 from writ_contracts.wire import encode
 from writ_documents.readers import read_agents

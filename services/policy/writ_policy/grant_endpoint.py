@@ -11,11 +11,11 @@ from functools import partial
 from writ_bus.port import Bus, Entry, Journal
 from writ_contracts import subjects
 from writ_contracts.agents import Claim
-from writ_contracts.approvals import ApprovalEvent
 from writ_contracts.decisions import DecideRequest, Decision, GrantReply, GrantRequest
 from writ_contracts.errors import Conflict, Invalid, Unreachable
+from writ_contracts.history.records import Record
 from writ_contracts.journal import MAX_EVENT_BYTES, Granted, LimitHolder
-from writ_contracts.records import Record
+from writ_contracts.people.approvals import ApprovalEvent
 from writ_contracts.wire import encode
 from writ_policy.approvals.approver_events import announce
 from writ_policy.approvals.previews import moved_since, recorded_preview

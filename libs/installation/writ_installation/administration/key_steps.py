@@ -8,7 +8,7 @@ from collections.abc import Callable
 from writ_bus.nats.bus import connect
 from writ_contracts import subjects
 from writ_contracts.errors import Invalid, TimedOut, Unreachable
-from writ_contracts.keyring import POLICY
+from writ_contracts.installation.keyring import POLICY
 from writ_installation.administration.key_rotation import (
     LEAF,
     LastRecords,

@@ -17,7 +17,7 @@ from writ_client.context import Context, open_bus
 from writ_contracts.catalogue.control import PrincipalManage
 from writ_contracts.errors import Conflict, Denied, Invalid, TimedOut, Unreachable
 from writ_contracts.inventory import Principal
-from writ_contracts.principal_changes import changed
+from writ_contracts.people.principal_changes import changed
 from writ_documents import readers
 from writ_documents.atomic_files import write_atomically
 from writ_documents.readers import read_principals

@@ -23,7 +23,7 @@ from writ_bus.nats.bus import NatsBus
 from writ_bus.nats.snapshots import StreamInfo
 from writ_contracts import subjects
 from writ_contracts.errors import Conflict, Invalid, Unreachable
-from writ_contracts.restore_marker import FILE, RestoreMarker
+from writ_contracts.installation.restore_marker import FILE, RestoreMarker
 from writ_documents.atomic_files import DRAFT, sync_folder, write_atomically
 from writ_installation.archives.journal import bootstrapped
 from writ_installation.files.home import Home

@@ -12,8 +12,8 @@ from writ_bus.port import Endpoint, EndpointReply, Message
 from writ_contracts import subjects
 from writ_contracts.errors import ConfigError, Unreachable, WritError
 from writ_contracts.failures import failure_of
-from writ_contracts.provisioning import ProvisionReply, ProvisionRequest
-from writ_contracts.records import Record
+from writ_contracts.history.records import Record
+from writ_contracts.installation.provisioning import ProvisionReply, ProvisionRequest
 from writ_contracts.registry import channel
 from writ_contracts.wire import decode, encode
 from writ_installation.files.home import Home

@@ -5,8 +5,8 @@ from collections.abc import Callable, Collection, Mapping
 from writ_bus.port import Journal
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Invalid, Untrusted
-from writ_contracts.records import Record
-from writ_contracts.stops import overlap
+from writ_contracts.history.records import Record
+from writ_contracts.policy.stops import overlap
 from writ_contracts.subjects import operation_filter
 from writ_policy.approvals.recorded_approvals import counted, exact_of
 from writ_policy.approvals.verdicts import PendingOperation
