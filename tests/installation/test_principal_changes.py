@@ -28,7 +28,7 @@ from writ_installation.files.principal_changes import (
     taken_in,
 )
 from writ_installation.nats.server import plan
-from writ_installation.nats.server_address import ServerAddress
+from writ_installation.server_access.server_address import ServerAddress
 from writ_trust.digests import keyed_digest, of_all
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import read, sign

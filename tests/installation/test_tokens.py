@@ -22,8 +22,8 @@ from writ_installation.files.create import create_installation
 from writ_installation.files.home import Home
 from writ_installation.files.tokens import Token
 from writ_installation.nats.server import configuration
-from writ_installation.nats.server_address import ServerAddress
 from writ_installation.provisioner.enrolments import Enrolments, finish
+from writ_installation.server_access.server_address import ServerAddress
 from writ_testing.search import containing, files
 from writ_trust import enrolment_tickets
 from writ_trust.enrolment_tickets import Ticket

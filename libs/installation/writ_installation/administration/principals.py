@@ -25,7 +25,7 @@ from writ_installation.files import list_edits
 from writ_installation.files.create import create_installation, make_gateway
 from writ_installation.files.home import Home
 from writ_installation.files.principal_changes import known_changes, principals_of
-from writ_installation.nats.server_tls import client_tls
+from writ_installation.server_access.server_tls import client_tls
 from writ_installation.status.server_url import running_url
 from writ_trust.keys import Key, generate_seed
 

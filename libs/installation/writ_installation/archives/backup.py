@@ -29,8 +29,8 @@ from writ_installation.archives.journal import bootstrapped
 from writ_installation.files.home import Home
 from writ_installation.files.lock import held, holder
 from writ_installation.nats.server import BundledServer, free_port
-from writ_installation.nats.server_address import LOOPBACK, ServerAddress
 from writ_installation.processes.report import read_report
+from writ_installation.server_access.server_address import LOOPBACK, ServerAddress
 from writ_proof.bundles import MANIFEST, Bundle, BundleWriter, DamagedBundle, Member
 
 FORMAT = "writ.backup.v1"

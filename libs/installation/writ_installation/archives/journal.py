@@ -24,8 +24,8 @@ from writ_installation.administration.credentials import CredentialsDirectory
 from writ_installation.files.home import Home
 from writ_installation.files.lock import held, turn
 from writ_installation.nats.server import sizes
-from writ_installation.nats.server_options import options_of
-from writ_installation.nats.server_tls import client_tls
+from writ_installation.server_access.server_options import options_of
+from writ_installation.server_access.server_tls import client_tls
 from writ_nats_server import journal_generations
 from writ_nats_server.streams import restore_journal_configuration
 from writ_proof.archive import check, write

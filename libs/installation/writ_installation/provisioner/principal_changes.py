@@ -19,9 +19,9 @@ from writ_contracts.wire import decode, encode
 from writ_installation.files.home import Home
 from writ_installation.files.principal_changes import keep_changes, known_changes, taken_in
 from writ_installation.files.sessions import KnownSessions, SessionRecord, keep_sessions, known_sessions
-from writ_installation.nats.server_options import options_of
-from writ_installation.nats.server_tls import client_tls
 from writ_installation.provisioner.reconciler import Rounds
+from writ_installation.server_access.server_options import options_of
+from writ_installation.server_access.server_tls import client_tls
 from writ_runtime.logs import Log
 from writ_trust.sessions import Session
 

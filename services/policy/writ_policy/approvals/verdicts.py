@@ -14,8 +14,8 @@ from writ_contracts.journal import Rejected
 from writ_contracts.life import AcceptedLife, State
 from writ_contracts.people.approvals import Approval, DecisionDemand, SignedApproval, seconds_of
 from writ_contracts.people.credentials import KEY, Presence
-from writ_policy.approvals.recorded_approvals import ExactRequest, check_exact
 from writ_policy.decisions.demands import OpenDemands, progress_of
+from writ_policy.decisions.recorded_approvals import ExactRequest, check_exact
 from writ_policy.state.snapshot import PolicySnapshot
 from writ_trust.approvals import BAD, ProvenApproval, read_approval
 

@@ -13,8 +13,8 @@ from writ_contracts.operations import Operation
 from writ_contracts.parameters import public
 from writ_contracts.policy.facts import OTHER_NAMES
 from writ_contracts.signing import Signed
-from writ_policy.approvals.recorded_approvals import CountedApprovals
 from writ_policy.decisions.agent_plugins import AgentPlugins
+from writ_policy.decisions.recorded_approvals import CountedApprovals
 from writ_policy.decisions.rulings import RuledRequest
 from writ_policy.state.snapshot import PolicySnapshot
 from writ_trust.approvals import approval_digest

@@ -18,7 +18,7 @@ from writ_contracts.errors import WritError
 from writ_contracts.history.records import Record
 from writ_contracts.journal import WindowUsed
 from writ_contracts.wire import decode_event, encode
-from writ_policy.approvals.recorded_approvals import CountedApprovals, counted, exact_of
+from writ_policy.decisions.recorded_approvals import CountedApprovals, counted, exact_of
 from writ_policy.decisions.rulings import Judge, RuledRequest
 from writ_policy.starts import OpenDecision, RecordedOperation, check_decided, read_recorded
 from writ_policy.state.snapshot import PolicySnapshot
