@@ -7,18 +7,18 @@ import msgspec
 from msgspec import Struct
 
 import writ_contracts.agents
-import writ_contracts.approvals
 import writ_contracts.decisions
-import writ_contracts.facts
 import writ_contracts.journal
+import writ_contracts.people.approvals
+import writ_contracts.policy.facts
 import writ_contracts.requests
 from writ_contracts.registry import CHANNELS, Channel, Role, Style, summary_of
 
 SIGNED_IN: tuple[ModuleType, ...] = (
     writ_contracts.agents,
-    writ_contracts.approvals,
+    writ_contracts.people.approvals,
     writ_contracts.decisions,
-    writ_contracts.facts,
+    writ_contracts.policy.facts,
     writ_contracts.journal,
     writ_contracts.requests,
 )

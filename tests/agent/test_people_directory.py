@@ -12,7 +12,7 @@ from tests.agent.test_refusals import Tamper, changed, other_key
 from tests.trust.test_people import FIRST, OTHER, PEOPLE_KEY, version
 
 from writ_contracts.agents import Claim, ClaimReply
-from writ_contracts.people import PeopleDirectory, PeopleKeySuccession
+from writ_contracts.people.directory import PeopleDirectory, PeopleKeySuccession
 from writ_contracts.signing import Signed
 from writ_testing.fakes.scripted_executor import DispatchedOperation
 from writ_trust.people import open_directory

@@ -13,7 +13,7 @@ from tests.e2e.test_credentials import PEOPLE, RULES
 from writ_bus.port import Bus, Message
 from writ_contracts import subjects
 from writ_contracts.agents import Heartbeat
-from writ_contracts.people import (
+from writ_contracts.people.directory import (
     NamedDirectory,
     PeopleDirectory,
     PeopleKeySuccession,

@@ -16,11 +16,11 @@ from tests.e2e.test_health_problems import Told
 from writ_bus.nats.bus import NatsBus, connect
 from writ_contracts import subjects
 from writ_contracts.errors import WritError
+from writ_contracts.history.records import Record
 from writ_contracts.journal import SecurityEvent
-from writ_contracts.records import Record
 from writ_contracts.wire import decode_event
-from writ_installation.nats.server_options import options_of
 from writ_installation.processes.readiness import read_run_file
+from writ_installation.server_access.server_options import options_of
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation
 from writ_testing.suites.bus_fixture import SOON

@@ -20,8 +20,8 @@ from writ_contracts.agents import (
     ReceiptMessage,
     SealedParameters,
 )
-from writ_contracts.audit import TraceReply
 from writ_contracts.errors import TimedOut, Unreachable, WritError
+from writ_contracts.history.audit import TraceReply
 from writ_contracts.wire import decode, encode
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation

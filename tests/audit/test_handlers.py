@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from writ_audit.handlers import service
 from writ_audit.permission import QueryReader
 from writ_bus.port import EndpointReply, Message
-from writ_contracts.audit import SearchQuery, SearchReply, TraceQuery, TraceReply
 from writ_contracts.errors import Unreachable
+from writ_contracts.history.audit import SearchQuery, SearchReply, TraceQuery, TraceReply
 from writ_contracts.subjects import query
 from writ_contracts.wire import MSGPACK, decode, encode
 from writ_runtime.endpoint_frame import Respond

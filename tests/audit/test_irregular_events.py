@@ -9,8 +9,8 @@ from msgspec import structs
 from writ_audit.irregular_events import IrregularEvent, OperationHistories
 from writ_contracts import journal, subjects
 from writ_contracts.agents import Receipt
-from writ_contracts.approvals import Approval, SignedApproval
-from writ_contracts.records import Record
+from writ_contracts.history.records import Record
+from writ_contracts.people.approvals import Approval, SignedApproval
 from writ_contracts.requests import Verdict
 from writ_contracts.signing import Signed
 from writ_contracts.wire import encode

@@ -8,7 +8,7 @@ from tests.audit.history import History
 from tests.audit.replica import ask, policy, replica, search
 
 from writ_bus.port import Bus
-from writ_contracts.audit import SearchReply
+from writ_contracts.history.audit import SearchReply
 from writ_contracts.ids import operation_id
 from writ_contracts.journal import Archived, RecordRead
 from writ_contracts.wire import decode_event, encode

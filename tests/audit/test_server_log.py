@@ -19,8 +19,8 @@ from writ_audit.server_log.repeats import TOTAL_BURST, Refused, repeats
 from writ_audit.server_log.tail import CHUNK, LONGEST_LINE, MOST_BEHIND, LogTail
 from writ_bus.tasks import spawn
 from writ_contracts import subjects
-from writ_contracts.account_names import account_owner
 from writ_contracts.agents import SecurityKind
+from writ_contracts.installation.account_names import account_owner
 from writ_contracts.journal import SecurityEvent
 from writ_contracts.wire import decode_event
 from writ_nats_server.config import render

@@ -10,7 +10,7 @@ from tests.audit.replica import ask, kinds, policy, replica, trace
 from writ_audit import reading
 from writ_bus.port import Message
 from writ_contracts import subjects
-from writ_contracts.audit import SearchReply, TraceReply
+from writ_contracts.history.audit import SearchReply, TraceReply
 from writ_contracts.ids import operation_id
 from writ_contracts.notices import Notice, NoticeReply
 from writ_contracts.wire import decode, encode

@@ -17,8 +17,8 @@ from writ_bus.nats.bus import connect
 from writ_bus.nats.options import Options
 from writ_bus.nats.tls import TlsOptions, check_encrypted, pinned, tls_context, tls_of
 from writ_contracts.errors import ConfigError
-from writ_installation.nats.certificates import issue, make_authority
-from writ_installation.nats.cluster_certificate import Certificate
+from writ_installation.server_access.certificates import issue, make_authority
+from writ_installation.server_access.cluster_certificate import Certificate
 from writ_nats_server.cluster import TlsFiles
 from writ_testing.eventually import eventually
 from writ_testing.exhaustive import some

@@ -13,9 +13,10 @@ from typing import Any
 import msgspec
 
 from writ_bus.port import Bus, Endpoint, Message, Responder, Service
-from writ_contracts import audit, journal, life, requests, subjects, views
+from writ_contracts import journal, life, requests, subjects
 from writ_contracts.agents import Progress
 from writ_contracts.errors import Invalid
+from writ_contracts.history import audit, views
 from writ_contracts.ids import operation_id
 from writ_contracts.requests import Failure, OperationView, RequestReply, Verdict
 from writ_contracts.signing import Signed

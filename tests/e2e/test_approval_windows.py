@@ -12,7 +12,7 @@ from tests.e2e.stolen_keys import holding
 
 from writ_client.client import Writ
 from writ_contracts import subjects
-from writ_contracts.audit import SearchQuery
+from writ_contracts.history.audit import SearchQuery
 from writ_contracts.requests import OperationView
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import (

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from writ_contracts.audit import SearchQuery
 from writ_contracts.errors import WritError
+from writ_contracts.history.audit import SearchQuery
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation, open_policy, prepare, running_installation
 

@@ -8,7 +8,7 @@ import pytest_asyncio
 from tests.e2e.leaf_site import ENVIRON, POOL, node_without_rules, reaches, said, site_of
 
 from writ_contracts import subjects
-from writ_installation.nats.cluster_certificate import for_servers
+from writ_installation.server_access.cluster_certificate import for_servers
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation, local_target, prepare, running_installation
 from writ_testing.peers.nats_server import free_port

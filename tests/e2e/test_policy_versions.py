@@ -17,7 +17,7 @@ from writ_client.client import Writ
 from writ_contracts import subjects
 from writ_contracts.errors import Denied, Invalid
 from writ_contracts.journal import ControlEvent, SecurityEvent
-from writ_contracts.policies import StoredPolicy
+from writ_contracts.policy.versions import StoredPolicy
 from writ_contracts.wire import decode, encode
 from writ_documents import yaml_file
 from writ_testing.eventually import eventually

@@ -13,7 +13,7 @@ from writ_client.approval_card import Card
 from writ_client.client import Writ
 from writ_contracts import subjects
 from writ_contracts.errors import Denied, TimedOut
-from writ_contracts.previews import PreviewQuery, PreviewReply
+from writ_contracts.people.previews import PreviewQuery, PreviewReply
 from writ_contracts.wire import decode, encode
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import (

@@ -11,7 +11,7 @@ from tests.e2e.stolen_keys import holding
 
 from writ_client.client import Writ
 from writ_contracts import subjects
-from writ_contracts.audit import SearchQuery
+from writ_contracts.history.audit import SearchQuery
 from writ_contracts.journal import ControlEvent
 from writ_contracts.wire import decode
 from writ_testing.eventually import eventually

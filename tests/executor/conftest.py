@@ -12,11 +12,11 @@ from msgspec import json, structs
 
 from writ_contracts import subjects
 from writ_contracts.catalogue import BUILT_IN
+from writ_contracts.history.records import Record
 from writ_contracts.inventory import AgentKey, Agents, Inventory, Target
 from writ_contracts.journal import Carried, Dispatched, JournalEvent
 from writ_contracts.life import AcceptedLife, DispatchedLife, Life
 from writ_contracts.operations import Catalogue
-from writ_contracts.records import Record
 from writ_contracts.requests import RequestReply
 from writ_contracts.wire import decode, decode_event
 from writ_executor.config import ExecutorConfig

@@ -9,7 +9,7 @@ from tests.executor.agent_requests import heartbeat
 from tests.executor.conftest import POOL, WEB, World
 
 from writ_contracts import subjects
-from writ_contracts.audit import AuditStanding, JournalQuery, JournalReply
+from writ_contracts.history.audit import AuditStanding, JournalQuery, JournalReply
 from writ_contracts.inventory import Target
 from writ_contracts.life import AcceptedLife
 from writ_contracts.wire import decode, encode

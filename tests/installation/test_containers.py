@@ -20,13 +20,13 @@ from writ_installation.archives.backup import back_up
 from writ_installation.files import list_edits
 from writ_installation.files.home import Home
 from writ_installation.files.site import Site as Installed
-from writ_installation.nats.cluster_certificate import for_servers
 from writ_installation.nats.leaf_sites import NewSite, add_site
 from writ_installation.nats.server import sizes
-from writ_installation.nats.server_tls import pinned_ca
 from writ_installation.provisioner import folders
 from writ_installation.provisioner.folders import configurations, environment, write_environment
 from writ_installation.provisioner.provisioner import Provisioner
+from writ_installation.server_access.cluster_certificate import for_servers
+from writ_installation.server_access.server_tls import pinned_ca
 from writ_nats_server.process import ServerProcess
 from writ_testing.eventually import eventually
 from writ_testing.peers.nats_server import free_port

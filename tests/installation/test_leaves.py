@@ -15,7 +15,6 @@ from tests.installation.stand_in_installations import up
 
 from writ_contracts.errors import ConfigError, Invalid
 from writ_installation.files.home import Home, host_token
-from writ_installation.nats.cluster_certificate import for_servers
 from writ_installation.nats.leaf_sites import (
     LeafCertificate,
     NewSite,
@@ -26,7 +25,8 @@ from writ_installation.nats.leaf_sites import (
     write_site,
 )
 from writ_installation.nats.server import configuration
-from writ_installation.nats.server_address import ServerAddress
+from writ_installation.server_access.cluster_certificate import for_servers
+from writ_installation.server_access.server_address import ServerAddress
 from writ_nats_server.cluster import TlsFiles
 from writ_nats_server.leaf import Listener
 from writ_nats_server.process import check_config

@@ -7,7 +7,7 @@ from msgspec import structs
 from tests.policy.replica import LOOK_KEY, RULES, Asking
 
 from writ_contracts.decisions import DecideReply, Decision, GrantReply, ReadGrant, Subject
-from writ_contracts.facts import OTHER_NAMES, GatheredListings, Listing
+from writ_contracts.policy.facts import OTHER_NAMES, GatheredListings, Listing
 from writ_contracts.signing import Signed
 from writ_policy.decisions.rulings import MOST_OTHER_NAMES
 from writ_trust.statements import digest, read, sign

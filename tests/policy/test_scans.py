@@ -10,7 +10,7 @@ from tests.policy.replica import Asking, files, replica
 
 from writ_contracts import subjects
 from writ_contracts.decisions import Decision
-from writ_contracts.facts import MOST_FINDINGS, ScanReply, StoredReport
+from writ_contracts.policy.facts import MOST_FINDINGS, ScanReply, StoredReport
 from writ_contracts.signing import Signed
 from writ_contracts.wire import MSGPACK, decode, encode
 from writ_runtime.security_events import security_event

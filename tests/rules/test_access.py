@@ -7,7 +7,7 @@ from tests.rules.asking import ALICE, CATALOGUE, NOBODYS_KEY, NOON, at, policy, 
 
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import WRIT, Principal, Target
-from writ_contracts.policy_access import PolicyWhoCanQuery
+from writ_contracts.policy.access import PolicyWhoCanQuery
 from writ_rules.analysis.access import Access, AccessQuery, allowed, who_can
 from writ_rules.analysis.question_space import QuestionSpace
 from writ_rules.replies import who_can as told

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from tests.rules.asking import ALICE, CATALOGUE, NOBODYS_KEY, NOON, World, at, file_of, policy, rule
 
-from writ_contracts.credentials import KEY, Presence
 from writ_contracts.inventory import Principal
+from writ_contracts.people.credentials import KEY, Presence
 from writ_rules.analysis.lockout import lockouts
 from writ_rules.engine.people import People, people_of
 from writ_rules.engine.rules.obligations import ApproverStep, Demand, Progress, progress

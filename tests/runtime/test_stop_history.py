@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from writ_contracts.history.records import Record
 from writ_contracts.journal import ControlEvent
-from writ_contracts.records import Record
 from writ_contracts.subjects import control_event
 from writ_contracts.wire import encode
 from writ_runtime.stop_history import frozen_seconds, stop_periods

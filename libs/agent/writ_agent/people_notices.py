@@ -9,7 +9,7 @@ from writ_agent.reporting.security_reports import SecurityReporter
 from writ_agent.verification import VerificationContext
 from writ_bus.port import Message
 from writ_contracts.errors import Invalid, Untrusted, WritError
-from writ_contracts.people import PeopleNotice, PeopleNoticeMessage
+from writ_contracts.people.directory import PeopleNotice, PeopleNoticeMessage
 from writ_contracts.wire import decode
 from writ_runtime.logs import Log
 from writ_runtime.people_directory import KnownDirectory

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from msgspec import Struct, field
 
-from writ_contracts.records import Record
+from writ_contracts.history.records import Record
 
 
 class Message(Struct, frozen=True):

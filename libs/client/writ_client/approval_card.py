@@ -10,12 +10,12 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from writ_contracts.approvals import Approval, ApprovalCard, DecisionDemand, SignedApproval, short_digest
-from writ_contracts.credentials import Proof
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.journal import Requested
-from writ_contracts.previews import ApprovalFacts, Preview, PreviewDetails
+from writ_contracts.people.approvals import Approval, ApprovalCard, DecisionDemand, SignedApproval, short_digest
+from writ_contracts.people.credentials import Proof
+from writ_contracts.people.previews import ApprovalFacts, Preview, PreviewDetails
 from writ_contracts.requests import RequestStatement
 from writ_contracts.signing import Signed
 from writ_contracts.wire import canonical, decode

@@ -11,12 +11,13 @@ from msgspec import structs
 from writ_bus.port import Bus, Message, Subscription
 from writ_client.approval_card import Card, open_card
 from writ_client.service_calls import request_reply
-from writ_contracts import approvals, subjects
-from writ_contracts.credentials import Credential, Evidence, Proof
+from writ_contracts import subjects
 from writ_contracts.errors import Denied, Invalid, WritError
 from writ_contracts.failures import raise_for
-from writ_contracts.people import PeopleDirectory, PeopleQuery, PeopleReply
-from writ_contracts.previews import PreviewDetails, PreviewQuery, PreviewReply
+from writ_contracts.people import approvals
+from writ_contracts.people.credentials import Credential, Evidence, Proof
+from writ_contracts.people.directory import PeopleDirectory, PeopleQuery, PeopleReply
+from writ_contracts.people.previews import PreviewDetails, PreviewQuery, PreviewReply
 from writ_contracts.wire import decode
 from writ_trust.approvals import sign_approval, signed_bytes, with_evidence
 from writ_trust.keys import Key

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from writ_bus.port import Journal, Usage
 from writ_contracts.errors import Unreachable, WritError
-from writ_contracts.records import Record
+from writ_contracts.history.records import Record
 from writ_contracts.subjects import JOURNAL
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics

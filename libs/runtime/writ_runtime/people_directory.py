@@ -11,7 +11,7 @@ from threading import Lock
 import msgspec
 
 from writ_contracts.errors import ConfigError, Unreachable, Untrusted
-from writ_contracts.people import PeopleDirectory
+from writ_contracts.people.directory import PeopleDirectory
 from writ_contracts.signing import Signed
 from writ_runtime.logs import Log
 from writ_runtime.state_file import StateFile

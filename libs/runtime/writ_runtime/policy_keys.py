@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from writ_contracts.errors import ConfigError
-from writ_contracts.keyring import POLICY, Keyring
+from writ_contracts.installation.keyring import POLICY, Keyring
 from writ_runtime.logs import Log
 from writ_runtime.watched_file import Stamp, stamp
 from writ_trust.digests import plain_digest

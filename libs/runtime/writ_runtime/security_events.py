@@ -18,8 +18,8 @@ from writ_bus.shared_subjects import SharedSubjects
 from writ_contracts import subjects
 from writ_contracts.agents import SecurityKind
 from writ_contracts.errors import Invalid, TimedOut, Unreachable, WritError
+from writ_contracts.history.records import Record
 from writ_contracts.journal import SecurityEvent
-from writ_contracts.records import Record
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode_event, encode
 from writ_runtime.buckets import Bucket

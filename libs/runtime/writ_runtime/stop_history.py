@@ -9,10 +9,10 @@ from msgspec import Struct
 from writ_bus.port import EventStore
 from writ_contracts import subjects
 from writ_contracts.errors import Invalid
+from writ_contracts.history.records import Record
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.journal import ControlEvent
-from writ_contracts.records import Record
-from writ_contracts.stops import Reach, StopPeriod, overlap
+from writ_contracts.policy.stops import Reach, StopPeriod, overlap
 from writ_contracts.wire import decode_event
 
 CHECK_EVERY = 1.0

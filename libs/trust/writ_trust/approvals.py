@@ -9,10 +9,10 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import Raw, Struct
 
-from writ_contracts.approvals import Approval, SignedApproval
-from writ_contracts.credentials import KEY, Credential, Evidence, KeyEvidence, Presence, Proof, strength
 from writ_contracts.errors import Invalid, Untrusted
-from writ_contracts.people import PersonCredential
+from writ_contracts.people.approvals import Approval, SignedApproval
+from writ_contracts.people.credentials import KEY, Credential, Evidence, KeyEvidence, Presence, Proof, strength
+from writ_contracts.people.directory import PersonCredential
 from writ_contracts.wire import canonical, decode
 from writ_trust.keys import Key
 from writ_trust.presence.proofs import verify_proof

@@ -10,10 +10,10 @@ from typing import Final
 
 from msgspec import Struct, structs
 
-from writ_contracts.attestations import AttestationRoot, RelyingParty
-from writ_contracts.credentials import Credential, Presence
 from writ_contracts.errors import Invalid, Untrusted
-from writ_contracts.people import (
+from writ_contracts.people.attestations import AttestationRoot, RelyingParty
+from writ_contracts.people.credentials import Credential, Presence
+from writ_contracts.people.directory import (
     LARGEST_DIRECTORY,
     DirectoryEntry,
     Enrolment,

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from writ_audit.config import AuditConfig
 from writ_bus.port import Bus
 from writ_contracts.errors import ConfigError, TimedOut, Unreachable, WritError
-from writ_contracts.people import PeopleDirectory
-from writ_contracts.records import Record
+from writ_contracts.history.records import Record
+from writ_contracts.people.directory import PeopleDirectory
 from writ_contracts.subjects import parse_event
 from writ_runtime.buckets import Bucket
 from writ_runtime.logs import Log

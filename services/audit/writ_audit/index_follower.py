@@ -18,7 +18,7 @@ from writ_audit.projection import RecordChange, project
 from writ_bus import tasks, tracing
 from writ_bus.port import Journal
 from writ_contracts.errors import Invalid, TimedOut, Unreachable, Untrusted, WritError
-from writ_contracts.records import Record
+from writ_contracts.history.records import Record
 from writ_contracts.subjects import JOURNAL, operation_filter, parse_event
 from writ_proof.archive.signatures import Signatures
 from writ_runtime.journal_guard import JournalGuard

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from writ_contracts.errors import Unreachable, Untrusted
-from writ_contracts.people import LARGEST_DIRECTORY, PeopleDirectory
+from writ_contracts.people.directory import LARGEST_DIRECTORY, PeopleDirectory
 from writ_contracts.signing import Signed
 from writ_runtime.logs import Log
 from writ_runtime.people_directory import directory_in, known_directory

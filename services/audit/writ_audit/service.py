@@ -25,8 +25,8 @@ from writ_bus.errors import BusError
 from writ_bus.port import Bus, Serving
 from writ_bus.tasks import unending
 from writ_contracts import subjects
-from writ_contracts.audit import AuditStanding
 from writ_contracts.errors import WritError
+from writ_contracts.history.audit import AuditStanding
 from writ_contracts.ids import encode_id
 from writ_contracts.version import LEVEL, VERSION
 from writ_contracts.wire import encode

@@ -11,9 +11,9 @@ from writ_client.approvals import Approvals
 from writ_client.client import Writ
 from writ_contracts import requests
 from writ_contracts.errors import Denied, Invalid
-from writ_contracts.facts import ScanReport
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.operations import Catalogue
+from writ_contracts.policy.facts import ScanReport
 from writ_gateway.caller import Caller
 from writ_trust.keys import Key
 

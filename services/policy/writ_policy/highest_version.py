@@ -7,7 +7,7 @@ is signed as well.
 
 from msgspec import Struct
 
-from writ_contracts.policies import StoredPolicy
+from writ_contracts.policy.versions import StoredPolicy
 from writ_runtime.state_file import StateFile
 
 FILE = "policy-version.json"

@@ -8,7 +8,7 @@ from writ_bus.port import Bus, Service, Serving
 from writ_bus.tasks import unending
 from writ_contracts import subjects
 from writ_contracts.errors import WritError
-from writ_contracts.keyring import in_words
+from writ_contracts.installation.keyring import in_words
 from writ_contracts.notices import Notice
 from writ_contracts.operations import Catalogue
 from writ_contracts.version import VERSION

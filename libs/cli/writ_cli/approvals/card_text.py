@@ -9,7 +9,7 @@ from writ_cli import times
 from writ_cli.diff_text import show_diff
 from writ_cli.output import Screen, outcome, shown
 from writ_client.approval_card import Card
-from writ_contracts.approvals import demand_text
+from writ_contracts.people.approvals import demand_text
 
 Line = tuple[str, object]
 

@@ -20,8 +20,8 @@ from writ_cli.settings import Settings
 from writ_client.approval_card import Card
 from writ_client.client import Writ
 from writ_client.ssh_keygen import SshKey, read_ssh_key
-from writ_contracts.approvals import ApprovalEvent, ApprovalReply, PendingApproval, short_digest
 from writ_contracts.errors import Denied, Invalid
+from writ_contracts.people.approvals import ApprovalEvent, ApprovalReply, PendingApproval, short_digest
 from writ_runtime.plugins import load_catalogue
 
 POLICY_KEY = click.option(

@@ -15,8 +15,8 @@ from writ_cli.operations import timeline
 from writ_cli.operations.search_rows import COLUMNS, chosen_columns, show_rows
 from writ_cli.options import asking, asking_rows, listing, packed
 from writ_cli.settings import Settings
-from writ_contracts.audit import SearchQuery, TraceReply
 from writ_contracts.errors import Invalid
+from writ_contracts.history.audit import SearchQuery, TraceReply
 from writ_contracts.journal import Outcome
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from writ_cli.output import Screen, outcome
 from writ_cli.settings import Settings
 from writ_client.client import Writ
 from writ_client.target_runs import OK, PENDING, SKIPPED, EachRequest, ManyTargets, RunRecap, TargetResult
-from writ_contracts.audit import SearchQuery
 from writ_contracts.errors import Invalid
+from writ_contracts.history.audit import SearchQuery
 
 PAGE = 1000
 _STATUS = {PENDING: Exit.PENDING, SKIPPED: Exit.FAILED, "error": Exit.FAILED}

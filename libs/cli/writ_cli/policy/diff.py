@@ -16,7 +16,7 @@ from writ_cli.output import Screen
 from writ_cli.policy.files import INVENTORY, PRINCIPALS, found_among, text_of
 from writ_cli.policy.problems import of_files, show_problems
 from writ_cli.settings import Settings
-from writ_contracts.policy_access import PolicyChange, PolicyDiffReply
+from writ_contracts.policy.access import PolicyChange, PolicyDiffReply
 from writ_documents import yaml_file
 from writ_documents.document import Document
 from writ_rules.loading import checked_document

@@ -14,7 +14,7 @@ from writ_cli.policy.files import FILE, MODE, RUNNING, text_of
 from writ_cli.policy.problems import of_files, show_problems
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid
-from writ_contracts.policy_questions import CoveredRule, FailedCase
+from writ_contracts.policy.questions import CoveredRule, FailedCase
 from writ_documents.document import FileErrors, Problem
 from writ_rules.coverage import Coverage
 from writ_rules.junit import junit

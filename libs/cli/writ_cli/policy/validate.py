@@ -19,7 +19,7 @@ from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Principal, Target
 from writ_contracts.operations import Catalogue
-from writ_contracts.policy_questions import PolicyValidateReply
+from writ_contracts.policy.questions import PolicyValidateReply
 from writ_documents.document import FileErrors
 from writ_documents.readers import read_inventory, read_people
 from writ_rules.loading import Mode

@@ -11,7 +11,7 @@ import msgspec
 
 from writ_client.operation_wait import RecordedRequest
 from writ_contracts.life import State
-from writ_contracts.policy_questions import EvalRequest, EvalResult, Explanation
+from writ_contracts.policy.questions import EvalRequest, EvalResult, Explanation
 from writ_contracts.requests import OperationView, SimulateReply, Verdict
 
 Result = dict[str, Any]

@@ -13,8 +13,8 @@ from msgspec import Struct, field
 from writ_bus.nats.bus import NatsBus, connect
 from writ_contracts.subjects import JOURNAL
 from writ_installation.files.home import Home
-from writ_installation.nats.server_options import options_of
-from writ_installation.nats.server_tls import client_tls
+from writ_installation.server_access.server_options import options_of
+from writ_installation.server_access.server_tls import client_tls
 from writ_rules.second_decisions.checker import CheckedDecision, Checker
 from writ_rules.second_decisions.file_history import FileHistory
 from writ_runtime.people_directory import directory_in

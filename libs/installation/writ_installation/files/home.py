@@ -11,7 +11,7 @@ from msgspec import Struct
 from writ_bus.private_files import read_private
 from writ_contracts.errors import ConfigError, Invalid
 from writ_contracts.ids import TOKEN_PATTERN, InstallationId
-from writ_contracts.keyring import Keyring
+from writ_contracts.installation.keyring import Keyring
 from writ_documents import shapes, yaml_file
 from writ_documents.atomic_files import write_atomically
 from writ_installation.files.site import Site, read_site

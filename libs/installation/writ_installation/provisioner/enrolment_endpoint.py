@@ -14,12 +14,12 @@ from writ_contracts.errors import ConfigError, WritError
 from writ_contracts.notices import Notice
 from writ_contracts.version import VERSION
 from writ_installation.files.home import Home
-from writ_installation.nats.server_options import options_of
-from writ_installation.nats.server_tls import client_tls
 from writ_installation.provisioner.enrolments import Enrolments, finish
 from writ_installation.provisioner.idle_sessions import IdleSessions
 from writ_installation.provisioner.principal_changes import PrincipalChangeEndpoint
 from writ_installation.provisioner.reconciler import Rounds
+from writ_installation.server_access.server_options import options_of
+from writ_installation.server_access.server_tls import client_tls
 from writ_runtime.journal_notices import Notifier
 from writ_runtime.logs import Log
 

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from writ_contracts.credentials import Credential, PasskeyEvidence, Proof, SshEvidence
+from writ_contracts.people.credentials import Credential, PasskeyEvidence, Proof, SshEvidence
 from writ_trust.presence.proofs import key_digest
 
 PRESENT, VERIFIED = 0x01, 0x04

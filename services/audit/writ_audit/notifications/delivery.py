@@ -20,8 +20,8 @@ from writ_bus.backoff import backoff
 from writ_bus.port import Journal
 from writ_bus.tasks import unending
 from writ_contracts.errors import ConfigError, TimedOut, Unreachable
+from writ_contracts.history.records import Record
 from writ_contracts.notifications import HttpRequest, Notification
-from writ_contracts.records import Record
 from writ_contracts.subjects import JOURNAL
 from writ_contracts.version import VERSION
 from writ_runtime.buckets import Buckets

@@ -17,8 +17,8 @@ from writ_audit.server_log.refusal import FailedLogin, Violation, refusal
 from writ_audit.server_log.repeats import Refused, repeats
 from writ_audit.server_log.tail import LogTail
 from writ_bus.grammar import is_inbox
-from writ_contracts.account_names import AccountOwner, account_owner
 from writ_contracts.agents import SecurityKind
+from writ_contracts.installation.account_names import AccountOwner, account_owner
 from writ_runtime.health import Attention, Detail
 from writ_runtime.logs import Log
 from writ_runtime.security_events import SecurityEvents

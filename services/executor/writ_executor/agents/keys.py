@@ -1,6 +1,6 @@
 """The public keys of each pool's agents, from the present agents.yaml."""
 
-from writ_contracts.agent_hosts import hosts_of
+from writ_contracts.installation.agent_hosts import hosts_of
 from writ_contracts.inventory import Agents
 from writ_runtime.watched_file import WatchedFile
 

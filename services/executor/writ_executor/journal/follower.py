@@ -14,8 +14,8 @@ from msgspec import structs
 from writ_bus.port import Bus
 from writ_bus.tracing import EVENT_ID
 from writ_contracts.errors import Conflict, Invalid
+from writ_contracts.history.records import Record
 from writ_contracts.life import AcceptedLife, Life, fold
-from writ_contracts.records import Record
 from writ_contracts.subjects import operation_filter, parse_event
 from writ_contracts.wire import event_of
 from writ_executor.journal.index import ARCHIVES, Index

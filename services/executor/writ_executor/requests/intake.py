@@ -9,7 +9,6 @@ from msgspec import json, structs
 
 from writ_bus.port import Message
 from writ_contracts import wire
-from writ_contracts.approvals import can_be_met
 from writ_contracts.decisions import DecideRequest, Decision, Subject
 from writ_contracts.errors import Conflict, Invalid, Untrusted
 from writ_contracts.failures import failure_of
@@ -17,6 +16,7 @@ from writ_contracts.inventory import WRIT, Target
 from writ_contracts.journal import Refused, Requested
 from writ_contracts.life import Life, is_open
 from writ_contracts.operations import Catalogue
+from writ_contracts.people.approvals import can_be_met
 from writ_contracts.requests import MAX_REQUEST_BYTES, Failure, Request, RequestReply
 from writ_contracts.subjects import parse_request, printable
 from writ_executor.admission.admission import Admission

@@ -3,12 +3,12 @@
 People's verdicts pass no executor. Policy records them; executors follow the journal like everybody else.
 """
 
-from writ_contracts.approvals import seconds_of
 from writ_contracts.decisions import DecideRequest, Decision, changed_since
 from writ_contracts.errors import Invalid
 from writ_contracts.journal import AwaitingApproval, Outcome, Requested
 from writ_contracts.life import AcceptedLife
 from writ_contracts.operations import Catalogue
+from writ_contracts.people.approvals import seconds_of
 from writ_executor.agents.targets import Targets
 from writ_executor.journal.hidden_values import ParametersLost, Vault
 from writ_executor.journal.index import Index

@@ -9,15 +9,15 @@ from typing import Any, Final, TypeGuard
 from writ_bus import tracing
 from writ_bus.port import Message
 from writ_contracts import subjects
-from writ_contracts.agent_hosts import check_host
 from writ_contracts.agents import Claim, ClaimMessage, ClaimReply, SealedParameters
-from writ_contracts.approvals import SignedApproval
 from writ_contracts.decisions import Grant, GrantRequest
 from writ_contracts.errors import Conflict, Denied, Invalid, Unreachable, Untrusted
+from writ_contracts.installation.agent_hosts import check_host
 from writ_contracts.inventory import Target
 from writ_contracts.journal import Outcome, Requested
 from writ_contracts.life import DispatchedLife, GrantedLife, Life, State
 from writ_contracts.operations import Catalogue, Operation
+from writ_contracts.people.approvals import SignedApproval
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
 from writ_executor.agents.alarms import SecurityEventRecorder

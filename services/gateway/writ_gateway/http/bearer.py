@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from writ_contracts.errors import Unreachable
-from writ_contracts.gateway_tokens import GatewayToken
+from writ_contracts.installation.gateway_tokens import GatewayToken
 from writ_gateway.http.asgi import Application, Receive, Scope, Send, reply
 from writ_gateway.http.issuers import SCOPE, Issuer, has_scope, metadata, session_of
 from writ_gateway.http.tokens import TokenRates, Tokens

@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from writ_client.tools.results import operation_result, status_of
 from writ_contracts import errors
-from writ_contracts.audit import SearchQuery
+from writ_contracts.history.audit import SearchQuery
 from writ_contracts.ids import OperationId
 from writ_gateway.results import advised, operation_shape, shape
 from writ_gateway.schemas import Arguments

@@ -7,8 +7,8 @@ from msgspec import Meta, field
 from writ_client.tools.results import explanation_result
 from writ_contracts.ids import OperationName, TargetId
 from writ_contracts.inventory import Role
-from writ_contracts.policies import MAX_HISTORY
-from writ_contracts.policy_questions import MAX_DOCUMENT, Instant
+from writ_contracts.policy.questions import MAX_DOCUMENT, Instant
+from writ_contracts.policy.versions import MAX_HISTORY
 from writ_gateway.results import EVALUATION, shape
 from writ_gateway.schemas import Arguments, Schema
 from writ_gateway.session import Call

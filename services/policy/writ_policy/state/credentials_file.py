@@ -10,7 +10,7 @@ from pathlib import Path
 
 from writ_contracts.errors import Invalid, Unreachable, WritError
 from writ_contracts.notices import Notice
-from writ_contracts.people import LARGEST_DIRECTORY
+from writ_contracts.people.directory import LARGEST_DIRECTORY
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode
 from writ_runtime.logs import Log

@@ -10,7 +10,7 @@ from msgspec import Struct
 from writ_contracts.errors import ConfigError
 from writ_contracts.inventory import Principal, Target
 from writ_contracts.operations import Catalogue
-from writ_contracts.policies import MAX_DOCUMENT_BYTES
+from writ_contracts.policy.versions import MAX_DOCUMENT_BYTES
 from writ_documents import yaml_file
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.people import People

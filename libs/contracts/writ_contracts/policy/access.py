@@ -11,7 +11,7 @@ from msgspec import Meta, Struct, field
 from writ_contracts.extensible import Extensible
 from writ_contracts.ids import OperationName, PrincipalId, TargetId
 from writ_contracts.inventory import Name, Role
-from writ_contracts.policy_questions import Document, Instant, Parameters, PolicyProblem, Version
+from writ_contracts.policy.questions import Document, Instant, Parameters, PolicyProblem, Version
 from writ_contracts.requests import Failure
 
 Extent = Literal["always", "sometimes", "never"]

@@ -6,11 +6,11 @@ from types import MappingProxyType
 
 from msgspec import Struct, structs
 
-from writ_contracts.approvals import Approval, SignedApproval
-from writ_contracts.credentials import KEY, Presence
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Untrusted
-from writ_contracts.records import Record
+from writ_contracts.history.records import Record
+from writ_contracts.people.approvals import Approval, SignedApproval
+from writ_contracts.people.credentials import KEY, Presence
 from writ_contracts.subjects import parse_event
 from writ_policy.starts import RecordedOperation
 from writ_policy.state.snapshot import PolicySnapshot

@@ -9,7 +9,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from writ_contracts.bounds import Seconds
-from writ_contracts.credentials import Encoded, Line
+from writ_contracts.people.credentials import Encoded, Line
 
 MOST_ROOTS = 32
 MOST_RELYING_PARTIES = 16

@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 from msgspec import Meta, Raw, Struct, field, structs
 
 from writ_contracts.bounds import Count, Seconds
-from writ_contracts.credentials import KEY, Evidence, Presence, Proof
 from writ_contracts.extensible import Extensible
 from writ_contracts.ids import TOKEN_PATTERN, Digest, Hex32, OperationId, PrincipalId
+from writ_contracts.people.credentials import KEY, Evidence, Presence, Proof
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed, Statement
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from writ_contracts.errors import ConfigError
-from writ_installation.nats.cluster_certificate import EARLIER, Certificate
+from writ_installation.server_access.cluster_certificate import EARLIER, Certificate
 
 CA_VALID = timedelta(days=3650)
 SERVER_VALID = timedelta(days=90)

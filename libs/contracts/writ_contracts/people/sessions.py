@@ -4,9 +4,9 @@ from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
-from writ_contracts.credentials import Proof
 from writ_contracts.extensible import Extensible
 from writ_contracts.ids import OperationId, PrincipalId
+from writ_contracts.people.credentials import Proof
 from writ_contracts.requests import Failure
 
 MOST_SESSIONS = 500

@@ -9,11 +9,11 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, field
 
 from writ_contracts.bounds import LEAST_WHOLE, Label, Text, Values
-from writ_contracts.credentials import Proof
 from writ_contracts.decisions import PolicyVersion, RuleLimit, TraceEntry
 from writ_contracts.extensible import Extensible
-from writ_contracts.facts import MOST_FINDINGS, MOST_NAMES, ListedName
 from writ_contracts.ids import PrincipalId, TargetId
+from writ_contracts.people.credentials import Proof
+from writ_contracts.policy.facts import MOST_FINDINGS, MOST_NAMES, ListedName
 from writ_contracts.requests import Failure
 
 MAX_DOCUMENT = 1024 * 1024

@@ -96,7 +96,7 @@ def make_ca(home: Home, now: float) -> None:
     """Make the CA, unless there is one."""
     if home.ca_file.exists():
         return
-    from writ_installation.nats.certificates import make_authority  # noqa: PLC0415 - it takes longer than all else
+    from writ_installation.server_access.certificates import make_authority  # noqa: PLC0415 - it takes longer than all else
 
     made = make_authority(home.installation, _time(now))
     home.keys.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -179,8 +179,8 @@ def _renew(home: Home, now: float) -> str:
 
 
 def _issue(home: Home, names: list[str], number: int, now: float) -> str:
-    from writ_installation.nats.certificates import end_of, is_pair, issue  # noqa: PLC0415 - as above
-    from writ_installation.nats.cluster_certificate import Certificate  # noqa: PLC0415
+    from writ_installation.server_access.certificates import end_of, is_pair, issue  # noqa: PLC0415 - as above
+    from writ_installation.server_access.cluster_certificate import Certificate  # noqa: PLC0415
 
     authority = Certificate(first_of(home.ca_file.read_bytes()), home.ca_key.read_bytes())
     if not is_pair(authority):
@@ -280,8 +280,8 @@ def rotate_ca(home: Home, now: float) -> None:
 
 
 def _rotate_ca(home: Home, now: float) -> None:
-    from writ_installation.nats.certificates import cross_sign, is_pair, make_authority  # noqa: PLC0415 - as above
-    from writ_installation.nats.cluster_certificate import Certificate  # noqa: PLC0415
+    from writ_installation.server_access.certificates import cross_sign, is_pair, make_authority  # noqa: PLC0415 - as above
+    from writ_installation.server_access.cluster_certificate import Certificate  # noqa: PLC0415
 
     present = home.ca_file.read_bytes()
     if _chain(home):

@@ -9,16 +9,16 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Raw, Struct, field, structs
 
-from writ_contracts.attestations import (
+from writ_contracts.bounds import Count, Seconds
+from writ_contracts.ids import TOKEN_PATTERN, Digest, Hex32, PrincipalId, PublicKey
+from writ_contracts.people.attestations import (
     MOST_RELYING_PARTIES,
     MOST_ROOTS,
     Attestation,
     AttestationRoot,
     RelyingParty,
 )
-from writ_contracts.bounds import Count, Seconds
-from writ_contracts.credentials import Credential, Evidence, Presence
-from writ_contracts.ids import TOKEN_PATTERN, Digest, Hex32, PrincipalId, PublicKey
+from writ_contracts.people.credentials import Credential, Evidence, Presence
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed, Statement
 
