@@ -28,7 +28,7 @@ from writ_agent_ssh.startup.archive import build
 from writ_client.context import Context, open_bus
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.installations.installation import RunningInstallation, prepare, running_installation
 
 WARM, COLD, NEW, FILES, ROUNDS = 150, 6, 10, 20, 5

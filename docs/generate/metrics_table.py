@@ -8,7 +8,7 @@ from writ_agent.reporting.metrics import ENDPOINTS, Meters, show_target_health
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.operations import Catalogue
 from writ_runtime.clocks import ServerClock
-from writ_runtime.journal_guard import declare
+from writ_runtime.journal.journal_guard import declare
 from writ_runtime.metric_series import AtMost
 from writ_runtime.metrics import Family, Metrics
 

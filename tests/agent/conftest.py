@@ -22,9 +22,9 @@ from writ_contracts.operations import Catalogue
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
 from writ_runtime.clocks import SYSTEM, Clocks
-from writ_runtime.people_directory import KnownDirectory
-from writ_runtime.plugins import load_catalogue
-from writ_runtime.state_file import StateFile
+from writ_runtime.files.people_directory import KnownDirectory
+from writ_runtime.files.state_file import StateFile
+from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.eventually import eventually
 from writ_testing.fakes.backend import FakeBackend
 from writ_testing.fakes.scripted_executor import Answering, DispatchedOperation, ScriptedExecutor

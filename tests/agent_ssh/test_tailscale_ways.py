@@ -22,7 +22,7 @@ from writ_agent_ssh.tailnet import socks
 from writ_agent_ssh.tailnet.tailscale import Tailnet, command
 from writ_contracts.errors import Invalid, Unreachable, Untrusted, WritError
 from writ_contracts.inventory import Target
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.eventually import eventually
 from writ_testing.peers.sshd import Sshd, descendants, sshd
 from writ_testing.peers.tailscale_local_api import LocalApi, Peer, local_api, node_key

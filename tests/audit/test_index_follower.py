@@ -18,8 +18,8 @@ from writ_contracts import subjects
 from writ_contracts.agents import ReportMessage, SecurityReport
 from writ_contracts.journal import Dispatched
 from writ_contracts.wire import decode, encode
+from writ_runtime.journal.security_events import security_event
 from writ_runtime.metrics import Metrics
-from writ_runtime.security_events import security_event
 from writ_testing.eventually import eventually
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus

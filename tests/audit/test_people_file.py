@@ -16,7 +16,7 @@ from writ_contracts.journal import SecurityEvent
 from writ_contracts.people.directory import DirectoryEntry, PeopleDirectory
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode_event
-from writ_runtime.security_events import SecurityEvents
+from writ_runtime.journal.security_events import SecurityEvents
 from writ_testing.eventually import eventually
 from writ_testing.memory.bus import MemoryBus
 from writ_trust.keys import Key

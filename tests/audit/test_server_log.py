@@ -26,7 +26,7 @@ from writ_contracts.wire import decode_event
 from writ_nats_server.config import render
 from writ_nats_server.process import ServerProcess
 from writ_runtime.health import Attention, Detail
-from writ_runtime.security_events import SecurityEvents
+from writ_runtime.journal.security_events import SecurityEvents
 from writ_testing.eventually import eventually
 from writ_testing.memory.bus import MemoryBus
 from writ_testing.peers.nats_server import writ_server

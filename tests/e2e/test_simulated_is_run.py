@@ -17,7 +17,7 @@ from writ_client.client import Writ
 from writ_contracts.errors import WritError
 from writ_contracts.failures import error_of
 from writ_contracts.operations import Operation
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.installations.installation import (
     RunningInstallation,
     local_target,

@@ -25,8 +25,8 @@ from writ_executor.journal.shared_keys import SharedKeys
 from writ_executor.metrics import metrics
 from writ_executor.service import Executor
 from writ_runtime.clocks import SYSTEM, Clocks
+from writ_runtime.files.watched_file import WatchedFile
 from writ_runtime.metrics import Metrics
-from writ_runtime.watched_file import WatchedFile
 from writ_testing.fakes.scripted_peers import ScriptedAgent, ScriptedPolicy
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus

@@ -11,7 +11,7 @@ from writ_contracts.operations import Catalogue
 from writ_contracts.version import LEVEL
 from writ_executor.service import Executor
 from writ_runtime.health import Attention, Detail
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.eventually import eventually
 from writ_testing.exhaustive import some
 from writ_testing.host_clocks import Host

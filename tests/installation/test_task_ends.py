@@ -23,7 +23,7 @@ from writ_installation.provisioner.idle_sessions import IdleSessions
 from writ_installation.provisioner.provisioner import Provisioner
 from writ_installation.provisioner.reconciler import Rounds
 from writ_installation.server_access.server_address import ServerAddress
-from writ_runtime.journal_notices import Notifier
+from writ_runtime.journal.journal_notices import Notifier
 from writ_testing.eventually import eventually
 from writ_testing.injection import break_once
 from writ_testing.installations.installation import prepare

@@ -36,7 +36,7 @@ from writ_executor.metrics import metrics as executor_metrics
 from writ_executor.service import Executor
 from writ_policy.metrics import metrics
 from writ_policy.service import PolicyService
-from writ_runtime.watched_file import WatchedFile
+from writ_runtime.files.watched_file import WatchedFile
 from writ_testing.eventually import eventually
 from writ_testing.exhaustive import some
 from writ_testing.fakes.scripted_peers import ScriptedAgent

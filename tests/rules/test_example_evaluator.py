@@ -19,7 +19,7 @@ from writ_documents import yaml_file
 from writ_documents.document import FileErrors
 from writ_rules.engine.decide import Ruling
 from writ_rules.loading import compile_document
-from writ_runtime.plugins import load_evaluators
+from writ_runtime.plugins.entry_points import load_evaluators
 
 SOURCE = Path(__file__).with_name("example_evaluator")
 WEB, SHOP = {"attributes": {"owner": "web"}}, {"attributes": {"owner": "shop"}}

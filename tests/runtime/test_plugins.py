@@ -7,7 +7,7 @@ import pytest
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.errors import ConfigError
 from writ_contracts.plugins import EVALUATORS, HANDLERS, OPERATIONS
-from writ_runtime.plugins import load_backends, load_catalogue, load_evaluators, load_handlers
+from writ_runtime.plugins.entry_points import load_backends, load_catalogue, load_evaluators, load_handlers
 
 TESTING = EntryPoint("one", "writ_testing.plugin.operations:OPERATIONS", OPERATIONS)
 AGAIN = EntryPoint("two", "writ_testing.plugin.operations:OPERATIONS", OPERATIONS)

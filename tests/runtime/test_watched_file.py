@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from writ_contracts.errors import ConfigError
-from writ_runtime.watched_file import WatchedFile
+from writ_runtime.files.watched_file import WatchedFile
 
 
 def number(path: Path) -> int:

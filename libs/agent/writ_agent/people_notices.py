@@ -11,8 +11,8 @@ from writ_bus.port import Message
 from writ_contracts.errors import Invalid, Untrusted, WritError
 from writ_contracts.people.directory import PeopleNotice, PeopleNoticeMessage
 from writ_contracts.wire import decode
+from writ_runtime.files.people_directory import KnownDirectory
 from writ_runtime.logs import Log
-from writ_runtime.people_directory import KnownDirectory
 from writ_trust.statements import digest, open_signed
 
 _log = Log("writ.agent")

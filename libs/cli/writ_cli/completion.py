@@ -20,7 +20,7 @@ from writ_contracts.errors import ConfigError, WritError
 from writ_documents.document import FileErrors
 from writ_documents.readers import read_inventory, read_principals
 from writ_installation.files.home import Home
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 
 PATIENCE = 1.5
 SCRIPTS: dict[str, type[ShellComplete]] = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}

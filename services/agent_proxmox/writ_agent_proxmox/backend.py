@@ -9,14 +9,14 @@ from typing import Any
 
 from writ_agent.backends.port import ProbeResult, Progress, TargetTestResult, Task, TaskResult, cannot_list, lacks
 from writ_agent.backends.target_health import TargetHealth
-from writ_agent_proxmox.actions import Actions
-from writ_agent_proxmox.api import Apis
+from writ_agent_proxmox.connection.api import Apis
 from writ_agent_proxmox.listings import LISTINGS
-from writ_agent_proxmox.operations import OPERATIONS
+from writ_agent_proxmox.operations.actions import Actions
+from writ_agent_proxmox.operations.table import OPERATIONS
 from writ_agent_proxmox.target_test import find
-from writ_agent_proxmox.task_notes import Notes
-from writ_agent_proxmox.upid import TaskEnd, parse_upid
-from writ_agent_proxmox.work import GuestWork, OperationEnded
+from writ_agent_proxmox.tasks.task_notes import Notes
+from writ_agent_proxmox.tasks.upid import TaskEnd, parse_upid
+from writ_agent_proxmox.tasks.work import GuestWork, OperationEnded
 from writ_contracts.errors import Conflict, Invalid, WritError
 from writ_contracts.inventory import Target
 

@@ -21,9 +21,9 @@ from writ_contracts.errors import Invalid, TimedOut, Unreachable, Untrusted, Wri
 from writ_contracts.history.records import Record
 from writ_contracts.subjects import JOURNAL, operation_filter, parse_event
 from writ_proof.archive.signatures import Signatures
-from writ_runtime.journal_guard import JournalGuard
+from writ_runtime.journal.journal_guard import JournalGuard
+from writ_runtime.journal.security_events import SecurityEvents, SecurityFinding
 from writ_runtime.logs import Log
-from writ_runtime.security_events import SecurityEvents, SecurityFinding
 
 BATCH = 1_000
 PAUSE = 0.25

@@ -18,8 +18,8 @@ from writ_contracts.history.records import Record
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode
 from writ_runtime.buckets import Buckets
+from writ_runtime.journal.security_events import SecurityEvents, SecurityFinding, security_event
 from writ_runtime.logs import Log
-from writ_runtime.security_events import SecurityEvents, SecurityFinding, security_event
 from writ_trust.statements import open_signed
 
 PATIENCE = 5.0

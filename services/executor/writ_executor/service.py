@@ -39,11 +39,11 @@ from writ_executor.metrics import Measures, pools_of
 from writ_executor.policy.people_notices import PeopleNotices
 from writ_runtime.clocks import SYSTEM, Clocks, ServerClock, describe
 from writ_runtime.endpoint_frame import Handle, endpoint_handler
+from writ_runtime.files.policy_keys import PolicyKeys
+from writ_runtime.files.watched_file import WatchedFile
 from writ_runtime.health import Attention, Check
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics, Observer
-from writ_runtime.policy_keys import PolicyKeys
-from writ_runtime.watched_file import WatchedFile
 
 CONCURRENCY = 256
 """Concurrent requests of one kind; more wait."""

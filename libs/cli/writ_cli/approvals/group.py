@@ -22,7 +22,7 @@ from writ_client.client import Writ
 from writ_client.ssh_keygen import SshKey, read_ssh_key
 from writ_contracts.errors import Denied, Invalid
 from writ_contracts.people.approvals import ApprovalEvent, ApprovalReply, PendingApproval, short_digest
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 
 POLICY_KEY = click.option(
     "--policy-key",

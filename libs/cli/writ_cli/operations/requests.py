@@ -32,7 +32,7 @@ from writ_client.target_runs import EachRequest, each_request
 from writ_contracts import errors
 from writ_contracts.ids import WRIT_TARGET, operation_id
 from writ_contracts.requests import OperationView, RequestReply, SimulateReply, Verdict
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 
 
 class RunArguments(Struct, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from writ_contracts.errors import Invalid, WritError
 from writ_contracts.policy.facts import MOST_REPORT_BYTES, ScanReport
 from writ_contracts.scanners import Scanner
 from writ_contracts.wire import decode, encode
-from writ_runtime.plugins import load_scanners
+from writ_runtime.plugins.entry_points import load_scanners
 
 SCAN_SECONDS = 300.0
 

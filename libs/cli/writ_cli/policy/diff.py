@@ -22,7 +22,7 @@ from writ_documents.document import Document
 from writ_rules.loading import checked_document
 from writ_rules.replies import compared
 from writ_rules.setting import Setting, read_setting
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 
 _WORDS = {
     "newly_allowed": ("newly allowed", "green"),

@@ -21,7 +21,7 @@ from writ_contracts.errors import Invalid
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.nearest_name import near
 from writ_contracts.policy.questions import EvalRequest, EvalResult
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 
 
 @click.command()

@@ -22,7 +22,7 @@ from writ_rules.loading import Mode
 from writ_rules.replies import covered, failed
 from writ_rules.suite_runs import PreparedSuite, SuiteRun, SuiteRuns, read_suite, run_suites
 from writ_rules.suites import default_suite_path, is_suite, suites_in
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 
 
 class SuiteReport(Struct, frozen=True, kw_only=True):

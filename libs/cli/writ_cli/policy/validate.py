@@ -27,7 +27,7 @@ from writ_rules.replies import problems_of, validated
 from writ_rules.suite_runs import read_suite
 from writ_rules.suites import is_suite
 from writ_rules.validation import ValidationContext, validate_file, validate_text
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 
 FORMATS = ("text", "json", "github", "sarif")
 STDIN = Path("-")

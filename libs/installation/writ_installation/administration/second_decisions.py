@@ -17,9 +17,9 @@ from writ_installation.server_access.server_options import options_of
 from writ_installation.server_access.server_tls import client_tls
 from writ_rules.second_decisions.checker import CheckedDecision, Checker
 from writ_rules.second_decisions.file_history import FileHistory
-from writ_runtime.people_directory import directory_in
-from writ_runtime.plugins import load_catalogue
-from writ_runtime.policy_keys import PolicyKeys
+from writ_runtime.files.people_directory import directory_in
+from writ_runtime.files.policy_keys import PolicyKeys
+from writ_runtime.plugins.entry_points import load_catalogue
 
 PAGE = 500
 MOST_SHOWN = 1_000

@@ -15,7 +15,7 @@ from writ_contracts.installation.keyring import Keyring
 from writ_documents import shapes, yaml_file
 from writ_documents.atomic_files import write_atomically
 from writ_installation.files.site import Site, read_site
-from writ_runtime.policy_keys import read_keyring
+from writ_runtime.files.policy_keys import read_keyring
 from writ_trust.keys import Key, generate_seed
 
 _token = re.compile(TOKEN_PATTERN).search

@@ -20,7 +20,7 @@ from writ_installation.provisioner.principal_changes import PrincipalChangeEndpo
 from writ_installation.provisioner.reconciler import Rounds
 from writ_installation.server_access.server_options import options_of
 from writ_installation.server_access.server_tls import client_tls
-from writ_runtime.journal_notices import Notifier
+from writ_runtime.journal.journal_notices import Notifier
 from writ_runtime.logs import Log
 
 CLOSED_WITHIN = 5.0

@@ -22,9 +22,9 @@ from writ_installation.provisioner.reconciler import Reconciler, Rounds
 from writ_installation.server_access.server_address import address_of
 from writ_installation.server_access.server_options import options_of
 from writ_installation.server_access.server_tls import client_tls, renew, tls_state
+from writ_runtime.files.watched_file import stamp
 from writ_runtime.health import Attention, Check
 from writ_runtime.logs import Log
-from writ_runtime.watched_file import stamp
 
 LOOK_SECONDS = 0.5
 PATIENT_SECONDS = 5.0

@@ -25,7 +25,7 @@ from writ_documents import atomic_files, shapes, yaml_file
 from writ_documents.atomic_files import write_atomically
 from writ_installation.files.home import Home
 from writ_nats_server.cluster import TlsFiles
-from writ_runtime.watched_file import stamp
+from writ_runtime.files.watched_file import stamp
 
 RENEWED = timedelta(days=30)  # before the end of a certificate
 KEPT = 2  # a server that has not reloaded yet reads the former certificate at a restart

@@ -44,9 +44,9 @@ from writ_installation.server_access.server_tls import (
 from writ_installation.supervisor.companion_task import companion_task, unless
 from writ_installation.supervisor.log_output import follow
 from writ_installation.supervisor.replacement import replace_process
+from writ_runtime.files.watched_file import stamp
 from writ_runtime.service import no_core_files
 from writ_runtime.signals import Stop
-from writ_runtime.watched_file import stamp
 
 LOOK_SECONDS = 0.5
 DISK_SECONDS = 1.5

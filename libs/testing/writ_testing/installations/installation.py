@@ -22,7 +22,7 @@ from writ_installation.files.home import Home, host_token
 from writ_installation.processes.report import InstallationReport, read_report
 from writ_installation.server_access.server_tls import pinned_ca
 from writ_installation.status.control import DOWN_WITHIN
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.search import contents
 
 START_SECONDS = 60.0

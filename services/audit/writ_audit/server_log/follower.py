@@ -20,8 +20,8 @@ from writ_bus.grammar import is_inbox
 from writ_contracts.agents import SecurityKind
 from writ_contracts.installation.account_names import AccountOwner, account_owner
 from writ_runtime.health import Attention, Detail
+from writ_runtime.journal.security_events import SecurityEvents
 from writ_runtime.logs import Log
-from writ_runtime.security_events import SecurityEvents
 
 LOOK_EVERY = 0.25
 JUDGED_AFTER = 10.0

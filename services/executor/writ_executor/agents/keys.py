@@ -2,7 +2,7 @@
 
 from writ_contracts.installation.agent_hosts import hosts_of
 from writ_contracts.inventory import Agents
-from writ_runtime.watched_file import WatchedFile
+from writ_runtime.files.watched_file import WatchedFile
 
 
 class AgentKeys:

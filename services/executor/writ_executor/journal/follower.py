@@ -22,7 +22,7 @@ from writ_executor.journal.index import ARCHIVES, Index
 from writ_executor.journal.shared_keys import SharedKeys
 from writ_executor.journal.snapshots import Snapshot, Snapshots
 from writ_executor.success_rate import SuccessRate
-from writ_runtime.journal_guard import JournalGuard
+from writ_runtime.journal.journal_guard import JournalGuard
 from writ_runtime.logs import Log
 
 _ENDS = ("finished", "unknown")

@@ -43,7 +43,7 @@ from writ_executor.requests.views import reply_of, verdict
 from writ_executor.rounds.accepted_operations import AcceptedOperations
 from writ_executor.steps.parameter_retention import seconds_kept
 from writ_runtime.faults import fault
-from writ_runtime.journal_guard import JournalGuard
+from writ_runtime.journal.journal_guard import JournalGuard
 from writ_trust.digests import keyed_digest, same
 
 

@@ -18,7 +18,7 @@ from writ_executor.policy.recorded_request import subject_of
 from writ_executor.steps.approver_events import ApproverEvents
 from writ_executor.steps.outcomes import OutcomeRecorder
 from writ_runtime.faults import fault
-from writ_runtime.stop_history import StopHistory, frozen_seconds
+from writ_runtime.journal.stop_history import StopHistory, frozen_seconds
 from writ_trust.statements import read
 
 

@@ -37,7 +37,7 @@ from writ_executor.policy.effective_parameters import ALTERED
 from writ_executor.policy.recorded_request import subject_of
 from writ_executor.steps.outcomes import OutcomeRecorder
 from writ_runtime.faults import fault
-from writ_runtime.journal_guard import JournalGuard
+from writ_runtime.journal.journal_guard import JournalGuard
 from writ_trust.approvals import approval_digest
 from writ_trust.sealing import seal
 from writ_trust.statements import open_signed, read

@@ -36,9 +36,9 @@ from writ_rules.engine.decide import decide
 from writ_runtime.buckets import Buckets
 from writ_runtime.endpoint_frame import endpoint_handler
 from writ_runtime.faults import fault
+from writ_runtime.journal.security_events import SecurityEvents
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Observer
-from writ_runtime.security_events import SecurityEvents
 from writ_trust.approvals import BAD, ProvenApproval, prove_approval, read_approval
 
 CONCURRENCY = 16

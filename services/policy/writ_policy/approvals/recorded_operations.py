@@ -12,7 +12,7 @@ from writ_policy.approvals.verdicts import PendingOperation
 from writ_policy.decisions.recorded_approvals import counted, exact_of
 from writ_policy.starts import ForgedStart, read_recorded
 from writ_policy.state.snapshot import PolicySnapshot
-from writ_runtime.stop_history import StopHistory, frozen_seconds
+from writ_runtime.journal.stop_history import StopHistory, frozen_seconds
 from writ_trust.statements import open_signed
 
 

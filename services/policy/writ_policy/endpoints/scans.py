@@ -22,9 +22,9 @@ from writ_rules.engine.facts import Facts
 from writ_rules.engine.facts import ScanFinding as Finding
 from writ_rules.engine.facts import ScanReport as Report
 from writ_runtime.endpoint_frame import endpoint_handler
+from writ_runtime.journal.security_events import SecurityEvents
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Observer
-from writ_runtime.security_events import SecurityEvents
 from writ_trust.digests import plain_digest
 from writ_trust.keys import Key
 from writ_trust.statements import open_signed, sign

@@ -16,8 +16,8 @@ from writ_rules.engine.compile import Policy
 from writ_rules.engine.people import People
 from writ_rules.lint.installation_lint import lint_with
 from writ_rules.loading import Mode, compile_document
+from writ_runtime.files.watched_file import refusal
 from writ_runtime.logs import Log
-from writ_runtime.watched_file import refusal
 
 Value = TypeVar("Value")
 ATTEMPTS = 5

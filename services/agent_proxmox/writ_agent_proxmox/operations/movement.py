@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from writ_agent.backends.port import ProbeResult
-from writ_agent_proxmox.actions import Actions
-from writ_agent_proxmox.creation import within
-from writ_agent_proxmox.guests import Guest
-from writ_agent_proxmox.power import baseline
-from writ_agent_proxmox.work import GuestWork, TaskCall
+from writ_agent_proxmox.operations.actions import Actions
+from writ_agent_proxmox.operations.creation import within
+from writ_agent_proxmox.operations.power import baseline
+from writ_agent_proxmox.tasks.guests import Guest
+from writ_agent_proxmox.tasks.work import GuestWork, TaskCall
 from writ_contracts.errors import Invalid
 
 _SIZE = re.compile(r"(?:^|,)size=(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<unit>[KMGT]?)(?:,|$)")

@@ -14,11 +14,11 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from writ_agent.backends.port import Effect, Progress, Task, TaskResult
-from writ_agent_proxmox.api import Api
-from writ_agent_proxmox.guests import Guest, all_guests, find_guest
-from writ_agent_proxmox.replies import lock_in
-from writ_agent_proxmox.task_notes import Note, Notes
-from writ_agent_proxmox.upid import TaskEnd, Upid, end_of, parse_upid, percent_of
+from writ_agent_proxmox.connection.api import Api
+from writ_agent_proxmox.connection.replies import lock_in
+from writ_agent_proxmox.tasks.guests import Guest, all_guests, find_guest
+from writ_agent_proxmox.tasks.task_notes import Note, Notes
+from writ_agent_proxmox.tasks.upid import TaskEnd, Upid, end_of, parse_upid, percent_of
 from writ_contracts.errors import Conflict, Denied, TimedOut, Untrusted, WritError
 from writ_runtime.faults import fault
 

@@ -6,10 +6,10 @@ from typing import Any
 from msgspec import Struct
 
 from writ_agent.backends.port import ProbeResult
-from writ_agent_proxmox.actions import Actions
-from writ_agent_proxmox.guests import Guest, all_guests, find_guest, free_vmid, some_node
-from writ_agent_proxmox.power import baseline, power, reached, shown, status_of
-from writ_agent_proxmox.work import GuestWork, TaskCall
+from writ_agent_proxmox.operations.actions import Actions
+from writ_agent_proxmox.operations.power import baseline, power, reached, shown, status_of
+from writ_agent_proxmox.tasks.guests import Guest, all_guests, find_guest, free_vmid, some_node
+from writ_agent_proxmox.tasks.work import GuestWork, TaskCall
 from writ_contracts.errors import Invalid
 
 _CREATE = ("VM.Audit", "VM.Allocate", "VM.Clone", "VM.Config.CPU", "VM.Config.Memory", "VM.Config.Network")

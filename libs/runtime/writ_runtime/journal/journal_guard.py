@@ -15,9 +15,9 @@ from writ_bus.port import Journal, Usage
 from writ_contracts.errors import Unreachable, WritError
 from writ_contracts.history.records import Record
 from writ_contracts.subjects import JOURNAL
+from writ_runtime.files.state_file import StateFile
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics
-from writ_runtime.state_file import StateFile
 
 LOOK_EVERY = 5.0
 AGAIN_AFTER = 1.0

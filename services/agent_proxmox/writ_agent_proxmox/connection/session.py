@@ -17,10 +17,10 @@ import requests
 from proxmoxer.backends.https import Backend as ProxmoxerBackend
 from proxmoxer.core import ProxmoxResource, ResourceException
 
-from writ_agent_proxmox.credentials import Token
-from writ_agent_proxmox.replies import error_of
+from writ_agent_proxmox.connection.credentials import Token
+from writ_agent_proxmox.connection.replies import error_of
+from writ_agent_proxmox.connection.tls import PinnedAdapter, context_for
 from writ_agent_proxmox.settings import Connection
-from writ_agent_proxmox.tls import PinnedAdapter, context_for
 from writ_contracts.errors import TimedOut, Unreachable, Untrusted, WritError
 
 READ_SECONDS = 40.0

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from writ_agent.backends.port import ProbeResult
-from writ_agent_proxmox.actions import Actions, Run
-from writ_agent_proxmox.guests import Guest
-from writ_agent_proxmox.work import GuestWork, TaskCall
+from writ_agent_proxmox.operations.actions import Actions, Run
+from writ_agent_proxmox.tasks.guests import Guest
+from writ_agent_proxmox.tasks.work import GuestWork, TaskCall
 
 RESERVE = 10.0
 """Seconds of an operation's timeout that are left for the API beside a guest's own shutdown."""

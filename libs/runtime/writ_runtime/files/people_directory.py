@@ -13,8 +13,8 @@ import msgspec
 from writ_contracts.errors import ConfigError, Unreachable, Untrusted
 from writ_contracts.people.directory import PeopleDirectory
 from writ_contracts.signing import Signed
+from writ_runtime.files.state_file import StateFile
 from writ_runtime.logs import Log
-from writ_runtime.state_file import StateFile
 from writ_trust.people import BAD, Directory, check_successor, open_directory
 from writ_trust.statements import digest, read
 

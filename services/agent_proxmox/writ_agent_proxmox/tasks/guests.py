@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from writ_agent_proxmox.api import Api
+from writ_agent_proxmox.connection.api import Api
 from writ_agent_proxmox.settings import Connection
 from writ_contracts.errors import Invalid, Unreachable
 

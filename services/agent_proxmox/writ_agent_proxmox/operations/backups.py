@@ -9,14 +9,14 @@ from typing import Any
 from msgspec import Struct
 
 from writ_agent.backends.port import ProbeResult
-from writ_agent_proxmox.actions import Actions
-from writ_agent_proxmox.api import Api
-from writ_agent_proxmox.creation import refuse_taken
-from writ_agent_proxmox.guests import Guest, Kind, all_guests, free_vmid, some_node
-from writ_agent_proxmox.power import status_of
+from writ_agent_proxmox.connection.api import Api
+from writ_agent_proxmox.operations.actions import Actions
+from writ_agent_proxmox.operations.creation import refuse_taken
+from writ_agent_proxmox.operations.power import status_of
+from writ_agent_proxmox.operations.snapshots import guest_name
 from writ_agent_proxmox.settings import BackupStorage, backup_storage_of
-from writ_agent_proxmox.snapshots import guest_name
-from writ_agent_proxmox.work import GuestWork, TaskCall
+from writ_agent_proxmox.tasks.guests import Guest, Kind, all_guests, free_vmid, some_node
+from writ_agent_proxmox.tasks.work import GuestWork, TaskCall
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
 

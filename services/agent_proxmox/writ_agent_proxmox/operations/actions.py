@@ -6,7 +6,7 @@ from typing import Any
 from msgspec import Struct
 
 from writ_agent.backends.port import ProbeResult
-from writ_agent_proxmox.work import GuestWork
+from writ_agent_proxmox.tasks.work import GuestWork
 
 Run = Callable[[GuestWork], Awaitable[dict[str, Any]]]
 Probe = Callable[[GuestWork, Mapping[str, Any]], Awaitable[ProbeResult]]

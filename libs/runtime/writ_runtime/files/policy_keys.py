@@ -13,8 +13,8 @@ import msgspec
 
 from writ_contracts.errors import ConfigError
 from writ_contracts.installation.keyring import POLICY, Keyring
+from writ_runtime.files.watched_file import Stamp, stamp
 from writ_runtime.logs import Log
-from writ_runtime.watched_file import Stamp, stamp
 from writ_trust.digests import plain_digest
 from writ_trust.keys import decode_public
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from writ_agent.backends.port import ProbeResult
-from writ_agent_proxmox.actions import Actions
-from writ_agent_proxmox.guests import Guest
-from writ_agent_proxmox.work import GuestWork, TaskCall
+from writ_agent_proxmox.operations.actions import Actions
+from writ_agent_proxmox.tasks.guests import Guest
+from writ_agent_proxmox.tasks.work import GuestWork, TaskCall
 from writ_contracts.errors import Invalid
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{1,39}")

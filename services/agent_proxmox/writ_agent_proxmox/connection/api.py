@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from writ_agent_proxmox.credentials import Credentials, Token
-from writ_agent_proxmox.session import Session
+from writ_agent_proxmox.connection.credentials import Credentials, Token
+from writ_agent_proxmox.connection.session import Session
 from writ_agent_proxmox.settings import Connection, connection_of
 from writ_contracts.errors import Full, Unreachable
 from writ_contracts.inventory import Target

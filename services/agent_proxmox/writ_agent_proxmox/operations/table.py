@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from writ_agent_proxmox import backups, creation, movement, nodes, power, snapshots
-from writ_agent_proxmox.actions import Actions
+from writ_agent_proxmox.operations import backups, creation, movement, nodes, power, snapshots
+from writ_agent_proxmox.operations.actions import Actions
 
 OPERATIONS: Mapping[str, Actions] = MappingProxyType(
     {

@@ -22,7 +22,7 @@ from writ_contracts.plugins import (
     InstalledPlugin,
     Plugin,
 )
-from writ_runtime.plugin_digests import distribution_digest
+from writ_runtime.plugins.digests import distribution_digest
 
 GROUP = "writ.plugin"
 NAMED = (BACKENDS, EVALUATORS, NOTIFIERS, SCANNERS, CONFORMANCE)

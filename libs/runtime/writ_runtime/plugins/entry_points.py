@@ -35,7 +35,7 @@ from writ_contracts.plugins import (
     InstalledPlugin,
 )
 from writ_contracts.scanners import Scanner
-from writ_runtime.plugin_descriptors import installed_plugins, served
+from writ_runtime.plugins.descriptors import installed_plugins, served
 
 T = TypeVar("T")
 _WRIT = "Writ itself"

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from writ_agent_proxmox.actions import Actions
-from writ_agent_proxmox.guests import guests_of
-from writ_agent_proxmox.upid import parse_upid
-from writ_agent_proxmox.work import GuestWork
+from writ_agent_proxmox.operations.actions import Actions
+from writ_agent_proxmox.tasks.guests import guests_of
+from writ_agent_proxmox.tasks.upid import parse_upid
+from writ_agent_proxmox.tasks.work import GuestWork
 from writ_contracts.errors import Invalid
 
 
