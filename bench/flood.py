@@ -78,7 +78,7 @@ class Flooder:
 
 
 def _flood(url: str, seed: bytes, pace: int, told: Connection) -> None:
-    """Flood from a separate process, like a foreign client."""
+    """Send a flood from a separate process, like a foreign client."""
 
     async def flood() -> None:
         bus = await open_bus(Context(principal=FLOODER, url=url), seed, wait=10)

@@ -60,7 +60,7 @@ class PeopleNoticeHandler:
             self._changed()
 
     async def _report(self, error: WritError, refused: str) -> None:
-        """`refused`: the digest of what was refused."""
+        """Report the refusal to the journal. `refused`: the digest of the refused directory."""
         if (refused, str(error)) != self._refused:
             self._refused = refused, str(error)
             refusal = SecurityRefusal("forged_directory", f"a notice of people's credentials: {error}"[:400])

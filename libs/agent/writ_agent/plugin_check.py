@@ -45,7 +45,7 @@ def _carried() -> set[str]:
 
 
 def _made(factories: dict[str, Callable[..., object]]) -> tuple[list[Backend], list[str]]:
-    """The backends, and why others could not be made."""
+    """Return the backends, and the reasons for which others could not be made."""
     made: list[Backend] = []
     found: list[str] = []
     for name, factory in factories.items():

@@ -65,7 +65,6 @@ def targets(context: click.Context, parameter: click.Parameter, word: str) -> li
 
 
 def principals(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
-    """Complete a principal."""
     return _items(_read(lambda home: [one.id for one in read_principals(home.principals).principals], context), word)
 
 

@@ -64,8 +64,7 @@ class Approvals:
     async def card(
         self, operation_id: str, policy_keys: Collection[str] = (), hidden: Mapping[str, Any] | None = None
     ) -> Card:
-        """One operation, verified (`approval_card.open_card`). Raises Untrusted, Denied, Invalid (`not_found`).
-
+        """Return one operation, verified (`approval_card.open_card`). Raises Untrusted, Denied, Invalid (`not_found`).
         Wait for a preview under way, up to `PREVIEW_SECONDS`.
         """
         until = time.monotonic() + PREVIEW_SECONDS
@@ -89,7 +88,7 @@ class Approvals:
         return answer.card
 
     async def _details(self, card: Card) -> PreviewDetails | None:
-        """The details of its preview; None where they are not kept any more, or not to be read by this person."""
+        """Return the details of its preview; None where they are no longer kept, or this person may not read them."""
         if card.signed_facts is None:
             return None
         try:
@@ -138,7 +137,7 @@ class Approvals:
         return await self._decide(card, "reject", reason)
 
     async def people(self) -> PeopleReply:
-        """The signed directory of people's credentials."""
+        """Return the signed directory of people's credentials."""
         answer: PeopleReply = await self._query("people", PeopleQuery(), PeopleReply)
         raise_for(answer)
         return answer

@@ -235,7 +235,7 @@ def recorded_kind(kind: str, detail: str) -> tuple[SecurityKind, str]:
 
 
 class ReportMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """On `writ.report.<pool>`."""
+    """An agent's signed security report, on `writ.report.<pool>`."""
 
     report: Signed
 

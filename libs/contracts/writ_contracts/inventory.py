@@ -111,19 +111,19 @@ class AgentKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Inventory(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """inventory.yaml."""
+    """The content of inventory.yaml."""
 
     targets: list[Target]
 
 
 class Principals(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """principals.yaml."""
+    """The content of principals.yaml."""
 
     principals: list[Principal]
 
 
 class Agents(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """agents.yaml."""
+    """The content of agents.yaml."""
 
     agents: list[AgentKey]
 

@@ -70,7 +70,7 @@ async def list_pending(settings: Settings) -> int:
 
 
 async def every_pending(writ: Writ) -> list[PendingApproval]:
-    """All pages."""
+    """Return the pending approvals of all pages."""
     found, answer = list[PendingApproval](), await writ.approvals.pending()
     found += answer.pending
     while answer.more:
@@ -248,7 +248,7 @@ def _given(card: Card, words: tuple[str, ...]) -> dict[str, Any]:
 
 
 def policy_unknown(card: Card) -> bool:
-    """Whether policy's own signature is among what could not be verified."""
+    """Return whether policy's own signature is among what could not be verified."""
     return any(what.startswith("policy's signature") for what in card.unverified)
 
 

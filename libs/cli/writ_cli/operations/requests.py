@@ -213,7 +213,7 @@ async def _wait(
 
 
 def _tell_waiting(screen: Screen, answer: RequestReply) -> None:
-    """On standard error, also where nobody watches: it may take an hour, and others have to know."""
+    """Report it on standard error, also where nobody watches: it may take an hour, and others have to know."""
     if answer.state == "awaiting_approval" and answer.verdict is not None and not screen.json:
         why = visible(answer.verdict.reason)
         click.echo(f"writ: it waits for an approval: {why}", err=True)

@@ -69,7 +69,7 @@ def _ended(life: Life) -> dict[str, Any]:
 
 
 def rejection_text(end: journal.Rejected) -> str:
-    """The approver and the reason of a rejection."""
+    """Return the approver and the reason of a rejection."""
     return f"rejected by {end.approver}" + (f": {end.reason}" if end.reason else "")
 
 

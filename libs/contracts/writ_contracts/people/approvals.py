@@ -194,24 +194,24 @@ class ApprovalEvent(Struct, frozen=True, kw_only=True):
 
 
 def demand_text(demand: DecisionDemand) -> str:
-    """The demand in words: its steps and its time."""
+    """Return the demand in words: its steps and its time."""
     steps = ", then ".join(step_text(step) for step in demand.steps)
     proof = "" if demand.presence == KEY else f" by {demand.presence}"
     return f"{steps}{proof} {limit_text(demand.seconds)}"
 
 
 def limit_text(seconds: int) -> str:
-    """The time limit of a demand in words: whole minutes, or else seconds."""
+    """Return the time limit of a demand in words: whole minutes, or else seconds."""
     return f"within {seconds} s" if seconds % 60 else f"within {seconds // 60} min"
 
 
 def step_text(step: DecisionStep) -> str:
-    """The step in words."""
+    """Return the step in words."""
     return f"{step.quorum if step.quorum > 1 else 'one'} of role {' or '.join(step.roles)}"
 
 
 def seconds_of(demands: list[DecisionDemand]) -> int:
-    """The seconds from the request in which all demands must be met; 0 without a demand."""
+    """Return the seconds from the request in which all demands must be met; 0 without a demand."""
     return min((demand.seconds for demand in demands), default=0)
 
 

@@ -85,7 +85,6 @@ class EnrolmentEndpoint:
             await self._changes.apply()
 
     async def close(self) -> None:
-        """Stop enrolling."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

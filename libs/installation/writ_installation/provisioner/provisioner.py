@@ -76,7 +76,6 @@ class Provisioner:
         return ObservedSession(files, lasting(home, now))
 
     async def close(self) -> None:
-        """Stop enrolling."""
         await self._enrolment_endpoint.close()
 
     def _note(self, failure: Exception | None) -> None:

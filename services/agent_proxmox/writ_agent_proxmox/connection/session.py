@@ -78,7 +78,9 @@ class Session:
             raise self._broken(error, changing=changing) from None
 
     def _refusal(self, error: Any, *, changing: bool) -> WritError:
-        """The text is in the reason phrase on a real PVE, in the body on others: both are read."""
+        """Return the refusal as our error. A real PVE has the text in the reason phrase, others in the body: both are
+        read.
+        """
         parts = dict.fromkeys(text for text in (str(error.content or ""), str(error.errors or "")) if text)
         text = "; ".join(parts).replace(self._secret, "<secret>")
         return error_of(error.status_code, text, changing=changing)

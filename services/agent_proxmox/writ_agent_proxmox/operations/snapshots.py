@@ -33,7 +33,7 @@ async def listing(work: GuestWork) -> dict[str, Any]:
 
 
 async def restore(work: GuestWork) -> dict[str, Any]:
-    """Go back to one. Raises Invalid (`not_found`)."""
+    """Roll the guest back to a snapshot. Raises Invalid (`not_found`)."""
     guest, name = await work.guest(guest_name(work)), checked(work)
     await _present(work, guest, name)
     await work.do(_change(guest, "post", (name, "rollback"), ("qmrollback", "vzrollback"), {}))

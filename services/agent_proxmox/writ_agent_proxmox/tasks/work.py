@@ -196,7 +196,9 @@ class GuestWork:
         return [one for one in found if one and one.type in types and one.id == note.id and one.user in ours]
 
     async def _status(self, upid: Upid) -> TaskEnd | None:
-        """The end of a task; None where it runs, or cannot be asked for just now. Raises nothing: the task began."""
+        """Return the end of a task; None while it runs, or while the node cannot be asked. Raises nothing: the task
+        began.
+        """
         try:
             status = await self.api.get("nodes", upid.node, "tasks", upid.text, "status")
         except (Denied, Untrusted) as error:
@@ -207,9 +209,7 @@ class GuestWork:
         return end_of(status.get("exitstatus")) if status.get("status") == "stopped" else None
 
     def _refused(self, error: WritError) -> TaskEnd | None:
-        """The end of following, where the node has refused to tell of the task for a while. An absent one may come
-        back.
-        """
+        """Stop following once the node has refused to report the task for a while. An absent node may come back."""
         if error.retry and error.code != "no_such_task":
             return None
         now = time.monotonic()

@@ -48,7 +48,7 @@ from writ_trust.digests import keyed_digest, same
 
 
 class RequestEndpoint:
-    """Answers `writ.request.<principal>.<operation>`."""
+    """Serves `writ.request.<principal>.<operation>`."""
 
     def __init__(
         self,

@@ -46,7 +46,7 @@ FORGED: Final = "forged_claim"
 
 
 class ClaimEndpoint:
-    """Answers `writ.claim.<pool>`."""
+    """Serves `writ.claim.<pool>`."""
 
     def __init__(
         self,

@@ -110,7 +110,7 @@ def _access_tokens(issuer: Issuer) -> "AccessTokens":
 
 
 def bearer_of(scope: Scope) -> str:
-    """The token of the one Authorization header; "" where there is none, another scheme, or several."""
+    """Return the token of the one Authorization header; "" where there is none, another scheme, or several."""
     values = [value for name, value in scope["headers"] if name == b"authorization"]
     if len(values) != 1:
         return ""

@@ -79,7 +79,7 @@ class ScenarioArguments(Arguments, frozen=True, kw_only=True):
 
 
 async def simulate(call: Call, arguments: SimulateArguments) -> Result:
-    """The decision on a request."""
+    """Return the decision on a request."""
     found = await call.session.operations.simulate_operation(
         arguments.operation_type,
         arguments.target_id,
@@ -103,7 +103,7 @@ async def validate(call: Call, arguments: ValidateArguments) -> Result:
 
 
 async def policy_status(call: Call, arguments: NoArguments) -> Result:
-    """The policy in force."""
+    """Return the state of the policy in force."""
     return await call.session.policy.get_policy_status()
 
 
@@ -120,7 +120,7 @@ async def policy_document(call: Call, arguments: PolicyDocumentArguments) -> Res
 
 
 async def history(call: Call, arguments: VersionListArguments) -> Result:
-    """The versions of the policy."""
+    """Return the versions of the policy."""
     return await call.session.policy.get_policy_history(arguments.limit, arguments.before)
 
 
