@@ -5,8 +5,8 @@ per type, made once. Every fault of the bytes (syntax, schema, size, depth) is o
 """
 
 import json
-from functools import lru_cache
-from typing import Any, TypeVar
+from functools import cache, lru_cache
+from typing import Any, TypeVar, get_args
 
 import msgspec
 from msgspec import Struct, structs
@@ -16,9 +16,12 @@ from writ_contracts.errors import Invalid
 from writ_contracts.ids import in_words
 from writ_contracts.journal import KINDS, OPERATION_KINDS, Carried, JournalEvent
 from writ_contracts.large_texts import large_texts
+from writ_contracts.people.approvals import SignedApproval
+from writ_contracts.signing import Signed
 from writ_contracts.subjects import EventSubject, parse_event
 
 T = TypeVar("T")
+E = TypeVar("E", bound=Struct)
 
 JSON = "application/json"
 MSGPACK = "application/msgpack"
@@ -179,6 +182,29 @@ def event_of(subject: str, data: bytes) -> JournalEvent | Carried:
     if where is not None and (where.operation_id, where.event) != (getattr(event, "operation_id", None), kind):
         raise Invalid(f"a body of kind {kind} under the subject {subject[:200]}")
     return event
+
+
+@cache
+def _signed_fields(kind: Any) -> tuple[str, ...]:
+    return tuple(one.name for one in structs.fields(kind) if _types_in(one.type) & {Signed, SignedApproval})
+
+
+def _types_in(annotation: Any) -> set[Any]:
+    return {annotation}.union(*map(_types_in, get_args(annotation)))
+
+
+def detached_event(event: E) -> E:
+    """Return a copy to keep in memory. Signed parts of a decoded event are views, and each keeps the whole message,
+    with outputs and hidden parameters.
+    """
+    parts = {name: _detached(getattr(event, name)) for name in _signed_fields(type(event))}
+    return structs.replace(event, **parts) if parts else event
+
+
+def _detached(part: Any) -> Any:
+    if isinstance(part, list):
+        return [_detached(one) for one in part]
+    return None if part is None else part.detached()
 
 
 def kind_of(event: JournalEvent | Carried) -> str:

@@ -17,7 +17,7 @@ from writ_contracts.errors import Conflict, Invalid
 from writ_contracts.history.records import Record
 from writ_contracts.life import AcceptedLife, Life, fold
 from writ_contracts.subjects import operation_filter, parse_event
-from writ_contracts.wire import event_of
+from writ_contracts.wire import detached_event, event_of
 from writ_executor.journal.index import ARCHIVES, Index
 from writ_executor.journal.shared_keys import SharedKeys
 from writ_executor.journal.snapshots import Snapshot, Snapshots
@@ -159,5 +159,6 @@ class Follower:
 async def read_life(bus: Bus, principal: str, operation_id: str) -> Life:
     """Return one operation, folded from the journal itself."""
     records = await bus.journal.read(operation_filter(principal, operation_id))
-    life = fold((record.sequence, event_of(record.subject, record.data)) for record in records)  # type: ignore[misc]
+    events = ((record.sequence, detached_event(event_of(record.subject, record.data))) for record in records)
+    life = fold(events)  # type: ignore[arg-type]
     return structs.replace(life, first_time=records[0].time, time=records[-1].time) if records else life

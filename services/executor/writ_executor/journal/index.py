@@ -29,7 +29,7 @@ from writ_contracts.journal import (
 )
 from writ_contracts.life import AcceptedLife, L, Life, State, apply, is_open
 from writ_contracts.subjects import LIMITS, control_event, limit_line, parse_event, target_lock
-from writ_contracts.wire import decode_event, event_of
+from writ_contracts.wire import decode_event, detached_event, event_of
 from writ_executor.journal.lines import HOLDING, OperationLine
 from writ_executor.journal.usage import Owner, Usage
 
@@ -179,7 +179,7 @@ class Index:
         if known is None and where.event not in _FIRST:
             return  # it ended before we began to follow
         if known is None or known.sequence < sequence:
-            event = cast("OperationEvent | Carried", self._own.get(event_id) or event_of(subject, data))
+            event = cast("OperationEvent | Carried", self._own.get(event_id) or detached_event(event_of(subject, data)))
             after = apply(_before(known, event), event, sequence, time)
             if isinstance(after, AcceptedLife) and after.requested.target != WRIT_TARGET:
                 self.pools.written.add(after.requested.pool, len(data), time)

@@ -6,10 +6,7 @@ last one. Continue with the life returned by an append.
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import cache
 from typing import Any, TypeVar, cast, get_args, overload
-
-from msgspec import structs
 
 from writ_bus import tracing
 from writ_bus.port import Entry, Journal
@@ -31,7 +28,7 @@ from writ_contracts.life import (
     apply,
 )
 from writ_contracts.signing import Signed
-from writ_contracts.wire import decode_event, encode
+from writ_contracts.wire import decode_event, detached_event, encode
 from writ_executor.journal.index import Index, Lock, limit_of
 from writ_executor.metrics import Measures
 from writ_runtime.logs import Log
@@ -73,7 +70,7 @@ class Recorder:
         """Store the event as the next of this operation. Raises Conflict if it is not the next, Full, Unreachable,
         TimedOut.
         """
-        event = _detached(event)
+        event = detached_event(event)
         after = apply(life, event, life.sequence + 1)  # refuses what the table does not have, before anything is sent
         entry = self._entry(life, after, event)
         with self._measures.stage("record", _pool(after), event.operation_id), self._index.writing(event):
@@ -261,20 +258,6 @@ class Recorder:
             filter=subjects.operation_filter(what.principal, what.operation_id),
             expected=life.sequence,
         )
-
-
-@cache
-def _signed(kind: Any) -> tuple[str, ...]:
-    return tuple(one.name for one in structs.fields(kind) if one.type is Signed or Signed in get_args(one.type))
-
-
-def _detached(event: Event) -> Event:
-    """Return a copy to keep in the index, without the messages around its signed parts. Those hold full
-    outputs, or hidden parameters.
-    """
-    kind: Any = type(event)
-    parts = {name: getattr(event, name) for name in _signed(kind)}
-    return structs.replace(event, **{name: part.detached() for name, part in parts.items() if isinstance(part, Signed)})
 
 
 def _pool(life: Life) -> str:
