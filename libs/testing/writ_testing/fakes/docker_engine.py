@@ -150,9 +150,7 @@ class FakeEngine(EngineNetworks, EngineStorage):
         return not (answer.hangs or kind in ("cut_body", "half_close"))
 
     def _fault(self, request: EngineRequest, number: int) -> Fault | None:
-        """Return the fault that this request meets. `number`: of changing requests so far, this one included; others
-        may come meanwhile.
-        """
+        """Return the fault that this request meets. `number`: of changing requests so far, this one included."""
         if self.breaks is not None and request.method not in ("GET", "HEAD") and number == self.breaks[0]:
             self.broken.set()
             return Fault(request.method, request.path, self.breaks[1])
@@ -324,9 +322,7 @@ class FakeEngine(EngineNetworks, EngineStorage):
             one["State"] |= {"Status": "exited", "Running": False, "ExitCode": self.exits}
 
     def _with(self, name: str, act: Callable[[dict[str, Any]], HttpReply]) -> HttpReply:
-        """Reply with what `act` does to a container, found by id, by name, or by the beginning of an id: in the
-        engine's order.
-        """
+        """Reply with what `act` does to a container, found by id, by name, or by the beginning of an id."""
         ids = [one for one in self.containers if one.startswith(name)]
         found = self.containers.get(name) or self.named(name) or (self.containers[ids[0]] if len(ids) == 1 else None)
         return act(found) if found else HttpReply(404, {"message": f"No such container: {name}"})
