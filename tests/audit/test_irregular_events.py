@@ -4,7 +4,7 @@ import itertools
 from typing import Any
 
 import pytest
-from msgspec import structs
+from msgspec import Raw, structs
 
 from writ_audit.irregular_events import IrregularEvent, OperationHistories
 from writ_contracts import journal, subjects
@@ -56,6 +56,8 @@ REQUESTED = journal.Requested(
     verdict=Verdict(decision="allow", rules=[], reason="", code="allowed"),
     decision=GRANT,
 )
+NEWER = structs.replace(GRANT, payload=Raw(b'{"type":"decision","effect":"require_approval","at":"noon"}'))
+"""A decision of which this release can read the effect alone."""
 TWICE = structs.replace(REQUESTED, idempotent=True)
 CONTROL = structs.replace(REQUESTED, target="writ")
 DISPATCHED = journal.Dispatched(**WORK, attempt=1)
@@ -150,6 +152,10 @@ BROKEN: dict[str, tuple[Events, str]] = {
     "a start without a dispatch": ([REQUESTED, GRANTED], "requested"),
     "a start by an executor": ([REQUESTED, STARTED], "without a grant"),
     "a start by an executor after the dispatch": ([REQUESTED, DISPATCHED, STARTED], "dispatched"),
+    "a start without the approvals that a decision demands, which is not readable otherwise": (
+        [structs.replace(REQUESTED, decision=NEWER), DISPATCHED, GRANTED],
+        "without the approvals",
+    ),
     "a second start": ([REQUESTED, DISPATCHED, GRANTED, GRANTED], "started"),
     "a second attempt": ([REQUESTED, DISPATCHED, GRANTED, DISPATCHED], "must not run twice"),
     "an attempt after the end": ([REQUESTED, DISPATCHED, GRANTED, finished(receipt()), DISPATCHED], "ended"),

@@ -42,7 +42,7 @@ class Copies:
     async def _wait(self, _: float) -> None:
         return None
 
-    async def _events(self, _: str, after: int, most: int | None) -> tuple[list[Record], int]:
+    async def _events(self, _: str, after: int, most: int | None, least: int) -> tuple[list[Record], int]:
         self.asked += 1
         copy = self._copies.pop(0) if len(self._copies) > 1 else self._copies[0]
         found = [one for one in copy if one.sequence > after]

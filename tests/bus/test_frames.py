@@ -9,7 +9,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.protocol.parser import Parser
 
-from writ_bus.nats.client.direct import DirectClient, ReplyFuture
+from writ_bus.nats.client.direct import LONGEST_PART, DirectClient, ReplyFuture
 from writ_bus.nats.client.frames import whole_messages
 
 WORDS = st.sampled_from([b"a.b", b"_INBOX.x.1", b"7", b"x y", b"", b"\xff", b"-1", b"+3", b"1_0", b"\xc2\xb2"])
@@ -108,4 +108,26 @@ async def test_messages_in_any_pieces_are_passed_on(messages: list[bytes], cuts:
     assert [(one.subject, one.reply, one.data, one.headers) for one in pieces] == [
         (one.subject, one.reply, one.data, one.headers) for one in whole
     ]
+    assert client._part == b""
     assert len(pieces) == sum(b" a.\xff " not in one[:13] for one in messages)  # a subject that is no text is dropped
+
+
+@given(st.lists(MESSAGES, max_size=2), MESSAGES, st.integers(1, 200))
+async def test_a_begun_message_is_kept_until_the_rest_arrives(before: list[bytes], last: bytes, cut: int) -> None:
+    passed_on, line = list[Msg](), last.index(b"\r\n") + 2
+    cut = min(max(cut, line), len(last) - 1)
+    client = listening(passed_on)
+    client._arrived(b"".join(before) + last[:cut])
+    count = len(passed_on)
+    assert (client._part, bytes(client._ps.buf)) == (last[:cut], b"")
+    client._arrived(last[cut:])
+    assert (client._part, len(passed_on)) == (b"", count + (b" a.\xff " not in last[:13]))
+
+
+def test_a_long_message_is_collected_by_nats_py() -> None:
+    passed_on = list[Msg]()
+    client, whole = listening(passed_on), message(b"a.b", 1, b"", b"", b"x" * 3 * LONGEST_PART)
+    for start in range(0, len(whole), 10_000):
+        client._arrived(whole[start : start + 10_000])
+        assert len(client._part) < LONGEST_PART
+    assert [len(one.data) for one in passed_on] == [3 * LONGEST_PART]

@@ -1,5 +1,6 @@
 """Our way through the headers of a message and nats-py's own: the same bytes out, the same headers in."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -8,7 +9,8 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 
 from writ_bus.nats.client import headers
-from writ_bus.nats.client.headers import HeaderClient, header_block
+from writ_bus.nats.client.direct import DirectClient
+from writ_bus.nats.client.headers import HeaderClient, header_block, status_headers
 
 NAMES = st.sampled_from(["traceparent", "Writ-Correlation-Id", "A", "", " ", "a b", "é", "x:y", "tab\t", "\x1cname"])
 VALUES = st.text(max_size=12) | st.sampled_from(["", " a ", "1\r\n2", "a: b", "\x0bv\x0c", "\x1cv", "ü"])
@@ -24,6 +26,26 @@ def text(lines: list[tuple[str, str]], colon: str) -> bytes:
 def test_headers_are_read_as_nats_py_reads_them(lines: list[tuple[str, str]], colon: str) -> None:
     raw = text(lines, colon)
     assert HeaderClient._parse_header_lines(raw) == Client._parse_header_lines(raw)
+
+
+STATUSES = st.sampled_from(
+    ["204 EOB", "404 No Messages", "503", "100", "408 a: b", "2045", "20", " 204 x", "204  x", "2²4 x"]
+)
+
+
+@given(STATUSES | st.text(max_size=8), LINES, st.sampled_from([":", ": "]), st.sampled_from([b"\r\n", b""]))
+@example("204 EOB", [("Nats-Num-Pending", "3"), ("Status", "7")], ": ", b"\r\n")
+async def test_a_status_is_read_as_nats_py_reads_it(
+    status: str, lines: list[tuple[str, str]], colon: str, end: bytes
+) -> None:
+    block = b"NATS/1.0 " + status.encode("utf-8", "surrogatepass") + b"\r\n" + text(lines, colon) + end
+    found = status_headers(block)
+    assert found is None or found == await Client()._process_headers(block)
+
+
+@pytest.mark.parametrize("block", [b"NATS/1.0 503\r\n\r\n", b"NATS/1.0 204 EOB\r\nNats-Num-Pending: 3\r\n\r\n"])
+async def test_a_plain_status_is_not_left_to_nats_py(block: bytes) -> None:
+    assert status_headers(block) == await Client()._process_headers(block) is not None
 
 
 @given(st.binary(max_size=40))
@@ -71,3 +93,40 @@ def test_long_names_and_many_are_read_and_not_remembered() -> None:
         assert header_block({name: "1"}) == f"NATS/1.0\r\n{name}: 1\r\n\r\n".encode()
     assert long not in headers._names
     assert len(headers._names) <= headers.MOST_NAMES
+
+
+class Published(DirectClient, Recorded):
+    """Our client up to the socket, which takes nothing."""
+
+    async def _flush_pending(self, force_flush: bool = False) -> None:
+        return
+
+    def _goes_out(self) -> bool:
+        self.sent += self._pending
+        self._pending, self._pending_data_size = [], 0
+        return True
+
+
+class PublishedByNatsPy(Recorded):
+    """nats-py's client in the same state."""
+
+
+async def published(client: Recorded, subject: str, reply: str, headers: dict[str, Any] | None) -> object:
+    client._status, client._flush_queue, client._max_pending_size = Client.CONNECTED, asyncio.Queue(), -1
+    client._max_payload = 8
+    try:
+        await client.publish(subject, b"data" * (3 if "long" in subject else 1), reply, headers)
+    except Exception as error:  # noqa: BLE001 - whatever the one raises the other is to raise
+        return type(error), str(error)
+    return client.sent, client.stats
+
+
+SUBJECTS = st.sampled_from(["a.b", "", "a b", "a\r\nPING", "long.a", "é"]) | st.text(max_size=4)
+
+
+@given(SUBJECTS, SUBJECTS, st.none() | st.dictionaries(NAMES, VALUES, max_size=3))
+async def test_messages_are_published_as_nats_py_publishes_them(
+    subject: str, reply: str, headers: dict[str, Any] | None
+) -> None:
+    ours = await published(Published(), subject, reply, headers)
+    assert ours == await published(PublishedByNatsPy(), subject, reply, headers)

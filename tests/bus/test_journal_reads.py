@@ -55,6 +55,18 @@ async def test_the_server_is_never_asked_for_more_events_than_there_are(
     assert journal.sizes == sizes
 
 
+@pytest.mark.parametrize(
+    ("at_least", "limit", "sizes"),
+    [(2, None, [2, 1]), (3, None, [3]), (3, 2, [2]), (1, None, [1, 2])],
+)
+async def test_events_known_to_be_there_are_read_with_one_request(
+    at_least: int, limit: int | None, sizes: list[int]
+) -> None:
+    journal = CountedJournal(5, 70, 4_000_000)
+    found = await journal.read("writ.journal.control.>", at_least=at_least, limit=limit)
+    assert (found, journal.sizes) == (journal.events[:limit], sizes)
+
+
 async def test_a_line_longer_than_a_page_is_read_whole() -> None:
     journal = CountedJournal(*range(1, 701))
     assert await journal.read("writ.journal.control.>") == journal.events

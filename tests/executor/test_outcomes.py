@@ -287,12 +287,13 @@ def large_blocks() -> int:
 
 async def steady_large_blocks() -> int:
     """Their number once it no longer changes: a thread may be writing a message at the moment."""
-    before, same = -1, 0
-    while same < 3:
-        now = large_blocks()
-        before, same = now, same + 1 if now == before else 0
-        await asyncio.sleep(0.1)
-    return before
+    counts = list[int]()
+
+    async def alike() -> list[int]:
+        counts.append(large_blocks())
+        return counts if len(counts) > 3 and len(set(counts[-4:])) == 1 else []
+
+    return (await eventually(alike))[-1]
 
 
 async def test_what_stays_of_an_operation_in_memory_is_not_the_messages_that_it_came_in(world: World) -> None:

@@ -104,9 +104,9 @@ class CountingJournal(MemoryJournal):
         super().__init__(disk)
         self.requests = Counter[str]()
 
-    async def read(self, filter: str, *, after: int = 0, limit: int | None = None) -> list[Record]:
+    async def read(self, filter: str, *, after: int = 0, limit: int | None = None, at_least: int = 1) -> list[Record]:
         self.requests["read of an operation"] += filter.startswith("writ.journal.op.")
-        return await super().read(filter, after=after, limit=limit)
+        return await super().read(filter, after=after, limit=limit, at_least=at_least)
 
     async def last(self, filter: str) -> Record | None:
         self.requests["read of the last control event"] += filter == subjects.CONTROL

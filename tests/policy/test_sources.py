@@ -11,6 +11,7 @@ from writ_contracts.errors import ConfigError
 from writ_documents import shapes
 from writ_policy.state import loading
 from writ_policy.state.loading import with_digest
+from writ_runtime import watched_file
 from writ_testing.eventually import eventually
 
 
@@ -56,6 +57,27 @@ async def test_what_was_read_counts_though_the_reading_of_the_rest_was_cancelled
     decided = await asking.decide(structs.replace(asking.subject(), target="web-a"))
     assert decided.error is not None
     assert decided.error.code == "unknown_target"
+
+
+async def test_files_are_checked_once_for_the_decisions_of_one_turn(
+    asking: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources, checked = asking.service._sources, list[object]()
+    before = await asking.decision(asking.subject())
+
+    def counted(path: Path | str) -> watched_file.Stamp | None:
+        checked.append(path)
+        return stamp(path)
+
+    stamp = watched_file.stamp
+    monkeypatch.setattr(watched_file, "stamp", counted)
+    snapshots = await asyncio.gather(*(sources.refresh() for _ in range(5)))
+    assert len(checked) == len(set(checked)) > 0
+    entry = {"id": asking.subject().target, "role": "development", "backend": "local", "agent": "a"}
+    asking.files.write("inventory", {"targets": [entry]})
+    after = await asking.decision(asking.subject())
+    assert after.policy.inventory_digest != before.policy.inventory_digest
+    assert await sources.refresh() is not snapshots[0]
 
 
 def large(text: str) -> str:

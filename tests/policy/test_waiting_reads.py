@@ -23,8 +23,8 @@ class WatchedJournal(MemoryJournal):
         super().__init__(disk)
         self.reads: list[tuple[int, list[str]]] = []
 
-    async def read(self, filter: str, *, after: int = 0, limit: int | None = None) -> list[Record]:
-        found = await super().read(filter, after=after, limit=limit)
+    async def read(self, filter: str, *, after: int = 0, limit: int | None = None, at_least: int = 1) -> list[Record]:
+        found = await super().read(filter, after=after, limit=limit, at_least=at_least)
         if filter == AWAITING:
             self.reads.append((after, [record.subject.split(".")[4] for record in found]))
         return found

@@ -149,8 +149,12 @@ class EventStore(Protocol):
         recovery read got no reply). A lost reply is recovered by reading.
         """
 
-    async def read(self, filter: str, *, after: int = 0, limit: int | None = None) -> list[Record]:
-        """Return the events under `filter` with a sequence above `after`, in order, the first `limit` of them."""
+    async def read(self, filter: str, *, after: int = 0, limit: int | None = None, at_least: int = 1) -> list[Record]:
+        """Return the events under `filter` with a sequence above `after`, in order, the first `limit` of them.
+
+        `at_least`: how many of them there are, as far as the caller knows. If it is right, a long journal needs fewer
+        requests. If there are fewer, the same events are returned after a search to the end of the journal.
+        """
 
     async def last(self, filter: str) -> Record | None:
         """Return the latest event under `filter`."""

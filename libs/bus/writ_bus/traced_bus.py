@@ -74,8 +74,8 @@ class TracedJournal:
             sent = [structs.replace(entry, headers=_headers(entry.headers)) for entry in entries]
             return await self._journal.append_together(sent)
 
-    async def read(self, filter: str, *, after: int = 0, limit: int | None = None) -> list[Record]:
-        return await self._journal.read(filter, after=after, limit=limit)
+    async def read(self, filter: str, *, after: int = 0, limit: int | None = None, at_least: int = 1) -> list[Record]:
+        return await self._journal.read(filter, after=after, limit=limit, at_least=at_least)
 
     async def last(self, filter: str) -> Record | None:
         return await self._journal.last(filter)

@@ -127,7 +127,9 @@ def project(sequence: int, subject: str, data: bytes, stored_at: float) -> Recor
     row = _row(sequence, subject, event)
     if not isinstance(event, _OPERATION_EVENTS) or not row.principal:
         return RecordChange(event=row)
-    return RecordChange(event=row, opened=_opened(row, event), step=_step(row, event), terms=tuple(_terms(row, event)))
+    names = _named(event)
+    opened, step = _opened(row, event, names), _step(row, event, names)
+    return RecordChange(event=row, opened=opened, step=step, terms=tuple(_terms(row, event)))
 
 
 def _unreadable(sequence: int, subject: str, stored_at: float) -> RecordChange:
@@ -156,7 +158,7 @@ def _row(sequence: int, subject: str, event: Any) -> EventRow:
     )
 
 
-def _opened(row: EventRow, event: journal.OperationEvent) -> OperationRow | None:
+def _opened(row: EventRow, event: journal.OperationEvent, names: _DecisionNames) -> OperationRow | None:
     if not isinstance(event, journal.Requested | journal.Refused | journal.Archived):
         return None
     return OperationRow(
@@ -168,20 +170,20 @@ def _opened(row: EventRow, event: journal.OperationEvent) -> OperationRow | None
         target=event.target,
         requested_at=event.requested_at if isinstance(event, journal.Archived) else event.at,
         correlation_id=event.correlation_id,
-        emergency=_named(event).emergency,
+        emergency=names.emergency,
         reason=getattr(event, "reason", "")[:MOST_SHOWN],
         rules=", ".join(_rules(event))[:MOST_SHOWN],
         parameters=_shown(_parameters(event)),
-        **_client(event),
+        **_client(event, names),
     )
 
 
-def _client(event: journal.Requested | journal.Refused | journal.Archived) -> dict[str, str]:
+def _client(event: journal.Requested | journal.Refused | journal.Archived, names: _DecisionNames) -> dict[str, str]:
     """Return the program that requested, and the session: that of the principal's key if it is a session's, else the
     one that the program names.
     """
     client = None if isinstance(event, journal.Archived) else event.client
-    session = _named(event).session or (client.session if client is not None else "")
+    session = names.session or (client.session if client is not None else "")
     return {"client": client.name if client is not None else "", "session": session}
 
 
@@ -220,7 +222,7 @@ def _terms(row: EventRow, event: journal.OperationEvent) -> Iterator[TermRow]:
         yield TermRow(kind, value, row.sequence)
 
 
-def _step(row: EventRow, event: journal.OperationEvent) -> OutcomeRow:
+def _step(row: EventRow, event: journal.OperationEvent, names: _DecisionNames) -> OutcomeRow:
     outcome, code = _end(event)
     return OutcomeRow(
         operation_id=row.operation_id,
@@ -229,7 +231,7 @@ def _step(row: EventRow, event: journal.OperationEvent) -> OutcomeRow:
         outcome=outcome,
         code=code,
         at=event.at,
-        emergency=_named(event).emergency,
+        emergency=names.emergency,
         message=getattr(event, "message", "")[:MOST_SHOWN],
     )
 

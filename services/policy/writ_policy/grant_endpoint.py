@@ -34,6 +34,8 @@ from writ_trust.keys import Key
 from writ_trust.statements import sign
 
 MOST_TRIES = 64
+DISPATCHED = 2
+"""The least number of events of an operation that waits for its start: `requested` and `dispatched`."""
 Gather = Callable[[GrantRequest | DecideRequest, Judge], Awaitable[KnownFacts]]
 """Returns the checked facts of a request, together with those that policy has itself."""
 
@@ -105,7 +107,7 @@ class GrantEndpoint:
             raise Invalid("a simulation gets no grant")
         own = subjects.operation_filter(subject.principal, subject.operation_id)
         reading = self._control.begin()  # a stop that was stored meanwhile counts
-        records = await self._journal.read(own)
+        records = await self._journal.read(own, at_least=DISPATCHED)
         least = max(ask.control_sequence, await asyncio.shield(reading))
         judge = await self._judging.at(least, target=subject.target)
         claim = check_claim(ask, judge.world)

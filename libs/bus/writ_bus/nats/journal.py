@@ -168,12 +168,13 @@ class NatsJournal:
                 raise Conflict(f"{line} is at {last}, not at {expected}", last=last) from cause
         return None
 
-    async def read(self, filter: str, *, after: int = 0, limit: int | None = None) -> list[Record]:
+    async def read(self, filter: str, *, after: int = 0, limit: int | None = None, at_least: int = 1) -> list[Record]:
         check_filter(filter)
         found: list[Record] = []
         moved, goal = asyncio.get_running_loop().time(), None
         while limit is None or len(found) < limit:
-            page, more = await self._events(filter, after, None if limit is None else limit - len(found))
+            most = None if limit is None else limit - len(found)
+            page, more = await self._events(filter, after, most, max(at_least - len(found), 1))
             found += page
             if page:
                 after, moved = page[-1].sequence, asyncio.get_running_loop().time()
@@ -195,8 +196,8 @@ class NatsJournal:
         last = await self.last(filter) if self._connection.clustered else None
         return last.sequence if last else 0
 
-    async def _events(self, filter: str, after: int, most: int | None) -> tuple[list[Record], int]:
-        """Return the next events, and how many follow them.
+    async def _events(self, filter: str, after: int, most: int | None, least: int) -> tuple[list[Record], int]:
+        """Return the next events, of which there are at least `least`, and how many follow them.
 
         The server of a long journal is never asked for more events than there are. With more than INDEXED subjects it
         looks for the next match of a wildcard block by block. After the last one it goes on to the end of the stream:
@@ -210,9 +211,9 @@ class NatsJournal:
             last = await self.last(filter)
             if last is None or last.sequence <= after:
                 return [], 0
-        found, more = await self.page(filter, after, 1)
-        if found and more and size > 1:
-            page, more = await self.page(filter, found[-1].sequence, min(more, size - 1))
+        found, more = await self.page(filter, after, min(least, size))
+        if found and more and size > len(found):
+            page, more = await self.page(filter, found[-1].sequence, min(more, size - len(found)))
             found += page
         return found, more
 

@@ -125,7 +125,7 @@ class MemoryJournal:
             raise TimedOut(f"whether {entry.subject} was stored is not known")
         return sequence
 
-    async def read(self, filter: str, *, after: int = 0, limit: int | None = None) -> list[Record]:
+    async def read(self, filter: str, *, after: int = 0, limit: int | None = None, at_least: int = 1) -> list[Record]:
         check_filter(filter)
         await self._disk.until_online(PATIENCE)
         return [one for one in self._disk.records[after:] if matches(filter, one.subject)][:limit]

@@ -142,8 +142,8 @@ class WatchedJournal:
         async with self._watch.storing():
             return await self._journal.append_together(entries)
 
-    async def read(self, filter: str, *, after: int = 0, limit: int | None = None) -> list[Record]:
-        return await self._journal.read(filter, after=after, limit=limit)
+    async def read(self, filter: str, *, after: int = 0, limit: int | None = None, at_least: int = 1) -> list[Record]:
+        return await self._journal.read(filter, after=after, limit=limit, at_least=at_least)
 
     async def last(self, filter: str) -> Record | None:
         return await self._journal.last(filter)

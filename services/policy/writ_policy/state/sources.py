@@ -1,7 +1,8 @@
 """The present inputs of decisions: the policy version in force, and the other files as last read.
 
-A changed file counts from the next decision: before each decision the files' stamps are checked (four `stat` calls). A
-large inventory counts from the first decision after it was read, since decisions do not wait for that.
+A changed file counts from the next decision: before it the files' stamps are checked (five `stat` calls), once for all
+decisions in one turn of the event loop, since their requests arrived before the turn. A large inventory counts from the
+first decision after it was read, since decisions do not wait for that.
 
 The policy file is used only until somebody publishes: its content becomes the next stored version. After that, a
 different file is reported and not applied.
@@ -71,6 +72,8 @@ class Sources:
         self.changes: Callable[[], tuple[PrincipalManage, ...]] = tuple
         """Returns the changes of principals by control events; the same tuple until there is another change."""
         self._warned: PolicySnapshot | None = None
+        self._checked = False
+        """No file had changed in this turn of the event loop."""
 
     @property
     def file(self) -> FileReading:
@@ -116,7 +119,17 @@ class Sources:
         """Return true if no file changed and the snapshot is of all of them: the case of nearly every decision."""
         if self._refreshing.locked() or (self._waiting and self._unstored is None):
             return False
-        return all(one.is_current for one in self._files) and self._is_made_of_present(world, versions)
+        return self._are_files_current() and self._is_made_of_present(world, versions)
+
+    def _are_files_current(self) -> bool:
+        """Return true if no file has changed, as of this turn of the event loop."""
+        if not self._checked and all(one.is_current for one in self._files):
+            self._checked = True
+            asyncio.get_running_loop().call_soon(self._end_turn)
+        return self._checked
+
+    def _end_turn(self) -> None:
+        self._checked = False
 
     def _is_made_of_present(self, world: PolicySnapshot, versions: Versions) -> bool:
         return world.in_force is versions.current and _same(self._values(self.changes()), self._made_of)

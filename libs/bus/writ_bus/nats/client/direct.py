@@ -3,8 +3,8 @@
 nats-py leaves reading and sending to tasks: each hop of an operation costs one more turn of the event loop on either
 side, and one operation has dozens of hops. Here incoming bytes are parsed at once, whole messages by `frames`. The
 first message of a turn is sent at once, the others together after it. Every step which has to wait (a server's refusal,
-a full socket) takes nats-py's own path, and so does a message with a status. `internals` lists all of nats-py's
-internals used here.
+a full socket) takes nats-py's own path, and so does whatever is not plain. `internals` lists all of nats-py's internals
+used here.
 
 A token of a subject may be any bytes (NATS protocol), and a principal chooses some tokens. A message whose subject is
 not UTF-8 is dropped: an exception on the way from the socket would end the connection.
@@ -12,6 +12,7 @@ not UTF-8 is dropped: an exception on the way from the socket would end the conn
 
 import asyncio
 import logging
+import re
 from asyncio import StreamReader, StreamWriter
 from collections.abc import Coroutine, Generator
 from contextlib import suppress
@@ -20,17 +21,23 @@ from typing import Any, cast
 
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+from nats.protocol.command import hpub_cmd, pub_cmd
 from nats.protocol.parser import AWAITING_CONTROL_LINE
 
 from writ_bus import tasks
-from writ_bus.nats.client.frames import Frame, whole_messages
-from writ_bus.nats.client.headers import BEGINNING, HeaderClient
+from writ_bus.nats.client.frames import Frame, is_begun, whole_messages
+from writ_bus.nats.client.headers import BEGINNING, HeaderClient, header_block, status_headers
 from writ_bus.nats.client.port import OnMessage
 from writ_bus.nats.client.watchdog import Watchdog, limit_silence, send_ping
 
 _logger = logging.getLogger("writ.bus")
 
 CLOSED_WITHIN = 2.0
+LONGEST_PART = 65_536
+"""The most bytes of a message that are kept here for the rest of it. nats-py collects a longer one: there its bytes are
+not copied again for each piece.
+"""
+_plain_subject = re.compile(r"[!-~]+").fullmatch
 
 
 class ReplyFuture:
@@ -64,6 +71,8 @@ class DirectClient(HeaderClient):
     """Messages whose subject, reply subject or headers are not UTF-8."""
     _parsing: asyncio.Task[None] | None = None
     _late: bytearray
+    _part = b""
+    """The beginning of a message whose other bytes have not arrived yet."""
 
     async def _connect_to_server(self, s: Any) -> None:
         self._go_no_further()
@@ -84,7 +93,7 @@ class DirectClient(HeaderClient):
     async def _read_loop(self) -> None:
         reader: StreamReader | None = getattr(self._transport, "_io_reader", None)
         if reader is not None:
-            self._parsing, self._late = None, bytearray()
+            self._parsing, self._late, self._part = None, bytearray(), b""
             early = bytes(reader._buffer)  # type: ignore[attr-defined]
             reader._buffer.clear()  # type: ignore[attr-defined]
             setattr(reader, "feed_data", self._arrived)  # noqa: B010 - a method of its own instead of its class's
@@ -98,10 +107,15 @@ class DirectClient(HeaderClient):
             return
         try:
             if not self._ps.buf and self._ps.state == AWAITING_CONTROL_LINE:
+                if self._part:
+                    data, self._part = self._part + data, b""
                 taken = self._take_whole(data)
                 if taken == len(data):
                     return
                 data = data[taken:] if taken else data
+                if len(data) < LONGEST_PART and is_begun(data):
+                    self._part = data
+                    return
             parse = self._ps.parse(data)
             waits_for = parse.send(None)
         except StopIteration:
@@ -122,7 +136,7 @@ class DirectClient(HeaderClient):
         return taken
 
     def _is_taken(self, frame: Frame) -> bool:
-        """Pass the message on, or drop it. Return False if its subscription is nats-py's, or it has a status."""
+        """Pass the message on, or drop it. Return False if its subscription is nats-py's, or its status not plain."""
         sid, subject, reply, headers, payload, _ = frame
         try:
             subject_text, reply_text = subject.decode(), reply.decode()
@@ -131,10 +145,15 @@ class DirectClient(HeaderClient):
             return True
         subscription = self._subs.get(sid)
         sink: Any = None if subscription is None else subscription._future
-        if subscription is None or not isinstance(sink, ReplyFuture) or (headers and not headers.startswith(BEGINNING)):
+        if subscription is None or not isinstance(sink, ReplyFuture):
             return False
         try:
-            found = self._parse_header_lines(headers[len(BEGINNING) :].rstrip(b"\r\n")) if headers else None
+            if not headers:
+                found = None
+            elif headers.startswith(BEGINNING):
+                found = self._parse_header_lines(headers[len(BEGINNING) :].rstrip(b"\r\n"))
+            elif (found := status_headers(headers)) is None:
+                return False
         except ValueError:
             self._drop(subject)
             return True
@@ -175,6 +194,24 @@ class DirectClient(HeaderClient):
             await super()._process_msg(sid, subject, reply, data, headers)
         except ValueError:  # headers that are no text, say: the error would end nats-py's reading task
             self._drop(subject)
+
+    async def publish(
+        self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
+    ) -> None:
+        """Send a message, as nats-py does. What is not plain takes nats-py's own path, with its errors."""
+        queue, block = self._flush_queue, b"" if headers is None else header_block(headers)
+        plain = _plain_subject(subject) and (not reply or _plain_subject(reply)) and len(payload) <= self._max_payload
+        unlimited = self._status == self.CONNECTED and self._max_pending_size <= 0
+        if block is None or queue is None or not (plain and unlimited):
+            await super().publish(subject, payload, reply, headers)
+            return
+        message = hpub_cmd(subject, reply, block, payload) if block else pub_cmd(subject, reply, payload)
+        self.stats["out_msgs"] += 1
+        self.stats["out_bytes"] += len(payload)
+        self._pending.append(message)
+        self._pending_data_size += len(message)
+        if queue.empty() and not self._goes_out():
+            await super()._flush_pending()
 
     async def _flush_pending(self, force_flush: bool = False) -> Any:
         if force_flush or not self._goes_out():

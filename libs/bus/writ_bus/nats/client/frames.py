@@ -20,7 +20,24 @@ def whole_messages(data: bytes) -> Iterator[Frame]:
         place = frame[5]
 
 
+def is_begun(data: bytes) -> bool:
+    """Return whether the bytes begin with the plain line of a message, and are not all of it."""
+    found = _line_at(data, 0)
+    return found is not None and found[5] + 2 > len(data)
+
+
 def _message_at(data: bytes, place: int) -> Frame | None:
+    line = _line_at(data, place)
+    if line is None:
+        return None
+    sid, subject, reply, start, body, end = line
+    if end + 2 > len(data):
+        return None
+    return sid, subject, reply, data[start:body], data[body:end], end + 2
+
+
+def _line_at(data: bytes, place: int) -> tuple[int, bytes, bytes, int, int, int] | None:
+    """Return subscription, subject, reply subject, and the places of headers, payload and end of the message."""
     line_end = data.find(b"\r\n", place, place + LONGEST_LINE)
     words = data[place:line_end].split(b" ") if line_end >= 0 else ()
     match words:
@@ -38,6 +55,4 @@ def _message_at(data: bytes, place: int) -> Frame | None:
         return None
     start = line_end + 2
     body, end = start + int(headers), start + int(size)
-    if end + 2 > len(data) or body > end:
-        return None
-    return int(sid), subject, reply, data[start:body], data[body:end], end + 2
+    return None if body > end else (int(sid), subject, reply, start, body, end)

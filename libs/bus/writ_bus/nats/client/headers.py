@@ -16,6 +16,7 @@ BEGINNING = b"NATS/1.0\r\n"
 """Start of headers without a status."""
 _BLANK = " \t\n\r\x0b\x0c"
 _plain_name = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
+_status_line = re.compile(rb"NATS/1\.0 ([0-9]{3})(?: ([ -9;-~]+))?\r\n").match
 _names: dict[str, str] = {}
 """Names that are known to be plain, as the start of a line."""
 MOST_NAMES, LONGEST_NAME = 256, 64
@@ -58,6 +59,19 @@ def parse_headers(block: bytes) -> dict[str, str]:
     """Return the headers of a whole block in wire form."""
     _, _, lines = block.partition(b"\r\n")
     return HeaderClient._parse_header_lines(lines.rstrip(b"\r\n")) if lines else {}
+
+
+def status_headers(block: bytes) -> dict[str, str] | None:
+    """Return the headers of a status message of the server, named as by nats-py; None where something is not plain."""
+    line = _status_line(block)
+    if line is None or not block.endswith(b"\r\n\r\n"):
+        return None
+    status, description = line.groups()
+    lines = block[line.end() : -2].removesuffix(b"\r\n")
+    if description is None:
+        return None if lines else {"Status": status.decode()}
+    found = {"Status": status.decode(), "Description": description.decode()}
+    return found | HeaderClient._parse_header_lines(lines) if lines else found
 
 
 def header_block(headers: dict[str, Any]) -> bytes | None:

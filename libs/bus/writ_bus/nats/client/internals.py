@@ -13,6 +13,7 @@ from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 COROUTINES = {
     "_connect_to_server": ("s",),
     "_read_loop": (),
+    "publish": ("subject", "payload", "reply", "headers"),
     "_process_msg": ("sid", "subject", "reply", "data", "headers"),
     "_flush_pending": ("force_flush",),
     "_send_publish": ("subject", "reply", "payload", "payload_size", "headers"),
@@ -29,6 +30,9 @@ ATTRIBUTES: dict[str, type] = {
     "_subs": dict,
     "_pending": list,
     "_pending_data_size": int,
+    "_max_pending_size": int,
+    "_max_payload": int,
+    "_status": int,
     "_pongs": list,
     "_server_info": dict,
     "_flush_queue": type(None),
