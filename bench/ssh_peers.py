@@ -71,17 +71,17 @@ async def _ended(argv: list[str]) -> None:
 class BareProcess:
     """A Python process kept on the host, JSON lines over one channel of a kept connection."""
 
-    def __init__(self, process: "asyncssh.SSHClientProcess[str]", asked: str) -> None:
-        self._process, self._line = process, json.dumps({"unit": asked}) + "\n"
+    def __init__(self, process: "asyncssh.SSHClientProcess[str]", request: str) -> None:
+        self._process, self._line = process, json.dumps({"unit": request}) + "\n"
 
     @classmethod
     async def start(cls, connection: asyncssh.SSHClientConnection, place: Place) -> "BareProcess":
         """Start it on this connection. An agent must have sent hostops to the host before."""
-        script, asked = (
+        script, request = (
             (HELPER, f"{SERVICE}.service") if place.systemd else (FILE_HELPER, str(place.parameters["file_path"]))
         )
         command = shlex.join(["python3", "-I", "-c", script, place.code])
-        return cls(await connection.create_process(command), asked)
+        return cls(await connection.create_process(command), request)
 
     async def ask(self, _: int) -> None:
         """Send one request, and wait for its reply."""

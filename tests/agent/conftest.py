@@ -157,14 +157,14 @@ def held(world: World, answer: Answering | None = None) -> asyncio.Event:
     answered = asyncio.Event()
     then = answer or world.executor.answering
 
-    async def wait(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply | None:
+    async def wait(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply | None:
         await answered.wait()
-        return await then(asked, claim, signed)
+        return await then(dispatched, claim, signed)
 
     world.executor.answering = wait
     return answered
 
 
-async def gone(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
+async def gone(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
     """As when somebody else has it."""
     return ClaimReply(error=Failure(code="gone", message="too late"))

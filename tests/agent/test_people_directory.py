@@ -30,8 +30,8 @@ FORK = open_directory(
 async def _taken(world: World, tamper: Tamper) -> tuple[Signed | None, str]:
     """Return the directory that the agent keeps after an answer with FORK, and the outcome."""
 
-    async def answer(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
-        made = tamper(world, asked, claim, world.executor.honest_grant(asked, claim, signed))
+    async def answer(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
+        made = tamper(world, dispatched, claim, world.executor.honest_grant(dispatched, claim, signed))
         return structs.replace(made, people=FORK.signed)
 
     world.executor.answering = answer

@@ -112,7 +112,7 @@ async def listening(serve: Serve) -> AsyncIterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("reply", "words"),
     [
         (b"", "closed the connection"),
         (b"\5\xff", "needs a password"),
@@ -127,9 +127,9 @@ async def listening(serve: Serve) -> AsyncIterator[str]:
         (b"\5\0\5\0\0\1\0\0", "closed the connection"),
     ],
 )
-async def test_a_proxy_that_does_not_connect_is_refused_with_its_reason(said: bytes, words: str) -> None:
+async def test_a_proxy_that_does_not_connect_is_refused_with_its_reason(reply: bytes, words: str) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(said)
+        writer.write(reply)
         writer.write_eof()
         await reader.read()
 

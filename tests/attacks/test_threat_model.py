@@ -95,12 +95,12 @@ async def claimed(installation: RunningInstallation, thief: Bus, number: str) ->
     signed = sign(installation.home.key("agent-a"), claim)
     body = encode(ClaimMessage(claim=signed, principal="alice"))
 
-    async def asked() -> ClaimReply | None:
+    async def claim_grant() -> ClaimReply | None:
         answer = decode((await thief.request(subjects.claim("a"), body, timeout=10)).data, ClaimReply)
         assert answer.error is None, answer.error
         return answer if answer.grant is not None else None
 
-    answer = await eventually(asked, what="a grant")
+    answer = await eventually(claim_grant, what="a grant")
     return claim, (signed, answer.grant), decode(seal.open(answer.sealed), SealedParameters)
 
 

@@ -160,10 +160,12 @@ async def in_between(port: int, change: bool) -> AsyncIterator[int]:
     It then relays whatever comes, and keeps what the client sends.
     """
 
-    async def relay(source: asyncio.StreamReader, sink: asyncio.StreamWriter, seen: bytearray | None = None) -> None:
+    async def relay(
+        source: asyncio.StreamReader, sink: asyncio.StreamWriter, recorded_bytes: bytearray | None = None
+    ) -> None:
         while data := await source.read(65536):
-            if seen is not None:
-                seen += data
+            if recorded_bytes is not None:
+                recorded_bytes += data
             sink.write(data)
         sink.close()
 

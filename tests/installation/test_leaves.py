@@ -153,7 +153,7 @@ async def test_nats_runs_on_where_leaves_yaml_wants_it_to_wait_where_it_cannot(t
     async with up(tmp_path) as one:
         before = one.pid("nats")
         one.home.leaves.write_text(f"{{listen: 192.0.2.1, port: {free_port()}, leaves: []}}\n")
-        await one.until(lambda: "a file has an error: NATS cannot accept leaf nodes at 192.0.2.1" in one.said)
+        await one.until(lambda: "a file has an error: NATS cannot accept leaf nodes at 192.0.2.1" in one.printed)
         assert one.pid("nats") == before
         assert "192.0.2.1" not in one.home.server_config.read_text()
         one.home.leaves.unlink()
