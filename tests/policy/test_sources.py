@@ -11,7 +11,7 @@ from writ_contracts.errors import ConfigError
 from writ_documents import shapes
 from writ_policy.state import loading
 from writ_policy.state.loading import with_digest
-from writ_runtime import watched_file
+from writ_runtime.files import watched_file
 from writ_testing.eventually import eventually
 
 
