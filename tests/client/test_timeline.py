@@ -10,8 +10,8 @@ from writ_cli.operations.timeline import INVALID_SIGNATURE, _details, show
 from writ_cli.output import Screen
 from writ_contracts import journal
 from writ_contracts.agents import Claim, Receipt
-from writ_contracts.audit import TraceEvent, TraceReply
 from writ_contracts.decisions import Decision, Grant
+from writ_contracts.history.audit import TraceEvent, TraceReply
 from writ_contracts.requests import RequestStatement
 from writ_contracts.signing import Signed
 from writ_trust.keys import Key, generate_seed
