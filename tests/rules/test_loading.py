@@ -61,6 +61,7 @@ policies:
     - # Emergency override rules
 """
 
+SWITCHES = "YAML reads yes, no, on and off as true or false; write a text in quotes"
 TIMEOUTS = "a whole number from 1 to 300 (seconds until the operation is ended on the host)"
 IN_USE = """
 policies:
@@ -115,6 +116,10 @@ def test_the_missions_own_examples_load_without_a_warning() -> None:
         ("target_attributes: {tier: {maxx: 1}}", "6:34: unknown key 'maxx'; did you mean 'max'?"),
         ("approval: {steps: [{timeout: 5m}]}", "6:27: unknown key 'timeout'; known are approvers, quorum"),
         ("effective_from: soon", "6:23: 'soon' is not a date or time such as 2026-11-24T09:00:00Z"),
+        (
+            "users: [no]",
+            f"6:15: expected `str | null`, got `bool`: {SWITCHES}",
+        ),
         ("approval: {timeout: 30}", "6:27: expected `str | null`, got `int`"),
         ("approval: {timeout: half an hour}", "6:27: 'half an hour' is not a duration such as 30m"),
         ("time_restrictions: [{days_of_week: [8]}]", "6:43: days_of_week takes 1 to 7, or mon to sun; 0 is Sunday too"),

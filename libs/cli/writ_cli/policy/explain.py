@@ -166,7 +166,7 @@ def _show(screen: Screen, found: Explanation) -> None:
     if found.trace:
         screen.line()
         screen.table(
-            ("rule", "effect", "matches", "first that fails", "wanted", "got"),
+            ("rule", "effect", "matches", "first that fails", "expected", "got"),
             map(_step, found.trace),
             drop=("effect", "got"),
         )
