@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from tests.audit import killed_writer
 
 from writ_audit.index import Index, IndexDamaged, IndexPosition
-from writ_audit.projection import EventRow, OperationRow, OutcomeRow, RecordChange
+from writ_audit.projection import EventRow, OperationRow, OutcomeRow, RecordChange, TermRow
 from writ_contracts.errors import Unreachable
 from writ_contracts.history.audit import SearchQuery
 
@@ -52,6 +53,31 @@ def count(path: Path) -> int:
         found = connection.execute("SELECT count(*) FROM events").fetchone()[0]
     connection.close()
     return int(found)
+
+
+def with_terms(sequence: int, *terms: tuple[str, str]) -> RecordChange:
+    change = opened(sequence, f"op{sequence}")
+    return structs.replace(change, terms=tuple(TermRow(kind, value, sequence) for kind, value in terms))
+
+
+def test_several_values_of_a_rule_or_parameter_are_alternatives(index: Index) -> None:
+    index.apply(
+        [
+            with_terms(1, ("rule", "r1"), ("rule", "r2"), ("p:service_name", "nginx"), ("p:force", "true")),
+            with_terms(2, ("rule", "r2"), ("p:service_name", "apache2")),
+            with_terms(3, ("rule", "r3"), ("p:service_name", "sshd"), ("p:force", "true")),
+        ],
+        IndexPosition(3, "o", "l"),
+    )
+
+    def found(query: SearchQuery) -> list[int]:
+        return [row.first_sequence for row in index.search(query, None)]
+
+    assert found(SearchQuery(rules=["r1", "r2"])) == [2, 1]
+    assert found(SearchQuery(rule="r3", rules=["r1"])) == [3, 1]
+    names = {"service_name": ["nginx", "sshd"]}
+    assert found(SearchQuery(parameter_values=names)) == [3, 1]
+    assert found(SearchQuery(parameter_values=names, parameters={"force": "true"}, rules=["r1", "r2"])) == [1]
 
 
 def test_what_was_taken_in_is_there_after_a_restart(path: Path, index: Index) -> None:

@@ -128,7 +128,7 @@ async def test_more_than_the_server_takes_is_status_2(command: Command, tmp_path
     file.write_bytes(b"x" * 3_000_000)
     done = await command("run", "file_write", "-t", "a", "file_path=/x", f"content=@{file}")
     assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert done.stderr.startswith("writ: file_write: content: a text of 0 to 1398104 characters")
+    assert done.stderr.startswith("writ: file_write: content must be a text of 0 to 1398104 characters")
 
 
 async def test_an_empty_idempotency_key_is_a_mistake_and_no_key_is_made_in_its_place(

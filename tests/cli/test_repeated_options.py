@@ -41,9 +41,9 @@ def test_an_option_given_twice_is_refused_by_name(path: str) -> None:
 
 
 def test_the_options_of_a_command_include_those_of_its_groups() -> None:
-    done = CliRunner().invoke(cli, ["audit", "search", "--rule", "one", "--limit", "3", "--rule", "two"])
+    done = CliRunner().invoke(cli, ["audit", "search", "--reason", "one", "--limit", "3", "--reason", "two"])
     assert (done.exit_code, done.stdout) == (2, "")
-    assert "--rule is given more than once" in done.stderr
+    assert "--reason is given more than once" in done.stderr
     assert " audit search --help`" in done.stderr
 
 

@@ -8,6 +8,7 @@ import pytest
 from rich.text import Text
 
 from writ_cli.id_prefix import one_of
+from writ_cli.operations.audit import unsearchable
 from writ_cli.operations.search_rows import COLUMNS, DROPPED, WIDE, chosen_columns, csv_text
 from writ_cli.table_widths import fitted
 from writ_contracts.errors import Invalid
@@ -55,7 +56,17 @@ def test_csv_has_every_field_and_no_formula() -> None:
     assert read[0]["operation_id"] == "a" * 26
     assert read[0]["reason"].startswith("'=")
     assert read[0]["message"] == "two\nlines"
+    assert read[0]["requested_at"] == "1000.0"
+    assert read[0]["requested_at_iso"] == "1970-01-01T00:16:40.000Z"
     assert csv_text(rows, ["who", "what"]).splitlines() == ["who,what", "alice,service_restart"]
+
+
+def test_a_parameter_that_no_search_finds_is_explained() -> None:
+    assert list(unsearchable(["service_name", "file_path"])) == []
+    assert list(unsearchable(["file_pth", "content"])) == [
+        "no operation has a parameter 'file_pth'; did you mean 'file_path'?",
+        "content is not public: its values are not on record, and no search finds them",
+    ]
 
 
 def test_an_unknown_column_is_named() -> None:

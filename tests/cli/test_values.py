@@ -12,6 +12,7 @@ from msgspec import Meta, Struct, field
 
 from writ_cli.operations.parameter_words import parse
 from writ_contracts.errors import Invalid
+from writ_runtime.plugins.entry_points import load_catalogue
 
 
 class Everything(Struct, kw_only=True):
@@ -73,12 +74,29 @@ def test_words_become_values_of_their_parameters_type(words: list[str], values: 
         (["name=a", "name=b"], "is given twice"),
         (["source:={"], "is not JSON"),
         (["content=@/does/not/exist"], "No such file"),
+        (["count=x", "force=maybe"], "count: 'x' is not an integer; force: 'maybe' is neither yes nor no"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(words: list[str], why: str) -> None:
     with pytest.raises(Invalid, match=why) as caught:
         parse(words, Everything)
     assert caught.value.code == "invalid_parameters"
+
+
+def test_mistakes_of_words_and_of_the_other_parameters_are_reported_at_once() -> None:
+    with pytest.raises(Invalid) as caught:
+        parse(["host=a b", "port=99999", "count=x"], load_catalogue()["network_test"].parameters)
+    assert str(caught.value) == (
+        "count: 'x' is not an integer; host must be a host name in lower case, or an IP address in its shortest form; "
+        "port must be a whole number from 1 to 65535"
+    )
+
+
+def test_a_parameter_whose_word_cannot_be_read_is_not_missing() -> None:
+    with pytest.raises(Invalid) as caught:
+        parse(["size:={"], load_catalogue()["guest_resize"].parameters)
+    assert str(caught.value).startswith("size: is not JSON: ")
+    assert str(caught.value).endswith("; needs guest_name and disk")
 
 
 def test_a_file_is_read_as_text_or_on_demand_as_base64(tmp_path: Path) -> None:

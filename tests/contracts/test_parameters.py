@@ -93,8 +93,8 @@ def test_a_text_of_the_wrong_form_is_told_without_regular_expressions() -> None:
     catalogue = Catalogue(BUILT_IN)
     with pytest.raises(Invalid) as caught:
         catalogue["network_scan"].check({"cidr": "all"})
-    assert str(caught.value) == "network_scan: cidr: network in CIDR form, no host bits"
-    with pytest.raises(Invalid, match=r"ports\[1\]: \[address:\]\[host port:\]container port"):
+    assert str(caught.value) == "network_scan: cidr must be a network in CIDR form, without host bits"
+    with pytest.raises(Invalid, match=r"ports\[1\] must be of the form \[address:\]\[host port:\]container port"):
         catalogue["container_create"].check({"container_name": "web", "image": "nginx", "ports": ["80", "x"]})
     with pytest.raises(Invalid, match="example: name: the form is wrong"):
         EXAMPLE.check({"name": "WEB"})
@@ -105,7 +105,7 @@ def test_all_mistakes_of_a_request_are_named_at_once_in_the_words_of_its_author(
         Catalogue(BUILT_IN)["service_restart"].check({"service_nam": "nginx", "timeout": "soon"})
     assert str(caught.value) == (
         "service_restart needs service_name; no parameter 'service_nam'; did you mean 'service_name'?; "
-        "timeout: a whole number from 1 to 300 (seconds until the operation is ended on the host)"
+        "timeout must be a whole number from 1 to 300 (seconds until the operation is ended on the host)"
     )
 
 

@@ -29,7 +29,7 @@ def every(*rules: dict[str, Any]) -> list[str]:
         ),
         (
             {"parameter_constraints": {"timeout": {"allowed_values": [60, 100_000]}}},
-            "service_restart.timeout can't be this: Expected `int` <=",
+            "service_restart.timeout must be a whole number from 1 to ",
         ),
     ],
 )

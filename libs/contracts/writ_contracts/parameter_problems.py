@@ -4,7 +4,7 @@ All mistakes are named at once, each with its parameter and never with its value
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from itertools import islice
 from typing import Any
@@ -29,13 +29,19 @@ def parameter_problems(struct: type[Struct], values: Mapping[str, Any], error: m
     return BETWEEN.join(each_problem(struct, values, error))
 
 
-def each_problem(struct: type[Struct], values: Mapping[str, Any], error: msgspec.ValidationError) -> list[str]:
-    """Return the mistakes, those of missing parameters first; `error` is msgspec's first one."""
-    missing = [name for name, field in _fields(struct).items() if field.required and name not in values]
+def each_problem(
+    struct: type[Struct], values: Mapping[str, Any], error: msgspec.ValidationError, unread: Collection[str] = ()
+) -> list[str]:
+    """Return the mistakes, those of missing parameters first; `error` is msgspec's first one.
+
+    `unread`: parameters that were given, and whose values the caller could not read and reports itself.
+    """
+    present = {*values, *unread}
+    missing = [name for name, field in _fields(struct).items() if field.required and name not in present]
     found = [f"needs {' and '.join(missing)}"] if missing else []
     found += islice(_unknown(struct, values), MOST)
     found += islice(_wrong(struct, values), MOST)
-    return found or [_in_words(error)]
+    return found or ([] if unread else [_in_words(error)])
 
 
 def _unknown(struct: type[Struct], values: Mapping[str, Any]) -> Iterator[str]:
@@ -53,9 +59,15 @@ def _wrong(struct: type[Struct], values: Mapping[str, Any]) -> Iterator[str]:
         try:
             msgspec.convert(values[name], _annotation(struct, field.name), strict=True)
         except msgspec.ValidationError as error:
-            within = _PLACE.search(str(error))
-            place = within["within"] if within else ""
-            yield f"{name}{place}: {expectation(_leaf(field.type, place)) or _in_words(error)}"
+            yield f"{name}{mismatch(field.type, error)}"
+
+
+def mismatch(kind: inspect.Type, error: msgspec.ValidationError) -> str:
+    """Return what `error` says of a value of this type, to be put behind the value's name: ` must be …`."""
+    within = _PLACE.search(str(error))
+    place = within["within"] if within else ""
+    expected = expectation(_leaf(kind, place))
+    return f"{place} must be {expected}" if expected else f"{place}: {_in_words(error)}"
 
 
 @cache

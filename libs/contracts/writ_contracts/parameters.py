@@ -4,7 +4,7 @@ A field's class is public, sensitive or secret, and secret by default: a field w
 Unknown fields are refused, `bool` is no `int`, and strings match to their very end.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from enum import StrEnum
 from functools import cache
 from types import MappingProxyType
@@ -129,12 +129,15 @@ def check(struct: type[Struct], values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in built.items() if value is not None}
 
 
-def problems(struct: type[Struct], values: Mapping[str, Any]) -> list[str]:
-    """Return all mistakes in `values`, naming the fields, never their values."""
+def problems(struct: type[Struct], values: Mapping[str, Any], unread: Collection[str] = ()) -> list[str]:
+    """Return all mistakes in `values`, naming the fields, never their values.
+
+    `unread`: fields that were given, and whose values the caller could not read and reports itself.
+    """
     try:
         msgspec.convert(dict(values), struct, strict=True)
     except msgspec.ValidationError as error:
-        return each_problem(struct, values, error)
+        return each_problem(struct, values, error, unread)
     except RecursionError:
         return ["nested too deeply"]
     return []

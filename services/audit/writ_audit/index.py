@@ -18,7 +18,7 @@ from typing import Any
 from msgspec import Struct, structs
 
 from writ_audit.projection import OperationRow, RecordChange
-from writ_audit.search_conditions import search_conditions, search_terms
+from writ_audit.search_conditions import leading_term, search_conditions
 from writ_contracts.errors import Unreachable, WritError
 from writ_contracts.history.audit import SearchQuery, SearchRow
 
@@ -190,7 +190,7 @@ class Index:
         where, values = search_conditions(query, only_of)
         bounds, more = self._bounds(query)
         where, values = " AND ".join([where, *bounds]), [*values, *more]
-        leading = next(search_terms(query), None)
+        leading = leading_term(query)
         source, at = ("operations o", "o.first_sequence") if leading is None else (_BY_TERM, "d.first_sequence")
         sql = _SEARCH.replace(":source", source).replace(":where", where).replace(":at", at)
         rows = self._read(sql, [*(leading or ()), *values, query.limit + 1])

@@ -73,8 +73,8 @@ class QueryEndpoint:
         for column in ("principal", "target", "operation"):
             if names := names_of(query, column):
                 unknown += _misspelt(column, names, self._index.names(column, only_of))
-        if query.rule is not None and only_of is None:
-            unknown += _misspelt("rule", [query.rule], self._index.rules())
+        if only_of is None and (rules := names_of(query, "rule")):
+            unknown += _misspelt("rule", rules, self._index.rules())
         return unknown
 
     async def _limited_to(self, reader: QueryReader, query: SearchQuery) -> str | None:

@@ -1,6 +1,7 @@
 """`writ trace`, `writ audit search` and `writ audit redecide`: queries of the journal."""
 
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -18,6 +19,9 @@ from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid
 from writ_contracts.history.audit import SearchQuery, TraceReply
 from writ_contracts.journal import Outcome
+from writ_contracts.nearest_name import near
+from writ_contracts.parameters import Class, classes
+from writ_runtime.plugins.entry_points import load_catalogue
 
 if TYPE_CHECKING:
     from writ_installation.administration.second_decisions import SecondDecisions
@@ -87,7 +91,7 @@ class SearchOptions(Struct, frozen=True, kw_only=True):
     operation: tuple[str, ...]
     ended: tuple[Outcome, ...]
     words: tuple[str, ...]
-    rule: str | None
+    rule: tuple[str, ...]
     reason: str | None
     text: str | None
     correlation_id: str | None
@@ -98,15 +102,28 @@ class SearchOptions(Struct, frozen=True, kw_only=True):
     limit: int
     before: int | None
 
+    def wanted(self) -> dict[str, list[str]]:
+        """Return the values of each parameter, any of which counts. Raises UsageError."""
+        wanted: dict[str, list[str]] = {}
+        for name, value in map(_term, self.words):
+            wanted.setdefault(name, []).append(value)
+        return wanted
+
     def query(self, now: float) -> SearchQuery:
-        """Return the query. `now`: Unix seconds. Raises Invalid."""
+        """Return the query. `now`: Unix seconds. Raises Invalid.
+
+        Single values go in the fields that every audit service knows.
+        """
+        wanted = self.wanted()
         return SearchQuery(
             principals=list(self.asked_by),
             targets=list(self.target),
             operations=list(self.operation),
             outcomes=list(self.ended),
-            parameters=dict(_term(word) for word in self.words),
-            rule=self.rule,
+            parameters={name: values[0] for name, values in wanted.items() if len(values) == 1},
+            parameter_values={name: values for name, values in wanted.items() if len(values) > 1},
+            rule=self.rule[0] if len(self.rule) == 1 else None,
+            rules=list(self.rule) if len(self.rule) > 1 else [],
             reason=self.reason,
             text=self.text,
             correlation_id=self.correlation_id,
@@ -129,8 +146,8 @@ def audit() -> None:
 @click.option("--target", "-t", multiple=True, metavar="TARGET", help="The target.")
 @click.option("--operation", multiple=True, metavar="OP", help="Which operation.")
 @click.option("--outcome", "ended", type=click.Choice(get_args(Outcome)), multiple=True, help="The outcome.")
-@click.option("--param", "-p", "words", metavar="KEY=VALUE", multiple=True, help="A public parameter; all must match.")
-@click.option("--rule", metavar="RULE", help="A rule that decided.")
+@click.option("--param", "-p", "words", metavar="KEY=VALUE", multiple=True, help="A public parameter.")
+@click.option("--rule", multiple=True, metavar="RULE", help="A rule that decided.")
 @click.option("--reason", metavar="TEXT", help="A part of the request's reason.")
 @click.option("--text", metavar="TEXT", help="A part of reason, message, code or parameters.")
 @click.option("--correlation-id", metavar="ID", help="The correlation id.")
@@ -148,7 +165,8 @@ def audit() -> None:
 async def search(settings: Settings, filters: SearchOptions, columns: str | None) -> int:
     """Search operations, newest first; other principals' where the policy allows `audit_read`.
 
-    A filter that is given several times means any of its values. Who restarted nginx in the last hour:
+    A filter that is given several times means any of its values, of --param any of one parameter's. Who restarted
+    nginx in the last hour:
     `writ audit search --operation service_restart -p service_name=nginx --since 1h`.
     """
     query, chosen = filters.query(now=time.time()), chosen_columns(columns)
@@ -156,6 +174,9 @@ async def search(settings: Settings, filters: SearchOptions, columns: str | None
         answer = await writ.search(query)
     for one in answer.unknown:
         click.echo(f"writ: nothing on record has {one.filter} {one.name!r}{_nearest(one.nearest)}", err=True)
+    if not answer.rows:
+        for advice in unsearchable(filters.wanted()):
+            click.echo(f"writ: {advice}", err=True)
     show_rows(settings.screen, answer, chosen)
     return Exit.DONE
 
@@ -191,6 +212,18 @@ def _show_decided(settings: Settings, found: "SecondDecisions") -> None:
         "every decision that could be made a second time had the same result" if not found.differs else "SOME DIFFER"
     )
     screen.line(f"events {found.first} to {found.last}: {total} ({found.same} same, {found.differs} different)")
+
+
+def unsearchable(names: Iterable[str]) -> Iterator[str]:
+    """Yield why a search by a parameter finds nothing: no operation has it, or its values are not on record."""
+    all_classes = [classes(operation.parameters) for operation in load_catalogue().values()]
+    known = {name for found in all_classes for name in found}
+    public = {name for found in all_classes for name, kind in found.items() if kind is Class.PUBLIC}
+    for name in names:
+        if name not in known:
+            yield f"no operation has a parameter {name!r}{near(name, known)}"
+        elif name not in public:
+            yield f"{name} is not public: its values are not on record, and no search finds them"
 
 
 def _term(word: str) -> tuple[str, str]:

@@ -19,6 +19,8 @@ import msgspec
 from msgspec import Struct, inspect
 
 from writ_contracts.errors import Invalid
+from writ_contracts.parameter_problems import BETWEEN
+from writ_contracts.parameters import problems
 
 _TRUE, _FALSE = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no", "off", "0"})
 Types = Mapping[str, inspect.Type]
@@ -33,14 +35,26 @@ class ParameterWord(Struct, frozen=True):
 
 
 def parse(words: Iterable[str], parameters: type[Struct] | None) -> dict[str, Any]:
-    """Return the parameters; without a struct (an operation that only the server knows) all are text."""
+    """Return the parameters; without a struct (an operation that only the server knows) all are text.
+
+    Raises Invalid with all mistakes: of words that are no value of their parameter's type, and where there is such a
+    word, also those that the operation's definition finds in the others.
+    """
     taken = [split(word) for word in words]
     types = types_of(parameters) if parameters else {}
     encoding = next((word.text for word in taken if word.key == "encoding" and not word.is_json), "")
     values: dict[str, Any] = {}
+    mistakes: dict[str, str] = {}
     for word in taken:
-        value = _value(word, types.get(word.key), encoding)
-        values[word.key] = _joined(word.key, values[word.key], value) if word.key in values else value
+        try:
+            value = _value(word, types.get(word.key), encoding)
+            values[word.key] = _joined(word.key, values[word.key], value) if word.key in values else value
+        except Invalid as error:
+            mistakes.setdefault(word.key, str(error))
+    if mistakes:
+        read = {key: value for key, value in values.items() if key not in mistakes}
+        others = problems(parameters, read, mistakes) if parameters else []
+        raise Invalid(BETWEEN.join([*mistakes.values(), *others]), code="invalid_parameters")
     return values
 
 

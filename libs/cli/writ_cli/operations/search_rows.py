@@ -2,7 +2,8 @@
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from types import MappingProxyType
 
 import click
@@ -31,6 +32,21 @@ COLUMNS: Mapping[str, Cell] = MappingProxyType(
         "sequence": lambda row: row.first_sequence,
     }
 )
+
+
+def _in_iso(moment: Callable[[SearchRow], float]) -> Cell:
+    return lambda row: times.iso(moment(row))
+
+
+def _fields() -> Iterator[tuple[str, Cell]]:
+    for name in SearchRow.__struct_fields__:
+        yield name, attrgetter(name)
+        if name.endswith("_at"):
+            yield f"{name}_iso", _in_iso(attrgetter(name))
+
+
+FIELDS: Mapping[str, Cell] = MappingProxyType(dict(_fields()))
+"""All of a row; each Unix time in ISO 8601 too, as in JSON."""
 WIDE = ("when", "operation", "who", "what", "target", "outcome", "parameters", "code", "security")
 DROPPED = ("security", "code", "parameters", "when", "target")
 """What is left has the id, which finds the rest."""
@@ -69,8 +85,8 @@ def csv_text(rows: Sequence[SearchRow], columns: Sequence[str]) -> str:
         writer.writerow(columns)
         writer.writerows([_plain(COLUMNS[name](row)) for name in columns] for row in rows)
     else:
-        writer.writerow(SearchRow.__struct_fields__)
-        writer.writerows([_plain(getattr(row, name)) for name in SearchRow.__struct_fields__] for row in rows)
+        writer.writerow(FIELDS)
+        writer.writerows([_plain(FIELDS[name](row)) for name in FIELDS] for row in rows)
     return out.getvalue()
 
 

@@ -22,7 +22,7 @@ UnitName = Annotated[
     Meta(
         pattern=UNIT_PATTERN,
         max_length=255,
-        description="systemd service without .service, or timer or socket with its suffix; no alias",
+        description="a systemd service without .service, or timer or socket with its suffix; no alias",
     ),
 ]
 
@@ -30,12 +30,14 @@ UnitName = Annotated[
 _COMPONENT = r"(?!\.{1,2}(?:/|$))[^/\x00-\x1f\x7f]{1,255}"
 FILE_PATTERN = rf"^(?:/{_COMPONENT})+" + _END
 FOLDER_PATTERN = rf"^(?:/|(?:/{_COMPONENT})+)" + _END
-FilePath = Annotated[str, Meta(pattern=FILE_PATTERN, max_length=4095, description="absolute path in its shortest form")]
+FilePath = Annotated[
+    str, Meta(pattern=FILE_PATTERN, max_length=4095, description="an absolute path in its shortest form")
+]
 FolderPath = Annotated[
-    str, Meta(pattern=FOLDER_PATTERN, max_length=4095, description="absolute path in its shortest form")
+    str, Meta(pattern=FOLDER_PATTERN, max_length=4095, description="an absolute path in its shortest form")
 ]
 FileMode = Annotated[
-    str, Meta(pattern=r"^0[0-7]{3}" + _END, description="permission bits, four octal digits, such as 0644")
+    str, Meta(pattern=r"^0[0-7]{3}" + _END, description="four octal digits of permission bits, such as 0644")
 ]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}" + _END, description="SHA-256 in hexadecimal")]
 
@@ -44,7 +46,7 @@ ContainerName = Annotated[
     Meta(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]+" + _END,
         max_length=255,
-        description="container, by Docker's grammar; on Proxmox the guest's name or vmid",
+        description="a container's name by Docker's grammar, or on Proxmox the guest's name or vmid",
     ),
 ]
 
@@ -56,7 +58,8 @@ _DOCKER_IMAGE = rf"(?:{_HOST}(?::[0-9]{{1,5}})?/)?{_SEGMENT}(?:/{_SEGMENT})*(?::
 _TEMPLATE = r"[A-Za-z][A-Za-z0-9_.-]*:vztmpl/[A-Za-z0-9][A-Za-z0-9_.+~-]*"
 IMAGE_PATTERN = rf"^(?:{_DOCKER_IMAGE}|{_TEMPLATE})" + _END
 Image = Annotated[
-    str, Meta(pattern=IMAGE_PATTERN, max_length=512, description="image reference; on Proxmox a template or its vmid")
+    str,
+    Meta(pattern=IMAGE_PATTERN, max_length=512, description="an image reference, or on Proxmox a template or its vmid"),
 ]
 
 _PORT = r"(?:6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
@@ -68,7 +71,7 @@ ImageBound = Annotated[
         pattern=rf"^(?:\*|{_HOST}(?::[0-9]{{1,5}})?)/{_ANY_TEXT}(?::[A-Za-z0-9_.*-]{{1,128}})?"
         r"(?:@sha256:(?:[0-9a-f]{64}|\*))?" + _END,
         max_length=512,
-        description="registry/repository[:tag][@sha256:digest]; * is any text, docker.io the default registry",
+        description="of the form registry/repository[:tag][@sha256:digest]; * is any text, docker.io the default",
     ),
 ]
 PublishedPort = Annotated[
@@ -76,7 +79,7 @@ PublishedPort = Annotated[
     Meta(
         pattern=rf"^(?:(?:{_ADDRESS}:)?{_PORT}:)?{_PORT}(?:/udp)?" + _END,
         max_length=80,
-        description="[address:][host port:]container port[/udp]; TCP has no suffix",
+        description="of the form [address:][host port:]container port[/udp]; TCP has no suffix",
     ),
 ]
 PortBound = Annotated[
@@ -84,7 +87,7 @@ PortBound = Annotated[
     Meta(
         pattern=rf"^(?:\*|{_ADDRESS})(?::{_PORT}(?:-{_PORT})?)?" + _END,
         max_length=60,
-        description="address[:port or first-last]; * stands for any address",
+        description="of the form address[:port or first-last]; * stands for any address",
     ),
 ]
 _PLAIN_COMPONENT = r"(?!\.{1,2}(?:/|:|$))[^/:\x00-\x1f\x7f]{1,255}"
@@ -94,7 +97,7 @@ Mount = Annotated[
     Meta(
         pattern=rf"^(?:{_PLAIN_PATH}|[A-Za-z0-9][A-Za-z0-9_.-]+):{_PLAIN_PATH}(?::ro)?" + _END,
         max_length=8192,
-        description="folder or volume:path in the container[:ro]",
+        description="of the form folder:path[:ro] or volume:path[:ro]; the path is that in the container",
     ),
 ]
 _NAME_GLOB = r"[A-Za-z0-9*][A-Za-z0-9_.*-]*"
@@ -103,7 +106,7 @@ MountBound = Annotated[
     Meta(
         pattern=rf"^(?:/|(?:/{_COMPONENT})+|{_NAME_GLOB})" + _END,
         max_length=4095,
-        description="folder, with all below it, or name of a volume, in which * stands for any text",
+        description="a folder, with all below it, or the name of a volume, in which * stands for any text",
     ),
 ]
 NetworkBound = Annotated[
@@ -117,7 +120,7 @@ NetworkBound = Annotated[
 NetworkName = Annotated[
     str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*" + _END, max_length=128, description="a network of the engine")
 ]
-Argument = Annotated[str, Meta(pattern=r"^[^\x00]*" + _END, max_length=32_768, description="one argument; no NUL")]
+Argument = Annotated[str, Meta(pattern=r"^[^\x00]*" + _END, max_length=32_768, description="one argument without NUL")]
 EnvName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*" + _END, max_length=255)]
 EnvValue = Annotated[str, Meta(pattern=r"^[^\x00]*" + _END, max_length=32_768)]
 Environment = Annotated[dict[EnvName, EnvValue], Meta(max_length=256, description="environment variables")]
@@ -126,17 +129,23 @@ Environment = Annotated[dict[EnvName, EnvValue], Meta(max_length=256, descriptio
 Capability = Annotated[
     str,
     Meta(
-        pattern=r"^(?:ALL|[A-Z][A-Z0-9_]{1,30})" + _END, description="Linux capability without CAP_, such as NET_ADMIN"
+        pattern=r"^(?:ALL|[A-Z][A-Z0-9_]{1,30})" + _END,
+        description="a Linux capability without CAP_, such as NET_ADMIN",
     ),
 ]
 Device = Annotated[
-    str, Meta(pattern=rf"^/dev{_PLAIN_PATH}(?::{_PLAIN_PATH})?" + _END, max_length=1024, description="device[:path]")
+    str,
+    Meta(
+        pattern=rf"^/dev{_PLAIN_PATH}(?::{_PLAIN_PATH})?" + _END,
+        max_length=1024,
+        description="of the form device[:path]",
+    ),
 ]
 ContainerUser = Annotated[
     str,
     Meta(
         pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,63})?" + _END,
-        description="user[:group] in the container, by name or number",
+        description="of the form user[:group], by name or number in the container",
     ),
 ]
 LabelName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]*" + _END, max_length=255)]
@@ -144,39 +153,46 @@ Labels = Annotated[dict[LabelName, EnvValue], Meta(max_length=128, description="
 """Has no class, hence secret."""
 
 StackName = Annotated[
-    str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]*" + _END, max_length=63, description="the Compose project's name")
+    str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]*" + _END, max_length=63, description="the name of a Compose project")
 ]
 FileName = Annotated[
     str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*" + _END, max_length=128, description="a name, without folders")
 ]
 
 BackupId = Annotated[
-    str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*" + _END, max_length=128, description="the whole id, no prefix")
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*" + _END, max_length=128, description="the whole id of a backup, no prefix"
+    ),
 ]
 SnapshotName = Annotated[
     str,
     Meta(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]*" + _END,
         max_length=128,
-        description="snapshot; each backend narrows this to its own grammar (Proxmox: 40 characters, no dot)",
+        description="a snapshot's name; each backend narrows this to its own grammar (Proxmox: 40 characters, no dot)",
     ),
 ]
 
 # apt takes a trailing `-` as "remove this"; no Debian package has one.
 PackageName = Annotated[
     str,
-    Meta(pattern=r"^[a-z0-9][a-z0-9+.-]*[a-z0-9+.]" + _END, max_length=128, description="package, by Debian's grammar"),
+    Meta(
+        pattern=r"^[a-z0-9][a-z0-9+.-]*[a-z0-9+.]" + _END,
+        max_length=128,
+        description="the name of a package by Debian's grammar",
+    ),
 ]
 PackageVersion = Annotated[
     str,
     Meta(
         pattern=r"^(?:[1-9][0-9]{0,8}:)?[0-9][A-Za-z0-9.+~-]*" + _END,
         max_length=128,
-        description="exact Debian version",
+        description="an exact Debian version",
     ),
 ]
 PackagePattern = Annotated[
-    str, Meta(pattern=r"^[a-z0-9*?][a-z0-9*?+.-]*" + _END, max_length=128, description="glob over package names")
+    str, Meta(pattern=r"^[a-z0-9*?][a-z0-9*?+.-]*" + _END, max_length=128, description="a glob over package names")
 ]
 
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
@@ -185,17 +201,21 @@ HostName = Annotated[
     Meta(
         pattern=rf"^(?:{_LABEL}(?:\.{_LABEL})*|[0-9a-f:]*:[0-9a-f:.]*)" + _END,
         max_length=253,
-        description="host name in lower case, or IP address in its shortest form",
+        description="a host name in lower case, or an IP address in its shortest form",
     ),
 ]
 Port = Annotated[int, Meta(ge=1, le=65_535)]
 Cidr = Annotated[
     str,
-    Meta(pattern=r"^[0-9a-f:.]{2,39}/(?:0|[1-9][0-9]{0,2})" + _END, description="network in CIDR form, no host bits"),
+    Meta(
+        pattern=r"^[0-9a-f:.]{2,39}/(?:0|[1-9][0-9]{0,2})" + _END,
+        description="a network in CIDR form, without host bits",
+    ),
 ]
 
 TargetGlob = Annotated[
-    str, Meta(pattern=r"^[A-Za-z0-9_*?-]{1,64}" + _END, description="target id; * and ? stand for any characters")
+    str,
+    Meta(pattern=r"^[A-Za-z0-9_*?-]{1,64}" + _END, description="the id of a target; * and ? stand for any characters"),
 ]
 Reason = Annotated[
     str, Meta(pattern=r"^[^\x00]*\S" + _END, min_length=1, max_length=1000, description="why, for the record"), PUBLIC

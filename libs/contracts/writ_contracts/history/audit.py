@@ -60,7 +60,8 @@ class SearchQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     """A search for operations; all given fields must match, of several values of a filter one. Times are Unix seconds;
     newest first.
 
-    `parameters`: public parameters, as text, by name. `rule`: a deciding rule. `reason` matches a part of the
+    `parameters`: public parameters, as text, by name; `parameter_values`: likewise, each with any of several values.
+    `rule`: a deciding rule; `rules`: any of these. `reason` matches a part of the
     requester's reason; `text` matches a part of the reason, message, code or a parameter. Case is ignored.
     """
 
@@ -76,7 +77,11 @@ class SearchQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     end of a process, in its garbage collection.
     """
     rule: Term | None = None
+    rules: Annotated[list[Term], Meta(max_length=MOST_TERMS)] = field(default_factory=list)
     parameters: Annotated[dict[Term, Term], Meta(max_length=MOST_TERMS)] = field(default_factory=dict)
+    parameter_values: Annotated[
+        dict[Term, Annotated[list[Term], Meta(min_length=1, max_length=MOST_TERMS)]], Meta(max_length=MOST_TERMS)
+    ] = field(default_factory=dict)
     reason: Term | None = None
     text: Term | None = None
     correlation_id: CorrelationId | None = None
@@ -175,6 +180,6 @@ class AuditStanding(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def names_of(query: SearchQuery, column: str) -> list[str]:
-    """Return the values of a filter with several: `principal`, `target`, `operation` or `outcome`."""
+    """Return the values of a filter with several: `principal`, `target`, `operation`, `outcome` or `rule`."""
     one, more = getattr(query, column), getattr(query, f"{column}s")
     return [*([] if one is None else [one]), *more]

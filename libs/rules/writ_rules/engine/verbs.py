@@ -4,10 +4,11 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, inspect
 
 from writ_contracts.inventory import WRIT, Target
 from writ_contracts.operations import Catalogue, Operation, has_operation
+from writ_contracts.parameter_problems import mismatch
 from writ_contracts.parameters import Class, breakouts, classes
 
 NAMES = {str: "string", int: "int", float: "float", bool: "bool", list: "list", dict: "dict"}
@@ -26,11 +27,11 @@ class Verb(Struct, frozen=True, eq=False):
     breakouts: frozenset[str]
 
     def refuses(self, parameter: str, value: Any) -> str | None:
-        """Return the reason why the operation's own schema refuses the value, if it does."""
+        """Return what the operation's own schema says of a value that it refuses: ` must be …`; None if it takes it."""
         try:
             msgspec.convert(value, self.hints[parameter])
         except msgspec.ValidationError as error:
-            return str(error).partition(" - at `")[0]
+            return mismatch(inspect.type_info(self.hints[parameter]), error)
         return None
 
 

@@ -26,7 +26,7 @@ Count = Annotated[int, Meta(ge=1)]
 Length = Annotated[int, Meta(ge=0)]
 DayName = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS = "1 to 7, or mon to sun; 0 is Sunday too"
-Day = Annotated[Annotated[int, Meta(ge=0, le=7)] | DayName, Meta(extra={EXPECTED: DAYS})]
+Day = Annotated[Annotated[int, Meta(ge=0, le=7)] | DayName, Meta(extra={EXPECTED: f"days_of_week takes {DAYS}"})]
 Type = Literal["string", "int", "float", "bool", "list", "dict"]
 Values = list[Scalar | None]
 Age = int | float | str
@@ -307,7 +307,8 @@ class PolicyFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The file: everything is under `policies`."""
 
     OTHER_KEYS: ClassVar[Instead] = {
-        "rules": "this is an older format: write 'policies:' with 'global_policies' and 'role_policies' below"
+        "rules": "this is an older format: `writ policy convert FILE` converts it to 'policies:' with "
+        "'global_policies' and 'role_policies'"
     }
 
     policies: PolicyEntry

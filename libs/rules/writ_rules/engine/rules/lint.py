@@ -272,18 +272,18 @@ def _impossible_values(keys: Keys, name: str, constraint: Constraint, verb: Verb
         refused = {at: why for at, value in bounds if (why := verb.refuses(name, value))}
         if key == "denied_values" or len(refused) < len(present(values)):
             for at, why in refused.items():
-                text = f"{verb.operation.name}.{name} can't be this: {why}"
+                text = f"{verb.operation.name}.{name}{why}"
                 yield Finding(Severity.WARNING, (*keys, key, at), text)
     for at, item in enumerate(constraint.allowed_items or ()):
         if "list" in verb.types[name] and item is not None and (why := verb.refuses(name, [item])):
-            text = f"{verb.operation.name}.{name} can't have this item: {why}"
+            text = f"{verb.operation.name}.{name} can't have this item: {name}{why}"
             yield Finding(Severity.WARNING, (*keys, "allowed_items", at), text)
 
 
 def _default(keys: Keys, name: str, constraint: Constraint, verb: Verb) -> Iterator[Finding]:
     refusal = verb.refuses(name, constraint.default)
     if refusal is not None:
-        yield Finding(Severity.LINT, keys, f"{verb.operation.name}.{name} can't be this: {refusal}")
+        yield Finding(Severity.LINT, keys, f"{verb.operation.name}.{name}{refusal}")
         return
     try:
         broken = [check for check in checks(constraint, deny=False) if _breaks(check, constraint.default)]
