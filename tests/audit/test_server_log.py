@@ -11,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from writ_audit.server_log import follower
+from writ_audit.server_log.followed_logs import FILE, FollowedLogs
 from writ_audit.server_log.follower import ServerLog
 from writ_audit.server_log.key_owners import KeyOwners
 from writ_audit.server_log.refusal import FailedLogin, Violation, refusal
 from writ_bus.tasks import spawn
 from writ_contracts import subjects
-from writ_contracts.account_names import account_owner
 from writ_contracts.agents import SecurityKind
+from writ_contracts.installation.account_names import account_owner
 from writ_contracts.journal import SecurityEvent
 from writ_contracts.wire import decode_event
 from writ_executor.journal import own_violations
@@ -25,7 +26,7 @@ from writ_executor.journal.own_violations import OwnViolations
 from writ_nats_server.config import render
 from writ_nats_server.process import ServerProcess
 from writ_runtime.health import Attention, Detail
-from writ_runtime.security_events import SecurityEvents
+from writ_runtime.journal.security_events import SecurityEvents
 from writ_testing.eventually import eventually
 from writ_testing.memory.bus import MemoryBus
 from writ_testing.peers.nats_server import writ_server
@@ -130,6 +131,105 @@ def append(path: Path, *lines: str) -> None:
         log.writelines(f"{line}\n" for line in lines)
 
 
+def new_lines(logs: FollowedLogs) -> list[str]:
+    found = list[str]()
+    while lines := logs.read()[0]:
+        found += lines
+    return found
+
+
+@pytest.mark.parametrize("rotated", ["", "nats.log.1", "nats.log.2026.11.28.20.40.47.085768565"])
+def test_lines_written_while_audit_was_down_are_read_afterwards(tmp_path: Path, rotated: str) -> None:
+    path = tmp_path / "nats.log"
+    append(path, "before the first start")
+    first = FollowedLogs(path, tmp_path)
+    append(path, "read")
+    with path.open("a") as log:
+        log.write("ha")
+    assert new_lines(first) == ["read"]
+    first.save([])
+    first.close()
+    append(path, "lf", "while it was down")
+    if rotated:
+        path.rename(tmp_path / rotated)
+        append(path, "in the next file")
+    second = FollowedLogs(path, tmp_path)
+    assert new_lines(second) == ["half", "while it was down", *(["in the next file"] if rotated else [])]
+    second.close()
+
+
+def test_log_that_was_rotated_twice_while_audit_was_down_is_read_whole(tmp_path: Path) -> None:
+    path = tmp_path / "nats.log"
+    append(path, "before")
+    first = FollowedLogs(path, tmp_path)
+    first.save([])
+    first.close()
+    append(path, "one")
+    path.rename(tmp_path / "nats.log.1")
+    append(path, "two")
+    path.rename(tmp_path / "nats.log.2")
+    append(path, "three")
+    second = FollowedLogs(path, tmp_path)
+    assert new_lines(second) == ["one", "two", "three"]
+    second.close()
+
+
+def test_log_that_was_truncated_while_audit_was_down_is_read_from_its_beginning(tmp_path: Path) -> None:
+    path = tmp_path / "nats.log"
+    append(path, "old")
+    first = FollowedLogs(path, tmp_path)
+    first.read()
+    first.save([])
+    first.close()
+    path.write_text("new\nand longer\n")
+    second = FollowedLogs(path, tmp_path)
+    assert new_lines(second) == ["new", "and longer"]
+    second.close()
+
+
+def test_position_that_cannot_be_read_or_written_stops_nothing(tmp_path: Path) -> None:
+    path, state = tmp_path / "nats.log", tmp_path / "state"
+    append(path, "before")
+    state.mkdir()
+    (state / FILE).write_text("no position")
+    logs = FollowedLogs(path, state)
+    append(path, "after")
+    assert new_lines(logs) == ["after"]
+    (state / FILE).unlink()
+    state.rmdir()
+    logs.save([])
+    append(path, "more")
+    assert new_lines(logs) == ["more"]
+    logs.close()
+
+
+def test_logs_of_a_cluster_are_followed_in_their_folder(tmp_path: Path) -> None:
+    append(tmp_path / "nats.log", "before")
+    append(tmp_path / "nats.log.2026.11.28", "former part")
+    logs = FollowedLogs(tmp_path)
+    assert new_lines(logs) == []
+    append(tmp_path / "nats.log", "one")
+    append(tmp_path / "nats-2.log", "of a server that starts later")
+    (tmp_path / "nats-0.log").mkdir()
+    assert sorted(logs.read()[0]) == ["of a server that starts later", "one"]
+    with pytest.raises(OSError, match="nats-0"):
+        logs.read()
+    logs.close()
+
+
+def test_one_of_several_audit_services_returns_the_lines_and_another_takes_over(tmp_path: Path) -> None:
+    path = tmp_path / "nats.log"
+    path.touch()
+    first, second = FollowedLogs(path), FollowedLogs(path)
+    first.read()
+    append(path, "one")
+    assert (new_lines(first), new_lines(second)) == (["one"], [])
+    first.close()
+    append(path, "two")
+    assert new_lines(second) == ["two"]
+    second.close()
+
+
 class Followed:
     """A log and who follows it."""
 
@@ -140,8 +240,12 @@ class Followed:
         self.principals.write_text(f"principals:\n  - {{id: alice, kind: human, roles: [operator], key: {KEY}}}\n")
         self.counted = list[SecurityKind]()
         self.security = SecurityEvents(self.bus.journal, lambda: 1.0, lambda _: None)
+        self.log = self.again()
+
+    def again(self) -> ServerLog:
+        """Return what the next process of audit follows the log with."""
         owners = KeyOwners(self.principals, None, self.config)
-        self.log = ServerLog(self.path, owners, self.security, self.counted.append)
+        return ServerLog(self.path, owners, self.security, self.counted.append, self.path.parent)
 
     async def events(self, kind: SecurityKind) -> list[SecurityEvent]:
         records = await self.bus.journal.read(subjects.security_event(kind))
@@ -232,6 +336,55 @@ async def test_login_before_nats_read_the_new_key_is_no_event(
     [event] = await followed.has("authentication_failed", 1)
     assert stranger in event.detail
     assert followed.counted == ["authentication_failed"] * 3
+
+
+async def stop_while_logins_wait(followed: Followed, *keys: str) -> None:
+    running = await following(followed, lambda: append(followed.path, *map(failed, keys)))
+
+    async def wait() -> bool:
+        return len(followed.counted) == len(keys)
+
+    await eventually(wait)
+    running.cancel()
+    await asyncio.wait([running])
+
+
+async def test_login_that_waits_to_be_judged_is_recorded_after_a_restart(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting, later = (Key(generate_seed()).public for _ in range(2))
+    await stop_while_logins_wait(followed, waiting)
+    append(followed.path, failed(later))
+    monkeypatch.setattr(follower, "JUDGED_AFTER", 0.0)
+    spawn(followed.again().run(), "the next process")
+    events = await followed.has("authentication_failed", 2)
+    assert [waiting in events[0].detail, later in events[1].detail] == [True, True]
+    assert followed.counted == ["authentication_failed"] * 2
+
+
+async def test_login_before_nats_read_the_new_key_is_no_event_when_audit_was_down(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting, later, stranger = (Key(generate_seed()).public for _ in range(3))
+    await stop_while_logins_wait(followed, waiting)
+    append(followed.path, failed(later), failed(stranger))
+    followed.config.write_text(f'{{"nkey": "{waiting}", "other": "{later}"}}')
+    monkeypatch.setattr(follower, "JUDGED_AFTER", 0.3)
+    spawn(followed.again().run(), "the next process")
+    [event] = await followed.has("authentication_failed", 1)
+    assert stranger in event.detail
+
+
+async def test_violation_while_audit_was_down_is_recorded_once(followed: Followed) -> None:
+    running = await following(followed, lambda: append(followed.path, violation("a.b", "REQ_bot")))
+    await followed.has("permission_violation", 1)
+    running.cancel()
+    await asyncio.wait([running])
+    append(followed.path, violation("c.d", "REQ_bot"))
+    spawn(followed.again().run(), "the next process")
+    first, second = await followed.has("permission_violation", 2)
+    assert '"a.b"' in first.detail
+    assert '"c.d"' in second.detail
 
 
 async def test_log_that_cannot_be_read_is_reported(followed: Followed) -> None:

@@ -1,11 +1,14 @@
 """Read the lines that are appended to a log, through its rotation and truncation, with bounded memory."""
 
+import hashlib
 import os
 import stat
 import sys
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
+
+from msgspec import Struct
 
 CHUNK = 1 << 18
 LONGEST_LINE = 1 << 16
@@ -21,10 +24,20 @@ _File = tuple[int, int, int]
 """Device, inode and last change: inodes are used again, and nobody changes a file that was rotated away."""
 
 
-class LogTail:
-    """`read` returns the lines since the last call. Lines that were there before this object are not returned."""
+class LogPosition(Struct, frozen=True, kw_only=True):
+    """A place in a file: the inode, the number of bytes before it, and a digest of the last of them."""
 
-    def __init__(self, path: Path) -> None:
+    inode: int
+    offset: int
+    digest: str
+
+
+class LogTail:
+    """`read` returns the lines since the last call. Lines that were there before this object are not returned, but
+    those after `former`, where another process stopped.
+    """
+
+    def __init__(self, path: Path, former: LogPosition | None = None) -> None:
         self._path = path
         self._descriptor: int | None = None
         self._position = 0
@@ -38,7 +51,12 @@ class LogTail:
         """Files beside the log when it was opened: none of them follows it."""
         self.skipped = 0
         """Bytes skipped so far, since they were too many."""
-        self._unread = self._start()
+        self._unread: tuple[_Inode | None, int] | None = None
+        if former is None:
+            self._unread = self._start()
+        else:
+            with suppress(OSError):  # the present file is read from its beginning as soon as it can be opened
+                self._resume(former)
 
     def read(self) -> tuple[list[str], bool]:
         """Return the next whole lines, and whether there may be more. Raises OSError: the log cannot be read now."""
@@ -69,6 +87,29 @@ class LogTail:
                 return _inode(present), present.st_size
             return None, sys.maxsize
         return None
+
+    def place(self) -> LogPosition | None:
+        """Return where the next line begins; None while no file is open."""
+        return None if self._descriptor is None else self._place_at(self._position - len(self._partial))
+
+    def _place_at(self, offset: int) -> LogPosition:
+        length = min(offset, MARK)
+        digest = hashlib.sha256(os.pread(self._opened, length, offset - length)).hexdigest()
+        return LogPosition(inode=os.fstat(self._opened).st_ino, offset=offset, digest=digest)
+
+    def _resume(self, former: LogPosition) -> None:
+        """Open the file in which the other process stopped, also where it was renamed since; otherwise the present one,
+        from its beginning. Files that follow it are found by their times.
+        """
+        for path in (self._path, *(path for path, _ in self._beside())):
+            with suppress(OSError):
+                self._begin(_open(path))
+                if self._place_at(former.offset) == former:
+                    self._skip_to(former.offset)
+                    return
+        self._leave()
+        self._begin(_open(self._path))
+        self._others = {_file(one) for _, one in self._beside()}
 
     def _skip_unread(self) -> None:
         """Leave out what was there at the start, in a log that could not be opened then."""
