@@ -45,7 +45,7 @@ SWITCH_SECONDS = 0.0005
 """A thread that computes, such as one that reads a large list, holds up the event loop this long each time it has
 something to do, and one operation has a dozen such times. Python's default is ten times as much.
 """
-KEPT_BYTES, LARGEST_KEPT = 8 << 20, 4 << 20
+KEPT_BYTES, LARGEST_KEPT = 12 << 20, 4 << 20
 """Freed memory that stays with a process, and the largest block that is cut from it. A file of 1 MB passes a process in
 several copies, and glibc by itself gives each back to the kernel, which makes pages anew for the next: half the time of
 encoding.
