@@ -20,8 +20,8 @@ from writ_contracts.agents import (
     ReceiptMessage,
     SealedParameters,
 )
-from writ_contracts.audit import TraceReply
 from writ_contracts.errors import TimedOut, Unreachable, WritError
+from writ_contracts.history.audit import TraceReply
 from writ_contracts.wire import decode, encode
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation
@@ -97,12 +97,12 @@ async def claimed(
     signed = sign(installation.home.key("agent-a"), claim)
     body = encode(ClaimMessage(claim=signed, principal="alice"))
 
-    async def asked() -> ClaimReply | None:
+    async def claim_grant() -> ClaimReply | None:
         answer = decode((await thief.request(subjects.claim("a"), body, timeout=10)).data, ClaimReply)
         assert answer.error is None, answer.error
         return answer if answer.grant is not None else None
 
-    answer = await eventually(asked, what="a grant")
+    answer = await eventually(claim_grant, what="a grant")
     return claim, (signed, answer.grant), decode(seal.open(answer.sealed), SealedParameters)
 
 

@@ -17,8 +17,8 @@ from writ_audit.server_log.key_owners import KeyOwners
 from writ_audit.server_log.refusal import FailedLogin, Violation, refusal
 from writ_bus.tasks import spawn
 from writ_contracts import subjects
-from writ_contracts.account_names import account_owner
 from writ_contracts.agents import SecurityKind
+from writ_contracts.installation.account_names import account_owner
 from writ_contracts.journal import SecurityEvent
 from writ_contracts.wire import decode_event
 from writ_executor.journal import own_violations
@@ -26,7 +26,7 @@ from writ_executor.journal.own_violations import OwnViolations
 from writ_nats_server.config import render
 from writ_nats_server.process import ServerProcess
 from writ_runtime.health import Attention, Detail
-from writ_runtime.security_events import SecurityEvents
+from writ_runtime.journal.security_events import SecurityEvents
 from writ_testing.eventually import eventually
 from writ_testing.memory.bus import MemoryBus
 from writ_testing.peers.nats_server import writ_server

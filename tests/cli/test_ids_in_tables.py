@@ -36,7 +36,7 @@ CELLS = {
         ("reason", "why", "note", "limits", "waits for", "reach", "targets", "operations", "tags", "if"), TEXT
     ),
     **dict.fromkeys(("message", "parameters", "roles", "rules", "problem", "finding", "what it does", "why not"), TEXT),
-    **dict.fromkeys(("first that fails", "wanted", "got", "principals", "versions", "what to do", "backends"), TEXT),
+    **dict.fromkeys(("first that fails", "expected", "got", "principals", "versions", "what to do", "backends"), TEXT),
     **dict.fromkeys(("what", "type", "default"), LONG),
     **dict.fromkeys(
         ("state", "outcome", "decision", "effect", "matched", "matches", "kind", "class", "risk"), "succeeded"

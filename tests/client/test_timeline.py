@@ -1,17 +1,22 @@
 """A trace shows a signature only where it holds; what does not is told as that."""
 
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import pytest
 from msgspec import Raw, Struct, json, structs
 from tests.contracts.messages import sample
 
+from writ_cli.operations import output_labels
 from writ_cli.operations.timeline import INVALID_SIGNATURE, _details, show
 from writ_cli.output import Screen
 from writ_contracts import journal
 from writ_contracts.agents import Claim, Receipt
-from writ_contracts.audit import TraceEvent, TraceReply
+from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.decisions import Decision, Grant
+from writ_contracts.errors import ConfigError
+from writ_contracts.history.audit import TraceEvent, TraceReply
+from writ_contracts.operations import Catalogue
+from writ_contracts.parameters import KEYED, Output
 from writ_contracts.requests import RequestStatement
 from writ_contracts.signing import Signed
 from writ_trust.keys import Key, generate_seed
@@ -102,3 +107,32 @@ def test_keyed_digest_is_labelled(capsys: pytest.CaptureFixture[str], operation:
     shown = capsys.readouterr().out
     assert f" output {label}: ab\n" in shown
     assert " output mode: 0644\n" in shown
+
+
+class RouterOutput(Output, frozen=True, kw_only=True):
+    """Output of an operation of a plugin, with a keyed digest."""
+
+    config_digest: Annotated[str, KEYED] = ""
+
+
+def test_keyed_digest_of_a_plugins_operation_is_labelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    of_plugin = structs.replace(Catalogue(BUILT_IN)["file_write"], name="router_save", output=RouterOutput)
+    monkeypatch.setattr(output_labels, "load_catalogue", lambda: Catalogue([*BUILT_IN, of_plugin]))
+    output_labels.catalogue.cache_clear()
+    try:
+        assert output_labels.recorded_label("router_save", "config_digest") == "config_digest (keyed)"
+        assert output_labels.recorded_label("router_save", "changed") == "changed"
+    finally:
+        output_labels.catalogue.cache_clear()
+
+
+def test_labels_of_built_in_operations_stay_where_a_plugin_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> Catalogue:
+        raise ConfigError("two packages define router_save")
+
+    monkeypatch.setattr(output_labels, "load_catalogue", broken)
+    output_labels.catalogue.cache_clear()
+    try:
+        assert output_labels.recorded_label("file_write", "digest_after") == "digest_after (keyed)"
+    finally:
+        output_labels.catalogue.cache_clear()

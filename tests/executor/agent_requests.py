@@ -1,5 +1,7 @@
 """An agent of the small world that beats, looks and is cancelled, as a test tells it."""
 
+from typing import Any
+
 from tests.executor.conftest import World
 
 from writ_bus.port import Endpoint, Message, Service
@@ -30,12 +32,15 @@ async def heartbeat(
     await world.bus.publish(subjects.heartbeat(world.hands.pool), encode(beat))
 
 
-async def serve_agent(world: World, verdict: str = "took_effect", cancelled: str = "stopped") -> list[CancelRequest]:
+async def serve_agent(
+    world: World, verdict: str = "took_effect", cancelled: str = "stopped", seen: dict[str, Any] | None = None
+) -> list[CancelRequest]:
+    """`seen`: what reads observe, by default their action."""
     cancels: list[CancelRequest] = []
 
     async def look(message: Message) -> bytes:
         ask = decode(message.data, ReadRequest)
-        return encode(ReadReply(seen={"action": ask.action}, verdict=verdict))  # type: ignore[arg-type]
+        return encode(ReadReply(seen=seen or {"action": ask.action}, verdict=verdict))  # type: ignore[arg-type]
 
     async def cancel(message: Message) -> bytes:
         cancels.append(decode(message.data, CancelRequest))

@@ -125,3 +125,17 @@ async def test_a_preview_goes_to_the_requester_alone_where_outputs_are_not_kept(
     life = await world.life(answer.operation_id or "")
     assert to_builtins(life.end)["output"] == {}
     assert await one.queries._vault.result("alice", answer.operation_id or "") == {"action": "preview"}
+
+
+@pytest.mark.parametrize("level", LEVELS)
+async def test_a_preview_that_is_too_large_for_the_journal_reaches_its_requester(
+    world: World, level: AuditLevel
+) -> None:
+    one = await world.executor(audit_level=level)
+    packages = {"packages": [f"package-{number}" for number in range(3_000)]}
+    await serve_agent(world, seen=packages)
+    answer = await world.ask("service_restart", parameters=GIVEN, dry_run=True)
+    assert await world.outcome(answer.operation_id or "") == "previewed"
+    life = await world.life(answer.operation_id or "")
+    assert "packages" not in to_builtins(life.end)["output"]
+    assert await one.queries._vault.result("alice", answer.operation_id or "") == packages

@@ -7,7 +7,7 @@ import pytest
 from tests.trust.test_people import BOB, enrolment
 
 from writ_contracts.errors import Untrusted
-from writ_contracts.people import PeopleDirectory
+from writ_contracts.people.directory import PeopleDirectory
 from writ_contracts.wire import encode
 from writ_installation.administration.credentials import CredentialsDirectory
 from writ_installation.administration.people_key import rotate_people_key

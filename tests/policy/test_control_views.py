@@ -2,8 +2,9 @@
 
 import pytest
 
+from writ_contracts.policy.stops import Reach
 from writ_policy.state.control_views import in_words
-from writ_rules.engine.control import ControlState, Emergency
+from writ_rules.engine.control import ControlState, Emergency, Stop
 
 NOW = 1000.0
 
@@ -21,3 +22,19 @@ NOW = 1000.0
 def test_an_emergency_is_told_with_its_state(emergency: dict[str, object], phrase: str) -> None:
     one = Emergency(id="e1", scope=(), targets=(), reason="fire", by="alice", person="alice", **emergency)  # type: ignore[arg-type]
     assert in_words(ControlState(emergencies=(one,)), NOW) == f"emergency e1 {phrase}"
+
+
+@pytest.mark.parametrize(
+    ("reach", "phrase"),
+    [
+        (Reach(targets=("*",)), "is in force, by alice: fire"),
+        (Reach(targets=("web-*", "db-1")), "is in force for targets web-*, db-1, by alice: fire"),
+        (
+            Reach(targets=("*",), principals=frozenset({"copilot"})),
+            "is in force for principals copilot, by alice: fire",
+        ),
+    ],
+)
+def test_a_stop_is_told_with_its_reach(reach: Reach, phrase: str) -> None:
+    one = Stop(id="s1", reach=reach, reason="fire", until=None, by="alice")
+    assert in_words(ControlState(stops=(one,)), NOW) == f"stop s1 {phrase}"

@@ -61,6 +61,7 @@ policies:
     - # Emergency override rules
 """
 
+SWITCHES = "YAML reads yes, no, on and off as true or false; write a text in quotes"
 TIMEOUTS = "a whole number from 1 to 300 (seconds until the operation is ended on the host)"
 IN_USE = """
 policies:
@@ -97,7 +98,7 @@ def test_the_missions_own_examples_load_without_a_warning() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("parameter_constraints: {timeout: {min_value: 1}}", "6:41: unknown key 'min_value'; write 'min'"),
         ("target_patterns: [web-*]", "6:7: unknown key 'target_patterns'; write 'targets', ids with `*` and `?`"),
@@ -115,6 +116,10 @@ def test_the_missions_own_examples_load_without_a_warning() -> None:
         ("target_attributes: {tier: {maxx: 1}}", "6:34: unknown key 'maxx'; did you mean 'max'?"),
         ("approval: {steps: [{timeout: 5m}]}", "6:27: unknown key 'timeout'; known are approvers, quorum"),
         ("effective_from: soon", "6:23: 'soon' is not a date or time such as 2026-11-24T09:00:00Z"),
+        (
+            "users: [no]",
+            f"6:15: expected `str | null`, got `bool`: {SWITCHES}",
+        ),
         ("approval: {timeout: 30}", "6:27: expected `str | null`, got `int`"),
         ("approval: {timeout: half an hour}", "6:27: 'half an hour' is not a duration such as 30m"),
         ("time_restrictions: [{days_of_week: [8]}]", "6:43: days_of_week takes 1 to 7, or mon to sun; 0 is Sunday too"),
@@ -133,13 +138,13 @@ def test_the_missions_own_examples_load_without_a_warning() -> None:
         ),
     ],
 )
-def test_a_mistake_is_refused_in_both_modes_with_its_place(line: str, said: str) -> None:
+def test_a_mistake_is_refused_in_both_modes_with_its_place(line: str, message: str) -> None:
     for mode in ("strict", "permissive"):
-        assert refused(written(line), mode) == [f"policy.yaml:{said}"]
+        assert refused(written(line), mode) == [f"policy.yaml:{message}"]
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("users: []", "6:14: an empty list covers nobody: leave out 'users' for all"),
         ("approval: {}\n      requires_approval: false", "3:7: 'a' names approvers and has requires_approval: false"),
@@ -166,9 +171,9 @@ def test_a_mistake_is_refused_in_both_modes_with_its_place(line: str, said: str)
         ),
     ],
 )
-def test_rule_without_an_effect_is_refused_in_strict_and_a_warning_in_permissive(line: str, said: str) -> None:
-    assert refused(written(line)) == [f"policy.yaml:{said}"]
-    assert f"policy.yaml:{said}" in warned(written(line), "permissive")
+def test_rule_without_an_effect_is_refused_in_strict_and_a_warning_in_permissive(line: str, message: str) -> None:
+    assert refused(written(line)) == [f"policy.yaml:{message}"]
+    assert f"policy.yaml:{message}" in warned(written(line), "permissive")
 
 
 def test_an_operation_that_does_not_exist_is_named_with_the_nearest() -> None:
@@ -190,7 +195,7 @@ def test_a_rule_under_a_role_that_names_others_is_refused(mode: str, roles: str)
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         (
             "parameter_constraints: {servise_name: {max: 1}}",
@@ -203,8 +208,8 @@ def test_a_rule_under_a_role_that_names_others_is_refused(mode: str, roles: str)
         ),
     ],
 )
-def test_rule_with_less_effect_than_it_seems_loads_with_a_warning(line: str, said: str) -> None:
-    assert any(said in warning for warning in warned(written(line)))
+def test_rule_with_less_effect_than_it_seems_loads_with_a_warning(line: str, message: str) -> None:
+    assert any(message in warning for warning in warned(written(line)))
 
 
 @pytest.mark.parametrize("key", ["max_concurrent", "max_targets"])

@@ -33,9 +33,9 @@ from writ_contracts.operations import Catalogue
 from writ_contracts.plugins import digests_of
 from writ_contracts.version import LEVEL
 from writ_runtime.clocks import SYSTEM, Clocks, ServerClock
+from writ_runtime.files.people_directory import KnownDirectory
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics
-from writ_runtime.people_directory import KnownDirectory
 
 _log = Log("writ.agent")
 

@@ -9,14 +9,14 @@ from typing import Annotated, Any, Literal, cast, get_args
 
 from msgspec import Meta, Struct, field
 
-from writ_contracts.approvals import SignedApproval
 from writ_contracts.backends import MOST_OPERATIONS, TargetReport
 from writ_contracts.bounds import Attempt, Count, Label, Seconds, Signature, Text, Values
 from writ_contracts.decisions import ReadAction
 from writ_contracts.extensible import Extensible
 from writ_contracts.ids import Digest, Hex32, InstanceId, OperationId, PoolId, PrincipalId
+from writ_contracts.people.approvals import SignedApproval
+from writ_contracts.people.previews import PreviewDetails
 from writ_contracts.plugins import PluginDigests
-from writ_contracts.previews import PreviewDetails
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed, Statement
 
@@ -255,7 +255,7 @@ def recorded_kind(kind: str, detail: str) -> tuple[SecurityKind, str]:
 
 
 class ReportMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """On `writ.report.<pool>`."""
+    """An agent's signed security report, on `writ.report.<pool>`."""
 
     report: Signed
 

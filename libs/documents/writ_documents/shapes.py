@@ -69,7 +69,7 @@ def mistakes(document: Document, value: Any, kind: Any, keys: Keys) -> Iterator[
     except msgspec.ValidationError as error:
         within = _within(document, value, _arm(value, kind), keys)
         first = next(within, None)
-        text = _expected(kind) or _of_few(value, _arm(value, kind)) or _readable(error)
+        text = _expected(kind) or _of_few(value, _arm(value, kind)) or _readable(error) + _in_quotes(value, kind)
         yield first or document.problem(keys, text)
         yield from within
 
@@ -157,6 +157,12 @@ def _of_few(value: Any, kind: Any) -> str | None:
     if not known or not isinstance(value, str):
         return None
     return f"'{value}' is none of {', '.join(known)}{near(value, known)}"
+
+
+def _in_quotes(value: Any, kind: Any) -> str:
+    """Return advice on a truth value where a text is expected: a rule called `no` is `false` to YAML."""
+    named = isinstance(value, bool) and _arm("", kind) is str
+    return ": YAML reads yes, no, on and off as true or false; write a text in quotes" if named else ""
 
 
 def _readable(error: msgspec.ValidationError) -> str:

@@ -9,16 +9,16 @@ from writ_bus.port import Bus, Endpoint, Message, Service
 from writ_bus.tasks import unending
 from writ_contracts import subjects, wire
 from writ_contracts.agents import Acknowledgement, ClaimReply, Heartbeat, Progress
-from writ_contracts.audit import AuditStanding, JournalReply
 from writ_contracts.backends import BackendTestReply
 from writ_contracts.errors import Invalid, WritError
+from writ_contracts.history.audit import AuditStanding, JournalReply
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.inventory import Agents, Inventory
 from writ_contracts.journal import RefusedSummary
 from writ_contracts.notices import NoticeReply
 from writ_contracts.operations import Catalogue
+from writ_contracts.people.previews import PreviewReply
 from writ_contracts.plugins import digests_of
-from writ_contracts.previews import PreviewReply
 from writ_contracts.registry import CHANNELS, Role, Style
 from writ_contracts.requests import (
     OperationReply,
@@ -40,11 +40,11 @@ from writ_executor.metrics import Measures, pools_of
 from writ_executor.policy.people_notices import PeopleNotices
 from writ_runtime.clocks import SYSTEM, Clocks, ServerClock, describe
 from writ_runtime.endpoint_frame import Handle, endpoint_handler
+from writ_runtime.files.policy_keys import PolicyKeys
+from writ_runtime.files.watched_file import WatchedFile
 from writ_runtime.health import Attention, Check
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics, Observer
-from writ_runtime.policy_keys import PolicyKeys
-from writ_runtime.watched_file import WatchedFile
 
 CONCURRENCY = 256
 """Concurrent requests of one kind; more wait."""

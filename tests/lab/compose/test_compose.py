@@ -23,7 +23,7 @@ from writ_testing.installations.trace_comparison import in_the_demo, same_part
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
 
-def asked(composed: Composed, path: str) -> Any:
+def query_prometheus(composed: Composed, path: str) -> Any:
     """What Prometheus answers now; None while it does not."""
     try:
         with urlopen(f"http://127.0.0.1:{composed.ports['PROMETHEUS']}/api/v1/{path}", timeout=5) as answer:
@@ -34,13 +34,13 @@ def asked(composed: Composed, path: str) -> Any:
 
 def up(composed: Composed, service: str) -> int:
     """How many of the service Prometheus reaches."""
-    seen = asked(composed, "targets?state=active") or {"activeTargets": []}
+    seen = query_prometheus(composed, "targets?state=active") or {"activeTargets": []}
     return sum(one["labels"]["service"] == service and one["health"] == "up" for one in seen["activeTargets"])
 
 
 def alertmanagers(composed: Composed) -> int:
     """How many Prometheus would tell."""
-    seen = asked(composed, "alertmanagers") or {"activeAlertmanagers": []}
+    seen = query_prometheus(composed, "alertmanagers") or {"activeAlertmanagers": []}
     return len(seen["activeAlertmanagers"])
 
 
@@ -128,7 +128,7 @@ async def test_four_ssh_agents_share_the_work_on_a_host_and_prometheus_finds_the
 def test_prometheus_sees_every_service_and_has_the_rules_and_alertmanager(composed: Composed) -> None:
     for service in ("keeper", "policy", "executor", "audit", "agent-local", "agent-ssh", "agent-proxmox"):
         until(lambda service=service: up(composed, service) > 0, 60.0, f"Prometheus reaches {service}")  # type: ignore[misc]
-    rules = until(lambda: asked(composed, "rules"), 30.0, "Prometheus has its rules")["groups"][0]["rules"]
+    rules = until(lambda: query_prometheus(composed, "rules"), 30.0, "Prometheus has its rules")["groups"][0]["rules"]
     wanted = re.findall(r"alert: (\w+)", (REPOSITORY / "deploy" / "prometheus" / "rules.yaml").read_text())
     assert [rule["name"] for rule in rules] == wanted
     until(lambda: alertmanagers(composed) == 1, 60.0, "Prometheus has found Alertmanager")
@@ -148,7 +148,9 @@ async def test_what_nats_refuses_is_a_security_event(composed: Composed) -> None
     finally:
         await bus.drain(5.0)
     query = quote('writ_security_events_total{kind="permission_violation",service="audit"} > 0')
-    until(lambda: (asked(composed, f"query?query={query}") or {}).get("result"), 90.0, "the event is recorded")
+    until(
+        lambda: (query_prometheus(composed, f"query?query={query}") or {}).get("result"), 90.0, "the event is recorded"
+    )
     log = composed.type("docker compose exec -T nats tail -n 50 /var/log/nats/nats.log")
     assert "Publish Violation" in log
 

@@ -13,17 +13,17 @@ from msgspec import Struct, field
 
 from writ_bus.nats.bus import NatsBus, connect
 from writ_contracts.errors import Untrusted
-from writ_contracts.people import PeopleDirectory
+from writ_contracts.people.directory import PeopleDirectory
 from writ_contracts.signing import Signed
 from writ_contracts.subjects import JOURNAL
 from writ_installation.files.home import Home
-from writ_installation.nats.server_options import options_of
-from writ_installation.nats.server_tls import client_tls
+from writ_installation.server_access.server_options import options_of
+from writ_installation.server_access.server_tls import client_tls
 from writ_rules.second_decisions.checker import CheckedDecision, Checker
 from writ_rules.second_decisions.file_history import FileHistory
-from writ_runtime.people_directory import FILE, directory_in, known_directory
-from writ_runtime.plugins import load_catalogue
-from writ_runtime.policy_keys import PolicyKeys
+from writ_runtime.files.people_directory import FILE, directory_in, known_directory
+from writ_runtime.files.policy_keys import PolicyKeys
+from writ_runtime.plugins.entry_points import load_catalogue
 from writ_trust.people import BAD
 from writ_trust.statements import read
 

@@ -19,12 +19,12 @@ from writ_contracts.errors import Invalid, TimedOut, Unreachable
 from writ_installation.files.home import Home
 from writ_installation.files.lock import holder
 from writ_installation.nats import disk
-from writ_installation.nats.server_options import options_of
-from writ_installation.nats.server_tls import certificate_end, client_tls, exposure
 from writ_installation.processes.agent_kinds import MODULE
 from writ_installation.processes.child import quoted
 from writ_installation.processes.readiness import probe, read_run_file
 from writ_installation.processes.report import InstallationReport, ProcessReport, read_report
+from writ_installation.server_access.server_options import options_of
+from writ_installation.server_access.server_tls import certificate_end, client_tls, exposure
 from writ_installation.status.foreign_processes import HealthAddress, health_addresses, probe_readiness
 from writ_installation.status.server_url import running_url
 

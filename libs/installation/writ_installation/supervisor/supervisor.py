@@ -24,16 +24,6 @@ from writ_installation.files.lock import held
 from writ_installation.files.sessions import ObservedSession, lasting
 from writ_installation.nats.external_server import ExternalServer, Server, hint
 from writ_installation.nats.server import BundledServer, free_port, make_streams
-from writ_installation.nats.server_address import LOOPBACK, ServerAddress
-from writ_installation.nats.server_tls import (
-    Mode,
-    client_tls,
-    own_names,
-    read_settings,
-    set_up,
-    tls_state,
-    write_settings,
-)
 from writ_installation.processes import installed_distributions, services
 from writ_installation.processes.agent_kinds import credential_folders, served_here
 from writ_installation.processes.child import START_SECONDS, STOP_SECONDS, Child
@@ -42,13 +32,23 @@ from writ_installation.processes.readiness import probe
 from writ_installation.processes.report import InstallationReport, ProcessReport, write_report
 from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
 from writ_installation.provisioner.reconciler import Reconciler, Rounds, failure_text
+from writ_installation.server_access.server_address import LOOPBACK, ServerAddress
+from writ_installation.server_access.server_tls import (
+    Mode,
+    client_tls,
+    own_names,
+    read_settings,
+    set_up,
+    tls_state,
+    write_settings,
+)
 from writ_installation.supervisor.admission import keep_admitted
 from writ_installation.supervisor.companion_task import companion_task, unless
 from writ_installation.supervisor.log_output import follow
 from writ_installation.supervisor.replacement import replace_process
+from writ_runtime.files.watched_file import stamp
 from writ_runtime.service import no_core_files
 from writ_runtime.signals import Stop
-from writ_runtime.watched_file import stamp
 
 LOOK_SECONDS = 0.5
 DISK_SECONDS = 1.5

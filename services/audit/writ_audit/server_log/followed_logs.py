@@ -16,8 +16,8 @@ from msgspec import Struct
 from writ_audit.server_log.refusal import FailedLogin
 from writ_audit.server_log.tail import LogPosition, LogTail
 from writ_contracts.errors import ConfigError
+from writ_runtime.files.state_file import StateFile
 from writ_runtime.logs import Log
-from writ_runtime.state_file import StateFile
 
 FILE = "nats-log.json"
 PATTERN = "*.log"

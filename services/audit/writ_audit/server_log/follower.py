@@ -17,11 +17,11 @@ from writ_audit.server_log.key_owners import KeyOwners
 from writ_audit.server_log.late_replies import LateReplies
 from writ_audit.server_log.refusal import FailedLogin, Violation, refusal
 from writ_audit.server_log.repeats import Refused, repeats
-from writ_contracts.account_names import AccountOwner, account_owner
 from writ_contracts.agents import SecurityKind
+from writ_contracts.installation.account_names import AccountOwner, account_owner
 from writ_runtime.health import Attention, Detail
+from writ_runtime.journal.security_events import SecurityEvents
 from writ_runtime.logs import Log
-from writ_runtime.security_events import SecurityEvents
 
 LOOK_EVERY = 0.25
 JUDGED_AFTER = 10.0

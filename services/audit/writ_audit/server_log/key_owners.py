@@ -6,11 +6,11 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from writ_contracts.account_names import AccountOwner
 from writ_contracts.errors import ConfigError
+from writ_contracts.installation.account_names import AccountOwner
 from writ_documents.readers import read_agents, read_principals
+from writ_runtime.files.watched_file import Stamp, stamp
 from writ_runtime.logs import Log
-from writ_runtime.watched_file import Stamp, stamp
 
 LARGEST = 64 << 20
 

@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable
 from writ_bus.grammar import is_inbox
 from writ_bus.port import Journal
 from writ_contracts import subjects
-from writ_contracts.account_names import account_owner
 from writ_contracts.errors import WritError
+from writ_contracts.installation.account_names import account_owner
 from writ_runtime.buckets import Bucket
+from writ_runtime.journal.security_events import security_event
 from writ_runtime.logs import Log
-from writ_runtime.security_events import security_event
 
 AUDIT_WITHIN = 3.0
 """Seconds for audit, which reads the log four times a second and knows the key and the address."""

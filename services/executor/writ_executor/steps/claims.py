@@ -12,16 +12,16 @@ from msgspec import Raw, Struct
 from writ_bus import tasks, tracing
 from writ_bus.port import Message
 from writ_contracts import subjects
-from writ_contracts.agent_hosts import check_host
 from writ_contracts.agents import Claim, ClaimMessage, named_start
-from writ_contracts.approvals import SignedApproval
 from writ_contracts.decisions import Grant, GrantRequest
 from writ_contracts.errors import Conflict, Denied, Invalid, Unreachable, Untrusted
+from writ_contracts.installation.agent_hosts import check_host
 from writ_contracts.inventory import Target
 from writ_contracts.journal import Outcome, Requested
 from writ_contracts.large_texts import large_texts
 from writ_contracts.life import DispatchedLife, GrantedLife, Life, State
 from writ_contracts.operations import Catalogue, Operation
+from writ_contracts.people.approvals import SignedApproval
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode
 from writ_executor.agents.alarms import SecurityEventRecorder
@@ -42,7 +42,7 @@ from writ_executor.policy.recorded_request import subject_of
 from writ_executor.steps.outcomes import OutcomeRecorder
 from writ_executor.steps.parameter_seal import EncodedClaimReply, ParameterSeal
 from writ_runtime.faults import fault
-from writ_runtime.journal_guard import JournalGuard
+from writ_runtime.journal.journal_guard import JournalGuard
 from writ_trust.approvals import approval_digest
 from writ_trust.statements import open_signed, read
 
@@ -58,7 +58,7 @@ class ReceivedClaim(Struct, frozen=True, kw_only=True):
 
 
 class ClaimEndpoint:
-    """Answers `writ.claim.<pool>`."""
+    """Serves `writ.claim.<pool>`."""
 
     def __init__(
         self,

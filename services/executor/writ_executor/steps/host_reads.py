@@ -64,10 +64,9 @@ class HostReads:
             code = "no_agent" if isinstance(error, Unreachable) and error.code == "unavailable" else error.code
             await self._outcomes.finish(life, outcome="failed", code=code, message=f"no preview: {error}")
             return
-        if observed.details is not None:
-            whole = {**observed.seen, **observed.details.values}
-            await self._vault.keep_result(requested.principal, requested.operation_id, whole)
-        await self._outcomes.finish(life, outcome="previewed", output=self._outcomes.shown(observed.seen))
+        shown = self._outcomes.shown(observed.seen)
+        whole = {**observed.seen, **(observed.details.values if observed.details is not None else {})}
+        await self._outcomes.finish(life, outcome="previewed", output=shown, whole=whole if whole != shown else None)
 
     async def _preview(self, requested: Requested) -> ReadReply:
         if not self._catalogue.find(requested.operation).preview:

@@ -59,16 +59,21 @@ class OutcomeRecorder:
         code: str = "",
         message: str = "",
         output: dict[str, Any] | None = None,
+        whole: dict[str, Any] | None = None,
         state: dict[str, Any] | None = None,
         output_digest: str = "",
         receipt: Signed | None = None,
         decision: Signed | None = None,
     ) -> AcceptedLife:
-        """Record the outcome of the operation. Raises Conflict if another writer recorded one first."""
+        """Record the outcome of the operation. Raises Conflict if another writer recorded one first.
+
+        `whole`: the output for the requester where the record has only a part of it, `output`.
+        """
         requested = life.requested
-        if not self._keeps(requested):
-            if output:
-                await self._vault.keep_result(requested.principal, requested.operation_id, output)
+        keeps = self._keeps(requested)
+        if result := whole or (None if keeps else output):
+            await self._vault.keep_result(requested.principal, requested.operation_id, result)
+        if not keeps:
             output, state = {}, {}
         event = Finished(
             **self.stamp(requested),

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from writ_contracts.policies import EmergencyView, StopView, WindowView
+from writ_contracts.policy.versions import EmergencyView, StopView, WindowView
 from writ_rules.engine.control import ControlState, Emergency, Stop
 from writ_rules.engine.policy_file.approval_windows import ApprovalWindow
 
@@ -41,7 +41,7 @@ def window(one: ApprovalWindow, used: Sequence[str]) -> WindowView:
 
 def in_words(control: ControlState, now: float) -> str:
     """Return a line for `writ status`, "" where there is nothing to tell."""
-    held = [f"stop {one.id} is in force, by {one.by}: {one.reason}" for one in stops(control, now)]
+    held = [f"stop {one.id} is in force{_reach(one)}, by {one.by}: {one.reason}" for one in stops(control, now)]
     texts = [
         f"emergency {one.id} {_STATES.get(one.state, _OVER)}, by {one.by}: {one.reason}"
         for one in emergencies(control, now)
@@ -50,6 +50,14 @@ def in_words(control: ControlState, now: float) -> str:
         f"approval window {one.id} is in force, of {one.by}: {one.reason}" for one in control.windows if one.lasts(now)
     ]
     return _cut([*held, *texts, *windows])
+
+
+def _reach(stop: StopView) -> str:
+    """Return what a stop is about, nothing for one of everything."""
+    targets = [] if stop.targets == ["*"] else stop.targets
+    lists = {"targets": targets, "roles": stop.roles, "operations": stop.operations, "principals": stop.principals}
+    parts = [f"{name} {', '.join(values)}" for name, values in lists.items() if values]
+    return f" for {'; '.join(parts)}" if parts else ""
 
 
 def _cut(lines: Sequence[str], most: int = 5) -> str:

@@ -22,9 +22,9 @@ from writ_policy.state.credentials_file import CredentialsFile
 from writ_policy.state.loading import Compiler, FileReading, with_digest
 from writ_policy.state.snapshot import PolicySnapshot, compose
 from writ_policy.versions.stored_versions import Versions
+from writ_runtime.files.watched_file import WatchedFile
 from writ_runtime.list_reader import lists
 from writ_runtime.logs import Log
-from writ_runtime.watched_file import WatchedFile
 
 INTERVAL = 0.5
 LISTS = ("inventory", "principals", "agents")
