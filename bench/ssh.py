@@ -5,6 +5,7 @@ SFTP. `service_status` where the host has systemd (the lab), else `file_read` of
 """
 
 import asyncio
+import itertools
 import resource
 import tempfile
 import time
@@ -207,12 +208,20 @@ async def _files(
     host: Place, agent: Agent, writ: Requester, connection: asyncssh.SSHClientConnection
 ) -> dict[str, Sample]:
     path = f"{host.folder}/megabyte"
-    written, read = {"file_path": path, "content": MEGABYTE}, {"file_path": path}
+    read, numbers = {"file_path": path}, itertools.count()
+
+    def new_content() -> str:
+        """Return other contents than the file has: Writ leaves a file alone that has them already."""
+        return f"{next(numbers):015}\n{MEGABYTE[16:]}"
+
+    def written() -> dict[str, object]:
+        return {"file_path": path, "content": new_content()}
+
     async with connection.start_sftp_client() as sftp:
 
         async def put(_: int) -> None:
             async with sftp.open(path, "wb") as file:
-                await file.write(MEGABYTE.encode())
+                await file.write(new_content().encode())
 
         async def get(_: int) -> None:
             async with sftp.open(path, "rb") as file:
@@ -221,8 +230,8 @@ async def _files(
 
         calls: dict[str, Call] = {
             "write: asyncssh SFTP, kept": put,
-            "write: **Writ's agent, warm**": lambda _: agent.run(TARGETS[0], "file_write", written),
-            "write: **Writ end to end, warm**": lambda _: writ.ask("file_write", TARGETS[0], written),
+            "write: **Writ's agent, warm**": lambda _: agent.run(TARGETS[0], "file_write", written()),
+            "write: **Writ end to end, warm**": lambda _: writ.ask("file_write", TARGETS[0], written()),
             "read: asyncssh SFTP, kept": get,
             "read: **Writ's agent, warm**": lambda _: agent.run(TARGETS[0], "file_read", read),
             "read: **Writ end to end, warm**": lambda _: writ.ask("file_read", TARGETS[0], read),

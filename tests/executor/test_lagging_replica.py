@@ -13,7 +13,7 @@ from writ_contracts.agents import ClaimMessage, ClaimReply, Heartbeat
 from writ_contracts.journal import Archived, Dispatched
 from writ_contracts.life import AcceptedLife, Life, State, fold
 from writ_contracts.requests import RequestReply
-from writ_contracts.wire import decode_event, encode
+from writ_contracts.wire import decode, decode_event, encode
 from writ_executor.agents.presence import Presence
 from writ_executor.journal.index import RECENTLY_ENDED, Index, Lock
 from writ_executor.metrics import metrics
@@ -43,7 +43,7 @@ async def first(world: World, operation_id: str, events: int) -> AcceptedLife:
 async def claim_at(one: Executor, world: World, work: Dispatched) -> ClaimReply:
     claim = world.hands.claim_for(work, SealKey())
     message = Message(subjects.claim(world.hands.pool), encode(ClaimMessage(claim=claim, principal="alice")))
-    return await one.claims.handle_claim(message)
+    return decode(encode(await one.claims.handle_claim(message)), ClaimReply)
 
 
 async def ask_at(one: Executor, operation: str, **wish: object) -> RequestReply:

@@ -1,18 +1,22 @@
 """What policy answers must contain what was asked, on the inventory's own target (V8)."""
 
+import asyncio
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
 import pytest
-from msgspec import structs
+from msgspec import Raw, structs
 from tests.executor.conftest import World
 
 from writ_contracts import subjects
-from writ_contracts.decisions import Decision, PolicyVersion, Subject
+from writ_contracts.decisions import DecideRequest, Decision, PolicyVersion, Subject
 from writ_contracts.errors import Untrusted
 from writ_contracts.journal import SecurityEvent
 from writ_contracts.large_texts import LARGE
-from writ_executor.policy.client import _check_about
+from writ_contracts.wire import encode
+from writ_executor.journal.shared_keys import SharedKeys
+from writ_executor.policy.client import CheckedDecision, _check_about
 from writ_executor.policy.effective_parameters import EffectiveParameters
 from writ_trust.digests import keyed_digest
 
@@ -169,4 +173,36 @@ async def test_large_texts_are_sent_for_the_grant_only_to_a_policy_without_them(
     short, whole = world.policy.grants
     assert "content" not in short.subject.parameters
     assert whole.subject.parameters["content"] == content
-    assert not executor._policy._effective._compared._entries  # granted, so they are not needed any more
+    assert not executor._policy._effective._digests._recent._entries  # granted, so they are not needed any more
+
+
+async def test_large_parameters_are_digested_and_encrypted_while_policy_decides(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = await world.executor()
+    decide, encrypt, prepared = executor._policy.decide, SharedKeys.encrypt, asyncio.Event()
+
+    async def decide_afterwards(request: DecideRequest, written: Mapping[str, Raw]) -> CheckedDecision:
+        async with asyncio.timeout(10):
+            await prepared.wait()
+        return await decide(request, written)
+
+    def noted(keys: SharedKeys, data: bytes) -> bytes:
+        prepared.set()
+        return encrypt(keys, data)
+
+    monkeypatch.setattr(executor._policy, "decide", decide_afterwards)
+    monkeypatch.setattr(SharedKeys, "encrypt", noted)
+    parameters = {"file_path": "/srv/f", "content": "x" * LARGE}
+    answer = await world.ask("file_write", parameters=parameters)
+    life = await world.accepted(answer.operation_id)
+    assert executor._policy._effective._digests._recent._entries
+    assert life.requested.hidden_bytes == len(encode(parameters))
+
+
+async def test_contents_of_a_denied_request_are_not_kept(world: World) -> None:
+    executor = await world.executor()
+    world.policy.effects["file_write"] = "deny"
+    answer = await world.ask("file_write", parameters={"file_path": "/srv/f", "content": "x" * LARGE})
+    assert answer.outcome == "denied"
+    assert not executor._policy._effective._digests._recent._entries

@@ -8,6 +8,9 @@ from writ_contracts.decisions import Decision, GrantRequest, Subject
 from writ_contracts.errors import Invalid
 from writ_contracts.large_texts import LARGE, without_large_texts
 from writ_policy.decisions.kept_texts import KeptTexts
+from writ_runtime import recent_digests
+from writ_runtime.recent_digests import RecentDigests
+from writ_trust.digests import keyed_digest
 from writ_trust.statements import read
 
 
@@ -23,7 +26,7 @@ def shortened(asking: Asking, subject: Subject, kept: str) -> GrantRequest:
 
 async def test_kept_texts_complete_the_question_of_their_own_request_only(asking: Asking) -> None:
     subject, other = written(asking), written(asking, content="y" * LARGE)
-    decision, texts = await asking.decision(subject), KeptTexts()
+    decision, texts = await asking.decision(subject), KeptTexts(RecentDigests())
     texts.keep(subject, decision)
     ask = shortened(asking, subject, decision.parameters_digest)
     assert texts.completed(ask).subject == subject
@@ -38,14 +41,27 @@ async def test_kept_texts_complete_the_question_of_their_own_request_only(asking
 
 async def test_texts_of_simulations_and_denials_are_not_kept(asking: Asking) -> None:
     subject = written(asking)
-    decision, texts = await asking.decision(subject), KeptTexts()
-    texts.keep(structs.replace(subject, simulate=True), decision)
-    texts.keep(subject, structs.replace(decision, effect="deny"))
+    decision, digests = await asking.decision(subject), RecentDigests()
+    texts = KeptTexts(digests)
+    for kept, as_decided in (
+        (structs.replace(subject, simulate=True), decision),
+        (subject, structs.replace(decision, effect="deny")),
+    ):
+        digests.of(subject.parameters_key, subject.parameters)
+        texts.keep(kept, as_decided)
+        assert not digests._recent._entries
     with pytest.raises(Invalid):
         texts.completed(shortened(asking, subject, decision.parameters_digest))
 
 
-async def test_grant_is_for_the_texts_that_were_decided_on(asking: Asking) -> None:
+async def test_grant_is_for_the_texts_that_were_decided_on(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+    computed: list[str] = []
+
+    def noted(key: str, value: object) -> str:
+        computed.append(key)
+        return keyed_digest(key, value)
+
+    monkeypatch.setattr(recent_digests, "keyed_digest", noted)
     subject = written(asking)
     decided = await asking.decide(subject)
     assert decided.decision is not None
@@ -56,6 +72,7 @@ async def test_grant_is_for_the_texts_that_were_decided_on(asking: Asking) -> No
     assert answer.error is None, answer.error
     assert answer.decision is not None
     assert read(answer.decision, Decision).parameters_digest == first.parameters_digest
+    assert computed == [subject.parameters_key]  # once for both decisions
     again = await asking.granted_as_recorded(less, kept=first.parameters_digest)
     assert again.error is not None
     assert again.error.code == "texts_needed"

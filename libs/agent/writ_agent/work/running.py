@@ -13,6 +13,7 @@ from writ_bus import tasks
 from writ_contracts.agents import ReceiptOutcome
 from writ_contracts.bounds import check_values
 from writ_contracts.errors import Invalid, WritError
+from writ_contracts.large_texts import large_texts, without_large_texts
 from writ_contracts.wire import canonical
 from writ_runtime.logs import Log
 
@@ -128,7 +129,9 @@ def not_begun(cause: Cause) -> TaskResult:
 
 def _check_result(done: TaskResult) -> None:
     """Raises ValueError for a result which cannot be sent: a defect of the backend, with an unknown effect."""
-    canonical([done.output, done.state, done.code, done.message])
+    canonical([list(done.output), without_large_texts(done.output), done.state, done.code, done.message])
+    for text in large_texts(done.output).values():
+        text.encode()  # refuses half of a surrogate pair, as JSON does; the receipt encodes it all
     try:
         check_values(done.output)
         check_values(done.state)

@@ -1,9 +1,11 @@
 """Parameters and outputs kept out of the journal: encrypted under the executors' shared keys, for a limited time."""
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from msgspec import Raw, Struct
 
 from writ_bus.port import Bus
 from writ_contracts.errors import Unreachable
@@ -24,6 +26,31 @@ class ParametersLost(Unreachable):
 
     default_code = "lost"
     retry = False
+
+
+class EncryptedParameters(Struct, frozen=True, kw_only=True):
+    """Parameters as they are stored. `plain_bytes`: their size as JSON."""
+
+    data: bytes
+    plain_bytes: int
+
+
+class PreparedParameters:
+    """The parameters of a request and their stored form, which is made once, when it is first needed."""
+
+    def __init__(self, keys: SharedKeys, parameters: dict[str, Any], written: Mapping[str, Raw]) -> None:
+        """`written`: the large texts among them as JSON."""
+        self._keys = keys
+        self._written = written
+        self._encrypted: EncryptedParameters | None = None
+        self.parameters = parameters
+
+    def encrypt(self) -> EncryptedParameters:
+        """Return the stored form."""
+        if self._encrypted is None:
+            plain = msgspec.json.encode({**self.parameters, **self._written})
+            self._encrypted = EncryptedParameters(data=self._keys.encrypt(plain), plain_bytes=len(plain))
+        return self._encrypted
 
 
 class Vault:
@@ -50,9 +77,13 @@ class Vault:
             raise ParametersLost(f"params.key does not hold the key of {requested.operation_id} any more")
         return found
 
-    async def store(self, requested: Requested, parameters: dict[str, Any], seconds: float) -> None:
+    def prepared(self, parameters: dict[str, Any], written: Mapping[str, Raw]) -> PreparedParameters:
+        """Return parameters that are perhaps stored later. `written`: the large texts among them as JSON."""
+        return PreparedParameters(self._keys, parameters, written)
+
+    async def store(self, requested: Requested, prepared: PreparedParameters, seconds: float) -> None:
         """Keep the requester's parameters until the outcome, at most for `seconds`."""
-        data = self._keys.encrypt(msgspec.json.encode(parameters))
+        parameters, data = prepared.parameters, prepared.encrypt().data
         async with self._watch.storing():
             await self._bus.params.put(_place(requested), data, ttl=seconds)
         if texts := large_texts(parameters):

@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import TypeVar, get_args
 
-from msgspec import Struct, field, structs
+from msgspec import Raw, Struct, field, structs
 
 from writ_bus.port import Bus
 from writ_contracts import subjects
@@ -43,6 +44,7 @@ TIMEOUT = 4.0
 Answered = TypeVar("Answered", DecideReply, GrantReply, PeopleReply, VisibleReply)
 WithFacts = TypeVar("WithFacts", DecideReply, GrantReply)
 REMEMBERED = 60.0
+NOTHING_WRITTEN: Mapping[str, Raw] = MappingProxyType({})
 NO_ANSWER = frozenset({"internal", "denied"})
 """Codes of grant errors without information on the operation: a defect of policy, or an append that NATS refused.
 Denials come as decisions. `internal` is passed on: agents then assume that the start may be stored.
@@ -93,14 +95,19 @@ class PolicyClient:
         """Return the facts on one reader's card, signed by policy. Raises Untrusted."""
         return open_signed(signed, ApprovalFacts, self._trusted, self._installation)
 
-    async def decide(self, request: DecideRequest) -> CheckedDecision:
-        """Return the decision. Raises Invalid (in policy's judgement), Unreachable, TimedOut, Untrusted."""
+    async def decide(self, request: DecideRequest, written: Mapping[str, Raw] = NOTHING_WRITTEN) -> CheckedDecision:
+        """Return the decision. `written`: the large texts of the parameters as JSON, where they are at hand.
+
+        Raises Invalid (in policy's judgement), Unreachable, TimedOut, Untrusted.
+        """
         with self._measures.stage("decide", "", request.subject.operation_id):
-            reply = await self._send_with_facts(subjects.POLICY_DECIDE, request, DecideReply)
+            reply = await self._send_with_facts(subjects.POLICY_DECIDE, request, DecideReply, written)
         if reply.decision is None:
             raise Untrusted("policy's reply has no decision")
         decision = self._check(reply.decision, request.subject)
         effective = self._effective.contained(decision, reply.effective, request.subject)
+        if decision.effect == "deny":
+            self._effective.drop(request.subject)
         return CheckedDecision(
             decision=decision,
             signed=reply.decision,
@@ -108,6 +115,10 @@ class PolicyClient:
             look=_preflight_grant(reply),
             look_key=request.look_key or "",
         )
+
+    def expect(self, subject: Subject, effective: Mapping[str, object], written: Mapping[str, Raw]) -> None:
+        """Compute what is needed to check a decision on these effective parameters, before it is here."""
+        self._effective.expect(subject, effective, written)
 
     async def grant(self, request: GrantRequest, decided: str = "") -> CheckedDecision:
         """Return the decision, with a grant if it allows; the journal has the start by then. `decided`: the digest of
@@ -127,7 +138,7 @@ class PolicyClient:
             body = open_signed(reply.grant, Grant, self._trusted, self._installation)
             decision = _bound_decision(body, reply.decision, request)
             effective = self._effective.contained(decision, reply.effective, request.subject)
-            self._effective.drop(decision, request.subject)
+            self._effective.drop(request.subject)
         return CheckedDecision(
             decision=decision,
             signed=reply.decision,
@@ -179,26 +190,30 @@ class PolicyClient:
         return await self._send_with_facts(subjects.POLICY_GRANT, request, GrantReply)
 
     async def _send_with_facts(
-        self, subject: str, request: DecideRequest | GrantRequest, kind: type[WithFacts]
+        self,
+        subject: str,
+        request: DecideRequest | GrantRequest,
+        kind: type[WithFacts],
+        written: Mapping[str, Raw] = NOTHING_WRITTEN,
     ) -> WithFacts:
         """Return the reply on all available facts. Facts missing in the second question stay missing.
 
         Gathering takes time, and a stop counts from its storage: the second question names the latest control event.
         """
-        reply = await self._send_when_current(subject, request, kind)
+        reply = await self._send_when_current(subject, request, kind, written)
         if not reply.needs or reply.look is None or request.look_key is None:
             return reply
         facts = await self._listings.gather(reply.look, request.look_key)
         control = await self._bus.journal.last(subjects.CONTROL)
         control_sequence = max(request.control_sequence, control.sequence if control else 0)
         return await self._send_when_current(
-            subject, structs.replace(request, facts=facts, control_sequence=control_sequence), kind
+            subject, structs.replace(request, facts=facts, control_sequence=control_sequence), kind, written
         )
 
     async def _send_when_current(
-        self, subject: str, request: DecideRequest | GrantRequest, kind: type[Answered]
+        self, subject: str, request: DecideRequest | GrantRequest, kind: type[Answered], written: Mapping[str, Raw]
     ) -> Answered:
-        data = encode(request)
+        data = encode(_with_written(request, written))
         large = len(data) > LARGE_REQUEST or (isinstance(request, GrantRequest) and request.kept is not None)
         headers = {OMIT_HEADER: OMIT_UNCHANGED} if large else None
 
@@ -220,6 +235,14 @@ class PolicyClient:
 
 
 EFFECTS = get_args(Effect)
+
+
+def _with_written(request: DecideRequest | GrantRequest, written: Mapping[str, Raw]) -> DecideRequest | GrantRequest:
+    """Return the request with large texts that are JSON already."""
+    if not written:
+        return request
+    parameters = {**request.subject.parameters, **written}
+    return structs.replace(request, subject=structs.replace(request.subject, parameters=parameters))
 
 
 def _preflight_grant(reply: DecideReply) -> Signed | None:

@@ -3,26 +3,24 @@
 A stolen policy key would be used to change parameters on their way to an agent.
 """
 
-import sys
 from collections.abc import Mapping
 from typing import Final
 
+from msgspec import Raw
+
 from writ_contracts.decisions import Decision, Subject
 from writ_contracts.errors import Untrusted
-from writ_contracts.large_texts import large_texts, without_large_texts
-from writ_contracts.wire import canonical
-from writ_runtime.recent_values import RecentValues
-from writ_trust.digests import keyed_digest, same
+from writ_runtime.recent_digests import RecentDigests
+from writ_trust.digests import same
 
 ALTERED: Final = "mismatched_grant"
-MOST_BYTES, SECONDS = 8 * 1024 * 1024, 30.0
 
 
 class EffectiveParameters:
-    """Compares large parameters with their digest once for the decision and the grant."""
+    """Compares parameters with their digest. That of large ones is computed once for the decision and the grant."""
 
     def __init__(self) -> None:
-        self._compared: RecentValues[tuple[dict[str, str], bytes]] = RecentValues(MOST_BYTES, SECONDS)
+        self._digests = RecentDigests()
 
     def contained(self, decision: Decision, answered: Mapping[str, object], subject: Subject) -> dict[str, object]:
         """Return the requested parameters, with those of the answer. Raises Untrusted unless policy allows at least
@@ -40,30 +38,17 @@ class EffectiveParameters:
         if changed:
             raise Untrusted(f"policy's reply has another {', '.join(sorted(changed))} than the request", code=ALTERED)
         effective = {**subject.parameters, **answered}
-        if not self._digest_holds(decision, effective, subject):
+        if not same(self._digests.of(subject.parameters_key, effective), decision.parameters_digest):
             raise Untrusted("policy's decision and its reply have different parameters", code=ALTERED)
         return effective
 
-    def drop(self, decision: Decision, subject: Subject) -> None:
-        """Forget the parameters of an operation that has been granted."""
-        self._compared.drop(_key(decision, subject))
+    def expect(self, subject: Subject, effective: Mapping[str, object], written: Mapping[str, Raw]) -> None:
+        """Digest the parameters that policy probably decides on, before its answer is here."""
+        self._digests.of(subject.parameters_key, effective, written)
 
-    def _digest_holds(self, decision: Decision, effective: dict[str, object], subject: Subject) -> bool:
-        texts = large_texts(effective)
-        if not texts:
-            return same(keyed_digest(subject.parameters_key, effective), decision.parameters_digest)
-        parts = (texts, canonical(without_large_texts(effective)))
-        key = _key(decision, subject)
-        if self._compared.get(key) == parts:
-            return True
-        holds = same(keyed_digest(subject.parameters_key, effective), decision.parameters_digest)
-        if holds:
-            self._compared.put(key, parts, sum(map(sys.getsizeof, texts.values())))
-        return holds
-
-
-def _key(decision: Decision, subject: Subject) -> str:
-    return f"{subject.parameters_key}.{decision.parameters_digest}"
+    def drop(self, subject: Subject) -> None:
+        """Forget the parameters of an operation that has been granted or denied."""
+        self._digests.drop(subject.parameters_key)
 
 
 def _is_earlier_end(operation: str, name: str, request: object, answered: object) -> bool:

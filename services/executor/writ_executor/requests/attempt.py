@@ -1,9 +1,10 @@
 """The stages of a request: received, decoded, checked. Each has enough to record the request, with an error."""
 
 import os
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
 
-from msgspec import Struct, structs
+from msgspec import Raw, Struct, structs
 
 from writ_bus import tracing
 from writ_bus.port import Message
@@ -11,11 +12,13 @@ from writ_bus.sender import sender_key
 from writ_contracts import wire
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import TargetId, encode_id, operation_id
+from writ_contracts.large_texts import written_texts
 from writ_contracts.operations import Operation
 from writ_contracts.requests import MAX_REQUEST_BYTES, Request
 from writ_contracts.signing import Signed
 from writ_executor.journal.audit_level import AuditDetail
 from writ_executor.journal.shared_keys import OperationKeys
+from writ_trust.digests import keyed_digest
 
 STATEMENT_BYTES = 4_096
 """No genuine statement is longer."""
@@ -44,6 +47,14 @@ class DecodedAttempt(Attempt, frozen=True, kw_only=True):
     request: Request
     keys: OperationKeys
     """For the operation's digests, also those that are recorded later: the key in use may be another by then."""
+    written: dict[str, Raw]
+    """The large texts of the parameters as JSON, encoded once for all uses."""
+
+    def with_fingerprint(self) -> Self:
+        """Return the attempt with its fingerprint, which takes a millisecond for a large one."""
+        if self.fingerprint:
+            return self
+        return structs.replace(self, fingerprint=fingerprint(self.keys, self.operation, self.request, self.written))
 
     def recorded(self, detail: AuditDetail) -> dict[str, Any]:
         return {
@@ -97,16 +108,29 @@ def claimed_target(message: Message) -> str:
         return ""
 
 
-def decoded(attempt: Attempt, request: Request, keys: OperationKeys, fingerprint: str) -> DecodedAttempt:
-    """Return the next stage of the attempt. The id is the one chosen by the idempotency key."""
+def fingerprint(keys: OperationKeys, operation: str, request: Request, written: Mapping[str, Raw]) -> str:
+    """Return the digest of the request, valid or not: the idempotency key of a refused request is used up as well."""
+    parameters = {**request.parameters, **written}
+    try:
+        return keyed_digest(keys.fingerprint, [operation, request.target, parameters, request.dry_run])
+    except RecursionError as error:  # this is called from deeper down than what decoded it
+        raise Invalid("nested too deeply") from error
+
+
+def decoded(attempt: Attempt, request: Request, keys: OperationKeys) -> DecodedAttempt:
+    """Return the next stage of the attempt. The id is the one chosen by the idempotency key.
+
+    A large request gets its fingerprint later, while policy decides. Raises Invalid if it is nested too deeply.
+    """
+    written = written_texts(request.parameters)
     fields = {
         **structs.asdict(attempt),
         "operation_id": chosen_id(attempt, request),
         "correlation_id": request.correlation_id or attempt.correlation_id,
-        "fingerprint": fingerprint,
         "target": request.target,
     }
-    return DecodedAttempt(**fields, request=request, keys=keys)
+    read = DecodedAttempt(**fields, request=request, keys=keys, written=written)
+    return read if written and _is_flat(request.parameters) else read.with_fingerprint()
 
 
 def checked(attempt: DecodedAttempt, definition: Operation) -> CheckedAttempt:
@@ -114,6 +138,10 @@ def checked(attempt: DecodedAttempt, definition: Operation) -> CheckedAttempt:
     parameters = attempt.request.parameters
     definition.check(parameters)
     return CheckedAttempt(**structs.asdict(attempt), definition=definition, parameters=parameters)
+
+
+def _is_flat(parameters: Mapping[str, Any]) -> bool:
+    return not any(isinstance(value, dict | list) for value in parameters.values())
 
 
 def _small(statement: Signed | None) -> Signed | None:

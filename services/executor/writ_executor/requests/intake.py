@@ -3,10 +3,12 @@
 An invalid request gets one clear answer and an event in the journal. A request without a record was not accepted.
 """
 
+import asyncio
 from typing import Any
 
-from msgspec import json, structs
+from msgspec import structs
 
+from writ_bus import tasks
 from writ_bus.port import Message
 from writ_contracts import wire
 from writ_contracts.approvals import can_be_met
@@ -23,10 +25,9 @@ from writ_executor.admission.admission import Admission
 from writ_executor.agents.targets import Targets
 from writ_executor.config import ExecutorConfig
 from writ_executor.journal.audit_level import LEVELS
-from writ_executor.journal.hidden_values import Vault
+from writ_executor.journal.hidden_values import PreparedParameters, Vault
 from writ_executor.journal.lookup import OperationTable
 from writ_executor.journal.recorder import Recorder
-from writ_executor.journal.shared_keys import OperationKeys
 from writ_executor.policy.client import CheckedDecision, PolicyClient
 from writ_executor.requests.attempt import (
     Attempt,
@@ -36,6 +37,7 @@ from writ_executor.requests.attempt import (
     chosen_id,
     claimed_target,
     decoded,
+    fingerprint,
     new_attempt,
 )
 from writ_executor.requests.screening import RequestScreening
@@ -44,7 +46,7 @@ from writ_executor.rounds.accepted_operations import AcceptedOperations
 from writ_executor.steps.parameter_retention import seconds_kept
 from writ_runtime.faults import fault
 from writ_runtime.journal_guard import JournalGuard
-from writ_trust.digests import keyed_digest, same
+from writ_trust.digests import same
 
 
 class RequestEndpoint:
@@ -93,11 +95,12 @@ class RequestEndpoint:
             owner = await self._screening.owner(
                 principal, request.key, request.definition, request.target, request.parameters
             )
-            decided = await self._policy.decide(self._question(request, owner))
+            prepared = self._vault.prepared(request.parameters, request.written)
+            decided, request = await self._decided(self._question(request, owner), request, prepared)
             denial = _denial(request, decided.decision)
             if denial is not None:
                 return await self._deny(request, decided, *denial)
-            return await self._accept(request, decided)
+            return await self._accept(request, decided, prepared)
         except Untrusted as error:
             await self._recorder.security_of(error, attempt.operation_id, attempt.principal, attempt.correlation_id)
             raise
@@ -111,12 +114,12 @@ class RequestEndpoint:
         request = wire.decode(message.data, Request, content_type=content_type, limit=MAX_REQUEST_BYTES)
         request = structs.replace(request, dry_run=self._screening.dry(request.dry_run))
         keys = self._vault.new_keys(chosen_id(attempt, request))
-        return decoded(attempt, request, keys, _fingerprint(keys, attempt.operation, request))
+        return decoded(attempt, request, keys)
 
-    def _earlier(self, attempt: Attempt) -> RequestReply | None:
+    def _earlier(self, attempt: DecodedAttempt) -> RequestReply | None:
         """Return the answer to an identical earlier request, if its operation is known without reading the journal."""
         life = self._lives.known(attempt.operation_id)
-        return None if life is None else self._again(attempt, life)
+        return None if life is None else self._again(attempt.with_fingerprint(), life)
 
     def _again(self, attempt: Attempt, life: Life) -> RequestReply:
         what = life.what
@@ -135,7 +138,8 @@ class RequestEndpoint:
         if not isinstance(attempt, DecodedAttempt):
             return False
         keys = self._vault.all_keys(attempt.operation_id)
-        return any(same(recorded, _fingerprint(one, attempt.operation, attempt.request)) for one in keys)
+        prints = (fingerprint(one, attempt.operation, attempt.request, attempt.written) for one in keys)
+        return any(same(recorded, one) for one in prints)
 
     def _question(self, attempt: CheckedAttempt, owner: str | None) -> DecideRequest:
         request = attempt.request
@@ -169,14 +173,38 @@ class RequestEndpoint:
     def _start_by(self) -> float:
         return self._recorder.clock() + self._config.queue_window
 
-    async def _accept(self, attempt: CheckedAttempt, decided: CheckedDecision) -> RequestReply:
+    async def _decided(
+        self, question: DecideRequest, attempt: CheckedAttempt, prepared: PreparedParameters
+    ) -> tuple[CheckedDecision, CheckedAttempt]:
+        """Return policy's decision, and the attempt with its fingerprint.
+
+        What large parameters need besides is computed while policy decides.
+        """
+        if not attempt.written:
+            return await self._policy.decide(question), attempt
+        deciding = tasks.start(self._policy.decide(question, attempt.written), "decide")
+        try:
+            await asyncio.sleep(0)  # the question is sent
+            self._policy.expect(question.subject, attempt.definition.check(attempt.parameters), attempt.written)
+            await asyncio.sleep(0)  # the rest of it, which the socket did not take at once
+            fingerprinted = attempt.with_fingerprint()
+            prepared.encrypt()
+            return await deciding, fingerprinted
+        finally:
+            deciding.cancel()
+
+    async def _accept(
+        self, attempt: CheckedAttempt, decided: CheckedDecision, prepared: PreparedParameters
+    ) -> RequestReply:
         definition = attempt.definition
         target = WRIT if definition.control else await self._targets.find(attempt.target)
         event = self._requested(attempt, decided, target)
+        if event.hidden:
+            event = structs.replace(event, hidden_bytes=prepared.encrypt().plain_bytes)
         with self._admission.reserve(event, control=definition.control):
             if event.hidden:
                 keep = seconds_kept(decided.decision, event.timeout, self._config)
-                await self._vault.store(event, attempt.parameters, keep)
+                await self._vault.store(event, prepared, keep)
             fault("executor.params_kept")
             try:
                 life = await self._recorder.append(Life(), event)
@@ -209,7 +237,6 @@ class RequestEndpoint:
             parameters=shown,
             effective=effective,
             hidden=hidden,
-            hidden_bytes=len(json.encode(attempt.parameters)) if hidden else 0,
             parameters_digest=decision.parameters_digest,
             fingerprint=attempt.fingerprint,
             verdict=verdict(decision),
@@ -242,6 +269,8 @@ class RequestEndpoint:
         return await self._record(attempt, event)
 
     async def _refuse(self, attempt: Attempt, error: Invalid) -> RequestReply:
+        if isinstance(attempt, DecodedAttempt):
+            attempt = attempt.with_fingerprint()
         event = Refused(**self._refusal(attempt, error.code, str(error)[:2000]), outcome="invalid")
         answered = await self._record(attempt, event)
         if answered.operation_id is not None:  # a refusal without an event raises no alarm either
@@ -271,14 +300,6 @@ class RequestEndpoint:
             "fingerprint": attempt.fingerprint,
             **attempt.recorded(self._audit_detail),
         }
-
-
-def _fingerprint(keys: OperationKeys, operation: str, request: Request) -> str:
-    """Return the digest of the request, valid or not: the idempotency key of a refused request is used up as well."""
-    try:
-        return keyed_digest(keys.fingerprint, [operation, request.target, request.parameters, request.dry_run])
-    except RecursionError as error:  # this is called from deeper down than what decoded it
-        raise Invalid("nested too deeply") from error
 
 
 def _denial(attempt: CheckedAttempt, decision: Decision) -> tuple[str, str] | None:

@@ -4,22 +4,26 @@ sealed parameters.
 A repeated claim gets the same grant again, since a reply may get lost. Two claims never both start.
 """
 
+import asyncio
 from typing import Any, Final, TypeGuard
 
-from writ_bus import tracing
+from msgspec import Raw
+
+from writ_bus import tasks, tracing
 from writ_bus.port import Message
 from writ_contracts import subjects
 from writ_contracts.agent_hosts import check_host
-from writ_contracts.agents import Claim, ClaimMessage, ClaimReply, SealedParameters
+from writ_contracts.agents import Claim, ClaimMessage
 from writ_contracts.approvals import SignedApproval
 from writ_contracts.decisions import Grant, GrantRequest
 from writ_contracts.errors import Conflict, Denied, Invalid, Unreachable, Untrusted
 from writ_contracts.inventory import Target
 from writ_contracts.journal import Outcome, Requested
+from writ_contracts.large_texts import large_texts
 from writ_contracts.life import DispatchedLife, GrantedLife, Life, State
 from writ_contracts.operations import Catalogue, Operation
 from writ_contracts.signing import Signed
-from writ_contracts.wire import decode, encode
+from writ_contracts.wire import decode
 from writ_executor.agents.alarms import SecurityEventRecorder
 from writ_executor.agents.key_use import AgentKeyUse
 from writ_executor.agents.keys import AgentKeys
@@ -36,10 +40,10 @@ from writ_executor.policy.client import CheckedDecision, PolicyClient
 from writ_executor.policy.effective_parameters import ALTERED
 from writ_executor.policy.recorded_request import subject_of
 from writ_executor.steps.outcomes import OutcomeRecorder
+from writ_executor.steps.parameter_seal import EncodedClaimReply, ParameterSeal
 from writ_runtime.faults import fault
 from writ_runtime.journal_guard import JournalGuard
 from writ_trust.approvals import approval_digest
-from writ_trust.sealing import seal
 from writ_trust.statements import open_signed, read
 
 FORGED: Final = "forged_claim"
@@ -84,7 +88,7 @@ class ClaimEndpoint:
         self._measures = measures
         self._guard = guard
 
-    async def handle_claim(self, message: Message) -> ClaimReply:
+    async def handle_claim(self, message: Message) -> EncodedClaimReply:
         """Return the grant with its sealed parameters, or the refusal. Raises WritError for an invalid claim.
 
         Policy checks the claim's signature before it grants. On paths without policy it is checked here.
@@ -99,7 +103,7 @@ class ClaimEndpoint:
             raise await self._forged(pool, error) from error
         return await self._start_or_repeat(body, claim, pool)
 
-    async def _start_or_repeat(self, body: ClaimMessage, claim: Claim, pool: str) -> ClaimReply:
+    async def _start_or_repeat(self, body: ClaimMessage, claim: Claim, pool: str) -> EncodedClaimReply:
         life = self._lives.cached(body.principal, claim.operation_id)
         for _ in range(ATTEMPTS):
             if life is None or not _waits_for(life, claim):  # only the journal may say that it is gone
@@ -127,12 +131,13 @@ class ClaimEndpoint:
         await self._alarms.raised(pool, FORGED, str(error))
         return Untrusted(str(error), code=FORGED)
 
-    async def _start(self, life: DispatchedLife, signed: Signed, claim: Claim) -> ClaimReply:
+    async def _start(self, life: DispatchedLife, signed: Signed, claim: Claim) -> EncodedClaimReply:
         requested = life.requested
         self._definition(requested)  # before anything starts: without it the grant could not be repeated
         parameters = await self._parameters(life, signed)
+        sealing = ParameterSeal(claim.seal_to, self._vault.keys_of(requested).parameters, requested, parameters)
         try:
-            granted = await self._grant(requested, parameters, signed)
+            granted = await self._grant(requested, parameters, signed, sealing)
         except Untrusted as error:  # policy may know other keys than this replica: an alarm needs a key unknown to both
             await self._check(signed, requested.pool)
             if error.code == ALTERED:
@@ -152,9 +157,11 @@ class ClaimEndpoint:
         tracing.note({"operation_id": requested.operation_id, "principal": requested.principal})
         self._measures.granted(requested, life.dispatched, granted.grant_body)
         people, effective = await self._policy.people(granted.grant_body), dict(granted.effective)
-        return self._sealed(granted.grant, claim, requested, parameters, effective, granted.approvals, people)
+        return self._reply(granted.grant, sealing.of(effective), granted.approvals, people)
 
-    async def _grant(self, requested: Requested, parameters: dict[str, Any], signed: Signed) -> CheckedDecision:
+    async def _grant(
+        self, requested: Requested, parameters: dict[str, Any], signed: Signed, sealing: ParameterSeal
+    ) -> CheckedDecision:
         """Ask policy for a grant. Policy reads the last control event itself, and records the start before it
         answers.
         """
@@ -166,7 +173,15 @@ class ClaimEndpoint:
             traced=self._audit_detail.traced,
             values=self._audit_detail.values,
         )
-        return await self._policy.grant(request, requested.parameters_digest)
+        if not large_texts(parameters):
+            return await self._policy.grant(request, requested.parameters_digest)
+        granting = tasks.start(self._policy.grant(request, requested.parameters_digest), "grant")
+        try:
+            await asyncio.sleep(0)  # the request is sent
+            sealing.prepare()
+            return await granting
+        finally:
+            granting.cancel()
 
     async def _parameters(self, life: DispatchedLife, signed: Signed) -> dict[str, Any]:
         try:
@@ -202,7 +217,7 @@ class ClaimEndpoint:
         await self._check(signed, life.requested.pool)
         await self._outcomes.not_started(life, outcome, code, message, decision)
 
-    async def _repeat(self, life: Life, signed: Signed, claim: Claim) -> ClaimReply:
+    async def _repeat(self, life: Life, signed: Signed, claim: Claim) -> EncodedClaimReply:
         """Return the grant of an earlier delivery of this very claim; any other claim finds nothing left."""
         under_way = life.state in (State.STARTED, State.CANCELLING)
         if not under_way or not isinstance(life, GrantedLife) or life.started.claim != signed:
@@ -214,7 +229,8 @@ class ClaimEndpoint:
         grant = read(started.grant, Grant)
         approvals = [one for one in life.approvals if approval_digest(one) in grant.approvals]
         people = await self._policy.people(grant)
-        return self._sealed(started.grant, claim, requested, parameters, effective, approvals, people)
+        sealing = ParameterSeal(claim.seal_to, self._vault.keys_of(requested).parameters, requested, parameters)
+        return self._reply(started.grant, sealing.of(effective), approvals, people)
 
     async def _check_target(self, requested: Requested, granted: Target) -> None:
         """Raises Unreachable, and records it, unless the grant's target is the one of this replica's own inventory: a
@@ -233,30 +249,11 @@ class ClaimEndpoint:
         )
         raise Unreachable(detail, code=ALTERED)
 
-    def _sealed(
-        self,
-        grant: Signed,
-        claim: Claim,
-        requested: Requested,
-        public: dict[str, Any],
-        effective: dict[str, Any],
-        approvals: list[SignedApproval],
-        people: Signed | None,
-    ) -> ClaimReply:
-        inside = SealedParameters(
-            parameters=effective,
-            parameters_key=self._vault.keys_of(requested).parameters,
-            statement=requested.statement,
-            salt=requested.salt,
-            given=public if requested.statement else {},
-        )
-        return ClaimReply(
-            grant=grant,
-            sealed=seal(claim.seal_to, encode(inside)),
-            outputs=self._audit_detail.outputs,
-            approvals=approvals,
-            people=people,
-        )
+    def _reply(
+        self, grant: Signed, sealed: Raw, approvals: list[SignedApproval], people: Signed | None
+    ) -> EncodedClaimReply:
+        outputs = self._audit_detail.outputs
+        return EncodedClaimReply(grant=grant, sealed=sealed, outputs=outputs, approvals=approvals, people=people)
 
 
 def _waits_for(life: Life, claim: Claim) -> TypeGuard[DispatchedLife]:

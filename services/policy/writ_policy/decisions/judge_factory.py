@@ -12,6 +12,7 @@ from writ_policy.state.control_follower import Follower
 from writ_policy.state.sources import Sources
 from writ_policy.versions.stored_versions import Versions
 from writ_runtime.journal_guard import JournalGuard
+from writ_runtime.recent_digests import RecentDigests
 
 
 class JudgeFactory:
@@ -35,6 +36,7 @@ class JudgeFactory:
         self._guard = guard
         self._dry_run_only = dry_run_only
         self._clock = clock
+        self.digests = RecentDigests()
 
     async def at(self, control_sequence: int, stored_policies: int = 0, target: str = WRIT_TARGET) -> Judge:
         """Return a judge that has read at least this control event and this stored version.
@@ -65,6 +67,7 @@ class JudgeFactory:
             plugins=self._plugins,
             dry_run_only=self._dry_run_only,
             now=now,
+            keyed_digest=self.digests.of,
         )
 
     async def now(self) -> Judge:

@@ -1,6 +1,6 @@
 """From an executor's request to a ruling: principal, operation, target and the verdict of the engine."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct, structs
@@ -28,7 +28,7 @@ from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import Ruling, decide
 from writ_rules.engine.facts import NeededListing
-from writ_trust.digests import keyed_digest, plain_digest
+from writ_trust.digests import plain_digest
 from writ_trust.sessions import Session
 from writ_trust.statements import digest
 
@@ -65,6 +65,7 @@ class Judge(Struct, frozen=True, kw_only=True):
     plugins: AgentPlugins
     dry_run_only: bool
     now: float
+    keyed_digest: Callable[[str, Mapping[str, Any]], str]  # that of large values is computed once
 
     def rule(
         self,
@@ -89,8 +90,7 @@ class Judge(Struct, frozen=True, kw_only=True):
         request, signed = self._understand(subject, recorded=recorded, known_target=starting or approvals is not None)
         counted = approvals or CountedApprovals()
         request = structs.replace(request, approvals=counted.approvers, proven=counted.proven)
-        visible = self.world.seen_by(request.principal, self.now)
-        ruling = decide(visible.policy, request, self.control, self.world.people, known.facts)
+        ruling = self._decide(request, known)
         ruling = with_own_session(request, ruling, self._session(subject))
         if request.operation.control and ruling.effect != "deny" and not request.own:
             ruling = self._checks(counted.decided_at).apply(request, ruling)
@@ -285,7 +285,7 @@ class Judge(Struct, frozen=True, kw_only=True):
             code=ruling.code,
             rules=ruling.rules[:MOST_RULES],
             reason=ruling.reason + (f" ({more} more rules are not named)" if more > 0 else ""),
-            parameters_digest=keyed_digest(subject.parameters_key, ruling.effective),
+            parameters_digest=self.keyed_digest(subject.parameters_key, ruling.effective),
             policy=self.world.version,
             control_sequence=self.control.sequence,
             trace=trace,

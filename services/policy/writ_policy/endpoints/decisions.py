@@ -81,7 +81,7 @@ class DecisionEndpoints:
         self._keys = keys
         self._measures = measures
         self._observe = observe
-        self._texts = KeptTexts()
+        self._texts = KeptTexts(judging.digests)
 
     def endpoints(self) -> list[Endpoint]:
         """Return the endpoints for services."""

@@ -1,0 +1,71 @@
+"""The seal of an operation's parameters for the agent that claims it.
+
+Large parameters take milliseconds to seal. So that is done while policy decides on the grant, for the effective
+parameters of the first decision, and once more only if the grant's are others.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from msgspec import Raw, Struct, field
+
+from writ_contracts.agents import SealedParameters
+from writ_contracts.approvals import SignedApproval
+from writ_contracts.errors import Untrusted
+from writ_contracts.journal import Requested
+from writ_contracts.large_texts import large_texts, without_large_texts
+from writ_contracts.signing import Signed
+from writ_contracts.wire import canonical, encode
+from writ_trust.sealing import seal
+
+
+class EncodedClaimReply(Struct, frozen=True, kw_only=True):
+    """A ClaimReply whose sealed parameters are JSON already."""
+
+    grant: Signed
+    sealed: Raw
+    outputs: bool
+    approvals: list[SignedApproval] = field(default_factory=list)
+    people: Signed | None = None
+
+
+class ParameterSeal:
+    """The seal for one claim. What is sealed ahead is sent for the same parameters only."""
+
+    def __init__(self, seal_to: str, key: str, requested: Requested, given: Mapping[str, Any]) -> None:
+        """`key`: that of the parameters' digest. `given`: the parameters as the requester sent them."""
+        self._seal_to = seal_to
+        self._key = key
+        self._requested = requested
+        self._given = dict(given)
+        self._ahead: tuple[dict[str, Any], Raw] | None = None
+
+    def prepare(self) -> None:
+        """Seal the parameters that policy will probably grant. Nothing of the claim is verified yet."""
+        expected = {**self._given, **self._requested.effective}
+        with suppress(Untrusted):
+            self._ahead = (expected, self._sealed(expected))
+
+    def of(self, effective: dict[str, Any]) -> Raw:
+        """Return these effective parameters, sealed, as JSON. Raises Untrusted for a claim without a usable key."""
+        if self._ahead is not None and _are_same(self._ahead[0], effective):
+            return self._ahead[1]
+        return self._sealed(effective)
+
+    def _sealed(self, effective: dict[str, Any]) -> Raw:
+        requested = self._requested
+        inside = SealedParameters(
+            parameters=effective,
+            parameters_key=self._key,
+            statement=requested.statement,
+            salt=requested.salt,
+            given=self._given if requested.statement else {},
+        )
+        return Raw(encode(seal(self._seal_to, encode(inside))))
+
+
+def _are_same(left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
+    """Return equality as JSON: Python takes 1 and 1.0 for equal, and the agent's digest does not."""
+    others = [canonical(without_large_texts(one)) for one in (left, right)]
+    return large_texts(left) == large_texts(right) and others[0] == others[1]
