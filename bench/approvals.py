@@ -14,7 +14,7 @@ from writ_bus.port import Bus, Message
 from writ_client.client import Writ
 from writ_client.context import Context, open_bus
 from writ_contracts import subjects
-from writ_contracts.approvals import Approval
+from writ_contracts.people.approvals import Approval
 from writ_testing.installations.installation import (
     RunningInstallation,
     local_target,

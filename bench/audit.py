@@ -19,7 +19,7 @@ from writ_audit.index import Index, IndexPosition
 from writ_audit.index_follower import BATCH
 from writ_audit.projection import RecordChange, project
 from writ_contracts import journal
-from writ_contracts.audit import SearchQuery
+from writ_contracts.history.audit import SearchQuery
 from writ_contracts.ids import operation_id
 from writ_contracts.requests import Verdict
 from writ_contracts.signing import Signed

@@ -25,7 +25,7 @@ from writ_agent_docker.backend import DockerBackend
 from writ_client.context import Context, open_bus
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.installations.installation import RunningInstallation, prepare, running_installation
 
 AGAIN, STACK = "writ-bench-again", "writ-bench-stack"

@@ -77,13 +77,13 @@ class Flooder:
                 self._message = answer.error.message
 
 
-def _flood(url: str, seed: bytes, pace: int, told: Connection) -> None:
-    """Flood from a separate process, like a foreign client."""
+def _flood(url: str, seed: bytes, pace: int, connection: Connection) -> None:
+    """Send a flood from a separate process, like a foreign client."""
 
     async def flood() -> None:
         bus = await open_bus(Context(principal=FLOODER, url=url), seed, wait=10)
-        told.send(b"ready")
-        told.send(json.encode(await Flooder(bus, pace).run(SECONDS)))
+        connection.send(b"ready")
+        connection.send(json.encode(await Flooder(bus, pace).run(SECONDS)))
 
     uvloop.run(flood())
 

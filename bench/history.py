@@ -16,7 +16,7 @@ from writ_contracts.subjects import inbox_prefix, operation_filter, parse_event
 from writ_contracts.wire import encode
 from writ_installation.files.home import Home
 from writ_installation.nats.server import configuration, free_port
-from writ_installation.nats.server_address import ServerAddress
+from writ_installation.server_access.server_address import ServerAddress
 from writ_nats_server.process import ServerProcess
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation, running_installation

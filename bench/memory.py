@@ -1,8 +1,8 @@
-"""Memory of the services that read the inventory, and what waits while they read a large one again.
+"""Memory of the services that read the inventory, and the waits while they read a large one again.
 
 `python -m bench memory`: the inventory of a working installation grows from 100 targets to 10,000 and is then edited
 three times more; at last the services are killed and start with 10,000. Beside each edit operations go on, one after
-the other, and the services are asked all the time whether they are alive.
+the other, and the health of each service is requested without a pause.
 """
 
 import asyncio

@@ -13,7 +13,7 @@ from msgspec import Struct
 from bench.end_to_end import ENVIRON
 from bench.timing import Sample, measure, pause
 from writ_client.client import Writ
-from writ_contracts.approvals import MOST_PENDING
+from writ_contracts.people.approvals import MOST_PENDING
 from writ_testing.installations.installation import (
     RunningInstallation,
     local_target,

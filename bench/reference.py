@@ -18,7 +18,7 @@ class Disagreement(Exception):
 
 
 async def run(seeds: range = SEEDS) -> Counter[str]:
-    """Return how often each code was the result."""
+    """Return the number of cases by code of their decision."""
     met = Counter[str]()
     for seed in seeds:
         for _, asked, facts, expected, got in cases(seed, QUESTIONS):

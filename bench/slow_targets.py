@@ -1,4 +1,4 @@
-"""Targets that hang or are dead, and what a healthy target's operations cost meanwhile.
+"""The latency of a healthy target's operations while other targets hang or are dead.
 
 `python -m bench slow_targets`: one process of the SSH agent with eight slots, real sshds on loopback. A host that hangs
 accepts 16 reads at once and answers none; 60 dead targets accept connections and say nothing. Before slots were given

@@ -1,7 +1,8 @@
-"""An operation over SSH, beside what people use instead, all in one run on one host: `python -m bench ssh`.
+"""An operation over SSH beside the tools that people use instead, all in one run on one host: `python -m bench ssh`.
 
 One at a time, warm and cold; 50 targets at once, with the controller's processor time for each; files of 1 MB beside
-SFTP. `service_status` where the host has systemd (the lab), else `file_read` of a small file; the table says which.
+SFTP. The operation is `service_status` where the host has systemd (the lab), else `file_read` of a small file. The
+table names it.
 """
 
 import asyncio
@@ -29,7 +30,7 @@ from writ_agent_ssh.startup.archive import build
 from writ_client.context import Context, open_bus
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.installations.installation import RunningInstallation, prepare, running_installation
 
 WARM, COLD, NEW, FILES, ROUNDS = 150, 6, 10, 20, 5
@@ -42,14 +43,16 @@ TARGETS = [f"t{number}" for number in range(MANY)]
 
 
 class Round(Struct, frozen=True, kw_only=True):
-    """50 at once: wall milliseconds of the best round, and the controller's processor milliseconds a target in it."""
+    """50 targets at once: wall milliseconds of the best round, and the controller's processor milliseconds a target in
+    it.
+    """
 
     wall: float
     cpu: float
 
 
 class Agent:
-    """The SSH agent's own backend, in this process: what comes after the grant."""
+    """The SSH agent's own backend, in this process: the part of an operation after its grant."""
 
     def __init__(self, place: Place, keys: Path) -> None:
         self._place = place
@@ -58,7 +61,7 @@ class Agent:
         self._number = time.time_ns()
 
     async def run(self, target: str, operation: str, parameters: Mapping[str, object]) -> TaskResult:
-        """One operation; raises RuntimeError unless it succeeded."""
+        """Run one operation. Raises RuntimeError unless it succeeds."""
         definition = CATALOGUE[operation]
         self._number += 1
         task = Task(
@@ -75,16 +78,15 @@ class Agent:
         return done
 
     def asking(self, target: str = TARGETS[0]) -> Call:
-        """What is measured, on a connection that is kept."""
+        """Return a call of the measured operation on a connection that is kept."""
         return lambda _: self.run(target, self._place.operation, self._place.parameters)
 
     async def cold(self, _: int) -> None:
-        """With a connection and a hostops of its own."""
+        """Run the measured operation with a connection and a hostops of its own."""
         await self._pool.close()
         await self.run(TARGETS[0], self._place.operation, self._place.parameters)
 
     async def close(self) -> None:
-        """All connections."""
         await self._pool.close()
 
 
@@ -176,7 +178,7 @@ async def _at_once(
 
 
 async def _best(calls: list[Call], cpu: Callable[[], float]) -> Round:
-    """After one round to warm up."""
+    """Return the round with the best p50, after one round to warm up."""
     await asyncio.gather(*(call(0) for call in calls))
     rounds = [await _round(calls, cpu) for _ in range(ROUNDS)]
     return min(rounds, key=lambda one: one.wall)
@@ -190,13 +192,13 @@ async def _round(calls: list[Call], cpu: Callable[[], float]) -> Round:
 
 
 def _own_cpu() -> float:
-    """Of this process and of what it started and has ended."""
+    """Return the processor seconds of this process and of its ended children."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def _cpu(*pids: int) -> float:
-    """Seconds of these processes."""
+    """Return the processor seconds of these processes."""
     ticks = 0
     for pid in pids:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
@@ -240,7 +242,7 @@ async def _files(
 
 
 def table(figures: dict[str, object]) -> str:
-    """For people."""
+    """Return the tables for docs/performance.md."""
     one, at_once, files = figures["one"], figures["at_once"], figures["files"]
     assert isinstance(one, dict)
     assert isinstance(at_once, dict)

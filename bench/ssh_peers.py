@@ -1,4 +1,4 @@
-"""What people use over SSH instead: plain `ssh`, new and kept; asyncssh, new and kept; a bare helper that is kept."""
+"""Tools that people use over SSH instead: `ssh`, new and kept; asyncssh, new and kept; a bare helper that is kept."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ with system_bus() as systemd:
     for line in sys.stdin:
         print(json.dumps(systemd.unit(json.loads(line)["unit"]).as_state()), flush=True)
 """
-"""Nothing but the question: no request is checked, nothing is marked, no process of its own, no deadline."""
+"""It only replies: it checks no request, leaves no marker, starts no process, and knows no deadline."""
 FILE_HELPER = """
 import json, sys
 for line in sys.stdin:
@@ -30,7 +30,7 @@ for line in sys.stdin:
 
 
 class Ssh:
-    """The program, with a configuration of ours alone."""
+    """The program `ssh`, with no configuration but ours."""
 
     def __init__(self, place: Place, scratch: Path) -> None:
         known = scratch / "known_hosts"
@@ -44,15 +44,15 @@ class Ssh:
         self._where, self._bare = where, place.bare
 
     async def new(self, _: int) -> None:
-        """A connection for one command."""
+        """Run the command over a connection of its own."""
         await _ended([*self._plain, *self._where, self._bare])
 
     async def kept(self, _: int) -> None:
-        """By a master that stays."""
+        """Run the command over the connection of a kept master."""
         await _ended([*self._plain, *self._control, *self._where, self._bare])
 
     def close(self) -> None:
-        """End the master."""
+        """End the kept master."""
         subprocess.run([*self._plain, *self._control, "-O", "exit", *self._where], capture_output=True, check=False)
 
 
@@ -71,32 +71,32 @@ async def _ended(argv: list[str]) -> None:
 class BareProcess:
     """A Python process kept on the host, JSON lines over one channel of a kept connection."""
 
-    def __init__(self, process: "asyncssh.SSHClientProcess[str]", asked: str) -> None:
-        self._process, self._line = process, json.dumps({"unit": asked}) + "\n"
+    def __init__(self, process: "asyncssh.SSHClientProcess[str]", request: str) -> None:
+        self._process, self._line = process, json.dumps({"unit": request}) + "\n"
 
     @classmethod
     async def start(cls, connection: asyncssh.SSHClientConnection, place: Place) -> "BareProcess":
-        """On this connection; an agent must have been there before."""
-        script, asked = (
+        """Start it on this connection. An agent must have sent hostops to the host before."""
+        script, request = (
             (HELPER, f"{SERVICE}.service") if place.systemd else (FILE_HELPER, str(place.parameters["file_path"]))
         )
         command = shlex.join(["python3", "-I", "-c", script, place.code])
-        return cls(await connection.create_process(command), asked)
+        return cls(await connection.create_process(command), request)
 
     async def ask(self, _: int) -> None:
-        """One question."""
+        """Send one request, and wait for its reply."""
         self._process.stdin.write(self._line)
         if not json.loads(await self._process.stdout.readline()):
             raise RuntimeError("the helper told nothing")
 
 
 async def connect(place: Place) -> asyncssh.SSHClientConnection:
-    """A connection of asyncssh."""
+    """Return a connection of asyncssh."""
     return await asyncssh.connect(place.address, place.port, **place.options())
 
 
 def bare_new(place: Place) -> Call:
-    """A connection of asyncssh for each command."""
+    """Return a call of the command by asyncssh, each over a connection of its own."""
 
     async def call(_: int) -> None:
         async with await connect(place) as connection:
@@ -106,13 +106,13 @@ def bare_new(place: Place) -> Call:
 
 
 def bare_kept(place: Place, connection: asyncssh.SSHClientConnection) -> Call:
-    """The command on a connection that stays."""
+    """Return a call of the command by asyncssh over a kept connection."""
     return lambda _: connection.run(place.bare, check=True)
 
 
 @asynccontextmanager
 async def many(place: Place, count: int) -> AsyncIterator[list[asyncssh.SSHClientConnection]]:
-    """So many connections, ready."""
+    """Yield so many open connections."""
     turns = asyncio.Semaphore(4)
 
     async def one() -> asyncssh.SSHClientConnection:

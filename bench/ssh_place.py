@@ -22,7 +22,7 @@ SERVICE = "nginx"
 
 
 class Place(Struct, frozen=True, kw_only=True):
-    """How it is reached, what it has, which operation is measured there, and the bare command that stands for it."""
+    """The host: its address, its features, the operation that is measured there, and the equivalent bare command."""
 
     name: str
     address: str
@@ -32,22 +32,24 @@ class Place(Struct, frozen=True, kw_only=True):
     host_key: str
     folder: str
     code: str
-    """Where hostops is once an agent was there."""
+    """The folder of hostops after an agent's first connection."""
     operation: str
     parameters: dict[str, Any]
     bare: str
 
     @property
     def systemd(self) -> bool:
-        """Whether services can be asked for."""
+        """Whether the host has systemd, so that the status of services can be read."""
         return self.operation == "service_status"
 
     def connection(self) -> dict[str, Any]:
-        """As the inventory has it."""
+        """Return the `connection` of a target, as the inventory has it."""
         return {"host": self.address, "port": self.port, "user": self.user, "host_keys": [self.host_key]}
 
     def entry(self, target: str) -> dict[str, Any]:
-        """The inventory's entry of one target here; as many as one likes, each with a connection of its own."""
+        """Return the inventory's entry of one target on this host. There may be many, each with a connection of its
+        own.
+        """
         roots = [{"path": self.folder, "allow_system_root": True}]
         return {
             "id": target,
@@ -58,7 +60,7 @@ class Place(Struct, frozen=True, kw_only=True):
         }
 
     def keys(self, folder: Path, targets: list[str]) -> None:
-        """The key of each of these targets, as its agent looks for it."""
+        """Write the key of each of these targets where the agent looks for it."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for target in targets:
             path = folder / target
@@ -66,7 +68,7 @@ class Place(Struct, frozen=True, kw_only=True):
             path.chmod(0o600)
 
     def options(self) -> Mapping[str, Any]:
-        """For asyncssh: what the agent offers, so that both pay for the same."""
+        """Return the options of asyncssh with the agent's algorithms, so that both have the same cost."""
         names = {name.decode() for name in asyncssh.kex.get_kex_algs()}
         return {
             "username": self.user,
@@ -84,7 +86,7 @@ class Place(Struct, frozen=True, kw_only=True):
 
 @asynccontextmanager
 async def place(scratch: Path) -> AsyncIterator[Place]:
-    """The lab's `host1` inside the lab, else loopback."""
+    """Return the lab's `host1` inside the lab, else loopback."""
     if os.environ.get("LAB_HOSTS"):
         yield _lab()
         return

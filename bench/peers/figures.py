@@ -52,9 +52,9 @@ class Unequal(Exception):
     """Raised for an engine that decides otherwise than the rules say: its times are not measured."""
 
 
-def compare(engine: str, given: Iterable[bool], right: Sequence[bool]) -> None:
+def compare(engine: str, decisions: Iterable[bool], right: Sequence[bool]) -> None:
     """Raises Unequal."""
-    wrong = [number for number, (one, other) in enumerate(zip(given, right, strict=True)) if one != other]
+    wrong = [number for number, (one, other) in enumerate(zip(decisions, right, strict=True)) if one != other]
     if wrong:
         raise Unequal(f"{engine}: {len(wrong)} of {len(right)} decisions are wrong, the first is number {wrong[0]}")
 

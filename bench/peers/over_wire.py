@@ -24,7 +24,7 @@ from writ_contracts.decisions import Subject
 from writ_contracts.errors import WritError
 from writ_contracts.ids import operation_id
 from writ_contracts.operations import Catalogue, Risk
-from writ_contracts.policies import MAX_DOCUMENT_BYTES
+from writ_contracts.policy.versions import MAX_DOCUMENT_BYTES
 from writ_installation.nats.server import free_port
 from writ_testing.eventually import eventually
 from writ_testing.peers.nats_server import WritServer, writ_server

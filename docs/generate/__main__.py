@@ -1,4 +1,4 @@
-"""Writes the documents that are made from code, or with `--check` says which are out of date (exit status 1)."""
+"""Write the documents that are made from code, or with `--check` report those out of date (exit status 1)."""
 
 import sys
 from collections.abc import Callable
@@ -54,7 +54,7 @@ its own for what failed on the host. Whether asking again can help is in `retry`
 
 
 def configuration() -> str:
-    """docs/configuration.md: what all services share first, then each service's own."""
+    """Return docs/configuration.md: the variables of all services first, then each service's own."""
     tables = {name: describe(config) for name, config in SERVICES.items()}
     shared = [variable for variable in tables["policy"] if all(variable in table for table in tables.values())]
     parts = [CONFIGURATION, _table("Every service", shared)]
@@ -65,12 +65,12 @@ def configuration() -> str:
 
 
 def subjects() -> str:
-    """docs/asyncapi.yaml."""
+    """Return docs/asyncapi.yaml."""
     return "# Made from the registry of subjects by `make docs`.\n" + dump(asyncapi.document())
 
 
 def codes() -> str:
-    """docs/codes.md."""
+    """Return docs/codes.md."""
     return CODES + "".join(f"| `{code}` | {meaning} |\n" for code, meaning in errors.CODES.items())
 
 
@@ -88,7 +88,7 @@ DOCUMENTS: dict[str, Callable[[], str]] = {
 
 
 def main(arguments: list[str], root: Path) -> int:
-    """Writes or checks each document below `root`."""
+    """Write or check each document below `root`."""
     stale = [name for name, make in DOCUMENTS.items() if _is_stale(root / name, make())]
     if "--check" in arguments:
         for name in stale:

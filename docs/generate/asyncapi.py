@@ -7,18 +7,18 @@ import msgspec
 from msgspec import Struct
 
 import writ_contracts.agents
-import writ_contracts.approvals
 import writ_contracts.decisions
-import writ_contracts.facts
 import writ_contracts.journal
+import writ_contracts.people.approvals
+import writ_contracts.policy.facts
 import writ_contracts.requests
 from writ_contracts.registry import CHANNELS, Channel, Role, Style, summary_of
 
 SIGNED_IN: tuple[ModuleType, ...] = (
     writ_contracts.agents,
-    writ_contracts.approvals,
+    writ_contracts.people.approvals,
     writ_contracts.decisions,
-    writ_contracts.facts,
+    writ_contracts.policy.facts,
     writ_contracts.journal,
     writ_contracts.requests,
 )
@@ -45,7 +45,7 @@ reply subject. `send` is what the server itself publishes once the journal has s
 
 
 def document() -> dict[str, Any]:
-    """The whole document as plain data."""
+    """Return the whole document as plain data."""
     names: dict[str, type[Struct]] = {kind.__name__: kind for item in CHANNELS for kind in _kinds(item)}
     _, schemas = msgspec.json.schema_components(every_struct(), ref_template="#/components/schemas/{name}")
     return {
@@ -62,7 +62,7 @@ def document() -> dict[str, Any]:
 
 
 def _plain_discriminators(schema: Any) -> Any:
-    """The same schema with each discriminator by its name alone: AsyncAPI has no mapping, unlike OpenAPI."""
+    """Return the schema with each discriminator by its name alone: AsyncAPI has no mapping, unlike OpenAPI."""
     if isinstance(schema, list):
         return [_plain_discriminators(item) for item in schema]
     if not isinstance(schema, dict):
@@ -74,7 +74,7 @@ def _plain_discriminators(schema: Any) -> Any:
 
 
 def every_struct() -> list[type[Struct]]:
-    """The messages of all channels, and the statements that travel inside a signature, by name."""
+    """Return by name the messages of all channels, and the statements that travel inside a signature."""
     found = {kind for item in CHANNELS for kind in _kinds(item)}
     found |= {kind for module in SIGNED_IN for kind in vars(module).values() if _is_statement(kind)}
     return sorted(found, key=lambda kind: kind.__name__)

@@ -145,7 +145,7 @@ MEANINGS: dict[str, dict[str, tuple[str, str]]] = {
 
 
 def document() -> str:
-    """All of it, as Markdown."""
+    """Return the document as Markdown."""
     parts = [HEAD]
     for title, kind, place in PLACES:
         if kind is ssh.Connection:

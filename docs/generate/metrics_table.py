@@ -8,7 +8,7 @@ from writ_agent.reporting.metrics import ENDPOINTS, Meters, show_target_health
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.operations import Catalogue
 from writ_runtime.clocks import ServerClock
-from writ_runtime.journal_guard import declare
+from writ_runtime.journal.journal_guard import declare
 from writ_runtime.metric_series import AtMost
 from writ_runtime.metrics import Family, Metrics
 
@@ -28,7 +28,7 @@ NAMES = {"operation": "of the catalogue", "code": "of [codes.md](codes.md)"}
 
 
 def document() -> str:
-    """What all services have, then each service's own."""
+    """Return the document: the metrics of all services, then each service's own."""
     tables = {name: metrics.families for name, metrics in registries().items()}
     shared = [one for one in tables["policy"] if all(one.name in _names(table) for table in tables.values())]
     parts = [HEAD, _table("Every service", shared)]
@@ -37,7 +37,7 @@ def document() -> str:
 
 
 def registries() -> Mapping[str, Metrics]:
-    """One of each kind of service."""
+    """Return the registry of one process of each kind."""
     catalogue = Catalogue(BUILT_IN)
     policy, executor, audit = (import_module(f"writ_{name}.metrics") for name in ("policy", "executor", "audit"))
     made = {"policy": policy.metrics(), "executor": executor.metrics(), "audit": audit.metrics()}

@@ -38,7 +38,7 @@ NAMES = {str: "text", int: "whole number", float: "number", bool: "true or false
 
 
 def document() -> str:
-    """All of it, as Markdown."""
+    """Return the document as Markdown."""
     return "\n".join([HEAD, *(_table(title, kind) for title, kind in PLACES)])
 
 
@@ -60,7 +60,7 @@ def _table(title: str, kind: type[Struct]) -> str:
 
 
 def _descriptions(hint: Any) -> list[str]:
-    """Its own; of a union without one, that of an arm."""
+    """Return the descriptions of a field: its own, or those of the arms of a union without one."""
     own = [
         meta.description for meta in getattr(hint, "__metadata__", ()) if isinstance(meta, Meta) and meta.description
     ]

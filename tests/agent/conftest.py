@@ -22,9 +22,9 @@ from writ_contracts.operations import Catalogue
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
 from writ_runtime.clocks import SYSTEM, Clocks
-from writ_runtime.people_directory import KnownDirectory
-from writ_runtime.plugins import load_catalogue
-from writ_runtime.state_file import StateFile
+from writ_runtime.files.people_directory import KnownDirectory
+from writ_runtime.files.state_file import StateFile
+from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.eventually import eventually
 from writ_testing.fakes.backend import FakeBackend
 from writ_testing.fakes.scripted_executor import Answering, DispatchedOperation, ScriptedExecutor
@@ -157,14 +157,14 @@ def held(world: World, answer: Answering | None = None) -> asyncio.Event:
     answered = asyncio.Event()
     then = answer or world.executor.answering
 
-    async def wait(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply | None:
+    async def wait(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply | None:
         await answered.wait()
-        return await then(asked, claim, signed)
+        return await then(dispatched, claim, signed)
 
     world.executor.answering = wait
     return answered
 
 
-async def gone(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
+async def gone(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
     """As when somebody else has it."""
     return ClaimReply(error=Failure(code="gone", message="too late"))

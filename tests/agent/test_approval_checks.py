@@ -9,10 +9,10 @@ from tests.trust.test_people import BOB, CAROL, FIRST, SECOND, THIRD, version
 
 from writ_agent.approval_checks import check_approvals
 from writ_agent.refusals import SecurityRefusal
-from writ_contracts.approvals import Approval, SignedApproval
-from writ_contracts.credentials import Presence
 from writ_contracts.decisions import Grant
 from writ_contracts.journal import Dispatched
+from writ_contracts.people.approvals import Approval, SignedApproval
+from writ_contracts.people.credentials import Presence
 from writ_contracts.wire import canonical
 from writ_testing.fakes.security_key import PRESENT, SoftwareSecurityKey
 from writ_trust.approvals import approval_digest, sign_approval, signed_bytes, with_evidence

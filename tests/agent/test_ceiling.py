@@ -26,7 +26,7 @@ from writ_contracts.inventory import Target
 from writ_contracts.journal import Dispatched
 from writ_contracts.requests import RequestStatement
 from writ_contracts.wire import encode
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.fakes.scripted_executor import VERSION
 from writ_trust.digests import keyed_digest
 from writ_trust.keys import Key, generate_seed

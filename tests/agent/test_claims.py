@@ -21,10 +21,10 @@ from writ_testing.memory.bus import MemoryBus
 async def test_after_a_lost_answer_the_same_claim_is_sent_again_and_it_runs_once(world: World) -> None:
     lost = 2
 
-    async def forget(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply | None:
+    async def forget(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply | None:
         nonlocal lost
         lost -= 1
-        return None if lost >= 0 else await world.executor.grant(asked, claim, signed)
+        return None if lost >= 0 else await world.executor.grant(dispatched, claim, signed)
 
     world.executor.answering = forget
     await world.agent()
@@ -46,14 +46,14 @@ async def test_claim_without_a_reply_is_sent_again_while_the_first_reply_may_sti
     monkeypatch.setattr("writ_agent.work.claims.REPEAT_SECONDS", 0.1)
     repeated, turns = asyncio.Event(), 0
 
-    async def first_hangs(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply | None:
+    async def first_hangs(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply | None:
         nonlocal turns
         turns += 1
         if turns > 1:
             repeated.set()
-            return None if late else await world.executor.grant(asked, claim, signed)
+            return None if late else await world.executor.grant(dispatched, claim, signed)
         await repeated.wait()
-        return await world.executor.grant(asked, claim, signed) if late else None
+        return await world.executor.grant(dispatched, claim, signed) if late else None
 
     world.executor.answering = first_hangs
     await world.agent()
@@ -64,7 +64,7 @@ async def test_claim_without_a_reply_is_sent_again_while_the_first_reply_may_sti
 
 @pytest.mark.usefixtures("impatient")
 async def test_when_no_answer_ever_comes_nothing_is_run_and_that_is_said(world: World) -> None:
-    async def never(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply | None:
+    async def never(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply | None:
         return None
 
     world.executor.answering = never
@@ -76,7 +76,7 @@ async def test_when_no_answer_ever_comes_nothing_is_run_and_that_is_said(world: 
 
 
 async def test_a_final_no_is_the_end_of_the_delivery(world: World) -> None:
-    async def gone(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
+    async def gone(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
         return ClaimReply(error=Failure(code="gone", message="too late"))
 
     world.executor.answering = gone
@@ -92,12 +92,12 @@ async def test_a_final_no_is_the_end_of_the_delivery(world: World) -> None:
 async def test_a_no_for_now_is_asked_again_with_the_same_claim(code: str, retry: bool, world: World) -> None:
     turns = 0
 
-    async def later(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
+    async def later(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
         nonlocal turns
         turns += 1
-        return await world.executor.grant(asked, claim, signed)
+        return await world.executor.grant(dispatched, claim, signed)
 
-    async def not_yet(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
+    async def not_yet(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
         world.executor.answering = later
         return ClaimReply(error=Failure(code=code, message="not yet", retry=retry))
 
@@ -112,7 +112,7 @@ async def test_a_no_for_now_is_asked_again_with_the_same_claim(code: str, retry:
 async def test_it_is_not_claimed_anew_before_an_executor_has_heard_that_nothing_was_run(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def never(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply | None:
+    async def never(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply | None:
         return None
 
     handle, deliveries = Worker.handle, 0
@@ -130,12 +130,12 @@ async def test_it_is_not_claimed_anew_before_an_executor_has_heard_that_nothing_
     operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
     beats = world.executor.heartbeats
     await until(lambda: bool(beats) and beats[-1].running == [operation_id] and beats[-1].free_slots == 8)
-    asked = world.executor.asked[operation_id]
-    asked.claims.clear()
+    dispatched = world.executor.asked[operation_id]
+    dispatched.claims.clear()
     world.executor.answering = world.executor.grant
     enough = deliveries + 3
     await until(lambda: deliveries >= enough)
-    assert asked.claims == []
+    assert dispatched.claims == []
     world.executor.refusing = None
     await world.executor.until(lambda: len(world.executor.receipts) == 2)
     assert [one.outcome for one in world.executor.signed_receipts()] == ["failed", "succeeded"]

@@ -35,9 +35,9 @@ async def test_a_look_that_is_over_is_over_on_a_host_whose_clock_is_wrong(world:
 async def test_a_step_of_the_clock_leaves_the_baseline_and_the_grant_as_they_are(world: World, step: float) -> None:
     host = Host()
 
-    async def stepping(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
+    async def stepping(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
         host.step(step)
-        return await world.executor.grant(asked, claim, signed)
+        return await world.executor.grant(dispatched, claim, signed)
 
     world.executor.answering = stepping
     await world.agent(clocks=host.clocks)
@@ -54,8 +54,8 @@ async def test_a_host_that_slept_between_claim_and_start_runs_nothing(world: Wor
     """CLOCK_MONOTONIC stands still in suspend: by it, a grant of 30 s would hold until the next morning."""
     host = Host()
 
-    async def asleep(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
-        answer = await world.executor.grant(asked, claim, signed)
+    async def asleep(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
+        answer = await world.executor.grant(dispatched, claim, signed)
         host.suspend(slept)
         return answer
 
@@ -74,11 +74,11 @@ async def test_heartbeats_tell_of_a_clock_that_is_off_and_of_no_other(world: Wor
     assert world.executor.heartbeats[-1].skew is None
     host.step(-7.0)
 
-    def told() -> bool:
+    def skew_is_reported() -> bool:
         skew = world.executor.heartbeats[-1].skew
         return skew is not None and -7.5 < skew < -6.5
 
-    await until(told)
+    await until(skew_is_reported)
 
 
 async def test_what_an_executor_takes_for_lost_has_no_company_while_it_runs_here(world: World) -> None:

@@ -144,9 +144,9 @@ async def test_a_claim_that_is_declined_ends_the_reading_and_nothing_is_told(wor
 
 
 async def test_a_grant_that_does_not_hold_gets_no_reading(world: World, reader: Reader) -> None:
-    async def forged(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
-        grant = sign(Key(generate_seed()), world.executor.honest_grant(asked, claim, signed))
-        return world.executor.sealed(asked, claim, grant)
+    async def forged(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
+        grant = sign(Key(generate_seed()), world.executor.honest_grant(dispatched, claim, signed))
+        return world.executor.sealed(dispatched, claim, grant)
 
     answered = held(world, forged)
     await world.agent()
@@ -171,9 +171,9 @@ CHANGED: dict[str, dict[str, Any]] = {
 async def test_a_grant_for_something_else_has_it_read_again(
     changed: dict[str, Any], world: World, reader: Reader
 ) -> None:
-    async def other(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
-        grant = structs.replace(world.executor.honest_grant(asked, claim, signed), **changed)
-        return world.executor.sealed(asked, claim, sign(world.executor.key, grant))
+    async def other(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
+        grant = structs.replace(world.executor.honest_grant(dispatched, claim, signed), **changed)
+        return world.executor.sealed(dispatched, claim, sign(world.executor.key, grant))
 
     answered = held(world, other)
     await world.agent()

@@ -15,7 +15,7 @@ from writ_contracts.errors import Untrusted
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
 from writ_contracts.journal import Dispatched
-from writ_contracts.previews import Preview
+from writ_contracts.people.previews import Preview
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import read
 

@@ -11,8 +11,8 @@ from writ_agent.backends.port import Task
 from writ_agent.preflight.host_reads import READS_AT_ONCE
 from writ_contracts.agents import ReadRequest
 from writ_contracts.errors import Invalid, Unreachable, Untrusted, WritError
-from writ_contracts.facts import MOST_NAMES, OTHER_NAMES, Listing
 from writ_contracts.ids import encode_id
+from writ_contracts.policy.facts import MOST_NAMES, OTHER_NAMES, Listing
 from writ_trust.statements import digest, open_signed
 
 KEY = "ab" * 32

@@ -23,10 +23,10 @@ async def test_a_dispatched_operation_is_claimed_run_once_and_told(world: World)
     receipt = await world.executor.ended(operation_id)
     assert (receipt.outcome, receipt.effect, receipt.over, receipt.pool) == ("succeeded", "done", True, POOL)
     assert world.backend.effects == [operation_id]
-    asked = world.executor.asked[operation_id]
-    assert asked.answer is not None
-    assert asked.answer.grant is not None
-    assert receipt.grant_digest == digest(asked.answer.grant)
+    dispatched = world.executor.asked[operation_id]
+    assert dispatched.answer is not None
+    assert dispatched.answer.grant is not None
+    assert receipt.grant_digest == digest(dispatched.answer.grant)
 
 
 def keyed(world: World, output: dict[str, Any]) -> str:
@@ -48,8 +48,8 @@ async def test_the_receipt_is_signed_and_has_the_public_output_with_the_digest_o
 async def test_where_outputs_are_not_for_the_record_the_receipt_has_their_digest_alone(world: World) -> None:
     honest = world.executor.answering
 
-    async def without(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply | None:
-        answer = await honest(asked, claim, signed)
+    async def without(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply | None:
+        answer = await honest(dispatched, claim, signed)
         return None if answer is None else structs.replace(answer, outputs=False)
 
     world.executor.answering = without

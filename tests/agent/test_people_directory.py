@@ -12,7 +12,7 @@ from tests.agent.test_refusals import Tamper, changed, other_key
 from tests.trust.test_people import FIRST, OTHER, PEOPLE_KEY, version
 
 from writ_contracts.agents import Claim, ClaimReply
-from writ_contracts.people import PeopleDirectory, PeopleKeySuccession
+from writ_contracts.people.directory import PeopleDirectory, PeopleKeySuccession
 from writ_contracts.signing import Signed
 from writ_testing.fakes.scripted_executor import DispatchedOperation
 from writ_trust.people import open_directory
@@ -30,8 +30,8 @@ FORK = open_directory(
 async def _taken(world: World, tamper: Tamper) -> tuple[Signed | None, str]:
     """Return the directory that the agent keeps after an answer with FORK, and the outcome."""
 
-    async def answer(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
-        made = tamper(world, asked, claim, world.executor.honest_grant(asked, claim, signed))
+    async def answer(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
+        made = tamper(world, dispatched, claim, world.executor.honest_grant(dispatched, claim, signed))
         return structs.replace(made, people=FORK.signed)
 
     world.executor.answering = answer

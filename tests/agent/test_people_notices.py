@@ -10,7 +10,7 @@ from tests.agent.test_people_directory import FORK, TRUE
 from tests.trust.test_people import FIRST, OTHER, PEOPLE_KEY, version
 
 from writ_contracts import subjects
-from writ_contracts.people import PeopleNotice, PeopleNoticeMessage
+from writ_contracts.people.directory import PeopleNotice, PeopleNoticeMessage
 from writ_contracts.signing import Signed
 from writ_contracts.wire import encode
 from writ_trust.keys import Key, generate_seed

@@ -24,46 +24,48 @@ OTHER_POOL = Target(id="host-1", role="testing", backend="fake", agent="pool-2")
 def changed(**fields: Any) -> Tamper:
     """A grant that policy signed, for something else."""
 
-    def tamper(world: World, asked: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimReply:
-        return world.executor.sealed(asked, claim, sign(world.executor.key, structs.replace(grant, **fields)))
+    def tamper(world: World, dispatched: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimReply:
+        return world.executor.sealed(dispatched, claim, sign(world.executor.key, structs.replace(grant, **fields)))
 
     return tamper
 
 
-def other_key(world: World, asked: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimReply:
-    return world.executor.sealed(asked, claim, sign(Key(generate_seed()), grant))
+def other_key(world: World, dispatched: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimReply:
+    return world.executor.sealed(dispatched, claim, sign(Key(generate_seed()), grant))
 
 
-def claimed_key(world: World, asked: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimReply:
+def claimed_key(world: World, dispatched: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimReply:
     """Signed by another key, under the name of policy's."""
     forged = structs.replace(sign(Key(generate_seed()), grant), key=world.executor.key.public)
-    return world.executor.sealed(asked, claim, forged)
+    return world.executor.sealed(dispatched, claim, forged)
 
 
-def altered(world: World, asked: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimReply:
+def altered(world: World, dispatched: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimReply:
     """One value changed after the signature."""
     honest = sign(world.executor.key, grant)
     payload = Raw(bytes(honest.payload).replace(b'"timeout":', b'"timeout":1'))
-    return world.executor.sealed(asked, claim, structs.replace(honest, payload=payload))
+    return world.executor.sealed(dispatched, claim, structs.replace(honest, payload=payload))
 
 
-def another_kind(world: World, asked: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimReply:
+def another_kind(world: World, dispatched: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimReply:
     """Something that policy did sign, and which is no grant."""
-    look = world.executor.read_grant(asked.work.operation_id, asked.work.operation, TARGET, ["baseline"], {}, "00" * 32)
-    return world.executor.sealed(asked, claim, look)
+    look = world.executor.read_grant(
+        dispatched.work.operation_id, dispatched.work.operation, TARGET, ["baseline"], {}, "00" * 32
+    )
+    return world.executor.sealed(dispatched, claim, look)
 
 
-def other_parameters(world: World, asked: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimReply:
-    swapped = {**asked.parameters, "path": "/etc/passwd"}
-    return world.executor.sealed(asked, claim, sign(world.executor.key, grant), swapped)
+def other_parameters(world: World, dispatched: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimReply:
+    swapped = {**dispatched.parameters, "path": "/etc/passwd"}
+    return world.executor.sealed(dispatched, claim, sign(world.executor.key, grant), swapped)
 
 
-def sealed_for_another(world: World, asked: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimReply:
-    answer = world.executor.sealed(asked, claim, sign(world.executor.key, grant))
+def sealed_for_another(world: World, dispatched: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimReply:
+    answer = world.executor.sealed(dispatched, claim, sign(world.executor.key, grant))
     return ClaimReply(grant=answer.grant, sealed=answer.sealed[:-8] + bytes(8))
 
 
-def empty(world: World, asked: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimReply:
+def empty(world: World, dispatched: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimReply:
     return ClaimReply()
 
 
@@ -90,8 +92,8 @@ CASES: dict[str, tuple[Tamper, str]] = {
 
 @pytest.mark.parametrize(("tamper", "kind"), CASES.values(), ids=CASES.keys())
 async def test_a_grant_that_is(tamper: Tamper, kind: str, world: World) -> None:
-    async def lie(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
-        return tamper(world, asked, claim, world.executor.honest_grant(asked, claim, signed))
+    async def lie(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
+        return tamper(world, dispatched, claim, world.executor.honest_grant(dispatched, claim, signed))
 
     world.executor.answering = lie
     await world.agent()
@@ -112,7 +114,7 @@ async def test_a_grant_that_was_used_is_refused_when_it_comes_again(world: World
     used = world.executor.asked[first].answer
     assert used is not None
 
-    async def replay(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
+    async def replay(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
         return used
 
     world.executor.answering = replay
@@ -136,9 +138,9 @@ async def test_a_second_grant_for_the_same_attempt_is_never_used(world: World) -
 
 
 async def test_what_the_catalogue_here_does_not_allow_is_not_run_though_it_is_granted(world: World) -> None:
-    async def grant(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
-        asked.parameters = {**asked.parameters, "path": ""}
-        return await world.executor.grant(asked, claim, signed)
+    async def grant(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
+        dispatched.parameters = {**dispatched.parameters, "path": ""}
+        return await world.executor.grant(dispatched, claim, signed)
 
     world.executor.answering = grant
     await world.agent()
@@ -156,9 +158,9 @@ async def test_what_this_backend_does_not_have_is_unsupported(world: World) -> N
 async def test_the_receipt_names_the_grant_that_was_refused(world: World) -> None:
     refused: list[Signed] = []
 
-    async def lie(asked: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
-        refused.append(sign(Key(generate_seed()), world.executor.honest_grant(asked, claim, signed)))
-        return world.executor.sealed(asked, claim, refused[0])
+    async def lie(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
+        refused.append(sign(Key(generate_seed()), world.executor.honest_grant(dispatched, claim, signed)))
+        return world.executor.sealed(dispatched, claim, refused[0])
 
     world.executor.answering = lie
     await world.agent()

@@ -19,9 +19,9 @@ from writ_contracts.decisions import Decision, Grant, GrantRequest
 from writ_contracts.journal import Finished, SecurityEvent
 from writ_contracts.life import GrantedLife, Life
 from writ_contracts.signing import Signed
-from writ_runtime.people_directory import KnownDirectory
-from writ_runtime.plugins import load_catalogue
-from writ_runtime.state_file import StateFile
+from writ_runtime.files.people_directory import KnownDirectory
+from writ_runtime.files.state_file import StateFile
+from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.fakes.backend import FakeBackend
 from writ_testing.fakes.scripted_peers import ScriptedPolicy
 from writ_testing.memory.bus import MemoryBus

@@ -12,7 +12,7 @@ from writ_agent.backends.port import Task, TaskResult
 from writ_agent_docker.backend import DockerBackend
 from writ_containers import container_operations
 from writ_contracts.inventory import Target
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.fakes.docker_engine import FakeEngine
 from writ_testing.suites.backend import task
 from writ_testing.suites.host_cases import HostCase, HostCases

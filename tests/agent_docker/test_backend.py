@@ -63,7 +63,7 @@ async def test_an_engine_that_dies_in_the_middle_leaves_a_change_unknown(host: E
     given = prepared(host, "restart")
     host.engine.fail("POST", "/restart$", "hang")
     running = asyncio.create_task(host.run("container_restart", ID, timeout=6, **given))
-    await until_asked(host, "restart")
+    await wait_for_call(host, "restart")
     await host.engine.stop()
     done = await running
     assert (done.outcome, done.code, done.effect) == ("unknown", "connection_lost", "maybe")
@@ -73,7 +73,7 @@ async def test_an_engine_that_is_restarted_in_the_middle_is_asked_again(host: En
     given = prepared(host, "restart")
     host.engine.fail("POST", "/restart$", "act_and_hang")
     running = asyncio.create_task(host.run("container_restart", ID, **given))
-    await until_asked(host, "restart")
+    await wait_for_call(host, "restart")
     await host.engine.stop()
     await host.engine.start()
     assert (await running).outcome == "succeeded"
@@ -141,8 +141,8 @@ async def test_nothing_is_done_to_what_is_so_already(host: EngineHost) -> None:
     assert not [line for line in host.engine.asked if line.startswith("POST")]
 
 
-async def until_asked(host: EngineHost, verb: str) -> None:
-    async def asked() -> bool:
+async def wait_for_call(host: EngineHost, verb: str) -> None:
+    async def has_call() -> bool:
         return any(line.endswith(f"/{verb}") for line in host.engine.asked)
 
-    await eventually(asked)
+    await eventually(has_call)

@@ -13,7 +13,7 @@ from tests.hostops.test_injection import CORPUS
 
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.eventually import eventually
 from writ_testing.fakes.docker_engine import FakeEngine, Kind, fake_engine
 from writ_testing.installations.agent_processes import AgentInstallation, agent_installation

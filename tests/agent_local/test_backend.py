@@ -22,7 +22,7 @@ from writ_agent_local.backend import LocalBackend
 from writ_agent_local.child import HostChild
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
-from writ_runtime.plugins import load_catalogue, load_handlers
+from writ_runtime.plugins.entry_points import load_catalogue, load_handlers
 from writ_testing.eventually import eventually
 from writ_testing.search import cmdline
 from writ_testing.suites.backend import BackendSuite, ProgressRecorder, task

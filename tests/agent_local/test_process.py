@@ -108,11 +108,11 @@ async def test_it_says_how_it_is_and_what_it_did(installation: Installation) -> 
     checks = ("bus", "spool", "local", "clock", "targets")
     assert (ready["status"], ready["checks"]) == ("ready", dict.fromkeys(checks, "ok"))
     assert re.fullmatch(r"\d+ ms (behind|ahead of) the NATS server's", ready["details"]["clock"])
-    wanted = ('writ_agent_operations_total{operation="test_noop",outcome="succeeded"} 1.0', "writ_agent_free_slots 8.0")
+    count = ('writ_agent_operations_total{operation="test_noop",outcome="succeeded"} 1.0', "writ_agent_free_slots 8.0")
 
     async def counted() -> bool:  # once the receipt is on its way
         metrics = (await _get(port, "metrics")).decode()
-        return all(line in metrics for line in wanted)
+        return all(line in metrics for line in count)
 
     await eventually(counted)
 
@@ -132,8 +132,8 @@ async def test_a_secret_is_found_in_no_log_spool_or_environment(installation: In
     assert containing(files(installation.folder / "state-local-a"), secret) == []
 
 
-async def _many(operation_id: str, wanted: int) -> bool:
-    return len(living(operation_id)) >= wanted
+async def _many(operation_id: str, count: int) -> bool:
+    return len(living(operation_id)) >= count
 
 
 async def _get(port: int, path: str) -> bytes:

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from writ_agent.backends.port import Task, TaskResult
-from writ_agent_proxmox.api import Apis
 from writ_agent_proxmox.backend import ProxmoxBackend
-from writ_agent_proxmox.credentials import Credentials
-from writ_agent_proxmox.task_notes import Notes
+from writ_agent_proxmox.connection.api import Apis
+from writ_agent_proxmox.connection.credentials import Credentials
+from writ_agent_proxmox.tasks.task_notes import Notes
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.ids import encode_id
 from writ_contracts.operations import Catalogue

@@ -11,10 +11,10 @@ import msgspec
 from msgspec import Struct
 from tests.agent_proxmox.cluster import CATALOGUE
 
-from writ_agent_proxmox.api import Apis
 from writ_agent_proxmox.backend import ProxmoxBackend
-from writ_agent_proxmox.credentials import Credentials
-from writ_agent_proxmox.task_notes import Notes
+from writ_agent_proxmox.connection.api import Apis
+from writ_agent_proxmox.connection.credentials import Credentials
+from writ_agent_proxmox.tasks.task_notes import Notes
 from writ_contracts.inventory import Target
 from writ_testing.suites.backend import ProgressRecorder, task
 

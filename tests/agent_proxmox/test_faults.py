@@ -6,11 +6,11 @@ import time
 import pytest
 from tests.agent_proxmox.cluster import Cluster
 
-from writ_agent_proxmox import work
-from writ_agent_proxmox.api import Api
-from writ_agent_proxmox.guests import Guest, all_guests, find_guest, guests_of
+from writ_agent_proxmox.connection.api import Api
 from writ_agent_proxmox.settings import Connection
-from writ_agent_proxmox.upid import end_of, parse_upid, percent_of
+from writ_agent_proxmox.tasks import work
+from writ_agent_proxmox.tasks.guests import Guest, all_guests, find_guest, guests_of
+from writ_agent_proxmox.tasks.upid import end_of, parse_upid, percent_of
 from writ_contracts.errors import Conflict, Denied, Invalid, Unreachable, Untrusted, WritError
 from writ_testing.eventually import eventually
 from writ_testing.peers.proxmox import Fault

@@ -5,8 +5,9 @@ import asyncio
 import pytest
 from tests.agent_proxmox.cluster import Cluster
 
-from writ_agent_proxmox import movement, work
-from writ_agent_proxmox.guests import Guest
+from writ_agent_proxmox.operations import movement
+from writ_agent_proxmox.tasks import work
+from writ_agent_proxmox.tasks.guests import Guest
 from writ_contracts.errors import Unreachable
 from writ_testing.eventually import eventually
 from writ_testing.exhaustive import some

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from tests.agent_proxmox.cluster import WEB, Cluster
 
-from writ_agent_proxmox.movement import gibibytes
-from writ_agent_proxmox.session import Session
+from writ_agent_proxmox.connection.session import Session
+from writ_agent_proxmox.operations.movement import gibibytes
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from writ_agent_proxmox.credentials import parse_token
-from writ_agent_proxmox.operations import OPERATIONS
+from writ_agent_proxmox.connection.credentials import parse_token
+from writ_agent_proxmox.operations.table import OPERATIONS
 from writ_agent_proxmox.rights import granting, held, lacking
 from writ_agent_proxmox.settings import Connection
 

@@ -5,7 +5,7 @@ import asyncio
 from tests.agent_proxmox.cluster import Cluster
 
 from writ_agent.backends.port import TaskResult
-from writ_agent_proxmox.task_notes import Note
+from writ_agent_proxmox.tasks.task_notes import Note
 from writ_testing.eventually import eventually
 
 START = "/status/start"

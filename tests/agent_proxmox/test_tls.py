@@ -13,10 +13,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from tests.agent_proxmox.cluster import Cluster
 
-from writ_agent_proxmox.api import Api
-from writ_agent_proxmox.credentials import parse_token
+from writ_agent_proxmox.connection.api import Api
+from writ_agent_proxmox.connection.credentials import parse_token
+from writ_agent_proxmox.connection.tls import context_for
 from writ_agent_proxmox.settings import Connection, connection_of
-from writ_agent_proxmox.tls import context_for
 from writ_contracts.errors import Invalid, Untrusted, WritError
 from writ_contracts.inventory import Target
 from writ_testing.peers.proxmox import OWNER, SECRET, TOKEN, Proxmox

@@ -19,7 +19,7 @@ from writ_agent_ssh.startup.archive import build
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
 from writ_hostops import processes
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.eventually import eventually
 from writ_testing.peers.sshd import Sshd, sshd
 from writ_testing.plugin.host_handlers import PACKAGES

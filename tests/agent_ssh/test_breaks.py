@@ -62,10 +62,10 @@ async def test_what_reads_fails_when_its_connection_breaks(host: SshHost) -> Non
         task = host.task("network_test", host="127.0.0.1", port=port, protocol="http", timeout=60)
         run = asyncio.create_task(host.backend.run(task, heard))
 
-        async def asked() -> bool:
+        async def is_running() -> bool:
             return ID in host.backend._runs and bool(host.backend._runs[ID].tag)
 
-        await eventually(asked)
+        await eventually(is_running)
         kill_sessions(host)
         done = await asyncio.wait_for(run, 20)
     assert (done.outcome, done.code, done.effect) == ("failed", "connection_lost", "none")

@@ -96,8 +96,8 @@ async def test_a_unit_is_changed_by_its_own_name_alone_and_its_others_are_told(p
     baseline = await plain.ssh.backend.baseline(task)
     looked = await plain.ssh.backend.baseline(plain.ssh.task("service_status", service_name="nginx"))
     assert baseline["names"] == looked["names"] == ["web"]
-    for asked, known in (("nginx", {}), ("web", baseline)):
-        other = replace(plain.ssh.task("service_restart", service_name=asked), baseline=known)
+    for unit_name, known in (("nginx", {}), ("web", baseline)):
+        other = replace(plain.ssh.task("service_restart", service_name=unit_name), baseline=known)
         done = await plain.ssh.backend.run(other, ProgressRecorder())
         assert (done.outcome, done.code, done.effect) == ("failed", "unit_alias", "none")
     assert not [call for call in plain.calls() if call.startswith("restart")]
@@ -191,7 +191,7 @@ async def test_when_the_connection_breaks_a_look_decides(plain: PlainHost) -> No
     task = plain.ssh.task("service_restart", service_name="nginx")
     task = replace(task, baseline=await plain.ssh.backend.baseline(task))
     run = await begun(plain.ssh, task)
-    await eventually(lambda: asked(plain, "restart"))
+    await eventually(lambda: has_called(plain, "restart"))
     await eventually(lambda: contains(plain.folder / "shown", "InvocationID=bb"))
     kill_sessions(plain.ssh)
     done = await asyncio.wait_for(run, 20)
@@ -219,11 +219,11 @@ async def test_a_systemctl_that_floods_or_hangs_has_an_outcome(plain: PlainHost,
 async def under_way(plain: PlainHost) -> "asyncio.Task[TaskResult]":
     """A restart that systemd has been asked for."""
     run = await begun(plain.ssh, plain.ssh.task("service_restart", service_name="nginx"))
-    await eventually(lambda: asked(plain, "restart"))
+    await eventually(lambda: has_called(plain, "restart"))
     return run
 
 
-async def asked(plain: PlainHost, verb: str) -> bool:
+async def has_called(plain: PlainHost, verb: str) -> bool:
     return any(call.startswith(verb) for call in plain.calls())
 
 

@@ -50,14 +50,14 @@ def ask(api: LocalApi, path: str, **headers: str) -> tuple[int, str]:
         return response.status, response.read().decode()
 
 
-def told(api: LocalApi, path: str) -> dict[str, Any]:
+def fetch_json(api: LocalApi, path: str) -> dict[str, Any]:
     status, text = ask(api, path)
     assert status == 200, text
     return dict(json.loads(text))
 
 
 def test_status_tells_the_peers_by_their_node_key(api: LocalApi) -> None:
-    status = told(api, "/localapi/v0/status")
+    status = fetch_json(api, "/localapi/v0/status")
     assert (status["BackendState"], status["Self"]["HostName"]) == ("Running", "control")
     web, off, old = (status["Peer"][node_key(name)] for name in ("web1", "off1", "old1"))
     assert (web["DNSName"][-1], web["Tags"], web["Online"], web["sshHostKeys"]) == (
@@ -76,14 +76,14 @@ def test_status_tells_the_peers_by_their_node_key(api: LocalApi) -> None:
     ("query", "peers"), [("false", False), ("0", False), ("true", True), ("what", True), ("", True)]
 )
 def test_without_peers_there_is_null_for_them(api: LocalApi, query: str, peers: bool) -> None:
-    assert (told(api, f"/localapi/v0/status?peers={query}")["Peer"] is not None) == peers
+    assert (fetch_json(api, f"/localapi/v0/status?peers={query}")["Peer"] is not None) == peers
 
 
 @pytest.mark.parametrize(
     "address", ["100.64.9.11", "100.64.9.11:22", "[fd7a:115c:a1e0::11]:22", "fd7a:115c:a1e0::11", node_key("web1")]
 )
 def test_whois_knows_a_peer_by_address_and_by_key(api: LocalApi, address: str) -> None:
-    found = told(api, f"/localapi/v0/whois?addr={address}")
+    found = fetch_json(api, f"/localapi/v0/whois?addr={address}")
     assert (found["Node"]["Key"], found["Node"]["Addresses"][0]) == (node_key("web1"), "100.64.9.11/32")
     assert found["UserProfile"]["LoginName"] == "tagged-devices"
 
@@ -120,8 +120,8 @@ def test_who_may_not_read_is_told_so(api: LocalApi) -> None:
 
 def test_a_peer_that_changes_is_told_as_it_is_now(api: LocalApi) -> None:
     api.put(Peer(name="web1", addresses=WEB.addresses, key=node_key("another")))
-    assert node_key("web1") not in told(api, "/localapi/v0/status")["Peer"]
-    assert told(api, "/localapi/v0/whois?addr=100.64.9.11")["Node"]["Key"] == node_key("another")
+    assert node_key("web1") not in fetch_json(api, "/localapi/v0/status")["Peer"]
+    assert fetch_json(api, "/localapi/v0/whois?addr=100.64.9.11")["Node"]["Key"] == node_key("another")
 
 
 def test_it_can_be_silent_and_talk_nonsense_and_be_gone(tmp_path: Path) -> None:

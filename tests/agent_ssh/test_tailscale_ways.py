@@ -22,7 +22,7 @@ from writ_agent_ssh.tailnet import socks
 from writ_agent_ssh.tailnet.tailscale import Tailnet, command
 from writ_contracts.errors import Invalid, Unreachable, Untrusted, WritError
 from writ_contracts.inventory import Target
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.eventually import eventually
 from writ_testing.peers.sshd import Sshd, descendants, sshd
 from writ_testing.peers.tailscale_local_api import LocalApi, Peer, local_api, node_key
@@ -112,7 +112,7 @@ async def listening(serve: Serve) -> AsyncIterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("reply", "words"),
     [
         (b"", "closed the connection"),
         (b"\5\xff", "needs a password"),
@@ -127,9 +127,9 @@ async def listening(serve: Serve) -> AsyncIterator[str]:
         (b"\5\0\5\0\0\1\0\0", "closed the connection"),
     ],
 )
-async def test_a_proxy_that_does_not_connect_is_refused_with_its_reason(said: bytes, words: str) -> None:
+async def test_a_proxy_that_does_not_connect_is_refused_with_its_reason(reply: bytes, words: str) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(said)
+        writer.write(reply)
         writer.write_eof()
         await reader.read()
 

@@ -50,10 +50,10 @@ async def test_connects_to_a_host_on_the_way_to_many_are_bounded_too(host: SshHo
         assert {getattr(end, "code", "") for end in ends} == {"unreachable"}
 
 
-@pytest.mark.parametrize("said", [b"\xff\x00 no\r\n", b"x" * 200_000, b"", b"SSH-2.0-x\r\n" + bytes(64), b"\n" * 60])
-async def test_a_server_that_hangs_up_whatever_it_says_is_not_reached(host: SshHost, said: bytes) -> None:
+@pytest.mark.parametrize("banner", [b"\xff\x00 no\r\n", b"x" * 200_000, b"", b"SSH-2.0-x\r\n" + bytes(64), b"\n" * 60])
+async def test_a_server_that_hangs_up_whatever_it_says_is_not_reached(host: SshHost, banner: bytes) -> None:
     async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(said)
+        writer.write(banner)
         with suppress(OSError):
             await writer.drain()
         writer.close()

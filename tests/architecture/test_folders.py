@@ -8,14 +8,12 @@ from tests.architecture.tree import ROOT, imported, packages, shown
 
 EXECUTOR = ROOT / "services/executor/writ_executor"
 MOST_BOXES, MOST_ARROWS = 10, 30
-TO_UNTIE = ("libs/installation/writ_installation", "services/policy/writ_policy")
-"""Packages with a cycle between their folders today."""
 
 
 def folders() -> list[Path]:
     """Return every folder of a lib or service that has parts."""
     inside = (path for package in packages() for path in (package.code, *package.code.rglob("*")) if path.is_dir())
-    return [folder for folder in inside if len(parts(folder)) > 1 and shown(folder) not in TO_UNTIE]
+    return [folder for folder in inside if len(parts(folder)) > 1]
 
 
 def parts(folder: Path) -> list[str]:

@@ -13,11 +13,11 @@ from writ_audit.irregular_events import OperationHistories
 from writ_bus.port import Entry
 from writ_contracts import subjects
 from writ_contracts.catalogue.control import OPERATIONS, JournalArchive
-from writ_contracts.copied_control_events import CARRIED_FROM
 from writ_contracts.decisions import Subject
 from writ_contracts.errors import Untrusted
+from writ_contracts.history.copied_control_events import CARRIED_FROM
+from writ_contracts.history.records import Record
 from writ_contracts.journal import ControlEvent
-from writ_contracts.records import Record
 from writ_contracts.signing import Signed
 from writ_contracts.wire import encode
 from writ_executor.journal.generations import control_events

@@ -10,9 +10,9 @@ from tests.e2e.stolen_keys import holding, robbed
 from writ_bus.port import Entry
 from writ_client.context import Context, open_bus
 from writ_contracts import subjects
-from writ_contracts.copied_control_events import CARRIED_FROM
 from writ_contracts.errors import WritError
-from writ_contracts.provisioning import ProvisionReply, ProvisionRequest
+from writ_contracts.history.copied_control_events import CARRIED_FROM
+from writ_contracts.installation.provisioning import ProvisionReply, ProvisionRequest
 from writ_contracts.registry import channel
 from writ_contracts.wire import decode, encode
 from writ_installation.files.principal_changes import known_changes

@@ -14,9 +14,9 @@ from tests.e2e.stolen_keys import holding, robbed
 
 from writ_bus.nats.bus import NatsBus, connect
 from writ_contracts import subjects
-from writ_contracts.facts import Finding, ScanReport, StoredReport
+from writ_contracts.policy.facts import Finding, ScanReport, StoredReport
 from writ_contracts.wire import encode
-from writ_installation.nats.server_options import options_of
+from writ_installation.server_access.server_options import options_of
 from writ_testing.installations.installation import RunningInstallation
 from writ_testing.suites.bus_fixture import SOON
 

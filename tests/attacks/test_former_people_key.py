@@ -13,7 +13,7 @@ from tests.e2e.test_credentials import PEOPLE, RULES
 from writ_bus.port import Bus, Message
 from writ_contracts import subjects
 from writ_contracts.agents import Heartbeat
-from writ_contracts.people import (
+from writ_contracts.people.directory import (
     NamedDirectory,
     PeopleDirectory,
     PeopleKeySuccession,
@@ -64,10 +64,10 @@ async def known(bus: Bus, number: int) -> None:
 
     subscription = await bus.subscribe(subjects.heartbeat("a"), hear)
 
-    async def said() -> bool:
+    async def notice_arrived() -> bool:
         return number in heard
 
-    await eventually(said, within=40, what=f"an agent that knows version {number}")
+    await eventually(notice_arrived, within=40, what=f"an agent that knows version {number}")
     await subscription.close()
 
 

@@ -238,10 +238,10 @@ async def test_no_answer_goes_where_its_asker_may_not_publish(world: World, key:
         if not may(own, target):
             pairs.setdefault(body, []).append(target)
     async with world.server.connected("bootstrap") as admin:
-        for body, wanted in pairs.items():
+        for body, expected in pairs.items():
             await world.plant(body)
             before, heard = await world.state(admin), {name: len(one.heard) for name, one in world.listeners.items()}
-            await inject(thief, own, body, wanted)
+            await inject(thief, own, body, expected)
             await world.settle()
             assert foreign(before, await world.state(admin), own) == [], (key, body)
             for name, listener in world.listeners.items():
@@ -250,9 +250,9 @@ async def test_no_answer_goes_where_its_asker_may_not_publish(world: World, key:
                     assert strange == set(), f"{name} heard what {key} may not say"
 
 
-async def inject(thief: NatsBus, own: Rights, body: bytes, wanted: Sequence[str]) -> None:
+async def inject(thief: NatsBus, own: Rights, body: bytes, expected: Sequence[str]) -> None:
     for subject, data in questions(own):
-        for target in wanted:
+        for target in expected:
             if not target.startswith("$JS.ACK"):  # a client that names it as reply is disconnected by the server
                 await thief.connection.publish(subject, body if data is None else data, target)
         await thief.connection.round_trip(SOON)

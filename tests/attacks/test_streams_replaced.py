@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from tests.e2e.stolen_keys import holding, robbed
-from tests.e2e.test_health_problems import Told
+from tests.e2e.test_health_problems import HealthCheck
 
 from writ_bus.nats.bus import NatsBus, connect
 from writ_contracts import subjects
 from writ_contracts.errors import WritError
+from writ_contracts.history.records import Record
 from writ_contracts.journal import SecurityEvent
-from writ_contracts.records import Record
 from writ_contracts.wire import decode_event
-from writ_installation.nats.server_options import options_of
 from writ_installation.processes.readiness import read_run_file
+from writ_installation.server_access.server_options import options_of
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation
 from writ_testing.suites.bus_fixture import SOON
@@ -59,13 +59,13 @@ async def replace_stream(installation: RunningInstallation, stream: str, records
 
 
 async def is_not_ready(installation: RunningInstallation, process: str, check: str, word: str) -> None:
-    async def told() -> bool:
+    async def check_has_word() -> bool:
         running = read_run_file(
             installation.home.run / f"{process}.json", installation.pid(process)
         )  # not while it is started
-        return running is not None and word in await Told(installation, process, check).readyz()
+        return running is not None and word in await HealthCheck(installation, process, check).readyz()
 
-    await eventually(told, within=WITHIN, what=f"{process} is not ready: {word}")
+    await eventually(check_has_word, within=WITHIN, what=f"{process} is not ready: {word}")
 
 
 async def recorded(installation: RunningInstallation, kind: str, *seen_by: str) -> None:

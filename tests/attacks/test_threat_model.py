@@ -20,8 +20,8 @@ from writ_contracts.agents import (
     ReceiptMessage,
     SealedParameters,
 )
-from writ_contracts.audit import TraceReply
 from writ_contracts.errors import TimedOut, Unreachable, WritError
+from writ_contracts.history.audit import TraceReply
 from writ_contracts.wire import decode, encode
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation
@@ -86,21 +86,23 @@ async def test_an_audit_thief_reads_all_and_answers_falsely_and_writes_its_own_a
                 await thief.request(subject, b"{}", timeout=5)
 
 
-async def claimed(installation: RunningInstallation, thief: Bus, number: str) -> tuple[Claim, Any, SealedParameters]:
-    """Claim it as an instance that no agent is; return the claim, the grant and what came with it."""
+async def claimed(
+    installation: RunningInstallation, thief: Bus, number: str, instance: str = "thief"
+) -> tuple[Claim, Any, SealedParameters]:
+    """Claim it as an instance that no agent is, or as that one; return the claim, the grant and what came with it."""
     seal = SealKey()
     claim = Claim(
-        operation_id=number, attempt=1, pool="a", instance="thief", nonce=secrets.token_hex(32), seal_to=seal.public
+        operation_id=number, attempt=1, pool="a", instance=instance, nonce=secrets.token_hex(32), seal_to=seal.public
     )
     signed = sign(installation.home.key("agent-a"), claim)
     body = encode(ClaimMessage(claim=signed, principal="alice"))
 
-    async def asked() -> ClaimReply | None:
+    async def claim_grant() -> ClaimReply | None:
         answer = decode((await thief.request(subjects.claim("a"), body, timeout=10)).data, ClaimReply)
         assert answer.error is None, answer.error
         return answer if answer.grant is not None else None
 
-    answer = await eventually(asked, what="a grant")
+    answer = await eventually(claim_grant, what="a grant")
     return claim, (signed, answer.grant), decode(seal.open(answer.sealed), SealedParameters)
 
 

@@ -17,7 +17,7 @@ from writ_contracts import subjects
 from writ_contracts.journal import SecurityEvent
 from writ_contracts.wire import encode
 from writ_installation.nats.server import make_streams
-from writ_installation.nats.server_options import options_of
+from writ_installation.server_access.server_options import options_of
 from writ_nats_server.config import render
 from writ_nats_server.process import ServerProcess
 from writ_testing.eventually import eventually

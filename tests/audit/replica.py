@@ -14,8 +14,8 @@ from writ_audit.config import AuditConfig
 from writ_audit.metrics import metrics
 from writ_audit.service import Audit
 from writ_bus.port import Bus
-from writ_contracts.audit import SearchQuery, SearchReply, TraceQuery, TraceReply
 from writ_contracts.catalogue import BUILT_IN
+from writ_contracts.history.audit import SearchQuery, SearchReply, TraceQuery, TraceReply
 from writ_contracts.operations import Catalogue
 from writ_contracts.subjects import query
 from writ_contracts.wire import decode, encode

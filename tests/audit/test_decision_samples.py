@@ -11,8 +11,8 @@ from tests.policy.second_decisions import recorded
 from writ_audit.config import AuditConfig
 from writ_audit.decision_samples import AFTER, DecisionSamples
 from writ_bus.port import Bus
-from writ_runtime.policy_keys import PolicyKeys
-from writ_runtime.security_events import SecurityEvents
+from writ_runtime.files.policy_keys import PolicyKeys
+from writ_runtime.journal.security_events import SecurityEvents
 
 
 async def test_a_record_that_breaks_the_check_is_counted_open_and_ends_nothing(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from writ_audit.handlers import service
 from writ_audit.permission import QueryReader
 from writ_bus.port import EndpointReply, Message
-from writ_contracts.audit import SearchQuery, SearchReply, TraceQuery, TraceReply
 from writ_contracts.errors import Unreachable
+from writ_contracts.history.audit import SearchQuery, SearchReply, TraceQuery, TraceReply
 from writ_contracts.subjects import query
 from writ_contracts.wire import MSGPACK, decode, encode
 from writ_runtime.endpoint_frame import Respond
@@ -22,17 +22,17 @@ from writ_runtime.metrics import HandledMessage
 class Nothing:
     """A record in which nothing ever happened."""
 
-    async def trace(self, reader: QueryReader, asked: TraceQuery) -> TraceReply:
+    async def trace(self, reader: QueryReader, query_message: TraceQuery) -> TraceReply:
         return TraceReply()
 
-    async def search(self, reader: QueryReader, asked: SearchQuery) -> SearchReply:
+    async def search(self, reader: QueryReader, query_message: SearchQuery) -> SearchReply:
         return SearchReply()
 
 
 class Away(Nothing):
     """A record that cannot be reached."""
 
-    async def trace(self, reader: QueryReader, asked: TraceQuery) -> TraceReply:
+    async def trace(self, reader: QueryReader, query_message: TraceQuery) -> TraceReply:
         raise Unreachable("the server is away")
 
 
@@ -42,7 +42,7 @@ def responding(reading: Any, endpoint: str, observe: Any) -> Respond:
     )
 
 
-def told(reading: Any, endpoint: str, message: Message) -> tuple[Any, HandledMessage]:
+def reply_and_record(reading: Any, endpoint: str, message: Message) -> tuple[Any, HandledMessage]:
     """The answer, and what was recorded of it."""
     records: list[HandledMessage] = []
     answer = asyncio.run(responding(reading, endpoint, records.append)(message))
@@ -55,14 +55,16 @@ def told(reading: Any, endpoint: str, message: Message) -> tuple[Any, HandledMes
 @pytest.mark.parametrize("endpoint", ["trace", "search"])
 @given(data=st.binary(max_size=200), content_type=st.sampled_from(["", MSGPACK, "text/plain", "\x00"]))
 def test_any_bytes_get_an_answer(endpoint: str, data: bytes, content_type: str) -> None:
-    answer, record = told(Nothing(), endpoint, Message(query("alice", endpoint), data, {"Content-Type": content_type}))
+    answer, record = reply_and_record(
+        Nothing(), endpoint, Message(query("alice", endpoint), data, {"Content-Type": content_type})
+    )
     assert (answer.error is None) is (record.outcome == "ok")
     assert answer.error is None or (answer.error.code, answer.error.retry) == ("invalid", False)
 
 
 @given(st.text(max_size=60))
 def test_any_subject_gets_an_answer(subject: str) -> None:
-    answer, _ = told(Nothing(), "search", Message(subject, b"{}"))
+    answer, _ = reply_and_record(Nothing(), "search", Message(subject, b"{}"))
     assert answer.error is None or answer.error.code == "invalid"
 
 
@@ -72,13 +74,13 @@ def test_a_query_may_be_messagepack_and_is_answered_in_kind() -> None:
     answered = asyncio.run(responding(Nothing(), "trace", lambda _: None)(message))
     assert isinstance(answered, EndpointReply)
     assert answered.headers["Content-Type"] == MSGPACK
-    answer, record = told(Nothing(), "trace", message)
+    answer, record = reply_and_record(Nothing(), "trace", message)
     assert answer.error is None
     assert (record.endpoint, record.outcome, record.fields["principal"]) == ("trace", "ok", "alice")
 
 
 def test_unreachable_reply_asks_for_a_retry() -> None:
     message = Message(query("alice", "trace"), encode(TraceQuery(correlation_id="c")))
-    answer, record = told(Away(), "trace", message)
+    answer, record = reply_and_record(Away(), "trace", message)
     assert (answer.error.code, answer.error.retry) == ("unavailable", True)
     assert (record.outcome, record.code) == ("failed", "unavailable")

@@ -13,8 +13,8 @@ from tests.audit import killed_writer
 
 from writ_audit.index import Index, IndexDamaged, IndexPosition
 from writ_audit.projection import EventRow, OperationRow, OutcomeRow, RecordChange, TermRow
-from writ_contracts.audit import SearchQuery
 from writ_contracts.errors import Unreachable
+from writ_contracts.history.audit import SearchQuery
 
 
 @pytest.fixture

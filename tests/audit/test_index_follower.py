@@ -18,8 +18,8 @@ from writ_contracts import subjects
 from writ_contracts.agents import ReportMessage, SecurityReport
 from writ_contracts.journal import Dispatched
 from writ_contracts.wire import decode, encode
+from writ_runtime.journal.security_events import security_event
 from writ_runtime.metrics import Metrics
-from writ_runtime.security_events import security_event
 from writ_testing.eventually import eventually
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
@@ -142,11 +142,11 @@ async def test_a_journal_that_is_replaced_while_it_runs_is_a_security_event(
         await History(bus).requested("alice", "new")
         assert "was the journal restored" in await not_ready(audit)
 
-        async def told() -> bool:
+        async def event_is_recorded() -> bool:
             records = await bus.journal.read(subjects.security_event("journal_replaced"))
             return [event.detail[:17] for one in records if (event := security_event(one))] == ["reported by audit"]
 
-        await eventually(told, what="the event, with no executor there")
+        await eventually(event_is_recorded, what="the event, with no executor there")
 
 
 async def test_an_index_damaged_while_it_runs_is_made_again(bus: MemoryBus, tmp_path: Path) -> None:

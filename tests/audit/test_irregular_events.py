@@ -9,8 +9,8 @@ from msgspec import Raw, structs
 from writ_audit.irregular_events import IrregularEvent, OperationHistories
 from writ_contracts import journal, subjects
 from writ_contracts.agents import Receipt
-from writ_contracts.approvals import Approval, SignedApproval
-from writ_contracts.records import Record
+from writ_contracts.history.records import Record
+from writ_contracts.people.approvals import Approval, SignedApproval
 from writ_contracts.requests import Verdict
 from writ_contracts.signing import Signed
 from writ_contracts.wire import encode
@@ -92,14 +92,14 @@ PREVIEWED = journal.PreviewTaken(**COMMON, preview=PREVIEW)
 DECIDED = structs.replace(REQUESTED, verdict=structs.replace(REQUESTED.verdict, decision="require_approval"))
 
 
-def verdict(preview: Signed | None, given: str = "approve") -> SignedApproval:
+def verdict(preview: Signed | None, choice: str = "approve") -> SignedApproval:
     """Return what bob signed, who saw this preview."""
     approval = Approval(
         operation_id=ID,
         requested="0" * 64,
         decision_digest="0" * 64,
         step="rule#1",
-        verdict=given,  # type: ignore[arg-type]
+        verdict=choice,  # type: ignore[arg-type]
         approver="bob",
         issued_at=1.0,
         nonce="0" * 64,
@@ -112,7 +112,7 @@ def approved(preview: Signed | None) -> journal.Approved:
     return journal.Approved(**COMMON, approvals=[verdict(preview)], approver="bob")
 
 
-def given(preview: Signed | None) -> journal.ApprovalGiven:
+def approval_given(preview: Signed | None) -> journal.ApprovalGiven:
     return journal.ApprovalGiven(**COMMON, approver="bob", approval=verdict(preview), remaining=1)
 
 
@@ -131,7 +131,7 @@ HONEST: list[Events] = [
     [REQUESTED, DISPATCHED, GRANTED, finished(receipt(grant_digest=None, claim_digest=digest(CLAIM)))],
     [ARCHIVED, ARCHIVED],
     [DECIDED, AWAITING, approved(None)],
-    [DECIDED, AWAITING, PREVIEWED, given(PREVIEW), approved(PREVIEW)],
+    [DECIDED, AWAITING, PREVIEWED, approval_given(PREVIEW), approved(PREVIEW)],
     [DECIDED, AWAITING, PREVIEWED, structs.replace(PREVIEWED, preview=ANOTHER), approved(PREVIEW)],
     [DECIDED, AWAITING, PREVIEWED, rejected(PREVIEW)],
     [DECIDED, AWAITING, PREVIEWED, rejected(None)],
@@ -139,7 +139,10 @@ HONEST: list[Events] = [
 OF_ANOTHER = "signed another preview than the agent's on record"
 BROKEN: dict[str, tuple[Events, str]] = {
     "an approval of another preview": ([DECIDED, AWAITING, PREVIEWED, approved(ANOTHER)], OF_ANOTHER),
-    "one of several approvals of another preview": ([DECIDED, AWAITING, PREVIEWED, given(ANOTHER)], OF_ANOTHER),
+    "one of several approvals of another preview": (
+        [DECIDED, AWAITING, PREVIEWED, approval_given(ANOTHER)],
+        OF_ANOTHER,
+    ),
     "an approval without a preview where there is one": ([DECIDED, AWAITING, PREVIEWED, approved(None)], OF_ANOTHER),
     "an approval of a preview that is not on record": ([DECIDED, AWAITING, approved(PREVIEW)], OF_ANOTHER),
     "an approval of a preview that came second": (

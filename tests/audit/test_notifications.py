@@ -21,9 +21,9 @@ from writ_audit.notifications.settings import Target, read_notifications
 from writ_bus.port import Entry
 from writ_contracts import journal, subjects
 from writ_contracts.errors import ConfigError
+from writ_contracts.history.records import Record
 from writ_contracts.notifications import KINDS, HttpRequest, Notification, Notifier
 from writ_contracts.notifications import Receiver as Destined
-from writ_contracts.records import Record
 from writ_contracts.wire import encode
 from writ_runtime.health import Check
 from writ_testing.eventually import eventually

@@ -13,10 +13,10 @@ from writ_audit.people_file import PeopleFile
 from writ_bus.tasks import spawn
 from writ_contracts import subjects
 from writ_contracts.journal import SecurityEvent
-from writ_contracts.people import DirectoryEntry, PeopleDirectory
+from writ_contracts.people.directory import DirectoryEntry, PeopleDirectory
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode_event
-from writ_runtime.security_events import SecurityEvents
+from writ_runtime.journal.security_events import SecurityEvents
 from writ_testing.eventually import eventually
 from writ_testing.memory.bus import MemoryBus
 from writ_trust.keys import Key

@@ -14,8 +14,8 @@ from tests.audit.history import POLICY, History
 from tests.audit.replica import kinds, policy, replica, search, trace
 
 from writ_client.client import Writ
-from writ_contracts.audit import SearchRow
-from writ_runtime.run_file import RunFile
+from writ_contracts.history.audit import SearchRow
+from writ_runtime.files.run_file import RunFile
 from writ_testing.eventually import eventually
 from writ_testing.peers.nats_server import INSTALLATION, WritServer, writ_server
 

@@ -8,7 +8,7 @@ from tests.audit.history import History
 from tests.audit.replica import ask, policy, replica, search
 
 from writ_bus.port import Bus
-from writ_contracts.audit import SearchReply
+from writ_contracts.history.audit import SearchReply
 from writ_contracts.ids import operation_id
 from writ_contracts.journal import Archived, RecordRead
 from writ_contracts.wire import decode_event, encode
@@ -31,7 +31,7 @@ async def bus(tmp_path: Path, scripted: ScriptedPolicy) -> AsyncIterator[MemoryB
 
 
 @pytest.fixture
-async def told(bus: MemoryBus) -> History:
+async def recorded(bus: MemoryBus) -> History:
     history = History(bus)
     await history.carried_out("alice", "a1")
     await history.refused("alice", "a2")
@@ -79,7 +79,7 @@ X1 = ("copilot", "service_restart", None)
     ],
 )
 async def test_each_filter_narrows(
-    bus: MemoryBus, told: History, fields: dict[str, object], expected: list[tuple[str, str, str | None]]
+    bus: MemoryBus, recorded: History, fields: dict[str, object], expected: list[tuple[str, str, str | None]]
 ) -> None:
     assert await found(bus, "carol", **fields) == expected
 
@@ -93,21 +93,21 @@ async def test_what_could_never_match_is_invalid(bus: MemoryBus, fields: dict[st
     assert answer.error.code == "invalid"
 
 
-async def test_search_row_shows_the_state_of_the_operation(bus: MemoryBus, told: History) -> None:
+async def test_search_row_shows_the_state_of_the_operation(bus: MemoryBus, recorded: History) -> None:
     row = (await search(bus, "alice", principal="alice", outcome="denied")).rows[0]
     assert (row.state, row.code, row.target) == ("ended", "no_rule", "web-2")
     assert (row.first_sequence, row.requested_at, row.updated_at) == (5, 1_004.0, 1_004.0)
 
 
-async def test_security_events_are_counted(bus: MemoryBus, told: History) -> None:
+async def test_security_events_are_counted(bus: MemoryBus, recorded: History) -> None:
     row = (await search(bus, "alice", principal="bob")).rows[0]
-    await told.security(operation=row.operation_id)
-    await told.security(correlation="c-1")
-    await told.security(correlation="c-2")
+    await recorded.security(operation=row.operation_id)
+    await recorded.security(correlation="c-1")
+    await recorded.security(correlation="c-2")
     assert (await search(bus, "alice", principal="bob")).rows[0].security_events == 2
 
 
-async def test_pages_hold_everything_once(bus: MemoryBus, told: History) -> None:
+async def test_pages_hold_everything_once(bus: MemoryBus, recorded: History) -> None:
     rows, before = [], None
     while True:
         answer = await search(bus, "carol", limit=1, before=before)
@@ -119,7 +119,7 @@ async def test_pages_hold_everything_once(bus: MemoryBus, told: History) -> None
 
 
 async def test_without_permission_one_sees_ones_own_and_ones_agents(
-    bus: MemoryBus, told: History, scripted: ScriptedPolicy
+    bus: MemoryBus, recorded: History, scripted: ScriptedPolicy
 ) -> None:
     scripted.effects["audit_read"] = "deny"
     assert await found(bus, "alice") == [X1, A2, A1]
@@ -132,7 +132,7 @@ async def test_without_permission_one_sees_ones_own_and_ones_agents(
 
 
 async def test_the_beginning_of_an_id_finds_what_one_may_read(
-    bus: MemoryBus, told: History, scripted: ScriptedPolicy
+    bus: MemoryBus, recorded: History, scripted: ScriptedPolicy
 ) -> None:
     whole = operation_id("bob", "b1")
     assert await found(bus, "bob", operation_prefix=whole[:6]) == [B1]
@@ -142,13 +142,13 @@ async def test_the_beginning_of_an_id_finds_what_one_may_read(
     assert await found(bus, "alice", operation_prefix=whole[:6]) == []
 
 
-async def test_ones_own_records_need_no_policy(bus: MemoryBus, told: History, scripted: ScriptedPolicy) -> None:
+async def test_ones_own_records_need_no_policy(bus: MemoryBus, recorded: History, scripted: ScriptedPolicy) -> None:
     scripted.effects["audit_read"] = "deny"
     assert await found(bus, "bob", principal="bob") == [B1]
     assert scripted.decides == []
 
 
-async def test_search_names_a_misspelt_name_with_the_nearest(bus: MemoryBus, told: History) -> None:
+async def test_search_names_a_misspelt_name_with_the_nearest(bus: MemoryBus, recorded: History) -> None:
     answer = await search(bus, "carol", principal="alcie", operation="service_restrat", rule="opps")
     assert [(one.filter, one.name, one.nearest) for one in answer.unknown] == [
         ("principal", "alcie", ["alice"]),
@@ -159,14 +159,14 @@ async def test_search_names_a_misspelt_name_with_the_nearest(bus: MemoryBus, tol
 
 
 async def test_suggestions_name_nothing_that_is_not_ones_own(
-    bus: MemoryBus, told: History, scripted: ScriptedPolicy
+    bus: MemoryBus, recorded: History, scripted: ScriptedPolicy
 ) -> None:
     scripted.effects["audit_read"] = "deny"
     assert (await search(bus, "bob", target="web-8")).unknown[0].nearest == ["web-1"]
     assert (await search(bus, "bob", rule="opps")).unknown == []
 
 
-async def test_allowed_reads_of_others_records_are_recorded_once_a_minute(bus: MemoryBus, told: History) -> None:
+async def test_allowed_reads_of_others_records_are_recorded_once_a_minute(bus: MemoryBus, recorded: History) -> None:
     for _ in range(3):
         await search(bus, "carol", principal="alice")
     await search(bus, "alice", principal="alice")
@@ -179,7 +179,7 @@ async def test_allowed_reads_of_others_records_are_recorded_once_a_minute(bus: M
     ]
 
 
-async def test_a_search_by_time_finds_archived_operations_too(bus: MemoryBus, told: History) -> None:
+async def test_a_search_by_time_finds_archived_operations_too(bus: MemoryBus, recorded: History) -> None:
     """Their `archived` event stands far behind their time."""
     history = History(bus)
     for _ in range(5):

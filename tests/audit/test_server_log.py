@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,21 +11,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from writ_audit.server_log import follower
+from writ_audit.server_log.followed_logs import FILE, FollowedLogs
 from writ_audit.server_log.follower import ServerLog
 from writ_audit.server_log.key_owners import KeyOwners
 from writ_audit.server_log.refusal import FailedLogin, Violation, refusal
-from writ_audit.server_log.repeats import TOTAL_BURST, Refused, repeats
-from writ_audit.server_log.tail import CHUNK, LONGEST_LINE, MOST_BEHIND, LogTail
 from writ_bus.tasks import spawn
 from writ_contracts import subjects
-from writ_contracts.account_names import account_owner
 from writ_contracts.agents import SecurityKind
+from writ_contracts.installation.account_names import account_owner
 from writ_contracts.journal import SecurityEvent
 from writ_contracts.wire import decode_event
+from writ_executor.journal import own_violations
+from writ_executor.journal.own_violations import OwnViolations
 from writ_nats_server.config import render
 from writ_nats_server.process import ServerProcess
 from writ_runtime.health import Attention, Detail
-from writ_runtime.security_events import SecurityEvents
+from writ_runtime.journal.security_events import SecurityEvents
 from writ_testing.eventually import eventually
 from writ_testing.memory.bus import MemoryBus
 from writ_testing.peers.nats_server import writ_server
@@ -131,84 +131,103 @@ def append(path: Path, *lines: str) -> None:
         log.writelines(f"{line}\n" for line in lines)
 
 
-def test_log_is_read_from_its_end_through_rotation_and_truncation(tmp_path: Path) -> None:
+def new_lines(logs: FollowedLogs) -> list[str]:
+    found = list[str]()
+    while lines := logs.read()[0]:
+        found += lines
+    return found
+
+
+@pytest.mark.parametrize("rotated", ["", "nats.log.1", "nats.log.2026.11.28.20.40.47.085768565"])
+def test_lines_written_while_audit_was_down_are_read_afterwards(tmp_path: Path, rotated: str) -> None:
     path = tmp_path / "nats.log"
-    append(path, "before")
-    tail = LogTail(path)
-    assert tail.read() == ([], False)
-    append(path, "one", "two")
-    assert tail.read()[0] == ["one", "two"]
+    append(path, "before the first start")
+    first = FollowedLogs(path, tmp_path)
+    append(path, "read")
     with path.open("a") as log:
         log.write("ha")
-    assert tail.read()[0] == []
-    append(path, "lf")
-    assert tail.read()[0] == ["half"]
-    append(path, "last of the old")
-    path.replace(tmp_path / "nats.log.1")
-    append(path, "first of the new")
-    assert [line for _ in range(3) for line in tail.read()[0]] == ["last of the old", "first of the new"]
-    path.write_text("x\n")
-    assert tail.read()[0] == ["x"]
-    path.unlink()
-    with pytest.raises(FileNotFoundError):
-        tail.read()
-    append(path, "again")
-    assert tail.read()[0] == ["again"]
-    tail.close()
+    assert new_lines(first) == ["read"]
+    first.save([])
+    first.close()
+    append(path, "lf", "while it was down")
+    if rotated:
+        path.rename(tmp_path / rotated)
+        append(path, "in the next file")
+    second = FollowedLogs(path, tmp_path)
+    assert new_lines(second) == ["half", "while it was down", *(["in the next file"] if rotated else [])]
+    second.close()
 
 
-def test_line_that_was_begun_before_the_start_is_not_read(tmp_path: Path) -> None:
+def test_log_that_was_rotated_twice_while_audit_was_down_is_read_whole(tmp_path: Path) -> None:
     path = tmp_path / "nats.log"
-    path.write_text("[1] a quoted text of a client with ")
-    tail = LogTail(path)
-    tail.read()
-    append(path, violation(), "next")
-    assert tail.read()[0] == ["next"]
-    tail.close()
+    append(path, "before")
+    first = FollowedLogs(path, tmp_path)
+    first.save([])
+    first.close()
+    append(path, "one")
+    path.rename(tmp_path / "nats.log.1")
+    append(path, "two")
+    path.rename(tmp_path / "nats.log.2")
+    append(path, "three")
+    second = FollowedLogs(path, tmp_path)
+    assert new_lines(second) == ["one", "two", "three"]
+    second.close()
 
 
-def test_long_lines_and_long_backlogs_are_skipped(tmp_path: Path) -> None:
+def test_log_that_was_truncated_while_audit_was_down_is_read_from_its_beginning(tmp_path: Path) -> None:
+    path = tmp_path / "nats.log"
+    append(path, "old")
+    first = FollowedLogs(path, tmp_path)
+    first.read()
+    first.save([])
+    first.close()
+    path.write_text("new\nand longer\n")
+    second = FollowedLogs(path, tmp_path)
+    assert new_lines(second) == ["new", "and longer"]
+    second.close()
+
+
+def test_position_that_cannot_be_read_or_written_stops_nothing(tmp_path: Path) -> None:
+    path, state = tmp_path / "nats.log", tmp_path / "state"
+    append(path, "before")
+    state.mkdir()
+    (state / FILE).write_text("no position")
+    logs = FollowedLogs(path, state)
+    append(path, "after")
+    assert new_lines(logs) == ["after"]
+    (state / FILE).unlink()
+    state.rmdir()
+    logs.save([])
+    append(path, "more")
+    assert new_lines(logs) == ["more"]
+    logs.close()
+
+
+def test_logs_of_a_cluster_are_followed_in_their_folder(tmp_path: Path) -> None:
+    append(tmp_path / "nats.log", "before")
+    append(tmp_path / "nats.log.2026.11.28", "former part")
+    logs = FollowedLogs(tmp_path)
+    assert new_lines(logs) == []
+    append(tmp_path / "nats.log", "one")
+    append(tmp_path / "nats-2.log", "of a server that starts later")
+    (tmp_path / "nats-0.log").mkdir()
+    assert sorted(logs.read()[0]) == ["of a server that starts later", "one"]
+    with pytest.raises(OSError, match="nats-0"):
+        logs.read()
+    logs.close()
+
+
+def test_one_of_several_audit_services_returns_the_lines_and_another_takes_over(tmp_path: Path) -> None:
     path = tmp_path / "nats.log"
     path.touch()
-    tail = LogTail(path)
-    tail.read()
-    append(path, "x" * (CHUNK + LONGEST_LINE), "short")
-    lines = [line for _ in range(3) for line in tail.read()[0]]
-    assert lines == ["short"]
-    append(path, *["y" * 99] * (2 * MOST_BEHIND // 100), "end")
-    read = 0
-    while found := tail.read()[0]:
-        assert set(found) <= {"y" * 99, "end"}
-        read += len(found)
-    assert read < 2 * CHUNK // 100
-    assert tail.skipped > MOST_BEHIND
-    tail.close()
-
-
-def test_pipe_in_place_of_the_log_is_refused(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "nats.log")
-    with pytest.raises(OSError, match="no regular file"):
-        LogTail(tmp_path / "nats.log").read()
-
-
-def refused(sender: str) -> Refused:
-    return Refused(kind="permission_violation", sender=sender, detail="x")
-
-
-def test_repeats_of_a_sender_are_counted_in_its_next_event() -> None:
-    state = repeats(0.0)
-    assert sum(state.take(refused("a"), 0.0) is not None for _ in range(1_000)) == 5
-    assert state.due(1.0) == []
-    [late] = state.due(31.0)
-    assert late.detail == "x; 994 more since the last event about this sender"
-    assert state.due(100.0) == []
-
-
-def test_senders_together_are_bounded() -> None:
-    state = repeats(0.0)
-    taken = [state.take(refused(str(number)), 0.0) for number in range(5_000)]
-    assert sum(one is not None for one in taken) == TOTAL_BURST
-    assert len(state.senders) <= 1_000
+    first, second = FollowedLogs(path), FollowedLogs(path)
+    first.read()
+    append(path, "one")
+    assert (new_lines(first), new_lines(second)) == (["one"], [])
+    first.close()
+    append(path, "two")
+    assert new_lines(second) == ["two"]
+    second.close()
 
 
 class Followed:
@@ -221,8 +240,12 @@ class Followed:
         self.principals.write_text(f"principals:\n  - {{id: alice, kind: human, roles: [operator], key: {KEY}}}\n")
         self.counted = list[SecurityKind]()
         self.security = SecurityEvents(self.bus.journal, lambda: 1.0, lambda _: None)
+        self.log = self.again()
+
+    def again(self) -> ServerLog:
+        """Return what the next process of audit follows the log with."""
         owners = KeyOwners(self.principals, None, self.config)
-        self.log = ServerLog(self.path, owners, self.security, self.counted.append)
+        return ServerLog(self.path, owners, self.security, self.counted.append, self.path.parent)
 
     async def events(self, kind: SecurityKind) -> list[SecurityEvent]:
         records = await self.bus.journal.read(subjects.security_event(kind))
@@ -263,12 +286,27 @@ async def test_flood_of_violations_gives_few_events(followed: Followed) -> None:
 
 
 async def test_late_replies_of_services_are_no_violations(followed: Followed) -> None:
-    late = [violation("_R_.a.b", "POLICY"), violation("_INBOX.x.y", "AGENT_ssh")]
+    late = [violation("_R_.dtuERC.njmsKV", "POLICY"), violation("_R_.dtuERC.njmsKV", "AGENT_ssh")]
     forged = violation("_INBOX.alice.y", "REQ_bot")
     await following(followed, lambda: append(followed.path, *late, forged))
     [event] = await followed.has("permission_violation", 1)
     assert "_INBOX.alice.y" in event.detail
     assert followed.counted == ["permission_violation"]
+
+
+@pytest.mark.parametrize(
+    "subject", ["_INBOX_executor.abc.7", "_INBOX.x.y", "_R_.x", "_R_.dtuERC.njmsKV.more", "_R_.dtuERC.a-b-c-d"]
+)
+async def test_reply_that_no_honest_service_sends_is_a_violation(followed: Followed, subject: str) -> None:
+    await following(followed, lambda: append(followed.path, violation(subject, "EXECUTOR")))
+    [event] = await followed.has("permission_violation", 1)
+    assert subject in event.detail
+
+
+async def test_second_late_reply_to_one_request_is_a_violation(followed: Followed) -> None:
+    await following(followed, lambda: append(followed.path, *[violation("_R_.dtuERC.njmsKV", "EXECUTOR")] * 2))
+    [event] = await followed.has("permission_violation", 1)
+    assert "_R_.dtuERC.njmsKV" in event.detail
 
 
 async def test_failed_logins_name_the_owner_of_the_key_without_proof(
@@ -300,6 +338,55 @@ async def test_login_before_nats_read_the_new_key_is_no_event(
     assert followed.counted == ["authentication_failed"] * 3
 
 
+async def stop_while_logins_wait(followed: Followed, *keys: str) -> None:
+    running = await following(followed, lambda: append(followed.path, *map(failed, keys)))
+
+    async def wait() -> bool:
+        return len(followed.counted) == len(keys)
+
+    await eventually(wait)
+    running.cancel()
+    await asyncio.wait([running])
+
+
+async def test_login_that_waits_to_be_judged_is_recorded_after_a_restart(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting, later = (Key(generate_seed()).public for _ in range(2))
+    await stop_while_logins_wait(followed, waiting)
+    append(followed.path, failed(later))
+    monkeypatch.setattr(follower, "JUDGED_AFTER", 0.0)
+    spawn(followed.again().run(), "the next process")
+    events = await followed.has("authentication_failed", 2)
+    assert [waiting in events[0].detail, later in events[1].detail] == [True, True]
+    assert followed.counted == ["authentication_failed"] * 2
+
+
+async def test_login_before_nats_read_the_new_key_is_no_event_when_audit_was_down(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting, later, stranger = (Key(generate_seed()).public for _ in range(3))
+    await stop_while_logins_wait(followed, waiting)
+    append(followed.path, failed(later), failed(stranger))
+    followed.config.write_text(f'{{"nkey": "{waiting}", "other": "{later}"}}')
+    monkeypatch.setattr(follower, "JUDGED_AFTER", 0.3)
+    spawn(followed.again().run(), "the next process")
+    [event] = await followed.has("authentication_failed", 1)
+    assert stranger in event.detail
+
+
+async def test_violation_while_audit_was_down_is_recorded_once(followed: Followed) -> None:
+    running = await following(followed, lambda: append(followed.path, violation("a.b", "REQ_bot")))
+    await followed.has("permission_violation", 1)
+    running.cancel()
+    await asyncio.wait([running])
+    append(followed.path, violation("c.d", "REQ_bot"))
+    spawn(followed.again().run(), "the next process")
+    first, second = await followed.has("permission_violation", 2)
+    assert '"a.b"' in first.detail
+    assert '"c.d"' in second.detail
+
+
 async def test_log_that_cannot_be_read_is_reported(followed: Followed) -> None:
     followed.path.unlink()
     await following(followed, lambda: None)
@@ -318,26 +405,41 @@ async def test_log_that_cannot_be_read_is_reported(followed: Followed) -> None:
     assert isinstance(await unset.check(), Detail)
 
 
-async def test_log_that_nats_rotates_itself_is_followed(tmp_path: Path) -> None:
-    path = tmp_path / "own.log"
+async def test_violation_of_an_honest_executor_is_recorded_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_violations, "AUDIT_WITHIN", 1.5)
+    path, by_executor = tmp_path / "nats.log", list[str]()
     async with writ_server(tmp_path, principals=["bot"]) as server:
         await server.process.stop()
-        server.config.write_text(f'{render(server.plan)}\nlog_file: "{path}"\nlogfile_size_limit: 20000\n')
+        server.config.write_text(f'{render(server.plan)}\nlog_file: "{path}"\n')
         server.process = await ServerProcess.start(
             server.config, tmp_path / "stderr", port=server.plan.port, monitor_port=server.plan.monitor_port
         )
-        tail, found = LogTail(path), list[str]()
-        tail.read()
-        bus = await server.bus("bot")
+        audit = await server.bus("audit")
+        security = SecurityEvents(audit.journal, lambda: 1.0, lambda _: None)
+        log = ServerLog(path, KeyOwners(None, None, None), security, lambda _: None)
+        reading = [spawn(log.run(), "server log"), spawn(security.run(), "security events")]
 
-        async def has_read(number: int) -> bool:
-            found.extend(one.subject for line in tail.read()[0] if isinstance(one := refusal(line), Violation))
-            return len(found) >= number
+        async def record(detail: str) -> None:
+            by_executor.append(detail)
 
-        for number in range(400):
-            await bus.publish(f"writ.request.alice.test_{number}", b"")
-            if number % 20 == 19:
-                await eventually(partial(has_read, number + 1))
-        tail.close()
-    assert found == [f"writ.request.alice.test_{number}" for number in range(400)]
-    assert len([*tmp_path.glob("own.log.*")]) >= 2
+        refused = list[tuple[str, str]]()
+        executor = await server.bus("executor", on_violation=lambda kind, subject: refused.append((kind, subject)))
+        own = OwnViolations(executor.journal, record)
+
+        async def refuse(subject: str) -> None:
+            before = len(refused)
+            await executor.publish(subject, b"")
+            await eventually(partial(told, before))
+            await own.take(*refused[-1], after=0)
+
+        async def told(before: int) -> bool:
+            return len(refused) > before
+
+        await refuse("writ.request.bot.Service_restart")
+        assert by_executor == []
+        for task in reading:
+            task.cancel()
+        await refuse("writ.request.bot.service_stop")
+    assert by_executor == ["NATS does not permit this executor publish to writ.request.bot.service_stop"]

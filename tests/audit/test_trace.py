@@ -10,7 +10,7 @@ from tests.audit.replica import ask, kinds, policy, replica, trace
 from writ_audit import reading
 from writ_bus.port import Message
 from writ_contracts import subjects
-from writ_contracts.audit import SearchReply, TraceReply
+from writ_contracts.history.audit import SearchReply, TraceReply
 from writ_contracts.ids import operation_id
 from writ_contracts.notices import Notice, NoticeReply
 from writ_contracts.wire import decode, encode
@@ -171,9 +171,9 @@ async def test_refused_read_of_the_record_is_reported_to_executors(bus: MemoryBu
     answer = await trace(bus, "bob", operation_id=operation)
     assert answer.error is not None
 
-    async def told() -> bool:
+    async def has_heard() -> bool:
         return bool(heard)
 
-    await eventually(told)
+    await eventually(has_heard)
     assert [(one.kind, one.principal) for one in heard] == [("read_refused", "bob")]
     assert operation in heard[0].detail

@@ -12,7 +12,7 @@ from writ_bus.nats import jetstream, journal
 from writ_bus.nats.journal import NatsJournal
 from writ_bus.nats.store import NatsStore
 from writ_bus.port import Entry
-from writ_contracts.records import Record
+from writ_contracts.history.records import Record
 
 LINE = "writ.journal.x"
 

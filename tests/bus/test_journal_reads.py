@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from writ_bus.nats.journal import NatsJournal
-from writ_contracts.records import Record
+from writ_contracts.history.records import Record
 
 WHOLE = "writ.journal.>"
 

@@ -78,7 +78,7 @@ async def test_where_no_server_answers_nothing_is_told() -> None:
 
 
 async def test_of_what_is_replicated_the_leader_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def said(server: str, messages: int, subject: str) -> bytes:
+    def server_reply(server: str, messages: int, subject: str) -> bytes:
         stream = {"name": "WRIT_JOURNAL", "cluster": {"leader": "n2"}, "state": {"messages": messages}}
         consumer = {"name": "agent-a", "cluster": {"leader": "n1"}, "num_pending": messages}
         details = [{"stream_detail": [{**stream, "consumer_detail": [consumer]}]}]
@@ -89,7 +89,7 @@ async def test_of_what_is_replicated_the_leader_is_believed(monkeypatch: pytest.
     bus = MemoryBus()
 
     async def three(subject: str, data: bytes, *, timeout: float, headers: object = None) -> list[Message]:
-        return [Message(subject, said(f"n{number}", number, subject)) for number in (1, 2, 3)]
+        return [Message(subject, server_reply(f"n{number}", number, subject)) for number in (1, 2, 3)]
 
     monkeypatch.setattr(bus, "request_many", three)
     seen = await figures(bus)

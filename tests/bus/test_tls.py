@@ -17,8 +17,8 @@ from writ_bus.nats.bus import connect
 from writ_bus.nats.options import Options
 from writ_bus.nats.tls import TlsOptions, check_encrypted, pinned, tls_context, tls_of
 from writ_contracts.errors import ConfigError
-from writ_installation.nats.certificates import issue, make_authority
-from writ_installation.nats.cluster_certificate import Certificate
+from writ_installation.server_access.certificates import issue, make_authority
+from writ_installation.server_access.cluster_certificate import Certificate
 from writ_nats_server.cluster import TlsFiles
 from writ_testing.eventually import eventually
 from writ_testing.exhaustive import some
@@ -160,10 +160,12 @@ async def in_between(port: int, change: bool) -> AsyncIterator[int]:
     It then relays whatever comes, and keeps what the client sends.
     """
 
-    async def relay(source: asyncio.StreamReader, sink: asyncio.StreamWriter, seen: bytearray | None = None) -> None:
+    async def relay(
+        source: asyncio.StreamReader, sink: asyncio.StreamWriter, recorded_bytes: bytearray | None = None
+    ) -> None:
         while data := await source.read(65536):
-            if seen is not None:
-                seen += data
+            if recorded_bytes is not None:
+                recorded_bytes += data
             sink.write(data)
         sink.close()
 

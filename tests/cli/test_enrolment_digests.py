@@ -3,8 +3,8 @@
 from msgspec import Raw
 
 from writ_cli.credentials.enrolment_files import short
-from writ_contracts.credentials import KeyEvidence
-from writ_contracts.people import SignedEnrolment
+from writ_contracts.people.credentials import KeyEvidence
+from writ_contracts.people.directory import SignedEnrolment
 from writ_trust.people import payload_digest
 
 

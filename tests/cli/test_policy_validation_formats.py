@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from tests.cli.test_policy_files import LISTS, POLICIES, bare, writ
 
 from writ_cli.policy.validation_formats import ValidatedFile, github, sarif
-from writ_contracts.policy_questions import PolicyProblem
+from writ_contracts.policy.questions import PolicyProblem
 from writ_documents import yaml_file
 from writ_rules.suites import is_suite
 

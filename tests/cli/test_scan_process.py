@@ -20,7 +20,7 @@ import time
 from msgspec import Struct
 
 from writ_contracts.errors import Invalid
-from writ_contracts.facts import Finding
+from writ_contracts.policy.facts import Finding
 from writ_contracts.scanners import Scanner
 
 

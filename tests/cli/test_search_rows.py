@@ -11,8 +11,8 @@ from writ_cli.id_prefix import one_of
 from writ_cli.operations.audit import unsearchable
 from writ_cli.operations.search_rows import COLUMNS, DROPPED, WIDE, chosen_columns, csv_text
 from writ_cli.table_widths import fitted
-from writ_contracts.audit import SearchRow
 from writ_contracts.errors import Invalid
+from writ_contracts.history.audit import SearchRow
 
 
 def row(**changed: object) -> SearchRow:

@@ -144,13 +144,13 @@ async def test_a_server_of_ones_own_takes_the_written_configuration(tmp_path: Pa
     server = await ServerProcess.start(config, tmp_path / "nats.log", port=port, monitor_port=monitor)
     try:
         one = await start(home, tmp_path / "said", nats_url=f"nats://127.0.0.1:{port}")
-        await one.until(lambda: "READY" in one.said)
+        await one.until(lambda: "READY" in one.printed)
         assert "nats" not in {process.name for process in one.report.processes}
         one.process.terminate()
         assert await asyncio.wait_for(one.process.wait(), WITHIN) == 0
         stranger = await start(Home(tmp_path / "other"), tmp_path / "stranger", nats_url=f"nats://127.0.0.1:{port}")
         assert await asyncio.wait_for(stranger.process.wait(), WITHIN) == 6
-        assert "--write-server-config" in stranger.said
+        assert "--write-server-config" in stranger.printed
     finally:
         await server.stop()
 

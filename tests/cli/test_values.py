@@ -12,7 +12,7 @@ from msgspec import Meta, Struct, field
 
 from writ_cli.operations.parameter_words import parse
 from writ_contracts.errors import Invalid
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 
 
 class Everything(Struct, kw_only=True):

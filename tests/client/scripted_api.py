@@ -13,9 +13,10 @@ from typing import Any
 import msgspec
 
 from writ_bus.port import Bus, Endpoint, Message, Responder, Service
-from writ_contracts import audit, journal, life, requests, subjects, views
+from writ_contracts import journal, life, requests, subjects
 from writ_contracts.agents import Progress
 from writ_contracts.errors import Invalid
+from writ_contracts.history import audit, views
 from writ_contracts.ids import operation_id
 from writ_contracts.requests import Failure, OperationView, RequestReply, Verdict
 from writ_contracts.signing import Signed
@@ -56,18 +57,18 @@ class ScriptedApi:
 
     async def serve(self, audit: Bus | None = None) -> None:
         """Listen; over NATS the audit half needs the audit service's own connection."""
-        asked = {"operation": self._operation, "operations": self._operations, "result": self._result}
-        asked |= {"simulate": self._simulate, "targets": self._targets}
+        responders = {"operation": self._operation, "operations": self._operations, "result": self._result}
+        responders |= {"simulate": self._simulate, "targets": self._targets}
         await self._serve_on(audit or self.bus, "audit", {"trace": self._trace, "search": self._search})
         endpoints = [Endpoint(name="request", subject="writ.request.*.*", handler=self._request)]
         endpoints += [
-            Endpoint(name=kind, subject=f"writ.query.*.{kind}", handler=handler) for kind, handler in asked.items()
+            Endpoint(name=kind, subject=f"writ.query.*.{kind}", handler=handler) for kind, handler in responders.items()
         ]
         await self.bus.serve(Service(name="executor", version="0.0.0", description="scripted", endpoints=endpoints))
 
-    async def _serve_on(self, bus: Bus, name: str, asked: dict[str, Responder]) -> None:
+    async def _serve_on(self, bus: Bus, name: str, responders: dict[str, Responder]) -> None:
         endpoints = [
-            Endpoint(name=kind, subject=f"writ.query.*.{kind}", handler=handler) for kind, handler in asked.items()
+            Endpoint(name=kind, subject=f"writ.query.*.{kind}", handler=handler) for kind, handler in responders.items()
         ]
         await bus.serve(Service(name=name, version="0.0.0", description="scripted", endpoints=endpoints))
 
@@ -193,11 +194,11 @@ class ScriptedApi:
         return encode(requests.ResultReply(error=Failure(code="not_found", message="it is not kept")))
 
     async def _simulate(self, message: Message) -> bytes:
-        asked = decode(message.data, requests.SimulateQuery)
-        denied = asked.target == "forbidden"
+        responders = decode(message.data, requests.SimulateQuery)
+        denied = responders.target == "forbidden"
         entry = {"rule": "r1", "effect": "allow", "matched": not denied, "clause": "targets", "wanted": "a", "got": "b"}
         verdict = DENIED if denied else ALLOWED
-        return encode(requests.SimulateReply(verdict=verdict, trace=[entry], parameters=asked.parameters))
+        return encode(requests.SimulateReply(verdict=verdict, trace=[entry], parameters=responders.parameters))
 
     async def _targets(self, message: Message) -> bytes:
         self.asked["targets"] += 1
@@ -210,7 +211,7 @@ class ScriptedApi:
         return encode(requests.TargetsReply(targets=left[:PAGE], more=len(left) > PAGE))
 
     async def _trace(self, message: Message) -> bytes:
-        asked = decode(message.data, audit.TraceQuery)
+        responders = decode(message.data, audit.TraceQuery)
         if self.audit_away:
             return encode(audit.TraceReply(error=Failure(code="full", message="not now")))
         events = [
@@ -223,17 +224,17 @@ class ScriptedApi:
             )
             for number, events in self.lives.items()
             for sequence, event in events
-            if asked.operation_id in (None, number) and asked.correlation_id in (None, event.correlation_id)
+            if responders.operation_id in (None, number) and responders.correlation_id in (None, event.correlation_id)
         ]
         events += [
             audit.TraceEvent(sequence=0, subject="", kind="security", at=event.at, body=_plain(event))
             for event in self.security
-            if asked.correlation_id in (None, event.correlation_id)
+            if responders.correlation_id in (None, event.correlation_id)
         ]
         return encode(audit.TraceReply(events=events, as_of=self._sequence))
 
     async def _search(self, message: Message) -> bytes:
-        asked = decode(message.data, audit.SearchQuery)
+        responders = decode(message.data, audit.SearchQuery)
         views = [self.view(number) for number in reversed(self.lives)]
         rows = [
             audit.SearchRow(
@@ -250,9 +251,9 @@ class ScriptedApi:
                 correlation_id=view.correlation_id,
             )
             for view in views
-            if asked.correlation_id in (None, view.correlation_id)
-            and asked.operation in (None, view.operation)
-            and view.operation_id.startswith(asked.operation_prefix or "")
+            if responders.correlation_id in (None, view.correlation_id)
+            and responders.operation in (None, view.operation)
+            and view.operation_id.startswith(responders.operation_prefix or "")
         ]
         return encode(audit.SearchReply(rows=rows))
 
@@ -265,7 +266,7 @@ class ScriptedApi:
         async with asyncio.timeout(60), self._changed:
             await self._changed.wait_for(lambda: self.asked[kind] >= count)
 
-    async def until_asked(self, count: int = 1) -> None:
+    async def wait_for_requests(self, count: int = 1) -> None:
         """Until that many requests have come in."""
         async with asyncio.timeout(10), self._changed:
             await self._changed.wait_for(lambda: len(self.requests) >= count)

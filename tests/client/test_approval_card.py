@@ -8,11 +8,11 @@ from msgspec import structs
 from tests.contracts.messages import sample
 
 from writ_client.approval_card import open_card
-from writ_contracts.approvals import ApprovalCard
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Untrusted
 from writ_contracts.journal import Requested
-from writ_contracts.previews import ApprovalFacts, Preview, PreviewDetails
+from writ_contracts.people.approvals import ApprovalCard
+from writ_contracts.people.previews import ApprovalFacts, Preview, PreviewDetails
 from writ_contracts.requests import RequestStatement
 from writ_contracts.signing import Signed
 from writ_contracts.wire import canonical, encode

@@ -143,7 +143,7 @@ async def test_run_returns_on_the_event_without_waiting_for_a_poll(
         running = asyncio.create_task(
             writ.run("service_restart", "a", idempotency_key="k", on_event=lambda event: heard.append(str(event)))
         )
-        await executor.until_asked()
+        await executor.wait_for_requests()
         await executor.end(operation_id("alice", "k"), "failed")
         view = await running
     assert (view.outcome, view.operation) == ("failed", "service_restart")
@@ -165,7 +165,7 @@ async def test_run_asks_when_an_event_in_the_middle_was_lost(writ: Writ, executo
     executor.outcome = None
     async with asyncio.timeout(5):
         running = asyncio.create_task(writ.run("service_restart", "a", idempotency_key="k"))
-        await executor.until_asked()
+        await executor.wait_for_requests()
         executor.mute = True
         await executor.start(operation_id("alice", "k"))
         executor.mute = False

@@ -54,7 +54,7 @@ async def test_serial_begins_the_next_targets_when_the_ones_before_have_ended(
     executor.outcome = None
     running = asyncio.create_task(writ.run_on("service_restart", HOSTS, serial=2))
     for batch in (HOSTS[:2], HOSTS[2:4], HOSTS[4:]):
-        await executor.until_asked(HOSTS.index(batch[-1]) + 1)
+        await executor.wait_for_requests(HOSTS.index(batch[-1]) + 1)
         assert {request.target for _, request in executor.requests[-2:]} == set(batch)
         opened = [view.operation_id for view in await writ.open_operations()]
         assert len(opened) == 2
@@ -96,7 +96,7 @@ async def test_a_cancelled_run_tells_what_goes_on_and_what_was_not_begun(writ: W
     executor.outcomes = {"web-1": None}
     many = ManyTargets(writ, each_request("service_restart"), HOSTS, serial=1)
     running = asyncio.create_task(many.run())
-    await executor.until_asked(2)
+    await executor.wait_for_requests(2)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert many.recap.counts == {"skipped": 4, "succeeded": 1, "pending": 1}

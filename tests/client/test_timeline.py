@@ -11,10 +11,10 @@ from writ_cli.operations.timeline import INVALID_SIGNATURE, _details, show
 from writ_cli.output import Screen
 from writ_contracts import journal
 from writ_contracts.agents import Claim, Receipt
-from writ_contracts.audit import TraceEvent, TraceReply
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.decisions import Decision, Grant
 from writ_contracts.errors import ConfigError
+from writ_contracts.history.audit import TraceEvent, TraceReply
 from writ_contracts.operations import Catalogue
 from writ_contracts.parameters import KEYED, Output
 from writ_contracts.requests import RequestStatement

@@ -26,7 +26,7 @@ from writ_containers.host_engines import BackendWithEngines, local_engines
 from writ_contracts.errors import WritError
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.eventually import eventually
 from writ_testing.fakes.docker_engine import FakeEngine, fake_engine
 from writ_testing.fakes.engine_storage import tar_of

@@ -51,7 +51,7 @@ def test_keys_that_a_swarm_would_ignore_are_refused(service: str, rest: str, nam
 NEW, OLD = {"Image": "shop:2@sha256:" + "0" * 64}, {"Image": "shop:1"}
 
 
-def seen(*tasks: dict[str, Any], replicas: int = 1, update: str = "", restart: str = "any") -> StackService:
+def observed_service(*tasks: dict[str, Any], replicas: int = 1, update: str = "", restart: str = "any") -> StackService:
     service = {
         "ID": "s" * 25,
         "Spec": {
@@ -73,19 +73,24 @@ def task(state: str, spec: dict[str, Any] = NEW, desired: str = "running", code:
 @pytest.mark.parametrize(
     ("service", "up", "ended", "text"),
     [
-        (seen(task("running")), True, False, "1/1 running"),
-        (seen(task("running"), replicas=2), False, False, "1/2 running"),
-        (seen(task("running", OLD)), False, False, "0/1 running"),
-        (seen(task("starting")), False, False, "0/1 running"),
-        (seen(task("running", desired="shutdown")), False, False, "0/1 running"),
-        (seen(task("running"), update="updating"), True, False, "1/1 running"),
-        (seen(task("running", OLD), update="completed"), False, False, "0/1 running"),
-        (seen(task("failed", code=7)), False, False, "0/1 running, failed with 7"),
-        (seen(*[task("failed", code=7)] * 3), False, True, "0/1 running, failed with 7"),
-        (seen(task("rejected"), update="paused"), False, True, "0/1 running, rejected, its update is paused"),
-        (seen(task("complete", desired="shutdown"), restart="none"), True, False, "1/1 running"),
-        (seen(task("complete", desired="shutdown")), False, False, "0/1 running"),
-        (seen(replicas=0), True, False, "0/0 running"),
+        (observed_service(task("running")), True, False, "1/1 running"),
+        (observed_service(task("running"), replicas=2), False, False, "1/2 running"),
+        (observed_service(task("running", OLD)), False, False, "0/1 running"),
+        (observed_service(task("starting")), False, False, "0/1 running"),
+        (observed_service(task("running", desired="shutdown")), False, False, "0/1 running"),
+        (observed_service(task("running"), update="updating"), True, False, "1/1 running"),
+        (observed_service(task("running", OLD), update="completed"), False, False, "0/1 running"),
+        (observed_service(task("failed", code=7)), False, False, "0/1 running, failed with 7"),
+        (observed_service(*[task("failed", code=7)] * 3), False, True, "0/1 running, failed with 7"),
+        (
+            observed_service(task("rejected"), update="paused"),
+            False,
+            True,
+            "0/1 running, rejected, its update is paused",
+        ),
+        (observed_service(task("complete", desired="shutdown"), restart="none"), True, False, "1/1 running"),
+        (observed_service(task("complete", desired="shutdown")), False, False, "0/1 running"),
+        (observed_service(replicas=0), True, False, "0/0 running"),
     ],
 )
 def test_service_is_up_by_tasks_of_its_specification(service: StackService, up: bool, ended: bool, text: str) -> None:
@@ -94,5 +99,5 @@ def test_service_is_up_by_tasks_of_its_specification(service: StackService, up: 
 
 
 def test_failure_names_services_that_are_up() -> None:
-    services = {"web": seen(task("running")), "db": seen(*[task("failed", code=7)] * 3)}
+    services = {"web": observed_service(task("running")), "db": observed_service(*[task("failed", code=7)] * 3)}
     assert judged({"web": 1, "db": 1}, services) == (True, "up: web; not up: db (0/1 running, failed with 7)")

@@ -12,23 +12,9 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec import inspect as types
 
-from writ_contracts import (
-    agents,
-    approvals,
-    audit,
-    decisions,
-    enrolment,
-    facts,
-    inventory,
-    journal,
-    notices,
-    people,
-    policies,
-    provisioning,
-    requests,
-    signing,
-)
-from writ_contracts.audit import PREFIX_PATTERN
+from writ_contracts import agents, decisions, inventory, journal, notices, requests, signing
+from writ_contracts.history import audit
+from writ_contracts.history.audit import PREFIX_PATTERN
 from writ_contracts.ids import (
     LINE_PATTERN,
     TOKEN_PATTERN,
@@ -39,6 +25,9 @@ from writ_contracts.ids import (
     OperationName,
     PublicKey,
 )
+from writ_contracts.installation import enrolment, provisioning
+from writ_contracts.people import approvals, directory
+from writ_contracts.policy import facts, versions
 from writ_contracts.registry import CHANNELS
 from writ_contracts.wire import encode
 
@@ -53,8 +42,8 @@ MODULES = (
     inventory,
     journal,
     notices,
-    people,
-    policies,
+    directory,
+    versions,
     provisioning,
     requests,
     signing,

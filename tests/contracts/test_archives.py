@@ -2,8 +2,8 @@
 
 import pytest
 
-from writ_contracts.archives import AnnouncedArchive, NextArchive, announced, digest_before, in_force, next_of
 from writ_contracts.errors import Invalid
+from writ_contracts.history.archives import AnnouncedArchive, NextArchive, announced, digest_before, in_force, next_of
 from writ_contracts.journal import ControlEvent
 
 ONE = AnnouncedArchive(generation=1, first=1, last=4, digest="one", operation_id="a", at=9)

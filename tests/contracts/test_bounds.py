@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 from msgspec import inspect
 from tests.contracts.test_catalogue import CATALOGUE
 
-import writ_contracts.policies as policies
-from writ_contracts import agents, approvals, bounds, decisions, enrolment, facts, requests
+import writ_contracts.policy.versions as policies
+from writ_contracts import agents, bounds, decisions, requests
 from writ_contracts.agents import ReceiptMessage
 from writ_contracts.errors import Invalid
+from writ_contracts.installation import enrolment
+from writ_contracts.people import approvals
+from writ_contracts.policy import facts
 from writ_contracts.registry import CHANNELS, Role
 from writ_contracts.requests import Request
 from writ_contracts.wire import MSGPACK, decode

@@ -8,8 +8,9 @@ import pytest
 from msgspec import Struct
 from tests.contracts.messages import GOLDEN, carried, file_name, messages, sample, statements, text
 
-from writ_contracts import agents, audit, decisions, journal, notices
+from writ_contracts import agents, decisions, journal, notices
 from writ_contracts.errors import Invalid
+from writ_contracts.history import audit
 from writ_contracts.registry import CHANNELS, Style
 from writ_contracts.wire import MSGPACK, decode, decode_event, encode
 

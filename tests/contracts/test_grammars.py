@@ -149,7 +149,7 @@ def test_what_does_not_fit_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("operation", "values", "told"),
+    ("operation", "values", "message"),
     [
         ("stack_deploy", {"stack_name": "a"}, "exactly one of compose, source"),
         ("stack_update", {"stack_name": "a", "compose": "x", "source": "y"}, "exactly one of compose, source"),
@@ -167,8 +167,8 @@ def test_what_does_not_fit_is_refused(
         ("principal_manage", {"action": "add", "principal_id": "bob"}, "add needs key and kind"),
     ],
 )
-def test_parameters_that_exclude_or_need_each_other(operation: str, values: dict[str, Any], told: str) -> None:
-    with pytest.raises(Invalid, match=told):
+def test_parameters_that_exclude_or_need_each_other(operation: str, values: dict[str, Any], message: str) -> None:
+    with pytest.raises(Invalid, match=message):
         CATALOGUE[operation].check(values)
 
 

@@ -17,10 +17,10 @@ from writ_audit.projection import UNREADABLE, project
 from writ_client.operation_events import read_body
 from writ_contracts import journal, subjects
 from writ_contracts.agents import Receipt
-from writ_contracts.approvals import DecisionDemand
 from writ_contracts.decisions import Decision, RuleLimit
 from writ_contracts.errors import Invalid, Untrusted
-from writ_contracts.records import Record
+from writ_contracts.history.records import Record
+from writ_contracts.people.approvals import DecisionDemand
 from writ_contracts.wire import decode, decode_event, encode
 from writ_proof.archive.signatures import Signatures
 from writ_trust.keys import Key, generate_seed

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from writ_contracts.inventory import Principal
-from writ_contracts.persons import person_of, same_person
+from writ_contracts.people.persons import person_of, same_person
 
 KEY = "U" + "A2" * 27 + "B"
 PRINCIPALS = {

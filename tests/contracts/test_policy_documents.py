@@ -7,7 +7,7 @@ import pytest
 
 from writ_contracts.catalogue.control import MAX_POLICY_BYTES
 from writ_contracts.errors import Invalid
-from writ_contracts.policies import (
+from writ_contracts.policy.versions import (
     MAX_DOCUMENT_BYTES,
     PACKED,
     StoredPolicy,

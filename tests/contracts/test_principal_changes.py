@@ -5,7 +5,7 @@ import pytest
 from writ_contracts.catalogue.control import PrincipalManage
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Principal
-from writ_contracts.principal_changes import changed, entry_version, is_active, principals_in_force
+from writ_contracts.people.principal_changes import changed, entry_version, is_active, principals_in_force
 
 KEYS = {name: "U" + name.upper() + "A" * (55 - len(name)) for name in ("alice", "bob", "copilot", "next")}
 ALICE = Principal(id="alice", kind="human", key=KEYS["alice"], roles=["admin"])

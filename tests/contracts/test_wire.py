@@ -122,7 +122,7 @@ def test_another_content_type_is_invalid_and_named(content_type: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         ({"target": "web-1\n"}, r"\$\.target"),
         ({"target": 7}, r"\$\.target"),
@@ -133,8 +133,8 @@ def test_another_content_type_is_invalid_and_named(content_type: str) -> None:
         ({"idempotency_key": ""}, r"\$\.idempotency_key"),
     ],
 )
-def test_an_error_names_the_place(changed: dict[str, Any], told: str) -> None:
-    with pytest.raises(Invalid, match=told):
+def test_an_error_names_the_place(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(Invalid, match=message):
         decode(json.dumps({"target": "web-1", **changed}).encode(), Request)
 
 
@@ -146,11 +146,11 @@ def test_an_error_says_in_words_what_a_name_may_be(pattern: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "message"),
     [(b"", "is empty"), (b'{"target":"web-1"', "ends in the middle"), (b'{"target":"\\ud800"}', "surrogate")],
 )
-def test_what_is_no_json_is_told_in_words(data: bytes, told: str) -> None:
-    with pytest.raises(Invalid, match=told):
+def test_what_is_no_json_is_told_in_words(data: bytes, message: str) -> None:
+    with pytest.raises(Invalid, match=message):
         decode(data, Request)
 
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from writ_contracts.approvals import ApprovalEvent, ApprovalMessage
+from writ_contracts.people.approvals import ApprovalEvent, ApprovalMessage
 from writ_contracts.registry import CHANNELS
 from writ_contracts.wire import decode
 from writ_trust.approvals import nkey_credential, verify_approval

@@ -19,7 +19,7 @@ def file(folder: Path, text: str) -> Path:
     return path
 
 
-def told(caught: pytest.ExceptionInfo[FileErrors]) -> list[str]:
+def problem_lines(caught: pytest.ExceptionInfo[FileErrors]) -> list[str]:
     return [f"{problem.line}:{problem.column} {problem.message}" for problem in caught.value.found]
 
 
@@ -52,7 +52,7 @@ targets:
 """
     with pytest.raises(FileErrors) as caught:
         read_inventory(file(tmp_path, text))
-    assert told(caught) == [
+    assert problem_lines(caught) == [
         "2:54 there is no target 'nowhere'",
         "3:10 the id 'a' occurs twice",
         "4:10 'writ' is reserved for Writ itself: choose another id",
@@ -70,7 +70,7 @@ def test_where_backups_and_scans_may_go_is_checked_where_it_is_written(tmp_path:
         "'everywhere' is not a network such as 192.0.2.0/24",
         "'10.0.0.0/33' is not a network such as 192.0.2.0/24",
     ]
-    for backup, told in {
+    for backup, message in {
         "{repository: /srv/vault}": "the key 'password_file' is missing",
         "{repository: /srv/vault, password_file: pw}": "expected a path that begins with /",
         "{repository: /srv/vault, password_file: /pw, user: me}": (
@@ -81,7 +81,7 @@ def test_where_backups_and_scans_may_go_is_checked_where_it_is_written(tmp_path:
         wrong = f"targets: [{{id: web-1, role: production, backend: local, backup: {backup}}}]"
         with pytest.raises(FileErrors) as caught:
             read_inventory(file(tmp_path, wrong))
-        assert [problem.message for problem in caught.value.found] == [told]
+        assert [problem.message for problem in caught.value.found] == [message]
 
 
 @pytest.mark.parametrize("bad", ["web.1", "a b", "", "x" * 65, "*", '"a\\n"'])
@@ -104,7 +104,7 @@ principals:
 """
     with pytest.raises(FileErrors) as caught:
         read_principals(file(tmp_path, bad))
-    assert told(caught) == [
+    assert problem_lines(caught) == [
         "2:40 there is no human 'bob' to act for",
         "2:40 a human does not act for others: remove acts_for",
         "3:42 there is no human 'copilot' to act for",

@@ -34,7 +34,7 @@ class Open(Struct, frozen=True):
     name: str
 
 
-def told(text: str, kind: type = Policy) -> list[str]:
+def problems_of(text: str, kind: type = Policy) -> list[str]:
     with pytest.raises(FileErrors) as caught:
         convert(parse(text.encode(), "p"), kind)
     return [str(problem) for problem in caught.value.found]
@@ -62,7 +62,7 @@ rules:
   - 7
 deny_by_defualt: false
 """
-    assert told(text) == [
+    assert problems_of(text) == [
         "p:2:11: expected `str` of length >= 1",
         "p:3:5: unknown key 'allowd'; did you mean 'allowed'?",
         "p:4:14: expected `bool`, got `str`",
@@ -83,29 +83,29 @@ deny_by_defualt: false
 
 
 def test_a_document_of_another_kind_is_one_mistake() -> None:
-    assert told("- 1") == ["p:1:1: expected `object`, got `array`"]
-    assert told("") == ["p:1:1: is empty"]
-    assert told("rules: 3") == ["p:1:8: expected `array`, got `int`"]
+    assert problems_of("- 1") == ["p:1:1: expected `object`, got `array`"]
+    assert problems_of("") == ["p:1:1: is empty"]
+    assert problems_of("rules: 3") == ["p:1:8: expected `array`, got `int`"]
 
 
 def test_a_list_or_a_mapping_where_a_word_belongs_is_one_mistake() -> None:
-    assert told("rules: [{name: a, kind: [human]}]") == ["p:1:25: expected `str | null`, got `array`"]
-    assert told("rules: [{name: a, kind: {human: agent}}]") == ["p:1:25: expected `str | null`, got `object`"]
-    assert told("rules: [{name: a, kind: [[agent], 1]}]") == ["p:1:25: expected `str | null`, got `array`"]
+    assert problems_of("rules: [{name: a, kind: [human]}]") == ["p:1:25: expected `str | null`, got `array`"]
+    assert problems_of("rules: [{name: a, kind: {human: agent}}]") == ["p:1:25: expected `str | null`, got `object`"]
+    assert problems_of("rules: [{name: a, kind: [[agent], 1]}]") == ["p:1:25: expected `str | null`, got `array`"]
 
 
 def test_a_list_where_a_mapping_belongs_is_one_mistake_and_so_is_the_reverse() -> None:
-    assert told("rules: [{name: a, limits: [b]}]") == ["p:1:27: expected `object`, got `array`"]
-    assert told("rules: [{name: a, windows: {start: x}}]") == ["p:1:28: expected `array`, got `object`"]
+    assert problems_of("rules: [{name: a, limits: [b]}]") == ["p:1:27: expected `object`, got `array`"]
+    assert problems_of("rules: [{name: a, windows: {start: x}}]") == ["p:1:28: expected `array`, got `object`"]
 
 
 def test_an_unknown_key_like_no_other_is_told_with_the_known_ones() -> None:
-    assert told("rules: []\nzzz: 1") == ["p:2:1: unknown key 'zzz'; known are rules, deny_by_default"]
+    assert problems_of("rules: []\nzzz: 1") == ["p:2:1: unknown key 'zzz'; known are rules, deny_by_default"]
 
 
 def test_a_struct_that_tolerates_unknown_keys_is_left_to_do_so() -> None:
     assert convert(parse(b"name: a\nother: 1", "p"), Open) == Open("a")
-    assert told("other: 1", Open) == ["p:1:1: the key 'name' is missing"]
+    assert problems_of("other: 1", Open) == ["p:1:1: the key 'name' is missing"]
 
 
 def test_what_is_of_the_kind_is_kept_where_the_whole_is_not() -> None:

@@ -85,7 +85,7 @@ def test_all_mistakes_that_leave_the_shape_readable_are_told_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("a: [1\nb: 2", "policy.yaml:2:2: while parsing a flow sequence, did not find expected ',' or ']'"),
         ("a: b: c", "policy.yaml:1:5: mapping values are not allowed in this context"),
@@ -99,8 +99,8 @@ def test_all_mistakes_that_leave_the_shape_readable_are_told_at_once() -> None:
         ("a: .inf", "policy.yaml:1:4: .inf is not a number that can be compared"),
     ],
 )
-def test_what_cannot_be_read_is_refused_with_its_place(text: str | bytes, told: str) -> None:
-    assert refused(text) == [told]
+def test_what_cannot_be_read_is_refused_with_its_place(text: str | bytes, message: str) -> None:
+    assert refused(text) == [message]
 
 
 def test_an_alias_bomb_costs_nothing() -> None:
@@ -124,8 +124,8 @@ def test_a_long_line_is_shown_in_part() -> None:
 
 def test_a_missing_file_a_folder_and_a_pipe_are_told_apart(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    for name, told in (("absent", "No such file"), (".", "Is a directory"), ("pipe", "is not a regular file")):
-        with pytest.raises(FileErrors, match=told):
+    for name, message in (("absent", "No such file"), (".", "Is a directory"), ("pipe", "is not a regular file")):
+        with pytest.raises(FileErrors, match=message):
             read(tmp_path / name)
 
 

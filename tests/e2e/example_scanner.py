@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from writ_client.client import Writ
-from writ_contracts.facts import Finding, ScanReport
+from writ_contracts.policy.facts import Finding, ScanReport
 
 KNOWN_BAD = {"leftpad==1.0": ("EXAMPLE-2026-1", "runs what it is sent"), "lint==2.1": ("EXAMPLE-2026-2", "is slow")}
 CRITICAL = {"EXAMPLE-2026-1"}

@@ -26,11 +26,11 @@ KILL_GRACE = 1
 
 
 @asynccontextmanager
-async def site_of(installation: RunningInstallation, folder: Path, url: str, *told: str) -> AsyncIterator[Path]:
+async def site_of(installation: RunningInstallation, folder: Path, url: str, *options: str) -> AsyncIterator[Path]:
     """Add the site while the installation runs, reached at `url`; `told` is for `writ leaf add`. Yield its folder."""
     port, monitor_port = free_port(), free_port()
     ports = ("--site-port", str(port), "--monitor-port", str(monitor_port), "--out", str(folder))
-    added = await installation.writ("leaf", "add", "depot", "--pool", POOL, "--url", url, *ports, *told)
+    added = await installation.writ("leaf", "add", "depot", "--pool", POOL, "--url", url, *ports, *options)
     assert added.status == 0, added
     conf = folder / "leaf.conf"
     node = await ServerProcess.start(conf, folder / "leaf.log", port=port, monitor_port=monitor_port)
@@ -45,7 +45,7 @@ async def site_of(installation: RunningInstallation, folder: Path, url: str, *to
 async def _agent(folder: Path) -> AsyncIterator[None]:
     """With the environment that was written for it, and its paths here."""
     lines = (folder / f"agent-{POOL}.env").read_text().splitlines()
-    told = dict(line.split("=", 1) for line in lines)
+    options = dict(line.split("=", 1) for line in lines)
     here = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": os.environ["PYTHONPATH"],
@@ -56,7 +56,7 @@ async def _agent(folder: Path) -> AsyncIterator[None]:
     }
     with (folder / "agent.log").open("ab") as output:
         command = (sys.executable, "-m", "writ_agent_local")
-        process = await asyncio.create_subprocess_exec(*command, env={**told, **here}, stdout=output, stderr=output)
+        process = await asyncio.create_subprocess_exec(*command, env={**options, **here}, stdout=output, stderr=output)
     try:
         yield
     finally:
@@ -73,7 +73,7 @@ async def reaches(bus: NatsBus, subject: str, data: bytes = b"{}") -> bool:
     return True
 
 
-async def said(folder: Path, words: str) -> None:
+async def wait_for_log(folder: Path, words: str) -> None:
     """By such a leaf node, until it did."""
 
     async def look() -> bool:

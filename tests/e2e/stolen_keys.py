@@ -16,7 +16,7 @@ from writ_contracts.decisions import DecideReply, DecideRequest, Subject
 from writ_contracts.ids import operation_id
 from writ_contracts.journal import Granted
 from writ_contracts.wire import decode, decode_event, encode
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import (
     RunningInstallation,

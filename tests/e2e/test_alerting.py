@@ -80,7 +80,7 @@ async def test_a_refused_policy_is_alerted_on_and_reaches_a_webhook(
         good = installation.home.policy.read_text()
         installation.home.policy.write_text(good.replace("deny_by_default", "deny_by_defualt"))
         try:
-            await eventually(lambda: _told(webhook), within=WITHIN, what="the webhook")
+            await eventually(lambda: _alert_arrived(webhook), within=WITHIN, what="the webhook")
         finally:
             installation.home.policy.write_text(good)
     alert = next(one for one in webhook.alerts if one["labels"]["alertname"] == "WritSecurityViolation")
@@ -89,5 +89,5 @@ async def test_a_refused_policy_is_alerted_on_and_reaches_a_webhook(
     assert alert["status"] == "firing"
 
 
-async def _told(webhook: Webhook) -> bool:
+async def _alert_arrived(webhook: Webhook) -> bool:
     return any(one["labels"]["alertname"] == "WritSecurityViolation" for one in webhook.alerts)

@@ -20,11 +20,11 @@ from writ_client.client import Writ
 from writ_client.context import Context, open_bus
 from writ_client.ssh_keygen import ssh_credential
 from writ_contracts import registry
-from writ_contracts.approvals import Approval, ApprovalMessage, SignedApproval
 from writ_contracts.channels import Channel, Role
 from writ_contracts.errors import Untrusted, WritError
 from writ_contracts.journal import ApprovalGiven, Approved
-from writ_contracts.people import DirectoryEntry, Enrolment, PeopleDirectory, SignedEnrolment
+from writ_contracts.people.approvals import Approval, ApprovalMessage, SignedApproval
+from writ_contracts.people.directory import DirectoryEntry, Enrolment, PeopleDirectory, SignedEnrolment
 from writ_contracts.requests import Request
 from writ_contracts.signing import Signed
 from writ_contracts.subjects import any_operation_filter

@@ -12,7 +12,7 @@ from tests.e2e.stolen_keys import holding
 
 from writ_client.client import Writ
 from writ_contracts import subjects
-from writ_contracts.audit import SearchQuery
+from writ_contracts.history.audit import SearchQuery
 from writ_contracts.requests import OperationView
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import (
@@ -198,23 +198,23 @@ async def test_a_deny_wins_over_a_window(installation: RunningInstallation, alic
 async def test_the_command_requests_lists_shows_and_ends_windows(
     installation: RunningInstallation, alice: Writ, bob: Writ
 ) -> None:
-    async def told(*words: str, status: int = 0) -> Any:
+    async def run_json(*words: str, status: int = 0) -> Any:
         ended = await installation.writ(*words, "-o", "json", environ={"WRIT_PRINCIPAL": "alice"})
         assert ended.status == status, ended
         return json.loads(ended.out)
 
-    asked = await told(
+    asked = await run_json(
         *("window", "request", "test_noop", "-t", "web-1", "--uses", "2", "--for", "10m", "-r", "a deploy"), status=4
     )
     window = asked["operation_id"]
     card = await bob.approvals.card(window, (installation.home.key("policy").public,))
     await bob.approvals.approve(card, reason="fine")
     await alice.wait(window, timeout=20)
-    assert [one["id"] for one in await told("window", "list")] == [window]
-    shown = await told("window", "show", window)
+    assert [one["id"] for one in await run_json("window", "list")] == [window]
+    shown = await run_json("window", "show", window)
     assert (shown["uses"], shown["targets"], shown["reason"]) == (2, ["web-1"], "a deploy")
-    await told("window", "end", window)
-    assert await told("window", "list") == []
+    await run_json("window", "end", window)
+    assert await run_json("window", "list") == []
 
 
 async def test_the_record_of_it_holds(installation: RunningInstallation) -> None:

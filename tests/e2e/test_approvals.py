@@ -76,7 +76,7 @@ def policy_key(installation: RunningInstallation) -> tuple[str]:
     return (installation.home.key("policy").public,)
 
 
-async def asked(writ: Writ, operation: str = "test_noop", target: str = "web-1", **parameters: Any) -> str:
+async def submitted(writ: Writ, operation: str = "test_noop", target: str = "web-1", **parameters: Any) -> str:
     answer = await writ.submit(operation, target, parameters, reason="a test")
     assert (answer.state, answer.outcome) == ("awaiting_approval", None), answer
     return answer.operation_id or ""
@@ -96,7 +96,7 @@ async def is_stopped(writ: Writ, stopped: bool) -> bool:
 
 async def test_a_second_person_approves_and_it_runs(installation: RunningInstallation) -> None:
     async with people(installation, "alice", "bob") as (alice, bob):
-        operation_id = await asked(alice)
+        operation_id = await submitted(alice)
         listed = (await bob.approvals.pending()).pending
         assert [(one.operation_id, one.yours) for one in listed] == [(operation_id, True)]
         card = await bob.approvals.card(operation_id, policy_key(installation))
@@ -113,7 +113,7 @@ async def test_a_second_person_approves_and_it_runs(installation: RunningInstall
 
 async def test_a_rejection_ends_it_and_is_no_expiry(installation: RunningInstallation) -> None:
     async with people(installation, "alice", "bob", "carol") as (alice, bob, carol):
-        operation_id = await asked(alice)
+        operation_id = await submitted(alice)
         late = await carol.approvals.card(operation_id, policy_key(installation))
         card = await bob.approvals.card(operation_id, policy_key(installation))
         assert (await bob.approvals.reject(card, reason="not today")).state == "rejected"
@@ -126,7 +126,7 @@ async def test_a_rejection_ends_it_and_is_no_expiry(installation: RunningInstall
 async def test_neither_the_requester_nor_their_agent_nor_its_human_approves(installation: RunningInstallation) -> None:
     async with people(installation, "alice", "copilot") as (alice, copilot):
         for writ in (alice, copilot):
-            operation_id = await asked(writ)
+            operation_id = await submitted(writ)
             theirs = await writ.approvals.card(operation_id, policy_key(installation))
             for other in (alice, copilot):
                 with pytest.raises(Denied):
@@ -140,7 +140,9 @@ async def test_neither_the_requester_nor_their_agent_nor_its_human_approves(inst
 
 async def test_order_of_steps_and_quorum(installation: RunningInstallation) -> None:
     async with people(installation, "alice", "bob", "carol") as (alice, bob, carol):
-        operation_id = await asked(alice, "test_count", path=str(installation.home.root.parent / "files" / "counted"))
+        operation_id = await submitted(
+            alice, "test_count", path=str(installation.home.root.parent / "files" / "counted")
+        )
         assert await approve(installation, bob, operation_id) == "awaiting_approval"
         again = await bob.approvals.card(operation_id, policy_key(installation))
         assert (again.step, again.waits_for, again.remaining) == ("", "one of role lead", 1)
@@ -152,7 +154,7 @@ async def test_order_of_steps_and_quorum(installation: RunningInstallation) -> N
 
 async def test_expiry_while_nobody_looks(installation: RunningInstallation) -> None:
     async with people(installation, "alice", "bob") as (alice, bob):
-        operation_id = await asked(alice, "test_fail")
+        operation_id = await submitted(alice, "test_fail")
         card = await bob.approvals.card(operation_id, policy_key(installation))
         ended = await alice.wait(operation_id, timeout=8)
         assert (ended.outcome, ended.code) == ("expired", "not_approved")
@@ -165,7 +167,7 @@ async def test_expiry_while_nobody_looks(installation: RunningInstallation) -> N
 async def test_an_approver_hears_of_it(installation: RunningInstallation) -> None:
     async with people(installation, "alice", "bob") as (alice, bob):
         async with asyncio.timeout(20), aclosing(await bob.approvals.listen()) as events:
-            operation_id = await asked(alice)
+            operation_id = await submitted(alice)
             await alice.cancel(operation_id)
             heard = [await anext(events), await anext(events)]
         assert [(one.kind, one.operation_id) for one in heard] == [
@@ -179,7 +181,7 @@ async def test_a_control_operation_that_needs_approval_takes_effect_after_it(ins
     async with people(installation, "alice", "bob") as (alice, bob):
         stop = await alice.stop_set(["web-2"], reason="a test")
         await eventually(lambda: is_stopped(alice, True), what="the stop, as every executor knows it")
-        operation_id = await asked(alice, "stop_lift", "writ", stop_id=stop.output["id"])
+        operation_id = await submitted(alice, "stop_lift", "writ", stop_id=stop.output["id"])
         assert await approve(installation, bob, operation_id) == "approved"
         assert (await alice.wait(operation_id, timeout=20)).outcome == "succeeded"
         await eventually(lambda: is_stopped(alice, False), what="the lift, as every executor knows it")
@@ -187,12 +189,12 @@ async def test_a_control_operation_that_needs_approval_takes_effect_after_it(ins
 
 async def test_a_stop_in_between_wins_over_an_approval(installation: RunningInstallation) -> None:
     async with people(installation, "alice", "bob") as (alice, bob):
-        operation_id = await asked(alice, "test_sleep", "web-2", seconds=0)
+        operation_id = await submitted(alice, "test_sleep", "web-2", seconds=0)
         stop = await alice.stop_set(["web-2"], reason="a freeze")
         assert await approve(installation, bob, operation_id) == "approved"
         ended = await alice.wait(operation_id, timeout=20)
         assert (ended.outcome, ended.code) == ("denied", "stopped")
-        lift = await asked(alice, "stop_lift", "writ", stop_id=stop.output["id"])
+        lift = await submitted(alice, "stop_lift", "writ", stop_id=stop.output["id"])
         await approve(installation, bob, lift)
         assert (await alice.wait(lift, timeout=20)).outcome == "succeeded"
         await eventually(lambda: is_stopped(alice, False), what="the lift, as every executor knows it")
@@ -202,7 +204,7 @@ async def test_hidden_parameters_are_only_rejected_unless_the_requester_gives_th
     installation: RunningInstallation,
 ) -> None:
     async with people(installation, "alice", "bob") as (alice, bob):
-        operation_id = await asked(alice, "test_secret", secret="s3cret-canary")
+        operation_id = await submitted(alice, "test_secret", secret="s3cret-canary")
         card = await bob.approvals.card(operation_id, policy_key(installation))
         with pytest.raises(Denied, match="secret is hidden"):
             await bob.approvals.approve(card)
@@ -225,7 +227,7 @@ async def test_a_dry_run_needs_no_approval_and_changes_nothing(installation: Run
 
 async def test_policy_changed_in_between_makes_it_stale(installation: RunningInstallation) -> None:
     async with people(installation, "alice", "bob") as (alice, bob):
-        operation_id = await asked(alice, "test_sleep", "web-2", seconds=0)
+        operation_id = await submitted(alice, "test_sleep", "web-2", seconds=0)
         card = await bob.approvals.card(operation_id, policy_key(installation))
         stricter = [rule for rule in RULES if rule["name"] != "sleeps"]
         stricter.append({"name": "sleeps", "operations": ["test_sleep"], "allowed": True, "approval": {"quorum": 2}})
@@ -241,7 +243,7 @@ async def test_policy_changed_in_between_makes_it_stale(installation: RunningIns
 async def test_services_restarted_between_any_two_steps(installation: RunningInstallation) -> None:
     """Kill -9 of executors while it is parked, of policy before the verdict, of executors right after it."""
     async with people(installation, "alice", "bob") as (alice, bob):
-        operation_id = await asked(alice, "test_count", path=str(installation.home.root.parent / "files" / "again"))
+        operation_id = await submitted(alice, "test_count", path=str(installation.home.root.parent / "files" / "again"))
         for name in ("executor-1", "executor-2", "policy"):
             await installation.until(name, other_than=installation.kill(name))
         assert await approve(installation, bob, operation_id) == "awaiting_approval"
@@ -261,7 +263,7 @@ async def test_services_restarted_between_any_two_steps(installation: RunningIns
 @pytest.mark.parametrize("service", ["executor", "audit"])
 async def test_no_service_but_policy_can_append_an_approval(installation: RunningInstallation, service: str) -> None:
     async with people(installation, "alice") as (alice,):
-        operation_id = await asked(alice, target="web-2")
+        operation_id = await submitted(alice, target="web-2")
         key = installation.home.key(service)
         bus = await open_bus(Context(principal=service, url=installation.url), key.seed, wait=10)
         try:
@@ -286,7 +288,7 @@ async def test_no_service_but_policy_can_append_an_approval(installation: Runnin
 
 async def test_the_command_shows_rejects_and_refuses_another_digest(installation: RunningInstallation) -> None:
     async with people(installation, "alice") as (alice,):
-        operation_id = await asked(alice)
+        operation_id = await submitted(alice)
         shown = await installation.writ("approvals", "show", operation_id, "--as", "bob")
         assert shown.status == 0
         assert "alice requests test_noop on web-1" in shown.out

@@ -154,7 +154,7 @@ async def test_whatever_is_sent_is_answered_and_nothing_breaks(installation: Run
         for what, data in GARBAGE.items():
             for how, headers in HEADERS.items():
                 answer = await bus.request(subject, data, timeout=20, headers=headers)
-                told = _told(answer.data, answer.headers)
+                told = _decoded(answer.data, answer.headers)
                 if not told.get("error") or told["error"]["code"] == "internal" or len(answer.data) > 10_000:
                     wrong.append((what, how, str(told)[:300]))
     assert not wrong
@@ -186,7 +186,7 @@ async def _token(installation: RunningInstallation) -> str:
     return made.id
 
 
-def _told(data: bytes, headers: Any) -> dict[str, Any]:
+def _decoded(data: bytes, headers: Any) -> dict[str, Any]:
     if headers.get("Content-Type") == MSGPACK:
         return dict(msgpack.decode(data))
     return dict(json.decode(data)) if data else {}

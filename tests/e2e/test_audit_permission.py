@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from writ_contracts.audit import SearchQuery
 from writ_contracts.errors import WritError
+from writ_contracts.history.audit import SearchQuery
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation, open_policy, prepare, running_installation
 
@@ -68,13 +68,13 @@ async def test_a_search_stays_among_what_one_may_read(installation: RunningInsta
     for principal in ("alice", "bob", "copilot"):
         await run(installation, principal)
 
-    async def seen(principal: str) -> set[str]:
+    async def visible_principals(principal: str) -> set[str]:
         async with await installation.client(principal) as writ:
             return {row.principal for row in (await writ.search(SearchQuery(limit=1000))).rows}
 
-    assert await seen("bob") == {"bob"}
-    assert await seen("alice") == {"alice", "copilot"}
-    assert await seen("carol") >= {"alice", "bob", "copilot"}
+    assert await visible_principals("bob") == {"bob"}
+    assert await visible_principals("alice") == {"alice", "copilot"}
+    assert await visible_principals("carol") >= {"alice", "bob", "copilot"}
     async with await installation.client("bob") as writ:
         with pytest.raises(WritError) as caught:
             await writ.search(SearchQuery(principal="alice"))

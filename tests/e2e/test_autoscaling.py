@@ -29,22 +29,22 @@ async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 async def test_the_number_is_that_of_what_waits_and_what_runs(
     installation: RunningInstallation, tmp_path: Path
 ) -> None:
-    async with scraping(installation, tmp_path) as seen, await installation.client() as writ:
-        await eventually(lambda: is_(seen, 0), within=60, what="a number at all")
+    async with scraping(installation, tmp_path) as prometheus, await installation.client() as writ:
+        await eventually(lambda: is_(prometheus, 0), within=60, what="a number at all")
         asked = [await writ.submit("test_sleep", target, {"seconds": 600, "processes": 0}) for target in TARGETS]
-        await eventually(lambda: is_(seen, len(TARGETS)), within=60, what="all of them")
+        await eventually(lambda: is_(prometheus, len(TARGETS)), within=60, what="all of them")
         for answer in asked:
             await writ.cancel(answer.operation_id or "")
-        await eventually(lambda: is_(seen, 0), within=60, what="none of them")
+        await eventually(lambda: is_(prometheus, 0), within=60, what="none of them")
 
 
-async def is_(seen: Prometheus, wanted: int) -> bool:
-    return await number(seen) == wanted
+async def is_(prometheus: Prometheus, expected: int) -> bool:
+    return await number(prometheus) == expected
 
 
-async def number(seen: Prometheus) -> float | None:
+async def number(prometheus: Prometheus) -> float | None:
     """As KEDA takes it: of the one series that there must be."""
-    found = await seen.query(QUERY)
+    found = await prometheus.query(QUERY)
     if not found:
         return None
     [one] = found

@@ -20,7 +20,7 @@ from writ_installation.archives.backup import restore
 from writ_installation.archives.journal import bootstrapped
 from writ_installation.files.home import Home, host_token
 from writ_installation.nats.server import BundledServer, free_port
-from writ_installation.nats.server_address import ServerAddress
+from writ_installation.server_access.server_address import ServerAddress
 from writ_testing.eventually import eventually
 from writ_testing.fakes.bundles import rewritten
 from writ_testing.installations.count_load import load

@@ -10,11 +10,11 @@ import pytest_asyncio
 from msgspec import structs
 
 from writ_client.client import Writ
-from writ_contracts.approvals import ApprovalReply
 from writ_contracts.decisions import Grant
 from writ_contracts.errors import Untrusted
 from writ_contracts.journal import ControlEvent, Granted
-from writ_contracts.people import PeopleDirectory
+from writ_contracts.people.approvals import ApprovalReply
+from writ_contracts.people.directory import PeopleDirectory
 from writ_contracts.signing import Signed
 from writ_contracts.subjects import CONTROL, any_operation_filter
 from writ_contracts.wire import decode, decode_event, encode

@@ -68,11 +68,14 @@ async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def seen(
+async def prometheus(
     installation: RunningInstallation, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Prometheus]:
     """Prometheus, while somebody works."""
-    async with scraping(installation, tmp_path_factory.mktemp("seen")) as watching, await installation.client() as writ:
+    async with (
+        scraping(installation, tmp_path_factory.mktemp("prometheus")) as watching,
+        await installation.client() as writ,
+    ):
         working = asyncio.create_task(_work(writ))
         yield watching
         working.cancel()
@@ -88,7 +91,7 @@ async def _work(writ: Writ) -> None:
             await writ.run("test_sleep", target, {"seconds": 0.3, "processes": 0})
 
 
-def asked(expression: str) -> str:
+def filled_in(expression: str) -> str:
     """As Grafana would send it, with all pools chosen."""
     for variable, value in FIXED.items():
         expression = expression.replace(variable, value)
@@ -97,18 +100,18 @@ def asked(expression: str) -> str:
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
-async def test_a_panel_has_something_to_show(seen: Prometheus, expression: str) -> None:
+async def test_a_panel_has_something_to_show(prometheus: Prometheus, expression: str) -> None:
     async def shown() -> bool:
-        return any(row["value"][1] != "NaN" for row in await seen.query(asked(expression)))
+        return any(row["value"][1] != "NaN" for row in await prometheus.query(filled_in(expression)))
 
     await eventually(shown, within=WITHIN, what=expression)
 
 
 async def test_the_linter_has_nothing_against_an_agent_that_goes_to_hosts_either(
-    installation: RunningInstallation, seen: Prometheus
+    installation: RunningInstallation, prometheus: Prometheus
 ) -> None:
     async def been_there() -> bool:
-        return bool(await seen.query("writ_agent_target_reachable"))
+        return bool(await prometheus.query("writ_agent_target_reachable"))
 
     await eventually(been_there, within=WITHIN)
     await lint(installation)
@@ -116,10 +119,10 @@ async def test_the_linter_has_nothing_against_an_agent_that_goes_to_hosts_either
 
 @pytest.mark.parametrize("expression", EXAMPLES)
 async def test_a_histogram_leads_to_operations(
-    installation: RunningInstallation, seen: Prometheus, expression: str
+    installation: RunningInstallation, prometheus: Prometheus, expression: str
 ) -> None:
     async def led() -> list[dict[str, str]]:
-        return [one for one in await seen.exemplars(asked(expression)) if "trace_id" in one]
+        return [one for one in await prometheus.exemplars(filled_in(expression)) if "trace_id" in one]
 
     found = await eventually(led, within=WITHIN, what=f"examples of {expression}")
     async with await installation.client() as writ:
@@ -128,7 +131,7 @@ async def test_a_histogram_leads_to_operations(
 
 
 async def test_one_operation_is_found_on_its_page_by_its_id(
-    installation: RunningInstallation, seen: Prometheus
+    installation: RunningInstallation, prometheus: Prometheus
 ) -> None:
     """The one that takes longer than all others is the example of what takes so long."""
     async with await installation.client() as writ:
@@ -136,7 +139,7 @@ async def test_one_operation_is_found_on_its_page_by_its_id(
     expressions = [target["expr"] for panel in page("operation")["panels"] for target in panel.get("targets", ())]
 
     async def steps() -> bool:
-        examples = [one for expression in expressions for one in await seen.exemplars(asked(expression))]
+        examples = [one for expression in expressions for one in await prometheus.exemplars(filled_in(expression))]
         mine = [one for one in examples if one["operation_id"] == done.operation_id]
         return {
             "writ_operation_stage_seconds_bucket: whole",

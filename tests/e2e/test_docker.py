@@ -126,10 +126,10 @@ async def test_stack_is_deployed_after_another_person_has_approved_it(world: Wor
     asked = await world.run("stack_deploy", *given, "--no-wait")
     operation_id = json.loads(asked.out)["operation_id"]
     assert world.engine.named("shop-web-1") is None
-    said = await world.installation.writ("approvals", "approve", operation_id, "--as", "bob", stdin=b"y\n")
-    assert said.status == 0, said
-    assert "web" in said.out
-    assert SECRET not in said.out + dry.out
+    message = await world.installation.writ("approvals", "approve", operation_id, "--as", "bob", stdin=b"y\n")
+    assert message.status == 0, message
+    assert "web" in message.out
+    assert SECRET not in message.out + dry.out
     async with await world.installation.client() as writ:
         done = await writ.wait(operation_id, timeout=60)
     assert done.outcome == "succeeded", done
@@ -141,7 +141,7 @@ async def test_stack_is_deployed_after_another_person_has_approved_it(world: Wor
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ((), "give one of --ssh USER@HOST, --proxmox HOST and --docker SOCKET"),
         (("--docker", "docker.sock"), "neither a socket, such as /var/run/docker.sock, nor HOST:PORT"),
@@ -150,9 +150,9 @@ async def test_stack_is_deployed_after_another_person_has_approved_it(world: Wor
         (("--docker", "engine.example:2376"), "an engine over TLS needs --docker-ca FILE and --key FILE"),
     ],
 )
-async def test_a_target_that_cannot_be_is_refused(world: World, given: tuple[str, ...], said: str) -> None:
+async def test_a_target_that_cannot_be_is_refused(world: World, given: tuple[str, ...], message: str) -> None:
     before = world.installation.home.inventory.read_text()
     ended = await world.installation.writ("target", "add", "other", "--role", "testing", *given)
     assert ended.status == 2, ended
-    assert said in ended.err
+    assert message in ended.err
     assert world.installation.home.inventory.read_text() == before

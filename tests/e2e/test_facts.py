@@ -14,8 +14,8 @@ from writ_client.client import Writ
 from writ_contracts import subjects
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import WritError
-from writ_contracts.facts import ScanReport
 from writ_contracts.journal import Refused, Requested
+from writ_contracts.policy.facts import ScanReport
 from writ_contracts.wire import decode_event, encode
 from writ_documents import yaml_file
 from writ_testing.eventually import eventually

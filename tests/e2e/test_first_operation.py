@@ -11,9 +11,9 @@ from msgspec import json
 
 from writ_client.client import Writ
 from writ_contracts.agents import Claim, Receipt
-from writ_contracts.audit import SearchQuery
 from writ_contracts.decisions import Decision, Grant
 from writ_contracts.errors import Invalid
+from writ_contracts.history.audit import SearchQuery
 from writ_contracts.inventory import AgentKey
 from writ_contracts.requests import OperationView
 from writ_contracts.signing import Signed

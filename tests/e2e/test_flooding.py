@@ -8,8 +8,8 @@ import pytest
 import pytest_asyncio
 
 from writ_client.client import Writ
-from writ_contracts.audit import SearchQuery
 from writ_contracts.errors import Full
+from writ_contracts.history.audit import SearchQuery
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation, prepare, running_installation
 

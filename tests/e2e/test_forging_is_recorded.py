@@ -101,6 +101,15 @@ async def test_violation_by_the_executors_key_is_a_security_event(
     assert installation.home.key("executor").public in event.detail
 
 
+async def test_reply_that_the_executors_thief_forges_is_a_security_event(
+    installation: RunningInstallation, record: Bus
+) -> None:
+    async with holding(installation, "executor") as thief:
+        await thief.publish("_INBOX_executor.forged.1", b"{}")  # where honest executors expect replies
+        event = await alarm(record, "permission_violation", text="_INBOX_executor.forged.1")
+    assert "account EXECUTOR" in event.detail
+
+
 async def test_wrong_key_in_anothers_name_is_a_security_event(installation: RunningInstallation, record: Bus) -> None:
     with pytest.raises(BusError):
         await open_bus(Context(principal="alice", url=installation.url), generate_seed(), wait=0.5)

@@ -33,7 +33,7 @@ async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
         yield running
 
 
-class Told:
+class HealthCheck:
     """What one process says of one check of its own, in all three places."""
 
     def __init__(self, installation: RunningInstallation, process: str, check: str) -> None:
@@ -82,19 +82,19 @@ class Told:
 
 
 @asynccontextmanager
-async def well_again(told: Told) -> AsyncIterator[None]:
+async def well_again(health_check: HealthCheck) -> AsyncIterator[None]:
     """It is well before, and again when the block has put right what it broke."""
-    await eventually(told.well, within=WITHIN, what=f"{told._check} before")
+    await eventually(health_check.well, within=WITHIN, what=f"{health_check._check} before")
     yield
-    await eventually(told.well, within=WITHIN, what=f"{told._check} after")
+    await eventually(health_check.well, within=WITHIN, what=f"{health_check._check} after")
 
 
 async def test_a_policy_file_with_a_mistake(installation: RunningInstallation) -> None:
-    told, policy = Told(installation, "policy", "policy"), installation.home.policy
+    health_check, policy = HealthCheck(installation, "policy", "policy"), installation.home.policy
     good = policy.read_text()
-    async with well_again(told):
+    async with well_again(health_check):
         policy.write_text(good.replace("deny_by_default", "deny_by_defualt"))
-        await told.is_ill("deny_by_defualt")
+        await health_check.is_ill("deny_by_defualt")
         policy.write_text(good)
 
 
@@ -102,28 +102,28 @@ async def test_an_inventory_with_a_mistake_is_told_by_all_who_read_it(installati
     inventory = installation.home.inventory
     good = inventory.read_text()
     async with (
-        well_again(Told(installation, "policy", "inventory")),
-        well_again(Told(installation, "executor", "inventory")),
+        well_again(HealthCheck(installation, "policy", "inventory")),
+        well_again(HealthCheck(installation, "executor", "inventory")),
     ):
         inventory.write_text(good.replace("role:", "rolle:"))
-        await Told(installation, "policy", "inventory").is_ill("rolle")
-        await Told(installation, "executor", "inventory").is_ill("rolle")
+        await HealthCheck(installation, "policy", "inventory").is_ill("rolle")
+        await HealthCheck(installation, "executor", "inventory").is_ill("rolle")
         inventory.write_text(good)
 
 
 async def test_a_pool_whose_agent_stands_still(installation: RunningInstallation) -> None:
-    told = Told(installation, "executor", "pools")
-    async with well_again(told):
+    health_check = HealthCheck(installation, "executor", "pools")
+    async with well_again(health_check):
         with installation.paused("agent-local-db"):
-            await told.is_ill("no agent of pool local-db")
+            await health_check.is_ill("no agent of pool local-db")
 
 
 async def test_operations_that_fail(installation: RunningInstallation) -> None:
-    told = Told(installation, "executor", "success")
-    await eventually(told.well, within=WITHIN)
+    health_check = HealthCheck(installation, "executor", "success")
+    await eventually(health_check.well, within=WITHIN)
     async with await installation.client() as writ:
         await _fail(writ)
-    await told.is_ill(f"{FEWEST} of the")
+    await health_check.is_ill(f"{FEWEST} of the")
 
 
 async def _fail(writ: Writ) -> None:
@@ -134,20 +134,20 @@ async def _fail(writ: Writ) -> None:
 
 @pytest.mark.exhaustive
 async def test_an_audit_service_that_stands_still(installation: RunningInstallation) -> None:
-    told = Told(installation, "executor", "audit")
-    async with well_again(told):
+    health_check = HealthCheck(installation, "executor", "audit")
+    async with well_again(health_check):
         with installation.paused("audit"):
-            await told.is_ill("no audit service has reported")
-            assert "no answer" in await Told(installation, "audit", "index").status()
+            await health_check.is_ill("no audit service has reported")
+            assert "no answer" in await HealthCheck(installation, "audit", "index").status()
 
 
 async def test_an_index_that_cannot_be_written(installation: RunningInstallation) -> None:
-    told = Told(installation, "audit", "index")
-    async with well_again(told), await installation.client() as writ:
+    health_check = HealthCheck(installation, "audit", "index")
+    async with well_again(health_check), await installation.client() as writ:
         with closing(sqlite3.connect(installation.home.state / "audit/audit.sqlite", isolation_level=None)) as held:
             held.execute("BEGIN IMMEDIATE")  # as if the disk took no more: nothing gets into it
             await writ.run("test_noop", "web-1")
-            await told.is_ill("locked")
+            await health_check.is_ill("locked")
 
 
 @pytest.mark.exhaustive

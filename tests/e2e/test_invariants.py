@@ -82,10 +82,10 @@ async def test_1_no_effect_without_policys_signature_on_exactly_that_effect(
         forger = Forger(thief, target, installation.home.key("executor"))
         number = await forger.dispatch("file_delete", parameters, principal="alice")
 
-        async def seen() -> bool:
+        async def attack_is_recorded() -> bool:
             return len(refused) == 3 and await thief.journal.last(subjects.security_event("forged_start")) is not None
 
-        await eventually(seen)
+        await eventually(attack_is_recorded)
     assert set(asked_for) == {number}
     assert (files / "dear").read_text() == "x"
 

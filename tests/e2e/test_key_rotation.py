@@ -106,9 +106,9 @@ async def test_a_rotation_is_on_record_and_goes_on_where_it_was_interrupted(
     await ran.check(writ)
     assert await refused(installation, "executor", old)
 
-    async def told() -> bool:
+    async def rotation_is_recorded() -> bool:
         return any(f"executor {old.public[:12]} former" in one for one in await recorded(installation))
 
-    await eventually(told, what="the record of the rotation")
+    await eventually(rotation_is_recorded, what="the record of the rotation")
     listed = json.loads((await installation.writ("keys", "list", "-o", "json")).out)["keys"]
     assert {one["state"] for one in listed if one["public"] == old.public} == {"former"}

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.e2e.leaf_site import ENVIRON, POOL, node_without_rules, reaches, said, site_of
+from tests.e2e.leaf_site import ENVIRON, POOL, node_without_rules, reaches, site_of, wait_for_log
 
 from writ_bus.port import Delivery
 from writ_client.client import Writ
@@ -172,7 +172,7 @@ async def test_a_principals_key_makes_no_link(
 ) -> None:
     url, seed = f"nats://127.0.0.1:{proxy.port}", installation.home.key("principal-operator").seed
     async with node_without_rules(url, seed, tmp_path, "operator") as bus:
-        await said(tmp_path, "Authorization Violation")
+        await wait_for_log(tmp_path, "Authorization Violation")
         assert not await reaches(bus, "writ.query.operator.targets")
 
 
@@ -194,7 +194,7 @@ async def test_the_key_of_a_link_is_rotated_while_the_site_works(
     await ran.check(writ)
     assert (await installation.writ("keys", "rotate", name)).status == 0
     async with node_without_rules(url, old.seed, tmp_path / "old", f"agent-{POOL}"):
-        await said(tmp_path / "old", "Authorization Violation")
+        await wait_for_log(tmp_path / "old", "Authorization Violation")
     assert old.public not in installation.home.leaves.read_text()
 
 

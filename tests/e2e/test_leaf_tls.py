@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from tests.e2e.leaf_site import ENVIRON, POOL, node_without_rules, reaches, said, site_of
+from tests.e2e.leaf_site import ENVIRON, POOL, node_without_rules, reaches, site_of, wait_for_log
 
 from writ_contracts import subjects
-from writ_installation.nats.cluster_certificate import for_servers
+from writ_installation.server_access.cluster_certificate import for_servers
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation, local_target, prepare, running_installation
 from writ_testing.peers.nats_server import free_port
@@ -77,7 +77,7 @@ async def test_a_site_that_knows_it_by_another_certificate_does_not_link(
 ) -> None:
     right, wrong = ({"ca_file": str(path)} for path in (certificates.certificate, certificates.other))
     async with node_without_rules(hub, seed(installation), tmp_path, NAME, tls=wrong) as bus:
-        await said(tmp_path, "certificate signed by unknown authority")
+        await wait_for_log(tmp_path, "certificate signed by unknown authority")
         assert not await reaches(bus, subjects.claim(POOL))
     async with node_without_rules(hub, seed(installation), tmp_path, NAME, tls=right) as bus:
         await eventually(lambda: reaches(bus, subjects.claim(POOL)), what="an answer over the link")
@@ -87,5 +87,5 @@ async def test_a_site_that_speaks_no_tls_does_not_link(
     installation: RunningInstallation, site: Path, hub: str, tmp_path: Path
 ) -> None:
     async with node_without_rules(hub.replace("tls://", "nats://"), seed(installation), tmp_path, NAME) as bus:
-        await said(tmp_path, "x509")
+        await wait_for_log(tmp_path, "x509")
         assert not await reaches(bus, subjects.claim(POOL))

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from writ_contracts.credentials import PasskeyEvidence, Presence
 from writ_contracts.decisions import Grant
 from writ_contracts.journal import Approved, Granted
+from writ_contracts.people.credentials import PasskeyEvidence, Presence
 from writ_contracts.subjects import any_operation_filter
 from writ_contracts.wire import decode_event
 from writ_installation.archives.journal import bootstrapped

@@ -14,7 +14,7 @@ import pytest
 
 from writ_client.client import Writ
 from writ_contracts.requests import TargetView
-from writ_runtime.plugin_digests import distribution_digest
+from writ_runtime.plugins.digests import distribution_digest
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation, local_target, prepare, running_installation
 

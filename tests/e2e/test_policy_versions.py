@@ -17,7 +17,7 @@ from writ_client.client import Writ
 from writ_contracts import subjects
 from writ_contracts.errors import Denied, Invalid
 from writ_contracts.journal import ControlEvent, SecurityEvent
-from writ_contracts.policies import StoredPolicy
+from writ_contracts.policy.versions import StoredPolicy
 from writ_contracts.wire import decode, encode
 from writ_documents import yaml_file
 from writ_testing.eventually import eventually
@@ -91,9 +91,9 @@ async def test_a_published_version_decides_the_very_next_request_and_is_on_recor
     trace = await writ.trace(operation_id=denied.operation_id)
     decision = json.decode(json.encode(trace.events[0].body["decision"]))["payload"]
     assert decision["policy"]["number"] == before + 1
-    told = json.encode(await writ.trace(operation_id=done.operation_id)).decode()
-    assert "policy_publish" in told
-    assert CANARY not in told, "the document is in the record"
+    recorded = json.encode(await writ.trace(operation_id=done.operation_id)).decode()
+    assert "policy_publish" in recorded
+    assert CANARY not in recorded, "the document is in the record"
     shown = await writ.policy_show()
     assert (shown.document, shown.version and shown.version.author) == (CLOSED, "operator")
     undone = await writ.policy_rollback(before, reason="they do")
@@ -136,10 +136,10 @@ async def test_a_file_that_differs_is_told_and_does_not_count(installation: Runn
     assert await outcome(writ) == "succeeded"
     installation.home.policy.write_text("policies: {nmae: x}")
 
-    async def told() -> bool:
+    async def problem_is_reported() -> bool:
         return "policy" in (await writ.policy_status()).problems
 
-    await eventually(told)
+    await eventually(problem_is_reported)
     async with holding(installation, "executor") as bus:
 
         async def recorded() -> bool:

@@ -13,7 +13,7 @@ from writ_client.approval_card import Card
 from writ_client.client import Writ
 from writ_contracts import subjects
 from writ_contracts.errors import Denied, TimedOut
-from writ_contracts.previews import PreviewQuery, PreviewReply
+from writ_contracts.people.previews import PreviewQuery, PreviewReply
 from writ_contracts.wire import decode, encode
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import (
@@ -77,7 +77,7 @@ def file(installation: RunningInstallation) -> Path:
     return made
 
 
-async def asked(alice: Writ, file: Path, content: str = NEW) -> str:
+async def submitted(alice: Writ, file: Path, content: str = NEW) -> str:
     answer = await alice.submit("file_write", "web-1", {"file_path": str(file), "content": content})
     assert answer.state == "awaiting_approval", answer
     return answer.operation_id or ""
@@ -97,7 +97,7 @@ async def test_an_approver_sees_the_diff_and_the_journal_does_not(
     installation: RunningInstallation, people: tuple[Writ, Writ], file: Path
 ) -> None:
     alice, bob = people
-    operation_id = await asked(alice, file)
+    operation_id = await submitted(alice, file)
     card = await card_of(installation, bob, operation_id)
     assert (card.unverified, card.refusals) == ([], [])
     assert card.preview is not None
@@ -116,7 +116,7 @@ async def test_an_approver_sees_the_diff_and_the_journal_does_not(
     trace = encode(await alice.trace(operation_id=operation_id)).decode()
     assert "preview_taken" in trace
     assert "canary" not in trace
-    after = await card_of(installation, bob, await asked(alice, file, OLD))
+    after = await card_of(installation, bob, await submitted(alice, file, OLD))
     assert after.facts is not None
     assert after.facts.last_change is not None
     assert (after.facts.last_change.operation_id, after.facts.last_change.principal) == (operation_id, "alice")
@@ -126,7 +126,7 @@ async def test_a_file_that_changed_after_the_preview_makes_it_stale(
     installation: RunningInstallation, people: tuple[Writ, Writ], file: Path
 ) -> None:
     alice, bob = people
-    operation_id = await asked(alice, file)
+    operation_id = await submitted(alice, file)
     card = await card_of(installation, bob, operation_id)
     file.write_text("somebody else's\n")
     assert (await bob.approvals.approve(card)).state == "approved"
@@ -162,7 +162,7 @@ async def test_a_preview_that_shows_too_little_permits_a_rejection_only(
     installation: RunningInstallation, people: tuple[Writ, Writ], file: Path
 ) -> None:
     alice, bob = people
-    operation_id = await asked(alice, file, "long\n" * 40_000)
+    operation_id = await submitted(alice, file, "long\n" * 40_000)
     card = await card_of(installation, bob, operation_id)
     with pytest.raises(Denied, match="incomplete"):
         await bob.approvals.approve(card)
@@ -228,7 +228,7 @@ async def test_the_details_of_a_preview_are_for_the_reader_that_policy_names(
     installation: RunningInstallation, people: tuple[Writ, Writ], file: Path
 ) -> None:
     alice, bob = people
-    card = await card_of(installation, bob, await asked(alice, file))
+    card = await card_of(installation, bob, await submitted(alice, file))
     assert card.signed_facts is not None
     for who, code in ((alice, "not_approver"), (bob, None)):
         query = encode(PreviewQuery(facts=card.signed_facts))

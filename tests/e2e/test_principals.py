@@ -91,7 +91,7 @@ async def test_a_disabled_principal_loses_access_at_once_and_its_operations_end(
     view = await disabling
     assert sorted(view.output["ended"]) == sorted([queued.operation_id or "", of_agent.operation_id or ""])
     assert not await connects(installation, "bob", installation.home.key("principal-bob").seed)
-    listed = {one["id"]: one for one in await told(installation, "principal", "list", by="alice")}
+    listed = {one["id"]: one for one in await run_json(installation, "principal", "list", by="alice")}
     assert listed["bob"]["disabled"] is True
     await changed(alice, "enable", "bob")
     async with await installation.client("bob") as again:
@@ -102,7 +102,7 @@ async def test_a_disabled_principal_loses_access_at_once_and_its_operations_end(
         await bus.close()
 
 
-async def told(installation: RunningInstallation, *words: str, by: str = "operator", status: int = 0) -> Any:
+async def run_json(installation: RunningInstallation, *words: str, by: str = "operator", status: int = 0) -> Any:
     ended = await installation.writ(*words, "-o", "json", environ={"WRIT_PRINCIPAL": by})
     assert ended.status == status, ended
     return json.loads(ended.out) if ended.out.strip() else None
@@ -146,14 +146,16 @@ async def test_a_change_under_which_nobody_could_govern_is_denied(installation: 
 async def test_the_command_changes_principals_by_operations_and_in_the_files(
     installation: RunningInstallation,
 ) -> None:
-    added = await told(installation, "principal", "add", "dave", "--role", "dev", "--request", "-r", "new", by="alice")
+    added = await run_json(
+        installation, "principal", "add", "dave", "--role", "dev", "--request", "-r", "new", by="alice"
+    )
     assert added["outcome"] == "succeeded"
     assert await connects(installation, "dave", installation.home.key("principal-dave").seed)
-    await told(installation, "principal", "roles", "dave", "ops", "--request", by="alice")
-    shown = await told(installation, "principal", "show", "dave")
+    await run_json(installation, "principal", "roles", "dave", "ops", "--request", by="alice")
+    shown = await run_json(installation, "principal", "show", "dave")
     assert (shown["roles"], shown["disabled"]) == (["ops"], False)
-    changed_here = await told(installation, "principal", "disable", "dave")
+    changed_here = await run_json(installation, "principal", "disable", "dave")
     assert changed_here["principal"]["disabled"] is True
     assert "dave" in installation.home.principals.read_text()
-    refused = await told(installation, "principal", "remove", "bob", "--yes", "--request", by="bob", status=3)
+    refused = await run_json(installation, "principal", "remove", "bob", "--yes", "--request", by="bob", status=3)
     assert refused["outcome"] == "denied"

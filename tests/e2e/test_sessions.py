@@ -13,8 +13,8 @@ import pytest_asyncio
 from writ_bus.errors import Forbidden, Unreachable
 from writ_client.client import Writ
 from writ_client.context import Context
-from writ_contracts.audit import SearchQuery
 from writ_contracts.errors import WritError
+from writ_contracts.history.audit import SearchQuery
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import (
     RunningInstallation,

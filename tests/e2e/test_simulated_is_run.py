@@ -17,7 +17,7 @@ from writ_client.client import Writ
 from writ_contracts.errors import WritError
 from writ_contracts.failures import error_of
 from writ_contracts.operations import Operation
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.installations.installation import (
     RunningInstallation,
     local_target,
@@ -85,7 +85,7 @@ async def simulated(writ: Writ, operation: str, target: str, given: dict[str, An
     return of_decision(verdict.decision), verdict.code
 
 
-async def asked(writ: Writ, operation: str, target: str, given: dict[str, Any]) -> tuple[Exit, str]:
+async def checked(writ: Writ, operation: str, target: str, given: dict[str, Any]) -> tuple[Exit, str]:
     try:
         answer = await writ.policy.can_i(operation, target, given, dry_run=True)
     except WritError as error:
@@ -111,7 +111,7 @@ async def test_a_simulated_request_gets_the_answer_of_the_request_itself(writ: W
         for given in (parameters(operation), {"nothing_like_it": 1}):
             told = await run(writ, name, target, given)
             assert await simulated(writ, name, target, given) == told, (name, given)
-            assert await asked(writ, name, target, given) == told, (name, given)
+            assert await checked(writ, name, target, given) == told, (name, given)
             seen.add(told[0])
     expected = {"web-1": {Exit.DONE, Exit.INVALID, Exit.DENIED, Exit.PENDING}, "nowhere": {Exit.INVALID}}
     assert seen >= expected.get(target, {Exit.INVALID})

@@ -71,10 +71,10 @@ async def alice(installation: RunningInstallation) -> AsyncIterator[Writ]:
 async def recorded(bus: Bus, kind: str) -> None:
     """Somebody has recorded a security event of this kind."""
 
-    async def seen() -> bool:
+    async def event_is_recorded() -> bool:
         return await bus.journal.last(subjects.security_event(kind)) is not None
 
-    await eventually(seen, what=f"a security event {kind}")
+    await eventually(event_is_recorded, what=f"a security event {kind}")
 
 
 @pytest.mark.parametrize("operation", DEMANDING, ids=lambda one: one.name)

@@ -11,7 +11,7 @@ from tests.e2e.stolen_keys import holding
 
 from writ_client.client import Writ
 from writ_contracts import subjects
-from writ_contracts.audit import SearchQuery
+from writ_contracts.history.audit import SearchQuery
 from writ_contracts.journal import ControlEvent
 from writ_contracts.wire import decode
 from writ_testing.eventually import eventually
@@ -48,7 +48,7 @@ async def writ(installation: RunningInstallation) -> AsyncIterator[Writ]:
         yield client
 
 
-async def told(installation: RunningInstallation, *words: str, by: str = "operator", status: int = 0) -> Any:
+async def run_json(installation: RunningInstallation, *words: str, by: str = "operator", status: int = 0) -> Any:
     ended = await installation.writ(*words, "-o", "json", environ={"WRIT_PRINCIPAL": by})
     assert ended.status == status, ended
     return json.loads(ended.out) if ended.out.strip() else None
@@ -57,20 +57,20 @@ async def told(installation: RunningInstallation, *words: str, by: str = "operat
 async def test_a_scanners_stop_is_seen_everywhere_and_lifted_by_a_person(
     installation: RunningInstallation, writ: Writ
 ) -> None:
-    made = await told(installation, "stop", "set", "-r", "found something", "-t", "web-*", by="trivy")
+    made = await run_json(installation, "stop", "set", "-r", "found something", "-t", "web-*", by="trivy")
     stop = made["stop"]["output"]["id"]
     refused = await writ.submit("test_sleep", "web-1", {"seconds": 1, "timeout": 5})
     assert (refused.outcome, refused.verdict and refused.verdict.code) == ("denied", "stopped")
-    [listed] = await told(installation, "stop", "list", by="alice")
+    [listed] = await run_json(installation, "stop", "list", by="alice")
     assert (listed["id"], listed["by"], listed["targets"]) == (stop, "trivy", ["web-*"])
-    status = await told(installation, "status")
+    status = await run_json(installation, "status")
     assert any(stop in one["details"].get("control", "") for one in status["processes"])
-    lifts = await told(installation, "stop", "lift", stop, by="trivy", status=3)
+    lifts = await run_json(installation, "stop", "lift", stop, by="trivy", status=3)
     assert lifts["code"] == "no_rule"
-    await told(installation, "stop", "lift", stop)
+    await run_json(installation, "stop", "lift", stop)
     done = await writ.run("test_sleep", "web-1", {"seconds": 0.1, "timeout": 5}, timeout=20)
     assert done.outcome == "succeeded"
-    again = await told(installation, "stop", "lift", stop, status=2)
+    again = await run_json(installation, "stop", "lift", stop, status=2)
     assert (again["outcome"], again["code"]) == ("invalid", "not_found")
 
 
@@ -84,37 +84,37 @@ async def test_cancel_running_ends_what_the_stop_came_too_late_for(
         return (await writ.get(running)).state == "started" or None
 
     await eventually(started)
-    made = await told(installation, "stop", "set", "-r", "stop it", "--operation", "test_sleep", "--cancel-running")
+    made = await run_json(installation, "stop", "set", "-r", "stop it", "--operation", "test_sleep", "--cancel-running")
     assert made["stop"]["output"]["running"] == [running]
     assert [one["outcome"] for one in made["cancels"]] == ["succeeded"]
     assert (await writ.wait(running, timeout=30)).outcome == "cancelled"
-    await told(installation, "stop", "lift", made["stop"]["output"]["id"])
+    await run_json(installation, "stop", "lift", made["stop"]["output"]["id"])
 
 
 async def test_an_emergency_from_its_declaration_to_the_signed_off_review(
     installation: RunningInstallation, writ: Writ
 ) -> None:
     declare = ("emergency", "declare", "-r", "the shop is down", "-t", "web-*", "--for", "10m")
-    made = await told(installation, *declare)
+    made = await run_json(installation, *declare)
     emergency = made["id"]
     assert made["state"] == "unconfirmed"
     assert made["until"] - time.time() < 601
-    await told(installation, "emergency", "confirm", emergency, status=3)
-    await told(installation, "emergency", "confirm", emergency, by="alice")
+    await run_json(installation, "emergency", "confirm", emergency, status=3)
+    await run_json(installation, "emergency", "confirm", emergency, by="alice")
     under = await writ.run("test_noop", "web-1", timeout=20)
-    await told(installation, *declare, status=3)
-    await told(installation, "emergency", "end", emergency)
-    [seen] = await told(installation, "emergency", "list", by="trivy")
+    await run_json(installation, *declare, status=3)
+    await run_json(installation, "emergency", "end", emergency)
+    [seen] = await run_json(installation, "emergency", "list", by="trivy")
     assert (seen["state"], seen["confirmed_by"], seen["ended_by"]) == ("ended", "alice", "operator")
 
     async def reported() -> bool | None:
-        report = await told(installation, "emergency", "report", emergency, by="alice")
+        report = await run_json(installation, "emergency", "report", emergency, by="alice")
         return [one["operation_id"] for one in report["operations"]] == [under.operation_id] or None
 
     await eventually(reported)
-    await told(installation, "emergency", "review", emergency, "-r", "mine", status=3)
-    await told(installation, "emergency", "review", emergency, "-r", "one restart, needed", by="alice")
-    assert await told(installation, "emergency", "list") == []
+    await run_json(installation, "emergency", "review", emergency, "-r", "mine", status=3)
+    await run_json(installation, "emergency", "review", emergency, "-r", "one restart, needed", by="alice")
+    assert await run_json(installation, "emergency", "list") == []
 
     async def closed() -> bool | None:
         async with holding(installation, "executor") as bus:

@@ -15,8 +15,8 @@ from writ_bus.errors import Unreachable
 from writ_bus.nats.tls import TlsOptions, tls_context
 from writ_client.client import Writ
 from writ_client.context import read_context
-from writ_installation.nats import server_tls
-from writ_installation.nats.certificates import issue, make_authority
+from writ_installation.server_access import server_tls
+from writ_installation.server_access.certificates import issue, make_authority
 from writ_nats_server.cluster import TlsFiles
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import (

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from msgspec import json
-from tests.runtime.collector import Collector, Seen, collecting
+from tests.runtime.collector import Collector, ReceivedSpan, collecting
 
 from writ_client.client import Writ
 from writ_testing.eventually import eventually
@@ -67,14 +67,14 @@ async def installation(
         yield running
 
 
-def named(spans: Iterable[Seen]) -> set[str]:
+def named(spans: Iterable[ReceivedSpan]) -> set[str]:
     return {f"{one.service.removeprefix('writ-')}: {one.name}" for one in spans}
 
 
-async def whole(collector: Collector, trace_id: str, parts: Set[str] = PARTS) -> list[Seen]:
+async def whole(collector: Collector, trace_id: str, parts: Set[str] = PARTS) -> list[ReceivedSpan]:
     """The spans of a trace, once every part and all their parents are there."""
 
-    async def there() -> list[Seen] | None:
+    async def there() -> list[ReceivedSpan] | None:
         spans = collector.of(trace_id)
         ids = {one.span_id for one in spans} | {""}
         return spans if parts <= named(spans) and all(one.parent_id in ids for one in spans) else None
@@ -88,7 +88,7 @@ async def trace_of(installation: RunningInstallation, operation_id: str) -> str:
     return str(first.body["traceparent"].split("-")[1])
 
 
-async def asked(installation: RunningInstallation, *words: str) -> str:
+async def run_operation(installation: RunningInstallation, *words: str) -> str:
     """The id of an operation that the `writ` command asked for."""
     ended = await installation.writ("run", *words, "-o", "json")
     return str(json.decode(ended.out)["operation_id"])
@@ -97,7 +97,7 @@ async def asked(installation: RunningInstallation, *words: str) -> str:
 async def test_one_operation_is_one_connected_trace_through_every_process(
     installation: RunningInstallation, collector: Collector
 ) -> None:
-    operation_id = await asked(installation, "test_noop", "--target", "web-1")
+    operation_id = await run_operation(installation, "test_noop", "--target", "web-1")
     spans = await whole(collector, await trace_of(installation, operation_id))
     assert {one.service for one in spans} == SERVICES
     assert [one.name for one in spans if not one.parent_id] == ["submit test_noop"]
@@ -105,7 +105,7 @@ async def test_one_operation_is_one_connected_trace_through_every_process(
 
 
 async def test_each_span_says_what_it_belongs_to(installation: RunningInstallation, collector: Collector) -> None:
-    operation_id = await asked(installation, "test_noop", "--target", "web-1", "--correlation-id", "change-42")
+    operation_id = await run_operation(installation, "test_noop", "--target", "web-1", "--correlation-id", "change-42")
     spans = await whole(collector, await trace_of(installation, operation_id))
     assert {one.attributes["writ.correlation_id"] for one in spans} == {"change-42"}
     for service in SERVICES:
@@ -141,7 +141,7 @@ async def test_a_trace_that_the_requester_is_in_is_continued(
 
 
 async def test_what_is_denied_and_what_fails_is_seen(installation: RunningInstallation, collector: Collector) -> None:
-    denied = await asked(installation, "test_fail", "--target", "db-1")
+    denied = await run_operation(installation, "test_fail", "--target", "db-1")
     spans = await whole(
         collector, await trace_of(installation, denied), {"policy: policy decide", "audit: index refused"}
     )

@@ -12,11 +12,11 @@ from msgspec import json, structs
 
 from writ_contracts import subjects
 from writ_contracts.catalogue import BUILT_IN
+from writ_contracts.history.records import Record
 from writ_contracts.inventory import AgentKey, Agents, Inventory, Target
 from writ_contracts.journal import Carried, Dispatched, JournalEvent
 from writ_contracts.life import AcceptedLife, DispatchedLife, Life
 from writ_contracts.operations import Catalogue
-from writ_contracts.records import Record
 from writ_contracts.requests import RequestReply
 from writ_contracts.wire import decode, decode_event
 from writ_executor.config import ExecutorConfig
@@ -25,8 +25,8 @@ from writ_executor.journal.shared_keys import SharedKeys
 from writ_executor.metrics import metrics
 from writ_executor.service import Executor
 from writ_runtime.clocks import SYSTEM, Clocks
+from writ_runtime.files.watched_file import WatchedFile
 from writ_runtime.metrics import Metrics
-from writ_runtime.watched_file import WatchedFile
 from writ_testing.fakes.scripted_peers import ScriptedAgent, ScriptedPolicy
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus

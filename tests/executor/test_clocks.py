@@ -11,7 +11,7 @@ from writ_contracts.operations import Catalogue
 from writ_contracts.version import LEVEL
 from writ_executor.service import Executor
 from writ_runtime.health import Attention, Detail
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.eventually import eventually
 from writ_testing.exhaustive import some
 from writ_testing.host_clocks import Host
@@ -205,9 +205,9 @@ async def test_how_far_a_clock_is_off_is_told(world: World) -> None:
     assert isinstance(await check(), Detail)
     for wrong, word in ((2.5, "ahead of"), (-2.5, "behind"), (DAY, "ahead of")):
         host.wall = wrong
-        told = await check()
-        assert isinstance(told, Attention)  # it decides nothing by that clock, and goes on
-        assert word in told
+        problem = await check()
+        assert isinstance(problem, Attention)  # it decides nothing by that clock, and goes on
+        assert word in problem
 
 
 async def test_agents_with_a_wrong_clock_are_named(world: World) -> None:
@@ -217,10 +217,10 @@ async def test_agents_with_a_wrong_clock_are_named(world: World) -> None:
     assert await check() is None
     await heartbeat(world, skew=120.0)
 
-    async def told() -> str | None:
+    async def problem() -> str | None:
         return await check()
 
-    found = await eventually(told)
+    found = await eventually(problem)
     assert world.hands.instance in found
     assert "120.0 s ahead of" in found
 
@@ -234,10 +234,10 @@ async def test_agents_with_another_build_of_a_plugin_are_named(world: World) -> 
     assert await check() is None
     await heartbeat(world, plugins={plugin.name: "0" * 64})
 
-    async def told() -> str | None:
+    async def problem() -> str | None:
         return await check()
 
-    found = await eventually(told)
+    found = await eventually(problem)
     assert f"{world.hands.instance} ({plugin.name})" in found
 
 
@@ -248,16 +248,16 @@ async def test_agents_of_another_level_of_messages_are_named(world: World) -> No
     assert await check() is None
     await heartbeat(world, level=LEVEL + 1)
 
-    async def told() -> str | None:
+    async def problem() -> str | None:
         return await check()
 
-    assert f"{world.hands.instance} ({LEVEL + 1})" in await eventually(told)
+    assert f"{world.hands.instance} ({LEVEL + 1})" in await eventually(problem)
 
 
 async def test_an_executor_that_cannot_ask_for_the_time_says_so_and_is_not_ready(world: World) -> None:
     one = await world.executor(sweep=1000.0)
     one.time._measured = None
-    told = await one.checks()["clock"]()
-    assert told
-    assert not isinstance(told, Attention)
-    assert "not known" in told
+    problem = await one.checks()["clock"]()
+    assert problem
+    assert not isinstance(problem, Attention)
+    assert "not known" in problem

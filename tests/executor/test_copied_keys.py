@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from writ_contracts.agents import Heartbeat
+from writ_contracts.agents import STARTED_HEADER, Heartbeat, named_start
 from writ_executor.agents.copied_keys import MOST_PROCESSES, CopiedKey, CopiedKeys, description
 
 LEASE, EVERY = 15.0, 5.0
@@ -33,8 +33,8 @@ class Heard:
         )
         self._take(self.copies.heard(beat, key, self.hosts))
 
-    def claim(self, instance: str) -> None:
-        self._take(self.copies.claimed("a", instance, KEY, self.hosts))
+    def claim(self, instance: str, started: float | None = None) -> None:
+        self._take(self.copies.claimed("a", instance, started, KEY, self.hosts))
 
     def seconds(self, seconds: float, *instances: str) -> None:
         """Let these instances send heartbeats for so long."""
@@ -140,13 +140,49 @@ def test_a_heartbeat_without_a_start_by_a_copied_instance_id_is_a_copy() -> None
     assert [(one.instances, one.why) for one in heard.found] == [(("honest",), "one instance has two starts")]
 
 
-def test_claims_with_a_copied_instance_id_and_no_heartbeat_are_not_noticed() -> None:
-    """The limit of what this finds: the threat model names it."""
+@pytest.mark.parametrize("claims_first", [True, False])
+@pytest.mark.parametrize(("started", "why"), [(None, "claims of one instance name no start"), (2.0, "two starts")])
+def test_a_claim_with_a_copied_instance_id_and_no_heartbeat_is_a_copy(
+    claims_first: bool, started: float | None, why: str
+) -> None:
+    """The honest agent names its start in each claim, and so shows that one without it is not its own."""
+    heard = Heard(0, hosts={})
+    heard.seconds(60, "honest")
+    if claims_first:
+        heard.claim("honest", 1.0)
+    heard.claim("honest", started)
+    heard.claim("honest", 1.0)
+    heard.seconds(15, "honest")
+    assert [(one.instances, one.why.endswith(why)) for one in heard.found] == [(("honest",), True)]
+
+
+def test_claims_with_a_copied_instance_id_of_an_agent_of_an_earlier_release_are_not_noticed() -> None:
+    """The limit of what this finds: such an agent names no start in its claims either."""
     heard = Heard()
     heard.seconds(60, "honest")
     heard.claim("honest")
     heard.seconds(60, "honest")
     assert heard.found == []
+
+
+def test_claims_that_name_the_start_of_the_heartbeats_are_no_copy() -> None:
+    heard = Heard()
+    for _ in range(12):
+        heard.claim("one", 1.0)
+        heard.seconds(10, "one")
+    heard.beat("one", leaving=True)
+    for _ in range(12):
+        heard.claim("two", 1.0)
+        heard.seconds(10, "two")
+    assert heard.found == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "started"),
+    [({}, None), ({STARTED_HEADER: "1.5"}, 1.5), ({STARTED_HEADER: "x"}, 0.0), ({STARTED_HEADER: "nan"}, 0.0)],
+)
+def test_start_that_a_claims_message_names_is_read(headers: dict[str, str], started: float | None) -> None:
+    assert named_start(headers) == started
 
 
 @pytest.mark.parametrize("started", [0.0, 1.0])

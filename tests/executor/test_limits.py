@@ -58,7 +58,7 @@ async def carry_out(world: World, ids: Iterable[str]) -> None:
     await asyncio.gather(*(one(operation_id) for operation_id in ids))
 
 
-async def asked(world: World, operation: str, count: int, *, targets: Iterable[str] = ("web-1",)) -> list[str]:
+async def request_many(world: World, operation: str, count: int, *, targets: Iterable[str] = ("web-1",)) -> list[str]:
     """So many requests, one after the other; their ids."""
     turns = itertools.cycle(targets)
     answers = [await world.ask(operation, **STATUS, target=next(turns)) for _ in range(count)]
@@ -89,7 +89,7 @@ async def test_on_so_many_targets_at_once_and_no_more(many: World) -> None:
     many.policy.limits["service_status"] = [RuleLimit("two hosts", "max_targets", 2)]
     for _ in range(4):
         await many.executor()
-    ids = [await asked(many, "service_status", 4, targets=[f"t-{number}"]) for number in range(4)]
+    ids = [await request_many(many, "service_status", 4, targets=[f"t-{number}"]) for number in range(4)]
     await carry_out(many, itertools.chain(*ids))
     target_of = {event.operation_id: event.target for event in await many.events() if isinstance(event, Dispatched)}
     assert max(len({target_of[one] for one in now}) for now in await inside(many)) == 2
@@ -100,7 +100,7 @@ async def test_who_waits_is_let_in_in_the_order_of_requests(world: World) -> Non
     world.policy.limits["service_status"] = [RuleLimit("one", "max_concurrent", 1)]
     for _ in range(3):
         await world.executor()
-    ids = await asked(world, "service_status", 6)
+    ids = await request_many(world, "service_status", 6)
     await carry_out(world, ids)
     assert await dispatched(world) == ids
 
@@ -109,7 +109,7 @@ async def test_nobody_without_the_limit_waits_for_it(many: World) -> None:
     many.policy.limits["service_status"] = [RuleLimit("one", "max_concurrent", 1)]
     many.policy.limits["network_status"] = [RuleLimit("another", "max_concurrent", 1)]
     await many.executor()
-    first, second = await asked(many, "service_status", 2)
+    first, second = await request_many(many, "service_status", 2)
     other = (await many.ask("network_status", target="web-1")).operation_id
     change = (await many.ask("service_restart", **STATUS, target="t-0")).operation_id
     assert await dispatched(many) == [first, other, change]
@@ -120,9 +120,9 @@ async def test_nobody_without_the_limit_waits_for_it(many: World) -> None:
 async def test_one_that_waits_for_its_target_holds_up_nobody_under_its_limit(many: World) -> None:
     many.policy.limits["service_stop"] = [RuleLimit("two", "max_concurrent", 2)]
     await many.executor()
-    (busy,) = await asked(many, "service_restart", 1, targets=["t-0"])
-    (waits,) = await asked(many, "service_stop", 1, targets=["t-0"])
-    (goes,) = await asked(many, "service_stop", 1, targets=["t-1"])
+    (busy,) = await request_many(many, "service_restart", 1, targets=["t-0"])
+    (waits,) = await request_many(many, "service_stop", 1, targets=["t-0"])
+    (goes,) = await request_many(many, "service_stop", 1, targets=["t-1"])
     assert await dispatched(many) == [busy, goes]
     await carry_out(many, [busy, waits, goes])
 
@@ -130,9 +130,9 @@ async def test_one_that_waits_for_its_target_holds_up_nobody_under_its_limit(man
 async def test_on_one_target_the_order_of_requests_holds_for_what_waits_for_a_limit_too(many: World) -> None:
     many.policy.limits["service_stop"] = [RuleLimit("one", "max_concurrent", 1)]
     await many.executor()
-    (inside_now,) = await asked(many, "service_stop", 1, targets=["t-1"])
-    (waits,) = await asked(many, "service_stop", 1, targets=["t-0"])
-    (behind,) = await asked(many, "service_start", 1, targets=["t-0"])
+    (inside_now,) = await request_many(many, "service_stop", 1, targets=["t-1"])
+    (waits,) = await request_many(many, "service_stop", 1, targets=["t-0"])
+    (behind,) = await request_many(many, "service_start", 1, targets=["t-0"])
     assert await dispatched(many) == [inside_now]
     await carry_out(many, [inside_now, waits, behind])
     assert await dispatched(many) == [inside_now, waits, behind]
@@ -141,7 +141,7 @@ async def test_on_one_target_the_order_of_requests_holds_for_what_waits_for_a_li
 async def test_what_gets_no_place_in_time_expires_and_names_the_limit(world: World) -> None:
     world.policy.limits["service_status"] = [RuleLimit("one", "max_concurrent", 1)]
     await world.executor(queue_window=0.5, start_window=30.0)
-    _, waits = await asked(world, "service_status", 2)
+    _, waits = await request_many(world, "service_status", 2)
     assert await world.outcome(waits) == "expired"
     end = (await world.life(waits)).end
     assert isinstance(end, Finished)
@@ -152,10 +152,10 @@ async def test_what_gets_no_place_in_time_expires_and_names_the_limit(world: Wor
 async def test_a_limit_that_is_lowered_counts_for_all_who_are_not_yet_inside(world: World) -> None:
     world.policy.limits["service_status"] = [THREE]
     await world.executor()
-    running = await asked(world, "service_status", 3)
-    (waits,) = await asked(world, "service_status", 1)
+    running = await request_many(world, "service_status", 3)
+    (waits,) = await request_many(world, "service_status", 1)
     world.policy.limits["service_status"] = [structs.replace(THREE, most=1)]
-    (after,) = await asked(world, "service_status", 1)
+    (after,) = await request_many(world, "service_status", 1)
     await carry_out(world, running)
     await carry_out(world, [waits])
     await carry_out(world, [after])
@@ -167,7 +167,7 @@ async def test_a_limit_that_is_lowered_counts_for_all_who_are_not_yet_inside(wor
 async def test_a_new_replica_knows_who_is_inside(world: World, snapshot: bool) -> None:
     world.policy.limits["service_status"] = [THREE]
     one = await world.executor()
-    running = await asked(world, "service_status", 3)
+    running = await request_many(world, "service_status", 3)
     await one.follower.reached((await world.bus.journal.usage()).last_sequence)
     if snapshot:
         await one.follower.save()
@@ -195,7 +195,7 @@ async def test_a_place_is_taken_together_with_the_dispatch_or_not_at_all(
 
     monkeypatch.setattr(Recorder, "dispatch_with_locks", dies)
     await world.executor()
-    (restart,) = await asked(world, "service_restart", 1)
+    (restart,) = await request_many(world, "service_restart", 1)
     assert await world.events("writ.journal.limit.>") == []
     await carry_out(world, [restart])
     taken = await world.events("writ.journal.limit.>")
@@ -207,7 +207,7 @@ async def test_a_place_is_taken_together_with_the_dispatch_or_not_at_all(
 
 async def test_what_has_no_limit_writes_nothing_more(world: World) -> None:
     await world.executor()
-    (status,) = await asked(world, "service_status", 1)
+    (status,) = await request_many(world, "service_status", 1)
     await carry_out(world, [status])
     kinds = [record.subject.split(".")[2] for record in await world.records()]
     assert kinds == ["op"] * 4

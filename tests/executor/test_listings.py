@@ -11,8 +11,8 @@ from writ_bus.port import Endpoint, Message, Service
 from writ_contracts import subjects
 from writ_contracts.agents import ReadReply, ReadRequest
 from writ_contracts.decisions import ReadGrant
-from writ_contracts.facts import GatheredListings, Listing
 from writ_contracts.journal import SecurityEvent
+from writ_contracts.policy.facts import GatheredListings, Listing
 from writ_contracts.requests import Failure, SimulateQuery, SimulateReply
 from writ_contracts.wire import decode, encode
 from writ_executor.policy import listings

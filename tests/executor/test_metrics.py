@@ -9,10 +9,11 @@ from tests.executor.agent_requests import heartbeat
 from tests.executor.conftest import POOL, WEB, World
 
 from writ_contracts import subjects
-from writ_contracts.audit import AuditStanding, JournalQuery, JournalReply
+from writ_contracts.history.audit import AuditStanding, JournalQuery, JournalReply
 from writ_contracts.inventory import Target
 from writ_contracts.life import AcceptedLife
 from writ_contracts.wire import decode, encode
+from writ_executor.journal import own_violations
 from writ_executor.journal.audit_services import SILENCE, AuditServices
 from writ_executor.metrics import POOLS, Measures, deadline_of, metrics
 from writ_executor.success_rate import FEWEST, SECONDS, SuccessRate
@@ -35,8 +36,8 @@ class Counted:
         return {name: float(value) for name, _, value in rows}
 
     def of(self, name: str, **labels: str) -> float:
-        told = ",".join(f'{key}="{value}"' for key, value in sorted(labels.items()))
-        return self.rows().get(f"{name}{{{told}}}" if told else name, 0.0)
+        label_text = ",".join(f'{key}="{value}"' for key, value in sorted(labels.items()))
+        return self.rows().get(f"{name}{{{label_text}}}" if label_text else name, 0.0)
 
     def stage(self, stage: str, pool: str = POOL) -> float:
         return self.of("writ_operation_stage_seconds_count", pool=pool, stage=stage)
@@ -131,8 +132,9 @@ async def test_what_is_past_its_deadline_is_counted(world: World) -> None:
 
 
 async def test_a_security_event_is_counted_by_its_kind_from_nought_on_and_logged(
-    world: World, caplog: pytest.LogCaptureFixture
+    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(own_violations, "AUDIT_WITHIN", 0.0)
     counted = await counting(world)
     assert counted.rows('writ_security_events_total{kind="forged_receipt"}').popitem()[1] == 0
     world.executors[0].violation("publish", "_r_.late.answer")
@@ -171,10 +173,10 @@ async def test_a_pool_without_an_agent_is_named_once_it_was_listened_for_a_lease
     await world.executor(measured=measured, lease=0.05)
     counted = Counted(world, measured)
 
-    async def told() -> str | None:
+    async def problem() -> str | None:
         return (await counted.checks())["pools"]
 
-    reason = await eventually(told)
+    reason = await eventually(problem)
     assert reason == f"no agent of pool {POOL}"
     assert isinstance(reason, Attention)
 
@@ -237,19 +239,19 @@ async def test_a_journal_that_takes_no_new_operations_is_told_before_it_is_full(
 async def test_an_executor_that_has_not_heard_of_audit_yet_says_nothing_of_the_journal(world: World) -> None:
     await counting(world)
 
-    async def asked() -> JournalReply:
+    async def query_journal() -> JournalReply:
         message = await world.bus.request(subjects.query("alice", "journal"), encode(JournalQuery()), timeout=5)
         return decode(message.data, JournalReply)
 
-    early = (await asked()).error
+    early = (await query_journal()).error
     assert early is not None
     assert (early.code, early.retry) == ("behind", True)
     await world.bus.publish(subjects.AUDIT_STANDING, encode(AuditStanding(position=5, lag=0)))
 
-    async def told() -> JournalReply | None:
-        return answer if (answer := await asked()).error is None else None
+    async def problem() -> JournalReply | None:
+        return answer if (answer := await query_journal()).error is None else None
 
-    assert (await eventually(told)).held_by
+    assert (await eventually(problem)).held_by
 
 
 def test_the_best_audit_service_counts_and_silence_only_after_a_while() -> None:

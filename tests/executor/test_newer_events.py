@@ -43,14 +43,14 @@ async def annotate(world: World, operation_id: str) -> int:
     return await world.bus.journal.append(entry)
 
 
-async def asked(world: World) -> str:
+async def request_restart(world: World) -> str:
     return (await world.ask("service_restart", **RESTART)).operation_id or ""
 
 
 @pytest.mark.parametrize("started", [False, True])
 async def test_an_operation_with_an_event_of_a_newer_version_goes_on(world: World, started: bool) -> None:
     one = await world.executor()
-    first, second = await asked(world), await asked(world)
+    first, second = await request_restart(world), await request_restart(world)
     work = await world.work(first)
     held = await world.hands.claim(work) if started else None
     sequence = await annotate(world, first)
@@ -64,7 +64,7 @@ async def test_an_operation_with_an_event_of_a_newer_version_goes_on(world: Worl
 
 async def test_a_replica_that_starts_after_it_reads_the_same_life(world: World) -> None:
     await world.executor()
-    operation_id = await asked(world)
+    operation_id = await request_restart(world)
     await world.work(operation_id)
     sequence = await annotate(world, operation_id)
     other = await world.executor()
@@ -93,7 +93,7 @@ def test_a_body_of_another_operation_is_refused() -> None:
 
 async def test_an_end_with_a_newer_outcome_is_an_end_and_frees_its_target(world: World) -> None:
     one = await world.executor()
-    first, second = await asked(world), await asked(world)
+    first, second = await request_restart(world), await request_restart(world)
     await world.work(first)
     event = {"type": "finished", "id": "new", "at": 1.0, "correlation_id": "c", "outcome": OF_TOMORROW}
     whole = operation_filter("alice", first)
@@ -115,7 +115,7 @@ async def test_an_end_with_a_newer_outcome_is_an_end_and_frees_its_target(world:
 @pytest.mark.parametrize("word", ["outcome", "effect"])
 async def test_a_receipt_with_a_newer_word_ends_its_operation(world: World, word: str) -> None:
     await world.executor()
-    operation_id = await asked(world)
+    operation_id = await request_restart(world)
     work = await world.work(operation_id)
     held = await world.hands.claim(work)
     assert (await world.hands.finish(work, held, None, **{word: OF_TOMORROW})).stored

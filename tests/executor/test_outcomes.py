@@ -158,14 +158,14 @@ async def test_no_probe_takes_a_later_operations_effect_for_an_earlier_ones(
 
 async def test_another_replica_takes_over_what_a_dead_one_left_requested(world: World) -> None:
     dead = await world.executor(sweep=1000.0)
-    dead.intake._accepted.begin = _given  # type: ignore[method-assign, assignment] # dies after `requested`
+    dead.intake._accepted.begin = _unchanged  # type: ignore[method-assign, assignment] # dies after `requested`
     answer = await world.ask("service_restart", **RESTART)
     assert answer.state == "requested"
     await world.executor(sweep=0.05)
     assert (await world.work(answer.operation_id or "")).attempt == 1
 
 
-async def _given(life: object) -> object:
+async def _unchanged(life: object) -> object:
     return life
 
 

@@ -9,9 +9,9 @@ from tests.executor.conftest import World
 
 from writ_bus.port import Entry
 from writ_contracts import subjects
-from writ_contracts.approvals import DecisionDemand, DecisionStep
 from writ_contracts.decisions import Decision
 from writ_contracts.journal import ControlEvent
+from writ_contracts.people.approvals import DecisionDemand, DecisionStep
 from writ_contracts.wire import encode
 from writ_executor.service import Executor
 from writ_executor.steps.parameter_retention import PENDING_SLACK

@@ -9,7 +9,7 @@ from tests.trust.test_people import FIRST, PEOPLE_KEY, SECOND, version
 from writ_bus.port import Message
 from writ_contracts import subjects
 from writ_contracts.agents import Heartbeat
-from writ_contracts.people import KNOWN_HEADER, PeopleNotice, PeopleNoticeMessage, PeopleReply, PeopleRequest
+from writ_contracts.people.directory import KNOWN_HEADER, PeopleNotice, PeopleNoticeMessage, PeopleReply, PeopleRequest
 from writ_contracts.wire import decode, encode
 from writ_executor.agents.presence import Presence
 from writ_executor.policy.people_notices import PeopleNotices

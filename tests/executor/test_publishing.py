@@ -8,7 +8,7 @@ from tests.executor.conftest import World
 
 from writ_contracts import subjects
 from writ_contracts.journal import ControlEvent, Finished
-from writ_contracts.policies import StoredPolicy
+from writ_contracts.policy.versions import StoredPolicy
 from writ_contracts.requests import Failure, Problem
 from writ_contracts.wire import decode
 from writ_testing.eventually import eventually

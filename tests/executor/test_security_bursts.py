@@ -11,7 +11,7 @@ from writ_contracts import subjects
 from writ_executor.journal.index import Index
 from writ_executor.journal.recorder import Recorder
 from writ_executor.metrics import Measures, metrics
-from writ_runtime.security_events import SecurityEvents, SecurityFinding, security_event
+from writ_runtime.journal.security_events import SecurityEvents, SecurityFinding, security_event
 from writ_testing.exhaustive import some
 from writ_testing.peers.nats_server import writ_server
 

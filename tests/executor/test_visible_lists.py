@@ -6,7 +6,7 @@ import pytest
 
 from writ_bus.errors import TimedOut
 from writ_contracts.errors import Unreachable
-from writ_contracts.listing import VisibleReply
+from writ_contracts.policy.listing import VisibleReply
 from writ_contracts.requests import TargetView
 from writ_executor.requests import visible
 

@@ -39,13 +39,13 @@ async def until_waiting(world: World, operation_id: str, kind: str) -> WaitingRe
     return found[0]
 
 
-async def asked(world: World, **wish: object) -> str:
+async def request_restart(world: World, **wish: object) -> str:
     return (await world.ask("service_restart", **RESTART, **wish)).operation_id or ""
 
 
 async def test_an_operation_behind_another_ones_lock_names_it(world: World) -> None:
     await world.executor()
-    first, second = await asked(world), await asked(world)
+    first, second = await request_restart(world), await request_restart(world)
     await world.hands.claim(await world.work(first))
     reason = await until_waiting(world, second, "target")
     assert reason.operation_id == first
@@ -61,7 +61,7 @@ async def test_a_reached_limit_is_named_with_its_rule(world: World) -> None:
     world.policy.know([other])
     world.policy.limits["service_restart"] = [RuleLimit(rule="one by one", kind="max_concurrent", most=1)]
     await world.executor()
-    first, second = await asked(world), await asked(world, target="web-2")
+    first, second = await request_restart(world), await request_restart(world, target="web-2")
     await world.hands.claim(await world.work(first))
     reason = await until_waiting(world, second, "limit")
     assert (reason.rule, reason.text) == (
@@ -72,7 +72,7 @@ async def test_a_reached_limit_is_named_with_its_rule(world: World) -> None:
 
 async def test_a_dispatched_operation_says_that_no_agent_is_there_or_none_is_free(world: World) -> None:
     await world.executor(lease=0.3)
-    operation_id = await asked(world)
+    operation_id = await request_restart(world)
     assert (
         await until_waiting(world, operation_id, "agent")
     ).text == f"waits for an agent of pool {POOL}: none is online"
@@ -87,7 +87,7 @@ async def test_a_dispatched_operation_says_that_no_agent_is_there_or_none_is_fre
 
 async def test_what_runs_and_what_has_ended_waits_for_nothing(world: World) -> None:
     await world.executor()
-    operation_id = await asked(world)
+    operation_id = await request_restart(world)
     work = await world.work(operation_id)
     held = await world.hands.claim(work)
     assert await waits(world, operation_id) is None

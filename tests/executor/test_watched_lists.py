@@ -12,8 +12,8 @@ from writ_executor.agents.keys import AgentKeys
 from writ_executor.agents.presence import Presence
 from writ_executor.agents.targets import Targets
 from writ_runtime.clocks import boot_time
+from writ_runtime.files.watched_file import WatchedFile
 from writ_runtime.list_reader.lists import AGENTS, TARGETS, ListReader
-from writ_runtime.watched_file import WatchedFile
 
 KEY, OTHER = "U" + "A" * 55, "U" + "B" * 55
 

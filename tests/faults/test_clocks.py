@@ -73,16 +73,16 @@ class Run:
         events = (await self.writ.trace(operation_id=operation_id)).events
         return [event.sequence for event in events if event.kind == kind]
 
-    async def ready(self, name: str, wanted: str, *, ready: bool) -> ProcessStatus:
+    async def ready(self, name: str, expected_text: str, *, ready: bool) -> ProcessStatus:
         """How that process is, once it is ready (or not) and says this of its clock."""
 
         async def look() -> ProcessStatus | None:
             seen = await status(self.installation.home, {})
             one = next(process for process in seen.processes if process.name == name)
             told = one.failing.get("clock", "") or one.details.get("clock", "")
-            return one if one.ready is ready and wanted in told else None
+            return one if one.ready is ready and expected_text in told else None
 
-        return await eventually(look, what=f"{name}: {wanted}")
+        return await eventually(look, what=f"{name}: {expected_text}")
 
 
 @asynccontextmanager

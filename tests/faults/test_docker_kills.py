@@ -52,7 +52,7 @@ async def docker_installation(folder: Path, fault: str = "") -> AsyncIterator[tu
 async def check(installation: RunningInstallation, engine: FakeEngine, operation: str) -> str:
     """Request it until there is an outcome, under one key. Return the final outcome."""
     async with await installation.client() as writ:
-        await eventually(lambda: _asked(writ, operation), within=BOUND, what="an outcome")
+        await eventually(lambda: _outcome_of(writ, operation), within=BOUND, what="an outcome")
         operation_id = id_of("operator", operation)
         final = await settled(writ, operation_id)
         trace = [event.kind for event in (await writ.trace(operation_id=operation_id)).events]
@@ -87,7 +87,7 @@ def check_container(engine: FakeEngine, operation: str, operation_id: str, final
         assert created == []
 
 
-async def _asked(writ: Writ, operation: str) -> str | None:
+async def _outcome_of(writ: Writ, operation: str) -> str | None:
     try:
         return (
             await writ.run(operation, "box", OPERATIONS[operation], idempotency_key=operation, timeout=BOUND)

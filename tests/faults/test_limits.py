@@ -8,8 +8,8 @@ import pytest
 from tests.faults.test_kills import BOUND, ENVIRON, TIMEOUT
 
 from writ_client.client import Writ
-from writ_contracts.audit import TraceEvent
 from writ_contracts.errors import WritError
+from writ_contracts.history.audit import TraceEvent
 from writ_contracts.ids import operation_id as id_of
 from writ_testing.eventually import eventually
 from writ_testing.exhaustive import some

@@ -39,10 +39,10 @@ def dying(tmp_path: Path, fault: str) -> dict[str, str]:
 async def died(tmp_path: Path) -> None:
     """It was killed at its step, which may come just after the end that others are told of."""
 
-    async def seen() -> bool:
+    async def has_died() -> bool:
         return (tmp_path / "died").exists()
 
-    await eventually(seen, what="the step")
+    await eventually(has_died, what="the step")
 
 
 @pytest.mark.parametrize("fault", some(AT_AGENT, "agent.intent"))

@@ -27,7 +27,7 @@ from writ_gateway.server import server
 from writ_gateway.session import Session
 from writ_gateway.tool import Profile
 from writ_gateway.toolbox import Toolbox
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.installations.installation import (
     RunningInstallation,
     local_target,

@@ -33,29 +33,31 @@ async def test_the_agent_gets_a_handle_a_person_approves_and_the_wait_ends(
     installation: RunningInstallation, mode: str
 ) -> None:
     async with serving(installation, mode=mode) as client:
-        asked = await requested(client)
-        assert asked["status"] == "awaiting_approval"
-        assert asked["approvers"] == ["carol"]  # not alice, for whom the agent acts
-        assert asked["policy_evaluation"]["decision"] == "require_approval"
-        assert "asking again does not help" in asked["advice"]
-        assert asked["next"]["tool"] == "wait_for_operation"
-        still = await call(client, "wait_for_operation", operation_id=asked["operation_id"], wait=0)
+        operation = await requested(client)
+        assert operation["status"] == "awaiting_approval"
+        assert operation["approvers"] == ["carol"]  # not alice, for whom the agent acts
+        assert operation["policy_evaluation"]["decision"] == "require_approval"
+        assert "asking again does not help" in operation["advice"]
+        assert operation["next"]["tool"] == "wait_for_operation"
+        still = await call(client, "wait_for_operation", operation_id=operation["operation_id"], wait=0)
         assert still["status"] == "awaiting_approval"
-        waiting = asyncio.create_task(call(client, "wait_for_operation", operation_id=asked["operation_id"], wait=50))
-        await decided(installation, "approve", asked["operation_id"])
+        waiting = asyncio.create_task(
+            call(client, "wait_for_operation", operation_id=operation["operation_id"], wait=50)
+        )
+        await decided(installation, "approve", operation["operation_id"])
         assert (await waiting)["status"] == "succeeded"
 
 
 async def test_a_rejection_is_an_outcome_with_advice(installation: RunningInstallation) -> None:
     async with serving(installation) as client:
-        asked = await requested(client)
-        await decided(installation, "reject", asked["operation_id"])
-        ended = await call(client, "wait_for_operation", operation_id=asked["operation_id"])
+        operation = await requested(client)
+        await decided(installation, "reject", operation["operation_id"])
+        ended = await call(client, "wait_for_operation", operation_id=operation["operation_id"])
         assert ended["status"] == "rejected"
         assert "A person said no" in ended["advice"]
 
 
-async def asked(mcp: Client, **changes: Any) -> dict[str, Any]:
+async def request_window(mcp: Client, **changes: Any) -> dict[str, Any]:
     return await call(mcp, "request_approval_window", **{**WINDOW, "reason": "naps", **changes})
 
 
@@ -74,7 +76,7 @@ async def test_a_window_of_an_agent_opens_by_a_person_and_is_used_as_often_as_it
     installation: RunningInstallation,
 ) -> None:
     async with serving(installation) as mcp:
-        window = await asked(mcp)
+        window = await request_window(mcp)
         assert (window["status"], window["approvers"]) == ("awaiting_approval", ["carol"])  # not alice, its human
         assert await waits_for_approval(mcp)  # a window that is not open stands for nothing
         await decided(installation, "approve", window["operation_id"])
@@ -86,7 +88,7 @@ async def test_a_window_of_an_agent_opens_by_a_person_and_is_used_as_often_as_it
 
 async def test_an_agent_ends_its_own_window_and_no_other(installation: RunningInstallation) -> None:
     async with serving(installation, "full") as mcp:
-        window = await asked(mcp, uses=5)
+        window = await request_window(mcp, uses=5)
         await decided(installation, "approve", window["operation_id"])
         await call(mcp, "wait_for_operation", operation_id=window["operation_id"], wait=30)
         assert (await call(mcp, "end_approval_window", window_id="a" * 26))["status"] != "succeeded"
@@ -106,12 +108,12 @@ async def test_the_tool_is_listed_where_windows_may_be_requested_and_requests_be
     http, connected = client(url, await token(installation))
     async with http, connected as mcp:
         assert not {"request_approval_window", "end_approval_window"} & await names(mcp)
-        assert (await asked(mcp))["code"] == "for_people"
+        assert (await request_window(mcp))["code"] == "for_people"
 
 
 async def test_a_window_for_what_no_window_stands_for_is_refused(installation: RunningInstallation) -> None:
     wrong: list[dict[str, Any]] = [{"uses": 0}, {"targets": []}, {"targets": ["web-9"]}, {"seconds": 10**7}]
     async with serving(installation) as mcp:
         for changes in ({"operations": ["policy_publish"]}, {"operations": ["test_noop"]}, *wrong):
-            refused = await asked(mcp, **changes)
+            refused = await request_window(mcp, **changes)
             assert refused["status"] in ("error", "invalid", "denied"), changes

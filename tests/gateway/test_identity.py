@@ -16,9 +16,9 @@ from writ_bus.errors import Forbidden
 from writ_bus.port import Bus
 from writ_client.context import Context, open_bus
 from writ_contracts import subjects
-from writ_contracts.audit import SearchQuery, SearchRow
 from writ_contracts.catalogue.control import FOR_PEOPLE
 from writ_contracts.decisions import Decision
+from writ_contracts.history.audit import SearchQuery, SearchRow
 from writ_contracts.requests import Request, RequestReply
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation

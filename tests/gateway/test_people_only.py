@@ -23,7 +23,7 @@ FOR_PEOPLE = sorted(one.name for one in CONTROL if one.name not in (CANCEL, *WIN
 ANSWER = "a" * 26
 
 
-class SeenBus:
+class RecordingBus:
     """Passes everything on, and notes the subjects of requests and messages."""
 
     def __init__(self, bus: Bus) -> None:
@@ -68,10 +68,10 @@ async def everything(client: Client, operation: str) -> None:
 
 
 async def test_no_tool_sends_a_request_that_is_for_people(installation: RunningInstallation) -> None:
-    seen: list[SeenBus] = []
+    seen: list[RecordingBus] = []
 
     def watched(bus: Bus) -> Bus:
-        seen.append(SeenBus(bus))
+        seen.append(RecordingBus(bus))
         return seen[-1]
 
     async with serving(installation, "full", principal="operator", bus=watched) as client:

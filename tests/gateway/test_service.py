@@ -23,7 +23,7 @@ from writ_gateway.http.asgi import Receive, Scope, Send
 from writ_gateway.http.config import HttpGatewayConfig
 from writ_gateway.http.http_server import certificate_of
 from writ_gateway.http.time_limits import TimedProtocol, TimeLimits
-from writ_installation.nats.certificates import issue, make_authority
+from writ_installation.server_access.certificates import issue, make_authority
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation
 

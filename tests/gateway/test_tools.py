@@ -44,10 +44,10 @@ async def test_a_denial_is_a_result_with_rule_and_advice(installation: RunningIn
         assert (denied["status"], denied["policy_evaluation"]["decision"]) == ("denied", "deny")
         assert denied["policy_evaluation"]["rules"] == ["production_stays"]
         assert "a person" in denied["advice"]
-        told = await call(
+        explained = await call(
             client, "explain_decision", operation_type="test_count", target_id="db-1", parameters={"path": "x"}
         )
-        assert told["policy_evaluation"]["decision"] == "deny"
+        assert explained["policy_evaluation"]["decision"] == "deny"
     assert not (files / "never").exists()
 
 
@@ -107,13 +107,13 @@ async def test_an_operation_that_takes_long_gives_a_handle_and_is_found_by_it(
 async def test_progress_names_the_steps_of_an_operation(installation: RunningInstallation, files: Path) -> None:
     steps: list[str] = []
 
-    async def told(progress: float, total: float | None, message: str | None) -> None:
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
         steps.append(message or "")
 
     arguments = {"path": str(files / "stepwise"), "delay": 0.3}
     async with serving(installation) as client:
         given = {"operation_type": "test_count", "target_id": "web-1", "parameters": arguments, "reason": "steps"}
-        await client.call_tool("request_operation", given, progress_callback=told)
+        await client.call_tool("request_operation", given, progress_callback=on_progress)
     assert "granted" in steps
 
 

@@ -112,12 +112,12 @@ def test_a_cancel_takes_the_job_back(ask: Ask, systemctl: Install, tmp_path: Pat
     with Stop(30) as stop:
         over = threading.Event()
 
-        def cancel_when_asked() -> None:
+        def cancel_at_call() -> None:
             while not (tmp_path / "asked").exists() and not over.wait(0.01):
                 pass
             stop.cancel()
 
-        canceller = threading.Thread(target=cancel_when_asked)
+        canceller = threading.Thread(target=cancel_at_call)
         canceller.start()
         result: dict[str, Any] = ask("service_restart", stop=stop, service_name="nginx")
         over.set()

@@ -29,7 +29,7 @@ class Up:
         self._log = log
 
     @property
-    def said(self) -> str:
+    def printed(self) -> str:
         """What it printed."""
         return self._log.read_text()
 
@@ -57,7 +57,7 @@ class Up:
         try:
             await eventually(look, within=within)
         except (AssertionError, TimeoutError):
-            pytest.fail(f"not within {within:g} s; it said:\n{self.said}")
+            pytest.fail(f"not within {within:g} s; it said:\n{self.printed}")
 
 
 async def start(home: Home, log: Path, environ: Mapping[str, str] | None = None, **options: Any) -> Up:
@@ -77,8 +77,8 @@ async def up(tmp_path: Path, environ: Mapping[str, str] | None = None, **options
     """An installation that is ready, and gone after the block."""
     one = await start(Home(tmp_path / "home"), tmp_path / "said", environ, **options)
     try:
-        await one.until(lambda: "READY" in one.said or one.process.returncode is not None)
-        assert "READY" in one.said, one.said
+        await one.until(lambda: "READY" in one.printed or one.process.returncode is not None)
+        assert "READY" in one.printed, one.printed
         yield one
     finally:
         if one.process.returncode is None:

@@ -22,9 +22,9 @@ from writ_installation.files.home import Home
 from writ_installation.processes.agent_kinds import AgentKind
 from writ_installation.processes.services import ProcessTable
 from writ_installation.supervisor.supervisor import Supervisor, SupervisorOptions
+from writ_runtime.files.run_file import RunFile
 from writ_runtime.health import Health, listening
 from writ_runtime.metrics import Metrics
-from writ_runtime.run_file import RunFile
 from writ_runtime.signals import Stop
 
 

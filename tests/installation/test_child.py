@@ -18,12 +18,12 @@ from writ_testing.eventually import eventually
 
 
 @asynccontextmanager
-async def stand_in(tmp_path: Path, said: list[str]) -> AsyncIterator[Child]:
+async def stand_in(tmp_path: Path, lines: list[str]) -> AsyncIterator[Child]:
     home = Home(tmp_path / "home")
     home.make_folders()
     command = (sys.executable, standin.__file__, "service", "audit")
     own = {"WRIT_RUN_FILE": str(home.run / "audit.json")}
-    child = Child(Service(name="audit", argv=command, env=own, stop_at=0), home, os.environ, said.append)
+    child = Child(Service(name="audit", argv=command, env=own, stop_at=0), home, os.environ, lines.append)
     await child.start()
     try:
         yield child
@@ -44,22 +44,22 @@ async def killed(child: Child) -> None:
 
 
 async def test_one_that_is_ready_again_late_is_told_and_then_counts_as_ready(tmp_path: Path) -> None:
-    said = list[str]()
-    async with stand_in(tmp_path, said) as child:
+    lines = list[str]()
+    async with stand_in(tmp_path, lines) as child:
         child._start_seconds = 0.01  # less than any interpreter takes to start
         await killed(child)
-    assert any("audit is not ready after 0.01 s" in words for words in said)
-    assert said[-1] == "audit is ready again"
+    assert any("audit is not ready after 0.01 s" in words for words in lines)
+    assert lines[-1] == "audit is ready again"
 
 
 async def test_one_whose_folders_somebody_removed_is_started_again_all_the_same(tmp_path: Path) -> None:
-    said = list[str]()
-    async with stand_in(tmp_path, said) as child:
+    lines = list[str]()
+    async with stand_in(tmp_path, lines) as child:
         for folder in (child.log.parent, child.run_file.parent):
             shutil.rmtree(folder)
         await killed(child)
         assert child.log.parent.stat().st_mode & 0o777 == 0o700
-    assert said[-1] == "audit is ready again"
+    assert lines[-1] == "audit is ready again"
 
 
 def test_timers_are_late_by_no_more_than_they_may_be() -> None:

@@ -20,13 +20,13 @@ from writ_installation.archives.backup import back_up
 from writ_installation.files import list_edits
 from writ_installation.files.home import Home
 from writ_installation.files.site import Site as Installed
-from writ_installation.nats.cluster_certificate import for_servers
 from writ_installation.nats.leaf_sites import NewSite, add_site
 from writ_installation.nats.server import sizes
-from writ_installation.nats.server_tls import pinned_ca
 from writ_installation.provisioner import folders
 from writ_installation.provisioner.folders import configurations, environment, write_environment
 from writ_installation.provisioner.provisioner import Provisioner
+from writ_installation.server_access.cluster_certificate import for_servers
+from writ_installation.server_access.server_tls import pinned_ca
 from writ_nats_server.process import ServerProcess
 from writ_testing.eventually import eventually
 from writ_testing.peers.nats_server import free_port
@@ -207,7 +207,7 @@ async def test_a_file_that_is_wrong_changes_nothing_and_is_told(kept: tuple[Home
     await eventually(lambda: _well(keeper), what="streams")
     before, config = home.agents.read_text(), (home.servers / "nats.conf").read_text()
     home.agents.write_text(before + "nonsense: 1\n")
-    await eventually(lambda: _told(keeper, "agents.yaml"), what="what is wrong")
+    await eventually(lambda: _is_reported(keeper, "agents.yaml"), what="what is wrong")
     assert (home.servers / "nats.conf").read_text() == config
     home.agents.write_text(before)
     home.make_key("agent-new")
@@ -226,7 +226,7 @@ async def test_a_first_site_counts_when_nats_has_been_started_again_and_until_th
     await eventually(lambda: _well(keeper), what="streams")
     hub, pool = free_port(), read_agents(home.agents).agents[0].pool
     add_site(home, NewSite(name="depot", pools=(pool,), hub=(f"nats://127.0.0.1:{hub}",)), "127.0.0.1")
-    await eventually(lambda: _told(keeper, "when it is started again"), what="that it has to be started again")
+    await eventually(lambda: _is_reported(keeper, "when it is started again"), what="that it has to be started again")
     await served.stop()
     await served.start()
     await eventually(lambda: _well(keeper), what="all is well again")
@@ -259,7 +259,7 @@ async def _well(keeper: Provisioner) -> bool:
     return await says(keeper) is None
 
 
-async def _told(keeper: Provisioner, what: str) -> bool:
+async def _is_reported(keeper: Provisioner, what: str) -> bool:
     return what in (await says(keeper) or "")
 
 

@@ -30,7 +30,7 @@ from writ_installation.files.create import create_installation
 from writ_installation.files.home import Home, host_token
 from writ_installation.files.parameter_keys import id_in_use
 from writ_installation.nats.leaf_sites import NewSite, add_site, read_leaves
-from writ_installation.nats.server_tls import set_up
+from writ_installation.server_access.server_tls import set_up
 from writ_trust.keys import Key, generate_seed
 
 AGENT = f"agent-local-{host_token()}"

@@ -15,7 +15,6 @@ from tests.installation.stand_in_installations import up
 
 from writ_contracts.errors import ConfigError, Invalid
 from writ_installation.files.home import Home, host_token
-from writ_installation.nats.cluster_certificate import for_servers
 from writ_installation.nats.leaf_sites import (
     LeafCertificate,
     NewSite,
@@ -26,7 +25,8 @@ from writ_installation.nats.leaf_sites import (
     write_site,
 )
 from writ_installation.nats.server import configuration
-from writ_installation.nats.server_address import ServerAddress
+from writ_installation.server_access.cluster_certificate import for_servers
+from writ_installation.server_access.server_address import ServerAddress
 from writ_nats_server.cluster import TlsFiles
 from writ_nats_server.leaf import Listener
 from writ_nats_server.process import check_config
@@ -153,7 +153,7 @@ async def test_nats_runs_on_where_leaves_yaml_wants_it_to_wait_where_it_cannot(t
     async with up(tmp_path) as one:
         before = one.pid("nats")
         one.home.leaves.write_text(f"{{listen: 192.0.2.1, port: {free_port()}, leaves: []}}\n")
-        await one.until(lambda: "a file has an error: NATS cannot accept leaf nodes at 192.0.2.1" in one.said)
+        await one.until(lambda: "a file has an error: NATS cannot accept leaf nodes at 192.0.2.1" in one.printed)
         assert one.pid("nats") == before
         assert "192.0.2.1" not in one.home.server_config.read_text()
         one.home.leaves.unlink()

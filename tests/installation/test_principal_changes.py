@@ -7,12 +7,12 @@ import msgspec
 import pytest
 
 from writ_contracts.catalogue.control import PrincipalManage
-from writ_contracts.copied_control_events import CARRIED_FROM
 from writ_contracts.decisions import Decision, PolicyVersion
 from writ_contracts.errors import ConfigError, Invalid
+from writ_contracts.history.copied_control_events import CARRIED_FROM
+from writ_contracts.history.records import Record
 from writ_contracts.journal import ControlEvent
-from writ_contracts.principal_changes import entry_version
-from writ_contracts.records import Record
+from writ_contracts.people.principal_changes import entry_version
 from writ_contracts.wire import decode, encode
 from writ_documents.readers import read_principals
 from writ_installation.administration.principals import add_principal, change_principal, rotate_principal
@@ -28,7 +28,7 @@ from writ_installation.files.principal_changes import (
     taken_in,
 )
 from writ_installation.nats.server import plan
-from writ_installation.nats.server_address import ServerAddress
+from writ_installation.server_access.server_address import ServerAddress
 from writ_trust.digests import keyed_digest, of_all
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import read, sign

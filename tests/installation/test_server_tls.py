@@ -14,11 +14,11 @@ from writ_documents.document import FileErrors
 from writ_installation.files.home import Home
 from writ_installation.files.site import Site
 from writ_installation.initialise import init, upgrade
-from writ_installation.nats import server_tls
-from writ_installation.nats.certificates import end_of, issue, make_authority
 from writ_installation.nats.server import configuration
-from writ_installation.nats.server_address import ServerAddress
-from writ_installation.nats.server_tls import encrypted, own_names, renew, set_up
+from writ_installation.server_access import server_tls
+from writ_installation.server_access.certificates import end_of, issue, make_authority
+from writ_installation.server_access.server_address import ServerAddress
+from writ_installation.server_access.server_tls import encrypted, own_names, renew, set_up
 
 NOW, DAY = datetime.now(UTC).timestamp(), 86400.0
 OPEN = Site(url="nats://hub.example.org:4222", listen="0.0.0.0", port=4222, monitor_port=8222)
@@ -150,7 +150,7 @@ def test_a_key_that_is_not_the_cas_signs_nothing(home: Home) -> None:
 
 
 def test_a_certificate_of_a_server_signs_no_other(home: Home) -> None:
-    from writ_installation.nats.cluster_certificate import Certificate
+    from writ_installation.server_access.cluster_certificate import Certificate
 
     public, private = ((home.certificates / f"server-1.{end}").read_bytes() for end in ("pem", "key"))
     made = issue(Certificate(public, private), ["localhost"], datetime.now(UTC))

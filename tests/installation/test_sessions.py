@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from writ_contracts.copied_control_events import CARRIED_FROM
 from writ_contracts.decisions import Decision, PolicyVersion
+from writ_contracts.history.copied_control_events import CARRIED_FROM
+from writ_contracts.history.records import Record
 from writ_contracts.ids import operation_id
 from writ_contracts.inventory import Principal
 from writ_contracts.journal import ControlEvent
-from writ_contracts.records import Record
 from writ_contracts.requests import RequestStatement
 from writ_contracts.signing import Signed
 from writ_contracts.wire import encode

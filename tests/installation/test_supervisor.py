@@ -77,7 +77,7 @@ async def test_a_killed_process_is_started_again(tmp_path: Path, name: str) -> N
         os.kill(before, signal.SIGKILL)
         await one.until(lambda: one.pid(name) not in (None, before))
         assert next(process.restarts for process in one.report.processes if process.name == name) == 1
-        assert f"{name} is ready again" in one.said
+        assert f"{name} is ready again" in one.printed
         assert (await status(one.home, {})).ready
 
 
@@ -133,7 +133,7 @@ async def test_a_deaf_service_does_not_hold_up_the_end_for_ever(tmp_path: Path) 
         pids = one.pids()
         one.process.terminate()
         assert await asyncio.wait_for(one.process.wait(), WITHIN) == 0
-        assert "audit did not end within 0.5 s: killed" in one.said
+        assert "audit did not end within 0.5 s: killed" in one.printed
         assert not any(alive(pid) for pid in pids)
 
 
@@ -145,7 +145,7 @@ async def test_nothing_outlives_a_supervisor_that_is_killed(tmp_path: Path) -> N
         await one.process.wait()
         await one.until(lambda: not any(alive(pid) for pid in pids))
         again = await start(one.home, tmp_path / "again")
-        await again.until(lambda: "READY" in again.said)
+        await again.until(lambda: "READY" in again.printed)
         await down(one.home)
         assert await asyncio.wait_for(again.process.wait(), WITHIN) == 0
 
@@ -155,23 +155,23 @@ async def test_a_second_one_on_the_same_folder_refuses_and_names_the_first(tmp_p
     async with up(tmp_path) as one:
         second = await start(one.home, tmp_path / "second")
         assert await asyncio.wait_for(second.process.wait(), WITHIN) == 2
-        assert second.said == f"writ: Writ is already up on {one.home.root} (process {one.process.pid})\n"
+        assert second.printed == f"writ: Writ is already up on {one.home.root} (process {one.process.pid})\n"
         assert (await status(one.home, {})).ready
 
 
 async def test_a_service_that_dies_at_its_start_ends_it_with_its_last_words(tmp_path: Path) -> None:
     one = await start(Home(tmp_path / "home"), tmp_path / "said", {"WRIT_STANDIN_EXECUTOR": "die"})
     assert await asyncio.wait_for(one.process.wait(), WITHIN) == 6
-    assert "executor ended with status 1 at its start" in one.said
-    assert "executor cannot go on" in one.said
-    assert "Traceback" not in one.said
+    assert "executor ended with status 1 at its start" in one.printed
+    assert "executor cannot go on" in one.printed
+    assert "Traceback" not in one.printed
 
 
 @pytest.mark.exhaustive
 async def test_a_service_that_is_never_ready_ends_it_with_the_check(tmp_path: Path) -> None:
     one = await start(Home(tmp_path / "home"), tmp_path / "said", {"WRIT_STANDIN_POLICY": "sulk"}, start_seconds=12.0)
     assert await asyncio.wait_for(one.process.wait(), WITHIN) == 6
-    assert "policy is not ready after 12 s (mood: will not" in one.said
+    assert "policy is not ready after 12 s (mood: will not" in one.printed
 
 
 async def test_a_taken_port_is_a_clear_error(tmp_path: Path) -> None:
@@ -181,8 +181,8 @@ async def test_a_taken_port_is_a_clear_error(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         one = await start(Home(tmp_path / "home"), tmp_path / "said", nats_port=port)
         assert await asyncio.wait_for(one.process.wait(), WITHIN) == 6
-    assert f"port {port} on 127.0.0.1 is taken" in one.said
-    assert "Traceback" not in one.said
+    assert f"port {port} on 127.0.0.1 is taken" in one.printed
+    assert "Traceback" not in one.printed
 
 
 async def test_a_chosen_port_that_somebody_takes_meanwhile_is_chosen_anew(
@@ -233,8 +233,8 @@ async def test_a_wrong_file_changes_nothing_and_is_named(tmp_path: Path) -> None
     async with up(tmp_path) as one:
         good = one.home.principals.read_text()
         one.home.principals.write_text(good + "- id: broken\n")
-        await one.until(lambda: "a file has an error" in one.said)
-        assert "principals.yaml" in one.said
+        await one.until(lambda: "a file has an error" in one.printed)
+        assert "principals.yaml" in one.printed
         await one.until(lambda: one.report.problem)
         assert "principals.yaml" in (await status(one.home, {})).problem
         one.home.principals.write_text(good)

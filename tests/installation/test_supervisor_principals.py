@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from tests.installation.stand_in_installations import WITHIN, start, up
+from tests.installation.stand_in_installations import AGENT, WITHIN, start, up
 
 from writ_bus.errors import Forbidden
 from writ_client.context import Context, open_bus
@@ -47,7 +47,7 @@ async def test_a_principal_that_is_added_while_the_installation_comes_up_is_let_
         await (await open_bus(operator, one.home.key("principal-operator").seed, wait=30)).close()
         entry = {"id": "bob", "kind": "human", "roles": [], "key": one.home.make_key("principal-bob").public}
         list_edits.append(one.home.principals, "principals", entry, unique="id")
-        await one.until(lambda: "READY" in one.said)
+        await one.until(lambda: "READY" in one.printed)
         assert await admitted(one.home, "bob", one.home.key("principal-bob").seed)
     finally:
         one.process.terminate()
@@ -62,9 +62,27 @@ async def test_a_principal_that_is_removed_is_shut_out(tmp_path: Path) -> None:
         data = yaml_file.read(one.home.principals).data
         list_edits.write(one.home.principals, "", {"principals": data["principals"][:1]})
         # Said when bob was let in, and once more when NATS has taken in the end of it, not while it does.
-        await one.until(lambda: one.said.count("match the files again") > 1 and not bus.connected)
+        await one.until(lambda: one.printed.count("match the files again") > 1 and not bus.connected)
         with pytest.raises(Forbidden):
             await open_bus(bob, one.home.key("principal-bob").seed, wait=20)
+        await bus.close()
+
+
+async def test_a_principal_that_is_removed_while_an_agent_does_not_end_is_shut_out(tmp_path: Path) -> None:
+    async with up(tmp_path, {"WRIT_STANDIN_AGENT": "stay"}, stop_seconds=20) as one:
+        agent = one.pid(AGENT)
+        assert agent is not None
+        assert (await add_principal(one.home, "bob", "human", [], None)).admitted is True
+        bob = Context(principal="bob", url=one.report.url)
+        bus = await open_bus(bob, one.home.key("principal-bob").seed, wait=20)
+        inventory = yaml_file.read(one.home.inventory).data
+        list_edits.write(one.home.inventory, "", {**inventory, "targets": []})
+        await one.until(lambda: f"{AGENT} is no longer needed" in one.printed)
+        data = yaml_file.read(one.home.principals).data
+        list_edits.write(one.home.principals, "", {"principals": data["principals"][:1]})
+        await one.until(lambda: not bus.connected)
+        os.kill(agent, 0)  # it still is there: nobody waited for its end
+        os.kill(agent, signal.SIGKILL)
         await bus.close()
 
 
@@ -93,12 +111,12 @@ async def test_a_report_that_cannot_be_written_keeps_no_removed_principal_in(tmp
         killed = one.pid("policy")
         assert killed is not None
         os.kill(killed, signal.SIGKILL)
-        await one.until(lambda: "could not be written" in one.said)
+        await one.until(lambda: "could not be written" in one.printed)
         data = yaml_file.read(one.home.principals).data
         list_edits.write(one.home.principals, "", {"principals": data["principals"][:1]})
-        await one.until(lambda: one.said.count("match the files again") > 1)
+        await one.until(lambda: one.printed.count("match the files again") > 1)
         with pytest.raises(Forbidden):
             await open_bus(Context(principal="bob", url=one.report.url), one.home.key("principal-bob").seed, wait=20)
-        assert one.said.count("could not be written") == 1
+        assert one.printed.count("could not be written") == 1
         draft.rmdir()
         await one.until(lambda: one.pid("policy") not in (None, killed))

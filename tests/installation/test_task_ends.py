@@ -16,14 +16,14 @@ from writ_contracts.notices import Notice, NoticeReply
 from writ_contracts.wire import decode, encode
 from writ_installation.files.home import Home
 from writ_installation.nats.server import BundledServer
-from writ_installation.nats.server_address import ServerAddress
 from writ_installation.processes.child import Child
 from writ_installation.provisioner import enrolment_endpoint
 from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
 from writ_installation.provisioner.idle_sessions import IdleSessions
 from writ_installation.provisioner.provisioner import Provisioner
 from writ_installation.provisioner.reconciler import Rounds
-from writ_runtime.journal_notices import Notifier
+from writ_installation.server_access.server_address import ServerAddress
+from writ_runtime.journal.journal_notices import Notifier
 from writ_testing.eventually import eventually
 from writ_testing.injection import break_once
 from writ_testing.installations.installation import prepare

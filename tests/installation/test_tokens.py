@@ -12,8 +12,8 @@ from msgspec import structs
 
 from writ_bus.port import Message
 from writ_contracts import subjects
-from writ_contracts.enrolment import Enrolment, EnrolmentRequest
 from writ_contracts.errors import Conflict, Denied, Full, Invalid, Unreachable, Untrusted, WritError
+from writ_contracts.installation.enrolment import Enrolment, EnrolmentRequest
 from writ_contracts.notices import Notice
 from writ_contracts.wire import encode
 from writ_documents.readers import read_agents
@@ -22,8 +22,8 @@ from writ_installation.files.create import create_installation
 from writ_installation.files.home import Home
 from writ_installation.files.tokens import Token
 from writ_installation.nats.server import configuration
-from writ_installation.nats.server_address import ServerAddress
 from writ_installation.provisioner.enrolments import Enrolments, finish
+from writ_installation.server_access.server_address import ServerAddress
 from writ_testing.search import containing, files
 from writ_trust import enrolment_tickets
 from writ_trust.enrolment_tickets import Ticket

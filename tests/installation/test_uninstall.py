@@ -240,6 +240,7 @@ def system(tmp_path: Path, status: int = 0) -> SystemPaths:
         state=tmp_path / "lib",
         agents=tmp_path / "etc",
         programs=tmp_path / "opt",
+        logs=tmp_path / "log",
         systemctl=str(program),
     )
 
@@ -252,6 +253,9 @@ def split_home(tmp_path: Path, of: SystemPaths) -> Home:
     for name in ("writ-nats", "writ-policy-1", "writ-audit-2"):
         (lib / name).symlink_to(f"private/{name}")
     (lib / "writ-notes").mkdir()  # somebody else's
+    (of.logs / "private/writ-nats").mkdir(parents=True)
+    (of.logs / "private/writ-nats/nats.log").touch()
+    (of.logs / "writ-nats").symlink_to("private/writ-nats")
     (of.units / "writ.target.wants").mkdir(parents=True)
     (of.units / "writ-nats.service.d").mkdir()
     for name in UNITS:
@@ -285,6 +289,7 @@ def test_units_are_stopped_and_removed_with_their_folders(tmp_path: Path, record
     assert calls[1] == "disable writ-policy@1.service"
     assert names(of.units) == {"other.service", "writ.target.wants", "writ-nats.service.d"}
     assert not of.sysusers.exists()
+    assert (names(of.logs), names(of.logs / "private")) == ({"private"}, set())
     assert names(of.state) == {"private", "writ-notes", "writ", *(() if records else ("writ-nats",))}
     assert names(of.state / "private") == (set() if records else {"writ-nats"})
     assert names(of.agents) == (set() if records else {"public.yaml", "installation.yaml"})

@@ -3,7 +3,7 @@
 import pytest
 
 from writ_contracts.errors import Invalid
-from writ_installation.nats.urls import checked_servers
+from writ_installation.server_access.urls import checked_servers
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from writ_agent_ssh.startup.archive import build
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
 from writ_hostops import HANDLERS, processes
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.suites.backend import BackendSuite, ProgressRecorder, task
 from writ_testing.suites.host_cases import HostCase, show
 

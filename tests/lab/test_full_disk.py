@@ -100,7 +100,7 @@ async def refusal(writ: Writ) -> tuple[WritError, float]:
                 return error, time.monotonic() - began
 
 
-async def seen(installation: RunningInstallation) -> InstallationStatus:
+async def current_status(installation: RunningInstallation) -> InstallationStatus:
     return await status(installation.home, {})
 
 
@@ -116,12 +116,12 @@ async def test_a_full_disk_is_told_at_once_and_what_follows_is_done_by_itself(
             assert (type(error), error.code) == (Unreachable, "not_stored"), error
             assert took < 2.5
 
-        async def told() -> bool:
-            now = await seen(installation)
+        async def is_reported() -> bool:
+            now = await current_status(installation)
             failing = {one.name: one.failing for one in now.processes}
             return not now.ready and "disk" in failing["nats"] and "journal" in failing["executor"]
 
-        await eventually(told, within=5.0)
+        await eventually(is_reported, within=5.0)
         filler.unlink()
         await installation.until("nats", other_than=nats, within=20.0)
 
@@ -134,6 +134,25 @@ async def test_a_full_disk_is_told_at_once_and_what_follows_is_done_by_itself(
         await eventually(well, within=40.0)
 
         async def ready() -> bool:
-            return (await seen(installation)).ready
+            return (await current_status(installation)).ready
 
         await eventually(ready, within=20.0)
+
+
+async def test_full_disk_of_the_whole_installation_is_named_although_no_report_can_be_written(tmp_path: Path) -> None:
+    folder = tmp_path / "all"
+    folder.mkdir()
+    with tmpfs(folder, 2 * DISK // MEGABYTE):
+        home = prepare(folder)
+        (home.nats / "sizes.json").write_bytes(json.encode(SIZES))
+        async with running_installation(folder, home=home) as running:
+            before = home.report_file.read_bytes()
+            filler = fill(folder)
+
+            async def named() -> bool:
+                now = await current_status(running)
+                return any("is full" in one.failing.get("disk", "") for one in now.processes if one.name == "nats")
+
+            await eventually(named, within=5.0)
+            assert home.report_file.read_bytes() == before
+            filler.unlink()

@@ -68,43 +68,43 @@ class Terminal:
             start_new_session=True,
         ) as process:
             os.close(theirs)
-            seen = self._read(process, ours, answer)
+            output = self._read(process, ours, answer)
         os.close(ours)
-        assert process.returncode == 0, f"{command}: {seen}"
+        assert process.returncode == 0, f"{command}: {output}"
         if command.startswith("export "):
             self.exports.append(command)
-        return seen
+        return output
 
     @staticmethod
     def _read(process: "subprocess.Popen[bytes]", ours: int, answer: str) -> str:
-        seen, answered, deadline = b"", False, time.monotonic() + WITHIN
+        output, answered, deadline = b"", False, time.monotonic() + WITHIN
         while time.monotonic() < deadline:
             ready = select.select([ours], [], [], 0.1)[0]
             try:
                 piece = os.read(ours, 65536) if ready else b""
             except OSError:  # the other end is closed
                 break
-            seen += piece
-            if answer and not answered and seen.endswith(PROMPT.encode()):
+            output += piece
+            if answer and not answered and output.endswith(PROMPT.encode()):
                 os.write(ours, answer.encode() + b"\n")
                 answered = True
             if not piece and process.poll() is not None:
                 break
         else:
             process.kill()
-        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode()).replace("\r", "")
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output.decode()).replace("\r", "")
 
 
-def assert_shown(wanted: list[str], seen: str) -> None:
+def assert_shown(expected: list[str], output: str) -> None:
     """Each line of the text, in this order; `…` stands for anything."""
-    lines = [" ".join(line.split()) for line in seen.splitlines()]
-    for line in wanted:
+    lines = [" ".join(line.split()) for line in output.splitlines()]
+    for line in expected:
         words = " ".join(line.split())
         if words == "…":
             continue
         pattern = re.compile(".*".join(map(re.escape, words.split("…"))))
         at = next((number for number, one in enumerate(lines) if pattern.match(one)), None)
-        assert at is not None, f"{line!r} is not shown, but:\n{seen}"
+        assert at is not None, f"{line!r} is not shown, but:\n{output}"
         lines = lines[at + 1 :]
 
 
@@ -158,13 +158,13 @@ def terminal(folder: Path, far_host: Host, tmp_path: Path) -> Iterator[Terminal]
 
 def test_the_text_as_it_stands_restarts_a_service_on_a_first_ssh_host(terminal: Terminal, far_host: Host) -> None:
     before = far_host.show("nginx", "InvocationID")
-    seen = {}
+    output = {}
     for typed in commands(TEXT.replace(HOST, far_host.address)):
         answer = next((line.partition(PROMPT)[2] for line in typed.shown if PROMPT in line), "")
-        seen[typed.command.split()[0:2][-1]] = shown = terminal.type(typed.command, answer)
+        output[typed.command.split()[0:2][-1]] = shown = terminal.type(typed.command, answer)
         assert_shown(typed.shown, shown)
     fingerprint = far_host.run("ssh-keygen", "-lf", "/etc/ssh/ssh_host_ed25519_key.pub").split()[1]
-    assert fingerprint in seen["target"]
+    assert fingerprint in output["target"]
     assert far_host.show("nginx", "InvocationID") != before
     inventory = (terminal.folder / ".writ" / "inventory.yaml").read_text()
     assert public_key(far_host.name) in inventory

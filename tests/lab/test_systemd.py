@@ -18,6 +18,8 @@ from tests.lab.site import COUNTED, OVER_SSH, SECOND, SERVICES, SSH_AGENT, TARGE
 from tests.lab.targets import ROOT
 
 from writ_client.client import Writ
+from writ_client.context import Context, open_bus
+from writ_contracts import subjects
 from writ_contracts.requests import OperationView
 from writ_testing.demo import POLICY, TARGET, first_operation
 from writ_testing.eventually import eventually
@@ -67,7 +69,7 @@ def test_its_process_has_no_rights_and_can_write_nowhere_else(site: Site, unit: 
         assert int(status[name], 16) == 0, name
     assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
     own = {"writ-keeper": "/var/lib/writ", "writ-nats": "/var/lib/writ-nats", "writ-audit@1": "/var/lib/writ-audit-1"}
-    for folder in ("/etc/writ", "/etc/writ-ssh", "/var/lib/writ", "/var/lib", "/opt/writ", "/usr/lib"):
+    for folder in ("/etc/writ", "/etc/writ-ssh", "/var/lib/writ", "/var/lib", "/opt/writ", "/usr/lib", "/var/log"):
         inside = ("nsenter", "--target", pid, "--mount", "touch", f"{folder}/.try")  # as root: the mount alone decides
         code = site.control.attempt(*inside)[0]
         assert (code == 0) == (folder == own.get(unit)), folder
@@ -176,6 +178,39 @@ def test_an_mcp_client_calls_a_tool_through_the_gateways_unit(site: Site) -> Non
         assert "NoNewPrivs:\t1" in site.control.run("cat", f"/proc/{pid}/status")
     finally:
         site.control.run("systemctl", "disable", "--now", "writ-gateway", timeout=100.0)
+
+
+async def test_what_nats_refuses_is_recorded_also_while_audit_is_down(site: Site) -> None:
+    def events() -> int:
+        script = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:9491/metrics').read().decode())"
+        _, text, _ = site.control.attempt("/opt/writ/bin/python", "-c", script)
+        name = 'writ_security_events_total{kind="permission_violation"} '
+        return next((int(float(line.removeprefix(name))) for line in text.splitlines() if line.startswith(name)), 0)
+
+    async def forge() -> None:
+        about = Context(principal="operator", url=site.url, installation=site.installation(), tls_ca=site.ca())
+        bus = await open_bus(about, site.operator_seed(), wait=10.0)
+        try:
+            await bus.publish(subjects.request("somebody", "service_restart"), b"{}")
+        finally:
+            await bus.drain(5.0)
+
+    before = events()
+    await forge()
+    until(lambda: events() > before, 30.0, "the event is recorded")
+    site.control.run("systemctl", "stop", "writ-audit@1", timeout=100.0)
+    await forge()
+    site.control.run("systemctl", "start", "writ-audit@1", timeout=100.0)
+    until(lambda: events() == 1, 30.0, "the event of before its start is recorded")
+    assert "what NATS refuses is not recorded" not in site.call("status")[1]
+    log = "/var/log/writ-nats/nats.log"
+    assert site.control.attempt("runuser", "-u", "writ", "--", "cat", log)[0] != 0
+    site.control.run("systemctl", "kill", "--kill-whom=main", "--signal=KILL", "writ-nats")
+    journal = ("journalctl", "--no-pager", "--output=cat", "--unit=writ-nats")
+    until(
+        lambda: "Publish Violation" in site.control.run(*journal), 30.0, "the end of the log is in the unit's journal"
+    )
+    until(lambda: works(site, TARGET), 60.0, "an operation succeeds")
 
 
 def test_a_token_opens_one_door_once(site: Site) -> None:

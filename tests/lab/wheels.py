@@ -32,18 +32,18 @@ TRACES = "writops-runtime[otlp]"
 
 def all_of_it(folder: Path, python: str) -> None:
     """A new folder with all that any host installs, for that version of Python on machines like this one."""
-    wanted = (*SITE, *AGENT, TRACES)
+    requirements = (*SITE, *AGENT, TRACES)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    _fetch(folder, locked(_others(wanted, python)), python)
+    _fetch(folder, locked(_others(requirements, python)), python)
     _build(folder)
-    ours(folder, *wanted)
+    ours(folder, *requirements)
 
 
-def closure(*wanted: str, python: str = HOST_PYTHON) -> set[str]:
+def closure(*requirements: str, python: str = HOST_PYTHON) -> set[str]:
     """Everything that must be installed for these requirements on a host, they themselves included."""
     found: set[tuple[str, frozenset[str]]] = set()
-    waiting = [Requirement(one) for one in wanted]
+    waiting = [Requirement(one) for one in requirements]
     while waiting:
         requirement = waiting.pop()
         one = canonicalize_name(requirement.name), frozenset(requirement.extras)
@@ -53,8 +53,8 @@ def closure(*wanted: str, python: str = HOST_PYTHON) -> set[str]:
     return {name for name, _ in found}
 
 
-def _others(wanted: tuple[str, ...], python: str) -> set[str]:
-    return closure(*wanted, python=python) - set(distributions())
+def _others(requirements: tuple[str, ...], python: str) -> set[str]:
+    return closure(*requirements, python=python) - set(distributions())
 
 
 def _requirements(requirement: Requirement, python: str) -> Iterator[Requirement]:
@@ -90,13 +90,13 @@ def third_party(*required: str, as_published: bool = False) -> Path:
 
     `as_published`: what has no wheel is there as source, for who compares hashes.
     """
-    wanted = locked(_others(required, HOST_PYTHON))
+    requirements = locked(_others(required, HOST_PYTHON))
     kind = "published" if as_published else "wheels"
-    folder = CACHE / f"{kind}-{hashlib.sha256(f'{HOST_PYTHON} {wanted}'.encode()).hexdigest()[:12]}"
+    folder = CACHE / f"{kind}-{hashlib.sha256(f'{HOST_PYTHON} {requirements}'.encode()).hexdigest()[:12]}"
     if not folder.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(dir=CACHE, prefix="wheels-", suffix=".part"))
-        _fetch(part, wanted, HOST_PYTHON)
+        _fetch(part, requirements, HOST_PYTHON)
         if not as_published:
             _build(part)
         try:
@@ -106,8 +106,8 @@ def third_party(*required: str, as_published: bool = False) -> Path:
     return folder
 
 
-def _fetch(folder: Path, wanted: str, python: str) -> None:
-    (folder / "requirements.txt").write_text(wanted)
+def _fetch(folder: Path, requirements: str, python: str) -> None:
+    (folder / "requirements.txt").write_text(requirements)
     listed = ["--require-hashes", "--requirement", str(folder / "requirements.txt")]
     _pip("download", "--prefer-binary", "--python-version", python, "--dest", str(folder), *listed)
 
@@ -124,9 +124,9 @@ def _pip(verb: str, *arguments: str) -> None:
     subprocess.run([*command, "--no-build-isolation", *arguments], check=True, timeout=300)
 
 
-def ours(folder: Path, *wanted: str) -> None:
+def ours(folder: Path, *requirements: str) -> None:
     """Builds the wheels of ours that these consist of; needs no network, the build tool is in the lock."""
-    names = closure(*wanted)
+    names = closure(*requirements)
     build([one for one in distributions().values() if one.name in names], folder, ["wheel"])
 
 

@@ -89,13 +89,13 @@ async def test_a_journal_is_open_again_one_step_after_its_bound_is_as_before(
         await executor.journal.append(entry(name))
     requested: list[tuple[bool, int]] = []
 
-    async def told(replies: Replies, verb: str, request: Mapping[str, Any]) -> dict[str, Any]:
+    async def recording_call(replies: Replies, verb: str, request: Mapping[str, Any]) -> dict[str, Any]:
         if verb.startswith("STREAM.UPDATE"):
             requested.append((request["subjects"] == [subjects.JOURNAL], request["max_msgs"]))
         return await call(replies, verb, request)
 
     for module in (journal_generations, streams):
-        monkeypatch.setattr(module, "call", told)
+        monkeypatch.setattr(module, "call", recording_call)
     await journal_generations.take_out(bootstrap.replies, SIZES, 1, 1)
     assert requested == [(False, -1), (False, 2), (False, -1), (True, -1)]
 

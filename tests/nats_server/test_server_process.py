@@ -148,10 +148,10 @@ async def test_a_reload_is_waited_for_also_when_the_answer_before_it_is_lost(
     """As when all of the machine stood still: the first answer after it would be that of before the reload."""
     answers = iter(["", "first", "first", "second", "second", "second", "third"])
 
-    async def told(process: ServerProcess) -> str:
+    async def next_reply(process: ServerProcess) -> str:
         return next(answers)
 
     async with open_server(tmp_path) as (process, _):
-        monkeypatch.setattr(ServerProcess, "_loaded_at", told)
+        monkeypatch.setattr(ServerProcess, "_loaded_at", next_reply)
         await process.reload()
     assert list(answers) == []

@@ -6,12 +6,12 @@ from msgspec import json, structs
 from tests.policy.replica import Asking
 
 from writ_contracts import subjects
-from writ_contracts.approvals import Approval, ApprovalMessage, ApprovalReply, SignedApproval
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.decisions import Decision, Subject
 from writ_contracts.journal import AwaitingApproval, Dispatched, PreviewTaken, Requested
 from writ_contracts.operations import Catalogue
-from writ_contracts.previews import Preview
+from writ_contracts.people.approvals import Approval, ApprovalMessage, ApprovalReply, SignedApproval
+from writ_contracts.people.previews import Preview
 from writ_contracts.requests import Verdict
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, decode_event, encode

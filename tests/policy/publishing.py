@@ -12,7 +12,7 @@ from tests.policy.replica import KEY, RULES, SALT, Asking, Files, files, replica
 from writ_bus.port import Bus, Entry
 from writ_contracts import subjects
 from writ_contracts.decisions import DecideReply
-from writ_contracts.policies import StoredPolicy, document_in, packed, packed_bytes
+from writ_contracts.policy.versions import StoredPolicy, document_in, packed, packed_bytes
 from writ_contracts.wire import decode, encode
 from writ_documents import yaml_file
 from writ_testing.memory.broker import Broker

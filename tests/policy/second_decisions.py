@@ -11,9 +11,9 @@ from tests.rules.asking import CATALOGUE
 
 from writ_contracts import subjects
 from writ_contracts.decisions import Decision, Subject
+from writ_contracts.history.records import Record
 from writ_contracts.journal import Granted
-from writ_contracts.people import PeopleDirectory
-from writ_contracts.records import Record
+from writ_contracts.people.directory import PeopleDirectory
 from writ_rules.second_decisions.checker import CheckedDecision, Checker
 from writ_rules.second_decisions.comparison import Comparison
 from writ_rules.second_decisions.file_history import FileHistory

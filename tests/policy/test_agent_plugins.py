@@ -55,7 +55,7 @@ async def test_a_claim_with_an_accepted_build_is_granted(upgrading: Asking, agen
 
 
 @pytest.mark.parametrize(
-    ("agent", "said"),
+    ("agent", "message"),
     [
         (
             {"writ-acme": OTHER},
@@ -68,14 +68,14 @@ async def test_a_claim_with_an_accepted_build_is_granted(upgrading: Asking, agen
         ),
     ],
 )
-async def test_a_claim_with_another_build_is_denied(upgrading: Asking, agent: dict[str, str], said: str) -> None:
+async def test_a_claim_with_another_build_is_denied(upgrading: Asking, agent: dict[str, str], message: str) -> None:
     subject = upgrading.subject()
     answer = await upgrading.granted(subject, upgrading.claim(subject, plugins=agent))
     assert answer.grant is None
     assert answer.decision is not None
     decision = read(answer.decision, Decision)
     assert (decision.effect, decision.code) == ("deny", "plugin_mismatch")
-    assert decision.reason.startswith(said)
+    assert decision.reason.startswith(message)
     assert "WRIT_PLUGIN_DIGESTS" in decision.reason
 
 

@@ -13,7 +13,7 @@ from tests.rules.asking import ALICE, NOON, at, rule
 
 from writ_contracts.errors import Full, Invalid, WritError
 from writ_contracts.inventory import Target
-from writ_contracts.policy_access import (
+from writ_contracts.policy.access import (
     PolicyAllowedQuery,
     PolicyAllowedReply,
     PolicyDiffQuery,
@@ -21,7 +21,7 @@ from writ_contracts.policy_access import (
     PolicyWhoCanQuery,
     PolicyWhoCanReply,
 )
-from writ_contracts.policy_questions import (
+from writ_contracts.policy.questions import (
     PolicyTestQuery,
     PolicyTestReply,
     PolicyValidateQuery,

@@ -15,7 +15,7 @@ from writ_bus.port import Bus, Message
 from writ_client.policy_queries import PolicyQueries
 from writ_contracts import subjects
 from writ_contracts.errors import Denied, Invalid, Untrusted
-from writ_contracts.policy_questions import (
+from writ_contracts.policy.questions import (
     MAX_REQUESTS,
     EvalRequest,
     PolicyCanIQuery,

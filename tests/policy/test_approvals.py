@@ -8,8 +8,8 @@ from tests.policy.approving import NEEDS, TWO, know, pending
 from tests.policy.replica import Asking
 from tests.rules.asking import NOON, at
 
-from writ_contracts.approvals import Approval
 from writ_contracts.journal import ApprovalGiven, Approved, Rejected
+from writ_contracts.people.approvals import Approval
 from writ_documents import yaml_file
 from writ_trust.approvals import sign_approval
 

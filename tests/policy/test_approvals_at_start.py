@@ -8,9 +8,9 @@ from tests.policy.approving import NEEDS, TWO, Pending, awaiting, know, pending,
 from tests.policy.replica import KEY, Asking
 
 from writ_contracts import subjects
-from writ_contracts.approvals import SignedApproval
 from writ_contracts.decisions import Decision, changed_since
 from writ_contracts.journal import Approved, Finished
+from writ_contracts.people.approvals import SignedApproval
 from writ_contracts.wire import canonical
 from writ_trust.approvals import sign_approval
 from writ_trust.keys import Key, generate_seed

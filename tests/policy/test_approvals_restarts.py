@@ -20,13 +20,13 @@ from tests.rules.asking import CATALOGUE
 
 from writ_bus.port import Entry
 from writ_contracts import subjects
-from writ_contracts.approvals import Approval, ApprovalMessage, ApprovalReply
 from writ_contracts.decisions import Decision
+from writ_contracts.history.records import Record
 from writ_contracts.inventory import Agents, Inventory
 from writ_contracts.journal import Approved, Finished, Granted, PreviewTaken, Rejected
 from writ_contracts.life import AcceptedLife, DispatchedLife, State, fold
-from writ_contracts.previews import Preview
-from writ_contracts.records import Record
+from writ_contracts.people.approvals import Approval, ApprovalMessage, ApprovalReply
+from writ_contracts.people.previews import Preview
 from writ_contracts.requests import RequestReply
 from writ_contracts.wire import decode, decode_event, encode, event_of
 from writ_documents.readers import read_agents, read_inventory
@@ -36,7 +36,7 @@ from writ_executor.metrics import metrics as executor_metrics
 from writ_executor.service import Executor
 from writ_policy.metrics import metrics
 from writ_policy.service import PolicyService
-from writ_runtime.watched_file import WatchedFile
+from writ_runtime.files.watched_file import WatchedFile
 from writ_testing.eventually import eventually
 from writ_testing.exhaustive import some
 from writ_testing.fakes.scripted_peers import ScriptedAgent

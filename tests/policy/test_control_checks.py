@@ -10,11 +10,11 @@ from tests.policy.replica import KEY, Asking, files, replica
 
 from writ_bus.port import Message
 from writ_contracts import subjects
-from writ_contracts.approvals import ApprovalEvent
 from writ_contracts.catalogue.control import OPERATIONS
 from writ_contracts.decisions import Decision
 from writ_contracts.notices import Notice, NoticeReply
-from writ_contracts.policies import PolicyStatusReply
+from writ_contracts.people.approvals import ApprovalEvent
+from writ_contracts.policy.versions import PolicyStatusReply
 from writ_contracts.wire import decode, encode
 from writ_testing.eventually import eventually
 from writ_testing.memory.broker import Broker

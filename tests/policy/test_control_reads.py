@@ -12,7 +12,7 @@ from writ_bus import tasks
 from writ_bus.port import Entry
 from writ_contracts import subjects
 from writ_contracts.errors import Unreachable
-from writ_contracts.records import Record
+from writ_contracts.history.records import Record
 from writ_policy.state.control_reads import ControlReads
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus

@@ -2,7 +2,7 @@
 
 import pytest
 
-from writ_contracts.stops import Reach
+from writ_contracts.policy.stops import Reach
 from writ_policy.state.control_views import in_words
 from writ_rules.engine.control import ControlState, Emergency, Stop
 

@@ -8,11 +8,11 @@ from msgspec import structs
 from writ_bus.port import Entry
 from writ_contracts import subjects
 from writ_contracts.catalogue.control import JournalArchive
-from writ_contracts.copied_control_events import CARRIED_FROM
 from writ_contracts.errors import Untrusted
+from writ_contracts.history.copied_control_events import CARRIED_FROM
+from writ_contracts.history.records import Record
 from writ_contracts.inventory import Principal, Target
 from writ_contracts.journal import ControlEvent
-from writ_contracts.records import Record
 from writ_contracts.wire import encode
 from writ_policy.state.control_follower import Follower
 from writ_policy.versions.stored_versions import Versions

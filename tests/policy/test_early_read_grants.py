@@ -15,7 +15,7 @@ APPROVAL = {"name": "asks", "operations": ["service_status"], "requires_approval
 DENIAL = {"name": "denies", "operations": ["service_status"], "allowed": False}
 
 
-async def asked(asking: Asking, operation: str = "service_status", **changed: Any) -> ReadGrant | None:
+async def decided_grant(asking: Asking, operation: str = "service_status", **changed: Any) -> ReadGrant | None:
     """What comes for a question that asks for nothing but a time."""
     more: dict[str, Any] = {"look_key": LOOK_KEY, "look_until": asking.clock.now + 3600, **changed.pop("ask", {})}
     decided = await asking.decide(structs.replace(asking.subject(operation), **changed), **more)
@@ -24,7 +24,7 @@ async def asked(asking: Asking, operation: str = "service_status", **changed: An
 
 
 async def test_early_read_grant_is_for_all_parameters_and_one_minute(asking: Asking) -> None:
-    look = await asked(asking)
+    look = await decided_grant(asking)
     assert look is not None
     assert (look.actions, look.operation, look.target.id, look.pool) == (["ahead"], "service_status", "web-a", "a")
     assert look.parameters_digest == keyed_digest(LOOK_KEY, {"service_name": "nginx", "timeout": 10})
@@ -32,26 +32,26 @@ async def test_early_read_grant_is_for_all_parameters_and_one_minute(asking: Ask
 
 
 async def test_early_read_grant_is_given_only_on_request(asking: Asking) -> None:
-    assert await asked(asking, ask={"look_until": None}) is None
-    assert await asked(asking, ask={"look": ["preview"]}) is None
-    assert await asked(asking, "service_restart") is None
-    assert await asked(asking, "service_restart", ask={"look": ["ahead"]}) is None
-    assert await asked(asking, ask={"look": ["ahead"]}) is None
+    assert await decided_grant(asking, ask={"look_until": None}) is None
+    assert await decided_grant(asking, ask={"look": ["preview"]}) is None
+    assert await decided_grant(asking, "service_restart") is None
+    assert await decided_grant(asking, "service_restart", ask={"look": ["ahead"]}) is None
+    assert await decided_grant(asking, ask={"look": ["ahead"]}) is None
 
 
 @pytest.mark.parametrize("rule", [APPROVAL, DENIAL], ids=["needs an approval", "is denied"])
 async def test_there_is_none_for_what(rule: dict[str, Any], asking: Asking) -> None:
     asking.files.policy(*RULES, rule)
-    assert await asked(asking) is None
+    assert await decided_grant(asking) is None
 
 
 async def test_there_is_none_for_what_is_only_simulated_or_a_dry_run(asking: Asking) -> None:
-    assert await asked(asking, simulate=True) is None
-    assert await asked(asking, dry_run=True) is None
+    assert await decided_grant(asking, simulate=True) is None
+    assert await decided_grant(asking, dry_run=True) is None
 
 
 async def test_there_is_none_where_a_deny_hangs_on_names_that_are_not_known_yet(asking: Asking) -> None:
     asking.files.policy(*RULES, {**DENIAL, "parameter_constraints": {"service_name": {"pattern": "sshd"}}})
-    assert await asked(asking, parameters={"service_name": "ssh"}) is None
+    assert await decided_grant(asking, parameters={"service_name": "ssh"}) is None
     asking.files.policy(*RULES, {**DENIAL, "target_roles": ["production"]})
-    assert await asked(asking, parameters={"service_name": "ssh"}) is not None
+    assert await decided_grant(asking, parameters={"service_name": "ssh"}) is not None

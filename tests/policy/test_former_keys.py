@@ -11,8 +11,8 @@ from tests.policy.replica import KEY, RULES, Asking, Files, files
 
 from writ_bus.port import Entry
 from writ_contracts import subjects
-from writ_contracts.copied_control_events import CARRIED_FROM
 from writ_contracts.errors import ConfigError
+from writ_contracts.history.copied_control_events import CARRIED_FROM
 from writ_testing.memory.broker import Broker
 from writ_trust.digests import of_all
 from writ_trust.keys import Key, generate_seed

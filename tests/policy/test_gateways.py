@@ -69,7 +69,7 @@ async def test_a_gateway_that_is_taken_out_counts_no_more(asking: Asking) -> Non
 
 
 @pytest.mark.parametrize(
-    ("entry", "said"),
+    ("entry", "message"),
     [
         ({"id": "x", "kind": "agent", "via": "alice"}, "no principal 'alice' of kind gateway"),
         ({"id": "x", "kind": "human", "via": "mcp"}, "no gateway requests for a human"),
@@ -77,8 +77,8 @@ async def test_a_gateway_that_is_taken_out_counts_no_more(asking: Asking) -> Non
         ({"id": "x", "kind": "gateway", "via": "mcp"}, "a gateway has no via"),
     ],
 )
-def test_a_principal_and_its_gateway_fit_together(tmp_path: Path, entry: dict[str, Any], said: str) -> None:
+def test_a_principal_and_its_gateway_fit_together(tmp_path: Path, entry: dict[str, Any], message: str) -> None:
     made = files(tmp_path)
     people(made, {**entry, "key": OTHER.public})
-    with pytest.raises(FileErrors, match=said):
+    with pytest.raises(FileErrors, match=message):
         read_principals(made.path("principals"))

@@ -13,7 +13,7 @@ from writ_contracts import subjects
 from writ_contracts.errors import TimedOut, Unreachable
 from writ_policy import service
 from writ_policy.versions import stored_versions
-from writ_runtime.security_events import security_event
+from writ_runtime.journal.security_events import security_event
 from writ_testing.eventually import eventually
 from writ_testing.memory.broker import Broker
 

@@ -11,8 +11,8 @@ from tests.policy.test_starts import dispatched, grants
 from writ_contracts import subjects
 from writ_contracts.agents import Receipt
 from writ_contracts.decisions import Subject
+from writ_contracts.history.records import Record
 from writ_contracts.journal import Finished, LimitCounted
-from writ_contracts.records import Record
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode_event
 from writ_trust.statements import digest, sign

@@ -7,8 +7,8 @@ from msgspec import structs
 from tests.policy.replica import LOOK_KEY, Asking
 
 from writ_contracts.decisions import Decision, ReadGrant, Subject
-from writ_contracts.facts import GatheredListings, Listing
 from writ_contracts.inventory import Target
+from writ_contracts.policy.facts import GatheredListings, Listing
 from writ_contracts.signing import Signed
 from writ_policy.decisions.facts import CLOCK_SECONDS
 from writ_trust.digests import keyed_digest

@@ -44,7 +44,7 @@ def without_facts(rule: dict[str, Any]) -> dict[str, Any]:
     return {**rule, "parameter_constraints": constraints}
 
 
-def told(decision: Decision) -> tuple[Any, ...]:
+def decision_fields(decision: Decision) -> tuple[Any, ...]:
     return decision.effect, decision.code, decision.rules, decision.reason, decision.trace, decision.timeout
 
 
@@ -79,7 +79,7 @@ async def test_simulation_decision_and_eval_agree(asking: Asking) -> None:
             simulated = await asking.decision(
                 asking.subject(operation, target, principal=principal, parameters=parameters, simulate=True)
             )
-            assert told(simulated) == told(real)
+            assert decision_fields(simulated) == decision_fields(real)
             question = {"principal": principal, "operation": operation, "target": target, "parameters": parameters}
             evaluated = json.loads(reply_line(here, json.dumps({**question, "at": NOON}).encode(), now=0))
             assert evaluated["decision"] == real.effect

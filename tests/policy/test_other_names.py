@@ -7,7 +7,7 @@ from msgspec import structs
 from tests.policy.replica import LOOK_KEY, RULES, Asking
 
 from writ_contracts.decisions import DecideReply, Decision, GrantReply, ReadGrant, Subject
-from writ_contracts.facts import OTHER_NAMES, GatheredListings, Listing
+from writ_contracts.policy.facts import OTHER_NAMES, GatheredListings, Listing
 from writ_contracts.signing import Signed
 from writ_policy.decisions.rulings import MOST_OTHER_NAMES
 from writ_trust.statements import digest, read, sign
@@ -112,17 +112,17 @@ async def decided(asking: Asking, subject: Subject, names: list[str], failure: s
     """What is decided of it, with that listing where it is asked for."""
     first = await asking.decide(subject, look_key=LOOK_KEY)
     if not first.needs:
-        return said_in(first)
+        return decision_in(first)
     assert first.look is not None
     look = read(first.look, ReadGrant)
     assert (first.needs, look.sources, look.actions) == ([OTHER_NAMES], [OTHER_NAMES], ["listing"])
     assert look.named == subject.parameters["service_name"]
-    assert said_in(first).code == "facts_needed"
+    assert decision_in(first).code == "facts_needed"
     facts = listing(asking, first.look, names, failure)
-    return said_in(await asking.decide(subject, look_key=LOOK_KEY, facts=facts))
+    return decision_in(await asking.decide(subject, look_key=LOOK_KEY, facts=facts))
 
 
-def said_in(answer: DecideReply | GrantReply) -> Decision:
+def decision_in(answer: DecideReply | GrantReply) -> Decision:
     assert answer.decision is not None, answer
     return read(answer.decision, Decision)
 
@@ -184,7 +184,7 @@ async def test_a_read_starts_only_under_the_names_that_were_listed(
 async def test_names_in_a_claim_do_not_count_for_a_read(asking: Asking) -> None:
     asking.files.policy(*RULES, DENY)
     granted = await started(asking, [], operation="service_status")
-    assert (granted.grant, said_in(granted).code) == (None, "facts_needed")
+    assert (granted.grant, decision_in(granted).code) == (None, "facts_needed")
 
 
 async def test_the_names_of_one_unit_are_not_those_of_another(asking: Asking) -> None:

@@ -11,11 +11,11 @@ from tests.policy.replica import Asking, files, replica
 from tests.trust.test_people import BOB, CAROL, FIRST, PEOPLE_KEY, SECOND, THIRD, enrolment, entry, version
 
 from writ_contracts import subjects
-from writ_contracts.approvals import SignedApproval
-from writ_contracts.credentials import Presence, PresenceEvidence
 from writ_contracts.decisions import Decision, Grant, Subject
+from writ_contracts.people.approvals import SignedApproval
+from writ_contracts.people.credentials import Presence, PresenceEvidence
 from writ_contracts.wire import canonical, encode
-from writ_runtime.security_events import security_event
+from writ_runtime.journal.security_events import security_event
 from writ_testing.eventually import eventually
 from writ_testing.fakes.security_key import PRESENT, VERIFIED, SoftwareSecurityKey
 from writ_testing.memory.broker import Broker

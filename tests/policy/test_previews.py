@@ -9,10 +9,10 @@ from tests.policy.replica import Asking
 
 from writ_contracts import subjects
 from writ_contracts.agents import Claim
-from writ_contracts.approvals import ApprovalCardReply, ApprovalQuery
 from writ_contracts.decisions import Decision, ReadGrant
 from writ_contracts.journal import PreviewTaken
-from writ_contracts.previews import ApprovalFacts, Preview
+from writ_contracts.people.approvals import ApprovalCardReply, ApprovalQuery
+from writ_contracts.people.previews import ApprovalFacts, Preview
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
 from writ_trust.statements import digest, open_signed, read, sign

@@ -173,11 +173,11 @@ async def test_bad_file_is_reported_and_the_service_stays_ready(known: Files, se
     async with running(known, server) as policy:
         known.write("policy", "policies: {nmae: x}")
 
-        async def told() -> bool:
+        async def warning_is_shown() -> bool:
             status, text = await policy.get("/readyz")
             return status == 200 and "did you mean 'name'" in text
 
-        await eventually(told)
+        await eventually(warning_is_shown)
         asking = await asker(known, server)
         assert await asking.code(asking.subject()) == "allowed"
 

@@ -10,10 +10,10 @@ from tests.policy.replica import Asking, files, replica
 
 from writ_contracts import subjects
 from writ_contracts.decisions import Decision
-from writ_contracts.facts import MOST_FINDINGS, ScanReply, StoredReport
+from writ_contracts.policy.facts import MOST_FINDINGS, ScanReply, StoredReport
 from writ_contracts.signing import Signed
 from writ_contracts.wire import MSGPACK, decode, encode
-from writ_runtime.security_events import security_event
+from writ_runtime.journal.security_events import security_event
 from writ_testing.eventually import eventually
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus

@@ -14,7 +14,7 @@ from tests.trust.test_people import FIRST, SECOND
 from writ_bus.port import Entry
 from writ_contracts import subjects
 from writ_contracts.decisions import Decision
-from writ_contracts.people import DirectoryEntry, PeopleDirectory
+from writ_contracts.people.directory import DirectoryEntry, PeopleDirectory
 from writ_rules.second_decisions.file_history import FileHistory, KeptReading
 from writ_trust.digests import keyed_digest
 from writ_trust.keys import Key, generate_seed

@@ -12,11 +12,11 @@ from tests.policy.second_decisions import allowed, checked, checker, last_checke
 from tests.trust.test_people import BOB, CAROL, FIRST, SECOND
 from tests.trust.test_people import THIRD as STRANGER
 
-from writ_contracts.approvals import SignedApproval
-from writ_contracts.credentials import KeyEvidence
 from writ_contracts.decisions import Decision, Subject
 from writ_contracts.journal import Approved
-from writ_contracts.people import PeopleDirectory
+from writ_contracts.people.approvals import SignedApproval
+from writ_contracts.people.credentials import KeyEvidence
+from writ_contracts.people.directory import PeopleDirectory
 from writ_rules.second_decisions.checker import UNFORESEEN
 from writ_testing.fakes.security_key import SoftwareSecurityKey
 from writ_trust.approvals import read_approval, sign_approval, signed_bytes, with_evidence

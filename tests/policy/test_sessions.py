@@ -9,7 +9,7 @@ from tests.policy.replica import KEY, SALT, Asking
 
 from writ_contracts import subjects
 from writ_contracts.decisions import Decision, Subject
-from writ_contracts.sessions import SessionsQuery, SessionsReply
+from writ_contracts.people.sessions import SessionsQuery, SessionsReply
 from writ_contracts.wire import decode, encode
 from writ_trust.approvals import sign_approval
 from writ_trust.digests import keyed_digest

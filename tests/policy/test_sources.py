@@ -11,7 +11,7 @@ from writ_contracts.errors import ConfigError
 from writ_documents import shapes
 from writ_policy.state import loading
 from writ_policy.state.loading import with_digest
-from writ_runtime import watched_file
+from writ_runtime.files import watched_file
 from writ_testing.eventually import eventually
 
 
@@ -137,7 +137,7 @@ async def test_a_defect_of_lint_does_not_end_the_watch(
     def defective(*_: object, **__: object) -> None:
         raise TypeError("no such type")
 
-    async def told() -> bool:
+    async def defect_is_logged() -> bool:
         return "policy.lint_defect" in [record.getMessage() for record in caplog.records]
 
     async def noticed() -> bool:
@@ -145,6 +145,6 @@ async def test_a_defect_of_lint_does_not_end_the_watch(
 
     monkeypatch.setattr(loading, "lint_with", defective)
     asking.files.policy(RULES[0])
-    await eventually(told, what="the defect in the log")
+    await eventually(defect_is_logged, what="the defect in the log")
     asking.files.write("policy", "policies: 7")
     await eventually(noticed, what="a bad file that nobody asked for")

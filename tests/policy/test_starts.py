@@ -84,10 +84,10 @@ async def test_start_without_a_request_is_refused_and_a_security_event(asking: A
     await asking.append(subject, dispatched(asking, subject, 1))
     assert await refused(asking, subject) == "forged_start"
 
-    async def seen() -> bool:
+    async def alarms_arrived() -> bool:
         return len(await alarms(asking)) == 2
 
-    await eventually(seen)
+    await eventually(alarms_arrived)
     assert {event.operation_id for event in await alarms(asking)} == {subject.operation_id}
 
 

@@ -29,7 +29,7 @@ from tests.policy.replica import RULES, Asking, files, replica
 
 from writ_contracts import subjects
 from writ_contracts.decisions import Decision
-from writ_contracts.policies import MAX_DOCUMENT_BYTES, PACKED, PolicyFile, StoredPolicy, packed
+from writ_contracts.policy.versions import MAX_DOCUMENT_BYTES, PACKED, PolicyFile, StoredPolicy, packed
 from writ_contracts.requests import RequestStatement
 from writ_contracts.wire import decode
 from writ_testing.memory.broker import Broker

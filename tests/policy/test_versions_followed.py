@@ -161,10 +161,10 @@ async def test_notice_is_repeated_until_an_executor_accepts_it(asking: Asking) -
     asking.files.write("policy", "policies: {nmae: x}")
     await asking.code(asking.subject())
 
-    async def told() -> bool:
+    async def notices_arrived() -> bool:
         return [one.kind for one in heard[-2:]] == ["file_version", "file_refused"]
 
-    await eventually(told)
+    await eventually(notices_arrived)
     assert heard[0] == heard[1], "the first was not sent again"
     assert "nmae" not in heard[-1].detail
 

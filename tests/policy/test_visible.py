@@ -13,9 +13,9 @@ from tests.rules.asking import rule
 from writ_contracts import subjects
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Principal
-from writ_contracts.listing import MOST_TARGETS, VisibleReply, VisibleRequest
-from writ_contracts.policies import PolicyStatusReply, WindowView
-from writ_contracts.policy_questions import EvalRequest
+from writ_contracts.policy.listing import MOST_TARGETS, VisibleReply, VisibleRequest
+from writ_contracts.policy.questions import EvalRequest
+from writ_contracts.policy.versions import PolicyStatusReply, WindowView
 from writ_contracts.wire import decode, encode
 from writ_policy.endpoints.versions import _limited
 

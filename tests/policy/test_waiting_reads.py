@@ -7,8 +7,8 @@ from tests.policy.approving import pending
 from tests.policy.replica import Asking, files, replica
 
 from writ_contracts import subjects
-from writ_contracts.approvals import ApprovalsQuery, ApprovalsReply
-from writ_contracts.records import Record
+from writ_contracts.history.records import Record
+from writ_contracts.people.approvals import ApprovalsQuery, ApprovalsReply
 from writ_contracts.wire import decode, encode
 from writ_policy.approvals.pending import AWAITING
 from writ_testing.memory.broker import Broker

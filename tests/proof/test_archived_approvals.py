@@ -12,10 +12,10 @@ from tests.trust.test_people import CAROL, FIRST, SECOND, version
 
 from writ_contracts import journal, subjects
 from writ_contracts.agents import Claim
-from writ_contracts.approvals import Approval, DecisionDemand, DecisionStep, SignedApproval
-from writ_contracts.credentials import TOUCH, Presence, PresenceEvidence, Proof
 from writ_contracts.decisions import Decision, Grant
-from writ_contracts.records import Record
+from writ_contracts.history.records import Record
+from writ_contracts.people.approvals import Approval, DecisionDemand, DecisionStep, SignedApproval
+from writ_contracts.people.credentials import TOUCH, Presence, PresenceEvidence, Proof
 from writ_contracts.requests import RequestStatement
 from writ_contracts.wire import encode
 from writ_proof.archive.signatures import Signatures

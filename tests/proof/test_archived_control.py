@@ -10,7 +10,7 @@ from tests.proof.archives import AGENT, ALICE, DIGEST_KEY, POLICY, id_of
 from writ_contracts import journal, subjects
 from writ_contracts.agents import Claim
 from writ_contracts.decisions import Decision, Grant
-from writ_contracts.records import Record
+from writ_contracts.history.records import Record
 from writ_contracts.requests import RequestStatement
 from writ_contracts.wire import encode
 from writ_proof.archive.signatures import Signatures

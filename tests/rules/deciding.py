@@ -37,25 +37,25 @@ def compiled(file: Data) -> Policy | None:
         return None
 
 
-def ruling(policy: Policy, asked: Data, facts: Data) -> Ruling | None:
+def ruling(policy: Policy, question: Data, facts: Data) -> Ruling | None:
     """What the engine decides; None for what is no question to it."""
     try:
-        definition = CATALOGUE.find(asked["operation"])
-        target, principal = TARGETS[asked["target"]], CALLERS[asked["principal"]]
-        effective = definition.check(asked["parameters"])
+        definition = CATALOGUE.find(question["operation"])
+        target, principal = TARGETS[question["target"]], CALLERS[question["principal"]]
+        effective = definition.check(question["parameters"])
     except (KeyError, Invalid):
         return None
     request = DecisionRequest(
         operation=definition,
         target=target,
         principal=principal,
-        given={name: effective[name] for name in asked["parameters"] if name in effective},
+        given={name: effective[name] for name in question["parameters"] if name in effective},
         effective=effective,
-        at=datetime.fromisoformat(asked["at"]).timestamp(),
-        dry_run=asked["dry_run"],
-        own=asked["own"],
-        approvals=tuple(asked["approvals"]),
-        emergency=asked["emergency"],
+        at=datetime.fromisoformat(question["at"]).timestamp(),
+        dry_run=question["dry_run"],
+        own=question["own"],
+        approvals=tuple(question["approvals"]),
+        emergency=question["emergency"],
     )
     return decide(policy, request, ControlState(), PEOPLE, known(facts, target.id))
 

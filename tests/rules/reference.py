@@ -20,10 +20,10 @@ OBLIGATIONS = ("requires_approval", "approval", "operation_timeout", "max_target
 NO, NEEDS, ERRS, YES = range(4)  # a clause is false, lacks a list that nobody asked for, can't be judged, or holds
 
 
-def answer(files: Data, asked: Data, facts: Data) -> Data:
+def answer(files: Data, request: Data, facts: Data) -> Data:
     """The decision on one question; `files` has policy, inventory and principals, `facts` listings and scans."""
     try:
-        question = Question(files, asked, facts)
+        question = Question(files, request, facts)
     except (KeyError, Invalid):
         return {"decision": "invalid"}
     first = question.decide(question.given, question.effective)
@@ -33,13 +33,13 @@ def answer(files: Data, asked: Data, facts: Data) -> Data:
     try:
         second = question.decide(filled, question.operation.check(filled))
     except Invalid:
-        return said("deny", "rule_error", first["rules"], question.effective)
+        return decision_data("deny", "rule_error", first["rules"], question.effective)
     if first["decision"] == second["decision"]:
         return first | {key: first[key] | second[key] for key in ("limits", "demands")}
     return max(first, second, key=lambda each: STRICTNESS.index(each["decision"]))
 
 
-def said(decision: str, code: str, rules: Iterable[str], effective: Data, **more: Any) -> Data:
+def decision_data(decision: str, code: str, rules: Iterable[str], effective: Data, **more: Any) -> Data:
     found = {"decision": decision, "code": code, "rules": sorted(rules), "effective_parameters": effective}
     return {**found, "limits": set(), "demands": set(), "timeout": None, **more}
 
@@ -52,24 +52,24 @@ def present(data: Any) -> Any:
 
 
 class Question:
-    def __init__(self, files: Data, asked: Data, facts: Data) -> None:
+    def __init__(self, files: Data, request: Data, facts: Data) -> None:
         targets = [*files["inventory"]["targets"], {"id": "writ", "role": "gateway"}]
-        self.policy, self.asked, self.facts = present(files["policy"]["policies"]), asked, facts
+        self.policy, self.asked, self.facts = present(files["policy"]["policies"]), request, facts
         self.people = {each["id"]: each for each in files["principals"]["principals"]}
-        self.target = {each["id"]: each for each in targets}[asked["target"]]
-        self.person, self.operation = self.people[asked["principal"]], OPERATIONS[asked["operation"]]
-        self.at = datetime.fromisoformat(asked["at"]).timestamp()
-        self.effective = self.operation.check(asked["parameters"])
-        self.given = {name: self.effective[name] for name in asked["parameters"] if name in self.effective}
+        self.target = {each["id"]: each for each in targets}[request["target"]]
+        self.person, self.operation = self.people[request["principal"]], OPERATIONS[request["operation"]]
+        self.at = datetime.fromisoformat(request["at"]).timestamp()
+        self.effective = self.operation.check(request["parameters"])
+        self.given = {name: self.effective[name] for name in request["parameters"] if name in self.effective}
 
     def decide(self, given: Data, effective: Data) -> Data:
         """Lines 1 to 14, without 2: a stop is no matter of files."""
         if self.asked["own"]:
-            return said("allow", "own", [], effective)
+            return decision_data("allow", "own", [], effective)
         if self.asked["dry_run"] and not self.policy.get("enable_dry_run", True):
-            return said("deny", "dry_run_disabled", [], effective)
+            return decision_data("deny", "dry_run_disabled", [], effective)
         if not self.in_force(self.policy):
-            return said("deny", "policy_inactive", [], effective)
+            return decision_data("deny", "policy_inactive", [], effective)
         states = ((rule, kind, self.conditions(rule, given, effective)) for rule, kind in self.covering())
         judged = [(rule, kind, min(found, default=YES)) for rule, kind, found in states]
         brings = [(rule, kind) for rule, kind, state in judged if state == YES and self.on_names(rule, given)]
@@ -83,13 +83,13 @@ class Question:
                 against[state].append(rule["name"])
         for state, code in ((YES, "denied"), (ERRS, "rule_error"), (NEEDS, "facts_needed")):
             if against[state]:
-                return said("deny", code, against[YES] or against[ERRS] + against[NEEDS], effective)
+                return decision_data("deny", code, against[YES] or against[ERRS] + against[NEEDS], effective)
         closed = judged or self.operation.control or self.flags(effective) or self.policy.get("deny_by_default", True)
         if all(kind == "inherited" for _, kind in allows) and closed:
-            return said("deny", "no_rule", [], effective)
+            return decision_data("deny", "no_rule", [], effective)
         behind = [state for rule, kind, state in judged if rule["allowed"] and kind == "inherited"]
         if behind and YES not in behind and not urgent:
-            return said("deny", "outside_gateway_limits", [], effective)
+            return decision_data("deny", "outside_gateway_limits", [], effective)
         bringing = [rule for rule, kind in brings if not urgent or kind == "emergency"]
         return self.allowed([rule for rule, _ in allows], urgent, bringing, given, effective)
 
@@ -101,7 +101,7 @@ class Question:
         for name, constraint in [pair for rule in matching for pair in self.constraints(rule)]:
             default = constraint.get("default")
             if default is not None and name not in given and typed(filled.setdefault(name, default)) != typed(default):
-                return said("deny", "rule_error", names, effective)
+                return decision_data("deny", "rule_error", names, effective)
         demands = {self.steps(rule) for rule in binding if rule.get("requires_approval") or "approval" in rule}
         if self.operation.risk == "admin" and self.policy.get("require_approval_for_admin", True) and not urgent:
             demands.add(((("approver",), 1),))
@@ -110,7 +110,7 @@ class Question:
         decision, effective = "require_approval" if waits else "allow", effective | filled
         caps = [effective["timeout"]] + [rule["operation_timeout"] for rule in binding if "operation_timeout" in rule]
         limits = {(rule["name"], key, rule[key]) for rule in binding for key in rule if key.startswith("max_")}
-        return said(decision, code, names, effective, limits=limits, demands=demands, timeout=min(caps))
+        return decision_data(decision, code, names, effective, limits=limits, demands=demands, timeout=min(caps))
 
     def steps(self, rule: Data) -> Any:
         entry = rule.get("approval", {})

@@ -7,10 +7,10 @@ from tests.rules.asking import ALICE, CATALOGUE, NOBODYS_KEY, NOON, at, policy, 
 
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import WRIT, Principal, Target
-from writ_contracts.policy_access import PolicyWhoCanQuery
+from writ_contracts.policy.access import PolicyWhoCanQuery
 from writ_rules.analysis.access import Access, AccessQuery, allowed, who_can
 from writ_rules.analysis.question_space import QuestionSpace
-from writ_rules.replies import who_can as told
+from writ_rules.replies import who_can as who_can_reply
 from writ_rules.setting import setting
 
 BOB = Principal(id="bob", kind="human", key=NOBODYS_KEY, roles=["approver"])
@@ -94,7 +94,7 @@ def test_what_turns_on_a_list_of_the_target_is_sometimes(parameters: Any, condit
     rules = [rule("listed", "service_restart", user_roles=["operator"], parameter_constraints=listed)]
     here = setting(policy(global_policies=rules), CATALOGUE, [WEB], [ALICE, BOB])
     query = PolicyWhoCanQuery(operation="service_restart", target="web-1", parameters=parameters)
-    (one,) = told(here, query, now=at(NOON)).accesses
+    (one,) = who_can_reply(here, query, now=at(NOON)).accesses
     assert (one.principals, one.allowed) == (["alice"], "sometimes")
     assert [*one.grants[0].parameters, *one.grants[0].other] == [condition]
 
@@ -112,7 +112,7 @@ def test_exact_parameters_are_judged_at_all_times_from_now_on() -> None:
         query = PolicyWhoCanQuery(
             operation="service_restart", target="web-1", parameters={"service_name": name}, at=instant
         )
-        answer = told(here, query, now=at(now))
+        answer = who_can_reply(here, query, now=at(now))
         assert answer.since == (at(now) if moment is None else None)
         return {who: one.allowed for one in answer.accesses for who in one.principals}
 
@@ -122,7 +122,9 @@ def test_exact_parameters_are_judged_at_all_times_from_now_on() -> None:
     assert extents_of("nginx", NOON, "2026-11-24T12:00:00Z") == {"alice": "always", "bob": "always"}
     assert extents_of("nginx", NOON, "2026-11-24T23:00:00Z") == {"bob": "always"}
     with pytest.raises(Invalid, match="colour"):
-        told(here, PolicyWhoCanQuery(operation="service_restart", target="web-1", parameters={"colour": 1}), now=0)
+        who_can_reply(
+            here, PolicyWhoCanQuery(operation="service_restart", target="web-1", parameters={"colour": 1}), now=0
+        )
 
 
 def test_what_no_file_knows_is_refused() -> None:

@@ -63,11 +63,11 @@ def everything(operation: str) -> Iterator[tuple[DecisionRequest, Facts]]:
                     yield made, Facts({"list_services": TargetListing("list_services", listed, made.at)}, {})
 
 
-def effect(policy: Policy, asked: DecisionRequest, known: Facts) -> str:
-    return decide(policy, asked, ControlState(), PEOPLE, known).effect
+def effect(policy: Policy, decision_request: DecisionRequest, known: Facts) -> str:
+    return decide(policy, decision_request, ControlState(), PEOPLE, known).effect
 
 
-def told(policy: Policy, example: Example) -> str:
+def evaluated(policy: Policy, example: Example) -> str:
     """What `writ policy eval` makes of an example, as it would read it from a file."""
     line = json.dumps(structs.asdict(example)).encode()
     made = setting(policy, CATALOGUE, TARGETS, EVERYBODY)
@@ -103,7 +103,7 @@ def test_a_diff_is_what_asking_everything_finds(pair: tuple[PolicyFile, PolicyFi
     before, after = compiled(old)[0], compiled(new)[0]
     event(f"{min(len(found.changes), 10)} changes or more")
     for change in found.changes:
-        assert (told(before, change.example), told(after, change.example)) == (change.before, change.after)
+        assert (evaluated(before, change.example), evaluated(after, change.example)) == (change.before, change.after)
         assert KINDS.get((change.before, change.after), SAME_EFFECT) == change.kind
     assert list(filter(_is_of_more, found.bounded)) == []
     for operation in PARAMETERS:
@@ -123,11 +123,12 @@ def _is_of_more(note: str) -> bool:
     return not apart and " is older than " not in note
 
 
-def _tells(change: Change, kind: str, asked: DecisionRequest) -> bool:
+def _tells(change: Change, kind: str, decision_request: DecisionRequest) -> bool:
     return (
-        (change.kind, change.operation, change.role) == (kind, asked.operation.name, asked.target.role)
-        and asked.target.id in change.targets
-        and asked.principal.id in change.principals
+        (change.kind, change.operation, change.role)
+        == (kind, decision_request.operation.name, decision_request.target.role)
+        and decision_request.target.id in change.targets
+        and decision_request.principal.id in change.principals
     )
 
 
@@ -145,8 +146,8 @@ def test_access_agrees_with_asking_everything(file: PolicyFile) -> None:
     }
     for access in found.accesses:
         event(access.allowed)
-        assert access.example_allowed is None or told(policy, access.example_allowed) != "deny"
-        assert access.example_denied is None or told(policy, access.example_denied) == "deny"
+        assert access.example_allowed is None or evaluated(policy, access.example_allowed) != "deny"
+        assert access.example_denied is None or evaluated(policy, access.example_denied) == "deny"
         assert (access.example_allowed is None) == (access.allowed == "never")
         assert (access.example_denied is None) == (access.allowed == "always")
     for operation in PARAMETERS:

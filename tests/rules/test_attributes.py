@@ -11,14 +11,14 @@ from writ_rules.engine.policy_file.findings import Severity
 RESTARTS = rule("restarts", "service_restart")
 
 
-def asked(wanted: Any, attributes: dict[str, Any], *, allowed: bool) -> str:
-    about = {**RESTARTS, "name": "about", "allowed": allowed, "target_attributes": {"tier": wanted}}
+def code_of(required: Any, attributes: dict[str, Any], *, allowed: bool) -> str:
+    about = {**RESTARTS, "name": "about", "allowed": allowed, "target_attributes": {"tier": required}}
     rules = [about] if allowed else [RESTARTS, about]
     return World(policy(global_policies=rules)).ask(target={"attributes": attributes}).code
 
 
 @pytest.mark.parametrize(
-    ("wanted", "value", "holds"),
+    ("required", "value", "holds"),
     [
         ("gold", "gold", True),
         ("gold", "Gold", False),
@@ -36,13 +36,13 @@ def asked(wanted: Any, attributes: dict[str, Any], *, allowed: bool) -> str:
         ({"denied_values": ["gold"]}, "gold", False),
     ],
 )
-def test_attribute_matches_the_required_value(wanted: Any, value: Any, holds: bool) -> None:
-    assert asked(wanted, {"tier": value}, allowed=True) == ("allowed" if holds else "no_rule")
-    assert asked(wanted, {"tier": value}, allowed=False) == ("denied" if holds else "allowed")
+def test_attribute_matches_the_required_value(required: Any, value: Any, holds: bool) -> None:
+    assert code_of(required, {"tier": value}, allowed=True) == ("allowed" if holds else "no_rule")
+    assert code_of(required, {"tier": value}, allowed=False) == ("denied" if holds else "allowed")
 
 
 @pytest.mark.parametrize(
-    ("wanted", "attributes"),
+    ("required", "attributes"),
     [
         ("gold", {}),
         ({"min": 1}, {}),
@@ -60,14 +60,14 @@ def test_attribute_matches_the_required_value(wanted: Any, value: Any, holds: bo
     ],
 )
 def test_what_is_absent_or_of_another_type_does_not_match_an_allow_and_errs_in_a_deny(
-    wanted: Any, attributes: dict[str, Any]
+    required: Any, attributes: dict[str, Any]
 ) -> None:
-    assert asked(wanted, attributes, allowed=True) == "no_rule"
-    assert asked(wanted, attributes, allowed=False) == "rule_error"
+    assert code_of(required, attributes, allowed=True) == "no_rule"
+    assert code_of(required, attributes, allowed=False) == "rule_error"
 
 
 def test_what_fails_for_certain_outweighs_a_check_that_does_not_fit() -> None:
-    assert asked({"pattern": "1", "max": 5}, {"tier": 9}, allowed=False) == "allowed"
+    assert code_of({"pattern": "1", "max": 5}, {"tier": 9}, allowed=False) == "allowed"
 
 
 def test_trace_shows_the_attribute_with_both_values() -> None:
@@ -77,7 +77,7 @@ def test_trace_shows_the_attribute_with_both_values() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "why"),
+    ("required", "why"),
     [
         ({"allowed_values": ["high"], "denied_values": ["high"]}, "each of allowed_values is excluded by the rest"),
         ({"min": 5, "allowed_values": [1, 2]}, "each of allowed_values is excluded by the rest"),
@@ -93,15 +93,15 @@ def test_trace_shows_the_attribute_with_both_values() -> None:
     ],
 )
 @pytest.mark.parametrize("allowed", [True, False])
-def test_lint_reports_a_constraint_that_no_value_fulfils(wanted: dict[str, Any], why: str, *, allowed: bool) -> None:
-    assert told(wanted, allowed=allowed) == [f"{why}: no value matches"]
+def test_lint_reports_a_constraint_that_no_value_fulfils(required: dict[str, Any], why: str, *, allowed: bool) -> None:
+    assert findings_of_value(required, allowed=allowed) == [f"{why}: no value matches"]
     values: list[Any] = ["high", "ab", "abcde", "ba", "1", 1, 2, 5, 1.5, True, False, ""]
-    answers = {asked(wanted, {"tier": value}, allowed=allowed) for value in values}
+    answers = {code_of(required, {"tier": value}, allowed=allowed) for value in values}
     assert answers <= ({"no_rule"} if allowed else {"allowed", "rule_error"})
 
 
 @pytest.mark.parametrize(
-    "wanted",
+    "required",
     [
         {"allowed_values": ["high", "low"], "denied_values": ["high"]},
         {"type": "float", "min": 1, "allowed_values": [2]},
@@ -112,12 +112,12 @@ def test_lint_reports_a_constraint_that_no_value_fulfils(wanted: dict[str, Any],
         {},
     ],
 )
-def test_and_nothing_of_others(wanted: dict[str, Any]) -> None:
-    assert told(wanted, allowed=True) == []
+def test_and_nothing_of_others(required: dict[str, Any]) -> None:
+    assert findings_of_value(required, allowed=True) == []
 
 
-def told(wanted: dict[str, Any], *, allowed: bool) -> list[str]:
-    about = {**RESTARTS, "allowed": allowed, "target_attributes": {"tier": wanted}}
+def findings_of_value(required: dict[str, Any], *, allowed: bool) -> list[str]:
+    about = {**RESTARTS, "allowed": allowed, "target_attributes": {"tier": required}}
     _, found = compile_policy(file_of(global_policies=[about]), CATALOGUE)
     assert all(finding.severity is Severity.LINT for finding in found)
     return [finding.message for finding in found]

@@ -10,9 +10,9 @@ from writ_documents import yaml_file
 GIVEN: dict[str, Any] = {"container_name": "web", "image": "nginx"}
 
 
-def effect(asked: dict[str, Any], *rules: dict[str, Any], **sections: Any) -> str:
+def effect(parameters: dict[str, Any], *rules: dict[str, Any], **sections: Any) -> str:
     world = World(policy(require_approval_for_admin=False, global_policies=[*rules], **sections))
-    return world.ask("container_create", **GIVEN, **asked).effect
+    return world.ask("container_create", **GIVEN, **parameters).effect
 
 
 def naming(value: Any) -> dict[str, Any]:
@@ -23,7 +23,7 @@ PLAIN = rule("plain", "container_create")
 
 
 @pytest.mark.parametrize(
-    ("asked", "rules", "expected"),
+    ("parameters", "rules", "expected"),
     [
         ({}, [PLAIN], "allow"),
         ({"allow_privileged": False}, [PLAIN], "allow"),
@@ -35,8 +35,10 @@ PLAIN = rule("plain", "container_create")
         ({"allow_privileged": True}, [naming({"type": "bool"}), rule("no", "container_create", allowed=False)], "deny"),
     ],
 )
-def test_a_flag_needs_a_rule_that_names_it(asked: dict[str, Any], rules: list[dict[str, Any]], expected: str) -> None:
-    assert effect(asked, *rules) == expected
+def test_a_flag_needs_a_rule_that_names_it(
+    parameters: dict[str, Any], rules: list[dict[str, Any]], expected: str
+) -> None:
+    assert effect(parameters, *rules) == expected
 
 
 def test_an_open_default_does_not_open_the_host() -> None:

@@ -83,12 +83,12 @@ def questions(r: Random, file: Data, many: int) -> Iterator[Data]:
 HOURS = ("T12:00:00", "T07:59:00", "T11:30:00", "T18:00:00", "T23:30:00", "T03:00:00")
 
 
-def asked_as(example: Example) -> Data:
+def question_of(example: Example) -> Data:
     return {**msgspec.to_builtins(example), "dry_run": False, "own": False}
 
 
-def effect(policy: Policy, asked: Data) -> str:
-    found = ruling(policy, asked, NO_FACTS)
+def effect(policy: Policy, question: Data) -> str:
+    found = ruling(policy, question, NO_FACTS)
     return "invalid" if found is None else found.effect
 
 
@@ -106,15 +106,15 @@ def compared(old: Data, new: Data) -> Diff:
     return diff(msgspec.convert(old, PolicyFile), msgspec.convert(new, PolicyFile), SCENE, AROUND)
 
 
-def untried(asked: Data, bounded: list[str]) -> bool:
+def untried(question: Data, bounded: list[str]) -> bool:
     """Whether not all kinds of such requests were tried; that no text was found for a pattern is no excuse here.
 
     Flags that break out of a container are denied unless a rule names them, and are not tried where none does.
     """
-    flags = breakouts(CATALOGUE.find(asked["operation"]).parameters)
-    if any(asked["parameters"].get(flag) for flag in flags):
+    flags = breakouts(CATALOGUE.find(question["operation"]).parameters)
+    if any(question["parameters"].get(flag) for flag in flags):
         return True
-    return any(asked["operation"] in where and "kinds of request" in where for where in bounded)
+    return any(question["operation"] in where and "kinds of request" in where for where in bounded)
 
 
 @pytest.mark.parametrize("part", some(range(12), 0))
@@ -143,7 +143,7 @@ def test_diff_shows_every_change_by_an_example(part: int) -> None:
     observed = 0
     for seed, _, old, new, one, other in pairs(range(part * 5, part * 5 + 5)):
         for change in compared(old, new).changes:
-            requested = asked_as(change.example)
+            requested = question_of(change.example)
             assert (effect(one, requested), effect(other, requested)) == (change.before, change.after), (seed, change)
             observed += 1
     assert observed > 20

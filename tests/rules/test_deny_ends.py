@@ -6,7 +6,7 @@ import pytest
 from tests.rules.asking import ALICE, CATALOGUE, NOON, at, policy, rule
 
 from writ_contracts.inventory import Target
-from writ_contracts.policy_questions import Explanation, PolicyExplainQuery
+from writ_contracts.policy.questions import Explanation, PolicyExplainQuery
 from writ_rules.explanation import explain
 from writ_rules.setting import setting
 

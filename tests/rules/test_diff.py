@@ -28,7 +28,7 @@ def compared(
     return diff(file_of(global_policies=old), file_of(global_policies=new, **keys), question_space, at(NOON))
 
 
-def told(change: Change) -> tuple[str, str, str, list[str]]:
+def change_fields(change: Change) -> tuple[str, str, str, list[str]]:
     return change.kind, change.operation, change.role, change.principals
 
 
@@ -63,7 +63,7 @@ def test_a_limit_that_moves_is_shown_at_its_edge() -> None:
         return [{**RESTART, "parameter_constraints": {"timeout": {"type": "int", "max": most}}}]
 
     (_, alice) = compared(limited(100), limited(120)).changes
-    assert told(alice) == ("newly_allowed", "service_restart", "production", ["alice"])
+    assert change_fields(alice) == ("newly_allowed", "service_restart", "production", ["alice"])
     assert 100 < alice.example.parameters["timeout"] <= 120
     assert "timeout.max" in alice.before_reason
     assert alice.after_rules == ["restart"]
@@ -74,7 +74,7 @@ def test_a_window_that_moves_is_shown_in_between() -> None:
         return [{**RESTART, "time_restrictions": [{"end_time": end, "timezone": "Europe/Berlin"}]}]
 
     (_, alice) = compared(until("18:00"), until("17:00")).changes
-    assert told(alice) == ("newly_denied", "service_restart", "production", ["alice"])
+    assert change_fields(alice) == ("newly_denied", "service_restart", "production", ["alice"])
     assert "T16:" in alice.example.at
 
 
@@ -206,6 +206,6 @@ def test_changes_name_the_rules_that_differ() -> None:
 )
 def test_a_policy_to_compare_is_refused_as_in_permissive_mode(text: str) -> None:
     document = yaml_file.parse(text.encode(), "policy.yaml")
-    with pytest.raises(FileErrors) as told:
+    with pytest.raises(FileErrors) as caught:
         checked_document(document, CATALOGUE)
-    assert [str(problem) for problem in told.value.found] == refused(text, "permissive")
+    assert [str(problem) for problem in caught.value.found] == refused(text, "permissive")

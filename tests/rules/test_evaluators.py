@@ -13,7 +13,7 @@ from writ_documents import yaml_file
 from writ_documents.document import FileErrors
 from writ_rules.engine.compile import Policy
 from writ_rules.loading import compile_document
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 
 
 class Weekday(Struct, frozen=True, forbid_unknown_fields=True):

@@ -19,7 +19,7 @@ from writ_documents import yaml_file
 from writ_documents.document import FileErrors
 from writ_rules.engine.decide import Ruling
 from writ_rules.loading import compile_document
-from writ_runtime.plugins import load_evaluators
+from writ_runtime.plugins.entry_points import load_evaluators
 
 SOURCE = Path(__file__).with_name("example_evaluator")
 WEB, SHOP = {"attributes": {"owner": "web"}}, {"attributes": {"owner": "shop"}}
@@ -47,24 +47,24 @@ def text(condition: Any, **keys: Any) -> str:
     return yaml_file.dump({"policies": {"name": "test", "global_policies": rules}})
 
 
-def asked(catalogue: Catalogue, operation: str = "service_restart", **keys: Any) -> Ruling:
+def decided(catalogue: Catalogue, operation: str = "service_restart", **keys: Any) -> Ruling:
     document = yaml_file.parse(text("same_team").encode(), "policy.yaml")
     world = World(compile_document(document, catalogue, "strict")[0])
     return world.ask(operation, **keys)
 
 
 def test_evaluator_holds_or_gives_a_reason(catalogue: Catalogue) -> None:
-    assert asked(catalogue, target=WEB, who=ALICE).effect == "allow"
-    denied = asked(catalogue, target=SHOP, who=ALICE)
+    assert decided(catalogue, target=WEB, who=ALICE).effect == "allow"
+    denied = decided(catalogue, target=SHOP, who=ALICE)
     assert (denied.effect, denied.code) == ("deny", "no_rule")
     (reported,) = denied.trace
     assert (reported.clause, reported.got) == ("evaluators.same_team", '"web-1 is of shop, alice of web"')
 
 
 def test_evaluator_that_raises_denies_within_the_scope_of_its_rule_alone(catalogue: Catalogue) -> None:
-    erred = asked(catalogue, target=WEB)
+    erred = decided(catalogue, target=WEB)
     assert (erred.effect, erred.code, erred.rules) == ("deny", "rule_error", ["own"])
-    assert asked(catalogue, "service_stop", target=WEB).effect == "allow"
+    assert decided(catalogue, "service_stop", target=WEB).effect == "allow"
 
 
 def test_unknown_evaluator_and_unknown_options_are_mistakes_of_the_file(

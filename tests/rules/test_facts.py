@@ -114,12 +114,12 @@ def test_each_item_of_a_list_must_be_listed_and_numbers_count_as_text() -> None:
     rules = [rule("creates", "container_create", parameter_constraints=limits)]
     world = World(policy(require_approval_for_admin=False, global_policies=rules))
 
-    def asked(*ports: str) -> str:
+    def effect_on_ports(*ports: str) -> str:
         facts = listing("80", "443", "60", source="list_ports")
         supplied: dict[str, Any] = {"container_name": "web", "image": "nginx", "ports": list(ports), "timeout": 60}
         return world.ask("container_create", facts=facts, **supplied).effect
 
-    assert (asked("80", "443"), asked("80", "22")) == ("allow", "deny")
+    assert (effect_on_ports("80", "443"), effect_on_ports("80", "22")) == ("allow", "deny")
 
 
 def test_trace_names_the_listing_and_the_missing_value() -> None:

@@ -15,7 +15,7 @@ def every(*rules: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("keys", "said"),
+    ("keys", "message"),
     [
         ({"inherit": False}, "it has an effect only in rules under role_policies.gateway"),
         ({"time_restrictions": [{"days_of_week": [0, 1, 2, 3, 4]}]}, "0 is Sunday, so these are Sunday to Thursday"),
@@ -33,10 +33,10 @@ def every(*rules: dict[str, Any]) -> list[str]:
         ),
     ],
 )
-def test_what_is_hardly_meant_is_a_warning(keys: dict[str, Any], said: str) -> None:
+def test_what_is_hardly_meant_is_a_warning(keys: dict[str, Any], message: str) -> None:
     (reported,) = every(rule("a", "service_restart", **keys))
     assert reported.startswith("warning: ")
-    assert said in reported
+    assert message in reported
 
 
 def test_values_of_another_kind_than_the_parameter_are_a_finding() -> None:

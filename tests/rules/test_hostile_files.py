@@ -127,7 +127,7 @@ HOSTILE: dict[str, tuple[str | bytes, str]] = {
 
 
 @pytest.fixture(scope="module")
-def told() -> dict[str, list[str]]:
+def refusals() -> dict[str, list[str]]:
     """What each file is refused for, from a process with limits."""
 
     def limits() -> None:
@@ -148,8 +148,8 @@ def told() -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_file_is_refused_with_a_reason(name: str, told: dict[str, list[str]]) -> None:
-    found = told[name]
+def test_a_hostile_file_is_refused_with_a_reason(name: str, refusals: dict[str, list[str]]) -> None:
+    found = refusals[name]
     assert 1 <= len(found) <= 200
     assert any(HOSTILE[name][1] in problem for problem in found), found[0][:300]
 

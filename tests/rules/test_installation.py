@@ -33,7 +33,7 @@ def found(*rules: dict[str, Any], people: Any = PEOPLE, targets: Any = TARGETS, 
 
 
 @pytest.mark.parametrize(
-    ("keys", "said"),
+    ("keys", "message"),
     [
         ({"targets": ["web-1", "db-*"]}, ["warning: no target is 'db-*'"]),
         ({"target_roles": ["production", "testing"]}, ["warning: no target has role 'testing'"]),
@@ -65,8 +65,8 @@ def found(*rules: dict[str, Any], people: Any = PEOPLE, targets: Any = TARGETS, 
         ({"target_roles": ["staging"]}, ["lint: no target that 'a' is about has any of its operations"]),
     ],
 )
-def test_lint_reports_names_that_the_files_lack(keys: dict[str, Any], said: list[str]) -> None:
-    assert found({**rule("a", "service_restart"), **keys}) == said
+def test_lint_reports_names_that_the_files_lack(keys: dict[str, Any], message: list[str]) -> None:
+    assert found({**rule("a", "service_restart"), **keys}) == message
 
 
 def test_a_deny_by_an_attribute_that_nothing_has_denies_all_in_its_scope() -> None:
@@ -94,7 +94,7 @@ def test_lint_without_files_reports_no_missing_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "said"),
+    ("keys", "message"),
     [
         ({"requires_approval": True}, "warning: nobody can give this approval to bob, bot"),
         (
@@ -115,8 +115,8 @@ def test_lint_without_files_reports_no_missing_names() -> None:
         ),
     ],
 )
-def test_lint_reports_an_approval_that_nobody_can_give(keys: dict[str, Any], said: str) -> None:
-    assert found(rule("a", "service_restart", **keys)) == [said]
+def test_lint_reports_an_approval_that_nobody_can_give(keys: dict[str, Any], message: str) -> None:
+    assert found(rule("a", "service_restart", **keys)) == [message]
 
 
 def test_lint_does_not_report_approvals_that_somebody_can_give() -> None:

@@ -24,7 +24,7 @@ def here() -> Setting:
     return setting(policy(global_policies=rules), CATALOGUE, [target], [ALICE])
 
 
-def asked(here: Setting, line: bytes | None = None, **keys: Any) -> Any:
+def replied(here: Setting, line: bytes | None = None, **keys: Any) -> Any:
     question = {
         "id": "1",
         "principal": "alice",
@@ -38,7 +38,7 @@ def asked(here: Setting, line: bytes | None = None, **keys: Any) -> Any:
 
 
 def test_an_answer_has_exactly_the_fields_of_the_format(here: Setting) -> None:
-    reply = asked(here, emergency=False, approvals=[])
+    reply = replied(here, emergency=False, approvals=[])
     assert list(reply) == ["id", "decision", "rules", "reason", "effective_parameters", "trace"]
     assert (reply["id"], reply["decision"], reply["rules"]) == ("1", "allow", ["restarts"])
     assert reply["effective_parameters"]["service_name"] == "nginx"
@@ -47,14 +47,14 @@ def test_an_answer_has_exactly_the_fields_of_the_format(here: Setting) -> None:
 
 
 def test_the_instant_is_the_questions_own_or_now(here: Setting) -> None:
-    assert asked(here, at="2026-11-24T15:00:00+01:00")["decision"] == "deny"
-    assert asked(here, at="2026-11-24T14:59:59+01:00")["decision"] == "allow"
-    assert asked(here, at=None)["decision"] == "allow"
-    assert asked(here, at="soon")["decision"] == "invalid"
+    assert replied(here, at="2026-11-24T15:00:00+01:00")["decision"] == "deny"
+    assert replied(here, at="2026-11-24T14:59:59+01:00")["decision"] == "allow"
+    assert replied(here, at=None)["decision"] == "allow"
+    assert replied(here, at="soon")["decision"] == "invalid"
 
 
 def test_json_line_names_a_demanded_approval(here: Setting) -> None:
-    reply = asked(here, operation="service_stop", id=7)
+    reply = replied(here, operation="service_stop", id=7)
     assert (reply["id"], reply["decision"], reply["rules"]) == (7, "require_approval", ["stops"])
 
 
@@ -71,7 +71,7 @@ def test_json_line_names_a_demanded_approval(here: Setting) -> None:
     ],
 )
 def test_what_is_no_question_for_the_rules_is_invalid(here: Setting, keys: dict[str, Any], reason: str) -> None:
-    reply = asked(here, **keys)
+    reply = replied(here, **keys)
     assert (reply["id"], reply["decision"], reply["rules"], reply["trace"]) == ("1", "invalid", [], [])
     assert reason in reply["reason"]
 
@@ -80,10 +80,10 @@ def test_what_is_no_question_for_the_rules_is_invalid(here: Setting, keys: dict[
     "line", [b"nonsense", b'"text"', b"[1]", b"\xff", b"[" * 100_000, b'{"principal": "alice"}', b"{}" * LONGEST_LINE]
 )
 def test_a_line_that_is_no_question_is_answered_all_the_same(here: Setting, line: bytes) -> None:
-    reply = asked(here, line)
+    reply = replied(here, line)
     assert (reply["id"], reply["decision"]) == (None, "invalid")
     assert reply["reason"]
 
 
 def test_a_wrong_line_keeps_its_id(here: Setting) -> None:
-    assert asked(here, b'{"id": "7", "principal": 5}')["id"] == "7"
+    assert replied(here, b'{"id": "7", "principal": 5}')["id"] == "7"

@@ -35,7 +35,7 @@ def timeout(**keys: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("keys", "said"),
+    ("keys", "message"),
     [
         (name(allowed_values=["nginx"], denied_values=["nginx"]), "none of its values is one that the operation takes"),
         (name(allowed_values=["nginx"], pattern="db-.*"), "none of its values is one that the operation takes"),
@@ -65,9 +65,9 @@ def timeout(**keys: Any) -> dict[str, Any]:
         ),
     ],
 )
-def test_a_rule_that_can_never_match_is_vacuous(keys: dict[str, Any], said: str) -> None:
+def test_a_rule_that_can_never_match_is_vacuous(keys: dict[str, Any], message: str) -> None:
     one = rule("restart", "service_restart", **keys)
-    assert [text for text in found(one) if said in text and text.startswith("lint: vacuous: 'restart'")]
+    assert [text for text in found(one) if message in text and text.startswith("lint: vacuous: 'restart'")]
 
 
 def test_control_operations_are_on_writ_alone() -> None:
@@ -279,15 +279,15 @@ def test_lint_reports_a_policy_that_expires_before_it_takes_effect() -> None:
 @pytest.mark.parametrize("key", [{"days_of_week": [1]}, {"day_of_month": 4}])
 @pytest.mark.parametrize("named", [True, False])
 def test_lint_reports_days_of_a_maintenance_window_that_comes_once(key: dict[str, Any], *, named: bool) -> None:
-    def said(**keys: Any) -> list[tuple[str, str]]:
+    def finding_texts(**keys: Any) -> list[tuple[str, str]]:
         window = {"start_time": "2026-01-04T02:00", "end_time": "2026-01-04T04:00", **key, **keys}
         windows: Any = {"w": window} if named else [{"name": "w", **window}]
         _, known = compile_policy(file_of(global_policies=[RESTART], maintenance_windows=windows), CATALOGUE)
         return [(str(finding.severity), finding.message) for finding in known]
 
     expected = [("warning", "the window comes once: without a recurrence this is ignored")]
-    assert said() == said(recurrence="none") == expected
-    assert said(recurrence="weekly") == said(recurrence="monthly") == []
+    assert finding_texts() == finding_texts(recurrence="none") == expected
+    assert finding_texts(recurrence="weekly") == finding_texts(recurrence="monthly") == []
 
 
 @pytest.mark.parametrize(

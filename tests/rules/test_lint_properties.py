@@ -161,8 +161,8 @@ def requests(operations: set[str]) -> Iterator[DecisionRequest]:
                                 yield made
 
 
-def decided(policy: Policy, asked: DecisionRequest) -> tuple[Any, ...]:
-    ruling = decide(policy, asked, ControlState())
+def decided(policy: Policy, decision_request: DecisionRequest) -> tuple[Any, ...]:
+    ruling = decide(policy, decision_request, ControlState())
     demands = sorted({str(structs.replace(demand, rule="")) for demand in ruling.demands})
     return ruling.effect, ruling.code, dict(ruling.effective), ruling.timeout, demands
 

@@ -98,7 +98,7 @@ def test_the_missions_own_examples_load_without_a_warning() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("parameter_constraints: {timeout: {min_value: 1}}", "6:41: unknown key 'min_value'; write 'min'"),
         ("target_patterns: [web-*]", "6:7: unknown key 'target_patterns'; write 'targets', ids with `*` and `?`"),
@@ -138,13 +138,13 @@ def test_the_missions_own_examples_load_without_a_warning() -> None:
         ),
     ],
 )
-def test_a_mistake_is_refused_in_both_modes_with_its_place(line: str, said: str) -> None:
+def test_a_mistake_is_refused_in_both_modes_with_its_place(line: str, message: str) -> None:
     for mode in ("strict", "permissive"):
-        assert refused(written(line), mode) == [f"policy.yaml:{said}"]
+        assert refused(written(line), mode) == [f"policy.yaml:{message}"]
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("users: []", "6:14: an empty list covers nobody: leave out 'users' for all"),
         ("approval: {}\n      requires_approval: false", "3:7: 'a' names approvers and has requires_approval: false"),
@@ -171,9 +171,9 @@ def test_a_mistake_is_refused_in_both_modes_with_its_place(line: str, said: str)
         ),
     ],
 )
-def test_rule_without_an_effect_is_refused_in_strict_and_a_warning_in_permissive(line: str, said: str) -> None:
-    assert refused(written(line)) == [f"policy.yaml:{said}"]
-    assert f"policy.yaml:{said}" in warned(written(line), "permissive")
+def test_rule_without_an_effect_is_refused_in_strict_and_a_warning_in_permissive(line: str, message: str) -> None:
+    assert refused(written(line)) == [f"policy.yaml:{message}"]
+    assert f"policy.yaml:{message}" in warned(written(line), "permissive")
 
 
 def test_an_operation_that_does_not_exist_is_named_with_the_nearest() -> None:
@@ -195,7 +195,7 @@ def test_a_rule_under_a_role_that_names_others_is_refused(mode: str, roles: str)
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         (
             "parameter_constraints: {servise_name: {max: 1}}",
@@ -208,8 +208,8 @@ def test_a_rule_under_a_role_that_names_others_is_refused(mode: str, roles: str)
         ),
     ],
 )
-def test_rule_with_less_effect_than_it_seems_loads_with_a_warning(line: str, said: str) -> None:
-    assert any(said in warning for warning in warned(written(line)))
+def test_rule_with_less_effect_than_it_seems_loads_with_a_warning(line: str, message: str) -> None:
+    assert any(message in warning for warning in warned(written(line)))
 
 
 @pytest.mark.parametrize("key", ["max_concurrent", "max_targets"])

@@ -100,7 +100,7 @@ def test_maintenance_window_is_open_exactly_by_the_wall_clock(change: date, star
 
 
 @pytest.mark.parametrize(
-    ("keys", "said"),
+    ("keys", "message"),
     [
         (window("2026-01-02", "2026-01-02"), "not after"),
         (window("2026-01-02T04:00:00", "2026-01-02T03:00:00", recurrence="weekly"), "not after"),
@@ -109,8 +109,8 @@ def test_maintenance_window_is_open_exactly_by_the_wall_clock(change: date, star
         (window("2026-01-02", "2026-01-03", timezone="Mars/Base"), "no time zone"),
     ],
 )
-def test_a_window_that_cannot_be_is_an_error(keys: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_a_window_that_cannot_be_is_an_error(keys: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         maintenance("a", MaintenanceWindow(**keys))
 
 

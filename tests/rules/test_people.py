@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from tests.rules.asking import ALICE, CATALOGUE, NOBODYS_KEY, NOON, World, at, file_of, policy, rule
 
-from writ_contracts.credentials import KEY, Presence
 from writ_contracts.inventory import Principal
+from writ_contracts.people.credentials import KEY, Presence
 from writ_rules.analysis.lockout import lockouts
 from writ_rules.engine.people import People, people_of
 from writ_rules.engine.rules.obligations import ApproverStep, Demand, Progress, progress
@@ -20,7 +20,7 @@ EVERYBODY = [ALICE, TWICE, BOB, BOBS, COPILOT]
 TOUCH, VERIFIED = Presence("touch"), Presence("verified")
 
 
-def asked(
+def progress_of(
     people: People,
     asker: Principal = ALICE,
     *approvals: str,
@@ -34,42 +34,42 @@ def asked(
 
 def test_another_principal_of_the_requesters_person_cannot_approve() -> None:
     people = people_of(EVERYBODY)
-    assert asked(people).able == {"bob", "bob-too"}
-    assert asked(people, ALICE, "alice-admin").waits_for is not None
-    assert asked(people, COPILOT).able == {"bob", "bob-too"}
+    assert progress_of(people).able == {"bob", "bob-too"}
+    assert progress_of(people, ALICE, "alice-admin").waits_for is not None
+    assert progress_of(people, COPILOT).able == {"bob", "bob-too"}
     alone = people_of([ALICE, TWICE, COPILOT])
-    assert (asked(alone).able, asked(alone).possible) == (frozenset(), False)
+    assert (progress_of(alone).able, progress_of(alone).possible) == (frozenset(), False)
 
 
 def test_two_principals_of_one_person_are_one_of_a_quorum() -> None:
     people = people_of(EVERYBODY)
-    assert not asked(people, quorum=2).possible
-    assert asked(people, ALICE, "bob", "bob-too", quorum=2).waits_for is not None
+    assert not progress_of(people, quorum=2).possible
+    assert progress_of(people, ALICE, "bob", "bob-too", quorum=2).waits_for is not None
 
 
 def test_an_approval_counts_by_what_it_proved() -> None:
     people = people_of(EVERYBODY, {"bob": (VERIFIED,)})
-    assert asked(people, ALICE, "bob", presence=TOUCH).waits_for is not None
-    assert asked(people, ALICE, "bob", presence=TOUCH, proven={"bob": TOUCH}).waits_for is None
-    assert asked(people, ALICE, "bob", presence=VERIFIED, proven={"bob": TOUCH}).waits_for is not None
+    assert progress_of(people, ALICE, "bob", presence=TOUCH).waits_for is not None
+    assert progress_of(people, ALICE, "bob", presence=TOUCH, proven={"bob": TOUCH}).waits_for is None
+    assert progress_of(people, ALICE, "bob", presence=VERIFIED, proven={"bob": TOUCH}).waits_for is not None
     vouched = Presence("touch", attested=True)
-    assert asked(people, ALICE, "bob", presence=vouched, proven={"bob": VERIFIED}).able == frozenset()
+    assert progress_of(people, ALICE, "bob", presence=vouched, proven={"bob": VERIFIED}).able == frozenset()
 
 
 @pytest.mark.parametrize(
     ("presences", "possible"), [({}, False), ({"bob": (TOUCH,)}, False), ({"bob": (VERIFIED,)}, True), (None, True)]
 )
 def test_a_person_without_a_credential_for_the_proof_is_no_possible_approver(presences: Any, possible: bool) -> None:
-    assert asked(people_of(EVERYBODY, presences), presence=VERIFIED).possible is possible
+    assert progress_of(people_of(EVERYBODY, presences), presence=VERIFIED).possible is possible
 
 
 def test_in_solo_a_human_approves_by_a_touch_what_an_ai_agent_requests_and_nothing_else() -> None:
     people = people_of([ALICE, TWICE, COPILOT], {"alice": (TOUCH,)}, solo=True)
-    assert asked(people, COPILOT).able == {"alice-admin"}
-    assert asked(people, COPILOT, "alice-admin").waits_for is not None  # by a key alone
-    assert asked(people, COPILOT, "alice-admin", proven={"alice-admin": TOUCH}).waits_for is None
-    assert asked(people, ALICE, "alice-admin", proven={"alice-admin": TOUCH}).waits_for is not None
-    assert asked(people_of([ALICE, TWICE, COPILOT], {}, solo=True), COPILOT).able == frozenset()
+    assert progress_of(people, COPILOT).able == {"alice-admin"}
+    assert progress_of(people, COPILOT, "alice-admin").waits_for is not None  # by a key alone
+    assert progress_of(people, COPILOT, "alice-admin", proven={"alice-admin": TOUCH}).waits_for is None
+    assert progress_of(people, ALICE, "alice-admin", proven={"alice-admin": TOUCH}).waits_for is not None
+    assert progress_of(people_of([ALICE, TWICE, COPILOT], {}, solo=True), COPILOT).able == frozenset()
 
 
 def found(presences: Any) -> list[str]:

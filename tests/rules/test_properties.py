@@ -32,7 +32,7 @@ def policy_of(file: Data) -> Policy:
     return found
 
 
-def asked(r: Random, file: Data, questions: int = QUESTIONS) -> list[tuple[Data, Data]]:
+def drawn_questions(r: Random, file: Data, questions: int = QUESTIONS) -> list[tuple[Data, Data]]:
     """Questions with their facts."""
     found = [generate.question(r, file) for _ in range(questions)]
     return [(each, generate.facts(r, datetime.fromisoformat(each["at"]).timestamp())) for each in found]
@@ -73,7 +73,7 @@ def shuffled(r: Random, value: Any) -> Any:
 def test_no_order_of_anything_matters(seed: int) -> None:
     r = Random(seed)
     file = generate.policy(r)
-    questions = asked(r, file)
+    questions = drawn_questions(r, file)
     one, other = answers(file, questions), answers(shuffled(r, file), questions)
     assert [plain(each) for each in one] == [plain(each) for each in other]
 
@@ -83,7 +83,7 @@ def test_no_order_of_anything_matters(seed: int) -> None:
 def test_adding_a_deny_never_widens(seed: int, section: str) -> None:
     r = Random(seed)
     file = generate.policy(r)
-    questions = asked(r, file)
+    questions = drawn_questions(r, file)
     deny = generate.rule(r, "more", section=section) | {"allowed": False}
     before, after = answers(file, questions), answers(with_rule(file, section, deny), questions)
     assert all(strictness(one) <= strictness(other) for one, other in zip(before, after, strict=True))
@@ -109,7 +109,7 @@ def test_adding_an_allow_that_only_allows_never_narrows(seed: int, section: str)
     r = Random(seed)
     file = generate.policy(r)
     file["policies"].pop("deny_by_default", None)
-    questions = asked(r, file)
+    questions = drawn_questions(r, file)
     before, after = answers(file, questions), answers(with_rule(file, section, harmless(r, section)), questions)
     assert all(strictness(one) >= strictness(other) for one, other in zip(before, after, strict=True))
 
@@ -164,7 +164,7 @@ def test_and_where_the_default_is_open_by_covering_what_no_rule_did() -> None:
 def test_nothing_is_allowed_without_a_rule_that_allows_it_or_a_default_that_is_open(seed: int) -> None:
     r = Random(seed)
     file = generate.policy(r)
-    for answer in filter(None, answers(file, asked(r, file))):
+    for answer in filter(None, answers(file, drawn_questions(r, file))):
         if answer.effect != "deny" and answer.code != "own":
             assert answer.rules or file["policies"].get("deny_by_default") is False
             assert set(answer.rules) <= {entry.rule for entry in answer.trace if entry.matched}
@@ -179,7 +179,7 @@ def everything(seeds: range) -> str:
         r = Random(seed)
         file = generate.policy(r)
         if (found := compiled(file)) is not None:
-            for question in asked(r, file):
+            for question in drawn_questions(r, file):
                 answer = ruling(found, *question)
                 reply.append(
                     [plain(answer), answer and [answer.reason, *map(repr, answer.trace), *map(repr, answer.demands)]]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from tests.rules import generate
 from tests.rules.asking import NOBODYS_KEY, NOON, at, policy, rule
 from tests.rules.deciding import CALLERS, TARGETS, compiled, plain, ruling
-from tests.rules.test_properties import SEEDS, asked
+from tests.rules.test_properties import SEEDS, drawn_questions
 
 from writ_contracts.inventory import Principal, Target
 from writ_rules.engine.compile import Policy
@@ -82,7 +82,7 @@ def test_reach_and_narrowed_policy_agree_with_decisions(seed: int) -> None:
     file = generate.policy(r)
     if (found := compiled(file)) is None:
         return
-    for question, facts in asked(r, file):
+    for question, facts in drawn_questions(r, file):
         first = ruling(found, question, facts)
         if first is None:
             continue

@@ -22,17 +22,17 @@ def test_a_request_spells_a_unit_without_service(spelled: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "told"),
+    ("keys", "messages"),
     [
         ({"allowed_values": ["nginx", "ssh.service"]}, [f"service_name is never 'ssh.service': {NEVER}"]),
         ({"denied_values": ["ssh.service"]}, [f"service_name is never 'ssh.service': {NEVER}"]),
         ({"pattern": r"nginx|ssh\.service"}, [f"'one' never matches by a part of this pattern: {NEVER}"]),
     ],
 )
-def test_deny_rule_on_a_name_that_no_unit_has_is_refused(keys: dict[str, Any], told: list[str]) -> None:
-    assert found(rule("one", "service_stop", **DENY, **name(**keys))) == [f"lint: {text}" for text in told]
+def test_deny_rule_on_a_name_that_no_unit_has_is_refused(keys: dict[str, Any], messages: list[str]) -> None:
+    assert found(rule("one", "service_stop", **DENY, **name(**keys))) == [f"lint: {text}" for text in messages]
     allow = found(rule("one", "service_stop", **name(**keys)))
-    assert allow == [f"warning: {text}" for text in told]
+    assert allow == [f"warning: {text}" for text in messages]
 
 
 @pytest.mark.parametrize("more", [{}, DENY])

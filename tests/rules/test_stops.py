@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from tests.rules.asking import World, control, policy, rule
 
-from writ_contracts.stops import Reach
+from writ_contracts.policy.stops import Reach
 from writ_rules.engine.control import ControlState, apply
 
 RULES = policy(global_policies=[rule("all", "service_restart", "service_status", "service_stop", "file_delete")])

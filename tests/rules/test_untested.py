@@ -25,7 +25,7 @@ def about(operation: str, *rules: dict[str, Any], **sections: Any) -> AccessList
     return allowed(made, SCENE, AccessQuery(operations=(operation,), around=at(NOON)))
 
 
-def told(operation: str, name: str, **constraint: Any) -> tuple[str, list[str]]:
+def allowed_and_unknown(operation: str, name: str, **constraint: Any) -> tuple[str, list[str]]:
     """How much of it a rule with this constraint allows, and what is said to be unknown."""
     found = about(operation, rule("may", operation, parameter_constraints={name: constraint}))
     return found.accesses[0].allowed, [note.partition(": ")[2] for note in found.bounded]
@@ -45,13 +45,13 @@ def told(operation: str, name: str, **constraint: Any) -> tuple[str, list[str]]:
     ],
 )
 def test_texts_that_a_pattern_stops_are_found_as_those_that_it_lets_through(pattern: str) -> None:
-    assert told("file_read", "file_path", pattern=pattern) == ("sometimes", [])
+    assert allowed_and_unknown("file_read", "file_path", pattern=pattern) == ("sometimes", [])
 
 
 def test_a_dot_stops_at_the_end_of_a_line_where_a_value_may_have_several() -> None:
-    assert told("file_write", "content", pattern=".*") == ("sometimes", [])
-    assert told("file_read", "file_path", pattern=".*") == ("always", [])
-    assert told("service_status", "service_name", pattern="(?s).*") == ("always", [])
+    assert allowed_and_unknown("file_write", "content", pattern=".*") == ("sometimes", [])
+    assert allowed_and_unknown("file_read", "file_path", pattern=".*") == ("always", [])
+    assert allowed_and_unknown("service_status", "service_name", pattern="(?s).*") == ("always", [])
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_dot_stops_at_the_end_of_a_line_where_a_value_may_have_several() -> No
     ],
 )
 def test_pattern_without_a_sample_is_noted(pattern: str, extent: str, note: str) -> None:
-    assert told("file_read", "file_path", pattern=pattern) == (extent, [note])
+    assert allowed_and_unknown("file_read", "file_path", pattern=pattern) == (extent, [note])
     rules = [rule("may", "file_read"), rule("not", "file_read", allowed=False)]
     rules[1]["parameter_constraints"] = {"file_path": {"pattern": pattern}}
     changes = diff(file_of(global_policies=rules[:1]), file_of(global_policies=rules), SCENE, at(NOON))
@@ -89,13 +89,13 @@ def test_patterns_without_a_distinguishing_text_are_noted(allowed_pattern: str, 
         for name, pattern in (("may", allowed_pattern), ("not", denied_pattern))
     )
     note = f"no service_name was found that pattern '{allowed_pattern}' matches and pattern '{denied_pattern}' does not"
-    assert any(told.endswith(note) for told in about("service_status", may, not_).bounded)
+    assert any(bound.endswith(note) for bound in about("service_status", may, not_).bounded)
     was, now = (
         {**may, "parameter_constraints": {"service_name": {"pattern": one}}}
         for one in (allowed_pattern, denied_pattern)
     )
     changes = diff(file_of(global_policies=[was]), file_of(global_policies=[now]), SCENE, at(NOON))
-    assert any(told.endswith(note) for told in changes.bounded)
+    assert any(bound.endswith(note) for bound in changes.bounded)
 
 
 def test_only_a_few_indistinguishable_patterns_are_named() -> None:
@@ -128,15 +128,21 @@ def test_report_too_old_for_some_rules_is_noted_as_not_tried() -> None:
 
 
 def test_a_pattern_for_what_is_secret_is_not_shown() -> None:
-    _, notes = told("file_write", "content", pattern=r"\p{Greek}+")
+    _, notes = allowed_and_unknown("file_write", "content", pattern=r"\p{Greek}+")
     assert notes == ["no content was found that pattern ‹secret› matches"]
 
 
 def test_length_that_is_too_long_to_try_is_noted() -> None:
-    assert told("file_write", "content", max_length=1000) == ("sometimes", [])
-    assert told("file_write", "content", max_length=65536) == ("always", ["no content that is 65537 long was tried"])
-    assert told("file_write", "content", min_length=5000) == ("never", ["no content that is 5000 long was tried"])
-    assert told("service_status", "service_name", max_length=255) == ("always", [])
+    assert allowed_and_unknown("file_write", "content", max_length=1000) == ("sometimes", [])
+    assert allowed_and_unknown("file_write", "content", max_length=65536) == (
+        "always",
+        ["no content that is 65537 long was tried"],
+    )
+    assert allowed_and_unknown("file_write", "content", min_length=5000) == (
+        "never",
+        ["no content that is 5000 long was tried"],
+    )
+    assert allowed_and_unknown("service_status", "service_name", max_length=255) == ("always", [])
 
 
 def test_evaluator_is_noted_as_tried_on_some_requests_only() -> None:

@@ -11,7 +11,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
-class Seen(Struct, frozen=True, kw_only=True):
+class ReceivedSpan(Struct, frozen=True, kw_only=True):
     """One span as it arrived."""
 
     service: str
@@ -31,7 +31,7 @@ class Collector:
     def __init__(self) -> None:
         self.raw = b""
         self.paths: list[str] = []
-        self.spans: list[Seen] = []
+        self.spans: list[ReceivedSpan] = []
         self.deaf, self.afterwards = False, asyncio.Event()
         self.port = 0
 
@@ -39,7 +39,7 @@ class Collector:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def of(self, trace_id: str) -> list[Seen]:
+    def of(self, trace_id: str) -> list[ReceivedSpan]:
         """The spans of one trace."""
         return [one for one in self.spans if one.trace_id == trace_id]
 
@@ -82,19 +82,19 @@ def _length(head: bytes) -> int:
     return int(head.decode("latin-1").lower().partition("content-length:")[2].split()[0])
 
 
-def decoded(body: bytes) -> list[Seen]:
+def decoded(body: bytes) -> list[ReceivedSpan]:
     """The spans of one request."""
     request = ExportTraceServiceRequest.FromString(body)
     return [
-        _seen(_told(one.resource.attributes)["service.name"], span)
+        _received(_attributes(one.resource.attributes)["service.name"], span)
         for one in request.resource_spans
         for scope in one.scope_spans
         for span in scope.spans
     ]
 
 
-def _seen(service: str, span: Span) -> Seen:
-    return Seen(
+def _received(service: str, span: Span) -> ReceivedSpan:
+    return ReceivedSpan(
         service=service,
         name=span.name,
         kind=Span.SpanKind.Name(span.kind).removeprefix("SPAN_KIND_").lower(),
@@ -103,11 +103,11 @@ def _seen(service: str, span: Span) -> Seen:
         parent_id=span.parent_span_id.hex(),
         seconds=(span.end_time_unix_nano - span.start_time_unix_nano) / 1e9,
         failed=span.status.code == 2,
-        attributes=_told(span.attributes),
+        attributes=_attributes(span.attributes),
     )
 
 
-def _told(attributes: Any) -> dict[str, Any]:
+def _attributes(attributes: Any) -> dict[str, Any]:
     return {one.key: _value(one.value) for one in attributes if isinstance(one, KeyValue)}
 
 

@@ -101,14 +101,14 @@ async def test_each_check_is_a_metric_as_of_this_moment(health: Health, port: in
     async def old() -> str | None:
         return Attention("an old version is in force")
 
-    def told(body: bytes) -> set[str]:
+    def health_lines(body: bytes) -> set[str]:
         return {line for line in body.decode().splitlines() if line.startswith(("writ_check_ok", "writ_ready"))}
 
     health.watch({"bus": fine, "policy": old})
-    first = told((await get(port, "/metrics"))[2])
+    first = health_lines((await get(port, "/metrics"))[2])
     assert first == {'writ_check_ok{check="bus"} 1.0', 'writ_check_ok{check="policy"} 0.0', "writ_ready 1.0"}
     health.watch({"bus": disconnected})
-    assert told((await get(port, "/metrics"))[2]) == {'writ_check_ok{check="bus"} 0.0', "writ_ready 0.0"}
+    assert health_lines((await get(port, "/metrics"))[2]) == {'writ_check_ok{check="bus"} 0.0', "writ_ready 0.0"}
 
 
 async def test_metrics_are_in_the_text_format_of_prometheus(port: int) -> None:

@@ -7,9 +7,9 @@ from msgspec import structs
 
 from writ_bus.port import Entry
 from writ_contracts.errors import ConfigError
-from writ_runtime.journal_guard import CONFIRMED, JournalGuard, JournalMark
+from writ_runtime.files.state_file import StateFile
+from writ_runtime.journal.journal_guard import CONFIRMED, JournalGuard, JournalMark
 from writ_runtime.metrics import Metrics
-from writ_runtime.state_file import StateFile
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
 

@@ -7,10 +7,10 @@ from msgspec import structs
 from tests.trust.test_people import FIRST, OTHER, PEOPLE_KEY, SECOND, THIRD, enrolment, entry, version
 
 from writ_contracts.errors import ConfigError, Unreachable, Untrusted
-from writ_contracts.people import PeopleDirectory, PeopleKeySuccession
+from writ_contracts.people.directory import PeopleDirectory, PeopleKeySuccession
 from writ_contracts.signing import Signed
-from writ_runtime.people_directory import FILE, KnownDirectory, people_keys
-from writ_runtime.state_file import StateFile
+from writ_runtime.files.people_directory import FILE, KnownDirectory, people_keys
+from writ_runtime.files.state_file import StateFile
 from writ_trust.statements import read, sign
 
 FIRST_VERSION = version(FIRST)

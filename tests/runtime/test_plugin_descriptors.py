@@ -10,8 +10,8 @@ import pytest
 from writ_contracts.errors import ConfigError
 from writ_contracts.operations import offers
 from writ_contracts.plugins import WRIT_PLUGIN_API, Plugin
-from writ_runtime.plugin_descriptors import installed_plugins
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.descriptors import installed_plugins
+from writ_runtime.plugins.entry_points import load_catalogue
 
 DESCRIPTOR = """
 from writ_contracts.plugins import Plugin
@@ -85,7 +85,7 @@ def test_a_plugin_serves_by_its_own_backends_alone(tmp_path: Path, monkeypatch: 
 
 SERVED = """
 from writ_contracts.operations import offers
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 catalogue = load_catalogue()
 print(offers(None, "acme", catalogue["container_start"]), offers(None, "acme", catalogue["container_stop"]))
 """

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from writ_runtime.plugin_digests import distribution_digest
+from writ_runtime.plugins.digests import distribution_digest
 
 RECORD = """acme/__init__.py,sha256=x,0
 acme/backend.py,sha256=x,9

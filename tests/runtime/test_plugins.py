@@ -7,7 +7,7 @@ import pytest
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.errors import ConfigError
 from writ_contracts.plugins import EVALUATORS, HANDLERS, OPERATIONS
-from writ_runtime.plugins import load_backends, load_catalogue, load_evaluators, load_handlers
+from writ_runtime.plugins.entry_points import load_backends, load_catalogue, load_evaluators, load_handlers
 
 TESTING = EntryPoint("one", "writ_testing.plugin.operations:OPERATIONS", OPERATIONS)
 AGAIN = EntryPoint("two", "writ_testing.plugin.operations:OPERATIONS", OPERATIONS)
@@ -34,14 +34,14 @@ def test_what_is_installed_is_found() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "said"),
+    ("found", "message"),
     [
         ([TESTING, AGAIN], "operation test_noop comes from entry point one and from entry point two"),
         ([BUILT], "operation service_status comes from Writ itself and from entry point three"),
     ],
 )
-def test_an_operation_that_two_bring_names_both(found: list[EntryPoint], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_an_operation_that_two_bring_names_both(found: list[EntryPoint], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         load_catalogue(found)
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from writ_contracts.errors import ConfigError, Invalid
-from writ_contracts.keyring import KeyEntry, KeyState
+from writ_contracts.installation.keyring import KeyEntry, KeyState
 from writ_installation.files.keyring import save_keys
-from writ_runtime.policy_keys import PolicyKeys
+from writ_runtime.files.policy_keys import PolicyKeys
 from writ_trust.keys import Key, generate_seed
 
 OLD, NEW = (Key(generate_seed()).public for _ in range(2))

@@ -12,8 +12,8 @@ from writ_bus.port import Entry
 from writ_contracts import subjects
 from writ_contracts.agents import SecurityKind
 from writ_contracts.wire import encode
-from writ_runtime import security_events
-from writ_runtime.security_events import SecurityEvents, SecurityFinding, security_event
+from writ_runtime.journal import security_events
+from writ_runtime.journal.security_events import SecurityEvents, SecurityFinding, security_event
 from writ_testing.eventually import eventually
 from writ_testing.memory.bus import MemoryBus
 

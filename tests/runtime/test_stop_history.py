@@ -2,11 +2,11 @@
 
 from typing import Any
 
+from writ_contracts.history.records import Record
 from writ_contracts.journal import ControlEvent
-from writ_contracts.records import Record
 from writ_contracts.subjects import control_event
 from writ_contracts.wire import encode
-from writ_runtime.stop_history import frozen_seconds, stop_periods
+from writ_runtime.journal.stop_history import frozen_seconds, stop_periods
 
 
 def record(kind: str, number: int, at: float, **body: Any) -> Record:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from writ_contracts.errors import ConfigError
-from writ_runtime.watched_file import WatchedFile
+from writ_runtime.files.watched_file import WatchedFile
 
 
 def number(path: Path) -> int:
@@ -112,13 +112,13 @@ async def test_a_follower_sees_a_change_by_itself(path: Path) -> None:
     seen = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def told(path: Path) -> int:
+    def noted_number(path: Path) -> int:
         value = number(path)
         if value == 2:
             loop.call_soon_threadsafe(seen.set)
         return value
 
-    watched = WatchedFile(path, told)
+    watched = WatchedFile(path, noted_number)
     follower = asyncio.create_task(watched.follow(interval=0.01))
     replace(path, "2")
     await asyncio.wait_for(seen.wait(), 10)

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from writ_contracts.attestations import Attestation, AttestationRoot, SshAttestation
-from writ_contracts.credentials import Credential
 from writ_contracts.errors import Untrusted
-from writ_contracts.people import Enrolment
+from writ_contracts.people.attestations import Attestation, AttestationRoot, SshAttestation
+from writ_contracts.people.credentials import Credential
+from writ_contracts.people.directory import Enrolment
 from writ_testing.fakes.attestation_authority import (
     AAGUID,
     AAGUID_OID,

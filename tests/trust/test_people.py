@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from msgspec import Raw, structs
 
-from writ_contracts.attestations import AttestationRoot, RelyingParty
-from writ_contracts.credentials import Credential, KeyEvidence, Presence
 from writ_contracts.errors import Invalid, Untrusted
-from writ_contracts.people import DirectoryEntry, Enrolment, PeopleDirectory, Posture, SignedEnrolment
+from writ_contracts.people.attestations import AttestationRoot, RelyingParty
+from writ_contracts.people.credentials import Credential, KeyEvidence, Presence
+from writ_contracts.people.directory import DirectoryEntry, Enrolment, PeopleDirectory, Posture, SignedEnrolment
 from writ_contracts.wire import canonical
 from writ_testing.fakes.attestation_authority import AttestationAuthority
 from writ_testing.fakes.security_key import PRESENT, SoftwareSecurityKey, base64url

@@ -6,7 +6,7 @@ import pytest
 from tests.trust.test_people import FIRST, OTHER, PEOPLE_KEY, SECOND
 
 from writ_contracts.errors import Untrusted
-from writ_contracts.people import DirectoryEntry, PeopleDirectory, PeopleKeySuccession
+from writ_contracts.people.directory import DirectoryEntry, PeopleDirectory, PeopleKeySuccession
 from writ_contracts.signing import Signed
 from writ_trust.keys import Key, generate_seed
 from writ_trust.people import Directory, check_successor, open_directory

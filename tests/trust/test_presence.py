@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from writ_contracts.credentials import Credential, Evidence, KeyEvidence, PasskeyEvidence, Proof, SshEvidence
 from writ_contracts.errors import Untrusted
+from writ_contracts.people.credentials import Credential, Evidence, KeyEvidence, PasskeyEvidence, Proof, SshEvidence
 from writ_contracts.wire import decode, encode
 from writ_testing.fakes.security_key import (
     NAMESPACE,

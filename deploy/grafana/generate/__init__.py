@@ -11,4 +11,4 @@ DASHBOARDS: Mapping[str, Callable[[], str]] = {
     "audit": audit.dashboard,
     "operation": operation.dashboard,
 }
-"""By file name, without `.json`; each is the file's text."""
+"""The text of each dashboard's file, by its name without `.json`."""

@@ -1,4 +1,4 @@
-"""The page of the record and of what should not happen: journal, index, security events, refusals, NATS."""
+"""The dashboard of the record and of its faults: journal, index, security events, refusals, NATS."""
 
 from deploy.grafana.generate.frame import BAD, GOOD, WARNING, Rows, lines, number, page, query, states, took
 
@@ -113,5 +113,5 @@ ROWS: Rows = {"The record": THE_RECORD, "What should not be": WHAT_SHOULD_NOT_BE
 
 
 def dashboard() -> str:
-    """Its JSON."""
+    """Return the dashboard as JSON."""
     return page("audit", "audit and security", "The record, what should not happen, and NATS beneath both.", ROWS)

@@ -1,6 +1,7 @@
-"""How every dashboard looks: few kinds of panels, one data source, and links from each page to the others.
+"""The common frame of all dashboards: a few kinds of panels, one data source, and links from each page to the others.
 
-A panel's expression is PromQL with Grafana's `$__rate_interval` and the variables of its page in it, nothing else.
+The expression of a panel is PromQL. It uses nothing else than Grafana's `$__rate_interval` and the variables of its
+page.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,7 @@ from grafana_foundation_sdk.models.dashboard import (
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 SOURCE = DataSourceRef(type_val="prometheus", uid="writ-prometheus")
-"""As deploy/grafana/provisioning names it; with a Prometheus of your own, give its data source this uid."""
+"""The uid of the data source in deploy/grafana/provisioning. Give it to the data source of a Prometheus of your own."""
 TAG = "writ"
 WIDTH = 24
 GOOD, WARNING, BAD = "green", "orange", "red"
@@ -37,7 +38,7 @@ Rows = Mapping[str, Sequence[Any]]
 
 
 def page(name: str, title: str, text: str, rows: Rows, *variables: Any) -> str:
-    """The JSON of one dashboard, whose uid is `writ-<name>`: the panels of each row, by its title."""
+    """Return the JSON of one dashboard, whose uid is `writ-<name>`. `rows`: the panels of each row, by its title."""
     made = (
         Dashboard(f"Writ: {title}")
         .uid(f"writ-{name}")
@@ -61,14 +62,16 @@ def page(name: str, title: str, text: str, rows: Rows, *variables: Any) -> str:
 
 
 def query(expression: str, legend: str = "", *, exemplars: bool = False) -> prometheus.Dataquery:
-    """One expression over the time that is shown."""
+    """Return one query over the time range of the page."""
     made = prometheus.Dataquery().ref_id("A").expr(expression).legend_format(legend or "__auto").range()
     made = made.datasource(SOURCE)
     return made.exemplar(True) if exemplars else made
 
 
 def number(title: str, expression: str, unit: str = "short", *, text: str, steps: Mapping[float, str]) -> stat.Panel:
-    """One number of now; `steps`: from which value on it has which colour, besides the first, which has no bound."""
+    """Return a panel with one present value. `steps`: the value from which each colour holds, without the first colour,
+    which has no lower bound.
+    """
     bounds = [Threshold(value, colour) for value, colour in steps.items()]
     bounds[0].value = None
     return (
@@ -89,7 +92,7 @@ def number(title: str, expression: str, unit: str = "short", *, text: str, steps
 def lines(
     title: str, *queries: prometheus.Dataquery, unit: str = "short", text: str = "", width: int = WIDTH // 2
 ) -> timeseries.Panel:
-    """How something went over time."""
+    """Return a panel with lines over time."""
     made = (
         timeseries.Panel()
         .title(title)
@@ -111,7 +114,9 @@ def lines(
 def took(
     title: str, histogram: str, *, by: str = "", where: str = "", text: str = "", width: int = WIDTH // 2
 ) -> timeseries.Panel:
-    """How long something took, with the operations that are its examples: quantiles, or of each `by` the 95 %."""
+    """Return a panel of durations, with example operations (exemplars). It shows quantiles, or the 95th percentile of
+    each `by`.
+    """
     rates = f"sum by ({', '.join(['le', by] if by else ['le'])}) (rate({histogram}_bucket{where}[$__rate_interval]))"
     wanted = {f"{{{{{by}}}}}": 0.95} if by else QUANTILES
     queries = [
@@ -122,7 +127,7 @@ def took(
 
 
 def states(title: str, expression: str, legend: str, *, text: str, width: int = WIDTH) -> statetimeline.Panel:
-    """What was well, and when it was not: series of 1 and 0."""
+    """Return a panel that shows over time when something was well: its series are 1 and 0."""
     shown = {"0": ValueMappingResult(text="look", color=BAD), "1": ValueMappingResult(text="ok", color=GOOD)}
     return (
         statetimeline.Panel()
@@ -137,7 +142,7 @@ def states(title: str, expression: str, legend: str, *, text: str, width: int = 
 
 
 def rows_of(title: str, expression: str, *, text: str, width: int = WIDTH // 2) -> table.Panel:
-    """What there is now, a row for each series."""
+    """Return a table of present values, with a row for each series."""
     asked = prometheus.Dataquery().ref_id("A").expr(expression).instant().datasource(SOURCE)
     made = table.Panel().title(title).description(text).datasource(SOURCE).span(width).height(8)
     return made.with_target(asked.format(PromQueryFormat.TABLE))

@@ -1,7 +1,7 @@
-"""The page of one operation: whoever follows an example comes here with its id, and sees it among its like.
+"""The dashboard of one operation: a link from an example (exemplar) leads here, and shows it among similar ones.
 
-Metrics know no single operation: their examples do. So each panel shows how long a step takes at all, and of the
-examples that one operation's alone; what is known of it in full is in the journal.
+Metrics know no single operation, but their exemplars name operations. Each panel shows the duration of a step over all
+operations, and the exemplars of this operation alone. The journal has everything else about it.
 """
 
 from grafana_foundation_sdk.builders import text as text_panel
@@ -43,7 +43,7 @@ STEPS = {
 
 
 def stage(name: str, text: str, width: int = WIDTH // 3) -> Panel:
-    """How long one stage takes, and how long it took this operation."""
+    """Return the panel of one stage: its duration over all operations, and that of this operation."""
     made = took(name, "writ_operation_stage_seconds", where=f'{{stage="{name}"}}', text=text, width=width)
     return made.with_transformation(THIS_ONE)
 
@@ -64,5 +64,5 @@ ROWS: Rows = {
 
 
 def dashboard() -> str:
-    """Its JSON."""
+    """Return the dashboard as JSON."""
     return page("operation", "one operation", "One operation among its like, by its id.", ROWS, OPERATION)

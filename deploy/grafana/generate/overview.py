@@ -1,9 +1,9 @@
-"""The first page: is it well, what is asked, how long does it take, what does it cost."""
+"""The first dashboard: health, requests, latency and resources of the installation."""
 
 from deploy.grafana.generate.frame import BAD, GOOD, WARNING, Rows, lines, number, page, query, states, took
 
 OURS = "and on (instance) writ_ready"
-"""Of what every Python process tells, that of Writ's."""
+"""Selects Writ's processes among the metrics that every Python process exports."""
 
 IS_IT_WELL = [
     number(
@@ -124,5 +124,5 @@ ROWS: Rows = {
 
 
 def dashboard() -> str:
-    """Its JSON."""
+    """Return the dashboard as JSON."""
     return page("overview", "overview", "The whole installation at a glance.", ROWS)

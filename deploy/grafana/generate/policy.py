@@ -1,4 +1,4 @@
-"""The page of the policy: what is in force, what it decides, how long that takes, what it could not use."""
+"""The dashboard of the policy: the version in force, its decisions, their duration, and files it could not use."""
 
 from deploy.grafana.generate.frame import BAD, GOOD, Rows, lines, number, page, query, rows_of, states, took
 
@@ -91,5 +91,5 @@ ROWS: Rows = {"In force": IN_FORCE, "Decisions": DECISIONS, "How long they take"
 
 
 def dashboard() -> str:
-    """Its JSON."""
+    """Return the dashboard as JSON."""
     return page("policy", "policy", "What is in force, what it decides, and how long that takes.", ROWS)

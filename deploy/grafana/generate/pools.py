@@ -1,4 +1,4 @@
-"""The page of pools and backends: who is there, who waits for whom, how long work takes, what could not be reached."""
+"""The dashboard of pools and backends: agents, waiting operations, duration of work, unreachable targets."""
 
 from grafana_foundation_sdk.builders.dashboard import QueryVariable
 from grafana_foundation_sdk.models.dashboard import VariableRefresh
@@ -146,5 +146,5 @@ ROWS: Rows = {
 
 
 def dashboard() -> str:
-    """Its JSON."""
+    """Return the dashboard as JSON."""
     return page("pools", "pools and backends", "Agents, their work, and what they reach.", ROWS, POOL)

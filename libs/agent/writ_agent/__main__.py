@@ -4,7 +4,7 @@ from writ_agent.backends.port import Backend
 from writ_agent.config import PluginConfig
 from writ_agent.service import metrics, serve
 from writ_contracts.errors import ConfigError
-from writ_runtime.plugins import load_backends
+from writ_runtime.plugins.entry_points import load_backends
 from writ_runtime.service import run, running
 
 

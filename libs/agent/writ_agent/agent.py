@@ -7,7 +7,7 @@ sends the receipts.
 import asyncio
 from collections.abc import Collection
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from writ_agent.backends.port import Backend
 from writ_agent.ceiling import NO_CEILING, Ceiling
@@ -33,9 +33,9 @@ from writ_contracts.operations import Catalogue
 from writ_contracts.plugins import digests_of
 from writ_contracts.version import LEVEL
 from writ_runtime.clocks import SYSTEM, Clocks, ServerClock
+from writ_runtime.files.people_directory import KnownDirectory
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics
-from writ_runtime.people_directory import KnownDirectory
 
 _log = Log("writ.agent")
 
@@ -72,7 +72,7 @@ class Agent:
     ) -> None:
         self.time = ServerClock(bus, clocks)
         self.time.shown(metrics)
-        self._started = clocks.wall()
+        identity = structs.replace(identity, started=clocks.wall())
         self._settings, self._identity, self._bus, self._backend = settings, identity, bus, backend
         self._spool = spool
         self._people = people
@@ -206,7 +206,7 @@ class Agent:
             level=LEVEL,
             trusts=sorted(self._parts.trust.policy_keys)[:MOST_TRUSTED],
             people=self._known_people(),
-            started=self._started,
+            started=self._identity.started,
         )
 
     def _known_people(self) -> int | None:

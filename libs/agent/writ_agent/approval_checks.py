@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from writ_agent.refusals import SecurityRefusal
-from writ_contracts.approvals import SignedApproval
-from writ_contracts.credentials import KEY, TOUCH, Credential, Presence
 from writ_contracts.decisions import Grant
 from writ_contracts.errors import Untrusted
 from writ_contracts.journal import Dispatched
+from writ_contracts.people.approvals import SignedApproval
+from writ_contracts.people.credentials import KEY, TOUCH, Credential, Presence
 from writ_trust.approvals import ProvenApproval, approval_digest, own_nkey, prove_approval, read_approval
 from writ_trust.people import Directory
 

@@ -9,10 +9,10 @@ from writ_agent.reporting.security_reports import SecurityReporter
 from writ_agent.verification import VerificationContext
 from writ_bus.port import Message
 from writ_contracts.errors import Invalid, Untrusted, WritError
-from writ_contracts.people import PeopleNotice, PeopleNoticeMessage
+from writ_contracts.people.directory import PeopleNotice, PeopleNoticeMessage
 from writ_contracts.wire import decode
+from writ_runtime.files.people_directory import KnownDirectory
 from writ_runtime.logs import Log
-from writ_runtime.people_directory import KnownDirectory
 from writ_trust.statements import digest, open_signed
 
 _log = Log("writ.agent")
@@ -60,7 +60,7 @@ class PeopleNoticeHandler:
             self._changed()
 
     async def _report(self, error: WritError, refused: str) -> None:
-        """`refused`: the digest of what was refused."""
+        """Report the refusal to the journal. `refused`: the digest of the refused directory."""
         if (refused, str(error)) != self._refused:
             self._refused = refused, str(error)
             refusal = SecurityRefusal("forged_directory", f"a notice of people's credentials: {error}"[:400])

@@ -14,8 +14,8 @@ from writ_agent.backends.port import Backend, Baselines, Handler, Previews, Prob
 from writ_contracts.errors import ConfigError, WritError
 from writ_contracts.operations import Operation
 from writ_contracts.plugins import HOSTOPS, InstalledPlugin
-from writ_runtime.plugin_descriptors import installed_plugins
-from writ_runtime.plugins import load_backends, load_catalogue, load_handlers, load_host_handlers
+from writ_runtime.plugins.descriptors import installed_plugins
+from writ_runtime.plugins.entry_points import load_backends, load_catalogue, load_handlers, load_host_handlers
 
 SSH = "ssh"
 POWERS: tuple[tuple[str, type], ...] = (("baseline", Baselines), ("probe", Probes), ("preview", Previews))
@@ -45,7 +45,7 @@ def _carried() -> set[str]:
 
 
 def _made(factories: dict[str, Callable[..., object]]) -> tuple[list[Backend], list[str]]:
-    """The backends, and why others could not be made."""
+    """Return the backends, and the reasons for which others could not be made."""
     made: list[Backend] = []
     found: list[str] = []
     for name, factory in factories.items():

@@ -19,11 +19,11 @@ from writ_contracts.subjects import printable
 from writ_contracts.version import VERSION
 from writ_documents.host_identity import host_identity
 from writ_runtime.connect import connect_as, load_key
+from writ_runtime.files.people_directory import known_directory
+from writ_runtime.files.policy_keys import PolicyKeys
 from writ_runtime.health import Attention, Check
 from writ_runtime.metrics import Metrics
-from writ_runtime.people_directory import known_directory
-from writ_runtime.plugins import load_catalogue, load_handlers
-from writ_runtime.policy_keys import PolicyKeys
+from writ_runtime.plugins.entry_points import load_catalogue, load_handlers
 from writ_runtime.service import Process, StopStep
 from writ_trust.digests import derive
 

@@ -57,13 +57,16 @@ class VerificationContext(Struct, frozen=True, kw_only=True):
 
 
 class SentClaim(Struct, frozen=True, kw_only=True):
-    """A sent claim, with the only key to the parameters in its answer. `sent_at` is on the boot clock."""
+    """A sent claim, with the only key to the parameters in its answer. `sent_at` is on the boot clock, `started` the
+    agent's start.
+    """
 
     work: Dispatched
     claim: Claim
     signed: Signed
     seal: SealKey
     sent_at: float
+    started: float = 0.0
 
 
 class VerifiedGrant(Struct, frozen=True, kw_only=True):

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from writ_bus.port import EventStore
 from writ_contracts import subjects
-from writ_contracts.archives import AnnouncedArchive, announced
-from writ_contracts.copied_control_events import origin
+from writ_contracts.history.archives import AnnouncedArchive, announced
+from writ_contracts.history.copied_control_events import origin
+from writ_contracts.history.records import Record
 from writ_contracts.journal import ControlEvent
-from writ_contracts.records import Record
 from writ_contracts.wire import decode
 
 ARCHIVE = "journal_archive"

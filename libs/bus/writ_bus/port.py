@@ -9,7 +9,7 @@ from typing import Protocol
 
 from msgspec import Struct, field
 
-from writ_contracts.records import Record
+from writ_contracts.history.records import Record
 
 
 class Message(Struct, frozen=True):
@@ -80,7 +80,7 @@ class Delivery(Protocol):
         """Mark it as done. Raises Unreachable; where the ack gets lost, the message is delivered again."""
 
     async def nak(self, delay: float = 0.0) -> None:
-        """Have it delivered again, to any worker, after `delay` seconds."""
+        """Ask for another delivery, to any worker, after `delay` seconds."""
 
     async def working(self) -> None:
         """Restart the ack wait."""

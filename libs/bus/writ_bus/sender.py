@@ -11,7 +11,7 @@ REQUEST_INFO = "Nats-Request-Info"
 
 
 def sender_key(message: Message) -> str:
-    """The user key (nkey, `U…`) of the connection that sent the message; empty if the server names none."""
+    """Return the user key (nkey, `U…`) of the connection that sent the message; empty if the server names none."""
     try:
         info: dict[str, Any] = msgspec.json.decode(message.headers.get(REQUEST_INFO, "{}"), type=dict[str, Any])
     except (msgspec.DecodeError, msgspec.ValidationError):

@@ -28,7 +28,7 @@ from writ_bus.port import (
     Tail,
     Usage,
 )
-from writ_contracts.records import Record
+from writ_contracts.history.records import Record
 from writ_contracts.subjects import parse_event
 
 SYSTEM = "nats"

@@ -126,7 +126,7 @@ def stamp(at: float, correlation_id: str = "") -> dict[str, Any]:
 
 
 def enter(headers: Mapping[str, str]) -> Trace:
-    """Work within the incoming message's trace until the task ends: for tasks with one message."""
+    """Use the incoming message's trace until the task ends: for tasks with one message."""
     trace = incoming(headers)
     _current.set(trace)
     return trace
@@ -134,7 +134,7 @@ def enter(headers: Mapping[str, str]) -> Trace:
 
 @contextmanager
 def within(trace: Trace) -> Iterator[Trace]:
-    """Work within `trace`, then return to the earlier one."""
+    """Use `trace` within the block, then return to the earlier one."""
     token = _current.set(trace)
     try:
         yield trace
@@ -156,7 +156,7 @@ def exporting() -> bool:
 def span(
     name: str, trace: Trace | None = None, kind: Kind = "internal", **facts: object
 ) -> AbstractContextManager[object]:
-    """Work within `trace` (else within a child of the current one), and leave a span of it where spans are exported."""
+    """Use `trace` within the block (else a child of the current one), and leave a span of it if they are exported."""
     if _sink is not None:
         return _spanned(name, trace or part(), kind, facts)
     return _NOTHING if trace is None else within(trace)

@@ -20,7 +20,7 @@ from writ_contracts.errors import ConfigError, WritError
 from writ_documents.document import FileErrors
 from writ_documents.readers import read_inventory, read_principals
 from writ_installation.files.home import Home
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 
 PATIENCE = 1.5
 SCRIPTS: dict[str, type[ShellComplete]] = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
@@ -65,7 +65,6 @@ def targets(context: click.Context, parameter: click.Parameter, word: str) -> li
 
 
 def principals(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
-    """Complete a principal."""
     return _items(_read(lambda home: [one.id for one in read_principals(home.principals).principals], context), word)
 
 

@@ -12,7 +12,7 @@ from writ_client.client import Writ
 from writ_client.context import Context, read_context
 from writ_contracts.errors import Invalid, Unreachable
 from writ_installation.files.principal_changes import principals_of
-from writ_installation.nats.server_tls import pinned_ca
+from writ_installation.server_access.server_tls import pinned_ca
 from writ_installation.status.server_url import running_url
 
 CONNECT_SECONDS = 3.0

@@ -8,6 +8,6 @@ STYLES = {"+": "green", "-": "red", "@": "cyan"}
 
 
 def show_diff(screen: Screen, diff: str) -> None:
-    """A diff, line by line; control characters are made visible."""
+    """Show a diff, line by line; control characters are made visible."""
     for line in diff.splitlines():
         screen.line(Text(f"    {visible(line)}", style=STYLES.get(line[:1], "")))

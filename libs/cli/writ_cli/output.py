@@ -62,8 +62,8 @@ class Screen:
         return self.err.is_terminal and not self.err.is_dumb_terminal and not self.err.no_color and not self.json
 
     def data(self, value: Any) -> None:
-        """The result for programs: one document of JSON, indented, or of YAML; with `field` the values there, a line
-        for each, texts as they are.
+        """Write the result for programs: one document of JSON, indented, or of YAML; with `field` the values there, a
+        line for each, texts as they are.
         """
         if self.field is not None:
             for part in select(_with_times(value), self.field):
@@ -77,7 +77,7 @@ class Screen:
             click.echo(harmless(msgspec.json.format(msgspec.json.encode(_with_times(value)), indent=2).decode()))
 
     def item(self, value: Any) -> None:
-        """One of many results for programs, as it comes: one line of JSON, which is YAML as well."""
+        """Write one of many results for programs, as it comes: one line of JSON, which is YAML as well."""
         click.echo(_json(_with_times(value)))
 
     def refuse_field(self) -> None:
@@ -88,13 +88,13 @@ class Screen:
             )
 
     def line(self, *parts: str | Text) -> None:
-        """One line for people."""
+        """Write one line for people."""
         if self.quiet:
             return
         self.out.print(Text.assemble(*(visible(part) if isinstance(part, str) else part for part in parts)))
 
     def whole(self, text: str) -> None:
-        """One line to be copied: never wrapped."""
+        """Write one line to be copied: never wrapped."""
         self.out.print(visible(text), soft_wrap=True)
 
     def fields(self, pairs: Iterable[tuple[str, object]], indent: int = 2) -> None:

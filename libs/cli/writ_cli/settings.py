@@ -51,7 +51,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         return self.home.policy_keys() if self.home.public_file.exists() else []
 
     def who(self) -> str:
-        """The principal to act as."""
+        """Return the principal to act as."""
         if self.context is not None:
             return self.where().principal
         if self.principal:

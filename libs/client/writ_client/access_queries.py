@@ -6,13 +6,13 @@ from typing import Any
 
 from writ_client.request_combinations import Simulation
 from writ_contracts.inventory import Role
-from writ_contracts.policy_access import (
+from writ_contracts.policy.access import (
     PolicyAllowedQuery,
     PolicyAllowedReply,
     PolicyWhoCanQuery,
     PolicyWhoCanReply,
 )
-from writ_contracts.policy_questions import Explanation, PolicyExplainQuery
+from writ_contracts.policy.questions import Explanation, PolicyExplainQuery
 
 
 class AccessQueries(Simulation):

@@ -10,12 +10,12 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from writ_contracts.approvals import Approval, ApprovalCard, DecisionDemand, SignedApproval, short_digest
-from writ_contracts.credentials import Proof
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.journal import Requested
-from writ_contracts.previews import ApprovalFacts, Preview, PreviewDetails
+from writ_contracts.people.approvals import Approval, ApprovalCard, DecisionDemand, SignedApproval, short_digest
+from writ_contracts.people.credentials import Proof
+from writ_contracts.people.previews import ApprovalFacts, Preview, PreviewDetails
 from writ_contracts.requests import RequestStatement
 from writ_contracts.signing import Signed
 from writ_contracts.wire import canonical, decode
@@ -104,12 +104,12 @@ def open_card(
     installation: str = "",
     details: PreviewDetails | None = None,
 ) -> Card:
-    """The card, checked. `policy_keys`: policy's public keys, from a place of one's own; without any, nothing of the
-    card is verified. `hidden`: values of parameters kept out of the journal, as given to the approver by the requester;
-    they are checked against the requester's signature, and count for nothing without one. `details`: of its preview,
-    which commits to them.
+    """Return the card, checked. Raises Untrusted where a signature is bad or bytes contradict a signed statement.
 
-    Raises Untrusted where a signature is bad or bytes contradict a signed statement.
+    `policy_keys`: policy's public keys, from a place of one's own; without any, nothing of the card is verified.
+    `hidden`: values of parameters kept out of the journal, as given to the approver by the requester; they are checked
+    against the requester's signature, and count for nothing without one. `details`: those of its preview, which commits
+    to them.
     """
     requested = _requested(answer.requested)
     decision, unverified = _decision(requested, policy_keys, installation)
@@ -216,7 +216,7 @@ def _facts(
 def _preview(
     answer: ApprovalCard, facts: ApprovalFacts | None, details: PreviewDetails | None, installation: str
 ) -> CardPreview | None:
-    """The preview, if policy vouches for it and the agent's signature holds here too."""
+    """Return the preview, if policy vouches for it and the agent's signature holds here too."""
     if answer.preview is None or facts is None or facts.preview != digest(answer.preview):
         return None
     body = open_signed(answer.preview, Preview, (facts.preview_key,), installation)

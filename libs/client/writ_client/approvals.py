@@ -11,12 +11,13 @@ from msgspec import structs
 from writ_bus.port import Bus, Message, Subscription
 from writ_client.approval_card import Card, open_card
 from writ_client.service_calls import request_reply
-from writ_contracts import approvals, subjects
-from writ_contracts.credentials import Credential, Evidence, Proof
+from writ_contracts import subjects
 from writ_contracts.errors import Denied, Invalid, WritError
 from writ_contracts.failures import raise_for
-from writ_contracts.people import PeopleDirectory, PeopleQuery, PeopleReply
-from writ_contracts.previews import PreviewDetails, PreviewQuery, PreviewReply
+from writ_contracts.people import approvals
+from writ_contracts.people.credentials import Credential, Evidence, Proof
+from writ_contracts.people.directory import PeopleDirectory, PeopleQuery, PeopleReply
+from writ_contracts.people.previews import PreviewDetails, PreviewQuery, PreviewReply
 from writ_contracts.wire import decode
 from writ_trust.approvals import sign_approval, signed_bytes, with_evidence
 from writ_trust.keys import Key
@@ -63,8 +64,7 @@ class Approvals:
     async def card(
         self, operation_id: str, policy_keys: Collection[str] = (), hidden: Mapping[str, Any] | None = None
     ) -> Card:
-        """One operation, verified (`approval_card.open_card`). Raises Untrusted, Denied, Invalid (`not_found`).
-
+        """Return one operation, verified (`approval_card.open_card`). Raises Untrusted, Denied, Invalid (`not_found`).
         Wait for a preview under way, up to `PREVIEW_SECONDS`.
         """
         until = time.monotonic() + PREVIEW_SECONDS
@@ -88,7 +88,7 @@ class Approvals:
         return answer.card
 
     async def _details(self, card: Card) -> PreviewDetails | None:
-        """The details of its preview; None where they are not kept any more, or not to be read by this person."""
+        """Return the details of its preview; None where they are no longer kept, or this person may not read them."""
         if card.signed_facts is None:
             return None
         try:
@@ -137,7 +137,7 @@ class Approvals:
         return await self._decide(card, "reject", reason)
 
     async def people(self) -> PeopleReply:
-        """The signed directory of people's credentials."""
+        """Return the signed directory of people's credentials."""
         answer: PeopleReply = await self._query("people", PeopleQuery(), PeopleReply)
         raise_for(answer)
         return answer

@@ -30,12 +30,12 @@ from writ_client.sessions import Sessions
 from writ_client.target_runs import ManyTargets, RunRecap, TargetResult, each_request
 from writ_contracts import requests, subjects
 from writ_contracts.errors import Invalid, TimedOut
-from writ_contracts.facts import ScanReply, ScanReport
 from writ_contracts.failures import raise_for
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.ids import operation_id as id_of
 from writ_contracts.life import State
-from writ_contracts.policies import sent_form
+from writ_contracts.policy.facts import ScanReply, ScanReport
+from writ_contracts.policy.versions import sent_form
 from writ_trust.keys import Key
 
 SUBMIT_SECONDS = 30.0

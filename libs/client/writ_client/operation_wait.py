@@ -12,8 +12,9 @@ from msgspec import Struct
 
 from writ_client.operation_events import Event, SequencedEvent, of_trace
 from writ_client.queries import Queries
-from writ_contracts import errors, life, views
+from writ_contracts import errors, life
 from writ_contracts.agents import Progress
+from writ_contracts.history import views
 from writ_contracts.requests import OperationView, RequestReply
 
 POLL_SECONDS = 2.0

@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct, structs
 
-from writ_contracts.attestations import PasskeyAttestation, RelyingParty
-from writ_contracts.credentials import Credential, PasskeyEvidence, Proof, strength
 from writ_contracts.errors import Invalid, Untrusted
+from writ_contracts.people.attestations import PasskeyAttestation, RelyingParty
+from writ_contracts.people.credentials import Credential, PasskeyEvidence, Proof, strength
 from writ_trust.presence import passkeys
 from writ_trust.presence.attestations import read_attestation_object
 from writ_trust.presence.authenticator_data import RegisteredKey, read_registered

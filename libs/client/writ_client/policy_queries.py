@@ -10,12 +10,12 @@ from typing import Any, Literal
 from writ_bus.port import Bus
 from writ_client.access_queries import AccessQueries
 from writ_client.service_calls import ATTEMPT_SECONDS, Reply, request_reply
-from writ_contracts import policy_access as access
-from writ_contracts import policy_questions as questions
 from writ_contracts import subjects
 from writ_contracts.errors import Invalid
 from writ_contracts.failures import raise_for
-from writ_contracts.policies import sent_form
+from writ_contracts.policy import access as access
+from writ_contracts.policy import questions as questions
+from writ_contracts.policy.versions import sent_form
 from writ_contracts.requests import SimulateQuery, SimulateReply
 
 QUERY_SECONDS = 20.0

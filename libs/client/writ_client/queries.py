@@ -11,9 +11,11 @@ from msgspec import structs
 
 from writ_bus.port import Bus
 from writ_client.service_calls import Reply, request_reply
-from writ_contracts import audit, errors, policies, requests, subjects
+from writ_contracts import errors, requests, subjects
 from writ_contracts.backends import BackendTestQuery, BackendTestReply, TargetReport
 from writ_contracts.failures import raise_for
+from writ_contracts.history import audit
+from writ_contracts.policy import versions
 
 QUERY_SECONDS = 20.0
 TEST_SECONDS = 60.0
@@ -132,22 +134,22 @@ class Queries:
                 raise errors.Invalid(f"several operation ids begin with {prefix!r}: {shown}")
         raise errors.Invalid(f"no operation id begins with {prefix!r} among those that you may read", code="not_found")
 
-    async def policy_status(self) -> policies.PolicyStatusReply:
+    async def policy_status(self) -> versions.PolicyStatusReply:
         """Return the policy in force in the replying replica, with the problems of its files."""
-        return await self._query("policy_status", policies.PolicyStatusQuery(), policies.PolicyStatusReply)
+        return await self._query("policy_status", versions.PolicyStatusQuery(), versions.PolicyStatusReply)
 
-    async def policy_history(self, *, limit: int = 20, before: int | None = None) -> policies.PolicyHistoryReply:
+    async def policy_history(self, *, limit: int = 20, before: int | None = None) -> versions.PolicyHistoryReply:
         """Return versions of the policy below `before`, newest first. Raises Denied."""
-        question = policies.PolicyHistoryQuery(limit=limit, before=before)
-        return await self._query("policy_history", question, policies.PolicyHistoryReply)
+        question = versions.PolicyHistoryQuery(limit=limit, before=before)
+        return await self._query("policy_history", question, versions.PolicyHistoryReply)
 
-    async def policy_show(self, version: int | None = None) -> policies.PolicyShowReply:
+    async def policy_show(self, version: int | None = None) -> versions.PolicyShowReply:
         """Return one version with its document; without a number the one in force. Raises Denied, Invalid
         (`not_found`).
         """
-        question = policies.PolicyShowQuery(version=version)
-        answer = await self._query("policy_show", question, policies.PolicyShowReply)
-        return structs.replace(answer, document=policies.document_in(answer.document))
+        question = versions.PolicyShowQuery(version=version)
+        answer = await self._query("policy_show", question, versions.PolicyShowReply)
+        return structs.replace(answer, document=versions.document_in(answer.document))
 
     async def _query(self, kind: str, question: Any, answer_kind: type[Reply]) -> Reply:
         subject = subjects.query(self.principal, kind)

@@ -7,7 +7,7 @@ from itertools import product
 from typing import Any
 
 from writ_contracts.errors import Invalid
-from writ_contracts.policy_questions import MAX_REQUESTS, EvalRequest, EvalResult
+from writ_contracts.policy.questions import MAX_REQUESTS, EvalRequest, EvalResult
 
 Simulated = list[tuple[EvalRequest, EvalResult]]
 """Each request with its decision."""

@@ -8,8 +8,8 @@ from writ_client.service_calls import request_reply
 from writ_contracts import subjects
 from writ_contracts.failures import raise_for
 from writ_contracts.ids import WRIT_TARGET
+from writ_contracts.people.sessions import SessionsQuery, SessionsReply
 from writ_contracts.requests import RequestReply
-from writ_contracts.sessions import SessionsQuery, SessionsReply
 
 ENDED_WITHIN = 60.0
 QUERY_SECONDS = 20.0

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from msgspec import Struct, structs
 
-from writ_contracts.credentials import SSH_NAMESPACE, Credential, Proof, SshEvidence
 from writ_contracts.errors import Invalid, Unreachable, Untrusted
+from writ_contracts.people.credentials import SSH_NAMESPACE, Credential, Proof, SshEvidence
 from writ_trust.presence.proofs import key_digest
 
 SECONDS = 120.0

@@ -177,7 +177,7 @@ class ManyTargets:
 
 
 def each_request(operation: str, parameters: Mapping[str, Any] | None = None, **options: Any) -> EachRequest:
-    """A request for each target, with a key and a correlation id of its own, where none is given."""
+    """Return a request for each target, with a key and a correlation id of its own, where none is given."""
     key = options.pop("key", None) or request_signing.new_key()
     correlation_id = options.pop("correlation_id", None) or f"run-{hashlib.sha256(key.encode()).hexdigest()[:10]}"
     return EachRequest(
@@ -186,7 +186,7 @@ def each_request(operation: str, parameters: Mapping[str, Any] | None = None, **
 
 
 def key_of(key: str, target: str) -> str:
-    """The idempotency key of one target's request: the same run again is the same operations."""
+    """Return the idempotency key of one target's request: the same run again is the same operations."""
     return hashlib.sha256(f"{key}\0{target}".encode()).hexdigest()[:32]
 
 

@@ -91,7 +91,9 @@ def _versions(version: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, 
 
 
 def _too_old(version: Mapping[str, Any]) -> str:
-    """Why its API cannot be used; empty where it can. Podman says 1.41, and takes requests of later versions."""
+    """Return the reason for which its API cannot be used; empty where it can. Podman says 1.41, and takes requests of
+    later versions.
+    """
     if is_podman(version):
         return "" if tuple(_numbers(str(version.get("Version", "0"))))[:1] >= PODMAN else OLD_PODMAN
     ours = tuple(_numbers(API_VERSION))

@@ -3,18 +3,20 @@
 Agents write nothing durable. They sign their messages, and trust only messages signed by policy.
 """
 
+from collections.abc import Mapping
+from math import isfinite
 from typing import Annotated, Any, Literal, cast, get_args
 
 from msgspec import Meta, Struct, field
 
-from writ_contracts.approvals import SignedApproval
 from writ_contracts.backends import MOST_OPERATIONS, TargetReport
 from writ_contracts.bounds import Attempt, Count, Label, Seconds, Signature, Text, Values
 from writ_contracts.decisions import ReadAction
 from writ_contracts.extensible import Extensible
 from writ_contracts.ids import Digest, Hex32, InstanceId, OperationId, PoolId, PrincipalId
+from writ_contracts.people.approvals import SignedApproval
+from writ_contracts.people.previews import PreviewDetails
 from writ_contracts.plugins import PluginDigests
-from writ_contracts.previews import PreviewDetails
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed, Statement
 
@@ -38,6 +40,24 @@ class Claim(Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     plugins: PluginDigests = field(default_factory=dict)
     host: Digest | None = None
     """The agent's host (`writ_documents.host_identity`), where its key was enrolled for that host alone."""
+
+
+STARTED_HEADER = "Writ-Started"
+"""Of a claim's message: `Heartbeat.started` of the agent, which the claim itself, being on record, must not show. An
+executor of an earlier release ignores the header; a message without it comes from an agent of an earlier release.
+"""
+
+
+def named_start(headers: Mapping[str, str]) -> float | None:
+    """Return the start that a claim's message names; None without one, and 0, which no agent has, for anything else."""
+    text = headers.get(STARTED_HEADER)
+    if text is None:
+        return None
+    try:
+        started = float(text)
+    except ValueError:
+        return 0.0
+    return started if isfinite(started) else 0.0
 
 
 class ClaimMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -235,7 +255,7 @@ def recorded_kind(kind: str, detail: str) -> tuple[SecurityKind, str]:
 
 
 class ReportMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """On `writ.report.<pool>`."""
+    """An agent's signed security report, on `writ.report.<pool>`."""
 
     report: Signed
 

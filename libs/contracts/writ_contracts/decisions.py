@@ -8,14 +8,14 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
-from writ_contracts.approvals import DecisionDemand, SignedApproval
-from writ_contracts.credentials import Presence, PresenceEvidence
 from writ_contracts.extensible import Extensible
-from writ_contracts.facts import Fact, GatheredListings, Source
 from writ_contracts.ids import Digest, Hex32, InstanceId, OperationId, OperationName, PoolId, PrincipalId, TargetId
 from writ_contracts.inventory import Target
-from writ_contracts.people import NamedDirectory
+from writ_contracts.people.approvals import DecisionDemand, SignedApproval
+from writ_contracts.people.credentials import Presence, PresenceEvidence
+from writ_contracts.people.directory import NamedDirectory
 from writ_contracts.plugins import AcceptedBuilds, PluginDigests
+from writ_contracts.policy.facts import Fact, GatheredListings, Source
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed, Statement
 
@@ -45,7 +45,7 @@ class PolicyVersion(Struct, frozen=True, kw_only=True):
     inventory_digest: Digest
     principals_digest: Digest
     number: int = 0
-    """Number of the stored version (`writ_contracts.policies`), from 1."""
+    """Number of the stored version (`writ_contracts.policy.versions`), from 1."""
 
 
 class TraceEntry(Struct, frozen=True, kw_only=True, gc=False):

@@ -93,13 +93,13 @@ class Principal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     acts_for: PrincipalId | None = None
     attributes: dict[str, Attribute] = field(default_factory=dict)
     person: PrincipalId | None = None
-    """Of a human with several principals: which person this is (`writ_contracts.persons`). By default the id."""
+    """Of a human with several principals: which person this is (`writ_contracts.people.persons`). By default the id."""
     via: PrincipalId | None = None
     """The gateway whose key may send this principal's requests as well, unsigned. Never of a human."""
     disabled: bool = False
     """It has no access, nor have the agents that act for it; what names it stays valid."""
     revision: Annotated[int, Meta(ge=0)] = 0
-    """A higher one makes this entry count again after an operation changed it (`writ_contracts.principal_changes`)."""
+    """A higher one makes this entry count again after an operation changed it (`people/principal_changes.py`)."""
 
 
 class AgentKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -111,19 +111,19 @@ class AgentKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Inventory(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """inventory.yaml."""
+    """The content of inventory.yaml."""
 
     targets: list[Target]
 
 
 class Principals(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """principals.yaml."""
+    """The content of principals.yaml."""
 
     principals: list[Principal]
 
 
 class Agents(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """agents.yaml."""
+    """The content of agents.yaml."""
 
     agents: list[AgentKey]
 

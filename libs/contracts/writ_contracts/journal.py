@@ -10,10 +10,10 @@ from typing import Any, Literal, get_args
 from msgspec import Struct, field
 
 from writ_contracts.agents import SecurityKind
-from writ_contracts.approvals import DecisionDemand, SignedApproval
-from writ_contracts.credentials import PresenceEvidence
 from writ_contracts.decisions import LimitKind, RuleLimit
 from writ_contracts.extensible import Extensible
+from writ_contracts.people.approvals import DecisionDemand, SignedApproval
+from writ_contracts.people.credentials import PresenceEvidence
 from writ_contracts.requests import ClientInfo, Verdict
 from writ_contracts.signing import Signed
 

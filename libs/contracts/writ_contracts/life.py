@@ -14,8 +14,8 @@ from typing import Any, TypeGuard, TypeVar, cast, overload
 from msgspec import Struct, structs
 
 from writ_contracts import journal
-from writ_contracts.approvals import SignedApproval
 from writ_contracts.errors import Conflict
+from writ_contracts.people.approvals import SignedApproval
 
 
 class State(StrEnum):

@@ -5,9 +5,9 @@ from typing import Annotated, Literal, get_args
 from msgspec import Meta, Struct
 
 from writ_contracts.catalogue.control import ControlId
-from writ_contracts.enrolment import TokenId
 from writ_contracts.extensible import Extensible
 from writ_contracts.ids import Digest, OperationId, PoolId, PrincipalId, PublicKey
+from writ_contracts.installation.enrolment import TokenId
 from writ_contracts.requests import Failure
 
 NoticeKind = Literal[

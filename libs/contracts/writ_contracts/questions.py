@@ -4,18 +4,10 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from writ_contracts import (
-    approvals,
-    audit,
-    backends,
-    people,
-    policies,
-    policy_access,
-    policy_questions,
-    previews,
-    requests,
-    sessions,
-)
+from writ_contracts import backends, requests
+from writ_contracts.history import audit
+from writ_contracts.people import approvals, directory, previews, sessions
+from writ_contracts.policy import access, questions, versions
 
 
 class Question(Struct, frozen=True, kw_only=True):
@@ -105,8 +97,8 @@ QUESTIONS = (
     Question(
         kind="people",
         answered_by="policy",
-        message=people.PeopleQuery,
-        answer=people.PeopleReply,
+        message=directory.PeopleQuery,
+        answer=directory.PeopleReply,
         summary="The signed directory of people's credentials.",
     ),
     Question(
@@ -135,78 +127,78 @@ QUESTIONS = (
     Question(
         kind="policy_history",
         answered_by="policy",
-        message=policies.PolicyHistoryQuery,
-        answer=policies.PolicyHistoryReply,
+        message=versions.PolicyHistoryQuery,
+        answer=versions.PolicyHistoryReply,
         summary="The versions of the policy.",
     ),
     Question(
         kind="policy_show",
         answered_by="policy",
-        message=policies.PolicyShowQuery,
-        answer=policies.PolicyShowReply,
+        message=versions.PolicyShowQuery,
+        answer=versions.PolicyShowReply,
         summary="One version of the policy, with its document.",
     ),
     Question(
         kind="policy_status",
         answered_by="policy",
-        message=policies.PolicyStatusQuery,
-        answer=policies.PolicyStatusReply,
+        message=versions.PolicyStatusQuery,
+        answer=versions.PolicyStatusReply,
         summary="The policy in force, and problems of its files.",
     ),
     Question(
         kind="policy_can_i",
         answered_by="policy",
-        message=policy_questions.PolicyCanIQuery,
-        answer=policy_questions.PolicyCanIReply,
+        message=questions.PolicyCanIQuery,
+        answer=questions.PolicyCanIReply,
         summary="The decision on my own request, now.",
     ),
     Question(
         kind="policy_explain",
         answered_by="policy",
-        message=policy_questions.PolicyExplainQuery,
-        answer=policy_questions.PolicyExplainReply,
+        message=questions.PolicyExplainQuery,
+        answer=questions.PolicyExplainReply,
         summary="The explanation of a decision.",
     ),
     Question(
         kind="policy_eval",
         answered_by="policy",
-        message=policy_questions.PolicyEvalQuery,
-        answer=policy_questions.PolicyEvalReply,
+        message=questions.PolicyEvalQuery,
+        answer=questions.PolicyEvalReply,
         summary="The decisions on requests of any principal.",
     ),
     Question(
         kind="policy_validate",
         answered_by="policy",
-        message=policy_questions.PolicyValidateQuery,
-        answer=policy_questions.PolicyValidateReply,
+        message=questions.PolicyValidateQuery,
+        answer=questions.PolicyValidateReply,
         summary="The problems of a document before it is published.",
     ),
     Question(
         kind="policy_test",
         answered_by="policy",
-        message=policy_questions.PolicyTestQuery,
-        answer=policy_questions.PolicyTestReply,
+        message=questions.PolicyTestQuery,
+        answer=questions.PolicyTestReply,
         summary="The run of a suite of cases.",
     ),
     Question(
         kind="policy_allowed",
         answered_by="policy",
-        message=policy_access.PolicyAllowedQuery,
-        answer=policy_access.PolicyAllowedReply,
+        message=access.PolicyAllowedQuery,
+        answer=access.PolicyAllowedReply,
         summary="The access of principals to targets.",
     ),
     Question(
         kind="policy_who_can",
         answered_by="policy",
-        message=policy_access.PolicyWhoCanQuery,
-        answer=policy_access.PolicyWhoCanReply,
+        message=access.PolicyWhoCanQuery,
+        answer=access.PolicyWhoCanReply,
         summary="The principals that may do an operation.",
     ),
     Question(
         kind="policy_diff",
         answered_by="policy",
-        message=policy_access.PolicyDiffQuery,
-        answer=policy_access.PolicyDiffReply,
+        message=access.PolicyDiffQuery,
+        answer=access.PolicyDiffReply,
         summary="The changes by another policy.",
     ),
 )

@@ -9,24 +9,14 @@ import re
 
 from msgspec import Struct
 
-from writ_contracts import (
-    agents,
-    approvals,
-    audit,
-    decisions,
-    enrolment,
-    facts,
-    journal,
-    listing,
-    notices,
-    people,
-    policies,
-    provisioning,
-    requests,
-)
+from writ_contracts import agents, decisions, journal, notices, requests
 from writ_contracts.channels import Channel as Channel
 from writ_contracts.channels import Role as Role
 from writ_contracts.channels import Style as Style
+from writ_contracts.history import audit
+from writ_contracts.installation import enrolment, provisioning
+from writ_contracts.people import approvals, directory
+from writ_contracts.policy import facts, listing, versions
 from writ_contracts.questions import QUESTIONS, Question
 from writ_contracts.signing import Signed
 
@@ -137,8 +127,8 @@ CHANNELS: tuple[Channel, ...] = (
         style=S.REQUEST,
         senders=(R.EXECUTOR,),
         receivers=(R.POLICY,),
-        message=people.PeopleRequest,
-        answer=people.PeopleReply,
+        message=directory.PeopleRequest,
+        answer=directory.PeopleReply,
     ),
     Channel(
         name="policy_visible",
@@ -284,7 +274,7 @@ CHANNELS: tuple[Channel, ...] = (
         style=S.PUBLISH,
         senders=(R.EXECUTOR,),
         receivers=(R.AGENT,),
-        message=people.PeopleNoticeMessage,
+        message=directory.PeopleNoticeMessage,
     ),
     Channel(
         name="cancel",
@@ -440,7 +430,7 @@ CHANNELS: tuple[Channel, ...] = (
         style=S.STREAM,
         senders=(R.POLICY,),
         receivers=(R.EXECUTOR, R.POLICY),
-        message=policies.StoredPolicy,
+        message=versions.StoredPolicy,
     ),
     Channel(
         name="published_policies",
@@ -449,7 +439,7 @@ CHANNELS: tuple[Channel, ...] = (
         style=S.STREAM,
         senders=(R.EXECUTOR,),
         receivers=(R.EXECUTOR, R.POLICY),
-        message=policies.StoredPolicy,
+        message=versions.StoredPolicy,
     ),
     Channel(
         name="scan",

@@ -10,7 +10,6 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from writ_contracts.bounds import Count, Label, LongText, Seconds, Values
-from writ_contracts.credentials import PresenceEvidence
 from writ_contracts.extensible import Extensible
 from writ_contracts.ids import (
     CorrelationId,
@@ -22,6 +21,7 @@ from writ_contracts.ids import (
     PrincipalId,
     TargetId,
 )
+from writ_contracts.people.credentials import PresenceEvidence
 from writ_contracts.signing import Signed, Statement
 
 MAX_REQUEST_BYTES = 1_500_000

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import Struct
 
 from writ_contracts.evaluators import NoOptions
-from writ_contracts.facts import Finding
+from writ_contracts.policy.facts import Finding
 
 
 class Scanner(Struct, frozen=True, kw_only=True):

@@ -194,7 +194,7 @@ def approval(principal: str) -> str:
 
 
 def parse_approval(subject: str) -> str:
-    """The principal of an approval's subject, as the server let it through; raises Invalid."""
+    """Return the principal of an approval's subject, as the server let it through. Raises Invalid."""
     return _token(subject.removeprefix("writ.approval."), "principal")
 
 

@@ -11,12 +11,12 @@ from typing import Any, TypeVar, get_args
 import msgspec
 from msgspec import Struct, structs
 
-from writ_contracts.approvals import SignedApproval
 from writ_contracts.bounds import check, is_free, is_plain_json
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import in_words
 from writ_contracts.journal import KINDS, OPERATION_KINDS, Carried, JournalEvent
 from writ_contracts.large_texts import large_texts
+from writ_contracts.people.approvals import SignedApproval
 from writ_contracts.signing import Signed
 from writ_contracts.subjects import EventSubject, parse_event
 

@@ -26,7 +26,7 @@ def read_inventory(path: Path) -> Inventory:
 
 
 def inventory_of(document: Document) -> Inventory:
-    """As `read_inventory`, of a document already read."""
+    """Return what `read_inventory` does, from a document already read."""
     inventory = shapes.convert(document, Inventory)
     ids = {target.id for target in inventory.targets}
     found = list(_twice(document, "targets", "id", (target.id for target in inventory.targets)))

@@ -20,9 +20,9 @@ from writ_bus.nats.connection import Options
 from writ_bus.nats.tls import PINNED, TlsOptions
 from writ_bus.private_files import read_private
 from writ_contracts import subjects
-from writ_contracts.enrolment import Enrolment, EnrolmentReply, EnrolmentRequest
 from writ_contracts.errors import ConfigError, Conflict, Denied, Invalid, TimedOut, Unreachable
 from writ_contracts.failures import raise_for
+from writ_contracts.installation.enrolment import Enrolment, EnrolmentReply, EnrolmentRequest
 from writ_contracts.subjects import inbox_prefix
 from writ_contracts.wire import decode, encode
 from writ_documents import atomic_files

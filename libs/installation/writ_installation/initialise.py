@@ -24,9 +24,9 @@ from writ_installation.files.create import add_missing_pools, make_files, make_i
 from writ_installation.files.home import Home
 from writ_installation.files.site import GROUP, HEAD, TLS_GROUP, Site
 from writ_installation.nats.server import configuration, sizes
-from writ_installation.nats.server_address import address_of
-from writ_installation.nats.server_tls import Mode, is_on, own_names, set_up
 from writ_installation.processes.services import environment
+from writ_installation.server_access.server_address import address_of
+from writ_installation.server_access.server_tls import Mode, is_on, own_names, set_up
 from writ_installation.status.server_url import running_url
 
 ENVIRONMENT_HEAD = "# What every service of deploy/systemd reads; of one alone: policy.env, executor.env, audit.env.\n"

@@ -14,8 +14,8 @@ from msgspec import Struct, field
 from writ_bus.nats.journal import USAGE
 from writ_bus.nats.monitoring import PINGED
 from writ_contracts import subjects
-from writ_contracts.account_names import gateway_account, pool_account, principal_account, token_account
 from writ_contracts.catalogue.control import FOR_PEOPLE
+from writ_contracts.installation.account_names import gateway_account, pool_account, principal_account, token_account
 from writ_contracts.registry import CHANNELS, Channel, Role, Style
 from writ_contracts.subjects import inbox_prefix
 from writ_nats_server.accounts import Accounts

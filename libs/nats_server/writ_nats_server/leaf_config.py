@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from writ_contracts.account_names import pool_account
+from writ_contracts.installation.account_names import pool_account
 from writ_contracts.registry import Role
 from writ_nats_server.cluster import TLS_VERSION
 from writ_nats_server.config import AccountUsers, link_rights, renamed, user

@@ -171,7 +171,6 @@ class ServerProcess:
         os.kill(self.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Continue after `pause`."""
         os.kill(self.pid, signal.SIGCONT)
 
 

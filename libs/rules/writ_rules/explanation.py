@@ -6,7 +6,7 @@ from typing import Any
 from msgspec import structs
 
 from writ_contracts import parameters as params
-from writ_contracts.policy_questions import (
+from writ_contracts.policy.questions import (
     ApprovalDemand,
     ApprovalStep,
     EmergencyDecision,

@@ -10,7 +10,7 @@ The reply to a bad line is `invalid` with the reason; the following lines are no
 import msgspec
 
 from writ_contracts.errors import Invalid
-from writ_contracts.policy_questions import EvalRequest, EvalResult
+from writ_contracts.policy.questions import EvalRequest, EvalResult
 from writ_rules.engine.facts import NO_FACTS, Facts
 from writ_rules.engine.policy_file.times import instant
 from writ_rules.setting import AccessQuestion, Setting

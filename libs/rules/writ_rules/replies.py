@@ -7,7 +7,7 @@ import msgspec
 
 from writ_contracts.errors import Invalid
 from writ_contracts.operations import Catalogue
-from writ_contracts.policy_access import (
+from writ_contracts.policy.access import (
     PolicyAccess,
     PolicyAllowedQuery,
     PolicyAllowedReply,
@@ -15,7 +15,7 @@ from writ_contracts.policy_access import (
     PolicyWhoCanQuery,
     PolicyWhoCanReply,
 )
-from writ_contracts.policy_questions import (
+from writ_contracts.policy.questions import (
     CoveredRule,
     FailedCase,
     PolicyProblem,

@@ -14,7 +14,7 @@ from writ_contracts.errors import Invalid
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.inventory import WRIT, Principal, Target
 from writ_contracts.operations import Catalogue, has_operation, not_offered
-from writ_contracts.persons import person_of
+from writ_contracts.people.persons import person_of
 from writ_documents import yaml_file
 from writ_documents.document import Document, Problem
 from writ_documents.readers import read_inventory, read_people

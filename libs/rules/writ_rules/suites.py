@@ -14,7 +14,7 @@ from msgspec import Meta, Struct, field
 from writ_contracts.ids import PrincipalId
 from writ_contracts.inventory import Attribute, Kind, Name, Principal, Target
 from writ_contracts.nearest_name import near
-from writ_contracts.policy_questions import SuppliedFacts
+from writ_contracts.policy.questions import SuppliedFacts
 from writ_documents import shapes
 from writ_documents.document import Document, FileErrors, Keys, Problem
 from writ_documents.readers import NOBODYS_KEY, read_inventory, read_people

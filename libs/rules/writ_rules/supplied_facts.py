@@ -6,7 +6,7 @@
 Ages are durations before the instant of the question; without one the fact is fresh.
 """
 
-from writ_contracts.policy_questions import SuppliedFacts, SuppliedFinding, SuppliedListing, SuppliedReport
+from writ_contracts.policy.questions import SuppliedFacts, SuppliedFinding, SuppliedListing, SuppliedReport
 from writ_rules.engine.facts import Facts, ScanFinding, ScanReport, TargetListing
 from writ_rules.engine.policy_file.times import duration
 

@@ -39,7 +39,6 @@ class RecentValues(Generic[Value]):
         return None if entry is None else entry[2]
 
     def drop(self, key: str) -> None:
-        """Forget the value."""
         entry = self._entries.pop(key, None)
         if entry is not None:
             self._bytes -= entry[1]

@@ -31,10 +31,10 @@ from writ_contracts.errors import ConfigError, WritError
 from writ_documents.atomic_files import write_atomically
 from writ_runtime import logs
 from writ_runtime.config import ServiceConfig, load
+from writ_runtime.files.run_file import RunFile
 from writ_runtime.health import Check, Health, listening
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics
-from writ_runtime.run_file import RunFile
 from writ_runtime.signals import Stop
 from writ_runtime.spans import exporting
 from writ_runtime.systemd_notify import READY, STOPPING, announce

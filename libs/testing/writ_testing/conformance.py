@@ -32,7 +32,7 @@ def host(tmp_path: Path) -> Iterator[Host]:
 
 
 class TestConformance(BackendSuite):
-    """The suite."""
+    pass
 
 
 class Findings:

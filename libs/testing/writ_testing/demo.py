@@ -143,7 +143,7 @@ async def invalid(installation: RunningInstallation, path: Path) -> None:
 
 
 async def approve(installation: RunningInstallation, path: Path) -> None:
-    """A change that waits for a second person, and an agent that cannot be that person."""
+    """Show a change that waits for a second person, and an agent that cannot be that person."""
     title("5. A change that a second person must approve; an AI agent requests it")
     copy = path.with_name("motd.copy")
     arguments = [f"source_path={path}", f"dest_path={copy}", "--reason", "keep the old words"]

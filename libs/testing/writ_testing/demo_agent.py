@@ -19,7 +19,7 @@ class Agent:
         self._client = client
 
     async def tools(self) -> list[str]:
-        """The names of the offered tools."""
+        """Return the names of the offered tools."""
         return [tool.name for tool in (await self._client.list_tools()).tools]
 
     async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
@@ -35,7 +35,7 @@ class Agent:
 
 @asynccontextmanager
 async def agent(installation: RunningInstallation, principal: str) -> AsyncIterator[Agent]:
-    """A client whose server acts as this principal, and ends with the block."""
+    """Yield a client whose MCP server acts as this principal and ends with the block."""
     server = StdioServerParameters(
         command=str(Path(sys.executable).with_name("writ")),
         args=["mcp", "stdio", "--as", principal],

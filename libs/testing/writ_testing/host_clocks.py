@@ -26,7 +26,7 @@ class Host:
         return Clocks(boot=lambda: boot_time() + self.boot, wall=lambda: time.time() + self.wall)
 
     def step(self, seconds: float) -> None:
-        """Step the host's own time."""
+        """Step the host's own clock."""
         self.wall += seconds
 
     def suspend(self, seconds: float) -> None:

@@ -36,7 +36,7 @@ async def throw_into(work: Coroutine[Any, Any, object]) -> object:
 
 
 def break_unending(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> None:
-    """Have the permanent task of this name, which the module starts, end by InjectedError."""
+    """Make the permanent task of this name, which the module starts, end by InjectedError."""
 
     def unending(task: str, work: Coroutine[Any, Any, object]) -> Coroutine[Any, Any, None]:
         return tasks.unending(task, throw_into(work) if task == name else work)
@@ -45,7 +45,7 @@ def break_unending(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> N
 
 
 def break_once(monkeypatch: pytest.MonkeyPatch, kind: type, method: str) -> Callable[[], int]:
-    """Have this coroutine method end by InjectedError at its first call. Return a function counting its calls."""
+    """Make this coroutine method raise InjectedError at its first call. Return a function counting its calls."""
     whole, calls = getattr(kind, method), 0
 
     async def breaks_once(*arguments: Any) -> object:

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import Raw, Struct
 
-from writ_contracts.approvals import Approval, SignedApproval
-from writ_contracts.credentials import KEY, Credential, Evidence, KeyEvidence, Presence, Proof, strength
 from writ_contracts.errors import Invalid, Untrusted
-from writ_contracts.people import PersonCredential
+from writ_contracts.people.approvals import Approval, SignedApproval
+from writ_contracts.people.credentials import KEY, Credential, Evidence, KeyEvidence, Presence, Proof, strength
+from writ_contracts.people.directory import PersonCredential
 from writ_contracts.wire import canonical, decode
 from writ_trust.keys import Key
 from writ_trust.presence.proofs import verify_proof
@@ -24,7 +24,7 @@ PREFIX = b"writ/approval/v1\0"
 
 
 def sign_approval(key: Key, approval: Approval) -> SignedApproval:
-    """The approval, signed by its approver's nkey."""
+    """Return the approval, signed by its approver's nkey."""
     payload = canonical(named(approval, key.installation))
     signature = base64.urlsafe_b64encode(key.sign(PREFIX + payload)).decode().rstrip("=")
     return SignedApproval(payload=Raw(payload), credential=key.public, evidence=KeyEvidence(signature=signature))
@@ -87,13 +87,13 @@ def verify_approval(
     demanded: Proof = "key",
     installation: str | None = "",
 ) -> Approval:
-    """The approval, as `prove_approval` returns it."""
+    """Return the approval, as `prove_approval` does."""
     return prove_approval(signed, credentials, Presence(demanded), installation=installation).approval
 
 
 def own_nkey(known: Sequence[PersonCredential], person: str, key: str) -> list[Credential]:
-    """The credential of a principal's nkey, if it counts. Once the directory has an nkey of the person, only its nkeys
-    count, except removed ones; they prove no presence.
+    """Return the credential of a principal's nkey, if it counts. Once the directory has an nkey of the person, only its
+    nkeys count, except removed ones; they prove no presence.
     """
     pinned = [one for one in known if one.credential.method == "nkey"]
     if pinned and key not in {one.credential.key for one in pinned if one.removed_at is None}:
@@ -118,5 +118,5 @@ def read_approval(signed: SignedApproval) -> Approval:
 
 
 def approval_digest(signed: SignedApproval) -> str:
-    """SHA-256 of the signed bytes, by which a grant names the approval."""
+    """Return the SHA-256 of the signed bytes, by which a grant names the approval."""
     return hashlib.sha256(bytes(signed.payload)).hexdigest()

@@ -15,11 +15,11 @@ from writ_contracts.catalogue.control import (
 )
 from writ_contracts.catalogue.sessions import SESSION_OPEN, SessionOpen
 from writ_contracts.catalogue.windows import WindowRequest
-from writ_contracts.copied_control_events import CARRIED_FROM, origin
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Invalid, Untrusted
+from writ_contracts.history.copied_control_events import CARRIED_FROM, origin
+from writ_contracts.history.records import Record
 from writ_contracts.journal import ControlEvent
-from writ_contracts.records import Record
 from writ_contracts.wire import decode_event
 from writ_trust.digests import keyed_digest, same
 from writ_trust.sessions import is_session

@@ -5,9 +5,9 @@ import binascii
 
 from msgspec import Struct
 
-from writ_contracts.enrolment import TokenId
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import InstallationId, PoolId, PublicKey
+from writ_contracts.installation.enrolment import TokenId
 from writ_contracts.wire import decode
 from writ_trust.keys import Key
 

@@ -10,10 +10,10 @@ from typing import Final
 
 from msgspec import Struct, structs
 
-from writ_contracts.attestations import AttestationRoot, RelyingParty
-from writ_contracts.credentials import Credential, Presence
 from writ_contracts.errors import Invalid, Untrusted
-from writ_contracts.people import (
+from writ_contracts.people.attestations import AttestationRoot, RelyingParty
+from writ_contracts.people.credentials import Credential, Presence
+from writ_contracts.people.directory import (
     LARGEST_DIRECTORY,
     DirectoryEntry,
     Enrolment,
@@ -50,7 +50,7 @@ class Directory(Struct, frozen=True, eq=False, kw_only=True):
     relying_parties: Sequence[RelyingParty] = ()
 
     def of_person(self, person: str) -> list[PersonCredential]:
-        """The credentials of a person, removed ones too."""
+        """Return the credentials of a person, removed ones too."""
         return [one for one in self.entries.values() if one.credential.person == person]
 
     def presences(self) -> dict[str, tuple[Presence, ...]]:
@@ -63,8 +63,8 @@ class Directory(Struct, frozen=True, eq=False, kw_only=True):
 
 
 def open_directory(signed: Signed, people_keys: Collection[str], installation: str | None = "") -> Directory:
-    """The directory, if a pinned people-key signed it for this installation (any, with None), or one that follows it,
-    and every enrolment in it holds. Raises Untrusted.
+    """Return the directory, if a pinned people-key signed it for this installation (any, with None), or one that
+    follows it, and every enrolment in it holds. Raises Untrusted.
     """
     try:
         size = len(bytes(signed.payload))

@@ -12,9 +12,9 @@ from typing import Any
 from writ_contracts import subjects
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Untrusted
+from writ_contracts.history.records import Record
 from writ_contracts.ids import WRIT_TARGET
-from writ_contracts.policies import PolicyFile, StoredPolicy
-from writ_contracts.records import Record
+from writ_contracts.policy.versions import PolicyFile, StoredPolicy
 from writ_contracts.requests import RequestStatement
 from writ_contracts.wire import decode
 from writ_trust.digests import keyed_digest, plain_digest, same

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from writ_contracts.credentials import Credential, Presence, PresenceEvidence
 from writ_contracts.errors import Untrusted
+from writ_contracts.people.credentials import Credential, Presence, PresenceEvidence
 from writ_contracts.signing import Signed
 from writ_trust.presence.proofs import verify_proof
 

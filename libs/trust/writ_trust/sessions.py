@@ -12,11 +12,11 @@ import msgspec
 from msgspec import Struct, structs
 
 from writ_contracts.catalogue.sessions import SESSION_OPEN, SessionOpen
-from writ_contracts.credentials import Proof
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Untrusted
 from writ_contracts.ids import WRIT_TARGET, operation_id
 from writ_contracts.journal import ControlEvent
+from writ_contracts.people.credentials import Proof
 from writ_contracts.requests import RequestStatement
 from writ_trust.digests import keyed_digest, same
 from writ_trust.statements import digest, open_signed, read

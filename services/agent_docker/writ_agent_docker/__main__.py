@@ -8,7 +8,7 @@ from writ_runtime.service import run, running
 
 
 async def main(config: DockerAgentConfig) -> None:
-    """One process of one pool. Handlers of plugins stay out: they would run here, and not on the engine."""
+    """Run one process of one pool. Handlers of plugins stay out: they would run here, and not on the engine."""
     async with running("agent-docker", config, metrics()) as process:
         backend = DockerBackend(config.credentials, Registries(config.registries))
         try:

@@ -35,7 +35,7 @@ class DockerBackend(ContainerHandler):
         return found
 
     async def check(self) -> str | None:
-        """Always ready; how each engine was found last is a check of its own."""
+        """Report the backend as ready, always: the last result of each engine is a check of its own."""
         return None
 
 

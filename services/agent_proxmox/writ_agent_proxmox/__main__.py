@@ -1,11 +1,11 @@
 """`python -m writ_agent_proxmox`: carries out operations on Proxmox VE, over its API."""
 
 from writ_agent.service import metrics, serve
-from writ_agent_proxmox.api import Apis
 from writ_agent_proxmox.backend import ProxmoxBackend
 from writ_agent_proxmox.config import ProxmoxAgentConfig
-from writ_agent_proxmox.credentials import Credentials
-from writ_agent_proxmox.task_notes import Notes
+from writ_agent_proxmox.connection.api import Apis
+from writ_agent_proxmox.connection.credentials import Credentials
+from writ_agent_proxmox.tasks.task_notes import Notes
 from writ_runtime.service import run, running
 
 

@@ -9,14 +9,14 @@ from typing import Any
 
 from writ_agent.backends.port import ProbeResult, Progress, TargetTestResult, Task, TaskResult, cannot_list, lacks
 from writ_agent.backends.target_health import TargetHealth
-from writ_agent_proxmox.actions import Actions
-from writ_agent_proxmox.api import Apis
+from writ_agent_proxmox.connection.api import Apis
 from writ_agent_proxmox.listings import LISTINGS
-from writ_agent_proxmox.operations import OPERATIONS
+from writ_agent_proxmox.operations.actions import Actions
+from writ_agent_proxmox.operations.table import OPERATIONS
 from writ_agent_proxmox.target_test import find
-from writ_agent_proxmox.task_notes import Notes
-from writ_agent_proxmox.upid import TaskEnd, parse_upid
-from writ_agent_proxmox.work import GuestWork, OperationEnded
+from writ_agent_proxmox.tasks.task_notes import Notes
+from writ_agent_proxmox.tasks.upid import TaskEnd, parse_upid
+from writ_agent_proxmox.tasks.work import GuestWork, OperationEnded
 from writ_contracts.errors import Conflict, Invalid, WritError
 from writ_contracts.inventory import Target
 
@@ -53,7 +53,7 @@ class ProxmoxBackend:
         return work is None or await work.stop(grace)
 
     async def settle(self, task: Task) -> TaskResult:
-        """See Leftovers. A task goes on without its agent; the node knows its end."""
+        """Ask the node for the task's end: a task goes on without its agent."""
         note = await asyncio.to_thread(self._notes.read, task.operation_id)
         if note is None:
             code, message = "agent_restarted", "the agent ended before anything was sent"
@@ -98,7 +98,7 @@ class ProxmoxBackend:
         return found
 
     async def check(self) -> str | None:
-        """Needs nothing of its own host."""
+        """Report the backend as ready: it needs nothing of its own host."""
         return None
 
     async def _run(self, actions: Actions, work: GuestWork) -> TaskResult:
@@ -131,7 +131,7 @@ class ProxmoxBackend:
 
 
 def _actions(task: Task) -> Actions:
-    """Raises Invalid (`unsupported`)."""
+    """Return the functions of the operation. Raises Invalid (`unsupported`)."""
     try:
         return OPERATIONS[task.operation.name]
     except KeyError:
@@ -149,7 +149,7 @@ async def _followed(actions: Actions, work: GuestWork) -> dict[str, Any]:
 
 
 def _settled(end: TaskEnd, upid: str, *, last: bool) -> TaskResult:
-    """The outcome of a task whose agent was killed."""
+    """Return the outcome of a task whose agent was killed."""
     state = {"tasks": [upid], "warnings": end.warnings}
     if end.kind in ("ok", "warnings") and last:
         return TaskResult(outcome="succeeded", effect="done", state=state)
@@ -166,4 +166,4 @@ def _unsettled(message: str, *, over: bool) -> TaskResult:
 
 
 def _silent(message: str) -> None:
-    """Nobody waits for the progress of a read."""
+    """Discard progress: nobody waits for that of a read."""

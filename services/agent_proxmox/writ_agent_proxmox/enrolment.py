@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from writ_agent_proxmox.credentials import parse_token
+from writ_agent_proxmox.connection.credentials import parse_token
 from writ_contracts.errors import Unreachable, WritError
 
 SECONDS = 10.0

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
-from writ_agent_proxmox.api import Api
-from writ_agent_proxmox.backups import backups
-from writ_agent_proxmox.guests import all_guests
+from writ_agent_proxmox.connection.api import Api
+from writ_agent_proxmox.operations.backups import backups
+from writ_agent_proxmox.tasks.guests import all_guests
 from writ_contracts.inventory import Target
 
 Listing = Callable[[Api, Target], Awaitable[list[str]]]

@@ -7,8 +7,8 @@ it without any (john-broadway/proximo#24).
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from writ_agent_proxmox.actions import Actions
-from writ_agent_proxmox.credentials import Token
+from writ_agent_proxmox.connection.credentials import Token
+from writ_agent_proxmox.operations.actions import Actions
 from writ_agent_proxmox.settings import Connection
 
 _AREAS = {"VM": ("/vms", "/pool"), "Datastore": ("/storage", "/pool"), "Sys": ("/nodes",), "SDN": ("/sdn",)}

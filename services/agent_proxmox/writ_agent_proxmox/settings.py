@@ -56,7 +56,7 @@ class BackupStorage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 def connection_of(target: Target) -> Connection:
-    """Raises Invalid (`invalid_connection`)."""
+    """Return the `connection` of a target, typed. Raises Invalid (`invalid_connection`)."""
     try:
         return msgspec.convert(target.connection, Connection)
     except msgspec.ValidationError as error:
@@ -64,7 +64,7 @@ def connection_of(target: Target) -> Connection:
 
 
 def backup_storage_of(target: Target) -> BackupStorage:
-    """Raises Invalid (`no_backup_storage`)."""
+    """Return the `backup` of a target, typed. Raises Invalid (`no_backup_storage`)."""
     try:
         return msgspec.convert(target.backup, BackupStorage)
     except msgspec.ValidationError as error:

@@ -5,8 +5,8 @@ does it have. Reads, and changes nothing.
 from collections.abc import Mapping
 
 from writ_agent.backends.port import TargetTestResult
-from writ_agent_proxmox.actions import Actions
-from writ_agent_proxmox.api import Api, Apis
+from writ_agent_proxmox.connection.api import Api, Apis
+from writ_agent_proxmox.operations.actions import Actions
 from writ_agent_proxmox.rights import granting, held, lacking
 from writ_contracts.backends import StepName, TargetTestStep
 from writ_contracts.errors import WritError

@@ -31,12 +31,12 @@ class HostStackFiles:
         self._hosts = hosts
 
     async def read(self, target: Target, name: str) -> StackFile:
-        """See StackFiles. hostops follows no link."""
+        """Read the file through hostops, which follows no link."""
         folder = stack_folder(target)
         return StackFile(*await self._hosts.read_text(target, folder, f"{folder.rstrip('/')}/{name}", LARGEST + 1))
 
     async def space(self, target: Target, folder: str) -> DiskSpace | None:
-        """See StackFiles; by hostops, which a host without Python has not."""
+        """Return the space through hostops; None for a host without Python."""
         found = await self._hosts.disk_space(target, folder)
         return None if found is None else DiskSpace(*found)
 
@@ -61,7 +61,7 @@ class _ForwardedEngine:
 
 
 class ForwardedEngines:
-    """Engines by target."""
+    """The engines of hosts, by target, each behind a forwarded socket."""
 
     def __init__(self, pool: Pool, registries: Registries, stack_files: StackFiles) -> None:
         self._pool, self._registries, self._stack_files = pool, registries, stack_files

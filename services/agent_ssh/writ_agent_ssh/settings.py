@@ -43,7 +43,7 @@ class Become(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class JumpHost(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A jump host."""
+    """A host through which the connection to a target goes."""
 
     host: Host
     user: User

@@ -44,7 +44,11 @@ class AuditConfig(SignerConfig, frozen=True, kw_only=True):
     )
     nats_log: Annotated[
         Path | None,
-        env("WRIT_NATS_LOG", "log of the NATS server, whose refusals are recorded. Without it they are not"),
+        env(
+            "WRIT_NATS_LOG",
+            "log of the NATS server, or a folder with the logs (*.log) of several, whose refusals are recorded. Without"
+            " it they are not",
+        ),
     ] = None
     nats_config: Annotated[
         Path | None,

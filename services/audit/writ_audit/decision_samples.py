@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 from writ_audit.config import AuditConfig
 from writ_bus.port import Bus
 from writ_contracts.errors import ConfigError, TimedOut, Unreachable, WritError
-from writ_contracts.people import PeopleDirectory
-from writ_contracts.records import Record
+from writ_contracts.history.records import Record
+from writ_contracts.people.directory import PeopleDirectory
 from writ_contracts.subjects import parse_event
 from writ_runtime.buckets import Bucket
+from writ_runtime.files.policy_keys import PolicyKeys
+from writ_runtime.files.watched_file import stamp
+from writ_runtime.journal.security_events import SecurityEvents, SecurityFinding
 from writ_runtime.logs import Log
-from writ_runtime.plugins import load_catalogue
-from writ_runtime.policy_keys import PolicyKeys
-from writ_runtime.security_events import SecurityEvents, SecurityFinding
-from writ_runtime.watched_file import stamp
+from writ_runtime.plugins.entry_points import load_catalogue
 
 if TYPE_CHECKING:
     from writ_rules.second_decisions.checker import CheckedDecision, Checker

@@ -9,7 +9,7 @@ from writ_audit.reading import QueryEndpoint
 from writ_bus.port import Endpoint, Message, Service
 from writ_bus.sender import sender_key
 from writ_contracts import wire
-from writ_contracts.audit import SearchQuery, SearchReply, TraceQuery, TraceReply
+from writ_contracts.history.audit import SearchQuery, SearchReply, TraceQuery, TraceReply
 from writ_contracts.registry import channel
 from writ_contracts.subjects import parse_query
 from writ_runtime.endpoint_frame import endpoint_handler

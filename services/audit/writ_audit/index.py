@@ -19,8 +19,8 @@ from msgspec import Struct, structs
 
 from writ_audit.projection import OperationRow, RecordChange
 from writ_audit.search_conditions import leading_term, search_conditions
-from writ_contracts.audit import SearchQuery, SearchRow
 from writ_contracts.errors import Unreachable, WritError
+from writ_contracts.history.audit import SearchQuery, SearchRow
 
 SCHEMA_VERSION = 4
 _SCHEMA = """

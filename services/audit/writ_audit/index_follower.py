@@ -18,12 +18,12 @@ from writ_audit.projection import RecordChange, project
 from writ_bus import tasks, tracing
 from writ_bus.port import Journal
 from writ_contracts.errors import Invalid, TimedOut, Unreachable, Untrusted, WritError
-from writ_contracts.records import Record
+from writ_contracts.history.records import Record
 from writ_contracts.subjects import JOURNAL, operation_filter, parse_event
 from writ_proof.archive.signatures import Signatures
-from writ_runtime.journal_guard import JournalGuard
+from writ_runtime.journal.journal_guard import JournalGuard
+from writ_runtime.journal.security_events import SecurityEvents, SecurityFinding
 from writ_runtime.logs import Log
-from writ_runtime.security_events import SecurityEvents, SecurityFinding
 
 BATCH = 1_000
 PAUSE = 0.25

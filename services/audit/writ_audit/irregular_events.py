@@ -12,11 +12,11 @@ from msgspec import Struct
 
 from writ_contracts import journal
 from writ_contracts.agents import Receipt
-from writ_contracts.approvals import SignedApproval
 from writ_contracts.errors import Invalid, Untrusted
+from writ_contracts.history.records import Record
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.life import State, advances
-from writ_contracts.records import Record
+from writ_contracts.people.approvals import SignedApproval
 from writ_contracts.subjects import EventSubject, control_event, parse_event
 from writ_contracts.wire import decode_event, event_of, kind_of
 from writ_trust.approvals import read_approval

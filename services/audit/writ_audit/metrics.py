@@ -6,9 +6,9 @@ from typing import get_args
 from writ_audit.projection import UNREADABLE
 from writ_contracts.agents import SecurityKind
 from writ_contracts.journal import JournalEvent
+from writ_runtime.journal.security_events import security_counter
 from writ_runtime.metric_series import AtMost, Counter
 from writ_runtime.metrics import Metrics
-from writ_runtime.security_events import security_counter
 
 READS = ("current", "behind")
 REFUSALS = ("permission_violation", "authentication_failed")

@@ -10,12 +10,12 @@ from pathlib import Path
 import msgspec
 
 from writ_contracts.errors import Unreachable, Untrusted
-from writ_contracts.people import LARGEST_DIRECTORY, PeopleDirectory
+from writ_contracts.people.directory import LARGEST_DIRECTORY, PeopleDirectory
 from writ_contracts.signing import Signed
+from writ_runtime.files.people_directory import directory_in, known_directory
+from writ_runtime.files.watched_file import Stamp, stamp
+from writ_runtime.journal.security_events import SecurityEvents
 from writ_runtime.logs import Log
-from writ_runtime.people_directory import directory_in, known_directory
-from writ_runtime.security_events import SecurityEvents
-from writ_runtime.watched_file import Stamp, stamp
 from writ_trust.statements import read
 
 LOOK_EVERY = 1.0

@@ -17,9 +17,17 @@ from writ_audit.index_follower import Follower
 from writ_audit.permission import QueryReader, ReadPermission
 from writ_audit.projection import SECURITY, project
 from writ_bus.port import Journal
-from writ_contracts.audit import SearchQuery, SearchReply, TraceEvent, TraceQuery, TraceReply, UnknownName, names_of
 from writ_contracts.errors import Denied, Invalid
-from writ_contracts.records import Record
+from writ_contracts.history.audit import (
+    SearchQuery,
+    SearchReply,
+    TraceEvent,
+    TraceQuery,
+    TraceReply,
+    UnknownName,
+    names_of,
+)
+from writ_contracts.history.records import Record
 from writ_contracts.subjects import JOURNAL, operation_filter
 
 CATCH_UP = 2.0

@@ -21,7 +21,7 @@ ATTEMPTS = 8
 
 
 class RecordedReads:
-    """Appends `record_read` events."""
+    """Appends a `record_read` event for a read of the record."""
 
     def __init__(self, journal: Journal, clock: Callable[[], float]) -> None:
         """Record into `journal`. `clock` returns the time of the journal's server."""

@@ -14,12 +14,12 @@ from writ_bus.port import Bus, Journal, Message
 from writ_contracts import subjects
 from writ_contracts.agents import ReportMessage, SecurityReport
 from writ_contracts.errors import Invalid, TimedOut, Unreachable, Untrusted, WritError
-from writ_contracts.records import Record
+from writ_contracts.history.records import Record
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode
 from writ_runtime.buckets import Buckets
+from writ_runtime.journal.security_events import SecurityEvents, SecurityFinding, security_event
 from writ_runtime.logs import Log
-from writ_runtime.security_events import SecurityEvents, SecurityFinding, security_event
 from writ_trust.statements import open_signed
 
 PATIENCE = 5.0

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from writ_contracts.audit import SearchQuery, names_of
+from writ_contracts.history.audit import SearchQuery, names_of
 
 _TERM = "EXISTS (SELECT 1 FROM terms t WHERE t.kind = ? AND t.value {} AND t.first_sequence = o.first_sequence)"
 _TEXT = "instr(lower(reason || char(10) || message || char(10) || code || char(10) || parameters), lower(?)) > 0"

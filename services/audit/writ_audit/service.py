@@ -25,21 +25,21 @@ from writ_bus.errors import BusError
 from writ_bus.port import Bus, Serving
 from writ_bus.tasks import unending
 from writ_contracts import subjects
-from writ_contracts.audit import AuditStanding
 from writ_contracts.errors import WritError
+from writ_contracts.history.audit import AuditStanding
 from writ_contracts.ids import encode_id
 from writ_contracts.version import LEVEL, VERSION
 from writ_contracts.wire import encode
 from writ_runtime.clocks import SYSTEM, Clocks, ServerClock
+from writ_runtime.files.policy_keys import PolicyKeys
+from writ_runtime.files.state_file import StateFile
 from writ_runtime.health import Check
-from writ_runtime.journal_guard import FILE, JournalGuard, JournalMark
-from writ_runtime.journal_notices import Notifier
+from writ_runtime.journal.journal_guard import FILE, JournalGuard, JournalMark
+from writ_runtime.journal.journal_notices import Notifier
+from writ_runtime.journal.security_events import SecurityEvents
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics, Observer
-from writ_runtime.plugins import load_notifiers
-from writ_runtime.policy_keys import PolicyKeys
-from writ_runtime.security_events import SecurityEvents
-from writ_runtime.state_file import StateFile
+from writ_runtime.plugins.entry_points import load_notifiers
 
 _log = Log("writ.audit")
 TELL_EVERY = 5.0
@@ -93,7 +93,7 @@ class Audit:
 
     def _make_server_log(self, config: AuditConfig, measures: Measures) -> ServerLog:
         owners = KeyOwners(config.principals, config.agents, config.nats_config)
-        return ServerLog(config.nats_log, owners, self._security, measures.refused)
+        return ServerLog(config.nats_log, owners, self._security, measures.refused, config.state_dir)
 
     def _make_deliveries(self, config: AuditConfig, measured: Metrics) -> Deliveries:
         """Return the deliveries of notifications. Raises ConfigError if the file of notifications is not usable."""

@@ -6,10 +6,10 @@ from writ_executor.journal.shared_keys import SharedKeys
 from writ_executor.metrics import metrics
 from writ_executor.service import Executor
 from writ_runtime.connect import connect_as, load_key
+from writ_runtime.files.watched_file import WatchedFile
 from writ_runtime.list_reader.lists import AGENTS, TARGETS, ListReader
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 from writ_runtime.service import StopStep, ended, run, running
-from writ_runtime.watched_file import WatchedFile
 
 
 async def main(config: ExecutorConfig) -> None:

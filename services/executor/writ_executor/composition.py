@@ -41,8 +41,8 @@ from writ_executor.steps.parameter_retention import ParameterRetention
 from writ_executor.steps.pending_previews import PendingPreviews
 from writ_executor.steps.receipts import ReceiptEndpoint
 from writ_runtime.buckets import Buckets
-from writ_runtime.journal_guard import JournalGuard
-from writ_runtime.stop_history import StopHistory
+from writ_runtime.journal.journal_guard import JournalGuard
+from writ_runtime.journal.stop_history import StopHistory
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,10 +25,10 @@ from writ_executor.metrics import Measures
 from writ_executor.policy.client import PolicyClient
 from writ_executor.steps.background import BackgroundTasks
 from writ_runtime.clocks import ServerClock
-from writ_runtime.journal_guard import JournalGuard
+from writ_runtime.files.policy_keys import PolicyKeys
+from writ_runtime.files.watched_file import WatchedFile
+from writ_runtime.journal.journal_guard import JournalGuard
 from writ_runtime.metrics import Metrics
-from writ_runtime.policy_keys import PolicyKeys
-from writ_runtime.watched_file import WatchedFile
 
 
 @dataclass(frozen=True, kw_only=True)

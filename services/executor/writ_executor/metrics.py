@@ -18,9 +18,9 @@ from writ_contracts.operations import Catalogue
 from writ_contracts.registry import CHANNELS, Role
 from writ_executor.journal.usage import Amount, Owner
 from writ_executor.success_rate import SuccessRate
+from writ_runtime.journal.security_events import security_counter
 from writ_runtime.metric_series import AtMost
 from writ_runtime.metrics import Metrics
-from writ_runtime.security_events import security_counter
 
 POOLS = 50
 """Pools with series of their own: with `local-<host>` there may be thousands of pools."""

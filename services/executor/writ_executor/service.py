@@ -2,23 +2,23 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from writ_bus.grammar import is_inbox
 from writ_bus.port import Bus, Endpoint, Message, Service
 from writ_bus.tasks import unending
 from writ_contracts import subjects, wire
 from writ_contracts.agents import Acknowledgement, ClaimReply, Heartbeat, Progress
-from writ_contracts.audit import AuditStanding, JournalReply
 from writ_contracts.backends import BackendTestReply
 from writ_contracts.errors import Invalid, WritError
+from writ_contracts.history.audit import AuditStanding, JournalReply
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.inventory import Agents, Inventory
 from writ_contracts.journal import RefusedSummary
 from writ_contracts.notices import NoticeReply
 from writ_contracts.operations import Catalogue
+from writ_contracts.people.previews import PreviewReply
 from writ_contracts.plugins import digests_of
-from writ_contracts.previews import PreviewReply
 from writ_contracts.registry import CHANNELS, Role, Style
 from writ_contracts.requests import (
     OperationReply,
@@ -34,16 +34,17 @@ from writ_executor.agents.presence import other_builds, other_levels, other_poli
 from writ_executor.composition import compose
 from writ_executor.config import ExecutorConfig
 from writ_executor.foundation import lay_foundation
+from writ_executor.journal.own_violations import OwnViolations
 from writ_executor.journal.shared_keys import SharedKeys
 from writ_executor.metrics import Measures, pools_of
 from writ_executor.policy.people_notices import PeopleNotices
 from writ_runtime.clocks import SYSTEM, Clocks, ServerClock, describe
 from writ_runtime.endpoint_frame import Handle, endpoint_handler
+from writ_runtime.files.policy_keys import PolicyKeys
+from writ_runtime.files.watched_file import WatchedFile
 from writ_runtime.health import Attention, Check
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics, Observer
-from writ_runtime.policy_keys import PolicyKeys
-from writ_runtime.watched_file import WatchedFile
 
 CONCURRENCY = 256
 """Concurrent requests of one kind; more wait."""
@@ -88,6 +89,7 @@ class Executor:
         self._audit_services, self._generations = parts.audit_services, parts.generations
         self._restored, self._policy, self._guard = parts.restored, parts.policy, parts.guard
         self._storage, self._unwatched = parts.storage, parts.unwatched
+        self._violations = OwnViolations(bus.journal, partial(parts.recorder.security, "permission_violation"))
         measured.before(self._update_gauges)
 
     async def serve(self) -> None:
@@ -296,12 +298,5 @@ class Executor:
             log.warning("progress.not_relayed", error=str(error))
 
     def violation(self, kind: str, subject: str) -> None:
-        """Record the server's refusal of a subject: a defect or an attack.
-
-        A late answer is neither: its reply permission ends with the connection of the question.
-        """
-        if kind == "publish" and is_inbox(subject.upper()):  # the server's word comes in lower case
-            log.warning("answer.too_late", subject=subject)
-            return
-        detail = f"NATS does not permit this executor {kind} to {subject}"
-        self.background.spawn("violation", self.recorder.security("permission_violation", detail))
+        """Record the server's refusal of a subject."""
+        self.background.spawn("violation", self._violations.take(kind, subject, self.index.sequence))

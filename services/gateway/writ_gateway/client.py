@@ -11,9 +11,9 @@ from writ_client.approvals import Approvals
 from writ_client.client import Writ
 from writ_contracts import requests
 from writ_contracts.errors import Denied, Invalid
-from writ_contracts.facts import ScanReport
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.operations import Catalogue
+from writ_contracts.policy.facts import ScanReport
 from writ_gateway.caller import Caller
 from writ_trust.keys import Key
 
@@ -79,7 +79,9 @@ class AgentClient(Writ):
     async def submit(
         self, operation: str, target: str, parameters: Mapping[str, Any] | None = None, **options: Any
     ) -> requests.RequestReply:
-        """As `Writ.submit`. Raises Denied (`for_people`, `read_only`, `token_limit`) before anything is sent."""
+        """Send the request like `Writ.submit`. Raises Denied (`for_people`, `read_only`, `token_limit`) before anything
+        is sent.
+        """
         self._check(operation, dry_run=options.get("dry_run", False))
         if operation != CANCEL:
             self._caller.check(operation, target)
@@ -98,9 +100,9 @@ class AgentClient(Writ):
             raise Denied(f"{operation} changes its target, and this server is read-only", code="read_only")
 
     async def result(self, operation_id: str) -> dict[str, Any] | None:
-        """As `Writ.result`; None where only public output may be shown, which the view has."""
+        """Return the result like `Writ.result`; None where only public output may be shown, which the view has."""
         return None if self._public_only else await super().result(operation_id)
 
     async def report(self, report: ScanReport) -> str:
-        """Scanners report by their own client."""
+        """Refuse: scanners report by their own client."""
         raise Denied("findings cannot be reported over MCP", code="for_people")

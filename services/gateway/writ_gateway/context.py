@@ -5,7 +5,7 @@ from typing import Any
 
 from mcp.server.context import ServerRequestContext
 
-from writ_contracts.gateway_tokens import GatewayToken
+from writ_contracts.installation.gateway_tokens import GatewayToken
 from writ_gateway.caller import Caller, client_info
 from writ_gateway.session import Session
 

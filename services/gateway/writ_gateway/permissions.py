@@ -20,7 +20,7 @@ class Permissions:
         self._until = 0.0
 
     async def operations(self) -> frozenset[str]:
-        """At most 30 s old. Raises as `PolicyQueries.allowed`."""
+        """Return the permitted operations, at most 30 s old. Raises as `PolicyQueries.allowed`."""
         async with self._asking:
             if self._clock() >= self._until:
                 answer = await self._writ.policy.allowed(principal=self._writ.principal)

@@ -42,7 +42,7 @@ _NAME = re.compile(r"\{(\w+)\}")
 
 
 async def read(call: Call, uri: str) -> Result:
-    """The resource at an address. Raises Invalid (`not_found`), and the errors of its tool."""
+    """Return the resource at an address. Raises Invalid (`not_found`), and the errors of its tool."""
     for address, resource in RESOURCES.items():
         if address == POLICY == uri:
             shown = await call.session.writ.policy_show()
@@ -54,5 +54,5 @@ async def read(call: Call, uri: str) -> Result:
 
 
 def _pattern(address: str) -> re.Pattern[str]:
-    """Matches the addresses of a family; `.` and the like do not occur in ours."""
+    """Return a pattern for the addresses of a family; `.` and the like do not occur in ours."""
     return re.compile(_NAME.sub(r"(?P<\1>[A-Za-z0-9_-]{1,64})", address))

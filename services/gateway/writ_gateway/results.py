@@ -53,7 +53,7 @@ NEXT: Schema = {
 
 
 def shape(properties: Mapping[str, Schema]) -> Schema:
-    """The schema of a result with these properties, or an error in their place."""
+    """Return the schema of a result with these properties, or an error in their place."""
     both = {"status": _TEXT, **ERROR, "cut": _TEXTS, "untrusted": _TEXTS, **properties}
     return {"type": "object", "properties": both, "required": ["status"]}
 

@@ -22,12 +22,12 @@ class Arguments(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def input_schema(struct: type[Struct]) -> Schema:
-    """The schema of a tool's arguments. An optional argument is left out, rather than null."""
+    """Return the schema of a tool's arguments. An optional argument is left out, rather than null."""
     return _object(struct, drop_null=True)
 
 
 def output_schema(struct: type[Struct]) -> Schema:
-    """The schema of a part of a result."""
+    """Return the schema of a part of a result."""
     return _object(struct, drop_null=False)
 
 
@@ -77,7 +77,7 @@ def slim(schema: Schema) -> Schema:
 
 
 def decode(struct: type[Decoded], arguments: Mapping[str, Any]) -> Decoded:
-    """The arguments. Raises Invalid (`invalid_parameters`) with all mistakes, naming fields, never their values."""
+    """Return the arguments. Raises Invalid (`invalid_parameters`) with all mistakes: names of fields, no values."""
     if found := problems(struct, arguments):
         raise Invalid(f"arguments: {BETWEEN.join(found)}"[:1000], code="invalid_parameters")
     return msgspec.convert(dict(arguments), struct, strict=True)

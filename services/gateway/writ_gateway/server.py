@@ -58,7 +58,7 @@ _log = Log("writ.gateway")
 
 
 def server(tools: Toolbox, session_of: SessionOf) -> Server[Any]:
-    """The server; `session_of` finds the session of whoever sent a request."""
+    """Return the server. `session_of` finds the session of whoever sent a request."""
     tasks = TaskHandlers(session_of, lambda result: wire_form(tool_result(result)))
     handlers = Handlers(tools, session_of, tasks)
     made: Server[Any] = Server(
@@ -88,7 +88,7 @@ class Handlers:
         self._tasks = tasks
 
     def schema(self, name: str) -> dict[str, Any] | None:
-        """The input schema of a tool."""
+        """Return the input schema of a tool."""
         tool = self._tools.find(name)
         return None if tool is None else tool.schema
 
@@ -130,7 +130,7 @@ class Handlers:
     async def list_templates(
         self, context: Context, params: PaginatedRequestParams | None
     ) -> ListResourceTemplatesResult:
-        """The families of resources."""
+        """Return the families of resources."""
         listed = [
             ResourceTemplate(uri_template=uri, name=one.name, description=one.description)
             for uri, one in RESOURCES.items()
@@ -139,7 +139,7 @@ class Handlers:
         return ListResourceTemplatesResult(resource_templates=listed, ttl_ms=LIST_MILLISECONDS)
 
     async def read_resource(self, context: Context, params: ReadResourceRequestParams) -> ReadResourceResult:
-        """One resource, as JSON."""
+        """Return one resource, as JSON."""
         session = await self._session_of(context)
         try:
             found = await resources.read(Call(session, lambda _: None), str(params.uri))
@@ -191,7 +191,7 @@ class ProgressReports:
         await asyncio.wait({self._task})
 
     def note(self, event: Event) -> None:
-        """Have this step reported; when the client is slow, later steps are left out."""
+        """Report this step to the client. When the client is slow, later steps are left out."""
         if not self._steps.full():
             self._steps.put_nowait(event.__struct_config__.tag or "progress")  # type: ignore[arg-type]
 
@@ -243,5 +243,5 @@ def tool_result(result: Result) -> CallToolResult:
 
 
 def wire_form(result: CallToolResult) -> dict[str, Any]:
-    """The result as it goes over the wire within another one."""
+    """Return the result in the form in which another result carries it."""
     return result.model_dump(by_alias=True, mode="json", exclude_none=True)

@@ -16,7 +16,9 @@ Settings = TypeVar("Settings", bound=Struct)
 
 
 def start(kind: type[Settings], serve: Callable[[Settings], Coroutine[Any, Any, None]]) -> int:
-    """0 at an orderly end, 1 where it cannot listen, 2 for a wrong configuration, 6 where Writ cannot be reached."""
+    """Run the gateway. Return 0 at an orderly end, 1 where it cannot listen, 2 for a wrong configuration, 6 where Writ
+    cannot be reached.
+    """
     try:
         config = load(kind, os.environ)
         logs.configure("gateway", getattr(config, "log_level", "warning"), "auto")

@@ -13,7 +13,7 @@ from writ_gateway.context import caller_of
 from writ_gateway.server import server
 from writ_gateway.session import Session
 from writ_gateway.toolbox import Toolbox
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 from writ_trust.keys import Key
 
 CONNECT_SECONDS = 10.0

@@ -47,7 +47,7 @@ def tool(
     read_only: bool = True,
     **facts: Any,
 ) -> Tool:
-    """A tool whose arguments are a struct, which makes their schema and decodes them for `run`."""
+    """Return a tool whose arguments are a struct, which makes their schema and decodes them for `run`."""
 
     async def decoded(call: Call, raw: Given) -> Result:
         return {"status": "ok"} | await run(call, decode(arguments, raw))

@@ -42,7 +42,7 @@ class Toolbox:
 
 
 async def run(tool: Tool, call: Call, arguments: Mapping[str, Any]) -> Result:
-    """The result of one call. Errors of Writ are results as well; other exceptions are defects and pass."""
+    """Return the result of one call. Errors of Writ are results as well; other exceptions are defects and pass."""
     try:
         return results.bounded(await tool.run(call, arguments))
     except WritError as error:

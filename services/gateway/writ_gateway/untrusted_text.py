@@ -20,7 +20,7 @@ _INVISIBLE = re.compile(
 
 
 def visible(text: str) -> str:
-    """The text with every control or invisible character but tab and newline spelled out."""
+    """Return the text with every control or invisible character but tab and newline spelled out."""
     return _INVISIBLE.sub(lambda found: f"\\u{{{ord(found.group()):x}}}", text)
 
 
@@ -36,7 +36,7 @@ class BoundedCopy:
         self.cut: list[str] = []
 
     def copy(self, value: Any, path: str = "") -> Any:
-        """The value as far as there is room."""
+        """Return a copy of the value, cut to the room that is left."""
         match value:
             case str():
                 return self._text(value, path)

@@ -5,7 +5,7 @@ from writ_policy.config import PolicyConfig
 from writ_policy.metrics import metrics
 from writ_policy.service import PolicyService
 from writ_runtime.connect import connect_as, load_key
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 from writ_runtime.service import StopStep, ended, run, running
 
 

@@ -11,18 +11,18 @@ from functools import partial
 from writ_bus.port import Bus, Entry, Journal
 from writ_contracts import subjects
 from writ_contracts.agents import Claim
-from writ_contracts.approvals import ApprovalEvent
 from writ_contracts.decisions import DecideRequest, Decision, GrantReply, GrantRequest
 from writ_contracts.errors import Conflict, Invalid, Unreachable
+from writ_contracts.history.records import Record
 from writ_contracts.journal import MAX_EVENT_BYTES, Granted, LimitHolder
-from writ_contracts.records import Record
+from writ_contracts.people.approvals import ApprovalEvent
 from writ_contracts.wire import encode
 from writ_policy.approvals.approver_events import announce
 from writ_policy.approvals.previews import moved_since, recorded_preview
-from writ_policy.approvals.recorded_approvals import CountedApprovals, approvals_of
 from writ_policy.decisions.facts import KnownFacts
 from writ_policy.decisions.grants import check_claim, grant, granted_event, listing_grant
 from writ_policy.decisions.judge_factory import JudgeFactory
+from writ_policy.decisions.recorded_approvals import CountedApprovals, approvals_of
 from writ_policy.decisions.rulings import Judge, RuledRequest
 from writ_policy.decisions.signer import DecisionSigner
 from writ_policy.limits import Limits

@@ -7,8 +7,8 @@ is signed as well.
 
 from msgspec import Struct
 
-from writ_contracts.policies import StoredPolicy
-from writ_runtime.state_file import StateFile
+from writ_contracts.policy.versions import StoredPolicy
+from writ_runtime.files.state_file import StateFile
 
 FILE = "policy-version.json"
 

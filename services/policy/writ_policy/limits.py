@@ -13,6 +13,7 @@ from writ_bus.port import Entry, Journal
 from writ_contracts.agents import Receipt
 from writ_contracts.decisions import RuleLimit
 from writ_contracts.errors import Invalid, Unreachable, Untrusted
+from writ_contracts.history.records import Record
 from writ_contracts.journal import (
     MAX_EVENT_BYTES,
     Carried,
@@ -25,7 +26,6 @@ from writ_contracts.journal import (
     Resolved,
     Unknown,
 )
-from writ_contracts.records import Record
 from writ_contracts.subjects import limit_count, operation_filter
 from writ_contracts.wire import decode_event, encode, event_of
 from writ_trust.statements import digest, open_signed

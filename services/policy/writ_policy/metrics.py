@@ -11,8 +11,8 @@ from writ_policy.state.snapshot import PolicySnapshot
 from writ_policy.state.sources import FILES
 from writ_rules.engine.compile import ROLES
 from writ_rules.engine.control import ControlState
+from writ_runtime.journal.security_events import security_counter
 from writ_runtime.metrics import Metrics
-from writ_runtime.security_events import security_counter
 
 STORE = "store"
 QUESTIONS = [one for one in CHANNELS if Role.POLICY in one.receivers and one.name.startswith("query_")]

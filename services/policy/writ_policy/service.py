@@ -8,7 +8,7 @@ from writ_bus.port import Bus, Service, Serving
 from writ_bus.tasks import unending
 from writ_contracts import subjects
 from writ_contracts.errors import WritError
-from writ_contracts.keyring import in_words
+from writ_contracts.installation.keyring import in_words
 from writ_contracts.notices import Notice
 from writ_contracts.operations import Catalogue
 from writ_contracts.version import VERSION
@@ -40,15 +40,15 @@ from writ_policy.versions.proposed_versions import ProposedVersions
 from writ_policy.versions.stored_versions import Versions
 from writ_policy.windows.open_windows import OpenWindows
 from writ_runtime.clocks import SYSTEM, Clocks, ServerClock
+from writ_runtime.files.people_directory import known_directory
+from writ_runtime.files.policy_keys import PolicyKeys
+from writ_runtime.files.state_file import StateFile
 from writ_runtime.health import Attention, Check, Detail
-from writ_runtime.journal_guard import FILE, LOOK_EVERY, JournalGuard, JournalMark
-from writ_runtime.journal_notices import Notifier
+from writ_runtime.journal.journal_guard import FILE, LOOK_EVERY, JournalGuard, JournalMark
+from writ_runtime.journal.journal_notices import Notifier
+from writ_runtime.journal.security_events import SecurityEvents
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics, Observer
-from writ_runtime.people_directory import known_directory
-from writ_runtime.policy_keys import PolicyKeys
-from writ_runtime.security_events import SecurityEvents
-from writ_runtime.state_file import StateFile
 from writ_trust.keys import Key
 
 LOST: Final = "version_lost"

@@ -12,10 +12,10 @@ from msgspec import Struct
 from writ_contracts.agents import Claim, Receipt
 from writ_contracts.decisions import KILL_GRACE, Decision, Grant, Subject
 from writ_contracts.errors import Conflict, Invalid, Unreachable, Untrusted
+from writ_contracts.history.records import Record
 from writ_contracts.journal import Dispatched, Granted, Requested
 from writ_contracts.life import MOST_ATTEMPTS, AcceptedLife, DispatchedLife, GrantedLife, State, fold
 from writ_contracts.operations import Operation
-from writ_contracts.records import Record
 from writ_contracts.signing import Signed
 from writ_contracts.subjects import parse_event
 from writ_contracts.wire import event_of

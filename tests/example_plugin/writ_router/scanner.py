@@ -8,7 +8,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from writ_contracts.errors import Invalid
-from writ_contracts.facts import Finding
+from writ_contracts.policy.facts import Finding
 from writ_contracts.scanners import Scanner
 from writ_router.api import RouterApi
 

@@ -6,6 +6,7 @@ import secrets
 import shutil
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from urllib.request import urlopen
 
 import pytest
@@ -14,13 +15,15 @@ from tests.lab.compose.conftest import SANDBOX
 from tests.lab.hosts import Host, until, user_key
 from tests.lab.mcp_call import called
 
+from writ_client.context import Context, open_bus
+from writ_contracts import subjects
 from writ_testing.demo import POLICY, TARGET, first_operation
 from writ_testing.installations.trace_comparison import in_the_demo, same_part
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
 
-def asked(composed: Composed, path: str) -> Any:
+def query_prometheus(composed: Composed, path: str) -> Any:
     """What Prometheus answers now; None while it does not."""
     try:
         with urlopen(f"http://127.0.0.1:{composed.ports['PROMETHEUS']}/api/v1/{path}", timeout=5) as answer:
@@ -31,13 +34,13 @@ def asked(composed: Composed, path: str) -> Any:
 
 def up(composed: Composed, service: str) -> int:
     """How many of the service Prometheus reaches."""
-    seen = asked(composed, "targets?state=active") or {"activeTargets": []}
+    seen = query_prometheus(composed, "targets?state=active") or {"activeTargets": []}
     return sum(one["labels"]["service"] == service and one["health"] == "up" for one in seen["activeTargets"])
 
 
 def alertmanagers(composed: Composed) -> int:
     """How many Prometheus would tell."""
-    seen = asked(composed, "alertmanagers") or {"activeAlertmanagers": []}
+    seen = query_prometheus(composed, "alertmanagers") or {"activeAlertmanagers": []}
     return len(seen["activeAlertmanagers"])
 
 
@@ -125,10 +128,31 @@ async def test_four_ssh_agents_share_the_work_on_a_host_and_prometheus_finds_the
 def test_prometheus_sees_every_service_and_has_the_rules_and_alertmanager(composed: Composed) -> None:
     for service in ("keeper", "policy", "executor", "audit", "agent-local", "agent-ssh", "agent-proxmox"):
         until(lambda service=service: up(composed, service) > 0, 60.0, f"Prometheus reaches {service}")  # type: ignore[misc]
-    rules = until(lambda: asked(composed, "rules"), 30.0, "Prometheus has its rules")["groups"][0]["rules"]
+    rules = until(lambda: query_prometheus(composed, "rules"), 30.0, "Prometheus has its rules")["groups"][0]["rules"]
     wanted = re.findall(r"alert: (\w+)", (REPOSITORY / "deploy" / "prometheus" / "rules.yaml").read_text())
     assert [rule["name"] for rule in rules] == wanted
     until(lambda: alertmanagers(composed) == 1, 60.0, "Prometheus has found Alertmanager")
+
+
+async def test_what_nats_refuses_is_a_security_event(composed: Composed) -> None:
+    home = composed.home
+    about = Context(
+        principal="operator",
+        url=f"nats://127.0.0.1:{composed.ports['NATS']}",
+        installation=home.installation,
+        tls_ca=str(home.ca_file),
+    )
+    bus = await open_bus(about, home.seed_file("principal-operator").read_bytes(), wait=10.0)
+    try:
+        await bus.publish(subjects.request("somebody", "service_restart"), b"{}")
+    finally:
+        await bus.drain(5.0)
+    query = quote('writ_security_events_total{kind="permission_violation",service="audit"} > 0')
+    until(
+        lambda: (query_prometheus(composed, f"query?query={query}") or {}).get("result"), 90.0, "the event is recorded"
+    )
+    log = composed.type("docker compose exec -T nats tail -n 50 /var/log/nats/nats.log")
+    assert "Publish Violation" in log
 
 
 async def test_an_mcp_client_calls_a_tool_through_the_gateways_container(composed: Composed) -> None:

@@ -19,7 +19,7 @@ SERVICES = {
     "writ/agent-proxmox": "writops-agent-proxmox",
 }
 WRITABLE = {
-    "nats": {"/data"},
+    "nats": {"/data", "/var/log/nats"},
     "keeper": {f"/writ/.writ/{folder}" for folder in ("servers", "joined", "enrolled", "run")},
     "policy": {"/var/lib/writ"},
     "executor": set(),

@@ -9,7 +9,7 @@ from tests.lab.compose.composed import REPOSITORY, UID, Composed, cloned
 from tests.lab.compose.conftest import SANDBOX, as_the_demo
 from tests.lab.engine import Engine
 from tests.lab.hosts import until
-from tests.runtime.collector import Seen, decoded
+from tests.runtime.collector import ReceivedSpan, decoded
 
 from writ_testing.demo import first_operation
 
@@ -34,7 +34,7 @@ def traced(composed: Composed, docker: Engine) -> Iterator[Composed]:
             made.down()
 
 
-def spans(traced: Composed, trace_id: str) -> list[Seen]:
+def spans(traced: Composed, trace_id: str) -> list[ReceivedSpan]:
     """Those of this trace that have come."""
     taken = [path for path in (traced.folder / "spans").iterdir() if not path.name.startswith(".")]
     return [one for path in taken for one in decoded(path.read_bytes()) if one.trace_id == trace_id]

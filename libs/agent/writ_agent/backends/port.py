@@ -124,7 +124,7 @@ class Previews(Protocol):
 
 @runtime_checkable
 class Listings(Protocol):
-    """A backend able to list names for the allowlists of a policy (`writ_contracts.facts.LISTING_SOURCES`)."""
+    """A backend able to list names for the allowlists of a policy (`writ_contracts.policy.facts.LISTING_SOURCES`)."""
 
     async def listing(self, target: Target, source: str) -> list[str]:
         """Return all names of this kind, as docs/policy.md compares them. Change nothing.

@@ -75,7 +75,6 @@ class RoutedBackend:
                 raise lacks(task, "probe")
 
     async def preview(self, task: Task) -> dict[str, Any]:
-        """Preview by the operation's handler."""
         match self._of(task):
             case Previews() as handler:
                 return await handler.preview(task)

@@ -90,7 +90,7 @@ class HostReads:
             return {}
 
     async def handle(self, message: Message) -> bytes:
-        """One ReadRequest; every way out is a ReadReply."""
+        """Serve one ReadRequest. Every path ends in a ReadReply."""
         began = time.monotonic()
         reply, operation_id = await self._verified_read(message)
         code = reply.error.code if reply.error else ""

@@ -15,7 +15,7 @@ from writ_agent.backends.port import Backend, Baselines, Listings, Task, cannot_
 from writ_agent.reporting.receipts import AgentIdentity
 from writ_contracts.decisions import ReadGrant
 from writ_contracts.errors import Invalid, WritError
-from writ_contracts.facts import MOST_LISTED_BYTES, MOST_NAMES, OTHER_NAMES, Listing
+from writ_contracts.policy.facts import MOST_LISTED_BYTES, MOST_NAMES, OTHER_NAMES, Listing
 from writ_contracts.signing import Signed
 from writ_contracts.wire import encode
 from writ_runtime.logs import Log

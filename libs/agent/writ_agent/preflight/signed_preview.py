@@ -11,7 +11,7 @@ from writ_contracts.agents import ReadReply, ReadRequest
 from writ_contracts.decisions import ReadGrant
 from writ_contracts.errors import Conflict, Invalid
 from writ_contracts.parameters import hidden, public, recorded, telling
-from writ_contracts.previews import CUT, DETAILS, MAX_DETAILS_BYTES, MAX_PREVIEW_BYTES, Preview, PreviewDetails
+from writ_contracts.people.previews import CUT, DETAILS, MAX_DETAILS_BYTES, MAX_PREVIEW_BYTES, Preview, PreviewDetails
 from writ_contracts.wire import canonical
 from writ_trust.digests import keyed_digest
 from writ_trust.statements import digest, read, sign

@@ -31,6 +31,8 @@ class AgentIdentity(Struct, frozen=True, kw_only=True):
     instance: str
     host: str | None = None
     """The host that claims name, where the key was enrolled for it."""
+    started: float = 0.0
+    """When the process started, by its host's clock."""
 
     def keyed(self, target: str, value: Any) -> str:
         """Return the digest of something secret of the target: nobody can guess it without this pool's key."""

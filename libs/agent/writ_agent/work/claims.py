@@ -19,7 +19,7 @@ from writ_bus import tasks
 from writ_bus.errors import Forbidden, Full, TimedOut, Unreachable
 from writ_bus.port import Bus, Delivery
 from writ_contracts import subjects
-from writ_contracts.agents import Claim, ClaimMessage, ClaimReply
+from writ_contracts.agents import STARTED_HEADER, Claim, ClaimMessage, ClaimReply
 from writ_contracts.errors import Invalid, WritError
 from writ_contracts.journal import Dispatched
 from writ_contracts.plugins import PluginDigests
@@ -57,7 +57,9 @@ def make_claim(
         plugins=plugins,
         host=identity.host,
     )
-    return SentClaim(work=work, claim=claim, signed=sign(identity.key, claim), seal=seal, sent_at=now)
+    return SentClaim(
+        work=work, claim=claim, signed=sign(identity.key, claim), seal=seal, sent_at=now, started=identity.started
+    )
 
 
 async def send_claim(
@@ -116,7 +118,8 @@ async def _send_once(bus: Bus, claimed: SentClaim, body: bytes) -> ClaimReply | 
     Forbidden: nothing was done.
     """
     try:
-        reply = await bus.request(subjects.claim(claimed.claim.pool), body, timeout=ASK_SECONDS)
+        headers = {STARTED_HEADER: repr(claimed.started)}
+        reply = await bus.request(subjects.claim(claimed.claim.pool), body, timeout=ASK_SECONDS, headers=headers)
         answer = decode(reply.data, ClaimReply)
     except (Unreachable, Full, Forbidden):
         raise

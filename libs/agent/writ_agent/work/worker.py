@@ -40,9 +40,9 @@ from writ_contracts.signing import Signed
 from writ_contracts.wire import decode
 from writ_runtime.clocks import ServerClock
 from writ_runtime.faults import fault
+from writ_runtime.files.people_directory import KnownDirectory
 from writ_runtime.logs import Log, bound
 from writ_runtime.metrics import HandledMessage
-from writ_runtime.people_directory import KnownDirectory
 from writ_trust.people import Directory
 from writ_trust.statements import digest
 

@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 from writ_bus.errors import BusError, BusRefused, Conflict, Full, Unreachable
 from writ_bus.nats.client.headers import parse_headers
 from writ_bus.nats.replies import Replies, is_status
-from writ_contracts.records import Record
+from writ_contracts.history.records import Record
 
 API = "$JS.API."
 CLOCK = "writ.api.clock"

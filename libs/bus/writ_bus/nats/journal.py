@@ -22,7 +22,7 @@ from writ_bus.nats.jetstream import call_subject, direct_get_batch, leader_get, 
 from writ_bus.nats.replies import Replies
 from writ_bus.nats.tail import NatsTail
 from writ_bus.port import Entry, Usage
-from writ_contracts.records import Record
+from writ_contracts.history.records import Record
 
 PASSING = (Conflict, Unreachable, TimedOut)
 """Errors after which an append may yet be stored."""

@@ -16,7 +16,7 @@ from writ_bus.backoff import backoff
 from writ_bus.errors import Forbidden, TimedOut, Unreachable
 from writ_bus.nats.connection import Connection
 from writ_bus.nats.jetstream import record
-from writ_contracts.records import Record
+from writ_contracts.history.records import Record
 
 _logger = logging.getLogger("writ.bus")
 

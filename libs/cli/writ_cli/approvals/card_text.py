@@ -9,7 +9,7 @@ from writ_cli import times
 from writ_cli.diff_text import show_diff
 from writ_cli.output import Screen, outcome, shown
 from writ_client.approval_card import Card
-from writ_contracts.approvals import demand_text
+from writ_contracts.people.approvals import demand_text
 
 Line = tuple[str, object]
 
@@ -30,7 +30,7 @@ def show_card(screen: Screen, card: Card, now: float) -> None:
 
 
 def refusals(card: Card) -> list[str]:
-    """The reasons not to approve, with the option that gives a hidden parameter."""
+    """Return the reasons not to approve, with the option that gives a hidden parameter."""
     return [f"{why} (--parameter NAME=VALUE)" if "values" in why else why for why in card.refusals]
 
 
@@ -69,7 +69,7 @@ def _age(card: Card, now: float) -> float:
 
 
 def _reach(card: Card) -> Iterator[Line]:
-    """The target's place among others, and its last change."""
+    """Return the target's place among others, and its last change."""
     facts = card.facts
     if facts is None:
         return
@@ -86,14 +86,14 @@ def _reach(card: Card) -> Iterator[Line]:
 
 
 def _changed_since(card: Card) -> bool:
-    """Whether the target was changed after the preview was taken, or after the request where there is none."""
+    """Return whether the target was changed after the preview was taken, or after the request where there is none."""
     last = card.facts.last_change if card.facts else None
     taken = card.preview.body.taken_at if card.preview else card.decision.at
     return last is not None and last.at > taken
 
 
 def as_data(card: Card) -> dict[str, Any]:
-    """The card for programs."""
+    """Return the card for programs."""
     decision, requested = card.decision, card.requested
     return {
         "operation_id": requested.operation_id,

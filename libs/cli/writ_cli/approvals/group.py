@@ -20,9 +20,9 @@ from writ_cli.settings import Settings
 from writ_client.approval_card import Card
 from writ_client.client import Writ
 from writ_client.ssh_keygen import SshKey, read_ssh_key
-from writ_contracts.approvals import ApprovalEvent, ApprovalReply, PendingApproval, short_digest
 from writ_contracts.errors import Denied, Invalid
-from writ_runtime.plugins import load_catalogue
+from writ_contracts.people.approvals import ApprovalEvent, ApprovalReply, PendingApproval, short_digest
+from writ_runtime.plugins.entry_points import load_catalogue
 
 POLICY_KEY = click.option(
     "--policy-key",
@@ -70,7 +70,7 @@ async def list_pending(settings: Settings) -> int:
 
 
 async def every_pending(writ: Writ) -> list[PendingApproval]:
-    """All pages."""
+    """Return the pending approvals of all pages."""
     found, answer = list[PendingApproval](), await writ.approvals.pending()
     found += answer.pending
     while answer.more:
@@ -248,7 +248,7 @@ def _given(card: Card, words: tuple[str, ...]) -> dict[str, Any]:
 
 
 def policy_unknown(card: Card) -> bool:
-    """Whether policy's own signature is among what could not be verified."""
+    """Return whether policy's own signature is among what could not be verified."""
     return any(what.startswith("policy's signature") for what in card.unverified)
 
 

@@ -10,8 +10,8 @@ from writ_cli.credentials.options import read_answer
 from writ_client.approval_card import Card
 from writ_client.client import Writ
 from writ_client.passkeys import PasskeyAssertion, read_assertion, request_options
-from writ_contracts.approvals import Approval
 from writ_contracts.errors import Invalid
+from writ_contracts.people.approvals import Approval
 from writ_contracts.wire import canonical, decode
 from writ_trust.approvals import signed_bytes
 

@@ -8,10 +8,10 @@ from msgspec import Raw, Struct, structs
 
 from writ_client.approvals import Signer
 from writ_client.ssh_keygen import read_ssh_key, ssh_credential
-from writ_contracts.attestations import Attestation, SshAttestation
-from writ_contracts.credentials import Credential, KeyEvidence, Proof
 from writ_contracts.errors import Invalid
-from writ_contracts.people import Enrolment, SignedEnrolment
+from writ_contracts.people.attestations import Attestation, SshAttestation
+from writ_contracts.people.credentials import Credential, KeyEvidence, Proof
+from writ_contracts.people.directory import Enrolment, SignedEnrolment
 from writ_contracts.wire import canonical, decode, encode
 from writ_documents.atomic_files import write_atomically
 from writ_trust.people import payload_digest, signed_bytes

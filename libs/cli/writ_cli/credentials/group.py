@@ -38,9 +38,9 @@ from writ_cli.options import listing, local
 from writ_cli.output import Screen
 from writ_cli.settings import Settings
 from writ_client.ssh_keygen import read_ssh_key
-from writ_contracts.credentials import Proof
 from writ_contracts.errors import Denied, Invalid
-from writ_contracts.people import Posture
+from writ_contracts.people.credentials import Proof
+from writ_contracts.people.directory import Posture
 from writ_documents.readers import read_principals
 from writ_installation.administration.credentials import CredentialsDirectory
 from writ_installation.files.home import Home

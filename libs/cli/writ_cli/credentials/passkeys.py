@@ -19,10 +19,10 @@ from writ_client.passkeys import (
     read_registration,
     request_options,
 )
-from writ_contracts.attestations import RelyingParty
-from writ_contracts.credentials import Credential, Proof
 from writ_contracts.errors import Invalid
-from writ_contracts.people import SignedEnrolment
+from writ_contracts.people.attestations import RelyingParty
+from writ_contracts.people.credentials import Credential, Proof
+from writ_contracts.people.directory import SignedEnrolment
 from writ_documents.atomic_files import write_atomically
 from writ_installation.administration.credentials import CredentialsDirectory
 from writ_installation.files.home import Home

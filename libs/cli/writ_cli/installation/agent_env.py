@@ -8,9 +8,9 @@ from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid
 from writ_contracts.nearest_name import near
 from writ_documents.readers import read_agents
-from writ_installation.nats.server_tls import check_exposed, check_names, pinned_ca, with_scheme
-from writ_installation.nats.urls import checked_servers
 from writ_installation.processes.services import agent_elsewhere
+from writ_installation.server_access.server_tls import check_exposed, check_names, pinned_ca, with_scheme
+from writ_installation.server_access.urls import checked_servers
 from writ_installation.status import control
 from writ_installation.status.server_url import public_url
 

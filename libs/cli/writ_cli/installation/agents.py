@@ -20,8 +20,8 @@ from writ_enrolment.enrolment import agent_variables
 from writ_enrolment.enrolment import enrol as enrol_here
 from writ_installation.administration.principals import ADMITTED_WITHIN, admitted
 from writ_installation.files import tokens
-from writ_installation.nats.server_tls import check_exposed, check_names, pinned_ca, with_scheme
-from writ_installation.nats.urls import checked_servers
+from writ_installation.server_access.server_tls import check_exposed, check_names, pinned_ca, with_scheme
+from writ_installation.server_access.urls import checked_servers
 from writ_installation.status.server_url import public_url
 from writ_trust import enrolment_tickets
 

@@ -12,10 +12,10 @@ from writ_installation.files.home import Home
 from writ_installation.files.site import Site
 from writ_installation.initialise import init as make
 from writ_installation.initialise import upgrade
-from writ_installation.nats.server_address import LOOPBACK, ServerAddress
-from writ_installation.nats.server_tls import Mode
-from writ_installation.nats.urls import checked_servers
 from writ_installation.provisioner import folders
+from writ_installation.server_access.server_address import LOOPBACK, ServerAddress
+from writ_installation.server_access.server_tls import Mode
+from writ_installation.server_access.urls import checked_servers
 
 MONITOR_PORT = 8222
 TLS_HELP = "TLS of NATS, stored in tls.yaml; by default required, on loopback off. offered: optional for clients."

@@ -11,8 +11,8 @@ from writ_cli import times
 from writ_cli.exit_status import Exit
 from writ_cli.options import asking, local
 from writ_cli.settings import Settings
-from writ_contracts.audit import JournalReply
 from writ_contracts.errors import ConfigError, Invalid
+from writ_contracts.history.audit import JournalReply
 from writ_installation.administration.credentials import CredentialsDirectory
 from writ_installation.archives.journal import Archiver, bootstrapped
 from writ_installation.files.home import Home

@@ -8,8 +8,8 @@ from writ_cli.exit_status import Exit
 from writ_cli.options import local
 from writ_cli.settings import Settings
 from writ_installation.nats.leaf_sites import LeafCertificate, NewSite, add_site, write_site
-from writ_installation.nats.server_address import LOOPBACK
-from writ_installation.nats.server_tls import check_exposed
+from writ_installation.server_access.server_address import LOOPBACK
+from writ_installation.server_access.server_tls import check_exposed
 
 PORT = click.IntRange(1, 65535)
 

@@ -16,7 +16,7 @@ from writ_contracts.errors import Invalid, TimedOut
 from writ_contracts.ids import PrincipalId
 from writ_contracts.inventory import Principal
 from writ_contracts.nearest_name import near
-from writ_contracts.principal_changes import is_active
+from writ_contracts.people.principal_changes import is_active
 from writ_documents.atomic_files import write_atomically
 from writ_installation.administration.principals import (
     ADMITTED_WITHIN,

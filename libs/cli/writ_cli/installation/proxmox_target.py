@@ -41,7 +41,7 @@ def _read(token_file: Path | None) -> bytes:
 
 
 def _pinned(host: str, port: int, fingerprint: str) -> str:
-    """The fingerprint to pin: the one that is shown, if it is the given one or somebody confirms it."""
+    """Return the fingerprint to pin: the one that is shown, if it is the given one or somebody confirms it."""
     shown = shown_fingerprint(host, port)
     if fingerprint and fingerprint.upper() != shown:
         message = f"{host} shows {shown}, not the certificate that you gave; nothing was added"

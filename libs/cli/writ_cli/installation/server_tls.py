@@ -9,7 +9,7 @@ from writ_cli.exit_status import Exit
 from writ_cli.options import local
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid
-from writ_installation.nats import server_tls
+from writ_installation.server_access import server_tls
 
 
 @click.group()

@@ -12,7 +12,7 @@ from writ_cli.id_prefix import one_of
 from writ_cli.options import listing, local
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid
-from writ_contracts.gateway_tokens import GatewayToken, Glob
+from writ_contracts.installation.gateway_tokens import GatewayToken, Glob
 from writ_documents.readers import read_principals
 from writ_installation.files.gateway_tokens import create_token, read_tokens, revoke_token
 

@@ -18,11 +18,11 @@ from writ_documents.atomic_files import write_atomically
 from writ_installation.files.create import create_installation
 from writ_installation.files.lock import holder
 from writ_installation.nats.server import configuration
-from writ_installation.nats.server_address import LOOPBACK, ServerAddress
-from writ_installation.nats.server_tls import Mode
 from writ_installation.processes.health_ports import FIRST
 from writ_installation.processes.report import InstallationReport, read_report
 from writ_installation.processes.services import Replicas
+from writ_installation.server_access.server_address import LOOPBACK, ServerAddress
+from writ_installation.server_access.server_tls import Mode
 from writ_installation.status import control
 from writ_installation.status.server_url import running_url
 from writ_installation.supervisor.supervisor import Supervisor, SupervisorOptions

@@ -16,12 +16,12 @@ from writ_cli.operations import timeline
 from writ_cli.operations.search_rows import COLUMNS, chosen_columns, show_rows
 from writ_cli.options import asking, asking_rows, listing, packed
 from writ_cli.settings import Settings
-from writ_contracts.audit import SearchQuery, TraceReply
 from writ_contracts.errors import Invalid
+from writ_contracts.history.audit import SearchQuery, TraceReply
 from writ_contracts.journal import Outcome
 from writ_contracts.nearest_name import near
 from writ_contracts.parameters import Class, classes
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 
 if TYPE_CHECKING:
     from writ_installation.administration.second_decisions import SecondDecisions

@@ -16,7 +16,7 @@ from writ_contracts.errors import Unreachable
 from writ_contracts.operations import Operation
 from writ_contracts.parameters import classes
 from writ_contracts.requests import TargetView
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 
 
 @click.command()

@@ -17,8 +17,8 @@ from writ_cli.output import Screen, outcome
 from writ_cli.settings import Settings
 from writ_client.client import Writ
 from writ_client.ssh_keygen import SshKey, read_ssh_key
-from writ_contracts.audit import SearchQuery, SearchRow
-from writ_contracts.policies import EmergencyView
+from writ_contracts.history.audit import SearchQuery, SearchRow
+from writ_contracts.policy.versions import EmergencyView
 from writ_contracts.requests import OperationView
 
 PAGE = 500

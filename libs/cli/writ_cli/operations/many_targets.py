@@ -15,8 +15,8 @@ from writ_cli.output import Screen, outcome
 from writ_cli.settings import Settings
 from writ_client.client import Writ
 from writ_client.target_runs import OK, PENDING, SKIPPED, EachRequest, ManyTargets, RunRecap, TargetResult
-from writ_contracts.audit import SearchQuery
 from writ_contracts.errors import Invalid
+from writ_contracts.history.audit import SearchQuery
 
 PAGE = 1000
 _STATUS = {PENDING: Exit.PENDING, SKIPPED: Exit.FAILED, "error": Exit.FAILED}
@@ -68,7 +68,7 @@ def _again(before: str | None, choice: TargetChoice) -> bool:
 
 
 async def _outcomes(writ: Writ, operation: str, run: str) -> dict[str, str | None]:
-    """The latest outcome on each target of a run; None while it goes on. Raises Invalid (`not_found`)."""
+    """Return the latest outcome on each target of a run; None while it goes on. Raises Invalid (`not_found`)."""
     query = SearchQuery(principal=writ.principal, operation=operation, correlation_id=run, limit=PAGE)
     found: dict[str, str | None] = {}
     while True:
@@ -84,7 +84,9 @@ async def _outcomes(writ: Writ, operation: str, run: str) -> dict[str, str | Non
 
 
 def status_of(recap: RunRecap) -> Exit:
-    """0 where all are well; the status of those that are not, if it is one; 7 if one is unknown; else 1."""
+    """Return the exit status: 0 where all are well; the status of those that are not, if it is one; 7 if one is
+    unknown; else 1.
+    """
     statuses = {_STATUS.get(one.outcome) or of_outcome(one.outcome) for one in recap.results if not one.ok}
     if Exit.UNKNOWN in statuses:
         return Exit.UNKNOWN
@@ -133,7 +135,7 @@ class RunResults:
         self._screen.line(f"{result.target}  ", outcome(result.outcome), took, why)
 
     def recap(self, recap: RunRecap) -> None:
-        """The sum, and what goes on or was not begun."""
+        """Show the totals, and the targets that go on or were not begun."""
         if self._screen.json:
             for result in recap.results:
                 if result.target not in self._ended and self._choice.shows(result.outcome, ok=False):

@@ -9,7 +9,7 @@ from writ_client.client import Writ
 from writ_contracts.errors import Invalid, WritError
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.nearest_name import near
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 
 
 async def refuse_unknown(writ: Writ, operation: str) -> None:

@@ -6,7 +6,7 @@ from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.errors import ConfigError
 from writ_contracts.operations import Catalogue
 from writ_contracts.parameters import keyed_names
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 
 
 def recorded_label(operation: str, field: str) -> str:

@@ -27,7 +27,7 @@ Types = Mapping[str, inspect.Type]
 
 
 class ParameterWord(Struct, frozen=True):
-    """One parsed argument."""
+    """One argument of the command line, parsed."""
 
     key: str
     text: str

@@ -72,7 +72,7 @@ def event_text(event: Event) -> str:  # noqa: C901 - a table by type
 
 
 def waiting_text(event: journal.AwaitingApproval) -> str:
-    """The people who can approve, until when, and the command for them."""
+    """Return the people who can approve, until when, and the command for them."""
     able = ", ".join(event.approvers[:5]) or "nobody"
     until = times.clock(event.until)
     return f"waiting for approval until {until}; could approve: {able} (writ approvals show {event.operation_id})"

@@ -32,7 +32,7 @@ from writ_client.target_runs import EachRequest, each_request
 from writ_contracts import errors
 from writ_contracts.ids import WRIT_TARGET, operation_id
 from writ_contracts.requests import OperationView, RequestReply, SimulateReply, Verdict
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 
 
 class RunArguments(Struct, frozen=True, kw_only=True):
@@ -213,7 +213,7 @@ async def _wait(
 
 
 def _tell_waiting(screen: Screen, answer: RequestReply) -> None:
-    """On standard error, also where nobody watches: it may take an hour, and others have to know."""
+    """Report it on standard error, also where nobody watches: it may take an hour, and others have to know."""
     if answer.state == "awaiting_approval" and answer.verdict is not None and not screen.json:
         why = visible(answer.verdict.reason)
         click.echo(f"writ: it waits for an approval: {why}", err=True)

@@ -15,10 +15,10 @@ from writ_cli.operations.parameter_words import parse
 from writ_cli.options import asking
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid, WritError
-from writ_contracts.facts import MOST_REPORT_BYTES, ScanReport
+from writ_contracts.policy.facts import MOST_REPORT_BYTES, ScanReport
 from writ_contracts.scanners import Scanner
 from writ_contracts.wire import decode, encode
-from writ_runtime.plugins import load_scanners
+from writ_runtime.plugins.entry_points import load_scanners
 
 SCAN_SECONDS = 300.0
 

@@ -15,9 +15,9 @@ import msgspec
 from msgspec import Struct
 
 from writ_contracts.errors import ConfigError, Invalid, TimedOut, WritError
-from writ_contracts.facts import MOST_REPORT_BYTES, Finding
+from writ_contracts.policy.facts import MOST_REPORT_BYTES, Finding
 from writ_contracts.scanners import Scanner
-from writ_runtime.plugins import load_scanners
+from writ_runtime.plugins.entry_points import load_scanners
 
 
 class ScanJob(Struct, frozen=True, kw_only=True):

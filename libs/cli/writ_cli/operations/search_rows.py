@@ -11,7 +11,7 @@ from rich.text import Text
 
 from writ_cli import times
 from writ_cli.output import Screen, outcome
-from writ_contracts.audit import SearchReply, SearchRow
+from writ_contracts.history.audit import SearchReply, SearchRow
 
 Cell = Callable[[SearchRow], object]
 COLUMNS: Mapping[str, Cell] = MappingProxyType(

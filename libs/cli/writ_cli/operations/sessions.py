@@ -17,7 +17,7 @@ from writ_cli.settings import Settings
 from writ_client.client import Writ
 from writ_client.ssh_keygen import read_ssh_key
 from writ_contracts.errors import Denied
-from writ_contracts.sessions import SessionView
+from writ_contracts.people.sessions import SessionView
 from writ_trust.keys import Key, generate_seed
 
 

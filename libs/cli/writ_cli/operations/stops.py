@@ -13,7 +13,7 @@ from writ_cli.options import asking, listing
 from writ_cli.output import Screen, outcome
 from writ_cli.settings import Settings
 from writ_client.client import Writ
-from writ_contracts.policies import StopView
+from writ_contracts.policy.versions import StopView
 from writ_contracts.requests import OperationView
 
 REASON = click.option("--reason", "-r", required=True, help="Why, for the record.")

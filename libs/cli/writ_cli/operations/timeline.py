@@ -16,12 +16,12 @@ from writ_cli.output import Screen, outcome, shown
 from writ_client.operation_events import read_body
 from writ_contracts import journal
 from writ_contracts.agents import Claim, Receipt, SecurityReport
-from writ_contracts.approvals import SignedApproval, demand_text, short_digest
-from writ_contracts.audit import TraceEvent, TraceReply
 from writ_contracts.decisions import Decision, Grant
 from writ_contracts.errors import Untrusted
-from writ_contracts.previews import Preview
-from writ_contracts.records import Record
+from writ_contracts.history.audit import TraceEvent, TraceReply
+from writ_contracts.history.records import Record
+from writ_contracts.people.approvals import SignedApproval, demand_text, short_digest
+from writ_contracts.people.previews import Preview
 from writ_contracts.requests import RequestStatement
 from writ_contracts.signing import Signed
 from writ_trust.approvals import read_approval, verify_own

@@ -9,7 +9,7 @@ from writ_cli.operations.requests import show_requested
 from writ_cli.options import asking, listing
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid
-from writ_contracts.policies import WindowView
+from writ_contracts.policy.versions import WindowView
 
 
 @click.group()

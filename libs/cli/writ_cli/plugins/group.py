@@ -15,8 +15,8 @@ from writ_cli.plugins.skeleton import files_of
 from writ_cli.settings import Settings
 from writ_contracts.errors import Conflict, Invalid
 from writ_contracts.plugins import BACKENDS, EVALUATORS, NOTIFIERS, SCANNERS, InstalledPlugin, Prefix
-from writ_runtime.plugin_descriptors import installed_plugins
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.descriptors import installed_plugins
+from writ_runtime.plugins.entry_points import load_catalogue
 
 
 @click.group()

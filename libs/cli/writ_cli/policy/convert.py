@@ -16,7 +16,7 @@ from writ_rules.conversion import ConvertedPolicy
 from writ_rules.conversion import converted as convert_data
 from writ_rules.loading import REFUSED
 from writ_rules.validation import FileFinding, validate_text
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 
 
 class ConversionResult(Struct, frozen=True, kw_only=True):

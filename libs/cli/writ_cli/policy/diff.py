@@ -16,13 +16,13 @@ from writ_cli.output import Screen
 from writ_cli.policy.files import INVENTORY, PRINCIPALS, found_among, text_of
 from writ_cli.policy.problems import of_files, show_problems
 from writ_cli.settings import Settings
-from writ_contracts.policy_access import PolicyChange, PolicyDiffReply
+from writ_contracts.policy.access import PolicyChange, PolicyDiffReply
 from writ_documents import yaml_file
 from writ_documents.document import Document
 from writ_rules.loading import checked_document
 from writ_rules.replies import compared
 from writ_rules.setting import Setting, read_setting
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 
 _WORDS = {
     "newly_allowed": ("newly allowed", "green"),

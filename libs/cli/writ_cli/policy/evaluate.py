@@ -16,7 +16,7 @@ from writ_cli.options import asking
 from writ_cli.policy.files import PolicyFiles, offline, read
 from writ_cli.settings import Settings
 from writ_client.policy_queries import PolicyQueries
-from writ_contracts.policy_questions import EvalRequest
+from writ_contracts.policy.questions import EvalRequest
 from writ_rules import json_lines
 from writ_rules.setting import Setting
 

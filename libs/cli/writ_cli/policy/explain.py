@@ -19,9 +19,9 @@ from writ_cli.policy.files import PolicyFiles, answering, offline
 from writ_cli.settings import Settings
 from writ_contracts.decisions import TraceEntry
 from writ_contracts.errors import Invalid
-from writ_contracts.policy_questions import ApprovalDemand, Explanation
+from writ_contracts.policy.questions import ApprovalDemand, Explanation
 from writ_rules.engine.matching.judge import INHERITED
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 
 LEAST_ID = 4
 """Letters of an id that stands in place of an operation."""

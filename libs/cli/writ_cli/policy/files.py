@@ -19,7 +19,7 @@ from writ_contracts.errors import Invalid, Unreachable
 from writ_contracts.operations import Catalogue
 from writ_rules.loading import Mode
 from writ_rules.setting import Setting, read_policy, read_setting
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 
 Command = Callable[..., Any]
 FILE = click.Path(dir_okay=False, path_type=Path)

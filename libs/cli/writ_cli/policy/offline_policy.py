@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from writ_client.access_queries import AccessQueries
-from writ_contracts import policy_access as access
-from writ_contracts import policy_questions as questions
 from writ_contracts.errors import Invalid
+from writ_contracts.policy import access as access
+from writ_contracts.policy import questions as questions
 from writ_rules import explanation, json_lines, replies
 from writ_rules.setting import Setting
 

@@ -17,7 +17,7 @@ from writ_cli.policy.files import PolicyFiles, answering, offline
 from writ_cli.settings import Settings
 from writ_contracts.errors import Denied
 from writ_contracts.inventory import Role
-from writ_contracts.policy_access import PolicyAccess, PolicyAllowedReply, PolicyWhoCanReply
+from writ_contracts.policy.access import PolicyAccess, PolicyAllowedReply, PolicyWhoCanReply
 
 MOST_NAMES = 6
 

@@ -6,7 +6,7 @@ from msgspec import structs
 from rich.text import Text
 
 from writ_cli.output import Screen
-from writ_contracts.policy_questions import PolicyProblem
+from writ_contracts.policy.questions import PolicyProblem
 
 _STYLES = {"error": "red", "lint": "red", "warning": "yellow"}
 

@@ -16,7 +16,7 @@ from writ_installation.administration import policy_recovery
 from writ_rules.analysis.lockout import lockouts
 from writ_rules.loading import Mode
 from writ_rules.setting import read_policy
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 
 
 @click.command()

@@ -20,8 +20,8 @@ from writ_client.request_combinations import Simulated
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.nearest_name import near
-from writ_contracts.policy_questions import EvalRequest, EvalResult
-from writ_runtime.plugins import load_catalogue
+from writ_contracts.policy.questions import EvalRequest, EvalResult
+from writ_runtime.plugins.entry_points import load_catalogue
 
 
 @click.command()

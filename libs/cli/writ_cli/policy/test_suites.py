@@ -14,7 +14,7 @@ from writ_cli.policy.files import FILE, MODE, RUNNING, text_of
 from writ_cli.policy.problems import of_files, show_problems
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid
-from writ_contracts.policy_questions import CoveredRule, FailedCase
+from writ_contracts.policy.questions import CoveredRule, FailedCase
 from writ_documents.document import FileErrors, Problem
 from writ_rules.coverage import Coverage
 from writ_rules.junit import junit
@@ -22,7 +22,7 @@ from writ_rules.loading import Mode
 from writ_rules.replies import covered, failed
 from writ_rules.suite_runs import PreparedSuite, SuiteRun, SuiteRuns, read_suite, run_suites
 from writ_rules.suites import default_suite_path, is_suite, suites_in
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 
 
 class SuiteReport(Struct, frozen=True, kw_only=True):

@@ -19,7 +19,7 @@ from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Principal, Target
 from writ_contracts.operations import Catalogue
-from writ_contracts.policy_questions import PolicyValidateReply
+from writ_contracts.policy.questions import PolicyValidateReply
 from writ_documents.document import FileErrors
 from writ_documents.readers import read_inventory, read_people
 from writ_rules.loading import Mode
@@ -27,7 +27,7 @@ from writ_rules.replies import problems_of, validated
 from writ_rules.suite_runs import read_suite
 from writ_rules.suites import is_suite
 from writ_rules.validation import ValidationContext, validate_file, validate_text
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 
 FORMATS = ("text", "json", "github", "sarif")
 STDIN = Path("-")

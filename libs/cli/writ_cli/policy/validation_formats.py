@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from msgspec import Struct
 
-from writ_contracts.policy_questions import PolicyProblem
+from writ_contracts.policy.questions import PolicyProblem
 from writ_contracts.version import VERSION
 
 LEVELS = {"error": "error", "lint": "error", "warning": "warning"}

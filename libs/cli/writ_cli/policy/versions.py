@@ -18,8 +18,8 @@ from writ_cli.policy.problems import show_problems
 from writ_cli.settings import Settings
 from writ_client.client import Writ
 from writ_contracts.errors import Denied, Invalid
-from writ_contracts.policies import MAX_HISTORY, PolicyStatusReply, PolicyVersionView
-from writ_contracts.policy_questions import PolicyProblem
+from writ_contracts.policy.questions import PolicyProblem
+from writ_contracts.policy.versions import MAX_HISTORY, PolicyStatusReply, PolicyVersionView
 from writ_contracts.requests import OperationView
 from writ_documents.document import Document, Position
 

@@ -16,7 +16,7 @@ from writ_client.tools.results import Result
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.inventory import Role
-from writ_contracts.policy_access import PolicyAccess
+from writ_contracts.policy.access import PolicyAccess
 
 MOST_OF_ROLE = 100
 Document = str | Mapping[str, Any]

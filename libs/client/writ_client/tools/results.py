@@ -11,7 +11,7 @@ import msgspec
 
 from writ_client.operation_wait import RecordedRequest
 from writ_contracts.life import State
-from writ_contracts.policy_questions import EvalRequest, EvalResult, Explanation
+from writ_contracts.policy.questions import EvalRequest, EvalResult, Explanation
 from writ_contracts.requests import OperationView, SimulateReply, Verdict
 
 Result = dict[str, Any]
@@ -30,12 +30,12 @@ OPEN_STATUSES = tuple(sorted(set(STATUS.values())))
 
 
 def status_of(state: str, outcome: str | None) -> str:
-    """The outcome, or how far an operation without one has come."""
+    """Return the outcome, or how far an operation without one has come."""
     return outcome or STATUS.get(state, state)
 
 
 def operation_result(view: OperationView) -> Result:
-    """One operation as it stands."""
+    """Return the present state of one operation."""
     return {
         "status": status_of(view.state, view.outcome),
         "operation_id": view.operation_id,
@@ -72,7 +72,7 @@ def request_result(requested: RecordedRequest, operation_type: str, target_id: s
 
 
 def verdict_result(verdict: Verdict) -> Result:
-    """A decision in short."""
+    """Return a decision in short."""
     return {
         "decision": verdict.decision,
         "reason": verdict.reason,
@@ -109,7 +109,7 @@ def explanation_result(found: Explanation) -> Result:
 
 
 def evaluation_result(request: EvalRequest, found: EvalResult) -> Result:
-    """One line of a scenario."""
+    """Return one line of a scenario."""
     return {
         "operation_type": request.operation,
         "target_id": request.target,

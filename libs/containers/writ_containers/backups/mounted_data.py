@@ -98,7 +98,7 @@ def _new_place(source: str | None, part: BackupPart, name: str, operation_id: st
 
 
 def _new_folder(source: str, part: BackupPart, operation_id: str) -> str:
-    """A restored folder that is restored again gets no longer name each time."""
+    """Return a name for a restored folder. A second restore of it gets no longer name."""
     former = PurePosixPath(source)
     stem = former.name.rpartition(".restored-")[0] or former.name
     return str(former.with_name(f"{stem[:LONGEST_NAME]}.restored-{operation_id[-10:]}-{part.number}"))

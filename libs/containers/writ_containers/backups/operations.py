@@ -125,7 +125,7 @@ async def _create(engine: Engine, repository: Repository, task: Task, progress: 
 
 
 async def _given_up(repository: Repository, operation_id: str, code: str, message: str) -> TaskResult:
-    """A part of a backup is taken out again."""
+    """Remove a part of a backup that was given up."""
     try:
         await repository.forget([one for one in await repository.parts() if one.operation_id == operation_id])
     except WritError:

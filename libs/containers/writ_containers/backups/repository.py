@@ -96,7 +96,7 @@ class Repository:
 
     @asynccontextmanager
     async def _running(self, words: Sequence[str], *, stdin: bool = False) -> AsyncIterator[Process]:
-        """restic, which has ended well after the block; killed where the block ends by an error."""
+        """Yield a running restic. It has ended well after the block, and is killed where the block ends by an error."""
         with tempfile.TemporaryDirectory(prefix="writ-restic-") as home:
             environment = {
                 "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",

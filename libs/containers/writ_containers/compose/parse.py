@@ -221,7 +221,7 @@ _SHORT_FORMS: Mapping[str, Callable[[Any, str], Any]] = {
 
 
 def _converted(data: Any, kind: type[Any], where: str) -> Any:
-    """Numbers and truth values may have come as text, by interpolation."""
+    """Convert numbers and truth values, which may have come as text, by interpolation."""
     try:
         return msgspec.convert(data, kind, strict=False)
     except msgspec.ValidationError as error:

@@ -84,7 +84,7 @@ async def _call(engine: Engine, task: Task, raw: Raw) -> None:
 
 
 def _call_text(task: Task, raw: Raw) -> str:
-    """As the engine's API reference writes it."""
+    """Return the call as the engine's API reference writes it."""
     path = f"/containers/{raw['Id']}"
     match verb_of(task):
         case "start":

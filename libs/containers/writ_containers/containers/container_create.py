@@ -66,7 +66,7 @@ async def _have_image(engine: Engine, image: str, progress: Progress) -> None:
 
 
 async def _created(engine: Engine, parameters: ContainerCreate, task: Task) -> str | None:
-    """The id; None where nobody knows."""
+    """Return the id of the created container; None where nobody knows it."""
     body = container_config.config(parameters, task.operation_id)
     try:
         return await create_container(engine, parameters.container_name, body, task.operation_id)

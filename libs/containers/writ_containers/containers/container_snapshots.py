@@ -196,7 +196,7 @@ def _state(name: str, image: Raw) -> dict[str, Any]:
 
 
 def _names(task: Task) -> tuple[str, str]:
-    """Container and snapshot. Raises Invalid for a path, which an engine has not."""
+    """Return container and snapshot. Raises Invalid for a path, which an engine has not."""
     container = task.parameters.get("container_name")
     if not container:
         raise Invalid("an engine has snapshots of containers only: give container_name", code="unsupported")

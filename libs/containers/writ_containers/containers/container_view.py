@@ -75,7 +75,7 @@ def baseline(raw: Raw) -> dict[str, Any]:
 
 
 def is_running(raw: Raw) -> bool:
-    """Also where it is paused, or between two starts of its restart policy."""
+    """Return whether it runs, is paused, or is between two starts of its restart policy."""
     return bool(raw.get("State", {}).get("Running"))
 
 
@@ -86,7 +86,7 @@ def health(raw: Raw) -> str:
 
 
 def is_well(raw: Raw) -> bool:
-    """Whether it runs and is healthy, or was started and has ended without an error."""
+    """Return whether it runs and is healthy, or was started and has ended without an error."""
     if is_running(raw):
         return not raw["State"].get("Restarting") and health(raw) in ("", "healthy")
     state = raw.get("State", {})
@@ -128,7 +128,7 @@ def _ports(raw: Raw) -> list[str]:
 
 
 def _port(inner: str, outer: Raw) -> str:
-    """As `ports` of container_create has it."""
+    """Return the port in the form of `ports` of container_create."""
     address, port = str(outer.get("HostIp", "")), str(outer.get("HostPort", ""))
     address = f"[{address}]" if ":" in address else address
     inner = inner.removesuffix("/tcp")

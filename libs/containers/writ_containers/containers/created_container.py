@@ -55,7 +55,7 @@ async def labelled(engine: Engine, operation_id: str) -> list[str]:
 
 
 async def _labelled(engine: Engine, operation_id: str) -> list[str] | None:
-    """None where the engine does not answer."""
+    """Return the containers with the label; None where the engine does not answer."""
     try:
         return await labelled(engine, operation_id)
     except WritError:

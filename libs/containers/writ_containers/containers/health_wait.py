@@ -43,7 +43,7 @@ async def settled(engine: Engine, container_id: str, until: float, progress: Cal
 
 
 def _judged(raw: Raw, seconds: float) -> HealthResult | None:
-    """None while it is too early to say."""
+    """Return the result; None while it is too early to say."""
     if not is_running(raw):
         code = raw.get("State", {}).get("ExitCode")
         return HealthResult(raw, "container_exited", f"it ended with exit code {code}") if code else HealthResult(raw)

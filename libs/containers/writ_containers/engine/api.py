@@ -116,7 +116,7 @@ class Engine:
         return raw
 
     async def find_or_none(self, name: str) -> Raw | None:
-        """As `find`; None where there is no such container."""
+        """Return the container as `find` does; None where there is none."""
         try:
             return await self.find(name)
         except Invalid as error:
@@ -297,7 +297,7 @@ class Engine:
                 await _check_status(response)
 
     async def _read(self, request: Awaitable[T]) -> T:
-        """Bounded: aiodocker knows no limit of its own."""
+        """Wait for a read of the engine, within a bound: aiodocker knows no limit of its own."""
         with translated():
             async with asyncio.timeout(self.address.reply_timeout):
                 return await request
@@ -330,7 +330,7 @@ def _has_tag(reference: str) -> bool:
 
 
 def _status(line: Mapping[str, Any]) -> str:
-    """The status of one line of a pull. Raises DockerError for one with an error: the reply began as a success."""
+    """Return the status of one line of a pull. Raises DockerError for an error: the reply began as a success."""
     if "error" in line or "errorDetail" in line:
         detail = line.get("errorDetail") or {}
         raise aiodocker.exceptions.DockerError(STREAM, str(detail.get("message") or line.get("error")))

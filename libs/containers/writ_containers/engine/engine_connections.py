@@ -44,7 +44,7 @@ class EngineConnections:
 
     @asynccontextmanager
     async def engine(self, target: Target) -> AsyncIterator[Engine]:
-        """See Engines. Nothing is sent yet."""
+        """Return the engine of a target. Nothing is sent yet."""
         kept = await self._of(target.id, self._locate(target))
         kept.users += 1
         try:

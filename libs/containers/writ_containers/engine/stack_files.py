@@ -40,7 +40,7 @@ class LocalStackFiles:
     """The stack folder is on this machine."""
 
     async def read(self, target: Target, name: str) -> StackFile:
-        """The grammar of `source` has no folder; a link is not followed out of the stack folder."""
+        """Read the file. The grammar of `source` has no folder; a link is not followed out of the stack folder."""
         path = Path(stack_folder(target)) / name
         if path.is_symlink():
             raise refused(name, "is a symbolic link")
@@ -54,7 +54,6 @@ class LocalStackFiles:
             raise refused(name, "in stack_dir can't be read, or is not UTF-8") from error
 
     async def space(self, target: Target, folder: str) -> DiskSpace | None:
-        """See StackFiles."""
         try:
             usage = await asyncio.to_thread(shutil.disk_usage, folder)
         except OSError:  # an agent in a container has the socket, not the folder
@@ -63,7 +62,9 @@ class LocalStackFiles:
 
 
 def _version(path: Path) -> str:
-    """The change time is part of it: unlike the modification time, a writer can't set it back."""
+    """Return a version of the file. The change time is part of it: unlike the modification time, a writer can't set it
+    back.
+    """
     status = path.lstat()
     return f"{status.st_ino}-{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
 

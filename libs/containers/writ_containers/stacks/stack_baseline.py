@@ -27,7 +27,7 @@ class StackParts(NamedTuple):
 
     @property
     def names(self) -> list[str]:
-        """Networks and volumes."""
+        """Return the names of the stack's networks and volumes."""
         return [*(f"network {one.get('Name', '')}" for one in self.networks), *(f"volume {v}" for v in self.volumes)]
 
 

@@ -131,8 +131,8 @@ async def stack_of(engine: Engine, given: StackApply, target: Target) -> tuple[S
 
 
 async def _checked(engine: Engine, task: Task, in_swarm: bool) -> tuple[Stack, str]:
-    """The stack of the request, and the version of its file. Raises Invalid for one that may not be run, or not here;
-    Conflict for a file that is not the one of the baseline, by which an approval was given.
+    """Return the stack of the request, and the version of its file. Raises Invalid for a stack that may not be run, or
+    not here; Conflict for a file that is not the one of the baseline, by which an approval was given.
     """
     given: StackApply = task.arguments()
     stack, version = await stack_of(engine, given, task.target)
@@ -146,7 +146,7 @@ async def _checked(engine: Engine, task: Task, in_swarm: bool) -> tuple[Stack, s
 
 
 async def _is_in_swarm(engine: Engine, name: str) -> bool:
-    """Whether the engine is a swarm manager. A stack that Compose has made there stays with Compose."""
+    """Return whether the engine is a swarm manager. A stack that Compose has made there stays with Compose."""
     manages = await swarm_api.services(engine, name) is not None
     return manages and not await engine.containers({container_view.PROJECT_LABEL: name})
 
@@ -156,7 +156,7 @@ async def _services(engine: Engine, name: str, in_swarm: bool) -> dict[str, Stac
 
 
 def _label(in_swarm: bool) -> str:
-    """The label on all that belongs to a stack."""
+    """Return the label on all that belongs to a stack."""
     return swarm_api.NAMESPACE_LABEL if in_swarm else container_view.PROJECT_LABEL
 
 

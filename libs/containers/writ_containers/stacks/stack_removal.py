@@ -44,7 +44,7 @@ async def _remove(engine: Engine, parts: StackParts, until: float) -> None:
 
 
 async def _stop_all(engine: Engine, found: list[Raw], until: float) -> None:
-    """At once; each has its own time to end, and less where the operation has no more."""
+    """Stop all containers at once. Each has its own time to end, and less where the operation has no more."""
     left = max(1, int(until - time.monotonic()) - 2)
     stopping = (engine.stop(str(one["Id"]), min(container_view.stop_seconds(one), left)) for one in found)
     for end in await asyncio.gather(*stopping, return_exceptions=True):
@@ -77,7 +77,7 @@ async def _after_error(engine: Engine, task: Task, parts: StackParts, error: Wri
 
 
 async def _probed(engine: Engine, task: Task) -> ProbeResult | None:
-    """None where the engine does not answer."""
+    """Return the state of the stack; None where the engine does not answer."""
     try:
         return await probe(engine, task, task.baseline)
     except WritError:

@@ -79,7 +79,7 @@ def _network(name: str, network: dict[str, Any]) -> dict[str, Any]:
 
 
 def _quote(resources: dict[str, Any]) -> None:
-    """Version 3 has these as text."""
+    """Write these numbers as text, as version 3 of the format has them."""
     for limits in resources.values():
         for key in ("cpus", "memory"):
             if key in limits:

@@ -26,7 +26,7 @@ def services_of(stack: str, services: Sequence[Raw], tasks: Sequence[Raw]) -> di
 
 
 def has_failures(services: Sequence[Raw], tasks: Sequence[Raw]) -> bool:
-    """Whether a task of a present specification has failed: one that runs now may be the next to fail."""
+    """Return whether a task of a present specification has failed: one that runs now may be the next to fail."""
     specs = {one["ID"]: one["Spec"]["TaskTemplate"]["ContainerSpec"] for one in services}
     failed = [task for task in tasks if task["Status"].get("State") in FAILED]
     return any(task["Spec"].get("ContainerSpec") == specs.get(task.get("ServiceID")) for task in failed)
@@ -81,6 +81,6 @@ def _image(template: Raw) -> str:
 
 
 def _reason(task: Raw) -> str:
-    """The swarm's word for a failed task; its text may hold a part of the command."""
+    """Return the swarm's word for a failed task; its text may hold a part of the command."""
     code = (task["Status"].get("ContainerStatus") or {}).get("ExitCode")
     return f"{task['Status']['State']}{f' with {code}' if code else ''}"

@@ -171,8 +171,6 @@ class ContainerDetails(ContainerState, frozen=True, kw_only=True):
 
 
 class ContainerList(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which containers."""
-
     running: Annotated[Flag, Meta(description="only running containers")] = False
     timeout: Annotated[Timeout, Meta(le=60)] = 30
 
@@ -210,8 +208,6 @@ class ContainerLog(Output, frozen=True, kw_only=True):
 
 
 class DeletedContainer(Output, frozen=True, kw_only=True):
-    """The removed container."""
-
     container_name: Annotated[str, PUBLIC] = ""
     container_id: Annotated[str, PUBLIC] = ""
     removed: Annotated[bool, PUBLIC] = False

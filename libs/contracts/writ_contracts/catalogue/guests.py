@@ -128,8 +128,6 @@ class StorageStatus(Parameters, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class TaskLog(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which task."""
-
     upid: Annotated[Upid, PUBLIC]
     lines: Annotated[int, Meta(ge=1, le=1000), PUBLIC] = 200
     timeout: Annotated[Timeout, Meta(le=60)] = 30
@@ -203,8 +201,6 @@ class StorageEntry(Struct, frozen=True, kw_only=True):
 
 
 class StorageListing(Output, frozen=True, kw_only=True):
-    """The storages."""
-
     storages: Annotated[list[StorageEntry], PUBLIC] = field(default_factory=list)
 
 

@@ -38,8 +38,6 @@ class StackRemove(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class StackQuery(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which stack."""
-
     stack_name: Annotated[StackName, PUBLIC]
     timeout: Annotated[Timeout, Meta(le=60)] = 30
 
@@ -63,8 +61,6 @@ class StackState(Output, frozen=True, kw_only=True):
 
 
 class DeletedStack(Output, frozen=True, kw_only=True):
-    """The removed stack."""
-
     stack_name: Annotated[str, PUBLIC] = ""
     removed: Annotated[bool, PUBLIC] = False
     volumes: Annotated[list[str], PUBLIC] = field(default_factory=list)

@@ -7,13 +7,14 @@ crash.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
 from contextlib import contextmanager
 from typing import Iterator
 
-from writ_hostops.errors import system_errors
+from writ_hostops.errors import HostError, system_errors
 from writ_hostops.files.open_beneath import FolderEntry, refuse_irregular
 from writ_hostops.stop import Stop
 
@@ -52,7 +53,7 @@ def remove(folder: int, name: str) -> None:
 
 def _take_turn(place: FolderEntry, lock: str, stop: Stop) -> int:
     while True:
-        fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=place.folder)
+        fd = _open(place, lock)
         try:
             refuse_irregular(os.fstat(fd), f"{place.path}: {lock}")
             if _flock(fd) and _names(place.folder, lock, fd):
@@ -61,7 +62,19 @@ def _take_turn(place: FolderEntry, lock: str, stop: Stop) -> int:
             os.close(fd)
             raise
         os.close(fd)
-        stop.wait(_TURN)
+        try:
+            stop.wait(_TURN)
+        except HostError as error:  # also where the folder's owner holds it for ever
+            raise HostError(error.code, f"{place.path}: another process holds {lock}; {error.message}") from error
+
+
+def _open(place: FolderEntry, lock: str) -> int:
+    try:
+        return os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=place.folder)
+    except OSError as error:
+        if error.errno in (errno.EISDIR, errno.ELOOP, errno.ENXIO):  # the folder's owner may put anything there
+            raise HostError("not_a_regular_file", f"{place.path}: {lock} beside it is not a regular file") from error
+        raise
 
 
 def _flock(fd: int) -> bool:

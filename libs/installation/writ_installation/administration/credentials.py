@@ -10,9 +10,15 @@ from pathlib import Path
 from msgspec import structs
 
 from writ_bus.private_files import read_private
-from writ_contracts.attestations import AttestationRoot, RelyingParty
 from writ_contracts.errors import ConfigError, Invalid, Untrusted
-from writ_contracts.people import DirectoryEntry, PeopleDirectory, PeopleKeySuccession, Posture, SignedEnrolment
+from writ_contracts.people.attestations import AttestationRoot, RelyingParty
+from writ_contracts.people.directory import (
+    DirectoryEntry,
+    PeopleDirectory,
+    PeopleKeySuccession,
+    Posture,
+    SignedEnrolment,
+)
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
 from writ_documents.atomic_files import save

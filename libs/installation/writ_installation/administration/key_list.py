@@ -7,8 +7,8 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
+from writ_contracts.installation.keyring import KeyEntry
 from writ_contracts.inventory import GATEWAY
-from writ_contracts.keyring import KeyEntry
 from writ_documents.readers import read_agents
 from writ_installation.files import tokens
 from writ_installation.files.create import SERVICES

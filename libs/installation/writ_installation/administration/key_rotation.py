@@ -13,7 +13,7 @@ from msgspec import Struct, structs
 
 from writ_bus.private_files import read_private
 from writ_contracts.errors import Conflict, Invalid
-from writ_contracts.keyring import POLICY, KeyEntry, KeyState
+from writ_contracts.installation.keyring import POLICY, KeyEntry, KeyState
 from writ_documents import atomic_files
 from writ_documents.atomic_files import write_atomically
 from writ_documents.readers import read_agents

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from writ_bus.nats.bus import connect
 from writ_contracts import subjects
 from writ_contracts.errors import Invalid, TimedOut, Unreachable
-from writ_contracts.keyring import POLICY
+from writ_contracts.installation.keyring import POLICY
 from writ_installation.administration.key_rotation import (
     LEAF,
     LastRecords,
@@ -23,9 +23,9 @@ from writ_installation.files.home import Home
 from writ_installation.files.keyring import digest_of
 from writ_installation.files.lock import held, holder
 from writ_installation.initialise import refresh_environment
-from writ_installation.nats.server_options import options_of
-from writ_installation.nats.server_tls import client_tls
 from writ_installation.processes.report import read_report
+from writ_installation.server_access.server_options import options_of
+from writ_installation.server_access.server_tls import client_tls
 from writ_installation.status.server_url import running_url
 
 FOLLOWED_WITHIN = 180.0

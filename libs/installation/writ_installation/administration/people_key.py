@@ -9,7 +9,7 @@ from pathlib import Path
 from msgspec import structs
 
 from writ_bus.private_files import read_private
-from writ_contracts.keyring import KeyEntry
+from writ_contracts.installation.keyring import KeyEntry
 from writ_documents import atomic_files
 from writ_documents.atomic_files import write_atomically
 from writ_installation.administration.credentials import CredentialsDirectory

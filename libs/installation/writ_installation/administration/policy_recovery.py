@@ -12,12 +12,12 @@ from writ_bus.port import Bus, Entry
 from writ_contracts import subjects
 from writ_contracts.errors import Unreachable
 from writ_contracts.notices import Notice, NoticeReply
-from writ_contracts.policies import PolicyFile, StoredPolicy, packed
+from writ_contracts.policy.versions import PolicyFile, StoredPolicy, packed
 from writ_contracts.wire import decode, encode
 from writ_documents.atomic_files import write_atomically
 from writ_installation.files.home import Home
-from writ_installation.nats.server_options import options_of
-from writ_installation.nats.server_tls import client_tls
+from writ_installation.server_access.server_options import options_of
+from writ_installation.server_access.server_tls import client_tls
 from writ_trust.digests import plain_digest
 from writ_trust.statements import sign
 

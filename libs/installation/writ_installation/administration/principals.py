@@ -17,7 +17,7 @@ from writ_client.context import Context, open_bus
 from writ_contracts.catalogue.control import PrincipalManage
 from writ_contracts.errors import Conflict, Denied, Invalid, TimedOut, Unreachable
 from writ_contracts.inventory import Principal
-from writ_contracts.principal_changes import changed
+from writ_contracts.people.principal_changes import changed
 from writ_documents import readers
 from writ_documents.atomic_files import write_atomically
 from writ_documents.readers import read_principals
@@ -25,7 +25,7 @@ from writ_installation.files import list_edits
 from writ_installation.files.create import create_installation, make_gateway
 from writ_installation.files.home import Home
 from writ_installation.files.principal_changes import known_changes, principals_of
-from writ_installation.nats.server_tls import client_tls
+from writ_installation.server_access.server_tls import client_tls
 from writ_installation.status.server_url import running_url
 from writ_trust.keys import Key, generate_seed
 

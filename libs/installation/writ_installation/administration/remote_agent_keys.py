@@ -9,7 +9,7 @@ import time
 from msgspec import structs
 
 from writ_contracts.errors import Invalid
-from writ_contracts.keyring import KeyEntry
+from writ_contracts.installation.keyring import KeyEntry
 from writ_documents.readers import read_agents
 from writ_installation.administration.key_rotation import AGENT, RotationStep
 from writ_installation.files import list_edits, tokens

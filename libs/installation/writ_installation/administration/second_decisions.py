@@ -8,18 +8,24 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct, field
 
 from writ_bus.nats.bus import NatsBus, connect
+from writ_contracts.errors import Untrusted
+from writ_contracts.people.directory import PeopleDirectory
+from writ_contracts.signing import Signed
 from writ_contracts.subjects import JOURNAL
 from writ_installation.files.home import Home
-from writ_installation.nats.server_options import options_of
-from writ_installation.nats.server_tls import client_tls
+from writ_installation.server_access.server_options import options_of
+from writ_installation.server_access.server_tls import client_tls
 from writ_rules.second_decisions.checker import CheckedDecision, Checker
 from writ_rules.second_decisions.file_history import FileHistory
-from writ_runtime.people_directory import directory_in
-from writ_runtime.plugins import load_catalogue
-from writ_runtime.policy_keys import PolicyKeys
+from writ_runtime.files.people_directory import FILE, directory_in, known_directory
+from writ_runtime.files.policy_keys import PolicyKeys
+from writ_runtime.plugins.entry_points import load_catalogue
+from writ_trust.people import BAD
+from writ_trust.statements import read
 
 PAGE = 500
 MOST_SHOWN = 1_000
@@ -71,6 +77,7 @@ def _count(found: SecondDecisions, reasons: Counter[str], checked: CheckedDecisi
 @asynccontextmanager
 async def _checker(home: Home, url: str) -> AsyncIterator[tuple[NatsBus, Checker]]:
     """Yield a connection with audit's key, which may read the journal and the versions of the policy."""
+    people = people_directory(home)
     bus = await connect(options_of(home, "audit", url, client_tls(home, os.environ)))
     keys = PolicyKeys(",".join(home.keys_of("policy")), home.keyring_file)
     with tempfile.TemporaryDirectory() as folder:
@@ -90,11 +97,33 @@ async def _checker(home: Home, url: str) -> AsyncIterator[tuple[NatsBus, Checker
                     events=keys.events,
                     versions=keys.versions,
                     installation=home.installation,
-                    people=lambda: directory_in(home.people_file),
+                    people=lambda: people,
                 ),
             )
         finally:
             await bus.drain(1.0)
+
+
+def people_directory(home: Home) -> PeopleDirectory | None:
+    """Return the directory of credentials, verified as audit does: by the pinned people-key or its successors, and as a
+    successor of the version that audit has seen. Without a pinned key it is the file as it is. Raises Untrusted.
+    """
+    if not home.people_key():
+        return directory_in(home.people_file)
+    with tempfile.TemporaryDirectory() as folder:
+        kept = home.state / "audit" / FILE
+        if kept.exists():
+            (Path(folder) / FILE).write_bytes(kept.read_bytes())
+        known = known_directory(Path(folder), home.people_key(), home.installation)
+        try:
+            signed = msgspec.json.decode(home.people_file.read_bytes(), type=Signed)
+        except FileNotFoundError:
+            newest = known.value
+        except (OSError, msgspec.DecodeError) as error:
+            raise Untrusted(f"{home.people_file} is not readable: {error}", code=BAD) from error
+        else:
+            newest = known.newest(signed)
+    return None if newest is None else read(newest.signed, PeopleDirectory)
 
 
 def _history(folder: Path, path: Path) -> FileHistory:

@@ -27,7 +27,7 @@ UNITS = (
 PATTERNS = tuple(name.replace("@.", "@*.") if "@" in name else f"{name}*" for name in UNITS)
 """For systemctl, which fails for a name that it has not loaded, and not for a pattern that nothing matches."""
 USERS = ("writ", "writ-agent-ssh", "writ-agent-docker", "writ-agent-proxmox")
-GROUPS = ("writ-tls",)
+GROUPS = ("writ-tls", "writ-nats-log")
 _STATE = re.compile(r"writ-(?:policy|audit)-[0-9]+|writ-agent-[A-Za-z0-9_-]+").fullmatch
 _environment = re.compile(r"^EnvironmentFile=(/.*)/writ\.env$", re.MULTILINE).search
 PATIENCE = 180.0
@@ -42,6 +42,7 @@ class SystemPaths(Struct, frozen=True, kw_only=True):
     state: Path
     agents: Path
     programs: Path
+    logs: Path = Path("/var/log")
     systemctl: str | None = "systemctl"
 
 
@@ -71,6 +72,8 @@ def parts(system: SystemPaths) -> Iterator[tuple[Path, str]]:
         for path in sorted(folder.glob("writ-*")):
             if _STATE(path.name):
                 yield path, "state of a unit"
+    for path in (system.logs / "private" / "writ-nats", system.logs / "writ-nats"):
+        yield path, "the log of NATS"
     for path in sorted(system.agents.glob("agent-*")):
         if path.suffix in (".env", ".seed"):
             yield path, "key and settings of an agent here"

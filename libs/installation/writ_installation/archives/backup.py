@@ -23,14 +23,14 @@ from writ_bus.nats.bus import NatsBus
 from writ_bus.nats.snapshots import StreamInfo
 from writ_contracts import subjects
 from writ_contracts.errors import Conflict, Invalid, Unreachable
-from writ_contracts.restore_marker import FILE, RestoreMarker
+from writ_contracts.installation.restore_marker import FILE, RestoreMarker
 from writ_documents.atomic_files import DRAFT, sync_folder, write_atomically
 from writ_installation.archives.journal import bootstrapped
 from writ_installation.files.home import Home
 from writ_installation.files.lock import held, holder
 from writ_installation.nats.server import BundledServer, free_port
-from writ_installation.nats.server_address import LOOPBACK, ServerAddress
 from writ_installation.processes.report import read_report
+from writ_installation.server_access.server_address import LOOPBACK, ServerAddress
 from writ_proof.bundles import MANIFEST, Bundle, BundleWriter, DamagedBundle, Member
 
 FORMAT = "writ.backup.v1"

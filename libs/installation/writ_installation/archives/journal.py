@@ -14,18 +14,18 @@ from msgspec import Struct
 from writ_bus.archive_announcements import ARCHIVE, archives
 from writ_bus.nats.bus import NatsBus, connect
 from writ_client.client import Writ
-from writ_contracts.archives import AnnouncedArchive, digest_before, in_force, next_of
-from writ_contracts.audit import JournalReply
 from writ_contracts.errors import Conflict, Invalid
 from writ_contracts.failures import error_of
+from writ_contracts.history.archives import AnnouncedArchive, digest_before, in_force, next_of
+from writ_contracts.history.audit import JournalReply
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.requests import Failure
 from writ_installation.administration.credentials import CredentialsDirectory
 from writ_installation.files.home import Home
 from writ_installation.files.lock import held, turn
 from writ_installation.nats.server import sizes
-from writ_installation.nats.server_options import options_of
-from writ_installation.nats.server_tls import client_tls
+from writ_installation.server_access.server_options import options_of
+from writ_installation.server_access.server_tls import client_tls
 from writ_nats_server import journal_generations
 from writ_nats_server.streams import restore_journal_configuration
 from writ_proof.archive import check, write

@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 
 from writ_contracts.errors import ConfigError, Invalid
-from writ_contracts.gateway_tokens import GatewayToken, GatewayTokens
 from writ_contracts.ids import encode_id
+from writ_contracts.installation.gateway_tokens import GatewayToken, GatewayTokens
 from writ_documents.atomic_files import save
 
 PREFIX = "writ_"

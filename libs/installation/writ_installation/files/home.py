@@ -11,11 +11,11 @@ from msgspec import Struct
 from writ_bus.private_files import read_private
 from writ_contracts.errors import ConfigError, Invalid
 from writ_contracts.ids import TOKEN_PATTERN, InstallationId
-from writ_contracts.keyring import Keyring
+from writ_contracts.installation.keyring import Keyring
 from writ_documents import shapes, yaml_file
 from writ_documents.atomic_files import write_atomically
 from writ_installation.files.site import Site, read_site
-from writ_runtime.policy_keys import read_keyring
+from writ_runtime.files.policy_keys import read_keyring
 from writ_trust.keys import Key, generate_seed
 
 _token = re.compile(TOKEN_PATTERN).search

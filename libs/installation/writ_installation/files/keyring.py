@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from writ_contracts.keyring import KeyEntry, Keyring
+from writ_contracts.installation.keyring import KeyEntry, Keyring
 from writ_documents import atomic_files
 from writ_trust.digests import plain_digest
 

@@ -11,12 +11,12 @@ from msgspec import Struct
 
 from writ_contracts import subjects
 from writ_contracts.catalogue.control import PrincipalManage
-from writ_contracts.copied_control_events import CARRIED_FROM
 from writ_contracts.errors import ConfigError, Invalid, Untrusted
+from writ_contracts.history.copied_control_events import CARRIED_FROM
+from writ_contracts.history.records import Record
 from writ_contracts.inventory import Principal
 from writ_contracts.journal import ControlEvent
-from writ_contracts.principal_changes import is_active, principals_in_force, read_change
-from writ_contracts.records import Record
+from writ_contracts.people.principal_changes import is_active, principals_in_force, read_change
 from writ_contracts.wire import decode
 from writ_documents import atomic_files
 from writ_documents.readers import read_principals

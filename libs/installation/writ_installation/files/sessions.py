@@ -10,11 +10,11 @@ from msgspec import Struct
 
 from writ_contracts import subjects
 from writ_contracts.catalogue.sessions import SESSION_OPEN
-from writ_contracts.copied_control_events import CARRIED_FROM
 from writ_contracts.errors import ConfigError, Invalid
+from writ_contracts.history.copied_control_events import CARRIED_FROM
+from writ_contracts.history.records import Record
 from writ_contracts.inventory import Principal
 from writ_contracts.journal import ControlEvent
-from writ_contracts.records import Record
 from writ_contracts.wire import decode
 from writ_documents import atomic_files
 from writ_installation.files.home import Home

@@ -10,9 +10,9 @@ import secrets
 
 from msgspec import Struct
 
-from writ_contracts.enrolment import TokenId
 from writ_contracts.errors import Denied, Invalid
 from writ_contracts.ids import PoolId, PublicKey, encode_id
+from writ_contracts.installation.enrolment import TokenId
 from writ_contracts.wire import decode, encode
 from writ_documents import atomic_files
 from writ_documents.atomic_files import sync_folder

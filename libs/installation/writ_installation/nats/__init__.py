@@ -1,1 +1,1 @@
-"""The NATS server of an installation, its certificate, its addresses and its leaf sites."""
+"""The NATS server of an installation, and its leaf sites."""

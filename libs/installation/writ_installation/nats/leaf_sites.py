@@ -21,9 +21,9 @@ from writ_documents.readers import read_agents
 from writ_installation.files import list_edits
 from writ_installation.files.home import Home
 from writ_installation.files.lock import holder
-from writ_installation.nats.urls import LEAF_SCHEMES, port_of
 from writ_installation.processes.report import read_report
 from writ_installation.processes.services import agent_elsewhere
+from writ_installation.server_access.urls import LEAF_SCHEMES, port_of
 from writ_nats_server.cluster import TlsFiles
 from writ_nats_server.leaf import LEAF_PORT, Listener
 from writ_nats_server.leaf_config import LeafPlan, Link, render_leaf

@@ -29,11 +29,11 @@ from writ_installation.files.principal_changes import admitted_principals
 from writ_installation.files.sessions import known_sessions, session_keys
 from writ_installation.nats import disk
 from writ_installation.nats.leaf_sites import check_listener, listener, read_leaves
-from writ_installation.nats.server_address import LOOPBACK, ServerAddress
-from writ_installation.nats.server_options import options_of
-from writ_installation.nats.server_tls import encrypted, exposure, is_on, renew, server_files
 from writ_installation.processes.child import FIRST_PAUSE, LONGEST_PAUSE, rotate_log, tie
 from writ_installation.processes.services import passed_on
+from writ_installation.server_access.server_address import LOOPBACK, ServerAddress
+from writ_installation.server_access.server_options import options_of
+from writ_installation.server_access.server_tls import encrypted, exposure, is_on, renew, server_files
 from writ_nats_server.config import SERVICES, Gateway, ServerPlan, render
 from writ_nats_server.leaf import Listener
 from writ_nats_server.process import READY_WITHIN, ServerProcess, check_config

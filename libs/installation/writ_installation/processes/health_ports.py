@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from msgspec import structs
 
 from writ_contracts.errors import ConfigError
-from writ_installation.nats.server_address import LOOPBACK
 from writ_installation.processes.services import Service
+from writ_installation.server_access.server_address import LOOPBACK
 
 FIRST = 9400
 LAST = 65535

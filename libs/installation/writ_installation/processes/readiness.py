@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from writ_runtime.run_file import RunFile
+from writ_runtime.files.run_file import RunFile
 
 PROBE_SECONDS = 3.0
 NO_ANSWER = "no answer"

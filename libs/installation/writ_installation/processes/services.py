@@ -7,11 +7,11 @@ from pathlib import Path
 
 from msgspec import Struct, structs
 
+from writ_contracts.installation.restore_marker import FILE
 from writ_contracts.inventory import GATEWAY
-from writ_contracts.restore_marker import FILE
 from writ_installation.files.home import Home
-from writ_installation.nats.server_tls import is_on
 from writ_installation.processes.agent_kinds import KINDS, MODULE, AgentKind, Argv, credential_folder
+from writ_installation.server_access.server_tls import is_on
 
 
 class Service(Struct, frozen=True, kw_only=True):

@@ -14,13 +14,13 @@ from writ_contracts.errors import ConfigError, WritError
 from writ_contracts.notices import Notice
 from writ_contracts.version import VERSION
 from writ_installation.files.home import Home
-from writ_installation.nats.server_options import options_of
-from writ_installation.nats.server_tls import client_tls
 from writ_installation.provisioner.enrolments import Enrolments, finish
 from writ_installation.provisioner.idle_sessions import IdleSessions
 from writ_installation.provisioner.principal_changes import PrincipalChangeEndpoint
 from writ_installation.provisioner.reconciler import Rounds
-from writ_runtime.journal_notices import Notifier
+from writ_installation.server_access.server_options import options_of
+from writ_installation.server_access.server_tls import client_tls
+from writ_runtime.journal.journal_notices import Notifier
 from writ_runtime.logs import Log
 
 CLOSED_WITHIN = 5.0
@@ -85,7 +85,6 @@ class EnrolmentEndpoint:
             await self._changes.apply()
 
     async def close(self) -> None:
-        """Stop enrolling."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -12,8 +12,8 @@ from contextlib import suppress
 
 from writ_bus.port import Endpoint, EndpointReply, Message, Service
 from writ_contracts import subjects
-from writ_contracts.enrolment import Enrolment, EnrolmentReply, EnrolmentRequest
 from writ_contracts.errors import ConfigError, Conflict, Denied, Full, Untrusted, WritError
+from writ_contracts.installation.enrolment import Enrolment, EnrolmentReply, EnrolmentRequest
 from writ_contracts.notices import Notice
 from writ_contracts.registry import Role, channel
 from writ_contracts.requests import Failure

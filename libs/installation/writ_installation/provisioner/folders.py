@@ -19,8 +19,8 @@ from writ_installation.files import create, ssh_keys
 from writ_installation.files.create import Machine
 from writ_installation.files.home import Home
 from writ_installation.nats.server import plan, sizes
-from writ_installation.nats.server_address import ServerAddress
-from writ_installation.nats.server_tls import (
+from writ_installation.server_access.server_address import ServerAddress
+from writ_installation.server_access.server_tls import (
     LOCAL_NAMES,
     Mode,
     is_on,
@@ -92,7 +92,7 @@ def _prepare_servers(home: Home, servers: int) -> None:
         raise Conflict(f"this installation has {kept} NATS servers, which cannot be changed: see {home.sizes}")
     key = home.keys / "routes.key"
     if not key.exists():
-        from writ_installation.nats.cluster_certificate import for_servers  # noqa: PLC0415 - it takes longer than all else
+        from writ_installation.server_access.cluster_certificate import for_servers  # noqa: PLC0415 - it takes longer than all else
 
         made = for_servers(SERVERS)
         write_atomically(key, made.private)

@@ -12,16 +12,16 @@ from writ_bus.port import Endpoint, EndpointReply, Message
 from writ_contracts import subjects
 from writ_contracts.errors import ConfigError, Unreachable, WritError
 from writ_contracts.failures import failure_of
-from writ_contracts.provisioning import ProvisionReply, ProvisionRequest
-from writ_contracts.records import Record
+from writ_contracts.history.records import Record
+from writ_contracts.installation.provisioning import ProvisionReply, ProvisionRequest
 from writ_contracts.registry import channel
 from writ_contracts.wire import decode, encode
 from writ_installation.files.home import Home
 from writ_installation.files.principal_changes import keep_changes, known_changes, taken_in
 from writ_installation.files.sessions import KnownSessions, SessionRecord, keep_sessions, known_sessions
-from writ_installation.nats.server_options import options_of
-from writ_installation.nats.server_tls import client_tls
 from writ_installation.provisioner.reconciler import Rounds
+from writ_installation.server_access.server_options import options_of
+from writ_installation.server_access.server_tls import client_tls
 from writ_runtime.logs import Log
 from writ_trust.sessions import Session
 

@@ -16,15 +16,15 @@ from writ_installation.files import tokens
 from writ_installation.files.home import Home
 from writ_installation.files.sessions import ObservedSession, lasting
 from writ_installation.nats.server import configuration, make_streams
-from writ_installation.nats.server_address import address_of
-from writ_installation.nats.server_options import options_of
-from writ_installation.nats.server_tls import client_tls, renew, tls_state
 from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
 from writ_installation.provisioner.folders import write_servers
 from writ_installation.provisioner.reconciler import Reconciler, Rounds
+from writ_installation.server_access.server_address import address_of
+from writ_installation.server_access.server_options import options_of
+from writ_installation.server_access.server_tls import client_tls, renew, tls_state
+from writ_runtime.files.watched_file import stamp
 from writ_runtime.health import Attention, Check
 from writ_runtime.logs import Log
-from writ_runtime.watched_file import stamp
 
 LOOK_SECONDS = 0.5
 PATIENT_SECONDS = 5.0
@@ -76,7 +76,6 @@ class Provisioner:
         return ObservedSession(files, lasting(home, now))
 
     async def close(self) -> None:
-        """Stop enrolling."""
         await self._enrolment_endpoint.close()
 
     def _note(self, failure: Exception | None) -> None:

@@ -95,3 +95,14 @@ class Reconciler:
         if text != self._failure:
             self._failure = text
             self._report(error)
+
+
+def failure_text(failure: Exception) -> str:
+    """Return the sentence about a failed round."""
+    if isinstance(failure, ConfigError):
+        return f"no change was applied, since a file has an error: {failure}"
+    return f"a change could not be applied, trying again: {_reason(failure)}"
+
+
+def _reason(error: Exception) -> str:
+    return _reason(error.exceptions[0]) if isinstance(error, ExceptionGroup) else str(error)

@@ -18,12 +18,13 @@ from writ_bus.port import Usage
 from writ_contracts.errors import Invalid, TimedOut, Unreachable
 from writ_installation.files.home import Home
 from writ_installation.files.lock import holder
-from writ_installation.nats.server_options import options_of
-from writ_installation.nats.server_tls import certificate_end, client_tls, exposure
+from writ_installation.nats import disk
 from writ_installation.processes.agent_kinds import MODULE
 from writ_installation.processes.child import quoted
 from writ_installation.processes.readiness import probe, read_run_file
 from writ_installation.processes.report import InstallationReport, ProcessReport, read_report
+from writ_installation.server_access.server_options import options_of
+from writ_installation.server_access.server_tls import certificate_end, client_tls, exposure
 from writ_installation.status.foreign_processes import HealthAddress, health_addresses, probe_readiness
 from writ_installation.status.server_url import running_url
 
@@ -160,15 +161,17 @@ async def _status_of(home: Home, others: Sequence[HealthAddress], url: str) -> I
 
 async def _status(home: Home, process: ProcessReport) -> ProcessStatus:
     if process.name == "nats":  # whether it serves is seen by the journal's being read
+        # On a full disk the supervisor's report may be an old one: it is on the same disk.
+        problem = process.problem or disk.full(home.store)
         return ProcessStatus(
             name=process.name,
             pid=process.pid,
             restarts=process.restarts,
             restarted_for=process.restarted_for,
             restarted_at=process.restarted_at,
-            ready=process.pid is not None and not process.problem,
-            state="not ready" if process.problem else process.state,
-            failing={"disk": process.problem} if process.problem else {},
+            ready=process.pid is not None and not problem,
+            state="not ready" if problem else process.state,
+            failing={"disk": problem} if problem else {},
         )
     path = home.run / f"{process.name}.json"
     found, readiness = read_run_file(path, process.pid), await probe(path, process.pid)

@@ -2,9 +2,9 @@
 
 from writ_installation.files.home import Home
 from writ_installation.files.lock import holder
-from writ_installation.nats.server_address import address_of
-from writ_installation.nats.server_tls import encrypted, is_on
 from writ_installation.processes.report import read_report
+from writ_installation.server_access.server_address import address_of
+from writ_installation.server_access.server_tls import encrypted, is_on
 
 
 def running_url(home: Home) -> str | None:

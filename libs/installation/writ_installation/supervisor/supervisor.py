@@ -7,13 +7,14 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 
 from msgspec import Struct, structs
 
 from writ_bus.errors import BusError
 from writ_bus.nats.tls import is_loopback_host
-from writ_contracts.errors import ConfigError, Conflict, Unreachable
+from writ_contracts.errors import Conflict, Unreachable
 from writ_documents.readers import read_agents, read_inventory
 from writ_installation.files import tokens
 from writ_installation.files.create import add_missing_pools, create_installation, make_gateway
@@ -23,8 +24,16 @@ from writ_installation.files.lock import held
 from writ_installation.files.sessions import ObservedSession, lasting
 from writ_installation.nats.external_server import ExternalServer, Server, hint
 from writ_installation.nats.server import BundledServer, free_port, make_streams
-from writ_installation.nats.server_address import LOOPBACK, ServerAddress
-from writ_installation.nats.server_tls import (
+from writ_installation.processes import installed_distributions, services
+from writ_installation.processes.agent_kinds import credential_folders, served_here
+from writ_installation.processes.child import START_SECONDS, STOP_SECONDS, Child
+from writ_installation.processes.health_ports import HealthPorts
+from writ_installation.processes.readiness import probe
+from writ_installation.processes.report import InstallationReport, ProcessReport, write_report
+from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
+from writ_installation.provisioner.reconciler import Reconciler, Rounds, failure_text
+from writ_installation.server_access.server_address import LOOPBACK, ServerAddress
+from writ_installation.server_access.server_tls import (
     Mode,
     client_tls,
     own_names,
@@ -33,20 +42,13 @@ from writ_installation.nats.server_tls import (
     tls_state,
     write_settings,
 )
-from writ_installation.processes import installed_distributions, services
-from writ_installation.processes.agent_kinds import credential_folders, served_here
-from writ_installation.processes.child import START_SECONDS, STOP_SECONDS, Child
-from writ_installation.processes.health_ports import HealthPorts
-from writ_installation.processes.readiness import probe
-from writ_installation.processes.report import InstallationReport, ProcessReport, write_report
-from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
-from writ_installation.provisioner.reconciler import Reconciler, Rounds
+from writ_installation.supervisor.admission import keep_admitted
 from writ_installation.supervisor.companion_task import companion_task, unless
 from writ_installation.supervisor.log_output import follow
 from writ_installation.supervisor.replacement import replace_process
+from writ_runtime.files.watched_file import stamp
 from writ_runtime.service import no_core_files
 from writ_runtime.signals import Stop
-from writ_runtime.watched_file import stamp
 
 LOOK_SECONDS = 0.5
 DISK_SECONDS = 1.5
@@ -178,7 +180,8 @@ class Supervisor:
             raise Unreachable(hint(error, server)) from error
         expected = services.core(self._table, self._home, server.url, self._options.replicas, self._environ, server.log)
         expected += self._agents(server, self._pools_here())
-        await self._start_children(expected)
+        async with self._admission(server):
+            await self._start_children(expected)
         await self._open(server)
 
     async def _open(self, server: Server) -> None:
@@ -239,7 +242,7 @@ class Supervisor:
             self._disk_seen = time.monotonic()
 
     def _note(self, failure: Exception | None) -> None:
-        self._problem = "" if failure is None else _described(failure)
+        self._problem = "" if failure is None else failure_text(failure)
         if self._problem:
             self._show(self._problem)
 
@@ -265,7 +268,15 @@ class Supervisor:
         added = set(add_missing_pools(self._home))
         if (added and await server.adapt()) or changed:
             self._show("principals and pools match the files again")
-        known = before | added
+        async with self._admission(server):
+            await self._adapt_processes(server, before | added)
+        self._keyring, self._taken_in = keyring, files
+
+    def _admission(self, server: Server) -> AbstractAsyncContextManager[None]:
+        return companion_task(keep_admitted(server.adapt, self._files, self._options.look_seconds))
+
+    async def _adapt_processes(self, server: Server, known: set[str]) -> None:
+        """Make consumers and local agents equal to the files."""
         await make_streams(self._home, server.url, sorted(known), client_tls(self._home, self._environ))
         await self._open(server)
         # A pool that came into the inventory since then has no key and no account yet: its turn is the next round.
@@ -279,7 +290,6 @@ class Supervisor:
         await self._start_children([service for name, service in expected.items() if name not in running])
         core = services.core(self._table, self._home, server.url, self._options.replicas, self._environ, server.log)
         await self._replace_keys({service.name: service for service in [*core, *expected.values()]})
-        self._keyring, self._taken_in = keyring, files
 
     async def _replace_keys(self, expected: Mapping[str, services.Service]) -> None:
         """Replace the processes whose key was rotated, one after the other."""
@@ -335,13 +345,3 @@ def _process(one: BundledServer | Child) -> ProcessReport:
     if isinstance(one, Child):
         return one.report()
     return ProcessReport(name="nats", state=one.state, pid=one.pid, restarts=one.restarts, problem=one.problem)
-
-
-def _described(failure: Exception) -> str:
-    if isinstance(failure, ConfigError):
-        return f"no change was applied, since a file has an error: {failure}"
-    return f"a change could not be applied, trying again: {_reason(failure)}"
-
-
-def _reason(error: Exception) -> str:
-    return _reason(error.exceptions[0]) if isinstance(error, ExceptionGroup) else str(error)

@@ -2,9 +2,9 @@
 
 from msgspec import Struct
 
-from writ_contracts.approvals import DecisionDemand, SignedApproval
-from writ_contracts.credentials import TOUCH, Credential
 from writ_contracts.errors import Untrusted
+from writ_contracts.people.approvals import DecisionDemand, SignedApproval
+from writ_contracts.people.credentials import TOUCH, Credential
 from writ_trust.approvals import ProvenApproval, nkey_credential, read_approval
 from writ_trust.people import Directory
 

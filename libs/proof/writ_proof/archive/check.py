@@ -15,8 +15,8 @@ from msgspec import Struct
 from writ_contracts.catalogue.control import JournalArchive
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Invalid, Untrusted
+from writ_contracts.history.records import Record
 from writ_contracts.journal import ControlEvent
-from writ_contracts.records import Record
 from writ_contracts.wire import decode
 from writ_proof.archive.format import FORMAT, SEAL, Manifest, Segment, decode_line, digest_of
 from writ_proof.archive.signatures import DamagedEvent, Signatures

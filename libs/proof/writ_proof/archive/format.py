@@ -11,7 +11,7 @@ import hashlib
 import msgspec
 from msgspec import Struct, field
 
-from writ_contracts.records import Record
+from writ_contracts.history.records import Record
 from writ_proof.bundles import DamagedBundle
 
 FORMAT = "writ.journal.archive.v1"

@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from writ_contracts.audit import TraceEvent, TraceReply
-from writ_contracts.records import Record
+from writ_contracts.history.audit import TraceEvent, TraceReply
+from writ_contracts.history.records import Record
 from writ_proof.archive.check import read_manifest, records
 from writ_proof.bundles import MANIFEST, Bundle
 

@@ -13,12 +13,12 @@ from msgspec import Struct
 
 from writ_contracts import journal
 from writ_contracts.agents import Claim, Receipt, SecurityReport
-from writ_contracts.approvals import SignedApproval
-from writ_contracts.copied_control_events import origin
 from writ_contracts.decisions import Decision, Grant, ReadGrant
 from writ_contracts.errors import Invalid, Untrusted
-from writ_contracts.previews import Preview
-from writ_contracts.records import Record
+from writ_contracts.history.copied_control_events import origin
+from writ_contracts.history.records import Record
+from writ_contracts.people.approvals import SignedApproval
+from writ_contracts.people.previews import Preview
 from writ_contracts.requests import RequestStatement
 from writ_contracts.signing import Signed, Statement
 from writ_contracts.subjects import parse_event

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from writ_contracts import subjects
 from writ_contracts.errors import Conflict
-from writ_contracts.records import Record
+from writ_contracts.history.records import Record
 from writ_proof.archive.format import FORMAT, SEGMENT_EVENTS, Manifest, Segment, encode_line
 from writ_proof.archive.signatures import Signatures
 from writ_proof.bundles import MANIFEST, BundleWriter

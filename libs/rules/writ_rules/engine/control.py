@@ -9,8 +9,8 @@ from msgspec import Struct, structs
 from writ_contracts.catalogue.control import PrincipalManage
 from writ_contracts.inventory import Principal, Target
 from writ_contracts.journal import ControlEvent
-from writ_contracts.principal_changes import read_change
-from writ_contracts.stops import Reach
+from writ_contracts.people.principal_changes import read_change
+from writ_contracts.policy.stops import Reach
 from writ_rules.engine.clauses.patterns import Pattern, glob
 from writ_rules.engine.policy_file.approval_windows import ApprovalWindow, windows_after
 from writ_trust.sessions import NONE, Sessions, sessions_after
@@ -83,7 +83,7 @@ class ControlState(Struct, frozen=True, eq=False):
     stops: tuple[Stop, ...] = ()
     emergencies: tuple[Emergency, ...] = ()
     changes: tuple[PrincipalManage, ...] = ()
-    """The changes of principals, in order (`writ_contracts.principal_changes`)."""
+    """The changes of principals, in order (`writ_contracts.people.principal_changes`)."""
     windows: tuple[ApprovalWindow, ...] = ()
     """The approval windows that nobody has ended; some may be over by their time."""
     sessions: Sessions = NONE

@@ -7,9 +7,9 @@ from types import MappingProxyType
 
 from msgspec import Struct
 
-from writ_contracts.credentials import KEY, TOUCH, Presence
 from writ_contracts.inventory import Principal
-from writ_contracts.persons import person_of
+from writ_contracts.people.credentials import KEY, TOUCH, Presence
+from writ_contracts.people.persons import person_of
 
 NOBODY: Mapping[str, str] = MappingProxyType({})
 

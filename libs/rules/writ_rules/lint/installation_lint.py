@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 from msgspec import structs
 
-from writ_contracts.credentials import KEY, Presence
 from writ_contracts.inventory import WRIT, Principal, Target
 from writ_contracts.operations import Catalogue, Risk
+from writ_contracts.people.credentials import KEY, Presence
 from writ_rules.engine.clauses.case import show
 from writ_rules.engine.clauses.patterns import glob
 from writ_rules.engine.people import People, people_of

@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import structs
 
-from writ_contracts.credentials import KEY
+from writ_contracts.people.credentials import KEY
 from writ_rules.engine.policy_file.findings import Finding, Severity
 from writ_rules.engine.policy_file.format import RuleEntry, present
 from writ_rules.engine.policy_file.times import duration

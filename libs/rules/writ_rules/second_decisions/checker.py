@@ -11,16 +11,16 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from msgspec import Struct, structs
 
 from writ_contracts import journal, subjects
-from writ_contracts.approvals import SignedApproval
-from writ_contracts.credentials import Presence
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import ConfigError, Invalid, Untrusted, WritError
+from writ_contracts.history.records import Record
 from writ_contracts.inventory import GATEWAY, Principal, Target
 from writ_contracts.operations import Catalogue
-from writ_contracts.people import Enrolment, PeopleDirectory
-from writ_contracts.policies import MAX_DOCUMENT_BYTES
-from writ_contracts.principal_changes import principals_in_force
-from writ_contracts.records import Record
+from writ_contracts.people.approvals import SignedApproval
+from writ_contracts.people.credentials import Presence
+from writ_contracts.people.directory import Enrolment, PeopleDirectory
+from writ_contracts.people.principal_changes import principals_in_force
+from writ_contracts.policy.versions import MAX_DOCUMENT_BYTES
 from writ_contracts.subjects import parse_event
 from writ_contracts.wire import canonical, decode, event_of
 from writ_documents import yaml_file

@@ -17,8 +17,8 @@ from writ_contracts.decisions import Decision
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
 from writ_contracts.operations import Operation, Risk
-from writ_contracts.persons import person_of
-from writ_contracts.principal_changes import is_active
+from writ_contracts.people.persons import person_of
+from writ_contracts.people.principal_changes import is_active
 from writ_rules.analysis.assumed_facts import facts, suppositions
 from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.clauses.conditions import Condition, ParameterCondition

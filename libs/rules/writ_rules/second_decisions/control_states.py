@@ -8,10 +8,10 @@ from typing import Protocol
 from msgspec import structs
 
 from writ_contracts import subjects
-from writ_contracts.copied_control_events import CARRIED_FROM
 from writ_contracts.errors import Invalid
+from writ_contracts.history.copied_control_events import CARRIED_FROM
+from writ_contracts.history.records import Record
 from writ_contracts.journal import ControlEvent
-from writ_contracts.records import Record
 from writ_contracts.wire import decode
 from writ_rules.engine.control import ControlState, apply
 from writ_trust.control_events import DECIDED, is_decided, stored_late

@@ -5,13 +5,13 @@ from typing import Any
 
 from msgspec import Struct
 
-from writ_contracts.approvals import SignedApproval
-from writ_contracts.credentials import Credential, KeyEvidence
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Untrusted
 from writ_contracts.ids import operation_id
 from writ_contracts.inventory import Principal
-from writ_contracts.people import Enrolment, PeopleDirectory
+from writ_contracts.people.approvals import SignedApproval
+from writ_contracts.people.credentials import Credential, KeyEvidence
+from writ_contracts.people.directory import Enrolment, PeopleDirectory
 from writ_contracts.requests import RequestStatement
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 
-from writ_contracts.attestations import PasskeyAttestation, SshAttestation
+from writ_contracts.people.attestations import PasskeyAttestation, SshAttestation
 from writ_testing.fakes.security_key import PRESENT, VERIFIED, SoftwareSecurityKey, base64url, ssh_string
 
 AAGUID = bytes(range(16))

@@ -66,7 +66,7 @@ class FakeEngine(EngineNetworks, EngineStorage):
         self._server = await asyncio.start_unix_server(self._serve, self.socket)
 
     async def stop(self) -> None:
-        """As a daemon that is killed: every connection ends, and nobody listens."""
+        """Stop like a daemon that is killed: every connection ends, and nobody listens."""
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -78,7 +78,7 @@ class FakeEngine(EngineNetworks, EngineStorage):
         self.socket.unlink(missing_ok=True)
 
     async def restart(self) -> None:
-        """As a daemon that is killed and started again: containers without a restart policy have ended."""
+        """Restart like a daemon that was killed: containers without a restart policy have ended."""
         await self.stop()
         for one in self.containers.values():
             policy = (one["HostConfig"].get("RestartPolicy") or {}).get("Name")
@@ -88,21 +88,21 @@ class FakeEngine(EngineNetworks, EngineStorage):
 
     @property
     def changes(self) -> list[str]:
-        """The changing requests."""
+        """Return the requests that could change something."""
         return [one for one in self.asked if not one.startswith(("GET ", "HEAD "))]
 
     def fail(
         self, method: str, path: str, kind: Kind | int, times: int = 1, message: str = "a made-up failure"
     ) -> None:
-        """Of the next requests, `times` whose path matches the expression fail in this way."""
+        """Make the next `times` requests whose path matches the expression fail in this way."""
         self.faults.append(Fault(method, path, kind, times, message))
 
     def named(self, name: str) -> dict[str, Any] | None:
-        """The container of this name."""
+        """Return the container of this name, or None."""
         return next((one for one in self.containers.values() if one["Name"] == f"/{name}"), None)
 
     def put(self, name: str, *, running: bool = False, **config: Any) -> dict[str, Any]:
-        """An existing container."""
+        """Add a container that exists already, and return it."""
         body = {"Image": "box:1", "HostConfig": {}, **config}
         container = self._new(name, body)
         if running:
@@ -124,7 +124,7 @@ class FakeEngine(EngineNetworks, EngineStorage):
     async def _respond(
         self, request: EngineRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
-        """Whether the connection goes on."""
+        """Reply to one request. Return whether the connection goes on."""
         self.asked.append(f"{request.method} {request.path}")
         number = len(self.changes)
         await asyncio.sleep(self.delay)
@@ -150,7 +150,7 @@ class FakeEngine(EngineNetworks, EngineStorage):
         return not (answer.hangs or kind in ("cut_body", "half_close"))
 
     def _fault(self, request: EngineRequest, number: int) -> Fault | None:
-        """`number`: of changing requests so far, this one included; others may come meanwhile."""
+        """Return the fault that this request meets. `number`: of changing requests so far, this one included."""
         if self.breaks is not None and request.method not in ("GET", "HEAD") and number == self.breaks[0]:
             self.broken.set()
             return Fault(request.method, request.path, self.breaks[1])
@@ -322,7 +322,7 @@ class FakeEngine(EngineNetworks, EngineStorage):
             one["State"] |= {"Status": "exited", "Running": False, "ExitCode": self.exits}
 
     def _with(self, name: str, act: Callable[[dict[str, Any]], HttpReply]) -> HttpReply:
-        """By id, by name, by the beginning of an id: in this order, as the engine has it."""
+        """Reply with what `act` does to a container, found by id, by name, or by the beginning of an id."""
         ids = [one for one in self.containers if one.startswith(name)]
         found = self.containers.get(name) or self.named(name) or (self.containers[ids[0]] if len(ids) == 1 else None)
         return act(found) if found else HttpReply(404, {"message": f"No such container: {name}"})
@@ -339,7 +339,7 @@ def _listed(one: dict[str, Any]) -> dict[str, Any]:
 
 @asynccontextmanager
 async def fake_engine(socket: Path) -> AsyncIterator[FakeEngine]:
-    """A listening engine, with the image `box:1`."""
+    """Yield a listening engine that has the image `box:1`."""
     engine = FakeEngine(socket=socket)
     engine.add_image("box:1")
     await engine.start()

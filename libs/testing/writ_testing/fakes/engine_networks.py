@@ -10,7 +10,7 @@ from writ_testing.fakes.engine_storage import has_labels
 
 @dataclass
 class EngineNetworks:
-    """`networks` by id."""
+    """The networks of the fake engine, in `networks` by their id."""
 
     networks: dict[str, dict[str, Any]] = field(default_factory=dict)
 

@@ -11,7 +11,7 @@ from writ_testing.fakes.engine_http import EngineRequest, HttpReply
 
 
 def has_labels(request: EngineRequest, labels: Mapping[str, str]) -> bool:
-    """Whether these labels pass the filters of a list request: `name=value`, or a name alone."""
+    """Return whether these labels pass the filters of a list request: `name=value`, or a name alone."""
     wanted = (pair.partition("=") for pair in json.loads(request.query.get("filters", "{}")).get("label", []))
     return all(name in labels and (not equals or labels[name] == value) for name, equals, value in wanted)
 
@@ -40,7 +40,7 @@ class EngineStorage:
     auths: list[str] = field(default_factory=list)
 
     def add_image(self, reference: str, **config: Any) -> None:
-        """An image of the engine."""
+        """Add an image to the engine."""
         number = len(self.images) + 1
         image = {"Id": f"sha256:{number:064x}", "RepoTags": [reference], "Config": config, "Created": number}
         self.images[reference] = image
@@ -74,14 +74,14 @@ class EngineStorage:
         ]
 
     def read_files(self, mounts: list[dict[str, Any]], path: str) -> HttpReply:
-        """HttpReply GET /containers/{id}/archive."""
+        """Reply to GET /containers/{id}/archive."""
         key = next((_key(one) for one in mounts if one["Destination"] == path), None)
         if key not in self.files:
             return HttpReply(404, {"message": f"Could not find the file {path}"})
         return HttpReply(200, raw=self.files[str(key)])
 
     def write_files(self, mounts: list[dict[str, Any]], folder: str, packed: bytes) -> HttpReply:
-        """HttpReply PUT /containers/{id}/archive: each top folder of the tar is a whole mount here."""
+        """Reply to PUT /containers/{id}/archive. Each top folder of the tar is a whole mount here."""
         with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
             top = tar.getnames()[0].partition("/")[0]
         path = f"{folder.rstrip('/')}/{top}"

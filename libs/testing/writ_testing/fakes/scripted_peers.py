@@ -45,9 +45,9 @@ from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.inventory import WRIT, Target
 from writ_contracts.journal import Dispatched, Granted
 from writ_contracts.life import DispatchedLife, State, fold
-from writ_contracts.listing import VisibleReply, VisibleRequest
 from writ_contracts.operations import Catalogue
 from writ_contracts.parameters import public
+from writ_contracts.policy.listing import VisibleReply, VisibleRequest
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
 from writ_contracts.wire import canonical, decode, encode, event_of

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from writ_contracts.credentials import Credential, PasskeyEvidence, Proof, SshEvidence
+from writ_contracts.people.credentials import Credential, PasskeyEvidence, Proof, SshEvidence
 from writ_trust.presence.proofs import key_digest
 
 PRESENT, VERIFIED = 0x01, 0x04
@@ -55,7 +55,7 @@ class SoftwareSecurityKey:
         return self._counter
 
     def ssh_credential(self, person: str = "alice", proof: Proof = "verified") -> Credential:
-        """The credential recorded by an enrolment."""
+        """Return the credential that an enrolment records."""
         return Credential(id=f"{person}-ssh", person=person, method="ssh", key=self.line, proof=proof)
 
     def sign_ssh(
@@ -68,7 +68,7 @@ class SoftwareSecurityKey:
         algorithm: str = "sha512",
         counter: int = 7,
     ) -> SshEvidence:
-        """The output of `ssh-keygen -Y sign` (PROTOCOL.sshsig, PROTOCOL.u2f)."""
+        """Return what `ssh-keygen -Y sign` writes (PROTOCOL.sshsig, PROTOCOL.u2f)."""
         hashed = HASHES[algorithm](data).digest()
         parts = b"".join(map(ssh_string, (namespace.encode(), reserved, algorithm.encode())))
         plain = b"".join(map(ssh_string, (namespace.encode(), b"", algorithm.encode(), hashed)))
@@ -77,7 +77,7 @@ class SoftwareSecurityKey:
         return SshEvidence(armored=armored(whole))
 
     def token_signature(self, data: bytes, *, flags: int = PRESENT | VERIFIED, counter: int = 7) -> bytes:
-        """The device's signature of a message, as it stands in protocols of SSH."""
+        """Return the device's signature of a message, in the form of the SSH protocols."""
         tail = bytes([flags]) + counter.to_bytes(4, "big")
         signed = _sha256(self._application) + tail + _sha256(data)
         return ssh_string(self._type) + ssh_string(self._raw_signature(signed)) + tail
@@ -109,7 +109,7 @@ class SoftwareSecurityKey:
         return {1: 2, 3: -7, -1: 1, -2: point[1:33], -3: point[33:]}
 
     def passkey_credential(self, person: str = "alice", proof: Proof = "verified") -> Credential:
-        """The credential recorded by an enrolment."""
+        """Return the credential that an enrolment records."""
         key = (self._ed25519 or self._ecdsa).public_key()
         return Credential(
             id=f"{person}-passkey",
@@ -134,7 +134,9 @@ class SoftwareSecurityKey:
         client: dict[str, Any] | None = None,
         client_data: bytes | None = None,
     ) -> PasskeyEvidence:
-        """What a browser hands out for `navigator.credentials.get`; `client` replaces members of the client data."""
+        """Return what a browser hands out for `navigator.credentials.get`. `client` replaces members of the client
+        data.
+        """
         members = {"type": "webauthn.get", "challenge": base64url(_sha256(data)), "origin": "https://writ.example"}
         client_json = client_data or json.dumps({**members, "crossOrigin": False, **(client or {})}).encode()
         head = _sha256(rp_id.encode()) + bytes([flags]) + (9).to_bytes(4, "big") + extensions
@@ -150,24 +152,24 @@ class SoftwareSecurityKey:
 
 
 def ssh_string(data: bytes) -> bytes:
-    """A string of SSH (RFC 4251)."""
+    """Return a `string` of SSH (RFC 4251, section 5)."""
     return len(data).to_bytes(4, "big") + data
 
 
 def armored(blob: bytes) -> str:
-    """An SSH signature as it is written to a file."""
+    """Return an SSH signature as it is written to a file."""
     text = base64.b64encode(blob).decode()
     lines = [text[at : at + 70] for at in range(0, len(text), 70)]
     return "\n".join(["-----BEGIN SSH SIGNATURE-----", *lines, "-----END SSH SIGNATURE-----", ""])
 
 
 def unarmored(text: str) -> bytes:
-    """The bytes of an SSH signature."""
+    """Return the bytes of an SSH signature."""
     return base64.b64decode("".join(text.splitlines()[1:-1]))
 
 
 def base64url(data: bytes) -> str:
-    """Without padding."""
+    """Encode bytes as base64url without padding (RFC 7515, section 2)."""
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.fakes.scripted_executor import ScriptedExecutor
 from writ_testing.peers.nats_server import INSTALLATION, WritServer, writ_server
 

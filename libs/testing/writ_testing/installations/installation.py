@@ -19,10 +19,10 @@ from writ_documents import yaml_file
 from writ_installation.files import list_edits
 from writ_installation.files.create import add_missing_pools, create_installation
 from writ_installation.files.home import Home, host_token
-from writ_installation.nats.server_tls import pinned_ca
 from writ_installation.processes.report import InstallationReport, read_report
+from writ_installation.server_access.server_tls import pinned_ca
 from writ_installation.status.control import DOWN_WITHIN
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.search import contents
 
 START_SECONDS = 60.0

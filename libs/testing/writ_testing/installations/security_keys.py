@@ -10,7 +10,7 @@ from msgspec import json
 
 from writ_cli.credentials import enrolment_files
 from writ_client.ssh_keygen import ssh_credential
-from writ_contracts.people import Posture
+from writ_contracts.people.directory import Posture
 from writ_installation.administration.credentials import CredentialsDirectory
 from writ_testing.fakes.security_key import PRESENT, VERIFIED, SoftwareSecurityKey
 from writ_testing.fakes.ssh_agent import SoftwareSshAgent, running_ssh_agent
@@ -39,7 +39,7 @@ class SecurityKeys:
         return self._folder / f"{name}.pub"
 
     async def request(self, person: str, name: str, *options: str) -> Path:
-        """Have this person request the enrolment of a new key; return the file."""
+        """Request the enrolment of a new key as this person. Return the file."""
         self.add(name)
         request = self._folder / f"{name}.json"
         await self.done("credential", "request", person, str(request), "--ssh-key", str(self.file(name)), *options)
@@ -48,7 +48,7 @@ class SecurityKeys:
     async def enroll(
         self, person: str, name: str, *, endorser: str | None = None, posture: Posture | None = None
     ) -> str:
-        """Enrol a new key of this person, endorsed by the key of another; return its id. Without the commands."""
+        """Enrol a new key of this person, endorsed by the key of another, without the commands. Return its id."""
         home, key = self._installation.home, self.add(name)
         credential = ssh_credential(person, key.line, "verified")
         about = enrolment_files.EnrolledInstallation(id=home.installation, people_key=home.people_key())
@@ -72,7 +72,7 @@ class SecurityKeys:
         return await self._installation.writ(*arguments, environ=self._environ)
 
     async def done(self, *arguments: str) -> Mapping[str, Any]:
-        """The same, which must succeed; return its JSON."""
+        """Run the command, which must succeed. Return its JSON."""
         ended = await self.writ(*arguments, "-o", "json")
         assert ended.status == 0, ended
         return json.decode(ended.out, type=dict) if ended.out.strip() else {}

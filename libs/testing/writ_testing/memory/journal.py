@@ -9,7 +9,7 @@ from writ_bus.errors import Conflict, Full, TimedOut, Unreachable
 from writ_bus.grammar import check_filter, check_subject, matches
 from writ_bus.port import Entry, Usage
 from writ_contracts import subjects
-from writ_contracts.records import Record
+from writ_contracts.history.records import Record
 
 PATIENCE = 10.0
 

@@ -140,7 +140,6 @@ class Links:
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """End all forwarding."""
         for server in self._servers:
             server.close()
         ending = list(self._tasks)

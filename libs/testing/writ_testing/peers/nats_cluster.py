@@ -18,7 +18,7 @@ from writ_contracts.subjects import JOURNAL_STREAM
 from writ_documents.atomic_files import write_atomically
 from writ_installation.files.home import Home
 from writ_installation.nats.server import configuration, sizes
-from writ_installation.nats.server_address import ServerAddress
+from writ_installation.server_access.server_address import ServerAddress
 from writ_nats_server.process import ServerProcess
 from writ_testing.eventually import eventually
 from writ_testing.peers.links import Links

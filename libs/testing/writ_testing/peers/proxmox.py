@@ -239,7 +239,7 @@ class Proxmox:
 
 
 async def _stopped(pve: PatchedPve) -> None:
-    """Hang up on clients first: TLS would wait for their farewell longer than the loop lives."""
+    """Stop the server. Clients are cut off first: TLS would wait for their close_notify longer than the loop lives."""
     for connection in list(pve.runner.server.connections) if pve.runner else ():
         if connection.transport is not None:
             connection.transport.abort()
@@ -250,7 +250,7 @@ async def _stopped(pve: PatchedPve) -> None:
 
 @contextmanager
 def proxmox(folder: Path) -> Iterator[Proxmox]:
-    """A server that listens, with one node `pve1`."""
+    """Yield a listening server with one node `pve1`."""
     server = Proxmox(folder)
     try:
         server.start()

@@ -16,8 +16,6 @@ Delay = Annotated[float, Meta(ge=0, le=600), PUBLIC]
 
 
 class Noop(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """No parameters."""
-
     timeout: Annotated[Timeout, Meta(le=60)] = 10
 
 
@@ -54,7 +52,7 @@ class Fail(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class EmptyOutput(Output, frozen=True, kw_only=True):
-    """An empty output."""
+    pass
 
 
 class CountOutput(Output, frozen=True, kw_only=True):

@@ -13,9 +13,9 @@ import pytest
 
 from writ_agent.backends.port import Backend, Baselines, Listings, Previews, Probes, TargetTester, Task, TaskResult
 from writ_contracts.errors import WritError
-from writ_contracts.facts import LISTING_SOURCES
 from writ_contracts.ids import encode_id
 from writ_contracts.parameters import Output
+from writ_contracts.policy.facts import LISTING_SOURCES
 from writ_testing.eventually import eventually
 from writ_testing.suites.host_cases import HostCase, show
 

@@ -30,7 +30,7 @@ class BusFixture(Protocol):
 async def until_unreachable(bus: Bus, subject: str) -> None:
     """Wait until the bus reports no listener. A slow server makes it report a timeout first."""
 
-    async def told() -> bool:
+    async def is_refused() -> bool:
         try:
             answer = await bus.request(subject, b"", timeout=0.3)
         except Unreachable:
@@ -39,7 +39,7 @@ async def until_unreachable(bus: Bus, subject: str) -> None:
             return False
         raise AssertionError(f"{subject} was answered: {answer}")
 
-    await eventually(told, within=SOON)
+    await eventually(is_refused, within=SOON)
 
 
 async def everybody(bus: Bus, subject: str, number: int = 1) -> list[Message]:

@@ -10,8 +10,8 @@ from writ_bus import tracing
 from writ_bus.errors import Conflict, Full
 from writ_bus.port import Bus, Entry, Tail
 from writ_contracts import subjects
+from writ_contracts.history.records import Record
 from writ_contracts.ids import operation_id
-from writ_contracts.records import Record
 from writ_testing.suites.bus_fixture import SOON, BusFixture
 
 KINDS = ("requested", "started", "cancel_requested", "finished")

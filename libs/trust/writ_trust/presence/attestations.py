@@ -10,10 +10,10 @@ from typing import Any, Final, assert_never
 
 from msgspec import Struct
 
-from writ_contracts.attestations import AttestationRoot, PasskeyAttestation, SshAttestation
-from writ_contracts.credentials import Credential, strength
 from writ_contracts.errors import Untrusted
-from writ_contracts.people import Enrolment
+from writ_contracts.people.attestations import AttestationRoot, PasskeyAttestation, SshAttestation
+from writ_contracts.people.credentials import Credential, strength
+from writ_contracts.people.directory import Enrolment
 from writ_contracts.wire import canonical
 from writ_trust.digests import plain_digest
 from writ_trust.presence import cbor, p256, passkeys, ssh_keys

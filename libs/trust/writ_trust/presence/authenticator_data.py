@@ -4,8 +4,8 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from writ_contracts.credentials import Proof
 from writ_contracts.errors import Untrusted
+from writ_contracts.people.credentials import Proof
 from writ_trust.presence import cbor, p256
 from writ_trust.presence.flags import proof_of
 

@@ -3,8 +3,8 @@
 The only reader of these bits, so a cleared flag means the same for a security key of SSH and for a passkey.
 """
 
-from writ_contracts.credentials import Proof
 from writ_contracts.errors import Untrusted
+from writ_contracts.people.credentials import Proof
 
 PRESENT = 0x01
 VERIFIED = 0x04

@@ -11,8 +11,8 @@ import re
 from types import MappingProxyType
 from typing import Any, Final
 
-from writ_contracts.credentials import Credential, PasskeyEvidence, Proof
 from writ_contracts.errors import Invalid, Untrusted
+from writ_contracts.people.credentials import Credential, PasskeyEvidence, Proof
 from writ_trust.keys import verify_raw
 from writ_trust.presence import p256
 from writ_trust.presence.authenticator_data import (

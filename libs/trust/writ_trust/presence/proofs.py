@@ -2,7 +2,8 @@
 
 from typing import assert_never
 
-from writ_contracts.credentials import (
+from writ_contracts.errors import Invalid, Untrusted
+from writ_contracts.people.credentials import (
     PROOFS,
     Credential,
     Evidence,
@@ -13,7 +14,6 @@ from writ_contracts.credentials import (
     SshEvidence,
     strength,
 )
-from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.wire import canonical
 from writ_trust import keys
 from writ_trust.digests import plain_digest

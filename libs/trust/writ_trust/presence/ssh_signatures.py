@@ -8,8 +8,8 @@ import base64
 import binascii
 import hashlib
 
-from writ_contracts.credentials import SSH_NAMESPACE, Proof
 from writ_contracts.errors import Untrusted
+from writ_contracts.people.credentials import SSH_NAMESPACE, Proof
 from writ_trust.keys import verify_raw
 from writ_trust.presence import p256
 from writ_trust.presence.flags import proof_of

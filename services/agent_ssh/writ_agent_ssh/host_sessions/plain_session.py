@@ -82,14 +82,14 @@ class PlainSession:
         return pending is None or await pending.stop(grace)
 
     async def answers(self) -> None:
-        """See HostSession: each of its commands has a bound of its own."""
+        """Return at once: each of its commands has a bound of its own."""
 
     async def settle(self, operation_id: str, attempt: int, *, end: bool, grace: float = 1.0) -> HostMessage:
-        """See HostSession: nobody there knows more than can be seen."""
+        """Report the request as lost: without markers nothing more is known than a probe sees."""
         return {"seen": "lost", "certain": False}
 
     def close(self) -> None:
-        """See HostSession; its channels end with the connection."""
+        """Do nothing: its channels end with the connection."""
 
 
 class _Request:

@@ -65,7 +65,7 @@ class _TargetSession:
 
 
 class Pool:
-    """Sessions by target."""
+    """The sessions of hosts, by target: opened when needed, renewed when lost."""
 
     def __init__(
         self,

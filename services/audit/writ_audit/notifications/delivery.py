@@ -20,16 +20,16 @@ from writ_bus.backoff import backoff
 from writ_bus.port import Journal
 from writ_bus.tasks import unending
 from writ_contracts.errors import ConfigError, TimedOut, Unreachable
+from writ_contracts.history.records import Record
 from writ_contracts.notifications import HttpRequest, Notification
-from writ_contracts.records import Record
 from writ_contracts.subjects import JOURNAL
 from writ_contracts.version import VERSION
 from writ_runtime.buckets import Buckets
+from writ_runtime.files.state_file import StateFile
 from writ_runtime.health import Attention
 from writ_runtime.logs import Log
 from writ_runtime.metric_series import Counter
 from writ_runtime.metrics import Metrics
-from writ_runtime.state_file import StateFile
 
 SEND_SECONDS = 10.0
 PAGE, PAUSE = 100, 0.5

@@ -5,8 +5,8 @@ from urllib.parse import quote
 
 from writ_contracts import journal
 from writ_contracts.errors import Invalid
+from writ_contracts.history.records import Record
 from writ_contracts.notifications import Kind, Notification
-from writ_contracts.records import Record
 from writ_contracts.subjects import parse_event
 from writ_contracts.wire import decode_event
 

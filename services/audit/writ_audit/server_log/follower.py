@@ -12,22 +12,24 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from writ_audit.server_log.followed_logs import FollowedLogs, UnjudgedLogin
 from writ_audit.server_log.key_owners import KeyOwners
+from writ_audit.server_log.late_replies import LateReplies
 from writ_audit.server_log.refusal import FailedLogin, Violation, refusal
 from writ_audit.server_log.repeats import Refused, repeats
-from writ_audit.server_log.tail import LogTail
-from writ_bus.grammar import is_inbox
-from writ_contracts.account_names import AccountOwner, account_owner
 from writ_contracts.agents import SecurityKind
+from writ_contracts.installation.account_names import AccountOwner, account_owner
 from writ_runtime.health import Attention, Detail
+from writ_runtime.journal.security_events import SecurityEvents
 from writ_runtime.logs import Log
-from writ_runtime.security_events import SecurityEvents
 
 LOOK_EVERY = 0.25
 JUDGED_AFTER = 10.0
 """Seconds until a failed login counts: clients with a new key try until NATS has read its configuration again."""
 PAUSE = 0.02
 """Seconds between two reads of a log that grows fast, which bounds the time that they take."""
+SAVED_EVERY = 1.0
+"""Seconds between two writes of the position."""
 MOST_WAITING = 256
 _DID = {"publish": "publish on", "subscribe": "subscribe to", "reply": "name as reply subject"}
 _log = Log("writ.audit")
@@ -43,7 +45,7 @@ class WaitingLogin(Struct, kw_only=True):
 
 
 class ServerLog:
-    """Reads the log of `run`'s server. Without a path nothing is read, and `check` says so."""
+    """Reads the logs of NATS. Without a path nothing is read, and `check` says so."""
 
     def __init__(
         self,
@@ -51,27 +53,47 @@ class ServerLog:
         owners: KeyOwners,
         security: SecurityEvents,
         count: Callable[[SecurityKind], None],
+        state_dir: Path | None = None,
     ) -> None:
-        """`count` gets the kind of each refusal, recorded or not."""
-        self._tail = None if path is None else LogTail(path)
+        """`count` gets the kind of each refusal, recorded or not. `state_dir` keeps the position in the log."""
+        self._tail = None if path is None else FollowedLogs(path, state_dir)
         self._owners, self._security, self._count = owners, security, count
         self._repeats = repeats(time.monotonic())
+        self._late = LateReplies()
         self._waiting: OrderedDict[tuple[str, str], WaitingLogin] = OrderedDict()
         self._skipped = 0
+        self._saved_at = time.monotonic()
         self._problem = ""
+        self._stopped_at: float | None = None
+        """When the former process stopped, while lines of before this one are read."""
+        if self._tail is not None:
+            self._continue(self._tail)
+
+    def _continue(self, logs: FollowedLogs) -> None:
+        now, ago = time.monotonic(), time.time() - time.monotonic()
+        self._stopped_at = min(logs.former.at - ago, now)
+        for one in logs.former.unjudged:
+            waiting = WaitingLogin(
+                failed=one.failed, since=min(one.at - ago, now), due=now + JUDGED_AFTER, count=one.count
+            )
+            self._waiting[one.failed.key, one.failed.host] = waiting
 
     async def run(self) -> None:
-        """Read on from the log's present end, until cancelled."""
+        """Read on from where the former process stopped, or from the present end, until cancelled."""
         if self._tail is None:
             await asyncio.Event().wait()
             return
         try:
+            await self._save(self._tail)  # so that the next process knows where this one began
             while True:
                 more = await self._read(self._tail)
                 await self._judge_logins(files_changed=self._owners.look(time.monotonic()))
                 self._record_left_out()
+                if time.monotonic() - self._saved_at >= SAVED_EVERY:
+                    await self._save(self._tail)
                 await asyncio.sleep(PAUSE if more else LOOK_EVERY)
         finally:
+            self._tail.save(self._unjudged())
             self._tail.close()
 
     async def check(self) -> str | None:
@@ -82,7 +104,18 @@ class ServerLog:
             return Attention(f"what NATS refuses is not recorded: {self._problem}")
         return None
 
-    async def _read(self, tail: LogTail) -> bool:
+    async def _save(self, logs: FollowedLogs) -> None:
+        await asyncio.to_thread(logs.save, self._unjudged())
+        self._saved_at = time.monotonic()
+
+    def _unjudged(self) -> list[UnjudgedLogin]:
+        ago = time.time() - time.monotonic()
+        return [
+            UnjudgedLogin(failed=one.failed, at=round(one.since + ago), count=one.count)
+            for one in self._waiting.values()
+        ]
+
+    async def _read(self, tail: FollowedLogs) -> bool:
         try:
             lines, more = await asyncio.to_thread(tail.read)
         except OSError as error:
@@ -96,7 +129,9 @@ class ServerLog:
         if tail.skipped > self._skipped:
             detail = f"NATS logs faster than audit reads: {tail.skipped - self._skipped} bytes of its log were skipped"
             self._skipped = tail.skipped
-            self._record(Refused(kind="flood", sender="", detail=detail))
+            self._record(Refused(kind="flood", sender="", detail=detail, proven=True))
+        if not more:
+            self._stopped_at = None
         return more
 
     def _take(self, refused: Violation | FailedLogin | None) -> None:
@@ -116,8 +151,8 @@ class ServerLog:
 
     def _take_violation(self, violation: Violation) -> None:
         owner = account_owner(violation.account)
-        if owner.answers and violation.verb == "publish" and is_inbox(violation.subject):
-            return  # a late reply: the permission for it ended with the connection of its requester, or after 60 s
+        if owner.answers and self._late.is_late(violation):
+            return
         self._count("permission_violation")
         detail = (
             f'NATS refused {owner.text} to {_DID[violation.verb]} "{violation.subject}" (key {violation.key}, '
@@ -129,6 +164,7 @@ class ServerLog:
             detail=detail,
             principal=owner.principal,
             pool=owner.pool,
+            proven=True,
         )
         self._record(refused)
 
@@ -138,8 +174,9 @@ class ServerLog:
             if len(self._waiting) >= MOST_WAITING:  # so many have nothing to do with new keys
                 self._record(_failed_login(WaitingLogin(failed=failed, count=1), None))
                 return
-            due = time.monotonic() + JUDGED_AFTER
-            self._waiting[key] = WaitingLogin(failed=failed, since=time.monotonic(), due=due)
+            now = time.monotonic()
+            since = now if self._stopped_at is None else self._stopped_at
+            self._waiting[key] = WaitingLogin(failed=failed, since=since, due=now + JUDGED_AFTER)
         self._waiting[key].count += 1
 
     async def _judge_logins(self, *, files_changed: bool) -> None:

@@ -1,15 +1,16 @@
 """The owners of public keys by principals.yaml and agents.yaml, and whether a key was only just admitted."""
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from msgspec import Struct
 
-from writ_contracts.account_names import AccountOwner
 from writ_contracts.errors import ConfigError
+from writ_contracts.installation.account_names import AccountOwner
 from writ_documents.readers import read_agents, read_principals
+from writ_runtime.files.watched_file import Stamp, stamp
 from writ_runtime.logs import Log
-from writ_runtime.watched_file import Stamp, stamp
 
 LARGEST = 64 << 20
 
@@ -32,7 +33,7 @@ class KeyOwners:
         self._files = [KeyFile(path=path, owners=owners) for path, owners in pairs if path is not None]
         self._known: dict[Path, tuple[Stamp | None, dict[str, AccountOwner]]] = {}
         self._stamps = {one.path: stamp(one.path) for one in self._files}
-        self._changed: dict[Path, float] = {}
+        self._changed = {one.path: at for one in self._files if (at := _changed_at(one.path)) is not None}
 
     def look(self, now: float) -> bool:
         """Return whether a file has changed since the last look."""
@@ -65,6 +66,14 @@ class KeyOwners:
                 _log.warning("keys.not_read", path=str(file.path), error=str(error)[:1000])
             self._known[file.path] = (now, owners)
         return owners
+
+
+def _changed_at(path: Path) -> float | None:
+    """Return when the file changed, on the monotonic clock; None where there is none."""
+    try:
+        return time.monotonic() - max(0.0, time.time() - path.stat().st_mtime)
+    except OSError:
+        return None
 
 
 def _principals(path: Path) -> dict[str, AccountOwner]:

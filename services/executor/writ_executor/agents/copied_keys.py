@@ -1,13 +1,14 @@
 """Copies of an agent's key in use: more processes at once by one key than it has.
 
 A thief who uses a key beside the honest agent is a second process. Heartbeats and claims show it: the NATS server names
-the key of a heartbeat, and a claim is signed. A restart shows nothing, since the former process falls silent. Claims
-under the honest agent's instance id, without a heartbeat, show nothing either.
+the key of a heartbeat, and a claim is signed. Both name the start of their process, which the record does not show, so
+a thief cannot act under the honest agent's instance id either. A restart shows nothing, since the former process falls
+silent.
 """
 
 from collections.abc import Callable, Mapping
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from writ_contracts.agents import Heartbeat
 from writ_runtime.logs import Log
@@ -25,13 +26,15 @@ class AgentProcess(Struct):
     """A process that used the key: its instance, its start by its own clock, and when it was first and last heard (boot
     clock of this executor).
 
-    `started`: 0 of a release whose heartbeats name no start; None until the first heartbeat, since claims name none.
+    `started`: 0 of heartbeats without a start; None of claims without one. Both may come from an agent of an earlier
+    release. `claims` is True if claims named this start.
     """
 
     instance: str
     started: float | None
     first: float
     last: float
+    claims: bool = False
 
 
 class CopiedKey(Struct, frozen=True):
@@ -60,9 +63,11 @@ class CopiedKeys:
         self._see(key, heartbeat.instance, heartbeat.started)
         return self._new(heartbeat.pool, key, key in hosts)
 
-    def claimed(self, pool: str, instance: str, key: str, hosts: Mapping[str, str]) -> CopiedKey | None:
-        """Take in a claim whose signature was verified; return as `heard` does."""
-        self._see(key, instance, None)
+    def claimed(
+        self, pool: str, instance: str, started: float | None, key: str, hosts: Mapping[str, str]
+    ) -> CopiedKey | None:
+        """Take in a claim whose signature was verified, and the start that it named; return as `heard` does."""
+        self._see(key, instance, started, claims=started is not None)
         return self._new(pool, key, key in hosts)
 
     def present(self) -> list[CopiedKey]:
@@ -71,21 +76,16 @@ class CopiedKeys:
         self._found = {key: found for key, found in self._found.items() if found[0] >= since}
         return [copied for _, copied in self._found.values()]
 
-    def _see(self, key: str, instance: str, started: float | None) -> None:
+    def _see(self, key: str, instance: str, started: float | None, *, claims: bool = False) -> None:
         now = self._clock()
         known = [one for one in self._heard.get(key, []) if one.last >= now - KEPT_LEASES * self._lease]
         self._heard[key] = known
-        # A claim may be of any process of the instance. A heartbeat without a start is not one of a process with one:
-        # the instance id is in the record, so a thief may know it without the start.
-        instances = [one for one in known if one.instance == instance]
-        same = [one for one in instances if started is None or one.started in (None, started)]
-        if same:
-            latest = same[-1]
-            latest.last = now
-            if started is not None:
-                latest.started = started
+        # The instance id is in the record, so a thief may know it without the start.
+        same = next((one for one in known if one.instance == instance and one.started == started), None)
+        if same is not None:
+            same.last, same.claims = now, same.claims or claims
         elif len(known) < MOST_PROCESSES:
-            known.append(AgentProcess(instance, started, now, now))
+            known.append(AgentProcess(instance, started, now, now, claims))
         else:
             _log.warning("copied_keys.too_many_processes", key=key[:12], instance=instance)
 
@@ -101,12 +101,13 @@ class CopiedKeys:
         return copied
 
     def _copied(self, pool: str, key: str, bound: bool) -> CopiedKey | None:
-        known, most = self._heard[key], 1 if bound else self._most
+        known, most = _processes(self._heard[key]), 1 if bound else self._most
         for one in known:
             together = [other for other in known if other is not one and self._lived_on(other, one)]
             twice = [other for other in together if other.instance == one.instance]
             if twice:
-                return CopiedKey(pool, key, (one.instance,), "one instance has two starts")
+                why = "claims of one instance name no start" if one.started is None else "one instance has two starts"
+                return CopiedKey(pool, key, (one.instance,), why)
             if most and len(together) >= most:
                 names = tuple(sorted({one.instance, *(other.instance for other in together)}))
                 return CopiedKey(pool, key, names, f"it has {most} process{'es' if most > 1 else ''}")
@@ -121,6 +122,24 @@ class CopiedKeys:
         if other.first > later.first or other.last < later.first + self._lease:
             return False
         return later.first - other.first >= self._lease or later.last - later.first >= self._lease
+
+
+def _processes(known: list[AgentProcess]) -> list[AgentProcess]:
+    """Return the processes, where claims without a start are of the process of their instance that sends heartbeats,
+    unless that process names its start in claims.
+    """
+    named = [one for one in known if one.started is not None]
+    for one in known:
+        if one.started is not None:
+            continue
+        owners = [at for at, other in enumerate(named) if other.instance == one.instance]
+        if not owners or any(named[at].claims for at in owners):
+            named.append(one)
+        else:
+            owner = named[owners[-1]]
+            first, last = min(owner.first, one.first), max(owner.last, one.last)
+            named[owners[-1]] = structs.replace(owner, first=first, last=last)
+    return named
 
 
 def description(copied: CopiedKey) -> str:

@@ -1,8 +1,8 @@
 """The public keys of each pool's agents, from the present agents.yaml."""
 
-from writ_contracts.agent_hosts import hosts_of
+from writ_contracts.installation.agent_hosts import hosts_of
 from writ_contracts.inventory import Agents
-from writ_runtime.watched_file import WatchedFile
+from writ_runtime.files.watched_file import WatchedFile
 
 
 class AgentKeys:

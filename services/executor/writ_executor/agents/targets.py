@@ -9,7 +9,7 @@ from writ_contracts.inventory import Inventory, Target
 from writ_contracts.operations import Catalogue, Operation, has_operation
 from writ_contracts.requests import TargetView
 from writ_executor.agents.presence import Presence
-from writ_runtime.watched_file import WatchedFile
+from writ_runtime.files.watched_file import WatchedFile
 
 SETTLING = 5.0
 """Seconds after an edit within which two services may have read different files of ten thousand targets."""

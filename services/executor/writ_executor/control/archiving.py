@@ -17,9 +17,9 @@ from writ_bus.port import Bus
 from writ_contracts import subjects
 from writ_contracts.catalogue.control import JournalArchive
 from writ_contracts.errors import Conflict, Invalid, Unreachable
+from writ_contracts.history.records import Record
 from writ_contracts.journal import Archived, Outcome, Rejected, Requested
 from writ_contracts.life import AcceptedLife, Life
-from writ_contracts.records import Record
 from writ_contracts.wire import decode_event
 from writ_executor.control.policy_versions import Done
 from writ_executor.journal.follower import read_life

@@ -12,8 +12,8 @@ from writ_contracts.errors import Conflict, Invalid, WritError
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.journal import CancelRequested, Requested, Started
 from writ_contracts.life import AcceptedLife, CancellingLife, ControlLife, GrantedLife, Life, State, is_open
+from writ_contracts.policy.stops import Reach
 from writ_contracts.signing import Signed
-from writ_contracts.stops import Reach
 from writ_executor.agents.targets import Targets
 from writ_executor.control.archiving import ArchiveOperation
 from writ_executor.control.in_force_check import ENDINGS, check_in_force

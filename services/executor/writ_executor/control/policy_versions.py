@@ -11,7 +11,7 @@ from writ_contracts import subjects
 from writ_contracts.decisions import DecideRequest
 from writ_contracts.errors import Conflict, Denied, Invalid
 from writ_contracts.journal import ControlEvent, Requested
-from writ_contracts.policies import Origin, StoredPolicy, document_in, packed, packed_bytes
+from writ_contracts.policy.versions import Origin, StoredPolicy, document_in, packed, packed_bytes
 from writ_contracts.wire import decode, encode
 from writ_executor.journal.hidden_values import ParametersLost, Vault
 from writ_executor.journal.index import Index

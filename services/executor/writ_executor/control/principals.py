@@ -16,9 +16,9 @@ from writ_contracts.catalogue.control import PrincipalManage
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Conflict, Invalid, TimedOut, Unreachable, WritError
 from writ_contracts.failures import raise_for
+from writ_contracts.installation.provisioning import ProvisionReply, ProvisionRequest
 from writ_contracts.journal import Requested
 from writ_contracts.life import Life, State, is_open
-from writ_contracts.provisioning import ProvisionReply, ProvisionRequest
 from writ_contracts.registry import channel
 from writ_contracts.wire import decode, decode_event, encode
 from writ_executor.control.policy_versions import Done

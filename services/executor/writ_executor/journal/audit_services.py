@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 
-from writ_contracts.audit import AuditStanding
+from writ_contracts.history.audit import AuditStanding
 
 SILENCE = 20.0
 """Seconds without a report of any audit service: three in a row got lost, or none is running."""

@@ -14,15 +14,15 @@ from msgspec import structs
 from writ_bus.port import Bus
 from writ_bus.tracing import EVENT_ID
 from writ_contracts.errors import Conflict, Invalid
+from writ_contracts.history.records import Record
 from writ_contracts.life import AcceptedLife, Life, fold
-from writ_contracts.records import Record
 from writ_contracts.subjects import operation_filter, parse_event
 from writ_contracts.wire import detached_event, event_of
 from writ_executor.journal.index import ARCHIVES, Index
 from writ_executor.journal.shared_keys import SharedKeys
 from writ_executor.journal.snapshots import Snapshot, Snapshots
 from writ_executor.success_rate import SuccessRate
-from writ_runtime.journal_guard import JournalGuard
+from writ_runtime.journal.journal_guard import JournalGuard
 from writ_runtime.logs import Log
 
 _ENDS = ("finished", "unknown")

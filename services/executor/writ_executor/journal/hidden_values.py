@@ -11,7 +11,7 @@ from writ_bus.port import Bus
 from writ_contracts.errors import Unreachable
 from writ_contracts.journal import Requested
 from writ_contracts.large_texts import large_texts
-from writ_contracts.previews import PreviewDetails
+from writ_contracts.people.previews import PreviewDetails
 from writ_executor.journal.shared_keys import OperationKeys, SharedKeys
 from writ_executor.journal.storage_watch import StorageWatch
 from writ_runtime.recent_values import RecentValues

@@ -15,8 +15,8 @@ from typing import cast
 from msgspec import Struct
 
 from writ_bus.archive_announcements import ARCHIVE
-from writ_contracts.archives import announced
 from writ_contracts.decisions import RuleLimit
+from writ_contracts.history.archives import announced
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.journal import (
     Archived,

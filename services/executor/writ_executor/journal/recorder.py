@@ -14,8 +14,9 @@ from writ_bus.shared_subjects import SharedSubjects
 from writ_contracts import journal, subjects
 from writ_contracts.agents import SecurityKind
 from writ_contracts.catalogue.sessions import SESSION_OPEN
-from writ_contracts.copied_control_events import CARRIED_FROM
 from writ_contracts.errors import Invalid, WritError
+from writ_contracts.history.copied_control_events import CARRIED_FROM
+from writ_contracts.history.records import Record
 from writ_contracts.life import (
     AcceptedLife,
     CancellingLife,
@@ -26,7 +27,6 @@ from writ_contracts.life import (
     Life,
     apply,
 )
-from writ_contracts.records import Record
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode_event, detached_event, encode
 from writ_executor.journal.index import Index, Lock, limit_of

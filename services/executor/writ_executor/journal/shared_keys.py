@@ -9,8 +9,8 @@ from pathlib import Path
 
 from writ_bus.private_files import read_private
 from writ_contracts.errors import ConfigError, Invalid, Untrusted
+from writ_runtime.files.watched_file import Stamp, stamp
 from writ_runtime.logs import Log
-from writ_runtime.watched_file import Stamp, stamp
 from writ_trust.digests import derive
 from writ_trust.parameter_keys import ParameterKeys, parse_keys, shared_key_id
 from writ_trust.sealing import decrypt, encrypt

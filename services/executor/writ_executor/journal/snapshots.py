@@ -12,7 +12,7 @@ from msgspec import Struct, structs
 from writ_bus.port import Bus
 from writ_contracts.errors import Untrusted, WritError
 from writ_executor.journal.shared_keys import SharedKeys
-from writ_runtime.journal_guard import JournalMark
+from writ_runtime.journal.journal_guard import JournalMark
 from writ_runtime.logs import Log
 
 SNAPSHOT_KEY, HEAD_KEY = "open-index", "open-index-head"

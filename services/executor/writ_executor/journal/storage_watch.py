@@ -13,7 +13,7 @@ from types import TracebackType
 
 from writ_bus.port import Entry, Journal, Tail, Usage
 from writ_contracts.errors import Conflict, Unreachable, WritError
-from writ_contracts.records import Record
+from writ_contracts.history.records import Record
 from writ_runtime.logs import Log
 
 UNANSWERED = 1.2

@@ -10,8 +10,6 @@ from msgspec import Raw, Struct, field, structs
 
 from writ_bus.port import Bus
 from writ_contracts import subjects
-from writ_contracts.approvals import SignedApproval
-from writ_contracts.credentials import KEY
 from writ_contracts.decisions import (
     LARGE_REQUEST,
     OMIT_HEADER,
@@ -27,9 +25,11 @@ from writ_contracts.decisions import (
 )
 from writ_contracts.errors import Conflict, Invalid, TimedOut, Unreachable, Untrusted
 from writ_contracts.large_texts import large_texts, without_large_texts
-from writ_contracts.listing import VisibleReply, VisibleRequest
-from writ_contracts.people import PeopleReply, PeopleRequest
-from writ_contracts.previews import ApprovalFacts
+from writ_contracts.people.approvals import SignedApproval
+from writ_contracts.people.credentials import KEY
+from writ_contracts.people.directory import PeopleReply, PeopleRequest
+from writ_contracts.people.previews import ApprovalFacts
+from writ_contracts.policy.listing import VisibleReply, VisibleRequest
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode

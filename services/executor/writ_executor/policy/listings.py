@@ -10,7 +10,7 @@ from writ_contracts import subjects
 from writ_contracts.agents import ReadReply, ReadRequest
 from writ_contracts.decisions import ReadGrant
 from writ_contracts.errors import TimedOut, Unreachable, WritError
-from writ_contracts.facts import GatheredListings
+from writ_contracts.policy.facts import GatheredListings
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
 from writ_executor.agents.presence import Presence

@@ -11,7 +11,13 @@ from msgspec import Struct
 from writ_bus.port import Bus
 from writ_contracts import subjects
 from writ_contracts.errors import WritError
-from writ_contracts.people import KNOWN_HEADER, PeopleDirectory, PeopleNoticeMessage, PeopleReply, PeopleRequest
+from writ_contracts.people.directory import (
+    KNOWN_HEADER,
+    PeopleDirectory,
+    PeopleNoticeMessage,
+    PeopleReply,
+    PeopleRequest,
+)
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
 from writ_executor.agents.presence import Presence

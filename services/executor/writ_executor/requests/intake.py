@@ -11,7 +11,6 @@ from msgspec import structs
 from writ_bus import tasks
 from writ_bus.port import Message
 from writ_contracts import wire
-from writ_contracts.approvals import can_be_met
 from writ_contracts.decisions import DecideRequest, Decision, Subject
 from writ_contracts.errors import Conflict, Invalid, Untrusted
 from writ_contracts.failures import failure_of
@@ -19,6 +18,7 @@ from writ_contracts.inventory import WRIT, Target
 from writ_contracts.journal import Refused, Requested
 from writ_contracts.life import Life, is_open
 from writ_contracts.operations import Catalogue
+from writ_contracts.people.approvals import can_be_met
 from writ_contracts.requests import MAX_REQUEST_BYTES, Failure, Request, RequestReply
 from writ_contracts.subjects import parse_request, printable
 from writ_executor.admission.admission import Admission
@@ -45,12 +45,12 @@ from writ_executor.requests.views import reply_of, verdict
 from writ_executor.rounds.accepted_operations import AcceptedOperations
 from writ_executor.steps.parameter_retention import seconds_kept
 from writ_runtime.faults import fault
-from writ_runtime.journal_guard import JournalGuard
+from writ_runtime.journal.journal_guard import JournalGuard
 from writ_trust.digests import same
 
 
 class RequestEndpoint:
-    """Answers `writ.request.<principal>.<operation>`."""
+    """Serves `writ.request.<principal>.<operation>`."""
 
     def __init__(
         self,

@@ -11,14 +11,15 @@ from writ_bus.port import Message
 from writ_bus.sender import sender_key
 from writ_contracts import parameters as params
 from writ_contracts import wire
-from writ_contracts.audit import JournalQuery, JournalReply
 from writ_contracts.backends import BackendTestQuery, BackendTestReply
 from writ_contracts.decisions import DecideRequest, Subject
 from writ_contracts.errors import Denied, Full, Invalid
+from writ_contracts.history.audit import JournalQuery, JournalReply
+from writ_contracts.history.views import latest, view
 from writ_contracts.ids import encode_id
 from writ_contracts.life import Life
 from writ_contracts.operations import Catalogue
-from writ_contracts.previews import PreviewQuery, PreviewReply
+from writ_contracts.people.previews import PreviewQuery, PreviewReply
 from writ_contracts.requests import (
     OpenQuery,
     OperationQuery,
@@ -32,7 +33,6 @@ from writ_contracts.requests import (
     TargetsReply,
 )
 from writ_contracts.subjects import parse_query
-from writ_contracts.views import latest, view
 from writ_executor.agents.targets import Targets
 from writ_executor.journal.generations import Generations
 from writ_executor.journal.hidden_values import Vault

@@ -6,7 +6,7 @@ from itertools import islice
 from msgspec import structs
 
 from writ_contracts.errors import Invalid, TimedOut, Unreachable
-from writ_contracts.listing import MOST_TARGETS, VisibleReply
+from writ_contracts.policy.listing import MOST_TARGETS, VisibleReply
 from writ_contracts.requests import TargetView
 from writ_contracts.wire import encode
 from writ_executor.policy.client import PolicyClient

@@ -13,9 +13,9 @@ from writ_bus.port import Journal
 from writ_contracts import subjects
 from writ_contracts.errors import ConfigError, Conflict
 from writ_contracts.ids import WRIT_TARGET
+from writ_contracts.installation.restore_marker import RestoreMarker
 from writ_contracts.journal import ControlEvent
 from writ_contracts.life import AcceptedLife, Life, is_open
-from writ_contracts.restore_marker import RestoreMarker
 from writ_contracts.wire import decode_event
 from writ_executor.journal.index import Index
 from writ_executor.journal.lookup import OperationTable

@@ -6,11 +6,11 @@ There is no leader and no lease among executors: a dead replica stops acting, an
 import asyncio
 import random
 
-from writ_contracts.approvals import demand_text
 from writ_contracts.errors import Conflict, WritError
 from writ_contracts.journal import AwaitingApproval
 from writ_contracts.life import MOST_ATTEMPTS, AcceptedLife, CancellingLife, GrantedLife, State
 from writ_contracts.operations import Catalogue
+from writ_contracts.people.approvals import demand_text
 from writ_executor.admission.admission import Admission
 from writ_executor.agents.presence import Presence
 from writ_executor.config import ExecutorConfig

@@ -3,12 +3,12 @@
 People's verdicts pass no executor. Policy records them; executors follow the journal like everybody else.
 """
 
-from writ_contracts.approvals import seconds_of
 from writ_contracts.decisions import DecideRequest, Decision, changed_since
 from writ_contracts.errors import Invalid
 from writ_contracts.journal import AwaitingApproval, Outcome, Requested
 from writ_contracts.life import AcceptedLife
 from writ_contracts.operations import Catalogue
+from writ_contracts.people.approvals import seconds_of
 from writ_executor.agents.targets import Targets
 from writ_executor.journal.hidden_values import ParametersLost, Vault
 from writ_executor.journal.index import Index
@@ -18,7 +18,7 @@ from writ_executor.policy.recorded_request import subject_of
 from writ_executor.steps.approver_events import ApproverEvents
 from writ_executor.steps.outcomes import OutcomeRecorder
 from writ_runtime.faults import fault
-from writ_runtime.stop_history import StopHistory, frozen_seconds
+from writ_runtime.journal.stop_history import StopHistory, frozen_seconds
 from writ_trust.statements import read
 
 

@@ -1,9 +1,9 @@
 """Events to the people who may approve: an operation waits for them, or does not any more."""
 
 from writ_bus.port import Bus
-from writ_contracts.approvals import ApprovalEvent, approvers_of
 from writ_contracts.errors import WritError
 from writ_contracts.journal import AwaitingApproval
+from writ_contracts.people.approvals import ApprovalEvent, approvers_of
 from writ_contracts.subjects import approval_event
 from writ_contracts.wire import encode
 from writ_runtime.logs import Log

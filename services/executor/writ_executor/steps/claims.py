@@ -7,21 +7,21 @@ A repeated claim gets the same grant again, since a reply may get lost. Two clai
 import asyncio
 from typing import Any, Final, TypeGuard
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from writ_bus import tasks, tracing
 from writ_bus.port import Message
 from writ_contracts import subjects
-from writ_contracts.agent_hosts import check_host
-from writ_contracts.agents import Claim, ClaimMessage
-from writ_contracts.approvals import SignedApproval
+from writ_contracts.agents import Claim, ClaimMessage, named_start
 from writ_contracts.decisions import Grant, GrantRequest
 from writ_contracts.errors import Conflict, Denied, Invalid, Unreachable, Untrusted
+from writ_contracts.installation.agent_hosts import check_host
 from writ_contracts.inventory import Target
 from writ_contracts.journal import Outcome, Requested
 from writ_contracts.large_texts import large_texts
 from writ_contracts.life import DispatchedLife, GrantedLife, Life, State
 from writ_contracts.operations import Catalogue, Operation
+from writ_contracts.people.approvals import SignedApproval
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode
 from writ_executor.agents.alarms import SecurityEventRecorder
@@ -42,15 +42,23 @@ from writ_executor.policy.recorded_request import subject_of
 from writ_executor.steps.outcomes import OutcomeRecorder
 from writ_executor.steps.parameter_seal import EncodedClaimReply, ParameterSeal
 from writ_runtime.faults import fault
-from writ_runtime.journal_guard import JournalGuard
+from writ_runtime.journal.journal_guard import JournalGuard
 from writ_trust.approvals import approval_digest
 from writ_trust.statements import open_signed, read
 
 FORGED: Final = "forged_claim"
 
 
+class ReceivedClaim(Struct, frozen=True, kw_only=True):
+    """A claim as an agent signed it, and the agent's start, which its message named."""
+
+    signed: Signed
+    claim: Claim
+    started: float | None
+
+
 class ClaimEndpoint:
-    """Answers `writ.claim.<pool>`."""
+    """Serves `writ.claim.<pool>`."""
 
     def __init__(
         self,
@@ -101,29 +109,32 @@ class ClaimEndpoint:
                 raise Untrusted(f"a claim for pool {claim.pool}, sent by pool {pool}")
         except Untrusted as error:
             raise await self._forged(pool, error) from error
-        return await self._start_or_repeat(body, claim, pool)
+        received = ReceivedClaim(signed=body.claim, claim=claim, started=named_start(message.headers))
+        return await self._start_or_repeat(body.principal, received, pool)
 
-    async def _start_or_repeat(self, body: ClaimMessage, claim: Claim, pool: str) -> EncodedClaimReply:
-        life = self._lives.cached(body.principal, claim.operation_id)
+    async def _start_or_repeat(self, principal: str, received: ReceivedClaim, pool: str) -> EncodedClaimReply:
+        claim = received.claim
+        life = self._lives.cached(principal, claim.operation_id)
         for _ in range(ATTEMPTS):
             if life is None or not _waits_for(life, claim):  # only the journal may say that it is gone
-                await self._check(body.claim, pool)
-                life = await self._lives.fresh(body.principal, claim.operation_id)
+                await self._check(received, pool)
+                life = await self._lives.fresh(principal, claim.operation_id)
             if not _waits_for(life, claim):
-                return await self._repeat(life, body.claim, claim)
+                return await self._repeat(life, received.signed, claim)
             try:
                 with going_on(life):
-                    return await self._start(life, body.claim, claim)
+                    return await self._start(life, received)
             except Conflict:
                 life = None  # another writer was first: read the life again
         raise Conflict(f"{claim.operation_id} changed {ATTEMPTS} times")
 
-    async def _check(self, signed: Signed, pool: str) -> None:
+    async def _check(self, received: ReceivedClaim, pool: str) -> None:
         """Raises Untrusted, and records it, unless an agent of the pool signed the claim."""
         try:
+            signed = received.signed
             claim = open_signed(signed, Claim, await self._keys.of(pool), self._installation)
             check_host(claim, signed.key, self._keys.hosts)
-            await self._key_use.claim(pool, claim.instance, signed.key)
+            await self._key_use.claim(pool, claim.instance, received.started, signed.key)
         except Untrusted as error:
             raise await self._forged(pool, error) from error
 
@@ -131,29 +142,29 @@ class ClaimEndpoint:
         await self._alarms.raised(pool, FORGED, str(error))
         return Untrusted(str(error), code=FORGED)
 
-    async def _start(self, life: DispatchedLife, signed: Signed, claim: Claim) -> EncodedClaimReply:
-        requested = life.requested
+    async def _start(self, life: DispatchedLife, received: ReceivedClaim) -> EncodedClaimReply:
+        requested, claim, signed = life.requested, received.claim, received.signed
         self._definition(requested)  # before anything starts: without it the grant could not be repeated
-        parameters = await self._parameters(life, signed)
+        parameters = await self._parameters(life, received)
         sealing = ParameterSeal(claim.seal_to, self._vault.keys_of(requested).parameters, requested, parameters)
         try:
             granted = await self._grant(requested, parameters, signed, sealing)
         except Untrusted as error:  # policy may know other keys than this replica: an alarm needs a key unknown to both
-            await self._check(signed, requested.pool)
+            await self._check(received, requested.pool)
             if error.code == ALTERED:
                 await self._recorder.security_of(error, requested.operation_id, requested.principal)
             raise
         except Invalid as error:  # what was a valid request is none any more: its principal or target is gone
-            await self._check(signed, requested.pool)
+            await self._check(received, requested.pool)
             await self._recorder.security_of(error, requested.operation_id, requested.principal)
-            raise await self._denied(life, signed, error.code, str(error)) from error
+            raise await self._denied(life, received, error.code, str(error)) from error
         if granted.grant is None or granted.grant_body is None:
             code = granted.decision.code
-            raise await self._denied(life, signed, code, granted.decision.reason, granted.signed)
+            raise await self._denied(life, received, code, granted.decision.reason, granted.signed)
         await self._check_target(requested, granted.grant_body.target)
         fault("executor.granted")
         self._presence.start_lease(requested.pool, requested.operation_id)
-        await self._key_use.claim(requested.pool, claim.instance, signed.key)
+        await self._key_use.claim(requested.pool, claim.instance, received.started, signed.key)
         tracing.note({"operation_id": requested.operation_id, "principal": requested.principal})
         self._measures.granted(requested, life.dispatched, granted.grant_body)
         people, effective = await self._policy.people(granted.grant_body), dict(granted.effective)
@@ -183,11 +194,11 @@ class ClaimEndpoint:
         finally:
             granting.cancel()
 
-    async def _parameters(self, life: DispatchedLife, signed: Signed) -> dict[str, Any]:
+    async def _parameters(self, life: DispatchedLife, received: ReceivedClaim) -> dict[str, Any]:
         try:
             return await self._vault.parameters(life.requested)
         except ParametersLost as error:
-            await self._end(life, signed, "failed", error.code, f"nothing was run: {error}")
+            await self._end(life, received, "failed", error.code, f"nothing was run: {error}")
             raise Denied(str(error), code="gone") from error
 
     def _definition(self, requested: Requested) -> Operation:
@@ -197,24 +208,24 @@ class ClaimEndpoint:
             raise Unreachable(f"this executor has no operation {requested.operation}") from error
 
     async def _denied(
-        self, life: DispatchedLife, signed: Signed, code: str, reason: str, decision: Signed | None = None
+        self, life: DispatchedLife, received: ReceivedClaim, code: str, reason: str, decision: Signed | None = None
     ) -> Denied:
         """End the operation `denied`, or `stale` where its approvals no longer hold. Return the error for the agent."""
         outcome: Outcome = "stale" if code == "stale" else "denied"
-        await self._end(life, signed, outcome, code, f"at its start: {reason}", decision)
+        await self._end(life, received, outcome, code, f"at its start: {reason}", decision)
         return Denied(reason, code=code)
 
     async def _end(
         self,
         life: DispatchedLife,
-        signed: Signed,
+        received: ReceivedClaim,
         outcome: Outcome,
         code: str,
         message: str,
         decision: Signed | None = None,
     ) -> None:
         """End the operation before it began, after a check of the claim: policy may not have made one yet."""
-        await self._check(signed, life.requested.pool)
+        await self._check(received, life.requested.pool)
         await self._outcomes.not_started(life, outcome, code, message, decision)
 
     async def _repeat(self, life: Life, signed: Signed, claim: Claim) -> EncodedClaimReply:

@@ -5,10 +5,10 @@ A stop makes the time to decide longer. Executors renew what they keep while it 
 
 from collections.abc import Callable
 
-from writ_contracts.approvals import seconds_of
 from writ_contracts.decisions import Decision
 from writ_contracts.journal import Requested
 from writ_contracts.life import AcceptedLife
+from writ_contracts.people.approvals import seconds_of
 from writ_executor.config import ExecutorConfig
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index

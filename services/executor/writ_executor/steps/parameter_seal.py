@@ -11,10 +11,10 @@ from typing import Any
 from msgspec import Raw, Struct, field
 
 from writ_contracts.agents import SealedParameters
-from writ_contracts.approvals import SignedApproval
 from writ_contracts.errors import Untrusted
 from writ_contracts.journal import Requested
 from writ_contracts.large_texts import large_texts, without_large_texts
+from writ_contracts.people.approvals import SignedApproval
 from writ_contracts.signing import Signed
 from writ_contracts.wire import canonical, encode
 from writ_trust.sealing import seal

@@ -6,13 +6,13 @@ The first preview of an operation counts, so none is taken again. A failed one i
 import asyncio
 from collections.abc import Callable
 
-from writ_contracts.approvals import seconds_of
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Untrusted, WritError
 from writ_contracts.journal import PreviewTaken, Requested
 from writ_contracts.life import AcceptedLife, State
 from writ_contracts.operations import Catalogue
-from writ_contracts.previews import Preview
+from writ_contracts.people.approvals import seconds_of
+from writ_contracts.people.previews import Preview
 from writ_executor.agents.keys import AgentKeys
 from writ_executor.agents.presence import Presence
 from writ_executor.journal.audit_level import AuditDetail

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from writ_contracts.errors import Unreachable
-from writ_contracts.gateway_tokens import GatewayToken
+from writ_contracts.installation.gateway_tokens import GatewayToken
 from writ_gateway.http.asgi import Application, Receive, Scope, Send, reply
 from writ_gateway.http.issuers import SCOPE, Issuer, has_scope, metadata, session_of
 from writ_gateway.http.tokens import TokenRates, Tokens
@@ -110,7 +110,7 @@ def _access_tokens(issuer: Issuer) -> "AccessTokens":
 
 
 def bearer_of(scope: Scope) -> str:
-    """The token of the one Authorization header; "" where there is none, another scheme, or several."""
+    """Return the token of the one Authorization header; "" where there is none, another scheme, or several."""
     values = [value for name, value in scope["headers"] if name == b"authorization"]
     if len(values) != 1:
         return ""

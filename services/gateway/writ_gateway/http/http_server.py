@@ -28,7 +28,7 @@ from writ_gateway.server import LONGEST_ARGUMENTS, server
 from writ_gateway.toolbox import Toolbox
 from writ_runtime.health import Check
 from writ_runtime.metrics import Metrics
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 
 PATH = "/mcp"
 LARGEST_BODY = LONGEST_ARGUMENTS + 65_536

@@ -25,7 +25,7 @@ class Issuer(Struct, frozen=True, kw_only=True):
 
 
 def has_scope(claims: dict[str, Any]) -> bool:
-    """The token is meant for Writ: `scope` (RFC 8693) is a text, or a list as some servers write it."""
+    """Return whether the token is meant for Writ. `scope` (RFC 8693) is a text, or a list as some servers write it."""
     scope = claims.get("scope", "")
     return SCOPE in (scope.split() if isinstance(scope, str) else scope if isinstance(scope, list) else ())
 
@@ -37,7 +37,7 @@ def session_of(claims: dict[str, Any]) -> str:
 
 
 def metadata(issuer: Issuer) -> dict[str, Any]:
-    """The protected resource metadata (RFC 9728)."""
+    """Return the protected resource metadata (RFC 9728)."""
     return {
         "resource": issuer.audience,
         "authorization_servers": [issuer.issuer],

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from writ_contracts.gateway_tokens import GatewayToken, GatewayTokens
+from writ_contracts.installation.gateway_tokens import GatewayToken, GatewayTokens
 from writ_runtime.buckets import Bucket
 from writ_runtime.logs import Log
 

@@ -73,7 +73,7 @@ def _row(operation: Operation) -> Result:
 
 
 async def describe(call: Call, arguments: DescribeArguments) -> Result:
-    """One operation with its schemas."""
+    """Return one operation with its schemas."""
     operation = call.session.catalogue.get(arguments.operation_type)
     if operation is None or operation.control:
         raise Invalid(
@@ -92,7 +92,7 @@ async def describe(call: Call, arguments: DescribeArguments) -> Result:
 
 
 async def targets(call: Call, arguments: TargetListArguments) -> Result:
-    """One page of the inventory."""
+    """Return one page of the inventory."""
     fitting = [
         one
         for one in await call.session.writ.targets()

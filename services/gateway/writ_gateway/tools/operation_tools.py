@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from writ_client.tools.results import operation_result, status_of
 from writ_contracts import errors
-from writ_contracts.audit import SearchQuery
+from writ_contracts.history.audit import SearchQuery
 from writ_contracts.ids import OperationId
 from writ_gateway.results import advised, operation_shape, shape
 from writ_gateway.schemas import Arguments
@@ -46,12 +46,12 @@ class OperationListArguments(Arguments, frozen=True, kw_only=True):
 
 
 async def status(call: Call, arguments: OperationArguments) -> Result:
-    """One operation as it stands."""
+    """Return the present state of one operation."""
     return advised(await call.session.operations.get_operation_status(arguments.operation_id))
 
 
 async def wait(call: Call, arguments: WaitArguments) -> Result:
-    """One operation when it ends, or as it stands when the time is up."""
+    """Wait for the end of one operation. Return its state then, or when the time is up."""
     try:
         async with asyncio.timeout(LONGEST_CALL):
             found = await call.session.operations.wait_for_operation(
@@ -63,14 +63,14 @@ async def wait(call: Call, arguments: WaitArguments) -> Result:
 
 
 async def cancel(call: Call, arguments: CancelArguments) -> Result:
-    """The cancel, as far as it is confirmed."""
+    """Cancel an operation, and return how far the cancel is confirmed."""
     return advised(
         await call.session.operations.cancel_operation(arguments.operation_id, arguments.reason, timeout=45.0)
     )
 
 
 async def mine(call: Call, arguments: OperationListArguments) -> Result:
-    """One's own operations, in short."""
+    """Return one's own operations, in short."""
     writ = call.session.writ
     if arguments.open_only:
         views = await writ.open_operations()

@@ -7,8 +7,8 @@ from msgspec import Meta, field
 from writ_client.tools.results import explanation_result
 from writ_contracts.ids import OperationName, TargetId
 from writ_contracts.inventory import Role
-from writ_contracts.policies import MAX_HISTORY
-from writ_contracts.policy_questions import MAX_DOCUMENT, Instant
+from writ_contracts.policy.questions import MAX_DOCUMENT, Instant
+from writ_contracts.policy.versions import MAX_HISTORY
 from writ_gateway.results import EVALUATION, shape
 from writ_gateway.schemas import Arguments, Schema
 from writ_gateway.session import Call
@@ -79,7 +79,7 @@ class ScenarioArguments(Arguments, frozen=True, kw_only=True):
 
 
 async def simulate(call: Call, arguments: SimulateArguments) -> Result:
-    """The decision on a request."""
+    """Return the decision on a request."""
     found = await call.session.operations.simulate_operation(
         arguments.operation_type,
         arguments.target_id,
@@ -103,7 +103,7 @@ async def validate(call: Call, arguments: ValidateArguments) -> Result:
 
 
 async def policy_status(call: Call, arguments: NoArguments) -> Result:
-    """The policy in force."""
+    """Return the state of the policy in force."""
     return await call.session.policy.get_policy_status()
 
 
@@ -120,7 +120,7 @@ async def policy_document(call: Call, arguments: PolicyDocumentArguments) -> Res
 
 
 async def history(call: Call, arguments: VersionListArguments) -> Result:
-    """The versions of the policy."""
+    """Return the versions of the policy."""
     return await call.session.policy.get_policy_history(arguments.limit, arguments.before)
 
 

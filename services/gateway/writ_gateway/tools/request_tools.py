@@ -82,7 +82,7 @@ def _options(arguments: OperationOptions) -> dict[str, Any]:
 
 
 async def _execute(operation: Operation, call: Call, arguments: Given) -> Result:
-    """One tool for one operation: its parameters stand beside the options."""
+    """Return a tool for one operation, whose parameters stand beside the options."""
     ours = {name: value for name, value in arguments.items() if name in OperationOptions.__struct_fields__}
     parameters = {name: value for name, value in arguments.items() if name not in ours}
     options = _options(decode(OperationOptions, ours))
@@ -168,7 +168,7 @@ TOOLS: tuple[Tool, ...] = (
 
 
 def per_operation(catalogue: Catalogue) -> list[Tool]:
-    """An `execute_<operation>` for each operation on targets, and an `execute_<kind>_operation` for some kinds."""
+    """Return an `execute_<operation>` for each operation on targets, and `execute_<kind>_operation` for some kinds."""
     every = (_tool_of(operation) for operation in catalogue.values() if not operation.control)
     return [*every, *(_tool_of_kind(catalogue, kind, named) for kind, named in KINDS.items())]
 
@@ -229,12 +229,12 @@ def _tool_of(operation: Operation) -> Tool:
 
 
 def _beside(parameters: Schema, options: Schema) -> Schema:
-    """One object with the properties of both."""
+    """Return one object with the properties of both."""
     required = [*parameters.get("required", ()), *options.get("required", ())]
     properties = {**parameters["properties"], **options["properties"]}
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
 
 def collisions(operation: Operation) -> set[str]:
-    """Parameters whose names the options take as well."""
+    """Return the parameters that have the name of an option."""
     return set(OperationOptions.__struct_fields__) & {one.name for one in structs.fields(operation.parameters)}

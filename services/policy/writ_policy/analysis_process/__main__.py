@@ -9,7 +9,7 @@ import msgspec
 from writ_policy.analysis_process.frames import read_frame, write_frame
 from writ_policy.analysis_process.job_handlers import MOST_MEMORY, NICE, perform
 from writ_policy.analysis_process.jobs import Job, JobResult
-from writ_runtime.plugins import load_catalogue
+from writ_runtime.plugins.entry_points import load_catalogue
 
 
 def main() -> None:

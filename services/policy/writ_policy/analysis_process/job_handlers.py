@@ -8,9 +8,9 @@ from msgspec import Raw, Struct
 
 from writ_contracts.errors import Invalid, WritError
 from writ_contracts.operations import Catalogue
-from writ_contracts.policies import document_in
-from writ_contracts.policy_access import PolicyAllowedQuery, PolicyDiffReply, PolicyWhoCanQuery
-from writ_contracts.policy_questions import PolicyTestQuery, PolicyTestReply, PolicyValidateQuery
+from writ_contracts.policy.access import PolicyAllowedQuery, PolicyDiffReply, PolicyWhoCanQuery
+from writ_contracts.policy.questions import PolicyTestQuery, PolicyTestReply, PolicyValidateQuery
+from writ_contracts.policy.versions import document_in
 from writ_documents import yaml_file
 from writ_documents.document import Document, FileErrors
 from writ_policy.analysis_process.jobs import LARGEST_ANSWER, Job, JobResult, Kind

@@ -4,8 +4,8 @@ from typing import Literal
 
 from msgspec import Raw, Struct, field
 
-from writ_contracts.credentials import Presence
 from writ_contracts.inventory import Principal, Target
+from writ_contracts.people.credentials import Presence
 from writ_rules.engine.people import People, people_of
 from writ_rules.loading import Mode
 

@@ -11,7 +11,10 @@ from writ_bus import tracing
 from writ_bus.port import Bus, Endpoint, Entry, Message
 from writ_bus.sender import sender_key
 from writ_contracts import subjects, wire
-from writ_contracts.approvals import (
+from writ_contracts.errors import Conflict, Denied, Full, Untrusted, WritError
+from writ_contracts.inventory import WRIT
+from writ_contracts.journal import ApprovalGiven, Approved, Rejected
+from writ_contracts.people.approvals import (
     Approval,
     ApprovalEvent,
     ApprovalMessage,
@@ -19,9 +22,6 @@ from writ_contracts.approvals import (
     SignedApproval,
     approvers_of,
 )
-from writ_contracts.errors import Conflict, Denied, Full, Untrusted, WritError
-from writ_contracts.inventory import WRIT
-from writ_contracts.journal import ApprovalGiven, Approved, Rejected
 from writ_contracts.signing import Signed
 from writ_policy.approvals.approver_events import announce
 from writ_policy.approvals.previews import check_preview, recorded_preview
@@ -36,9 +36,9 @@ from writ_rules.engine.decide import decide
 from writ_runtime.buckets import Buckets
 from writ_runtime.endpoint_frame import endpoint_handler
 from writ_runtime.faults import fault
+from writ_runtime.journal.security_events import SecurityEvents
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Observer
-from writ_runtime.security_events import SecurityEvents
 from writ_trust.approvals import BAD, ProvenApproval, prove_approval, read_approval
 
 CONCURRENCY = 16

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from writ_bus.port import Bus
 from writ_contracts import subjects, wire
-from writ_contracts.approvals import ApprovalEvent
 from writ_contracts.errors import WritError
+from writ_contracts.people.approvals import ApprovalEvent
 from writ_runtime.logs import Log
 
 _log = Log("writ.policy")

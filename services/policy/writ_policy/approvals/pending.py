@@ -10,7 +10,11 @@ from msgspec import Struct, structs
 
 from writ_bus.port import Journal, Message
 from writ_bus.sender import sender_key
-from writ_contracts.approvals import (
+from writ_contracts.errors import Denied, Invalid, WritError
+from writ_contracts.history.records import Record
+from writ_contracts.journal import AwaitingApproval
+from writ_contracts.life import State
+from writ_contracts.people.approvals import (
     ApprovalCard,
     ApprovalCardReply,
     ApprovalQuery,
@@ -19,11 +23,7 @@ from writ_contracts.approvals import (
     DecisionDemand,
     PendingApproval,
 )
-from writ_contracts.credentials import KEY
-from writ_contracts.errors import Denied, Invalid, WritError
-from writ_contracts.journal import AwaitingApproval
-from writ_contracts.life import State
-from writ_contracts.records import Record
+from writ_contracts.people.credentials import KEY
 from writ_contracts.signing import Signed
 from writ_contracts.subjects import JOURNAL, any_operation_filter, every_operation_filter, parse_event, parse_query
 from writ_contracts.wire import event_of

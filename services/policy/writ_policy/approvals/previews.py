@@ -5,10 +5,10 @@ from collections.abc import Collection, Mapping, Sequence
 from writ_bus.port import Journal
 from writ_contracts.decisions import Decision, Grant
 from writ_contracts.errors import Denied, Invalid, Untrusted
+from writ_contracts.history.records import Record
 from writ_contracts.journal import Granted, LockTaken, PreviewTaken
 from writ_contracts.operations import Operation
-from writ_contracts.previews import ApprovalFacts, LastChange, Preview
-from writ_contracts.records import Record
+from writ_contracts.people.previews import ApprovalFacts, LastChange, Preview
 from writ_contracts.signing import Signed
 from writ_contracts.subjects import operation_event, parse_event, target_lock
 from writ_contracts.wire import event_of

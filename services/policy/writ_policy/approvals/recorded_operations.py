@@ -5,14 +5,14 @@ from collections.abc import Callable, Collection, Mapping
 from writ_bus.port import Journal
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Invalid, Untrusted
-from writ_contracts.records import Record
-from writ_contracts.stops import overlap
+from writ_contracts.history.records import Record
+from writ_contracts.policy.stops import overlap
 from writ_contracts.subjects import operation_filter
-from writ_policy.approvals.recorded_approvals import counted, exact_of
 from writ_policy.approvals.verdicts import PendingOperation
+from writ_policy.decisions.recorded_approvals import counted, exact_of
 from writ_policy.starts import ForgedStart, read_recorded
 from writ_policy.state.snapshot import PolicySnapshot
-from writ_runtime.stop_history import StopHistory, frozen_seconds
+from writ_runtime.journal.stop_history import StopHistory, frozen_seconds
 from writ_trust.statements import open_signed
 
 

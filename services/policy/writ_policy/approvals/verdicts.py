@@ -7,15 +7,15 @@ from functools import reduce
 
 from msgspec import Struct
 
-from writ_contracts.approvals import Approval, DecisionDemand, SignedApproval, seconds_of
-from writ_contracts.credentials import KEY, Presence
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Conflict, Denied, Untrusted
 from writ_contracts.inventory import Principal
 from writ_contracts.journal import Rejected
 from writ_contracts.life import AcceptedLife, State
-from writ_policy.approvals.recorded_approvals import ExactRequest, check_exact
+from writ_contracts.people.approvals import Approval, DecisionDemand, SignedApproval, seconds_of
+from writ_contracts.people.credentials import KEY, Presence
 from writ_policy.decisions.demands import OpenDemands, progress_of
+from writ_policy.decisions.recorded_approvals import ExactRequest, check_exact
 from writ_policy.state.snapshot import PolicySnapshot
 from writ_trust.approvals import BAD, ProvenApproval, read_approval
 

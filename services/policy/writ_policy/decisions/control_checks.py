@@ -16,8 +16,8 @@ from writ_contracts.catalogue.control import PrincipalManage
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Principal
 from writ_contracts.operations import Catalogue
-from writ_contracts.persons import person_of, same_person
-from writ_contracts.principal_changes import changed, entry_version, is_active
+from writ_contracts.people.persons import person_of, same_person
+from writ_contracts.people.principal_changes import changed, entry_version, is_active
 from writ_policy.decisions.session_checks import check_session, check_session_end
 from writ_policy.decisions.window_checks import check_archive, check_window, check_window_end
 from writ_policy.lockouts import find_lockouts

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
-from writ_contracts.approvals import MOST_PEOPLE, DecisionDemand, DecisionStep
-from writ_contracts.credentials import Presence
 from writ_contracts.inventory import Principal
+from writ_contracts.people.approvals import MOST_PEOPLE, DecisionDemand, DecisionStep
+from writ_contracts.people.credentials import Presence
 from writ_rules.engine.rules.obligations import ApproverStep, Demand, People, Progress, Proven, progress
 
 

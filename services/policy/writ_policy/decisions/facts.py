@@ -10,7 +10,7 @@ from msgspec import Struct, field
 
 from writ_contracts.decisions import ReadGrant, Subject
 from writ_contracts.errors import Untrusted
-from writ_contracts.facts import Fact, GatheredListings, Listing
+from writ_contracts.policy.facts import Fact, GatheredListings, Listing
 from writ_policy.state.snapshot import PolicySnapshot
 from writ_rules.engine.facts import NO_FACTS, Facts
 from writ_rules.engine.facts import TargetListing as Listed

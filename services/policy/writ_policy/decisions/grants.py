@@ -3,18 +3,18 @@
 from collections.abc import Iterable
 
 from writ_bus import tracing
-from writ_contracts.agent_hosts import check_host
 from writ_contracts.agents import Claim
 from writ_contracts.catalogue.control import BACKEND_TEST
 from writ_contracts.decisions import KILL_GRACE, DecideRequest, Grant, GrantRequest, ReadAction, ReadGrant, Subject
 from writ_contracts.errors import Invalid, Untrusted
-from writ_contracts.facts import OTHER_NAMES
+from writ_contracts.installation.agent_hosts import check_host
 from writ_contracts.journal import Granted
 from writ_contracts.operations import Operation
 from writ_contracts.parameters import public
+from writ_contracts.policy.facts import OTHER_NAMES
 from writ_contracts.signing import Signed
-from writ_policy.approvals.recorded_approvals import CountedApprovals
 from writ_policy.decisions.agent_plugins import AgentPlugins
+from writ_policy.decisions.recorded_approvals import CountedApprovals
 from writ_policy.decisions.rulings import RuledRequest
 from writ_policy.state.snapshot import PolicySnapshot
 from writ_trust.approvals import approval_digest

@@ -11,7 +11,7 @@ from writ_policy.decisions.rulings import Judge
 from writ_policy.state.control_follower import Follower
 from writ_policy.state.sources import Sources
 from writ_policy.versions.stored_versions import Versions
-from writ_runtime.journal_guard import JournalGuard
+from writ_runtime.journal.journal_guard import JournalGuard
 from writ_runtime.recent_digests import RecentDigests
 
 

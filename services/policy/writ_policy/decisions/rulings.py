@@ -9,17 +9,17 @@ from writ_contracts.agents import Claim
 from writ_contracts.catalogue.control import FOR_PEOPLE
 from writ_contracts.decisions import MOST_TRACED, Authenticated, Decision, Subject, changed_since
 from writ_contracts.errors import Untrusted
-from writ_contracts.facts import OTHER_NAMES
 from writ_contracts.operations import Catalogue, Risk, has_operation, not_offered
 from writ_contracts.parameters import public
-from writ_contracts.persons import person_of
+from writ_contracts.people.persons import person_of
+from writ_contracts.policy.facts import OTHER_NAMES
 from writ_contracts.wire import canonical, encode
-from writ_policy.approvals.recorded_approvals import CountedApprovals
 from writ_policy.decisions.agent_plugins import AgentPlugins
 from writ_policy.decisions.bounded_traces import bounded_trace
 from writ_policy.decisions.control_checks import ControlChecks
 from writ_policy.decisions.demands import wire_demands
 from writ_policy.decisions.facts import KnownFacts
+from writ_policy.decisions.recorded_approvals import CountedApprovals
 from writ_policy.decisions.session_checks import is_own_session, with_own_session
 from writ_policy.decisions.statements import check_statement, presence_of
 from writ_policy.decisions.window_checks import is_own_window

@@ -4,7 +4,7 @@ from msgspec import structs
 
 from writ_contracts.catalogue.sessions import FOR_OWN_KEY, SESSION_OPEN
 from writ_contracts.errors import Invalid
-from writ_contracts.persons import same_person
+from writ_contracts.people.persons import same_person
 from writ_policy.state.snapshot import PolicySnapshot
 from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.decisions.ruling import Ruling

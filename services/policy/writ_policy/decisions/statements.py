@@ -1,10 +1,10 @@
 """Check the principal's own signature on a request: it must be recent, and on exactly this request."""
 
-from writ_contracts.credentials import KEY, Presence
 from writ_contracts.decisions import Subject
 from writ_contracts.errors import Untrusted
 from writ_contracts.ids import operation_id
 from writ_contracts.inventory import Principal
+from writ_contracts.people.credentials import KEY, Presence
 from writ_contracts.requests import RequestStatement
 from writ_policy.state.snapshot import PolicySnapshot
 from writ_trust.digests import keyed_digest, same

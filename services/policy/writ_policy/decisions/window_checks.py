@@ -7,7 +7,7 @@ from msgspec import structs
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
 from writ_contracts.operations import Catalogue, Operation, has_operation, not_offered
-from writ_contracts.persons import same_person
+from writ_contracts.people.persons import same_person
 from writ_policy.state.snapshot import PolicySnapshot
 from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.compile import Policy

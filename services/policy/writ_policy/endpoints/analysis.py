@@ -14,11 +14,11 @@ from msgspec import Raw, Struct, structs
 
 from writ_bus.port import Message
 from writ_bus.sender import sender_key
-from writ_contracts import policy_access as access
-from writ_contracts import policy_questions as questions
 from writ_contracts.decisions import MOST_TRACED, TraceEntry
 from writ_contracts.errors import Invalid
-from writ_contracts.policies import document_in
+from writ_contracts.policy import access as access
+from writ_contracts.policy import questions as questions
+from writ_contracts.policy.versions import document_in
 from writ_contracts.subjects import parse_query
 from writ_policy.analysis_process.jobs import LARGEST_ANSWER, Job, Kind
 from writ_policy.analysis_process.pool import AnalysisPool

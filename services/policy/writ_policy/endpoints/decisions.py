@@ -37,10 +37,10 @@ from writ_policy.starts import FORGED, ForgedStart
 from writ_policy.versions.proposed_versions import CHANGES, ProposedVersions
 from writ_policy.windows.open_windows import OpenWindows
 from writ_runtime.endpoint_frame import Reply, Respond, endpoint_handler
+from writ_runtime.files.policy_keys import PolicyKeys
+from writ_runtime.journal.security_events import SecurityEvents
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Observer
-from writ_runtime.policy_keys import PolicyKeys
-from writ_runtime.security_events import SecurityEvents
 from writ_trust.keys import Key
 from writ_trust.statements import sign
 

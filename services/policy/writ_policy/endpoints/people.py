@@ -6,7 +6,7 @@ from writ_bus.port import Endpoint, Message
 from writ_bus.sender import sender_key
 from writ_contracts import subjects
 from writ_contracts.errors import Unreachable
-from writ_contracts.people import KNOWN_HEADER, PeopleNotice, PeopleQuery, PeopleReply, PeopleRequest
+from writ_contracts.people.directory import KNOWN_HEADER, PeopleNotice, PeopleQuery, PeopleReply, PeopleRequest
 from writ_contracts.subjects import parse_query
 from writ_contracts.wire import decode
 from writ_policy.decisions.judge_factory import JudgeFactory

@@ -12,9 +12,9 @@ from writ_bus.port import Endpoint, Entry, EventStore, Message
 from writ_bus.sender import sender_key
 from writ_contracts import subjects, wire
 from writ_contracts.errors import Conflict, Denied, Invalid, Untrusted
-from writ_contracts.facts import MOST_REPORT_BYTES, Fact, ScanReply, ScanReport, StoredReport
+from writ_contracts.history.records import Record
 from writ_contracts.inventory import SCANNER
-from writ_contracts.records import Record
+from writ_contracts.policy.facts import MOST_REPORT_BYTES, Fact, ScanReply, ScanReport, StoredReport
 from writ_contracts.signing import Signed
 from writ_policy.decisions.facts import KnownFacts
 from writ_policy.state.sources import Sources
@@ -22,9 +22,9 @@ from writ_rules.engine.facts import Facts
 from writ_rules.engine.facts import ScanFinding as Finding
 from writ_rules.engine.facts import ScanReport as Report
 from writ_runtime.endpoint_frame import endpoint_handler
+from writ_runtime.journal.security_events import SecurityEvents
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Observer
-from writ_runtime.security_events import SecurityEvents
 from writ_trust.digests import plain_digest
 from writ_trust.keys import Key
 from writ_trust.statements import open_signed, sign

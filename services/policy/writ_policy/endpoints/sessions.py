@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from writ_bus.port import Message
 from writ_bus.sender import sender_key
-from writ_contracts.sessions import MOST_SESSIONS, SessionsQuery, SessionsReply, SessionView
+from writ_contracts.people.sessions import MOST_SESSIONS, SessionsQuery, SessionsReply, SessionView
 from writ_contracts.subjects import parse_query
 from writ_policy.decisions.rulings import Judge
 from writ_policy.endpoints.versions import QueryHandler, decode_query

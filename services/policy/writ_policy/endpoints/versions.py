@@ -16,7 +16,7 @@ from writ_contracts.errors import Denied, Invalid
 from writ_contracts.ids import WRIT_TARGET, encode_id
 from writ_contracts.inventory import Principal
 from writ_contracts.notices import Notice
-from writ_contracts.policies import (
+from writ_contracts.policy.versions import (
     PolicyHistoryQuery,
     PolicyHistoryReply,
     PolicyShowQuery,

@@ -5,7 +5,7 @@ import time
 
 from writ_bus.port import Endpoint, Message
 from writ_contracts import subjects
-from writ_contracts.listing import VisibleReply, VisibleRequest
+from writ_contracts.policy.listing import VisibleReply, VisibleRequest
 from writ_contracts.wire import decode
 from writ_policy.decisions.judge_factory import JudgeFactory
 from writ_runtime.endpoint_frame import endpoint_handler

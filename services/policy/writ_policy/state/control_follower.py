@@ -15,11 +15,11 @@ from msgspec import structs
 
 from writ_bus.port import Journal
 from writ_contracts import subjects
-from writ_contracts.copied_control_events import CARRIED_FROM, origin
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Invalid, Unreachable, Untrusted, WritError
+from writ_contracts.history.copied_control_events import CARRIED_FROM, origin
+from writ_contracts.history.records import Record
 from writ_contracts.journal import ControlEvent
-from writ_contracts.records import Record
 from writ_contracts.wire import decode
 from writ_policy.versions.stored_versions import Versions
 from writ_rules.engine.control import ControlState, apply

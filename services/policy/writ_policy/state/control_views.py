@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from writ_contracts.policies import EmergencyView, StopView, WindowView
+from writ_contracts.policy.versions import EmergencyView, StopView, WindowView
 from writ_rules.engine.control import ControlState, Emergency, Stop
 from writ_rules.engine.policy_file.approval_windows import ApprovalWindow
 

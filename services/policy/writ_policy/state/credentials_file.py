@@ -10,12 +10,12 @@ from pathlib import Path
 
 from writ_contracts.errors import Invalid, Unreachable, WritError
 from writ_contracts.notices import Notice
-from writ_contracts.people import LARGEST_DIRECTORY
+from writ_contracts.people.directory import LARGEST_DIRECTORY
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode
+from writ_runtime.files.people_directory import KnownDirectory
+from writ_runtime.files.watched_file import Stamp, stamp
 from writ_runtime.logs import Log
-from writ_runtime.people_directory import KnownDirectory
-from writ_runtime.watched_file import Stamp, stamp
 from writ_trust.people import Directory
 from writ_trust.presence.certificates import fingerprint
 from writ_trust.presence.passkeys import decoded

@@ -10,14 +10,14 @@ from msgspec import Struct
 from writ_contracts.errors import ConfigError
 from writ_contracts.inventory import Principal, Target
 from writ_contracts.operations import Catalogue
-from writ_contracts.policies import MAX_DOCUMENT_BYTES
+from writ_contracts.policy.versions import MAX_DOCUMENT_BYTES
 from writ_documents import yaml_file
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.people import People
 from writ_rules.lint.installation_lint import lint_with
 from writ_rules.loading import Mode, compile_document
+from writ_runtime.files.watched_file import refusal
 from writ_runtime.logs import Log
-from writ_runtime.watched_file import refusal
 
 Value = TypeVar("Value")
 ATTEMPTS = 5

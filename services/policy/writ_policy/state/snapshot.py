@@ -4,14 +4,14 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct, field, structs
 
-from writ_contracts.agent_hosts import hosts_of
 from writ_contracts.catalogue.control import PrincipalManage
-from writ_contracts.credentials import Credential
 from writ_contracts.decisions import PolicyVersion
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import WRIT_TARGET
+from writ_contracts.installation.agent_hosts import hosts_of
 from writ_contracts.inventory import GATEWAY, WRIT, Agents, Inventory, Principal, Principals, Target
-from writ_contracts.principal_changes import is_active, principals_in_force
+from writ_contracts.people.credentials import Credential
+from writ_contracts.people.principal_changes import is_active, principals_in_force
 from writ_contracts.subjects import can_scan
 from writ_policy.state.loading import FileContent
 from writ_policy.state.visible_policy import VisiblePolicy, VisibleTargets, find_target

@@ -22,9 +22,9 @@ from writ_policy.state.credentials_file import CredentialsFile
 from writ_policy.state.loading import Compiler, FileReading, with_digest
 from writ_policy.state.snapshot import PolicySnapshot, compose
 from writ_policy.versions.stored_versions import Versions
+from writ_runtime.files.watched_file import WatchedFile
 from writ_runtime.list_reader import lists
 from writ_runtime.logs import Log
-from writ_runtime.watched_file import WatchedFile
 
 INTERVAL = 0.5
 LISTS = ("inventory", "principals", "agents")
@@ -56,6 +56,7 @@ class Sources:
         self._installation = config.installation
         self._compiler = compiler
         self.people = people
+        self._policy_path = config.policy
         self._file = WatchedFile(config.policy, compiler.read)
         self._lists, problems = _watch(config)
         if problems:
@@ -160,7 +161,8 @@ class Sources:
         head = self._versions.head if self._versions else None
         if head is None or head.origin == "file" or self.file.digest in (head.digest, ""):
             return None
-        return f"the policy file differs from version {head.number}, which {head.author} published, and is not used"
+        file = f"the policy file {self._policy_path}"
+        return f"{file} differs from version {head.number}, which {head.author} published, and is not used"
 
     async def _read_lists(self, *, waits: bool) -> None:
         for name, watched in self._lists.items():

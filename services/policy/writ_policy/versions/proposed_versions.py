@@ -10,7 +10,7 @@ from typing import Any
 from writ_contracts.errors import ConfigError, Invalid
 from writ_contracts.inventory import Principal
 from writ_contracts.operations import Catalogue
-from writ_contracts.policies import document_in
+from writ_contracts.policy.versions import document_in
 from writ_documents.document import FileErrors
 from writ_policy.lockouts import find_lockouts
 from writ_policy.versions.stored_versions import Versions

@@ -15,8 +15,8 @@ from msgspec import Struct
 from writ_bus.port import Entry, EventStore
 from writ_contracts import subjects
 from writ_contracts.errors import ConfigError, Conflict, Invalid, Unreachable, Untrusted
-from writ_contracts.policies import PolicyFile, StoredPolicy, packed
-from writ_contracts.records import Record
+from writ_contracts.history.records import Record
+from writ_contracts.policy.versions import PolicyFile, StoredPolicy, packed
 from writ_contracts.wire import encode
 from writ_policy.highest_version import HighestVersion
 from writ_rules.engine.compile import Policy

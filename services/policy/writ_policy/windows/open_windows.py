@@ -15,10 +15,10 @@ from writ_bus.tracing import stamp
 from writ_contracts import subjects
 from writ_contracts.decisions import Subject
 from writ_contracts.errors import WritError
+from writ_contracts.history.records import Record
 from writ_contracts.journal import WindowUsed
-from writ_contracts.records import Record
 from writ_contracts.wire import decode_event, encode
-from writ_policy.approvals.recorded_approvals import CountedApprovals, counted, exact_of
+from writ_policy.decisions.recorded_approvals import CountedApprovals, counted, exact_of
 from writ_policy.decisions.rulings import Judge, RuledRequest
 from writ_policy.starts import OpenDecision, RecordedOperation, check_decided, read_recorded
 from writ_policy.state.snapshot import PolicySnapshot

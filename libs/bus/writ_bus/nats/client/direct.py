@@ -52,7 +52,6 @@ class ReplyFuture:
         self._on_message = on_message
 
     def cancelled(self) -> bool:
-        """Return False, always."""
         return False
 
     def set_result(self, message: Msg) -> None:

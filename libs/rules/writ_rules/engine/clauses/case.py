@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 import msgspec
 from msgspec import Struct
 
-from writ_contracts.credentials import Presence
 from writ_contracts.inventory import Principal, Target
 from writ_contracts.operations import Operation
+from writ_contracts.people.credentials import Presence
 from writ_rules.engine.facts import NO_FACTS, Facts
 from writ_rules.engine.policy_file.times import wall_clock
 
@@ -26,7 +26,7 @@ class DecisionRequest(Struct, frozen=True, kw_only=True):
     control operation on something of the principal's own. `approvals`: the approvers so far, in order. `proven`: the
     presence each of them proved; `presence`: the one proved by the requester; None in an analysis, where each counts as
     proved. `emergency`: true if one for the target is in force; None: as in the control state. `person`: the person
-    behind the principal (`writ_contracts.persons`), if known.
+    behind the principal (`writ_contracts.people.persons`), if known.
     """
 
     operation: Operation

@@ -8,8 +8,8 @@ from math import inf
 
 from msgspec import Struct
 
-from writ_contracts.credentials import KEY
 from writ_contracts.decisions import Effect
+from writ_contracts.people.credentials import KEY
 from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.clauses.conditions import TimeCondition
 from writ_rules.engine.clauses.scopes import EffectClause

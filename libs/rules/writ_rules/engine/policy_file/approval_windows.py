@@ -14,7 +14,7 @@ from writ_contracts.catalogue.windows import LONGEST, WindowRequest
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Untrusted
 from writ_contracts.journal import ControlEvent
-from writ_contracts.stops import Reach
+from writ_contracts.policy.stops import Reach
 from writ_rules.engine.policy_file import times
 from writ_rules.engine.policy_file.format import ApprovalWindowsEntry
 from writ_trust.statements import read

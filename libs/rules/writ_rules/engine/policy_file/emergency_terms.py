@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from writ_contracts.credentials import KEY, Presence
+from writ_contracts.people.credentials import KEY, Presence
 from writ_rules.engine.policy_file import times
 from writ_rules.engine.policy_file.findings import Keys
 from writ_rules.engine.policy_file.format import EmergenciesEntry

@@ -9,8 +9,8 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from msgspec import Meta, Struct, field
 
-from writ_contracts.credentials import Proof
 from writ_contracts.inventory import Kind, Role
+from writ_contracts.people.credentials import Proof
 from writ_documents.shapes import EXPECTED
 from writ_rules.engine.facts import Severity
 

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from writ_contracts.approvals import limit_text
-from writ_contracts.credentials import KEY, Presence
 from writ_contracts.decisions import RuleLimit as RuleLimit
 from writ_contracts.inventory import Principal
 from writ_contracts.operations import Risk
+from writ_contracts.people.approvals import limit_text
+from writ_contracts.people.credentials import KEY, Presence
 from writ_rules.engine.people import People as People
 
 APPROVER, APPROVAL_MINUTES = "approver", 60

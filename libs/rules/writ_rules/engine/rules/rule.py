@@ -6,8 +6,8 @@ from typing import Any
 
 from msgspec import Struct, structs
 
-from writ_contracts.credentials import Presence
 from writ_contracts.decisions import Effect
+from writ_contracts.people.credentials import Presence
 from writ_rules.engine.clauses import scopes
 from writ_rules.engine.clauses.checks import values_of
 from writ_rules.engine.clauses.conditions import Condition, ParameterCondition, ScanCondition, TimeCondition

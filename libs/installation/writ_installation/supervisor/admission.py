@@ -1,0 +1,20 @@
+"""NATS follows the files while the processes of an installation start and end."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from writ_installation.provisioner.reconciler import RETRIED
+
+
+async def keep_admitted(adapt: Callable[[], Awaitable[object]], files: Callable[[], object], seconds: float) -> None:
+    """Call `adapt` whenever `files` changes, until cancelled. A process may take half a minute to start or to end, and
+    a removed key must not stay good meanwhile. The next round applies the rest, and reports what fails here.
+    """
+    adapted = files()
+    while True:
+        await asyncio.sleep(seconds)
+        if (now := files()) != adapted:
+            with suppress(*RETRIED):
+                await adapt()
+                adapted = now

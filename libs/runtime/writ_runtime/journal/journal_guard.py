@@ -1,0 +1,152 @@
+"""The identity of the journal across restarts: it must be the one known to this service.
+
+A mark names the stream by its creation time, and one event by its sequence and digest. The digest includes the server's
+time stamp, so an event stored again, byte for byte, differs. A service with a folder of its own keeps the mark
+there: an attacker who replaces the journal has to change that file as well.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from writ_bus.port import Journal, Usage
+from writ_contracts.errors import Unreachable, WritError
+from writ_contracts.history.records import Record
+from writ_contracts.subjects import JOURNAL
+from writ_runtime.files.state_file import StateFile
+from writ_runtime.logs import Log
+from writ_runtime.metrics import Metrics
+
+LOOK_EVERY = 5.0
+AGAIN_AFTER = 1.0
+CONFIRMED = 3
+"""Differing reads in a row before an alarm: in a cluster, a leader that has just been deposed may answer for a
+moment, without the latest events.
+"""
+FILE = "journal.json"
+
+_log = Log("writ.journal")
+
+
+class JournalMark(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One event of one stream. Without a sequence no event is known yet."""
+
+    created: str = ""
+    sequence: int = 0
+    digest: str = ""
+
+
+class JournalGuard:
+    """Compares the journal with a mark of it, and moves the mark on while they agree."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        measured: Metrics,
+        alarm: Callable[[str], None],
+        *,
+        file: StateFile[JournalMark] | None = None,
+        lost: int = 0,
+    ) -> None:
+        """`alarm` is called once with the reason, when the loss is certain. `file`: the stored mark.
+
+        `lost`: events up to this one are given up, since their journal was lost. Raises ConfigError for a damaged file.
+        """
+        self._journal = journal
+        self._alarm = alarm
+        self._file = file
+        self._lost = lost
+        self._mark = (file.read() if file else None) or JournalMark()
+        self._kept = self._mark
+        self._latest: Record | None = None
+        self._found = 0
+        self.problem: str | None = None
+        """The reason why nothing may be taken from this journal, from the first differing read on."""
+        declare(measured, lambda: float(self._found >= CONFIRMED))
+
+    @property
+    def mark(self) -> JournalMark:
+        """Return the mark of the last event read from the known journal."""
+        latest, self._latest = self._latest, None
+        if latest is not None and self.problem is None and latest.sequence > self._mark.sequence:
+            self._mark = JournalMark(created=self._mark.created, sequence=latest.sequence, digest=digest_of(latest))
+        return self._mark
+
+    def require_known(self) -> None:
+        """Raises Unreachable while the journal is another than the known one: then nothing is accepted or started."""
+        if self.problem is not None:
+            raise Unreachable(f"this service does not trust the journal: {self.problem}"[:500])
+
+    def begin(self, mark: JournalMark) -> None:
+        """Begin with a mark from elsewhere than the file."""
+        self._mark = mark
+
+    def read(self, record: Record) -> None:
+        """Note this event as reached by a reader of the journal."""
+        self._latest = record
+
+    async def compare(self) -> bool:
+        """Return whether the journal is another than the marked one, unless its loss was accepted. Raises errors of
+        the bus.
+        """
+        mark = self.mark  # before the journal is asked, which may grow meanwhile
+        usage = await self._journal.usage()
+        other = await self._difference(mark, usage)
+        self.problem = None if self._lost and mark.sequence <= self._lost else other
+        if self.problem is None:
+            self._found = 0
+            await self._remember(usage, anew=other is not None)
+            return other is not None
+        self._found += 1
+        if self._found == CONFIRMED:
+            _log.error("journal.replaced", reason=self.problem, effect="its events are not used")
+            self._alarm(self.problem)
+        return True
+
+    async def _difference(self, mark: JournalMark, usage: Usage) -> str | None:
+        known = f"event {mark.sequence} was read from the journal that was made at {mark.created or 'an unknown time'}"
+        if mark.created and usage.created and mark.created != usage.created:
+            return f"{known}; this one was made at {usage.created}"
+        if usage.last_sequence < mark.sequence:
+            return f"{known}; this one ends at {usage.last_sequence}: was the journal restored?"
+        if not mark.sequence or usage.first_sequence > mark.sequence:
+            return None  # no event is known yet, or the known one is archived by now
+        found = await self._journal.read(JOURNAL, after=mark.sequence - 1, limit=1)
+        if not found or found[0].sequence != mark.sequence or digest_of(found[0]) != mark.digest:
+            return f"{known}; another event, or none, has this sequence now: was the journal restored?"
+        return None
+
+    async def _remember(self, usage: Usage, *, anew: bool) -> None:
+        last = await self._journal.last(JOURNAL)
+        sequence, digest = (last.sequence, digest_of(last)) if last else (0, "")
+        if anew or sequence > self._mark.sequence or not self._mark.created:
+            self._mark = JournalMark(created=usage.created, sequence=sequence, digest=digest)
+        if self._file is not None and self._mark != self._kept:
+            try:
+                await asyncio.to_thread(self._file.write, self._mark)
+                self._kept = self._mark
+            except OSError as error:  # the mark of before is as good, only older
+                _log.warning("journal.mark_not_kept", error=str(error))
+
+    async def watch(self) -> None:
+        """Compare until cancelled. Failures are logged and tried again."""
+        while True:
+            await asyncio.sleep(AGAIN_AFTER if 0 < self._found < CONFIRMED else LOOK_EVERY)
+            try:
+                await self.compare()
+            except WritError as error:
+                _log.warning("journal.not_compared", error=str(error))
+
+
+def declare(measured: Metrics, read: Callable[[], float]) -> None:
+    """Declare the gauge of a service with a guard."""
+    text = "1 while the journal was replaced, cut or restored, as seen by this service."
+    measured.measure("writ_journal_replaced", text, read)
+
+
+def digest_of(record: Record) -> str:
+    """Return the digest of an event with its sequence and the server's time stamp."""
+    place = f"{record.sequence}\0{record.time!r}\0{record.subject}\0"
+    return hashlib.sha256(place.encode() + record.data).hexdigest()

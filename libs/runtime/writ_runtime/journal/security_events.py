@@ -1,0 +1,172 @@
+"""Security events written to the journal by a service itself, since an executor might be their cause.
+
+Each is stored once, even if several replicas find it: its id is made of the finding.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from hashlib import sha256
+from typing import get_args
+
+from msgspec import Struct
+
+from writ_bus import tracing
+from writ_bus.backoff import backoff
+from writ_bus.port import Entry, Journal
+from writ_bus.shared_subjects import SharedSubjects
+from writ_contracts import subjects
+from writ_contracts.agents import SecurityKind
+from writ_contracts.errors import Invalid, TimedOut, Unreachable, WritError
+from writ_contracts.history.records import Record
+from writ_contracts.journal import SecurityEvent
+from writ_contracts.signing import Signed
+from writ_contracts.wire import decode_event, encode
+from writ_runtime.buckets import Bucket
+from writ_runtime.logs import Log
+from writ_runtime.metric_series import Counter
+from writ_runtime.metrics import Metrics
+
+RATE, BURST = 1.0, 200.0
+MOST_WAITING = 200
+
+_log = Log("writ.security")
+
+
+class SecurityFinding(Struct, frozen=True, kw_only=True):
+    """A finding. `after`: the sequence of the journal at which it was found."""
+
+    kind: SecurityKind
+    detail: str
+    operation_id: str | None = None
+    principal: str | None = None
+    pool: str | None = None
+    report: Signed | None = None
+    after: int = 0
+
+
+class SecurityEvents:
+    """`record` returns once it is stored. `report` returns at once and leaves it to `run`, which never ends itself."""
+
+    def __init__(self, journal: Journal, clock: Callable[[], float], count: Callable[[SecurityKind], None]) -> None:
+        """`count` gets the kind of each finding once, recorded or not: an alert depends on it."""
+        self._journal = journal
+        self._shared = SharedSubjects()
+        self._clock = clock
+        self._count = count
+        self._bucket = Bucket(RATE, BURST, BURST, time.monotonic())
+        self._waiting: asyncio.Queue[SecurityFinding] = asyncio.Queue(MOST_WAITING)
+
+    def report(
+        self,
+        kind: SecurityKind,
+        detail: str,
+        operation_id: str | None,
+        principal: str | None,
+        pool: str | None = None,
+    ) -> None:
+        """Have it recorded. Findings beyond the rate go to the log alone, so nobody fills the journal this way."""
+        finding = SecurityFinding(
+            kind=kind, detail=detail[:1000], operation_id=operation_id, principal=principal, pool=pool
+        )
+        about = {"operation_id": operation_id, "principal": principal, "pool": pool}
+        _log.warning("security.found", kind=kind, detail=finding.detail, **about)
+        try:
+            if self._bucket.take(time.monotonic()):
+                self._waiting.put_nowait(finding)
+            else:
+                self._give_up(finding, "too many at once")
+        except asyncio.QueueFull:
+            self._give_up(finding, "too many wait already")
+
+    async def run(self) -> None:
+        """Record the queued findings in order, until cancelled."""
+        while True:
+            finding = await self._waiting.get()
+            for pause in backoff(first=0.2, most=5.0):
+                try:
+                    await self.record(finding)
+                    break
+                except (Unreachable, TimedOut) as error:
+                    _log.warning("security.waiting", kind=finding.kind, error=str(error))
+                    await asyncio.sleep(pause)
+
+    async def record(self, finding: SecurityFinding) -> None:
+        """Store it, unless it is stored already behind `after`. Raises Unreachable and TimedOut: try again then.
+
+        Any other failure is counted and logged alone, since a holder of the executors' key can cause it.
+        """
+        try:
+            await self._store(finding)
+        except (Unreachable, TimedOut):
+            raise
+        except WritError as error:
+            self._give_up(finding, str(error))
+        else:
+            self._count(finding.kind)
+
+    def _give_up(self, finding: SecurityFinding, why: str) -> None:
+        self._count(finding.kind)
+        _log.error("security.not_recorded", kind=finding.kind, detail=finding.detail, error=why)
+
+    async def _store(self, finding: SecurityFinding) -> None:
+        subject, event = subjects.security_event(finding.kind), self._event(finding)
+
+        async def attempt() -> None:
+            last = await self._journal.last(subject)
+            if finding.after and last is not None and last.sequence > finding.after:
+                there = await self._journal.read(subject, after=finding.after)
+                if any(_same(security_event(record), event) for record in there):
+                    return
+            entry = Entry(
+                subject=subject,
+                data=encode(event),
+                event_id=event.id,
+                filter=subject,
+                expected=last.sequence if last else 0,
+            )
+            await self._journal.append(entry)
+            _log.warning("security.recorded", kind=finding.kind, detail=finding.detail)
+
+        await self._shared.append(subject, attempt)
+
+    def _event(self, finding: SecurityFinding) -> SecurityEvent:
+        stamp = tracing.stamp(self._clock())
+        if finding.after:
+            named = f"{finding.after} {finding.kind} {finding.operation_id} {finding.detail}"
+            stamp["id"] = sha256(named.encode()).hexdigest()[:32]
+        return SecurityEvent(
+            **stamp,
+            kind=finding.kind,
+            detail=finding.detail[:1000],
+            operation_id=finding.operation_id,
+            principal=finding.principal,
+            pool=finding.pool,
+            report=finding.report,
+        )
+
+
+def security_event(record: Record) -> SecurityEvent | None:
+    """Return the security event in a record, or None for any other content: executors write there as well."""
+    try:
+        event = decode_event(record.data)
+    except Invalid:
+        return None
+    return event if isinstance(event, SecurityEvent) else None
+
+
+def _same(stored: SecurityEvent | None, event: SecurityEvent) -> bool:
+    """Return whether the events have the same content. The id alone can be computed, and given to an event of other
+    content.
+    """
+    return stored is not None and _comparable(stored) == _comparable(event)
+
+
+def _comparable(event: SecurityEvent) -> tuple[str | None, ...]:
+    return event.id, event.kind, event.detail, event.operation_id, event.principal
+
+
+def security_counter(measured: Metrics) -> Counter:
+    """Declare the counter of the alert `WritSecurityViolation`, in each service with findings."""
+    text = "Security events by kind: recorded, or found and not recorded."
+    return measured.counter("writ_security_events_total", text, {"kind": get_args(SecurityKind)})

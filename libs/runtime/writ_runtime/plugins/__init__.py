@@ -1,0 +1,1 @@
+"""Installed plugins: their descriptors and digests are checked before anything of them is used."""

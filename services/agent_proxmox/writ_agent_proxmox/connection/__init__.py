@@ -1,0 +1,1 @@
+"""The API of Proxmox VE: tokens, TLS, sessions, and errors by what they leave open."""

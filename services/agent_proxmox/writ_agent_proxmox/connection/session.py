@@ -1,0 +1,145 @@
+"""proxmoxer by API token, wrapped: the one module with knowledge of it. A session belongs to one thread.
+
+Its traps (2.3.0), each met here: environment proxies and CA bundles override `verify` (`trust_env`); bools go out as
+"True"; path pieces are neither quoted nor kept apart; a 200 with broken JSON is returned as success; redirects are
+followed, and a reply of any size is read. Its loggers show parameters at INFO and bodies at DEBUG.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import quote
+
+import requests
+from proxmoxer.backends.https import Backend as ProxmoxerBackend
+from proxmoxer.core import ProxmoxResource, ResourceException
+
+from writ_agent_proxmox.connection.credentials import Token
+from writ_agent_proxmox.connection.replies import error_of
+from writ_agent_proxmox.connection.tls import PinnedAdapter, context_for
+from writ_agent_proxmox.settings import Connection
+from writ_contracts.errors import TimedOut, Unreachable, Untrusted, WritError
+
+READ_SECONDS = 40.0
+"""Longer than the 30 s after which PVE's proxy gives up and says 596."""
+WHOLE_SECONDS = 60.0
+MOST_BYTES = 16 * 1024 * 1024
+_NEVER_SENT = frozenset({"NewConnectionError", "NameResolutionError", "ConnectTimeoutError"})
+_LOGGERS = ("proxmoxer", "proxmoxer.core", "proxmoxer.backends.https", "urllib3")
+
+
+class UnusableReply(Exception):
+    """Raised for an unusable reply: not JSON, without data, too large, too slow, or a redirect."""
+
+
+class Session:
+    """One connection of one thread."""
+
+    def __init__(self, connection: Connection, token: Token) -> None:
+        for name in _LOGGERS:
+            logging.getLogger(name).setLevel(logging.WARNING)
+        backend = ProxmoxerBackend(
+            connection.host,
+            user=token.user,
+            token_name=token.name,
+            token_value=token.secret,
+            port=connection.port,
+            timeout=(connection.connect_timeout, READ_SECONDS),
+        )
+        self._where, self._secret = connection.where, token.secret
+        self._base = backend.get_base_url()
+        self._session: requests.Session = backend.get_session()
+        self._session.trust_env = False
+        self._session.hooks["response"] = [_bounded]
+        self._session.mount("https://", PinnedAdapter(context_for(connection), connection.fingerprint))
+
+    def call(self, method: str, path: Sequence[object], parameters: Mapping[str, Any]) -> Any:
+        """Return the `data` of the reply. Raises Unreachable, TimedOut (a change whose effect is unknown), Conflict,
+        Denied, Invalid, Untrusted.
+        """
+        url = f"{self._base}/{'/'.join(quote(str(piece), safe='') for piece in path)}"
+        resource = ProxmoxResource(base_url=url, session=self._session, serializer=_Json())
+        with self._translated(changing=method != "get"):
+            return getattr(resource, method)(**{name: _plain(value) for name, value in parameters.items()})
+
+    def close(self) -> None:
+        self._session.close()
+
+    @contextmanager
+    def _translated(self, *, changing: bool) -> Iterator[None]:
+        try:
+            yield
+        except ResourceException as error:
+            raise self._refusal(error, changing=changing) from None
+        except (requests.RequestException, UnusableReply) as error:
+            raise self._broken(error, changing=changing) from None
+
+    def _refusal(self, error: Any, *, changing: bool) -> WritError:
+        """Return the refusal as our error. A real PVE has the text in the reason phrase, others in the body: both are
+        read.
+        """
+        parts = dict.fromkeys(text for text in (str(error.content or ""), str(error.errors or "")) if text)
+        text = "; ".join(parts).replace(self._secret, "<secret>")
+        return error_of(error.status_code, text, changing=changing)
+
+    def _broken(self, error: Exception, *, changing: bool) -> WritError:
+        if isinstance(error, requests.exceptions.SSLError):
+            message = f"{self._where} shows another certificate than the one on record"
+            return Untrusted(message, code="certificate_changed")
+        if _never_sent(error):
+            return Unreachable(f"{self._where} cannot be reached", code="unreachable")
+        kind = TimedOut if changing else Unreachable
+        word = str(error) if isinstance(error, UnusableReply) else "the connection broke before the reply"
+        return kind(f"{self._where}: {word}", code="garbled" if isinstance(error, UnusableReply) else "no_reply")
+
+
+class _Json:
+    """Replies as proxmoxer asks for them, without its leniency."""
+
+    def get_accept_types(self) -> str:
+        """Name what is accepted."""
+        return "application/json"
+
+    def loads(self, response: requests.Response) -> Any:
+        """Return `data`. Raises Garbled."""
+        try:
+            return json.loads(response.content)["data"]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise UnusableReply("the reply is not JSON with data") from None
+
+    def loads_errors(self, response: requests.Response) -> str:
+        """Return the body's message and errors by field; empty where it has none, as on a real PVE."""
+        try:
+            body = json.loads(response.content)
+            errors = body.get("errors") or {}
+            fields = [f"{name}: {text}" for name, text in errors.items()] if isinstance(errors, dict) else [errors]
+            return "; ".join(str(part).strip() for part in (body.get("message"), *fields) if part)
+        except (ValueError, AttributeError, RecursionError):
+            return ""
+
+
+def _bounded(response: requests.Response, **_: Any) -> None:
+    """Read the body within bounds. Raises Garbled for a redirect, and for a too large or too slow body."""
+    if 300 <= response.status_code < 400:
+        raise UnusableReply("the reply is a redirect")
+    until, read = time.monotonic() + WHOLE_SECONDS, bytearray()
+    for piece in response.iter_content(65_536):
+        read += piece
+        if len(read) > MOST_BYTES or time.monotonic() > until:
+            response.close()
+            raise UnusableReply("the reply is too large or too slow")
+    response._content = bytes(read)  # requests has no other way to keep a body that was read in pieces
+
+
+def _plain(value: Any) -> Any:
+    return int(value) if isinstance(value, bool) else value
+
+
+def _never_sent(error: Exception) -> bool:
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return True
+    cause = error.args[0] if isinstance(error, requests.exceptions.ConnectionError) and error.args else None
+    return type(getattr(cause, "reason", None)).__name__ in _NEVER_SENT

@@ -1,0 +1,1 @@
+"""The operations on guests and nodes, and the table of all of them."""

@@ -1,0 +1,182 @@
+"""Start, stop, restart and inspect a guest."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from writ_agent.backends.port import ProbeResult
+from writ_agent_proxmox.operations.actions import Actions, Run
+from writ_agent_proxmox.tasks.guests import Guest
+from writ_agent_proxmox.tasks.work import GuestWork, TaskCall
+
+RESERVE = 10.0
+"""Seconds of an operation's timeout that are left for the API beside a guest's own shutdown."""
+TYPES: Mapping[str, tuple[str, str]] = {
+    "start": ("qmstart", "vzstart"),
+    "shutdown": ("qmshutdown", "vzshutdown"),
+    "stop": ("qmstop", "vzstop"),
+    "reboot": ("qmreboot", "vzreboot"),
+}
+HA_PAUSE = 0.5
+HA = ("hastart", "hastop")
+"""Guests under high availability: the manager is asked, and the task ends before the guest has changed."""
+
+
+def power(guest: Guest, verb: str, parameters: Mapping[str, Any] | None = None, *, last: bool = True) -> TaskCall:
+    """Return the change for a verb of `status/`."""
+    kind = TYPES[verb][guest.kind == "lxc"]
+    return TaskCall(
+        method="post",
+        path=(*guest.path, "status", verb),
+        node=guest.node,
+        type=(kind, *HA),
+        id=str(guest.vmid),
+        parameters=parameters or {},
+        last=last,
+    )
+
+
+async def start(work: GuestWork) -> dict[str, Any]:
+    """Start it unless it runs."""
+    guest = await work.guest(work.name)
+    if await status_of(work, guest) != "running":
+        await work.do(power(guest, "start"))
+    return await reached(work, guest, "running")
+
+
+async def stop(work: GuestWork) -> dict[str, Any]:
+    """Shut it down unless it is stopped; `force` turns it off once its grace is over."""
+    guest = await work.guest(work.name)
+    if await status_of(work, guest) != "stopped":
+        parameters = {"timeout": grace(work), "forceStop": bool(work.task.parameters.get("force", False))}
+        await work.do(power(guest, "shutdown", parameters))
+    return await reached(work, guest, "stopped")
+
+
+async def restart(work: GuestWork) -> dict[str, Any]:
+    """Restart it; start it if it does not run."""
+    guest = await work.guest(work.name)
+    if await status_of(work, guest) == "stopped":
+        await work.do(power(guest, "start"))
+    else:
+        await work.do(power(guest, "reboot", {"timeout": grace(work)}))
+    return await reached(work, guest, "running")
+
+
+async def inspect(work: GuestWork) -> dict[str, Any]:
+    """Return state and settings; of the configuration only the parts without credentials."""
+    guest = await work.guest(work.name)
+    config = await work.api.get(*guest.path, "config")
+    disks, networks = devices(config)
+    return {
+        **shown(guest, await status_of(work, guest)),
+        "mounts": disks,
+        "networks": networks,
+        "restart_policy": "always" if config.get("onboot") in (1, "1", True) else "no",
+        "labels": {"tags": ";".join(guest.tags), "pool": guest.pool},
+    }
+
+
+async def reached(work: GuestWork, guest: Guest, status: str) -> dict[str, Any]:
+    """Wait until a guest has this status, and return its state: under high availability its task ends before.
+    Raises Ended where the operation is stopped meanwhile.
+    """
+    while await status_of(work, guest) != status:
+        work.check_stopped()
+        await work.pause(HA_PAUSE)
+    return shown(guest, status)
+
+
+async def status_of(work: GuestWork, guest: Guest) -> str:
+    """Return `running` or `stopped`, as its node has it now."""
+    return str((await work.current(guest)).get("status", ""))
+
+
+def shown(guest: Guest, status: str) -> dict[str, Any]:
+    """Return the guest as ContainerState."""
+    return {"container_name": guest.name, "container_id": guest.id, "state": status}
+
+
+async def baseline(work: GuestWork) -> dict[str, Any]:
+    """Return status, process and uptime, by which a restart is told."""
+    guest = await work.guest(work.name)
+    current = await work.current(guest)
+    return {"guest": guest.id, "node": guest.node, **{key: current.get(key) for key in ("status", "pid", "uptime")}}
+
+
+def probe_status(status: str) -> Any:
+    """Return a probe for a status."""
+
+    async def probe(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:
+        observed = await baseline(work)
+        return ProbeResult(verdict="took_effect" if observed["status"] == status else "no_effect", seen=observed)
+
+    return probe
+
+
+async def probe_restart(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:
+    """Compare process and uptime with the baseline."""
+    observed = await baseline(work)
+    if observed["status"] != "running":
+        return ProbeResult(verdict="unknown", seen=observed)
+    began_later = before.get("status") != "running" or observed["pid"] != before.get("pid")
+    shorter = (observed["uptime"] or 0) < (before.get("uptime") or 0)
+    return ProbeResult(verdict="took_effect" if began_later or shorter else "no_effect", seen=observed)
+
+
+def preview(verb: str, done: str) -> Run:
+    """Return the call to be sent as a preview; nothing where the guest has the status already."""
+
+    async def look(work: GuestWork) -> dict[str, Any]:
+        observed = await baseline(work)
+        would = (
+            f"nothing: {observed['guest']} is {done}" if observed["status"] == done else f"{verb} {observed['guest']}"
+        )
+        return {"would": would, **observed}
+
+    return look
+
+
+def grace(work: GuestWork) -> int:
+    """Return the seconds for a guest to shut down by itself."""
+    return max(1, int(work.task.timeout - min(RESERVE, work.task.timeout / 3)))
+
+
+def devices(config: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Return disks (`scsi0: volume,size=8G`) and bridges of a configuration."""
+    texts = {key: str(value) for key, value in config.items() if key[-1:].isdigit() or key == "rootfs"}
+    disks = [f"{key}: {text}" for key, text in texts.items() if key.startswith(_DISKS)]
+    nets = [text for key, text in texts.items() if key.startswith("net")]
+    bridges = {part[7:] for text in nets for part in text.split(",") if part.startswith("bridge=")}
+    return sorted(disks), sorted(bridges)
+
+
+_DISKS = ("ide", "sata", "scsi", "virtio", "efidisk", "tpmstate", "rootfs", "mp")
+_POWER = ("VM.Audit", "VM.PowerMgmt")
+
+ACTIONS: Mapping[str, Actions] = {
+    "container_start": Actions(
+        run=start,
+        preview=preview("start", "running"),
+        baseline=baseline,
+        probe=probe_status("running"),
+        rights=_POWER,
+    ),
+    "container_stop": Actions(
+        run=stop,
+        preview=preview("shut down", "stopped"),
+        baseline=baseline,
+        probe=probe_status("stopped"),
+        rights=_POWER,
+    ),
+    "guest_stop": Actions(
+        run=stop,
+        preview=preview("shut down", "stopped"),
+        baseline=baseline,
+        probe=probe_status("stopped"),
+        rights=_POWER,
+    ),
+    "container_restart": Actions(
+        run=restart, preview=preview("restart", ""), baseline=baseline, probe=probe_restart, rights=_POWER
+    ),
+    "container_inspect": Actions(run=inspect, rights=("VM.Audit",)),
+}

@@ -1,0 +1,283 @@
+"""One operation under way: its changes are sent once, followed to their end, and stopped on request.
+
+A change sent without a reply is searched for in the task list, among the new tasks of this type, guest and token. No
+clock of another host is compared with ours.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, cast
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from writ_agent.backends.port import Effect, Progress, Task, TaskResult
+from writ_agent_proxmox.connection.api import Api
+from writ_agent_proxmox.connection.replies import lock_in
+from writ_agent_proxmox.tasks.guests import Guest, all_guests, find_guest
+from writ_agent_proxmox.tasks.task_notes import Note, Notes
+from writ_agent_proxmox.tasks.upid import TaskEnd, Upid, end_of, parse_upid, percent_of
+from writ_contracts.errors import Conflict, Denied, TimedOut, Untrusted, WritError
+from writ_runtime.faults import fault
+
+LOCK_SECONDS = 30.0
+"""How long a locked guest is waited for: locks outlive their task by seconds."""
+SEARCH_SECONDS = 10.0
+UNKNOWN_TASK_SECONDS = 10.0
+"""For which a new task may be unknown to the node that runs it (bpg/terraform-provider-proxmox#521)."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
+LOG_EVERY = 5.0
+LOG_LINES, LOG_PAGE = 40, 500
+STOP_SECONDS = 1.5
+
+
+class OperationEnded(Exception):
+    """The operation is over before its last step; `done` says how."""
+
+    def __init__(self, done: TaskResult) -> None:
+        super().__init__(done.message)
+        self.done = done
+
+
+class TaskCall(Struct, frozen=True, kw_only=True):
+    """A call which starts a task of `type` and `id` on a node. `last`: no other follows."""
+
+    method: str
+    path: tuple[object, ...]
+    node: str
+    type: tuple[str, ...]
+    id: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    last: bool = True
+
+
+class GuestWork:
+    """`task` on the API of its target."""
+
+    def __init__(self, api: Api, notes: Notes, task: Task, progress: Progress) -> None:
+        self.api, self.task = api, task
+        self.steps, self.warnings, self.upids = 0, 0, list[str]()
+        self.log: deque[str] = deque(maxlen=LOG_LINES)
+        self._notes, self._progress = notes, progress
+        self.completed = False
+        """The last change was carried out."""
+        self._stopping, self._over = asyncio.Event(), asyncio.Event()
+        self._refused_since: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Return the guest named by the parameters."""
+        parameters = self.task.parameters
+        return str(parameters.get("guest_name") or parameters["container_name"])
+
+    async def guest(self, name: str) -> Guest:
+        """Return the guest with this name, on any node. Raises Invalid (`not_found`, `other_spelling`)."""
+        return find_guest(await all_guests(self.api), name)
+
+    async def current(self, guest: Guest) -> Mapping[str, Any]:
+        """Return its status as its node has it now. Raises Unreachable (`node_offline`)."""
+        return cast("Mapping[str, Any]", await self.api.get(*guest.path, "status", "current"))
+
+    async def do(self, change: TaskCall) -> TaskEnd:
+        """Send it and follow its task; a lock is waited for within a bound. Raises Ended unless it succeeded, and
+        WritError where nothing of it happened.
+        """
+        until = time.monotonic() + min(LOCK_SECONDS, self.task.timeout / 2)
+        pause = FIRST_PAUSE
+        while True:
+            self.check_stopped()
+            try:
+                end = await self._once(change)
+                lock = lock_in(end.text) if end.kind == "failed" else None
+            except Conflict as error:
+                if error.code != "guest_locked" or time.monotonic() > until:
+                    raise
+                lock, end = "", TaskEnd("failed")
+            if lock is None or time.monotonic() > until:
+                end = self._judged(end, lock)
+                self.completed = change.last
+                return end
+            self._progress("waits for a lock")
+            await self.pause(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def pause(self, seconds: float) -> None:
+        """Wait for this time, or until the operation is stopped. Raises nothing."""
+        if self._stopping.is_set():
+            return await asyncio.sleep(min(seconds, 0.2))
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            return None
+
+    async def stop(self, grace: float) -> bool:
+        """Stop the task on its node. Return whether it was seen to end."""
+        self._stopping.set()
+        try:
+            async with asyncio.timeout(grace + STOP_SECONDS):
+                await self._over.wait()
+        except TimeoutError:
+            return self.task.operation.read_only
+        return True
+
+    def finish(self) -> None:
+        """Mark its end: nothing of it goes on any more."""
+        self._over.set()
+
+    async def follow(self, upid: Upid, seconds: float | None = None) -> TaskEnd:
+        """Return a task's end; `unknown` if it does not end within these seconds."""
+        began, pause, start, read_at, killed = time.monotonic(), FIRST_PAUSE, 0, time.monotonic(), False
+        while True:
+            status = await self._status(upid)
+            if isinstance(status, TaskEnd):
+                if status.kind != "ok" or start:
+                    await self._read_log(upid, start)
+                return status
+            if self._stopping.is_set() and not killed:
+                killed = await self._kill(upid)
+            if seconds is not None and time.monotonic() - began > seconds:
+                return TaskEnd("unknown", "it still runs")
+            if time.monotonic() - read_at > LOG_EVERY:
+                start, read_at = await self._read_log(upid, start), time.monotonic()
+            await self.pause(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def search(self, note: Note, seconds: float) -> Upid | None:
+        """Return the task started by a change without a reply; None unless exactly one is found in time."""
+        until, pause = time.monotonic() + seconds, FIRST_PAUSE
+        while True:
+            try:
+                new = [upid for upid in await self._tasks(note) if upid.text not in note.known]
+            except WritError:  # the change may have been carried out: no error of a read makes that a refusal
+                new = []
+            if new:
+                return new[0] if len(new) == 1 else None
+            if time.monotonic() > until:
+                return None
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _once(self, change: TaskCall) -> TaskEnd:
+        note = Note(node=change.node, type=",".join(change.type), id=change.id, last=change.last)
+        note = replace(note, known=[upid.text for upid in await self._tasks(note)])
+        await asyncio.to_thread(self._notes.write, self.task.operation_id, note)
+        fault("proxmox.noted")
+        try:
+            self.check_stopped()
+            reply = await self.api.change(change.method, *change.path, **change.parameters)
+            fault("proxmox.sent")
+        except TimedOut as error:
+            return await self._found(note, error)
+        if (upid := parse_upid(reply)) is None:
+            return TaskEnd("ok")  # carried out at once, as PVE does with some of them
+        return await self._followed(note, upid)
+
+    async def _found(self, note: Note, error: TimedOut) -> TaskEnd:
+        upid = await self.search(note, SEARCH_SECONDS)
+        if upid is None:
+            raise OperationEnded(self._unknown(f"no reply, and no task of it is to be found: {error}", "no_reply"))
+        return await self._followed(note, upid)
+
+    async def _followed(self, note: Note, upid: Upid) -> TaskEnd:
+        self.upids.append(upid.text)
+        await asyncio.to_thread(self._notes.write, self.task.operation_id, replace(note, upid=upid.text))
+        fault("proxmox.followed")
+        return await self.follow(upid)
+
+    async def _tasks(self, note: Note) -> list[Upid]:
+        """Return the tasks of this type and id started by our token, newest first."""
+        parameters = {"vmid": int(note.id)} if note.id.isdigit() else {}
+        rows = await self.api.get("nodes", note.node, "tasks", source="all", limit=50, **parameters)
+        found = (parse_upid(row.get("upid")) for row in rows)
+        types, ours = note.type.split(","), (self.api.token.id, self.api.token.user)
+        return [one for one in found if one and one.type in types and one.id == note.id and one.user in ours]
+
+    async def _status(self, upid: Upid) -> TaskEnd | None:
+        """Return the end of a task; None while it runs, or while the node cannot be asked. Raises nothing: the task
+        began.
+        """
+        try:
+            status = await self.api.get("nodes", upid.node, "tasks", upid.text, "status")
+        except (Denied, Untrusted) as error:
+            return TaskEnd("unknown", f"its task can no longer be followed: {error}")
+        except WritError as error:
+            return self._refused(error)
+        self._refused_since = None
+        return end_of(status.get("exitstatus")) if status.get("status") == "stopped" else None
+
+    def _refused(self, error: WritError) -> TaskEnd | None:
+        """Stop following once the node has refused to report the task for a while. An absent node may come back."""
+        if error.retry and error.code != "no_such_task":
+            return None
+        now = time.monotonic()
+        since = self._refused_since = now if self._refused_since is None else self._refused_since
+        return (
+            TaskEnd("unknown", f"its node does not report the task: {error}")
+            if now - since > UNKNOWN_TASK_SECONDS
+            else None
+        )
+
+    async def _read_log(self, upid: Upid, start: int) -> int:
+        """Read on in the log, tell the percentage, return the next line's number."""
+        try:
+            rows = await self.api.get("nodes", upid.node, "tasks", upid.text, "log", start=start, limit=LOG_PAGE)
+        except WritError:  # the log is read for people; the outcome does not depend on it
+            return start
+        lines = [str(row.get("t", ""))[:1000] for row in rows]
+        self.log.extend(lines)
+        if (percent := percent_of(lines)) is not None:
+            self._progress(f"{upid.type}: {percent} %")
+        return start + len(lines)
+
+    async def _kill(self, upid: Upid) -> bool:
+        try:
+            await self.api.change("delete", "nodes", upid.node, "tasks", upid.text)
+        except WritError:  # tried again, until the task has ended by itself
+            return False
+        return True
+
+    def check_stopped(self) -> None:
+        """Raises Ended where the operation is to stop."""
+        if self._stopping.is_set():
+            effect: Effect = "maybe" if self.steps else "none"
+            raise OperationEnded(
+                TaskResult(outcome="cancelled", code="cancelled", message="it was stopped", effect=effect)
+            )
+
+    def _judged(self, end: TaskEnd, lock: str | None) -> TaskEnd:
+        """Count a success. Raises Ended for anything else."""
+        if end.kind in ("ok", "warnings"):
+            self.steps, self.warnings = self.steps + 1, self.warnings + end.warnings
+            return end
+        if end.kind == "unknown":
+            raise OperationEnded(
+                self._unknown(f"the end of its task is not known: {end.text or 'no status'}", "task_unknown")
+            )
+        if self._stopping.is_set():
+            raise OperationEnded(
+                TaskResult(outcome="cancelled", code="cancelled", message=self._worded(end.text), effect="maybe")
+            )
+        raise OperationEnded(
+            TaskResult(
+                outcome="failed",
+                code="guest_locked" if lock else "task_failed",
+                message=self._worded(f"the guest is locked ({lock}): {end.text}" if lock else end.text),
+                effect="none" if lock and not self.steps else "maybe",
+                state=self.state(),
+            )
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Return the public facts about the tasks."""
+        return {"tasks": self.upids, "warnings": self.warnings}
+
+    def _unknown(self, text: str, code: str) -> TaskResult:
+        return TaskResult(
+            outcome="unknown", code=code, message=self._worded(text), effect="maybe", over=False, state=self.state()
+        )
+
+    def _worded(self, text: str) -> str:
+        return " ".join(text.replace(self.api.token.secret, "<secret>").split())[:500]

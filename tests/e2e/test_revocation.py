@@ -1,0 +1,148 @@
+"""What is revoked loses its connection to NATS within a second, on a running installation.
+
+A busy machine may delay one revocation. So the fastest of three must be within the second, none may take much longer,
+and no interval at which a process looks at files or events may be as long as that.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from writ_bus.port import Bus
+from writ_client.client import Writ
+from writ_client.context import Context, open_bus
+from writ_contracts.errors import Denied, Unreachable, WritError
+from writ_documents import yaml_file
+from writ_installation.files import list_edits
+from writ_installation.provisioner import provisioner, reconciler
+from writ_installation.supervisor import supervisor
+from writ_policy.state import sources
+from writ_testing.eventually import eventually
+from writ_testing.installations.installation import RunningInstallation, open_policy, prepare, running_installation
+from writ_trust.keys import Key, generate_seed
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
+SECOND, BUSY = 1.0, 10.0
+TRIES = 3
+GOVERN: dict[str, Any] = {
+    "name": "govern",
+    "operations": ["principal_manage", "session_end"],
+    "users": ["alice"],
+    "allowed": True,
+    "inherit": False,
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
+    folder = tmp_path_factory.mktemp("revocation")
+    people: list[tuple[str, dict[str, Any]]] = [("alice", {"roles": ["admin"]}), ("bob", {}), ("carol", {})]
+    home = prepare(folder, policy=open_policy(GOVERN), principals=people)
+    async with running_installation(folder, home=home) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def alice(installation: RunningInstallation) -> AsyncIterator[Writ]:
+    async with await installation.client("alice") as client:
+        yield client
+
+
+async def connected(installation: RunningInstallation, principal: str, seed: bytes) -> Bus:
+    async def let_in() -> Bus | None:
+        try:
+            return await open_bus(Context(principal=principal, url=installation.url), seed, wait=1.0)
+        except (Denied, Unreachable, WritError):
+            return None
+
+    return await eventually(let_in, what=f"the connection of {principal}")
+
+
+async def seconds_until_cut_off(bus: Bus, revoke: Callable[[], Awaitable[object]]) -> float:
+    """Return the time from the beginning of the revocation to the end of the connection."""
+    began, revoking = time.monotonic(), asyncio.ensure_future(revoke())
+
+    async def is_cut_off() -> bool:
+        return not bus.connected
+
+    await eventually(is_cut_off, within=BUSY)
+    took = time.monotonic() - began
+    await revoking
+    await bus.close()
+    return took
+
+
+def check(took: list[float], what: str) -> None:
+    print(f"{what}: {', '.join(f'{one:.2f}' for one in took)} s")
+    assert min(took) < SECOND, f"{what}: {took}"
+
+
+async def change(alice: Writ, action: str, name: str, **values: Any) -> None:
+    done = await alice.principals.change(action, name, values, reason="a test")
+    assert done.view is not None, done
+    assert done.view.outcome == "succeeded", done.view
+
+
+async def test_disabled_principal_is_cut_off_within_a_second(installation: RunningInstallation, alice: Writ) -> None:
+    seed, took = installation.home.key("principal-bob").seed, list[float]()
+    for _ in range(TRIES):
+        bus = await connected(installation, "bob", seed)
+        took.append(await seconds_until_cut_off(bus, lambda: change(alice, "disable", "bob")))
+        await change(alice, "enable", "bob")
+    check(took, "principal disabled")
+
+
+async def test_principal_removed_from_the_file_is_cut_off_within_a_second(installation: RunningInstallation) -> None:
+    file, took = installation.home.principals, list[float]()
+    seed = installation.home.key("principal-carol").seed
+    entries = yaml_file.read(file).data["principals"]
+    others = [one for one in entries if one["id"] != "carol"]
+
+    async def remove() -> None:
+        list_edits.write(file, "", {"principals": others})
+
+    for _ in range(TRIES):
+        bus = await connected(installation, "carol", seed)
+        took.append(await seconds_until_cut_off(bus, remove))
+        list_edits.write(file, "", {"principals": entries})
+    check(took, "principal removed")
+
+
+async def test_ended_session_is_cut_off_within_a_second(installation: RunningInstallation, alice: Writ) -> None:
+    took = list[float]()
+    for _ in range(TRIES):
+        key = Key(generate_seed())
+        opened = await alice.sessions.open(key.public, seconds=600)
+        assert opened.view is not None, opened
+        bus = await connected(installation, "alice", key.seed)
+        took.append(await seconds_until_cut_off(bus, partial(alice.sessions.end, opened.operation_id)))
+    check(took, "session ended")
+
+
+async def test_agent_removed_from_the_file_is_cut_off_within_a_second(installation: RunningInstallation) -> None:
+    """Of a pool elsewhere: `writ up` admits its own agents again."""
+    file, took, key = installation.home.agents, list[float](), Key(generate_seed())
+    others = yaml_file.read(file).data["agents"]
+
+    async def remove() -> None:
+        list_edits.write(file, "", {"agents": others})
+
+    for _ in range(TRIES):
+        list_edits.write(file, "", {"agents": [*others, {"pool": "elsewhere", "key": key.public}]})
+        bus = await connected(installation, "agent-elsewhere", key.seed)
+        took.append(await seconds_until_cut_off(bus, remove))
+    check(took, "agent removed")
+
+
+async def test_no_interval_on_the_way_of_a_revocation_is_as_long_as_a_second() -> None:
+    """A file is seen after one interval, and NATS is reloaded once in the time between two rounds. Policy reads control
+    events up to the executor's position before it decides, whatever its own interval is.
+    """
+    for look in (supervisor.LOOK_SECONDS, provisioner.LOOK_SECONDS):
+        assert max(look, reconciler.APART) < SECOND
+    assert sources.INTERVAL < SECOND
