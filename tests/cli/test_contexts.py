@@ -31,6 +31,12 @@ def call(*words: str) -> Result:
     return CliRunner().invoke(cli, words)
 
 
+def test_where_nothing_is_installed_the_commands_that_help_are_named(elsewhere: Path) -> None:
+    done = call("targets")
+    assert done.exit_code == 2
+    assert f"no installation in {elsewhere / '.writ'}: `writ up` creates one" in done.stderr
+
+
 async def test_the_current_context_is_used_where_nothing_else_is_named(
     command: Command, served: ScriptedApi, elsewhere: Path
 ) -> None:

@@ -65,6 +65,9 @@ class Settings(Struct, frozen=True, kw_only=True):
             return OPERATOR
         if len(with_key) == 1:
             return with_key[0]
+        if not known and not self.environ.get("NATS_URL") and not self.home.installation_file.exists():
+            advice = "`writ up` creates one, `writ context use` chooses one elsewhere"
+            raise Invalid(f"no installation in {self.home.root}: {advice}")
         choice = f": {', '.join(with_key)}" if with_key else ""
         raise Invalid(f"which principal? name one with --as or WRIT_PRINCIPAL{choice}")
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from writ_bus.port import Bus
 from writ_client.access_queries import AccessQueries
-from writ_client.service_calls import Reply, request_reply
+from writ_client.service_calls import ATTEMPT_SECONDS, Reply, request_reply
 from writ_contracts import subjects
 from writ_contracts.errors import Invalid
 from writ_contracts.failures import raise_for
@@ -23,6 +23,8 @@ PART = 100
 """Requests in one query."""
 HEAVY_SECONDS = 60.0
 """Timeout of queries that a policy service computes beside its decisions, one at a time."""
+HEAVY_ATTEMPT_SECONDS = 35.0
+"""Longer than a policy service computes (30 s): a repetition during that time would be computed, too."""
 
 
 class PolicyQueries(AccessQueries):
@@ -99,6 +101,9 @@ class PolicyQueries(AccessQueries):
 
     async def _query(self, kind: str, question: Any, answer_kind: type[Reply], timeout: float = QUERY_SECONDS) -> Reply:
         subject = subjects.query(self._principal, kind)
-        answer = await request_reply(self._bus, subject, question, answer_kind, timeout=timeout)
+        attempt = HEAVY_ATTEMPT_SECONDS if timeout == HEAVY_SECONDS else ATTEMPT_SECONDS
+        answer = await request_reply(
+            self._bus, subject, question, answer_kind, timeout=timeout, attempt_seconds=attempt
+        )
         raise_for(answer)
         return answer
