@@ -22,7 +22,6 @@ from writ_testing.peers.programs import missing, program
 
 COMPOSE = ROOT / "docker-compose.yml"
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
-IMAGES = DOCKERFILE.read_text()
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 TRACES = ROOT / "deploy" / "traces.yaml"
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
@@ -318,56 +317,6 @@ def test_the_nats_servers_free_memory_before_their_limit(compose: dict[str, Any]
     unit = (ROOT / "deploy" / "systemd" / "writ-nats.service").read_text()
     assert "\nEnvironment=GOMEMLIMIT=3GiB\n" in unit
     assert "\nMemoryMax=4G\n" in unit
-
-
-def test_audit_follows_the_log_that_each_nats_server_writes(compose: dict[str, Any]) -> None:
-    audit = compose["services"]["audit"]
-    folder = audit["environment"]["WRIT_NATS_LOG"]
-    assert f"nats-log:{folder}:ro" in audit["volumes"]
-    for name in ("WRIT_AGENTS", "WRIT_PRINCIPALS", "WRIT_NATS_CONFIG"):  # a key that was just added is no stranger's
-        assert str(Path(audit["environment"][name]).parent) in mounted(audit)
-    assert "/etc/nats" not in mounted(audit)  # the private keys of NATS's certificates
-    written = re.search(
-        r"RUN mkdir /opt/writ/nats && for name in ([a-z0-9 -]+); do \\\s+printf '(.*?)' ", IMAGES, re.MULTILINE
-    )
-    assert written is not None
-    assert tuple(written[1].split()) == folders.SERVERS
-    settings = written[2].replace("%s", "NAME").split("\\n")
-    for name in folders.SERVERS:
-        server = compose["services"][name]
-        assert server["command"] == ["-c", f"/opt/writ/nats/{name}.conf"]
-        assert f"nats-log:{folder}" in server["volumes"]
-        assert mounted(server)["/etc/nats"].endswith("/servers")
-    assert settings[:2] == ['include "../../../etc/nats/NAME.conf"', f'log_file: "{folder}/NAME.log"']
-    assert f"mkdir -m 1777 /var/lib/writ {folder}\n" in IMAGES
-
-
-def test_audits_unit_follows_the_log_that_nats_unit_writes() -> None:
-    nats, audit = (unit(name) for name in ("writ-nats.service", "writ-audit@.service"))
-    [config] = nats["SetCredential"]
-    name, _, text = config.partition(":")
-    include, log, *_ = text.split("\\n")
-    assert nats["ExecStart"] == [f"/opt/writ/bin/nats-server -c %d/{name}"]
-    path = os.path.normpath(Path("/run/credentials/writ-nats.service", include.partition('"')[2].strip('"')))
-    assert f"WRIT_NATS_CONFIG={path}" in audit["Environment"][-1].split()
-    log_file = log.removeprefix("log_file: ")
-    assert f"WRIT_NATS_LOG={log_file}" in audit["Environment"][-1].split()
-    [group], [folder] = nats["Group"], nats["LogsDirectory"]
-    assert str(Path(log_file).parent) == f"/var/log/{folder}"
-    assert audit["BindReadOnlyPaths"] == [f"-/var/log/private/{folder}:/var/log/{folder}"]
-    assert group in audit["SupplementaryGroups"][0].split()
-    assert (nats["LogsDirectoryMode"], nats["UMask"]) == (["0750"], ["0027"])
-    assert f"\ng {group} " in (ROOT / "deploy/systemd/writ.sysusers").read_text()
-    others = [path.name for path in (ROOT / "deploy/systemd").glob("*.service") if group in path.read_text()]
-    assert sorted(others) == ["writ-audit@.service", "writ-nats.service"]
-
-
-def unit(name: str) -> dict[str, list[str]]:
-    """The settings of a unit, each with all its values."""
-    found = dict[str, list[str]]()
-    for key, value in re.findall(r"^(\w+)=(.*)$", (ROOT / "deploy" / "systemd" / name).read_text(), re.MULTILINE):
-        found.setdefault(key, []).append(value)
-    return found
 
 
 @pytest.mark.parametrize("name", [*ELSEWHERE, "jaeger"])

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from writ_audit.server_log import follower
-from writ_audit.server_log.followed_logs import FILE, FollowedLogs
 from writ_audit.server_log.follower import ServerLog
 from writ_audit.server_log.key_owners import KeyOwners
 from writ_audit.server_log.refusal import FailedLogin, Violation, refusal
@@ -129,105 +128,6 @@ def test_owners_are_named_by_their_accounts() -> None:
 def append(path: Path, *lines: str) -> None:
     with path.open("a") as log:
         log.writelines(f"{line}\n" for line in lines)
-
-
-def new_lines(logs: FollowedLogs) -> list[str]:
-    found = list[str]()
-    while lines := logs.read()[0]:
-        found += lines
-    return found
-
-
-@pytest.mark.parametrize("rotated", ["", "nats.log.1", "nats.log.2026.11.28.20.40.47.085768565"])
-def test_lines_written_while_audit_was_down_are_read_afterwards(tmp_path: Path, rotated: str) -> None:
-    path = tmp_path / "nats.log"
-    append(path, "before the first start")
-    first = FollowedLogs(path, tmp_path)
-    append(path, "read")
-    with path.open("a") as log:
-        log.write("ha")
-    assert new_lines(first) == ["read"]
-    first.save([])
-    first.close()
-    append(path, "lf", "while it was down")
-    if rotated:
-        path.rename(tmp_path / rotated)
-        append(path, "in the next file")
-    second = FollowedLogs(path, tmp_path)
-    assert new_lines(second) == ["half", "while it was down", *(["in the next file"] if rotated else [])]
-    second.close()
-
-
-def test_log_that_was_rotated_twice_while_audit_was_down_is_read_whole(tmp_path: Path) -> None:
-    path = tmp_path / "nats.log"
-    append(path, "before")
-    first = FollowedLogs(path, tmp_path)
-    first.save([])
-    first.close()
-    append(path, "one")
-    path.rename(tmp_path / "nats.log.1")
-    append(path, "two")
-    path.rename(tmp_path / "nats.log.2")
-    append(path, "three")
-    second = FollowedLogs(path, tmp_path)
-    assert new_lines(second) == ["one", "two", "three"]
-    second.close()
-
-
-def test_log_that_was_truncated_while_audit_was_down_is_read_from_its_beginning(tmp_path: Path) -> None:
-    path = tmp_path / "nats.log"
-    append(path, "old")
-    first = FollowedLogs(path, tmp_path)
-    first.read()
-    first.save([])
-    first.close()
-    path.write_text("new\nand longer\n")
-    second = FollowedLogs(path, tmp_path)
-    assert new_lines(second) == ["new", "and longer"]
-    second.close()
-
-
-def test_position_that_cannot_be_read_or_written_stops_nothing(tmp_path: Path) -> None:
-    path, state = tmp_path / "nats.log", tmp_path / "state"
-    append(path, "before")
-    state.mkdir()
-    (state / FILE).write_text("no position")
-    logs = FollowedLogs(path, state)
-    append(path, "after")
-    assert new_lines(logs) == ["after"]
-    (state / FILE).unlink()
-    state.rmdir()
-    logs.save([])
-    append(path, "more")
-    assert new_lines(logs) == ["more"]
-    logs.close()
-
-
-def test_logs_of_a_cluster_are_followed_in_their_folder(tmp_path: Path) -> None:
-    append(tmp_path / "nats.log", "before")
-    append(tmp_path / "nats.log.2026.11.28", "former part")
-    logs = FollowedLogs(tmp_path)
-    assert new_lines(logs) == []
-    append(tmp_path / "nats.log", "one")
-    append(tmp_path / "nats-2.log", "of a server that starts later")
-    (tmp_path / "nats-0.log").mkdir()
-    assert sorted(logs.read()[0]) == ["of a server that starts later", "one"]
-    with pytest.raises(OSError, match="nats-0"):
-        logs.read()
-    logs.close()
-
-
-def test_one_of_several_audit_services_returns_the_lines_and_another_takes_over(tmp_path: Path) -> None:
-    path = tmp_path / "nats.log"
-    path.touch()
-    first, second = FollowedLogs(path), FollowedLogs(path)
-    first.read()
-    append(path, "one")
-    assert (new_lines(first), new_lines(second)) == (["one"], [])
-    first.close()
-    append(path, "two")
-    assert new_lines(second) == ["two"]
-    second.close()
 
 
 class Followed:

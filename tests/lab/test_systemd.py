@@ -3,26 +3,22 @@
 import asyncio
 import json
 import os
-import shlex
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.lab.counted_starts import Starts
 from tests.lab.docker_agent import DOCKER_AGENT, add_docker_agent, engine_over_tls
 from tests.lab.docker_host import BOX, make_box
 from tests.lab.hosts import Host, until
-from tests.lab.site import COUNTED, OVER_SSH, SECOND, SERVICES, SSH_AGENT, TARGETS, Site, blocks, set_up, typed
+from tests.lab.site import OVER_SSH, SECOND, SERVICES, SSH_AGENT, Site, blocks, set_up, typed
 from tests.lab.targets import ROOT
 
 from writ_client.client import Writ
 from writ_client.context import Context, open_bus
 from writ_contracts import subjects
-from writ_contracts.requests import OperationView
 from writ_testing.demo import POLICY, TARGET, first_operation
-from writ_testing.eventually import eventually
 from writ_testing.installations.installation import open_policy
 from writ_testing.installations.trace_comparison import in_the_demo, same_part
 
@@ -30,7 +26,6 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 MCP = (Path(__file__).parents[2] / "docs/mcp.md").read_text()
 MCP_CALL = Path(__file__).with_name("mcp_call.py")
 BACKUP = (Path(__file__).parents[2] / "docs/operating/backup-and-restore.md").read_text()
-ENDS_WITHIN = 120.0
 EXPOSED = {**dict.fromkeys((*SERVICES, SSH_AGENT, "writ-gateway"), 15), "writ-agent-local@x": 65}
 """How exposed systemd-analyze may find each, in tenths of 10."""
 
@@ -254,50 +249,6 @@ def test_whatever_is_killed_is_started_again_and_work_goes_on(site: Site) -> Non
         until(again, 60.0, f"{unit} is started again")
 
     until(lambda: works(site, TARGET), 60.0, "an operation succeeds")
-
-
-class Starts:
-    """One restart after the other of a unit that counts them, on each target, all targets at once; each asked once."""
-
-    def __init__(self, site: Site) -> None:
-        self.done: list[OperationView] = []
-        self._site = site
-        self._over = asyncio.Event()
-
-    @asynccontextmanager
-    async def going_on(self, writ: Writ) -> AsyncIterator["Starts"]:
-        """Within the block; at its end what has begun is waited for."""
-        async with asyncio.TaskGroup() as group:
-            for number in range(1, TARGETS + 1):
-                group.create_task(self._work(writ, number))
-            try:
-                await self.more()
-                yield self
-            finally:
-                self._over.set()
-
-    async def _work(self, writ: Writ, number: int) -> None:
-        while not self._over.is_set():
-            wanted = {"service_name": f"{COUNTED}-{number}"}
-            self.done.append(await writ.run("service_restart", f"web-{number}", wanted, timeout=ENDS_WITHIN))
-
-    async def more(self) -> None:
-        """Until each target has had another."""
-        wanted = len(self.done) + TARGETS
-
-        async def enough() -> bool:
-            return len(self.done) >= wanted
-
-        await eventually(enough, within=ENDS_WITHIN, what="more operations")
-
-    async def check(self, writ: Writ) -> None:
-        """Each succeeded, started its unit once, and is on record as begun once and ended once."""
-        assert Counter(view.outcome for view in self.done) == {"succeeded": len(self.done)}
-        lines = self._site.far.run("bash", "-c", f"cat /srv/{shlex.quote(COUNTED)}-*").splitlines()
-        assert len(set(lines)) == len(lines) == len(self.done)
-        for view in self.done:
-            told = Counter(event.kind for event in (await writ.trace(operation_id=view.operation_id)).events)
-            assert (told["requested"], told["granted"], told["finished"]) == (1, 1, 1), (view.operation_id, told)
 
 
 async def test_everything_is_restarted_under_load_and_nothing_fails(site: Site) -> None:

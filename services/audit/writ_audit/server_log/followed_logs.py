@@ -13,6 +13,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from writ_audit.server_log.file_times import to_unix
 from writ_audit.server_log.refusal import FailedLogin
 from writ_audit.server_log.tail import LogPosition, LogTail
 from writ_contracts.errors import ConfigError
@@ -85,7 +86,7 @@ class FollowedLogs:
         logs = {log.name: place for log, tail in self._tails.items() if (place := tail.place()) is not None}
         if self._state is None or (logs, list(unjudged)) == (self._saved.logs, list(self._saved.unjudged)):
             return
-        positions = LogPositions(logs=logs, unjudged=unjudged, at=time.time())
+        positions = LogPositions(logs=logs, unjudged=unjudged, at=to_unix(time.monotonic()))
         try:
             self._state.write(positions)
             self._saved = positions
@@ -106,7 +107,7 @@ class FollowedLogs:
         except ConfigError as error:
             _log.warning("nats_log.position_not_read", error=str(error))
             former = None
-        return LogPositions(at=time.time()) if former is None else former
+        return LogPositions(at=to_unix(time.monotonic())) if former is None else former
 
     def _new(self, log: Path) -> LogTail:
         """Return the tail of a log that appeared while this process ran, or was unreadable before."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from writ_audit.server_log.file_times import to_monotonic, to_unix
 from writ_audit.server_log.followed_logs import FollowedLogs, UnjudgedLogin
 from writ_audit.server_log.key_owners import KeyOwners
 from writ_audit.server_log.late_replies import LateReplies
@@ -70,12 +71,10 @@ class ServerLog:
             self._continue(self._tail)
 
     def _continue(self, logs: FollowedLogs) -> None:
-        now, ago = time.monotonic(), time.time() - time.monotonic()
-        self._stopped_at = min(logs.former.at - ago, now)
+        due = time.monotonic() + JUDGED_AFTER
+        self._stopped_at = to_monotonic(logs.former.at)
         for one in logs.former.unjudged:
-            waiting = WaitingLogin(
-                failed=one.failed, since=min(one.at - ago, now), due=now + JUDGED_AFTER, count=one.count
-            )
+            waiting = WaitingLogin(failed=one.failed, since=to_monotonic(one.at), due=due, count=one.count)
             self._waiting[one.failed.key, one.failed.host] = waiting
 
     async def run(self) -> None:
@@ -109,9 +108,8 @@ class ServerLog:
         self._saved_at = time.monotonic()
 
     def _unjudged(self) -> list[UnjudgedLogin]:
-        ago = time.time() - time.monotonic()
         return [
-            UnjudgedLogin(failed=one.failed, at=round(one.since + ago), count=one.count)
+            UnjudgedLogin(failed=one.failed, at=round(to_unix(one.since)), count=one.count)
             for one in self._waiting.values()
         ]
 

@@ -1,11 +1,11 @@
 """The owners of public keys by principals.yaml and agents.yaml, and whether a key was only just admitted."""
 
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from msgspec import Struct
 
+from writ_audit.server_log.file_times import to_monotonic
 from writ_contracts.errors import ConfigError
 from writ_contracts.installation.account_names import AccountOwner
 from writ_documents.readers import read_agents, read_principals
@@ -71,7 +71,7 @@ class KeyOwners:
 def _changed_at(path: Path) -> float | None:
     """Return when the file changed, on the monotonic clock; None where there is none."""
     try:
-        return time.monotonic() - max(0.0, time.time() - path.stat().st_mtime)
+        return to_monotonic(path.stat().st_mtime)
     except OSError:
         return None
 
