@@ -17,6 +17,9 @@ SHOWS = {
     "services/agent_ssh/writ_agent_ssh/host_sessions/quarantine.py": "until when a host is left alone, by its clock",
     "services/agent_ssh/writ_agent_ssh/tailnet/tailscale.py": "when the key of a node expires, as the tailnet says",
     "services/audit/writ_audit/index_follower.py": "spans",
+    "services/audit/writ_audit/server_log/followed_logs.py": "when a position in the log was kept, over a restart",
+    "services/audit/writ_audit/server_log/follower.py": "how long ago the server wrote a line, by the server's clock",
+    "services/audit/writ_audit/server_log/key_owners.py": "the age of a file",
     "services/gateway/writ_gateway/http/access_tokens.py": "the end of an introspected token, as its server says it",
     "services/gateway/writ_gateway/http/tokens.py": "lifetimes of bearer tokens, which are days",
 }
