@@ -1,3 +1,4 @@
+# long: one subject, the compose file and the images
 """docker-compose.yml and the Dockerfile are true: the services, variables and files that they name are the code's."""
 
 import json

@@ -1,3 +1,4 @@
+# long: one subject, the log of the NATS server
 """What NATS refuses is read from its log, whatever clients write into it, and however the log is rotated."""
 
 import asyncio

@@ -1,3 +1,4 @@
+# long: one subject, an installation under systemd
 """Writ under systemd, from nothing: hardly any rights, an agent on another host, nothing lost when it is restarted."""
 
 import asyncio
