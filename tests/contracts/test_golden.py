@@ -93,7 +93,7 @@ def test_events_and_answers_tolerate_a_field_of_a_newer_writer(kind: type[Struct
 @every_message
 def test_a_missing_required_field_is_named(kind: type[Struct]) -> None:
     known: dict[str, Any] = json.loads(golden(kind))
-    for name in [field.name for field in msgspec.structs.fields(kind) if field.required]:
+    for name in [field.encode_name for field in msgspec.structs.fields(kind) if field.required]:
         with pytest.raises(Invalid, match=f"missing required field `{name}`"):
             decode(json.dumps({key: value for key, value in known.items() if key != name}).encode(), kind)
 

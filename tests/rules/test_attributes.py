@@ -73,7 +73,7 @@ def test_what_fails_for_certain_outweighs_a_check_that_does_not_fit() -> None:
 def test_trace_shows_the_attribute_with_both_values() -> None:
     about = {**RESTARTS, "target_attributes": {"tier": ["gold", "silver"]}}
     entry = World(policy(global_policies=[about])).ask(target={"attributes": {"tier": "lead"}}).trace[0]
-    assert (entry.clause, entry.wanted, entry.got) == ("target_attributes.tier", 'one of ["gold","silver"]', '"lead"')
+    assert (entry.clause, entry.expected, entry.got) == ("target_attributes.tier", 'one of ["gold","silver"]', '"lead"')
 
 
 @pytest.mark.parametrize(

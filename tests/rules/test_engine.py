@@ -228,7 +228,7 @@ def test_trace_shows_each_considered_rule_with_both_values() -> None:
         rule("no", "service_restart", allowed=False, users=["bob"]),
     ]
     ruling = World(policy(global_policies=rules)).ask(timeout=200)
-    reported = [(entry.rule, entry.matched, entry.clause, entry.wanted, entry.got) for entry in ruling.trace]
+    reported = [(entry.rule, entry.matched, entry.clause, entry.expected, entry.got) for entry in ruling.trace]
     assert reported == [
         ("no", False, "users", "bob", "alice"),
         ("restarts", False, "timeout.max", "at most 100", "200"),

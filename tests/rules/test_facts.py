@@ -124,7 +124,7 @@ def test_each_item_of_a_list_must_be_listed_and_numbers_count_as_text() -> None:
 
 def test_trace_names_the_listing_and_the_missing_value() -> None:
     entry = listed({}).ask(facts=listing("ssh", age=12)).trace[0]
-    assert (entry.clause, entry.wanted, entry.got) == ("service_name.allowlist_source", "in list_services", '"nginx"')
+    assert (entry.clause, entry.expected, entry.got) == ("service_name.allowlist_source", "in list_services", '"nginx"')
     assert entry.note == "list_services, 12 s old"
     assert listed({}).ask(facts=listing("nginx", age=12)).trace[0].note == "list_services, 12 s old"
 

@@ -17,7 +17,7 @@ def test_the_nearest_is_the_allow_that_got_furthest() -> None:
     ]
     nearest = World(policy(global_policies=rules)).ask(timeout=60).nearest
     assert nearest is not None
-    assert (nearest.rule, nearest.clause, nearest.wanted, nearest.got) == ("c", "timeout.max", "at most 10", "60")
+    assert (nearest.rule, nearest.clause, nearest.expected, nearest.got) == ("c", "timeout.max", "at most 10", "60")
     assert World(policy(global_policies=rules[:2])).ask().nearest.rule == "b"  # type: ignore[union-attr]
     assert World(policy(global_policies=rules[:1])).ask().nearest.rule == "a"  # type: ignore[union-attr]
 

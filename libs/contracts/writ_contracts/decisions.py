@@ -60,7 +60,7 @@ class TraceEntry(Struct, frozen=True, kw_only=True, gc=False):
     effect: Extensible[Effect]
     matched: bool
     clause: str = ""
-    wanted: str = ""
+    expected: str = field(default="", name="wanted")
     got: str = ""
     erred: bool = False
     note: str = ""

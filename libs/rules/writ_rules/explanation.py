@@ -103,7 +103,7 @@ def _nearest(ruling: Ruling) -> NearMiss | None:
     near = ruling.nearest
     if near is None:
         return None
-    return NearMiss(rule=near.rule, clause=near.clause, wanted=near.wanted, got=near.got, opens_at=ruling.opens_at)
+    return NearMiss(rule=near.rule, clause=near.clause, expected=near.expected, got=near.got, opens_at=ruling.opens_at)
 
 
 def _demands(demands: Iterable[Demand], request: DecisionRequest, people: People) -> Iterator[ApprovalDemand]:

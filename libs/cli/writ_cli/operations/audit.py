@@ -62,7 +62,7 @@ async def trace(settings: Settings, number: str, archive: Path | None, policy_ke
 
 
 def _archived(archive: Path, number: str) -> TraceReply:
-    from writ_proof.archive import read  # noqa: PLC0415 - wanted once in a blue moon
+    from writ_proof.archive import read  # noqa: PLC0415 - seldom needed
 
     return read.trace(archive, number)
 
@@ -102,26 +102,26 @@ class SearchOptions(Struct, frozen=True, kw_only=True):
     limit: int
     before: int | None
 
-    def wanted(self) -> dict[str, list[str]]:
+    def parameter_filters(self) -> dict[str, list[str]]:
         """Return the values of each parameter, any of which counts. Raises UsageError."""
-        wanted: dict[str, list[str]] = {}
+        found: dict[str, list[str]] = {}
         for name, value in map(_term, self.words):
-            wanted.setdefault(name, []).append(value)
-        return wanted
+            found.setdefault(name, []).append(value)
+        return found
 
     def query(self, now: float) -> SearchQuery:
         """Return the query. `now`: Unix seconds. Raises Invalid.
 
         Single values go in the fields that every audit service knows.
         """
-        wanted = self.wanted()
+        parameters = self.parameter_filters()
         return SearchQuery(
             principals=list(self.asked_by),
             targets=list(self.target),
             operations=list(self.operation),
             outcomes=list(self.ended),
-            parameters={name: values[0] for name, values in wanted.items() if len(values) == 1},
-            parameter_values={name: values for name, values in wanted.items() if len(values) > 1},
+            parameters={name: values[0] for name, values in parameters.items() if len(values) == 1},
+            parameter_values={name: values for name, values in parameters.items() if len(values) > 1},
             rule=self.rule[0] if len(self.rule) == 1 else None,
             rules=list(self.rule) if len(self.rule) > 1 else [],
             reason=self.reason,
@@ -175,7 +175,7 @@ async def search(settings: Settings, filters: SearchOptions, columns: str | None
     for one in answer.unknown:
         click.echo(f"writ: nothing on record has {one.filter} {one.name!r}{_nearest(one.nearest)}", err=True)
     if not answer.rows:
-        for advice in unsearchable(filters.wanted()):
+        for advice in unsearchable(filters.parameter_filters()):
             click.echo(f"writ: {advice}", err=True)
     show_rows(settings.screen, answer, chosen)
     return Exit.DONE

@@ -194,4 +194,4 @@ def _approval(demand: ApprovalDemand) -> Iterator[str]:
 def _step(entry: TraceEntry) -> tuple[object, ...]:
     matched = Text("yes", style="bold") if entry.matched else Text("no")
     effect = "restricts" if entry.section == INHERITED and entry.effect != "deny" else entry.effect
-    return entry.rule, effect, matched, entry.clause, entry.wanted, entry.got
+    return entry.rule, effect, matched, entry.clause, entry.expected, entry.got

@@ -149,7 +149,7 @@ class NearMiss(Struct, frozen=True, kw_only=True):
 
     rule: str
     clause: str
-    wanted: str
+    expected: str = field(name="wanted")
     got: str
     opens_at: float | None = None
 

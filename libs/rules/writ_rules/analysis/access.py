@@ -157,7 +157,7 @@ def _check(question_space: QuestionSpace, query: AccessQuery) -> None:
 
 class _AccessSearch:
     def __init__(self, policy: Policy, question_space: QuestionSpace, query: AccessQuery) -> None:
-        self.policy, self.question_space, self.wanted = policy, question_space, query
+        self.policy, self.question_space, self.query = policy, question_space, query
         self.asker = QuestionDecider(populated(question_space, [policy]).people())
         self.bounded: dict[str, None] = {}
         self.asked = 0
@@ -180,17 +180,17 @@ class _AccessSearch:
         return [
             one
             for one in members
-            if self.wanted.principal in (None, one.id)
-            and (self.wanted.principal_role is None or self.wanted.principal_role in one.roles)
+            if self.query.principal in (None, one.id)
+            and (self.query.principal_role is None or self.query.principal_role in one.roles)
         ]
 
     def _which(self, targets: list[Target]) -> list[Target]:
-        return [one for one in targets if self.wanted.target in (None, one.id) and self.wanted.role in (None, one.role)]
+        return [one for one in targets if self.query.target in (None, one.id) and self.query.role in (None, one.role)]
 
     def _access(self, verb: Verb, targets: Sequence[Target], members: Sequence[Principal]) -> Access:
         rules = relevant(self.policy, verb.operation.name, targets[0], members[0])
-        at = self.wanted.around if self.wanted.at is None else self.wanted.at
-        only, exactly = self.wanted.at is not None, self.wanted.parameters
+        at = self.query.around if self.query.at is None else self.query.at
+        only, exactly = self.query.at is not None, self.query.parameters
         tried = options(verb, [self.policy], [rules], at, at_only=only, exactly=exactly)
         left, many = max(0, MOST_ASKED - self.asked), len(tried.options)
         place = f"{verb.operation.name} on {targets[0].role}"
@@ -253,11 +253,11 @@ def _grant(rule: Rule, verb: Verb) -> Grant:
             if isinstance(clause, ParameterCondition) and not clause.implied
             for text in _words(clause, verb)
         ],
-        windows="" if rule.times is None else rule.times.wanted,
+        windows="" if rule.times is None else rule.times.expected,
         other=[
-            clause.wanted
+            clause.expected
             for clause in conditions
-            if not isinstance(clause, ParameterCondition) and clause is not rule.times and hasattr(clause, "wanted")
+            if not isinstance(clause, ParameterCondition) and clause is not rule.times and hasattr(clause, "expected")
         ],
         approval="" if rule.demand is None else str(rule.demand),
     )
@@ -265,7 +265,7 @@ def _grant(rule: Rule, verb: Verb) -> Grant:
 
 def _words(clause: ParameterCondition, verb: Verb) -> Iterable[str]:
     """Return the constraint in words; without values for a sensitive or secret parameter."""
-    shown = [check.wanted for check in clause.checks if clause.name in verb.public or not check.tells]
+    shown = [check.expected for check in clause.checks if clause.name in verb.public or not check.tells]
     shown += ["required"] if clause.required else []
-    shown += [clause.listed.wanted] if clause.listed is not None else []
+    shown += [clause.listed.expected] if clause.listed is not None else []
     return [f"{clause.name}: {', '.join(shown)}"] if shown else []

@@ -52,7 +52,7 @@ def of_values(verb: Verb, name: str, checks: Sequence[Check], tried: Sequence[An
     texts = [value for value in tried if isinstance(value, str)]
     patterns = _patterns(checks)
     for pattern in patterns:
-        shown_pattern = f"'{pattern.wanted}'" if name in verb.public else SECRET
+        shown_pattern = f"'{pattern.expected}'" if name in verb.public else SECRET
         covered = {pattern.pattern.covers(text) for text in texts}
         if True not in covered:
             yield f"no {name} was found that pattern {shown_pattern} matches"
@@ -87,7 +87,7 @@ def of_pairs(
         if one is not other and takes[one] and takes[one] <= takes[other] and not _is_within(verb, name, one, other)
     ]
     for pair in alike[:MOST_PAIRS]:
-        first, second = (f"'{each.wanted}'" if name in verb.public else SECRET for each in pair)
+        first, second = (f"'{each.expected}'" if name in verb.public else SECRET for each in pair)
         yield f"no {name} was found that pattern {first} matches and pattern {second} does not"
     if len(alike) > MOST_PAIRS:
         yield f"{len(alike) - MOST_PAIRS} more pairs of patterns for {name} were not distinguished"

@@ -71,7 +71,7 @@ def _before_rules(policy: Policy, request: DecisionRequest, control: ControlStat
     if request.dry_run and not policy.enable_dry_run:
         return _short(request, "deny", "dry_run_disabled", f"policy '{policy.name}' does not allow dry runs")
     if not policy.in_effect.since <= request.at < policy.in_effect.until:
-        reason = f"policy '{policy.name}' is in effect {policy.in_effect.wanted} only"
+        reason = f"policy '{policy.name}' is in effect {policy.in_effect.expected} only"
         return _short(request, "deny", "policy_inactive", reason)
     return None
 

@@ -51,7 +51,7 @@ async def probe_migrate(work: GuestWork, before: Mapping[str, Any]) -> ProbeResu
 
 async def resize(work: GuestWork) -> dict[str, Any]:
     """Grow a disk; nothing happens if it has the size already. Raises Invalid (`not_found`, `unsupported`)."""
-    guest, disk, new_size = await work.guest(work.name), *_wanted(work)
+    guest, disk, new_size = await work.guest(work.name), *_requested_size(work)
     size = await _size(work, guest, disk)
     if size > new_size:
         raise Invalid(f"{disk} has {size:g} GiB: disks never shrink", code="unsupported")
@@ -68,13 +68,13 @@ async def resize(work: GuestWork) -> dict[str, Any]:
 
 async def preview_resize(work: GuestWork) -> dict[str, Any]:
     """Say which size it has, and would have."""
-    guest, disk, new_size = await work.guest(work.name), *_wanted(work)
+    guest, disk, new_size = await work.guest(work.name), *_requested_size(work)
     size = await _size(work, guest, disk)
     return {"would": f"enlarge {disk} of {guest.id} from {size:g} to {new_size} GiB", "size": size}
 
 
 async def probe_resize(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:
-    guest, disk, new_size = await work.guest(work.name), *_wanted(work)
+    guest, disk, new_size = await work.guest(work.name), *_requested_size(work)
     size = await _size(work, guest, disk)
     return ProbeResult(verdict="took_effect" if size >= new_size else "no_effect", seen={"size": size})
 
@@ -93,7 +93,7 @@ async def _size(work: GuestWork, guest: Guest, disk: str) -> float:
     return size
 
 
-def _wanted(work: GuestWork) -> tuple[str, int]:
+def _requested_size(work: GuestWork) -> tuple[str, int]:
     return str(work.task.parameters["disk"]), int(work.task.parameters["size"])
 
 

@@ -31,12 +31,12 @@ class Check(Protocol):
         """Return the check's key in the policy format."""
 
     @property
-    def wanted(self) -> str:
+    def expected(self) -> str:
         """Return the requirement, for people."""
 
     @property
     def tells(self) -> bool:
-        """Return whether `wanted` reveals a permitted or an excluded value; if so, it must not be shown for a secret
+        """Return whether `expected` reveals a permitted or an excluded value; if so, it must not be shown for a secret
         one.
         """
 
@@ -51,12 +51,12 @@ NUMBERS, SIZED, MANY = (int, float), (str, list, dict), (list, dict)
 class TypeCheck(Struct, frozen=True):
     """The check of `type`."""
 
-    wanted: str
+    expected: str
     clause: str = "type"
     tells: bool = False
 
     def holds(self, value: Any) -> bool:
-        return has_type(value, self.wanted)
+        return has_type(value, self.expected)
 
 
 class NumberLimit(Struct, frozen=True):
@@ -64,7 +64,7 @@ class NumberLimit(Struct, frozen=True):
 
     clause: str
     limit: int | float
-    wanted: str
+    expected: str
     tells: bool = False
 
     def holds(self, value: Any) -> bool:
@@ -78,7 +78,7 @@ class LengthCheck(Struct, frozen=True):
 
     clause: str
     limit: int
-    wanted: str
+    expected: str
     tells: bool = False
 
     def holds(self, value: Any) -> bool:
@@ -94,7 +94,7 @@ class ValuesCheck(Struct, frozen=True):
 
     clause: str
     values: frozenset[tuple[bool, Any]]
-    wanted: str
+    expected: str
     kinds: frozenset[str] | None = None
     tells: bool = True
 
@@ -112,7 +112,7 @@ class ItemsCheck(Struct, frozen=True):
     """The check of `allowed_items`: each item of the list is one of these values."""
 
     values: ValuesCheck
-    wanted: str
+    expected: str
     clause: str = "allowed_items"
     tells: bool = True
 
@@ -136,7 +136,7 @@ class PatternCheck(Struct, frozen=True):
     """The check of `pattern`: it must match the whole string."""
 
     pattern: Pattern
-    wanted: str
+    expected: str
     clause: str = "pattern"
     tells: bool = True
 
@@ -196,7 +196,7 @@ def checks(constraint: Constraint | AttributeConstraint, *, deny: bool) -> tuple
         result.append(PatternCheck(pattern(constraint.pattern, deny=deny), constraint.pattern[:160]))
     if isinstance(constraint, Constraint) and constraint.allowed_items is not None:
         values = _values("allowed_values", "each one of ", constraint, constraint.allowed_items)
-        result.append(ItemsCheck(values, values.wanted))
+        result.append(ItemsCheck(values, values.expected))
     return tuple(result)
 
 

@@ -34,7 +34,7 @@ class TimeCondition(Struct, frozen=True, eq=False):
     """One of the windows is open; `clause` is the key of the format."""
 
     windows: tuple[Occasion, ...]
-    wanted: str
+    expected: str
     clause: str = "time_restrictions"
 
     def miss(self, case: Case) -> ClauseMiss | None:
@@ -43,8 +43,8 @@ class TimeCondition(Struct, frozen=True, eq=False):
             if window.holds(case.local(window.zone)):
                 return None
         if not self.windows:
-            return ClauseMiss(self.clause, self.wanted, ABSENT)
-        return ClauseMiss(self.clause, self.wanted, when_text(case.local(self.windows[0].zone)))
+            return ClauseMiss(self.clause, self.expected, ABSENT)
+        return ClauseMiss(self.clause, self.expected, when_text(case.local(self.windows[0].zone)))
 
     def opens(self, at: float) -> tuple[float, str] | None:
         """Return the first opening after `at`, also for people; None if there is none in sight."""
@@ -100,16 +100,16 @@ class ParameterCondition(Struct, frozen=True, eq=False):
         return erred if self.listed is None else self._listed(self.listed, case, value, erred)
 
     def _wanted(self, case: Case, check: Check) -> str:
-        return check.wanted if self.name in case.public or not check.tells else SECRET
+        return check.expected if self.name in case.public or not check.tells else SECRET
 
     def _listed(self, listed: AllowlistSource, case: Case, value: Any, erred: ClauseMiss | None) -> ClauseMiss | None:
         clause = f"{self.name}.allowlist_source"
         try:
             if not listed.holds(value, case):
-                return ClauseMiss(clause, listed.wanted, case.show(self.name, value))
+                return ClauseMiss(clause, listed.expected, case.show(self.name, value))
         except UnanswerableCheck as error:
             if erred is None:
-                return ClauseMiss(clause, listed.wanted, str(error), erred=True, need=error.need)
+                return ClauseMiss(clause, listed.expected, str(error), erred=True, need=error.need)
             return msgspec.structs.replace(erred, need=error.need)
         return erred
 
@@ -118,7 +118,7 @@ class AttributeCondition(Struct, frozen=True, eq=False):
     """A typed attribute of the target. An absent or incomparable value never allows: it errs in a deny rule."""
 
     name: str
-    wanted: str
+    expected: str
     deny: bool
     checks: tuple[Check, ...]
 
@@ -126,11 +126,11 @@ class AttributeCondition(Struct, frozen=True, eq=False):
         clause = f"target_attributes.{self.name}"
         value = case.request.target.attributes.get(self.name)
         if value is None:
-            return ClauseMiss(clause, self.wanted, ABSENT, erred=self.deny)
+            return ClauseMiss(clause, self.expected, ABSENT, erred=self.deny)
         certain, comparable = self._compare(value)
         if certain is None and comparable:
             return None
-        return ClauseMiss(clause, self.wanted, show(value), erred=self.deny and certain is None)
+        return ClauseMiss(clause, self.expected, show(value), erred=self.deny and certain is None)
 
     def can_judge(self, value: Any) -> bool:
         """Return whether the result for a target with this value is certain."""
@@ -160,19 +160,19 @@ class ScanCondition(Struct, frozen=True, eq=False):
     severity: Severity
     present: bool
     max_age: float
-    wanted: str
+    expected: str
 
     def miss(self, case: Case) -> ClauseMiss | None:
         """Judge by the scanner's report; without a fresh one the condition errs."""
         clause = f"scans.{self.scanner}"
         report = case.facts.scans.get(self.scanner)
         if report is None:
-            return ClauseMiss(clause, self.wanted, "has not reported on the target", erred=True)
+            return ClauseMiss(clause, self.expected, "has not reported on the target", erred=True)
         if not abs(case.at - report.at) <= self.max_age:
-            return ClauseMiss(clause, self.wanted, f"the report is {case.at - report.at:.0f} s old", erred=True)
+            return ClauseMiss(clause, self.expected, f"the report is {case.at - report.at:.0f} s old", erred=True)
         least = SEVERITIES.index(self.severity)
         count = sum(SEVERITIES.index(finding.severity) >= least for finding in report.findings)
-        return None if (count > 0) is self.present else ClauseMiss(clause, self.wanted, f"{count} of them")
+        return None if (count > 0) is self.present else ClauseMiss(clause, self.expected, f"{count} of them")
 
 
 class EvaluatorCondition(Struct, frozen=True, eq=False):
@@ -181,7 +181,7 @@ class EvaluatorCondition(Struct, frozen=True, eq=False):
     name: str
     evaluator: Evaluator
     options: Any
-    wanted: str
+    expected: str
 
     def miss(self, case: Case) -> ClauseMiss | None:
         """Judge by the evaluator's result; anything but true, false or a reason errs."""
@@ -190,12 +190,12 @@ class EvaluatorCondition(Struct, frozen=True, eq=False):
             answer: object = self.evaluator.holds(_question(case), self.options)
             got = show(answer) if isinstance(answer, str) else "no"
         except Exception as error:  # noqa: BLE001 - foreign code: whatever it raises denies in the rule's scope
-            return ClauseMiss(clause, self.wanted, f"raised {type(error).__name__}", erred=True)
+            return ClauseMiss(clause, self.expected, f"raised {type(error).__name__}", erred=True)
         if answer is True:
             return None
         if answer is False or isinstance(answer, str):
-            return ClauseMiss(clause, self.wanted, got)
-        return ClauseMiss(clause, self.wanted, f"answered {type(answer).__name__}", erred=True)
+            return ClauseMiss(clause, self.expected, got)
+        return ClauseMiss(clause, self.expected, f"answered {type(answer).__name__}", erred=True)
 
 
 def _question(case: Case) -> Question:

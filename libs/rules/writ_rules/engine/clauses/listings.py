@@ -55,7 +55,7 @@ class AllowlistSource(Struct, frozen=True):
 
     source: str
     max_age: float
-    wanted: str
+    expected: str
 
     def holds(self, value: Any, case: Case) -> bool:
         """Return whether the value, or each item of it, is listed. Raises Unanswerable."""

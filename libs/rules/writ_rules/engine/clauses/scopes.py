@@ -17,7 +17,7 @@ class ClauseMiss(Struct, frozen=True, gc=False):
     """A clause which does not hold, with both values; `erred` when it can't be judged, `need` the missing list."""
 
     clause: str
-    wanted: str
+    expected: str
     got: str
     erred: bool = False
     need: str = ""
@@ -35,34 +35,34 @@ class EffectClause(Struct, frozen=True):
 
     since: float
     until: float
-    wanted: str
+    expected: str
 
     def miss(self, case: Case) -> ClauseMiss | None:
         """Return a miss outside this time: the rule then counts as absent."""
         if self.since <= case.at < self.until:
             return None
-        return ClauseMiss("effective", self.wanted, when_text(case.local(UTC_ZONE)))
+        return ClauseMiss("effective", self.expected, when_text(case.local(UTC_ZONE)))
 
 
 class PrincipalClause(Struct, frozen=True):
     """The principal is one of these."""
 
     ids: frozenset[str]
-    wanted: str
+    expected: str
 
     def miss(self, case: Case) -> ClauseMiss | None:
-        return None if case.who in self.ids else ClauseMiss("users", self.wanted, case.who)
+        return None if case.who in self.ids else ClauseMiss("users", self.expected, case.who)
 
 
 class UserRoles(Struct, frozen=True):
     """The principal has one of these roles."""
 
     roles: frozenset[str]
-    wanted: str
+    expected: str
 
     def miss(self, case: Case) -> ClauseMiss | None:
         if self.roles.isdisjoint(case.roles):
-            return ClauseMiss("user_roles", self.wanted, ", ".join(case.request.principal.roles) or ABSENT)
+            return ClauseMiss("user_roles", self.expected, ", ".join(case.request.principal.roles) or ABSENT)
         return None
 
 
@@ -70,11 +70,11 @@ class KindClause(Struct, frozen=True):
     """The principal is of one of these kinds: human, agent, service."""
 
     kinds: frozenset[str]
-    wanted: str
+    expected: str
 
     def miss(self, case: Case) -> ClauseMiss | None:
         kind = case.request.principal.kind
-        return None if kind in self.kinds else ClauseMiss("principal_kinds", self.wanted, kind)
+        return None if kind in self.kinds else ClauseMiss("principal_kinds", self.expected, kind)
 
 
 class TargetClause(Struct, frozen=True):
@@ -82,23 +82,23 @@ class TargetClause(Struct, frozen=True):
 
     ids: frozenset[str]
     globs: tuple[Pattern, ...]
-    wanted: str
+    expected: str
 
     def miss(self, case: Case) -> ClauseMiss | None:
         if case.target in self.ids or any(glob.covers(case.target) for glob in self.globs):
             return None
-        return ClauseMiss("targets", self.wanted, case.target)
+        return ClauseMiss("targets", self.expected, case.target)
 
 
 class TagClause(Struct, frozen=True):
     """The target has one of these tags."""
 
     tags: frozenset[str]
-    wanted: str
+    expected: str
 
     def miss(self, case: Case) -> ClauseMiss | None:
         if self.tags.isdisjoint(case.tags):
-            return ClauseMiss("target_tags", self.wanted, ", ".join(case.request.target.tags) or ABSENT)
+            return ClauseMiss("target_tags", self.expected, ", ".join(case.request.target.tags) or ABSENT)
         return None
 
 

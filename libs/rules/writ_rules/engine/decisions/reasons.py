@@ -67,7 +67,7 @@ def _end_of(rule: Rule, request: DecisionRequest) -> datetime | None:
 def erred(erring: list[JudgedRule], names: list[str]) -> str:
     """Return the reason of an erring rule."""
     miss = next(each.miss for each in erring if each.rule.name == names[0])
-    what = f": {miss.clause} ({miss.wanted}) {miss.got}" if miss else ""
+    what = f": {miss.clause} ({miss.expected}) {miss.got}" if miss else ""
     return _cut(f"{_rules(names)} could not be judged, which denies{what}")
 
 
@@ -102,7 +102,7 @@ def missed(sentence: str, near: JudgedRule, opens: tuple[float, str] | None) -> 
     if miss is None:
         return _cut(f"{sentence}; nearest is '{name}'")
     then = f" (opens {opens[1]})" if opens else ""
-    return _cut(f"{sentence}; nearest is '{name}': {miss.clause} is {miss.got}, expected {miss.wanted}{then}")
+    return _cut(f"{sentence}; nearest is '{name}': {miss.clause} is {miss.got}, expected {miss.expected}{then}")
 
 
 def conflicting(parameter: str, names: list[str]) -> str:

@@ -120,7 +120,7 @@ def trace_step(judged: JudgedRule, section: str = "", note: str = "") -> TraceEn
         effect=rule.effect,
         matched=False,
         clause=miss.clause,
-        wanted=miss.wanted,
+        expected=miss.expected,
         got=miss.got,
         erred=miss.erred,
         note=note,

@@ -139,7 +139,7 @@ def attribute(name: str, deny: bool, expected: Any) -> AttributeCondition:
     """Return the condition on an attribute. Raises ValueError for a bad pattern."""
     if isinstance(expected, AttributeConstraint):
         made = checks(expected, deny=deny)
-        return AttributeCondition(name, "; ".join(check.wanted for check in made)[:160], deny, made)
+        return AttributeCondition(name, "; ".join(check.expected for check in made)[:160], deny, made)
     values = present(expected) if isinstance(expected, list) else [expected]
     text = show(values[0]) if len(values) == 1 else f"one of {show(values)}"
     return AttributeCondition(name, text, deny, (values_of("allowed_values", text, values),))

@@ -290,7 +290,7 @@ def _default(keys: Keys, name: str, constraint: Constraint, verb: Verb) -> Itera
     except ValueError:
         return  # the pattern is no pattern, which is an error of its own
     for check in broken:
-        yield Finding(Severity.LINT, keys, f"the default itself breaks {check.clause} ({check.wanted})")
+        yield Finding(Severity.LINT, keys, f"the default itself breaks {check.clause} ({check.expected})")
 
 
 def _holds(check: Check, value: Any) -> bool:
