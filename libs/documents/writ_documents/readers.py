@@ -98,7 +98,7 @@ def _gateways(document: Document, principals: Principals) -> Iterator[Problem]:
     """Yield a `via` which names no gateway, or is a human's, and rights given to a gateway, which must have none."""
     gateways = {one.id for one in principals.principals if one.kind == GATEWAY}
     for at, principal in enumerate(principals.principals):
-        if principal.kind == GATEWAY and (fields := _given(principal)):
+        if principal.kind == GATEWAY and (fields := _requester_field(principal)):
             yield document.problem(("principals", at, fields), f"a gateway has no {fields}: it requests for others")
         if principal.via is None:
             continue
@@ -109,7 +109,7 @@ def _gateways(document: Document, principals: Principals) -> Iterator[Problem]:
             yield document.problem(keys, "no gateway requests for a human: give the agent a principal of its own")
 
 
-def _given(principal: Principal) -> str:
+def _requester_field(principal: Principal) -> str:
     """Return the first field of a gateway which is for requesters only; empty if there is none."""
     return next((name for name in ("roles", "acts_for", "attributes", "person", "via") if getattr(principal, name)), "")
 

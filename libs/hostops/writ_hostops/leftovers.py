@@ -26,12 +26,12 @@ _MOST_KEYS = 1024 * 1024
 
 def leftovers(call: Call) -> HostReply:
     """Return {user, folder, files, bytes, running, others, keys} as they are now."""
-    return HostReply(output=_seen(call))
+    return HostReply(output=_listed_leftovers(call))
 
 
 def clean(call: Call) -> HostReply:
     """Remove the folders, and return what was there. HostError `busy` while an operation runs."""
-    observed = _seen(call)
+    observed = _listed_leftovers(call)
     folder = observed["folder"]
     if observed["running"]:
         raise HostError("busy", f"{observed['running']} operations run on this host; nothing was removed")
@@ -49,7 +49,7 @@ def clean(call: Call) -> HostReply:
     return HostReply(output=observed, effect="done")
 
 
-def _seen(call: Call) -> Dict[str, Any]:
+def _listed_leftovers(call: Call) -> Dict[str, Any]:
     fields = Fields(dict(call.parameters), "parameters")
     public = fields.text("public_key", "")
     fields.end()

@@ -45,11 +45,11 @@ async def read_or_remove(request: CleaningRequest) -> dict[str, str]:
     async with pool.fresh_link(target.id, connection) as link:
         for root in (False, True) if connection.become and connection.user != "root" else (False,):
             async with pool.started(target.id, link, connection, root=root) as session:
-                found += await _seen(session, request)
+                found += await _listed_leftovers(session, request)
     return {"found": msgspec.json.encode(found).decode()}
 
 
-async def _seen(session: HostSession, request: CleaningRequest) -> list[dict[str, Any]]:
+async def _listed_leftovers(session: HostSession, request: CleaningRequest) -> list[dict[str, Any]]:
     message = {
         "id": f"leftovers-{request.target.id}",
         "action": request.action,

@@ -29,7 +29,7 @@ async def signed_preview(
     """
     task.operation.check(task.parameters)
     state = await _state(backend, task)  # before the preview: a change in between is then noticed at the start
-    observed, note = await _seen(backend, task), ""
+    observed, note = await _previewed(backend, task), ""
     if observed is None:
         if hidden(task.operation.parameters, task.parameters):
             raise lacks(task, "preview")
@@ -39,7 +39,7 @@ async def signed_preview(
     return _reply(identity, ask, task, observed, state, note, now)
 
 
-async def _seen(backend: Backend, task: Task) -> dict[str, Any] | None:
+async def _previewed(backend: Backend, task: Task) -> dict[str, Any] | None:
     if not isinstance(backend, Previews):
         return None
     try:

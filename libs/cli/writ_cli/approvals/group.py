@@ -236,10 +236,10 @@ async def _card(
     keys = settings.policy_keys(*([policy_key] if policy_key else []))
     operation_id = await _whole(writ, operation)
     card = await writ.approvals.card(operation_id, keys)
-    return await writ.approvals.card(operation_id, keys, _given(card, values)) if values else card
+    return await writ.approvals.card(operation_id, keys, _hidden_parameters(card, values)) if values else card
 
 
-def _given(card: Card, words: tuple[str, ...]) -> dict[str, Any]:
+def _hidden_parameters(card: Card, words: tuple[str, ...]) -> dict[str, Any]:
     definition = load_catalogue().get(card.decision.operation)
     found = parameter_words.parse(words, definition.parameters if definition else None)
     if unknown := sorted(set(found) - set(card.requested.hidden)):

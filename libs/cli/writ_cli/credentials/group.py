@@ -90,7 +90,7 @@ async def request(
     else:
         vouched = None if attestation is None else enrolment_files.read_ssh_attestation(attestation)
         enrolment = await enrolment_files.made(
-            person, _given(ssh_key), about, cast(Proof, proof), label=label, attestation=vouched
+            person, _required_key_file(ssh_key), about, cast(Proof, proof), label=label, attestation=vouched
         )
     check_attestation(settings.home, enrolment)
     enrolment_files.write_file(file, enrolment)
@@ -114,7 +114,7 @@ async def endorse(settings: Settings, file: Path, ssh_key: Path | None, assertio
     show_enrolment(settings.screen, enrolment, file)
     if not yes and not click.confirm("Is this their key, with the same digest?", default=False, err=True):
         return Exit.PENDING
-    signer = read_ssh_key(_given(ssh_key)) if answer is None else enrolled_passkey(settings.home, answer)
+    signer = read_ssh_key(_required_key_file(ssh_key)) if answer is None else enrolled_passkey(settings.home, answer)
     enrolment_files.write_file(file, await enrolment_files.endorsed(enrolment, signer))
     return Exit.DONE
 
@@ -206,7 +206,7 @@ async def list_all(settings: Settings) -> int:
     return Exit.DONE
 
 
-def _given(ssh_key: Path | None) -> Path:
+def _required_key_file(ssh_key: Path | None) -> Path:
     if ssh_key is None:
         raise Invalid("which security key? --ssh-key names its file, such as ~/.ssh/id_ed25519_sk")
     return ssh_key

@@ -20,14 +20,14 @@ async def pull(engine: Engine, task: Task, progress: Progress) -> TaskResult:
         raise WritError(f"after the pull of {reference} the engine has no such image", code="not_confirmed")
     output = {**state(reference, image), "changed": before.get("image_digest") != str(image.get("Id"))}
     return TaskResult(
-        outcome="succeeded", output=output, state=_seen(image), effect="done" if output["changed"] else "none"
+        outcome="succeeded", output=output, state=_observed(image), effect="done" if output["changed"] else "none"
     )
 
 
 async def baseline(engine: Engine, task: Task) -> dict[str, Any]:
     """Return the engine's image of this name; nothing without one."""
     image = await engine.image(str(task.parameters["image"]))
-    return {} if image is None else _seen(image)
+    return {} if image is None else _observed(image)
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def state(reference: str, image: Raw) -> dict[str, Any]:
     }
 
 
-def _seen(image: Raw) -> dict[str, Any]:
+def _observed(image: Raw) -> dict[str, Any]:
     return {"image_digest": str(image.get("Id", ""))}
 
 

@@ -24,8 +24,8 @@ MOST_BYTES = 1200
 
 def snapshot(containers: Sequence[Raw], parts: Sequence[str]) -> dict[str, Any]:
     """Return the state by which a later one shows a change; public and small."""
-    seen = map(container_baseline, containers)
-    shown = sorted([one["container_id"][:12], one["started"], one["state"]] for one in seen)
+    baselines = map(container_baseline, containers)
+    shown = sorted([one["container_id"][:12], one["started"], one["state"]] for one in baselines)
     return {"containers": _bounded(shown), "parts": _bounded(sorted(parts))}
 
 
@@ -45,13 +45,13 @@ def is_unchanged(before: Raw, after: Raw) -> bool:
     return all(before.get(key) == after[key] for key in ("containers", "parts"))
 
 
-def is_complete(operation_id: str, wanted: Mapping[str, int], containers: Sequence[Raw]) -> bool:
+def is_complete(operation_id: str, counts: Mapping[str, int], containers: Sequence[Raw]) -> bool:
     """Return True where every service is up and every container is of this operation."""
     services = services_of(containers)
-    if not wanted or services.keys() != {name for name, count in wanted.items() if count}:
+    if not counts or services.keys() != {name for name, count in counts.items() if count}:
         return False
     of_others = [one for one in containers if not is_made_by(operation_id, one)]
-    return not of_others and not judged(wanted, services).message
+    return not of_others and not judged(counts, services).message
 
 
 def judge_apply(operation_id: str, before: Raw, containers: Sequence[Raw], parts: Sequence[str]) -> Judgement:

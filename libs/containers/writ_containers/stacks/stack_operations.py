@@ -37,15 +37,17 @@ async def run(engine: Engine, task: Task, progress: Progress, until: float) -> T
     in_swarm = await _is_in_swarm(engine, str(task.parameters["stack_name"]))
     if task.operation.name == "stack_remove":
         return await (_remove_from_swarm if in_swarm else stack_removal.remove)(engine, task, until)
-    given: StackApply = task.arguments()
+    arguments: StackApply = task.arguments()
     stack, _ = await _checked(engine, task, in_swarm)
     if in_swarm:
         progress("runs docker stack deploy")
         return await swarm.apply(engine, task, stack, until)
-    options = ["--no-build", "--remove-orphans", "--pull", "always" if given.pull else "missing"]
+    options = ["--no-build", "--remove-orphans", "--pull", "always" if arguments.pull else "missing"]
     progress("runs docker compose up")
-    file, config = compose_json(stack, given.stack_name), engine.registries.config(images(stack))
-    status, text = await compose_command.up(task.operation_id, engine.endpoint, given.stack_name, file, options, config)
+    file, config = compose_json(stack, arguments.stack_name), engine.registries.config(images(stack))
+    status, text = await compose_command.up(
+        task.operation_id, engine.endpoint, arguments.stack_name, file, options, config
+    )
     return await _settled(engine, task, stack, (status, text[-TAIL:]), until)
 
 
@@ -118,28 +120,28 @@ async def preview(engine: Engine, task: Task) -> dict[str, Any]:
     return {**result, "source_version": version} if version else result
 
 
-async def stack_of(engine: Engine, given: StackApply, target: Target) -> tuple[Stack, str]:
+async def stack_of(engine: Engine, arguments: StackApply, target: Target) -> tuple[Stack, str]:
     """Return the stack, if permitted, and the version of its file. Raises Invalid (`compose_refused`, `no_stack_dir`,
     and as check_settings).
     """
-    text, version = given.compose, ""
+    text, version = arguments.compose, ""
     if text is None:
-        text, version = await engine.stack_files.read(target, given.source or "")
-    stack = parse(text, given.env, given.stack_name)
-    check_settings(settings(stack), given, target, engine.address.socket)
+        text, version = await engine.stack_files.read(target, arguments.source or "")
+    stack = parse(text, arguments.env, arguments.stack_name)
+    check_settings(settings(stack), arguments, target, engine.address.socket)
     return stack, version
 
 
 async def _checked(engine: Engine, task: Task, in_swarm: bool) -> tuple[Stack, str]:
     """Return the stack of the request, and the version of its file. Raises Invalid for a stack that may not be run, or
-    not here; Conflict for a file that is not the one of the baseline, by which an approval was given.
+    not here; Conflict for a file that is not the one of the baseline, by which an approval was arguments.
     """
-    given: StackApply = task.arguments()
-    stack, version = await stack_of(engine, given, task.target)
+    arguments: StackApply = task.arguments()
+    stack, version = await stack_of(engine, arguments, task.target)
     if version != task.baseline.get("source_version", version):
-        raise Conflict(f"{given.source} in stack_dir was written since the operation began", code="source_changed")
+        raise Conflict(f"{arguments.source} in stack_dir was written since the operation began", code="source_changed")
     await _refuse_absent(engine, task, in_swarm)
-    await _refuse_taken(engine, stack, given.stack_name, _label(in_swarm))
+    await _refuse_taken(engine, stack, arguments.stack_name, _label(in_swarm))
     if in_swarm:
         stack_json(stack, task.operation_id)
     return stack, version

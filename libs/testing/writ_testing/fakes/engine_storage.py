@@ -12,8 +12,8 @@ from writ_testing.fakes.engine_http import EngineRequest, HttpReply
 
 def has_labels(request: EngineRequest, labels: Mapping[str, str]) -> bool:
     """Return whether these labels pass the filters of a list request: `name=value`, or a name alone."""
-    wanted = (pair.partition("=") for pair in json.loads(request.query.get("filters", "{}")).get("label", []))
-    return all(name in labels and (not equals or labels[name] == value) for name, equals, value in wanted)
+    pairs = (pair.partition("=") for pair in json.loads(request.query.get("filters", "{}")).get("label", []))
+    return all(name in labels and (not equals or labels[name] == value) for name, equals, value in pairs)
 
 
 def tar_of(folder: str, content: str) -> bytes:

@@ -96,20 +96,20 @@ class HostCases:
         digest = hashlib.sha256(b"new\n").hexdigest()
         yield self.host_case("file_write", lambda _: _text(one) == "new\n", file_path=str(one), content="new\n")
         yield self.host_case(
-            "file_read", lambda seen: seen is not None and seen["digest"] == digest, file_path=str(one)
+            "file_read", lambda data: data is not None and data["digest"] == digest, file_path=str(one)
         )
         yield self.host_case("file_copy", lambda _: _text(two) == "new\n", source_path=str(one), dest_path=str(two))
         yield self.host_case("file_delete", lambda _: not two.exists(), file_path=str(two))
 
     def network(self, port: int) -> Iterator[HostCase]:
         """Yield network cases. `port` listens on loopback, which the target declares for scans."""
-        yield self.host_case("network_status", lambda seen: seen is not None and port in _ports(seen))
+        yield self.host_case("network_status", lambda data: data is not None and port in _ports(data))
         parameters = {"host": "127.0.0.1", "protocol": "tcp", "port": port, "count": 1}
-        yield self.host_case("network_test", lambda seen: seen is not None and seen["reachable"], **parameters)
+        yield self.host_case("network_test", lambda data: data is not None and data["reachable"], **parameters)
         found = {"127.0.0.1": [port]}
         yield self.host_case(
             "network_scan",
-            lambda seen: seen is not None and seen["open_ports"] == found,
+            lambda data: data is not None and data["open_ports"] == found,
             cidr="127.0.0.1/32",
             ports=[port],
         )
@@ -121,7 +121,7 @@ class HostCases:
         (folder / "a").write_text("before")
         path = {"backup_id": "trial", "target_path": str(folder)}
         yield self.host_case("backup_create", lambda _: _snapshots(backup).count('"short_id"') == 1, **path)
-        yield self.host_case("backup_list", lambda seen: seen is not None and len(seen["backups"]) == 1)
+        yield self.host_case("backup_list", lambda data: data is not None and len(data["backups"]) == 1)
         (folder / "a").write_text("after")
         yield self.host_case("backup_restore", lambda _: _text(folder / "a") == "before", **path)
         yield self.host_case("backup_delete", lambda _: _snapshots(backup) == "[]", backup_id="trial")
