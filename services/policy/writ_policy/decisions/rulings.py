@@ -25,6 +25,7 @@ from writ_policy.decisions.statements import check_statement, presence_of
 from writ_policy.decisions.window_checks import is_own_window
 from writ_policy.state.snapshot import PolicySnapshot
 from writ_rules.engine.clauses.case import DecisionRequest
+from writ_rules.engine.compile import Policy
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import Ruling, decide
 from writ_rules.engine.facts import NeededListing
@@ -90,7 +91,7 @@ class Judge(Struct, frozen=True, kw_only=True):
         request, signed = self._understand(subject, recorded=recorded, known_target=starting or approvals is not None)
         counted = approvals or CountedApprovals()
         request = structs.replace(request, approvals=counted.approvers, proven=counted.proven)
-        ruling = self._decide(request, known)
+        ruling = decide(self._visible_policy(request), request, self.control, self.world.people, known.facts)
         ruling = with_own_session(request, ruling, self._session(subject))
         if request.operation.control and ruling.effect != "deny" and not request.own:
             ruling = self._checks(counted.decided_at).apply(request, ruling)
@@ -119,7 +120,7 @@ class Judge(Struct, frozen=True, kw_only=True):
             request = structs.replace(
                 ruled.request, given={**ruled.request.given, **other}, effective={**ruled.request.effective, **other}
             )
-            ruling = self._decide(request, known)
+            ruling = decide(self._visible_policy(request), request, self.control, self.world.people, known.facts)
             if ruling.effect == "deny" and ruling.code in OF_RULES:
                 reason = f"by its other name {name}: {ruling.reason}"
                 return self._again(ruled, subject, known, traced, structs.replace(ruling, reason=reason))
@@ -198,7 +199,10 @@ class Judge(Struct, frozen=True, kw_only=True):
             dry_run=False,
             approvals=(),
         )
-        return self._decide(reading, known).effect == "allow"
+        return (
+            decide(self._visible_policy(reading), reading, self.control, self.world.people, known.facts).effect
+            == "allow"
+        )
 
     def _again(
         self, ruled: RuledRequest, subject: Subject, known: KnownFacts, traced: int, ruling: Ruling
@@ -221,9 +225,8 @@ class Judge(Struct, frozen=True, kw_only=True):
             settled_at=self.now if settled_at is None else settled_at,
         )
 
-    def _decide(self, request: DecisionRequest, known: KnownFacts) -> Ruling:
-        visible = self.world.seen_by(request.principal, self.now)
-        return decide(visible.policy, request, self.control, self.world.people, known.facts)
+    def _visible_policy(self, request: DecisionRequest) -> Policy:
+        return self.world.seen_by(request.principal, self.now).policy
 
     def _ruled(
         self, subject: Subject, request: DecisionRequest, ruling: Ruling, known: KnownFacts, traced: int, signed: bool
