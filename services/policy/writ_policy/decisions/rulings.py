@@ -187,22 +187,16 @@ class Judge(Struct, frozen=True, kw_only=True):
         if not request.operation.quotes:
             return False
         operation = self.catalogue.find(request.operation.quotes)
-        known_names = operation.parameters.__struct_fields__
-        parameters = {name: value for name, value in request.given.items() if name in known_names and name != "timeout"}
+        names = {*operation.parameters.__struct_fields__} - {"timeout"}
+        parameters = {name: value for name, value in request.given.items() if name in names}
         if not has_operation(request.target, operation):
             return False
+        effective = operation.check(parameters)
         reading = structs.replace(
-            request,
-            operation=operation,
-            given=parameters,
-            effective=operation.check(parameters),
-            dry_run=False,
-            approvals=(),
+            request, operation=operation, given=parameters, effective=effective, dry_run=False, approvals=()
         )
-        return (
-            decide(self._visible_policy(reading), reading, self.control, self.world.people, known.facts).effect
-            == "allow"
-        )
+        ruling = decide(self._visible_policy(reading), reading, self.control, self.world.people, known.facts)
+        return ruling.effect == "allow"
 
     def _again(
         self, ruled: RuledRequest, subject: Subject, known: KnownFacts, traced: int, ruling: Ruling
