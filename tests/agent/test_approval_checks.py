@@ -130,12 +130,12 @@ def test_a_credential_that_was_removed_since_is_refused() -> None:
 
 def test_in_solo_the_human_of_an_agent_approves_by_a_touch_and_not_their_own_request() -> None:
     solo, made = version(FIRST, posture="solo"), signed()
-    asked: dict[str, Any] = {"principal": "copilot", "acts_for": "bob", "person": "bob", "people": solo}
-    check_approvals("", WORK, grant(made, **asked), [made], solo)
+    request: dict[str, Any] = {"principal": "copilot", "acts_for": "bob", "person": "bob", "people": solo}
+    check_approvals("", WORK, grant(made, **request), [made], solo)
     own: dict[str, Any] = {"principal": "bob", "acts_for": None, "person": "bob", "people": solo}
     assert "may not approve this" in refusal(grant(made, **own), made, people=solo)
     by_key = sign_approval(NKEY, approval(proof="key"))
-    weak = grant(by_key, **{**asked, "proven": [Presence("key")]})
+    weak = grant(by_key, **{**request, "proven": [Presence("key")]})
     assert "may not approve this" in refusal(weak, by_key, people=solo)
     team = version(FIRST)
-    assert "may not approve this" in refusal(grant(made, **{**asked, "people": team}), made, people=team)
+    assert "may not approve this" in refusal(grant(made, **{**request, "people": team}), made, people=team)

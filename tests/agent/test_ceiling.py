@@ -87,13 +87,13 @@ def trusting(ceiling: Ceiling) -> VerificationContext:
 
 def verified(
     operation: str = "file_delete",
-    wanted: dict[str, Any] = PATH,
+    requested: dict[str, Any] = PATH,
     target: Target = TARGET,
     ceiling: Ceiling = NO_CEILING,
     **inside: Any,
 ) -> VerifiedGrant:
     """What an agent with this ceiling makes of a grant of policy's own key."""
-    parameters, seal_key, key = CATALOGUE[operation].check(wanted), SealKey(), secrets.token_hex(32)
+    parameters, seal_key, key = CATALOGUE[operation].check(requested), SealKey(), secrets.token_hex(32)
     work, claim = dispatched(operation, target, seal_key.public)
     signed = sign(AGENT, claim)
     grant = Grant(

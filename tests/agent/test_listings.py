@@ -27,11 +27,11 @@ def ask(world: World, *sources: str, **changed: Any) -> ReadRequest:
 
 
 async def listed(world: World, *sources: str) -> list[Listing]:
-    asked = ask(world, *sources)
-    looked = await world.executor.request_read(asked, POOL)
+    request = ask(world, *sources)
+    looked = await world.executor.request_read(request, POOL)
     assert looked.error is None
     found = [open_signed(one, Listing, (world.key.public,)) for one in looked.listings]
-    assert {one.look_digest for one in found} == {digest(asked.look)}
+    assert {one.look_digest for one in found} == {digest(request.look)}
     return found
 
 
@@ -104,22 +104,22 @@ async def test_only_so_many_listings_of_a_target_run_at_once(world: World, monke
 
 
 async def named(
-    world: World, seen: dict[str, Any] | WritError, monkeypatch: pytest.MonkeyPatch
+    world: World, observed: dict[str, Any] | WritError, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Listing, Task]:
     """What is listed of a thing's other names where its baseline is so, and what the backend was asked."""
-    asked: list[Task] = []
+    tasks: list[Task] = []
 
     async def baseline(task: Task) -> dict[str, Any]:
-        asked.append(task)
-        if isinstance(seen, WritError):
-            raise seen
-        return seen
+        tasks.append(task)
+        if isinstance(observed, WritError):
+            raise observed
+        return observed
 
     monkeypatch.setattr(world.backend, "baseline", baseline)
     looked = await world.executor.request_read(ask(world, OTHER_NAMES, named="ssh"), POOL)
     assert looked.error is None
     (found,) = [open_signed(one, Listing, (world.key.public,)) for one in looked.listings]
-    return found, asked[0]
+    return found, tasks[0]
 
 
 async def test_what_a_thing_is_called_besides_is_listed_as_its_baseline_tells_it(
@@ -136,8 +136,8 @@ async def test_what_a_thing_is_called_besides_is_listed_as_its_baseline_tells_it
 
 async def test_names_that_nobody_told_are_no_empty_list(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     await world.agent()
-    for seen in ({}, {"names": None}, Unreachable("the host is away")):
-        found, _ = await named(world, seen, monkeypatch)
+    for observed in ({}, {"names": None}, Unreachable("the host is away")):
+        found, _ = await named(world, observed, monkeypatch)
         assert found.names == []
         assert found.failure
 

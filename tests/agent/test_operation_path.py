@@ -38,11 +38,11 @@ async def test_the_receipt_is_signed_and_has_the_public_output_with_the_digest_o
     await world.agent()
     operation_id = await world.executor.dispatch("test_secret", TARGET, secret="hunter2", label="x")
     await world.executor.ended(operation_id)
-    told = world.executor.receipts[0]
-    receipt = open_signed(told.receipt, Receipt, {world.key.public})
-    assert b"hunter2" not in bytes(told.receipt.payload)
-    assert told.full_output["secret"] == "hunter2"
-    assert receipt.output_digest == keyed(world, told.full_output)
+    message = world.executor.receipts[0]
+    receipt = open_signed(message.receipt, Receipt, {world.key.public})
+    assert b"hunter2" not in bytes(message.receipt.payload)
+    assert message.full_output["secret"] == "hunter2"
+    assert receipt.output_digest == keyed(world, message.full_output)
 
 
 async def test_where_outputs_are_not_for_the_record_the_receipt_has_their_digest_alone(world: World) -> None:
@@ -56,10 +56,10 @@ async def test_where_outputs_are_not_for_the_record_the_receipt_has_their_digest
     await world.agent()
     operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
     receipt = await world.executor.ended(operation_id)
-    told = world.executor.receipts[0]
+    message = world.executor.receipts[0]
     assert (receipt.output, receipt.state) == ({}, {})
-    assert told.full_output == {"lines": 1}
-    assert receipt.output_digest == keyed(world, told.full_output)
+    assert message.full_output == {"lines": 1}
+    assert receipt.output_digest == keyed(world, message.full_output)
 
 
 async def test_the_baseline_is_taken_under_its_look_and_goes_with_the_claim(world: World) -> None:
@@ -183,11 +183,11 @@ async def test_the_receipt_stays_small_however_much_is_put_out(world: World) -> 
     await world.agent()
     operation_id = await world.executor.dispatch("test_secret", TARGET, secret="x")
     receipt = await world.executor.ended(operation_id)
-    told = world.executor.receipts[0]
-    assert len(bytes(told.receipt.payload)) <= 28 * 1024  # twice that, in the event that brings it, is not too much
+    message = world.executor.receipts[0]
+    assert len(bytes(message.receipt.payload)) <= 28 * 1024  # twice that, in the event that brings it, is not too much
     assert receipt.output["digest"].startswith("yyy")
     assert receipt.output_bytes > 1_800_000
-    assert told.full_output == {"omitted_bytes": receipt.output_bytes}
+    assert message.full_output == {"omitted_bytes": receipt.output_bytes}
 
 
 async def test_an_event_that_cannot_be_read_is_dropped_and_the_agent_goes_on(world: World) -> None:

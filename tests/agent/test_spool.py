@@ -15,14 +15,14 @@ from writ_agent.reporting.spool import ClaimSent, Entry, Intent, Parcel, Spool
 from writ_contracts.errors import Conflict
 
 SECRET = b"k" * 32
-ASKED = ClaimSent(operation_id="a", attempt=1, principal="alice", instance="i")
+CLAIM_SENT = ClaimSent(operation_id="a", attempt=1, principal="alice", instance="i")
 INTENT = Intent(operation_id="a", attempt=1, principal="alice", instance="i", operation="test_count", grant_digest="0")
 PARCEL = Parcel(subject="writ.receipt.p", body=b"the receipt with a planted-secret")
 
 
 async def test_the_last_word_of_each_key_is_there_again(tmp_path: Path) -> None:
     with Spool(tmp_path, SECRET) as spool:
-        await spool.put("a", ASKED)
+        await spool.put("a", CLAIM_SENT)
         await spool.put("a", INTENT)
         await spool.put("b", PARCEL, durable=False)
         await spool.put("c", PARCEL)
@@ -36,7 +36,7 @@ async def test_what_was_begun_is_known_for_good_also_when_it_has_been_told(
 ) -> None:
     monkeypatch.setattr(module, "REMEMBERED", 3)
     with Spool(tmp_path, SECRET) as spool:
-        await spool.put("asked.1", ASKED)
+        await spool.put("asked.1", CLAIM_SENT)
         for number in range(4):
             await spool.put(f"{number}.1", INTENT)
             await spool.put(f"{number}.1", PARCEL)
@@ -44,7 +44,7 @@ async def test_what_was_begun_is_known_for_good_also_when_it_has_been_told(
     for _ in range(2):  # it is read, and written anew, each time
         with Spool(tmp_path, SECRET) as spool:
             assert list(spool.begun) == ["1.1", "2.1", "3.1"]
-            assert dict(spool.live) == {"asked.1": ASKED}
+            assert dict(spool.live) == {"asked.1": CLAIM_SENT}
 
 
 async def test_messages_do_not_lie_on_the_disk_in_the_clear(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from writ_testing.fakes.scripted_executor import DispatchedOperation
 from writ_trust.keys import Key, generate_seed
 
 
-async def asleep(world: World, **given: Any) -> str:
+async def asleep(world: World, **parameters: Any) -> str:
     """A test_sleep that is under way."""
-    operation_id = await world.executor.dispatch("test_sleep", TARGET, **given)
+    operation_id = await world.executor.dispatch("test_sleep", TARGET, **parameters)
     await until(lambda: bool(world.backend.tasks))
     return operation_id
 
@@ -97,17 +97,17 @@ async def test_a_cancel_that_policy_did_not_allow_is_refused_and_reported(change
 
 
 async def test_a_cancel_between_claim_and_grant_means_that_it_never_begins(world: World) -> None:
-    asked, may_answer = asyncio.Event(), asyncio.Event()
+    claimed, may_answer = asyncio.Event(), asyncio.Event()
 
     async def slowly(work: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
-        asked.set()
+        claimed.set()
         await may_answer.wait()
         return await world.executor.grant(work, claim, signed)
 
     world.executor.answering = slowly
     await world.agent()
     operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
-    await asked.wait()
+    await claimed.wait()
     assert (await world.executor.cancel(operation_id)).result == "stopped"
     may_answer.set()
     receipt = await world.executor.ended(operation_id)

@@ -167,9 +167,9 @@ async def test_health_names_the_targets_that_were_not_reached_and_stays_ready() 
     assert await check() is None
     target_health.record("a", "")
     target_health.record("b", "auth_failed")
-    told = await check()
-    assert isinstance(told, Attention)
-    assert told.endswith(": b (auth_failed)")
+    attention = await check()
+    assert isinstance(attention, Attention)
+    assert attention.endswith(": b (auth_failed)")
     target_health.record("b", "")
     assert await check() is None
 

@@ -137,8 +137,8 @@ async def test_what_an_agent_says_of_a_claim_that_never_arrived_is_no_alarm(inst
     operation_id = await installation.ask("test_count", path="/x")
     await installation.world.work(operation_id)
     with Spool(installation.folder / "state", SECRET) as spool:
-        asked = ClaimSent(operation_id=operation_id, attempt=1, principal="alice", instance="earlier")
-        await spool.put(f"{operation_id}.1", asked)
+        claim_sent = ClaimSent(operation_id=operation_id, attempt=1, principal="alice", instance="earlier")
+        await spool.put(f"{operation_id}.1", claim_sent)
     await installation.agent()
     assert (await installation.end(operation_id)).outcome == "succeeded"
     assert await installation.alarms() == []
@@ -151,14 +151,14 @@ async def test_an_agent_that_ended_between_grant_and_effect_says_that_nothing_wa
     operation_id = await installation.ask("test_count", path="/x")
     held = await installation.world.hands.claim(await installation.world.work(operation_id))
     with Spool(installation.folder / "state", SECRET) as spool:
-        asked = ClaimSent(
+        claim_sent = ClaimSent(
             operation_id=operation_id,
             attempt=1,
             principal="alice",
             instance=installation.world.hands.instance,
             claim_digest=digest(held.claim),
         )
-        await spool.put(f"{operation_id}.1", asked)
+        await spool.put(f"{operation_id}.1", claim_sent)
     await installation.agent()
     life = await installation.end(operation_id)
     assert isinstance(life.end, Finished)

@@ -26,7 +26,7 @@ class CrashCase(NamedTuple):
     """`reached`: the engine shows the whole effect. `calls`: how many changing requests a run without a fault makes."""
 
     operation: str
-    given: dict[str, Any]
+    parameters: dict[str, Any]
     prepare: Callable[[FakeEngine], None]
     reached: Callable[[FakeEngine], bool]
     calls: int
@@ -140,7 +140,7 @@ async def prepared(host: EngineHost, case: CrashCase) -> Task:
     if case.backup:
         await _backed_up(host)
     host.engine.asked.clear()
-    task = host.task(case.operation, OPERATION, timeout=6.0, **case.given)
+    task = host.task(case.operation, OPERATION, timeout=6.0, **case.parameters)
     return replace(task, baseline=await host.backend.baseline(task)) if task.operation.baseline else task
 
 

@@ -43,9 +43,9 @@ class EngineHost:
         other.backend = DockerBackend(self.engine.socket.parent / "credentials")
         return other
 
-    def task(self, name: str, operation_id: str, timeout: float = 20.0, **given: Any) -> Task:
+    def task(self, name: str, operation_id: str, timeout: float = 20.0, **parameters: Any) -> Task:
         """With a timeout of its own."""
-        return replace(task(CATALOGUE[name], self.target, operation_id, **given), timeout=timeout)
+        return replace(task(CATALOGUE[name], self.target, operation_id, **parameters), timeout=timeout)
 
     def change(self, operation_id: str) -> Task:
         return self.task("container_create", operation_id, container_name=f"c-{operation_id}", image="box:1")
@@ -74,14 +74,18 @@ class EngineHost:
             "container_create", lambda _: running("trial") is True, container_name="trial", image="box:1"
         )
         yield made.host_case(
-            "container_inspect", lambda seen: seen is not None and seen["image"] == "box:1", container_name="trial"
+            "container_inspect",
+            lambda output: output is not None and output["image"] == "box:1",
+            container_name="trial",
         )
         listed = [{"container_name": "trial", "container_id": f"{1:064x}", "image": "box:1", "state": "running"}]
         rest = {"status": "", "stack_name": ""}
-        yield made.host_case("container_list", lambda seen: seen == {"containers": [listed[0] | rest]})
+        yield made.host_case("container_list", lambda output: output == {"containers": [listed[0] | rest]})
         self.engine.logs = "one\ntwo\n"
         yield made.host_case(
-            "container_logs", lambda seen: seen is not None and seen["log"] == "one\ntwo\n", container_name="trial"
+            "container_logs",
+            lambda output: output is not None and output["log"] == "one\ntwo\n",
+            container_name="trial",
         )
         yield made.host_case("container_stop", lambda _: running("trial") is False, container_name="trial")
         yield made.host_case("container_start", lambda _: running("trial") is True, container_name="trial")
@@ -104,9 +108,9 @@ class EngineHost:
         """Compose needs an engine that has networks, a snapshot one that has images: tests/lab/test_docker_*.py."""
         return ("stack_deploy", "stack_update", "stack_remove", "stack_status", *container_operations.SHARED)
 
-    async def run(self, name: str, operation_id: str, **given: Any) -> TaskResult:
+    async def run(self, name: str, operation_id: str, **parameters: Any) -> TaskResult:
         """Run it to its end."""
-        return await asyncio.wait_for(self.backend.run(self.task(name, operation_id, **given), print), 30.0)
+        return await asyncio.wait_for(self.backend.run(self.task(name, operation_id, **parameters), print), 30.0)
 
     def _runs(self, name: str) -> bool | None:
         found = self.engine.named(name)

@@ -20,7 +20,7 @@ class StackCase(NamedTuple):
     """`calls`: how many changing requests a run without a fault makes; `images`: of each service that it leaves."""
 
     operation: str
-    given: dict[str, Any]
+    parameters: dict[str, Any]
     prepare: Callable[[EngineHost], Awaitable[None]]
     images: dict[str, str]
     calls: int
@@ -48,7 +48,7 @@ async def prepared(host: EngineHost, case: StackCase) -> Task:
     """Bring the engine into the state before the operation. Return the task with its baseline."""
     await case.prepare(host)
     host.engine.asked.clear()
-    task = host.task(case.operation, OPERATION, timeout=9.0, **case.given)
+    task = host.task(case.operation, OPERATION, timeout=9.0, **case.parameters)
     return replace(task, baseline=await host.backend.baseline(task))
 
 
@@ -59,11 +59,11 @@ def stack_state(engine: FakeEngine) -> dict[str, Any]:
 
 def is_reached(case: StackCase, engine: FakeEngine, but: tuple[str, ...] = ()) -> bool:
     """Whether the engine shows the whole effect, and no other container. `but`: those that were there before."""
-    seen = stack_state(engine)
-    seen["containers"] = [one for one in seen["containers"] if one[0] not in but]
-    wanted = sorted((f"/shop-{name}-1", image, True, False) for name, image in case.images.items())
+    observed = stack_state(engine)
+    observed["containers"] = [one for one in observed["containers"] if one[0] not in but]
+    expected = sorted((f"/shop-{name}-1", image, True, False) for name, image in case.images.items())
     parts = (["shop_default"], ["shop_data"]) if case.images else ([], [])
-    return (seen["containers"], (seen["networks"], seen["volumes"])) == (wanted, parts)
+    return (observed["containers"], (observed["networks"], observed["volumes"])) == (expected, parts)
 
 
 def made_by_stack(engine: FakeEngine, operation_id: str = OPERATION) -> list[str]:

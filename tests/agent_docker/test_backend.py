@@ -44,25 +44,25 @@ def call(verb: str) -> tuple[str, str]:
 
 @pytest.mark.parametrize("verb", VERBS)
 async def test_an_answer_that_is_lost_after_the_effect_is_found_out(host: EngineHost, verb: str) -> None:
-    given = prepared(host, verb)
+    parameters = prepared(host, verb)
     host.engine.fail(*call(verb), "act_and_cut")
-    done = await host.run(f"container_{verb}", ID, **given)
+    done = await host.run(f"container_{verb}", ID, **parameters)
     assert (done.outcome, done.effect) == ("succeeded", "done")
 
 
 async def test_an_answer_that_is_lost_without_an_effect_is_a_failure_once_the_engine_had_its_time(
     host: EngineHost,
 ) -> None:
-    given = prepared(host, "start")
+    parameters = prepared(host, "start")
     host.engine.fail("POST", "/start$", "cut")
-    done = await host.run("container_start", ID, **given)
+    done = await host.run("container_start", ID, **parameters)
     assert (done.outcome, done.code, done.effect) == ("failed", "connection_lost", "none")
 
 
 async def test_an_engine_that_dies_in_the_middle_leaves_a_change_unknown(host: EngineHost) -> None:
-    given = prepared(host, "restart")
+    parameters = prepared(host, "restart")
     host.engine.fail("POST", "/restart$", "hang")
-    running = asyncio.create_task(host.run("container_restart", ID, timeout=6, **given))
+    running = asyncio.create_task(host.run("container_restart", ID, timeout=6, **parameters))
     await wait_for_call(host, "restart")
     await host.engine.stop()
     done = await running
@@ -70,9 +70,9 @@ async def test_an_engine_that_dies_in_the_middle_leaves_a_change_unknown(host: E
 
 
 async def test_an_engine_that_is_restarted_in_the_middle_is_asked_again(host: EngineHost) -> None:
-    given = prepared(host, "restart")
+    parameters = prepared(host, "restart")
     host.engine.fail("POST", "/restart$", "act_and_hang")
-    running = asyncio.create_task(host.run("container_restart", ID, **given))
+    running = asyncio.create_task(host.run("container_restart", ID, **parameters))
     await wait_for_call(host, "restart")
     await host.engine.stop()
     await host.engine.start()
@@ -84,18 +84,18 @@ async def test_an_engine_that_is_restarted_in_the_middle_is_asked_again(host: En
 async def test_what_an_engine_refuses_has_no_effect_and_its_reason_is_shown(
     host: EngineHost, verb: str, status: int
 ) -> None:
-    given = prepared(host, verb)
+    parameters = prepared(host, verb)
     host.engine.fail(*call(verb), status, message="driver failed\nprogramming \x1b[31m external connectivity")
-    done = await host.run(f"container_{verb}", ID, **given)
+    done = await host.run(f"container_{verb}", ID, **parameters)
     assert (done.outcome, done.effect) == ("failed", "none")
     assert done.message == "the engine answers: driver failed programming [31m external connectivity"
 
 
 async def test_an_engine_that_is_away_is_said_and_nothing_is_done(host: EngineHost) -> None:
-    given = prepared(host, "start")
+    parameters = prepared(host, "start")
     await host.engine.stop()
     with pytest.raises(WritError) as refused:
-        await host.run("container_start", ID, **given)
+        await host.run("container_start", ID, **parameters)
     assert refused.value.code == "unreachable"
     assert [standing.reason for _, standing in host.backend.target_health] == ["unreachable"]
     found = await host.backend.test_target(host.target)
@@ -104,13 +104,13 @@ async def test_an_engine_that_is_away_is_said_and_nothing_is_done(host: EngineHo
 
 @pytest.mark.parametrize("kind", ["hang", "cut_body", "half_close", "garble", "cut"])
 async def test_a_read_that_gets_no_whole_answer_fails_within_its_bound(host: EngineHost, kind: str) -> None:
-    given = prepared(host, "stop")
+    parameters = prepared(host, "stop")
     host.engine.fail("GET", "/web/json$", kind)  # type: ignore[arg-type]
     if kind in ("half_close", "cut"):  # the answer is whole; a GET is sent again by aiohttp
-        assert (await host.run("container_inspect", ID, **given)).outcome == "succeeded"
+        assert (await host.run("container_inspect", ID, **parameters)).outcome == "succeeded"
         return
     with pytest.raises(WritError) as refused:
-        await host.run("container_inspect", ID, **given)
+        await host.run("container_inspect", ID, **parameters)
     assert refused.value.code in ("connection_lost", "garbled")
 
 

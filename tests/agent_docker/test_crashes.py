@@ -115,24 +115,24 @@ async def run(host: EngineHost, task: Task) -> TaskResult:
 
 def check_probe(case: CrashCase, host: EngineHost, before: dict[str, Any], probed: ProbeResult) -> None:
     """A verdict is what the engine shows; what is neither is found by the label of the operation, or by names."""
-    seen = (case.operation, probed, state_of(host.engine))
+    details = (case.operation, probed, state_of(host.engine))
     if probed.verdict == "took_effect":
-        assert case.reached(host.engine), seen
+        assert case.reached(host.engine), details
     elif probed.verdict == "no_effect":
-        assert without_leftovers(state_of(host.engine)) == without_leftovers(before), seen
+        assert without_leftovers(state_of(host.engine)) == without_leftovers(before), details
     elif case.operation in FOUND_BY_LABEL:
-        assert made_by(host.engine), seen
-    assert len(made_by(host.engine)) <= 1, seen
+        assert made_by(host.engine), details
+    assert len(made_by(host.engine)) <= 1, details
 
 
 def check_outcome(case: CrashCase, host: EngineHost, before: dict[str, Any], done: TaskResult) -> None:
-    seen = (case.operation, done, state_of(host.engine))
+    details = (case.operation, done, state_of(host.engine))
     if done.outcome == "succeeded":
-        assert case.reached(host.engine), seen
+        assert case.reached(host.engine), details
     if done.effect == "none":
-        assert without_leftovers(state_of(host.engine)) == without_leftovers(before), seen
+        assert without_leftovers(state_of(host.engine)) == without_leftovers(before), details
     if done.outcome == "failed" and done.effect == "done":
-        assert not case.reached(host.engine), seen
+        assert not case.reached(host.engine), details
 
 
 def without_leftovers(state: dict[str, Any]) -> dict[str, Any]:

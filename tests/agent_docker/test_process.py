@@ -51,12 +51,12 @@ async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
 async def test_a_secret_is_found_in_no_log_spool_state_or_message(installation: Installation) -> None:
     agent = await installation.whole.agent("docker", WRIT_LOG_LEVEL="debug")
     executor, engine = installation.whole.executor, installation.engine
-    given: dict[str, Any] = {"image": "box:1", "env": {"A": SECRET}, "command": [SECRET], "labels": {"l": SECRET}}
-    operation_id = await executor.dispatch("container_create", installation.target, container_name="web", **given)
+    parameters: dict[str, Any] = {"image": "box:1", "env": {"A": SECRET}, "command": [SECRET], "labels": {"l": SECRET}}
+    operation_id = await executor.dispatch("container_create", installation.target, container_name="web", **parameters)
     assert (await executor.ended(operation_id)).outcome == "succeeded"
     assert engine.named("web") is not None
     engine.fail("POST", "/containers/create", 500, message=f'exec: "{SECRET}": not found')
-    operation_id = await executor.dispatch("container_create", installation.target, container_name="two", **given)
+    operation_id = await executor.dispatch("container_create", installation.target, container_name="two", **parameters)
     receipt = await executor.ended(operation_id)
     assert (receipt.outcome, receipt.message) == ("failed", 'the engine answers: exec: "<secret>": not found')
     shown = await executor.ended(
@@ -78,16 +78,16 @@ async def test_whatever_a_text_holds_it_arrives_as_that_one_value(installation: 
     executor, arrived = installation.whole.executor, 0
     for number, text in enumerate(CORPUS.values()):
         name = f"c{number}"
-        given: dict[str, Any] = {
+        parameters: dict[str, Any] = {
             "image": "box:1",
             "env": {"A": text},
             "command": [text],
             "labels": {"l": text},
             "container_name": name,
         }
-        if "\ud800" in text or not fits(given):
+        if "\ud800" in text or not fits(parameters):
             continue  # what is no Unicode has no bytes to be sent as
-        operation_id = await executor.dispatch("container_create", installation.target, start=False, **given)
+        operation_id = await executor.dispatch("container_create", installation.target, start=False, **parameters)
         assert (await executor.ended(operation_id)).outcome == "succeeded"
         config = (installation.engine.named(name) or {})["Config"]
         assert (config["Env"], config["Cmd"], config["Labels"]["l"]) == ([f"A={text}"], [text], text)
@@ -103,8 +103,8 @@ async def test_killed_at(moment: str, outcome: str, made: int, installation: Ins
     once = {"WRIT_FAULT": moment, "WRIT_FAULT_ONCE": str(tmp_path / "once")}
     first = await installation.whole.agent("docker", **once)
     executor = installation.whole.executor
-    given: dict[str, Any] = {"container_name": "web", "image": "box:1"}
-    operation_id = await executor.dispatch("container_create", installation.target, **given)
+    parameters: dict[str, Any] = {"container_name": "web", "image": "box:1"}
+    operation_id = await executor.dispatch("container_create", installation.target, **parameters)
     assert await first.ended() == -9
     await installation.whole.agent("docker", **once)
     assert (await executor.ended(operation_id)).outcome == outcome
@@ -129,8 +129,8 @@ async def test_killed_in_an_update_at(
     once = {"WRIT_FAULT": moment, "WRIT_FAULT_ONCE": str(tmp_path / "once")}
     first = await installation.whole.agent("docker", **once)
     executor = installation.whole.executor
-    given: dict[str, Any] = {"container_name": "web", "image": "box:2"}
-    operation_id = await executor.dispatch("container_update", installation.target, **given)
+    parameters: dict[str, Any] = {"container_name": "web", "image": "box:2"}
+    operation_id = await executor.dispatch("container_update", installation.target, **parameters)
     assert await first.ended() == -9
     await installation.whole.agent("docker", **once)
     assert (await executor.ended(operation_id)).outcome == outcome
@@ -147,8 +147,8 @@ async def test_killed_at_each_request_of_an_update(installation: Installation, n
     former = engine.put("web", running=True)["Id"]
     engine.breaks = (number, kind)
     first = await installation.whole.agent("docker")
-    given: dict[str, Any] = {"container_name": "web", "image": "box:2"}
-    operation_id = await executor.dispatch("container_update", installation.target, **given)
+    parameters: dict[str, Any] = {"container_name": "web", "image": "box:2"}
+    operation_id = await executor.dispatch("container_update", installation.target, **parameters)
     async with asyncio.timeout(30):
         await engine.broken.wait()
     await first.stop(signal.SIGKILL)
@@ -165,8 +165,8 @@ async def test_killed_at_each_request_of_an_update(installation: Installation, n
 async def test_killed_while_the_engine_pulls_nothing_is_left(installation: Installation) -> None:
     first = await installation.whole.agent("docker")
     executor = installation.whole.executor
-    given: dict[str, Any] = {"container_name": "web", "image": "slow:1"}
-    operation_id = await executor.dispatch("container_create", installation.target, **given)
+    parameters: dict[str, Any] = {"container_name": "web", "image": "slow:1"}
+    operation_id = await executor.dispatch("container_create", installation.target, **parameters)
     await executor.until(lambda: bool(executor.progress))
     first.process.kill()
     await first.ended()
@@ -181,10 +181,10 @@ async def _no_pulls(engine: FakeEngine) -> bool:
     return not engine.pulls
 
 
-def fits(given: dict[str, Any]) -> bool:
+def fits(parameters: dict[str, Any]) -> bool:
     """Whether the catalogue takes it; a NUL and a text without end are refused there."""
     try:
-        load_catalogue()["container_create"].check(given)
+        load_catalogue()["container_create"].check(parameters)
     except Invalid:
         return False
     return True

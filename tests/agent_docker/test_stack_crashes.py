@@ -113,23 +113,23 @@ async def broken(host: EngineHost, task: Task, fault: tuple[int, Kind]) -> async
 
 
 def check_probe(case: StackCase, host: EngineHost, before: dict[str, Any], probed: ProbeResult) -> None:
-    seen = (case.operation, probed, stack_state(host.engine))
+    details = (case.operation, probed, stack_state(host.engine))
     if probed.verdict == "took_effect":
-        assert is_reached(case, host.engine), seen
+        assert is_reached(case, host.engine), details
     elif probed.verdict == "no_effect":
-        assert stack_state(host.engine) == before, seen
+        assert stack_state(host.engine) == before, details
     elif created := {one[:2] for one in stack_state(host.engine)["containers"]} - {
         one[:2] for one in before["containers"]
     }:
-        assert made_by_stack(host.engine), (created, seen)
+        assert made_by_stack(host.engine), (created, details)
 
 
 def check_outcome(case: StackCase, host: EngineHost, before: dict[str, Any], done: TaskResult) -> None:
-    seen = (case.operation, done, stack_state(host.engine))
+    details = (case.operation, done, stack_state(host.engine))
     if done.outcome == "succeeded":
-        assert is_reached(case, host.engine), seen
+        assert is_reached(case, host.engine), details
     if done.effect == "none":
-        assert stack_state(host.engine) == before, seen
+        assert stack_state(host.engine) == before, details
     if done.outcome == "failed" and done.effect == "done":
-        assert not is_reached(case, host.engine), seen
-        assert stack_state(host.engine) != before, seen
+        assert not is_reached(case, host.engine), details
+        assert stack_state(host.engine) != before, details

@@ -28,11 +28,11 @@ async def host(tmp_path: Path) -> AsyncIterator[EngineHost]:
         await made.backend.close()
 
 
-async def update(host: EngineHost, timeout: float = 20.0, **given: Any) -> TaskResult:
+async def update(host: EngineHost, timeout: float = 20.0, **parameters: Any) -> TaskResult:
     """With the baseline that policy knew."""
-    asked = host.task("container_update", ID, timeout, container_name="web", **{"image": "box:2", **given})
-    asked = replace(asked, baseline=await host.backend.baseline(asked))
-    return await asyncio.wait_for(host.backend.run(asked, print), 30.0)
+    task = host.task("container_update", ID, timeout, container_name="web", **{"image": "box:2", **parameters})
+    task = replace(task, baseline=await host.backend.baseline(task))
+    return await asyncio.wait_for(host.backend.run(task, print), 30.0)
 
 
 def names(host: EngineHost) -> list[str]:
@@ -108,14 +108,14 @@ async def test_an_answer_that_is_lost_is_no_half_update(host: EngineHost, path: 
 
 async def test_stop_after_the_former_container_is_removed_leaves_the_new_one(host: EngineHost) -> None:
     host.engine.put("web", running=True)
-    asked = host.task("container_update", ID, container_name="web", image="box:2")
-    asked = replace(asked, baseline=await host.backend.baseline(asked))
+    task = host.task("container_update", ID, container_name="web", image="box:2")
+    task = replace(task, baseline=await host.backend.baseline(task))
     host.engine.fail("DELETE", "/containers/[^/]+$", "act_and_hang")
-    running = asyncio.create_task(host.backend.run(asked, print))
+    running = asyncio.create_task(host.backend.run(task, print))
     await eventually(lambda: _is(any(one.startswith("DELETE") for one in host.engine.asked)))
     await host.backend.stop(ID, 3.0)
     assert (await running).outcome == "unknown"
-    assert (await host.backend.probe(asked, asked.baseline)).verdict == "took_effect"
+    assert (await host.backend.probe(task, task.baseline)).verdict == "took_effect"
     now = host.engine.named("web")
     assert now is not None
     assert (now["Config"]["Image"], now["State"]["Running"]) == ("box:2", True)
@@ -123,27 +123,27 @@ async def test_stop_after_the_former_container_is_removed_leaves_the_new_one(hos
 
 async def test_an_engine_that_dies_halfway_is_asked_by_a_probe(host: EngineHost) -> None:
     host.engine.put("web", running=True)
-    asked = host.task("container_update", ID, 6.0, container_name="web", image="box:2")
-    before = await host.backend.baseline(asked)
-    assert (await host.backend.probe(asked, before)).verdict == "no_effect"
+    task = host.task("container_update", ID, 6.0, container_name="web", image="box:2")
+    before = await host.backend.baseline(task)
+    assert (await host.backend.probe(task, before)).verdict == "no_effect"
     host.engine.fail("POST", "/start$", "hang")
-    running = asyncio.create_task(host.backend.run(replace(asked, baseline=before), print))
+    running = asyncio.create_task(host.backend.run(replace(task, baseline=before), print))
     await eventually(lambda: _is(any("/start" in one for one in host.engine.asked)))
     await host.engine.stop()
     done = await running
     assert (done.outcome, done.effect, done.output["rolled_back"]) == ("unknown", "maybe", False)
     await host.engine.start()
-    assert (await host.backend.probe(asked, before)).verdict == "unknown"
+    assert (await host.backend.probe(task, before)).verdict == "unknown"
     host.engine._run(host.engine.named("web") or {})
-    assert (await host.backend.probe(asked, before)).verdict == "took_effect"
+    assert (await host.backend.probe(task, before)).verdict == "took_effect"
 
 
 async def test_a_stop_halfway_puts_the_former_container_back(host: EngineHost) -> None:
     former = host.engine.put("web", running=True)["Id"]
-    asked = host.task("container_update", ID, container_name="web", image="box:2")
-    asked = replace(asked, baseline=await host.backend.baseline(asked))
+    task = host.task("container_update", ID, container_name="web", image="box:2")
+    task = replace(task, baseline=await host.backend.baseline(task))
     host.engine.ill, host.engine.health = "box:2", "starting"
-    running = asyncio.create_task(host.backend.run(asked, print))
+    running = asyncio.create_task(host.backend.run(task, print))
     await eventually(lambda: _is(any("/start" in one for one in host.engine.asked)))
     assert await host.backend.stop(ID, 2.0)
     assert (await running).outcome == "cancelled"
@@ -151,7 +151,7 @@ async def test_a_stop_halfway_puts_the_former_container_back(host: EngineHost) -
 
 
 @pytest.mark.parametrize(
-    ("given", "code"),
+    ("settings", "code"),
     [
         ({"HostConfig": {"Privileged": True}}, "breakout_refused"),
         ({"HostConfig": {"AutoRemove": True}}, "auto_remove"),
@@ -159,9 +159,9 @@ async def test_a_stop_halfway_puts_the_former_container_back(host: EngineHost) -
     ],
 )
 async def test_a_container_that_may_not_be_updated_is_left_alone(
-    host: EngineHost, given: dict[str, Any], code: str
+    host: EngineHost, settings: dict[str, Any], code: str
 ) -> None:
-    former = host.engine.put("web", running=True, **given)
+    former = host.engine.put("web", running=True, **settings)
     with pytest.raises(WritError) as refused:
         await update(host)
     assert refused.value.code == code
@@ -171,8 +171,8 @@ async def test_a_container_that_may_not_be_updated_is_left_alone(
 async def test_a_preview_names_each_call(host: EngineHost) -> None:
     former = host.engine.put("web", running=True)["Id"]
     host.engine.pullable.add("new:1")
-    asked = host.task("container_update", ID, container_name="web", image="new:1")
-    assert (await host.backend.preview(asked))["calls"] == [
+    task = host.task("container_update", ID, container_name="web", image="new:1")
+    assert (await host.backend.preview(task))["calls"] == [
         "POST /images/create?fromImage=new:1",
         f"POST /containers/create?name=web.new-{ID[-10:]}",
         f"POST /containers/{former}/stop",
@@ -185,12 +185,12 @@ async def test_a_preview_names_each_call(host: EngineHost) -> None:
 
 async def test_an_image_is_pulled_and_told_from_the_one_before(host: EngineHost) -> None:
     host.engine.pullable.add("new:1")
-    asked = host.task("image_pull", ID, image="new:1")
-    before = await host.backend.baseline(asked)
-    assert (before, (await host.backend.probe(asked, before)).verdict) == ({}, "no_effect")
-    done = await host.backend.run(asked, print)
+    task = host.task("image_pull", ID, image="new:1")
+    before = await host.backend.baseline(task)
+    assert (before, (await host.backend.probe(task, before)).verdict) == ({}, "no_effect")
+    done = await host.backend.run(task, print)
     assert (done.outcome, done.output["changed"], done.effect) == ("succeeded", True, "done")
-    assert (await host.backend.probe(asked, before)).verdict == "took_effect"
+    assert (await host.backend.probe(task, before)).verdict == "took_effect"
 
 
 async def test_a_pull_that_is_stopped_has_no_effect(host: EngineHost) -> None:

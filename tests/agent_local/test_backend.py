@@ -126,8 +126,8 @@ class TestLocalBackendWithAnOldPython(BackendSuite):
 ID = encode_id(os.urandom(16))
 
 
-async def run(host: LocalHost, name: str, **given: object) -> TaskResult:
-    return await host.backend.run(task(CATALOGUE[name], host.target, ID, **given), ProgressRecorder())
+async def run(host: LocalHost, name: str, **parameters: object) -> TaskResult:
+    return await host.backend.run(task(CATALOGUE[name], host.target, ID, **parameters), ProgressRecorder())
 
 
 async def test_a_secret_content_reaches_the_file_and_no_argument_or_environment(tmp_path: Path) -> None:
@@ -151,9 +151,9 @@ async def test_a_hostops_that_dies_leaves_a_change_unknown_and_a_read_cancelled(
     local = LocalBackend([], tmp_path / "markers")
     killed = HostChild.run_request
 
-    async def kill_first(self: HostChild, *given: object) -> dict[str, object] | None:
+    async def kill_first(self: HostChild, *arguments: object) -> dict[str, object] | None:
         self._process.kill()
-        return await killed(self, *given)  # type: ignore[arg-type]
+        return await killed(self, *arguments)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(HostChild, "run_request", kill_first)

@@ -17,13 +17,13 @@ async def test_what_decides_is_not_written_by_what_is_decided(installation: Inst
     file = installation.folder / "root" / "decides.yaml"
     file.write_text("as it was")
     await installation.agent(**{variable: str(file)})
-    asked: tuple[tuple[str, dict[str, Any]], ...] = (
+    requests: tuple[tuple[str, dict[str, Any]], ...] = (
         ("file_write", {"file_path": str(file), "content": "allowed: true"}),
         ("file_delete", {"file_path": str(file)}),
         ("file_copy", {"source_path": str(_other(installation)), "dest_path": str(file)}),
     )
-    for operation, given in asked:
-        number = await installation.executor.dispatch(operation, target, **given)
+    for operation, parameters in requests:
+        number = await installation.executor.dispatch(operation, target, **parameters)
         receipt = await installation.executor.ended(number)
         assert (receipt.outcome, receipt.code, receipt.effect) == ("failed", "outside_roots", "none"), operation
     assert file.read_text() == "as it was"

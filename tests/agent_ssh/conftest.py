@@ -43,11 +43,11 @@ class SshHost:
         self.backend = SshBackend(self.pool, ARCHIVE.operations)
         self.target: Target = server.target(file_roots=[str(self.root)])
 
-    def task(self, name: str, operation_id: str = ID, **given: object) -> Task:
-        return task(CATALOGUE[name], self.target, operation_id, **given)
+    def task(self, name: str, operation_id: str = ID, **parameters: object) -> Task:
+        return task(CATALOGUE[name], self.target, operation_id, **parameters)
 
-    async def run(self, name: str, operation_id: str = ID, **given: object) -> TaskResult:
-        return await self.backend.run(self.task(name, operation_id, **given), ProgressRecorder())
+    async def run(self, name: str, operation_id: str = ID, **parameters: object) -> TaskResult:
+        return await self.backend.run(self.task(name, operation_id, **parameters), ProgressRecorder())
 
     def change(self, operation_id: str) -> Task:
         return self.task("test_count", operation_id, path=f"{self.root}/{operation_id}")

@@ -251,7 +251,7 @@ def _uses(pid: int, folder: str) -> bool:
 async def workers(host: SshHost) -> list[int] | None:
     """The process that the mark of the operation names."""
     mark = host.server.host_folder / "marks" / f"{ID}.1.begun"
-    who = json.loads(said)["process"] if (said := contents(mark)) else {}
+    who = json.loads(text)["process"] if (text := contents(mark)) else {}
     return [who["pid"]] if processes.alive(who) else None
 
 

@@ -105,14 +105,14 @@ async def test_an_answer_that_no_hostops_gives_ends_the_connection_and_is_no_fin
 
 
 async def test_what_a_host_tells_of_a_secret_is_kept_out_of_the_record(tmp_path: Path) -> None:
-    told = [
+    statements = [
         f"echo = {json.dumps({'content': SECRET})!r}",
         "tell(b'G', {'tag': tag, 'message': echo})",
         "result = {'outcome': 'failed', 'code': 'internal', 'effect': 'none', 'message': echo}",
         "seen = {'output': {'digest_after': echo}, 'state': {'digest': [echo], echo: 1}}",
         "tell(b'R', {'tag': tag, **result, **seen}); hang()",
     ]
-    async with odd_host(tmp_path / "odd", "; ".join(told)) as host:
+    async with odd_host(tmp_path / "odd", "; ".join(statements)) as host:
         task = host.task("file_write", file_path=f"{host.root}/a", content=SECRET)
         done = await timed(host, task)
         assert done.code == "internal"

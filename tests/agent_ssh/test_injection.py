@@ -50,7 +50,7 @@ class Hostile:
     async def run_request(self, operation: str, action: str = "run", **parameters: Any) -> dict[str, Any]:
         """The result of one request, whatever its parameters are."""
         self._number += 1
-        asked = {
+        request = {
             "id": encode_id(self._number.to_bytes(16, "big")),
             "action": action,
             "operation": operation,
@@ -61,7 +61,7 @@ class Hostile:
         async with self._room:
             session = await self.ssh.pool.session(self.target)
             try:
-                return await session.run_request(asked, lambda _: None, (), lambda _: None)
+                return await session.run_request(request, lambda _: None, (), lambda _: None)
             except Invalid as refused:
                 return {"outcome": "failed", "code": refused.code}
 
@@ -108,15 +108,15 @@ async def test_no_string_of_any_operation_becomes_a_command(hostile: Hostile, tm
     (root / "data").mkdir()
     (root / "a").write_text("a")
     tried = [
-        (operation, {**given, name: text})
-        for operation, given in samples(root).items()
-        for name, value in given.items()
+        (operation, {**parameters, name: text})
+        for operation, parameters in samples(root).items()
+        for name, value in parameters.items()
         if isinstance(value, str)
         for text in CORPUS.values()
     ]
     results = await asyncio.gather(*(hostile.run_request(operation, **values) for operation, values in tried))
-    for asked, result in zip(tried, results, strict=True):
-        assert result["outcome"] in ("succeeded", "failed"), (asked, result)
+    for request, result in zip(tried, results, strict=True):
+        assert result["outcome"] in ("succeeded", "failed"), (request, result)
     for vector in hostile.vectors():
         assert Path(vector[0]).name in ("apt-get", "dpkg-query", "restic", "zfs", "systemctl"), vector
         for word in vector[1:]:
@@ -153,9 +153,9 @@ async def test_a_name_and_a_content_arrive_as_they_are_or_are_refused(hostile: H
 async def test_without_python_no_string_becomes_a_command(plain: Hostile, tmp_path: Path) -> None:
     tried = [
         (operation, {name: text})
-        for operation, given in samples(tmp_path).items()
+        for operation, parameters in samples(tmp_path).items()
         if operation in OPERATIONS
-        for name in given
+        for name in parameters
         for text in CORPUS.values()
     ]
     assert {operation for operation, _ in tried} == {name for name in OPERATIONS if not name.startswith("list_")}

@@ -114,16 +114,16 @@ async def killed(installation: Installation, folder: Path, moment: str) -> tuple
     receipt = await installation.executor.ended(operation_id)
     await installation.executor.ended(await installation.executor.dispatch("test_noop", installation.target()))
     await installation.installation.quiet(operation_id)
-    told = {one.outcome for one in installation.executor.signed_receipts() if one.operation_id == operation_id}
-    assert told == {receipt.outcome}
+    outcomes = {one.outcome for one in installation.executor.signed_receipts() if one.operation_id == operation_id}
+    assert outcomes == {receipt.outcome}
     return operation_id, receipt
 
 
 async def verdict(installation: Installation, operation_id: str) -> str | None:
     """What an executor that asks is told."""
-    asked, key = installation.executor.asked[operation_id], secrets.token_hex(32)
-    parameters = asked.work.parameters
-    look = installation.executor.read_grant(operation_id, "test_count", asked.target, ["probe"], parameters, key)
+    dispatched, key = installation.executor.asked[operation_id], secrets.token_hex(32)
+    parameters = dispatched.work.parameters
+    look = installation.executor.read_grant(operation_id, "test_count", dispatched.target, ["probe"], parameters, key)
     ask = ReadRequest(look=look, action="probe", parameters=parameters, look_key=key, baseline={}, timeout=20.0)
     return (await asyncio.wait_for(installation.executor.request_read(ask, POOL), 30)).verdict
 

@@ -114,10 +114,10 @@ def test_a_refused_password_is_not_sent_again_until_it_differs_or_the_time_is_ov
 
 def test_operations_need_root_by_the_patterns_of_the_target() -> None:
     usual = Connection(host="h", user="ann", become="sudo")
-    asked = {
+    needs_root = {
         name: usual.needs_root(name) for name in ("service_restart", "service_status", "file_write", "list_backups")
     }
-    assert asked == {"service_restart": True, "service_status": False, "file_write": False, "list_backups": True}
+    assert needs_root == {"service_restart": True, "service_status": False, "file_write": False, "list_backups": True}
     assert not usual.needs_root("")
     assert not Connection(host="h", user="root", become="sudo").needs_root("service_restart")
     assert not Connection(host="h", user="ann").needs_root("service_restart")

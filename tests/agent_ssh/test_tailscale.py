@@ -158,9 +158,9 @@ async def test_an_answer_in_chunks_is_read_whole(api: LocalApi) -> None:
 
 
 async def test_without_peers_there_are_none(api: LocalApi) -> None:
-    asked = client.LocalApi(api.socket)
-    assert (await asked.status(peers=False)).peers is None
-    assert len((await asked.status(peers=True)).peers or {}) == 2
+    local_api = client.LocalApi(api.socket)
+    assert (await local_api.status(peers=False)).peers is None
+    assert len((await local_api.status(peers=True)).peers or {}) == 2
     api.peers.clear()
     with pytest.raises(Invalid, match="no peer of the tailnet is web1") as refused:
         await dialled(api)

@@ -210,13 +210,13 @@ async def test_a_peer_with_another_host_key_is_refused_whatever_its_node_key(api
 
 def ways(folder: Path, api: LocalApi, proxy: str) -> dict[str, Tailnet]:
     """Each of them; the last one's netcat carries nothing."""
-    asked, found = client.LocalApi(api.socket), {}
+    local_api, found = client.LocalApi(api.socket), {}
     for name, text in (("netcat", NETCAT), ("mute netcat", "#!/bin/sh\nexec sleep 600\n")):
         program = folder / name.replace(" ", "-")
         program.write_text(text)
         program.chmod(0o755)
-        found[name] = Tailnet(asked, program=program)
-    return {"direct": Tailnet(asked), "proxy": Tailnet(asked, proxy=proxy), **found}
+        found[name] = Tailnet(local_api, program=program)
+    return {"direct": Tailnet(local_api), "proxy": Tailnet(local_api, proxy=proxy), **found}
 
 
 @pytest.mark.parametrize("way", ["direct", "proxy", "netcat", "mute netcat"])

@@ -84,8 +84,10 @@ def first_steps(environment: Environment, folder: Path) -> None:
         assert re.search(r'"test_\w+"', text) is None
         path = folder / "writ-sandbox" / "motd"
         target = json.loads(done(writ, "targets", "-o", "json", cwd=folder, env=env))[0]["id"]
-        said = done(writ, "run", "file_write", "-t", target, f"file_path={path}", "content=hello", cwd=folder, env=env)
-        assert said.startswith("succeeded")
+        output = done(
+            writ, "run", "file_write", "-t", target, f"file_path={path}", "content=hello", cwd=folder, env=env
+        )
+        assert output.startswith("succeeded")
         assert path.read_text() == "hello"
     finally:
         done(writ, "down", cwd=folder, env=env)

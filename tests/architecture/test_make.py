@@ -69,9 +69,9 @@ def test_make_keeps_bytecode_whatever_the_environment_says() -> None:
 
 
 def test_make_explains_its_targets() -> None:
-    told = subprocess.run(["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    output = subprocess.run(["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     for target in (*TARGETS, "setup"):
-        assert re.search(rf"^make {target}\s+\S", told, re.MULTILINE)
+        assert re.search(rf"^make {target}\s+\S", output, re.MULTILINE)
 
 
 def test_continuous_integration_runs_all_of_it() -> None:

@@ -59,7 +59,7 @@ def test_all_that_sshd_is_given_is_a_constant_or_comes_from_the_one_function_tha
     ]
     opening = [place for _, func, place in calls if func.attr in ("create_session", "create_process")]
     assert [Path(place).name for place in opening] == ["link.py"]
-    given = {ast.unparse(node.args[1]) for node, func, _ in calls if ast.unparse(func) == "link.channel"}
-    assert given == {"sudo.command(nonce) if sudo else COMMAND", "f'echo {word}; {line(bounded)}'"}
+    arguments = {ast.unparse(node.args[1]) for node, func, _ in calls if ast.unparse(func) == "link.channel"}
+    assert arguments == {"sudo.command(nonce) if sudo else COMMAND", "f'echo {word}; {line(bounded)}'"}
     [made] = [path for path in code() if path.name == "sudo.py" and "writ_agent_ssh" in path.parts]
     assert "return line([" in made.read_text()

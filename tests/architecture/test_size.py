@@ -18,7 +18,7 @@ FILES = (*code(), *files_of_tests())
 
 def found(bad: Callable[[Path], object], files: Sequence[Path] = FILES) -> dict[str, object]:
     """Return what is bad about which file. One test for all files: a test of its own for each is 5,000 tests."""
-    return {shown(path): told for path in files if (told := bad(path))}
+    return {shown(path): finding for path in files if (finding := bad(path))}
 
 
 def says_why(path: Path, line: int) -> bool:

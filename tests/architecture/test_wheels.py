@@ -70,8 +70,8 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def environments(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Environment]:
     """One for each distribution, in which it alone is installed, and one with all that a machine needs."""
-    wanted = {**{name: FOR_ALL_MODULES.get(name, name) for name in distributions()}, WHOLE: WHOLE}
-    return {name: install(tmp_path_factory.mktemp("alone") / "venv", wheels, one) for name, one in wanted.items()}
+    requirements = {**{name: FOR_ALL_MODULES.get(name, name) for name in distributions()}, WHOLE: WHOLE}
+    return {name: install(tmp_path_factory.mktemp("alone") / "venv", wheels, one) for name, one in requirements.items()}
 
 
 @each_alone

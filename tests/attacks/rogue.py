@@ -36,12 +36,12 @@ class Rogue:
         await self.bus.subscribe(subjects.report(self.pool), self._reported)
 
     async def _claimed(self, message: Message) -> None:
-        asked = decode(message.data, ClaimMessage)
-        claim = read(asked.claim, Claim)
+        request = decode(message.data, ClaimMessage)
+        claim = read(request.claim, Claim)
         subject = self.subjects.get(claim.operation_id)
         if subject is None:
             return
-        answer = await self.grant(subject, asked.claim)
+        answer = await self.grant(subject, request.claim)
         self.answers.append(answer)
         if answer.grant is None:
             refused = ClaimReply(error=Failure(code="gone", message="no luck"))

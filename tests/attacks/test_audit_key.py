@@ -40,11 +40,11 @@ async def replied(bus: Bus, body: bytes) -> DecideReply:
 
 
 async def test_audits_key_obtains_decisions_on_reads_of_the_record_alone(installation: RunningInstallation) -> None:
-    request, wanted = record_read(installation), subject(installation, "file_write", "web-1", {"file_path": "/x"})
+    request, write = record_read(installation), subject(installation, "file_write", "web-1", {"file_path": "/x"})
     async with holding(installation, "audit") as thief:
         for one in (subjects.POLICY_DECIDE, subjects.POLICY_GRANT):
             with pytest.raises(Forbidden):
-                await thief.request(one, encode(DecideRequest(subject=wanted, control_sequence=0)), timeout=5)
+                await thief.request(one, encode(DecideRequest(subject=write, control_sequence=0)), timeout=5)
         for more in ({"operation": "file_write"}, {"target": "web-1"}, {"look": ["preview"]}, {"dry_run": True}):
             body = encode({**structs.asdict(request), **more})
             refused = await replied(thief, body)
@@ -63,18 +63,18 @@ async def test_audits_key_obtains_decisions_on_reads_of_the_record_alone(install
 async def test_decision_that_audits_key_obtained_starts_nothing(
     installation: RunningInstallation, executor: Bus, files: Path
 ) -> None:
-    wanted = subject(installation, "file_write", "web-1", {"file_path": str(files / "never"), "content": "x"})
-    about_it = record_read(installation, operation_id=wanted.operation_id)
+    write = subject(installation, "file_write", "web-1", {"file_path": str(files / "never"), "content": "x"})
+    about_it = record_read(installation, operation_id=write.operation_id)
     async with holding(installation, "audit") as thief:
         decision = (await replied(thief, encode(about_it))).decision
     assert decision is not None
     rogue = Rogue(executor)
     with installation.paused("executor"):
         await rogue.listen()
-        await rogue.append(wanted, rogue.requested(wanted, decision))
-        await rogue.dispatch(wanted)
+        await rogue.append(write, rogue.requested(write, decision))
+        await rogue.dispatch(write)
         await rogue.answered(1)
-        assert (await alarm(executor, "forged_start", wanted.operation_id)).principal == "alice"
+        assert (await alarm(executor, "forged_start", write.operation_id)).principal == "alice"
         assert all(answer.grant is None for answer in rogue.answers)
-        await rogue.append(wanted, rogue.finished(wanted))
+        await rogue.append(write, rogue.finished(write))
     assert not (files / "never").exists()

@@ -56,8 +56,8 @@ async def test_copied_key_claims_nothing_on_another_host(installation: RunningIn
                 event = await alarm(bus, "forged_claim", text="was the key copied?")
                 assert event.pool == POOL
             (folder / "state").rename(tmp_path / f"state-{secrets.token_hex(4)}")
-            seen = await writ.get(accepted.operation_id or "")
-            assert seen.state == "dispatched"
+            view = await writ.get(accepted.operation_id or "")
+            assert view.state == "dispatched"
         environment.write_text(true)
         async with agent(folder):
             assert (await writ.run("test_noop", TARGET, timeout=30)).outcome == "succeeded"

@@ -61,10 +61,10 @@ async def test_copy_of_an_earlier_change_gives_nobody_access_again(installation:
         forged = await bus.journal.append(copy)
 
         async def taken_in() -> bool:
-            asked = await bus.request(
+            reply = await bus.request(
                 channel("provision").subject(), encode(ProvisionRequest(sequence=forged)), timeout=10
             )
-            answer = decode(asked.data, ProvisionReply)
+            answer = decode(reply.data, ProvisionReply)
             return answer.applied
 
         await eventually(taken_in, what="an answer of the provisioner")

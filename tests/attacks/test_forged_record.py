@@ -87,7 +87,7 @@ async def test_a_receipt_of_another_instance_than_claimed_ends_nothing(
     await started(executor, "alice", operation_id)
     filter_ = subjects.operation_filter("alice", operation_id)
     [granted] = [one for one in await events(executor, filter_) if isinstance(one, Granted)]
-    told = Receipt(
+    receipt = Receipt(
         operation_id=operation_id,
         attempt=1,
         pool="a",
@@ -101,10 +101,10 @@ async def test_a_receipt_of_another_instance_than_claimed_ends_nothing(
         claim_digest=digest(granted.claim),
     )
     async with holding(installation, "agent-a") as bus:
-        message = ReceiptMessage(receipt=sign(installation.home.key("agent-a"), told), principal="alice")
+        message = ReceiptMessage(receipt=sign(installation.home.key("agent-a"), receipt), principal="alice")
         reply = await bus.request(subjects.receipt("a"), encode(message), timeout=10)
         assert decode(reply.data, Acknowledgement).error is None  # it is settled: as an alarm
-        message = ReceiptMessage(receipt=sign(installation.home.key("agent-b"), told), principal="alice")
+        message = ReceiptMessage(receipt=sign(installation.home.key("agent-b"), receipt), principal="alice")
         reply = await bus.request(subjects.receipt("a"), encode(message), timeout=10)
         refused = decode(reply.data, Acknowledgement)
         assert refused.error is not None

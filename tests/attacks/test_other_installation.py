@@ -56,8 +56,8 @@ async def test_a_claim_signed_for_another_installation_gets_no_grant(installatio
     )
     seed = installation.home.seed_file("agent-a").read_bytes()
     async with holding(installation, "agent-a") as bus:
-        asked = ClaimMessage(claim=sign(Key(seed, COPY), claim), principal="alice")
-        answer = decode((await bus.request(subjects.claim("a"), encode(asked), timeout=20)).data, ClaimReply)
+        message = ClaimMessage(claim=sign(Key(seed, COPY), claim), principal="alice")
+        answer = decode((await bus.request(subjects.claim("a"), encode(message), timeout=20)).data, ClaimReply)
     assert answer.grant is None
     assert answer.error is not None
     assert answer.error.code == "forged_claim"

@@ -27,19 +27,19 @@ async def test_a_rogue_executor_under_load_has_nothing_done_twice_or_unasked(
 ) -> None:
     rogue, slots, counted = Rogue(executor), asyncio.Semaphore(AT_ONCE), files / "under-load"
     await rogue.listen()
-    asked = [secrets.token_hex(8) for _ in range(OPERATIONS)]
+    keys = [secrets.token_hex(8) for _ in range(OPERATIONS)]
 
     async def one(number: str) -> tuple[str, str]:
-        given = {"path": str(counted), "delay": 0.0, "timeout": 10}
+        parameters = {"path": str(counted), "delay": 0.0, "timeout": 10}
         async with slots:
-            done = await alice.run("test_count", "web-1", given, idempotency_key=number, timeout=120)
+            done = await alice.run("test_count", "web-1", parameters, idempotency_key=number, timeout=120)
             about = subject(
-                installation, "test_count", "web-1", given, operation_id=done.operation_id, idempotency_key=number
+                installation, "test_count", "web-1", parameters, operation_id=done.operation_id, idempotency_key=number
             )
             await repeat(rogue, about)
         return done.operation_id, str(done.outcome)
 
-    ended = dict(await asyncio.gather(*map(one, asked)))
+    ended = dict(await asyncio.gather(*map(one, keys)))
     assert set(ended.values()) <= ENDS, ended
     assert len(rogue.subjects) == OPERATIONS
     assert all(answer.grant is None for answer in rogue.answers), "policy granted a repetition"

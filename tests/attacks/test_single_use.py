@@ -32,7 +32,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 def claim(installation: RunningInstallation, about: Subject, attempt: int = 1) -> Signed:
     """What an agent of the pool would sign."""
-    wanted = Claim(
+    unsigned = Claim(
         operation_id=about.operation_id,
         attempt=attempt,
         pool="a",
@@ -40,7 +40,7 @@ def claim(installation: RunningInstallation, about: Subject, attempt: int = 1) -
         nonce=secrets.token_hex(32),
         seal_to=SealKey().public,
     )
-    return sign(installation.home.key("agent-a"), wanted)
+    return sign(installation.home.key("agent-a"), unsigned)
 
 
 async def deleted(installation: RunningInstallation, path: Path) -> Subject:
@@ -81,43 +81,43 @@ async def test_one_signed_request_is_carried_out_once(
 ) -> None:
     path = files / "once"
     path.write_text("x")
-    asked = await deleted(installation, path)
-    await alice.wait(asked.operation_id, timeout=20)
+    about = await deleted(installation, path)
+    await alice.wait(about.operation_id, timeout=20)
     path.write_text("made anew")
     rogue = Rogue(executor)
     with installation.paused("executor"):
         await rogue.listen()
         for attempt in (2, 3, 4):
-            await rogue.dispatch(asked, attempt)
+            await rogue.dispatch(about, attempt)
             await rogue.answered(attempt - 1)
     assert [answer.grant for answer in rogue.answers] == [None] * 3
     assert {answer.error.code for answer in rogue.answers if answer.error} == {"forged_start"}
     assert path.read_text() == "made anew"
-    own = subjects.operation_filter("alice", asked.operation_id)
+    own = subjects.operation_filter("alice", about.operation_id)
     assert sum(isinstance(event, Granted) for event in await events(executor, own)) == 1
-    await alarm(executor, "forged_start", asked.operation_id)  # by policy
-    await alarm(executor, "broken_record", asked.operation_id, "dispatched of an operation that is ended")  # by audit
+    await alarm(executor, "forged_start", about.operation_id)  # by policy
+    await alarm(executor, "broken_record", about.operation_id, "dispatched of an operation that is ended")  # by audit
 
 
 async def test_nothing_starts_that_was_not_requested(
     installation: RunningInstallation, executor: Bus, files: Path
 ) -> None:
-    asked = subject(installation, "file_write", "web-1", {"file_path": str(files / "never"), "content": "x"})
+    about = subject(installation, "file_write", "web-1", {"file_path": str(files / "never"), "content": "x"})
     rogue = Rogue(executor)
     with installation.paused("executor"):
         await rogue.listen()
-        await rogue.dispatch(asked)
+        await rogue.dispatch(about)
         await rogue.answered(1)
     assert [(answer.grant, answer.error and answer.error.code) for answer in rogue.answers] == [(None, "forged_start")]
     assert not (files / "never").exists()
-    await alarm(executor, "forged_start", asked.operation_id)
-    await alarm(executor, "broken_record", asked.operation_id, "dispatched of an operation that is absent")
+    await alarm(executor, "forged_start", about.operation_id)
+    await alarm(executor, "broken_record", about.operation_id, "dispatched of an operation that is absent")
 
 
 async def test_no_grant_without_an_event_and_none_on_an_event_that_says_something_else(
     installation: RunningInstallation, executor: Bus, files: Path
 ) -> None:
-    given = {"file_path": str(files / "never"), "content": "x"}
+    parameters = {"file_path": str(files / "never"), "content": "x"}
     rogue = Rogue(executor)
 
     async def code(about: Subject, attempt: int = 1) -> str:
@@ -126,9 +126,9 @@ async def test_no_grant_without_an_event_and_none_on_an_event_that_says_somethin
         assert answer.error is not None
         return answer.error.code
 
-    absent = subject(installation, "file_write", "web-1", given)
+    absent = subject(installation, "file_write", "web-1", parameters)
     assert await code(absent) == "forged_start"
-    requested = subject(installation, "file_write", "web-1", given)
+    requested = subject(installation, "file_write", "web-1", parameters)
     answer = await decided(executor, requested)
     assert answer.decision is not None
     await rogue.append(requested, rogue.requested(requested, answer.decision))
@@ -136,15 +136,19 @@ async def test_no_grant_without_an_event_and_none_on_an_event_that_says_somethin
     await rogue.append(requested, dispatched_elsewhere(rogue, requested))
     assert await code(requested) == "forged_start"
 
-    simulated = subject(installation, "file_write", "web-1", given)
-    told = await decided(executor, structs.replace(simulated, simulate=True))
-    another = subject(installation, "file_write", "web-1", given)
+    simulated = subject(installation, "file_write", "web-1", parameters)
+    of_simulated = await decided(executor, structs.replace(simulated, simulate=True))
+    another = subject(installation, "file_write", "web-1", parameters)
     of_another = await decided(executor, another)
     assert of_another.decision is not None
     forged = sign(installation.home.key("executor"), read(of_another.decision, Decision))
-    for decision in (told.decision, of_another.decision, forged):
+    for decision in (of_simulated.decision, of_another.decision, forged):
         assert decision is not None
-        wrong = subject(installation, "file_write", "web-1", given) if decision is not told.decision else simulated
+        wrong = (
+            subject(installation, "file_write", "web-1", parameters)
+            if decision is not of_simulated.decision
+            else simulated
+        )
         await rogue.append(wrong, rogue.requested(wrong, decision))
         await rogue.append(wrong, dispatched_at(rogue, wrong))
         assert await code(wrong) == "forged_start"
@@ -167,28 +171,28 @@ async def test_a_request_that_policy_allowed_starts_once_for_one_claim(
 ) -> None:
     """What an executors' key still can: ask in the name of whoever does not sign. Even that starts once."""
     rogue = Rogue(executor)
-    asked = subject(installation, "file_write", "web-1", {"file_path": str(files / "counted"), "content": "x"})
-    decision = (await decided(executor, asked)).decision
+    about = subject(installation, "file_write", "web-1", {"file_path": str(files / "counted"), "content": "x"})
+    decision = (await decided(executor, about)).decision
     assert decision is not None
     with installation.paused("agent-a"):  # it would claim, too
-        await rogue.append(asked, rogue.requested(asked, decision))
-        await rogue.append(asked, dispatched_at(rogue, asked))
-        first = claim(installation, asked)
-        answer = await rogue.grant(asked, first)
+        await rogue.append(about, rogue.requested(about, decision))
+        await rogue.append(about, dispatched_at(rogue, about))
+        first = claim(installation, about)
+        answer = await rogue.grant(about, first)
         assert answer.grant is not None, answer.decision and read(answer.decision, Decision).reason
-        for again in (first, claim(installation, asked)):
-            answer = await rogue.grant(asked, again)
+        for again in (first, claim(installation, about)):
+            answer = await rogue.grant(about, again)
             assert (answer.grant, answer.error and answer.error.code) == (None, "moved_on")
-        await rogue.append(asked, dispatched_at(rogue, asked, attempt=2))
-        answer = await rogue.grant(asked, claim(installation, asked, 2))
+        await rogue.append(about, dispatched_at(rogue, about, attempt=2))
+        answer = await rogue.grant(about, claim(installation, about, 2))
         assert answer.grant is None
         assert answer.error is not None
         assert answer.error.code in ("forged_start", "too_soon")
 
 
 async def test_the_executors_key_does_not_write_a_start(installation: RunningInstallation, executor: Bus) -> None:
-    asked = subject(installation, "test_noop", "web-1", {})
-    where = subjects.operation_event("alice", asked.operation_id, "granted")
+    about = subject(installation, "test_noop", "web-1", {})
+    where = subjects.operation_event("alice", about.operation_id, "granted")
     with pytest.raises(Forbidden):
         await executor.request(where, b"{}", timeout=5)
     for key in ("audit", "principal-alice", "status"):

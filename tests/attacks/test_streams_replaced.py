@@ -68,16 +68,16 @@ async def is_not_ready(installation: RunningInstallation, process: str, check: s
     await eventually(check_has_word, within=WITHIN, what=f"{process} is not ready: {word}")
 
 
-async def recorded(installation: RunningInstallation, kind: str, *seen_by: str) -> None:
+async def recorded(installation: RunningInstallation, kind: str, *observers: str) -> None:
     async with holding(installation, "executor") as bus:
 
         async def all_of_them() -> bool:
             records = await bus.journal.read(subjects.security_event(kind))
             events = [decode_event(record.data) for record in records]
             details = " ".join(event.detail for event in events if isinstance(event, SecurityEvent))
-            return all(one in details for one in seen_by)
+            return all(one in details for one in observers)
 
-        await eventually(all_of_them, within=WITHIN, what=f"{kind} of {seen_by}")
+        await eventually(all_of_them, within=WITHIN, what=f"{kind} of {observers}")
 
 
 async def test_a_journal_without_an_operation_is_not_taken_for_the_one_known(installation: RunningInstallation) -> None:

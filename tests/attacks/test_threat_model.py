@@ -45,19 +45,19 @@ async def agents_of(alice: Writ, target: str) -> int:
 async def test_an_executors_thief_reads_a_secret_parameter_and_can_answer_nobody(
     installation: RunningInstallation, executor: Bus, alice: Writ
 ) -> None:
-    seen: list[bytes] = []
+    bodies: list[bytes] = []
 
     async def hear(message: Message) -> None:
-        seen.append(message.data)
+        bodies.append(message.data)
 
     async def shown() -> bool:
-        return any(b"a-secret-of-alice" in one for one in seen)
+        return any(b"a-secret-of-alice" in one for one in bodies)
 
     heard = await executor.subscribe(subjects.request("alice", "file_write"), hear)
-    given = {"file_path": "/srv/x", "content": "a-secret-of-alice"}
+    parameters = {"file_path": "/srv/x", "content": "a-secret-of-alice"}
     with installation.paused("executor"):
         with pytest.raises((TimedOut, Unreachable)):
-            await alice.submit("file_write", "db-1", given, timeout=0.5)
+            await alice.submit("file_write", "db-1", parameters, timeout=0.5)
         await eventually(shown, what="what she sent")
     await heard.close()
 
@@ -116,7 +116,7 @@ async def test_an_agents_thief_reads_parameters_of_its_pool_and_reports_what_was
             number = answer.operation_id or ""
             claim, (signed, grant), opened = await claimed(installation, thief, number)
             assert opened.parameters["content"] == "secret-of-alice"
-            told = Receipt(
+            receipt = Receipt(
                 operation_id=number,
                 attempt=1,
                 pool="a",
@@ -129,7 +129,7 @@ async def test_an_agents_thief_reads_parameters_of_its_pool_and_reports_what_was
                 output_bytes=2,
                 claim_digest=digest(signed),
             )
-            message = ReceiptMessage(receipt=sign(installation.home.key("agent-a"), told), principal="alice")
+            message = ReceiptMessage(receipt=sign(installation.home.key("agent-a"), receipt), principal="alice")
             reply = await thief.request(subjects.receipt("a"), encode(message), timeout=10)
             assert decode(reply.data, Acknowledgement).error is None
             assert (await alice.wait(number, timeout=20)).outcome == "succeeded"

@@ -332,10 +332,10 @@ async def test_violation_of_an_honest_executor_is_recorded_once(
         async def refuse(subject: str) -> None:
             before = len(refused)
             await executor.publish(subject, b"")
-            await eventually(partial(told, before))
+            await eventually(partial(one_more_refused, before))
             await own.take(*refused[-1], after=0)
 
-        async def told(before: int) -> bool:
+        async def one_more_refused(before: int) -> bool:
             return len(refused) > before
 
         await refuse("writ.request.bot.Service_restart")

@@ -33,8 +33,8 @@ def by_definition(question: model.Question) -> bool:
 
 
 def row(**keys: Any) -> Row:
-    given = {"engine": "Writ", "rules": 10, "p50": 5.04, "p99": 1234.5, "load": 0.25, "requests": 2000, "allowed": 300}
-    return Row(**{**given, **keys})
+    values = {"engine": "Writ", "rules": 10, "p50": 5.04, "p99": 1234.5, "load": 0.25, "requests": 2000, "allowed": 300}
+    return Row(**{**values, **keys})
 
 
 FIGURES = Figures(

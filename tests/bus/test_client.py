@@ -174,13 +174,13 @@ async def test_every_attempt_that_the_server_refuses_closes_its_socket(tmp_path:
         left = replace(server.plan, principals={"bob": server.plan.principals["bob"]})
         server.config.write_text(render(left))
         gc.collect()  # what others left open is no matter of this connection
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ResourceWarning)
             await server.process.reload()
             await eventually(lambda: _tried(bus, 3), what="three attempts")
             await bus.close()
             gc.collect()
-        assert [str(one.message) for one in told] == []
+        assert [str(one.message) for one in caught] == []
 
 
 async def _tried(bus: NatsBus, times: int) -> bool:

@@ -99,12 +99,12 @@ async def test_a_request_in_flight_when_the_connection_breaks_fails_at_once(serv
         return b""
 
     await executor.serve(service("executor", REQUESTS, never))
-    asked = asyncio.create_task(alice.request(ASK, b"", timeout=60.0))
+    request = asyncio.create_task(alice.request(ASK, b"", timeout=60.0))
     await began.wait()
     await server.process.kill()
     async with asyncio.timeout(SOON):
         with pytest.raises(TimedOut, match="connection was lost"):
-            await asked
+            await request
     await server.start()
 
 

@@ -31,7 +31,7 @@ class Copies:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, leader: Sequence[Record], *copies: Sequence[Record]) -> None:
         self.leader = list(leader)
         self._copies = list(copies)
-        self.asked = 0
+        self.reads = 0
         connection: Any = SimpleNamespace(wait_up=self._wait, clustered=True)
         replies: Any = None
         self.journal = NatsJournal(connection, replies, "S", "writ.journal.>", "writ.event.>")
@@ -43,7 +43,7 @@ class Copies:
         return None
 
     async def _events(self, _: str, after: int, most: int | None, least: int) -> tuple[list[Record], int]:
-        self.asked += 1
+        self.reads += 1
         copy = self._copies.pop(0) if len(self._copies) > 1 else self._copies[0]
         found = [one for one in copy if one.sequence > after]
         size = most or journal.PAGE
@@ -57,7 +57,7 @@ async def test_a_copy_that_is_behind_is_asked_again_until_it_is_not(monkeypatch:
     whole = [event(1), event(4)]
     copies = Copies(monkeypatch, whole, [], whole[:1], whole)
     assert await copies.journal.read(LINE) == whole
-    assert copies.asked == 3
+    assert copies.reads == 3
 
 
 async def test_a_line_on_which_ever_more_comes_is_read_to_where_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +152,7 @@ async def test_an_append_that_expects_what_never_was_is_refused_at_once(monkeypa
 
 
 async def test_what_a_leader_tells_is_what_a_copy_tells(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: Mapping[str, Any] = {
+    reply: Mapping[str, Any] = {
         "message": {
             "subject": LINE,
             "seq": 5,
@@ -163,7 +163,7 @@ async def test_what_a_leader_tells_is_what_a_copy_tells(monkeypatch: pytest.Monk
     }
 
     async def one(*_: object, **__: object) -> Any:
-        return SimpleNamespace(data=msgspec.json.encode(told))
+        return SimpleNamespace(data=msgspec.json.encode(reply))
 
     replies: Any = SimpleNamespace(one=one)
     found = await jetstream.leader_get(replies, "S", {}, 1.0)

@@ -73,14 +73,12 @@ async def test_a_line_longer_than_a_page_is_read_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    ("filter", "asked_of_the_server"),
+    ("filter", "requested"),
     [(WHOLE, ">"), ("writ.journal.control.>", "writ.journal.control.>"), ("writ.journal.x", "writ.journal.x")],
 )
-async def test_the_last_event_of_the_whole_journal_is_found_without_a_walk(
-    filter: str, asked_of_the_server: str
-) -> None:
+async def test_the_last_event_of_the_whole_journal_is_found_without_a_walk(filter: str, requested: str) -> None:
     replies: Any = RecordedRequests()
     connection: Any = SimpleNamespace(clustered=False)
     journal = NatsJournal(connection, replies, "S", WHOLE, "writ.event.>")
     assert await journal.last(filter) is None
-    assert replies.requests == [{"last_by_subj": asked_of_the_server}]
+    assert replies.requests == [{"last_by_subj": requested}]

@@ -185,25 +185,25 @@ FILTERS = sorted(
 )
 
 
-def may_listen(user: str, wanted: str) -> bool:
+def may_listen(user: str, subject: str) -> bool:
     heard = [mine(user, one) for one in CHANNELS if role_of(user) in one.receivers and one.style is not Style.STREAM]
     heard.append(f"_INBOX_{user}.>")
     if user in ("executor", "policy", "audit", "keeper") or user.startswith("agent-"):
         for verb in ("PING", "INFO", "STATS"):
             heard += [f"$SRV.{verb}", f"$SRV.{verb}.{user}", f"$SRV.{verb}.{user}.*"]
-    return any(covers(one, wanted) for one in heard)
+    return any(covers(one, subject) for one in heard)
 
 
 def covers(wide: str, narrow: str) -> bool:
     """Whether every subject of `narrow` is one of `wide`."""
-    wanted, given = wide.split("."), narrow.split(".")
-    if wanted[-1] == ">":
-        wanted.pop()
-        given, rest = given[: len(wanted)], given[len(wanted) :]
+    wide_tokens, narrow_tokens = wide.split("."), narrow.split(".")
+    if wide_tokens[-1] == ">":
+        wide_tokens.pop()
+        narrow_tokens, rest = narrow_tokens[: len(wide_tokens)], narrow_tokens[len(wide_tokens) :]
         if not rest:
             return False
-    return len(wanted) == len(given) and all(
-        a == b or (a == "*" and b != ">") for a, b in zip(wanted, given, strict=True)
+    return len(wide_tokens) == len(narrow_tokens) and all(
+        a == b or (a == "*" and b != ">") for a, b in zip(wide_tokens, narrow_tokens, strict=True)
     )
 
 
@@ -211,21 +211,21 @@ def covers(wide: str, narrow: str) -> bool:
 async def test_listening_is_refused_wherever_it_is_not_granted(server: WritServer, user: str) -> None:
     bus = await server.bus(user)
     heard: set[str] = set()
-    for wanted in FILTERS:
+    for subject in FILTERS:
         try:
-            await bus.connection.unlisten(await bus.connection.listen(wanted, lambda message: None))
+            await bus.connection.unlisten(await bus.connection.listen(subject, lambda message: None))
         except Forbidden:
             continue
-        heard.add(wanted)
-    assert heard == {wanted for wanted in FILTERS if may_listen(user, wanted)}
+        heard.add(subject)
+    assert heard == {subject for subject in FILTERS if may_listen(user, subject)}
 
 
 @pytest.mark.parametrize("user", [one for one in USERS if one not in ("executor", "bootstrap")])
 async def test_the_whole_journal_as_it_is_stored_is_for_executors_alone(server: WritServer, user: str) -> None:
     bus = await server.bus(user)
-    for wanted in ("writ.event.>", "writ.event.control.>", "writ.event.*.>"):
+    for subject in ("writ.event.>", "writ.event.control.>", "writ.event.*.>"):
         with pytest.raises(Forbidden):
-            await bus.connection.listen(wanted, lambda message: None)
+            await bus.connection.listen(subject, lambda message: None)
 
 
 def users_of(roles: tuple[Role, ...]) -> list[str]:

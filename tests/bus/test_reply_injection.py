@@ -185,24 +185,24 @@ async def test_a_service_cannot_direct_an_answer(watch: Watch, user: str, subjec
 
 async def informed(watch: Watch, subject: str) -> list[dict[str, Any]]:
     """What the server says of who sent each request that arrives there from now on."""
-    told: list[dict[str, Any]] = []
+    requests: list[dict[str, Any]] = []
 
     async def answer(message: Message) -> bytes:
-        told.append(json.loads(message.headers["Nats-Request-Info"]) | {"reply": message.reply})
+        requests.append(json.loads(message.headers["Nats-Request-Info"]) | {"reply": message.reply})
         return b""
 
     await (await watch.server.bus("executor")).serve(service("executor", subject, answer))
-    return told
+    return requests
 
 
 async def test_the_server_names_the_key_whatever_the_client_claims(watch: Watch) -> None:
-    told = await informed(watch, "writ.query.*.simulate")
+    requests = await informed(watch, "writ.query.*.simulate")
     alice = await watch.server.bus("alice")
     forged = json.dumps({"user": watch.server.keys["bob"].public, "acc": "REQ_bob"})
     await alice.request("writ.query.alice.simulate", b"", timeout=SOON)
     await alice.request("writ.query.alice.simulate", b"", timeout=SOON, headers={"Nats-Request-Info": forged})
-    assert [one["user"] for one in told] == [watch.server.keys["alice"].public] * 2
-    assert [one["acc"] for one in told] == ["REQ_alice"] * 2
+    assert [one["user"] for one in requests] == [watch.server.keys["alice"].public] * 2
+    assert [one["acc"] for one in requests] == ["REQ_alice"] * 2
 
 
 async def test_an_answer_sent_on_as_ones_own_request_does_not_bear_ones_key(watch: Watch) -> None:
@@ -210,14 +210,14 @@ async def test_an_answer_sent_on_as_ones_own_request_does_not_bear_ones_key(watc
 
     Within the account of one principal that reaches nobody else's subjects; services compare the key all the same.
     """
-    told = await informed(watch, "writ.query.*.simulate")
+    requests = await informed(watch, "writ.query.*.simulate")
     alice = await watch.server.bus("alice")
     await ask(alice, "writ.request.alice.test_noop", b"{}", "writ.query.alice.simulate")
 
     async def passed_on() -> bool:
-        return bool(told)
+        return bool(requests)
 
     await eventually(passed_on)
     await watch.settle()
-    assert [one["user"] for one in told] == [watch.server.keys["executor"].public]
-    assert [one["reply"] for one in told] == [""]
+    assert [one["user"] for one in requests] == [watch.server.keys["executor"].public]
+    assert [one["reply"] for one in requests] == [""]

@@ -23,12 +23,12 @@ async def test_connections_streams_and_consumers_are_told_as_they_are(tmp_path: 
 
         async def alone() -> ServerFigures | None:
             """Once the server has seen that who made the streams is gone."""
-            seen = await figures(audit)
-            return seen if [one.connections for one in seen.servers] == [1] else None
+            observed = await figures(audit)
+            return observed if [one.connections for one in observed.servers] == [1] else None
 
         async def whole() -> ServerFigures | None:
-            seen = await figures(audit)
-            return seen if seen.servers and seen.streams and seen.consumers else None
+            observed = await figures(audit)
+            return observed if observed.servers and observed.streams and observed.consumers else None
 
         first = await eventually(alone)
         executor = await server.bus("executor")
@@ -57,12 +57,12 @@ async def test_many_consumers_are_counted_and_not_told_one_by_one(
         audit = await server.bus("audit")
 
         async def counted() -> ServerFigures | None:
-            seen = await figures(audit)
-            return seen if seen.streams else None
+            observed = await figures(audit)
+            return observed if observed.streams else None
 
-        seen = await eventually(counted)
-    assert seen.consumers == []
-    assert max(one.state.consumer_count for one in seen.streams) == 2
+        observed = await eventually(counted)
+    assert observed.consumers == []
+    assert max(one.state.consumer_count for one in observed.streams) == 2
 
 
 @pytest.mark.parametrize("who", ["executor", "policy", "status", "agent-a", "alice"])
@@ -73,8 +73,8 @@ async def test_nobody_else_may_ask(tmp_path: Path, who: str) -> None:
 
 
 async def test_where_no_server_answers_nothing_is_told() -> None:
-    seen = await figures(MemoryBus())
-    assert (seen.servers, seen.streams, seen.consumers) == ([], [], [])
+    observed = await figures(MemoryBus())
+    assert (observed.servers, observed.streams, observed.consumers) == ([], [], [])
 
 
 async def test_of_what_is_replicated_the_leader_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,10 +92,10 @@ async def test_of_what_is_replicated_the_leader_is_believed(monkeypatch: pytest.
         return [Message(subject, server_reply(f"n{number}", number, subject)) for number in (1, 2, 3)]
 
     monkeypatch.setattr(bus, "request_many", three)
-    seen = await figures(bus)
-    assert [one.server_name for one in seen.servers] == ["n1", "n2", "n3"]
-    assert [one.state.messages for one in seen.streams] == [2]
-    assert [one.num_pending for one in seen.consumers] == [1]
+    observed = await figures(bus)
+    assert [one.server_name for one in observed.servers] == ["n1", "n2", "n3"]
+    assert [one.state.messages for one in observed.streams] == [2]
+    assert [one.num_pending for one in observed.consumers] == [1]
 
 
 async def test_an_answer_that_is_no_servers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

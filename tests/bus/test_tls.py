@@ -104,8 +104,8 @@ class Served:
 
     def options(self, client: str = "direct", **changed: object) -> Options:
         """Return alice's options, by which she trusts the CA."""
-        given = {"tls": TlsOptions(ca=self.ca), "client": client, "wait": 20.0, **changed}
-        return self.server.options("alice", **given)
+        values = {"tls": TlsOptions(ca=self.ca), "client": client, "wait": 20.0, **changed}
+        return self.server.options("alice", **values)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -203,10 +203,10 @@ async def test_a_server_without_tls_gets_no_signature(served: Served, client: st
     bare = WritServer(tmp_path, ["alice"], [])
     await bare.start()
     try:
-        said = await refusal(replace(served.options(client), servers=[bare.url]))
+        text = await refusal(replace(served.options(client), servers=[bare.url]))
     finally:
         await bare.stop()
-    assert "does not offer TLS" in said
+    assert "does not offer TLS" in text
 
 
 @module

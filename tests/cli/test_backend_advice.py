@@ -38,9 +38,9 @@ def test_every_code_by_which_a_host_is_not_reached_has_its_advice() -> None:
 )
 def test_a_backend_without_sshd_has_advice_of_its_own(backend: str, code: str, names: str) -> None:
     view = TargetView(id="box", role="testing", backend=backend, pool=backend)
-    told = _row_of(view, visit(code=code, message="…")).advice
-    assert names in told
-    assert "ssh" not in told.lower()
+    text = _row_of(view, visit(code=code, message="…")).advice
+    assert names in text
+    assert "ssh" not in text.lower()
 
 
 def test_what_is_not_known_leads_to_the_log() -> None:
@@ -55,9 +55,9 @@ def test_what_the_inventory_declares_wrongly_leads_there_and_not_to_a_log() -> N
 
 @pytest.mark.parametrize("code", sorted(ADVICE))
 def test_an_advice_is_a_sentence_of_its_own(code: str) -> None:
-    told = advice(code, "ssh")
-    assert "{" not in told
-    assert not told.endswith(".")
+    text = advice(code, "ssh")
+    assert "{" not in text
+    assert not text.endswith(".")
 
 
 def test_a_host_without_python_is_well_and_told_what_more_it_could_have() -> None:

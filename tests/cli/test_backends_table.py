@@ -97,6 +97,6 @@ def test_engine_of_a_target_is_shown_with_its_disk() -> None:
     screen, paper = Screen("table"), io.StringIO()
     screen.out = Console(file=paper, highlight=False, markup=False, emoji=False, width=200, force_terminal=False)
     _show(screen, [row])
-    told = "web1 has an engine: engine 26.1.5, api 1.45, compose 2.26.1, rootless no, disk 1 GB free of 9 GB at /d"
-    assert told in paper.getvalue()
+    expected = "web1 has an engine: engine 26.1.5, api 1.45, compose 2.26.1, rootless no, disk 1 GB free of 9 GB at /d"
+    assert expected in paper.getvalue()
     assert "has an engine" not in shown(200)

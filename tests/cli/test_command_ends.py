@@ -185,14 +185,14 @@ async def test_json_is_on_standard_output_in_every_ending(
 ) -> None:
     served.outcome = None
     run = ("run", "service_restart", "-t", "a")
-    for given, code in (
+    for arguments, code in (
         ((*run, "service_nam=x"), "invalid_parameters"),
         ((*run, "nginx"), "invalid_parameters"),
         ((*run, "--nonsense"), "usage"),
         ((*run, "service_name=x", "--timeout", "0.2"), "timeout"),
         (("targets", "--as", "bob"), "denied"),
     ):
-        done = await command(*given, *words)
+        done = await command(*arguments, *words)
         report = json.loads(done.stdout)
         assert (report["error"]["code"], done.exit_code == 0) == (code, False)
         if code == "timeout":

@@ -38,9 +38,9 @@ def test_whatever_reads_a_policy_tells_its_mistakes_one_by_one_with_their_lines(
     suite.write_text(SUITE)
     lists = () if words == ("test",) else LISTS
     runner = CliRunner(env={"WRIT_HOME": str(tmp_path / "none"), "NATS_URL": "", "WRIT_PRINCIPAL": ""})
-    given = ["policy", *words, suite if words == ("test",) else bad, *lists]
-    shown = runner.invoke(cli, list(map(str, given)))
+    arguments = ["policy", *words, suite if words == ("test",) else bad, *lists]
+    shown = runner.invoke(cli, list(map(str, arguments)))
     assert shown.exit_code == 2
-    said = "unknown key 'alowed'; did you mean 'allowed'?"
-    assert f"\n{bad}:5:5: {said}\n    5 |     alowed: true\n      |     ^" in shown.stderr
+    problem = "unknown key 'alowed'; did you mean 'allowed'?"
+    assert f"\n{bad}:5:5: {problem}\n    5 |     alowed: true\n      |     ^" in shown.stderr
     assert shown.stderr.startswith(f"writ: 2 mistakes:\n{bad}:3:5: the key 'allowed' is missing\n    3 |   - name: a\n")

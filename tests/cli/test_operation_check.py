@@ -46,7 +46,7 @@ async def test_targets_of_the_inventory_file_are_known_without_a_query(
         await refuse_misspelt_target(here, writ, "payroll")
     for known in ("web-1", "writ"):
         await refuse_misspelt_target(here, writ, known)
-    assert executor.asked["targets"] == 0
+    assert executor.queries["targets"] == 0
 
 
 @pytest.mark.parametrize("environ", [{"NATS_URL": "nats://elsewhere"}, {}])

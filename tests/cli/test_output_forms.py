@@ -29,8 +29,8 @@ DATA: dict[str, Any] = {"rows": [{"id": "a", "tags": ["x", "y"]}, {"id": "b", "t
     ],
 )
 def test_a_path_selects_one_part_or_each(path: str, parts: list[object]) -> None:
-    given = {"rows": DATA["rows"]} if path.startswith("*") else DATA
-    assert select(given, path) == parts
+    data = {"rows": DATA["rows"]} if path.startswith("*") else DATA
+    assert select(data, path) == parts
 
 
 @pytest.mark.parametrize(

@@ -49,9 +49,9 @@ def test_every_mistake_is_shown_with_its_place_line_and_nearest_key(bare: CliRun
     assert f"{bad}:4:46: error: unknown key 'alowed'; did you mean 'allowed'?" in shown.stdout
     assert "    4 |   - {name: a," in shown.stdout
     bad.write_text(bad.read_text().replace("alowed", "allowed"))
-    told = json.loads(writ(bare, "validate", bad, "-o", "json").stdout)
-    assert [(one["severity"], one["line"]) for one in told[0]["problems"]] == [("lint", 4), ("lint", 5)]
-    assert told[0]["valid"] is False
+    report = json.loads(writ(bare, "validate", bad, "-o", "json").stdout)
+    assert [(one["severity"], one["line"]) for one in report[0]["problems"]] == [("lint", 4), ("lint", 5)]
+    assert report[0]["valid"] is False
     permissive = writ(bare, "validate", bad, "--mode", "permissive")
     assert permissive.exit_code == 0
     assert "2 mistakes" in permissive.stdout
@@ -59,8 +59,8 @@ def test_every_mistake_is_shown_with_its_place_line_and_nearest_key(bare: CliRun
 
 
 def test_lines_are_decided_without_a_server(bare: CliRunner) -> None:
-    asked = "\n".join([json.dumps(QUESTION), "", "nonsense", json.dumps({**QUESTION, "id": 2, "target": "nowhere"})])
-    shown = writ(bare, "eval", "--policy", PRODUCTION, *LISTS, "--requests", "-", stdin=asked)
+    requests = "\n".join([json.dumps(QUESTION), "", "nonsense", json.dumps({**QUESTION, "id": 2, "target": "nowhere"})])
+    shown = writ(bare, "eval", "--policy", PRODUCTION, *LISTS, "--requests", "-", stdin=requests)
     assert shown.exit_code == 0, shown.output
     first, second, third = map(json.loads, shown.stdout.splitlines())
     assert (first["id"], first["decision"]) == ("1", "allow")
@@ -70,8 +70,8 @@ def test_lines_are_decided_without_a_server(bare: CliRunner) -> None:
 
 
 def test_a_line_that_has_no_end_is_answered_and_dropped(bare: CliRunner) -> None:
-    asked = f"{json.dumps(QUESTION)}\n{'x' * 5_000_000}\n{json.dumps(QUESTION)}"
-    shown = writ(bare, "eval", "--policy", PRODUCTION, *LISTS, stdin=asked)
+    requests = f"{json.dumps(QUESTION)}\n{'x' * 5_000_000}\n{json.dumps(QUESTION)}"
+    shown = writ(bare, "eval", "--policy", PRODUCTION, *LISTS, stdin=requests)
     assert [json.loads(line)["decision"] for line in shown.stdout.splitlines()] == ["allow", "invalid", "allow"]
 
 
@@ -89,10 +89,10 @@ def test_a_suite_is_run_and_what_failed_is_told(bare: CliRunner, tmp_path: Path)
     assert failed.exit_code == 1
     assert "decision: expected deny, got allow" in failed.stdout
     assert 'failures="1"' in report.read_text()
-    told = json.loads(writ(bare, "test", wrong, "-o", "json").stdout)
-    assert told["suites"][0]["failed"] == 1
-    assert told["suites"][0]["failures"][0]["wrong"] == ["decision: expected deny, got allow"]
-    assert {rule["rule"] for rule in told["coverage"][0]["rules"]} >= {"audit", "approve"}
+    results = json.loads(writ(bare, "test", wrong, "-o", "json").stdout)
+    assert results["suites"][0]["failed"] == 1
+    assert results["suites"][0]["failures"][0]["wrong"] == ["decision: expected deny, got allow"]
+    assert {rule["rule"] for rule in results["coverage"][0]["rules"]} >= {"audit", "approve"}
 
 
 def test_another_policy_may_be_put_to_a_suite(bare: CliRunner, tmp_path: Path) -> None:
@@ -115,8 +115,8 @@ FILES = ("--policy", PRODUCTION, *LISTS)
 
 
 def test_a_denial_is_explained_with_what_failed_and_when_it_would_pass(bare: CliRunner) -> None:
-    asked = (*RESTART, "-t", "prod-web-1", "--principal", "alice", *FILES)
-    shown = writ(bare, "explain", *asked, *NOON)
+    arguments = (*RESTART, "-t", "prod-web-1", "--principal", "alice", *FILES)
+    shown = writ(bare, "explain", *arguments, *NOON)
     assert shown.exit_code == 3
     for words in (
         "deny  service_restart on prod-web-1 by alice",
@@ -126,26 +126,26 @@ def test_a_denial_is_explained_with_what_failed_and_when_it_would_pass(bare: Cli
         "operator, developer",
     ):
         assert words in shown.stdout
-    assert writ(bare, "explain", *asked, *MORNING).exit_code == 0
-    told = json.loads(writ(bare, "explain", *asked, *NOON, "-o", "json").stdout)
-    assert (told["decision"], told["code"], told["rules"]) == ("deny", "no_rule", [])
-    failed = {entry["rule"]: (entry["clause"], entry["wanted"], entry["got"]) for entry in told["trace"]}
+    assert writ(bare, "explain", *arguments, *MORNING).exit_code == 0
+    explanation = json.loads(writ(bare, "explain", *arguments, *NOON, "-o", "json").stdout)
+    assert (explanation["decision"], explanation["code"], explanation["rules"]) == ("deny", "no_rule", [])
+    failed = {entry["rule"]: (entry["clause"], entry["wanted"], entry["got"]) for entry in explanation["trace"]}
     assert failed["production-restarts-by-sre"] == ("user_roles", "sre", "operator, developer")
 
 
 def test_an_approval_is_explained_with_who_could_give_it(bare: CliRunner) -> None:
-    asked = (*RESTART, "-t", "prod-db-1", "--principal", "bob", *FILES, *NOON)
-    shown = writ(bare, "explain", *asked)
+    arguments = (*RESTART, "-t", "prod-db-1", "--principal", "bob", *FILES, *NOON)
+    shown = writ(bare, "explain", *arguments)
     assert shown.exit_code == 4
     assert "approval needed  service_restart on prod-db-1 by bob" in shown.stdout
     assert "1 of role lead or approver within 30 min 0 s, for 'production-restarts-by-sre'; could approve: carol" in (
         shown.stdout
     )
-    told = json.loads(writ(bare, "explain", *asked, "-o", "json").stdout)
-    assert told["approvals"][0]["steps"] == [
+    explanation = json.loads(writ(bare, "explain", *arguments, "-o", "json").stdout)
+    assert explanation["approvals"][0]["steps"] == [
         {"approvers": ["lead", "approver"], "quorum": 1, "able": ["carol", "grace"]}
     ]
-    assert writ(bare, "explain", *asked, "--approved-by", "carol").stdout.startswith("allow")
+    assert writ(bare, "explain", *arguments, "--approved-by", "carol").stdout.startswith("allow")
 
 
 def test_what_is_no_question_for_the_rules_is_refused(bare: CliRunner) -> None:
@@ -172,9 +172,9 @@ def test_can_i_has_an_exit_status_for_each_answer(bare: CliRunner) -> None:
     assert writ(bare, *stop, "--as", "alice").exit_code == 0
     assert writ(bare, "can-i", "stop_lift", "stop_id=one", *FILES, "--as", "copilot").exit_code == 3
     lift = ("can-i", "stop_lift", "stop_id=one", *FILES, "--as", "carol")
-    asked = writ(bare, *lift)
-    assert asked.exit_code == 4
-    assert asked.stdout.startswith("approval needed: ")
+    answer = writ(bare, *lift)
+    assert answer.exit_code == 4
+    assert answer.stdout.startswith("approval needed: ")
     assert json.loads(writ(bare, *lift, "-o", "json").stdout)["decision"] == "require_approval"
 
 
@@ -214,9 +214,9 @@ def test_many_combinations_are_simulated_at_once(bare: CliRunner) -> None:
     who = ("--principal", "alice", "--principal", "bob")
     shown = writ(bare, "simulate", *RESTART, "-t", "prod-*", *who, *NOON, *MORNING, *FILES, "-o", "json")
     assert shown.exit_code == 0
-    told = json.loads(shown.stdout)
-    assert len(told) == 8
-    assert {(one["principal"], one["decision"]) for one in told} == {
+    decisions = json.loads(shown.stdout)
+    assert len(decisions) == 8
+    assert {(one["principal"], one["decision"]) for one in decisions} == {
         ("alice", "allow"),
         ("alice", "deny"),
         ("bob", "require_approval"),

@@ -12,10 +12,10 @@ from writ_installation.status.control import InstallationStatus, ProcessStatus, 
 
 
 def shown(capsys: pytest.CaptureFixture[str], one: ProcessStatus) -> str:
-    seen = InstallationStatus(
+    status = InstallationStatus(
         home="here", state="ready", pid=1, url="nats://x", started_at=0, ready=one.ready, processes=[one], journal=None
     )
-    _show_status(Screen("table"), seen)
+    _show_status(Screen("table"), status)
     return capsys.readouterr().out
 
 
@@ -36,10 +36,10 @@ def test_a_degraded_installation_says_so_first_and_each_reason_once(capsys: pyte
         for name in ("policy", "executor")
     ]
     problem = "inventory.yaml:3:5: unknown key 'rol'"
-    seen = InstallationStatus(
+    status = InstallationStatus(
         home="here", state="ready", url="nats://x", ready=True, processes=processes, journal=None, problem=problem
     )
-    _show_status(Screen("table"), seen)
+    _show_status(Screen("table"), status)
     out = capsys.readouterr().out
     assert out.startswith("here: degraded, NATS at")
     assert out.count("unknown key 'rol'") == 1
@@ -51,9 +51,9 @@ def test_a_host_out_of_reach_is_shown_and_degrades_nothing(capsys: pytest.Captur
     failing = {"targets": "1 of 2 cannot be reached: web1 (unreachable)"}
     one = ProcessStatus(name="agent-ssh", ready=True, state="ready", pid=2, restarts=0, failing=failing)
     usage = Usage(messages=1, bytes=1, max_bytes=10, last_sequence=1)
-    seen = InstallationStatus(home="here", state="ready", url="nats://x", ready=True, processes=[one], journal=usage)
-    assert degradations(seen) == {}
-    _show_status(Screen("table"), seen)
+    status = InstallationStatus(home="here", state="ready", url="nats://x", ready=True, processes=[one], journal=usage)
+    assert degradations(status) == {}
+    _show_status(Screen("table"), status)
     out = capsys.readouterr().out
     assert out.startswith("here: ready, NATS at")
     assert "agent-ssh: targets: 1 of 2 cannot be reached: web1 (unreachable)" in out
@@ -86,14 +86,14 @@ def audits(*notes: str) -> list[ProcessStatus]:
     ]
 
 
-@pytest.mark.parametrize(("notes", "told"), [(("not set", "not set"), 1), (("", "not set"), 0), (("",), 0)])
+@pytest.mark.parametrize(("notes", "times"), [(("not set", "not set"), 1), (("", "not set"), 0), (("",), 0)])
 def test_refusals_of_nats_that_nobody_records_are_told_once(
-    capsys: pytest.CaptureFixture[str], notes: tuple[str, ...], told: int
+    capsys: pytest.CaptureFixture[str], notes: tuple[str, ...], times: int
 ) -> None:
     usage = Usage(messages=1, bytes=1, max_bytes=10, last_sequence=1)
-    seen = InstallationStatus(
+    status = InstallationStatus(
         home="here", state="ready", url="nats://x", ready=True, processes=audits(*notes), journal=usage
     )
-    assert degradations(seen) == {}
-    _show_status(Screen("table"), seen)
-    assert capsys.readouterr().out.count("not set") == told
+    assert degradations(status) == {}
+    _show_status(Screen("table"), status)
+    assert capsys.readouterr().out.count("not set") == times

@@ -258,8 +258,8 @@ def test_add_looks_an_alias_of_the_ssh_config_up_once(tmp_path: Path) -> None:
     secret = tmp_path / "home" / "keys" / "ssh" / "web1.sudo"
     assert (secret.read_text(), secret.stat().st_mode & 0o777) == ("one two\n", 0o600)
     assert "one two" not in done.stdout + (tmp_path / "home" / "inventory.yaml").read_text()
-    told = _writ(tmp_path / "home" / "inventory.yaml", "sudoers", "web1")
-    assert told.stdout.startswith("ops ALL=(root) NOPASSWD: /usr/bin/python3 -I -S -c ")
+    sudoers = _writ(tmp_path / "home" / "inventory.yaml", "sudoers", "web1")
+    assert sudoers.stdout.startswith("ops ALL=(root) NOPASSWD: /usr/bin/python3 -I -S -c ")
 
 
 def test_add_takes_the_public_half_of_a_key_in_an_ssh_agent(tmp_path: Path) -> None:

@@ -188,15 +188,15 @@ async def _on_a_terminal(installation: RunningInstallation, *words: str, **envir
 
 
 def _read_all(master: int) -> str:
-    seen = b""
+    output = b""
     try:
         while data := os.read(master, 65536):
-            seen += data
+            output += data
     except OSError:  # EIO: nobody has the other end any more
-        return seen.decode()
+        return output.decode()
     finally:
         os.close(master)
-    return seen.decode()
+    return output.decode()
 
 
 @pytest.mark.exhaustive
@@ -206,12 +206,12 @@ async def test_an_agent_elsewhere_gets_what_it_needs(tmp_path: Path, prepared: H
     unknown = await shell.writ("agent-env", "nobody")
     assert unknown.status == 2
     pool = f"local-{HERE}"
-    asked = ("agent-env", pool, "--url", "nats://10.0.0.1:4222", "--key-file", "/etc/k")
-    bare = await shell.writ(*asked)
+    arguments = ("agent-env", pool, "--url", "nats://10.0.0.1:4222", "--key-file", "/etc/k")
+    bare = await shell.writ(*arguments)
     assert (bare.status, "has no TLS" in bare.err) == (2, True)
     shell.environ["WRIT_NATS_PLAINTEXT"] = "allow"
-    told = await shell.writ(*asked)
-    values = dict(line.split("=", 1) for line in told.out.splitlines())
+    printed = await shell.writ(*arguments)
+    values = dict(line.split("=", 1) for line in printed.out.splitlines())
     assert values == {
         "NATS_URL": "nats://10.0.0.1:4222",
         "WRIT_POOL": pool,
@@ -240,6 +240,10 @@ async def test_the_health_ports_can_be_chosen_for_who_watches(tmp_path: Path) ->
         await shell.writ("down")
 
 
-@pytest.mark.parametrize(("given", "nats_port", "first"), [(None, 4222, 9400), (None, 0, 0), (0, 4222, 0), (9, 0, 9)])
-def test_first_health_port_is_fixed_unless_nats_takes_a_free_one(given: int | None, nats_port: int, first: int) -> None:
-    assert up._first_health_port(given, nats_port) == first
+@pytest.mark.parametrize(
+    ("requested", "nats_port", "first"), [(None, 4222, 9400), (None, 0, 0), (0, 4222, 0), (9, 0, 9)]
+)
+def test_first_health_port_is_fixed_unless_nats_takes_a_free_one(
+    requested: int | None, nats_port: int, first: int
+) -> None:
+    assert up._first_health_port(requested, nats_port) == first

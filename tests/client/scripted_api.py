@@ -47,7 +47,7 @@ class ScriptedApi:
         self.results: dict[str, dict[str, object]] = {}
         self.recorded: dict[str, object] = {"state": "active"}
         self.waiting: requests.WaitingReason | None = None
-        self.asked: Counter[str] = Counter()
+        self.queries: Counter[str] = Counter()
         self.mute = False
         self.audit_away = False
         self.silent_policy = False
@@ -139,8 +139,8 @@ class ScriptedApi:
         """As an agent's, relayed."""
         requested = self.lives[number][0][1]
         assert isinstance(requested, journal.Requested)
-        told = Progress(operation_id=number, principal=requested.principal, message=message)
-        await self.bus.publish(subjects.progress_event(requested.principal, number), encode(told))
+        event = Progress(operation_id=number, principal=requested.principal, message=message)
+        await self.bus.publish(subjects.progress_event(requested.principal, number), encode(event))
 
     async def start(self, number: str) -> None:
         """An agent has it."""
@@ -174,12 +174,12 @@ class ScriptedApi:
         return msgspec.structs.replace(view, waiting=None if view.outcome else self.waiting)
 
     async def _operation(self, message: Message) -> bytes:
-        wanted = decode(message.data, requests.OperationQuery).operation_id
+        operation_id = decode(message.data, requests.OperationQuery).operation_id
         async with self._changed:
-            self.asked["operation"] += 1
+            self.queries["operation"] += 1
             self._changed.notify_all()
         try:
-            return encode(requests.OperationReply(operation=self.view(wanted)))
+            return encode(requests.OperationReply(operation=self.view(operation_id)))
         except Invalid as error:
             return encode(requests.OperationReply(error=Failure(code=error.code, message=str(error))))
 
@@ -188,9 +188,9 @@ class ScriptedApi:
         return encode(requests.OperationsReply(operations=[view for view in views if view.outcome is None]))
 
     async def _result(self, message: Message) -> bytes:
-        wanted = decode(message.data, requests.OperationQuery).operation_id
-        if wanted in self.results:
-            return encode(requests.ResultReply(output=self.results[wanted]))
+        operation_id = decode(message.data, requests.OperationQuery).operation_id
+        if operation_id in self.results:
+            return encode(requests.ResultReply(output=self.results[operation_id]))
         return encode(requests.ResultReply(error=Failure(code="not_found", message="it is not kept")))
 
     async def _simulate(self, message: Message) -> bytes:
@@ -201,7 +201,7 @@ class ScriptedApi:
         return encode(requests.SimulateReply(verdict=verdict, trace=[entry], parameters=responders.parameters))
 
     async def _targets(self, message: Message) -> bytes:
-        self.asked["targets"] += 1
+        self.queries["targets"] += 1
         if self.silent_policy:
             return encode(
                 requests.TargetsReply(error=Failure(code="policy_silent", message="policy does not answer", retry=True))
@@ -264,7 +264,7 @@ class ScriptedApi:
     async def until_queries(self, kind: str, count: int) -> None:
         """Until that many queries of a kind have come in."""
         async with asyncio.timeout(60), self._changed:
-            await self._changed.wait_for(lambda: self.asked[kind] >= count)
+            await self._changed.wait_for(lambda: self.queries[kind] >= count)
 
     async def wait_for_requests(self, count: int = 1) -> None:
         """Until that many requests have come in."""

@@ -22,8 +22,8 @@ from writ_trust.statements import digest, sign
 
 POLICY, ALICE, MALLORY, AGENT = (Key(generate_seed()) for _ in range(4))
 OPERATION, SALT = "a" * 26, "ab" * 32
-GIVEN: dict[str, Any] = {"service_name": "nginx"}
-EFFECTIVE = {**GIVEN, "timeout": 60}
+PARAMETERS: dict[str, Any] = {"service_name": "nginx"}
+EFFECTIVE = {**PARAMETERS, "timeout": 60}
 
 
 def card(  # long: one sample of every signed part
@@ -38,9 +38,9 @@ def card(  # long: one sample of every signed part
 ) -> ApprovalCard:
     """A request as an executor shows it; `shown` is what it changed, `hidden` what the journal does not have."""
     of: dict[str, Any] = {"principal": "alice", "operation": "service_restart", "target": "web-1"}
-    given = {**GIVEN, **(hidden or {})}
+    parameters = {**PARAMETERS, **(hidden or {})}
     reason = structs.asdict(sample(Requested))["reason"] if signs_reason else None
-    about = {**of, "parameters_digest": keyed_digest(SALT, given), "idempotency_key": "k", "reason": reason}
+    about = {**of, "parameters_digest": keyed_digest(SALT, parameters), "idempotency_key": "k", "reason": reason}
     statement = sign(ALICE, structs.replace(sample(RequestStatement), **about))
     decision = structs.replace(
         sample(Decision),
@@ -58,7 +58,7 @@ def card(  # long: one sample of every signed part
         operation_id=OPERATION,
         acts_for=None,
         dry_run=False,
-        parameters=GIVEN,
+        parameters=PARAMETERS,
         effective=EFFECTIVE,
         hidden=list(hidden or {}),
         decision=sign(signer, decision),
@@ -154,9 +154,9 @@ def test_values_of_hidden_parameters_prove_nothing_where_the_requester_signed_no
 
 def test_an_audit_level_without_values_leaves_the_requesters_signature_to_approve_by() -> None:
     least: dict[str, Any] = {"parameters": {}, "effective": {}}
-    shown = card(hidden=GIVEN, **least)
+    shown = card(hidden=PARAMETERS, **least)
     assert open_card(shown, [POLICY.public]).refusals
-    assert open_card(shown, [POLICY.public], GIVEN).refusals == []
+    assert open_card(shown, [POLICY.public], PARAMETERS).refusals == []
     with pytest.raises(Untrusted, match="other parameters"):
         open_card(card(**least), [POLICY.public])
     assert open_card(card(signed=False, **least), [POLICY.public]).refusals

@@ -148,7 +148,7 @@ async def test_run_returns_on_the_event_without_waiting_for_a_poll(
         view = await running
     assert (view.outcome, view.operation) == ("failed", "service_restart")
     assert len(heard) == 4
-    assert executor.asked["operation"] == 0
+    assert executor.queries["operation"] == 0
     assert await writ.get(view.operation_id) == view
 
 
@@ -206,33 +206,33 @@ async def test_events_come_whole_and_in_order_with_progress_between(writ: Writ, 
     executor.outcome = None
     await writ.submit("service_restart", "a", idempotency_key="k")
     number = operation_id("alice", "k")
-    seen: list[str] = []
+    kinds: list[str] = []
     async with asyncio.timeout(10):
         async for event in writ.events(number):
-            seen.append("progress" if isinstance(event, Progress) else str(event.__struct_config__.tag))
-            if seen[-1] == "dispatched":
+            kinds.append("progress" if isinstance(event, Progress) else str(event.__struct_config__.tag))
+            if kinds[-1] == "dispatched":
                 await executor.start(number)
                 await executor.progress(number, "half way")
-            if seen[-1] == "progress":
+            if kinds[-1] == "progress":
                 await executor.end(number, "succeeded")
-    assert seen == ["requested", "dispatched", "granted", "progress", "finished"]
+    assert kinds == ["requested", "dispatched", "granted", "progress", "finished"]
 
 
 async def test_events_that_were_missed_are_filled_from_the_record(writ: Writ, executor: ScriptedApi) -> None:
     executor.outcome = None
     await writ.submit("service_restart", "a", idempotency_key="k")
     number = operation_id("alice", "k")
-    seen: list[str] = []
+    kinds: list[str] = []
     async with asyncio.timeout(10):
         async for event in writ.events(number):
             assert not isinstance(event, Progress)
-            seen.append(str(event.__struct_config__.tag))
-            if seen[-1] == "dispatched":
+            kinds.append(str(event.__struct_config__.tag))
+            if kinds[-1] == "dispatched":
                 executor.mute = True
                 await executor.start(number)  # nobody hears this one
                 executor.mute = False
                 await executor.end(number, "succeeded")
-    assert seen == ["requested", "dispatched", "granted", "finished"]
+    assert kinds == ["requested", "dispatched", "granted", "finished"]
 
 
 async def test_events_end_though_the_record_cannot_be_read(
@@ -281,7 +281,7 @@ async def test_one_target_of_many_is_found_by_one_page(writ: Writ, executor: Scr
     executor.targets = [TargetView(id=one, role="r", backend="ssh", pool="ssh") for one in {*others, name}]
     assert await writ.lists_target(name)
     assert not await writ.lists_target(name[:-1] + "_")
-    assert executor.asked["targets"] == 2
+    assert executor.queries["targets"] == 2
 
 
 async def test_a_crowd_of_listeners_each_hears_of_its_own_operation(writ: Writ, executor: ScriptedApi) -> None:

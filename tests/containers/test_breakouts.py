@@ -22,12 +22,12 @@ SOCKET = "/run/user/1000/docker.sock"
 CREATE = Catalogue(BUILT_IN)["container_create"]
 
 
-def flags(**given: Any) -> list[str]:
-    return [one.flag for one in breakouts(ContainerSettings(name="web", **given), ROOTS, SOCKET)]
+def flags(**settings: Any) -> list[str]:
+    return [one.flag for one in breakouts(ContainerSettings(name="web", **settings), ROOTS, SOCKET)]
 
 
 @pytest.mark.parametrize(
-    ("given", "flag"),
+    ("settings", "flag"),
     [
         ({"privileged": True}, "allow_privileged"),
         ({"network": "host"}, "allow_host_network"),
@@ -50,8 +50,8 @@ def flags(**given: Any) -> list[str]:
         ({"foreign": ["external volume x"]}, "allow_shared"),
     ],
 )
-def test_a_setting_that_breaks_out_needs_its_flag(given: dict[str, Any], flag: str) -> None:
-    assert flags(**given) == [flag]
+def test_a_setting_that_breaks_out_needs_its_flag(settings: dict[str, Any], flag: str) -> None:
+    assert flags(**settings) == [flag]
 
 
 @pytest.mark.parametrize("path", ["/", "/run", "/run/user/1000", "/var/run/docker.sock", SOCKET])
@@ -60,14 +60,14 @@ def test_a_folder_above_a_socket_needs_the_sockets_flag_too(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "given",
+    "settings",
     [
         {"network": "frontend", "cap_add": ["CHOWN", "NET_BIND_SERVICE"], "binds": ["/srv/data", "/srv/data/a"]},
         {"security_options": ["no-new-privileges:true"], "namespaces": {"ipc": "private", "pid": "", "uts": "private"}},
     ],
 )
-def test_what_stays_inside_needs_none(given: dict[str, Any]) -> None:
-    assert flags(**given) == []
+def test_what_stays_inside_needs_none(settings: dict[str, Any]) -> None:
+    assert flags(**settings) == []
 
 
 def test_each_lacking_flag_is_named_and_a_set_one_is_enough() -> None:
@@ -91,10 +91,10 @@ def test_a_long_refusal_cuts_no_setting_in_two() -> None:
 
 
 def test_every_setting_of_a_create_is_judged() -> None:
-    given = create(
+    parameters = create(
         privileged=True, network="host", cap_add=["SYS_PTRACE"], devices=["/dev/kvm"], mounts=["/etc:/e", "vol:/v"]
     )
-    found = {one.flag for one in breakouts(settings(given), ROOTS, SOCKET)}
+    found = {one.flag for one in breakouts(settings(parameters), ROOTS, SOCKET)}
     assert found == {
         "allow_privileged",
         "allow_host_network",
@@ -118,8 +118,8 @@ def test_labels_that_others_rely_on_cannot_be_set(name: str) -> None:
         CREATE.check({"container_name": "web", "image": "box:1", "labels": {name: "x"}})
 
 
-def create(**given: Any) -> ContainerCreate:
-    return ContainerCreate(container_name="web", image="box:1", **given)
+def create(**parameters: Any) -> ContainerCreate:
+    return ContainerCreate(container_name="web", image="box:1", **parameters)
 
 
 class NoContainers(Engine):
@@ -147,11 +147,11 @@ async def test_a_preview_of_a_stack_shows_no_secret_that_its_file_fills_in(servi
     """Its result and its error go to the journal."""
     target = Target(id="box", role="development", backend="docker")
     compose = f"services:\n  web:\n    image: nginx\n    {service}\n"
-    given = {"stack_name": "shop", "compose": compose, "env": {"TOKEN": "s3cret"}}
-    asked = task(Catalogue(BUILT_IN)["stack_deploy"], target, "a" * 26, **given)
+    parameters = {"stack_name": "shop", "compose": compose, "env": {"TOKEN": "s3cret"}}
+    request = task(Catalogue(BUILT_IN)["stack_deploy"], target, "a" * 26, **parameters)
     try:
-        told = str(await container_operations.preview(NoContainers(), asked))
+        text = str(await container_operations.preview(NoContainers(), request))
     except Invalid as error:
-        told = str(error)
-    assert "<secret>" in told
-    assert "s3cret" not in told
+        text = str(error)
+    assert "<secret>" in text
+    assert "s3cret" not in text

@@ -30,8 +30,8 @@ def outside(one: ContainerSettings, **bounds: Any) -> str:
     return ""
 
 
-def web(**given: Any) -> ContainerSettings:
-    return ContainerSettings(name="web", **given)
+def web(**settings: Any) -> ContainerSettings:
+    return ContainerSettings(name="web", **settings)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_a_port_on_another_address_or_beyond_a_range_is_outside(
 
 
 @pytest.mark.parametrize(
-    ("given", "bounds", "message"),
+    ("settings", "bounds", "message"),
     [
         ({"binds": ["/srv/a", "/srv"]}, {"only_mounts": ["/srv"]}, ""),
         (
@@ -153,8 +153,8 @@ def test_a_port_on_another_address_or_beyond_a_range_is_outside(
         ({"image": "nginx"}, {"only_images": None}, ""),
     ],
 )
-def test_each_list_has_its_bound(given: dict[str, Any], bounds: dict[str, Any], message: str) -> None:
-    found = outside(web(**given), **bounds)
+def test_each_list_has_its_bound(settings: dict[str, Any], bounds: dict[str, Any], message: str) -> None:
+    found = outside(web(**settings), **bounds)
     assert message in found
     assert bool(message) == bool(found)
 
@@ -236,8 +236,8 @@ def test_what_belongs_to_a_stack_itself_is_not_bounded(lines: str, networks: lis
 
 
 def test_a_flag_does_not_lift_a_bound() -> None:
-    given = ContainerCreate(
+    parameters = ContainerCreate(
         container_name="web", image="shop:1", mounts=["/etc:/e"], allow_host_mounts=True, only_mounts=["/srv"]
     )
     with pytest.raises(Invalid, match="the mount of /etc is outside only_mounts"):
-        check_settings([container_config.settings(given)], given, TARGET, "/run/docker.sock")
+        check_settings([container_config.settings(parameters)], parameters, TARGET, "/run/docker.sock")

@@ -32,10 +32,10 @@ class OddEngine(Engine):
     """Its answer to /system/df is the given one."""
 
     def __init__(self, answer: object) -> None:
-        self._given = answer
+        self._answer = answer
 
     async def get_json(self, path: str, query: Mapping[str, str], absent: Collection[int] = ()) -> Any:
-        return self._given
+        return self._answer
 
 
 @pytest.mark.parametrize(

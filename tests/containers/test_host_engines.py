@@ -48,11 +48,11 @@ class EngineOnHost(NamedTuple):
     folder: Path
     pool: Pool | None = None
 
-    def task(self, name: str, **given: Any) -> Task:
-        return replace(task(CATALOGUE[name], self.target, encode_id(os.urandom(16)), **given), timeout=20.0)
+    def task(self, name: str, **parameters: Any) -> Task:
+        return replace(task(CATALOGUE[name], self.target, encode_id(os.urandom(16)), **parameters), timeout=20.0)
 
-    async def run(self, name: str, **given: Any) -> TaskResult:
-        return await asyncio.wait_for(self.backend.run(self.task(name, **given), ProgressRecorder()), 30.0)
+    async def run(self, name: str, **parameters: Any) -> TaskResult:
+        return await asyncio.wait_for(self.backend.run(self.task(name, **parameters), ProgressRecorder()), 30.0)
 
 
 @asynccontextmanager
@@ -195,9 +195,9 @@ async def test_volume_and_folder_of_a_container_over_ssh_are_backed_up_and_resto
         bind = {"Type": "bind", "Source": "/srv/shop", "Target": "/shop"}
         engine.put("web", running=True, HostConfig={"Mounts": [volume, bind]})
         engine.files |= {"data": tar_of("data", "then"), "/srv/shop": tar_of("shop", "then")}
-        given = {"container_name": "web", "backup_id": "then"}
+        parameters = {"container_name": "web", "backup_id": "then"}
         with pytest.raises(WritError, match=r"docker: \{backup: ") as refused:
-            await made.run("backup_create", **given)
+            await made.run("backup_create", **parameters)
         assert refused.value.code == "not_declared"
         declared_backup = {"repository": str(tmp_path / "repository"), "password_file": str(tmp_path / "password")}
         host = made._replace(
@@ -205,9 +205,9 @@ async def test_volume_and_folder_of_a_container_over_ssh_are_backed_up_and_resto
         )
         (tmp_path / "password").write_text("word")
         new_repository(declared_backup)
-        assert (await host.run("backup_create", **given)).outcome == "succeeded"
+        assert (await host.run("backup_create", **parameters)).outcome == "succeeded"
         engine.files |= {"data": tar_of("data", "now"), "/srv/shop": tar_of("shop", "now")}
-        restored = await host.run("backup_restore", **given)
+        restored = await host.run("backup_restore", **parameters)
         assert restored.outcome == "succeeded", restored
         mounts = (engine.named("web") or {})["Mounts"]
         places = [one.get("Name") or one.get("Source") for one in mounts]

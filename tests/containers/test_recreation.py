@@ -27,8 +27,8 @@ def container(config: dict[str, Any] | None = None, host: dict[str, Any] | None 
     return {"Id": "a" * 64, "Name": "/web", "Config": inherited | (config or {}), "HostConfig": host or {}, **more}
 
 
-def body(*given: Any, **more: Any) -> dict[str, Any]:
-    return recreated(container(*given, **more), FORMER_IMAGE, "web:2", "op")
+def body(*arguments: Any, **more: Any) -> dict[str, Any]:
+    return recreated(container(*arguments, **more), FORMER_IMAGE, "web:2", "op")
 
 
 def test_what_came_from_the_former_image_is_left_to_the_new_one() -> None:

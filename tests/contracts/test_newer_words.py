@@ -133,8 +133,8 @@ def test_decision_with_a_newer_word_is_verified_with_its_signature(word: str) ->
     key = Key(generate_seed())
     of = {"operation_id": "a" * 26, "principal": "alice", "operation": "test_noop", "target": "web-1"}
     decision = structs.replace(with_word(Decision, word), **of, acts_for=None, presence=None, statement_digest=None)
-    given = {**of, "acts_for": None, "decision": sign(key, decision), "statement": None, "presence": None}
-    event = structs.replace(sample(journal.Requested), **given, look=None, ahead=None)
+    fields = {**of, "acts_for": None, "decision": sign(key, decision), "statement": None, "presence": None}
+    event = structs.replace(sample(journal.Requested), **fields, look=None, ahead=None)
     Signatures([key.public]).check(Record(7, subject_of(event), encode(event), {}, 1.0))
 
 

@@ -15,8 +15,8 @@ FILE = (ALICE, BOB, COPILOT)
 
 
 def change(action: str, of: Principal, **values: object) -> PrincipalManage:
-    given = {"action": action, "principal_id": of.id, "replaces": entry_version(of), **values}
-    return PrincipalManage(**given)  # type: ignore[arg-type]
+    fields = {"action": action, "principal_id": of.id, "replaces": entry_version(of), **values}
+    return PrincipalManage(**fields)  # type: ignore[arg-type]
 
 
 def test_changes_apply_in_their_order() -> None:
@@ -76,7 +76,7 @@ def test_agents_of_a_disabled_human_have_no_access() -> None:
 
 
 @pytest.mark.parametrize(
-    "given",
+    "fields",
     [
         {"action": "add", "kind": "human"},
         {"action": "rotate"},
@@ -85,6 +85,6 @@ def test_agents_of_a_disabled_human_have_no_access() -> None:
         {"action": "remove", "key": KEYS["next"]},
     ],
 )
-def test_an_action_takes_exactly_its_own_values(given: dict[str, object]) -> None:
+def test_an_action_takes_exactly_its_own_values(fields: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"needs|takes no"):
-        PrincipalManage(principal_id="bob", **given)  # type: ignore[arg-type]
+        PrincipalManage(principal_id="bob", **fields)  # type: ignore[arg-type]

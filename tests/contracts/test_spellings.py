@@ -26,8 +26,8 @@ def _rows(key: str) -> Iterator[Any]:
     for kind in CORPUS:
         for group in kind["spellings"]:
             for value in [group["one"]] if key == "one" and "one" in group else group["others"] * (key == "others"):
-                given = [value] if kind.get("list") else value
-                request = {**kind.get("others", {}), kind["parameter"]: given}
+                argument = [value] if kind.get("list") else value
+                request = {**kind.get("others", {}), kind["parameter"]: argument}
                 yield pytest.param(kind["operation"], request, id=f"{kind['parameter']}-{value}")
 
 

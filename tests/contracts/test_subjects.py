@@ -170,10 +170,14 @@ BUILT = [
 
 
 def covers(pattern: str, subject: str) -> bool:
-    wanted, given_ = pattern.split("."), subject.split(".")
-    if wanted[-1] == ">":
-        return len(given_) >= len(wanted) and covers(".".join(wanted[:-1]), ".".join(given_[: len(wanted) - 1]))
-    return len(wanted) == len(given_) and all(a in ("*", b) for a, b in zip(wanted, given_, strict=True))
+    pattern_tokens, subject_tokens = pattern.split("."), subject.split(".")
+    if pattern_tokens[-1] == ">":
+        return len(subject_tokens) >= len(pattern_tokens) and covers(
+            ".".join(pattern_tokens[:-1]), ".".join(subject_tokens[: len(pattern_tokens) - 1])
+        )
+    return len(pattern_tokens) == len(subject_tokens) and all(
+        a in ("*", b) for a, b in zip(pattern_tokens, subject_tokens, strict=True)
+    )
 
 
 @pytest.mark.parametrize("subject", BUILT)

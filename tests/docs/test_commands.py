@@ -73,8 +73,8 @@ def options_problem(command: click.Command, context: click.Context, words: list[
         for sub in command.list_commands(context):
             found = command.get_command(context, sub)
             known |= {name for one in found.params for name in (*one.opts, *one.secondary_opts)} if found else set()
-    given = [word.split("=")[0] for word in words if re.match(r"--[a-z]|-[a-z]$", word)]
-    missing = [one for one in given if one not in known]
+    options = [word.split("=")[0] for word in words if re.match(r"--[a-z]|-[a-z]$", word)]
+    missing = [one for one in options if one not in known]
     return f"no option {', '.join(missing)}" if missing else ""
 
 

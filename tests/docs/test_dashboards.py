@@ -17,7 +17,7 @@ from tests.docs.test_runbooks import METRIC, made
 from writ_testing.peers.programs import program
 
 GRAFANA = Path(__file__).parents[2] / "deploy/grafana"
-ASKED_FOR = ("overview", "policy", "pools", "audit", "operation")
+REQUIRED = ("overview", "policy", "pools", "audit", "operation")
 SUFFIX = re.compile(r"_(bucket|count|sum)$")
 every_dashboard = pytest.mark.parametrize("name", DASHBOARDS)
 
@@ -36,7 +36,7 @@ def provisioned(kind: str) -> dict[str, Any]:
 
 
 def test_each_that_was_asked_for_is_there() -> None:
-    assert tuple(DASHBOARDS) == ASKED_FOR
+    assert tuple(DASHBOARDS) == REQUIRED
     assert {path.name for path in (GRAFANA / "dashboards").iterdir()} == {f"{name}.json" for name in DASHBOARDS}
 
 
@@ -70,9 +70,9 @@ def test_it_speaks_of_metrics_that_a_service_has_in_words_that_prometheus_reads(
 @every_dashboard
 def test_it_asks_the_source_that_is_provisioned(name: str) -> None:
     (source,) = provisioned("datasources")["datasources"]
-    asked = [target["datasource"] for target in targets(name)]
-    asked += [panel["datasource"] for panel in page(name)["panels"] if "targets" in panel]
-    assert all(one == {"type": source["type"], "uid": source["uid"]} for one in asked)
+    sources = [target["datasource"] for target in targets(name)]
+    sources += [panel["datasource"] for panel in page(name)["panels"] if "targets" in panel]
+    assert all(one == {"type": source["type"], "uid": source["uid"]} for one in sources)
 
 
 def test_an_example_leads_to_the_page_of_its_operation() -> None:

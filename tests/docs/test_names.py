@@ -92,19 +92,20 @@ def test_every_link_leads_somewhere(document: Path) -> None:
 @every_document
 def test_every_subject_is_one_of_the_registry(document: Path) -> None:
     known = [one.address for one in registry.CHANNELS]
-    told = {subject.rstrip(".") for subject in SUBJECT.findall(TAG.sub("", document.read_text()))}
-    assert {one for one in told - OTHERS if not any(_within(one, address) for address in known)} == set()
+    mentioned = {subject.rstrip(".") for subject in SUBJECT.findall(TAG.sub("", document.read_text()))}
+    assert {one for one in mentioned - OTHERS if not any(_within(one, address) for address in known)} == set()
 
 
 def _within(subject: str, address: str) -> bool:
     """Whether the address can be the subject, or begin with it; `<x>`, `*` and `{x}` stand for any one token."""
-    told, wanted = subject.split("."), address.split(".")
-    if told[-1] == ">":
-        told.pop()
-    if len(told) > len(wanted) and wanted[-1] == "{rest}":
-        told = told[: len(wanted)]
-    return len(told) <= len(wanted) and all(
-        left[0] in "<{*" or right[0] == "{" or left == right for left, right in zip(told, wanted, strict=False)
+    subject_tokens, address_tokens = subject.split("."), address.split(".")
+    if subject_tokens[-1] == ">":
+        subject_tokens.pop()
+    if len(subject_tokens) > len(address_tokens) and address_tokens[-1] == "{rest}":
+        subject_tokens = subject_tokens[: len(address_tokens)]
+    return len(subject_tokens) <= len(address_tokens) and all(
+        left[0] in "<{*" or right[0] == "{" or left == right
+        for left, right in zip(subject_tokens, address_tokens, strict=False)
     )
 
 

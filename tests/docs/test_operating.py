@@ -39,11 +39,11 @@ def test_the_metrics_to_look_at_are_those_of_the_services_that_are_named() -> No
 
 
 def test_every_exit_status_is_in_the_table_and_no_other() -> None:
-    told = {
+    documented = {
         int(number)
         for number in re.findall(r"^\| (\d+) \|", section("troubleshooting.md", "Exit statuses"), re.MULTILINE)
     }
-    assert told == {int(status) for status in Exit}
+    assert documented == {int(status) for status in Exit}
 
 
 def test_the_codes_that_are_explained_exist() -> None:

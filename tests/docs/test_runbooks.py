@@ -64,10 +64,10 @@ def test_alerts_and_runbooks_name_only_metrics_that_a_service_has() -> None:
 
 def test_what_an_alert_counts_is_told_from_0_on_or_the_first_ones_would_not_be_seen() -> None:
     counted = {name for rule in ALERTS.values() for name in COUNTED.findall(rule["expr"])}
-    told = [line for one in registries().values() for line in one.exposition()[0].decode().splitlines()]
+    lines = [line for one in registries().values() for line in one.exposition()[0].decode().splitlines()]
     assert counted
     for name in counted:
-        assert [line for line in told if re.match(rf"{name}\b.* 0\.0$", line)], name
+        assert [line for line in lines if re.match(rf"{name}\b.* 0\.0$", line)], name
 
 
 @pytest.mark.parametrize("alert", ALERTS)

@@ -44,8 +44,8 @@ def test_every_operation_of_the_specification_is_in_the_catalogue() -> None:
 
 def test_examples_of_parameters_are_accepted() -> None:
     known = {one.name: one for one in BUILT_IN}
-    for operation, given in specification.PARAMETERS.items():
-        known[operation].check(given)
+    for operation, parameters in specification.PARAMETERS.items():
+        known[operation].check(parameters)
 
 
 def test_policy_of_the_specification_loads_with_each_of_its_keys() -> None:

@@ -85,13 +85,13 @@ async def scraping(
         RESENT,
     )
     async with running(state / "log", *command):
-        seen = Prometheus(port)
+        prometheus = Prometheus(port)
 
         async def each() -> bool:
-            return len(await seen.query("up == 1")) == len(targets)
+            return len(await prometheus.query("up == 1")) == len(targets)
 
         await eventually(each, within=60, what="a scrape of each process")
-        yield seen
+        yield prometheus
 
 
 def _targets(installation: RunningInstallation) -> list[str]:
@@ -100,10 +100,10 @@ def _targets(installation: RunningInstallation) -> list[str]:
 
 
 def _configuration(targets: list[str], alertmanager: int | None) -> dict[str, Any]:
-    told = [] if alertmanager is None else [{"static_configs": [{"targets": [f"127.0.0.1:{alertmanager}"]}]}]
+    alertmanagers = [] if alertmanager is None else [{"static_configs": [{"targets": [f"127.0.0.1:{alertmanager}"]}]}]
     return {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(RULES)],
         "scrape_configs": [{"job_name": "writ", "static_configs": [{"targets": targets}]}],
-        "alerting": {"alertmanagers": told},
+        "alerting": {"alertmanagers": alertmanagers},
     }

@@ -58,7 +58,7 @@ def subject(
 ) -> Subject:
     """What a true executor would ask about a request of alice's that she never made."""
     number = secrets.token_hex(8)
-    asked = Subject(
+    about = Subject(
         operation_id=operation_id("alice", number),
         principal="alice",
         key=installation.home.key("principal-alice").public,
@@ -68,17 +68,17 @@ def subject(
         parameters_key=KEY,
         idempotency_key=number,
     )
-    return structs.replace(asked, **changed)
+    return structs.replace(about, **changed)
 
 
-async def decided(bus: Bus, asked: Subject, **look: Any) -> DecideReply:
+async def decided(bus: Bus, about: Subject, **look: Any) -> DecideReply:
     message = await bus.request(
-        subjects.POLICY_DECIDE, encode(DecideRequest(subject=asked, control_sequence=0, **look)), timeout=10
+        subjects.POLICY_DECIDE, encode(DecideRequest(subject=about, control_sequence=0, **look)), timeout=10
     )
     return decode(message.data, DecideReply)
 
 
-GIVEN: dict[str, dict[str, Any]] = {
+PARAMETERS: dict[str, dict[str, Any]] = {
     "file_delete": {"file_path": "/x"},
     "stop_set": {"reason": "none"},
     "operation_cancel": {"operation_id": "a" * 26},

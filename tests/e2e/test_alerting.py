@@ -63,18 +63,18 @@ async def watched(installation: RunningInstallation, folder: Path) -> AsyncItera
     )
     async with await asyncio.start_server(webhook.take, "127.0.0.1", 0) as hook:
         (state / "config.yaml").write_text(yaml.safe_dump(telling(hook.sockets[0].getsockname()[1])))
-        async with scraping(installation, folder, alertmanager=port) as seen, running(state / "log", *command):
-            yield seen, webhook
+        async with scraping(installation, folder, alertmanager=port) as prometheus, running(state / "log", *command):
+            yield prometheus, webhook
 
 
 async def test_a_refused_policy_is_alerted_on_and_reaches_a_webhook(
     installation: RunningInstallation, tmp_path: Path
 ) -> None:
-    async with watched(installation, tmp_path) as (seen, webhook):
+    async with watched(installation, tmp_path) as (prometheus, webhook):
         named = sorted({word for rule in ALERTS.values() for word in METRIC.findall(rule["expr"])} - ELSEWHERE.keys())
 
         async def all_there() -> bool:
-            return all([await seen.query(name) for name in named])
+            return all([await prometheus.query(name) for name in named])
 
         await eventually(all_there, within=WITHIN, what="each metric of the rules")
         good = installation.home.policy.read_text()

@@ -77,20 +77,20 @@ async def opened(
     uses: int = 3,
 ) -> str:
     """Return the id of a window that bob approved."""
-    asked = await asker.windows.request(operations, targets, uses=uses, seconds=600, reason="a test")
-    assert asked.answer.state == "awaiting_approval", asked
-    card = await bob.approvals.card(asked.operation_id, (installation.home.key("policy").public,))
+    reply = await asker.windows.request(operations, targets, uses=uses, seconds=600, reason="a test")
+    assert reply.answer.state == "awaiting_approval", reply
+    card = await bob.approvals.card(reply.operation_id, (installation.home.key("policy").public,))
     assert card.unverified == []
     await bob.approvals.approve(card, reason="fine")
-    done = await asker.wait(asked.operation_id, timeout=20)
+    done = await asker.wait(reply.operation_id, timeout=20)
     assert done.outcome == "succeeded", done
-    return asked.operation_id
+    return reply.operation_id
 
 
 async def ends(writ: Writ, many: int, operation: str = "test_noop", target: str = "web-1") -> list[OperationView]:
     """Return what became of so many requests at once: the ended ones, and those that wait for approval."""
-    given = {"service_name": "nginx"} if operation == "service_start" else {}
-    answers = await asyncio.gather(*(writ.submit(operation, target, given, reason="a use") for _ in range(many)))
+    parameters = {"service_name": "nginx"} if operation == "service_start" else {}
+    answers = await asyncio.gather(*(writ.submit(operation, target, parameters, reason="a use") for _ in range(many)))
     started = [one.operation_id or "" for one in answers if one.state != "awaiting_approval"]
     return list(await asyncio.gather(*(writ.wait(one, timeout=40) for one in started)))
 
@@ -181,9 +181,9 @@ async def test_an_agent_may_have_a_window_that_its_human_cannot_approve(
 async def test_a_window_that_the_policy_does_not_know_is_refused(
     alice: Writ, operations: list[str], target: str, uses: int, code: str
 ) -> None:
-    asked = await alice.windows.request(operations, [target], uses=uses, seconds=600, reason="a test")
-    verdict, error = asked.answer.verdict, asked.answer.error
-    assert asked.answer.outcome in ("denied", "invalid")
+    reply = await alice.windows.request(operations, [target], uses=uses, seconds=600, reason="a test")
+    verdict, error = reply.answer.verdict, reply.answer.error
+    assert reply.answer.outcome in ("denied", "invalid")
     assert code in (verdict and verdict.code, error and error.code)
 
 
@@ -203,10 +203,10 @@ async def test_the_command_requests_lists_shows_and_ends_windows(
         assert ended.status == status, ended
         return json.loads(ended.out)
 
-    asked = await run_json(
+    reply = await run_json(
         *("window", "request", "test_noop", "-t", "web-1", "--uses", "2", "--for", "10m", "-r", "a deploy"), status=4
     )
-    window = asked["operation_id"]
+    window = reply["operation_id"]
     card = await bob.approvals.card(window, (installation.home.key("policy").public,))
     await bob.approvals.approve(card, reason="fine")
     await alice.wait(window, timeout=20)

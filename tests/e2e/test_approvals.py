@@ -208,13 +208,13 @@ async def test_hidden_parameters_are_only_rejected_unless_the_requester_gives_th
         card = await bob.approvals.card(operation_id, policy_key(installation))
         with pytest.raises(Denied, match="secret is hidden"):
             await bob.approvals.approve(card)
-        told = await installation.writ("approvals", "approve", operation_id, "--as", "bob", stdin=b"y\n")
-        assert (told.status, "--parameter NAME=VALUE" in told.err) == (3, True)
-        assert "Approve" not in told.err  # what would be refused is not asked
+        result = await installation.writ("approvals", "approve", operation_id, "--as", "bob", stdin=b"y\n")
+        assert (result.status, "--parameter NAME=VALUE" in result.err) == (3, True)
+        assert "Approve" not in result.err  # what would be refused is not asked
         with pytest.raises(Untrusted, match="other parameters"):
             await bob.approvals.card(operation_id, policy_key(installation), hidden={"secret": "another"})
-        seen = await bob.approvals.card(operation_id, policy_key(installation), hidden={"secret": "s3cret-canary"})
-        assert (await bob.approvals.approve(seen)).state == "approved"
+        full_card = await bob.approvals.card(operation_id, policy_key(installation), hidden={"secret": "s3cret-canary"})
+        assert (await bob.approvals.approve(full_card)).state == "approved"
         assert (await alice.wait(operation_id, timeout=20)).outcome == "succeeded"
 
 

@@ -70,9 +70,9 @@ async def test_an_announcement_of_what_was_never_made_is_superseded(
         assert (refused.outcome, refused.code) == ("failed", "conflict")
     killed, _ = await try_to(installation, file, "--supersede", WRIT_FAULT="journal.announced")
     assert killed == -9
-    told = await archive(installation, file)
+    report = await archive(installation, file)
     standing = await writ.journal()
-    assert (standing.generation, standing.first) == (1, told["archive"]["last"] + 1)
+    assert (standing.generation, standing.first) == (1, report["archive"]["last"] + 1)
     assert standing.first > 5
     await restarted(installation)
     assert (await writ.run("test_noop", "web-1", timeout=30)).outcome == "succeeded"

@@ -135,12 +135,12 @@ HEADERS: dict[str, dict[str, str]] = {
     "with no trace": {"traceparent": "00-" + "0" * 200, "Writ-Correlation-Id": "a b" * 1000},
     "with a cause": {"traceparent": f"00-{'1' * 32}-{'1' * 16}-01", "Writ-Event-Id": "z" * 90_000},
 }
-ASKED = [one for one in CHANNELS if one.style is Style.REQUEST]
+REQUEST_CHANNELS = [one for one in CHANNELS if one.style is Style.REQUEST]
 
 
-@pytest.mark.parametrize("name", [one.name for one in ASKED])
+@pytest.mark.parametrize("name", [one.name for one in REQUEST_CHANNELS])
 async def test_whatever_is_sent_is_answered_and_nothing_breaks(installation: RunningInstallation, name: str) -> None:
-    channel = next(one for one in ASKED if one.name == name)
+    channel = next(one for one in REQUEST_CHANNELS if one.name == name)
     key = {Role.PRINCIPAL: "principal-bob", Role.AGENT: "agent-a", Role.SCANNER: "principal-trivy"}.get(
         channel.senders[0], channel.senders[0].value
     )
@@ -154,9 +154,9 @@ async def test_whatever_is_sent_is_answered_and_nothing_breaks(installation: Run
         for what, data in GARBAGE.items():
             for how, headers in HEADERS.items():
                 answer = await bus.request(subject, data, timeout=20, headers=headers)
-                told = _decoded(answer.data, answer.headers)
-                if not told.get("error") or told["error"]["code"] == "internal" or len(answer.data) > 10_000:
-                    wrong.append((what, how, str(told)[:300]))
+                reply = _decoded(answer.data, answer.headers)
+                if not reply.get("error") or reply["error"]["code"] == "internal" or len(answer.data) > 10_000:
+                    wrong.append((what, how, str(reply)[:300]))
     assert not wrong
     assert {one.name: one.pid for one in installation.report.processes} == pids
     assert "Traceback" not in installation.logs()
@@ -193,16 +193,16 @@ def _decoded(data: bytes, headers: Any) -> dict[str, Any]:
 
 
 async def _instance(installation: RunningInstallation) -> str:
-    seen: list[str] = []
+    instances: list[str] = []
 
     async def heard(message: Any) -> None:
-        seen.append(json.decode(message.data)["instance"])
+        instances.append(json.decode(message.data)["instance"])
 
     async with holding(installation, "executor") as bus:
         listening = await bus.subscribe(subjects.heartbeat("a"), heard)
 
         async def known() -> str | None:
-            return seen[0] if seen else None
+            return instances[0] if instances else None
 
         found = await eventually(known)
         await listening.close()

@@ -31,9 +31,9 @@ async def test_the_number_is_that_of_what_waits_and_what_runs(
 ) -> None:
     async with scraping(installation, tmp_path) as prometheus, await installation.client() as writ:
         await eventually(lambda: is_(prometheus, 0), within=60, what="a number at all")
-        asked = [await writ.submit("test_sleep", target, {"seconds": 600, "processes": 0}) for target in TARGETS]
+        answers = [await writ.submit("test_sleep", target, {"seconds": 600, "processes": 0}) for target in TARGETS]
         await eventually(lambda: is_(prometheus, len(TARGETS)), within=60, what="all of them")
-        for answer in asked:
+        for answer in answers:
             await writ.cancel(answer.operation_id or "")
         await eventually(lambda: is_(prometheus, 0), within=60, what="none of them")
 

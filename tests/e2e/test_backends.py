@@ -106,8 +106,8 @@ def peer(name: str, server: Sshd) -> dict[str, Any]:
 
 def entry(name: str, server: Sshd, **connection: Any) -> dict[str, Any]:
     own = (server.folder / "host_key.pub").read_text().rpartition(" ")[0]
-    wanted = {"host_keys": [own], "connect_timeout": 30, **connection}
-    return {"id": name, "role": "testing", "backend": "ssh", "connection": server.connection(**wanted)}
+    settings = {"host_keys": [own], "connect_timeout": 30, **connection}
+    return {"id": name, "role": "testing", "backend": "ssh", "connection": server.connection(**settings)}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -226,14 +226,14 @@ async def test_health_and_metrics_say_the_same(world: World) -> None:
     await world.test(status=1)
     ready = json.loads(await world.ssh_agent("readyz"))
     assert ready["status"] == "ready"
-    told = ready["checks"]["targets"]
+    text = ready["checks"]["targets"]
     ill = sorted(["changed", "stranger", "locked", "keyless", "away", *TAILNET])
-    assert told.endswith(f"{', '.join(f'{name} ({EXPECTED[name][0]})' for name in ill[:8])} and {len(ill) - 8} more")
-    assert "web1" not in told
+    assert text.endswith(f"{', '.join(f'{name} ({EXPECTED[name][0]})' for name in ill[:8])} and {len(ill) - 8} more")
+    assert "web1" not in text
     status = await world.installation.writ("status")
     # The pool of `unserved` has no agent, which the executor says after a lease; hosts out of reach degrade nothing.
     assert (status.status, "degraded" in status.out) in ((0, False), (1, "no agent of pool docker" in status.out))
-    assert f"agent-ssh: targets: {told}" in status.out
+    assert f"agent-ssh: targets: {text}" in status.out
     metrics = await world.ssh_agent("metrics")
     assert 'writ_check_ok{check="targets"} 0.0' in metrics
     assert 'writ_check_ok{check="ssh"} 1.0' in metrics
@@ -244,8 +244,8 @@ async def test_health_and_metrics_say_the_same(world: World) -> None:
 
 async def test_a_changed_host_key_is_a_security_event(world: World) -> None:
     await world.test("changed", status=1)
-    seen = await world.security("host_key_changed")
-    assert (seen.pool, seen.detail) == ("ssh", "a test of changed ended with host_key_changed")
+    event = await world.security("host_key_changed")
+    assert (event.pool, event.detail) == ("ssh", "a test of changed ended with host_key_changed")
 
 
 async def add(world: World, name: str, *more: str) -> CommandResult:

@@ -55,9 +55,9 @@ async def run(script: str, *arguments: str) -> tuple[str, str, int]:
 
 def script() -> str:
     (found,) = re.findall(r"^```python\n(.*?)^```$", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
-    for wanted, mine in MINE.items():
-        found, times = re.subn(wanted, mine.replace("\\", "\\\\"), found, flags=re.MULTILINE)
-        assert times == 1, wanted
+    for pattern, mine in MINE.items():
+        found, times = re.subn(pattern, mine.replace("\\", "\\\\"), found, flags=re.MULTILINE)
+        assert times == 1, pattern
     return str(found) + SEND
 
 

@@ -45,8 +45,8 @@ class World(NamedTuple):
     installation: RunningInstallation
     engine: FakeEngine
 
-    async def run(self, operation: str, *given: str) -> CommandResult:
-        return await self.installation.writ("run", operation, "-t", "box", *given, "-o", "json")
+    async def run(self, operation: str, *arguments: str) -> CommandResult:
+        return await self.installation.writ("run", operation, "-t", "box", *arguments, "-o", "json")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -93,13 +93,13 @@ async def test_a_container_is_created_and_its_secret_is_nowhere_on_record(world:
 
 
 async def test_a_breakout_needs_both_a_rule_and_a_flag(world: World) -> None:
-    given = ("container_name=host", "image=box:1", "network=host")
-    without = await world.run("container_create", *given)
+    arguments = ("container_name=host", "image=box:1", "network=host")
+    without = await world.run("container_create", *arguments)
     assert (without.status, "allow_host_network" in without.out + without.err) == (1, True), without
-    denied = await world.run("container_create", *given, "allow_host_network=true", "allow_privileged=true")
+    denied = await world.run("container_create", *arguments, "allow_host_network=true", "allow_privileged=true")
     assert denied.status == 3, denied
     assert world.engine.named("host") is None
-    allowed = await world.run("container_create", *given, "allow_host_network=true")
+    allowed = await world.run("container_create", *arguments, "allow_host_network=true")
     assert allowed.status == 0, allowed
 
 
@@ -120,11 +120,11 @@ async def test_a_dry_run_shows_the_calls_and_makes_none(world: World) -> None:
 
 @pytest.mark.exhaustive
 async def test_stack_is_deployed_after_another_person_has_approved_it(world: World) -> None:
-    given = ("stack_name=shop", "source=shop.yaml")
-    dry = await world.run("stack_deploy", *given, "--dry-run")
+    arguments = ("stack_name=shop", "source=shop.yaml")
+    dry = await world.run("stack_deploy", *arguments, "--dry-run")
     assert (dry.status, "is created: 1 of box:1" in dry.out) == (0, True), dry
-    asked = await world.run("stack_deploy", *given, "--no-wait")
-    operation_id = json.loads(asked.out)["operation_id"]
+    requested = await world.run("stack_deploy", *arguments, "--no-wait")
+    operation_id = json.loads(requested.out)["operation_id"]
     assert world.engine.named("shop-web-1") is None
     message = await world.installation.writ("approvals", "approve", operation_id, "--as", "bob", stdin=b"y\n")
     assert message.status == 0, message
@@ -141,7 +141,7 @@ async def test_stack_is_deployed_after_another_person_has_approved_it(world: Wor
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("options", "message"),
     [
         ((), "give one of --ssh USER@HOST, --proxmox HOST and --docker SOCKET"),
         (("--docker", "docker.sock"), "neither a socket, such as /var/run/docker.sock, nor HOST:PORT"),
@@ -150,9 +150,9 @@ async def test_stack_is_deployed_after_another_person_has_approved_it(world: Wor
         (("--docker", "engine.example:2376"), "an engine over TLS needs --docker-ca FILE and --key FILE"),
     ],
 )
-async def test_a_target_that_cannot_be_is_refused(world: World, given: tuple[str, ...], message: str) -> None:
+async def test_a_target_that_cannot_be_is_refused(world: World, options: tuple[str, ...], message: str) -> None:
     before = world.installation.home.inventory.read_text()
-    ended = await world.installation.writ("target", "add", "other", "--role", "testing", *given)
+    ended = await world.installation.writ("target", "add", "other", "--role", "testing", *options)
     assert ended.status == 2, ended
     assert message in ended.err
     assert world.installation.home.inventory.read_text() == before

@@ -226,10 +226,10 @@ async def test_an_environment_of_an_installation_before_is_no_sign_of_an_enrolme
 ) -> None:
     made, folder = await token_of(installation), tmp_path / "etc"
     assert (await enrol(folder, made["token"])).status == 0
-    wanted = environment(folder)
+    expected = environment(folder)
     (folder / f"agent-{POOL}.env").write_text("WRIT_POLICY_KEY=another\n")
     assert (await enrol(folder, made["token"])).status == 0
-    assert environment(folder) == wanted
+    assert environment(folder) == expected
 
 
 @pytest.mark.exhaustive
@@ -303,10 +303,10 @@ async def test_the_command_says_what_there_is_and_takes_no_pool_that_no_target_h
     listed = await installation.writ("agent", "list")
     assert made["id"] in listed.out
     assert made["token"] not in listed.out
-    told = json.decode((await installation.writ("agent", "list", "-o", "json")).out)["tokens"]
-    assert [one["until"] for one in told if one["token"] == made["id"]] == [made["until"]]
+    listed_tokens = json.decode((await installation.writ("agent", "list", "-o", "json")).out)["tokens"]
+    assert [one["until"] for one in listed_tokens if one["token"] == made["id"]] == [made["until"]]
     assert (await installation.writ("agent", "token", POOL, "--url", "nats://a b")).status == 2
-    assert len(tokens.known(installation.home)) == len(told)
+    assert len(tokens.known(installation.home)) == len(listed_tokens)
     refused = await installation.writ("agent", "token", "nobodys")
     assert (refused.status, refused.out) == (2, "")
     assert (await installation.writ("agent", "token", POOL, "--expires", "30d")).status == 2

@@ -189,8 +189,8 @@ async def test_the_installed_backend_passes_the_suite(world: World, tmp_path: Pa
     lacking = await world.writ("plugin", "check", "writ-router", "--declared-only", "-o", "json", status=1)
     assert "WRIT_ROUTER_TOKEN_FILE is not set" in lacking
     (tmp_path / "token").write_text(TOKEN)
-    given = str(tmp_path / "token")
-    checked = await world.writ("plugin", "check", "writ-router", "-o", "json", WRIT_ROUTER_TOKEN_FILE=given)
+    token_file = str(tmp_path / "token")
+    checked = await world.writ("plugin", "check", "writ-router", "-o", "json", WRIT_ROUTER_TOKEN_FILE=token_file)
     assert json.decode(checked) == {"writ-router": []}
 
 

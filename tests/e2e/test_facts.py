@@ -126,8 +126,8 @@ async def test_a_report_by_command_counts_and_survives_restarts_of_policy_and_na
 ) -> None:
     finding = {"id": "EXAMPLE-3", "severity": "critical", "found_at": 1.0}
     text = json.dumps({"target": "web-1", "findings": [finding]}).encode()
-    told = await installation.writ("scan", "report", "-", "--as", "pins", stdin=text)
-    assert told.status == 0, told
+    result = await installation.writ("scan", "report", "-", "--as", "pins", stdin=text)
+    assert result.status == 0, result
     for name in ("policy", "nats"):
         await installation.until(name, other_than=installation.kill(name))
     await eventually(lambda: connected(writ), within=60, what="the connection")
@@ -139,10 +139,10 @@ async def test_a_report_by_command_counts_and_survives_restarts_of_policy_and_na
 
 
 async def test_nobody_but_the_scanner_can_report_as_it(installation: RunningInstallation) -> None:
-    told = await installation.writ(
+    result = await installation.writ(
         "scan", "report", "-", "--as", "operator", stdin=b'{"target": "web-1", "findings": []}'
     )
-    assert told.status == 6, told
+    assert result.status == 6, result
     async with await installation.client() as other:
         report = encode(ScanReport(target="web-1", at=1.0))
         with pytest.raises(WritError):

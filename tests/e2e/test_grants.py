@@ -43,8 +43,10 @@ def target(installation: RunningInstallation, name: str = "db-1") -> Target:
 async def security(bus: Bus, operation_id: str) -> SecurityEvent:
     async def look() -> SecurityEvent | None:
         events = [decode_event(record.data) for record in await bus.journal.read(SECURITY)]
-        seen = (event for event in events if isinstance(event, SecurityEvent) and event.operation_id == operation_id)
-        return next((event for event in seen if event.report is not None), None)
+        matching = (
+            event for event in events if isinstance(event, SecurityEvent) and event.operation_id == operation_id
+        )
+        return next((event for event in matching if event.report is not None), None)
 
     return await eventually(look, what="the agent's report of it")
 

@@ -61,8 +61,8 @@ class HealthCheck:
         """In the end it is named in all three, with these words."""
 
         async def ill() -> bool:
-            said = await self.readyz()
-            return all(word in said for word in words)
+            text = await self.readyz()
+            return all(word in text for word in words)
 
         await eventually(ill, within=WITHIN, what=f"{self._check} with {words}")
         assert await self.metric() == 0
@@ -155,10 +155,10 @@ async def test_status_of_a_stopped_nats_server_comes_within_three_seconds(instal
     """A stopped server still accepts connections, so only time tells."""
     with installation.paused("nats"):
         began = time.monotonic()
-        seen = await control.status(installation.home, os.environ)
+        status = await control.status(installation.home, os.environ)
         assert time.monotonic() - began < 3.0
-    assert seen.journal is None
-    assert "journal: NATS does not answer" in control.degradations(seen)
+    assert status.journal is None
+    assert "journal: NATS does not answer" in control.degradations(status)
     await eventually(lambda: _well(installation), within=WITHIN, what="a well installation")
 
 
@@ -167,13 +167,13 @@ async def test_status_has_the_reason_of_a_restart(installation: RunningInstallat
     installation.kill("audit")
 
     async def reason() -> bool:
-        seen = await control.status(installation.home, os.environ)
-        return any(one.name == "audit" and one.restarted_for == "was ended by SIGKILL" for one in seen.processes)
+        status = await control.status(installation.home, os.environ)
+        return any(one.name == "audit" and one.restarted_for == "was ended by SIGKILL" for one in status.processes)
 
     await eventually(reason, within=WITHIN, what="the reason of the restart")
     await eventually(lambda: _well(installation), within=WITHIN, what="a well installation")
 
 
 async def _well(installation: RunningInstallation) -> bool:
-    seen = await control.status(installation.home, os.environ)
-    return seen.ready and not control.degradations(seen)
+    status = await control.status(installation.home, os.environ)
+    return status.ready and not control.degradations(status)

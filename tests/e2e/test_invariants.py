@@ -62,17 +62,17 @@ async def test_1_no_effect_without_policys_signature_on_exactly_that_effect(
     (files / "dear").write_text("x")
     target = next(one for one in read_inventory(installation.home.inventory).targets if one.id == "web-1")
     parameters = {"file_path": str(files / "dear"), "timeout": 30}
-    asked_for, refused = [], []
+    claimed, refused = [], []
     async with holding(installation, "executor") as thief:
 
         async def answer(message: Message) -> None:
-            asked = decode(message.data, ClaimMessage)
-            claim = decode(bytes(asked.claim.payload), Claim)
+            request = decode(message.data, ClaimMessage)
+            claim = decode(bytes(request.claim.payload), Claim)
             wish = subject(installation, "file_delete", "web-1", parameters, operation_id=claim.operation_id)
             other = structs.replace(wish, operation="test_count", parameters={"path": str(files / "dear")})
-            asked_for.append(claim.operation_id)
+            claimed.append(claim.operation_id)
             for about in (wish, structs.replace(wish, simulate=True), other):
-                ask = GrantRequest(subject=about, claim=asked.claim, control_sequence=0)
+                ask = GrantRequest(subject=about, claim=request.claim, control_sequence=0)
                 reply = await thief.request(subjects.POLICY_GRANT, encode(ask), timeout=10)
                 granted = decode(reply.data, GrantReply)
                 assert granted.grant is None
@@ -86,7 +86,7 @@ async def test_1_no_effect_without_policys_signature_on_exactly_that_effect(
             return len(refused) == 3 and await thief.journal.last(subjects.security_event("forged_start")) is not None
 
         await eventually(attack_is_recorded)
-    assert set(asked_for) == {number}
+    assert set(claimed) == {number}
     assert (files / "dear").read_text() == "x"
 
 
@@ -210,7 +210,7 @@ async def test_6_the_record_can_be_checked_and_not_rewritten(
 
 async def test_7_secrets_stay_out(installation: RunningInstallation, alice: Writ, files: Path) -> None:
     path = str(files / "secret")
-    asked: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    requests: tuple[tuple[str, str, dict[str, Any]], ...] = (
         ("file_write", "web-1", {"file_path": path, "content": CANARY}),
         ("file_write", "web-1", {"file_path": path, "content": [CANARY]}),
         ("file_write", "web-1", {"file_path": path, "content": {CANARY: CANARY}}),
@@ -225,16 +225,16 @@ async def test_7_secrets_stay_out(installation: RunningInstallation, alice: Writ
         ("test_secret", "db-1", {"secret": CANARY}),
         ("file_read", "web-1", {"file_path": path}),
     )
-    told = []
-    for operation, target, parameters in asked:
+    texts = []
+    for operation, target, parameters in requests:
         for dry_run in (True, False):
             try:
                 view = await alice.run(operation, target, parameters, dry_run=dry_run, timeout=30, reason="to try")
-                told.append(json.encode(view))
-                told.append(json.encode(await alice.trace(operation_id=view.operation_id)))
+                texts.append(json.encode(view))
+                texts.append(json.encode(await alice.trace(operation_id=view.operation_id)))
             except WritError as error:
-                told.append(str(error).encode())
-    assert not any(mark in text for mark in _spellings(CANARY) for text in told)
+                texts.append(str(error).encode())
+    assert not any(mark in text for mark in _spellings(CANARY) for text in texts)
     assert containing(search.files(installation.home.root), *_spellings(CANARY)) == []
     for process in installation.report.processes:
         assert CANARY.encode() not in Path(f"/proc/{process.pid}/environ").read_bytes()

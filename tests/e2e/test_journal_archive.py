@@ -113,11 +113,11 @@ async def full_and_back(installation: RunningInstallation, writ: Writ, tmp_path:
     await settled(writ)
     last = (await writ.journal()).last
     await archivable(writ, last - 5)
-    told = await archive(installation, file)
-    assert (told["archive"]["first"], told["archive"]["last"] >= last - 5) == (1, True)
+    report = await archive(installation, file)
+    assert (report["archive"]["first"], report["archive"]["last"] >= last - 5) == (1, True)
     assert file.stat().st_mode & 0o777 == 0o600
     standing = await writ.journal()
-    assert (standing.first, standing.generation) == (told["archive"]["last"] + 1, 1)
+    assert (standing.first, standing.generation) == (report["archive"]["last"] + 1, 1)
     assert standing.bytes < 600_000
     await eventually(partial(takes_work, writ), within=30, what="that each executor knows of the room")
 
@@ -146,8 +146,8 @@ async def test_open_operations_and_load_go_on_through_an_archive(
         await eventually(lambda: is_started(writ, sleeper), what="its start")
         began = (await writ.trace(operation_id=sleeper)).events[0].sequence
         await eventually(lambda: held_by(writ, sleeper), what="that the operation holds the archive")
-        told = await archive(installation, tmp_path / "1.writ")
-        assert told["archive"]["last"] == began - 1
+        report = await archive(installation, tmp_path / "1.writ")
+        assert report["archive"]["last"] == began - 1
         await ran.more(5)
     all_once(ran, worked)
     kinds = [one.kind for one in (await writ.trace(operation_id=sleeper)).events]
@@ -253,9 +253,9 @@ async def test_a_command_killed_at_any_step_is_called_again(
             "journal", "archive", str(file), "-r", "it is full", environ={"WRIT_FAULT": fault}
         )
         assert killed.status == -9, killed
-        told = await archive(installation, file)
+        report = await archive(installation, file)
         standing = await writ.journal()
-        assert (standing.generation, standing.first) == (number, told["archive"]["last"] + 1), fault
+        assert (standing.generation, standing.first) == (number, report["archive"]["last"] + 1), fault
         assert (await count(writ, counted, f"key-{number}")).state == "archived"
         assert counted.read_text().split() == [first.operation_id]
     files = sorted(tmp_path.glob("*.writ"))
@@ -284,9 +284,9 @@ async def test_an_executor_killed_while_it_archives_is_taken_over(tmp_path: Path
         await running.client() as writ,
     ):
         await archivable(writ, 4)
-        told = await archive(running, tmp_path / "one.writ", WRIT_FAULT="")
+        report = await archive(running, tmp_path / "one.writ", WRIT_FAULT="")
         await eventually(lambda: is_there(died), what=f"the step {fault}")  # it may come after what others are told
-        assert (await writ.journal()).first == told["archive"]["last"] + 1
+        assert (await writ.journal()).first == report["archive"]["last"] + 1
         assert (await count(writ, tmp_path / "files" / "counted", "once")).state == "archived"
         assert (tmp_path / "files" / "counted").read_text().split() == [first.operation_id]
 
@@ -305,17 +305,17 @@ async def test_on_a_cluster_every_copy_is_shortened_alike_and_a_leader_may_die_a
             first = await count(writ, counted, "once")
             async with load(writ, ["web-1"], worked) as ran:
                 await archivable(writ, (await writ.journal()).last)
-                told = await archive(installation, tmp_path / "1.writ")
+                report = await archive(installation, tmp_path / "1.writ")
                 await ran.more(3)
                 await cluster.whole()
-                await begins_at(cluster, told["archive"]["last"] + 1)
+                await begins_at(cluster, report["archive"]["last"] + 1)
                 leader = await cluster.leader()
                 await leader.process.kill()
                 await ran.more(3)
                 await leader.start()
                 await cluster.whole()
             all_once(ran, worked)
-            await begins_at(cluster, told["archive"]["last"] + 1, killed=leader)
+            await begins_at(cluster, report["archive"]["last"] + 1, killed=leader)
             assert (await count(writ, counted, "once")).state == "archived"
             assert counted.read_text().split() == [first.operation_id]
 
@@ -323,18 +323,18 @@ async def test_on_a_cluster_every_copy_is_shortened_alike_and_a_leader_may_die_a
 async def begins_at(cluster: Cluster, first: int, killed: Node | None = None) -> None:
     """There the journal begins, by each copy: one that follows takes out the same a little later, and one that was
     killed before NATS had written that down (now and then it does) has the archived ones again."""
-    seen: list[int | None] = []
+    observed: list[int | None] = []
 
     async def alike() -> bool:
         found = [await node.stream(JOURNAL_STREAM) for node in cluster.nodes]
-        seen[:] = [one["state"]["first_seq"] if one else None for one in found]
+        observed[:] = [one["state"]["first_seq"] if one else None for one in found]
         may = [{first, 1} if node is killed else {first} for node in cluster.nodes]
-        return all(begins in those for begins, those in zip(seen, may, strict=True))
+        return all(begins in those for begins, those in zip(observed, may, strict=True))
 
     try:
         await eventually(alike, what=f"that every copy begins at {first}")
     except AssertionError as error:
-        raise AssertionError(f"{error}, but at {seen}") from error
+        raise AssertionError(f"{error}, but at {observed}") from error
 
 
 def without_iso_times(shown: Any) -> Any:

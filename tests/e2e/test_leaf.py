@@ -152,19 +152,19 @@ async def test_who_has_the_link_reaches_its_own_pool_and_nothing_else(
         await bus.publish(subjects.heartbeat(POOL), encode(ghost))
         await eventually(lambda: counts(writ, 2), what="an agent that does not exist")
         waiting = await writ.submit("test_noop", "yard-1")
-        seen: list[str] = []
+        delivered: list[str] = []
 
         async def take(delivery: Delivery) -> None:
-            seen.append(delivery.message.subject)
+            delivered.append(delivery.message.subject)
 
         await bus.pull(subjects.consumer(YARD), subjects.JOURNAL_STREAM, take, slots=1)
-        asked = b'{"batch":1,"expires":1000000000}'
+        request = b'{"batch":1,"expires":1000000000}'
         for pull in (next_of(YARD), f"$JS.API.CONSUMER.MSG.NEXT.WRIT_JOURNAL.{subjects.consumer(YARD)}"):
-            assert not await reaches(bus, pull, asked), pull
+            assert not await reaches(bus, pull, request), pull
         for subject in FORBIDDEN:
             assert not await reaches(bus, subject), subject
         assert (await writ.get(waiting.operation_id or "")).state == "dispatched"
-        assert not seen
+        assert not delivered
 
 
 async def test_a_principals_key_makes_no_link(

@@ -54,8 +54,8 @@ async def test_twenty_requests_at_once_are_executed_once_each(writ: Writ, files:
     assert [view.outcome for view in done] == ["succeeded"] * 20
     assert Counter(path.read_text().split()) == Counter(view.operation_id for view in done)
     for view in done:
-        told = await kinds(writ, view.operation_id)
-        assert (told["dispatched"], told["granted"], told["finished"]) == (1, 1, 1), told
+        counts = await kinds(writ, view.operation_id)
+        assert (counts["dispatched"], counts["granted"], counts["finished"]) == (1, 1, 1), counts
 
 
 async def test_changes_of_one_target_are_executed_in_the_order_of_their_requests(writ: Writ, files: Path) -> None:
@@ -104,10 +104,10 @@ async def test_one_key_for_two_payloads_at_once_is_a_conflict_and_the_first_stay
                 )
                 for writ, content in ((one, "one"), (two, "two"))
             ]
-            said = await asyncio.gather(*writes, return_exceptions=True)
-            assert [isinstance(answer, Conflict) for answer in said].count(True) == 1, said
+            answers = await asyncio.gather(*writes, return_exceptions=True)
+            assert [isinstance(answer, Conflict) for answer in answers].count(True) == 1, answers
             won, content = next(
-                (a, c) for a, c in zip(said, ("one", "two"), strict=True) if not isinstance(a, BaseException)
+                (a, c) for a, c in zip(answers, ("one", "two"), strict=True) if not isinstance(a, BaseException)
             )
             done = await one.wait(won.operation_id or "", timeout=60)
             assert (done.outcome, path.read_text()) == ("succeeded", content)

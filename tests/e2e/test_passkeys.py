@@ -97,9 +97,9 @@ async def test_a_passkey_is_enrolled_and_approves_by_the_json_of_a_browser(
     alice = await installation.client("alice")
     try:
         await enroll(keys, person, passkey, tmp_path)
-        asked = await alice.submit("test_noop", "web-1", {})
-        assert asked.state == "awaiting_approval", asked
-        operation_id = asked.operation_id or ""
+        answer = await alice.submit("test_noop", "web-1", {})
+        assert answer.state == "awaiting_approval", answer
+        operation_id = answer.operation_id or ""
         approved = await approve(keys, person, operation_id, passkey, tmp_path)
         assert (approved.status, "approved" in approved.out) == (0, True), approved
         assert (await alice.wait(operation_id, timeout=20)).outcome == "succeeded"
@@ -135,10 +135,10 @@ async def approve(
 ) -> Any:
     """Approve as this person, after assertions of another passkey and over another challenge were refused."""
     challenge = folder / "challenge.json"
-    asked = await keys.writ("approvals", "challenge", operation_id, "--as", person, "-o", "json")
-    assert asked.status == 0, asked
-    challenge.write_text(asked.out)
-    options = json.loads(asked.out)["publicKey"]
+    result = await keys.writ("approvals", "challenge", operation_id, "--as", person, "-o", "json")
+    assert result.status == 0, result
+    challenge.write_text(result.out)
+    options = json.loads(result.out)["publicKey"]
     words = ("approvals", "approve", operation_id, "--as", person, "--yes", "--challenge", str(challenge))
     other = asserted(person, SoftwareSecurityKey(), options, folder)
     refused = await keys.writ(*words, "--assertion", str(other))

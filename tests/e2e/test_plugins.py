@@ -92,9 +92,9 @@ async def test_an_agent_with_a_plugins_backend_carries_out_its_operations(tmp_pa
     ):
         state = tmp_path / "state"
         wrong = await start(environ(installation, state, WRIT_BACKEND="nope"), stderr=PIPE)
-        _, said = await asyncio.wait_for(wrong.communicate(), 30)
+        _, stderr = await asyncio.wait_for(wrong.communicate(), 30)
         assert wrong.returncode == 2
-        assert "fake" in said.decode()
+        assert "fake" in stderr.decode()
         async with agent(writ, environ(installation, state)):
             done = await writ.run("test_noop", "thing-1", timeout=30)
             assert done.outcome == "succeeded"

@@ -192,9 +192,9 @@ async def test_validate_gives_one_verdict_by_files_and_by_the_running_writ(
     file.write_text(MISTAKEN[case])
     home = installation.home
     named = ("--inventory", home.inventory, "--principals", home.principals)
-    asked = [await command(installation, "validate", file, *words, "-o", "json") for words in (("--running",), named)]
-    (running,), (files,) = (json.loads(one.stdout) for one in asked)
-    assert asked[0].exit_code == asked[1].exit_code
+    results = [await command(installation, "validate", file, *words, "-o", "json") for words in (("--running",), named)]
+    (running,), (files,) = (json.loads(one.stdout) for one in results)
+    assert results[0].exit_code == results[1].exit_code
     assert (running["valid"], running["problems"]) == (files["valid"], files["problems"])
     assert bool(files["problems"]) or case == "starter"
 

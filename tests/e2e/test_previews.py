@@ -104,9 +104,9 @@ async def test_an_approver_sees_the_diff_and_the_journal_does_not(
     assert "-old-canary;" in card.preview.diff
     assert "+new-canary;" in card.preview.diff
     assert card.preview.body.shown["would"] == "replace"
-    seen = await alice.approvals.card(operation_id, [installation.home.key("policy").public])
-    assert seen.preview is not None
-    assert seen.preview.diff == card.preview.diff  # the requester sees what they see
+    own_card = await alice.approvals.card(operation_id, [installation.home.key("policy").public])
+    assert own_card.preview is not None
+    assert own_card.preview.diff == card.preview.diff  # the requester sees what they see
     shown = await installation.writ("approvals", "show", operation_id, "--as", "bob")
     assert "    -old-canary;" in shown.out.splitlines()
     assert "last change" in shown.out
@@ -142,9 +142,9 @@ async def test_a_copy_whose_source_changed_after_the_preview_is_stale(
     """The approval is of the content that was there when it was previewed."""
     alice, bob = people
     copy = file.with_name("copied.conf")
-    wanted = {"source_path": str(file), "dest_path": str(copy)}
+    parameters = {"source_path": str(file), "dest_path": str(copy)}
     for content, outcome in (("somebody else's", "stale"), (None, "succeeded")):
-        answer = await alice.submit("file_copy", "web-1", wanted)
+        answer = await alice.submit("file_copy", "web-1", parameters)
         assert answer.state == "awaiting_approval", answer
         card = await card_of(installation, bob, answer.operation_id or "")
         if content is not None:
@@ -189,10 +189,10 @@ async def test_the_record_has_no_bare_digest_of_a_content_and_shows_equal_ones(
     alice, _ = people
     ended = []
     for content in ("4711", "1234", "4711"):
-        wanted = {"file_path": str(file), "content": content}
-        preview = await alice.submit("file_write", "web-2", wanted, dry_run=True)
+        parameters = {"file_path": str(file), "content": content}
+        preview = await alice.submit("file_write", "web-2", parameters, dry_run=True)
         await alice.wait(preview.operation_id or "", timeout=20)
-        ended += [preview.operation_id or "", (await alice.run("file_write", "web-2", wanted)).operation_id]
+        ended += [preview.operation_id or "", (await alice.run("file_write", "web-2", parameters)).operation_id]
     read = await alice.with_output(await alice.run("file_read", "web-2", {"file_path": str(file)}))
     assert read.output["digest"] == digest_of("4711")  # its reader may know it, and needs it for `if_digest`
     assert read.output["content"] == "4711"
@@ -211,17 +211,17 @@ async def test_a_dry_run_tells_nothing_of_a_file_that_its_requester_may_not_read
 ) -> None:
     alice, _ = people
     ends = {"source_path": str(file), "dest_path": f"{file}.copy"}
-    wanted = {"file_path": str(file), "content": "x"} if operation == "file_write" else ends
-    answer = await alice.submit(operation, "web-4", wanted, dry_run=True)
+    parameters = {"file_path": str(file), "content": "x"} if operation == "file_write" else ends
+    answer = await alice.submit(operation, "web-4", parameters, dry_run=True)
     view = await alice.with_output(await alice.wait(answer.operation_id or "", timeout=20))
     assert view.outcome == "previewed", view
     assert view.output["would"] == ("replace" if operation == "file_write" else "create")
     assert view.output.keys().isdisjoint({"digest_before", "size_before"})
-    told = encode(await alice.trace(operation_id=view.operation_id)).decode() + encode(view).decode()
-    assert digest_of(OLD) not in told
-    assert "canary" not in told
-    assert f'"size_before":{len(OLD)}' not in told
-    assert f'"size_after":{len(OLD)}' not in told
+    record = encode(await alice.trace(operation_id=view.operation_id)).decode() + encode(view).decode()
+    assert digest_of(OLD) not in record
+    assert "canary" not in record
+    assert f'"size_before":{len(OLD)}' not in record
+    assert f'"size_after":{len(OLD)}' not in record
 
 
 async def test_the_details_of_a_preview_are_for_the_reader_that_policy_names(

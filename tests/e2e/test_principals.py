@@ -95,8 +95,8 @@ async def test_a_disabled_principal_loses_access_at_once_and_its_operations_end(
     assert listed["bob"]["disabled"] is True
     await changed(alice, "enable", "bob")
     async with await installation.client("bob") as again:
-        seen = await again.get(queued.operation_id or "")
-        assert (seen.outcome, seen.code) == ("denied", "principal_disabled")
+        ended = await again.get(queued.operation_id or "")
+        assert (ended.outcome, ended.code) == ("denied", "principal_disabled")
         assert (await again.run("test_noop", "web-1", timeout=20)).outcome == "succeeded"
     for bus in buses:
         await bus.close()

@@ -62,8 +62,8 @@ async def writ(world: World) -> AsyncIterator[Writ]:
 async def test_a_guest_of_an_added_target_is_started_and_inspected(world: World, writ: Writ) -> None:
     done = await writ.run("container_start", "cluster", {"container_name": "web"}, timeout=30)
     assert (done.outcome, world.web.status) == ("succeeded", "running")
-    seen = await writ.run("container_inspect", "cluster", {"container_name": "web"}, timeout=30)
-    assert (seen.outcome, (seen.output or {})["container_id"]) == ("succeeded", "qemu/100")
+    inspected = await writ.run("container_inspect", "cluster", {"container_name": "web"}, timeout=30)
+    assert (inspected.outcome, (inspected.output or {})["container_id"]) == ("succeeded", "qemu/100")
 
 
 async def test_a_dry_run_shows_what_would_be_sent(world: World, writ: Writ) -> None:

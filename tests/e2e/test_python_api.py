@@ -193,10 +193,10 @@ async def test_allowed_operations_are_those_that_an_agent_can_carry_out_and_of_a
 
 async def test_all_mistakes_of_parameters_are_told_at_once(admin: Writ) -> None:
     wrong = {"timeout": "soon", "servce_name": "nginx"}
-    told = await CapabilityTools(admin).validate_operation_parameters("service_restart", wrong)
-    assert len(told["errors"]) == 3
-    named = zip(("service_name", "servce_name", "timeout"), told["errors"], strict=True)
+    report = await CapabilityTools(admin).validate_operation_parameters("service_restart", wrong)
+    assert len(report["errors"]) == 3
+    named = zip(("service_name", "servce_name", "timeout"), report["errors"], strict=True)
     assert [name for name, text in named if name not in text] == []
     refused = await CapabilityTools(admin).execute("service_restart", "web-1", wrong)
     assert refused["status"] == "invalid"
-    assert [text for text in told["errors"] if text not in refused["message"]] == []
+    assert [text for text in report["errors"] if text not in refused["message"]] == []

@@ -45,11 +45,12 @@ async def begun_by(writ: Writ, operation_id: str) -> str:
 async def test_an_agent_added_while_work_waits_takes_its_part(
     installation: RunningInstallation, writ: Writ, files: Path
 ) -> None:
-    wanted = {"path": str(files / "added"), "delay": 1.0}
-    asked = [await writ.submit("test_count", target, wanted) for target in TARGETS * 4]  # sixteen seconds for one agent
-    first = await writ.wait(asked[0].operation_id or "", timeout=60)
+    parameters = {"path": str(files / "added"), "delay": 1.0}
+    # Sixteen seconds for one agent.
+    answers = [await writ.submit("test_count", target, parameters) for target in TARGETS * 4]
+    first = await writ.wait(answers[0].operation_id or "", timeout=60)
     async with more_agents(installation, 1, ENVIRON):
-        done = [await writ.wait(one.operation_id or "", timeout=60) for one in asked]
+        done = [await writ.wait(one.operation_id or "", timeout=60) for one in answers]
         instances = [await begun_by(writ, view.operation_id) for view in done]
     assert {view.outcome for view in done} == {"succeeded"}
     others = [one for one in instances if one != await begun_by(writ, first.operation_id)]

@@ -70,9 +70,9 @@ async def test_prometheus_scrapes_what_status_prints(installation: RunningInstal
         f"--storage.tsdb.path={tmp_path / 'data'}",
     )
     async with running(tmp_path / "log", *command):
-        seen = Prometheus(port)
+        prometheus = Prometheus(port)
 
         async def every() -> bool:
-            return {one["metric"]["instance"] for one in await seen.query("up == 1")} == expected
+            return {one["metric"]["instance"] for one in await prometheus.query("up == 1")} == expected
 
         await eventually(every, within=60, what="a scrape of each process")

@@ -60,10 +60,10 @@ async def by_key(installation: RunningInstallation, key: Key, principal: str) ->
 async def opened(installation: RunningInstallation, writ: Writ, seconds: int = 600) -> tuple[Writ, str, Key]:
     """A connection by a new session of the principal, its id and its key."""
     key = Key(generate_seed())
-    asked = await writ.sessions.open(key.public, seconds=seconds)
-    assert asked.view is not None, asked
-    assert asked.view.outcome == "succeeded", asked
-    return await by_key(installation, key, writ.principal), asked.operation_id, key
+    reply = await writ.sessions.open(key.public, seconds=seconds)
+    assert reply.view is not None, reply
+    assert reply.view.outcome == "succeeded", reply
+    return await by_key(installation, key, writ.principal), reply.operation_id, key
 
 
 async def test_login_acts_by_a_key_of_its_own_and_the_record_finds_it(

@@ -76,25 +76,25 @@ def _value(kind: Any) -> Any:
             return "a" * 26
 
 
-async def simulated(writ: Writ, operation: str, target: str, given: dict[str, Any]) -> tuple[Exit, str]:
+async def simulated(writ: Writ, operation: str, target: str, arguments: dict[str, Any]) -> tuple[Exit, str]:
     try:
-        verdict = (await writ.simulate(operation, target, given, dry_run=True)).verdict
+        verdict = (await writ.simulate(operation, target, arguments, dry_run=True)).verdict
     except WritError as error:
         return of_error(error), error.code
     assert verdict is not None
     return of_decision(verdict.decision), verdict.code
 
 
-async def checked(writ: Writ, operation: str, target: str, given: dict[str, Any]) -> tuple[Exit, str]:
+async def checked(writ: Writ, operation: str, target: str, arguments: dict[str, Any]) -> tuple[Exit, str]:
     try:
-        answer = await writ.policy.can_i(operation, target, given, dry_run=True)
+        answer = await writ.policy.can_i(operation, target, arguments, dry_run=True)
     except WritError as error:
         return of_error(error), error.code
     return of_decision(answer.decision), answer.code
 
 
-async def run(writ: Writ, operation: str, target: str, given: dict[str, Any]) -> tuple[Exit, str]:
-    answer = await writ.submit(operation, target, given, dry_run=True)
+async def run(writ: Writ, operation: str, target: str, arguments: dict[str, Any]) -> tuple[Exit, str]:
+    answer = await writ.submit(operation, target, arguments, dry_run=True)
     if answer.verdict is not None and answer.verdict.decision == "require_approval":
         return of_decision(answer.verdict.decision), answer.verdict.code
     if answer.outcome in (None, "previewed"):
@@ -106,15 +106,15 @@ async def run(writ: Writ, operation: str, target: str, given: dict[str, Any]) ->
 
 @pytest.mark.parametrize("target", TARGETS)
 async def test_a_simulated_request_gets_the_answer_of_the_request_itself(writ: Writ, target: str) -> None:
-    seen: set[Exit] = set()
+    exits: set[Exit] = set()
     for name, operation in CATALOGUE.items():
-        for given in (parameters(operation), {"nothing_like_it": 1}):
-            told = await run(writ, name, target, given)
-            assert await simulated(writ, name, target, given) == told, (name, given)
-            assert await checked(writ, name, target, given) == told, (name, given)
-            seen.add(told[0])
+        for arguments in (parameters(operation), {"nothing_like_it": 1}):
+            answer = await run(writ, name, target, arguments)
+            assert await simulated(writ, name, target, arguments) == answer, (name, arguments)
+            assert await checked(writ, name, target, arguments) == answer, (name, arguments)
+            exits.add(answer[0])
     expected = {"web-1": {Exit.DONE, Exit.INVALID, Exit.DENIED, Exit.PENDING}, "nowhere": {Exit.INVALID}}
-    assert seen >= expected.get(target, {Exit.INVALID})
+    assert exits >= expected.get(target, {Exit.INVALID})
 
 
 @pytest.mark.parametrize(

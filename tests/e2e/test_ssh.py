@@ -89,8 +89,8 @@ async def test_an_operation_runs_on_the_host_and_not_beside_the_agent(ssh: SshIn
     run = asyncio.create_task(writ.run("test_count", "web-1", parameters, timeout=60))
 
     async def at_work() -> int | None:
-        told = [contents(mark) for mark in (ssh.server.host_folder / "marks").glob("*.begun")]
-        marks = [json.loads(text) for text in told if text]
+        texts = [contents(mark) for mark in (ssh.server.host_folder / "marks").glob("*.begun")]
+        marks = [json.loads(text) for text in texts if text]
         return next((mark["process"]["pid"] for mark in marks if mark["operation"] == "test_count"), None)
 
     worker = await eventually(at_work, within=30, what="its mark on the host")
@@ -110,7 +110,7 @@ async def test_two_targets_on_one_host_have_a_connection_and_a_key_each(ssh: Ssh
 async def test_nothing_secret_is_found_anywhere(ssh: SshInstallation, writ: Writ) -> None:
     key = (ssh.server.keys / "web-1").read_text().splitlines()[2]
     long = CANARY * 5000
-    with watching(ssh, [CANARY, AGENTS_OWN, key]) as seen:
+    with watching(ssh, [CANARY, AGENTS_OWN, key]) as leaks:
         for content in (CANARY, long):
             path = ssh.root / f"secret-{len(content)}"
             wrote = await writ.run("file_write", "web-1", {"file_path": str(path), "content": content}, timeout=30)
@@ -122,7 +122,7 @@ async def test_nothing_secret_is_found_anywhere(ssh: SshInstallation, writ: Writ
         assert (await writ.result(kept.operation_id) or {})["echo"] == long[:99_000]
         away = await writ.run("file_write", "web-1", {"file_path": "/etc/motd", "content": CANARY}, timeout=30)
         assert (away.outcome, away.code) == ("failed", "outside_roots")
-    assert seen == []
+    assert leaks == []
     for secret in (CANARY, AGENTS_OWN, key):
         assert (
             secret not in ssh.installation.logs() + await metrics_of(ssh.installation, 4) + ssh.server.log.read_text()
@@ -191,19 +191,19 @@ async def test_a_peer_that_is_the_one_that_is_meant_is_worked_on(ssh: SshInstall
 def watching(ssh: SshInstallation, secrets: Iterable[str]) -> Iterator[list[str]]:
     """What `ps` would have shown of them at any moment: of any process its arguments, of those on the host also the
     environment."""
-    wanted, seen, over = [secret.encode() for secret in secrets], list[str](), Event()
+    encoded, leaks, over = [secret.encode() for secret in secrets], list[str](), Event()
 
     def look() -> None:
         while not over.wait(0.005):
-            told = [(pid, cmdline(pid)) for pid in pids()] + [(pid, environ(pid)) for pid in ssh.server.sessions()]
-            for pid, words in told:
-                if any(secret in words for secret in wanted):
-                    seen.append(f"of {pid}: {words[:200]!r}")
+            processes = [(pid, cmdline(pid)) for pid in pids()] + [(pid, environ(pid)) for pid in ssh.server.sessions()]
+            for pid, words in processes:
+                if any(secret in words for secret in encoded):
+                    leaks.append(f"of {pid}: {words[:200]!r}")
 
     thread = Thread(target=look)
     thread.start()
     try:
-        yield seen
+        yield leaks
     finally:
         over.set()
         thread.join()

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from msgspec import json, structs
 from tests.attacks.rogue import Rogue
-from tests.e2e.stolen_keys import CATALOGUE, GIVEN, KEY, decided, holding, robbed, started, subject
+from tests.e2e.stolen_keys import CATALOGUE, KEY, PARAMETERS, decided, holding, robbed, started, subject
 
 from writ_bus.errors import Forbidden
 from writ_bus.port import Bus
@@ -82,14 +82,14 @@ async def test_what_demands_a_signature_is_not_had_without_one(
     installation: RunningInstallation, executor: Bus, operation: Operation
 ) -> None:
     target = "writ" if operation.control else "web-1"
-    plain = subject(installation, operation.name, target, GIVEN.get(operation.name, {}))
-    for asked in (plain, structs.replace(plain, owner="bob"), structs.replace(plain, dry_run=True)):
-        answer = await decided(executor, asked, look=["preview", "baseline", "probe"], look_key=KEY)
+    plain = subject(installation, operation.name, target, PARAMETERS.get(operation.name, {}))
+    for about in (plain, structs.replace(plain, owner="bob"), structs.replace(plain, dry_run=True)):
+        answer = await decided(executor, about, look=["preview", "baseline", "probe"], look_key=KEY)
         if answer.decision is None:  # what this installation has no backend for, or breaks its schema
-            assert operation.name not in GIVEN, answer
+            assert operation.name not in PARAMETERS, answer
             continue
         decision = read(answer.decision, Decision)
-        assert (decision.effect, decision.code) == ("deny", "signature_required"), asked
+        assert (decision.effect, decision.code) == ("deny", "signature_required"), about
         assert answer.look is None
     simulated = await decided(executor, structs.replace(plain, simulate=True), look=["preview"], look_key=KEY)
     assert simulated.look is None
@@ -100,35 +100,35 @@ async def test_what_demands_a_signature_is_not_had_without_one(
 async def test_no_grant_comes_of_a_simulation_or_for_a_claim_that_no_agent_made(
     installation: RunningInstallation, executor: Bus, files: Path
 ) -> None:
-    asked = subject(installation, "file_write", "web-1", {"file_path": str(files / "never"), "content": "x"})
+    write = subject(installation, "file_write", "web-1", {"file_path": str(files / "never"), "content": "x"})
 
     async def granted(about: Subject, signer: str, **changed: Any) -> GrantReply:
         claim = Claim(
-            operation_id=asked.operation_id, attempt=1, pool="a", instance="i", nonce="0" * 64, seal_to=SealKey().public
+            operation_id=write.operation_id, attempt=1, pool="a", instance="i", nonce="0" * 64, seal_to=SealKey().public
         )
         signed = sign(installation.home.key(signer), structs.replace(claim, **changed))
         ask = GrantRequest(subject=about, claim=signed, control_sequence=0)
         return decode((await executor.request(subjects.POLICY_GRANT, encode(ask), timeout=10)).data, GrantReply)
 
-    first = (await decided(executor, asked)).decision
+    first = (await decided(executor, write)).decision
     assert first is not None
     rogue = Rogue(executor)
-    await rogue.append(asked, rogue.requested(asked, first))
+    await rogue.append(write, rogue.requested(write, first))
     with installation.paused("agent"), installation.paused("executor"):
-        await rogue.dispatch(asked)
-        assert (await granted(structs.replace(asked, simulate=True), "agent-a")).grant is None
+        await rogue.dispatch(write)
+        assert (await granted(structs.replace(write, simulate=True), "agent-a")).grant is None
         for signer in ("executor", "agent-b", "audit", "principal-alice"):
-            assert (await granted(asked, signer)).grant is None, signer
+            assert (await granted(write, signer)).grant is None, signer
         for wrong in ({"pool": "b"}, {"operation_id": "b" * 26}):
-            assert (await granted(asked, "agent-a", **wrong)).grant is None, wrong
+            assert (await granted(write, "agent-a", **wrong)).grant is None, wrong
         for other in (
             {"principal": "bob"},
             {"key": installation.home.key("principal-bob").public},
             {"target": "nowhere"},
         ):
-            assert (await granted(structs.replace(asked, **other), "agent-a")).grant is None, other
-        assert (await granted(asked, "agent-a")).grant  # the harness works: an agent's key and the executors' together
-        await rogue.append(asked, rogue.finished(asked))  # its target is free again
+            assert (await granted(structs.replace(write, **other), "agent-a")).grant is None, other
+        assert (await granted(write, "agent-a")).grant  # the harness works: an agent's key and the executors' together
+        await rogue.append(write, rogue.finished(write))  # its target is free again
 
 
 async def test_a_running_operation_is_cancelled_by_its_owner_or_on_a_signature_and_by_nothing_else(
@@ -138,8 +138,8 @@ async def test_a_running_operation_is_cancelled_by_its_owner_or_on_a_signature_a
     number = answer.operation_id or ""
     instance = await started(executor, "alice", number)
 
-    async def cancel(asked: Subject) -> CancelReply:
-        answer = await decided(executor, asked)
+    async def cancel(about: Subject) -> CancelReply:
+        answer = await decided(executor, about)
         assert answer.decision is not None
         ask = CancelRequest(
             operation_id=number, decision=answer.decision, parameters=answer.effective, parameters_key=KEY
@@ -167,10 +167,10 @@ async def test_an_agent_looks_only_at_what_was_signed(
     installation: RunningInstallation, executor: Bus, files: Path
 ) -> None:
     (files / "seen").write_text("x")
-    given = {"file_path": str(files / "seen"), "content": "y"}
-    asked = subject(installation, "file_write", "web-1", given, dry_run=True)
-    answer = await decided(executor, asked, look=["preview"], look_key=KEY, look_until=time.time() + 30)
-    late = await decided(executor, asked, look=["preview"], look_key=KEY, look_until=time.time() - 1)
+    parameters = {"file_path": str(files / "seen"), "content": "y"}
+    about = subject(installation, "file_write", "web-1", parameters, dry_run=True)
+    answer = await decided(executor, about, look=["preview"], look_key=KEY, look_until=time.time() + 30)
+    late = await decided(executor, about, look=["preview"], look_key=KEY, look_until=time.time() - 1)
     assert answer.look is not None
     assert late.look is not None
     true = ReadRequest(look=answer.look, action="preview", parameters=answer.effective, look_key=KEY)
@@ -219,9 +219,9 @@ async def test_an_agent_gets_nothing_of_another_pools_operation(
         for signer, pool in (("agent-a", "a"), ("agent-a", "b"), ("agent-b", "b")):
             signed = sign(installation.home.key(signer), structs.replace(claim, pool=pool))
             body = encode(ClaimMessage(claim=signed, principal="alice"))
-            told = decode((await thief.request(subjects.claim("a"), body, timeout=10)).data, ClaimReply)
-            assert told.error, (signer, pool)
-            assert (told.grant, told.sealed) == (None, b"")
+            reply = decode((await thief.request(subjects.claim("a"), body, timeout=10)).data, ClaimReply)
+            assert reply.error, (signer, pool)
+            assert (reply.grant, reply.sealed) == (None, b"")
         word = Progress(operation_id=number, principal="alice", message="believe me")
         await thief.publish(subjects.progress("a"), encode(word))
         beat = Heartbeat(pool="b", instance="thief", running=[], free_slots=9, operations=[], version="x")

@@ -104,8 +104,8 @@ async def test_an_emergency_from_its_declaration_to_the_signed_off_review(
     under = await writ.run("test_noop", "web-1", timeout=20)
     await run_json(installation, *declare, status=3)
     await run_json(installation, "emergency", "end", emergency)
-    [seen] = await run_json(installation, "emergency", "list", by="trivy")
-    assert (seen["state"], seen["confirmed_by"], seen["ended_by"]) == ("ended", "alice", "operator")
+    [listed] = await run_json(installation, "emergency", "list", by="trivy")
+    assert (listed["state"], listed["confirmed_by"], listed["ended_by"]) == ("ended", "alice", "operator")
 
     async def reported() -> bool | None:
         report = await run_json(installation, "emergency", "report", emergency, by="alice")

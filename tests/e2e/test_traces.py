@@ -114,8 +114,13 @@ async def test_each_span_says_what_it_belongs_to(installation: RunningInstallati
     servers = [one for one in spans if one.kind in ("server", "consumer")]
     assert {one.attributes.get("writ.operation_id") for one in servers} == {operation_id}
     (decided,) = (one for one in spans if one.name == "policy decide")
-    told = {"writ.principal": "operator", "writ.operation": "test_noop", "writ.target": "web-1", "writ.effect": "allow"}
-    assert told.items() <= decided.attributes.items()
+    expected = {
+        "writ.principal": "operator",
+        "writ.operation": "test_noop",
+        "writ.target": "web-1",
+        "writ.effect": "allow",
+    }
+    assert expected.items() <= decided.attributes.items()
 
 
 async def test_a_trace_that_the_requester_is_in_is_continued(

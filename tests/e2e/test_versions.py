@@ -66,8 +66,8 @@ def python_of_yesterday(tmp_path_factory: pytest.TempPathFactory) -> Path:
     python = folder / "venv" / "bin" / "python"
     for module in ("writ_contracts", "writ_agent_local", "writ_executor"):
         where = f"import {module}; print({module}.__file__)"
-        said = subprocess.run([python, "-P", "-c", where], capture_output=True, text=True, check=True, timeout=60)
-        assert said.stdout.startswith(str(folder)), said.stdout
+        result = subprocess.run([python, "-P", "-c", where], capture_output=True, text=True, check=True, timeout=60)
+        assert result.stdout.startswith(str(folder)), result.stdout
     return python
 
 

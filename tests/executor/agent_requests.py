@@ -33,14 +33,14 @@ async def heartbeat(
 
 
 async def serve_agent(
-    world: World, verdict: str = "took_effect", cancelled: str = "stopped", seen: dict[str, Any] | None = None
+    world: World, verdict: str = "took_effect", cancelled: str = "stopped", observed: dict[str, Any] | None = None
 ) -> list[CancelRequest]:
-    """`seen`: what reads observe, by default their action."""
+    """`observed`: what reads show, by default their action."""
     cancels: list[CancelRequest] = []
 
     async def look(message: Message) -> bytes:
         ask = decode(message.data, ReadRequest)
-        return encode(ReadReply(seen=seen or {"action": ask.action}, verdict=verdict))  # type: ignore[arg-type]
+        return encode(ReadReply(seen=observed or {"action": ask.action}, verdict=verdict))  # type: ignore[arg-type]
 
     async def cancel(message: Message) -> bytes:
         cancels.append(decode(message.data, CancelRequest))

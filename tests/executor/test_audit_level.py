@@ -11,7 +11,7 @@ from writ_contracts import subjects
 from writ_executor.journal.audit_level import LEVELS, AuditLevel
 from writ_trust.sealing import SealKey
 
-GIVEN = {"service_name": "nginx"}
+PARAMETERS = {"service_name": "nginx"}
 ALL = {"service_name": "nginx", "timeout": 60}
 STATUS = {"service_name": "nginx", "timeout": 10}
 SHOWN = {"output": {"active_state": "active"}, "state": {"active_state": "active"}}
@@ -36,18 +36,18 @@ GOLDEN: dict[AuditLevel, dict[str, Any]] = {
     },
     "standard": {
         "restart": {
-            "requested": {"parameters": GIVEN, "effective": ALL, "hidden": []},
+            "requested": {"parameters": PARAMETERS, "effective": ALL, "hidden": []},
             "dispatched": {"parameters": ALL},
             "granted": {"parameters": ALL},
             "finished": SHOWN,
         },
         "status": {
-            "requested": {"parameters": GIVEN, "effective": STATUS, "hidden": []},
+            "requested": {"parameters": PARAMETERS, "effective": STATUS, "hidden": []},
             "dispatched": {"parameters": STATUS},
             "granted": {"parameters": STATUS},
             "finished": SHOWN,
         },
-        "refused": {"parameters": GIVEN, "hidden": []},
+        "refused": {"parameters": PARAMETERS, "hidden": []},
         "traced": 40,
     },
 }
@@ -56,7 +56,7 @@ GOLDEN["full"] = {**GOLDEN["standard"], "traced": 150}
 
 async def kept(world: World, operation: str) -> dict[str, Any]:
     """What the events of one such operation have of parameters and output."""
-    answer = await world.ask(operation, parameters=GIVEN)
+    answer = await world.ask(operation, parameters=PARAMETERS)
     work = await world.work(answer.operation_id or "")
     held = await world.hands.claim(work)
     assert held.parameters["service_name"] == "nginx"
@@ -80,7 +80,7 @@ async def test_so_much_is_kept_at(world: World, level: AuditLevel) -> None:
         "status": await kept(world, "service_status"),
     }
     world.policy.effects["service_stop"] = "deny"
-    refused = await world.ask("service_stop", parameters=GIVEN)
+    refused = await world.ask("service_stop", parameters=PARAMETERS)
     (event,) = await world.events(subjects.any_operation_filter(refused.operation_id or ""))
     found["refused"] = {name: getattr(event, name) for name in ("parameters", "hidden")}
     found["traced"] = world.policy.decides[0].traced
@@ -95,7 +95,7 @@ def test_every_level_has_its_golden_part() -> None:
 
 async def test_what_is_not_kept_reaches_the_requester_and_the_agent_all_the_same(world: World) -> None:
     one = await world.executor(audit_level="minimal")
-    answer = await world.ask("service_status", parameters=GIVEN)
+    answer = await world.ask("service_status", parameters=PARAMETERS)
     work = await world.work(answer.operation_id or "")
     seal = SealKey()
     claim = world.hands.claim_for(work, seal)
@@ -120,7 +120,7 @@ async def test_control_operations_are_kept_whole_at_every_level(world: World) ->
 async def test_a_preview_goes_to_the_requester_alone_where_outputs_are_not_kept(world: World) -> None:
     one = await world.executor(audit_level="minimal")
     await serve_agent(world)
-    answer = await world.ask("service_restart", parameters=GIVEN, dry_run=True)
+    answer = await world.ask("service_restart", parameters=PARAMETERS, dry_run=True)
     assert await world.outcome(answer.operation_id or "") == "previewed"
     life = await world.life(answer.operation_id or "")
     assert to_builtins(life.end)["output"] == {}
@@ -133,8 +133,8 @@ async def test_a_preview_that_is_too_large_for_the_journal_reaches_its_requester
 ) -> None:
     one = await world.executor(audit_level=level)
     packages = {"packages": [f"package-{number}" for number in range(3_000)]}
-    await serve_agent(world, seen=packages)
-    answer = await world.ask("service_restart", parameters=GIVEN, dry_run=True)
+    await serve_agent(world, observed=packages)
+    answer = await world.ask("service_restart", parameters=PARAMETERS, dry_run=True)
     assert await world.outcome(answer.operation_id or "") == "previewed"
     life = await world.life(answer.operation_id or "")
     assert "packages" not in to_builtins(life.end)["output"]

@@ -120,10 +120,10 @@ async def test_a_lift_of_a_stop_that_is_not_in_force_fails_and_names_those_that_
 
 
 def test_the_end_of_a_session_that_is_not_open_names_those_of_nobody_else() -> None:
-    asked: Any = structs.replace(sample(Requested), operation="session_end", effective={"session_id": "b" * 26})
+    requested: Any = structs.replace(sample(Requested), operation="session_end", effective={"session_id": "b" * 26})
     another: Any = structs.replace(sample(ControlEvent), id="a" * 26)
     with pytest.raises(Invalid, match=f"^no session {'b' * 26} is open: `writ sessions list`$") as refused:
-        check_in_force(asked, [another], [])
+        check_in_force(requested, [another], [])
     assert refused.value.code == "not_found"
 
 

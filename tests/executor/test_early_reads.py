@@ -10,11 +10,11 @@ from writ_contracts.journal import Dispatched
 from writ_trust.digests import keyed_digest
 from writ_trust.statements import read
 
-GIVEN = {"service_name": "nginx"}
+PARAMETERS = {"service_name": "nginx"}
 
 
 async def dispatched(world: World, operation: str, **wish: Any) -> Dispatched:
-    answer = await world.ask(operation, parameters=GIVEN, **wish)
+    answer = await world.ask(operation, parameters=PARAMETERS, **wish)
     return await world.work(answer.operation_id or "")
 
 
@@ -35,7 +35,7 @@ async def test_the_look_is_in_requested_and_in_dispatched_with_what_it_is_about(
 @pytest.mark.parametrize("operation", ["service_restart", "network_status"])
 async def test_there_is_none_for_what_is_not_read_ahead(world: World, operation: str) -> None:
     await world.executor()
-    answer = await world.ask(operation, parameters=GIVEN if operation == "service_restart" else {})
+    answer = await world.ask(operation, parameters=PARAMETERS if operation == "service_restart" else {})
     work = await world.work(answer.operation_id or "")
     assert work.ahead is None
     assert (work.look is None) == (operation == "network_status")
@@ -49,5 +49,5 @@ async def test_there_is_none_where_the_record_does_not_have_the_parameters(world
 
 async def test_a_dry_run_asks_for_none(world: World) -> None:
     await world.executor()
-    await world.ask("service_status", parameters=GIVEN, dry_run=True)
+    await world.ask("service_status", parameters=PARAMETERS, dry_run=True)
     assert world.policy.decides[0].look_until is None

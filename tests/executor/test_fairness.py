@@ -64,10 +64,10 @@ async def test_a_silent_policy_holds_up_decisions_alone_and_nobody_for_longer_th
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("writ_executor.service.CONCURRENCY", SLOTS)
-    speaks, asked, decide = asyncio.Event(), asyncio.Semaphore(0), PolicyClient.decide
+    speaks, requests, decide = asyncio.Event(), asyncio.Semaphore(0), PolicyClient.decide
 
     async def silent(*arguments: Any, **named: Any) -> Any:
-        asked.release()
+        requests.release()
         await speaks.wait()
         return await decide(*arguments, **named)
 
@@ -76,12 +76,12 @@ async def test_a_silent_policy_holds_up_decisions_alone_and_nobody_for_longer_th
     flood = [asyncio.create_task(world.ask("service_status", "mallory", **RESTART)) for _ in range(FLOOD)]
     async with asyncio.timeout(10):
         for _ in range(SLOTS * 3 // 4):
-            await asked.acquire()
+            await requests.acquire()
     query = await world.bus.request(subjects.query("alice", "operations"), encode(OpenQuery()), timeout=5)
     assert decode(query.data, OperationsReply).error is None
     waiting = asyncio.create_task(world.ask("service_status", "alice", **RESTART))
     async with asyncio.timeout(10):
-        await asked.acquire()  # she has a slot of her own
+        await requests.acquire()  # she has a slot of her own
     speaks.set()
     assert (await asyncio.wait_for(waiting, 10)).error is None
     for one in flood:

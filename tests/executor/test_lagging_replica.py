@@ -178,9 +178,9 @@ async def test_a_preview_that_is_under_way_is_not_begun_again(world: World) -> N
     answer = await world.ask("service_restart", **RESTART, dry_run=True)
     life = await world.accepted(answer.operation_id)
     del one.intake._accepted._host_reads.preview
-    asked = len(world.policy.decides)
+    before = len(world.policy.decides)
     await asyncio.gather(*(one.intake._accepted._host_reads.preview(life) for _ in range(5)))
-    assert len(world.policy.decides) == asked + 1
+    assert len(world.policy.decides) == before + 1
 
 
 async def _nothing(_: Life) -> None:

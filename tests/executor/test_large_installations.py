@@ -54,8 +54,8 @@ async def test_open_operations_are_listed_in_pages(world: World, monkeypatch: py
     monkeypatch.setattr(pages, "PAGE_BYTES", 50_000)
     await world.executor()
     path = "/srv/app/" + "/".join(["x" * 200] * 15)
-    asked = [world.ask("file_write", parameters={"file_path": f"{path}-{n}", "content": "x"}) for n in range(50)]
-    answers = await asyncio.gather(*asked)
+    requests = [world.ask("file_write", parameters={"file_path": f"{path}-{n}", "content": "x"}) for n in range(50)]
+    answers = await asyncio.gather(*requests)
     answer = await world.bus.request(query("alice", "operations"), encode(OpenQuery()), timeout=20)
     first = decode(answer.data, OperationsReply)
     assert (first.more, len(answer.data) < 60_000) == (True, True)
@@ -102,8 +102,8 @@ async def test_parts_of_earlier_snapshots_are_removed(monkeypatch: pytest.Monkey
 async def test_a_replica_starts_from_a_snapshot_in_parts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshots, "PART", 3)
     one = await world.executor()
-    asked = [world.ask("file_write", parameters={"file_path": f"/srv/app/{n}", "content": "x"}) for n in range(10)]
-    ids = {answer.operation_id for answer in await asyncio.gather(*asked)}
+    requests = [world.ask("file_write", parameters={"file_path": f"/srv/app/{n}", "content": "x"}) for n in range(10)]
+    ids = {answer.operation_id for answer in await asyncio.gather(*requests)}
     await one.follower.reached((await world.bus.journal.usage()).last_sequence)
     await one.follower.save()
     other = await world.executor()

@@ -187,11 +187,11 @@ async def test_a_place_is_taken_together_with_the_dispatch_or_not_at_all(
     original = Recorder.dispatch_with_locks
     lost: list[str] = []
 
-    async def dies(self: Recorder, *given: object) -> None:
+    async def dies(self: Recorder, *arguments: object) -> None:
         if not lost:
             lost.append("once")
             raise WritError("this replica is gone")
-        await original(self, *given)  # type: ignore[arg-type]
+        await original(self, *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Recorder, "dispatch_with_locks", dies)
     await world.executor()

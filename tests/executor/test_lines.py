@@ -93,13 +93,13 @@ def test_a_limit_line_over_one_busy_target_asks_each_operation_once(monkeypatch:
     for each in range(1, number + 1):
         index.put(life(each, State.DISPATCHED if each == 1 else State.REQUESTED, limits=[LIMIT]))
     index.sequence = number
-    asked = 0
+    calls = 0
 
     def may_start_counted(one: AcceptedLife) -> bool:
-        nonlocal asked
-        asked += 1
+        nonlocal calls
+        calls += 1
         return may_start(one)
 
     monkeypatch.setattr(lines, "may_start", may_start_counted)
     assert index.next_in(limit_line(LIMIT.rule, LIMIT.kind)) is None
-    assert asked <= number
+    assert calls <= number

@@ -30,11 +30,11 @@ async def serve_listings(
     world: World, error: Failure | None = None, meanwhile: Callable[[], Awaitable[None]] = nothing
 ) -> list[ReadRequest]:
     """An agent that lists, or says why not; what it was asked."""
-    asked: list[ReadRequest] = []
+    requests: list[ReadRequest] = []
 
     async def look(message: Message) -> bytes:
         ask = decode(message.data, ReadRequest)
-        asked.append(ask)
+        requests.append(ask)
         await meanwhile()
         look = read(ask.look, ReadGrant)
         listing = Listing(
@@ -52,25 +52,25 @@ async def serve_listings(
 
     endpoint = Endpoint(name="look", subject=subjects.host_read(world.hands.pool), handler=look)
     await world.bus.serve(Service(name="agent", version="0", description="", endpoints=[endpoint]))
-    return asked
+    return requests
 
 
 def gathered(world: World) -> list[GatheredListings]:
     """What policy was given, question by question."""
-    given = [*(ask.facts for ask in world.policy.decides), *(ask.facts for ask in world.policy.grants)]
-    return [facts for facts in given if facts is not None]
+    all_facts = [*(ask.facts for ask in world.policy.decides), *(ask.facts for ask in world.policy.grants)]
+    return [facts for facts in all_facts if facts is not None]
 
 
 async def test_a_listing_is_gathered_for_the_request_and_anew_for_the_claim(world: World) -> None:
     world.policy.needs["service_restart"] = ["list_services"]
-    asked = await serve_listings(world)
+    requests = await serve_listings(world)
     await world.executor()
     answer = await world.ask("service_restart", **RESTART)
     assert answer.error is None
     held = await world.hands.claim(await world.work(answer.operation_id or ""))
     assert held.answer.grant is not None
-    assert [(ask.action, ask.parameters) for ask in asked] == [("listing", {})] * 2
-    assert len({digest(ask.look) for ask in asked}) == 2
+    assert [(ask.action, ask.parameters) for ask in requests] == [("listing", {})] * 2
+    assert len({digest(ask.look) for ask in requests}) == 2
     assert [len(facts.listings) for facts in gathered(world)] == [1, 1]
     assert (len(world.policy.decides), len(world.policy.grants)) == (2, 2)
 
@@ -87,8 +87,8 @@ async def test_what_is_stopped_while_agents_list_is_stopped_for_the_answer(world
     answer = await world.ask("service_restart", **RESTART)
     await world.hands.claim(await world.work(answer.operation_id or ""))
     first, second = [record.sequence for record in await world.records(subjects.CONTROL)]
-    told = [ask.control_sequence for ask in world.policy.decides if ask.facts is not None]
-    assert (told, world.policy.grants[-1].control_sequence) == ([first], second)
+    sequences = [ask.control_sequence for ask in world.policy.decides if ask.facts is not None]
+    assert (sequences, world.policy.grants[-1].control_sequence) == ([first], second)
 
 
 async def test_where_no_agent_answers_policy_is_told_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +102,7 @@ async def test_where_no_agent_answers_policy_is_told_so(world: World, monkeypatc
 
 
 async def test_where_no_agent_is_there_nobody_is_waited_for(world: World) -> None:
-    asked = await serve_listings(world)
+    requests = await serve_listings(world)
     world.policy.needs["service_restart"] = ["list_services"]
     one = await world.executor(lease=0.2)
 
@@ -113,7 +113,7 @@ async def test_where_no_agent_is_there_nobody_is_waited_for(world: World) -> Non
     await world.ask("service_restart", **RESTART)
     (facts,) = gathered(world)
     assert facts.failure == f"no agent of pool {world.hands.pool} replied"
-    assert asked == []
+    assert requests == []
 
 
 async def test_what_the_agent_has_against_it_is_told(world: World) -> None:
@@ -127,22 +127,22 @@ async def test_what_the_agent_has_against_it_is_told(world: World) -> None:
 
 async def test_a_simulation_gathers_too_and_records_nothing(world: World) -> None:
     world.policy.needs["service_restart"] = ["list_services"]
-    asked = await serve_listings(world)
+    requests = await serve_listings(world)
     await world.executor()
     query = SimulateQuery(operation="service_restart", target="web-1", parameters={"service_name": "nginx"})
     message = await world.bus.request(subjects.query("alice", "simulate"), encode(query), timeout=5)
     verdict = decode(message.data, SimulateReply).verdict
     assert verdict is not None
     assert verdict.decision == "allow"
-    assert len(asked) == 1
+    assert len(requests) == 1
     assert await world.records() == []
 
 
 async def test_what_needs_nothing_asks_nobody(world: World) -> None:
-    asked = await serve_listings(world)
+    requests = await serve_listings(world)
     await world.executor()
     await asyncio.gather(*(world.ask("service_restart", **RESTART) for _ in range(3)))
-    assert asked == []
+    assert requests == []
     assert len(world.policy.decides) == 3
 
 

@@ -42,8 +42,10 @@ async def test_audit_has_nothing_recorded_that_is_policys(world: World) -> None:
 
 async def test_a_file_that_became_a_version_is_one_control_event_whoever_tells_of_it(world: World) -> None:
     await world.executor()
-    told = [await note(world, subjects.NOTICE_POLICY, kind="file_version", version=number) for number in (1, 1, 2, 1)]
-    assert [one.sequence for one in told] == [1, 1, 2, 1]
+    replies = [
+        await note(world, subjects.NOTICE_POLICY, kind="file_version", version=number) for number in (1, 1, 2, 1)
+    ]
+    assert [one.sequence for one in replies] == [1, 1, 2, 1]
     events = await world.events(subjects.CONTROL)
     assert [one.body["version"] for one in events if isinstance(one, ControlEvent)] == [1, 2]
 

@@ -80,7 +80,7 @@ def test_what_needs_approval_is_never_advanced_before_it_waits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "seen", "silence", "expected"),
+    ("state", "observed", "silence", "expected"),
     [
         (State.REQUESTED, 1.9, 0, DueStep.NOTHING),
         (State.REQUESTED, 2.1, 0, DueStep.ADVANCE),
@@ -108,8 +108,10 @@ def test_what_needs_approval_is_never_advanced_before_it_waits() -> None:
         (State.ABSENT, 9999.0, 999.0, DueStep.NOTHING),
     ],
 )
-def test_each_state_is_overdue_at_its_own_time(state: State, seen: float, silence: float, expected: DueStep) -> None:
-    assert due(life(state), WaitingAge(observed=seen), silence, PATIENCE) is expected
+def test_each_state_is_overdue_at_its_own_time(
+    state: State, observed: float, silence: float, expected: DueStep
+) -> None:
+    assert due(life(state), WaitingAge(observed=observed), silence, PATIENCE) is expected
 
 
 @pytest.mark.parametrize("wrong", [-86_400.0, -3_600.0, 600.0, 86_400.0])
@@ -121,8 +123,10 @@ def test_what_the_writers_clock_showed_moves_no_deadline(state: State, wrong: fl
     moved = structs.replace(phase, at=phase.at + wrong, **{until: getattr(phase, until) + wrong})
     off = structs.replace(off, phase=moved)
     assert period_of(off) == period_of(right)
-    for seen in (0.0, 50.0, 70.0, 110.0):
-        assert due(off, WaitingAge(observed=seen), 0, PATIENCE) is due(right, WaitingAge(observed=seen), 0, PATIENCE)
+    for observed in (0.0, 50.0, 70.0, 110.0):
+        assert due(off, WaitingAge(observed=observed), 0, PATIENCE) is due(
+            right, WaitingAge(observed=observed), 0, PATIENCE
+        )
 
 
 @pytest.mark.parametrize(
@@ -137,14 +141,14 @@ def test_a_new_replica_grants_a_short_period_anew_and_what_is_left_of_a_long_one
 
 @given(
     state=strategies.sampled_from([*State]),
-    seen=strategies.floats(0, 1e6),
+    observed=strategies.floats(0, 1e6),
     before=strategies.floats(0, 1e6),
     silence=strategies.floats(0, 15.0),
 )
 def test_nothing_is_lost_that_an_agent_names_and_nobody_wants_stopped(
-    state: State, seen: float, before: float, silence: float
+    state: State, observed: float, before: float, silence: float
 ) -> None:
-    what = due(life(state), WaitingAge(observed=seen, before=before), silence, PATIENCE)
+    what = due(life(state), WaitingAge(observed=observed, before=before), silence, PATIENCE)
     assert what is not DueStep.MARK_UNKNOWN or state is State.CANCELLING
 
 

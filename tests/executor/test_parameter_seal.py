@@ -17,7 +17,7 @@ from writ_executor.steps import parameter_seal
 from writ_executor.steps.parameter_seal import ParameterSeal
 from writ_trust.sealing import SealKey, seal
 
-GIVEN = {"file_path": "/srv/f", "content": "x" * LARGE}
+PARAMETERS = {"file_path": "/srv/f", "content": "x" * LARGE}
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def seals(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 async def requested(world: World) -> Requested:
     await world.executor()
-    answer = await world.ask("file_write", parameters=GIVEN)
+    answer = await world.ask("file_write", parameters=PARAMETERS)
     return (await world.accepted(answer.operation_id)).requested
 
 
@@ -60,9 +60,9 @@ async def test_large_parameters_are_sealed_once_while_policy_decides_on_the_gran
 
     monkeypatch.setattr(executor._policy, "grant", grant_afterwards)
     monkeypatch.setattr(ParameterSeal, "prepare", noted)
-    answer = await world.ask("file_write", parameters=GIVEN)
+    answer = await world.ask("file_write", parameters=PARAMETERS)
     claimed = await world.hands.claim(await world.work(answer.operation_id or ""))
-    assert claimed.parameters["content"] == GIVEN["content"]
+    assert claimed.parameters["content"] == PARAMETERS["content"]
     assert len(seals) == 1
 
 
@@ -71,9 +71,9 @@ async def test_other_parameters_than_those_sealed_ahead_are_sealed_anew(
     world: World, seals: list[str], changed: dict[str, Any]
 ) -> None:
     operation, key = await requested(world), SealKey()
-    sealing = ParameterSeal(key.public, "ab" * 32, operation, GIVEN)
+    sealing = ParameterSeal(key.public, "ab" * 32, operation, PARAMETERS)
     sealing.prepare()
-    expected = {**GIVEN, **operation.effective}
+    expected = {**PARAMETERS, **operation.effective}
     assert expected["timeout"] == 60
     assert opened(key, sealing.of(dict(reversed(expected.items())))) == expected
     assert len(seals) == 1
@@ -84,7 +84,7 @@ async def test_other_parameters_than_those_sealed_ahead_are_sealed_anew(
 
 
 async def test_claim_with_a_broken_key_is_refused_only_once_it_is_verified(world: World) -> None:
-    sealing = ParameterSeal("no key", "ab" * 32, await requested(world), GIVEN)
+    sealing = ParameterSeal("no key", "ab" * 32, await requested(world), PARAMETERS)
     sealing.prepare()
     with pytest.raises(Exception, match="not an X25519 public key"):
-        sealing.of(GIVEN)
+        sealing.of(PARAMETERS)

@@ -102,11 +102,11 @@ def test_policy_ends_an_emergency_within_its_bound_and_nothing_else(
     operation: str, answered: float, *, refused: bool
 ) -> None:
     """The requester's clock may be ahead when it asks for the longest emergency."""
-    asked = structs.replace(SUBJECT, operation=operation, parameters={"scope": ["*"], "until": 3_630.0})
+    about = structs.replace(SUBJECT, operation=operation, parameters={"scope": ["*"], "until": 3_630.0})
     effective = {"scope": ["*"], "until": answered}
     decision = structs.replace(DECISION, operation=operation, parameters_digest=keyed_digest(KEY, effective))
     with pytest.raises(Untrusted, match="another until") if refused else nullcontext():
-        _contained(decision, effective, asked)
+        _contained(decision, effective, about)
 
 
 @pytest.mark.parametrize("field", ["operation_id", "principal", "operation", "target"])

@@ -61,8 +61,8 @@ async def test_it_is_decided_again_right_before_by_who_knows_the_last_version(wo
     await world.executor()
     await end(world, await publish(world))
     await end(world, await publish(world))
-    asked = [one.stored_policies for one in world.policy.decides if one.subject.operation == "policy_publish"]
-    assert asked == [0, 0, 0, 1]
+    stored = [one.stored_policies for one in world.policy.decides if one.subject.operation == "policy_publish"]
+    assert stored == [0, 0, 0, 1]
 
 
 async def test_publishers_at_the_same_time_get_a_number_each(world: World) -> None:

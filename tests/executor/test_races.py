@@ -158,7 +158,7 @@ async def test_a_claim_of_nobody_is_refused_too_where_policy_need_not_be_asked(w
     answer = await world.ask("service_restart", **RESTART)
     work = await world.work(answer.operation_id or "")
     await world.hands.claim(work)
-    asked = len(world.policy.grants)
+    before = len(world.policy.grants)
     if operation == "unknown":
         work = structs.replace(work, operation_id="a" * 26)
     stranger = ScriptedAgent(world.bus, world.hands.pool, Key(generate_seed()))
@@ -166,7 +166,7 @@ async def test_a_claim_of_nobody_is_refused_too_where_policy_need_not_be_asked(w
     assert held.answer.error
     assert held.answer.error.code == "forged_claim"
     assert len(await world.events(subjects.SECURITY)) == 1
-    assert len(world.policy.grants) == asked
+    assert len(world.policy.grants) == before
 
 
 @pytest.mark.parametrize("policy", ["deny", "require_approval", "oversize"])

@@ -59,10 +59,10 @@ async def test_a_start_that_cannot_be_recorded_gives_no_grant(full: World) -> No
 
 
 @pytest.mark.parametrize(
-    ("error", "told"), [(Forbidden("no append"), "unavailable"), (BusRefused("broke"), "internal")]
+    ("error", "code"), [(Forbidden("no append"), "unavailable"), (BusRefused("broke"), "internal")]
 )
 async def test_a_start_that_policy_may_not_record_or_breaks_at_ends_nothing(
-    world: World, error: WritError, told: str
+    world: World, error: WritError, code: str
 ) -> None:
     """As policy passes them on. The agent asks again; what rules deny comes as a decision."""
     await world.executor()
@@ -71,7 +71,7 @@ async def test_a_start_that_policy_may_not_record_or_breaks_at_ends_nothing(
     world.policy.grant_errors["service_restart"] = Failure(code=error.code, message=str(error), retry=error.retry)
     refused = (await world.hands.claim(work)).answer
     assert refused.error
-    assert (refused.grant, refused.error.code, refused.error.retry) == (None, told, True)
+    assert (refused.grant, refused.error.code, refused.error.retry) == (None, code, True)
     assert await world.kinds(work.operation_id) == ["requested", "dispatched"]
     del world.policy.grant_errors["service_restart"]
     assert (await world.hands.claim(work)).answer.grant
@@ -82,8 +82,8 @@ async def test_an_end_that_cannot_be_recorded_is_not_acknowledged(full: World) -
     work = await full.work(answer.operation_id or "")
     held = await full.hands.claim(work)
     room = fill(full)
-    told = await full.hands.finish(work, held)
-    assert (told.stored, told.error and told.error.code) == (False, "full")
+    reply = await full.hands.finish(work, held)
+    assert (reply.stored, reply.error and reply.error.code) == (False, "full")
     full.broker.disk.max_bytes = room
     assert (await full.hands.finish(work, held)).stored
     assert await full.outcome(work.operation_id) == "succeeded"

@@ -71,10 +71,10 @@ async def test_it_goes_on_once_an_event_is_stored_and_records_what_was_refused(w
 
 async def test_a_server_that_answers_nothing_at_all_is_another_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage_watch, "UNANSWERED", 0.05)
-    asked = asyncio.Event()
+    requested = asyncio.Event()
 
     async def usage() -> Usage:
-        asked.set()
+        requested.set()
         raise TimedOut("no answer")
 
     watch = StorageWatch(usage, lambda: 0.0)
@@ -87,16 +87,16 @@ async def test_a_server_that_answers_nothing_at_all_is_another_trouble(monkeypat
     async with asyncio.timeout(10), asyncio.TaskGroup() as group:
         watching = group.create_task(watch.watch(store))
         storing = group.create_task(store())
-        await asked.wait()
+        await requested.wait()
         may_end.set()
         await storing
         watching.cancel()
     assert watch.problem is None
 
 
-@pytest.mark.parametrize(("copies", "told"), [(1, True), (3, False)])
+@pytest.mark.parametrize(("copies", "reported"), [(1, True), (3, False)])
 async def test_copies_that_elect_a_leader_are_no_full_disk(
-    copies: int, told: bool, monkeypatch: pytest.MonkeyPatch
+    copies: int, reported: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(storage_watch, "UNANSWERED", 0.05)
     questions, may_end = asyncio.Semaphore(0), asyncio.Event()
@@ -119,11 +119,11 @@ async def test_copies_that_elect_a_leader_are_no_full_disk(
     watch = StorageWatch(usage, lambda: 0.0)
     async with asyncio.timeout(10), asyncio.TaskGroup() as group:
         watching, storing = group.create_task(watch.watch(unstored)), group.create_task(store())
-        for _ in range(1 if told else 3):
+        for _ in range(1 if reported else 3):
             await questions.acquire()
-        if told:
+        if reported:
             await eventually(known)
-        assert (watch.problem is not None) == told
+        assert (watch.problem is not None) == reported
         may_end.set()
         await storing
         watching.cancel()

@@ -77,10 +77,10 @@ class Run:
         """How that process is, once it is ready (or not) and says this of its clock."""
 
         async def look() -> ProcessStatus | None:
-            seen = await status(self.installation.home, {})
-            one = next(process for process in seen.processes if process.name == name)
-            told = one.failing.get("clock", "") or one.details.get("clock", "")
-            return one if one.ready is ready and expected_text in told else None
+            observed = await status(self.installation.home, {})
+            one = next(process for process in observed.processes if process.name == name)
+            text = one.failing.get("clock", "") or one.details.get("clock", "")
+            return one if one.ready is ready and expected_text in text else None
 
         return await eventually(look, what=f"{name}: {expected_text}")
 
@@ -151,8 +151,8 @@ async def test_a_step_of_the_agents_clock(tmp_path: Path) -> None:
             assert (dry.outcome, dry.code) == ("previewed", "")
             first, second = await run.count(1.0), await run.count()
             await one_after_the_other(run, first, second)
-        told = "s behind the NATS server's"
-        await run.ready(run.named("agent"), told, ready=True)
+        expected = "s behind the NATS server's"
+        await run.ready(run.named("agent"), expected, ready=True)
 
 
 @pytest.mark.exhaustive
@@ -208,16 +208,16 @@ async def test_how_far_each_clock_is_off_is_told(tmp_path: Path) -> None:
         assert "clock" in agent.failing
 
         async def named() -> bool:
-            seen = await status(run.installation.home, {})
-            told = [one.failing.get("agent_clocks", "") for one in seen.processes]
-            return any("30.0 s ahead of" in text for text in told)
+            observed = await status(run.installation.home, {})
+            texts = [one.failing.get("agent_clocks", "") for one in observed.processes]
+            return any("30.0 s ahead of" in text for text in texts)
 
         await eventually(named, what="the agent's clock as executors tell it")
         reader, writer = await asyncio.open_connection("127.0.0.1", executor.health_port)
         writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-        told = (await reader.read(-1)).decode().splitlines()
+        lines = (await reader.read(-1)).decode().splitlines()
         writer.close()
-        [line] = [one for one in told if one.startswith("writ_clock_skew_seconds ")]
+        [line] = [one for one in lines if one.startswith("writ_clock_skew_seconds ")]
         assert 2.9 < float(line.split()[1]) < 3.1
 
 

@@ -52,8 +52,8 @@ async def by_gateway(linked: LinkedInstallation) -> AsyncIterator[tuple[Writ, As
     ):
 
         async def ask(key: str, target: str, parameters: dict[str, Any]) -> str | None:
-            given = {"operation_type": "test_count", "target_id": target, "parameters": parameters}
-            done = await call(client, "request_operation", reason="count", idempotency_key=key, **given)
+            request = {"operation_type": "test_count", "target_id": target, "parameters": parameters}
+            done = await call(client, "request_operation", reason="count", idempotency_key=key, **request)
             return done["status"] if done["status"] in ENDS else None
 
         yield writ, ask

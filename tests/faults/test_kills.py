@@ -59,7 +59,7 @@ async def outcome(writ: Writ, counted: Path, key: str) -> str:
 
 async def check(installation: RunningInstallation, counted: Path, key: str) -> None:
     async with await installation.client() as writ:
-        said = await outcome(writ, counted, key)
+        reported = await outcome(writ, counted, key)
         operation_id = id_of("operator", key)
         final = await settled(writ, operation_id)
         effects = counted.read_text().split() if counted.exists() else []
@@ -69,7 +69,7 @@ async def check(installation: RunningInstallation, counted: Path, key: str) -> N
     if final == "succeeded":
         assert effects == [operation_id]
     else:
-        assert (final, effects) in [("failed", []), ("expired", [])], (said, final, effects, trace)
+        assert (final, effects) in [("failed", []), ("expired", [])], (reported, final, effects, trace)
 
 
 @pytest.mark.timeout(180)

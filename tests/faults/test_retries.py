@@ -52,13 +52,13 @@ async def test_an_agent_killed_at_any_step_of_what_may_be_run_again_still_succee
             path = tmp_path / "files" / "written"
             wish: dict[str, object] = {"file_path": str(path), "content": "once\n", "timeout": 4}
             done = await ended(writ, "file_write", "web-1", wish, "write")
-            told = await kinds(writ, done.operation_id)
+            events = await kinds(writ, done.operation_id)
         await died(tmp_path)
         if fault == "agent.claimed":  # it knows that nothing was run, and says so
-            assert (done.outcome, done.code, path.exists()) == ("failed", "agent_restarted", False), told
+            assert (done.outcome, done.code, path.exists()) == ("failed", "agent_restarted", False), events
         else:
-            assert (done.outcome, path.read_text()) == ("succeeded", "once\n"), told
-        assert told.count("finished") == 1
+            assert (done.outcome, path.read_text()) == ("succeeded", "once\n"), events
+        assert events.count("finished") == 1
         assert [one.name for one in path.parent.iterdir() if one != path] == []
 
 
@@ -93,11 +93,11 @@ async def test_a_publish_whose_executor_is_killed_makes_one_version(tmp_path: Pa
     governing = ["policy_publish", "policy_rollback", "stop_lift", "journal_archive", "audit_read"]
     publishes = {"name": "publishes", "operations": governing, "allowed": True}
     nobody = {"name": "nobody", "operations": ["test_noop"], "allowed": False}
-    environ, wanted = dying(tmp_path, fault), open_policy(publishes, nobody)
+    environ, document = dying(tmp_path, fault), open_policy(publishes, nobody)
     policy = open_policy(publishes)
     async with running_installation(tmp_path, executors=2, environ=environ, policy=policy) as installation:  # noqa: SIM117
         async with await installation.client() as writ:
-            wish: dict[str, object] = {"document": wanted, "reason": "closed", "replaces": 1}
+            wish: dict[str, object] = {"document": document, "reason": "closed", "replaces": 1}
             done = await ended(writ, "policy_publish", "writ", wish, "publish")
             await died(tmp_path)
             assert (done.outcome, done.output.get("version")) == ("succeeded", 2)
@@ -119,8 +119,8 @@ async def test_a_cancel_whose_executor_is_killed_still_ends_what_runs(tmp_path: 
             await died(tmp_path)
             done = await writ.wait(victim, timeout=BOUND)
             assert (cancel.outcome, done.outcome) in [("succeeded", "cancelled"), ("failed", "cancelled")]
-            told = await kinds(writ, victim)
-            assert (told.count("cancel_requested"), told.count("finished")) == (1, 1)
+            events = await kinds(writ, victim)
+            assert (events.count("cancel_requested"), events.count("finished")) == (1, 1)
 
 
 async def running(installation: RunningInstallation, writ: Writ) -> str:

@@ -43,8 +43,8 @@ async def check(installation: RunningInstallation, path: Path) -> Counter[str]:
         assert set(counted.values()) <= {1}, counted
         assert {one for one, outcome in found.items() if outcome == "succeeded"} == set(counted)
         for operation_id in found:
-            told = Counter(event.kind for event in (await writ.trace(operation_id=operation_id)).events)
-            assert told["finished"] + told["unknown"] + told["refused"] == 1, told
+            counts = Counter(event.kind for event in (await writ.trace(operation_id=operation_id)).events)
+            assert counts["finished"] + counts["unknown"] + counts["refused"] == 1, counts
     return Counter(str(outcome) for outcome in found.values())
 
 

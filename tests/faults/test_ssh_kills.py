@@ -54,12 +54,12 @@ async def test_what_may_be_run_again_still_succeeds(tmp_path: Path, fault: str) 
     async with ssh_installation(tmp_path, fault) as installation, await installation.client() as writ:
         wish: dict[str, object] = {"file_path": str(path), "content": "once\n", "timeout": 4}
         done = await ended(writ, "file_write", "web-1", wish, "write")
-        told = await kinds(writ, done.operation_id)
+        events = await kinds(writ, done.operation_id)
         await died(tmp_path)
     if fault == "agent.claimed":  # it knows that nothing was run, and says so
-        assert (done.outcome, done.code, path.exists()) == ("failed", "agent_restarted", False), told
+        assert (done.outcome, done.code, path.exists()) == ("failed", "agent_restarted", False), events
     elif done.outcome == "unknown":  # it was still running when it was asked for, and its probe came later
-        assert fault == "ssh.asked", told
+        assert fault == "ssh.asked", events
     else:
-        assert (done.outcome, path.read_text()) == ("succeeded", "once\n"), told
-    assert told.count("finished") + told.count("unknown") == 1, told
+        assert (done.outcome, path.read_text()) == ("succeeded", "once\n"), events
+    assert events.count("finished") + events.count("unknown") == 1, events

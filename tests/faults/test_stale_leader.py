@@ -43,8 +43,8 @@ def part(linked: LinkedInstallation, node: Node, fault: Fault) -> None:
 async def another_leads(linked: LinkedInstallation, former: Node) -> None:
     async def look() -> bool:
         for node in linked.cluster.nodes:
-            seen = await node.stream(JOURNAL_STREAM) if node is not former else None
-            if seen and seen["cluster"].get("leader") not in (None, "", former.name):
+            stream = await node.stream(JOURNAL_STREAM) if node is not former else None
+            if stream and stream["cluster"].get("leader") not in (None, "", former.name):
                 return True
         return False
 

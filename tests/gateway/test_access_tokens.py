@@ -34,9 +34,9 @@ def signed(found: dict[str, Any], key: Any = KEY, algorithm: str = "ES256", kid:
 def by_shared_secret(secret: bytes) -> str:
     """What a library that takes any algorithm would verify with the public key (PyJWT itself makes none)."""
     parts = [{"alg": "HS256", "typ": "JWT", "kid": "k1"}, claims()]
-    told = b".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in parts)
-    mac = base64.urlsafe_b64encode(hmac.digest(secret, told, "sha256")).rstrip(b"=")
-    return f"{told.decode()}.{mac.decode()}"
+    signing_input = b".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in parts)
+    mac = base64.urlsafe_b64encode(hmac.digest(secret, signing_input, "sha256")).rstrip(b"=")
+    return f"{signing_input.decode()}.{mac.decode()}"
 
 
 @pytest.fixture
@@ -119,5 +119,5 @@ async def test_a_missing_scope_is_403_and_both_name_the_metadata(client: httpx2.
         assert f'error="{error}"' in challenge
         assert 'scope="writ"' in challenge
         assert where in challenge
-    told = (await client.get("/.well-known/oauth-protected-resource/mcp")).json()
-    assert (told["resource"], told["authorization_servers"]) == (URL, [ISSUER])
+    metadata = (await client.get("/.well-known/oauth-protected-resource/mcp")).json()
+    assert (metadata["resource"], metadata["authorization_servers"]) == (URL, [ISSUER])

@@ -16,9 +16,9 @@ WINDOW: dict[str, Any] = {"operations": ["test_sleep"], "targets": ["db-1"], "us
 
 
 async def requested(client: Client) -> dict[str, Any]:
-    given: dict[str, Any] = {"operation_type": "test_sleep", "target_id": "db-1"}
-    given["parameters"] = {"seconds": 0.1, "processes": 0}
-    return await call(client, "request_operation", **given, reason="a nap")
+    request: dict[str, Any] = {"operation_type": "test_sleep", "target_id": "db-1"}
+    request["parameters"] = {"seconds": 0.1, "processes": 0}
+    return await call(client, "request_operation", **request, reason="a nap")
 
 
 async def decided(installation: RunningInstallation, verdict: str, operation_id: str) -> None:

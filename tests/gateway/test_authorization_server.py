@@ -29,12 +29,12 @@ class Server:
 
     def __init__(self) -> None:
         self.active: dict[str, Any] = {}
-        self.seen: list[tuple[str, str]] = []
+        self.requests: list[tuple[str, str]] = []
         server = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                server.seen.append((self.path, ""))
+                server.requests.append((self.path, ""))
                 if self.path == "/moved":
                     self.send_response(302)
                     self.send_header("Location", "/jwks")
@@ -44,7 +44,7 @@ class Server:
 
             def do_POST(self) -> None:
                 form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
-                server.seen.append((self.path, self.headers["Authorization"]))
+                server.requests.append((self.path, self.headers["Authorization"]))
                 self._reply(server.active.get(form["token"][0], {"active": False}))
 
             def _reply(self, body: Any) -> None:
@@ -91,14 +91,14 @@ async def test_an_unknown_kid_has_the_keys_fetched_once_in_a_cooldown(server: Se
     assert await keys.key("k1") is not None
     for invented in range(50):
         assert await keys.key(f"invented-{invented}") is None
-    assert len(server.seen) == 1
+    assert len(server.requests) == 1
     clock.now += COOLDOWN_SECONDS
     assert await keys.key("invented") is None
     assert await keys.key("invented") is None
-    assert len(server.seen) == 2
+    assert len(server.requests) == 2
     clock.now += FRESH_SECONDS
     assert await keys.key("k1") is not None
-    assert len(server.seen) == 3
+    assert len(server.requests) == 3
 
 
 async def test_keys_that_cannot_be_fetched_again_count_for_a_while(server: Server) -> None:
@@ -131,7 +131,7 @@ async def test_what_is_no_key_set_is_no_key(answer: Any) -> None:
 async def test_a_redirect_is_not_followed_and_an_address_is_https_or_on_loopback(server: Server) -> None:
     with pytest.raises(Unreachable, match="302"):
         await json_fetch.get(f"{server.url}/moved")
-    assert [path for path, _ in server.seen] == ["/moved"]
+    assert [path for path, _ in server.requests] == ["/moved"]
     assert json_fetch.is_safe("https://login.example/jwks")
     assert not json_fetch.is_safe("http://login.example/jwks")
     assert not json_fetch.is_safe("file:///etc/passwd")
@@ -150,7 +150,7 @@ async def test_an_opaque_token_counts_while_the_server_says_that_it_is_active(se
     assert tokens.principal(found) == "bot"
     assert await tokens.claims("other") is None
     basic = base64.b64encode(b"writ+gateway:s%3Ae%2Fc").decode()
-    assert server.seen[0] == ("/introspect", f"Basic {basic}")
+    assert server.requests[0] == ("/introspect", f"Basic {basic}")
     server.active["opaque"] = {"active": False}
     assert await tokens.claims("opaque") is not None  # as it was told a moment ago
     clock.now += KEPT_SECONDS
@@ -176,11 +176,11 @@ async def test_a_signed_token_that_was_revoked_does_not_count(server: Server) ->
 
 
 async def test_invented_tokens_do_not_become_a_flood_at_the_server() -> None:
-    asked = 0
+    requests = 0
 
     async def ask(*_: Any) -> Any:
-        nonlocal asked
-        asked += 1
+        nonlocal requests
+        requests += 1
         return {"active": False}
 
     at = IntrospectionEndpoint(address="https://x", client="c", secret="s")
@@ -189,4 +189,4 @@ async def test_invented_tokens_do_not_become_a_flood_at_the_server() -> None:
         assert await introspection.claims(f"invented-{number}") is None
     with pytest.raises(Unreachable):
         await introspection.claims("one more")
-    assert asked == BURST
+    assert requests == BURST

@@ -29,14 +29,14 @@ async def bearer(installation: RunningInstallation) -> dict[str, str]:
 async def test_what_needs_an_approval_is_a_handle_or_a_task_and_no_client_is_asked_to_approve(
     installation: RunningInstallation, bearer: dict[str, str], url: str, mode: str, capability: str
 ) -> None:
-    asked: list[Any] = []
+    prompts: list[Any] = []
 
     async def accept(context: Any, params: ElicitRequestParams) -> ElicitResult:
-        asked.append(params)
+        prompts.append(params)
         return ElicitResult(action="accept", content={"approve": True})
 
     async def sample(context: Any, params: Any) -> Any:
-        asked.append(params)
+        prompts.append(params)
         raise AssertionError("the gateway asks no model")
 
     tasks = Tasks()
@@ -51,8 +51,8 @@ async def test_what_needs_an_approval_is_a_handle_or_a_task_and_no_client_is_ask
         Client(streamable_http_client(url, http_client=http), mode=mode, cache=None, **options[capability]) as client,
     ):
         if capability == "tasks" and mode == "auto":
-            given = {"operation_type": "test_sleep", "target_id": "db-1", "reason": "a nap"}
-            await client.call_tool("request_operation", {**given, "parameters": {"seconds": 0.1, "processes": 0}})
+            request = {"operation_type": "test_sleep", "target_id": "db-1", "reason": "a nap"}
+            await client.call_tool("request_operation", {**request, "parameters": {"seconds": 0.1, "processes": 0}})
             (made,) = tasks.created
             operation_id, status = made.task_id, made.status
         else:
@@ -64,4 +64,4 @@ async def test_what_needs_an_approval_is_a_handle_or_a_task_and_no_client_is_ask
             card = await carol.approvals.card(operation_id, (installation.home.key("policy").public,))
             await carol.approvals.reject(card, reason="seen")
         ended = await call(client, "wait_for_operation", operation_id=operation_id, wait=20)
-    assert (ended["status"], asked) == ("rejected", [])
+    assert (ended["status"], prompts) == ("rejected", [])

@@ -49,14 +49,14 @@ async def test_risk_admin_is_out_of_reach_since_nothing_is_signed_by_the_princip
     installation: RunningInstallation, url: str, files: Path
 ) -> None:
     (files / "kept").write_text("x")
-    given: dict[str, Any] = {"operation_type": "file_delete", "target_id": "web-1", "reason": "tidy up"}
-    given["parameters"] = {"file_path": str(files / "kept")}
+    request: dict[str, Any] = {"operation_type": "file_delete", "target_id": "web-1", "reason": "tidy up"}
+    request["parameters"] = {"file_path": str(files / "kept")}
     bearer = {"Authorization": f"Bearer {await token(installation, 'tidy')}"}
     async with (
         httpx2.AsyncClient(headers=bearer, timeout=30) as http,
         Client(streamable_http_client(url, http_client=http), cache=None) as client,
     ):
-        refused = await call(client, "request_operation", **given)
+        refused = await call(client, "request_operation", **request)
     assert refused["code"] == "signature_required", refused
     assert (files / "kept").exists()
 

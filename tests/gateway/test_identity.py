@@ -47,20 +47,20 @@ async def test_the_record_names_gateway_agent_human_session_and_client(
     installation: RunningInstallation, url: str
 ) -> None:
     made = await installation.writ("token", "create", "bot", "-o", "json")
-    told = json.loads(made.out)
-    http, connected = client(url, told["token"], client_info=Implementation(name="acme-agent", version="7.1"))
+    created = json.loads(made.out)
+    http, connected = client(url, created["token"], client_info=Implementation(name="acme-agent", version="7.1"))
     async with http, connected as mcp:
         done = await call(mcp, "read", operation_type="test_noop", target_id="web-1")
     async with await installation.client("alice") as writ:
 
         async def found() -> list[SearchRow] | None:
-            return (await writ.search(SearchQuery(client="acme-agent", session=told["id"]))).rows or None
+            return (await writ.search(SearchQuery(client="acme-agent", session=created["id"]))).rows or None
 
         rows = await eventually(found, within=10)  # the index follows the journal
         assert (await writ.search(SearchQuery(client="acme-agent", session="other"))).rows == []
         requested = (await writ.trace(operation_id=done["operation_id"])).events[0].body
     assert [row.operation_id for row in rows] == [done["operation_id"]]
-    assert requested["client"] == {"name": "acme-agent", "version": "7.1", "session": told["id"]}
+    assert requested["client"] == {"name": "acme-agent", "version": "7.1", "session": created["id"]}
     assert (requested["principal"], requested["acts_for"]) == ("bot", "alice")
     assert requested["key"] == installation.home.key("principal-gateway").public
     decision = msgspec.json.decode(msgspec.json.encode(requested["decision"]["payload"]), type=Decision)
@@ -110,12 +110,12 @@ async def test_over_stdio_the_record_names_agent_human_session_and_client_and_th
 async def test_a_token_that_is_revoked_in_mid_session_ends_the_session_and_what_runs_goes_on(
     installation: RunningInstallation, url: str, mode: str
 ) -> None:
-    told = json.loads((await installation.writ("token", "create", "bot", "-o", "json")).out)
-    http, connected = client(url, told["token"], mode=mode)
+    created = json.loads((await installation.writ("token", "create", "bot", "-o", "json")).out)
+    http, connected = client(url, created["token"], mode=mode)
     async with http, connected as mcp:
         nap = {"operation_type": "test_sleep", "target_id": "web-1", "reason": "a nap", "wait": 0}
         began = await call(mcp, "request_operation", **nap, parameters={"seconds": 1, "processes": 0})
-        assert (await installation.writ("token", "revoke", told["id"])).status == 0
+        assert (await installation.writ("token", "revoke", created["id"])).status == 0
         with pytest.raises(MCPError):
             await mcp.call_tool("get_operation_status", {"operation_id": began["operation_id"]})
         with pytest.raises(MCPError):

@@ -60,24 +60,24 @@ def arguments(schema: Mapping[str, Any], operation: str) -> dict[str, Any]:
 
 async def everything(client: Client, operation: str) -> None:
     for tool in (await client.list_tools()).tools:
-        given = arguments(tool.input_schema, operation)
+        values = arguments(tool.input_schema, operation)
         if "wait" in tool.input_schema["properties"]:
-            given["wait"] = 0
-        result = await client.call_tool(tool.name, given)
+            values["wait"] = 0
+        result = await client.call_tool(tool.name, values)
         assert isinstance(result.structured_content, dict), tool.name
 
 
 async def test_no_tool_sends_a_request_that_is_for_people(installation: RunningInstallation) -> None:
-    seen: list[RecordingBus] = []
+    buses: list[RecordingBus] = []
 
     def watched(bus: Bus) -> Bus:
-        seen.append(RecordingBus(bus))
-        return seen[-1]
+        buses.append(RecordingBus(bus))
+        return buses[-1]
 
     async with serving(installation, "full", principal="operator", bus=watched) as client:
         for operation in FOR_PEOPLE:
             await everything(client, operation)
-    sent = [subject.split(".") for subject in seen[0].subjects]
+    sent = [subject.split(".") for subject in buses[0].subjects]
     requested = {parts[3] for parts in sent if parts[1] == "request"}
     assert requested
     assert requested & set(FOR_PEOPLE) == set()
@@ -89,10 +89,10 @@ async def test_asking_for_it_by_name_is_refused_and_says_that_it_is_for_people(
     installation: RunningInstallation, operation: str
 ) -> None:
     async with serving(installation, principal="operator") as client:
-        given = {"operation_type": operation, "target_id": "writ", "parameters": {}, "reason": "let me"}
+        request = {"operation_type": operation, "target_id": "writ", "parameters": {}, "reason": "let me"}
         for tool in ("request_operation", "preview_operation"):
             result = await client.call_tool(
-                tool, {name: given[name] for name in given if tool[0] == "r" or name != "reason"}
+                tool, {name: request[name] for name in request if tool[0] == "r" or name != "reason"}
             )
             assert result.is_error
             assert result.structured_content is not None

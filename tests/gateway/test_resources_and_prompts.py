@@ -87,9 +87,9 @@ FIELDS = {
 async def test_config_is_what_the_client_reads(installation: RunningInstallation, client: str) -> None:
     ended = await installation.writ("mcp", "config", "--client", client, "--as", "bot", "--read-only")
     assert ended.status == 0, ended
-    told = tomllib.loads(ended.out) if client == "codex" else json.loads(ended.out)
-    (section,) = told
-    server = told[section]["writ"]
+    config = tomllib.loads(ended.out) if client == "codex" else json.loads(ended.out)
+    (section,) = config
+    server = config[section]["writ"]
     assert server["args"] == ["mcp", "stdio", "--as", "bot", "--profile", "small", "--read-only"]
     assert server["env"] == {"WRIT_HOME": str(installation.home.root)}
     assert "belongs in" in ended.err
@@ -104,8 +104,8 @@ async def test_config_warns_of_a_principal_that_is_a_person(installation: Runnin
 
 
 async def test_what_config_prints_starts_a_server(installation: RunningInstallation) -> None:
-    told = json.loads((await installation.writ("mcp", "config", "--client", "claude", "--as", "bot")).out)
-    server = told["mcpServers"]["writ"]
+    config = json.loads((await installation.writ("mcp", "config", "--client", "claude", "--as", "bot")).out)
+    server = config["mcpServers"]["writ"]
     environ = {**(command(installation).env or {}), **server["env"]}
     started = StdioServerParameters(command=server["command"], args=server["args"], env=environ)
     async with Client(started, cache=None) as client:

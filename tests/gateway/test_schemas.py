@@ -65,11 +65,11 @@ def test_every_operation_on_targets_has_a_tool_and_no_control_operation_has() ->
 
 def test_the_container_that_a_call_shows_is_the_one_that_is_requested() -> None:
     call: Any = SimpleNamespace(session=SimpleNamespace(catalogue=CATALOGUE))
-    given = {"target_id": "web-1", "operation_type": "stop", "container_name": "cache"}
+    body = {"target_id": "web-1", "operation_type": "stop", "container_name": "cache"}
     with pytest.raises(Invalid, match="container_name is given twice"):
-        asyncio.run(BY_NAME["execute_container_operation"].run(call, {**given, "parameters": {"container_name": "db"}}))  # type: ignore[arg-type]
+        asyncio.run(BY_NAME["execute_container_operation"].run(call, {**body, "parameters": {"container_name": "db"}}))  # type: ignore[arg-type]
     with pytest.raises(Invalid, match="no container operation 'melt'; there are container_create, "):
-        asyncio.run(BY_NAME["execute_container_operation"].run(call, {**given, "operation_type": "melt"}))  # type: ignore[arg-type]
+        asyncio.run(BY_NAME["execute_container_operation"].run(call, {**body, "operation_type": "melt"}))  # type: ignore[arg-type]
 
 
 def test_annotations_are_those_of_the_catalogue() -> None:
@@ -102,10 +102,10 @@ def test_the_schema_of_parameters_and_the_catalogue_agree(operation: str) -> Non
         for name, value in good.items()
         if name.endswith("_name") and isinstance(value, str)
     ]
-    for given in bad:
-        assert not validator.is_valid(given), given
+    for parameters in bad:
+        assert not validator.is_valid(parameters), parameters
         with pytest.raises(Invalid):
-            definition.check(given)
+            definition.check(parameters)
 
 
 CALLS: list[tuple[str, dict[str, Any]]] = [

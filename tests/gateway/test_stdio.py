@@ -39,7 +39,7 @@ async def test_a_killed_gateway_leaves_the_operation_running_and_the_next_one_fi
 ) -> None:
     """The client waits in the call when its server dies with SIGKILL."""
     arguments = {"path": str(files / "slow"), "delay": 1.5}
-    given = {"operation_type": "test_count", "target_id": "web-1", "parameters": arguments, "reason": "slowly"}
+    request = {"operation_type": "test_count", "target_id": "web-1", "parameters": arguments, "reason": "slowly"}
 
     async def kill(progress: float, total: float | None, message: str | None) -> None:
         if message == "granted":
@@ -47,9 +47,11 @@ async def test_a_killed_gateway_leaves_the_operation_running_and_the_next_one_fi
 
     with pytest.raises(BaseExceptionGroup):
         async with Client(command(installation), mode="auto", cache=None) as client:
-            await client.call_tool("request_operation", {**given, "idempotency_key": "killed"}, progress_callback=kill)
+            await client.call_tool(
+                "request_operation", {**request, "idempotency_key": "killed"}, progress_callback=kill
+            )
     async with Client(command(installation), mode="auto", cache=None) as client:
-        again = await call(client, "request_operation", **given, idempotency_key="killed")
+        again = await call(client, "request_operation", **request, idempotency_key="killed")
         assert again["status"] == "succeeded"
         waited = await call(client, "wait_for_operation", operation_id=again["operation_id"])
         assert waited["status"] == "succeeded"

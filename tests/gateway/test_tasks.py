@@ -99,8 +99,8 @@ async def test_what_waits_for_an_approval_is_a_working_task_until_a_person_appro
         assert (made.status, made.ttl_ms, made.poll_interval_ms) == ("working", None, 15_000)
         assert "awaiting approval" in made.status_message
         assert "carol" in made.status_message
-        told = {"approval": {"action": "accept", "content": {"approve": True}}}
-        assert "status" not in await send(client, "tasks/update", made.task_id, inputResponses=told)
+        responses = {"approval": {"action": "accept", "content": {"approve": True}}}
+        assert "status" not in await send(client, "tasks/update", made.task_id, inputResponses=responses)
         assert (await send(client, "tasks/get", made.task_id))["status"] == "working"
         await decided(installation, "approve", made.task_id)
         task = await ended(client, made.task_id)
@@ -168,14 +168,14 @@ async def test_a_task_outlives_a_gateway_that_is_killed_in_a_wait(
 ) -> None:
     """Over HTTP: the client waits in one call and has a task by another; the next gateway knows both."""
     bearer = {"Authorization": f"Bearer {await token(installation)}"}
-    given = {"operation_type": "test_count", "target_id": "web-1", "reason": "slowly", "idempotency_key": "survives"}
+    request = {"operation_type": "test_count", "target_id": "web-1", "reason": "slowly", "idempotency_key": "survives"}
     arguments = {"path": str(files / "survives"), "delay": 3}
     tasks = Tasks()
     pid = installation.pid("gateway")
 
     async def waiting() -> None:
         async with opened(url, bearer, tasks) as client:
-            await client.call_tool("request_operation", {**given, "parameters": arguments})
+            await client.call_tool("request_operation", {**request, "parameters": arguments})
             task_id = tasks.created[0].task_id
             async with asyncio.TaskGroup() as group:
                 group.create_task(client.call_tool("wait_for_operation", {"operation_id": task_id, "wait": 50}))

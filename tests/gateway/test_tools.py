@@ -68,14 +68,14 @@ async def test_a_read_only_server_lists_and_sends_no_change(installation: Runnin
         assert all(tool.annotations and tool.annotations.read_only_hint for tool in tools)
         with pytest.raises(MCPError, match="no tool 'request_operation'"):
             await client.call_tool("request_operation", {})
-        seen = await call(
+        preview = await call(
             client,
             "preview_operation",
             operation_type="test_count",
             target_id="web-1",
             parameters={"path": str(files / "previewed")},
         )
-        assert seen["status"] == "previewed"
+        assert preview["status"] == "previewed"
     assert not (files / "previewed").exists()
 
 
@@ -112,8 +112,8 @@ async def test_progress_names_the_steps_of_an_operation(installation: RunningIns
 
     arguments = {"path": str(files / "stepwise"), "delay": 0.3}
     async with serving(installation) as client:
-        given = {"operation_type": "test_count", "target_id": "web-1", "parameters": arguments, "reason": "steps"}
-        await client.call_tool("request_operation", given, progress_callback=on_progress)
+        request = {"operation_type": "test_count", "target_id": "web-1", "parameters": arguments, "reason": "steps"}
+        await client.call_tool("request_operation", request, progress_callback=on_progress)
     assert "granted" in steps
 
 

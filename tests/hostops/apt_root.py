@@ -125,7 +125,7 @@ def host_cases(made: HostCases, apt: AptRoot) -> Iterator[HostCase]:
     apt.update()
     supplied = {"package_name": "hello"}
     yield made.host_case("package_install", lambda _: apt.version("hello") == "1.0", **supplied, version="1.0")
-    yield made.host_case("package_list", lambda seen: seen is not None and len(seen["packages"]) == 1)
+    yield made.host_case("package_list", lambda output: output is not None and len(output["packages"]) == 1)
     yield made.host_case("package_update", lambda _: apt.version("hello") == "1.1", **supplied)
     yield made.host_case("package_remove", lambda _: apt.version("hello") == "", **supplied)
 

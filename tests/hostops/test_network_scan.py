@@ -69,7 +69,7 @@ def test_a_cancel_ends_it(ask: Ask) -> None:
 
 
 @pytest.mark.parametrize(
-    "given",
+    "parameters",
     [
         {"cidr": "127.0.0.1/8"},
         {"cidr": "127.0.0.1"},
@@ -81,5 +81,5 @@ def test_a_cancel_ends_it(ask: Ask) -> None:
         {"cidr": "127.0.0.1/32", "rate": 0},
     ],
 )
-def test_what_is_malformed_or_too_much_is_refused(ask: Ask, given: dict[str, object]) -> None:
-    assert ask("network_scan", target=LOOPBACK, **given)["code"] == "invalid_parameter"
+def test_what_is_malformed_or_too_much_is_refused(ask: Ask, parameters: dict[str, object]) -> None:
+    assert ask("network_scan", target=LOOPBACK, **parameters)["code"] == "invalid_parameter"

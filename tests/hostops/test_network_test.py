@@ -88,7 +88,7 @@ def test_dns_is_the_hosts_own_resolver(ask: Ask) -> None:
 
 
 def test_a_name_that_the_resolver_does_not_know_is_an_answer(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unknown_to_it(*given: object, **options: object) -> None:  # the true one may ask servers elsewhere
+    def unknown_to_it(*arguments: object, **options: object) -> None:  # the true one may ask servers elsewhere
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown_to_it)
@@ -100,7 +100,7 @@ def test_a_name_that_the_resolver_does_not_know_is_an_answer(ask: Ask, monkeypat
 
 def test_a_resolver_that_hangs_is_left_behind(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     over = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *given, **options: over.wait(60) and [])
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **options: over.wait(60) and [])
     result = ask("network_test", host="slow.example", protocol="dns", count=1, timeout=1)
     over.set()
     assert (result["outcome"], result["output"]["reachable"]) == ("succeeded", False)
@@ -115,7 +115,7 @@ def test_a_cancel_ends_it(ask: Ask, listener: socket.socket) -> None:
 
 
 @pytest.mark.parametrize(
-    "given",
+    "parameters",
     [
         {"host": "127.0.0.1", "protocol": "tcp"},
         {"host": "127.0.0.1", "protocol": "icmp", "port": 7},
@@ -124,5 +124,5 @@ def test_a_cancel_ends_it(ask: Ask, listener: socket.socket) -> None:
         {"host": ""},
     ],
 )
-def test_what_has_no_meaning_is_refused(ask: Ask, given: dict[str, object]) -> None:
-    assert ask("network_test", **given)["code"] == "invalid_parameter"
+def test_what_has_no_meaning_is_refused(ask: Ask, parameters: dict[str, object]) -> None:
+    assert ask("network_test", **parameters)["code"] == "invalid_parameter"

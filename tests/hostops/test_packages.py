@@ -108,7 +108,7 @@ def test_a_name_that_means_other_packages_is_refused(ask: Ask, apt_root: AptRoot
 
 @pytest.mark.parametrize("operation", ["package_install", "package_remove", "package_update"])
 @pytest.mark.parametrize(
-    ("action", "given"),
+    ("action", "parameters"),
     [
         ("run", {"package_name": "hello-"}),
         ("run", {"package_name": "-o"}),
@@ -123,9 +123,9 @@ def test_a_name_that_means_other_packages_is_refused(ask: Ask, apt_root: AptRoot
     ],
 )
 def test_what_apt_would_read_as_a_command_is_no_name(
-    ask: Ask, operation: str, action: str, given: dict[str, str]
+    ask: Ask, operation: str, action: str, parameters: dict[str, str]
 ) -> None:
-    assert ask(operation, action, **given)["code"] == "invalid_parameter"
+    assert ask(operation, action, **parameters)["code"] == "invalid_parameter"
 
 
 def test_a_package_that_cannot_be_set_up_is_a_failure_with_an_effect(ask: Ask, apt_root: AptRoot) -> None:
@@ -229,9 +229,9 @@ def _cancel_when(flag: Path, stop: Stop) -> None:
 
 
 def test_a_probe_goes_by_the_version(ask: Ask, apt_root: AptRoot) -> None:
-    def verdict(operation: str, **given: object) -> object:
+    def verdict(operation: str, **parameters: object) -> object:
         before = {"package_name": "hello", "version": "", "status": "absent"}
-        return ask(operation, "probe", request={"baseline": before}, **given)["output"]["verdict"]
+        return ask(operation, "probe", request={"baseline": before}, **parameters)["output"]["verdict"]
 
     assert verdict("package_install", package_name="hello") == "not_done"
     assert verdict("package_remove", package_name="hello") == "succeeded"

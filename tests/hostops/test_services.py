@@ -43,7 +43,7 @@ def test_a_timer_has_no_process(ask: Ask, systemd: FakeSystemd) -> None:
     assert (output["service_name"], output["main_pid"]) == ("apt.timer", 0)
 
 
-@pytest.mark.parametrize("asked", ["sshd", "sshd.service"])
+@pytest.mark.parametrize("name", ["sshd", "sshd.service"])
 @pytest.mark.parametrize(
     ("operation", "action"),
     [
@@ -55,12 +55,12 @@ def test_a_timer_has_no_process(ask: Ask, systemd: FakeSystemd) -> None:
     ],
 )
 def test_an_alias_is_refused_with_the_name_of_the_unit_that_it_means(
-    ask: Ask, systemd: FakeSystemd, operation: str, action: str, asked: str
+    ask: Ask, systemd: FakeSystemd, operation: str, action: str, name: str
 ) -> None:
     """Policy has judged the name that was asked for: a rule about the unit must not be got round."""
     systemd.units["sshd.service"] = systemd.add("ssh.service")
     systemd.units["dbus-ssh.socket"] = systemd.add("ssh.socket")
-    result = ask(operation, action, service_name=asked)
+    result = ask(operation, action, service_name=name)
     assert (result["outcome"], result["code"], result["effect"]) == ("failed", "unit_alias", "none")
     assert result["message"] == "sshd.service is another name of ssh.service on this host: use ssh"
     assert ask(operation, action, service_name="dbus-ssh.socket")["message"].endswith("use ssh.socket")

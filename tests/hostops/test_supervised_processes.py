@@ -67,19 +67,19 @@ class Kept:
             [sys.executable, "-c", SERVED, str(marks)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         self._cutter = frames.Cutter(frames.HELLO + frames.PROGRESS + frames.RESULT + frames.LOG)
-        self._told: list[frames.Frame] = []
+        self._frames: list[frames.Frame] = []
         self._tag = 0
         assert self.next().kind == frames.HELLO
 
     def next(self) -> frames.Frame:
         """The next frame."""
         assert self.process.stdout is not None
-        while not self._told:
+        while not self._frames:
             assert select.select([self.process.stdout], [], [], WITHIN)[0], "nothing is said"
             data = os.read(self.process.stdout.fileno(), 1 << 16)
             assert data, "it has ended"
-            self._told += self._cutter.feed(data)
-        return self._told.pop(0)
+            self._frames += self._cutter.feed(data)
+        return self._frames.pop(0)
 
     def post(self, kind: bytes, message: dict[str, Any]) -> int:
         """Say it; its tag."""

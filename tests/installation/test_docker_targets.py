@@ -27,8 +27,8 @@ def wish(folder: Path, address: str, **more: Any) -> NewEngine:
 
 async def test_an_engine_over_tls_is_pinned_and_its_key_is_private(tmp_path: Path) -> None:
     home, folders = Home(tmp_path / "home"), EngineFolders(mount_roots=("/srv",), stack_dir="/srv/stacks")
-    given = {"ca": tmp_path / "ca", "identity": tmp_path / "identity", "folders": folders}
-    added = await add_docker_target(home, wish(tmp_path, "tcp://[fd00::1]:2376", **given))
+    options = {"ca": tmp_path / "ca", "identity": tmp_path / "identity", "folders": folders}
+    added = await add_docker_target(home, wish(tmp_path, "tcp://[fd00::1]:2376", **options))
     (target,) = [one for one in read_inventory(home.inventory).targets if one.id == "box"]
     assert target.connection == {"host": "fd00::1", "port": 2376, "ca": CERTIFICATE}
     assert (target.mount_roots, target.stack_dir) == (["/srv"], "/srv/stacks")
@@ -36,7 +36,7 @@ async def test_an_engine_over_tls_is_pinned_and_its_key_is_private(tmp_path: Pat
     assert (credential.read_text(), credential.stat().st_mode & 0o777) == (CERTIFICATE + KEY, 0o600)
     for address, more, why in (
         ("/run/x.sock", {"ca": tmp_path / "ca"}, "are for an engine over TLS"),
-        ("e:99999", given, "is neither a socket"),
+        ("e:99999", options, "is neither a socket"),
         ("e:1", {"ca": tmp_path / "ca"}, "needs --docker-ca FILE and --key FILE"),
         ("e:1", {"ca": tmp_path / "neither", "identity": tmp_path / "identity"}, "holds no CERTIFICATE as PEM"),
         ("e:1", {"ca": tmp_path / "ca", "identity": tmp_path / "ca"}, "holds no PRIVATE KEY as PEM"),

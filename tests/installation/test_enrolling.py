@@ -50,19 +50,19 @@ async def test_of_two_at_once_on_one_host_the_second_takes_the_key_of_the_first(
 def test_the_agent_finds_the_files_of_tls_from_wherever_it_is_started(
     token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given: dict[str, str] = {}
+    received: dict[str, str] = {}
 
     async def enrolled(
         ticket: Ticket, folder: Path, tls: TlsOptions | None, environment: dict[str, str]
     ) -> EnrolledAgent:
-        given.update(environment)
+        received.update(environment)
         return EnrolledAgent(pool=ticket.pool, key="", key_file="", environment_file="")
 
     (tmp_path / "token").write_text(token)
     monkeypatch.setattr(command, "enrol", enrolled)
     monkeypatch.chdir(tmp_path)
     assert command.run(["--token-file", "token"], {"WRIT_TLS_CA": "ca.pem"}) == 0
-    assert given == {"WRIT_TLS_CA": str(tmp_path / "ca.pem")}
+    assert received == {"WRIT_TLS_CA": str(tmp_path / "ca.pem")}
 
 
 class CutOff:
@@ -95,7 +95,7 @@ async def test_whoever_is_cut_off_because_another_used_the_token_is_told_that(
         return answer
 
     monkeypatch.setattr(enrolment, "_connect", connect)
-    with pytest.raises(Denied, match="it was used, has expired or was revoked") as told:
+    with pytest.raises(Denied, match="it was used, has expired or was revoked") as refused:
         await enrol(enrolment_tickets.read_ticket(token), tmp_path / "etc", None, {})
-    assert not isinstance(told.value, Forbidden)
+    assert not isinstance(refused.value, Forbidden)
     assert bus.closed

@@ -117,7 +117,7 @@ def test_what_could_not_be_finished_leaves_nothing_and_can_be_tried_again(
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "problem"),
     [
         ('{"journal": -5}', r"int` >= 1000000 - at `\$\.journal`"),
         ('{"jurnal": 17179869184}', "unknown field `jurnal`"),
@@ -127,11 +127,11 @@ def test_what_could_not_be_finished_leaves_nothing_and_can_be_tried_again(
     ],
 )
 def test_sizes_that_cannot_be_are_refused_with_their_file_and_never_half_taken(
-    tmp_path: Path, text: str, said: str
+    tmp_path: Path, text: str, problem: str
 ) -> None:
     home = init(tmp_path / "home", SITE)
     home.sizes.write_text(text)
-    with pytest.raises(ConfigError, match=rf"sizes\.json: .*{said}"):
+    with pytest.raises(ConfigError, match=rf"sizes\.json: .*{problem}"):
         sizes(home)
 
 

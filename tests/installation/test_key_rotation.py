@@ -100,9 +100,9 @@ async def test_a_key_that_is_unknown_or_being_rotated_is_refused(home: Home) -> 
 
 
 async def test_a_stopped_installation_takes_all_steps_at_once_and_trusts_one_key_then(home: Home) -> None:
-    old, told = home.public("executor"), []
-    await rotate(home, "executor", lambda made: told.append(made.step))
-    assert told == ["announced", "switched", "retired"]
+    old, steps = home.public("executor"), []
+    await rotate(home, "executor", lambda made: steps.append(made.step))
+    assert steps == ["announced", "switched", "retired"]
     assert home.keys_of("executor") == [home.public("executor")] != [old]
 
 

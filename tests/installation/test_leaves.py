@@ -109,7 +109,7 @@ def _locked(private: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("name", "pools", "hub", "said"),
+    ("name", "pools", "hub", "message"),
     [
         ("a-b", ("local-depot",), HUB, "cannot name a site"),
         ("depot", ("nowhere",), HUB, "no pool 'nowhere'"),
@@ -119,9 +119,9 @@ def _locked(private: bytes) -> bytes:
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_written(
-    home: Home, name: str, pools: tuple[str, ...], hub: tuple[str, ...], said: str
+    home: Home, name: str, pools: tuple[str, ...], hub: tuple[str, ...], message: str
 ) -> None:
-    with pytest.raises(Invalid, match=said):
+    with pytest.raises(Invalid, match=message):
         add_site(home, NewSite(name=name, pools=pools, hub=hub), "127.0.0.1")
     assert not home.leaves.exists()
     assert not list(home.keys.glob("leaf-*"))

@@ -171,7 +171,7 @@ def test_an_installation_of_before_offers_tls_once_it_is_upgraded(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("urls", "expected"),
     [
         ("nats://a:1,nats://b:2", "tls://a:1,tls://b:2"),
         ("a:4222", "tls://a:4222"),
@@ -179,8 +179,8 @@ def test_an_installation_of_before_offers_tls_once_it_is_upgraded(tmp_path: Path
         ("tls://a:1", "tls://a:1"),
     ],
 )
-def test_urls_of_a_server_with_tls_demand_it(given: str, expected: str) -> None:
-    assert encrypted(given) == expected
+def test_urls_of_a_server_with_tls_demand_it(urls: str, expected: str) -> None:
+    assert encrypted(urls) == expected
 
 
 def test_the_names_of_a_certificate_are_those_by_which_the_server_is_reached() -> None:

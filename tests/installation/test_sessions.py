@@ -51,12 +51,12 @@ def opened(
     headers: dict[str, str] | None = None,
     name: str = "a",
     signed: dict[str, Any] | None = None,
-    given: dict[str, Any] | None = None,
+    requested: dict[str, Any] | None = None,
 ) -> Record:
     """The record of a session of alice, decided on her statement, of which `signed` changes the wrapping."""
-    number, wanted = operation_id("alice", name), given or {"key": HERS.public, "seconds": 3600}
-    asked = {"key": HERS.public, "seconds": 3600, "device": "", "idle": 60, "timeout": 30}
-    statement = structs.replace(stated(name, wanted), **(signed or {}))
+    number, parameters = operation_id("alice", name), requested or {"key": HERS.public, "seconds": 3600}
+    effective = {"key": HERS.public, "seconds": 3600, "device": "", "idle": 60, "timeout": 30}
+    statement = structs.replace(stated(name, parameters), **(signed or {}))
     decision = Decision(
         operation_id=number,
         principal="alice",
@@ -66,15 +66,15 @@ def opened(
         code="own",
         rules=[],
         reason="",
-        parameters_digest=keyed_digest(DIGEST_KEY, asked),
+        parameters_digest=keyed_digest(DIGEST_KEY, effective),
         policy=VERSION,
         control_sequence=0,
         at=NOW,
         authenticated="signature",
         statement_digest=digest(statement),
     )
-    event = {"decision": sign(by, decision), "statement": statement, "salt": SALT, "given": wanted}
-    return record(sequence, "session_open", {**asked, **(body or {})}, headers, number, **event)
+    event = {"decision": sign(by, decision), "statement": statement, "salt": SALT, "given": parameters}
+    return record(sequence, "session_open", {**effective, **(body or {})}, headers, number, **event)
 
 
 def record(
@@ -122,8 +122,8 @@ def test_a_session_counts_by_policys_decision_on_exactly_it() -> None:
         opened(3, body={"idle": 0}),
         structs.replace(opened(3), time=NOW + 3600),  # held back
         opened(3, signed={"signature": "A" * 86}),  # by thieves of policy's and an executor's keys
-        opened(3, given={"key": POLICY.public, "seconds": 3600}),
-        opened(3, given={"key": HERS.public, "seconds": 60}),
+        opened(3, requested={"key": POLICY.public, "seconds": 3600}),
+        opened(3, requested={"key": HERS.public, "seconds": 60}),
     ],
 )
 def test_a_session_that_policy_did_not_allow_so_is_no_user_of_nats(forged: Record) -> None:

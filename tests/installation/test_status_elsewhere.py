@@ -46,27 +46,27 @@ async def _bus() -> str | None:
 async def test_what_is_not_well_is_named_and_who_does_not_answer_is_missed(tmp_path: Path) -> None:
     home = prepare(tmp_path)
     async with process({"policy": _file, "bus": _well}) as policy, process({"bus": _bus}) as executor:
-        told = f"127.0.0.1:{policy} 127.0.0.1:{executor} 127.0.0.1:{free_port()} nowhere.invalid:8080"
-        seen = await status(home, {"WRIT_SERVICES": told, "NATS_URL": f"nats://127.0.0.1:{free_port()}"})
-    assert [(one.ready, one.state) for one in seen.processes] == [
+        addresses = f"127.0.0.1:{policy} 127.0.0.1:{executor} 127.0.0.1:{free_port()} nowhere.invalid:8080"
+        observed = await status(home, {"WRIT_SERVICES": addresses, "NATS_URL": f"nats://127.0.0.1:{free_port()}"})
+    assert [(one.ready, one.state) for one in observed.processes] == [
         (True, "ready"),
         (False, "not ready"),
         (False, "no answer"),
         (False, "no answer"),
     ]
-    assert [one.failing for one in seen.processes[:2]] == [
+    assert [one.failing for one in observed.processes[:2]] == [
         {"policy": "rule 3 has no name"},
         {"bus": "not connected to NATS"},
     ]
-    assert (seen.ready, seen.journal) == (False, None)
+    assert (observed.ready, observed.journal) == (False, None)
 
 
 @pytest.mark.timeout(120)
 async def test_an_installation_that_is_well_is_so_from_outside_too(tmp_path: Path) -> None:
     async with running_installation(tmp_path) as installation:
         ports = [one.split('"health_port":')[1].split(",")[0] for one in run_files(installation)]
-        told = " ".join(f"127.0.0.1:{port}" for port in ports)
-        ended = await installation.writ("status", environ={"WRIT_SERVICES": told, "NATS_URL": installation.url})
+        addresses = " ".join(f"127.0.0.1:{port}" for port in ports)
+        ended = await installation.writ("status", environ={"WRIT_SERVICES": addresses, "NATS_URL": installation.url})
     assert ended.status == 0, ended
     assert len(ports) >= 4
     assert "journal: " in ended.out

@@ -43,14 +43,14 @@ async def test_an_empty_folder_becomes_an_installation_for_its_owner_alone(tmp_p
 @pytest.mark.usefixtures("patient")
 async def test_everything_is_ready_and_said_to_be(tmp_path: Path) -> None:
     async with up(tmp_path, replicas={"executors": 2}) as one:
-        seen = await status(one.home, {})
-        assert seen.ready
-        assert {process.name for process in seen.processes} == {
+        observed = await status(one.home, {})
+        assert observed.ready
+        assert {process.name for process in observed.processes} == {
             *("nats", "policy", "audit", "executor-1", "executor-2"),
             AGENT,
         }
-        assert seen.journal is not None
-        assert seen.journal.messages == 0
+        assert observed.journal is not None
+        assert observed.journal.messages == 0
 
 
 @pytest.mark.exhaustive
@@ -60,10 +60,10 @@ async def test_a_sulking_service_is_named_with_its_check(tmp_path: Path) -> None
         pid = one.pid("audit")
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
-        seen = await status(one.home, {})
+        observed = await status(one.home, {})
         os.kill(pid, signal.SIGCONT)
-        assert not seen.ready
-        assert [(process.name, process.state) for process in seen.processes if not process.ready] == [
+        assert not observed.ready
+        assert [(process.name, process.state) for process in observed.processes if not process.ready] == [
             ("audit", "no answer")
         ]
 

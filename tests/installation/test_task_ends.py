@@ -48,16 +48,16 @@ async def test_provisioner_process_ends_with_its_permanent_task(
 
 
 async def test_child_is_kept_after_a_defect_of_its_watcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls, said = break_once(monkeypatch, Child, "_keep_running"), list[str]()
+    calls, messages = break_once(monkeypatch, Child, "_keep_running"), list[str]()
 
     async def kept_again() -> bool:
         return calls() == 2
 
-    async with stand_in(tmp_path, said) as child:
+    async with stand_in(tmp_path, messages) as child:
         await eventually(kept_again)
         await killed(child)
     assert tasks.take_ended() == {"keep audit": 1}
-    assert said[-1] == "audit is ready again"
+    assert messages[-1] == "audit is ready again"
 
 
 async def test_nats_server_is_kept_after_a_defect_of_its_watcher(

@@ -45,15 +45,15 @@ class Door:
 
     def __init__(self, home: Home) -> None:
         self.home, self.now = home, NOW
-        self.told: list[Notice] = []
+        self.notices: list[Notice] = []
         self.records = True
         self.meanwhile: Callable[[], None] = lambda: None
-        self._enrolments = Enrolments(home, self.told.append, self.record, lambda: self.now)
+        self._enrolments = Enrolments(home, self.notices.append, self.record, lambda: self.now)
 
     async def record(self, notice: Notice) -> None:
         if not self.records:
             raise Unreachable("no executor is there")
-        self.told.append(notice)
+        self.notices.append(notice)
         self.meanwhile()
 
     async def ask(self, enrol: EnrolmentRequest | bytes, token: str) -> None:
@@ -77,8 +77,8 @@ def made(home: Home) -> tuple[Token, Ticket]:
 
 def signed(ticket: Ticket, key: Key, by_agent: Key | None = None, **changed: str) -> EnrolmentRequest:
     by_agent = Key((by_agent or key).seed, ticket.installation)
-    wanted = structs.replace(Enrolment(token=ticket.token, pool=ticket.pool, key=key.public), **changed)
-    return EnrolmentRequest(by_token=sign(ticket.key, wanted), by_agent=sign(by_agent, wanted))
+    enrolment = structs.replace(Enrolment(token=ticket.token, pool=ticket.pool, key=key.public), **changed)
+    return EnrolmentRequest(by_token=sign(ticket.key, enrolment), by_agent=sign(by_agent, enrolment))
 
 
 def a_key() -> Key:
@@ -146,7 +146,7 @@ async def test_a_good_token_lets_one_key_in_and_says_so(home: Home, door: Door) 
     key = a_key()
     await door.ask(signed(ticket, key), token.id)
     assert door.keys() == [key.public]
-    assert [(one.kind, one.pool, one.key, one.token) for one in door.told] == [
+    assert [(one.kind, one.pool, one.key, one.token) for one in door.notices] == [
         ("agent_enrolled", POOL, key.public, token.id)
     ]
 
@@ -185,7 +185,7 @@ async def test_the_same_again_is_the_same_and_another_key_is_refused(home: Home,
     with pytest.raises(Denied, match="used already"):
         await door.ask(signed(ticket, a_key()), token.id)
     assert door.keys() == [key.public]
-    assert door.told[-1].kind == "enrolment_refused"
+    assert door.notices[-1].kind == "enrolment_refused"
 
 
 async def test_an_agent_that_was_taken_out_again_leaves_no_token_to_come_back_by(home: Home, door: Door) -> None:
@@ -282,8 +282,8 @@ async def test_a_token_does_nothing_but_what_it_is_for(home: Home, door: Door) -
     with pytest.raises(Invalid):
         await door.ask(b"{}", token.id)
     assert tokens.good(home, NOW) == tokens.known(home)
-    assert [one.kind for one in door.told] == ["enrolment_refused"] * (len(refused) + 1)
-    assert not any(ticket.seed in one.detail for one in door.told)
+    assert [one.kind for one in door.notices] == ["enrolment_refused"] * (len(refused) + 1)
+    assert not any(ticket.seed in one.detail for one in door.notices)
 
 
 async def test_a_key_of_another_pool_is_nobody_elses(home: Home, door: Door) -> None:

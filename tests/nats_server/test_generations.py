@@ -57,13 +57,13 @@ class Late:
 
     def __init__(self, replies: Replies) -> None:
         self._replies = replies
-        self.asked = 0
+        self.calls = 0
 
-    async def one(self, *asked: Any, **more: Any) -> Any:
-        self.asked += 1
-        if self.asked <= 3:
+    async def one(self, *arguments: Any, **more: Any) -> Any:
+        self.calls += 1
+        if self.calls <= 3:
             raise Unreachable("nobody listens there")
-        return await self._replies.one(*asked, **more)
+        return await self._replies.one(*arguments, **more)
 
 
 async def test_probe_of_a_closed_journal_is_repeated_until_the_server_knows_its_subject(
@@ -77,7 +77,7 @@ async def test_probe_of_a_closed_journal_is_repeated_until_the_server_knows_its_
     await call(bootstrap.replies, f"STREAM.UPDATE.{subjects.JOURNAL_STREAM}", closed)
     late = Late(bootstrap.replies)
     assert await journal_generations._reached(cast(Replies, late)) == end
-    assert late.asked == 4
+    assert late.calls == 4
 
 
 async def test_a_journal_is_open_again_one_step_after_its_bound_is_as_before(

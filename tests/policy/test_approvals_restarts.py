@@ -297,10 +297,10 @@ async def played(rule: dict[str, Any], steps: list[tuple[tuple[Any, ...], str]],
         events = await play.events()
         assert len([event for event in events if isinstance(event, Granted)]) <= 1
         assert len([event for event in events if isinstance(event, Approved | Rejected)]) <= 1
-        given = [event for event in events if isinstance(event, Approved)]
-        assert all(len(one.approvals) >= 1 for one in given)
+        approved = [event for event in events if isinstance(event, Approved)]
+        assert all(len(one.approvals) >= 1 for one in approved)
         if isinstance(events[-1], Finished) and events[-1].outcome == "succeeded":
-            assert given
+            assert approved
         return events
     finally:
         await services.close()

@@ -183,7 +183,7 @@ async def test_bad_file_is_reported_and_the_service_stays_ready(known: Files, se
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "problem"),
     [
         ({"WRIT_INVENTORY": ""}, "WRIT_INVENTORY is not set"),
         ({"SYSTEMMANAGER_POLICY_MODE": "lenient"}, "SYSTEMMANAGER_POLICY_MODE"),
@@ -191,12 +191,12 @@ async def test_bad_file_is_reported_and_the_service_stays_ready(known: Files, se
     ],
 )
 async def test_policy_does_not_start_with_a_wrong_configuration(
-    tmp_path: Path, changed: dict[str, str], said: str
+    tmp_path: Path, changed: dict[str, str], problem: str
 ) -> None:
     process = await start(environ(files(tmp_path, INSTALLATION), "nats://127.0.0.1:1", **changed))
     _, error = await asyncio.wait_for(process.communicate(), PATIENCE)
     assert process.returncode == 2
-    assert said in error.decode()
+    assert problem in error.decode()
 
 
 def test_the_policy_file_has_the_name_of_the_specification_unless_another_is_set(tmp_path: Path) -> None:

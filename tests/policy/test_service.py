@@ -278,15 +278,15 @@ def test_any_bytes_get_an_answer(tmp_path_factory: pytest.TempPathFactory, data:
     asyncio.run(ask())
 
 
-@pytest.mark.parametrize(("traced", "told"), [(0, 0), (40, 40), (150, 120), (10_000, 120)])
+@pytest.mark.parametrize(("traced", "kept"), [(0, 0), (40, 40), (150, 120), (10_000, 120)])
 async def test_a_trace_is_as_long_as_its_asker_wants_and_no_longer_than_an_event_holds(
-    asking: Asking, traced: int, told: int
+    asking: Asking, traced: int, kept: int
 ) -> None:
     rule = {"operations": ["service_restart"], "allowed": True, "time_restrictions": [{"start_time": "01:00"}]}
     asking.files.policy(*({**rule, "name": f"rule {number}"} for number in range(119)), RULES[0])
     decision = await asking.decision(asking.subject(), traced=traced)
-    assert (decision.effect, len(decision.trace), decision.trace_omitted) == ("allow", told, 120 - told)
-    assert not told or decision.trace[0].matched
+    assert (decision.effect, len(decision.trace), decision.trace_omitted) == ("allow", kept, 120 - kept)
+    assert not kept or decision.trace[0].matched
 
 
 async def test_long_traces_are_cut_where_an_event_would_be_full(asking: Asking) -> None:

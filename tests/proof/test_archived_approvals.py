@@ -152,7 +152,9 @@ def test_a_start_with_less_proof_than_was_demanded_shows() -> None:
     assert weak[0] == "'one' demands more persons, or the proof touch"
 
 
-def declared(*, presence: Presence | None = TOUCH, by: SoftwareSecurityKey = TOKEN, given: bool = True) -> list[Any]:
+def declared(
+    *, presence: Presence | None = TOUCH, by: SoftwareSecurityKey = TOKEN, presented: bool = True
+) -> list[Any]:
     """A request of bob's, whose decision says what he proved."""
     statement = sign(BOB, structs.replace(sample(RequestStatement), principal="bob"))
     evidence = PresenceEvidence(credential=TOKEN.id, evidence=by.sign_ssh(bytes_of_presence(statement), flags=PRESENT))
@@ -160,15 +162,15 @@ def declared(*, presence: Presence | None = TOUCH, by: SoftwareSecurityKey = TOK
     decided = structs.replace(sample(Decision), **facts, authenticated="signature", statement_digest=digest(statement))
     signed = sign(POLICY, decided)
     first = {"principal": "bob", "decision": signed, "statement": statement, "look": None, "ahead": None}
-    first |= {**requested_as(signed), "presence": evidence if given else None}
+    first |= {**requested_as(signed), "presence": evidence if presented else None}
     return [structs.replace(sample(journal.Requested), **OF, **first, dry_run=False)]
 
 
 def test_a_requesters_proof_of_presence_is_verified_where_the_decision_names_it() -> None:
     people = version(FIRST, SECOND)
     assert problems(declared(), people) == []
-    assert "that is missing" in problems(declared(given=False), people)[0]
+    assert "that is missing" in problems(declared(presented=False), people)[0]
     assert "the directory of people's credentials is not here" in problems(declared())[0]
     assert "by another key" in problems(declared(by=CAROL), people)[0]
     assert "proved less" in problems(declared(presence=Presence("verified")), people)[0]
-    assert problems(declared(presence=None, given=False), people) == []
+    assert problems(declared(presence=None, presented=False), people) == []

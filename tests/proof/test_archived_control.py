@@ -140,17 +140,17 @@ def test_a_control_event_that_policy_did_not_allow_so_shows(event: Any, what: st
     assert any(what in one for one in problems(event))
 
 
-def session(given: dict[str, Any] | None = None, **signed: Any) -> journal.ControlEvent:
-    """A session of alice's; `given` and `signed` are what her statement says otherwise."""
+def session(parameters: dict[str, Any] | None = None, **signed: Any) -> journal.ControlEvent:
+    """A session of alice's; `parameters` and `signed` are what her statement says otherwise."""
     expected = {"key": AGENT.public, "seconds": 3600}
     event = control("session_open", 8, {**expected, "device": "", "idle": 60, "timeout": 30})
     about = {"principal": "alice", "operation": "session_open", "target": "writ", "idempotency_key": "key-8"}
-    opens = {"parameters_digest": keyed_digest(DIGEST_KEY, given or expected), "dry_run": False}
+    opens = {"parameters_digest": keyed_digest(DIGEST_KEY, parameters or expected), "dry_run": False}
     statement = sign(ALICE, structs.replace(sample(RequestStatement), **{**about, **opens, **signed}))
     assert event.decision is not None
     decision = structs.replace(read(event.decision, Decision), statement_digest=digest(statement))
     return structs.replace(
-        event, decision=sign(POLICY, decision), statement=statement, salt=DIGEST_KEY, given=given or expected
+        event, decision=sign(POLICY, decision), statement=statement, salt=DIGEST_KEY, given=parameters or expected
     )
 
 

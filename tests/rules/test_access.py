@@ -21,9 +21,9 @@ SCENE = QuestionSpace(catalogue=CATALOGUE, targets=(WEB, DEV, DOCKER), principal
 SCENE_WITH_WRIT = QuestionSpace(catalogue=CATALOGUE, targets=(WEB, WRIT), principals=(ALICE, BOB))
 
 
-def about(*rules: dict[str, Any], moment: str | None = None, **wanted: Any) -> list[Access]:
+def about(*rules: dict[str, Any], moment: str | None = None, **fields: Any) -> list[Access]:
     requested = AccessQuery(
-        operations=("service_restart",), around=at(NOON), at=None if moment is None else at(moment), **wanted
+        operations=("service_restart",), around=at(NOON), at=None if moment is None else at(moment), **fields
     )
     return allowed(policy(global_policies=list(rules)), SCENE, requested).accesses
 

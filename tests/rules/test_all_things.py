@@ -14,8 +14,8 @@ from writ_rules.analysis.access import AccessQuery, who_can
 from writ_rules.analysis.question_space import QuestionSpace
 
 
-def effect(given: dict[str, Any], *rules: dict[str, Any]) -> str:
-    return World(policy(global_policies=[*rules])).ask("package_update", **given).effect
+def effect(parameters: dict[str, Any], *rules: dict[str, Any]) -> str:
+    return World(policy(global_policies=[*rules])).ask("package_update", **parameters).effect
 
 
 def by_name(constraint: dict[str, Any] | None, **more: Any) -> dict[str, Any]:
@@ -58,7 +58,7 @@ LATER = {"time_restrictions": [{"start_time": "22:00", "end_time": "23:00"}]}
 SCANNED = {"scans": [{"scanner": "trivy"}]}
 LIMITED = {"max_concurrent": 1, "max_targets": 2, "operation_timeout": 60}
 NGINX = {"allowed_values": ["nginx"]}
-GIVEN: list[dict[str, Any]] = [{}, {"package_name": "nginx"}, {"package_name": "ssh"}, {"index": "fetch"}]
+PARAMETERS: list[dict[str, Any]] = [{}, {"package_name": "nginx"}, {"package_name": "ssh"}, {"index": "fetch"}]
 AGAIN = {**rule("other", "package_update", requires_approval=True), "parameter_constraints": {"package_name": NGINX}}
 
 
@@ -89,7 +89,7 @@ def test_engine_and_reference_agree_on_updates(sections: dict[str, Any]) -> None
     loaded = compiled(file)
     facts: dict[str, Any] = {"listings": {}, "scans": {}}
     assert loaded is not None
-    for supplied, emergency in product(GIVEN, (False, True)):
+    for supplied, emergency in product(PARAMETERS, (False, True)):
         requested = {"principal": "alice", "operation": "package_update", "target": "web-2", "parameters": supplied}
         requested |= {"at": NOON, "emergency": emergency, "dry_run": False, "own": False, "approvals": []}
         assert plain(ruling(loaded, requested, facts)) == reference.answer(files, requested, facts), (
@@ -100,7 +100,7 @@ def test_engine_and_reference_agree_on_updates(sections: dict[str, Any]) -> None
 
 def test_limits_of_a_rule_on_names_hold_for_an_update_of_all() -> None:
     world = World(policy(global_policies=[PLAIN, by_name(NGINX, **LIMITED)]))
-    for supplied in GIVEN[:2]:
+    for supplied in PARAMETERS[:2]:
         found = world.ask("package_update", **supplied)
         assert ({limit.kind for limit in found.limits}, found.timeout) == ({"max_concurrent", "max_targets"}, 60)
     assert world.ask("package_update", package_name="ssh").limits == []

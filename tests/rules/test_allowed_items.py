@@ -16,9 +16,9 @@ def bounded(name: str = "stacks", **constraint: Any) -> dict[str, Any]:
     return rule(name, "stack_deploy", "container_create", parameter_constraints={"only_images": constraint})
 
 
-def deploy(*rules: dict[str, Any], **given: Any) -> Ruling:
+def deploy(*rules: dict[str, Any], **parameters: Any) -> Ruling:
     world = World(policy(global_policies=[*rules]))
-    return world.ask("stack_deploy", stack_name="shop", source="shop", **given)
+    return world.ask("stack_deploy", stack_name="shop", source="shop", **parameters)
 
 
 @pytest.mark.parametrize(
@@ -36,16 +36,16 @@ def test_every_item_must_be_among_those_of_the_rule(items: list[str], effect: st
     assert deploy(bounded(allowed_items=[OURS, ALSO]), only_images=items).effect == effect
 
 
-@pytest.mark.parametrize("given", [{}, {"only_images": None}])
-def test_a_list_that_is_left_out_is_no_bound(given: dict[str, Any]) -> None:
-    ruling = deploy(bounded(allowed_items=[OURS]), **given)
+@pytest.mark.parametrize("parameters", [{}, {"only_images": None}])
+def test_a_list_that_is_left_out_is_no_bound(parameters: dict[str, Any]) -> None:
+    ruling = deploy(bounded(allowed_items=[OURS]), **parameters)
     assert (ruling.effect, ruling.code) == ("deny", "no_rule")
     assert "only_images.required is nothing" in ruling.reason
 
 
-@pytest.mark.parametrize("given", [{}, {"only_images": None}])
-def test_a_rule_fills_in_its_bound(given: dict[str, Any]) -> None:
-    ruling = deploy(bounded(allowed_items=[OURS, ALSO], default=[OURS]), **given)
+@pytest.mark.parametrize("parameters", [{}, {"only_images": None}])
+def test_a_rule_fills_in_its_bound(parameters: dict[str, Any]) -> None:
+    ruling = deploy(bounded(allowed_items=[OURS, ALSO], default=[OURS]), **parameters)
     assert ruling.effect == "allow"
     assert ruling.effective["only_images"] == [OURS]
 

@@ -18,7 +18,13 @@ from writ_trust.statements import sign
 
 KEY = Key(generate_seed())
 NOW = 1_000.0
-ASKED: dict[str, Any] = {"operations": ["test_noop"], "targets": ["web-1"], "uses": 2, "seconds": 60, "reason": "x"}
+PARAMETERS: dict[str, Any] = {
+    "operations": ["test_noop"],
+    "targets": ["web-1"],
+    "uses": 2,
+    "seconds": 60,
+    "reason": "x",
+}
 
 
 def decision(at: float = NOW, acts_for: str | None = None) -> Signed:
@@ -62,7 +68,7 @@ def event(kind: str, body: dict[str, Any], *, signed: Signed | None = None, even
 
 
 def opened() -> ControlState:
-    return apply(ControlState(), 1, event("window_request", ASKED, signed=decision()))
+    return apply(ControlState(), 1, event("window_request", PARAMETERS, signed=decision()))
 
 
 def test_a_windows_time_runs_from_policys_decision_and_from_no_executors_clock() -> None:
@@ -78,15 +84,15 @@ def test_a_windows_time_runs_from_policys_decision_and_from_no_executors_clock()
         assert not window.covers(*other)
 
 
-@pytest.mark.parametrize("body", [{}, {**ASKED, "uses": 0}, {**ASKED, "targets": []}])
+@pytest.mark.parametrize("body", [{}, {**PARAMETERS, "uses": 0}, {**PARAMETERS, "targets": []}])
 def test_a_request_that_cannot_be_read_opens_no_window(body: dict[str, Any]) -> None:
     assert apply(ControlState(), 1, event("window_request", body, signed=decision())).windows == ()
-    assert apply(ControlState(), 1, event("window_request", ASKED)).windows == ()
+    assert apply(ControlState(), 1, event("window_request", PARAMETERS)).windows == ()
 
 
 def test_a_window_has_the_id_of_the_operation_that_was_decided_on_and_approved() -> None:
     """Its approvals and uses are found by its id, and an executor writes the event."""
-    request = event("window_request", ASKED, signed=decision())
+    request = event("window_request", PARAMETERS, signed=decision())
     assert apply(ControlState(), 1, structs.replace(request, id="another")).windows == ()
     assert [one.id for one in apply(ControlState(), 1, request).windows] == [request.operation_id]
 
@@ -103,7 +109,7 @@ def test_window_is_closed_for_good_by_its_end_or_a_stop() -> None:
 
 @pytest.mark.parametrize(("stopped", "left"), [("alice", 0), ("carol", 0), ("bob", 1)])
 def test_a_stop_of_a_human_closes_the_windows_of_their_agents(stopped: str, left: int) -> None:
-    of_an_agent = apply(ControlState(), 1, event("window_request", ASKED, signed=decision(acts_for="carol")))
+    of_an_agent = apply(ControlState(), 1, event("window_request", PARAMETERS, signed=decision(acts_for="carol")))
     stop = event("stop_set", {"scope": ["*"], "principals": [stopped], "reason": "x"}, event_id="s")
     assert len(apply(of_an_agent, 2, stop).windows) == left
 

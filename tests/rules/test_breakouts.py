@@ -7,12 +7,12 @@ from tests.rules.asking import World, policy, rule, warned
 
 from writ_documents import yaml_file
 
-GIVEN: dict[str, Any] = {"container_name": "web", "image": "nginx"}
+PARAMETERS: dict[str, Any] = {"container_name": "web", "image": "nginx"}
 
 
 def effect(parameters: dict[str, Any], *rules: dict[str, Any], **sections: Any) -> str:
     world = World(policy(require_approval_for_admin=False, global_policies=[*rules], **sections))
-    return world.ask("container_create", **GIVEN, **parameters).effect
+    return world.ask("container_create", **PARAMETERS, **parameters).effect
 
 
 def naming(value: Any) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def test_an_open_default_does_not_open_the_host() -> None:
 
 def test_the_reason_says_which_flag_no_rule_names() -> None:
     world = World(policy(require_approval_for_admin=False, global_policies=[PLAIN]))
-    ruling = world.ask("container_create", **GIVEN, allow_devices=True)
+    ruling = world.ask("container_create", **PARAMETERS, allow_devices=True)
     assert ruling.code == "no_rule"
     assert "allow_devices.allowed_values is true, expected one of false, since no rule names it" in ruling.reason
 

@@ -81,8 +81,8 @@ RECOVERY = rule("recovery", "service_restart")
 BEHIND = {"gateway": "gw-1"}
 
 
-def decided(sections: dict[str, Any], *, emergency: bool = True, **asked: Any) -> tuple[str, str, list[str]]:
-    ruling = World(policy(**sections)).ask(emergency=emergency, **asked)
+def decided(sections: dict[str, Any], *, emergency: bool = True, **request: Any) -> tuple[str, str, list[str]]:
+    ruling = World(policy(**sections)).ask(emergency=emergency, **request)
     return ruling.effect, ruling.code, ruling.rules
 
 

@@ -22,12 +22,12 @@ class Weekday(Struct, frozen=True, forbid_unknown_fields=True):
     day: int
 
 
-seen: list[Question] = []
+questions: list[Question] = []
 
 
 def answering(answer: Any) -> Evaluator:
     def holds(question: Question, _: Any) -> bool | str:
-        seen.append(question)
+        questions.append(question)
         if isinstance(answer, Exception):
             raise answer
         return answer  # type: ignore[no-any-return]
@@ -95,11 +95,15 @@ def test_a_deny_whose_evaluator_fails_denies() -> None:
 
 
 def test_it_sees_the_public_parameters_alone() -> None:
-    seen.clear()
+    questions.clear()
     world("it", {"it": answering(True)}).ask("file_write", file_path="/srv/a", content="hunter2")
-    assert seen[0].parameters["file_path"] == "/srv/a"
-    assert "content" not in seen[0].parameters
-    assert (seen[0].operation, seen[0].target.id, seen[0].principal.id) == ("file_write", "web-1", "alice")
+    assert questions[0].parameters["file_path"] == "/srv/a"
+    assert "content" not in questions[0].parameters
+    assert (questions[0].operation, questions[0].target.id, questions[0].principal.id) == (
+        "file_write",
+        "web-1",
+        "alice",
+    )
 
 
 def test_an_evaluator_that_is_not_installed_refuses_the_file() -> None:
@@ -112,8 +116,8 @@ def test_unknown_options_of_an_evaluator_refuse_the_file(options: dict[str, Any]
 
 
 def test_evaluator_is_called_once_for_equal_conditions() -> None:
-    seen.clear()
+    questions.clear()
     rules = [{**rule(name, "service_restart"), "evaluators": ["it"]} for name in ("a", "b")]
     text = yaml_file.dump({"policies": {"global_policies": rules}})
     assert World(compiled(text, {"it": answering(True)})).ask().rules == ["a", "b"]
-    assert len(seen) == 1
+    assert len(questions) == 1

@@ -205,15 +205,15 @@ def installation(**sections: Any) -> Setting:
     return setting(policy(**sections), CATALOGUE, targets, [ALICE])
 
 
-ASKED = {"principal": "alice", "operation": "service_restart", "parameters": {"service_name": "nginx"}, "at": NOON}
+REQUEST = {"principal": "alice", "operation": "service_restart", "parameters": {"service_name": "nginx"}, "at": NOON}
 
 
 @pytest.mark.parametrize("claimed", ["target_role", "role", "environment"])
 def test_a_caller_cannot_say_which_role_a_target_has(claimed: str) -> None:
     """Neither beside the parameters nor among them."""
     here = installation(role_policies={"development": [RESTARTS]})
-    beside = {**ASKED, "target": "production-1", claimed: "development"}
-    within = {**ASKED, "target": "production-1", "parameters": {"service_name": "nginx", claimed: "development"}}
+    beside = {**REQUEST, "target": "production-1", claimed: "development"}
+    within = {**REQUEST, "target": "production-1", "parameters": {"service_name": "nginx", claimed: "development"}}
     for question in (beside, within):
         reported = json.loads(reply_line(here, json.dumps(question).encode(), now=0))
         assert reported["decision"] == "invalid"
@@ -223,7 +223,7 @@ def test_a_caller_cannot_say_which_role_a_target_has(claimed: str) -> None:
 def test_an_unknown_target_is_refused_and_not_judged_as_one_of_development() -> None:
     here = installation(deny_by_default=False, role_policies={"development": [RESTARTS]})
     for unknown in ("web-9", "", "development", "DEVELOPMENT-1"):
-        reported = json.loads(reply_line(here, json.dumps({**ASKED, "target": unknown}).encode(), now=0))
+        reported = json.loads(reply_line(here, json.dumps({**REQUEST, "target": unknown}).encode(), now=0))
         assert reported["decision"] == "invalid"
         with pytest.raises(Invalid):
             here.decide(AccessQuestion(principal="alice", operation="service_restart", target=unknown, at=at(NOON)))

@@ -11,13 +11,13 @@ from writ_rules.engine.control import ControlState, apply
 RULES = policy(global_policies=[rule("all", "service_restart", "service_status", "service_stop", "file_delete")])
 
 
-def held(body: dict[str, Any], operation: str = "service_restart", **asked: Any) -> bool:
+def held(body: dict[str, Any], operation: str = "service_restart", **question: Any) -> bool:
     state = apply(ControlState(), 1, control("stop_set", {"scope": ["*"], "reason": "wait", **body}))
-    return World(RULES, control=state).ask(operation, **asked).code == "stopped"
+    return World(RULES, control=state).ask(operation, **question).code == "stopped"
 
 
 @pytest.mark.parametrize(
-    ("body", "asked", "expected"),
+    ("body", "question", "expected"),
     [
         ({}, {}, True),
         ({"scope": ["web-*"]}, {}, True),
@@ -36,9 +36,9 @@ def held(body: dict[str, Any], operation: str = "service_restart", **asked: Any)
     ],
 )
 def test_stop_blocks_operations_that_match_all_of_its_parts(
-    body: dict[str, Any], asked: dict[str, Any], expected: bool
+    body: dict[str, Any], question: dict[str, Any], expected: bool
 ) -> None:
-    assert held(body, **asked) is expected
+    assert held(body, **question) is expected
 
 
 def test_a_stop_never_cuts_reads_nor_control_operations() -> None:

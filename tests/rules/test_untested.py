@@ -103,9 +103,9 @@ def test_only_a_few_indistinguishable_patterns_are_named() -> None:
         rule(f"r{most}", "service_status", parameter_constraints={"service_name": {"pattern": f"[a-z]{{1,{most}}}"}})
         for most in range(10, 60)
     ]
-    told_apart = [note for note in about("service_status", *rules).bounded if "pattern" in note]
-    assert len(told_apart) == MOST_PAIRS + 2
-    assert sum(note.endswith(" does not") for note in told_apart) == MOST_PAIRS
+    notes = [note for note in about("service_status", *rules).bounded if "pattern" in note]
+    assert len(notes) == MOST_PAIRS + 2
+    assert sum(note.endswith(" does not") for note in notes) == MOST_PAIRS
 
 
 def test_patterns_with_a_distinguishing_text_or_certain_inclusion_are_not_noted() -> None:

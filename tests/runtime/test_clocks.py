@@ -20,19 +20,19 @@ class Setting:
         self.boot, self.wall, self.server = 1_000.0, 5_000.0, 5_000.0
         self.answers_after = 0.0
         self.failing: Exception | None = None
-        self.asked = 0
+        self.reads = 0
         broker = Broker()
         broker.disk.clock = self._answer
         self.clock = ServerClock(MemoryBus(broker), Clocks(boot=lambda: self.boot, wall=lambda: self.wall))
 
     def _answer(self) -> float:
-        self.asked += 1
+        self.reads += 1
         if self.failing is not None:
             raise self.failing
         self.passes(self.answers_after / 2)
-        told = self.server
+        answer = self.server
         self.passes(self.answers_after / 2)
-        return told
+        return answer
 
     def passes(self, seconds: float) -> None:
         self.boot += seconds
@@ -98,9 +98,9 @@ async def test_without_a_measurement_it_says_so_and_shows_the_hosts_own_time(set
     setting.failing = Unreachable("nobody is there")
     await setting.clock.measure()
     assert setting.clock.now() == setting.wall
-    told = await setting.clock.check()
-    assert type(told) is str
-    assert "nobody is there" in told
+    problem = await setting.clock.check()
+    assert type(problem) is str
+    assert "nobody is there" in problem
     metrics = Metrics()
     setting.clock.shown(metrics)
     [line] = [one for one in metrics.exposition()[0].decode().splitlines() if one.startswith("writ_clock_skew_seconds")]
@@ -120,7 +120,7 @@ async def test_a_measurement_that_is_old_is_no_longer_shown_and_still_counted_by
 async def test_a_server_that_forbids_the_question_is_not_asked_time_and_again(setting: Setting) -> None:
     setting.failing = Forbidden("no permission")
     await setting.clock.start()
-    assert setting.asked == 1
+    assert setting.reads == 1
 
 
 async def test_it_is_asked_again_at_the_start_until_it_is_known(

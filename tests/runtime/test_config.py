@@ -41,15 +41,15 @@ def test_all_mistakes_are_told_at_once_by_variable() -> None:
             Config,
             {"NATS_URL": "x", "WRIT_SLOTS": "many", "WRIT_DRY": "perhaps", "WRIT_MODE": "lax", "WRIT_LEASE": "1s"},
         )
-    told = caught.value.problems
-    assert [problem.split(" ")[0].rstrip(":") for problem in told] == [
+    problems = caught.value.problems
+    assert [problem.split(" ")[0].rstrip(":") for problem in problems] == [
         "WRIT_KEY_FILE",
         "WRIT_SLOTS",
         "WRIT_DRY",
         "WRIT_LEASE",
         "WRIT_MODE",
     ]
-    assert told[0] == "WRIT_KEY_FILE is not set (this process's own nkey seed, mode 0600)"
+    assert problems[0] == "WRIT_KEY_FILE is not set (this process's own nkey seed, mode 0600)"
 
 
 @pytest.mark.parametrize("value", ["0", "65", "-1", "1e9"])
@@ -75,13 +75,13 @@ def test_errors_never_show_a_value() -> None:
 
 
 def test_the_documentation_has_name_type_default_and_meaning() -> None:
-    told = {variable.name: variable for variable in describe(Config)}
-    assert told["WRIT_SLOTS"] == Variable("WRIT_SLOTS", "integer", "4", "operations at once")
-    assert told["WRIT_MODE"] == Variable("WRIT_MODE", "strict, permissive", "strict", "how strict")
-    assert told["WRIT_TLS_CA"].default == ""
-    assert told["NATS_URL"].default is None
-    assert told["WRIT_DRY"].default == "false"
-    assert told["WRIT_RUN_FILE"].type == "path"
+    variables = {variable.name: variable for variable in describe(Config)}
+    assert variables["WRIT_SLOTS"] == Variable("WRIT_SLOTS", "integer", "4", "operations at once")
+    assert variables["WRIT_MODE"] == Variable("WRIT_MODE", "strict, permissive", "strict", "how strict")
+    assert variables["WRIT_TLS_CA"].default == ""
+    assert variables["NATS_URL"].default is None
+    assert variables["WRIT_DRY"].default == "false"
+    assert variables["WRIT_RUN_FILE"].type == "path"
 
 
 def test_a_field_without_a_variable_is_a_defect() -> None:

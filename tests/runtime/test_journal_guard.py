@@ -101,9 +101,9 @@ async def test_another_journal_is_never_marked_as_the_known_one(watched: Watched
 
 async def test_what_an_operator_gives_up_as_lost_is_no_alarm_and_the_journal_is_known_anew(watched: Watched) -> None:
     del watched.broker.disk.records[1:]
-    given_up = watched.guard(lost=3)
-    assert await given_up.compare()
-    assert given_up.problem is None
+    with_loss = watched.guard(lost=3)
+    assert await with_loss.compare()
+    assert with_loss.problem is None
     again = watched.guard()
     assert not await again.compare()
     assert again.mark.sequence == 1

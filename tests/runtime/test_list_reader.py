@@ -68,13 +68,13 @@ def test_the_mistakes_of_a_large_list_have_their_places_and_their_lines(tmp_path
 @pytest.mark.parametrize("more", ["- [unclosed", "- *alias", "- {id: \x01}", "\n" + "- {id: {}}\n" * 300])
 def test_what_cannot_be_read_at_all_is_told_as_here(tmp_path: Path, more: str) -> None:
     path = inventory(tmp_path, more)
-    told: list[FileErrors] = []
+    errors: list[FileErrors] = []
     for read in (readers.read_inventory, lists.ListReader(lists.TARGETS)):
         with pytest.raises(FileErrors) as caught:
             read(path)
-        told.append(caught.value)
-    assert told[0].found == told[1].found
-    assert told[0].problems == told[1].problems
+        errors.append(caught.value)
+    assert errors[0].found == errors[1].found
+    assert errors[0].problems == errors[1].problems
 
 
 def test_a_file_that_is_too_large_or_away_is_told_as_here(tmp_path: Path) -> None:
@@ -172,12 +172,12 @@ def test_no_file_stays_open(tmp_path: Path) -> None:
 
 
 def test_the_process_gets_none_of_the_services_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = tmp_path / "told"
-    code = f"import json, os, pathlib; pathlib.Path({str(told)!r}).write_text(json.dumps(dict(os.environ)))"
+    dump = tmp_path / "told"
+    code = f"import json, os, pathlib; pathlib.Path({str(dump)!r}).write_text(json.dumps(dict(os.environ)))"
     monkeypatch.setattr(subprocess_env, "command", lambda *_: (sys.executable, "-c", f"{code}; raise SystemExit(1)"))
     monkeypatch.setenv("WRIT_KEY_FILE", "keys/policy.seed")
     monkeypatch.setenv("TZ", "UTC")
     lists.ListReader(lists.TARGETS)(inventory(tmp_path))
-    known = json.loads(told.read_text())
+    known = json.loads(dump.read_text())
     assert known["TZ"] == "UTC"
     assert not [name for name in known if name.startswith(("WRIT", "NATS", "CREDENTIALS"))]

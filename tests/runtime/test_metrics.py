@@ -45,10 +45,10 @@ def test_a_value_outside_the_set_is_counted_as_other() -> None:
 
 def test_names_of_an_operator_have_series_up_to_a_bound_and_the_same_ones_in_every_metric() -> None:
     metrics, pools = Metrics(), AtMost(2)
-    asked = metrics.counter("writ_asked_total", "Asked.", {"pool": pools})
+    requests = metrics.counter("writ_asked_total", "Asked.", {"pool": pools})
     slots = metrics.gauge("writ_free_slots", "Free.", {"pool": pools})
     for number in range(1000):
-        asked.add(pool=f"local-{number}")
+        requests.add(pool=f"local-{number}")
     slots.replace({("local-7",): 5, ("local-1",): 6, ("",): 1})
     rows = series(metrics)
     assert {name: value for name, value in rows.items() if name.startswith("writ_asked")} == {
@@ -74,12 +74,12 @@ def test_series_that_are_replaced_are_gone() -> None:
 
 
 def test_gauges_that_are_found_out_together_are_so_whenever_somebody_asks() -> None:
-    metrics, asked = Metrics(), [0]
+    metrics, calls = Metrics(), [0]
     gauge = metrics.gauge("writ_open", "Open.")
 
     def look() -> None:
-        asked[0] += 1
-        gauge.set(asked[0])
+        calls[0] += 1
+        gauge.set(calls[0])
 
     metrics.before(look)
     assert [series(metrics)["writ_open"], series(metrics)["writ_open"]] == [1, 2]
@@ -189,13 +189,13 @@ def test_one_record_feeds_log_and_metrics() -> None:
     )
     observe(HandledMessage(endpoint="claim", outcome="ok", seconds=0.001))
     observe(HandledMessage(endpoint="claim", outcome="failed", code="internal", seconds=0.001))
-    told = [json.loads(line) for line in stream.getvalue().splitlines()]
-    assert [(line["event"], line["level"], line.get("code")) for line in told] == [
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(line["event"], line["level"], line.get("code")) for line in lines] == [
         ("request.handled", "info", "denied"),
         ("claim.handled", "info", None),
         ("claim.handled", "error", "internal"),
     ]
-    assert (told[0]["operation"], told[0]["ms"]) == ("op1", 2.0)
+    assert (lines[0]["operation"], lines[0]["ms"]) == ("op1", 2.0)
     rows = series(metrics)
     assert rows['writ_handled_total{code="denied",endpoint="request",outcome="refused"}'] == 1
     assert rows['writ_handled_seconds_count{endpoint="claim"}'] == 2

@@ -99,17 +99,17 @@ def test_a_third_backend_serves_built_in_operations(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize(
-    ("serves", "said"),
+    ("serves", "problem"),
     [
         ('{"acme": ("container_fly",)}', "serves container_fly, and no built-in operation has that name"),
         ('{"acme": ("stop_set",)}', "serves stop_set, which executors carry out"),
     ],
 )
 def test_what_no_backend_can_serve_stops_the_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serves: str, said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serves: str, problem: str
 ) -> None:
     made(tmp_path, monkeypatch, "[writ.backends]\nacme = PKG.handlers:backend\n", serves=serves)
-    assert said in run(SERVED, tmp_path)
+    assert problem in run(SERVED, tmp_path)
 
 
 def test_a_name_is_owned_by_its_whole_prefix() -> None:

@@ -187,9 +187,9 @@ def test_what_goes_wrong_is_one_event_and_status_1(
 ) -> None:
     code, _, err = start(samples, tmp_path, body).end()
     (line,) = err.splitlines()
-    told = json.loads(line)
-    assert (code, told["event"]) == (status, event)
-    assert ("traceback" in told) is (event == "service.crashed")
+    entry = json.loads(line)
+    assert (code, entry["event"]) == (status, event)
+    assert ("traceback" in entry) is (event == "service.crashed")
 
 
 def test_a_bad_file_found_while_starting_is_a_configuration_error(samples: list[Sample], tmp_path: Path) -> None:
@@ -266,8 +266,8 @@ async def test_a_service_stops_without_what_it_needs_and_says_by_what_error() ->
         process.needs(task, "nobody works any more")
         await process.serve_until_stopped({})
         await ended(task)
-    said = [json.loads(line) for line in stream.getvalue().splitlines()]
-    (broke,) = (one for one in said if one["event"] == "service.broke")
+    entries = [json.loads(line) for line in stream.getvalue().splitlines()]
+    (broke,) = (one for one in entries if one["event"] == "service.broke")
     assert broke["reason"] == "nobody works any more"
     assert "it broke" in json.dumps(broke)
-    assert next(one["reason"] for one in said if one["event"] == "service.stopping") == "nobody works any more"
+    assert next(one["reason"] for one in entries if one["event"] == "service.stopping") == "nobody works any more"

@@ -32,11 +32,11 @@ async def test_a_span_arrives_with_the_ids_that_messages_bear(monkeypatch: pytes
             trace = tracing.incoming({tracing.TRACEPARENT: PARENT, tracing.CORRELATION: "change-7"})
             with tracing.span("executor claim", trace, "server", **{"messaging.system": "nats"}):
                 tracing.note({"rules": ["a", "b"], "outcome": "failed", "code": "", "at": None, "ms": 1.5, "odd": {1}})
-        (seen,) = collector.spans
-    assert (seen.service, seen.name, seen.kind, seen.failed) == ("writ-executor", "executor claim", "server", True)
-    assert (seen.trace_id, seen.parent_id) == (trace.trace_id, "00f067aa0ba902b7")
-    assert seen.span_id == trace.span_id
-    assert seen.attributes == {
+        (span,) = collector.spans
+    assert (span.service, span.name, span.kind, span.failed) == ("writ-executor", "executor claim", "server", True)
+    assert (span.trace_id, span.parent_id) == (trace.trace_id, "00f067aa0ba902b7")
+    assert span.span_id == trace.span_id
+    assert span.attributes == {
         "writ.correlation_id": "change-7",
         "messaging.system": "nats",
         "writ.rules": ["a", "b"],

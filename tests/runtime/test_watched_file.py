@@ -83,8 +83,8 @@ async def test_so_does_a_file_that_its_reader_has_a_defect_with(path: Path, capl
     watched = WatchedFile(path, defective)
     replace(path, "2")
     assert not await watched.refresh()
-    said = f"{path}: can't be read for a defect in writ: TypeError: no such type"
-    assert (watched.value, watched.problem) == (1, said)
+    problem = f"{path}: can't be read for a defect in writ: TypeError: no such type"
+    assert (watched.value, watched.problem) == (1, problem)
     assert [record.getMessage() for record in caplog.records] == ["file.defect", "file.refused"]
     assert all(record.levelname == "ERROR" for record in caplog.records)
     replace(path, "3")
@@ -109,19 +109,19 @@ def test_there_is_no_first_version_to_fall_back_on(path: Path) -> None:
 
 
 async def test_a_follower_sees_a_change_by_itself(path: Path) -> None:
-    seen = asyncio.Event()
+    changed = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def noted_number(path: Path) -> int:
         value = number(path)
         if value == 2:
-            loop.call_soon_threadsafe(seen.set)
+            loop.call_soon_threadsafe(changed.set)
         return value
 
     watched = WatchedFile(path, noted_number)
     follower = asyncio.create_task(watched.follow(interval=0.01))
     replace(path, "2")
-    await asyncio.wait_for(seen.wait(), 10)
+    await asyncio.wait_for(changed.wait(), 10)
     follower.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await follower
@@ -160,10 +160,10 @@ async def test_a_reading_that_is_cancelled_has_not_been_one(path: Path) -> None:
     gate = Gate()
     watched = WatchedFile(path, gate.read)
     replace(path, "2")
-    asked = asyncio.create_task(watched.refresh())
+    reading = asyncio.create_task(watched.refresh())
     await asyncio.to_thread(gate.begun.wait, 20)
-    asked.cancel()
-    await asyncio.wait([asked])
+    reading.cancel()
+    await asyncio.wait([reading])
     gate.open.set()
     assert await watched.refresh()
     assert watched.value == 2

@@ -247,8 +247,8 @@ def stock_accepts(folder: Path, key: SoftwareSecurityKey, evidence: SshEvidence,
     (folder / "sig").write_text(evidence.armored)
     command = ["-Y", "verify", "-n", NAMESPACE, "-I", "alice"]
     files = ["-f", str(folder / "signers"), "-s", str(folder / "sig")]
-    return ssh_keygen(*command, *files, given=data, check=False).returncode == 0
+    return ssh_keygen(*command, *files, stdin=data, check=False).returncode == 0
 
 
-def ssh_keygen(*words: str, given: bytes | None = None, check: bool = True) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(["ssh-keygen", *words], input=given, capture_output=True, timeout=20, check=check)
+def ssh_keygen(*words: str, stdin: bytes | None = None, check: bool = True) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(["ssh-keygen", *words], input=stdin, capture_output=True, timeout=20, check=check)

@@ -46,10 +46,10 @@ class RouterBackend(CoroutineHandler):
 
     async def probe(self, task: Task, baseline: Mapping[str, Any]) -> ProbeResult:
         """Compare with the baseline; secret parameters are not known here."""
-        seen = await _read(self._api(task.target), task)
-        if "installing" in seen:
-            return ProbeResult(verdict="unknown", seen=seen)
-        return ProbeResult(verdict="no_effect" if seen == dict(baseline) else "took_effect", seen=seen)
+        observed = await _read(self._api(task.target), task)
+        if "installing" in observed:
+            return ProbeResult(verdict="unknown", seen=observed)
+        return ProbeResult(verdict="no_effect" if observed == dict(baseline) else "took_effect", seen=observed)
 
     async def test_target(self, target: Target) -> TargetTestResult:
         """Connect, and read the firmware's version."""
@@ -95,8 +95,8 @@ async def _block(api: RouterApi, task: Task, progress: Progress) -> TaskResult:
 
 
 async def _install(api: RouterApi, task: Task, progress: Progress) -> TaskResult:
-    wanted = {"id": task.operation_id, "version": task.parameters["version"], "key": task.parameters["key"]}
-    begun = asyncio.create_task(api.call("POST", "firmware", body=wanted))
+    request = {"id": task.operation_id, "version": task.parameters["version"], "key": task.parameters["key"]}
+    begun = asyncio.create_task(api.call("POST", "firmware", body=request))
     try:
         await asyncio.shield(begun)
         while (status := await api.call("GET", "status"))["installing"] == task.operation_id:
@@ -107,7 +107,7 @@ async def _install(api: RouterApi, task: Task, progress: Progress) -> TaskResult
         if (await api.call("DELETE", "firmware", task.operation_id))["stopped"]:
             return TaskResult(outcome="cancelled", code="cancelled", message="nothing was installed")
         return TaskResult(outcome="unknown", code="cancelled", message="it was at its end", effect="maybe")
-    if status["version"] != wanted["version"]:
+    if status["version"] != request["version"]:
         return TaskResult(outcome="unknown", code="unconfirmed", message=f"it has {status['version']}", effect="maybe")
     return TaskResult(outcome="succeeded", output={"version": status["version"]}, effect="done")
 
