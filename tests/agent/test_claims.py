@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from tests.agent.conftest import POOL, TARGET, World, until
 
+from writ_agent.verification import SentClaim
+from writ_agent.work import claims
 from writ_agent.work.worker import Worker
-from writ_bus.port import Delivery
+from writ_bus.port import Bus, Delivery
 from writ_contracts.agents import Claim, ClaimReply
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
@@ -31,9 +33,9 @@ async def test_after_a_lost_answer_the_same_claim_is_sent_again_and_it_runs_once
     operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
     receipt = await world.executor.ended(operation_id)
     assert receipt.outcome == "succeeded"
-    claims = world.executor.asked[operation_id].claims
-    assert len(claims) >= 3
-    assert all(claim == claims[0] for claim in claims)
+    sent = world.executor.asked[operation_id].claims
+    assert len(sent) >= 3
+    assert all(claim == sent[0] for claim in sent)
     assert world.backend.effects == [operation_id]
 
 
@@ -56,6 +58,38 @@ async def test_claim_without_a_reply_is_sent_again_while_the_first_reply_may_sti
         return await world.executor.grant(dispatched, claim, signed) if late else None
 
     world.executor.answering = first_hangs
+    await world.agent()
+    operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
+    assert (await world.executor.ended(operation_id)).outcome == "succeeded"
+    assert world.backend.effects == [operation_id]
+
+
+async def test_no_of_one_executor_is_not_final_while_another_may_have_granted_the_claim(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("writ_agent.work.claims.ASK_SECONDS", 60.0)
+    monkeypatch.setattr("writ_agent.work.claims.REPEAT_SECONDS", 0.1)
+    send_once, declined, turns = claims._send_once, asyncio.Event(), 0
+
+    async def noticed(bus: Bus, claimed: SentClaim, body: bytes) -> ClaimReply | None:
+        reply = await send_once(bus, claimed, body)
+        if reply is not None and reply.error is not None:
+            declined.set()
+        return reply
+
+    monkeypatch.setattr(claims, "_send_once", noticed)
+
+    async def second_refuses(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply | None:
+        nonlocal turns
+        turns += 1
+        if turns > 1:  # an executor that has not read the new agents.yaml yet, say
+            return ClaimReply(error=Failure(code="forged_claim", message="an unknown key"))
+        await declined.wait()
+        for _ in range(50):
+            await asyncio.sleep(0)  # the agent has read the refusal
+        return await world.executor.grant(dispatched, claim, signed)
+
+    world.executor.answering = second_refuses
     await world.agent()
     operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
     assert (await world.executor.ended(operation_id)).outcome == "succeeded"

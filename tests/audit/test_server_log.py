@@ -3,6 +3,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -327,7 +328,7 @@ async def test_violation_of_an_honest_executor_is_recorded_once(
 
         refused = list[tuple[str, str]]()
         executor = await server.bus("executor", on_violation=lambda kind, subject: refused.append((kind, subject)))
-        own = OwnViolations(executor.journal, record)
+        own = OwnViolations(executor.journal, record, time.time)
 
         async def refuse(subject: str) -> None:
             before = len(refused)

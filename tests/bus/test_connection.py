@@ -116,6 +116,16 @@ async def test_more_than_the_server_takes_is_refused_before_it_is_sent(server: W
     assert alice.connected
 
 
+async def test_headers_that_are_too_much_for_the_server_do_not_end_the_connection(server: WritServer) -> None:
+    alice = await server.bus("alice")
+    lost = list[bool]()
+    alice.connection.on_lost.append(lambda: lost.append(True))
+    with pytest.raises(BusRefused) as refused:
+        await alice.request(ASK, b"x" * alice.connection.client.max_payload, timeout=SOON, headers={"A": "b"})
+    assert refused.value.code == "oversize"
+    assert lost == []
+
+
 async def test_a_user_that_is_taken_out_of_the_configuration_is_cut_off(server: WritServer) -> None:
     from msgspec.structs import replace
 

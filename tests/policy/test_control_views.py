@@ -33,8 +33,19 @@ def test_an_emergency_is_told_with_its_state(emergency: dict[str, object], phras
             Reach(targets=("*",), principals=frozenset({"copilot"})),
             "is in force for principals copilot, by alice: fire",
         ),
+        (
+            Reach(targets=tuple(f"host-{number:03}" for number in range(100))),
+            "is in force for targets host-000, host-001, host-002 and 97 more, by alice: fire",
+        ),
     ],
 )
 def test_a_stop_is_told_with_its_reach(reach: Reach, phrase: str) -> None:
     one = Stop(id="s1", reach=reach, reason="fire", until=None, by="alice")
     assert in_words(ControlState(stops=(one,)), NOW) == f"stop s1 {phrase}"
+
+
+def test_a_line_that_is_cut_says_so() -> None:
+    one = Stop(id="s1", reach=Reach(targets=("*",)), reason="fire " * 100, until=None, by="alice")
+    line = in_words(ControlState(stops=(one,)), NOW)
+    assert len(line) == 160
+    assert line.endswith("...")

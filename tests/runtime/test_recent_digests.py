@@ -61,6 +61,17 @@ async def test_another_key_makes_another_digest(computed: list[str]) -> None:
     assert computed == [KEY, OTHER_KEY]
 
 
+async def test_what_is_kept_beside_the_texts_counts_against_the_bound(
+    computed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recent_digests, "MOST_BYTES", 4 * LARGE)
+    digests, values = RecentDigests(), {**LARGE_VALUES, "labels": ["y" * 1000] * 200}
+    digests.of(KEY, values)
+    digests.of(OTHER_KEY, values)
+    digests.of(KEY, values)
+    assert computed == [KEY, OTHER_KEY, KEY]
+
+
 def test_small_parameters_are_not_kept(computed: list[str]) -> None:
     digests = RecentDigests()
     for _ in range(2):

@@ -39,7 +39,8 @@ class RecentDigests:
         if known is not None and (known.texts, known.others) == (texts, others):
             return known.digest
         digest = keyed_digest(key, {**values, **written})
-        self._recent.put(key, _Digested(texts, others, digest), sum(map(sys.getsizeof, texts.values())))
+        size = sum(map(sys.getsizeof, texts.values())) + len(others)
+        self._recent.put(key, _Digested(texts, others, digest), size)
         return digest
 
     def drop(self, key: str) -> None:

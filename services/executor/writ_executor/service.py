@@ -89,7 +89,8 @@ class Executor:
         self._audit_services, self._generations = parts.audit_services, parts.generations
         self._restored, self._policy, self._guard = parts.restored, parts.policy, parts.guard
         self._storage, self._unwatched = parts.storage, parts.unwatched
-        self._violations = OwnViolations(bus.journal, partial(parts.recorder.security, "permission_violation"))
+        alarm = partial(parts.recorder.security, "permission_violation")
+        self._violations = OwnViolations(bus.journal, alarm, self.time.now)
         measured.before(self._update_gauges)
 
     async def serve(self) -> None:

@@ -80,7 +80,7 @@ async def send_claim(
             uncertain = uncertain or answer is None or bool(sent)
             soon = turn < 3 and boot() - claimed.sent_at < PATIENCE / 2
             if answer is not None and not (_retry(answer.error) and (uncertain or soon)):
-                return answer
+                return answer if answer.error is None else await _grant_among(sent) or answer
             # A reload of NATS loses answers under way: a process that stops sends its claim once more, too.
             if (gave_up() and turn > 0) or boot() - claimed.sent_at > PATIENCE:
                 break
@@ -111,6 +111,17 @@ async def _next_reply(
             raise error
     known = [reply for reply in replies if reply is not None]
     return min(known, key=lambda reply: reply.error is not None, default=None), not ended
+
+
+async def _grant_among(sent: set[asyncio.Task[ClaimReply | None]]) -> ClaimReply | None:
+    """Return a grant that still comes; None if none does. One executor's no, by files that it has not read again, say,
+    is not another one's, which may have stored `granted` already.
+    """
+    while sent:
+        answer, _ = await _next_reply(sent, uncertain=True, seconds=ASK_SECONDS)
+        if answer is not None and answer.error is None:
+            return answer
+    return None
 
 
 async def _send_once(bus: Bus, claimed: SentClaim, body: bytes) -> ClaimReply | None:

@@ -83,11 +83,12 @@ class Vault:
 
     async def store(self, requested: Requested, prepared: PreparedParameters, seconds: float) -> None:
         """Keep the requester's parameters until the outcome, at most for `seconds`."""
-        parameters, data = prepared.parameters, prepared.encrypt().data
+        parameters, encrypted = prepared.parameters, prepared.encrypt()
         async with self._watch.storing():
-            await self._bus.params.put(_place(requested), data, ttl=seconds)
+            await self._bus.params.put(_place(requested), encrypted.data, ttl=seconds)
         if texts := large_texts(parameters):
-            self._recent.put(_place(requested), parameters, sum(map(sys.getsizeof, texts.values())))
+            size = max(encrypted.plain_bytes, sum(map(sys.getsizeof, texts.values())))
+            self._recent.put(_place(requested), parameters, size)
 
     async def parameters(self, requested: Requested) -> dict[str, Any]:
         """Return the requester's whole parameters. Raises ParametersLost."""

@@ -8,6 +8,7 @@ from writ_rules.engine.policy_file.approval_windows import ApprovalWindow
 
 MOST_SHOWN = 100
 """Of each: an answer has to fit into one message."""
+LONGEST_LINE = 160
 _STATES = {"in_force": "is in force", "unconfirmed": "is in force and not confirmed"}
 _OVER = "is over and waits for its review"
 
@@ -56,13 +57,20 @@ def _reach(stop: StopView) -> str:
     """Return what a stop is about, nothing for one of everything."""
     targets = [] if stop.targets == ["*"] else stop.targets
     lists = {"targets": targets, "roles": stop.roles, "operations": stop.operations, "principals": stop.principals}
-    parts = [f"{name} {', '.join(values)}" for name, values in lists.items() if values]
+    parts = [f"{name} {_first(values)}" for name, values in lists.items() if values]
     return f" for {'; '.join(parts)}" if parts else ""
+
+
+def _first(values: Sequence[str], most: int = 3) -> str:
+    """Return the first values, and how many more there are: by whom and why is told in the same line."""
+    more = f" and {len(values) - most} more" if len(values) > most else ""
+    return ", ".join(values[:most]) + more
 
 
 def _cut(lines: Sequence[str], most: int = 5) -> str:
     more = f"; {len(lines) - most} more" if len(lines) > most else ""
-    return "; ".join(line[:160] for line in lines[:most]) + more
+    shown = [line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 3]}..." for line in lines[:most]]
+    return "; ".join(shown) + more
 
 
 def _stop(stop: Stop) -> StopView:

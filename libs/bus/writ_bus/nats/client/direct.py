@@ -21,6 +21,7 @@ from typing import Any, cast
 
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+from nats.errors import MaxPayloadError
 from nats.protocol.command import hpub_cmd, pub_cmd
 from nats.protocol.parser import AWAITING_CONTROL_LINE
 
@@ -198,9 +199,15 @@ class DirectClient(HeaderClient):
     async def publish(
         self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
     ) -> None:
-        """Send a message, as nats-py does. What is not plain takes nats-py's own path, with its errors."""
+        """Send a message, as nats-py does. What is not plain takes nats-py's own path, with its errors.
+
+        Raises MaxPayloadError also where it is the headers that are too much: nats-py does not count them, and the
+        server, which does, would end the connection.
+        """
         queue, block = self._flush_queue, b"" if headers is None else header_block(headers)
-        plain = _plain_subject(subject) and (not reply or _plain_subject(reply)) and len(payload) <= self._max_payload
+        if len(payload) + len(block or b"") > self._max_payload:
+            raise MaxPayloadError
+        plain = _plain_subject(subject) and (not reply or _plain_subject(reply))
         unlimited = self._status == self.CONNECTED and self._max_pending_size <= 0
         if block is None or queue is None or not (plain and unlimited):
             await super().publish(subject, payload, reply, headers)
