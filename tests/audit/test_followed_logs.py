@@ -1,5 +1,6 @@
 """Logs of NATS servers are read on where the former process stopped, each line by one audit service."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -89,9 +90,48 @@ def test_logs_of_a_cluster_are_followed_in_their_folder(tmp_path: Path) -> None:
     append(tmp_path / "nats-2.log", "of a server that starts later")
     (tmp_path / "nats-0.log").mkdir()
     assert sorted(logs.read()[0]) == ["of a server that starts later", "one"]
-    with pytest.raises(OSError, match="nats-0"):
+    assert "nats-0" in logs.problem
+    (tmp_path / "nats-0.log").rmdir()
+    logs.read()
+    assert not logs.problem
+    logs.close()
+
+
+def test_folder_without_a_log_is_reported(tmp_path: Path) -> None:
+    logs = FollowedLogs(tmp_path)
+    with pytest.raises(OSError, match=r"no \*\.log"):
         logs.read()
     logs.close()
+
+
+def test_log_behind_a_folder_that_is_not_open_is_reported_and_keeps_nobody_from_starting(tmp_path: Path) -> None:
+    """A name that is too long stands for it: tests may run as root, for whom every folder is open."""
+    logs = FollowedLogs(tmp_path / ("x" * 300) / "nats.log")
+    with pytest.raises(OSError, match="too long"):
+        logs.read()
+    logs.close()
+
+
+def test_position_is_kept_while_the_log_cannot_be_read(tmp_path: Path) -> None:
+    path, aside = tmp_path / "nats.log", tmp_path / "aside"
+    append(path, "before")
+    first = FollowedLogs(path, tmp_path)
+    first.save([])
+    first.close()
+    path.rename(aside)
+    os.mkfifo(path)
+    unable = FollowedLogs(path, tmp_path)
+    with pytest.raises(OSError, match="regular"):
+        unable.read()
+    unable.save([])
+    path.unlink()
+    aside.rename(path)
+    append(path, "after")
+    third = FollowedLogs(path, tmp_path)
+    assert new_lines(unable) == ["after"]
+    unable.close()
+    assert new_lines(third) == ["after"]
+    third.close()
 
 
 def test_one_of_several_audit_services_returns_the_lines_and_another_takes_over(tmp_path: Path) -> None:
@@ -101,7 +141,21 @@ def test_one_of_several_audit_services_returns_the_lines_and_another_takes_over(
     first.read()
     append(path, "one")
     assert (new_lines(first), new_lines(second)) == (["one"], [])
+    assert (first.is_standby, second.is_standby) == (False, True)
     first.close()
     append(path, "two")
-    assert new_lines(second) == ["two"]
+    assert new_lines(second)[-1] == "two"
+    assert not second.is_standby
+    second.close()
+
+
+def test_line_that_both_services_had_before_the_first_one_ended_is_not_lost(tmp_path: Path) -> None:
+    path = tmp_path / "nats.log"
+    path.touch()
+    first, second = FollowedLogs(path), FollowedLogs(path)
+    first.read()
+    append(path, "not read by the first one any more")
+    assert new_lines(second) == []
+    first.close()
+    assert new_lines(second) == ["not read by the first one any more"]
     second.close()

@@ -3,6 +3,7 @@
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from writ_audit.server_log import follower
+from writ_audit.server_log.followed_logs import FollowedLogs
 from writ_audit.server_log.follower import ServerLog
 from writ_audit.server_log.key_owners import KeyOwners
 from writ_audit.server_log.refusal import FailedLogin, Violation, refusal
@@ -287,6 +289,60 @@ async def test_violation_while_audit_was_down_is_recorded_once(followed: Followe
     first, second = await followed.has("permission_violation", 2)
     assert '"a.b"' in first.detail
     assert '"c.d"' in second.detail
+
+
+async def test_refusal_that_is_being_read_when_audit_stops_is_recorded_after_a_restart(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, go_on = threading.Event(), threading.Event()
+    read = FollowedLogs.read
+
+    def slow(logs: FollowedLogs) -> tuple[list[str], bool]:
+        found = read(logs)
+        if found[0]:
+            reading.set()
+            go_on.wait(10.0)
+        return found
+
+    monkeypatch.setattr(FollowedLogs, "read", slow)
+    running = await following(followed, lambda: append(followed.path, violation("a.b", "REQ_bot")))
+    await asyncio.to_thread(reading.wait, 10.0)
+    running.cancel()
+    go_on.set()
+    await asyncio.wait([running])
+    spawn(followed.again().run(), "the next process")
+    first, *_ = await followed.has("permission_violation", 1)
+    assert '"a.b"' in first.detail
+
+
+async def test_event_that_was_not_recorded_when_audit_stopped_is_recorded_after_a_restart(followed: Followed) -> None:
+    running = spawn(followed.log.run(), "server log")  # nobody records: NATS is away
+    append(followed.path, violation("a.b", "REQ_bot"))
+
+    async def counted() -> bool:
+        return followed.counted == ["permission_violation"]
+
+    await eventually(counted)
+    running.cancel()
+    await asyncio.wait([running])
+    followed.security = SecurityEvents(followed.bus.journal, lambda: 1.0, lambda _: None)
+    followed.log = followed.again()
+    await following(followed, lambda: None)
+    [event] = await followed.has("permission_violation", 1)
+    assert '"a.b"' in event.detail
+
+
+async def test_service_that_records_nothing_since_another_one_does_says_so(followed: Followed) -> None:
+    await following(followed, lambda: append(followed.path, violation()))
+    await followed.has("permission_violation", 1)
+    other = followed.again()
+
+    async def waits() -> bool:
+        return isinstance(await other.check(), Detail)
+
+    spawn(other.run(), "the other process")
+    await eventually(waits)
+    assert await followed.log.check() is None
 
 
 async def test_log_that_cannot_be_read_is_reported(followed: Followed) -> None:

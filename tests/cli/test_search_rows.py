@@ -8,10 +8,11 @@ import pytest
 from rich.text import Text
 
 from writ_cli.id_prefix import one_of
+from writ_cli.operations import output_labels
 from writ_cli.operations.audit import unsearchable
 from writ_cli.operations.search_rows import COLUMNS, DROPPED, WIDE, chosen_columns, csv_text
 from writ_cli.table_widths import fitted
-from writ_contracts.errors import Invalid
+from writ_contracts.errors import ConfigError, Invalid
 from writ_contracts.history.audit import SearchRow
 
 
@@ -64,9 +65,21 @@ def test_csv_has_every_field_and_no_formula() -> None:
 def test_a_parameter_that_no_search_finds_is_explained() -> None:
     assert list(unsearchable(["service_name", "file_path"])) == []
     assert list(unsearchable(["file_pth", "content"])) == [
-        "no operation has a parameter 'file_pth'; did you mean 'file_path'?",
+        "no operation known here has a parameter 'file_pth'; did you mean 'file_path'?",
         "content is not public: its values are not on record, and no search finds them",
     ]
+
+
+def test_broken_plugin_does_not_make_a_search_without_a_result_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise ConfigError("the plugin cannot be loaded")
+
+    monkeypatch.setattr(output_labels, "load_catalogue", broken)
+    output_labels.catalogue.cache_clear()
+    try:
+        assert list(unsearchable(["file_path"])) == []
+    finally:
+        output_labels.catalogue.cache_clear()
 
 
 def test_an_unknown_column_is_named() -> None:

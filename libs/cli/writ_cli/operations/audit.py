@@ -13,6 +13,7 @@ from writ_cli import times
 from writ_cli.exit_status import Exit
 from writ_cli.id_prefix import WHOLE, is_prefix
 from writ_cli.operations import timeline
+from writ_cli.operations.output_labels import catalogue
 from writ_cli.operations.search_rows import COLUMNS, chosen_columns, show_rows
 from writ_cli.options import asking, asking_rows, listing, packed
 from writ_cli.settings import Settings
@@ -21,7 +22,6 @@ from writ_contracts.history.audit import SearchQuery, TraceReply
 from writ_contracts.journal import Outcome
 from writ_contracts.nearest_name import near
 from writ_contracts.parameters import Class, classes
-from writ_runtime.plugins.entry_points import load_catalogue
 
 if TYPE_CHECKING:
     from writ_installation.administration.second_decisions import SecondDecisions
@@ -215,13 +215,13 @@ def _show_decided(settings: Settings, found: "SecondDecisions") -> None:
 
 
 def unsearchable(names: Iterable[str]) -> Iterator[str]:
-    """Yield why a search by a parameter finds nothing: no operation has it, or its values are not on record."""
-    all_classes = [classes(operation.parameters) for operation in load_catalogue().values()]
+    """Yield why a search by a parameter finds nothing: it is not known here, or its values are not on record."""
+    all_classes = [classes(operation.parameters) for operation in catalogue().values()]
     known = {name for found in all_classes for name in found}
     public = {name for found in all_classes for name, kind in found.items() if kind is Class.PUBLIC}
     for name in names:
         if name not in known:
-            yield f"no operation has a parameter {name!r}{near(name, known)}"
+            yield f"no operation known here has a parameter {name!r}{near(name, known)}"
         elif name not in public:
             yield f"{name} is not public: its values are not on record, and no search finds them"
 

@@ -172,6 +172,7 @@ class Supervisor:
 
     async def _start(self, server: Server) -> None:
         self._report()
+        admitted = self._files()
         await self._serve(server)
         try:
             pools = {agent.pool for agent in read_agents(self._home.agents).agents}
@@ -180,7 +181,7 @@ class Supervisor:
             raise Unreachable(hint(error, server)) from error
         expected = services.core(self._table, self._home, server.url, self._options.replicas, self._environ, server.log)
         expected += self._agents(server, self._pools_here())
-        async with self._admission(server):
+        async with self._admission(server, admitted):
             await self._start_children(expected)
         await self._open(server)
 
@@ -257,7 +258,8 @@ class Supervisor:
 
     async def _adapt(self, server: Server) -> None:
         """Make users, accounts, consumers and local agents equal to the files."""
-        files = self._files().files
+        observed = self._files()
+        files = observed.files
         if files == self._taken_in:  # a session: none of our processes depends on it
             await server.adapt()
             return
@@ -268,12 +270,13 @@ class Supervisor:
         added = set(add_missing_pools(self._home))
         if (added and await server.adapt()) or changed:
             self._show("principals and pools match the files again")
-        async with self._admission(server):
+        async with self._admission(server, observed):
             await self._adapt_processes(server, before | added)
         self._keyring, self._taken_in = keyring, files
 
-    def _admission(self, server: Server) -> AbstractAsyncContextManager[None]:
-        return companion_task(keep_admitted(server.adapt, self._files, self._options.look_seconds))
+    def _admission(self, server: Server, admitted: ObservedSession) -> AbstractAsyncContextManager[None]:
+        """`admitted`: the files before the server read them."""
+        return companion_task(keep_admitted(server.adapt, self._files, self._options.look_seconds, admitted))
 
     async def _adapt_processes(self, server: Server, known: set[str]) -> None:
         """Make consumers and local agents equal to the files."""

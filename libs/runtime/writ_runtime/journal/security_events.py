@@ -56,6 +56,7 @@ class SecurityEvents:
         self._count = count
         self._bucket = Bucket(RATE, BURST, BURST, time.monotonic())
         self._waiting: asyncio.Queue[SecurityFinding] = asyncio.Queue(MOST_WAITING)
+        self._recording: SecurityFinding | None = None
 
     def report(
         self,
@@ -79,10 +80,15 @@ class SecurityEvents:
         except asyncio.QueueFull:
             self._give_up(finding, "too many wait already")
 
+    @property
+    def waits(self) -> bool:
+        """Return whether a reported finding is not recorded yet: it is lost if this process ends now."""
+        return self._recording is not None or not self._waiting.empty()
+
     async def run(self) -> None:
         """Record the queued findings in order, until cancelled."""
         while True:
-            finding = await self._waiting.get()
+            finding = self._recording = await self._waiting.get()
             for pause in backoff(first=0.2, most=5.0):
                 try:
                     await self.record(finding)
@@ -90,6 +96,7 @@ class SecurityEvents:
                 except (Unreachable, TimedOut) as error:
                     _log.warning("security.waiting", kind=finding.kind, error=str(error))
                     await asyncio.sleep(pause)
+            self._recording = None
 
     async def record(self, finding: SecurityFinding) -> None:
         """Store it, unless it is stored already behind `after`. Raises Unreachable and TimedOut: try again then.

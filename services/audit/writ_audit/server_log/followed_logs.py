@@ -7,6 +7,7 @@ recorded once; another one takes over when it ends.
 import fcntl
 import os
 import time
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +24,9 @@ from writ_runtime.logs import Log
 FILE = "nats-log.json"
 PATTERN = "*.log"
 """Logs in a folder. Their former parts, which nats-server renames to NAME.log.DATE, do not match."""
+TAKEN_OVER, MOST_TAKEN_OVER = 2.0, 10_000
+"""Seconds, and lines: what another process may not have returned when it ended. Some is returned twice, none is lost.
+"""
 
 _log = Log("writ.audit")
 
@@ -55,6 +59,12 @@ class FollowedLogs:
         self._saved = self.former
         self._tails: dict[Path, LogTail] = {}
         self._lock: int | None = None
+        self._left_out = deque[tuple[float, str]](maxlen=MOST_TAKEN_OVER)
+        """The last lines that another process returns, and when they were read."""
+        self.problem = ""
+        """Why a log was not read at the last attempt, while others were."""
+        self.is_standby = False
+        """Whether another process returned the lines at the last attempt."""
         for log in self._present():
             self._tails[log] = LogTail(log, self.former.logs.get(log.name))
 
@@ -64,10 +74,13 @@ class FollowedLogs:
         return sum(tail.skipped for tail in self._tails.values())
 
     def read(self) -> tuple[list[str], bool]:
-        """Return the next whole lines, and whether there may be more. Raises OSError: a log cannot be read now."""
-        first = self._is_first()
+        """Return the next whole lines, and whether there may be more. Raises OSError: no log can be read now."""
+        self._take_lock()
         lines, more, failed = list[str](), False, list[OSError]()
-        for log in self._present():
+        present = self._present()
+        if not present:
+            raise FileNotFoundError(f"{self._path} has no {PATTERN}")
+        for log in present:
             if log not in self._tails:
                 self._tails[log] = self._new(log)
             try:
@@ -77,17 +90,18 @@ class FollowedLogs:
                 continue
             lines += found
             more |= rest
-        if failed and not lines:
+        if len(failed) == len(present):
             raise failed[0]
-        return (lines if first else []), more
+        self.problem = str(failed[0]) if failed else ""
+        return self._own(lines), more
 
     def save(self, unjudged: Sequence[UnjudgedLogin]) -> None:
         """Keep the present positions, and the logins that were read before them, for the next process."""
-        logs = {log.name: place for log, tail in self._tails.items() if (place := tail.place()) is not None}
-        if self._state is None or (logs, list(unjudged)) == (self._saved.logs, list(self._saved.unjudged)):
-            return
-        positions = LogPositions(logs=logs, unjudged=unjudged, at=to_unix(time.monotonic()))
         try:
+            logs = {log.name: place for log, tail in self._tails.items() if (place := tail.place()) is not None}
+            if self._state is None or (logs, list(unjudged)) == (self._saved.logs, list(self._saved.unjudged)):
+                return
+            positions = LogPositions(logs=logs, unjudged=unjudged, at=to_unix(time.monotonic()))
             self._state.write(positions)
             self._saved = positions
         except OSError as error:
@@ -117,19 +131,36 @@ class FollowedLogs:
         return tail
 
     def _present(self) -> list[Path]:
-        if not self._path.is_dir():
+        if not self._is_folder():
             return [self._path]
         return sorted(self._path.glob(PATTERN))
 
-    def _is_first(self) -> bool:
-        """Return whether this process, of those that follow these logs, returns their lines."""
+    def _is_folder(self) -> bool:
+        with suppress(OSError):  # a folder on the way to it is not open to this user: reading says so
+            return self._path.is_dir()
+        return False
+
+    def _own(self, lines: list[str]) -> list[str]:
+        """Return what this process is to return: nothing while another one returns it."""
+        now = time.monotonic()
+        while self._left_out and self._left_out[0][0] < now - TAKEN_OVER:
+            self._left_out.popleft()
+        if self.is_standby:
+            self._left_out.extend((now, line) for line in lines)
+            return []
+        taken_over = [line for _, line in self._left_out]
+        self._left_out.clear()
+        return taken_over + lines
+
+    def _take_lock(self) -> None:
+        """Have this process, of those that follow these logs, return their lines, unless another one does."""
         if self._lock is not None:
-            return True
-        folder = self._path if self._path.is_dir() else self._path.parent
+            return
+        folder = self._path if self._is_folder() else self._path.parent
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # flock(2) needs no permission to write
         with suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._lock = lock
-            return True
+            self._lock, self.is_standby = lock, False
+            return
         os.close(lock)
-        return False
+        self.is_standby = True

@@ -18,6 +18,7 @@ from writ_audit.server_log.key_owners import KeyOwners
 from writ_audit.server_log.late_replies import LateReplies
 from writ_audit.server_log.refusal import FailedLogin, Violation, refusal
 from writ_audit.server_log.repeats import Refused, repeats
+from writ_bus import tasks
 from writ_contracts.agents import SecurityKind
 from writ_contracts.installation.account_names import AccountOwner, account_owner
 from writ_runtime.health import Attention, Detail
@@ -32,6 +33,8 @@ PAUSE = 0.02
 SAVED_EVERY = 1.0
 """Seconds between two writes of the position."""
 MOST_WAITING = 256
+UNKNOWN = "a key of nobody known here"
+NOT_LOOKED_UP = "a key that was not looked up, since so many are tried"
 _DID = {"publish": "publish on", "subscribe": "subscribe to", "reply": "name as reply subject"}
 _log = Log("writ.audit")
 
@@ -83,7 +86,7 @@ class ServerLog:
             await asyncio.Event().wait()
             return
         try:
-            await self._save(self._tail)  # so that the next process knows where this one began
+            await _save_whole(self._tail.save, self._unjudged())  # so that the next process knows where this one began
             while True:
                 more = await self._read(self._tail)
                 await self._judge_logins(files_changed=self._owners.look(time.monotonic()))
@@ -92,7 +95,8 @@ class ServerLog:
                     await self._save(self._tail)
                 await asyncio.sleep(PAUSE if more else LOOK_EVERY)
         finally:
-            self._tail.save(self._unjudged())
+            if not self._security.waits:
+                self._tail.save(self._unjudged())
             self._tail.close()
 
     async def check(self) -> str | None:
@@ -101,10 +105,14 @@ class ServerLog:
             return Detail("what NATS refuses is not recorded: WRIT_NATS_LOG is not set")
         if self._problem:
             return Attention(f"what NATS refuses is not recorded: {self._problem}")
+        if self._tail.is_standby:
+            return Detail("what NATS refuses is recorded by another process, which has locked the folder of its log")
         return None
 
     async def _save(self, logs: FollowedLogs) -> None:
-        await asyncio.to_thread(logs.save, self._unjudged())
+        """Save the position, unless an event is not recorded yet: the next process reads its line again."""
+        if not self._security.waits:
+            await _save_whole(logs.save, self._unjudged())
         self._saved_at = time.monotonic()
 
     def _unjudged(self) -> list[UnjudgedLogin]:
@@ -114,23 +122,35 @@ class ServerLog:
         ]
 
     async def _read(self, tail: FollowedLogs) -> bool:
+        reading = tasks.start(asyncio.to_thread(tail.read), "read the log of NATS")
         try:
-            lines, more = await asyncio.to_thread(tail.read)
+            lines, more = await asyncio.shield(reading)
+        except asyncio.CancelledError:  # the thread reads on: what it returns is behind the position
+            await asyncio.wait([reading])
+            if reading.done() and reading.exception() is None:
+                self._take_lines(tail, reading.result()[0])
+            raise
         except OSError as error:
-            if str(error) != self._problem:
-                _log.warning("nats_log.not_read", error=str(error))
-            self._problem = str(error)
+            self._set_problem(str(error))
             return False
-        self._problem = ""
+        self._set_problem(tail.problem)
+        self._take_lines(tail, lines)
+        if not more:
+            self._stopped_at = None
+        return more
+
+    def _set_problem(self, problem: str) -> None:
+        if problem and problem != self._problem:
+            _log.warning("nats_log.not_read", error=problem)
+        self._problem = problem
+
+    def _take_lines(self, tail: FollowedLogs, lines: list[str]) -> None:
         for line in lines:
             self._take(refusal(line))
         if tail.skipped > self._skipped:
             detail = f"NATS logs faster than audit reads: {tail.skipped - self._skipped} bytes of its log were skipped"
             self._skipped = tail.skipped
             self._record(Refused(kind="flood", sender="", detail=detail, proven=True))
-        if not more:
-            self._stopped_at = None
-        return more
 
     def _take(self, refused: Violation | FailedLogin | None) -> None:
         match refused:
@@ -170,7 +190,7 @@ class ServerLog:
         key = (failed.key, failed.host)
         if key not in self._waiting:
             if len(self._waiting) >= MOST_WAITING:  # so many have nothing to do with new keys
-                self._record(_failed_login(WaitingLogin(failed=failed, count=1), None))
+                self._record(_failed_login(WaitingLogin(failed=failed, count=1), None, NOT_LOOKED_UP))
                 return
             now = time.monotonic()
             since = now if self._stopped_at is None else self._stopped_at
@@ -187,8 +207,9 @@ class ServerLog:
         for key in [key for key in self._waiting if key[0] in admitted]:
             _log.info("login.too_early", key=key[0], count=self._waiting.pop(key).count)
         for key in due:
-            if (waiting := self._waiting.pop(key, None)) is not None:
-                self._record(_failed_login(waiting, await asyncio.to_thread(self._owners.owner, key[0])))
+            if key in self._waiting:
+                owner = await asyncio.to_thread(self._owners.owner, key[0])
+                self._record(_failed_login(self._waiting.pop(key), owner))
 
     def _record_left_out(self) -> None:
         for one in self._repeats.due(time.monotonic()):
@@ -202,10 +223,20 @@ class ServerLog:
         self._security.report(refused.kind, refused.detail, None, refused.principal, refused.pool)
 
 
-def _failed_login(waiting: WaitingLogin, owner: AccountOwner | None) -> Refused:
+async def _save_whole(work: Callable[[list[UnjudgedLogin]], None], unjudged: list[UnjudgedLogin]) -> None:
+    """Save in a thread; if this task is cancelled, after that: two threads must not write the file at once."""
+    saving = tasks.start(asyncio.to_thread(work, unjudged), "save the position in the log of NATS")
+    try:
+        await asyncio.shield(saving)
+    except asyncio.CancelledError:
+        await asyncio.wait([saving])
+        raise
+
+
+def _failed_login(waiting: WaitingLogin, owner: AccountOwner | None, otherwise: str = UNKNOWN) -> Refused:
     """Return the refusal of logins by a key. Anybody can name a key, so that of `owner` proves nothing about it."""
     failed = waiting.failed
-    whose = f"the key of {owner.text}, without proof of it" if owner is not None else "a key of nobody known here"
+    whose = f"the key of {owner.text}, without proof of it" if owner is not None else otherwise
     where = f"{failed.connection} from {failed.host}" + (f", {waiting.count} times" if waiting.count > 1 else "")
     return Refused(
         kind="authentication_failed",

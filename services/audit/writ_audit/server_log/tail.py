@@ -52,15 +52,19 @@ class LogTail:
         self.skipped = 0
         """Bytes skipped so far, since they were too many."""
         self._unread: tuple[_Inode | None, int] | None = None
+        self._former = former
+        """Where to continue as soon as a file can be opened."""
         if former is None:
             self._unread = self._start()
         else:
-            with suppress(OSError):  # the present file is read from its beginning as soon as it can be opened
+            with suppress(OSError):
                 self._resume(former)
 
     def read(self) -> tuple[list[str], bool]:
         """Return the next whole lines, and whether there may be more. Raises OSError: the log cannot be read now."""
-        if self._descriptor is None:
+        if self._descriptor is None and self._former is not None:
+            self._resume(self._former)
+        elif self._descriptor is None:
             self._begin(_open(self._path))
             self._others = {_file(one) for _, one in self._beside()}
             self._skip_unread()
@@ -89,8 +93,8 @@ class LogTail:
         return None
 
     def place(self) -> LogPosition | None:
-        """Return where the next line begins; None while no file is open."""
-        return None if self._descriptor is None else self._place_at(self._position - len(self._partial))
+        """Return where the next line begins; while no file is open, where the former process stopped, or None."""
+        return self._former if self._descriptor is None else self._place_at(self._position - len(self._partial))
 
     def _place_at(self, offset: int) -> LogPosition:
         length = min(offset, MARK)
@@ -106,9 +110,11 @@ class LogTail:
                 self._begin(_open(path))
                 if self._place_at(former.offset) == former:
                     self._skip_to(former.offset)
+                    self._former = None
                     return
         self._leave()
         self._begin(_open(self._path))
+        self._former = None
         self._others = {_file(one) for _, one in self._beside()}
 
     def _skip_unread(self) -> None:
