@@ -111,11 +111,13 @@ class PublishedByNatsPy(Recorded):
     """nats-py's client in the same state."""
 
 
-async def published(client: Recorded, subject: str, reply: str, headers: dict[str, Any] | None) -> object:
+async def published(
+    client: Recorded, subject: str, reply: str, headers: dict[str, Any] | None, most: int = 2_000
+) -> object:
     client._status, client._flush_queue, client._max_pending_size = Client.CONNECTED, asyncio.Queue(), -1
-    client._max_payload = 8
+    client._max_payload = most
     try:
-        await client.publish(subject, b"data" * (3 if "long" in subject else 1), reply, headers)
+        await client.publish(subject, b"data" * (1_000 if "long" in subject else 1), reply, headers)
     except Exception as error:  # noqa: BLE001 - whatever the one raises the other is to raise
         return type(error), str(error)
     return client.sent, client.stats

@@ -26,7 +26,7 @@ def answer(files: Data, request: Data, facts: Data) -> Data:
         question = Question(files, request, facts)
     except (KeyError, Invalid):
         return {"decision": "invalid"}
-    first = question.decide(question.parameters, question.effective)
+    first = question.decide(question.given, question.effective)
     filled = first["effective_parameters"]
     if first["decision"] == "deny" or filled == question.effective:
         return first
@@ -54,25 +54,25 @@ def present(data: Any) -> Any:
 class Question:
     def __init__(self, files: Data, request: Data, facts: Data) -> None:
         targets = [*files["inventory"]["targets"], {"id": "writ", "role": "gateway"}]
-        self.policy, self.request, self.facts = present(files["policy"]["policies"]), request, facts
+        self.policy, self.asked, self.facts = present(files["policy"]["policies"]), request, facts
         self.people = {each["id"]: each for each in files["principals"]["principals"]}
         self.target = {each["id"]: each for each in targets}[request["target"]]
         self.person, self.operation = self.people[request["principal"]], OPERATIONS[request["operation"]]
         self.at = datetime.fromisoformat(request["at"]).timestamp()
         self.effective = self.operation.check(request["parameters"])
-        self.parameters = {name: self.effective[name] for name in request["parameters"] if name in self.effective}
+        self.given = {name: self.effective[name] for name in request["parameters"] if name in self.effective}
 
-    def decide(self, parameters: Data, effective: Data) -> Data:
+    def decide(self, given: Data, effective: Data) -> Data:
         """Lines 1 to 14, without 2: a stop is no matter of files."""
-        if self.request["own"]:
+        if self.asked["own"]:
             return decision_data("allow", "own", [], effective)
-        if self.request["dry_run"] and not self.policy.get("enable_dry_run", True):
+        if self.asked["dry_run"] and not self.policy.get("enable_dry_run", True):
             return decision_data("deny", "dry_run_disabled", [], effective)
         if not self.in_force(self.policy):
             return decision_data("deny", "policy_inactive", [], effective)
-        states = ((rule, kind, self.conditions(rule, parameters, effective)) for rule, kind in self.covering())
+        states = ((rule, kind, self.conditions(rule, given, effective)) for rule, kind in self.covering())
         judged = [(rule, kind, min(found, default=YES)) for rule, kind, found in states]
-        brings = [(rule, kind) for rule, kind, state in judged if state == YES and self.on_names(rule, parameters)]
+        brings = [(rule, kind) for rule, kind, state in judged if state == YES and self.on_names(rule, given)]
         judged = [(rule, kind, NO if (rule, kind) in brings else state) for rule, kind, state in judged]
         allows = [(rule, kind) for rule, kind, state in judged if rule["allowed"] and state == YES]
         urgent = [rule for rule, kind in allows if kind == "emergency"]
@@ -91,20 +91,16 @@ class Question:
         if behind and YES not in behind and not urgent:
             return decision_data("deny", "outside_gateway_limits", [], effective)
         bringing = [rule for rule, kind in brings if not urgent or kind == "emergency"]
-        return self.allowed([rule for rule, _ in allows], urgent, bringing, parameters, effective)
+        return self.allowed([rule for rule, _ in allows], urgent, bringing, given, effective)
 
     def allowed(
-        self, matching: list[Data], urgent: list[Data], bringing: list[Data], parameters: Data, effective: Data
+        self, matching: list[Data], urgent: list[Data], bringing: list[Data], given: Data, effective: Data
     ) -> Data:
         """Lines 9 and 11 to 14."""
         names, filled, binding = [rule["name"] for rule in matching], Data(), (urgent or matching) + bringing
         for name, constraint in [pair for rule in matching for pair in self.constraints(rule)]:
             default = constraint.get("default")
-            if (
-                default is not None
-                and name not in parameters
-                and typed(filled.setdefault(name, default)) != typed(default)
-            ):
+            if default is not None and name not in given and typed(filled.setdefault(name, default)) != typed(default):
                 return decision_data("deny", "rule_error", names, effective)
         demands = {self.steps(rule) for rule in binding if rule.get("requires_approval") or "approval" in rule}
         if self.operation.risk == "admin" and self.policy.get("require_approval_for_admin", True) and not urgent:
@@ -123,7 +119,7 @@ class Question:
 
     def met(self, demand: Any) -> bool:
         """Whether those who said yes, in their order, are enough for each step; None stands for one who is lacking."""
-        passed_over, waiting = {self.person["id"], self.person.get("acts_for", "")}, iter(self.request["approvals"])
+        passed_over, waiting = {self.person["id"], self.person.get("acts_for", "")}, iter(self.asked["approvals"])
         voices = {name: person["roles"] for name, person in self.people.items() if person["kind"] == "human"}
         for roles in [roles for roles, quorum in demand for _ in range(quorum)]:
             fitting = (name for name in waiting if name not in passed_over and {*voices.get(name, ())} & {*roles})
@@ -134,7 +130,7 @@ class Question:
         """The rules whose scope has the request: the target's own, a gateway's (inherited), an emergency's."""
         mine, behind = self.target["role"], self.target["role"] != "gateway" and self.target.get("gateway") is not None
         sections = {"own": self.policy.get("global_policies", []), **self.policy.get("role_policies", {})}
-        sections |= {"emergency": self.policy.get("emergency_policies", [])} if self.request["emergency"] else {}
+        sections |= {"emergency": self.policy.get("emergency_policies", [])} if self.asked["emergency"] else {}
         for section, rules in sections.items():
             for rule in filter(self.covers, rules):
                 if behind and section == "gateway" and rule.get("inherit", True):
@@ -157,7 +153,7 @@ class Question:
         known = self.operation.parameters.__struct_fields__
         return [(name, each) for name, each in rule.get("parameter_constraints", {}).items() if name in known]
 
-    def conditions(self, rule: Data, parameters: Data, effective: Data) -> Iterator[int]:
+    def conditions(self, rule: Data, given: Data, effective: Data) -> Iterator[int]:
         if windows := rule.get("time_restrictions"):
             yield YES * any(map(self.window_open, windows))
         if rule.get("maintenance_windows_only"):
@@ -167,10 +163,10 @@ class Question:
             yield self.attribute(name, expected, rule["allowed"])
         yield from map(self.scanned, rule.get("scans", []))
         for name, constraint in self.constraints(rule):
-            every = name == self.operation.all_without and parameters.get(name) is None
+            every = name == self.operation.all_without and given.get(name) is None
             if every and not rule["allowed"]:
                 yield YES
-            elif (value := parameters.get(name, constraint.get("default", effective.get(name)))) is not None:
+            elif (value := given.get(name, constraint.get("default", effective.get(name)))) is not None:
                 yield min([*self.checks(constraint, value, rule["allowed"]), self.allowlisted(constraint, value)])
             elif every:
                 yield YES * any(rule.get(key, False) is not False for key in OBLIGATIONS)
@@ -178,11 +174,11 @@ class Question:
                 yield NO
         yield from (NO for _ in self.flags(effective) - {*rule.get("parameter_constraints", {})} if rule["allowed"])
 
-    def on_names(self, rule: Data, parameters: Data) -> bool:
+    def on_names(self, rule: Data, given: Data) -> bool:
         """Whether it allows things by their names, and the request is about all of them."""
         name = self.operation.all_without
         constraint = dict(self.constraints(rule)).get(name, {"default": name})
-        return rule["allowed"] and parameters.get(name) is None and "default" not in constraint
+        return rule["allowed"] and given.get(name) is None and "default" not in constraint
 
     def flags(self, effective: Data) -> set[str]:
         return {name for name in breakouts(self.operation.parameters) if effective[name]}
@@ -260,11 +256,11 @@ class Question:
             kinds = {typed(each)[0] for each in expected} if single and isinstance(expected, list) else set()
             yield YES * holds(expected) if fits and (not kinds or typed(value)[0] in kinds) else ERRS
 
-    def attribute(self, name: str, required: Any, allowed: bool) -> int:
+    def attribute(self, name: str, wanted: Any, allowed: bool) -> int:
         """As one value, one of a list, or by a constraint; what is absent never opens a door."""
         value, odd, found = self.target.get("attributes", {}).get(name), NO if allowed else ERRS, YES
-        one_of = {"allowed_values": required if isinstance(required, list) else [required]}
-        requested = (required if isinstance(required, dict) else one_of) if value is not None else {}
+        one_of = {"allowed_values": wanted if isinstance(wanted, list) else [wanted]}
+        requested = (wanted if isinstance(wanted, dict) else one_of) if value is not None else {}
         for key, each in requested.items():
             state = min(self.checks({key: each}, value, allowed), default=YES)
             found = min(found, odd if each == [] or state == ERRS or (key == "type" and state == NO) else state)
