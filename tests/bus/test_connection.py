@@ -12,6 +12,7 @@ from writ_bus.errors import BusRefused, Forbidden, TimedOut, Unreachable
 from writ_bus.nats.bus import NatsBus, connect
 from writ_bus.nats.client.watchdog import UNACKNOWLEDGED_MS
 from writ_bus.nats.options import Options, next_server
+from writ_bus.nats.replies import Replies
 from writ_bus.port import Message
 from writ_testing.eventually import eventually
 from writ_testing.peers.nats_server import WritServer, anybody, free_port, open_server, transport_info, writ_server
@@ -153,6 +154,33 @@ async def proxied(tmp_path: Path) -> AsyncIterator[tuple[TcpProxy, NatsBus, Nats
         yield proxy, bus, direct
         await bus.close()
         await direct.close()
+
+
+async def test_connecting_goes_on_where_the_server_cuts_it_off(
+    proxied: tuple[TcpProxy, NatsBus, NatsBus], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As nats-server does with who connects while it reloads its configuration."""
+    proxy, _, direct = proxied
+    await direct.serve(service("executor", REQUESTS, echo))
+    open_replies, cuts = Replies.open, 0
+
+    async def cut_off_once(replies: Replies) -> None:
+        async def lost() -> bool:
+            return not replies._connection.connected
+
+        nonlocal cuts
+        cuts += 1
+        if cuts == 1:
+            proxy.cut()
+            proxy.flow()
+            await eventually(lost)
+        await open_replies(replies)
+
+    monkeypatch.setattr(Replies, "open", cut_off_once)
+    bus = await connect(anybody(f"nats://127.0.0.1:{proxy.port}"))
+    assert (await bus.request(ASK, b"again", timeout=SOON)).data == b"again"
+    assert cuts == 2
+    await bus.close()
 
 
 def test_a_silent_connection_is_noticed_within_thirty_seconds() -> None:

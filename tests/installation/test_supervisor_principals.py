@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from tests.installation.stand_in_installations import AGENT, WITHIN, start, up
+from tests.installation.stand_in_installations import AGENT, WITHIN, Up, start, up
 
 from writ_bus.errors import Forbidden
 from writ_bus.port import Bus
@@ -56,11 +56,23 @@ async def test_a_principal_that_is_added_while_the_installation_comes_up_is_let_
         await asyncio.wait_for(one.process.wait(), WITHIN)
 
 
+async def let_in(installation: Up, bob: Context) -> Bus:
+    """Open a bus as somebody who was just admitted."""
+
+    async def opened() -> Bus | None:
+        try:
+            return await open_bus(bob, installation.home.key("principal-bob").seed, wait=20)
+        except Forbidden:  # by NATS on a busy machine, while it reloads once more
+            return None
+
+    return await eventually(opened)
+
+
 async def test_a_principal_that_is_removed_is_shut_out(tmp_path: Path) -> None:
     async with up(tmp_path) as one:
         assert (await add_principal(one.home, "bob", "human", [], None)).admitted is True
         bob = Context(principal="bob", url=one.report.url)
-        bus = await open_bus(bob, one.home.key("principal-bob").seed, wait=20)
+        bus = await let_in(one, bob)
         data = yaml_file.read(one.home.principals).data
         list_edits.write(one.home.principals, "", {"principals": data["principals"][:1]})
         # Said when bob was let in, and once more when NATS has taken in the end of it, not while it does.
@@ -75,15 +87,7 @@ async def test_a_principal_that_is_removed_while_an_agent_does_not_end_is_shut_o
         agent = one.pid(AGENT)
         assert agent is not None
         assert (await add_principal(one.home, "bob", "human", [], None)).admitted is True
-        bob = Context(principal="bob", url=one.report.url)
-
-        async def let_in() -> Bus | None:
-            try:
-                return await open_bus(bob, one.home.key("principal-bob").seed, wait=20)
-            except Forbidden:  # by NATS on a busy machine, while it reloads once more
-                return None
-
-        bus = await eventually(let_in)
+        bus = await let_in(one, Context(principal="bob", url=one.report.url))
         inventory = yaml_file.read(one.home.inventory).data
         list_edits.write(one.home.inventory, "", {**inventory, "targets": []})
         await one.until(lambda: f"{AGENT} is no longer needed" in one.printed)

@@ -27,6 +27,7 @@ from writ_contracts import subjects
 
 _logger = logging.getLogger("writ.bus")
 
+CUT_OFF_PAUSE = 0.1
 NO_RESPONDERS_PATIENCE = 10.0
 SHORTEST = 0.05
 """Seconds; with a shorter timeout an attempt without a listener looks like one without a reply."""
@@ -187,11 +188,17 @@ async def connect(options: Options) -> NatsBus:
     """Return a connected bus. Raises Forbidden where the server does not know the key, Unreachable where it is not
     there within `options.wait`.
     """
-    connection = await open_connection(options)
-    replies = Replies(connection)
-    try:
-        await replies.open()
-    except BusError:
-        await connection.close()
-        raise
-    return NatsBus(connection, replies)
+    give_up = asyncio.get_running_loop().time() + options.wait
+    while True:
+        connection = await open_connection(options)
+        replies = Replies(connection)
+        try:
+            await replies.open()
+        except BusError as error:
+            await connection.close()
+            # NATS accepts a connection while it reloads its configuration, and may then cut it off.
+            if not isinstance(error, Unreachable) or asyncio.get_running_loop().time() >= give_up:
+                raise
+        else:
+            return NatsBus(connection, replies)
+        await asyncio.sleep(CUT_OFF_PAUSE)
