@@ -247,8 +247,8 @@ def table(figures: dict[str, object]) -> str:
     assert isinstance(one, dict)
     assert isinstance(at_once, dict)
     assert isinstance(files, dict)
-    told = f"On {figures['host']}: `{figures['operation']}` beside `{figures['bare']}`."
-    lines = [told, "", "| one at a time | p50 ms | p99 ms |", "|---|--:|--:|"]
+    heading = f"On {figures['host']}: `{figures['operation']}` beside `{figures['bare']}`."
+    lines = [heading, "", "| one at a time | p50 ms | p99 ms |", "|---|--:|--:|"]
     lines += [f"| {name} | {sample.p50} | {sample.p99} |" for name, sample in one.items()]
     lines += ["", f"| {MANY} targets at once | wall ms | controller's CPU ms a target |", "|---|--:|--:|"]
     lines += [f"| {name} | {each.wall} | {each.cpu} |" for name, each in at_once.items()]

@@ -87,7 +87,7 @@ class BareProcess:
         """Send one request, and wait for its reply."""
         self._process.stdin.write(self._line)
         if not json.loads(await self._process.stdout.readline()):
-            raise RuntimeError("the helper told nothing")
+            raise RuntimeError("the helper printed nothing")
 
 
 async def connect(place: Place) -> asyncssh.SSHClientConnection:

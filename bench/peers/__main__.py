@@ -43,7 +43,7 @@ def run(sizes: tuple[int, ...]) -> figures.Figures:
     return figures.Figures(
         python=platform.python_version(),
         cores=os.cpu_count() or 0,
-        told={**{engine.name: engine.told for engine in in_process.ENGINES}, **over_wire.TOLD},
+        answers={**{engine.name: engine.answer for engine in in_process.ENGINES}, **over_wire.ANSWERS},
         versions=_versions(),
         in_process=in_rows,
         over_wire=wire_rows,

@@ -23,7 +23,7 @@ class Plain:
     """The plain enforcer, which reads every line."""
 
     name = "Casbin (pycasbin)"
-    told = "answers with allowed or not; looks at every line"
+    answer = "answers with allowed or not; looks at every line"
 
     def load(self, rules: Sequence[Rule]) -> Loaded:
         """Return the ordinary enforcer."""
@@ -35,7 +35,7 @@ class Fast:
     """The fast enforcer, which reads the lines of one operation and both roles."""
 
     name = "Casbin FastEnforcer (pycasbin)"
-    told = "as Casbin, with its index over operation and both roles"
+    answer = "as Casbin, with its index over operation and both roles"
 
     def load(self, rules: Sequence[Rule]) -> Loaded:
         """Return the enforcer with `cache_key_order`."""

@@ -12,7 +12,7 @@ class Cedar:
     """`permit` and `forbid`; a `forbid` wins by Cedar's own semantics."""
 
     name = "Cedar (cedarpy)"
-    told = "answers with the ids of the policies that decided; each call crosses to Rust and back as JSON"
+    answer = "answers with the ids of the policies that decided; each call crosses to Rust and back as JSON"
 
     def load(self, rules: Sequence[Rule]) -> Loaded:
         """Return PolicySet and Entities as handles, so that no call parses them."""

@@ -17,7 +17,7 @@ from bench.peers.model import CALLERS, OPERATIONS, TARGETS, Question, Rule
 from writ_installation.nats.server import free_port
 
 NAME = "Cerbos over gRPC"
-TOLD = "answers with allowed or not for each action asked about; unsigned"
+ANSWER = "answers with allowed or not for each action asked about; unsigned"
 BINARY = FOLDER / "node_modules/@cerbos/cerbos-linux-x64/cerbos-linux-x64"
 WITHIN = 60.0
 """Seconds until it must reply."""

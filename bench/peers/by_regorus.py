@@ -33,7 +33,7 @@ class Rules:
     """Each rule is a rule of Rego."""
 
     name = "Rego rules, virtual machine"
-    told = "regorus; answers with allowed or not, nothing else; takes its input as JSON text"
+    answer = "regorus; answers with allowed or not, nothing else; takes its input as JSON text"
 
     def load(self, rules: Sequence[Rule]) -> Loaded:
         """Return the rules compiled for the virtual machine. Raises Refused for more than its 65,535 instructions."""
@@ -44,7 +44,7 @@ class Interpreted:
     """The same text, for regorus's interpreter, which has no such limit."""
 
     name = "Rego rules, interpreter"
-    told = "regorus; as above, without a limit on the number of rules"
+    answer = "regorus; as above, without a limit on the number of rules"
 
     def load(self, rules: Sequence[Rule]) -> Loaded:
         """Return one engine, queried for the one rule `decision`."""
@@ -63,7 +63,7 @@ class Table:
     """The rules are data, indexed by hand on operation and both roles."""
 
     name = "Rego table, virtual machine"
-    told = "regorus; the rules as data, indexed by hand for this one shape of rule; answers with allowed or not"
+    answer = "regorus; the rules as data, indexed by hand for this one shape of rule; answers with allowed or not"
 
     def load(self, rules: Sequence[Rule]) -> Loaded:
         """Return a table of three levels, with one lookup a decision."""

@@ -15,7 +15,7 @@ from writ_rules.engine.decide import Ruling, decide
 from writ_rules.loading import compile_document
 
 NAME = "Writ"
-TOLD = "answers with the rules that decided, a reason, the effective parameters and every rule considered"
+ANSWER = "answers with the rules that decided, a reason, the effective parameters and every rule considered"
 LARGEST = 10_000_000
 NOON = 1_795_521_600.0
 HEAD = """\
@@ -53,7 +53,7 @@ class InProcess:
     """The engine of the policy service and the command."""
 
     name = NAME
-    told = TOLD
+    answer = ANSWER
 
     def __init__(self) -> None:
         self._catalogue = Catalogue(BUILT_IN)

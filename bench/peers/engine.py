@@ -30,14 +30,14 @@ class Loaded(Struct, frozen=True):
 
 
 class Engine(Protocol):
-    """One way of putting the rules to one engine. `told`: what its answer costs and holds, for readers."""
+    """One way of putting the rules to one engine. `answer`: what its answer costs and holds, for readers."""
 
     @property
     def name(self) -> str:
         """Return the engine's name in the table, with the version."""
 
     @property
-    def told(self) -> str:
+    def answer(self) -> str:
         """Return a sentence on the content and the cost of its replies."""
 
     def load(self, rules: Sequence[Rule]) -> Loaded:

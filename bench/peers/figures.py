@@ -37,11 +37,11 @@ class Gap(Struct, frozen=True, kw_only=True):
 
 
 class Figures(Struct, frozen=True, kw_only=True):
-    """One run. `told` is what each engine's answer costs and holds; `versions` are those of the peers."""
+    """One run. `answers` says what each engine's answer costs and holds; `versions` are those of the peers."""
 
     python: str
     cores: int
-    told: dict[str, str]
+    answers: dict[str, str] = field(name="told")
     versions: dict[str, str]
     in_process: list[Row] = field(default_factory=list)
     over_wire: list[Row] = field(default_factory=list)

@@ -33,10 +33,10 @@ QUESTIONS = 1_000
 WITHIN = 60.0
 """Seconds until the policy service must reply."""
 BARE, WRIT = "bare NATS request", "Writ over NATS"
-TOLD = {
+ANSWERS = {
     BARE: "300 bytes there and back, nothing decided",
     WRIT: "answers with a signed decision: rules, reason, effective parameters, every rule considered, policy's digest",
-    by_cerbos.NAME: by_cerbos.TOLD,
+    by_cerbos.NAME: by_cerbos.ANSWER,
 }
 Ask = Callable[[Any], Awaitable[bool]]
 

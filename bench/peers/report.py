@@ -31,7 +31,7 @@ def tables(figures: Figures) -> str:
         _fewer(figures.in_process),
         "\n".join(f"- Not measured: {gap.engine}{_at(gap.rules)}: {gap.why}." for gap in figures.gaps),
         "What each answer is:",
-        "\n".join(f"- {engine}: {told}." for engine, told in figures.told.items()),
+        "\n".join(f"- {engine}: {answer}." for engine, answer in figures.answers.items()),
     ]
     return "\n\n".join(part for part in parts if part)
 

@@ -17,7 +17,7 @@ class Peer:
     """An engine of another kind: it answers as it is told to, or is not there."""
 
     name = "Peer"
-    told = "answers"
+    answer = "answers"
 
     def __init__(self, ask: Callable[[Any], bool] = lambda _: False, error: Exception | None = None) -> None:
         self._ask, self._error = ask, error
@@ -40,7 +40,7 @@ def row(**keys: Any) -> Row:
 FIGURES = Figures(
     python="3.11",
     cores=2,
-    told={"Writ": "answers with a trace"},
+    answers={"Writ": "answers with a trace"},
     versions={"peer": "1.2"},
     in_process=[row(), row(rules=1000, p50=7.0), row(engine="Peer", rules=1000, p50=900.0, requests=100)],
     gaps=[Gap(engine="Other", rules=0, why="it is not installed")],
