@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from writ_bus.nats.journal import NatsJournal
+from writ_bus.nats.journal import INDEXED, PAGE, NatsJournal
 from writ_contracts.history.records import Record
 
 WHOLE = "writ.journal.>"
@@ -35,7 +35,8 @@ class CountedJournal(NatsJournal):
     async def page(self, filter: str, after: int, size: int) -> tuple[list[Record], int]:
         self.sizes.append(size)
         found = [one for one in self.events if one.sequence > after]
-        assert size <= len(found) or not self.events, "the server would search on to the end of the journal"
+        searches = size > len(found) and self.events and self.events[-1].sequence >= INDEXED
+        assert not searches, "the server would search on to the end of the journal"
         return found[:size], max(0, len(found) - size)
 
     async def last(self, filter: str) -> Record | None:
@@ -65,6 +66,15 @@ async def test_events_known_to_be_there_are_read_with_one_request(
     journal = CountedJournal(5, 70, 4_000_000)
     found = await journal.read("writ.journal.control.>", at_least=at_least, limit=limit)
     assert (found, journal.sizes) == (journal.events[:limit], sizes)
+
+
+@pytest.mark.parametrize(("last", "sizes"), [(INDEXED - 1, [PAGE]), (INDEXED, [1, 2])])
+async def test_journal_that_is_known_to_be_short_is_read_with_one_request(last: int, sizes: list[int]) -> None:
+    journal = CountedJournal(5, 70, last)
+    reply: Any = SimpleNamespace(data=msgspec.json.encode({"stream": "S", "seq": last}), headers=None)
+    journal._stored(reply)
+    assert await journal.read("writ.journal.control.>") == journal.events
+    assert journal.sizes == sizes
 
 
 async def test_a_line_longer_than_a_page_is_read_whole() -> None:
