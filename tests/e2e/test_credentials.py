@@ -20,6 +20,7 @@ from writ_contracts.subjects import CONTROL, any_operation_filter
 from writ_contracts.wire import decode, decode_event, encode
 from writ_documents.atomic_files import save
 from writ_installation.archives.journal import bootstrapped
+from writ_testing.eventually import eventually
 from writ_testing.fakes.security_key import PRESENT, VERIFIED
 from writ_testing.installations.installation import (
     RunningInstallation,
@@ -244,10 +245,15 @@ async def test_the_people_key_is_rotated_while_operations_wait_and_run(
         save(home.people_file, encode(directory))
         assert (await keys.approve("bob", before.operation_id or "", "after")).status == 0
         assert (await alice.wait(before.operation_id or "", timeout=20)).outcome == "succeeded"
+    expected = (f"people-key {home.people_key()[:12]} follows {old[:12]}", f"people {old[:12]} former")
     async with bootstrapped(home, installation.url) as bus:
-        controls = [decode_event(one.data) for one in await bus.journal.read(CONTROL)]
-    changes = [str(one.body["changed"]) for one in controls if isinstance(one, ControlEvent) and "changed" in one.body]
-    assert any(f"people-key {home.people_key()[:12]} follows {old[:12]}" in one for one in changes)
-    assert any(f"people {old[:12]} former" in one for one in changes)
+
+        async def recorded() -> bool:
+            controls = [decode_event(one.data) for one in await bus.journal.read(CONTROL)]
+            bodies = [one.body for one in controls if isinstance(one, ControlEvent)]
+            changes = " ".join(str(body["changed"]) for body in bodies if "changed" in body)
+            return all(change in changes for change in expected)
+
+        await eventually(recorded)
     listed = json.loads((await installation.writ("keys", "list", "-o", "json")).out)["keys"]
     assert {one["public"]: one["state"] for one in listed if one["name"] == "people"}[old] == "former"
