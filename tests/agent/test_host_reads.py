@@ -11,11 +11,12 @@ from tests.agent.conftest import POOL, TARGET, World
 from writ_agent.backends.port import Progress, Task, TaskResult
 from writ_contracts.agents import Claim, ReadRequest
 from writ_contracts.decisions import ReadAction
-from writ_contracts.errors import Untrusted
+from writ_contracts.errors import Invalid, Unreachable, Untrusted
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
 from writ_contracts.journal import Dispatched
 from writ_contracts.people.previews import Preview
+from writ_runtime.metrics import HandledMessage
 from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import read
 
@@ -41,6 +42,31 @@ async def test_a_look_that_holds_is_done(action: ReadAction, world: World) -> No
     assert looked.seen
     assert world.backend.looks == [action]
     assert looked.verdict == ("no_effect" if action == "probe" else "unknown")
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (Unreachable("the host is away"), "failed"),
+        (TimeoutError(), "failed"),
+        (OSError("a defect"), "failed"),
+        (Invalid("no such unit"), "refused"),
+    ],
+    ids=["away", "late", "broken", "refused"],
+)
+async def test_metrics_of_reads_tell_failures_from_refusals_as_those_of_services_do(
+    error: Exception, outcome: str, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    observed: list[HandledMessage] = []
+    monkeypatch.setattr("writ_agent.reporting.metrics.Observer", lambda *_: observed.append)
+
+    async def fails(_: Task) -> dict[str, Any]:
+        raise error
+
+    monkeypatch.setattr(world.backend, "baseline", fails)
+    await world.agent()
+    assert (await world.executor.request_read(ask(world, "baseline"), POOL)).error is not None
+    assert [one.outcome for one in observed if one.endpoint == "look"] == [outcome]
 
 
 async def test_a_signed_preview_names_the_parameters_that_policy_decided_on(world: World) -> None:

@@ -186,3 +186,25 @@ async def test_a_key_that_a_copy_does_not_have_yet_is_asked_of_the_leader(
     connection: Any = SimpleNamespace(clustered=clustered)
     replies: Any = None
     assert await NatsStore(connection, replies, "S", "p").get("k") == found
+
+
+@pytest.mark.parametrize("clustered", [True, False])
+async def test_a_key_of_a_stream_of_which_no_copy_answers_yet_is_asked_of_the_leader(
+    monkeypatch: pytest.MonkeyPatch, clustered: bool
+) -> None:
+    async def nobody(*_: object) -> Record | None:
+        raise Unreachable("nobody listens on $JS.API.DIRECT.GET.S.p.k")
+
+    async def kept(*_: object) -> Record | None:
+        return Record(1, "p.k", b"kept", {}, 0.0)
+
+    monkeypatch.setattr("writ_bus.nats.store.direct_get_last", nobody)
+    monkeypatch.setattr("writ_bus.nats.store.leader_get", kept)
+    connection: Any = SimpleNamespace(clustered=clustered)
+    replies: Any = None
+    store = NatsStore(connection, replies, "S", "p")
+    if clustered:
+        assert await store.get("k") == b"kept"
+    else:
+        with pytest.raises(Unreachable):
+            await store.get("k")

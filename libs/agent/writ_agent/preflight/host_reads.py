@@ -25,9 +25,10 @@ from writ_agent.verification import (
 )
 from writ_bus.port import Message
 from writ_contracts.agents import ReadReply, ReadRequest
-from writ_contracts.bounds import check_values, cut
+from writ_contracts.bounds import check_values
 from writ_contracts.decisions import ReadGrant
 from writ_contracts.errors import WritError
+from writ_contracts.failures import failure_of, outcome_of
 from writ_contracts.journal import Dispatched
 from writ_contracts.operations import Operation
 from writ_contracts.requests import Failure
@@ -94,7 +95,7 @@ class HostReads:
         began = time.monotonic()
         reply, operation_id = await self._verified_read(message)
         code = reply.error.code if reply.error else ""
-        outcome = "ok" if not code else "failed" if code == "internal" else "refused"
+        outcome = outcome_of(code) if code else "ok"
         fields = {"operation_id": operation_id}
         self._meters.observe(
             HandledMessage(endpoint="look", outcome=outcome, code=code, seconds=time.monotonic() - began, fields=fields)
@@ -105,7 +106,7 @@ class HostReads:
         try:
             ask = decode(message.data, ReadRequest)
         except WritError as error:
-            return ReadReply(error=failure(error)), ""
+            return ReadReply(error=failure_of(error)), ""
         try:
             if ask.action == "visit":
                 grant = verify_test_grant(self._trust, ask, self._now())
@@ -115,9 +116,9 @@ class HostReads:
         except SecurityRefusal as refused:
             # The unverified read grant cannot be believed, so the report names no operation.
             await self._reporter.report(refused, None)
-            return ReadReply(error=failure(refused)), ""
+            return ReadReply(error=failure_of(refused)), ""
         except WritError as error:
-            return ReadReply(error=failure(error)), ""
+            return ReadReply(error=failure_of(error)), ""
         return await self._read(ask, grant, operation), grant.operation_id
 
     async def _read(self, ask: ReadRequest, grant: ReadGrant, operation: Operation) -> ReadReply:
@@ -130,7 +131,7 @@ class HostReads:
             return ReadReply(error=Failure(code="timeout", message=f"not read within {seconds:g} s", retry=True))
         except WritError as error:
             await self._watch(error.code, f"{ask.action} of {grant.operation} on {grant.target.id}", grant.operation_id)
-            return ReadReply(error=failure(error))
+            return ReadReply(error=failure_of(error))
         except Exception as error:  # noqa: BLE001 - a defect of the backend is answered, and logged whole
             _log.error("agent.read_broke", operation_id=grant.operation_id, exception=error)
             return ReadReply(error=Failure(code="internal", message="a defect in the agent; its log has the details"))
@@ -173,11 +174,6 @@ async def read_host(backend: Backend, ask: ReadRequest, task: Task) -> ReadReply
             return ReadReply(seen=probed.seen, verdict=probed.verdict)
         case _:
             raise lacks(task, ask.action)
-
-
-def failure(error: WritError) -> Failure:
-    """Return the error in its wire form."""
-    return Failure(code=error.code, message=cut(str(error)), retry=error.retry)
 
 
 def task_of(grant: ReadGrant, operation: Operation, parameters: dict[str, Any], attempt: int, seconds: float) -> Task:

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Collection
 
-from writ_agent.preflight.host_reads import failure
 from writ_agent.reporting.metrics import Meters
 from writ_agent.reporting.security_reports import SecurityReporter
 from writ_agent.verification import SecurityRefusal, VerificationContext, verify_cancel
@@ -11,6 +10,7 @@ from writ_agent.work.in_flight import InFlightOperations
 from writ_bus.port import Message
 from writ_contracts.agents import CancelReply, CancelRequest
 from writ_contracts.errors import WritError
+from writ_contracts.failures import failure_of, outcome_of
 from writ_contracts.wire import decode, encode
 from writ_runtime.metrics import HandledMessage
 
@@ -39,12 +39,13 @@ class CancelEndpoint:
             ask = decode(message.data, CancelRequest)
             cancelled = await self._cancel(ask)
         except WritError as error:
-            cancelled = CancelReply(error=failure(error))
+            cancelled = CancelReply(error=failure_of(error))
+        code = cancelled.error.code if cancelled.error else ""
         self._meters.observe(
             HandledMessage(
                 endpoint="cancel",
-                outcome="refused" if cancelled.error else "ok",
-                code=cancelled.error.code if cancelled.error else "",
+                outcome=outcome_of(code) if code else "ok",
+                code=code,
                 seconds=time.monotonic() - began,
                 fields={"result": cancelled.result},
             )

@@ -4,6 +4,7 @@ from math import ceil
 
 from writ_bus import tracing
 from writ_bus.backoff import patiently
+from writ_bus.errors import Unreachable
 from writ_bus.grammar import check_subject
 from writ_bus.nats.connection import Connection
 from writ_bus.nats.jetstream import call_subject, direct_get_last, leader_get, purge_of, stored
@@ -30,7 +31,12 @@ class NatsStore:
         await patiently(attempt, self._connection.wait_up)
 
     async def get(self, key: str) -> bytes | None:
-        found = await direct_get_last(self._replies, self._stream, self._subject(key), ANSWER)
+        try:
+            found = await direct_get_last(self._replies, self._stream, self._subject(key), ANSWER)
+        except Unreachable:  # no copy of a new stream answers yet
+            if not self._connection.clustered:
+                raise
+            found = None
         if found is None and self._connection.clustered:  # or the copy that answered does not have it yet
             found = await leader_get(self._replies, self._stream, {"last_by_subj": self._subject(key)}, ANSWER)
         return None if found is None else found.data

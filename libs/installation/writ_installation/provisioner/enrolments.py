@@ -13,6 +13,7 @@ from contextlib import suppress
 from writ_bus.port import Endpoint, EndpointReply, Message, Service
 from writ_contracts import subjects
 from writ_contracts.errors import ConfigError, Conflict, Denied, Full, Untrusted, WritError
+from writ_contracts.failures import failure_of
 from writ_contracts.installation.enrolment import Enrolment, EnrolmentReply, EnrolmentRequest
 from writ_contracts.notices import Notice
 from writ_contracts.registry import Role, channel
@@ -84,7 +85,7 @@ class Enrolments:
             await self.enrol(message)
             answer = EnrolmentReply()
         except WritError as error:
-            answer = EnrolmentReply(error=Failure(code=error.code, message=str(error)[:500], retry=error.retry))
+            answer = EnrolmentReply(error=failure_of(error))
         except (ConfigError, OSError) as error:
             _log.error("enrolment.failed", error=str(error))
             answer = EnrolmentReply(error=Failure(code="unavailable", message="see the provisioner's log", retry=True))
