@@ -32,10 +32,6 @@ class Fault:
     message: str = "a made-up failure"
 
 
-ACCEPTED = 5
-"""Turns of the loop after which a connection that was just accepted is served: one that ends before is never closed."""
-
-
 @dataclass
 class FakeEngine(EngineNetworks, EngineStorage):
     """`containers` by id, as inspect shows them; `asked`: each request, as `METHOD /path`.
@@ -66,20 +62,24 @@ class FakeEngine(EngineNetworks, EngineStorage):
         self._server = await asyncio.start_unix_server(self._serve, self.socket)
 
     async def stop(self) -> None:
-        """Stop like a daemon that is killed: every connection ends, and nobody listens."""
+        """As a daemon that is killed: every connection ends, and nobody listens."""
+        self._end()
+        for _ in range(5):  # until a connection that was just accepted is served: else it would never be closed
+            await asyncio.sleep(0)
+        self._end()
+        await asyncio.sleep(0)  # transports end in the next turn of the loop
+
+    def _end(self) -> None:
         if self._server is not None:
             self._server.close()
             self._server = None
-        for _ in range(ACCEPTED):
-            await asyncio.sleep(0)
         for writer in list(self._connections):
             writer.transport.abort()
-        await asyncio.sleep(0)  # transports end in the next turn of the loop
         self.socket.unlink(missing_ok=True)
 
     async def restart(self) -> None:
         """Restart like a daemon that was killed: containers without a restart policy have ended."""
-        await self.stop()
+        self._end()
         for one in self.containers.values():
             policy = (one["HostConfig"].get("RestartPolicy") or {}).get("Name")
             if one["State"]["Running"] and policy not in ("always", "unless-stopped"):
