@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from writ_bus.errors import BusRefused
+from writ_bus.errors import BusRefused, TimedOut
 from writ_bus.nats.bus import NatsBus
 from writ_bus.nats.jetstream import call
 from writ_bus.nats.replies import Replies
@@ -101,7 +101,10 @@ async def provision(
     if level < API_LEVEL:
         raise BusRefused(f"the NATS server's JetStream API level is {level}, Writ needs {API_LEVEL} (nats-server 2.14)")
     for expected in streams(sizes or Sizes()):
-        await _provision_stream(replies, expected)
+        try:
+            await _provision_stream(replies, expected)
+        except TimedOut:  # servers of a new cluster elect a leader first; what was created meanwhile is found
+            await _provision_stream(replies, expected)
     for pool in pools:
         await _provision_consumer(replies, consumer(pool, ack_wait=ack_wait))
 

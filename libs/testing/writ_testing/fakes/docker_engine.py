@@ -63,28 +63,28 @@ class FakeEngine(EngineNetworks, EngineStorage):
 
     async def stop(self) -> None:
         """As a daemon that is killed: every connection ends, and nobody listens."""
-        self._end()
-        for _ in range(5):  # until a connection that was just accepted is served: else it would never be closed
-            await asyncio.sleep(0)
-        self._end()
-        await asyncio.sleep(0)  # transports end in the next turn of the loop
-
-    def _end(self) -> None:
         if self._server is not None:
+            for listening in self._server.sockets:  # closed while it accepts a connection, it would leave that one open
+                asyncio.get_running_loop().remove_reader(listening.fileno())
+            for _ in range(5):
+                await asyncio.sleep(0)
             self._server.close()
             self._server = None
+        self._cut()
+        self.socket.unlink(missing_ok=True)
+        await asyncio.sleep(0)  # transports end in the next turn of the loop
+
+    def _cut(self) -> None:
         for writer in list(self._connections):
             writer.transport.abort()
-        self.socket.unlink(missing_ok=True)
 
     async def restart(self) -> None:
-        """Restart like a daemon that was killed: containers without a restart policy have ended."""
-        self._end()
+        """Restart as if killed: containers without a restart policy have ended. The socket stays, like systemd's."""
+        self._cut()
         for one in self.containers.values():
             policy = (one["HostConfig"].get("RestartPolicy") or {}).get("Name")
             if one["State"]["Running"] and policy not in ("always", "unless-stopped"):
                 one["State"] |= {"Status": "exited", "Running": False, "ExitCode": 143}
-        await self.start()
 
     @property
     def changes(self) -> list[str]:
