@@ -86,6 +86,18 @@ async def test_an_audit_thief_reads_all_and_answers_falsely_and_writes_its_own_a
                 await thief.request(subject, b"{}", timeout=5)
 
 
+async def test_a_monitoring_thief_sees_how_full_the_streams_are_and_no_subject_of_the_journal(
+    installation: RunningInstallation, alice: Writ
+) -> None:
+    await alice.run("test_noop", "web-1")
+    async with holding(installation, "status") as thief:
+        for body in (b"", b'{"subjects_filter":">"}', b'{"subject":"writ.journal.>","subjects_filter":">"}'):
+            answer = (await thief.request("writ.api.journal", body, timeout=5)).data
+            assert b"writ.journal.op" not in answer
+            assert b"alice" not in answer
+        assert (await thief.journal.usage()).messages > 0
+
+
 async def claimed(
     installation: RunningInstallation, thief: Bus, number: str, instance: str = "thief"
 ) -> tuple[Claim, Any, SealedParameters]:
