@@ -14,11 +14,19 @@ from writ_contracts.large_texts import large_texts
 from writ_contracts.people.previews import PreviewDetails
 from writ_executor.journal.shared_keys import OperationKeys, SharedKeys
 from writ_executor.journal.storage_watch import StorageWatch
+from writ_runtime.logs import Log
 from writ_runtime.recent_values import RecentValues
 
 RESULT_SECONDS = 3600.0
+PLACE = "writ.place"
+"""Name of a result's own place within it. A result without it, or of another place, is not shown: who can write to the
+store, but has not the key, would copy what is another's to a place of their own and have an executor decrypt it.
+"""
 MOST_RECENT, RECENT_SECONDS = 8 * 1024 * 1024, 30.0
 """Large parameters stored a moment ago, which need not be read back: most are claimed at once."""
+
+
+_log = Log("writ.executor")
 
 
 class ParametersLost(Unreachable):
@@ -131,13 +139,21 @@ class Vault:
 
     async def keep_result(self, principal: str, operation_id: str, output: dict[str, Any]) -> None:
         """Keep a full output for its requester."""
-        data = self._keys.encrypt(msgspec.json.encode(output))
-        await self._bus.results.put(f"{principal}.{operation_id}", data, ttl=RESULT_SECONDS)
+        place = f"{principal}.{operation_id}"
+        data = self._keys.encrypt(msgspec.json.encode({**output, PLACE: place}))
+        await self._bus.results.put(place, data, ttl=RESULT_SECONDS)
 
     async def result(self, principal: str, operation_id: str) -> dict[str, Any] | None:
         """Return a full output while it is kept."""
-        data = await self._bus.results.get(f"{principal}.{operation_id}")
-        return None if data is None else dict(msgspec.json.decode(self._keys.decrypt(data)))
+        place = f"{principal}.{operation_id}"
+        data = await self._bus.results.get(place)
+        if data is None:
+            return None
+        output = dict(msgspec.json.decode(self._keys.decrypt(data)))
+        if (own := output.pop(PLACE, None)) != place:
+            _log.error("result.misplaced", place=place, own=str(own)[:300], effect="it is not shown")
+            return None
+        return output
 
 
 def _place(requested: Requested) -> str:
