@@ -147,11 +147,11 @@ async def test_an_engine_that_restarts_midway_is_waited_for_and_the_former_conta
     running = asyncio.create_task(update(host))
     await eventually(lambda: _is(any(path.strip("$") in one for one in host.engine.asked)))
     await host.engine.stop()
-    await asyncio.sleep(1.0)  # a daemon needs a moment to start
-    assert not running.done()
+    done, _ = await asyncio.wait({running}, timeout=1.0)  # a daemon needs a moment to start
+    assert not done
     await host.engine.start()
-    done = await running
-    assert (done.outcome, done.code, done.output["rolled_back"]) == ("failed", "connection_lost", True)
+    result = await running
+    assert (result.outcome, result.code, result.output["rolled_back"]) == ("failed", "connection_lost", True)
     now = host.engine.named("web")
     assert now is not None
     assert (now["Id"], now["State"]["Running"], names(host)) == (former, True, ["/web"])

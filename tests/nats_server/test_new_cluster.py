@@ -55,8 +55,8 @@ async def test_streams_of_a_cluster_without_a_majority_are_named_and_made_once_i
     with pytest.raises((TimedOut, Unreachable), match="the NATS servers do not answer for "):
         await make_streams(home, f"nats://127.0.0.1:{first.port}", POOLS, None, patience=0.5)
     making = asyncio.create_task(make_streams(home, f"nats://127.0.0.1:{first.port}", POOLS, None, patience=60.0))
-    await asyncio.sleep(0.5)
-    assert not making.done()
+    done, _ = await asyncio.wait({making}, timeout=0.5)
+    assert not done
     pause(cluster, signal.SIGCONT)
     await making
 

@@ -36,8 +36,8 @@ async def test_a_service_waits_until_the_streams_are_made_and_logs_it_once(
         return "service.waits" in caplog.messages
 
     await eventually(is_logged)
-    await asyncio.sleep(0.5)
-    assert not waiting.done()
+    done, _ = await asyncio.wait({waiting}, timeout=0.5)
+    assert not done
     await server.provision()
     await waiting
     assert caplog.messages.count("service.waits") == 1

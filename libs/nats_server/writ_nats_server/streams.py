@@ -23,8 +23,8 @@ API_LEVEL = 4
 """nats-server 2.14: stable atomic batches and the other features we need."""
 ACK_WAIT = 10.0
 _SECOND = 1_000_000_000
-ELECTED_WITHIN = 5.0
-"""Seconds for which attempts are repeated, for all streams and consumers together, unless the caller has more time."""
+ELECTED_WITHIN = 30.0
+"""Seconds for which attempts are repeated, for all streams and consumers together, unless the caller has less time."""
 ANSWER = 5.0
 LOOK_SECONDS = 1.0
 CONSUMER_NOT_FOUND = 10014

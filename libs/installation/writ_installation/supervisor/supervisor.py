@@ -176,8 +176,7 @@ class Supervisor:
         await self._serve(server)
         try:
             pools = {agent.pool for agent in read_agents(self._home.agents).agents}
-            tls = client_tls(self._home, self._environ)
-            await make_streams(self._home, server.url, sorted(pools), tls, patience=START_SECONDS)
+            await make_streams(self._home, server.url, sorted(pools), client_tls(self._home, self._environ))
         except BusError as error:
             raise Unreachable(hint(error, server)) from error
         expected = services.core(self._table, self._home, server.url, self._options.replicas, self._environ, server.log)
