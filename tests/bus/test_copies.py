@@ -212,7 +212,7 @@ async def test_a_key_of_a_stream_of_which_no_copy_answers_yet_is_asked_of_the_le
 
 
 @pytest.mark.parametrize(("clustered", "connected"), [(True, True), (True, False), (False, True)])
-async def test_a_read_waits_while_no_copy_of_a_cluster_answers(
+async def test_a_read_waits_until_a_copy_of_a_cluster_has_answered_once(
     monkeypatch: pytest.MonkeyPatch, clustered: bool, connected: bool
 ) -> None:
     requests = 0
@@ -238,6 +238,10 @@ async def test_a_read_waits_while_no_copy_of_a_cluster_answers(
     if clustered and connected:
         assert await store.read(LINE) == [event(1)]
         assert requests == 3
+        requests = 0
+        with pytest.raises(Unreachable, match="no server has the stream S"):  # as every stream that has answered
+            await store.read(LINE)
+        assert requests == 1
     else:
         with pytest.raises(Unreachable, match="no server has the stream S"):
             await store.read(LINE)

@@ -69,6 +69,7 @@ class NatsJournal:
         self._subjects = subjects
         self._republished = republished
         self._batch_ids = NUID()
+        self._has_answered = False
         self._end_seen: int | None = None
         """The journal's last sequence, as last heard. A journal has no more subjects than events."""
 
@@ -220,17 +221,20 @@ class NatsJournal:
         return found, more
 
     async def _page(self, filter: str, after: int, size: int) -> tuple[list[Record], int]:
-        """Return a page as `page` does. A cluster is given time where no copy of the stream answers: those of a new one
-        do so a moment after their leader, and one that starts again once it has caught up.
+        """Return a page as `page` does. Until a copy of the stream has answered once, a cluster is given time: the copies
+        of a new stream answer a moment after it has its leader. Later a caller is better served by an error at once.
         """
         give_up = asyncio.get_running_loop().time() + PATIENCE
         for turn in count():
             try:
-                return await self.page(filter, after, size)
+                found = await self.page(filter, after, size)
             except Unreachable:
-                is_waited_for = self._connection.clustered and self._connection.connected
-                if not is_waited_for or asyncio.get_running_loop().time() > give_up:
+                is_new = not self._has_answered and self._connection.clustered and self._connection.connected
+                if not is_new or asyncio.get_running_loop().time() > give_up:
                     raise
+            else:
+                self._has_answered = True
+                return found
             await self._connection.wait_up(pause_after(turn))
         raise AssertionError("nothing else ends this")
 
