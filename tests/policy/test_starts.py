@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from msgspec import structs
-from tests.policy.replica import RULES, Asking
+from tests.policy.replica import KEY, RULES, Asking
 
 from writ_bus.port import Entry
 from writ_contracts import subjects
@@ -15,6 +15,7 @@ from writ_contracts.journal import Dispatched, Finished, Granted, SecurityEvent
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode_event, encode
 from writ_testing.eventually import eventually
+from writ_trust.digests import keyed_digest
 from writ_trust.statements import digest, read, sign
 
 START = {**RULES[0], "operations": ["service_restart", "service_status", "service_start"]}
@@ -123,6 +124,32 @@ async def test_a_statement_that_the_record_does_not_have_starts_nothing(asking: 
     signed = asking.signed(asking.subject("file_delete", parameters={"file_path": "/srv/a"}))
     await asking.record(signed)
     assert await refused(asking, structs.replace(signed, statement=None, salt=None)) == "forged_start"
+
+
+@pytest.mark.parametrize("effective", [{"service_name": "nginx", "timeout": 60}, {"service_name": "other"}, {}])
+async def test_start_with_other_parameters_than_policy_decided_on_is_forged(
+    asking: Asking, effective: dict[str, Any]
+) -> None:
+    """Whatever the executor has recorded as the effective parameters of the first decision."""
+    subject = asking.subject()
+    signed = keyed_digest(KEY, {"service_name": "nginx", "timeout": 60})
+    decision = sign(asking.files.keys["policy"], asking.first_decision(subject, parameters_digest=signed))
+    await asking.record(subject, decision, effective=effective)
+    other = structs.replace(subject, parameters={"service_name": "other"})
+    assert await refused(asking, other) == "forged_start"
+    assert (await asking.granted_as_recorded(subject)).grant is not None
+
+
+@pytest.mark.parametrize("on_record", [True, False], ids=["values", "no values"])
+async def test_start_for_which_a_rule_fills_in_another_value_by_now_is_granted(asking: Asking, on_record: bool) -> None:
+    subject, before = asking.subject(), {"service_name": "nginx", "timeout": 60}
+    decision = asking.first_decision(subject, parameters_digest=keyed_digest(KEY, before))
+    signed = sign(asking.files.keys["policy"], decision)
+    await asking.record(subject, signed, effective=before if on_record else {})
+    asking.files.policy({**RULES[0], "parameter_constraints": {"timeout": {"default": 33}}})
+    granted = await asking.granted_as_recorded(subject)
+    assert granted.error is None
+    assert granted.effective == {"service_name": "nginx", "timeout": 33}
 
 
 async def test_of_many_claims_one_starts(asking: Asking) -> None:

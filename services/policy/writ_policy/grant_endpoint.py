@@ -26,7 +26,14 @@ from writ_policy.decisions.recorded_approvals import CountedApprovals, approvals
 from writ_policy.decisions.rulings import Judge, RuledRequest
 from writ_policy.decisions.signer import DecisionSigner
 from writ_policy.limits import Limits
-from writ_policy.starts import MOVED_ON, RecordedOperation, check_first_decision, check_start, recorded_of
+from writ_policy.starts import (
+    MOVED_ON,
+    RecordedOperation,
+    check_first_decision,
+    check_parameters,
+    check_start,
+    recorded_of,
+)
 from writ_policy.state.control_reads import ControlReads
 from writ_policy.windows.open_windows import CountedFirst, OpenWindows
 from writ_runtime.faults import fault
@@ -119,6 +126,7 @@ class GrantEndpoint:
         ruled = await self._rule(ask, judge, recorded, first, records, claim, counted)
         if ruled.ruling.effect != "allow":
             return self._refused(ask, ruled), ruled
+        check_parameters(recorded, subject, first, ruled.decision, operation)
         decision = self._signer.sign(ruled.decision)
         permit = grant(ask, claim, ruled, decision, counted if ruled.decision.approvals else None)
         writ = sign(self._key, permit)
