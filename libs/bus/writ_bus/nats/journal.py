@@ -221,8 +221,8 @@ class NatsJournal:
         return found, more
 
     async def _page(self, filter: str, after: int, size: int) -> tuple[list[Record], int]:
-        """Return a page as `page` does. Until a copy of the stream has answered once, a cluster is given time: the copies
-        of a new stream answer a moment after it has its leader. Later a caller is better served by an error at once.
+        """Return a page as `page` does. Until a copy of the stream has answered once, a cluster is given time: those of
+        a new stream answer a moment after it has its leader. Later a caller is better served by an error at once.
         """
         give_up = asyncio.get_running_loop().time() + PATIENCE
         for turn in count():
