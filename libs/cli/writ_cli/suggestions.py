@@ -11,7 +11,7 @@ from typing import Any
 
 from writ_cli import completion
 from writ_cli.settings import Settings
-from writ_contracts.errors import ConfigError, Invalid
+from writ_contracts.errors import ConfigError, Invalid, Untrusted
 from writ_contracts.inventory import Target
 from writ_contracts.nearest_name import near
 from writ_documents.document import FileErrors
@@ -70,8 +70,8 @@ async def with_suggestion(work: Coroutine[Any, Any, int | None], settings: Setti
     """Run a subcommand, and add a suggestion to its message about an unknown name."""
     try:
         return await work
-    except Invalid as error:
+    except (Invalid, Untrusted) as error:  # services refuse an unknown principal as untrusted
         hint = await suggestion(settings, error.code, str(error))
         if not hint:
             raise
-        raise Invalid(f"{error}{hint}", code=error.code) from error
+        raise type(error)(f"{error}{hint}", code=error.code) from error
