@@ -189,7 +189,7 @@ def test_who_can_do_it_at_all_and_who_exactly_this(bare: CliRunner) -> None:
     assert [one["principals"] for one in json.loads(exactly.stdout)["accesses"]] == [["bob"]]
     nobody = writ(bare, "who-can", "package_remove", "-t", "prod-web-1", *FILES)
     assert nobody.exit_code == 3
-    assert nobody.stdout == "no principal, and no operation\n"
+    assert nobody.stdout == "nobody may request it\n"
 
 
 def test_what_is_allowed_is_told_by_principal_target_and_role(bare: CliRunner) -> None:

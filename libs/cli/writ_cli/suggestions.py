@@ -55,7 +55,10 @@ _KNOWN: dict[str, Callable[[Settings], Awaitable[Iterable[str]]]] = {
 
 
 async def suggestion(settings: Settings, code: str | None, message: str) -> str:
-    """Return `; did you mean '…'?` for the quoted name in a message; nothing without a similar name."""
+    """Return `; did you mean '…'?` for the quoted name in a message; nothing without a similar name.
+
+    A principal who lists only what rules reach (ADR 86) is refused a target that the file has.
+    """
     quoted = _QUOTED.search(message)
     if code not in _KNOWN or quoted is None or _SUGGESTED in message:
         return ""
@@ -63,7 +66,10 @@ async def suggestion(settings: Settings, code: str | None, message: str) -> str:
         known = await asyncio.wait_for(_KNOWN[code](settings), completion.PATIENCE)
     except completion.TROUBLE:  # the message says enough without it
         return ""
-    return near(quoted[1], known)
+    names = list(known)
+    if quoted[1] not in names:
+        return near(quoted[1], names)
+    return "; the file has it, so perhaps no rule reaches it for this principal" if code == "unknown_target" else ""
 
 
 async def with_suggestion(work: Coroutine[Any, Any, int | None], settings: Settings) -> int | None:

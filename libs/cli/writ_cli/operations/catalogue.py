@@ -142,4 +142,6 @@ async def targets(settings: Settings) -> int:
             rows,
             drop=("tags", "backend", "operations", "agents"),
         )
+        if not found:
+            click.echo(f"writ: there is no target that {settings.who()} may list: some rule has to reach one", err=True)
     return status
