@@ -146,7 +146,14 @@ def audit() -> None:
 @click.option("--target", "-t", multiple=True, metavar="TARGET", help="The target.")
 @click.option("--operation", multiple=True, metavar="OP", help="Which operation.")
 @click.option("--outcome", "ended", type=click.Choice(get_args(Outcome)), multiple=True, help="The outcome.")
-@click.option("--param", "-p", "words", metavar="KEY=VALUE", multiple=True, help="A public parameter.")
+@click.option(
+    "--param",
+    "-p",
+    "words",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="A public parameter. Others are not on record: a search would confirm guesses.",
+)
 @click.option("--rule", multiple=True, metavar="RULE", help="A rule that decided.")
 @click.option("--reason", metavar="TEXT", help="A part of the request's reason.")
 @click.option("--text", metavar="TEXT", help="A part of reason, message, code or parameters.")
