@@ -56,7 +56,8 @@ def described(error: BaseException) -> tuple[str, str, int]:
         case click.ClickException():
             context = error.ctx if isinstance(error, click.UsageError) else None
             hint = f" (see `{context.command_path} --help`)" if context else ""
-            return "usage", error.format_message() + hint, Exit.INVALID
+            message = " ".join(error.format_message().split())  # click lists choices one a line
+            return "usage", message + hint, Exit.INVALID
         case FileErrors(found=found):
             counted = f"{len(found)} mistakes" if len(found) > 1 else "a mistake"
             return "invalid_document", f"{counted}:\n{error.explained()}", of_error(error)
