@@ -18,7 +18,7 @@ from writ_cli.operations.search_rows import COLUMNS, chosen_columns, show_rows
 from writ_cli.options import asking, asking_rows, listing, packed
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid
-from writ_contracts.history.audit import SearchQuery, TraceReply
+from writ_contracts.history.audit import SearchQuery, TraceReply, UnknownName
 from writ_contracts.journal import Outcome
 from writ_contracts.nearest_name import near
 from writ_contracts.parameters import Class, classes
@@ -180,7 +180,7 @@ async def search(settings: Settings, filters: SearchOptions, columns: str | None
     async with await settings.connect() as writ:
         answer = await writ.search(query)
     for one in answer.unknown:
-        click.echo(f"writ: nothing on record has {one.filter} {one.name!r}{_nearest(one.nearest)}", err=True)
+        click.echo(f"writ: nothing on record has {one.filter} {one.name!r}{_nearest(one)}", err=True)
     if not answer.rows:
         for advice in unsearchable(filters.parameter_filters()):
             click.echo(f"writ: {advice}", err=True)
@@ -240,5 +240,9 @@ def _term(word: str) -> tuple[str, str]:
     return name, value
 
 
-def _nearest(names: list[str]) -> str:
-    return f"; did you mean {', '.join(names)}?" if names else ""
+def _nearest(unknown: UnknownName) -> str:
+    """Return the suggestion: for a misspelt operation that of the catalogue, which may not be on record yet."""
+    known = catalogue()
+    if unknown.filter == "operation" and unknown.name not in known and (hint := near(unknown.name, known)):
+        return hint
+    return f"; did you mean {', '.join(unknown.nearest)}?" if unknown.nearest else ""
