@@ -107,8 +107,10 @@ def test_the_missions_own_examples_load_without_a_warning() -> None:
         ("enabled: maybe", "6:16: expected `bool`, got `str`"),
         (
             "target_roles: [prod]",
-            "6:22: 'prod' is none of gateway, production, development, staging, testing, maintenance; "
-            "did you mean 'production'?",
+            (
+                "6:22: 'prod' is none of gateway, production, development, staging, testing, maintenance"
+                "; did you mean 'production'?"
+            ),
         ),
         ("max_concurrent: 0", "6:23: expected `int` >= 1"),
         ("scans: [{scanner: trivy, max_age: soon}]", "6:41: 'soon' is not a duration such as 30m"),
