@@ -191,6 +191,14 @@ def test_running_installation_is_refused(home: Home) -> None:
     assert home.principals.exists()
 
 
+def test_dry_run_lists_the_parts_of_a_running_installation(home: Home) -> None:
+    with held(home.lock):
+        done = writ(home, "--dry-run")
+    assert done.exit_code == 0, done.output
+    assert f"would remove: {home.principals}" in done.stdout
+    assert home.principals.exists()
+
+
 def test_folder_with_one_file_of_a_common_name_is_refused(tmp_path: Path) -> None:
     home = Home(tmp_path / "project")
     (home.root / "keys").mkdir(parents=True)

@@ -9,6 +9,7 @@ import msgspec
 from writ_cli import completion
 from writ_cli.confirmation import confirm
 from writ_cli.exit_status import Exit
+from writ_cli.installation.entry_checks import check_values
 from writ_cli.installation.target_access import show_leftovers
 from writ_cli.installation.target_lookup import known_target
 from writ_cli.installation.targets import confirmed_host_key
@@ -137,6 +138,7 @@ async def set_(settings: Settings, name: str, words: tuple[str, ...]) -> int:
             raise click.UsageError(f"{key!r} is not a key that can be set{hint}")
         value = yaml_file.parse(text.encode(), path).data if text else None
         values[key] = nested(values.get(key, before.get(key)), inner, value)
+    check_values(settings, str(values.get("backend", before["backend"])), values)
     set_values(settings.home, name, values)
     if settings.screen.json:
         settings.screen.data(known_target(settings, name))
