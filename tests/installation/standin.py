@@ -18,8 +18,8 @@ import msgspec
 
 from writ_cli.error_output import refuse
 from writ_documents.atomic_files import write_atomically
+from writ_installation.backends import AgentKind
 from writ_installation.files.home import Home
-from writ_installation.processes.agent_kinds import AgentKind
 from writ_installation.processes.services import ProcessTable
 from writ_installation.supervisor.supervisor import Supervisor, SupervisorOptions
 from writ_runtime.files.run_file import RunFile

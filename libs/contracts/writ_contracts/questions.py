@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from writ_contracts import backends, requests
+from writ_contracts import requests, target_tests
 from writ_contracts.history import audit
 from writ_contracts.people import approvals, directory, previews, sessions
 from writ_contracts.policy import access, questions, versions
@@ -61,8 +61,8 @@ QUESTIONS = (
     Question(
         kind="backend_test",
         answered_by="executor",
-        message=backends.BackendTestQuery,
-        answer=backends.BackendTestReply,
+        message=target_tests.BackendTestQuery,
+        answer=target_tests.BackendTestReply,
         summary="A test of a target by its own agents.",
     ),
     Question(

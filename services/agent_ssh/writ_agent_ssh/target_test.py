@@ -15,9 +15,9 @@ from writ_agent_ssh.host_sessions.channel import HostMessage
 from writ_agent_ssh.host_sessions.pool import Pool
 from writ_agent_ssh.host_sessions.session import HostSession
 from writ_agent_ssh.settings import Connection, connection_of
-from writ_contracts.backends import StepName, TargetTestStep
 from writ_contracts.errors import Unreachable, WritError
 from writ_contracts.inventory import Target
+from writ_contracts.target_tests import StepName, TargetTestStep
 
 LATE = 3.0
 """Seconds by which a host's own timeout report may be late."""

@@ -9,7 +9,6 @@ from writ_bus.port import Bus, Endpoint, Message, Service
 from writ_bus.tasks import unending
 from writ_contracts import subjects, wire
 from writ_contracts.agents import Acknowledgement, ClaimReply, Heartbeat, Progress
-from writ_contracts.backends import BackendTestReply
 from writ_contracts.errors import Invalid, WritError
 from writ_contracts.history.audit import AuditStanding, JournalReply
 from writ_contracts.ids import WRIT_TARGET
@@ -28,6 +27,7 @@ from writ_contracts.requests import (
     SimulateReply,
     TargetsReply,
 )
+from writ_contracts.target_tests import BackendTestReply
 from writ_contracts.version import LEVEL
 from writ_executor import __version__
 from writ_executor.agents.presence import other_builds, other_levels, other_policy_keys

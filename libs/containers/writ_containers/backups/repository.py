@@ -23,6 +23,7 @@ from msgspec import Struct
 from writ_agent.backends.processes import end, marked_environ
 from writ_bus.tasks import start
 from writ_containers.engine.connection import host_engine
+from writ_contracts.backends import SSH
 from writ_contracts.errors import Invalid, Unreachable, WritError
 from writ_contracts.inventory import Backup, Target
 
@@ -146,7 +147,7 @@ def repository_of(target: Target, operation_id: str) -> Repository:
 
 def _declared(target: Target) -> Backup:
     """`backup` of a host over SSH is for restic on that host; restic of its containers runs where the agent runs."""
-    if target.backend == "ssh":
+    if target.backend == SSH:
         backup = host_engine(target).backup
         if backup is None:
             message = f"target {target.id} declares no backup repository for its containers: give it"

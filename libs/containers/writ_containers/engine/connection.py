@@ -5,6 +5,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from writ_contracts.backends import DOCKER
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Backup, Target
 
@@ -52,7 +53,7 @@ def connection_of(target: Target) -> Connection:
 
 def engine_address(target: Target) -> EngineAddress:
     """Return the engine's address on its host. Raises Invalid (`no_engine`, `invalid_connection`)."""
-    return connection_of(target) if target.backend == "docker" else host_engine(target)
+    return connection_of(target) if target.backend == DOCKER else host_engine(target)
 
 
 def host_engine(target: Target) -> HostEngine:

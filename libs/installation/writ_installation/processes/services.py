@@ -9,8 +9,9 @@ from msgspec import Struct, structs
 
 from writ_contracts.installation.restore_marker import FILE
 from writ_contracts.inventory import GATEWAY
+from writ_installation.backends import AGENT_KINDS, MODULE, AgentKind, Argv
 from writ_installation.files.home import Home
-from writ_installation.processes.agent_kinds import KINDS, MODULE, AgentKind, Argv, credential_folder
+from writ_installation.processes.served_targets import credential_folder
 from writ_installation.server_access.server_tls import is_on
 
 
@@ -43,7 +44,7 @@ class ProcessTable(Struct, frozen=True, kw_only=True):
     executor: Argv = (*MODULE, "writ_executor")
     audit: Argv = (*MODULE, "writ_audit")
     gateway: Argv = (*MODULE, "writ_gateway.http")
-    agents: Mapping[str, AgentKind] = KINDS
+    agents: Mapping[str, AgentKind] = AGENT_KINDS
 
     @property
     def core(self) -> tuple[Argv, ...]:

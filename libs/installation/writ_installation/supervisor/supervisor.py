@@ -25,11 +25,11 @@ from writ_installation.files.sessions import ObservedSession, lasting
 from writ_installation.nats.external_server import ExternalServer, Server, hint
 from writ_installation.nats.server import BundledServer, free_port, make_streams
 from writ_installation.processes import installed_distributions, services
-from writ_installation.processes.agent_kinds import credential_folders, served_here
 from writ_installation.processes.child import START_SECONDS, STOP_SECONDS, Child
 from writ_installation.processes.health_ports import HealthPorts
 from writ_installation.processes.readiness import probe
 from writ_installation.processes.report import InstallationReport, ProcessReport, write_report
+from writ_installation.processes.served_targets import credential_folders, served_here
 from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
 from writ_installation.provisioner.reconciler import Reconciler, Rounds, failure_text
 from writ_installation.server_access.server_address import LOOPBACK, ServerAddress
