@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from writ_agent_ssh.settings import Connection, connection_of
+from writ_agent_ssh.settings import SshConnection, connection_of
 from writ_agent_ssh.tailnet import local_api as client
 from writ_agent_ssh.tailnet.local_api import PeerStatus, Status
 from writ_agent_ssh.tailnet.tailscale import Tailnet, check, peer_of
@@ -26,8 +26,8 @@ def api(tmp_path: Path) -> Iterator[LocalApi]:
         yield served
 
 
-def connection() -> Connection:
-    return msgspec.convert(PINNED, Connection)
+def connection() -> SshConnection:
+    return msgspec.convert(PINNED, SshConnection)
 
 
 async def dialled(api: LocalApi) -> None:

@@ -40,7 +40,7 @@ class FileRoot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     allow_system_root: bool = False
 
 
-class Backup(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class BackupRepository(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The `backup` of a target: a restic repository, the file on the target with its password, and the target's host
     name there (by default its own).
     """

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from writ_contracts.ids import WRIT_TARGET
-from writ_contracts.inventory import GATEWAY, Agents, Backup, Inventory, Principal, Principals, Target
+from writ_contracts.inventory import GATEWAY, Agents, BackupRepository, Inventory, Principal, Principals, Target
 from writ_documents import shapes, yaml_file
 from writ_documents.document import Document, FileErrors, Keys, Problem
 
@@ -48,7 +48,7 @@ def _on_hosts(document: Document, keys: Keys, target: Target) -> Iterator[Proble
         if not _is_network(network):
             yield document.problem((*keys, "scan_networks", at), f"'{network}' is not a network such as 192.0.2.0/24")
     if target.backup:
-        yield from shapes.mistakes(document, target.backup, Backup, (*keys, "backup"))
+        yield from shapes.mistakes(document, target.backup, BackupRepository, (*keys, "backup"))
 
 
 def _is_network(text: str) -> bool:

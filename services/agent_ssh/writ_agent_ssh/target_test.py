@@ -14,7 +14,7 @@ from writ_agent_ssh.connection.link import Link
 from writ_agent_ssh.host_sessions.channel import HostMessage
 from writ_agent_ssh.host_sessions.pool import Pool
 from writ_agent_ssh.host_sessions.session import HostSession
-from writ_agent_ssh.settings import Connection, connection_of
+from writ_agent_ssh.settings import SshConnection, connection_of
 from writ_contracts.errors import Unreachable, WritError
 from writ_contracts.inventory import Target
 from writ_contracts.target_tests import StepName, TargetTestStep
@@ -81,7 +81,7 @@ async def _survey(session: HostSession, target: Target) -> HostMessage:
         ) from None
 
 
-def _accepted_steps(link: Link, connection: Connection) -> Iterator[TargetTestStep]:
+def _accepted_steps(link: Link, connection: SshConnection) -> Iterator[TargetTestStep]:
     via = f" via {connection.via}" if connection.via else "".join(f" by {hop.host}" for hop in connection.jump)
     yield TargetTestStep(name="connection", well=True, detail=f"{connection.host}:{connection.port}{via}")
     yield TargetTestStep(name="host_key", well=True, detail=link.host_key)

@@ -37,7 +37,7 @@ class JournalReplaced(WritError):
     """The journal is not the one that the index was built from."""
 
 
-class Follower:
+class IndexFollower:
     """Reads the journal into the index.
 
     `on_event` receives the kind and size of each event; `on_query` whether the index was current for a query.

@@ -8,8 +8,8 @@ from writ_audit.config import AuditConfig
 from writ_audit.decision_samples import DecisionSamples
 from writ_audit.handlers import service
 from writ_audit.index import Index
-from writ_audit.index_follower import Follower
-from writ_audit.metrics import Measures
+from writ_audit.index_follower import IndexFollower
+from writ_audit.metrics import AuditMeasures
 from writ_audit.notifications.delivery import Deliveries
 from writ_audit.notifications.notifiers import BUILT_IN
 from writ_audit.notifications.settings import read_notifications
@@ -62,7 +62,7 @@ class Audit:
         self._servers = Servers(measured)
         self._time = ServerClock(bus, clocks)
         self._time.shown(measured)
-        measures = Measures(measured, lambda: self._follower.lag, lambda: self._follower.position)
+        measures = AuditMeasures(measured, lambda: self._follower.lag, lambda: self._follower.position)
         self._security = SecurityEvents(bus.journal, self._time.now, measures.alarmed)
         keys = PolicyKeys(config.policy_key, config.keyring)
         self._people = PeopleFile(
@@ -71,7 +71,7 @@ class Audit:
         self._samples = DecisionSamples(
             config, bus, keys, self._security, measures.decided_again, self._time.now, self._people.value
         )
-        self._follower = Follower(
+        self._follower = IndexFollower(
             bus.journal,
             self._index,
             self._guard,
@@ -91,7 +91,7 @@ class Audit:
         self._serving: Serving | None = None
         self._instance = encode_id(os.urandom(16))
 
-    def _make_server_log(self, config: AuditConfig, measures: Measures) -> ServerLog:
+    def _make_server_log(self, config: AuditConfig, measures: AuditMeasures) -> ServerLog:
         owners = KeyOwners(config.principals, config.agents, config.nats_config)
         return ServerLog(config.nats_log, owners, self._security, measures.refused, config.state_dir)
 

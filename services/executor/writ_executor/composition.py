@@ -14,7 +14,7 @@ from writ_executor.control.policy_versions import PolicyVersionOperations
 from writ_executor.control.principals import PrincipalChanges
 from writ_executor.foundation import Foundation
 from writ_executor.journal.audit_services import AuditServices
-from writ_executor.journal.follower import Follower
+from writ_executor.journal.follower import JournalFollower
 from writ_executor.journal.generations import Generations
 from writ_executor.journal.index import Index
 from writ_executor.journal.recorder import Recorder
@@ -52,7 +52,7 @@ class Components:
     index: Index
     background: BackgroundTasks
     presence: Presence
-    follower: Follower
+    follower: JournalFollower
     recorder: Recorder
     storage: StorageWatch
     unwatched: Recorder

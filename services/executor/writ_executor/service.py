@@ -36,7 +36,7 @@ from writ_executor.config import ExecutorConfig
 from writ_executor.foundation import lay_foundation
 from writ_executor.journal.own_violations import OwnViolations
 from writ_executor.journal.shared_keys import SharedKeys
-from writ_executor.metrics import Measures, pools_of
+from writ_executor.metrics import ExecutorMeasures, pools_of
 from writ_executor.policy.people_notices import PeopleNotices
 from writ_runtime.clocks import SYSTEM, Clocks, ServerClock, describe
 from writ_runtime.endpoint_frame import Handle, endpoint_handler
@@ -76,7 +76,7 @@ class Executor:
         self._policy_keys = PolicyKeys(config.policy_key, config.keyring).live
         self._files, self._plugins = (inventory, agents), digests_of(catalogue.plugins)
         self._urgent = tuple(operation.name for operation in catalogue.values() if operation.control)
-        self._measures, self._inventory = Measures(measured, catalogue, self.time.now), inventory
+        self._measures, self._inventory = ExecutorMeasures(measured, catalogue, self.time.now), inventory
         measures = self._measures
         parts = compose(
             lay_foundation(config, bus, shared, catalogue, inventory, agents, measures, measured, self.time)

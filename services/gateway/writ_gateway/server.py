@@ -40,7 +40,7 @@ from writ_gateway.context import Context, SessionOf
 from writ_gateway.prompts import PROMPTS
 from writ_gateway.resources import RESOURCES
 from writ_gateway.schemas import slim
-from writ_gateway.session import Call, Session
+from writ_gateway.session import Call, PrincipalSession
 from writ_gateway.tasks import WAIT_SECONDS, TaskHandlers, declared, is_open
 from writ_gateway.tool import Profile, Result, Tool
 from writ_gateway.toolbox import Toolbox
@@ -164,7 +164,7 @@ class Handlers:
         return GetPromptResult(description=prompt.description, messages=[message])
 
 
-async def _permitted(session: Session) -> list[Operation]:
+async def _permitted(session: PrincipalSession) -> list[Operation]:
     """Raises MCPError where the policy does not answer: a longer list would be as wrong as a shorter one."""
     try:
         return await session.listed()

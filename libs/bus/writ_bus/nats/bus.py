@@ -15,7 +15,7 @@ from writ_bus.errors import BusError, Unreachable
 from writ_bus.grammar import check_filter, check_subject
 from writ_bus.lanes import TIMEOUT
 from writ_bus.nats import services
-from writ_bus.nats.connection import Connection, Options, open_connection
+from writ_bus.nats.connection import NatsConnection, Options, open_connection
 from writ_bus.nats.jetstream import CLOCK, call_subject, time_of
 from writ_bus.nats.journal import NatsJournal
 from writ_bus.nats.pull import PullWorker, pull_subject
@@ -44,7 +44,7 @@ class _Open(Protocol):
 class NatsSubscribed:
     """The Subscription port over NATS."""
 
-    def __init__(self, connection: Connection, workers: Workers, handler: Handler) -> None:
+    def __init__(self, connection: NatsConnection, workers: Workers, handler: Handler) -> None:
         self._connection = connection
         self._workers = workers
         self._handler = handler
@@ -75,7 +75,7 @@ class NatsSubscribed:
 class NatsBus:
     """The Bus port over NATS."""
 
-    def __init__(self, connection: Connection, replies: Replies) -> None:
+    def __init__(self, connection: NatsConnection, replies: Replies) -> None:
         self.connection = connection
         self.replies = replies
         self._open: list[_Open] = []

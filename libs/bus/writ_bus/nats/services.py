@@ -19,7 +19,7 @@ from writ_bus import tracing
 from writ_bus.errors import BusError, BusRefused, Full
 from writ_bus.grammar import is_inbox
 from writ_bus.lanes import Lanes
-from writ_bus.nats.connection import Connection
+from writ_bus.nats.connection import NatsConnection
 from writ_bus.port import Endpoint, EndpointReply, Message, Service
 from writ_bus.workers import Workers
 
@@ -144,7 +144,7 @@ def queue_of(service: Service, endpoint: Endpoint) -> str:
 class NatsServing:
     """The Serving port over NATS."""
 
-    def __init__(self, connection: Connection, service: Service) -> None:
+    def __init__(self, connection: NatsConnection, service: Service) -> None:
         self._connection = connection
         self._service = service
         self._discovery = Discovery(service)

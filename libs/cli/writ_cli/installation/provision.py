@@ -15,7 +15,7 @@ from writ_installation.status.server_url import running_url
 from writ_runtime.config import ServiceConfig, env
 from writ_runtime.metrics import Metrics
 from writ_runtime.service import ended, run, running
-from writ_runtime.signals import Stop
+from writ_runtime.signals import StopSignal
 
 PROVISIONER_SEED = "keeper.seed"
 
@@ -59,7 +59,7 @@ async def _run(config: ProvisionerConfig) -> None:
             await provisioner.close()
 
 
-async def _first(settled: asyncio.Event, stop: Stop) -> None:
+async def _first(settled: asyncio.Event, stop: StopSignal) -> None:
     """Wait until the streams exist, so that processes which start after the provisioner find them; or until a stop is
     requested.
     """

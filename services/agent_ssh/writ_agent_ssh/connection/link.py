@@ -21,7 +21,7 @@ from writ_agent_ssh.connection.algorithm_offer import listen
 from writ_agent_ssh.connection.client_keys import client_key
 from writ_agent_ssh.connection.credentials import Credentials
 from writ_agent_ssh.connection.host_keys import KnownHosts, PinnedHostKeys
-from writ_agent_ssh.settings import Connection, JumpHost
+from writ_agent_ssh.settings import JumpHost, SshConnection
 from writ_agent_ssh.tailnet.tailscale import Carrier, Tailnet
 from writ_contracts.errors import Invalid, Unreachable, Untrusted, WritError
 from writ_runtime.logs import Log
@@ -118,7 +118,7 @@ class ConnectionWatch(asyncssh.SSHClient):
 
 async def connect(
     target: str,
-    connection: Connection,
+    connection: SshConnection,
     credentials: Credentials,
     known: KnownHosts,
     tailnet: Tailnet | None,
@@ -161,7 +161,7 @@ async def connect(
     return Link(hops, watch)
 
 
-async def _carried(connection: Connection, tailnet: Tailnet | None, watch: ConnectionWatch) -> socket.socket | None:
+async def _carried(connection: SshConnection, tailnet: Tailnet | None, watch: ConnectionWatch) -> socket.socket | None:
     """Return a socket to the pinned peer of the tailnet, if the inventory names one (and then no jump hosts); else
     None.
     """
@@ -207,7 +207,7 @@ async def _raw(
     return await hops[-1].open_connection(address.host, address.port, encoding=None)  # type: ignore[return-value]
 
 
-def _options(connection: Connection, key: object, trusted: PinnedHostKeys) -> dict[str, Any]:
+def _options(connection: SshConnection, key: object, trusted: PinnedHostKeys) -> dict[str, Any]:
     names = [name.decode() for name in get_kex_algs()]
     ciphers = [name.decode() for name in get_encryption_algs()]
     macs = [name.decode() for name in get_mac_algs()]

@@ -56,7 +56,7 @@ class HostSession(Protocol):
         """Close the session. The host ends its reads and finishes its changes."""
 
 
-class Session:
+class HostopsSession:
     """A HostSession by a hostops on the host."""
 
     def __init__(self, channel: Channel, hello: HostMessage) -> None:
@@ -68,7 +68,7 @@ class Session:
     @classmethod
     async def start(
         cls, link: Link, archive: Archive, folder: str, seconds: float, reading: HostReading, sudo: Sudo | None = None
-    ) -> "Session":
+    ) -> "HostopsSession":
         """Start within so many seconds, as root by `sudo` if given. Raises Invalid (`no_python`, `unusable_folder`,
         `become_denied`, …), Unreachable (`garbled`, …).
         """

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from writ_audit.metrics import notification_counter
 from writ_audit.notifications.messages import notification_of
-from writ_audit.notifications.settings import Target
+from writ_audit.notifications.settings import NotifiedDestination
 from writ_bus.backoff import backoff
 from writ_bus.port import Journal
 from writ_bus.tasks import unending
@@ -56,7 +56,7 @@ class Deliveries:
     def __init__(
         self,
         journal: Journal,
-        targets: Sequence[Target],
+        targets: Sequence[NotifiedDestination],
         link: str,
         state: Path,
         measured: Metrics,
@@ -75,7 +75,7 @@ class Deliveries:
 
     @staticmethod
     def _delivery(
-        target: Target, link: str, state: Path, clock: Callable[[], float], pause: float, counter: Counter
+        target: NotifiedDestination, link: str, state: Path, clock: Callable[[], float], pause: float, counter: Counter
     ) -> "Delivery":
         name = target.destination.name
 
@@ -101,7 +101,7 @@ class Deliveries:
 class Delivery:
     def __init__(
         self,
-        target: Target,
+        target: NotifiedDestination,
         link: str,
         position: StateFile[DeliveryPosition],
         clock: Callable[[], float],

@@ -33,7 +33,7 @@ RECALLS = 64
 _log = Log("writ.executor")
 
 
-class Follower:
+class JournalFollower:
     """Reads the journal's tail into the index."""
 
     def __init__(self, bus: Bus, index: Index, keys: SharedKeys, success: SuccessRate, guard: JournalGuard) -> None:

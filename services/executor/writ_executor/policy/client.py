@@ -34,7 +34,7 @@ from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
 from writ_executor.agents.presence import Presence
-from writ_executor.metrics import Measures
+from writ_executor.metrics import ExecutorMeasures
 from writ_executor.policy.effective_parameters import EffectiveParameters
 from writ_executor.policy.listings import Listings
 from writ_trust.statements import digest, open_signed, read
@@ -74,7 +74,7 @@ class PolicyClient:
     """
 
     def __init__(
-        self, bus: Bus, policy_keys: Collection[str], installation: str, presence: Presence, measures: Measures
+        self, bus: Bus, policy_keys: Collection[str], installation: str, presence: Presence, measures: ExecutorMeasures
     ) -> None:
         self._bus = bus
         self._trusted = policy_keys

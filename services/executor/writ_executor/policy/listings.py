@@ -14,7 +14,7 @@ from writ_contracts.policy.facts import GatheredListings
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
 from writ_executor.agents.presence import Presence
-from writ_executor.metrics import Measures
+from writ_executor.metrics import ExecutorMeasures
 from writ_trust.statements import open_signed
 
 LISTING_SECONDS = 4.0
@@ -25,7 +25,7 @@ class Listings:
     """Requests for listings to any agent of the pool."""
 
     def __init__(
-        self, bus: Bus, policy_keys: Collection[str], installation: str, presence: Presence, measures: Measures
+        self, bus: Bus, policy_keys: Collection[str], installation: str, presence: Presence, measures: ExecutorMeasures
     ) -> None:
         self._bus = bus
         self._presence = presence

@@ -35,7 +35,7 @@ from writ_executor.journal.index import Index
 from writ_executor.journal.lookup import OperationTable
 from writ_executor.journal.recorder import ATTEMPTS, Recorder
 from writ_executor.journal.traces import going_on
-from writ_executor.metrics import Measures
+from writ_executor.metrics import ExecutorMeasures
 from writ_executor.policy.client import CheckedDecision, PolicyClient
 from writ_executor.policy.effective_parameters import ALTERED
 from writ_executor.policy.recorded_request import subject_of
@@ -76,7 +76,7 @@ class ClaimEndpoint:
         key_use: AgentKeyUse,
         alarms: SecurityEventRecorder,
         audit_detail: AuditDetail,
-        measures: Measures,
+        measures: ExecutorMeasures,
         guard: JournalGuard,
     ) -> None:
         self._installation = installation

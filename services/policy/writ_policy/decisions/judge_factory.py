@@ -8,7 +8,7 @@ from writ_contracts.errors import Unreachable
 from writ_contracts.ids import WRIT_TARGET
 from writ_policy.decisions.agent_plugins import AgentPlugins
 from writ_policy.decisions.rulings import Judge
-from writ_policy.state.control_follower import Follower
+from writ_policy.state.control_follower import ControlFollower
 from writ_policy.state.sources import Sources
 from writ_policy.versions.stored_versions import Versions
 from writ_runtime.journal.journal_guard import JournalGuard
@@ -22,7 +22,7 @@ class JudgeFactory:
         self,
         sources: Sources,
         versions: Versions,
-        follower: Follower,
+        follower: ControlFollower,
         plugins: AgentPlugins,
         guard: JournalGuard,
         *,
