@@ -12,7 +12,7 @@ from writ_agent_proxmox import settings as proxmox
 from writ_agent_ssh import settings as ssh
 from writ_containers.engine import connection as docker
 from writ_contracts.inventory import BackupRepository, Inventory, Principals, Role
-from writ_rules.engine.policy_file.format import PolicyFile
+from writ_rules.engine.policy_file.format import PolicyDocument
 from writ_rules.suites import SuiteEntry
 
 FOLDER = "libs/cli/writ_cli/schemas"
@@ -61,7 +61,7 @@ def principals() -> str:
 
 def policy() -> str:
     """Return the schema of a policy."""
-    schema = _schema("policy", PolicyFile)
+    schema = _schema("policy", PolicyDocument)
     sections = schema["$defs"]["PolicyEntry"]["properties"]["role_policies"]["anyOf"]
     for section in sections:
         if section.get("type") == "object":  # msgspec leaves out what the keys of a mapping may be

@@ -13,7 +13,7 @@ from writ_agent_proxmox.tasks.guests import Guest, all_guests, find_guest, guest
 from writ_agent_proxmox.tasks.upid import end_of, parse_upid, percent_of
 from writ_contracts.errors import Conflict, Denied, Invalid, Unreachable, Untrusted, WritError
 from writ_testing.eventually import eventually
-from writ_testing.peers.proxmox import Fault
+from writ_testing.peers.proxmox import ProxmoxFault
 from writ_testing.suites.backend import ProgressRecorder
 
 START = "/status/start"
@@ -23,7 +23,7 @@ START = "/status/start"
     ("status", "text"), [(596, ""), (597, ""), (200, "<html>"), (200, "{}"), (200, "[" * 100_000), (504, "")]
 )
 async def test_a_change_without_a_reply_is_found_in_the_task_list(cluster: Cluster, status: int, text: str) -> None:
-    cluster.server.pve.faults.append(Fault("POST", START, status, text))
+    cluster.server.pve.faults.append(ProxmoxFault("POST", START, status, text))
     done = await cluster.done("container_start", container_name="web")
     assert (done.outcome, done.effect, done.over) == ("succeeded", "done", True)
     assert cluster.server.calls("POST", START) == 1

@@ -20,7 +20,7 @@ from writ_documents.readers import read_agents
 from writ_installation.files import list_edits, tokens
 from writ_installation.files.create import create_installation
 from writ_installation.files.home import Home
-from writ_installation.files.tokens import Token
+from writ_installation.files.tokens import EnrolmentToken
 from writ_installation.nats.server import configuration
 from writ_installation.provisioner.enrolments import Enrolments, finish
 from writ_installation.server_access.server_address import ServerAddress
@@ -78,7 +78,7 @@ def door(home: Home) -> Door:
     return Door(home)
 
 
-def made(home: Home) -> tuple[Token, Ticket]:
+def made(home: Home) -> tuple[EnrolmentToken, Ticket]:
     token, text = tokens.make(home, POOL, URL, NOW + 60)
     return token, enrolment_tickets.read_ticket(text)
 

@@ -16,7 +16,7 @@ from writ_contracts.inventory import WRIT, Principal, Target
 from writ_contracts.operations import Catalogue
 from writ_contracts.people.persons import person_of
 from writ_documents import yaml_file
-from writ_documents.document import Document, Problem
+from writ_documents.document import Document, FileProblem
 from writ_documents.readers import read_inventory, read_people
 from writ_rules.engine.checked_request import checked_request
 from writ_rules.engine.clauses.case import DecisionRequest
@@ -103,7 +103,7 @@ class PolicySource(Struct, frozen=True, eq=False):
 
     document: Document
     policy: Policy
-    warnings: list[Problem]
+    warnings: list[FileProblem]
 
 
 def read_policy(path: Path, catalogue: Catalogue, mode: Mode) -> PolicySource:

@@ -7,7 +7,7 @@ it without any (john-broadway/proximo#24).
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from writ_agent_proxmox.connection.credentials import Token
+from writ_agent_proxmox.connection.credentials import ApiToken
 from writ_agent_proxmox.operations.actions import Actions
 from writ_agent_proxmox.settings import ProxmoxConnection
 
@@ -48,7 +48,7 @@ def lacking(operations: Mapping[str, Actions], privileges: Collection[str]) -> d
     return {name: rights for name, rights in missing.items() if rights}
 
 
-def granting(operation: str, missing: Collection[str], token: Token, connection: ProxmoxConnection) -> str:
+def granting(operation: str, missing: Collection[str], token: ApiToken, connection: ProxmoxConnection) -> str:
     """Return the commands which give the user and its token these privileges, to be run on a node as root.
 
     Each operation has roles of its own, since `pveum role add` refuses an existing name.
@@ -66,7 +66,7 @@ def _place_of(privilege: str, connection: ProxmoxConnection) -> str:
     return _OUTSIDE_POOLS.get(privilege.partition(".")[0], f"/pool/{connection.pool}")
 
 
-def _granting(operation: str, path: str, privileges: Collection[str], token: Token) -> str:
+def _granting(operation: str, path: str, privileges: Collection[str], token: ApiToken) -> str:
     role = f"Writ-{operation}" + (path.replace("/", "-") if path in _OUTSIDE_POOLS.values() else "")
     return (
         f"pveum role add {role} --privs '{' '.join(privileges)}'; "

@@ -12,7 +12,7 @@ from contextlib import suppress
 from time import time_ns
 from typing import Any
 
-from writ_audit.index import Index, IndexDamaged, IndexPosition
+from writ_audit.index import AuditIndex, IndexDamaged, IndexPosition
 from writ_audit.irregular_events import IrregularEvent, OperationHistories
 from writ_audit.projection import RecordChange, project
 from writ_bus import tasks, tracing
@@ -46,7 +46,7 @@ class IndexFollower:
     def __init__(
         self,
         journal: Journal,
-        index: Index,
+        index: AuditIndex,
         guard: JournalGuard,
         on_event: Callable[[str, int], None] = lambda *_: None,
         on_query: Callable[[bool], None] = lambda _: None,

@@ -10,7 +10,7 @@ from writ_executor.agents.alarms import SecurityEventRecorder
 from writ_executor.agents.copied_keys import CopiedKeys
 from writ_executor.agents.key_use import AgentKeyUse
 from writ_executor.agents.keys import AgentKeys
-from writ_executor.agents.presence import Presence
+from writ_executor.agents.presence import AgentPresence
 from writ_executor.agents.targets import Targets
 from writ_executor.config import ExecutorConfig
 from writ_executor.journal.audit_level import LEVELS, AuditDetail
@@ -42,7 +42,7 @@ class Foundation:
     time: ServerClock
     index: Index
     background: BackgroundTasks
-    presence: Presence
+    presence: AgentPresence
     storage: StorageWatch
     recorder: Recorder
     guard: JournalGuard
@@ -70,7 +70,7 @@ def lay_foundation(
     time: ServerClock,
 ) -> Foundation:
     """Compose the parts which need no others than these."""
-    index, background, presence = Index(), BackgroundTasks(), Presence(config.lease, time.clocks.boot)
+    index, background, presence = Index(), BackgroundTasks(), AgentPresence(config.lease, time.clocks.boot)
     storage = StorageWatch(bus.journal.usage, time.now)
     recorder = Recorder(WatchedJournal(bus.journal, storage), index, measures, time.now)
     guard = _guard(config, bus, recorder, background, measured)

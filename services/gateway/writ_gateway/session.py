@@ -43,7 +43,7 @@ class PrincipalSession:
         return permitted
 
 
-class Call:
+class ToolCall:
     """One call of a tool: its session, and where its progress goes."""
 
     def __init__(self, session: PrincipalSession, on_event: OnEvent, *, longest_wait: float | None = None) -> None:

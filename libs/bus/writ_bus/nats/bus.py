@@ -33,7 +33,7 @@ SHORTEST = 0.05
 """Seconds; with a shorter timeout an attempt without a listener looks like one without a reply."""
 
 
-class _Open(Protocol):
+class _Closable(Protocol):
     """Something that is open and can be ended."""
 
     async def close(self) -> None: ...
@@ -78,7 +78,7 @@ class NatsBus:
     def __init__(self, connection: NatsConnection, replies: Replies) -> None:
         self.connection = connection
         self.replies = replies
-        self._open: list[_Open] = []
+        self._open: list[_Closable] = []
         self.journal = NatsJournal(connection, replies, subjects.JOURNAL_STREAM, subjects.JOURNAL, subjects.REPUBLISHED)
         self.policies: EventStore = NatsJournal(connection, replies, subjects.POLICIES_STREAM, subjects.POLICIES, "")
         self.scans: EventStore = NatsJournal(connection, replies, subjects.SCANS_STREAM, subjects.SCANS, "")
@@ -164,7 +164,7 @@ class NatsBus:
         opened, self._open = self._open, []
         await self._abort(opened)
 
-    async def _abort(self, opened: list[_Open]) -> None:
+    async def _abort(self, opened: list[_Closable]) -> None:
         await asyncio.gather(*(one.abort() for one in opened))
         try:
             await self.connection.round_trip(1.0)

@@ -32,7 +32,7 @@ MOST_CONSUMERS = 200
 Reply = TypeVar("Reply")
 
 
-class Listener(Struct, frozen=True, kw_only=True):
+class ServerListener(Struct, frozen=True, kw_only=True):
     """A server's address for other servers, or for leaf nodes."""
 
     tls_cert_not_after: datetime | None = None
@@ -50,8 +50,8 @@ class Server(Struct, frozen=True, kw_only=True):
     out_msgs: int = 0
     tls_cert_not_after: datetime | None = None
     """The end of the certificate for clients."""
-    cluster: Listener = Listener()
-    leaf: Listener = Listener()
+    cluster: ServerListener = ServerListener()
+    leaf: ServerListener = ServerListener()
 
     @property
     def certificate_ends(self) -> dict[str, datetime]:
@@ -64,7 +64,7 @@ class Server(Struct, frozen=True, kw_only=True):
         return {kind: end for kind, end in ends.items() if end is not None}
 
 
-class Consumer(Struct, frozen=True, kw_only=True):
+class ConsumerProgress(Struct, frozen=True, kw_only=True):
     """The progress of a durable consumer: not delivered yet, and delivered without an ack."""
 
     name: str
@@ -87,7 +87,7 @@ class Stream(Struct, frozen=True, kw_only=True):
     name: str
     state: StreamState
     cluster: dict[str, Any] = field(default_factory=dict)
-    consumer_detail: list[Consumer] = field(default_factory=list)
+    consumer_detail: list[ConsumerProgress] = field(default_factory=list)
 
 
 class ServerFigures(Struct, frozen=True, kw_only=True):
@@ -95,7 +95,7 @@ class ServerFigures(Struct, frozen=True, kw_only=True):
 
     servers: list[Server]
     streams: list[Stream]
-    consumers: list[Consumer]
+    consumers: list[ConsumerProgress]
 
 
 class _Account(Struct, frozen=True):

@@ -75,7 +75,7 @@ class Pong(msgspec.Struct, frozen=True, tag_field="type", tag="io.nats.micro.v1.
     metadata: Mapping[str, str]
 
 
-class Info(msgspec.Struct, frozen=True, tag_field="type", tag="io.nats.micro.v1.info_response"):
+class ServiceInfo(msgspec.Struct, frozen=True, tag_field="type", tag="io.nats.micro.v1.info_response"):
     """The reply to $SRV.INFO."""
 
     name: str
@@ -124,7 +124,7 @@ class Discovery:
         endpoints = [
             EndpointInfo(one.name, one.subject, queue_of(service, one), dict(one.metadata)) for one in service.endpoints
         ]
-        return msgspec.json.encode(Info(*who, service.description, endpoints))
+        return msgspec.json.encode(ServiceInfo(*who, service.description, endpoints))
 
     def count(self, endpoint: Endpoint, started_ns: int, *, failed: bool) -> None:
         stats = self.stats[endpoint.name]

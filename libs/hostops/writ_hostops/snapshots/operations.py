@@ -15,7 +15,7 @@ from writ_hostops.files.trees import entered, opened_parent
 from writ_hostops.protocol import HostReply, OperationCall, verdict
 from writ_hostops.snapshots import btrfs, calls
 from writ_hostops.snapshots.btrfs import BtrfsStore
-from writ_hostops.snapshots.store import Snapshot, Store
+from writ_hostops.snapshots.store import Snapshot, SnapshotStore
 from writ_hostops.snapshots.zfs import ZfsStore, datasets
 from writ_hostops.stop import afterwards
 
@@ -157,7 +157,7 @@ def names(call: OperationCall) -> List[str]:
 
 
 @contextmanager
-def _store(call: OperationCall, path: str) -> Iterator[Store]:
+def _store(call: OperationCall, path: str) -> Iterator[SnapshotStore]:
     """Yield the store of a folder strictly beneath a declared root; HostError `unsupported` where snapshots are
     impossible.
     """
@@ -173,30 +173,30 @@ def _store(call: OperationCall, path: str) -> Iterator[Store]:
             yield _zfs_store(call, path)
 
 
-def _zfs_store(call: OperationCall, path: str) -> Store:
+def _zfs_store(call: OperationCall, path: str) -> SnapshotStore:
     dataset = dict(datasets()).get(path)
     if dataset is None:
         raise HostError("unsupported", f"{path} is neither a btrfs subvolume nor where a zfs dataset is mounted")
     return ZfsStore(path, dataset, call)
 
 
-def _refuse_taken(store: Store, arguments: SnapshotArguments) -> None:
+def _refuse_taken(store: SnapshotStore, arguments: SnapshotArguments) -> None:
     if _find(store, arguments.name) is not None:
         raise HostError("exists", f"{arguments.path} has a snapshot {arguments.name} already")
 
 
-def _existing(store: Store, arguments: SnapshotArguments, unfinished: bool = False) -> Snapshot:
+def _existing(store: SnapshotStore, arguments: SnapshotArguments, unfinished: bool = False) -> Snapshot:
     snapshot = _find(store, arguments.name)
     if snapshot is None or not (snapshot.finished or unfinished):
         raise HostError("not_found", f"{arguments.path} has no snapshot {arguments.name}")
     return snapshot
 
 
-def _find(store: Store, name: str) -> Optional[Snapshot]:
+def _find(store: SnapshotStore, name: str) -> Optional[Snapshot]:
     return next((one for one in store.all() if one.name == name), None)
 
 
-def _loss(store: Store, arguments: SnapshotArguments, kept: Snapshot, verb: str) -> str:
+def _loss(store: SnapshotStore, arguments: SnapshotArguments, kept: Snapshot, verb: str) -> str:
     if verb == "delete":
         freed = "" if kept.size is None else f", which frees {kept.size} bytes"
         return f"delete the snapshot {kept.name} of {arguments.path}{freed}"

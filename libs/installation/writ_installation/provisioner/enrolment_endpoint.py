@@ -21,7 +21,7 @@ from writ_installation.provisioner.reconciler import Rounds
 from writ_installation.provisioner.reply_frame import ENDPOINTS
 from writ_installation.server_access.server_options import options_of
 from writ_installation.server_access.server_tls import client_tls
-from writ_runtime.journal.journal_notices import Notifier
+from writ_runtime.journal.journal_notices import NoticeSender
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics, Observer
 
@@ -40,7 +40,7 @@ class EnrolmentEndpoint:
         self._home = home
         self._environ = environ
         self._bus: NatsBus | None = None
-        self._notifier = Notifier(subjects.NOTICE_PROVISIONER)
+        self._notifier = NoticeSender(subjects.NOTICE_PROVISIONER)
         self._idle = IdleSessions()
         self._tasks: list[asyncio.Task[None]] = []
 

@@ -22,7 +22,7 @@ from writ_documents.readers import read_agents, read_principals
 from writ_installation.files import list_edits, tokens
 from writ_installation.files.create import SERVICES
 from writ_installation.files.home import Home
-from writ_installation.files.tokens import Token
+from writ_installation.files.tokens import EnrolmentToken
 from writ_installation.nats.leaf_sites import read_leaves
 from writ_installation.provisioner.reply_frame import provisioner_handler
 from writ_runtime.buckets import Buckets
@@ -48,7 +48,7 @@ def finish(home: Home) -> None:
             _done(home, token, key)
 
 
-def _done(home: Home, token: Token, key: str) -> None:
+def _done(home: Home, token: EnrolmentToken, key: str) -> None:
     sync_folder(home.agents.parent)  # with a power cut the entry may go, but not after this is known
     tokens.done(home, token, key)
 
@@ -104,11 +104,11 @@ class Enrolments:
             self._notify(Notice(kind="enrolment_refused", detail=f"token {number}: {error}"[:1000]))
             raise
 
-    async def _on_record(self, token: Token, key: str) -> None:
+    async def _on_record(self, token: EnrolmentToken, key: str) -> None:
         detail = f"a host enrolled for pool {token.pool} with token {token.id}"
         await self._record(Notice(kind="agent_enrolled", detail=detail, pool=token.pool, key=key, token=token.id))
 
-    def _enrol(self, token: Token, enrolment: Enrolment) -> None:
+    def _enrol(self, token: EnrolmentToken, enrolment: Enrolment) -> None:
         key, entry = enrolment.key, {"pool": token.pool, "key": enrolment.key}
         tokens.use(self._home, token, key)
         bound = {"host": enrolment.host} if enrolment.host else {}
@@ -117,7 +117,7 @@ class Enrolments:
         _done(self._home, token, key)
         _log.info("enrolment.done", pool=token.pool, key=key, token=token.id)
 
-    def _checked(self, number: str, data: bytes) -> tuple[Token, Enrolment]:
+    def _checked(self, number: str, data: bytes) -> tuple[EnrolmentToken, Enrolment]:
         request = decode(data, EnrolmentRequest, limit=LARGEST)
         token = next((one for one in tokens.known(self._home) if one.id == number), None)
         if token is None or token.until <= self._clock():
@@ -144,7 +144,7 @@ class Enrolments:
         if replaced.host is not None and replaced.host != enrolment.host:
             raise Denied("the key that this token replaces is bound to another host")
 
-    def _check_use(self, token: Token, key: str) -> None:
+    def _check_use(self, token: EnrolmentToken, key: str) -> None:
         used = tokens.used_for(self._home, token.id)
         if used is not None and used != key:
             raise Denied("this token was used already")

@@ -107,7 +107,7 @@ class MessagingSuite:
 
     async def test_the_trace_goes_through_every_hop(self, ground: BusFixture) -> None:
         alice, executor, policy = [await ground.bus(name) for name in ("alice", "executor", "policy")]
-        observed: dict[str, tracing.Trace] = {}
+        observed: dict[str, tracing.TraceContext] = {}
 
         async def decide(message: Message) -> bytes:
             observed["policy"] = tracing.incoming(message.headers)

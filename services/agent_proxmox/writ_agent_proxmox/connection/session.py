@@ -17,7 +17,7 @@ import requests
 from proxmoxer.backends.https import Backend as ProxmoxerBackend
 from proxmoxer.core import ProxmoxResource, ResourceException
 
-from writ_agent_proxmox.connection.credentials import Token
+from writ_agent_proxmox.connection.credentials import ApiToken
 from writ_agent_proxmox.connection.replies import error_of
 from writ_agent_proxmox.connection.tls import PinnedAdapter, context_for
 from writ_agent_proxmox.settings import ProxmoxConnection
@@ -38,7 +38,7 @@ class UnusableReply(Exception):
 class ApiSession:
     """One connection of one thread."""
 
-    def __init__(self, connection: ProxmoxConnection, token: Token) -> None:
+    def __init__(self, connection: ProxmoxConnection, token: ApiToken) -> None:
         for name in _LOGGERS:
             logging.getLogger(name).setLevel(logging.WARNING)
         backend = ProxmoxerBackend(

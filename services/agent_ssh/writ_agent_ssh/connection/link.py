@@ -19,7 +19,7 @@ from asyncssh.packet import PacketDecodeError
 from writ_agent_ssh.connection import algorithms
 from writ_agent_ssh.connection.algorithm_offer import listen
 from writ_agent_ssh.connection.client_keys import client_key
-from writ_agent_ssh.connection.credentials import Credentials
+from writ_agent_ssh.connection.credentials import SshCredentials
 from writ_agent_ssh.connection.host_keys import KnownHosts, PinnedHostKeys
 from writ_agent_ssh.settings import JumpHost, SshConnection
 from writ_agent_ssh.tailnet.tailscale import Carrier, Tailnet
@@ -38,7 +38,7 @@ class SocketForward(Protocol):
     def close(self) -> None: ...
 
 
-class Link:
+class SshLink:
     """An open connection. `lost` once either side has closed it."""
 
     def __init__(self, hops: list[asyncssh.SSHClientConnection], watch: "ConnectionWatch") -> None:
@@ -119,11 +119,11 @@ class ConnectionWatch(asyncssh.SSHClient):
 async def connect(
     target: str,
     connection: SshConnection,
-    credentials: Credentials,
+    credentials: SshCredentials,
     known: KnownHosts,
     tailnet: Tailnet | None,
     making: Mapping[tuple[str, int], asyncio.Semaphore],
-) -> Link:
+) -> SshLink:
     """Connect through the jump hosts, or the tailnet.
 
     `making`: the locks of jump hosts, waited for within its own time. Raises Invalid, Untrusted (`host_key_changed`,
@@ -158,7 +158,7 @@ async def connect(
             ) from None
         raise
     _log_negotiated(target, hops[-1])
-    return Link(hops, watch)
+    return SshLink(hops, watch)
 
 
 async def _carried(connection: SshConnection, tailnet: Tailnet | None, watch: ConnectionWatch) -> socket.socket | None:

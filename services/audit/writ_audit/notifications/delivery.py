@@ -76,14 +76,14 @@ class Deliveries:
     @staticmethod
     def _delivery(
         target: NotifiedDestination, link: str, state: Path, clock: Callable[[], float], pause: float, counter: Counter
-    ) -> "Delivery":
+    ) -> "NotificationDelivery":
         name = target.destination.name
 
         def count(result: str) -> None:
             counter.add(destination=name, result=result)
 
         position = StateFile(state / f"notifications-{name}.json", DeliveryPosition)
-        return Delivery(target, link, position, clock, pause, count)
+        return NotificationDelivery(target, link, position, clock, pause, count)
 
     async def run(self) -> None:
         """Deliver to every destination until cancelled. A new destination begins at the present end of the journal."""
@@ -98,7 +98,7 @@ class Deliveries:
         return Attention("; ".join(problems)[:1000]) if problems else None
 
 
-class Delivery:
+class NotificationDelivery:
     def __init__(
         self,
         target: NotifiedDestination,

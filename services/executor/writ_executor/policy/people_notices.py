@@ -20,7 +20,7 @@ from writ_contracts.people.directory import (
 )
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
-from writ_executor.agents.presence import Presence
+from writ_executor.agents.presence import AgentPresence
 from writ_runtime.logs import Log
 from writ_trust.statements import digest, read
 
@@ -42,7 +42,7 @@ class SentNotice(Struct, frozen=True):
 class PeopleNotices:
     """Asks policy for the directory, and sends it to pools with agents that are behind."""
 
-    def __init__(self, bus: Bus, presence: Presence) -> None:
+    def __init__(self, bus: Bus, presence: AgentPresence) -> None:
         self._bus, self._presence = bus, presence
         self._directory: Signed | None = None
         self._notice: Signed | None = None

@@ -43,7 +43,7 @@ from writ_executor.requests.backend_tests import BackendTests
 from writ_executor.requests.pages import first_page
 from writ_executor.requests.screening import RequestScreening
 from writ_executor.requests.views import verdict
-from writ_executor.requests.visible import VisibleTargets
+from writ_executor.requests.visible import TargetVisibility
 from writ_executor.requests.waiting_reasons import WaitingReasons
 from writ_runtime.buckets import Buckets
 
@@ -61,7 +61,7 @@ class QueryEndpoint:
         index: Index,
         lives: OperationTable,
         targets: Targets,
-        visible: VisibleTargets,
+        visible: TargetVisibility,
         vault: Vault,
         policy: PolicyClient,
         screening: RequestScreening,

@@ -27,7 +27,7 @@ from writ_contracts.wire import decode
 from writ_executor.agents.alarms import SecurityEventRecorder
 from writ_executor.agents.key_use import AgentKeyUse
 from writ_executor.agents.keys import AgentKeys
-from writ_executor.agents.presence import Presence
+from writ_executor.agents.presence import AgentPresence
 from writ_executor.agents.targets import Targets
 from writ_executor.journal.audit_level import AuditDetail
 from writ_executor.journal.hidden_values import ParametersLost, Vault
@@ -72,7 +72,7 @@ class ClaimEndpoint:
         vault: Vault,
         policy: PolicyClient,
         outcomes: OutcomeRecorder,
-        presence: Presence,
+        presence: AgentPresence,
         key_use: AgentKeyUse,
         alarms: SecurityEventRecorder,
         audit_detail: AuditDetail,

@@ -12,7 +12,7 @@ from writ_gateway.http.bearer import IDENTITY, CallerIdentity
 from writ_gateway.session import PrincipalSession
 
 
-class Sessions:
+class PrincipalSessions:
     """The sessions of all principals with a request so far."""
 
     def __init__(self, bus: Bus, catalogue: Catalogue, *, read_only: bool, public_only: bool) -> None:
