@@ -81,16 +81,16 @@ def _rule(chance: random.Random, number: int, operations: list[str]) -> RuleEntr
 def _request(chance: random.Random, catalogue: Catalogue) -> DecisionRequest:
     names = [name for name in catalogue if name.startswith("service_") or name in ("package_list", "network_status")]
     operation: Operation = catalogue[chance.choice(names)]
-    given: dict[str, Any] = {"timeout": chance.choice((3, 8, 15, 45))}
+    requested: dict[str, Any] = {"timeout": chance.choice((3, 8, 15, 45))}
     if operation.name.startswith("service_"):
-        given["service_name"] = chance.choice(("nginx", "postgresql", "sshd"))
+        requested["service_name"] = chance.choice(("nginx", "postgresql", "sshd"))
     role: Any = chance.choice(ROLES)
     return DecisionRequest(
         operation=operation,
         target=Target(id="web-1", role=role, backend="local", docker={}),
         principal=Principal(id="alice", kind="human", key="U" + "A" * 55, roles=[chance.choice(CALLERS)]),
-        given=given,
-        effective=operation.check(given),
+        parameters=requested,
+        effective=operation.check(requested),
         at=NOON,
     )
 

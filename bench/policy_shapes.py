@@ -138,7 +138,7 @@ def _request(chance: random.Random, size: int) -> DecisionRequest:
     number = chance.randrange(2 * size)
     name = OPERATIONS[number % len(OPERATIONS) if chance.random() < 0.8 else chance.randrange(len(OPERATIONS))]
     operation = CATALOGUE[name]
-    given: dict[str, Any] = {"service_name": f"app{number}-api", "timeout": chance.choice((5, 30, 50))}
+    requested: dict[str, Any] = {"service_name": f"app{number}-api", "timeout": chance.choice((5, 30, 50))}
     return DecisionRequest(
         operation=operation,
         target=Target(
@@ -155,8 +155,8 @@ def _request(chance: random.Random, size: int) -> DecisionRequest:
             key="U" + "A" * 55,
             roles=[chance.choice(CALLERS), f"team-{number % max(1, size // 5)}"],
         ),
-        given=given,
-        effective=operation.check(given),
+        parameters=requested,
+        effective=operation.check(requested),
         at=NOON,
     )
 

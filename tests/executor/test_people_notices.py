@@ -55,7 +55,7 @@ async def test_an_agent_that_starts_after_a_rotation_of_policys_key_gets_a_notic
     for pool, known, changed in (("a", before, {}), ("b", after, former)):
         presence.record(beat(pool, people=0))
         async with replica(MemoryBus(broker), bus, known, **people, **changed):
-            await notices.look()
+            await notices.send_due()
             subject = subjects.people_notice(pool)
 
             async def came(subject: str = subject) -> bool:

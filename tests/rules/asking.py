@@ -122,7 +122,7 @@ class World:
             operation=definition,
             target=structs.replace(aim, **(target or {})),
             principal=principal,
-            given={name: effective[name] for name in parameters if name in effective},
+            parameters={name: effective[name] for name in parameters if name in effective},
             effective=effective,
             at=at(now),
             dry_run=dry_run,

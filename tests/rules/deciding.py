@@ -49,7 +49,7 @@ def ruling(policy: Policy, question: Data, facts: Data) -> Ruling | None:
         operation=definition,
         target=target,
         principal=principal,
-        given={name: effective[name] for name in question["parameters"] if name in effective},
+        parameters={name: effective[name] for name in question["parameters"] if name in effective},
         effective=effective,
         at=datetime.fromisoformat(question["at"]).timestamp(),
         dry_run=question["dry_run"],

@@ -29,7 +29,7 @@ def checked_request(
         operation=operation,
         target=target,
         principal=principal,
-        given={name: effective[name] for name in parameters if name in effective},
+        parameters={name: effective[name] for name in parameters if name in effective},
         effective=effective,
         at=at,
         dry_run=dry_run,

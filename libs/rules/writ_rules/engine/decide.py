@@ -55,7 +55,7 @@ def decide(
             emergency=first.emergency,
         )
     # Rules filled in defaults. The result must itself be allowed, or a deny would not apply to what runs.
-    again = structs.replace(request, given=filled, effective=filled)
+    again = structs.replace(request, parameters=filled, effective=filled)
     second = _by_rules(policy, again, people or People(), facts, emergency, counts=counts)
     return stricter(structs.replace(first, effective=filled), second)
 

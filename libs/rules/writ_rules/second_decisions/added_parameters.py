@@ -38,7 +38,7 @@ def unexplained(recorded: DecidedRequest, operation: Operation, rules: Iterable[
         if name not in recorded.hidden
         and not any(
             name in one and (_equal(one[name], value) or one[name] == value)  # 1 is requested, and 1.0 on record
-            for one in ([recorded.given] if name in recorded.given else known)
+            for one in ([recorded.parameters] if name in recorded.parameters else known)
         )
     )
 

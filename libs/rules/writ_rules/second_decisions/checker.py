@@ -254,7 +254,7 @@ class Checker:
     async def _recorded(self, event: Decided, decision: Decision, control: ControlState) -> DecidedRequest | None:
         if isinstance(event, journal.Refused):
             return DecidedRequest(
-                given=event.parameters, effective=event.parameters, hidden=frozenset(event.hidden), refused=True
+                parameters=event.parameters, effective=event.parameters, hidden=frozenset(event.hidden), refused=True
             )
         own = subjects.operation_filter(decision.principal, decision.operation_id)
         records = await self._journal.read(own)
@@ -265,7 +265,7 @@ class Checker:
             return None
         before = () if isinstance(event, journal.Requested) else events
         return DecidedRequest(
-            given=first.parameters,
+            parameters=first.parameters,
             effective=first.effective if isinstance(event, journal.Requested) else event.parameters,
             hidden=frozenset(first.hidden),
             approvals=tuple(_approvals(before, control, decision)),

@@ -109,12 +109,12 @@ def _request(
     decision: Decision, recorded: DecidedRequest, setting: Setting, operation: Operation, target: Target
 ) -> DecisionRequest:
     """Raises Invalid where the recorded parameters are none of the operation's."""
-    effective = dict(recorded.effective) if recorded.hidden else operation.check(recorded.given)
+    effective = dict(recorded.effective) if recorded.hidden else operation.check(recorded.parameters)
     return DecisionRequest(
         operation=operation,
         target=target,
         principal=setting.principals[decision.principal],
-        given={name: effective[name] for name in recorded.given if name in effective},
+        parameters={name: effective[name] for name in recorded.parameters if name in effective},
         effective=effective,
         at=decision.at,
         person=person_of(decision.principal, setting.principals),

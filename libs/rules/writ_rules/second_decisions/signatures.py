@@ -38,7 +38,7 @@ class DecidedRequest(Struct, frozen=True, kw_only=True):
     came of it.
     """
 
-    given: Mapping[str, Any]
+    parameters: Mapping[str, Any]
     effective: Mapping[str, Any]
     hidden: frozenset[str] = frozenset()
     approvals: tuple[RecordedApproval, ...] = ()
@@ -99,7 +99,7 @@ def _opens(statement: RequestStatement, recorded: DecidedRequest) -> bool:
         return True
     try:
         return recorded.salt is not None and same(
-            statement.parameters_digest, keyed_digest(recorded.salt, dict(recorded.given))
+            statement.parameters_digest, keyed_digest(recorded.salt, dict(recorded.parameters))
         )
     except ValueError:  # the salt is any string
         return False

@@ -150,7 +150,7 @@ class ScriptedPolicy:
             listing = self._listing(subject, ask.look_key or "", needs)
             return encode(DecideReply(decision=sign(self.key, decision), look=listing, needs=needs))
         decision = self.decision(subject, effective, self.effects.get(subject.operation, "allow"), ask.control_sequence)
-        look = self._look(ask, effective) if ask.look_until and decision.effect != "deny" else None
+        look = self._read_grant(ask, effective) if ask.look_until and decision.effect != "deny" else None
         return encode(DecideReply(decision=sign(self.key, decision), effective=effective, look=look))
 
     async def _grant(self, message: Message) -> bytes:
@@ -275,7 +275,7 @@ class ScriptedPolicy:
             granted_at=time.time(),
         )
 
-    def _look(self, ask: DecideRequest, effective: dict[str, Any]) -> Signed:
+    def _read_grant(self, ask: DecideRequest, effective: dict[str, Any]) -> Signed:
         definition = self._catalogue.find(ask.subject.operation)
         actions: list[ReadAction] = ask.look or ["ahead"]
         observed = effective if "preview" in ask.look else public(definition.parameters, effective)

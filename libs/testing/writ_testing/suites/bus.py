@@ -113,13 +113,13 @@ class MessagingSuite:
             observed["policy"] = tracing.incoming(message.headers)
             return b""
 
-        async def answer(message: Message) -> bytes:
+        async def handle(message: Message) -> bytes:
             observed["executor"] = tracing.current() or tracing.root()
             await executor.request("writ.policy.decide", b"", timeout=SOON)
             return b""
 
         await policy.serve(service("policy", "writ.policy.decide", decide))
-        await executor.serve(service("executor", REQUESTS, answer))
+        await executor.serve(service("executor", REQUESTS, handle))
         with tracing.within(tracing.root("order-66")) as mine:
             answered = await alice.request(ASK, b"", timeout=SOON)
         assert {trace.trace_id for trace in observed.values()} == {mine.trace_id}

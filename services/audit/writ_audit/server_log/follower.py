@@ -89,7 +89,7 @@ class ServerLog:
             await _save_whole(self._tail.save, self._unjudged())  # so that the next process knows where this one began
             while True:
                 more = await self._read(self._tail)
-                await self._judge_logins(files_changed=self._owners.look(time.monotonic()))
+                await self._judge_logins(files_changed=self._owners.has_changed(time.monotonic()))
                 self._record_left_out()
                 if time.monotonic() - self._saved_at >= SAVED_EVERY:
                     await self._save(self._tail)

@@ -50,15 +50,15 @@ class PeopleNotices:
         self._sent: dict[str, SentNotice] = {}
 
     async def run(self) -> None:
-        """Look every few seconds, until cancelled. Nothing is asked while no agent pins a people-key."""
+        """Send what is due every few seconds, until cancelled. Nothing is asked while no agent pins a people-key."""
         while True:
             await asyncio.sleep(EVERY)
             try:
-                await self.look()
+                await self.send_due()
             except WritError as error:
                 _log.debug("people.not_sent", error=str(error))
 
-    async def look(self) -> None:
+    async def send_due(self) -> None:
         """Send the directory in force where it is needed. Raises WritError."""
         pinning = [agent for agent in self._presence.all_agents() if agent.people is not None]
         if not pinning:

@@ -119,7 +119,9 @@ class Judge(Struct, frozen=True, kw_only=True):
         for name in names:
             other = {named: name}
             request = structs.replace(
-                ruled.request, given={**ruled.request.given, **other}, effective={**ruled.request.effective, **other}
+                ruled.request,
+                parameters={**ruled.request.parameters, **other},
+                effective={**ruled.request.effective, **other},
             )
             ruling = decide(self._visible_policy(request), request, self.control, self.world.people, known.facts)
             if ruling.effect == "deny" and ruling.code in OF_RULES:
@@ -189,12 +191,12 @@ class Judge(Struct, frozen=True, kw_only=True):
             return False
         operation = self.catalogue.find(request.operation.quotes)
         names = {*operation.parameters.__struct_fields__} - {"timeout"}
-        parameters = {name: value for name, value in request.given.items() if name in names}
+        parameters = {name: value for name, value in request.parameters.items() if name in names}
         if not has_operation(request.target, operation):
             return False
         effective = operation.check(parameters)
         reading = structs.replace(
-            request, operation=operation, given=parameters, effective=effective, dry_run=False, approvals=()
+            request, operation=operation, parameters=parameters, effective=effective, dry_run=False, approvals=()
         )
         ruling = decide(self._visible_policy(reading), reading, self.control, self.world.people, known.facts)
         return ruling.effect == "allow"

@@ -150,5 +150,7 @@ def _every(index: Mapping[tuple[str, str], tuple[Rule, ...]]) -> tuple[Rule, ...
 def _case(policy: Policy, principal: Principal, target: Target, at: float) -> Case:
     """Return a request without parameters: the clauses that are judged here do not read them."""
     operation = next(iter(policy.verbs.values())).operation
-    request = DecisionRequest(operation=operation, target=target, principal=principal, given={}, effective={}, at=at)
+    request = DecisionRequest(
+        operation=operation, target=target, principal=principal, parameters={}, effective={}, at=at
+    )
     return Case(request, frozenset())

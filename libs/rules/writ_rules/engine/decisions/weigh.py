@@ -192,7 +192,7 @@ def _defaults(request: DecisionRequest, rules: Iterable[Rule]) -> tuple[dict[str
     defaults: dict[str, Any] = {}
     for rule in rules:
         for name, value in rule.defaults[request.operation.name].items():
-            if name in request.given:
+            if name in request.parameters:
                 continue
             if name in defaults and plain(defaults[name]) != plain(value):
                 return {}, name
