@@ -18,9 +18,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from writ_bus.nats import snapshots
 from writ_bus.nats.bus import NatsBus
-from writ_bus.nats.snapshots import StreamInfo
 from writ_contracts import subjects
 from writ_contracts.errors import Conflict, Invalid, Unreachable
 from writ_contracts.installation.restore_marker import FILE, RestoreMarker
@@ -31,6 +29,8 @@ from writ_installation.files.lock import held, holder
 from writ_installation.nats.server import BundledServer, free_port
 from writ_installation.processes.report import read_report
 from writ_installation.server_access.server_address import LOOPBACK, ServerAddress
+from writ_nats_server import snapshots
+from writ_nats_server.snapshots import StreamInfo
 from writ_proof.bundles import MANIFEST, Bundle, BundleWriter, DamagedBundle, Member
 
 FORMAT = "writ.backup.v1"

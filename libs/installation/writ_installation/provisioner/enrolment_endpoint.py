@@ -7,7 +7,6 @@ from functools import partial
 
 from writ_bus import tasks
 from writ_bus.nats.bus import NatsBus, connect
-from writ_bus.nats.monitoring import idle_seconds
 from writ_bus.port import Bus
 from writ_contracts import subjects
 from writ_contracts.errors import ConfigError, WritError
@@ -21,6 +20,7 @@ from writ_installation.provisioner.reconciler import Rounds
 from writ_installation.provisioner.reply_frame import ENDPOINTS
 from writ_installation.server_access.server_options import options_of
 from writ_installation.server_access.server_tls import client_tls
+from writ_nats_server.system_account import idle_seconds
 from writ_runtime.journal.journal_notices import NoticeSender
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics, Observer

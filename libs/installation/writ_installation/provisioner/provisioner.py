@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping
 
 from writ_bus.nats.bus import connect
-from writ_bus.nats.monitoring import reload_all
 from writ_bus.nats.tls import TlsOptions
 from writ_documents import atomic_files
 from writ_documents.readers import read_agents
@@ -22,6 +21,7 @@ from writ_installation.provisioner.reconciler import Reconciler, Rounds
 from writ_installation.server_access.server_address import address_of
 from writ_installation.server_access.server_options import options_of
 from writ_installation.server_access.server_tls import client_tls, renew, tls_state
+from writ_nats_server.system_account import reload_all
 from writ_runtime.files.watched_file import stamp
 from writ_runtime.health import Attention, Check
 from writ_runtime.logs import Log
