@@ -12,7 +12,7 @@ from writ_contracts.agents import ClaimReply
 from writ_contracts.errors import TimedOut
 from writ_contracts.journal import Dispatched, Unknown
 from writ_contracts.operations import Catalogue
-from writ_testing.fakes.scripted_peers import ClaimOutcome
+from writ_testing.fakes.scripted_agent import ClaimOutcome
 from writ_testing.host_clocks import ClockedHost
 from writ_trust.sealing import SealKey
 

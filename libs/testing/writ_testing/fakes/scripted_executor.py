@@ -40,7 +40,7 @@ from writ_contracts.parameters import public
 from writ_contracts.requests import Failure, RequestStatement
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
-from writ_testing.fakes.scripted_peers import accepted_builds
+from writ_testing.fakes.scripted_policy import accepted_builds
 from writ_trust.digests import keyed_digest
 from writ_trust.keys import Key, generate_seed
 from writ_trust.sealing import seal
