@@ -6,10 +6,10 @@ from typing import get_args
 from msgspec import inspect
 from tests.contracts.messages import messages
 
+from writ_contracts.agents import SecurityKind
 from writ_contracts.channels import Role
 from writ_contracts.decisions import ReadAction
 from writ_contracts.errors import CODES
-from writ_contracts.journal import SecurityKind
 from writ_contracts.registry import CHANNELS
 
 FORMER = {
