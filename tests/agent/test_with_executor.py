@@ -23,7 +23,7 @@ from writ_runtime.files.people_directory import KnownDirectory
 from writ_runtime.files.state_file import StateFile
 from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.fakes.backend import FakeBackend
-from writ_testing.fakes.scripted_peers import ScriptedPolicy
+from writ_testing.fakes.scripted_policy import ScriptedPolicy
 from writ_testing.memory.bus import MemoryBus
 from writ_trust.statements import digest
 

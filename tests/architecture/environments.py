@@ -23,6 +23,11 @@ class Environment(NamedTuple):
     python: Path
 
     @property
+    def writ(self) -> Path:
+        """The command."""
+        return self.python.with_name("writ")
+
+    @property
     def installed(self) -> set[str]:
         """The distributions that are in it."""
         return set(done(self.python, "-I", "-c", LISTING).split())
@@ -71,9 +76,8 @@ def version_of(python: str) -> tuple[int, ...]:
     return tuple(map(int, answer.stdout.split())) if answer.returncode == 0 else (0,)
 
 
-def first_steps(environment: Environment, folder: Path) -> None:
-    """`writ up`, an operation on a file, `writ down`, as somebody does who has just installed it."""
-    writ = environment.python.with_name("writ")
+def first_steps(writ: Path, folder: Path) -> None:
+    """`writ up`, an operation on a file, `writ down`, as somebody does who has just installed the command."""
     env = {**alone(folder), "WRIT_NATS_PORT": "0"}
     assert done(writ, "--version", cwd=folder, env=env) == f"writ {VERSION}\n"
     assert "Writ is ready on" in done(writ, "up", "--detach", cwd=folder, env=env)

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from writ_audit.index import Index, IndexPosition
+from writ_audit.index import AuditIndex, IndexPosition
 from writ_audit.projection import EventRow, RecordChange
 
 BATCH = 200
@@ -11,7 +11,7 @@ BATCH = 200
 
 def main(path: Path) -> None:
     """Batch after batch; says so after each."""
-    index = Index(path)
+    index = AuditIndex(path)
     position = index.place.position
     while True:
         sequences = range(position + 1, position + 1 + BATCH)

@@ -27,8 +27,8 @@ from writ_installation.files import tokens
 from writ_testing.eventually import eventually
 from writ_testing.installations.count_load import load
 from writ_testing.installations.installation import (
-    CommandResult,
     RunningInstallation,
+    WritResult,
     local_target,
     open_policy,
     prepare,
@@ -60,7 +60,7 @@ async def token_of(installation: RunningInstallation, *words: str) -> dict[str, 
     return dict(json.decode(ended.out))
 
 
-async def enrol(folder: Path, token: str, *command: str, environ: Mapping[str, str] | None = None) -> CommandResult:
+async def enrol(folder: Path, token: str, *command: str, environ: Mapping[str, str] | None = None) -> WritResult:
     """On a host that has nothing but the command and the token."""
     command = command or ("writ_cli", "agent", "enrol")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("WRIT_", "NATS_", "SYSTEMM"))}
@@ -73,7 +73,7 @@ async def enrol(folder: Path, token: str, *command: str, environ: Mapping[str, s
         stderr=asyncio.subprocess.PIPE,
     )
     out, err = await asyncio.wait_for(process.communicate(token.encode()), 90)
-    return CommandResult(process.returncode or 0, out.decode(), err.decode())
+    return WritResult(process.returncode or 0, out.decode(), err.decode())
 
 
 def environment(folder: Path) -> dict[str, str]:

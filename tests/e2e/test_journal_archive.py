@@ -24,7 +24,7 @@ from writ_testing.installations.installation import (
     prepare,
     running_installation,
 )
-from writ_testing.peers.nats_cluster import Cluster, Node, cluster_for
+from writ_testing.peers.nats_cluster import Cluster, ClusterNode, cluster_for
 
 ADMIN: dict[str, Any] = {
     "name": "admins",
@@ -320,7 +320,7 @@ async def test_on_a_cluster_every_copy_is_shortened_alike_and_a_leader_may_die_a
             assert counted.read_text().split() == [first.operation_id]
 
 
-async def begins_at(cluster: Cluster, first: int, killed: Node | None = None) -> None:
+async def begins_at(cluster: Cluster, first: int, killed: ClusterNode | None = None) -> None:
     """There the journal begins, by each copy: one that follows takes out the same a little later, and one that was
     killed before NATS had written that down (now and then it does) has the archived ones again."""
     observed: list[int | None] = []

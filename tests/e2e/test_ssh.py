@@ -22,7 +22,7 @@ from writ_client.client import Writ
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation, open_policy, prepare, running_installation
 from writ_testing.peers.sshd import Sshd, descendants, make_key, sshd
-from writ_testing.peers.tailscale_local_api import LocalApi, Peer, local_api, node_key
+from writ_testing.peers.tailscale_local_api import Peer, TailscaleState, local_api, node_key
 from writ_testing.search import alive, cmdline, containing, contents, environ, files, pids
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
@@ -36,7 +36,7 @@ PEER = Peer(name="peer", addresses=("127.0.0.1",), tags=("tag:web",))
 class SshInstallation:
     """The installation, whose SSH agent `writ up` runs, the host, and the tailnet that both are in."""
 
-    def __init__(self, installation: RunningInstallation, server: Sshd, tailnet: LocalApi) -> None:
+    def __init__(self, installation: RunningInstallation, server: Sshd, tailnet: TailscaleState) -> None:
         self.installation, self.server, self.tailnet = installation, server, tailnet
         self.root = server.folder / "root"
 
@@ -53,7 +53,7 @@ async def ssh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SshInst
 
 
 @asynccontextmanager
-async def ssh_installation(folder: Path, server: Sshd, tailnet: LocalApi) -> AsyncIterator[SshInstallation]:
+async def ssh_installation(folder: Path, server: Sshd, tailnet: TailscaleState) -> AsyncIterator[SshInstallation]:
     """`web-1` and `web-2` are one host; `peer` is it as a peer of the tailnet."""
     pinned = {"host": PEER.name, "host_key_alias": "127.0.0.1", "tailscale_node_key": PEER.node_key}
     by_tailnet = {**server.connection(), "via": "tailscale", "tailscale_tags": ["tag:web"], **pinned}

@@ -27,7 +27,8 @@ from writ_executor.service import Executor
 from writ_runtime.clocks import SYSTEM, Clocks
 from writ_runtime.files.watched_file import WatchedFile
 from writ_runtime.metrics import Metrics
-from writ_testing.fakes.scripted_peers import ScriptedAgent, ScriptedPolicy
+from writ_testing.fakes.scripted_agent import ScriptedAgent
+from writ_testing.fakes.scripted_policy import ScriptedPolicy
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
 from writ_trust.parameter_keys import ParameterKeys

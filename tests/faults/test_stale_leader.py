@@ -16,7 +16,7 @@ from writ_testing.eventually import eventually
 from writ_testing.installations.installation import local_target, prepare
 from writ_testing.installations.linked_installation import LinkedInstallation, linked_installation
 from writ_testing.peers.links import Fault
-from writ_testing.peers.nats_cluster import NODES, Node
+from writ_testing.peers.nats_cluster import NODES, ClusterNode
 
 pytestmark = [pytest.mark.exhaustive, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(400)]
 TWO = ("--policies", "2", "--audits", "2", "--agents", "2")
@@ -34,13 +34,13 @@ async def linked(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Link
         yield linked
 
 
-def part(linked: LinkedInstallation, node: Node, fault: Fault) -> None:
+def part(linked: LinkedInstallation, node: ClusterNode, fault: Fault) -> None:
     """Part one server from the other two; clients still reach all three."""
     linked.links.fail(node.name, "*.route", fault)
     linked.links.fail("n?", f"{node.name}.route", fault)
 
 
-async def another_leads(linked: LinkedInstallation, former: Node) -> None:
+async def another_leads(linked: LinkedInstallation, former: ClusterNode) -> None:
     async def look() -> bool:
         for node in linked.cluster.nodes:
             stream = await node.stream(JOURNAL_STREAM) if node is not former else None

@@ -17,7 +17,7 @@ from tests.hostops.apt_root import apt_root as apt_root
 from tests.hostops.conftest import Ask, named
 from tests.hostops.test_injection import samples
 
-from writ_hostops import HANDLERS, Stop, commands, processes
+from writ_hostops import HANDLERS, CancelToken, commands, processes
 from writ_testing.exhaustive import some
 from writ_testing.peers.programs import program
 from writ_testing.search import alive
@@ -133,7 +133,7 @@ def test_a_program_that_hangs_ends_with_the_time_and_with_its_children(
 
 def test_a_child_that_keeps_the_pipes_does_not_keep_the_operation(stand_ins: StandIns) -> None:
     stand_ins("if child := os.fork():\n    print(child, flush=True)\nelse:\n    os.setsid(); time.sleep(600)")
-    with Stop(30.0) as stop:
+    with CancelToken(30.0) as stop:
         ran = commands.run(["zfs"], stop)
     child = int(ran.out)
     assert alive(child)
@@ -143,7 +143,7 @@ def test_a_child_that_keeps_the_pipes_does_not_keep_the_operation(stand_ins: Sta
 
 def test_program_reports_lines_while_it_runs_and_a_cancel_ends_it(stand_ins: StandIns) -> None:
     stand_ins("print('one', flush=True); time.sleep(600)")
-    with Stop(30.0) as stop:
+    with CancelToken(30.0) as stop:
         heard: list[str] = []
 
         def hear(line: str) -> None:
@@ -159,7 +159,7 @@ def test_no_setting_of_ours_changes_what_a_program_does(stand_ins: StandIns, mon
     monkeypatch.setenv("APT_CONFIG", "/tmp/ours")
     monkeypatch.setenv("WRIT_OPERATION_ID", "marked")
     stand_ins("print(sorted(name for name in os.environ if name.startswith(('RESTIC', 'APT', 'WRIT'))))")
-    with Stop(30.0) as stop:
+    with CancelToken(30.0) as stop:
         assert commands.run(["zfs"], stop).out == "['WRIT_OPERATION_ID']\n"
 
 
@@ -258,7 +258,7 @@ time.sleep(300)
 @pytest.mark.parametrize("manner", ["meek", "stubborn"])
 def test_process_outside_of_the_programs_group_ends_with_it(manner: str) -> None:
     """Also where no agent is there to look for it: the time is kept on the host."""
-    stop, ready = Stop(60.0), threading.Event()
+    stop, ready = CancelToken(60.0), threading.Event()
     stop.operation_id = named(7)
 
     def end() -> None:

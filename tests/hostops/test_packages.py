@@ -9,7 +9,7 @@ from tests.hostops.apt_root import AptRoot
 from tests.hostops.apt_root import apt_root as apt_root
 from tests.hostops.conftest import Ask
 
-from writ_hostops import Stop, commands
+from writ_hostops import CancelToken, commands
 from writ_hostops.packages.results import MOST_IN_TEXT
 from writ_testing.search import alive
 
@@ -221,7 +221,7 @@ def test_cancelled_package_change_reports_dpkgs_state_and_leaves_no_process(
     flag = tmp_path / "running"
     apt_root.publish("slow", "1", postinst=f"echo $$ >{flag}; exec sleep 600")
     apt_root.update()
-    with Stop(60.0) as stop:
+    with CancelToken(60.0) as stop:
         watcher = threading.Thread(target=_cancel_when, args=(flag, stop))
         watcher.start()
         result = ask("package_install", package_name="slow", stop=stop)
@@ -232,7 +232,7 @@ def test_cancelled_package_change_reports_dpkgs_state_and_leaves_no_process(
     assert not alive(int(flag.read_text()))
 
 
-def _cancel_when(flag: Path, stop: Stop) -> None:
+def _cancel_when(flag: Path, stop: CancelToken) -> None:
     pause = threading.Event()
     for _ in range(600):
         if flag.exists() and flag.read_text().strip():

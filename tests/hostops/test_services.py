@@ -9,7 +9,7 @@ import pytest
 from tests.hostops.conftest import Ask
 from tests.hostops.fake_systemd import FakeSystemd
 
-from writ_hostops import Stop
+from writ_hostops import CancelToken
 from writ_hostops.systemd import bus
 
 
@@ -189,7 +189,7 @@ def test_somebody_elses_signal_does_not_count(ask: Ask, systemd: FakeSystemd) ->
 
 def cancelled(ask: Ask, systemd: FakeSystemd, operation: str = "service_restart") -> dict[str, Any]:
     """What is said when a cancel comes while the job hangs."""
-    with Stop(30) as stop:
+    with CancelToken(30) as stop:
 
         def cancel_when_queued() -> None:
             assert systemd.queued.wait(10)
@@ -280,7 +280,7 @@ def test_a_bus_address_that_makes_no_sense_is_unavailable(
 
 def test_cancel_before_the_job_queues_none(ask: Ask, systemd: FakeSystemd) -> None:
     systemd.add("nginx.service")
-    with Stop(30) as stop:
+    with CancelToken(30) as stop:
         stop.cancel()
         result = ask("service_restart", stop=stop, service_name="nginx")
     assert (result["outcome"], result["effect"], systemd.calls) == ("cancelled", "none", [])

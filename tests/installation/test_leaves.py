@@ -28,7 +28,7 @@ from writ_installation.nats.server import configuration
 from writ_installation.server_access.cluster_certificate import for_servers
 from writ_installation.server_access.server_address import ServerAddress
 from writ_nats_server.cluster import TlsFiles
-from writ_nats_server.leaf import Listener
+from writ_nats_server.leaf import LeafListener
 from writ_nats_server.process import check_config
 from writ_testing.installations.installation import local_target, prepare
 from writ_testing.peers.nats_server import free_port
@@ -138,14 +138,14 @@ def test_a_server_is_not_told_to_wait_where_it_cannot() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        place = Listener(host="127.0.0.1", port=taken.getsockname()[1], tls=None)
+        place = LeafListener(host="127.0.0.1", port=taken.getsockname()[1], tls=None)
         with pytest.raises(ConfigError, match=r"cannot accept leaf nodes at 127\.0\.0\.1, port .*in use"):
             check_listener(place, None)
-        its_own = Listener(host="0.0.0.0", port=place.port, tls=None)
+        its_own = LeafListener(host="0.0.0.0", port=place.port, tls=None)
         check_listener(place, its_own)
     for host in ("192.0.2.1", "no such name"):
         with pytest.raises(ConfigError, match=f"at {host}, port"):
-            check_listener(Listener(host=host, port=place.port, tls=None), None)
+            check_listener(LeafListener(host=host, port=place.port, tls=None), None)
     check_listener(place, None)
 
 

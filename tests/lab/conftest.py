@@ -20,7 +20,7 @@ from tests.lab.ssh_agent import SshAgent, ssh_agent
 from tests.lab.vault import Vault
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
-from writ_testing.peers.tailscale_local_api import LocalApi, Peer, local_api
+from writ_testing.peers.tailscale_local_api import Peer, TailscaleState, local_api
 
 WAYS = {"local": "host1", "ssh": "host2"}
 """How an operation comes to which host."""
@@ -103,7 +103,7 @@ def local_agent(running_writ: Writ, near_host: Host, folder: Path) -> Iterator[N
 
 
 @pytest.fixture(scope="session")
-def tailnet(folder: Path, far_host: Host) -> Iterator[LocalApi]:
+def tailnet(folder: Path, far_host: Host) -> Iterator[TailscaleState]:
     """The tailnet that the SSH agent is in."""
     peer = Peer(name=targets.PEER, addresses=(far_host.address,), tags=("tag:lab",))
     with local_api(folder / "tailscaled.sock", peer) as api:
@@ -112,7 +112,7 @@ def tailnet(folder: Path, far_host: Host) -> Iterator[LocalApi]:
 
 @pytest.fixture(scope="session")
 def over_ssh(
-    running_writ: Writ, near_host: Host, far_host: Host, folder: Path, tailnet: LocalApi
+    running_writ: Writ, near_host: Host, far_host: Host, folder: Path, tailnet: TailscaleState
 ) -> Iterator[SshAgent]:
     """The agent that is elsewhere."""
     agent = SshAgent(running_writ, folder / "agent-ssh", near_host, far_host, tailnet.socket)

@@ -8,8 +8,8 @@ import pytest
 from msgspec import json
 from msgspec.structs import replace
 
-from writ_nats_server.leaf import Listener
-from writ_nats_server.leaf_config import LeafPlan, Link, render_leaf
+from writ_nats_server.leaf import LeafListener
+from writ_nats_server.leaf_config import LeafLink, LeafPlan, render_leaf
 from writ_nats_server.process import ServerProcess
 from writ_testing.eventually import eventually
 from writ_testing.peers.nats_server import WritServer, free_port
@@ -23,9 +23,9 @@ async def test_a_hub_that_speaks_no_tls_is_told_nothing_by_a_link_that_does(
     tmp_path: Path, scheme: str, links: bool
 ) -> None:
     key, server = Key(generate_seed()), WritServer(tmp_path, [], ["a"])
-    listener = Listener(host="127.0.0.1", port=free_port())
+    listener = LeafListener(host="127.0.0.1", port=free_port())
     server.plan = replace(server.plan, leaf=listener, links={"a": [key.public]})
-    link = Link(pool="a", seed=key.seed.decode(), agents=server.plan.pools["a"])
+    link = LeafLink(pool="a", seed=key.seed.decode(), agents=server.plan.pools["a"])
     hub = [f"{scheme}://127.0.0.1:{listener.port}"]
     plan = LeafPlan(hub=hub, links=[link], port=free_port(), monitor_port=free_port())
     conf, log = tmp_path / "leaf.conf", tmp_path / "leaf.log"

@@ -15,7 +15,7 @@ from writ_contracts.ids import operation_id
 from writ_contracts.requests import RequestStatement
 from writ_contracts.wire import encode
 from writ_proof.archive import write
-from writ_proof.archive.format import SEAL, Manifest, digest_of
+from writ_proof.archive.format import SEAL, ArchiveManifest, digest_of
 from writ_proof.bundles import BundleWriter
 from writ_testing.memory.bus import MemoryBus
 from writ_trust.digests import keyed_digest
@@ -96,7 +96,7 @@ async def append(bus: MemoryBus, number: int, event: Any, expected: int) -> None
     await bus.journal.append(entry)
 
 
-def seal(manifest: Manifest, **more: Any) -> bytes:
+def seal(manifest: ArchiveManifest, **more: Any) -> bytes:
     """As the executor stores it."""
     expected = JournalArchive(
         generation=manifest.generation,
@@ -125,7 +125,7 @@ def seal(manifest: Manifest, **more: Any) -> bytes:
     return encode(event)
 
 
-async def make(path: Path, bus: MemoryBus, plan: write.ArchivePlan) -> Manifest:
+async def make(path: Path, bus: MemoryBus, plan: write.ArchivePlan) -> ArchiveManifest:
     with BundleWriter(path) as writer:
         made = await write.write(bus.journal, writer, plan, [POLICY.public])
         assert made.checked.problems == []

@@ -20,7 +20,7 @@ from writ_contracts.wire import encode
 from writ_installation.archives.backup import draft_of
 from writ_installation.files.home import Home
 from writ_proof.archive import check, read, write
-from writ_proof.archive.format import SEAL, Manifest, Segment, decode_line, digest_of
+from writ_proof.archive.format import SEAL, ArchiveManifest, Segment, decode_line, digest_of
 from writ_proof.bundles import MANIFEST, BundleWriter, DamagedBundle
 from writ_testing.fakes.bundles import rewritten
 from writ_trust.statements import sign
@@ -61,7 +61,7 @@ def segments(members: dict[str, bytes]) -> list[str]:
 
 def refitted(members: dict[str, bytes], name: str, lines: list[bytes]) -> None:
     """Another content of a segment, with a manifest that fits it."""
-    manifest = json.decode(members[MANIFEST], type=Manifest)
+    manifest = json.decode(members[MANIFEST], type=ArchiveManifest)
     members[name] = b"".join(line + b"\n" for line in lines)
     sequences = [decode_line(line).sequence for line in lines]
     fits = Segment(
@@ -119,7 +119,7 @@ def add_a_member(members: dict[str, bytes]) -> None:
 
 
 def change_the_manifest(members: dict[str, bytes]) -> None:
-    manifest = json.decode(members[MANIFEST], type=Manifest)
+    manifest = json.decode(members[MANIFEST], type=ArchiveManifest)
     members[MANIFEST] = structs.replace(manifest, previous="0" * 64).encoded()
 
 
@@ -130,15 +130,15 @@ def seal_it_oneself(members: dict[str, bytes]) -> None:
 
 
 def seal_what_was_denied(members: dict[str, bytes]) -> None:
-    members[SEAL] = seal(json.decode(members[MANIFEST], type=Manifest), effect="deny")
+    members[SEAL] = seal(json.decode(members[MANIFEST], type=ArchiveManifest), effect="deny")
 
 
 def seal_what_only_the_server_vouched_for(members: dict[str, bytes]) -> None:
-    members[SEAL] = seal(json.decode(members[MANIFEST], type=Manifest), authenticated="server")
+    members[SEAL] = seal(json.decode(members[MANIFEST], type=ArchiveManifest), authenticated="server")
 
 
 def seal_other_parameters(members: dict[str, bytes]) -> None:
-    members[SEAL] = seal(json.decode(members[MANIFEST], type=Manifest), parameters_digest="0" * 64)
+    members[SEAL] = seal(json.decode(members[MANIFEST], type=ArchiveManifest), parameters_digest="0" * 64)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal, cast, get_args
 
 from msgspec import Meta, Struct, field
 
-from writ_contracts.backends import MOST_OPERATIONS, TargetReport
 from writ_contracts.bounds import Attempt, Count, Label, Seconds, Signature, Text, Values
 from writ_contracts.decisions import ReadAction
 from writ_contracts.extensible import Extensible
@@ -19,6 +18,7 @@ from writ_contracts.people.previews import PreviewDetails
 from writ_contracts.plugins import PluginDigests
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed, Statement
+from writ_contracts.target_tests import MOST_OPERATIONS, TargetReport
 
 
 class Claim(Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.claim.v1"):

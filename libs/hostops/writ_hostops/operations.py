@@ -19,13 +19,13 @@ from writ_hostops.network import reach, scan
 from writ_hostops.network import status as network
 from writ_hostops.packages import changes as packages
 from writ_hostops.packages import listing as package_listing
-from writ_hostops.protocol import Call, HostReply, HostRequest, failure, id_of, parse_request, result, verdict
+from writ_hostops.protocol import HostReply, HostRequest, OperationCall, failure, id_of, parse_request, result, verdict
 from writ_hostops.snapshots import operations as snapshots
-from writ_hostops.stop import Stop
+from writ_hostops.stop import CancelToken
 from writ_hostops.survey import survey
 from writ_hostops.systemd import services
 
-Handler = Callable[[Call], HostReply]
+Handler = Callable[[OperationCall], HostReply]
 
 _SERVICE: Dict[str, Handler] = {
     "baseline": services.baseline,
@@ -95,7 +95,9 @@ _EXPECT: Dict[str, Callable[[Dict[str, Any]], Dict[str, Any]]] = {"file_write": 
 def silent(message: str) -> None: ...
 
 
-def run(request: object, progress: Callable[[str], None] = silent, stop: Optional[Stop] = None) -> Dict[str, Any]:
+def run(
+    request: object, progress: Callable[[str], None] = silent, stop: Optional[CancelToken] = None
+) -> Dict[str, Any]:
     """Carry out one request (see protocol.py) and give its result line. Never raises; every mistake is a result.
 
     `stop` cancels it from another thread; without one, only its timeout ends it early.
@@ -106,11 +108,11 @@ def run(request: object, progress: Callable[[str], None] = silent, stop: Optiona
         return result(id_of(request), failure(error))
     if stop is not None:
         return _finish(parsed, progress, stop)
-    with Stop(parsed.timeout) as own:
+    with CancelToken(parsed.timeout) as own:
         return _finish(parsed, progress, own)
 
 
-def _finish(request: HostRequest, progress: Callable[[str], None], stop: Stop) -> Dict[str, Any]:
+def _finish(request: HostRequest, progress: Callable[[str], None], stop: CancelToken) -> Dict[str, Any]:
     try:
         handler = _handler(request)
         stop.check()
@@ -155,10 +157,10 @@ def _run_handler(
     request: HostRequest,
     handler: Handler,
     progress: Callable[[str], None],
-    stop: Stop,
+    stop: CancelToken,
     expected: Optional[Mapping[str, Any]] = None,
 ) -> HostReply:
-    call = Call(
+    call = OperationCall(
         operation=request.operation,
         parameters=request.parameters,
         target=request.target,
@@ -179,7 +181,9 @@ def _run_handler(
         return failure(HostError("internal", f"hostops failed ({type(error).__name__})", effect=effect))
 
 
-def _run_marked(request: HostRequest, handler: Handler, progress: Callable[[str], None], stop: Stop) -> Dict[str, Any]:
+def _run_marked(
+    request: HostRequest, handler: Handler, progress: Callable[[str], None], stop: CancelToken
+) -> Dict[str, Any]:
     markers = Markers(request.target.state_dir)
     expect = _EXPECT.get(request.operation)
     expected = expect(dict(request.parameters)) if expect else {}
@@ -206,7 +210,9 @@ def _repeated(request: HostRequest, earlier: Optional[Dict[str, Any]], refusal: 
     return result(request.id, failure(open_end))
 
 
-def _probe_marked(request: HostRequest, handler: Handler, progress: Callable[[str], None], stop: Stop) -> HostReply:
+def _probe_marked(
+    request: HostRequest, handler: Handler, progress: Callable[[str], None], stop: CancelToken
+) -> HostReply:
     """Consult this host's own record before the probe."""
     begun, ended = Markers(request.target.state_dir).read(request.id, request.attempt)
     if begun and not ended and _goes_on(begun.get("process", {})):

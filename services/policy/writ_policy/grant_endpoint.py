@@ -25,7 +25,7 @@ from writ_policy.decisions.judge_factory import JudgeFactory
 from writ_policy.decisions.recorded_approvals import CountedApprovals, approvals_of
 from writ_policy.decisions.rulings import Judge, RuledRequest
 from writ_policy.decisions.signer import DecisionSigner
-from writ_policy.limits import Limits
+from writ_policy.limits import RuleLimits
 from writ_policy.starts import (
     MOVED_ON,
     RecordedOperation,
@@ -74,7 +74,7 @@ class GrantEndpoint:
         self._gather = gather
         self._key = key
         self._signer = signer
-        self._limits = Limits(journal, key.installation)
+        self._limits = RuleLimits(journal, key.installation)
         self._keys = keys
 
     async def recorded(self, ask: DecideRequest, judge: Judge) -> CountedApprovals | None:

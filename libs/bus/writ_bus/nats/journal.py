@@ -17,7 +17,7 @@ from writ_bus import tracing
 from writ_bus.backoff import PATIENCE, patiently, pause_after
 from writ_bus.errors import BusError, Conflict, TimedOut, Unreachable
 from writ_bus.grammar import check_filter, check_subject
-from writ_bus.nats.connection import Connection
+from writ_bus.nats.connection import NatsConnection
 from writ_bus.nats.jetstream import call_subject, direct_get_batch, leader_get, stored
 from writ_bus.nats.replies import Replies
 from writ_bus.nats.tail import NatsTail
@@ -62,7 +62,9 @@ def _expectations(entries: Sequence[Entry]) -> dict[str, int]:
 class NatsJournal:
     """The Journal port on one stream."""
 
-    def __init__(self, connection: Connection, replies: Replies, stream: str, subjects: str, republished: str) -> None:
+    def __init__(
+        self, connection: NatsConnection, replies: Replies, stream: str, subjects: str, republished: str
+    ) -> None:
         self._connection = connection
         self._replies = replies
         self._stream = stream

@@ -20,7 +20,7 @@ from writ_contracts.inventory import WRIT
 from writ_contracts.nearest_name import near
 from writ_documents.readers import read_agents, read_inventory
 from writ_installation.administration.targets import refuse_relative
-from writ_installation.processes.agent_kinds import KINDS
+from writ_installation.backends import AGENT_KINDS
 from writ_runtime.plugins.entry_points import load_catalogue
 
 PARTS = ("connection", "backup", "docker")
@@ -43,7 +43,7 @@ def check_values(settings: Settings, backend: str, values: Mapping[str, Any]) ->
 def _check_backend(settings: Settings, backend: str) -> None:
     listed = {target.backend for target in read_inventory(settings.home.inventory).targets}
     offered = {name for operation in load_catalogue().values() for name in operation.backends}
-    if backend not in (known := {*KINDS, *listed, *offered} - {WRIT.backend}):
+    if backend not in (known := {*AGENT_KINDS, *listed, *offered} - {WRIT.backend}):
         hint = near(backend, known) or f"; there are {', '.join(sorted(known))}."
         raise Invalid(f"no operation has backend {backend[:80]!r}{hint} The package of a plugin must be installed here")
 

@@ -15,7 +15,7 @@ from writ_hostops import processes
 from writ_hostops.errors import HostError
 from writ_hostops.operations import changes, run
 from writ_hostops.protocol import MAX_MESSAGE, parse_request
-from writ_hostops.stop import Stop
+from writ_hostops.stop import CancelToken
 from writ_hostops.supervised import frames
 from writ_hostops.supervised.settlement import settle
 from writ_hostops.systemd.bus import open_ahead
@@ -124,7 +124,7 @@ def _carry_out(
         except HostError:
             return run(request)
         os.environ[processes.MARK] = str(request["id"])
-        with Stop(timeout) as stop:
+        with CancelToken(timeout) as stop:
             signal.signal(signal.SIGTERM, lambda *_: stop.cancel())
             signal.signal(signal.SIGALRM, lambda *_: _end_all(str(request["id"])))
             signal.alarm(int(timeout) + LATE)

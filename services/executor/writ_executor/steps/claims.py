@@ -27,7 +27,7 @@ from writ_contracts.wire import decode
 from writ_executor.agents.alarms import SecurityEventRecorder
 from writ_executor.agents.key_use import AgentKeyUse
 from writ_executor.agents.keys import AgentKeys
-from writ_executor.agents.presence import Presence
+from writ_executor.agents.presence import AgentPresence
 from writ_executor.agents.targets import Targets
 from writ_executor.journal.audit_level import AuditDetail
 from writ_executor.journal.hidden_values import ParametersLost, Vault
@@ -35,7 +35,7 @@ from writ_executor.journal.index import Index
 from writ_executor.journal.lookup import OperationTable
 from writ_executor.journal.recorder import ATTEMPTS, Recorder
 from writ_executor.journal.traces import going_on
-from writ_executor.metrics import Measures
+from writ_executor.metrics import ExecutorMeasures
 from writ_executor.policy.client import CheckedDecision, PolicyClient
 from writ_executor.policy.effective_parameters import ALTERED
 from writ_executor.policy.recorded_request import subject_of
@@ -72,11 +72,11 @@ class ClaimEndpoint:
         vault: Vault,
         policy: PolicyClient,
         outcomes: OutcomeRecorder,
-        presence: Presence,
+        presence: AgentPresence,
         key_use: AgentKeyUse,
         alarms: SecurityEventRecorder,
         audit_detail: AuditDetail,
-        measures: Measures,
+        measures: ExecutorMeasures,
         guard: JournalGuard,
     ) -> None:
         self._installation = installation

@@ -19,7 +19,7 @@ from writ_contracts.journal import Dispatched, LimitTaken, LockTaken, Requested
 from writ_contracts.life import AcceptedLife, DispatchedLife, Life, State
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode_event
-from writ_executor.journal.follower import Follower
+from writ_executor.journal.follower import JournalFollower
 from writ_executor.journal.index import Index, Lock, limit_of, lines
 from writ_executor.journal.recorder import Recorder
 from writ_executor.journal.traces import going_on
@@ -37,7 +37,9 @@ async def _no_review(life: AcceptedLife) -> CheckedDecision | None:
 class Dispatcher:
     """Appends `dispatched` once an operation holds its target and limits."""
 
-    def __init__(self, bus: Bus, recorder: Recorder, index: Index, follower: Follower, start_window: float) -> None:
+    def __init__(
+        self, bus: Bus, recorder: Recorder, index: Index, follower: JournalFollower, start_window: float
+    ) -> None:
         self._bus = bus
         self._recorder = recorder
         self._index = index
