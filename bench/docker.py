@@ -1,7 +1,7 @@
-"""Inspect, restart and a deploy of five services beside Docker's command lines, in one run on one engine:
-`python -m bench docker`.
+"""Inspect, restart and a deploy of five services beside Docker's command lines, in one run on one engine: `python -m
+bench docker`.
 
-BENCH_DOCKER_SOCKET names the engine's socket, BENCH_DOCKER_IMAGE an image that it has and that stays up.
+BENCH_DOCKER_SOCKET names the engine's socket, BENCH_DOCKER_IMAGE an image on it whose containers stay up.
 """
 
 import asyncio

@@ -15,7 +15,7 @@ FOLDER = Path(sys.prefix) / "peers"
 
 
 class Missing(Exception):
-    """A peer that is not installed here, and what is lacking."""
+    """A missing peer, with the parts that are not installed."""
 
 
 class Refused(Exception):

@@ -1,4 +1,4 @@
-"""Agents on a memory bus, with a backend that only remembers, and an executor that does as it is told."""
+"""Agents on a memory bus, with a backend that records its calls and an executor that the test scripts."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
@@ -40,7 +40,7 @@ READ = "test_noop"
 
 
 class World:
-    """What a test acts on."""
+    """Hold the agent, bus and backend of one test."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -88,7 +88,7 @@ class World:
         return agent
 
     def held(self, operation: str) -> asyncio.Event:
-        """What it does lasts until this is set, and has succeeded then."""
+        """Let each operation run until this is set; it then succeeds."""
         go_on = asyncio.Event()
 
         async def wait(task: Task, progress: Progress) -> TaskResult:
@@ -125,7 +125,7 @@ async def until(true: Callable[[], bool]) -> None:
 
 
 class Reader:
-    """What the backend does for READ: each reading is numbered, and lasts until `go_on` is set."""
+    """Number each reading of READ, which lasts until `go_on` is set."""
 
     def __init__(self, world: World) -> None:
         self.begun: list[Task] = []

@@ -1,4 +1,4 @@
-"""Whatever bytes come: an answer or nothing, no effect, and the agent lives on."""
+"""Arbitrary bytes get an answer or none, have no effect, and never end the agent."""
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

@@ -73,7 +73,7 @@ def dispatched(operation: str, target: Target, seal_to: str) -> tuple[Dispatched
 
 
 def trusting(ceiling: Ceiling) -> VerificationContext:
-    """What an agent of pool `a` believes."""
+    """Return the trust settings of an agent of pool `a`."""
     return VerificationContext(
         policy_keys=[POLICY.public],
         installation=HERE,
@@ -92,7 +92,7 @@ def verified(
     ceiling: Ceiling = NO_CEILING,
     **inside: Any,
 ) -> VerifiedGrant:
-    """What an agent with this ceiling makes of a grant of policy's own key."""
+    """Return the agent's verdict, under this ceiling, on a grant signed by policy."""
     parameters, seal_key, key = CATALOGUE[operation].check(requested), SealKey(), secrets.token_hex(32)
     work, claim = dispatched(operation, target, seal_key.public)
     signed = sign(AGENT, claim)

@@ -1,4 +1,4 @@
-"""What an agent makes of answers that do not come, or do not say yes."""
+"""An agent's claims: no answer, late answers and refusals."""
 
 import asyncio
 import errno

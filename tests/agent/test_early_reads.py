@@ -1,4 +1,4 @@
-"""What may be read ahead is read while its claim waits: only under a look that holds, and told only when granted."""
+"""Early reads need a valid read grant, and their result leaves the agent only once the claim is granted."""
 
 import asyncio
 import time

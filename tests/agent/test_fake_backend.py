@@ -42,7 +42,6 @@ class FakeHost:
 
     @property
     def elsewhere(self) -> set[str]:
-        """What no host is needed for."""
         return {"test_noop", "test_sleep", "test_secret", "test_fail"}
 
     async def busy(self, operation_id: str) -> bool:

@@ -1,4 +1,4 @@
-"""Looking at a host: only under a look that holds, and then exactly that."""
+"""An agent reads a host only under a valid read grant, and reads exactly what the grant names."""
 
 import secrets
 import time

@@ -1,4 +1,4 @@
-"""Listings: signed, under a look that holds; whole, or the reason: never an empty list for what could not be read."""
+"""Listings are signed and complete, and need a read grant. A failed listing is an error, never an empty list."""
 
 import asyncio
 import secrets
@@ -106,7 +106,7 @@ async def test_only_so_many_listings_of_a_target_run_at_once(world: World, monke
 async def named(
     world: World, observed: dict[str, Any] | WritError, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Listing, Task]:
-    """What is listed of a thing's other names where its baseline is so, and what the backend was asked."""
+    """Return the listed aliases of a thing with this baseline, and the calls that the backend got."""
     tasks: list[Task] = []
 
     async def baseline(task: Task) -> dict[str, Any]:

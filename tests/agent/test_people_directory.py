@@ -1,6 +1,4 @@
-"""An agent takes a directory of people's credentials only from a grant that policy signed for its claim and that names
-it.
-"""
+"""An agent accepts a directory of credentials only if a grant for its own claim, signed by policy, names it."""
 
 from pathlib import Path
 

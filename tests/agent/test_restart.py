@@ -1,4 +1,4 @@
-"""What an agent makes of what an earlier process of it left behind."""
+"""An agent after a restart: claims, spool and markers that its predecessor left."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""The spool: what it keeps survives, what is damaged is moved aside, and no two processes share it."""
+"""The spool survives crashes, moves damaged files aside, and refuses a second process."""
 
 import asyncio
 import os

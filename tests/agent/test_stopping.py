@@ -1,4 +1,4 @@
-"""Cancel, timeout and shutdown: what is told to stop ends, and what is said of it is true."""
+"""Cancel, timeout and shutdown end the operation, and its receipt is true."""
 
 import asyncio
 from typing import Any

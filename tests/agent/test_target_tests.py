@@ -1,4 +1,4 @@
-"""Going to a target to see how it is: only under a look that policy signed for that, and told whatever was found."""
+"""A target test needs a read grant of policy for that purpose, and reports every finding."""
 
 import asyncio
 import secrets

@@ -72,7 +72,7 @@ def _nothing(engine: FakeEngine) -> None:
 
 
 def _is(name: str, image: str, *, running: bool = True) -> Callable[[FakeEngine], bool]:
-    """The container is of that image; a former one that could not be removed is left beside it."""
+    """Assert the container's image; a former container may remain beside it."""
 
     def reached(engine: FakeEngine) -> bool:
         found = [one for one in state_of(engine)["containers"] if ".former-" not in one[0]]

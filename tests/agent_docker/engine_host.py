@@ -105,7 +105,7 @@ class EngineHost:
 
     @property
     def elsewhere(self) -> Collection[str]:
-        """Compose needs an engine that has networks, a snapshot one that has images: tests/lab/test_docker_*.py."""
+        """Return the operations tested in tests/lab/test_docker_*.py, on an engine with networks and images."""
         return ("stack_deploy", "stack_update", "stack_remove", "stack_status", *container_operations.SHARED)
 
     async def run(self, name: str, operation_id: str, **parameters: Any) -> TaskResult:

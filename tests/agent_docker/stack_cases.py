@@ -58,7 +58,7 @@ def stack_state(engine: FakeEngine) -> dict[str, Any]:
 
 
 def is_reached(case: StackCase, engine: FakeEngine, but: tuple[str, ...] = ()) -> bool:
-    """Whether the engine shows the whole effect, and no other container. `but`: those that were there before."""
+    """Return true if the engine shows the whole effect and no containers except those and `but`."""
     observed = stack_state(engine)
     observed["containers"] = [one for one in observed["containers"] if one[0] not in but]
     expected = sorted((f"/shop-{name}-1", image, True, False) for name, image in case.images.items())

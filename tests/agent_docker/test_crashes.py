@@ -1,7 +1,7 @@
-"""The agent or the engine dies at each request of each change: one true outcome, at most one effect, and what is left
-is found by the operation's label.
+"""The agent or the engine dies at each request of each change.
 
-A dead agent is one whose requests go no further: what it had sent, the engine has done or has not.
+Each case has one true outcome and at most one effect, and leftovers are found by the operation's label. A dead agent
+sends no further request; the engine may or may not have carried out the last one.
 """
 
 import asyncio
@@ -114,7 +114,7 @@ async def run(host: EngineHost, task: Task) -> TaskResult:
 
 
 def check_probe(case: CrashCase, host: EngineHost, before: dict[str, Any], probed: ProbeResult) -> None:
-    """A verdict is what the engine shows; what is neither is found by the label of the operation, or by names."""
+    """Assert that a probe reports the engine's state, and unclear states by the operation's label or by names."""
     details = (case.operation, probed, state_of(host.engine))
     if probed.verdict == "took_effect":
         assert case.reached(host.engine), details

@@ -182,7 +182,7 @@ async def _no_pulls(engine: FakeEngine) -> bool:
 
 
 def fits(parameters: dict[str, Any]) -> bool:
-    """Whether the catalogue takes it; a NUL and a text without end are refused there."""
+    """Return true if the catalogue accepts the text. It refuses a NUL and texts without an end."""
     try:
         load_catalogue()["container_create"].check(parameters)
     except Invalid:

@@ -16,7 +16,7 @@ IMAGE = "debian-13-standard_13.1-1_amd64.tar.zst"
 
 
 class ProxmoxHost(Cluster):
-    """What the suite asks for."""
+    """Implement the host that the suite requires."""
 
     def change(self, operation_id: str) -> Task:
         return self.task("container_start", operation_id, container_name="web")

@@ -12,7 +12,7 @@ POOL, ALL = Connection(host="pve", pool="prod"), Connection(host="pve")
 
 
 def granted(commands: str) -> dict[str, dict[str, int]]:
-    """What `/access/permissions` shows once the commands have been run."""
+    """Return the rights in `/access/permissions` after these commands."""
     roles: dict[str, list[str]] = {}
     permissions: dict[str, dict[str, int]] = {}
     for words in (command.split("'") for command in commands.split("; ")):

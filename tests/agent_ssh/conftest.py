@@ -89,7 +89,7 @@ def packages(folder: Path) -> Path:
 
 @asynccontextmanager
 async def ssh_host(folder: Path, *options: str, shell: str = "") -> AsyncIterator[SshHost]:
-    """Whatever a test does with it, nothing of it is left afterwards, here or there."""
+    """Yield an SSH host, and assert that the test leaves no process or file there or here."""
     before = held()
     # The first SetEnv is the only one that counts, so a test's own comes before ours.
     async with sshd(folder, *options, f"SetEnv {PACKAGES}={packages(folder)}", shell=shell) as server:
@@ -113,7 +113,7 @@ async def back_to(before: tuple[int, int]) -> bool:
 
 
 async def nothing_of(host: SshHost) -> bool:
-    """No process of the host's is left, but the server; nor one that an operation started and that got away."""
+    """Assert that the host has no process besides the server, and none that an operation left."""
     return host.server.sessions() == [] and processes.marked(ID) == []
 
 
@@ -129,7 +129,7 @@ def litter(folder: Path) -> list[Path]:
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For a host that takes its time to connect anew and to end what it is told to end, as on a slow machine."""
+    """Allow a slow host more time to reconnect and to stop operations."""
     monkeypatch.setattr("writ_agent_ssh.backend.STOP_SECONDS", 20.0)
     monkeypatch.setattr("writ_agent_ssh.host_sessions.settlement.SILENT_SECONDS", 20.0)
 

@@ -36,7 +36,7 @@ class Installation:
         return self.counted.read_text().splitlines() if self.counted.exists() else []
 
     async def idle(self, operation_id: str) -> bool:
-        """Whether the host works on it no more."""
+        """Return true if the host runs no part of it any more."""
         mark = self.server.host_folder / "marks" / f"{operation_id}.1.begun"
         if not mark.exists():
             return True

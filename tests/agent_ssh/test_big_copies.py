@@ -1,4 +1,4 @@
-"""A copy that takes its time and is ended: within bounds, and nothing is left of it but what was there before."""
+"""Cancelled copies of large files end within bounds and leave the former state."""
 
 import asyncio
 import os
@@ -40,7 +40,7 @@ async def half_done(host: SshHost) -> bool:
 
 
 def size(path: Path) -> int:
-    """0 where it is gone by now."""
+    """Return its size, or 0 if it no longer exists."""
     try:
         return path.stat().st_size
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Connections that break, hosts that hang, shells that talk: one outcome each, the right one, and nothing left."""
+"""Broken connections, hanging hosts and chatty shells: one correct outcome each, and no leftovers."""
 
 import asyncio
 import json
@@ -236,7 +236,7 @@ def _commands() -> dict[int, str]:
 
 
 async def _supervisors(host: SshHost) -> list[int]:
-    """What of hostops lives that came from this server's folder."""
+    """Return the living hostops processes that came from this server's folder."""
     folder = str(host.server.host_folder)
     return [pid for pid, command in _commands().items() if "readline())" in command and _uses(pid, folder)]
 

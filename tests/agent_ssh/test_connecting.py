@@ -1,4 +1,4 @@
-"""Who is believed and who is let in: host keys, user keys, algorithms, ways to a host. A real sshd each time."""
+"""Host keys, user keys, algorithms and routes: the SSH agent against a real sshd."""
 
 import asyncio
 import shutil

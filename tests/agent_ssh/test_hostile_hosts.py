@@ -1,4 +1,4 @@
-"""Hosts that want to harm the agent, or the record: they cost it little, and what they say passes for nothing else."""
+"""Hostile hosts cost the agent little, and their answers cannot pose as anything else in the journal."""
 
 import asyncio
 import importlib.util

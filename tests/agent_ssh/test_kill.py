@@ -103,7 +103,7 @@ async def test_killed_and_the_host_is_away_nobody_can_tell_and_it_may_still_run(
 
 
 async def killed(installation: Installation, folder: Path, moment: str) -> tuple[str, Receipt]:
-    """A test_count during which an agent died at that moment; what the next one said of it, which is all that was."""
+    """Kill an agent at that moment of a test_count; return the next agent's only report."""
     once = {"WRIT_FAULT": moment, "WRIT_FAULT_ONCE": str(folder / "once")}
     first = await installation.agent(**once)
     operation_id = await installation.executor.dispatch(
@@ -120,7 +120,7 @@ async def killed(installation: Installation, folder: Path, moment: str) -> tuple
 
 
 async def verdict(installation: Installation, operation_id: str) -> str | None:
-    """What an executor that asks is told."""
+    """Return the probe's reply to an executor."""
     dispatched, key = installation.executor.asked[operation_id], secrets.token_hex(32)
     parameters = dispatched.work.parameters
     look = installation.executor.read_grant(operation_id, "test_count", dispatched.target, ["probe"], parameters, key)

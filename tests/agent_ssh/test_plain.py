@@ -42,7 +42,7 @@ class PlainHost:
         return path.read_text().splitlines() if path.exists() else []
 
     def systemctl(self, body: str = "true", shown: str = SHOWN) -> None:
-        """What it does with what is neither show nor cancel."""
+        """Script systemctl's reply to commands other than show and cancel."""
         (self.folder / "shown").write_text(shown)
         names = {"shown": self.folder / "shown", "never": self.folder / "never"}
         script = SCRIPT.format(calls=self.folder / "calls", shown=names["shown"], body=body.format(**names))

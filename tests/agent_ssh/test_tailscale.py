@@ -1,4 +1,4 @@
-"""A target `via: tailscale` is reached as the very peer that the inventory pins, or refused with what is wrong."""
+"""A target `via: tailscale` is reached only as the peer that the inventory pins; refusals give the reason."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The LocalAPI that tests talk to refuses and tells what the one of tailscaled does."""
+"""The fake LocalAPI refuses and reports as tailscaled does."""
 
 import http.client
 import json

@@ -1,4 +1,4 @@
-"""How the SSH agent finds a target: each thing that can be wrong on the way, on a real sshd, by its own name."""
+"""The SSH agent's target test names each fault on the way to a real sshd."""
 
 import shutil
 from pathlib import Path

@@ -1,5 +1,6 @@
-"""Whatever becomes of a host in the middle of an operation, there is an outcome within the timeout and five seconds,
-the right one, and nothing is left, here or there (`ssh_host` looks after that).
+"""A host that fails during an operation yields the right outcome within the timeout and five seconds.
+
+`ssh_host` checks that no process or file is left.
 """
 
 import asyncio
@@ -80,7 +81,7 @@ BEHAVIOURS = {
 
 @asynccontextmanager
 async def odd_host(folder: Path, behaviour: str) -> AsyncIterator[SshHost]:
-    """Says that hostops is there, and then does that with whatever it is asked."""
+    """Yield a host that reports a hostops, and then does that with each request."""
     folder.mkdir()
     script = folder / "odd.py"
     script.write_text(ODD.replace("BEHAVIOUR", behaviour))
@@ -89,7 +90,7 @@ async def odd_host(folder: Path, behaviour: str) -> AsyncIterator[SshHost]:
 
 
 async def timed(host: SshHost, task: Task) -> TaskResult:
-    """How it went, as the agent would tell it, in time."""
+    """Return the agent's report, which must come in time."""
     with stopwatch() as seconds:
         done = await RunningOperation(host.backend, replace(task, timeout=TIMEOUT), ProgressRecorder(), GRACE).wait()
     assert seconds() < TIMEOUT + LATE
@@ -196,5 +197,5 @@ async def test_many_connections_that_break_leave_nothing(host: SshHost) -> None:
 
 
 def full(most: int) -> str:
-    """A host where no file can be longer than that, as on a disk that is full."""
+    """Yield a host with a limit on file length, which acts like a full disk."""
     return f'ForceCommand exec prlimit --fsize={most} /bin/sh -c "$SSH_ORIGINAL_COMMAND"'

@@ -1,4 +1,4 @@
-"""A server that hangs up before anybody has said anything: what it says is told, and whatever it says is survived."""
+"""An SSH server that disconnects before the handshake: its text is reported, and no text harms the agent."""
 
 import asyncio
 from contextlib import suppress

@@ -7,8 +7,8 @@ from importlinter import Contract, ContractCheck, fields, output
 class Importers(Contract):
     """Compare the importers of third-party packages with a table of lines such as `yaml: writ_documents`.
 
-    A new package of ours needs no entry. A third-party package that nobody imports breaks the contract as well, so that
-    the table holds no entry of the past.
+    A new package of ours needs no entry. A third-party package without an importer also breaks the contract, so the
+    table keeps no stale entry.
     """
 
     type_name = "importers"

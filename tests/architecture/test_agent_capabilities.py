@@ -1,4 +1,4 @@
-"""The capabilities of the local agent: what its unit grants is what docs/security.md gives a reason for."""
+"""The unit of the local agent grants exactly the capabilities that docs/security.md explains."""
 
 import re
 

@@ -36,7 +36,7 @@ NO_SERVICE = ("init", "writ")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `init` makes, of an installation with one server."""
+    """Return the folder that `init` makes for an installation with one server."""
     folder, umask = tmp_path_factory.mktemp("writ"), os.umask(0o077)
     folders.write_environment(folder / ".env", folders.environment(folders.init(folder / ".writ", 1)))
     os.umask(umask)
@@ -65,13 +65,13 @@ def services(compose: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def variables(service: dict[str, Any]) -> list[Variable]:
-    """What the code of that service reads from its environment."""
+    """Return the environment variables that the code of that service reads."""
     name = service["build"]["args"]["SERVICE"]
     return describe(ProvisionerConfig if name == "cli" else SERVICES["gateway.http" if name == "gateway" else name])
 
 
 def mounted(service: dict[str, Any]) -> dict[str, str]:
-    """What of the machine is where in the container; "" for a volume."""
+    """Return host paths by container path; a volume has ""."""
     found = {}
     for volume in service.get("volumes", []):
         first, _, rest = volume.partition(":")
@@ -132,7 +132,7 @@ def test_the_command_knows_where_every_service_says_how_it_is(compose: dict[str,
 
 
 def test_grafana_reads_its_password_itself(compose: dict[str, Any]) -> None:
-    """What its image does with a variable that ends in __FILE is to put the password among the variables."""
+    """The image reads a variable that ends in __FILE and sets the variable to the file's content."""
     environment = compose["services"]["grafana"]["environment"]
     assert environment["GF_SECURITY_ADMIN_PASSWORD"] == "$$__file{/run/secrets/grafana}"  # $$: of compose
     assert not [name for name in environment if name.endswith("__FILE")]
@@ -285,7 +285,7 @@ def test_compose_itself_takes_the_file(folder: Path, more: tuple[str, ...]) -> N
 
 
 def has_compose() -> bool:
-    """Whether the docker command is here, and its compose plugin."""
+    """Return true if the docker command and its compose plugin are installed."""
     command = ["docker", "compose", "version"]
     return bool(shutil.which("docker")) and subprocess.run(command, capture_output=True, check=False).returncode == 0
 

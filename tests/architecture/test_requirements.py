@@ -1,4 +1,4 @@
-"""tests/requirements.toml, both ways: what is asked has tests that exist, and each file of tests shows something."""
+"""tests/requirements.toml names only tests that exist, and each test file appears in it."""
 
 import ast
 import tomllib

@@ -26,7 +26,7 @@ class Package(NamedTuple):
 
     @property
     def is_service(self) -> bool:
-        """Whether it is a process of its own."""
+        """Return true if the package runs as a process."""
         return self.folder.parent.name == "services"
 
     @property

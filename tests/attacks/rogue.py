@@ -81,7 +81,7 @@ class Rogue:
         return await self.append(subject, event)
 
     def requested(self, subject: Subject, decision: Signed, **changed: Any) -> Requested:
-        """What looks like an accepted request."""
+        """Store an event that looks like an accepted request."""
         event = Requested(
             **self._common(subject),
             id=secrets.token_hex(16),
@@ -129,7 +129,7 @@ class Rogue:
 
 
 async def events(bus: Bus, filter: str) -> list[JournalEvent | Carried]:
-    """What the journal holds under that filter."""
+    """Return the journal's events that match the filter."""
     return [decode_event(record.data) for record in await bus.journal.read(filter)]
 
 

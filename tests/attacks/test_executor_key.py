@@ -1,4 +1,4 @@
-"""A stolen executors' key against a running installation: what made it JetStream's administrator does nothing now.
+"""A stolen executors' key against a running installation: it no longer administers JetStream.
 
 Each attack stores bytes where the key may, and has JetStream send them to a subject that the key may not publish on, by
 naming that subject as the reply of a read. The names are those of the security review of November 2026.
@@ -51,7 +51,7 @@ async def info(admin: NatsBus, stream: str) -> dict[str, Any]:
 
 
 async def everything(admin: NatsBus) -> dict[str, Any]:
-    """What streams and consumers there are, and how each is configured."""
+    """Return all streams and consumers with their configuration."""
     names = json.loads((await admin.request("$JS.API.STREAM.NAMES", b"", timeout=SOON)).data)["streams"]
     found: dict[str, Any] = {name: await info(admin, name) for name in sorted(names) if name not in _SHORT_LIVED}
     for name in names:

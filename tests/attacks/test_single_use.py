@@ -31,7 +31,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 def claim(installation: RunningInstallation, about: Subject, attempt: int = 1) -> Signed:
-    """What an agent of the pool would sign."""
+    """Return a claim as an agent of the pool signs it."""
     unsigned = Claim(
         operation_id=about.operation_id,
         attempt=attempt,
@@ -169,7 +169,7 @@ def dispatched_elsewhere(rogue: Rogue, about: Subject) -> Dispatched:
 async def test_a_request_that_policy_allowed_starts_once_for_one_claim(
     installation: RunningInstallation, executor: Bus, files: Path
 ) -> None:
-    """What an executors' key still can: ask in the name of whoever does not sign. Even that starts once."""
+    """An executors' key can still send requests of principals without signatures. Even such a request starts once."""
     rogue = Rogue(executor)
     about = subject(installation, "file_write", "web-1", {"file_path": str(files / "counted"), "content": "x"})
     decision = (await decided(executor, about)).decision

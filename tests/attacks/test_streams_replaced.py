@@ -1,7 +1,7 @@
-"""Whoever has bootstrap's key, or NATS' disk, replaces a stream: no service takes it for the one that it knew.
+"""An attacker with bootstrap's key, or NATS' disk, replaces a stream: no service accepts the new stream as the old.
 
-No account stands between the two and the streams. What is left is to notice: not ready, a security event, a metric, in
-each service that knew better, and no decision; also after a restart of all that could have forgotten.
+No account separates such an attacker from the streams. Each service that knew the old stream notices: it is not ready,
+records a security event, counts a metric and makes no decision, also after a restart of all services.
 """
 
 import json

@@ -89,7 +89,7 @@ async def test_an_audit_thief_reads_all_and_answers_falsely_and_writes_its_own_a
 async def claimed(
     installation: RunningInstallation, thief: Bus, number: str, instance: str = "thief"
 ) -> tuple[Claim, Any, SealedParameters]:
-    """Claim it as an instance that no agent is, or as that one; return the claim, the grant and what came with it."""
+    """Claim it as this instance, or as an instance of no agent; return the claim, the grant and its attachments."""
     seal = SealKey()
     claim = Claim(
         operation_id=number, attempt=1, pool="a", instance=instance, nonce=secrets.token_hex(32), seal_to=seal.public

@@ -33,7 +33,7 @@ class History:
         self._clock = itertools.count(1_000)
 
     def stamp(self, correlation: str) -> dict[str, Any]:
-        """What every event has."""
+        """Return the fields that every event has."""
         return {"id": uuid.uuid4().hex, "at": float(next(self._clock)), "correlation_id": correlation}
 
     async def append(self, principal: str, operation: str, event: journal.OperationEvent) -> int:

@@ -53,17 +53,17 @@ async def replica(
 
 
 async def trace(bus: Bus, reader: str, /, **fields: Any) -> TraceReply:
-    """What this principal gets for this trace query."""
+    """Return this principal's reply to a trace query."""
     return await ask(bus, reader, "trace", encode(TraceQuery(**fields)), TraceReply)
 
 
 async def search(bus: Bus, reader: str, /, **fields: Any) -> SearchReply:
-    """What this principal gets for this search."""
+    """Return this principal's reply to a search."""
     return await ask(bus, reader, "search", encode(SearchQuery(**fields)), SearchReply)
 
 
 async def ask(bus: Bus, principal: str, kind: str, data: bytes, answer: type[Reply]) -> Reply:
-    """What a principal gets for these bytes."""
+    """Return the reply to these bytes from a principal."""
     message = await bus.request(query(principal, kind), data, timeout=30)
     return decode(message.data, answer)
 

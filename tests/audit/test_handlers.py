@@ -1,4 +1,4 @@
-"""The endpoints against anything that may be sent: one answer that says what is wrong, and the service lives on."""
+"""Audit's endpoints against arbitrary bytes: each gets one answer with the reason, and the service continues."""
 
 import asyncio
 from typing import Any

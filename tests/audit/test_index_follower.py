@@ -79,7 +79,7 @@ async def test_restarted_follower_continues_at_its_position(bus: MemoryBus, tmp_
 
 
 async def not_ready(audit: Audit) -> str:
-    """What its journal check says, once it has something to say."""
+    """Return the text of a failing journal check, once there is one."""
 
     async def problem() -> str | None:
         return await audit.checks()["journal"]()
@@ -196,7 +196,7 @@ async def test_two_replicas_share_the_queries_and_answer_alike(bus: MemoryBus, t
 
 
 def alarms(measured: Metrics, kind: str) -> float:
-    """How many findings of this kind are counted, for the alert."""
+    """Return the count of findings of this kind, which the alert uses."""
     lines = measured.exposition()[0].decode().splitlines()
     [value] = [
         line.rpartition(" ")[2] for line in lines if line.startswith(f'writ_security_events_total{{kind="{kind}"')

@@ -1,4 +1,4 @@
-"""Histories that no honest executor writes are found, and what honest ones write is not."""
+"""Irregular events are found in histories of dishonest executors, and none in those of honest executors."""
 
 import itertools
 from typing import Any
@@ -93,7 +93,7 @@ DECIDED = structs.replace(REQUESTED, verdict=structs.replace(REQUESTED.verdict, 
 
 
 def verdict(preview: Signed | None, choice: str = "approve") -> SignedApproval:
-    """Return what bob signed, who saw this preview."""
+    """Return bob's signed verdict on this preview."""
     approval = Approval(
         operation_id=ID,
         requested="0" * 64,

@@ -1,5 +1,5 @@
 # long: one subject, the log of the NATS server
-"""What NATS refuses is read from its log, whatever clients write into it, and however the log is rotated."""
+"""Refusals in NATS' log are read correctly despite text of clients and rotation of the log."""
 
 import asyncio
 import json

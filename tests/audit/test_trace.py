@@ -1,4 +1,4 @@
-"""Traces: whole right after the end, with the security events that belong to them, and only for who may read them."""
+"""Traces are complete at once after the end, include related security events, and open only to permitted readers."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

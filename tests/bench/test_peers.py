@@ -1,4 +1,4 @@
-"""What `make bench-peers` compares is equal, and what it writes is what it measured. No peer is needed for that."""
+"""`make bench-peers` compares equal work and writes its own measurements. These tests need no peer."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

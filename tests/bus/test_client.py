@@ -41,7 +41,7 @@ async def bus(tmp_path: Path) -> AsyncIterator[NatsBus]:
 
 
 async def heard(bus: NatsBus, subject: str) -> list[bytes]:
-    """What arrives there, as it arrives."""
+    """Yield messages on that subject as they arrive."""
     arrived: list[bytes] = []
     await bus.connection.listen(subject, lambda message: arrived.append(message.data))
     return arrived

@@ -1,4 +1,4 @@
-"""What the connection does when the server is away, silent, or does not want us."""
+"""The connection while the server is away, silent, or refuses it."""
 
 import asyncio
 import socket
@@ -145,7 +145,7 @@ async def test_a_user_that_is_taken_out_of_the_configuration_is_cut_off(server: 
 
 @pytest.fixture
 async def proxied(tmp_path: Path) -> AsyncIterator[tuple[TcpProxy, NatsBus, NatsBus]]:
-    """A bus that goes through a proxy, and one that does not."""
+    """Yield a bus through a proxy, and a direct one."""
     async with open_server(tmp_path) as (_, url), tcp_proxy(int(url.rpartition(":")[2])) as proxy:
         # The real intervals are 5 s and 10 s; a fifth of them keeps the test short.
         through = f"nats://127.0.0.1:{proxy.port}"

@@ -26,7 +26,7 @@ def entry(expected: int) -> Entry:
 
 
 class Copies:
-    """What the leader has, and what the copy has that answers each question; the last one for ever."""
+    """The leader's state, and the copy's answers to each question; the last answer repeats."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, leader: Sequence[Record], *copies: Sequence[Record]) -> None:
         self.leader = list(leader)

@@ -17,7 +17,7 @@ BODIES = st.binary(max_size=30) | st.sampled_from([b"", b"\r\n", b"MSG a 1 0\r\n
 
 
 class Taken:
-    """What nats-py's parser calls, with the messages that it was given."""
+    """Records the calls of nats-py's parser and their messages."""
 
     def __init__(self) -> None:
         self.messages: list[tuple[Any, ...]] = []

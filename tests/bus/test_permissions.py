@@ -1,7 +1,7 @@
-"""The real server, with the generated configuration, refuses everybody what the registry does not give them.
+"""The real server, with the generated configuration, refuses each party all but its rights in the registry.
 
-What they may do is worked out here from the registry and from a table of JetStream's subjects, not by the code that
-renders the configuration.
+The tests derive those rights from the registry and a table of JetStream's subjects, without the code that renders the
+configuration.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ def role_of(user: str) -> Role | None:
 
 
 def is_in(user: str, roles: tuple[Role, ...]) -> bool:
-    """Whether one of these roles is the user's; a scanner is a principal too."""
+    """Return true if the user has one of these roles; a scanner is a principal too."""
     return role_of(user) in roles or (user == "trivy" and Role.SCANNER in roles)
 
 
@@ -195,7 +195,7 @@ def may_listen(user: str, subject: str) -> bool:
 
 
 def covers(wide: str, narrow: str) -> bool:
-    """Whether every subject of `narrow` is one of `wide`."""
+    """Return true if `wide` covers every subject of `narrow`."""
     wide_tokens, narrow_tokens = wide.split("."), narrow.split(".")
     if wide_tokens[-1] == ">":
         wide_tokens.pop()

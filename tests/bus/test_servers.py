@@ -1,4 +1,4 @@
-"""What NATS servers say of themselves, asked of a real one by audit alone."""
+"""Audit alone can query NATS servers about themselves; the server here is real."""
 
 import asyncio
 from pathlib import Path
@@ -22,7 +22,7 @@ async def test_connections_streams_and_consumers_are_told_as_they_are(tmp_path: 
         audit = await server.bus("audit")
 
         async def alone() -> ServerFigures | None:
-            """Once the server has seen that who made the streams is gone."""
+            """Return the figures once the server has dropped the client which made the streams."""
             observed = await figures(audit)
             return observed if [one.connections for one in observed.servers] == [1] else None
 

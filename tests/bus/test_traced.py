@@ -35,7 +35,7 @@ async def ground() -> AsyncIterator[TracedGround]:
 
 @pytest.fixture(autouse=True)
 def spans() -> Iterator[list[tracing.Span]]:
-    """What was exported."""
+    """Return the exported spans."""
     taken: list[tracing.Span] = []
     tracing.export(taken.append)
     yield taken

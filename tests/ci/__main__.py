@@ -84,7 +84,7 @@ class Runner:
         return status == 0 and record is not None and record.passed == len(trouble.tests)
 
     def _make(self, step: Step, arguments: str | None) -> tuple[int, Record | None]:
-        """Return make's exit status, and what pytest came to if it came that far."""
+        """Return make's exit status, and pytest's record if pytest wrote one."""
         path = self._folder / "record"
         path.unlink(missing_ok=True)
         options = f"{os.environ.get('PYTEST_ADDOPTS', '')} -p tests.ci.recorder --record={path}"

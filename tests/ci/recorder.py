@@ -1,4 +1,4 @@
-"""A pytest plugin that writes what a run came to (flakes.Record) into a file: `-p tests.ci.recorder --record=FILE`.
+"""A pytest plugin that writes the result of a run (flakes.Record) into a file: `-p tests.ci.recorder --record=FILE`.
 
 With pytest-xdist it works in the controller, which sees the reports of all workers and notices when one of them dies.
 """

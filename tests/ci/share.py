@@ -1,8 +1,8 @@
-"""A pytest plugin that runs as many tests as there is time for: `-p tests.ci.share --share=FILE`.
+"""A pytest plugin that runs as many tests as time allows: `-p tests.ci.share --share=FILE`.
 
-Files come in this order: those of the folder of a package that was changed, those that import a changed package, the
-others. Among equals the seed decides, which is the commit: so what there is no time for changes from run to run.
-With pytest-xdist: `--dist loadfile --no-loadscope-reorder`.
+Files come in this order: those in the folder of a changed package, those that import a changed package, the others.
+Among equals the seed (the commit) decides, so the tests left out change from run to run. With pytest-xdist: `--dist
+loadfile --no-loadscope-reorder`.
 """
 
 import ast
@@ -20,7 +20,7 @@ from writ_testing.exhaustive import UNTIL
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):
-    """What to begin with, and how long."""
+    """The files to begin with, and the time for all."""
 
     changed: tuple[str, ...]
     """Paths that were changed, from the root."""

@@ -1,4 +1,4 @@
-"""What to do about a target is told for everything that its agent can find."""
+"""`writ backends test` gives advice for every finding of an agent."""
 
 import re
 from pathlib import Path

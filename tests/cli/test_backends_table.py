@@ -50,7 +50,7 @@ ROWS = [
 
 
 def shown(width: int) -> str:
-    """What is on a terminal of that width."""
+    """Return the table as a terminal of that width shows it."""
     screen, paper = Screen("table"), io.StringIO()
     screen.out = Console(file=paper, highlight=False, markup=False, emoji=False, width=width, force_terminal=False)
     _show(screen, ROWS)

@@ -1,4 +1,4 @@
-"""How `writ` ends: an outcome, an error or a mistake, each with its exit status and one readable line."""
+"""`writ` ends with an outcome, an error or a usage mistake: each has its exit status and one readable line."""
 
 import asyncio
 import json

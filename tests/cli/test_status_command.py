@@ -1,4 +1,4 @@
-"""What `writ status` tells people of an installation that runs."""
+"""The output of `writ status` for a running installation."""
 
 import re
 import time

@@ -46,7 +46,7 @@ class Shell:
         return CommandResult(process.returncode or 0, out.decode(), err.decode())
 
     async def json(self, *words: str) -> Any:
-        """What `writ … -o json` says."""
+        """Return the output of `writ … -o json`."""
         ended = await self.writ(*words, "-o", "json")
         assert ended.status == 0, ended
         return json.loads(ended.out)

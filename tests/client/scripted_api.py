@@ -1,7 +1,7 @@
-"""An executor and an audit service that do as a test tells them: real messages, no policy, no agents.
+"""An executor and an audit service that the test scripts: real messages, no policy, no agents.
 
-Operations are kept as lives, events are published as the stream republishes them. `mute` leaves events out, as a
-reconnect would; `script` holds what the next requests get instead of the usual answer.
+They keep operations as lives, and publish events as the stream republishes them. `mute` leaves events out, as a
+reconnect would; `script` holds the next replies instead of the usual ones.
 """
 
 import asyncio
@@ -258,7 +258,7 @@ class ScriptedApi:
         return encode(audit.SearchReply(rows=rows))
 
     async def until_queried(self, kind: str) -> None:
-        """Until a query of that kind has come in, of a process that has just been started, say."""
+        """Wait for a query of that kind, for example from a process that has just started."""
         await self.until_queries(kind, 1)
 
     async def until_queries(self, kind: str, count: int) -> None:

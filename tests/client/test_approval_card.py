@@ -1,4 +1,4 @@
-"""The card of a pending operation shows nothing that signatures do not hold for, and says what it could not verify."""
+"""The card of a pending operation shows only signed content, and names the parts that it could not verify."""
 
 import hashlib
 from typing import Any
@@ -36,7 +36,7 @@ def card(  # long: one sample of every signed part
     vouched: dict[str, Any] | None = None,
     **shown: Any,
 ) -> ApprovalCard:
-    """A request as an executor shows it; `shown` is what it changed, `hidden` what the journal does not have."""
+    """Return the card of a request; `shown` overrides the executor's fields, `hidden` is absent from the journal."""
     of: dict[str, Any] = {"principal": "alice", "operation": "service_restart", "target": "web-1"}
     parameters = {**PARAMETERS, **(hidden or {})}
     reason = structs.asdict(sample(Requested))["reason"] if signs_reason else None

@@ -1,4 +1,4 @@
-"""A trace shows a signature only where it holds; what does not is told as that."""
+"""A trace shows a signature only if it is valid, and marks invalid ones."""
 
 from typing import Annotated, Any, TypeVar
 

@@ -1,4 +1,4 @@
-"""Compose files of the kinds that people publish: accepted, or refused with the reason that is right."""
+"""Published kinds of compose files are accepted, or refused with the right reason."""
 
 import json
 

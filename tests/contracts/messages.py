@@ -1,7 +1,7 @@
-"""Every struct that crosses the wire, found through the registry and the signed statements, with one sample of each.
+"""Every struct on the wire, found through the registry and the signed statements, with one sample of each.
 
-A sample has every field set, made from the types alone, so that a new field shows in the golden files at once. After a
-change of the contracts: `python -m tests.contracts.messages` writes the golden files anew; review what changed.
+Samples are made from the types alone and have every field set, so a new field shows in the golden files at once. After
+a change of the contracts, `python -m tests.contracts.messages` writes the golden files: review the difference.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What each kind of parameter takes and refuses, by the grammar of the thing that it names."""
+"""Each kind of parameter accepts and refuses values by the grammar of the thing it names."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""How parameters are checked and classed, whatever the operation."""
+"""Checks and classes of parameters, for all operations."""
 
 from typing import Annotated, Any
 

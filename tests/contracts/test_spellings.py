@@ -1,4 +1,4 @@
-"""Of everything that has several spellings one is taken; a policy that names it is not got round by another."""
+"""Each value has one spelling, so another spelling cannot bypass a policy."""
 
 from collections.abc import Iterator
 from pathlib import Path

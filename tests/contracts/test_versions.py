@@ -1,7 +1,7 @@
-"""Two versions at once: what the last one wrote is read, and it reads what is written now until something new is used.
+"""Two versions at once: each reads the other's messages until a new feature is used.
 
-`last_version.json` has one message of each kind with every field set, as the last version wrote it. With a release:
-`python -m tests.contracts.test_versions` writes it anew from the golden files; review what that gives up.
+`last_version.json` has one message of each kind with every field set, as the last version wrote it. With a release,
+`python -m tests.contracts.test_versions` writes it from the golden files: review the losses.
 """
 
 from typing import Any

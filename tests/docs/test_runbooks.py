@@ -30,7 +30,7 @@ COUNTED = re.compile(r"\b(?:increase|rate)\((writ_[a-z_]+)")
 
 
 def promtool(*words: str) -> str:
-    """What it says; its failure is the test's."""
+    """Return promtool's output; fail the test if it fails."""
     done = subprocess.run([program("promtool"), *words], cwd=PROMETHEUS, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -65,7 +65,7 @@ async def _agent(folder: Path) -> AsyncIterator[None]:
 
 
 async def reaches(bus: NatsBus, subject: str, data: bytes = b"{}") -> bool:
-    """Whether anybody answers there."""
+    """Return true if the address accepts a connection."""
     try:
         await bus.request(subject, data, timeout=2)
     except (Unreachable, TimedOut):

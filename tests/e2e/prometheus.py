@@ -30,7 +30,7 @@ class Prometheus:
         self._url = f"http://127.0.0.1:{port}/api/v1"
 
     async def query(self, expression: str) -> list[dict[str, Any]]:
-        """What it answers now; nothing while it does not."""
+        """Return the present result of the query; it is empty while Prometheus does not answer."""
         found = await self._ask("query", query=expression)
         return list(found["result"]) if found else []
 
@@ -66,11 +66,10 @@ async def running(log: Path, *command: str) -> AsyncIterator[None]:
 async def scraping(
     installation: RunningInstallation, folder: Path, *, alertmanager: int | None = None
 ) -> AsyncIterator[Prometheus]:
-    """Run a Prometheus that scrapes every process of the installation once a second, with exemplars and the rules of
-    the tree.
+    """Run a Prometheus which scrapes every process once a second, with exemplars and the alert rules of the tree.
 
-    Its alerts go to the Alertmanager on that port. It is yielded when it has scraped each process: later counts are
-    increases.
+    Its alerts go to the Alertmanager on that port. The fixture yields after the first scrape of each process, so later
+    counts are increases.
     """
     state, port = folder / "prometheus", free_port()
     targets = _targets(installation)

@@ -56,7 +56,7 @@ async def holding(installation: RunningInstallation, key: str) -> AsyncIterator[
 def subject(
     installation: RunningInstallation, operation: str, target: str, parameters: dict[str, Any], **changed: Any
 ) -> Subject:
-    """What a true executor would ask about a request of alice's that she never made."""
+    """Return a request of alice, who never made it, as a true executor would present it to policy."""
     number = secrets.token_hex(8)
     about = Subject(
         operation_id=operation_id("alice", number),

@@ -1,8 +1,8 @@
 """With every key that an AI agent can hold, over every subject of the registry, no approval proves a presence.
 
-The agent has its own key, the key file of the human whom it acts for, that of an approver, and a session of each; a
-security key in software that nobody enrolled; the signed approval of another request; and it knows the whole protocol.
-It sends every message that it can think of on every subject, and then nothing has been approved, and nobody enrolled.
+The agent has its own key, its human's key file, an approver's key file, and a session of each. It also has a security
+key in software (not enrolled), the signed approval of another request, and knowledge of the whole protocol. It sends
+every message on every subject. Afterwards nothing is approved and no credential is enrolled.
 """
 
 import secrets
@@ -82,7 +82,7 @@ async def card_of(writ: Writ, operation_id: str, installation: RunningInstallati
 
 
 class Attack:
-    """What somebody can send who has these keys and knows everything but a person's presence."""
+    """The messages of an attacker who has these keys and full knowledge, but no person's presence."""
 
     def __init__(self, installation: RunningInstallation, card: Card, earlier: SignedApproval, enrolled: str) -> None:
         self._home = installation.home

@@ -88,7 +88,7 @@ async def opened(
 
 
 async def ends(writ: Writ, many: int, operation: str = "test_noop", target: str = "web-1") -> list[OperationView]:
-    """Return what became of so many requests at once: the ended ones, and those that wait for approval."""
+    """Start so many requests at once; return those that ended and those that wait for approval."""
     parameters = {"service_name": "nginx"} if operation == "service_start" else {}
     answers = await asyncio.gather(*(writ.submit(operation, target, parameters, reason="a use") for _ in range(many)))
     started = [one.operation_id or "" for one in answers if one.state != "awaiting_approval"]
@@ -218,7 +218,7 @@ async def test_the_command_requests_lists_shows_and_ends_windows(
 
 
 async def test_the_record_of_it_holds(installation: RunningInstallation) -> None:
-    """Audit checks each signature, and that policy allowed exactly what control events say."""
+    """Audit checks each signature, and whether policy allowed exactly the content of the control events."""
     async with holding(installation, "executor") as bus:
         last = await bus.journal.last(subjects.JOURNAL)
         async with await installation.client() as client:

@@ -105,7 +105,7 @@ async def test_what_was_superseded_before_it_was_taken_out_is_not_taken_out(
 async def test_of_two_who_archive_at_once_one_is_told_that_the_other_counts(
     installation: RunningInstallation, writ: Writ, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And what was named for the longer range, that was not taken out, is found in the archive that it is in."""
+    """Events named for the longer range that stayed in the journal are found in the archive that holds them."""
     await writ.run("test_noop", "web-1", timeout=30)
     worked = await writ.run("test_noop", "web-1", timeout=30)
     last = await archivable(writ, (await writ.journal()).last)

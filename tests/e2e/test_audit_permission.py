@@ -1,4 +1,4 @@
-"""Who may read the record: one's own always, one's agents' too, anybody else's by the policy that is in force."""
+"""Principals read their own record and that of their agents; the policy in force decides about all others."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,6 @@
-"""What deploy/k8s scales by, asked of a real Prometheus: all that waits for agents of a pool and all that they run."""
+"""The metrics that deploy/k8s scales by, in a real Prometheus: operations that wait for agents of a pool or run on
+them.
+"""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

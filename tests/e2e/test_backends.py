@@ -66,7 +66,7 @@ class World:
             return await eventually(lambda: _last(bus, kind), what=f"a security event {kind}")
 
     async def ssh_agent(self, path: str) -> str:
-        """What the SSH agent says of itself."""
+        """Return a page of the SSH agent's health endpoint."""
         found = read_run_file(self.installation.home.run / "agent-ssh.json", self.installation.pid("agent-ssh"))
         assert found is not None
         return (await asyncio.to_thread(_get, f"http://127.0.0.1:{found.health_port}/{path}")).decode()

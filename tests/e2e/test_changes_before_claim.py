@@ -1,4 +1,4 @@
-"""What changes between dispatch and claim counts: a policy, a stop, a policy service that is silent, a deadline."""
+"""Changes between dispatch and claim take effect: policy, stop, silent policy service, deadline."""
 
 import os
 import signal

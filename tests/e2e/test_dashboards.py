@@ -133,7 +133,7 @@ async def test_a_histogram_leads_to_operations(
 async def test_one_operation_is_found_on_its_page_by_its_id(
     installation: RunningInstallation, prometheus: Prometheus
 ) -> None:
-    """The one that takes longer than all others is the example of what takes so long."""
+    """The slowest operation is the exemplar of the highest bucket."""
     async with await installation.client() as writ:
         done = await writ.run("test_sleep", "web-1", {"seconds": 3})
     expressions = [target["expr"] for panel in page("operation")["panels"] for target in panel.get("targets", ())]

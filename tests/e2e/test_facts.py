@@ -1,4 +1,4 @@
-"""What decisions need to know, in a whole installation: a scanner's findings, and what the target's own agent lists."""
+"""Facts for decisions in a whole installation: a scanner's findings, and listings by the target's own agent."""
 
 import asyncio
 import json
@@ -85,7 +85,7 @@ async def scan(installation: RunningInstallation, pinned: str) -> str:
 
 
 async def connected(writ: Writ) -> bool:
-    """Whether its questions are answered again."""
+    """Return true if its queries are answered again."""
     try:
         return bool(await writ.targets())
     except WritError:

@@ -97,7 +97,7 @@ async def test_a_secret_is_found_nowhere(installation: RunningInstallation, writ
 
 
 async def metrics_of(installation: RunningInstallation, services: int = 5) -> str:
-    """What its processes tell, of which there are so many at least."""
+    """Return the metrics of at least so many processes."""
     texts = []
     for path in installation.home.run.glob("*.json"):
         facts = json.decode(path.read_bytes())

@@ -1,4 +1,4 @@
-"""What NATS refuses by real keys is a security event in the journal, linked to its sender and bounded in number."""
+"""NATS' refusals of real keys become security events in the journal, linked to the sender and limited in number."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""A journal that is nearly full, on the real server: what is new is refused clearly, what has begun still ends."""
+"""A nearly full journal on the real server: new requests are refused clearly, and started operations still end."""
 
 from pathlib import Path
 from typing import Any

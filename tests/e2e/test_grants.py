@@ -1,6 +1,6 @@
-"""A grant that does not hold is refused by the agent: nothing is run, and it is a security event in the record.
+"""Agents refuse invalid grants, run nothing, and the journal gets a security event.
 
-The executor here is in the wrong hands, and mostly even has policy's own key: what is wrong is what the grant says.
+The executor here is an attacker who mostly even has policy's own key: the content of the grant is wrong.
 """
 
 from collections.abc import AsyncIterator

@@ -34,7 +34,7 @@ async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 
 
 class HealthCheck:
-    """What one process says of one check of its own, in all three places."""
+    """One check of one process, as reported in all three places."""
 
     def __init__(self, installation: RunningInstallation, process: str, check: str) -> None:
         self._installation, self._process, self._check = installation, process, check
@@ -50,7 +50,7 @@ class HealthCheck:
         return float(rows[f'writ_check_ok{{check="{self._check}"}}'])
 
     async def status(self) -> str:
-        """What `writ status` prints of the process."""
+        """Return the line of `writ status` for the process."""
         ended = await self._installation.writ("status", environ={"COLUMNS": "250"})
         return "\n".join(line for line in ended.out.splitlines() if self._process in line)
 

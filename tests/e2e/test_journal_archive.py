@@ -321,8 +321,11 @@ async def test_on_a_cluster_every_copy_is_shortened_alike_and_a_leader_may_die_a
 
 
 async def begins_at(cluster: Cluster, first: int, killed: Node | None = None) -> None:
-    """There the journal begins, by each copy: one that follows takes out the same a little later, and one that was
-    killed before NATS had written that down (now and then it does) has the archived ones again."""
+    """Return the journal's first sequence on each copy.
+
+    A follower removes the same events a little later. A copy that was killed before NATS had stored the removal
+    sometimes has the archived events again.
+    """
     observed: list[int | None] = []
 
     async def alike() -> bool:
@@ -338,7 +341,7 @@ async def begins_at(cluster: Cluster, first: int, killed: Node | None = None) ->
 
 
 def without_iso_times(shown: Any) -> Any:
-    """What a command shows, without the instants that it adds for people."""
+    """Return a command's output without the ISO times that it adds for readers."""
     if isinstance(shown, dict):
         return {key: without_iso_times(value) for key, value in shown.items() if not key.endswith("_iso")}
     return [without_iso_times(one) for one in shown] if isinstance(shown, list) else shown

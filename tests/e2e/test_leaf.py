@@ -1,6 +1,4 @@
-"""A site behind NAT: a leaf node of its own on what `writ leaf add` writes, agents that reach nothing else, and a link
-that is cut while they work.
-"""
+"""A site behind NAT: a leaf node with the files of `writ leaf add`, isolated agents, and a link cut during work."""
 
 import asyncio
 import stat

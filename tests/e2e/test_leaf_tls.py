@@ -1,4 +1,4 @@
-"""A site that is linked over TLS: both ends as `writ leaf add` makes them, and who is refused on the way."""
+"""A leaf node over TLS: both ends as `writ leaf add` configures them, and refusals on the way."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

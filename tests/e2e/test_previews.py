@@ -1,4 +1,4 @@
-"""Previews, end to end: what people are shown before they approve a change of a file, and a target that moves then."""
+"""Previews, end to end: the preview of a file's change for approvers, and a target that changes afterwards."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack

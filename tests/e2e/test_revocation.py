@@ -1,7 +1,7 @@
-"""What is revoked loses its connection to NATS within a second, on a running installation.
+"""Revoked keys lose their connection to NATS within a second, on a running installation.
 
 A busy machine may delay one revocation. So the fastest of three must be within the second, none may take much longer,
-and no interval at which a process looks at files or events may be as long as that.
+and no interval at which a process reads files or events may be as long as that.
 """
 
 import asyncio

@@ -189,8 +189,7 @@ async def test_a_peer_that_is_the_one_that_is_meant_is_worked_on(ssh: SshInstall
 
 @contextmanager
 def watching(ssh: SshInstallation, secrets: Iterable[str]) -> Iterator[list[str]]:
-    """What `ps` would have shown of them at any moment: of any process its arguments, of those on the host also the
-    environment."""
+    """Collect everything that `ps` could show: arguments of all processes, and the environment of those on the host."""
     encoded, leaks, over = [secret.encode() for secret in secrets], list[str](), Event()
 
     def look() -> None:

@@ -1,6 +1,6 @@
-"""One key of a real installation in the wrong hands: what it opens is what its role may do, and nothing else.
+"""A stolen key of a real installation opens only the rights of its role.
 
-Whoever has the executors' key asks policy whatever it likes; what policy signs then is not enough for any agent.
+An attacker with the executors' key can send policy any question, but no agent accepts the signed replies alone.
 """
 
 import secrets

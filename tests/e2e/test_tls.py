@@ -1,4 +1,4 @@
-"""An installation whose NATS requires TLS: who pins its CA, and a certificate that is renewed under load."""
+"""An installation with TLS on NATS: clients that pin its CA, and renewal of a certificate under load."""
 
 import asyncio
 import base64
@@ -42,7 +42,7 @@ async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 
 
 async def context_of(installation: RunningInstallation, folder: Path) -> Path:
-    """What `writ context` gives a client elsewhere."""
+    """Return the context that `writ context` gives a client elsewhere."""
     ended = await installation.writ("context", "-o", "json")
     assert ended.status == 0, ended
     path = folder / "context.json"

@@ -1,7 +1,7 @@
 """Yesterday's agent with today's services, and today's agent with yesterday's services: real processes of two versions.
 
-Yesterday's are those of a commit, out of this repository's history; where that isn't there (a shallow clone) these
-tests are skipped, and tests/contracts/test_versions.py alone says that both understand each other.
+Yesterday's are those of a commit in this repository's history. In a shallow clone without it these tests are skipped,
+and tests/contracts/test_versions.py alone checks that both read each other's messages.
 """
 
 import asyncio
@@ -103,7 +103,7 @@ async def _heard(writ: Writ) -> bool:
 
 
 async def work(installation: RunningInstallation, files: Path) -> None:
-    """Operations that look, change, ask the target for what a rule names, and go on under load."""
+    """Run operations that read, change, and list facts for a rule, then continue under load."""
     async with await installation.client() as writ:
         async with load(writ, ["web-1"], files / "counted", delay=0.02) as ran:
             await ran.more(5)

@@ -39,7 +39,7 @@ KEY = SharedKeys(ParameterKeys(used=(secrets.token_bytes(32),)))
 
 
 class World:
-    """What a test acts on."""
+    """Hold the executor, bus and agents of one test."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -101,7 +101,7 @@ class World:
         return decode(message.data, RequestReply)
 
     async def records(self, filter: str = "writ.journal.>") -> list[Record]:
-        """What the journal holds."""
+        """Return the journal's events."""
         return await self.bus.journal.read(filter)
 
     async def events(self, filter: str = "writ.journal.>") -> list[JournalEvent | Carried]:
@@ -115,7 +115,7 @@ class World:
         ]
 
     async def life(self, operation_id: str, principal: str = "alice") -> Life:
-        """How it stands in the journal."""
+        """Return the operation's life according to the journal."""
         return await read_life(self.bus, principal, operation_id)
 
     async def accepted(self, operation_id: str | None) -> AcceptedLife:
@@ -142,7 +142,7 @@ class World:
         return await self.until(look)
 
     async def until(self, look: Callable[[], Awaitable[T | None]]) -> T:
-        """What `look` gives, once it gives something; looked at again with every event of the journal."""
+        """Return the first result of `look` that is not None; call it again after each event of the journal."""
         async with asyncio.timeout(10):
             found = await look()
             async for _ in self.bus.journal.tail(0):

@@ -1,4 +1,4 @@
-"""What may be run again: late news of an earlier attempt counts for what it is; no end hides what may have happened."""
+"""Attempts: late news of a former attempt counts, and no end hides a possible effect."""
 
 from typing import Any
 

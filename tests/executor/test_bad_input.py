@@ -1,4 +1,4 @@
-"""Whatever comes in, there is one clear answer and a record, and the service lives on."""
+"""Any input gets one clear answer and a record, and the service continues."""
 
 import asyncio
 

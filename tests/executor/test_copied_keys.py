@@ -12,7 +12,7 @@ KEY, BOUND = "U" + "A" * 55, {"U" + "A" * 55: "0" * 64}
 
 
 class Heard:
-    """What one executor hears, on a clock that the test sets."""
+    """The heartbeats that one executor receives, on a clock of the test."""
 
     def __init__(self, processes: int = 1, hosts: Mapping[str, str] = BOUND) -> None:
         self.now = 100.0

@@ -1,4 +1,4 @@
-"""What an executor hands on for reading ahead: policy's look, with all that the agent needs for it, or nothing."""
+"""An executor passes on policy's read grant with everything an agent needs for an early read, or nothing."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the journal and the requester hear: one correlation, bounded events, progress of one's own and nobody else's."""
+"""Events for journal and requester: one correlation id, limited in number, progress only of their own operations."""
 
 import asyncio
 
@@ -33,7 +33,7 @@ async def test_all_events_of_an_operation_bear_its_requests_correlation_and_trac
 async def test_who_waited_for_another_goes_on_in_a_trace_of_its_own_and_what_nobody_took_ends_in_its_own(
     world: World,
 ) -> None:
-    """What lets it go is the end of the other, or a sweep: neither is what it came from."""
+    """The end of the other operation, or a sweep, releases it; neither is its cause."""
     await world.executor(start_window=0.3)
     traces = {}
     for number in "123":

@@ -32,7 +32,7 @@ def many(world: World) -> World:
 
 
 async def inside(world: World) -> list[set[str]]:
-    """Who was under way, after each event of the journal."""
+    """Return the running operations after each event of the journal."""
     now: dict[str, bool] = {}
     history = []
     for record in await world.records("writ.journal.op.>"):

@@ -1,4 +1,4 @@
-"""What a decision hangs on is gathered from the target's agents and policy is asked once more, at both decisions."""
+"""Executors collect the facts for a decision from the target's agents and ask policy again, at both decisions."""
 
 import asyncio
 import time
@@ -29,7 +29,7 @@ async def nothing() -> None:
 async def serve_listings(
     world: World, error: Failure | None = None, meanwhile: Callable[[], Awaitable[None]] = nothing
 ) -> list[ReadRequest]:
-    """An agent that lists, or says why not; what it was asked."""
+    """Run an agent that answers with this listing or error; return the requests it got."""
     requests: list[ReadRequest] = []
 
     async def look(message: Message) -> bytes:
@@ -56,7 +56,7 @@ async def serve_listings(
 
 
 def gathered(world: World) -> list[GatheredListings]:
-    """What policy was given, question by question."""
+    """Return the facts given to policy, question by question."""
     all_facts = [*(ask.facts for ask in world.policy.decides), *(ask.facts for ask in world.policy.grants)]
     return [facts for facts in all_facts if facts is not None]
 

@@ -1,4 +1,4 @@
-"""What an executor counts: every end once, every stage, pools as they stand; and never more series for more targets."""
+"""Metrics of an executor: each end once, each stage, the state of pools; their number does not grow with targets."""
 
 import time
 from contextlib import AsyncExitStack

@@ -1,4 +1,4 @@
-"""What policy and audit have recorded: of their own kinds, once where it counts once, and not without end."""
+"""Notices of policy and audit are recorded: only their own kinds, once where needed, and limited in number."""
 
 from typing import Any
 

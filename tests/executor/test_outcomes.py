@@ -263,7 +263,7 @@ async def test_what_is_under_way_counts_with_what_it_will_still_write(world: Wor
 
 
 async def test_what_stays_of_another_executors_operation_is_not_the_messages_of_the_journal(world: World) -> None:
-    """Fields that this version does not know stand for what a message has besides its signed parts."""
+    """Fields unknown to this version stand for the unsigned parts of a message."""
     await world.executor()
     await world.work((await world.ask("service_status", **RESTART)).operation_id or "")
     stored = [(one.sequence, one.subject, json.decode(one.data)) for one in world.broker.disk.records]

@@ -1,4 +1,4 @@
-"""What is overdue, and what is not, at the edges of every deadline: a duration, whatever any clock shows."""
+"""Deadlines at their edges: an operation is overdue by a duration, whatever the clocks show."""
 
 from typing import Any
 

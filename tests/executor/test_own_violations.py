@@ -42,7 +42,7 @@ class Violations:
         )
 
     async def taken(self, detail: str) -> list[str]:
-        """What the executor records if audit records this meanwhile."""
+        """Return the executor's records while audit records this."""
         taking = start(self.own.take("publish", SUBJECT.lower(), after=0), "violation")
         await asyncio.sleep(0)
         await self.by_audit(detail)

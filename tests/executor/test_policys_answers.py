@@ -1,4 +1,4 @@
-"""What policy answers must contain what was asked, on the inventory's own target (V8)."""
+"""Policy's answers must repeat the question, for the target in the executor's own inventory (V8)."""
 
 import asyncio
 from collections.abc import Mapping
@@ -61,7 +61,7 @@ def test_texts_that_policy_left_out_are_those_that_were_asked() -> None:
 
 @pytest.mark.parametrize("altered", [{"max_bytes": 5.0}, {"content": "y" * LARGE}, {"timeout": 31}])
 async def test_large_parameters_compared_before_are_refused_with_another_value(altered: dict[str, Any]) -> None:
-    """Values that Python takes for equal differ as JSON, and so in the digest that the agent compares."""
+    """Python treats some values as equal that differ in JSON, and so in the digest compared by the agent."""
     subject = structs.replace(SUBJECT, parameters={**SUBJECT.parameters, "content": "x" * LARGE})
     effective = {**subject.parameters, "timeout": 30}
     decision = structs.replace(DECISION, parameters_digest=keyed_digest(KEY, effective))

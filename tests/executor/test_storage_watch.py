@@ -1,4 +1,4 @@
-"""A server that answers and stores nothing is told within two seconds, to requesters and to those who watch."""
+"""A server that answers but stores nothing is reported to requesters and operators within two seconds."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""What an operation waits for is told: the target that another one has, the limit, the agent."""
+"""Waiting operations name their reason: the lock of another operation, a limit, a missing agent."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
-"""Each process of a running installation has clocks of its own, which are wrong, step, drift, or slept through a night.
+"""Each process of an installation has its own clocks, which are wrong, step, drift, or slept through a night.
 
-What must hold: one change at a time on a target, each effect once, nothing that runs is lost, and everything ends.
+Invariants: one change at a time on a target, each effect once, no running operation is lost, and each one ends.
 """
 
 import asyncio
@@ -69,12 +69,12 @@ class Run:
         return id_of("operator", key)
 
     async def sequences(self, operation_id: str, kind: str) -> list[int]:
-        """Where the journal has its events of that kind."""
+        """Return the journal sequences of events of that kind."""
         events = (await self.writ.trace(operation_id=operation_id)).events
         return [event.sequence for event in events if event.kind == kind]
 
     async def ready(self, name: str, expected_text: str, *, ready: bool) -> ProcessStatus:
-        """How that process is, once it is ready (or not) and says this of its clock."""
+        """Return the process's report of its clock, once it is ready, or once it is not."""
 
         async def look() -> ProcessStatus | None:
             observed = await status(self.installation.home, {})
@@ -227,7 +227,7 @@ async def test_how_far_each_clock_is_off_is_told(tmp_path: Path) -> None:
 async def test_executors_with_wrong_clocks_die_while_an_operation_runs(
     tmp_path: Path, executors: int, step: float
 ) -> None:
-    """Who comes in their place grants what is short anew, and counts what is long by the server's time."""
+    """Their successors grant short leases again, and measure long ones by the server's time."""
     async with running(tmp_path, executors) as run:
         run.step("executor", wall=step, drift=-0.1)
         first, second = await run.counting(DELAY), await run.count()

@@ -1,4 +1,4 @@
-"""Processes that stop for a while and go on (SIGSTOP, SIGCONT), and a NATS server that is killed under load."""
+"""Processes that pause and resume (SIGSTOP, SIGCONT), and a NATS server killed under load."""
 
 import asyncio
 import os

@@ -1,5 +1,7 @@
-"""kill -9 of the SSH agent at each step, in a whole installation that starts it again: one outcome, the right one, and
-at most one effect of what may not be repeated; what may be is done in the end.
+"""kill -9 of the SSH agent at each step, in an installation that starts it again.
+
+Each case has the right outcome; operations that are not idempotent have at most one effect, and idempotent ones are
+completed.
 """
 
 from collections.abc import AsyncIterator

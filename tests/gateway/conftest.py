@@ -108,7 +108,7 @@ async def writ(installation: RunningInstallation) -> AsyncIterator[Writ]:
 
 @pytest.fixture
 def url(installation: RunningInstallation) -> str:
-    """Where the gateway over HTTP of `writ up --gateway` serves now."""
+    """Return the address of the HTTP gateway of `writ up --gateway`."""
     return listening(installation.home.log / "gateway.log")
 
 

@@ -1,6 +1,6 @@
 """No tool approves, publishes, rolls back, declares, lifts, stops or enrols: over the whole list of tools.
 
-The caller is the operator, who may do all of it by `writ`; and every message that the gateway sends is seen.
+The caller is the operator, who may do all of this by `writ`. The test watches every message that the gateway sends.
 """
 
 from collections.abc import Mapping

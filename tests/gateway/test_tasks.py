@@ -1,4 +1,4 @@
-"""Tasks of MCP: operations that go on, for clients that declare the extension; nothing that a client sends approves."""
+"""Tasks of MCP: operations that continue, for clients with the extension. No message of a client approves."""
 
 import asyncio
 import os

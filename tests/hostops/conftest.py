@@ -16,7 +16,7 @@ RUN = uuid4().hex[:8]
 
 
 def named(number: int) -> str:
-    """The id of an operation that no other run of tests has: who carries it is looked for in all of /proc."""
+    """Return an operation id unique among all runs, since its processes are searched for in all of /proc."""
     return f"op-{number}-{RUN}"
 
 
@@ -74,10 +74,10 @@ def ask(srv: Path) -> Ask:
 
 
 def names(folder: Path) -> list[str]:
-    """What is in it."""
+    """Return the names in the folder."""
     return sorted(path.name for path in folder.iterdir())
 
 
 def litter(folder: Path) -> list[str]:
-    """What a write may leave beside the file if it is killed; nothing else may."""
+    """Return leftovers of a killed write beside the file."""
     return [name for name in names(folder) if name.startswith(".writ-")]

@@ -55,7 +55,7 @@ class FakeUnit:
     """For so many looks after a job; then it dies. -1: for ever."""
 
     def properties(self, interface: str) -> dict[str, tuple[str, Any]]:
-        """What Get answers."""
+        """Return the reply to Get."""
         if interface.endswith(".Unit"):
             if self.invocation > 1 and self.lives >= 0:
                 self.lives -= 1
@@ -187,7 +187,7 @@ class FakeSystemd:
             yield from self._job(message, member, self.units[body[0]])
 
     def _loaded(self, path: str) -> FakeUnit:
-        """The unit of that path; as systemd does, it makes one of a name that it does not know."""
+        """Return the unit of that path; as systemd does, create one for an unknown name."""
         for name, unit in self.units.items():
             if _path_of(name) == path:
                 return unit

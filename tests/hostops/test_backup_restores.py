@@ -1,4 +1,4 @@
-"""Restores by a real restic over what is there: what comes back, what stays, what could not be put back."""
+"""Restores by a real restic over existing files: restored, kept and failed parts."""
 
 import os
 import resource

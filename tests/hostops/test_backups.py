@@ -1,4 +1,4 @@
-"""Backups by a real restic in a repository of its own: what is told is what the repository and the disk say."""
+"""Backups by a real restic in its own repository: outputs agree with repository and disk."""
 
 import hashlib
 import json
@@ -52,7 +52,7 @@ class Vault:
         return [one for one in self.snapshots() if f"writ-id={backup_id}" in one["tags"]]
 
     def shell(self, command: str) -> None:
-        """As somebody would who types what they were shown."""
+        """Run the command as a user would type it."""
         environment = {**os.environ, "RESTIC_REPOSITORY": str(self.repository), "RESTIC_PASSWORD": PASSWORD}
         subprocess.run(["sh", "-c", command], env=environment, capture_output=True, check=True)
 

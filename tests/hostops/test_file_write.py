@@ -106,7 +106,7 @@ def test_preview_of_a_write_shows_the_change_and_changes_nothing(ask: Ask, srv: 
 
 @contextmanager
 def as_somebody(folder: Path) -> Iterator[None]:
-    """Who may read this folder, and not write to it."""
+    """Run the block as a user with read access to the folder, without write access."""
     folder.chmod(0o555)
     root = os.geteuid() == 0
     if root:

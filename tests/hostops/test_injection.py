@@ -1,7 +1,7 @@
-"""Whatever a string parameter holds, it arrives as that one value, or it is refused: nothing of it becomes a command.
+"""Any string parameter arrives as one value or is refused; no part of it becomes a command.
 
-Each operation is asked with each string, in each of its string parameters. The programs of the host are stand-ins that
-write down their arguments; a stand-in of the shell would tell of itself.
+Each operation gets each string, in each of its string parameters. Stand-ins replace the host's programs and record
+their arguments; a stand-in of the shell would show that it ran.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""network_scan on loopback: only where the target says, not faster than asked, and what is found is what listens."""
+"""network_scan on loopback: only permitted networks, within the rate, and findings equal the listening sockets."""
 
 import socket
 import threading

@@ -1,4 +1,4 @@
-"""network_test on loopback: what answers, what does not, and that it ends in time either way."""
+"""network_test on loopback: open and closed ports, silence, and an end in time each way."""
 
 import socket
 import threading

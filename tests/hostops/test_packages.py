@@ -1,4 +1,4 @@
-"""Packages by real apt-get and dpkg in a made-up root: what is told is what is on the disk afterwards."""
+"""Packages by real apt-get and dpkg in a separate root: outputs agree with the disk afterwards."""
 
 import subprocess
 import threading

@@ -50,7 +50,7 @@ class Process:
         return answer
 
     def finish(self) -> tuple[list[dict[str, Any]], bytes, int]:
-        """What is still answered once the input ends, what went to stderr, and the exit status."""
+        """Return the answers after the end of the input, the text of stderr, and the exit status."""
         out, error = self.popen.communicate(timeout=WAIT)
         return [json.loads(line) for line in out.splitlines()], error, self.popen.returncode
 

@@ -40,7 +40,7 @@ print(json.dumps({"child": child, "certain": certain, "marked": processes.marked
 
 
 def ended(seconds: float, how: str = "marked") -> dict[str, Any]:
-    """What became of a child that begins its program that long after it was forked by a worker that is gone."""
+    """Return the fate of a child that starts its program that long after its forking worker died."""
     command = [sys.executable, "-c", WORKER_DIES, named(1), str(seconds), how]
     reported: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
     return reported

@@ -1,4 +1,4 @@
-"""A user who owns the folder that root restores into exchanges its parts for links meanwhile: nothing leaves it."""
+"""A user who owns the folder of a restore by root swaps parts for links meanwhile: no file leaves the folder."""
 
 import os
 import subprocess

@@ -188,7 +188,7 @@ def test_somebody_elses_signal_does_not_count(ask: Ask, systemd: FakeSystemd) ->
 
 
 def cancelled(ask: Ask, systemd: FakeSystemd, operation: str = "service_restart") -> dict[str, Any]:
-    """What is said when a cancel comes while the job hangs."""
+    """Return the error of a cancel during a hanging job."""
     with Stop(30) as stop:
 
         def cancel_when_queued() -> None:

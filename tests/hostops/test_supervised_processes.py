@@ -1,4 +1,4 @@
-"""Children behind one kept connection: what only looks follows each other in one, what changes has one of its own."""
+"""Processes behind one kept connection: reads follow each other in one process, each change has its own."""
 
 import json
 import os
@@ -103,7 +103,7 @@ class Kept:
         return self.post(frames.REQUEST, {"request": request, "parameters": parameters})
 
     def result(self, tag: int) -> dict[str, Any]:
-        """What it came to."""
+        """Return the result."""
         while True:
             frame = self.next()
             message = frame.message()

@@ -1,4 +1,4 @@
-"""What hostops tells of a host: versions as the programs tell them, and what operations lack the means for."""
+"""hostops' survey of a host: versions as programs print them, and operations that lack a requirement."""
 
 import os
 import platform

@@ -30,12 +30,12 @@ class Up:
 
     @property
     def printed(self) -> str:
-        """What it printed."""
+        """Return the output."""
         return self._log.read_text()
 
     @property
     def report(self) -> InstallationReport:
-        """What it says of itself."""
+        """Return the status that it reports."""
         report = read_report(self.home.report_file)
         assert report is not None
         return report

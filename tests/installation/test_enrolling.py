@@ -1,4 +1,4 @@
-"""What an agent's host has of an enrolment: one key, whoever else enrols just then, and files that its unit finds."""
+"""An enrolment leaves one key on the agent's host, despite concurrent enrolments, and the files of its unit."""
 
 from collections.abc import Iterator
 from pathlib import Path

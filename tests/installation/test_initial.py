@@ -1,4 +1,4 @@
-"""`writ init`: what it makes, for whom, and that it never takes the place of anything."""
+"""`writ init`: its files, their owners, and that it never overwrites."""
 
 import asyncio
 import grp

@@ -1,4 +1,4 @@
-"""leaves.yaml and what a site gets: who is refused, and that the same words twice change nothing."""
+"""leaves.yaml and the files of a site: refusals, and repetition without a change."""
 
 import json
 import socket

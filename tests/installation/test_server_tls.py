@@ -38,7 +38,7 @@ def number(home: Home) -> int:
 
 
 def handshake(home: Home, ca: bytes, name: str) -> None:
-    """Raise SSLError unless a client that trusts `ca` accepts what the server shows for that name."""
+    """Raise SSLError unless a client with `ca` accepts the server's certificate for that name."""
     files = server_tls.server_files(home)
     assert files is not None
     theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

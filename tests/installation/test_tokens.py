@@ -41,7 +41,7 @@ def home(tmp_path: Path) -> Home:
 
 
 class Door:
-    """The keeper's side at a moment that the test sets, and all that it had recorded."""
+    """The provisioner's side at a time set by the test, with its recorded notices."""
 
     def __init__(self, home: Home) -> None:
         self.home, self.now = home, NOW

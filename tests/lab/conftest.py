@@ -1,6 +1,6 @@
-"""The lab's fixtures: one Writ to ask, and two hosts, one with an agent on it, one reached over SSH alone.
+"""The lab's fixtures: one installation and two hosts, one with an agent, one reached over SSH alone.
 
-A test that takes `writ` and `host` is carried out twice, once each way. What takes seconds to make is made once.
+A test with `writ` and `host` runs once each way. Objects that take seconds to make are made once.
 """
 
 import os
@@ -27,10 +27,10 @@ WAYS = {"local": "host1", "ssh": "host2"}
 
 
 class ByWay(LoadScopeScheduling):  # type: ignore[misc]
-    """With two workers each way has one to itself, with a Writ of its own; what is of no way needs `host2`, or no host.
-    What runs in containers comes after whichever is done first.
+    """Give each of two workers one way and an installation. Tests of no way use `host2`, or no host.
 
-    xdist's own groups have no effect with this pytest, whose items keep their node ids to themselves.
+    Tests in containers follow on the first free worker. xdist's own groups have no effect with this pytest, whose items
+    keep their node ids to themselves.
     """
 
     def _split_scope(self, nodeid: str) -> str:

@@ -1,7 +1,7 @@
-"""A container engine of the lab's own: dockerd in a namespace of processes and mounts, of which nothing is left after.
+"""A container engine of the lab's own: dockerd in its own namespaces of processes and mounts, so that no part remains.
 
-It is started inside the lab's network, so that its containers reach the hosts of the lab and nothing else, and finds no
-registry: what public images it needs are made here, from `base_image` and from programs of this machine.
+It starts inside the lab's network: its containers reach the hosts of the lab and no others, and no registry. Public
+images are made here, from `base_image` and from programs of this machine.
 """
 
 import json
@@ -58,7 +58,7 @@ class Engine:
         }
 
     def docker(self, *words: str, stdin: bytes | None = None, timeout: float = 120.0) -> str:
-        """What `docker …` says; an AssertionError with its errors where it fails."""
+        """Return the output of `docker …`; raise AssertionError with its errors if it fails."""
         done = subprocess.run(
             ["docker", *words], env=self.environ, input=stdin, capture_output=True, timeout=timeout, check=False
         )
@@ -66,7 +66,7 @@ class Engine:
         return done.stdout.decode()
 
     def inspect(self, *names: str) -> list[dict[str, Any]]:
-        """What the engine knows of these containers or images."""
+        """Return the engine's description of these containers or images."""
         return list(json.loads(self.docker("inspect", *names))) if names else []
 
     def start(self) -> None:

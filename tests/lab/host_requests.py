@@ -1,4 +1,4 @@
-"""What tests of both ways ask, and what they hold of every answer."""
+"""Requests and expected answers shared by tests of both ways."""
 
 import json
 from typing import Any
@@ -43,7 +43,7 @@ def outcomes(kinds: list[str]) -> list[str]:
 
 
 def previewed(writ: Writ, host: Host, operation: str, *parameters: str) -> dict[str, Any]:
-    """What a dry run told; it changed nothing on the host."""
+    """Return the preview of a dry run; assert that the host did not change."""
     before = host.state()
     seen = writ.run(operation, *parameters, "--dry-run")
     assert seen["outcome"] == "previewed"
@@ -53,7 +53,7 @@ def previewed(writ: Writ, host: Host, operation: str, *parameters: str) -> dict[
 
 
 def settled(writ: Writ, number: str) -> None:
-    """What was unknown is found out by a probe to have succeeded, and there is nothing else on record."""
+    """Assert that a probe finds an unknown outcome to have succeeded, as the only operation in the journal."""
     until(lambda: "resolved" in writ.kinds(number), 40.0, "a probe settles it")
     kinds = writ.kinds(number)
     assert (kinds.count("granted"), outcomes(kinds), kinds[-1]) == (1, ["unknown"], "resolved")

@@ -1,4 +1,4 @@
-"""The lab as its tests see it: hosts that take commands, and waiting that ends."""
+"""The lab as its tests see it: hosts that run commands, and bounded waits."""
 
 import fcntl
 import os
@@ -21,9 +21,9 @@ Seen = TypeVar("Seen")
 
 
 def until(look: Callable[[], Seen | None], within: float, what: str) -> Seen:
-    """What `look` sees once it sees something; an AssertionError naming `what` after `within` seconds.
+    """Return the first true result of `look`; raise AssertionError naming `what` after `within` seconds.
 
-    The last look is one that began after that time: a machine that stood still meanwhile has not been looked at.
+    The last call begins after that time, in case the machine stood still meanwhile.
     """
     pause, deadline = threading.Event(), time.monotonic() + within
     while True:
@@ -71,9 +71,9 @@ class Host:
         return self.attempt("cat", "/proc/sys/kernel/random/boot_id")[1].strip()
 
     def state(self) -> list[str]:
-        """What a change of files or services would change: files with owner, mode, size and time of last change.
+        """Return files with owner, mode, size and modification time, which change with files or services.
 
-        Without what changes by itself: logs, `/run`, `/tmp`, what services keep.
+        Volatile files are left out: logs, `/run`, `/tmp`, state of services.
         """
         shown = "%p %y %U:%G %m %s %C@ %l\\n"
         files = self.run("find", *_STILL, "-xdev", "-printf", shown, timeout=120.0).splitlines()
@@ -146,7 +146,7 @@ class Host:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """For a test that takes it down, or that needs it up while tests of the other way work with it."""
+        """Lock the host for a test that takes it down, or that needs it up while tests of the other way use it."""
         with Path(os.environ["LAB_KEYS"]).with_name(f"{self.name}.lock").open("w") as lock:
             until(lambda: _locked(lock.fileno()), 200.0, f"{self.name} is let go of by another test")
             yield

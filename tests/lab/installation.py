@@ -35,7 +35,9 @@ class Writ:
         return {**kept, "WRIT_HOME": str(self.home)}
 
     def json(self, *words: str, status: int = 0, timeout: float = 120.0) -> Any:
-        """What `writ … -o json` says; an AssertionError with its errors on another exit status than `status`."""
+        """Return the output of `writ … -o json`; raise AssertionError with its errors unless the exit status is
+        `status`.
+        """
         code, output, errors = self.call(*words, "-o", "json", timeout=timeout)
         assert code == status, f"writ {' '.join(words)} gave {code}, not {status}: {output}{errors}"
         return json.loads(output)
@@ -56,7 +58,7 @@ class Writ:
         return list(self.json("trace", number)["events"])
 
     def kinds(self, number: str) -> list[str]:
-        """What kinds of events they are, in order."""
+        """Return the kinds of the events, in order."""
         return [event["kind"] for event in self.trace(number)]
 
     def ended(self, number: str, within: float) -> dict[str, Any]:
@@ -70,7 +72,7 @@ class Writ:
         return until(look, within, f"operation {number} ends")
 
     def agents(self, pool: str) -> int:
-        """How many agents of the pool are there."""
+        """Return how many agents serve the pool."""
         return max(int(one["agents"]) for one in self.json("targets") if one["pool"] == pool)
 
 

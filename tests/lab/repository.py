@@ -28,7 +28,7 @@ class Repository:
         self.host.copy(self.made.repo, FOLDER)
 
     def version(self, name: str) -> str:
-        """What the host has of it, from dpkg; "" for nothing."""
+        """Return the installed version according to dpkg; "" for none."""
         code, output, _ = self.host.attempt("dpkg-query", "--show", "--showformat=${db:Status-Status} ${Version}", name)
         status, _, version = output.partition(" ")
         return version if code == 0 and status == "installed" else ""

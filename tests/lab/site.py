@@ -45,7 +45,7 @@ class Site(Writ):
 
     @property
     def url(self) -> str:
-        """Where other hosts reach NATS."""
+        """Return the address of NATS for other hosts."""
         return f"tls://{self.control.address}:4222"
 
     def ca(self) -> str:
@@ -61,7 +61,7 @@ class Site(Writ):
         return self.control.run("grep", "-oP", "^id: \\K.*", "/etc/writ/installation.yaml").strip()
 
     def states(self, units: tuple[str, ...] = SERVICES) -> dict[str, tuple[str, str]]:
-        """Whether each is active, and which process it is."""
+        """Return each unit's state and main process."""
         return {unit: (self.control.show(unit, "ActiveState"), self.control.show(unit, "MainPID")) for unit in units}
 
 
@@ -102,7 +102,7 @@ def fingerprint(host: Host) -> str:
 
 
 def blocks(text: str) -> list[list[str]]:
-    """What root types, by the blocks of the text."""
+    """Return the commands that root types, by the blocks of the text."""
     found = re.findall(r"^```console\n(# .*?)^```", text, re.MULTILINE | re.DOTALL)
     return [[line.removeprefix("# ") for line in block.splitlines()] for block in found]
 

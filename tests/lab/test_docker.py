@@ -1,4 +1,4 @@
-"""The Docker backend on a real dockerd: what every backend must pass, health, logs, settings, and what is refused."""
+"""The Docker backend on a real dockerd: the suite of backends, health, logs, settings, refusals."""
 
 import asyncio
 import os

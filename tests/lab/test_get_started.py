@@ -54,7 +54,7 @@ class Terminal:
         self.exports: list[str] = []
 
     def type(self, command: str, answer: str = "") -> str:
-        """What it shows until it ends, which it must do well."""
+        """Return the output until the command ends; it must succeed."""
         ours, theirs = os.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 250, 0, 0))
         script = "\n".join([*self.exports, command])

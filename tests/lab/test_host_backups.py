@@ -1,4 +1,4 @@
-"""Backups of a real host into a restic repository, each way: what is told is what both have afterwards."""
+"""Backups of a real host into a restic repository, each way: outputs agree with both afterwards."""
 
 from collections.abc import Iterator
 

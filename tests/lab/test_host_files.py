@@ -1,4 +1,4 @@
-"""Files of a real host, each way: what is told is what is on its disk, and nothing outside the declared folders."""
+"""Files of a real host, each way: outputs agree with its disk, and only declared folders change."""
 
 import hashlib
 from collections.abc import Iterator

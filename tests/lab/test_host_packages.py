@@ -1,4 +1,4 @@
-"""Packages of a real Debian host, each way, from the lab's own repository: what is told is what dpkg has afterwards."""
+"""Packages of a real Debian host, each way, from the lab's own repository: outputs agree with dpkg afterwards."""
 
 import pytest
 from tests.lab.host_requests import previewed

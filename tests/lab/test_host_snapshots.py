@@ -1,4 +1,4 @@
-"""Snapshots of a host's btrfs, each way: what is told is what the file system has afterwards."""
+"""Snapshots of a host's btrfs, each way: outputs agree with the file system afterwards."""
 
 import pytest
 from tests.lab.hosts import VOLUME, Host

@@ -1,4 +1,4 @@
-"""The lab is what its README says, so that the other tests may take it for granted."""
+"""The lab agrees with its README, so that other tests may rely on it."""
 
 from pathlib import Path
 

@@ -41,7 +41,7 @@ async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 
 @pytest.fixture
 def url(installation: RunningInstallation) -> str:
-    """Where the gateway serves."""
+    """Return the address of the gateway."""
     return listening(installation.home.log / "gateway.log")
 
 

@@ -1,4 +1,4 @@
-"""Snapshots on a real btrfs and a real zfs: what is told is what is on the disk afterwards."""
+"""Snapshots on a real btrfs and a real zfs: outputs agree with the disk afterwards."""
 
 import secrets
 import shlex

@@ -31,7 +31,7 @@ def rules(host: Host, *lines: str) -> Iterator[None]:
 
 @pytest.fixture
 def rule(writ: Writ) -> str:
-    """What the operator is told to put there for login-sh."""
+    """Return the sudo rule for login-sh that the documentation gives operators."""
     return str(writ.json("target", "sudoers", "by-rule")["rule"])
 
 
@@ -45,7 +45,7 @@ def password(host: Host, over_ssh: SshAgent) -> Iterator[str]:
 
 
 def restarted(writ: Writ, host: Host, target: str) -> bool:
-    """Whether nginx is restarted by way of that target."""
+    """Return true if nginx restarts through that target."""
     before = host.show("nginx", "InvocationID")
     done = writ.run(*RESTART, target=target)
     return done["outcome"] == "succeeded" and host.show("nginx", "InvocationID") != before

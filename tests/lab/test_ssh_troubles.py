@@ -1,4 +1,4 @@
-"""A host that is not what it was, silent, gone, or full, over SSH: one outcome in time, the right one, nothing left."""
+"""A replaced, silent, lost or full host over SSH: one correct outcome in time, and no leftovers."""
 
 import time
 from collections.abc import Iterator

@@ -107,7 +107,7 @@ def test_a_copy_by_the_text_has_all_of_it_and_one_goes_back_to_it(site: Site) ->
 
 
 def works(site: Site, target: str) -> bool:
-    """Whether what is asked of the target now succeeds."""
+    """Return true if a request to the target succeeds now."""
     code, said, _ = site.call("run", "network_status", "--target", target, "-o", "json")
     return code == 0 and json.loads(said)["outcome"] == "succeeded"
 
@@ -141,7 +141,7 @@ def test_the_first_operation_has_the_trace_that_it_has_in_the_demo_and_counts_by
 
 
 def differences(one: object, other: object, at: str) -> Iterator[str]:
-    """Where they are not the same, and what is there in each."""
+    """Return the differing paths and their content on each side."""
     if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
         for name in one:
             yield from differences(one[name], other[name], f"{at}.{name}")

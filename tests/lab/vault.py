@@ -19,12 +19,12 @@ class Vault:
     host: Host
 
     def restic(self, *words: str) -> str:
-        """What restic itself says."""
+        """Return the output of restic itself."""
         told = ["--repo", REPOSITORY, "--password-file", PASSWORD_FILE, "--no-cache", *words]
         return self.host.run("restic", *told, timeout=120.0)
 
     def ids(self) -> list[str]:
-        """The ids that Writ gave to what is in it, in order of time."""
+        """Return Writ's ids of the backups, oldest first."""
         snapshots: list[dict[str, Any]] = json.loads(self.restic("snapshots", "--json", "--no-lock"))
         tags = [tag for one in snapshots for tag in one.get("tags", ())]
         return [tag.removeprefix("writ-id=") for tag in tags if tag.startswith("writ-id=")]

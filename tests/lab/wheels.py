@@ -31,7 +31,7 @@ TRACES = "writops-runtime[otlp]"
 
 
 def all_of_it(folder: Path, python: str) -> None:
-    """A new folder with all that any host installs, for that version of Python on machines like this one."""
+    """Return a new folder with everything that any host installs, for that Python on machines like this one."""
     requirements = (*SITE, *AGENT, TRACES)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -67,7 +67,7 @@ def _requirements(requirement: Requirement, python: str) -> Iterator[Requirement
 
 
 def _declared(requirement: Requirement) -> Iterable[str]:
-    """What it requires: ours as the tree has it, others' as installed."""
+    """Return its requirements: ours as in the tree, others as installed."""
     ours = distributions().get(canonicalize_name(requirement.name))
     if ours is None:
         return requires(requirement.name) or ()
@@ -86,9 +86,9 @@ def locked(names: set[str]) -> str:
 
 
 def third_party(*required: str, as_published: bool = False) -> Path:
-    """The folder with the wheels that these need besides ours. Kept, under a name that says what it holds.
+    """Return the folder with third-party wheels for these. It is kept, under a name that lists its content.
 
-    `as_published`: what has no wheel is there as source, for who compares hashes.
+    `as_published`: packages without a wheel are there as source, for comparison of hashes.
     """
     requirements = locked(_others(required, HOST_PYTHON))
     kind = "published" if as_published else "wheels"
@@ -119,7 +119,7 @@ def _build(folder: Path) -> None:
 
 
 def _pip(verb: str, *arguments: str) -> None:
-    """What has to be built is, with what the lock has for that."""
+    """Run pip; it builds source packages with the locked build requirements."""
     command = [sys.executable, "-m", "pip", verb, "--quiet", "--disable-pip-version-check", "--no-deps"]
     subprocess.run([*command, "--no-build-isolation", *arguments], check=True, timeout=300)
 

@@ -53,7 +53,7 @@ class Writers:
 
 
 class Late:
-    """A server that hears a moment later than the others who listens where."""
+    """A server that learns of subscriptions a moment later than the others."""
 
     def __init__(self, replies: Replies) -> None:
         self._replies = replies

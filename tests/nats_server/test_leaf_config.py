@@ -47,7 +47,7 @@ async def test_a_hub_that_speaks_no_tls_is_told_nothing_by_a_link_that_does(
 
 
 async def _linked(monitor_port: int) -> bool:
-    """Whether the server there has a link, by its monitor."""
+    """Return true if the server has a link, according to its monitor."""
 
     def ask() -> bytes:
         with urlopen(f"http://127.0.0.1:{monitor_port}/leafz", timeout=30) as answer:

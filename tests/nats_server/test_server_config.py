@@ -89,7 +89,7 @@ def test_nobody_shares_an_account_with_somebody_else(tmp_path: Path) -> None:
 
 
 async def keep_asking(bus: NatsBus, subject: str, stop: asyncio.Event) -> int:
-    """How many requests were answered. A reload may lose the answer to one in flight; none may be refused."""
+    """Count answered requests. A reload may lose the answer to one in flight; it must refuse none."""
 
     async def answered() -> bool:
         try:

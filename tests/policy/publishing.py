@@ -51,7 +51,7 @@ async def another(broker: Broker, known: Files, **changed: Any) -> AsyncIterator
 
 
 def broker_of(asking: Asking) -> Broker:
-    """What all its buses share."""
+    """Return the broker that all its buses share."""
     assert isinstance(asking.bus, MemoryBus)
     return asking.bus.broker
 
@@ -132,5 +132,5 @@ async def number(asking: Asking, **more: Any) -> int:
 
 
 async def code_after(asking: Asking, sequence: int) -> str:
-    """Of a decision by a replica that knows of that control event."""
+    """Return the code of a decision by a replica that has read that control event."""
     return await asking.code(asking.subject(), control_sequence=sequence)

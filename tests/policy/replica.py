@@ -179,7 +179,7 @@ class Asking:
         return sign(self.files.keys[by], structs.replace(claim, **changed))
 
     def first_decision(self, subject: Subject, **changed: Any) -> Decision:
-        """What policy would have decided when the request came: it allowed it."""
+        """Return policy's decision at the time of the request: allow."""
         decision = Decision(
             operation_id=subject.operation_id,
             principal=subject.principal,
@@ -199,7 +199,7 @@ class Asking:
         return structs.replace(decision, **changed)
 
     async def record(self, subject: Subject, decision: Signed | None = None, **changed: Any) -> None:
-        """What an executor stores before an agent may claim: `requested` with the first decision, and `dispatched`."""
+        """Store the events before a claim: `requested` with the first decision, and `dispatched`."""
         decision = decision or sign(self.files.keys["policy"], self.first_decision(subject))
         common: dict[str, Any] = {
             "at": self.clock.now,

@@ -1,4 +1,4 @@
-"""What the policy service works out beside its decisions: one job at a time, killed when it takes too long."""
+"""Policy's analysis process: one job at a time, killed after its time limit."""
 
 import asyncio
 import os

@@ -1,7 +1,7 @@
 """The whole life of an approval over policy and executors, each of which restarts between any two steps.
 
-A model beside the services knows who approved, which roles people have and what the policy asks for. In any order the
-history is a possible one, it starts at most once and only where the approvals suffice, and it always ends.
+A model beside the services knows the approvals, the roles and the demands of the policy. In any order the history is
+valid, it starts at most once and only with sufficient approvals, and it always ends.
 """
 
 import asyncio
@@ -254,7 +254,7 @@ class Play:
             self.held = held
 
     def suffices(self) -> bool:
-        """Whether those who approved, with the roles of now, satisfy the policy of now."""
+        """Return true if the approvals, with present roles, satisfy the present policy."""
         approvers = [who for who in self.approved if "approver" in self.roles[who]]
         if self.rule is NEEDS:
             return bool(approvers)

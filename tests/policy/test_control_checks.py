@@ -30,7 +30,7 @@ HOUR = 3600.0
 
 
 class Office(Asking):
-    """Requests that are carried out, as an executor does: what is allowed leaves its control event."""
+    """Carries out requests as an executor does: an allowed one leaves its control event."""
 
     async def carry(self, operation: str, principal: str = "alice", **parameters: Any) -> str:
         """Return the id of the event that it left, or the code of its refusal."""

@@ -1,4 +1,4 @@
-"""What `writ status` says of stops and emergencies: an emergency that is over is not in force."""
+"""Stops and emergencies in `writ status`: an ended emergency is not in force."""
 
 import pytest
 

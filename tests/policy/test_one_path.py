@@ -1,4 +1,4 @@
-"""One path: what is simulated, what is decided and what `writ policy eval` says of the same request is the same."""
+"""Simulation, decision and `writ policy eval` agree on the same request."""
 
 import json
 from collections.abc import AsyncIterator
@@ -56,7 +56,7 @@ def setting_of(asking: Asking) -> Setting:
 
 @pytest.fixture
 async def asking(tmp_path: Path) -> AsyncIterator[Asking]:
-    """Somebody who asks a service that takes policies as they come."""
+    """A client of a service that accepts policies as they come."""
     broker = Broker()
     async with replica(MemoryBus(broker), MemoryBus(broker), files(tmp_path), mode="permissive") as one:
         yield one

@@ -1,4 +1,4 @@
-"""What a unit is called besides: a rule that denies an alias denies the unit, at the latest when it would start."""
+"""Aliases of a unit: a rule that denies an alias denies the unit, at the latest at its start."""
 
 from typing import Any
 
@@ -109,7 +109,7 @@ def listing(asking: Asking, look: Signed, names: list[str], failure: str = "") -
 
 
 async def decided(asking: Asking, subject: Subject, names: list[str], failure: str = "") -> Decision:
-    """What is decided of it, with that listing where it is asked for."""
+    """Return the decision, which gets that listing on request."""
     first = await asking.decide(subject, look_key=LOOK_KEY)
     if not first.needs:
         return decision_in(first)
@@ -188,7 +188,7 @@ async def test_names_in_a_claim_do_not_count_for_a_read(asking: Asking) -> None:
 
 
 async def test_the_names_of_one_unit_are_not_those_of_another(asking: Asking) -> None:
-    """Whoever brings the listing says under which operation it was made: what it is of must be what is asked for."""
+    """The sender of a listing names its operation, so its subject must match the question."""
     asking.files.policy(*RULES, DENY)
     subject = asking.subject("service_status", parameters={"service_name": "nginx"})
     first = await asking.granted(subject, look_key=LOOK_KEY)

@@ -1,4 +1,4 @@
-"""Previews at policy: what an approval must name, and a target that moved since then."""
+"""Previews at policy: the digest that an approval must name, and a target that changed since."""
 
 from typing import Any
 
@@ -104,7 +104,6 @@ async def test_a_read_grant_names_the_parameters_that_it_shows(asking: Asking) -
 
 
 async def test_the_first_preview_counts(asking: Asking) -> None:
-    """An executor that records another preview changes nothing of what people see."""
     one, signed = await previewed(asking)
     other = sign(asking.files.keys["agent-a"], structs.replace(read(signed, Preview), shown={"would": "nothing"}))
     second = PreviewTaken(**stamp(asking, "second"), operation_id=one.subject.operation_id, preview=other)

@@ -1,4 +1,4 @@
-"""A policy service that is left running while its journal is restored decides nothing by what it remembers."""
+"""A policy service that runs while its journal is restored forgets its state before it decides."""
 
 import asyncio
 from collections.abc import AsyncIterator

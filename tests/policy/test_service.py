@@ -1,4 +1,4 @@
-"""The service: who asks what is checked, decisions are signed, files and control events count from their moment on."""
+"""The service checks the sender, signs decisions, and applies files and control events from their time on."""
 
 import asyncio
 import logging

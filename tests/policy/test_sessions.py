@@ -310,7 +310,7 @@ async def test_approvals_in_a_session_that_was_ended_start_nothing(sessions: Ses
 
 @pytest.mark.parametrize("requester", ["bob", "copilot"])
 async def test_nobody_approves_their_own_request_by_a_session(sessions: Sessions, requester: str) -> None:
-    """Nor that of the AI agent that acts for them."""
+    """The same holds for requests of the AI agent that acts for them."""
     asking, key = sessions.asking, new_key()
     principal = {"bob": "bob", "copilot": "alice"}[requester]
     await sessions.open(key, principal)

@@ -1,4 +1,4 @@
-"""What a decision names is what was read: the digest of exactly those bytes; what can't be read changes nothing."""
+"""Decisions name the digest of exactly the bytes read; an unreadable file changes nothing."""
 
 import asyncio
 from pathlib import Path

@@ -28,7 +28,7 @@ async def grants(asking: Asking, subject: Subject) -> list[Granted]:
 
 
 async def alarms(asking: Asking) -> list[SecurityEvent]:
-    """What policy recorded of questions that no true executor asks."""
+    """Return policy's records of questions that no true executor sends."""
     records = await asking.bus.journal.read(subjects.security_event("forged_start"))
     return [event for record in records if isinstance(event := decode_event(record.data), SecurityEvent)]
 
@@ -220,7 +220,7 @@ async def test_a_dispatch_to_another_place_starts_nothing(asking: Asking) -> Non
 
 @pytest.mark.parametrize("kind", ["cancel_requested", "finished", "unknown", "resolved"])
 async def test_a_body_under_the_subject_of_another_kind_starts_nothing_again(asking: Asking, kind: str) -> None:
-    """What NATS lets executors write is told by subjects: a made-up earlier start under one of theirs is none."""
+    """Executors' NATS permissions are by subject: a forged earlier start under one of their subjects is none."""
     subject = asking.subject()
     assert (await asking.granted(subject)).grant is not None
     (real,) = await grants(asking, subject)

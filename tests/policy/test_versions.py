@@ -1,4 +1,4 @@
-"""Versions as each replica takes them in: what is believed and what is not, at once and after a restart."""
+"""Versions in each replica: accepted and refused ones, at once and after a restart."""
 
 import logging
 import zlib

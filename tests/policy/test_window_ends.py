@@ -1,4 +1,4 @@
-"""Starts by an approval window that stands for them no more: each is denied, and says by what."""
+"""Starts whose approval window no longer covers them are denied with the reason."""
 
 from collections.abc import Awaitable, Callable
 

@@ -1,4 +1,4 @@
-"""The check of an archive sees that approvals were signed, by whom, and for exactly the request that started."""
+"""The check of an archive verifies the approvers' signatures on exactly the request that started."""
 
 import hashlib
 from typing import Any

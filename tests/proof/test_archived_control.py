@@ -1,4 +1,4 @@
-"""The check of an archive finds control events that policy did not allow, and starts that they do not cover."""
+"""The check of an archive finds control events that policy did not allow, and starts outside them."""
 
 from typing import Any
 

@@ -38,7 +38,7 @@ def compiled(file: Data) -> Policy | None:
 
 
 def ruling(policy: Policy, question: Data, facts: Data) -> Ruling | None:
-    """What the engine decides; None for what is no question to it."""
+    """Return the engine's decision; None for input that is no question."""
     try:
         definition = CATALOGUE.find(question["operation"])
         target, principal = TARGETS[question["target"]], CALLERS[question["principal"]]

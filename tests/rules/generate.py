@@ -250,7 +250,7 @@ def question(r: Random, about: Data) -> Data:
 
 
 def facts(r: Random, at: float) -> Data:
-    """What the target lists, and what scanners say of it."""
+    """Return listings of the target and reports of scanners about it."""
     listings: Data = {}
     for source in SOURCES:
         shape = r.random()

@@ -1,4 +1,4 @@
-"""Who may do what, against asking each."""
+"""Access lists agree with a decision about each request."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
-"""What analysis says of policies, against asking them by brute force: random requests in the small world.
+"""Analysis of policies, compared by brute force: random requests in the small world.
 
-`diff` must tell every change that any request shows, and each that it tells must be shown by its own example; `allowed`
-must not be contradicted by any request. Kinds of requests that the result says were not tried (`bounded`) are left out.
+`diff` must report every change that any request shows, and its own example must show each reported change. No request
+may contradict `allowed`. Kinds of requests which the result names as untried (`bounded`) are left out.
 """
 
 from collections.abc import Iterator
@@ -107,9 +107,9 @@ def compared(old: Data, new: Data) -> Diff:
 
 
 def untried(question: Data, bounded: list[str]) -> bool:
-    """Whether not all kinds of such requests were tried; that no text was found for a pattern is no excuse here.
+    """Return true if some kinds of such requests were not tried; a pattern without a sample is no excuse here.
 
-    Flags that break out of a container are denied unless a rule names them, and are not tried where none does.
+    Flags that break out of a container are denied unless a rule names them, and are not tried without such a rule.
     """
     flags = breakouts(CATALOGUE.find(question["operation"]).parameters)
     if any(question["parameters"].get(flag) for flag in flags):

@@ -1,4 +1,4 @@
-"""What two policies decide differently, against asking both everything that there is to ask in a small world."""
+"""Differences of two policies, compared with decisions by both about every request in a small world."""
 
 from typing import Any
 

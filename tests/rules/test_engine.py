@@ -1,4 +1,4 @@
-"""What a decision is made of: scope, conditions, gateway, demands, stops, one's own, the trace."""
+"""Parts of a decision: scope, conditions, gateway, demands, stops, own requests, the trace."""
 
 from typing import Any
 

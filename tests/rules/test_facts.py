@@ -1,4 +1,4 @@
-"""Facts: what the target lists and what scanners found; needed, failed, stale and absent are told apart."""
+"""Facts: listings of targets and findings of scanners. Needed, failed, stale and absent ones differ."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a rule says that its author can hardly mean, though it loads: found by looking at one key at a time."""
+"""Rules that load but that an author can hardly mean, found by one key at a time."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Requests that several patterns match at once: what an allow, a deny and the operation itself say together."""
+"""Requests that several patterns match at once: of an allow, a deny and the operation itself."""
 
 import pytest
 from tests.rules.asking import ALICE, CATALOGUE, NOON, at, file_of, policy, rule

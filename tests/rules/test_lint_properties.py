@@ -1,4 +1,4 @@
-"""Whatever lint calls vacuous, shadowed, redundant or overridden is so: every request of a small world is asked."""
+"""Brute force over a small world confirms each vacuous, shadowed, redundant or overridden rule of lint."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -20,7 +20,7 @@ SUITES = [*suites_in(ROOT / "policies"), *suites_in(TEMPLATES)]
 
 
 def is_noticed(suite: PreparedSuite, mutant: Mutant) -> bool:
-    """Whether some case fails when this is the policy."""
+    """Return true if some case fails with this policy."""
     policy, findings = compile_policy(mutant.file, CATALOGUE)
     assert policy is not None, findings
     setting = structs.replace(suite.setting, policy=policy)

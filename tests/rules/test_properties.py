@@ -1,4 +1,4 @@
-"""What holds for every policy that loads and every request that the catalogue lets through."""
+"""Properties of every policy that loads and every request that the catalogue accepts."""
 
 import json
 import os
@@ -173,7 +173,7 @@ def test_nothing_is_allowed_without_a_rule_that_allows_it_or_a_default_that_is_o
 
 
 def everything(seeds: range) -> str:
-    """A digest of all that is decided and said about what these seeds give."""
+    """Return a digest of all decisions and reasons for these seeds."""
     reply = []
     for seed in seeds:
         r = Random(seed)

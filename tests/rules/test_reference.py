@@ -36,7 +36,7 @@ OFTEN = {
 
 
 def cases(seed: int, questions: int = QUESTIONS) -> Iterator[tuple[Data, Data, Data, Data, Data]]:
-    """Questions about one policy: policy, question, facts, what the reference says, what the engine says."""
+    """Return policy, question, facts, the reference's decision and the engine's decision."""
     r = Random(seed)
     file = generate.policy(r)
     policy = compiled(file)

@@ -1,4 +1,4 @@
-"""What a decision tells besides its reason: the nearest miss, when it opens, who could approve, what erred."""
+"""Further parts of a decision: nearest miss, next opening, possible approvers, errors."""
 
 from datetime import datetime
 from zoneinfo import ZoneInfo

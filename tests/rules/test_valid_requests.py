@@ -1,4 +1,4 @@
-"""A policy that loads decides every request that the catalogue's own schemas let through: it never raises."""
+"""A loaded policy decides every request that the catalogue's schemas accept: it never raises."""
 
 import re
 from collections import Counter
@@ -133,7 +133,10 @@ def policy(r: Random, operation: Operation) -> Data:
 
 
 def drawn(r: Random, operation: Operation, schema: Data) -> tuple[Data, Data]:
-    """Parameters and what they come to. Not all that a schema lets through is taken: "add needs kind and key"."""
+    """Return parameters and their normal form.
+
+    The catalogue refuses some that fit the schema: "add needs kind and key".
+    """
     for _ in range(500):
         supplied = value(r, schema, schema["$defs"])
         try:

@@ -26,7 +26,7 @@ class ReceivedSpan(Struct, frozen=True, kw_only=True):
 
 
 class Collector:
-    """What came, decoded; `raw` is every byte of it. One that is `deaf` takes a request and answers it `afterwards`."""
+    """Decodes spans; `raw` holds all bytes. A `deaf` collector accepts a request and answers it `afterwards`."""
 
     def __init__(self) -> None:
         self.raw = b""

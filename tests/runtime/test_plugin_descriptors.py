@@ -118,7 +118,7 @@ def test_a_name_is_owned_by_its_whole_prefix() -> None:
 
 
 def run(code: str, folder: Path) -> str:
-    """What a process that has the package on its path writes; of a failure its last line."""
+    """Return the output of a process with the package on its path; after a failure only the last line."""
     environ = {"PYTHONPATH": str(folder), "PATH": "/usr/bin:/bin"}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=60, check=False

@@ -1,4 +1,4 @@
-"""What a service records of its own: whatever executors put beside it, it is stored or at least counted."""
+"""Security events of a service are stored or at least counted, even beside hostile events of executors."""
 
 import asyncio
 from contextlib import suppress
@@ -22,7 +22,7 @@ FOUND = SecurityFinding(kind="broken_record", detail="event 1: x", operation_id=
 
 
 class Installation:
-    """A journal, and a service that records in it. `failing`: what the next appends raise."""
+    """A journal, and a service that records in it. `failing`: the error of the next appends."""
 
     def __init__(self) -> None:
         self.bus = MemoryBus()

@@ -1,4 +1,4 @@
-"""Spans at a collector: what OpenTelemetry makes of them, what it costs where there is none, and where one is deaf."""
+"""Spans at a collector: OpenTelemetry's form, cost without a collector, and a collector that does not answer."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ SERVICES = ("policy", "executor", "audit", "agent_local", "agent_ssh")
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What has arrived is seen at the end, however slow the machine is."""
+    """Wait long for spans, since a slow machine only delays them."""
     monkeypatch.setattr(spans, "CLOSE_SECONDS", 30.0)
 
 

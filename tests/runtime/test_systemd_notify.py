@@ -1,4 +1,4 @@
-"""What systemd is told of a service, over its socket; and that nobody need be there to be told."""
+"""Notifications of a service to systemd over its socket, and no error without a socket."""
 
 import socket
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""The router's HTTP API. This is the only module that knows it.
+"""The router's HTTP API, known to this module alone.
 
-A request that was not sent has no effect (Unreachable). One that was sent and not answered may have one (TimedOut).
+A request that was not sent has no effect (Unreachable). A request without an answer may have one (TimedOut).
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The backend. It trusts the task that it gets; what it reports of the effect must be true."""
+"""The backend. It trusts the task from the agent, and must report the effect truthfully."""
 
 import asyncio
 import os

@@ -71,7 +71,7 @@ class Composed:
         return self.type(" ".join(("docker", "compose", *words)))
 
     def writ(self, *words: str, status: int = 0) -> Any:
-        """What `writ … -o json` says, in a container of its own."""
+        """Return the output of `writ … -o json`, in its own container."""
         quoted = " ".join(f"'{word}'" for word in words)
         return json.loads(self.type(f"docker compose run --rm -T writ {quoted} -o json", status))
 

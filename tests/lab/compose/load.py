@@ -1,4 +1,4 @@
-"""Operations that go on while containers are restarted, and what became of each."""
+"""Operations that continue while containers restart, and their outcomes."""
 
 import asyncio
 from collections import Counter

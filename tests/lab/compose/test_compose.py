@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
 
 def query_prometheus(composed: Composed, path: str) -> Any:
-    """What Prometheus answers now; None while it does not."""
+    """Return Prometheus' answer; None while it does not answer."""
     try:
         with urlopen(f"http://127.0.0.1:{composed.ports['PROMETHEUS']}/api/v1/{path}", timeout=5) as answer:
             return json.load(answer)["data"]
@@ -33,19 +33,19 @@ def query_prometheus(composed: Composed, path: str) -> Any:
 
 
 def up(composed: Composed, service: str) -> int:
-    """How many of the service Prometheus reaches."""
+    """Return how many processes of the service Prometheus reaches."""
     seen = query_prometheus(composed, "targets?state=active") or {"activeTargets": []}
     return sum(one["labels"]["service"] == service and one["health"] == "up" for one in seen["activeTargets"])
 
 
 def alertmanagers(composed: Composed) -> int:
-    """How many Prometheus would tell."""
+    """Return how many Alertmanagers Prometheus uses."""
     seen = query_prometheus(composed, "alertmanagers") or {"activeAlertmanagers": []}
     return len(seen["activeAlertmanagers"])
 
 
 def agents(composed: Composed, target: str) -> int:
-    """How many are there for it."""
+    """Return how many agents serve it."""
     return next(int(one["agents"]) for one in composed.writ("targets") if one["id"] == target)
 
 

@@ -1,4 +1,4 @@
-"""What a container could do if it were taken over, and what can be found in images, variables and command lines."""
+"""The rights of a hijacked container, and secrets in images, variables and command lines."""
 
 import json
 import subprocess

@@ -7,7 +7,7 @@ from writ_contracts.plugins import WRIT_PLUGIN_API, Plugin
 
 
 class Options(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a rule says under `with`: which attribute of the target is compared with which one of the principal."""
+    """The rule's options under `with`: which attribute of the target is compared with which one of the principal."""
 
     target: str = "owner"
     principal: str = "team"
