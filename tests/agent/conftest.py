@@ -1,4 +1,4 @@
-"""Agents on a memory bus, with a backend that records its calls and an executor that the test scripts."""
+"""Agents on a memory bus, with a backend that records its calls and a scripted executor."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
@@ -110,7 +110,7 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Agents that soon ask again, and soon give up, where an executor does not answer their claims."""
+    """Let agents repeat unanswered claims soon, and give up soon."""
     monkeypatch.setattr(claims, "ASK_SECONDS", 0.2)
     monkeypatch.setattr(claims, "PATIENCE", 2.0)
 
@@ -146,7 +146,7 @@ class Reader:
 
 @pytest.fixture
 def reader(world: World) -> Reader:
-    """In a world where READ may be read ahead, for all who know it."""
+    """Allow early reads of READ everywhere, and yield its backend."""
     known = [structs.replace(one, ahead=True) if one.name == READ else one for one in world.catalogue.values()]
     world.catalogue = world.executor.catalogue = Catalogue(known)
     return Reader(world)

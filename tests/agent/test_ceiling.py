@@ -184,7 +184,7 @@ def test_a_grant_of_policy_beyond_the_ceiling_is_refused(ceiling: Ceiling, what:
     ],
 )
 def test_a_target_test_stays_within_the_ceilings_targets(ceiling: Ceiling, what: str) -> None:
-    """It reads versions and what works there, which no operation of the ceiling names."""
+    """A target test reads versions and capabilities, which belong to no operation of the ceiling."""
     grant = ReadGrant(
         operation_id=operation_id("alice", NUMBER),
         operation="backend_test",

@@ -82,7 +82,7 @@ async def test_heartbeats_tell_of_a_clock_that_is_off_and_of_no_other(world: Wor
 
 
 async def test_what_an_executor_takes_for_lost_has_no_company_while_it_runs_here(world: World) -> None:
-    """A host that slept alone: its operation counts as `unknown`, and the next one on the target is dispatched."""
+    """The host alone slept: its operation counts as `unknown`, and the next one on the target is dispatched."""
     go_on = world.held("test_count")
     await world.agent()
     first = await world.executor.dispatch("test_count", TARGET, path="/x")

@@ -1,4 +1,4 @@
-"""The fake passes what every backend must pass."""
+"""The fake backend passes the suite of backends."""
 
 from collections.abc import Iterator
 

@@ -167,7 +167,7 @@ async def test_a_forged_look_for_a_baseline_is_reported_and_nothing_is_looked_at
 
 
 async def test_a_baseline_is_told_however_late_the_claim_comes(world: World) -> None:
-    """Policy judges a unit by the other names that it tells; whether it is too late, the executors' sweep says."""
+    """Policy judges a unit by the aliases in its baseline; the executors' sweep ends late operations."""
     original = world.executor.append
 
     async def late(work: Dispatched) -> None:

@@ -26,7 +26,7 @@ FORK = open_directory(
 
 
 async def _taken(world: World, tamper: Tamper) -> tuple[Signed | None, str]:
-    """Return the directory that the agent keeps after an answer with FORK, and the outcome."""
+    """Return the agent's directory after an answer with FORK, and the outcome."""
 
     async def answer(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
         made = tamper(world, dispatched, claim, world.executor.honest_grant(dispatched, claim, signed))

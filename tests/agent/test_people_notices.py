@@ -1,4 +1,4 @@
-"""An agent takes the directory of people's credentials from a notice that policy signed, and from no other."""
+"""An agent accepts the directory of people's credentials only from a notice signed by policy."""
 
 from typing import Any
 

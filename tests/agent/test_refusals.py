@@ -1,4 +1,4 @@
-"""A grant that does not hold in any one point: nothing is run, it is reported, and the operation ends."""
+"""A grant with one invalid field: nothing runs, the refusal is reported, and the operation ends."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,7 @@ OTHER_POOL = Target(id="host-1", role="testing", backend="fake", agent="pool-2")
 
 
 def changed(**fields: Any) -> Tamper:
-    """A grant that policy signed, for something else."""
+    """Return a grant by policy for another request."""
 
     def tamper(world: World, dispatched: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimReply:
         return world.executor.sealed(dispatched, claim, sign(world.executor.key, structs.replace(grant, **fields)))
@@ -48,7 +48,7 @@ def altered(world: World, dispatched: DispatchedOperation, claim: Claim, grant: 
 
 
 def another_kind(world: World, dispatched: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimReply:
-    """Something that policy did sign, and which is no grant."""
+    """Return a statement by policy of another kind."""
     look = world.executor.read_grant(
         dispatched.work.operation_id, dispatched.work.operation, TARGET, ["baseline"], {}, "00" * 32
     )

@@ -1,4 +1,4 @@
-"""An agent after a restart: claims, spool and markers that its predecessor left."""
+"""An agent after a restart: claims, spool and markers of its predecessor."""
 
 import asyncio
 import os
@@ -72,7 +72,7 @@ async def test_what_runs_elsewhere_is_asked_for_under_a_grant_that_policy_signed
 
 
 class Mute(Remote):
-    """Works on a host that never answers."""
+    """A backend on a host without answers."""
 
     async def settle(self, task: Task) -> TaskResult:
         """See Leftovers."""

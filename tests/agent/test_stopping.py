@@ -14,7 +14,7 @@ from writ_trust.keys import Key, generate_seed
 
 
 async def asleep(world: World, **parameters: Any) -> str:
-    """A test_sleep that is under way."""
+    """Start a test_sleep."""
     operation_id = await world.executor.dispatch("test_sleep", TARGET, **parameters)
     await until(lambda: bool(world.backend.tasks))
     return operation_id

@@ -1,4 +1,4 @@
-"""Agents with real executors: what both sides say of one operation fits together."""
+"""Agents with real executors: both sides agree about each operation."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

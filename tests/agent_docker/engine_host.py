@@ -1,4 +1,4 @@
-"""A backend on an engine, with tasks that mean something to it."""
+"""A backend on an engine, with tasks for it."""
 
 import asyncio
 from collections.abc import Collection, Iterator

@@ -1,4 +1,4 @@
-"""The Docker backend on a fake engine: what every backend must pass, and each fault of an engine."""
+"""The Docker backend on a fake engine: the suite of backends, and each fault of an engine."""
 
 import asyncio
 import os

@@ -136,6 +136,6 @@ def check_outcome(case: CrashCase, host: EngineHost, before: dict[str, Any], don
 
 
 def without_leftovers(state: dict[str, Any]) -> dict[str, Any]:
-    """An image that was pulled, and a new folder of the host, are in nobody's use; an engine removes no folder."""
+    """Return the state without pulled images and new host folders: they are unused, and an engine removes no folder."""
     files = {name: digest for name, digest in state["files"].items() if ".restored-" not in name}
     return {**state, "images": {}, "files": files}

@@ -1,4 +1,4 @@
-"""The Docker agent as the process that it is: secrets, whatever a text holds, and kill -9 at its steps."""
+"""The Docker agent as a process: secrets, arbitrary texts, and kill -9 at its steps."""
 
 import asyncio
 import base64

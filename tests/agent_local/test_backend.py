@@ -1,4 +1,4 @@
-"""The local backend on this very host: files for effects, processes for what is slow."""
+"""The local backend on this host: files as effects, processes for slow operations."""
 
 import asyncio
 import json
@@ -114,7 +114,7 @@ class TestLocalBackend(BackendSuite):
 
 @pytest.mark.exhaustive
 class TestLocalBackendWithAnOldPython(BackendSuite):
-    """As on the hosts that hostops is sent to."""
+    """The suite under the oldest Python that hosts may have."""
 
     @pytest.fixture
     def host(self, tmp_path: Path) -> Iterator[LocalHost]:

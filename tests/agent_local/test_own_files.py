@@ -1,4 +1,4 @@
-"""Files of Writ that lie outside its home, beneath a root of a target, are no target's files."""
+"""Writ's files outside its home, below a root of a target, do not count as the target's files."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The local agent as the process that it is."""
+"""The local agent as a process."""
 
 import asyncio
 import json

@@ -146,7 +146,7 @@ class ProxmoxHost(Cluster):
         yield HostCase(self.task("guest_migrate", guest_name="web", node="pve2"), moved)
 
     def named(self, name: str) -> Any:
-        """Return the virtual machine of that name."""
+        """Return the virtual machine with this name."""
         return next((one for one in self.server.pve.vms if one.name == name), None)
 
     @property

@@ -13,7 +13,7 @@ from writ_contracts.inventory import Target
 
 
 async def refused(cluster: Cluster, name: str, **parameters: Any) -> WritError:
-    """The error of an operation that changes nothing."""
+    """Return the error of an operation; assert that it changed nothing."""
     with pytest.raises(WritError) as error:
         await cluster.done(name, **parameters)
     assert not any(method in ("POST", "PUT", "DELETE") for method, _, _ in cluster.server.pve.requests)
@@ -58,7 +58,7 @@ async def test_a_backup_is_restored_into_a_new_guest(cluster: Cluster) -> None:
 
 
 async def test_a_backup_is_not_restored_as_a_second_guest_of_a_name(cluster: Cluster) -> None:
-    """Another target's guest would then have to be called by its vmid, past rules that name it."""
+    """Another target's guest would then need its vmid, which no rule names."""
     cluster.web.pool, cluster.deaf.pool = "test", "prod"
     scoped(cluster, pool="test")
     await backed_up(cluster)

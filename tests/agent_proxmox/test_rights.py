@@ -1,4 +1,4 @@
-"""The commands that grant missing rights: whole, and on paths where they count."""
+"""The commands to grant missing rights are complete, on effective paths."""
 
 import pytest
 

@@ -35,7 +35,7 @@ async def version(connection: Connection) -> Any:
 
 
 def made(server: Proxmox) -> tuple[str, Path, Path]:
-    """A CA like that of a PVE (CA:TRUE, no keyUsage), and a certificate by it."""
+    """Make a CA like Proxmox' own (CA:TRUE, no keyUsage), and a certificate by it."""
     now, key = dt.datetime.now(dt.UTC), ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Proxmox Virtual Environment")])
     own = ec.generate_private_key(ec.SECP256R1())

@@ -1,4 +1,4 @@
-"""The SSH backend on a real sshd on loopback, with a hostops that carries the operations for tests."""
+"""The SSH backend on a real sshd on loopback, with a hostops that has the test operations."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ ID = encode_id(os.urandom(16))
 
 
 class SshHost:
-    """A server, and the backend that works on it."""
+    """A server, and the backend for it."""
 
     def __init__(self, server: Sshd, *, connects: int = 4, idle: float = 600.0) -> None:
         self.server = server
@@ -118,12 +118,12 @@ async def nothing_of(host: SshHost) -> bool:
 
 
 async def whole(folder: Path) -> bool:
-    """Nothing is half written; what was begun keeps its result there when nobody listens any more."""
+    """Return true if no file is half written. A started operation keeps its result there without a listener."""
     return litter(folder) == []
 
 
 def litter(folder: Path) -> list[Path]:
-    """Files that were not finished."""
+    """Return unfinished files."""
     return [*folder.rglob(".writ-*"), *folder.rglob("*.tmp")]
 
 

@@ -1,4 +1,4 @@
-"""SSH agents as the processes that they are, on a real sshd; the executor does as it is told."""
+"""SSH agents as processes on a real sshd, with a scripted executor."""
 
 import json
 from collections.abc import AsyncIterator, Sequence

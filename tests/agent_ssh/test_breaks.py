@@ -25,7 +25,7 @@ from writ_testing.suites.backend import ProgressRecorder
 
 
 def kill_sessions(host: SshHost) -> None:
-    """As if the network had gone: sshd's own processes, never what they started."""
+    """Kill sshd's own processes, as if the network had failed, but none that they started."""
     processes.kill([pid for pid in host.server.sessions() if "sshd" in _name(pid)], signal.SIGKILL)
 
 
@@ -249,7 +249,7 @@ def _uses(pid: int, folder: str) -> bool:
 
 
 async def workers(host: SshHost) -> list[int] | None:
-    """The process that the mark of the operation names."""
+    """Return the process with the operation's mark."""
     mark = host.server.host_folder / "marks" / f"{ID}.1.begun"
     who = json.loads(text)["process"] if (text := contents(mark)) else {}
     return [who["pid"]] if processes.alive(who) else None
@@ -257,7 +257,7 @@ async def workers(host: SshHost) -> list[int] | None:
 
 @pytest.mark.parametrize("kept", [None, b""])
 async def test_code_on_the_host_that_is_not_whole_any_more_is_sent_again(host: SshHost, kept: bytes | None) -> None:
-    """A crash leaves files without what was in them; whoever tidies a disk up leaves none."""
+    """A crash leaves files without their content; a cleanup of the disk removes them."""
     assert (await host.run("network_status")).outcome == "succeeded"
     await host.pool.close()
     (code,) = (host.server.host_folder / "code").iterdir()

@@ -43,13 +43,13 @@ while True:
 
 
 def peak() -> int:
-    """Bytes of memory that this process has had at once."""
+    """Return the peak memory of this process in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 @asynccontextmanager
 async def opening_host(folder: Path, script: str) -> AsyncIterator[SshHost]:
-    """Answers the bootstrap with that script."""
+    """Yield a host with this script as its answer to the bootstrap."""
     folder.mkdir()
     (folder / "opening.py").write_text(script)
     async with ssh_host(folder / "host", f"ForceCommand exec {sys.executable} {folder}/opening.py") as host:
@@ -179,7 +179,7 @@ def linked(code: Path) -> None:
 
 
 def bytecode(code: Path) -> None:
-    """As Python would have it for the very source that is there."""
+    """Write the bytecode that Python would make from the source there."""
     source = code / "writ_hostops" / "network" / "status.py"
     stat = source.stat()
     text = marshal.dumps(compile("raise SystemExit", str(source), "exec"))

@@ -36,7 +36,7 @@ ARGUMENTS = "import json, sys; print(json.dumps(sys.argv[1:]))"
 
 
 class Hostile:
-    """A host whose programs write down their arguments, and requests to it that no check of ours has seen."""
+    """A host whose programs record their arguments, and unchecked requests to it."""
 
     def __init__(self, ssh: SshHost, record: Path) -> None:
         self.ssh, self.record = ssh, record

@@ -1,5 +1,6 @@
-"""kill -9 of the SSH agent at every step: the operation ends once, its effect happens at most once, and what is said of
-it is so. The host goes on without the agent, and tells the next one.
+"""kill -9 of the SSH agent at every step: one end, at most one effect, and a true report.
+
+The host continues without the agent, and reports to the next one.
 """
 
 import asyncio

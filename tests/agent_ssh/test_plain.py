@@ -32,7 +32,7 @@ printf 'installed\tnginx\t1.0\tamd64\nconfig-files\told\t0.9\tamd64\ninstalled\t
 
 
 class PlainHost:
-    """The host, and what its systemctl was asked."""
+    """The host, and the calls of its systemctl."""
 
     def __init__(self, ssh: SshHost, folder: Path, programs: Path) -> None:
         self.ssh, self.folder, self.programs = ssh, folder, programs
@@ -217,7 +217,7 @@ async def test_a_systemctl_that_floods_or_hangs_has_an_outcome(plain: PlainHost,
 
 
 async def under_way(plain: PlainHost) -> "asyncio.Task[TaskResult]":
-    """A restart that systemd has been asked for."""
+    """Begin a restart and leave its job queued in systemd."""
     run = await begun(plain.ssh, plain.ssh.task("service_restart", service_name="nginx"))
     await eventually(lambda: has_called(plain, "restart"))
     return run

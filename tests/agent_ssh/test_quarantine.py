@@ -25,7 +25,7 @@ with aside.reading(sys.argv[2]):
 
 
 def kill_while_reading(folder: Path, target: str) -> None:
-    """An agent that the kernel kills, in a process of its own."""
+    """Run an agent in its own process, and let the kernel kill it."""
     ended = subprocess.run([sys.executable, "-c", KILLED, str(folder), target], check=False, timeout=60)
     assert ended.returncode == -signal.SIGKILL
 

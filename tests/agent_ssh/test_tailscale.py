@@ -152,7 +152,7 @@ async def test_an_answer_without_an_end_is_cut_off(api: LocalApi, monkeypatch: p
 
 
 async def test_an_answer_in_chunks_is_read_whole(api: LocalApi) -> None:
-    """As Go sends what is longer than its buffer."""
+    """Go sends answers beyond its buffer in chunks."""
     api.garbage = JSON + b'Transfer-Encoding: chunked\r\n\r\n10\r\n{"BackendState":\r\na\r\n"Stopped"}\r\n0\r\n\r\n'
     assert (await client.LocalApi(api.socket).status(peers=True)).state == "Stopped"
 

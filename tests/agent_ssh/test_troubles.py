@@ -197,5 +197,5 @@ async def test_many_connections_that_break_leave_nothing(host: SshHost) -> None:
 
 
 def full(most: int) -> str:
-    """Yield a host with a limit on file length, which acts like a full disk."""
+    """Return a host with a limit on file length, which acts like a full disk."""
     return f'ForceCommand exec prlimit --fsize={most} /bin/sh -c "$SSH_ORIGINAL_COMMAND"'

@@ -32,7 +32,7 @@ END = re.compile(r"(?<=[.!?])[*)]*\s+(?=[*`(\"\[A-Z…])|\n\s*\n")
 
 @dataclass(frozen=True)
 class DocstringFigures:
-    """The figures of docstrings that have a bar; less is better in each."""
+    """The figures of docstrings with a bar; less is better in each."""
 
     question_openings: float
     """Docstrings that begin with What, Who, Whether, How, Where or Whatever, in percent."""
@@ -42,7 +42,7 @@ class DocstringFigures:
 
 @dataclass(frozen=True)
 class DocumentFigures:
-    """The figures of documents that have a bar; less is better in each."""
+    """The figures of documents with a bar; less is better in each."""
 
     sentence_median: float
     """Words in a sentence."""
@@ -56,7 +56,7 @@ DOCUMENT_BARS = DocumentFigures(sentence_median=20, sentence_p90=30, long_lines=
 
 
 def definitions(tops: tuple[str, ...]) -> Iterator[Definition]:
-    """Return every module, class and function in these folders."""
+    """Yield every module, class and function in these folders."""
     for top in tops:
         for path in sorted((ROOT / top).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text())):
@@ -71,7 +71,7 @@ def docstrings(tops: tuple[str, ...]) -> list[list[str]]:
 
 
 def documents() -> list[Path]:
-    """Return every document that people write."""
+    """Return every document, generated ones left out."""
     paths = {path for pattern in PATTERNS for path in ROOT.glob(pattern)}
     return sorted(path for path in paths if str(path.relative_to(ROOT)) not in GENERATED)
 

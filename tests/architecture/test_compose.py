@@ -1,5 +1,5 @@
 # long: one subject, the compose file and the images
-"""docker-compose.yml and the Dockerfile are true: the services, variables and files that they name are the code's."""
+"""docker-compose.yml and the Dockerfile agree with the code: services, variables and files exist."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def compose(folder: Path) -> dict[str, Any]:
-    """The file with its variables filled in, as compose would; this reads the few forms that it uses."""
+    """Return the file with its variables filled in, in the few forms it uses."""
     values = {"WRIT_FOLDER": str(folder)}
     for line in (folder / ".env").read_text().splitlines():
         name, _, value = line.partition("=")
@@ -56,7 +56,7 @@ def compose(folder: Path) -> dict[str, Any]:
 
 
 def services(compose: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Those of Writ that are configured by their environment."""
+    """Return the services of Writ that read their settings from the environment."""
     return {
         name: service
         for name, service in compose["services"].items()

@@ -1,4 +1,4 @@
-"""deploy/k8s is true: the code knows what it sets, its pods may next to nothing, KEDA is asked in KEDA's own words."""
+"""deploy/k8s agrees with the code: known settings, pods without rights, and KEDA's own format."""
 
 import re
 import subprocess

@@ -58,7 +58,7 @@ def distribution_of(module: str) -> str:
 
 
 def used(package: Package) -> set[str]:
-    """The distributions of all that it imports, its own among them where one of its siblings there is imported."""
+    """Return the distributions of all its imports, its own included if it imports a sibling from there."""
     modules = {name for path in package.modules() for name in top_names(path)} - {package.name}
     return {distribution_of(name) for name in modules}
 

@@ -19,7 +19,7 @@ SUITES = sorted(ROOT.glob("libs/testing/writ_testing/suites/*.py"))
 
 @cache
 def found_in(path: Path) -> frozenset[str]:
-    """The tests of a file as they are named after `::`; those that a class inherits come from the suites."""
+    """Return the tests of a file by their names after `::`; inherited ones come from the suites."""
     if not path.is_file():
         return frozenset()
     own = {item.name for item in parsed(path).body if isinstance(item, Function) and item.name.startswith("test_")}

@@ -1,7 +1,7 @@
-"""Each distribution, installed alone from wheels into a fresh environment: it works there, and brings nothing besides.
+"""Each distribution, installed alone from wheels into a fresh environment, works there and brings no other.
 
-The wheels are those of `make wheels`, third parties' at the versions of the lock. Only this reaches for a package
-index, and only for what no cache has.
+The wheels are those of `make wheels`, third parties' at the versions of the lock. Only this file uses a package index,
+and only for packages missing from the cache.
 """
 
 import hashlib
@@ -55,7 +55,7 @@ WITHOUT = {
 
 
 def closure(name: str) -> set[str]:
-    """The distribution and all of ours that it stands on."""
+    """Return the distribution and all of ours that it depends on."""
     return {name}.union(*map(closure, distributions()[name].siblings))
 
 
@@ -69,7 +69,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def environments(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Environment]:
-    """One for each distribution, in which it alone is installed, and one with all that a machine needs."""
+    """Return an environment for each distribution alone, and one with everything for a machine."""
     requirements = {**{name: FOR_ALL_MODULES.get(name, name) for name in distributions()}, WHOLE: WHOLE}
     return {name: install(tmp_path_factory.mktemp("alone") / "venv", wheels, one) for name, one in requirements.items()}
 

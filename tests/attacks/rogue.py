@@ -20,7 +20,7 @@ from writ_trust.statements import read
 
 
 class Rogue:
-    """Works on a bus that is connected with the executors' key, while the true ones stand still."""
+    """Acts on a bus with the executors' key, while the true executors are paused."""
 
     def __init__(self, bus: Bus, pool: str = "a", target: str = "web-1") -> None:
         self.bus = bus
@@ -101,7 +101,7 @@ class Rogue:
         return structs.replace(event, **changed)
 
     def finished(self, subject: Subject) -> Finished:
-        """An end that no agent told."""
+        """Store an end that no agent reported."""
         number, at = subject.operation_id, time.time()
         return Finished(id=secrets.token_hex(16), at=at, correlation_id="rogue", operation_id=number, outcome="failed")
 

@@ -65,7 +65,7 @@ _SHORT_LIVED = (subjects.PARAMS_STREAM, subjects.RESULTS_STREAM)
 
 
 async def sent_by_jetstream(thief: NatsBus, body: bytes, to: str) -> None:
-    """Have JetStream publish these bytes there, in each way that it answers with stored bytes."""
+    """Have JetStream publish these bytes there, in each of its ways to answer with stored bytes."""
     await thief.replies.one(FILLED, body, timeout=SOON)
     last = json.dumps({"last_by_subj": FILLED}).encode()
     for ask, data in (

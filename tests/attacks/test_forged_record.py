@@ -80,7 +80,7 @@ async def test_a_true_operation_holds_wherever_it_is_shown(installation: Running
 async def test_a_receipt_of_another_instance_than_claimed_ends_nothing(
     installation: RunningInstallation, alice: Writ, executor: Bus
 ) -> None:
-    """V11: a stolen agents' key, which knows the grant, cannot report what another instance carries out."""
+    """V11: a stolen agents' key, with the grant, cannot report for another instance."""
     number = secrets.token_hex(8)
     answer = await alice.submit("test_sleep", "web-1", {"seconds": 1.5, "processes": 0}, idempotency_key=number)
     operation_id = answer.operation_id or ""

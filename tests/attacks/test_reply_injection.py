@@ -44,7 +44,7 @@ NEW_STREAM = {"name": "EVIL", "subjects": ["evil.>"], "storage": "file"}
 
 
 def api_requests() -> Iterator[tuple[str, bytes]]:
-    """Return JetStream's changing verbs, each with a valid body."""
+    """Yield JetStream's changing verbs, each with a valid body."""
     yield "$JS.API.STREAM.CREATE.EVIL", json.dumps(NEW_STREAM).encode()
     yield "$JS.API.ACCOUNT.PURGE.CORE", b""
     for stream in STREAMS:
@@ -67,7 +67,7 @@ def api_requests() -> Iterator[tuple[str, bytes]]:
 
 
 def concrete(filters: Iterable[str]) -> Iterator[str]:
-    """Subjects under these addresses or filters, for every party that the tests have."""
+    """Yield subjects under these addresses or filters, for every party of the tests."""
     for one in filters:
         found = [""]
         for part in one.split("."):
@@ -77,7 +77,7 @@ def concrete(filters: Iterable[str]) -> Iterator[str]:
 
 
 def targets(users: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-    """Return subjects on which an answer could do harm, each with the harmful bytes."""
+    """Yield subjects on which an answer could do harm, each with the harmful bytes."""
     yield from api_requests()
     for subject in concrete(channel.address for channel in CHANNELS):
         yield subject, b'{"target":"web-1","parameters":{"file_path":"/x"}}'
@@ -87,7 +87,7 @@ def targets(users: Iterable[str]) -> Iterator[tuple[str, bytes]]:
 
 
 def questions(own: Rights) -> Iterator[tuple[str, bytes | None]]:
-    """Return the questions that this key may send, each with a body; None stands for the bytes to be returned."""
+    """Yield the questions that this key may send, each with a body; None stands for the bytes to be returned."""
     for granted in own.publish:
         stream = next((name for name in STREAMS if name in granted), "")
         planted = PLANTED.get(stream, "")
@@ -120,8 +120,9 @@ class Listener(Struct):
 
 
 class World:
-    """A server with everybody connected, each answering naively on all that it may listen to, but for requests of which
-    it is told as well (a stream import): those are another's to answer.
+    """A server with all parties connected, each of which answers every message it may receive.
+
+    Requests that a party only gets through a stream import are left to their true receiver.
     """
 
     def __init__(self, server: WritServer) -> None:
@@ -159,7 +160,7 @@ class World:
         return answer
 
     async def plant(self, body: bytes) -> None:
-        """Store these bytes in every stream, as those who may."""
+        """Store these bytes in every stream, with the keys of its writers."""
         for subject in PLANTED.values():
             owner = next(name for name, own in self.rights.items() if any(matches(one, subject) for one in own.publish))
             await self.listeners[owner].bus.replies.one(subject, body, timeout=SOON)

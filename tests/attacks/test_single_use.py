@@ -1,4 +1,4 @@
-"""A stolen executors' key starts nothing twice, and nothing that was not requested (V3); it also hides nothing."""
+"""A stolen executors' key starts nothing twice and nothing without a request (V3), and cannot hide events."""
 
 import secrets
 import time
@@ -44,7 +44,7 @@ def claim(installation: RunningInstallation, about: Subject, attempt: int = 1) -
 
 
 async def deleted(installation: RunningInstallation, path: Path) -> Subject:
-    """Alice's signed request to delete the file, which was carried out; what policy was asked about it."""
+    """Return alice's signed request to delete the file, after it was carried out, and the question to policy."""
     number = secrets.token_hex(8)
     request = request_signing.unsigned("web-1", {"file_path": str(path)}, idempotency_key=number)
     signed = request_signing.signed(

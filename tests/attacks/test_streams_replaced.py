@@ -42,8 +42,7 @@ async def api(admin: NatsBus, verb: str, body: bytes = b"") -> Any:
 
 
 async def replace_stream(installation: RunningInstallation, stream: str, records: list[Record]) -> None:
-    """Delete it, make it as it was configured, and store these records again, byte for byte and in order, each by the
-    key that may."""
+    """Delete it, make it again as it was configured, and store these records in order, by the permitted keys."""
     admin = await connect(options_of(installation.home, "bootstrap", installation.url, None))
     config = (await api(admin, f"STREAM.INFO.{stream}"))["config"]
     await api(admin, f"STREAM.DELETE.{stream}")

@@ -1,4 +1,4 @@
-"""Abilities of a stolen key that docs/threat-model.md admits: each is played on a running installation."""
+"""Each ability of a stolen key in docs/threat-model.md is shown on a running installation."""
 
 import secrets
 from typing import Any

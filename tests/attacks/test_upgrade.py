@@ -1,6 +1,6 @@
-"""From an installation whose executors were in JetStream's account: streams stay, executors come back, rights go.
+"""An upgrade from executors in JetStream's account: streams stay, executors return, rights go.
 
-`before/nats-server.conf` is what the last version before ADR 35 rendered, with names in place of keys.
+`before/nats-server.conf` is the rendering of the last version before ADR 35, with names in place of keys.
 """
 
 import json

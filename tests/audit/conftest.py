@@ -1,4 +1,4 @@
-"""For all tests of audit: a query waits for the index, however slow the machine is at that moment."""
+"""For all tests of audit: a query waits for the index, however slow the machine is."""
 
 import pytest
 

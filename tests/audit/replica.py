@@ -26,7 +26,7 @@ Reply = TypeVar("Reply", bound=Struct)
 
 
 def policy(effect: str = "deny") -> ScriptedPolicy:
-    """A policy that decides `audit_read` so."""
+    """Run a policy with this decision on `audit_read`."""
     scripted = ScriptedPolicy(Catalogue(BUILT_IN), {})
     scripted.effects["audit_read"] = effect  # type: ignore[assignment]
     return scripted

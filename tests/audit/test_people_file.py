@@ -24,7 +24,7 @@ from writ_trust.statements import sign
 
 
 class Watched:
-    """The file and who reads it."""
+    """The file and its reader."""
 
     def __init__(self, folder: Path, people_key: str) -> None:
         self.bus, self.path, self._folder, self._key = MemoryBus(), folder / "people.json", folder, people_key

@@ -1,4 +1,4 @@
-"""Audit's gauges of the NATS servers: what a real one says, and nothing once it says no more."""
+"""Audit's gauges of NATS servers show a real server's figures, and none once it is silent."""
 
 import asyncio
 from pathlib import Path

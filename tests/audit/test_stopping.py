@@ -1,4 +1,4 @@
-"""The process as it stops: also when its connection breaks at that moment."""
+"""The process stops cleanly, even if its connection breaks at that moment."""
 
 import asyncio
 import signal

@@ -41,7 +41,7 @@ async def bus(tmp_path: Path) -> AsyncIterator[NatsBus]:
 
 
 async def heard(bus: NatsBus, subject: str) -> list[bytes]:
-    """Yield messages on that subject as they arrive."""
+    """Return a list that collects messages on the subject as they arrive."""
     arrived: list[bytes] = []
     await bus.connection.listen(subject, lambda message: arrived.append(message.data))
     return arrived
@@ -249,7 +249,7 @@ async def test_a_subject_that_is_not_utf_8_does_not_end_the_connection(bus: Nats
 
 
 async def test_a_socket_that_closed_unheard_is_replaced(bus: NatsBus) -> None:
-    """If nats-py's reading task has ended without a reconnect, the second probe that cannot send starts one."""
+    """If nats-py's reading task has ended without a reconnect, the second failing probe starts one."""
     client = direct(bus)
     reading = client._reading_task
     assert reading is not None
@@ -301,4 +301,4 @@ async def test_whenever_a_client_is_closed_while_it_reconnects_nothing_goes_on()
 
 
 async def _heard(error: Exception) -> None:
-    """That it was cut off."""
+    """Receive the disconnection."""

@@ -159,7 +159,7 @@ async def proxied(tmp_path: Path) -> AsyncIterator[tuple[TcpProxy, NatsBus, Nats
 async def test_connecting_goes_on_where_the_server_cuts_it_off(
     proxied: tuple[TcpProxy, NatsBus, NatsBus], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As nats-server does with who connects while it reloads its configuration."""
+    """nats-server cuts off new connections while it reloads its configuration."""
     proxy, _, direct = proxied
     await direct.serve(service("executor", REQUESTS, echo))
     open_replies, cuts = Replies.open, 0

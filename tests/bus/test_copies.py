@@ -1,4 +1,4 @@
-"""A stream in several copies: whichever copy answers, nothing that was stored before is missing."""
+"""A stream in several copies: each copy's answer contains everything stored before."""
 
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
@@ -112,7 +112,7 @@ async def test_an_append_refused_since_another_is_on_its_way_waits_for_what_come
 
 
 async def test_a_batch_that_is_stored_while_we_look_for_it_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its last event was not there yet, its first one was: that one is no other's."""
+    """Its first event was there, its last one was not: no other writer has that one."""
     lock, last = "writ.journal.lock", Record(8, LINE, b"", {"Writ-Event-Id": "ours"}, 0.0)
     first = Entry(subject=lock, data=b"", event_id="before", filter=lock, expected=0)
     copies = Copies(monkeypatch, [])

@@ -21,7 +21,7 @@ def lanes(concurrency: int, subject: str = "writ.request.*.*") -> Lanes:
 
 
 class Jobs:
-    """Jobs that note their sender when they start, and end when they are let go."""
+    """Jobs which record their sender at the start, and end on release."""
 
     def __init__(self, queues: Lanes) -> None:
         self.queues = queues

@@ -1,4 +1,4 @@
-"""The memory bus passes the suite that the real one passes."""
+"""The memory bus passes the suite of the real one."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

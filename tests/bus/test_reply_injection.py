@@ -76,7 +76,7 @@ class Watch:
         self.heard.append(message.subject)
 
     async def settle(self) -> None:
-        """Wait until what was sent so far has had every chance to arrive."""
+        """Wait until all sent messages have had every chance to arrive."""
         for user, subject in (("alice", "writ.request.alice.settle"), ("agent-a", "writ.receipt.a")):
             async with self.server.connected(user) as bus:
                 for _ in range(3):

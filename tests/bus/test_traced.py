@@ -1,4 +1,4 @@
-"""A traced bus keeps every promise of a bus, and leaves spans of what goes over it; another one leaves none."""
+"""A traced bus keeps every promise of a bus and leaves spans; an untraced one leaves none."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -35,7 +35,7 @@ async def ground() -> AsyncIterator[TracedGround]:
 
 @pytest.fixture(autouse=True)
 def spans() -> Iterator[list[tracing.Span]]:
-    """Return the exported spans."""
+    """Yield the exported spans."""
     taken: list[tracing.Span] = []
     tracing.export(taken.append)
     yield taken

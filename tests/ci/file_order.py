@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def timeout_of(item: pytest.Item) -> float:
-    """Return the timeout that the test sets itself, as a long one does; else 0."""
+    """Return the test's own timeout, or 0."""
     marker = item.get_closest_marker("timeout")
     return float(marker.args[0]) if marker is not None and marker.args else 0.0
 

@@ -47,7 +47,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trouble(msgspec.Struct, frozen=True, kw_only=True):
-    """Tests that failed for one reason: one test, or all those of a file whose shared fixture failed."""
+    """Tests with one reason of failure: one test, or all tests of a file with a failed shared fixture."""
 
     tests: tuple[str, ...]
     text: str
@@ -82,9 +82,9 @@ def judge(
     *,
     whole: bool = True,
 ) -> Verdict:
-    """Run what failed once more.
+    """Run failed tests once more.
 
-    `room`: how many more flaky tests the run may have; beyond it nothing is run again. `whole`: each test has to run.
+    `room`: how many more flaky tests the run may have; beyond it no test is repeated. `whole`: each test has to run.
     """
     found = troubles(record.failures)
     broken = (*record.broken, *_incomplete(record, whole))

@@ -44,7 +44,7 @@ class Recorder:
         self._chosen = max(self._chosen, len(ids))
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """A file that can't be collected hides its tests: nothing is known of them."""
+        """A file that cannot be collected hides its tests."""
         if report.failed:
             self._broken.append(f"{report.nodeid} could not be collected: {report.longreprtext}")
 
@@ -81,6 +81,6 @@ class Recorder:
 
 
 def cause(report: pytest.TestReport) -> str:
-    """Return where and why it failed, the same for all tests that a shared fixture failed for."""
+    """Return place and reason of the failure, equal for all tests of a failed shared fixture."""
     crash = getattr(report.longrepr, "reprcrash", None)
     return str(crash or "".join(report.longreprtext.splitlines()[-1:]))

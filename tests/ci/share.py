@@ -55,7 +55,7 @@ class Chooser:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self) -> bool | None:
-        """Without a report: what was not started is neither passed nor skipped."""
+        """Leave no report, so that a test which was not started is neither passed nor skipped."""
         return True if time.monotonic() >= self._share.until else None
 
 

@@ -48,7 +48,7 @@ def test_what_is_not_known_leads_to_the_log() -> None:
 
 
 def test_what_the_inventory_declares_wrongly_leads_there_and_not_to_a_log() -> None:
-    """hostops takes no parameters for a test: what it calls invalid is of the target."""
+    """hostops takes no parameters for a test: an invalid value belongs to the target."""
     row = _row_of(VIEW, visit(code="invalid_parameter", message="target.backup.password_file is missing"))
     assert "inventory.yaml" in row.advice
 

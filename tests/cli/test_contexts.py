@@ -1,4 +1,4 @@
-"""Saved contexts, the current one, and the installation that a command finds by itself."""
+"""Saved contexts, the current one, and the installation found without one."""
 
 import json
 import os

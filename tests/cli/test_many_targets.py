@@ -1,4 +1,4 @@
-"""`writ run` on many targets: which ones, what is shown of them, and the exit status."""
+"""`writ run` on many targets: selection, output, and the exit status."""
 
 import asyncio
 import json

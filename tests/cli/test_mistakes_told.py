@@ -1,4 +1,4 @@
-"""A policy that does not load, told on the terminal by whatever command reads it."""
+"""Every command that reads a policy shows its mistakes on the terminal."""
 
 from pathlib import Path
 

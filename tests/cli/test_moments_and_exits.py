@@ -1,4 +1,4 @@
-"""Times as people type them, and the exit status of everything that can be the end of a command."""
+"""Typed times, and the exit status of each end of a command."""
 
 import click
 import pytest

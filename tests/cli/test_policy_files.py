@@ -1,4 +1,4 @@
-"""`writ policy` on files, without a server: what a user types and sees."""
+"""`writ policy` on files, without a server: input and output."""
 
 import json
 import subprocess

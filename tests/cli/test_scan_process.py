@@ -1,4 +1,4 @@
-"""The process of one scan: a scanner that hangs, prints, fails or crashes, installed as a package of its own."""
+"""The process of one scan: a separately installed scanner that hangs, prints, fails or crashes."""
 
 import asyncio
 import os

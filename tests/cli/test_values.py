@@ -1,4 +1,4 @@
-"""`key=value` words by the operation's schema: every form, every type, and what cannot be."""
+"""`key=value` words by the operation's schema: every form, every type, and impossible values."""
 
 import io
 import sys

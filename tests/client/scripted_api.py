@@ -262,12 +262,12 @@ class ScriptedApi:
         await self.until_queries(kind, 1)
 
     async def until_queries(self, kind: str, count: int) -> None:
-        """Until that many queries of a kind have come in."""
+        """Wait for so many queries of a kind."""
         async with asyncio.timeout(60), self._changed:
             await self._changed.wait_for(lambda: self.queries[kind] >= count)
 
     async def wait_for_requests(self, count: int = 1) -> None:
-        """Until that many requests have come in."""
+        """Wait for so many requests."""
         async with asyncio.timeout(10), self._changed:
             await self._changed.wait_for(lambda: len(self.requests) >= count)
 

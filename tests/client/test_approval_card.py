@@ -147,7 +147,7 @@ def test_hidden_parameters_forbid_an_approval_unless_the_requesters_own_are_give
 
 
 def test_values_of_hidden_parameters_prove_nothing_where_the_requester_signed_nothing() -> None:
-    """The requester could give the approver another content than that of the request."""
+    """The requester could give the approver other content than the request has."""
     opened = open_card(card(hidden={"content": "x"}, signed=False), [POLICY.public], {"content": "harmless"})
     assert opened.refusals == ["content is hidden, and the requester did not sign it"]
 

@@ -1,4 +1,4 @@
-"""The Python client against a scripted executor: lost answers, lost events, silence, and what each error means."""
+"""The Python client against a scripted executor: lost answers, lost events, silence, and errors."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""One operation on many targets: each has its own request, a failure stops no other unless that is asked for."""
+"""One operation on many targets: each has its own request, and failures stop the others only on demand."""
 
 import asyncio
 from collections.abc import AsyncIterator

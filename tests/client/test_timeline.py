@@ -96,7 +96,7 @@ def test_what_does_not_hold_is_marked(event: journal.JournalEvent, field: str, c
 
 @pytest.mark.parametrize(("operation", "label"), [("file_write", "digest_after (keyed)"), ("other", "digest_after")])
 def test_keyed_digest_is_labelled(capsys: pytest.CaptureFixture[str], operation: str, label: str) -> None:
-    """`writ run` shows the plain SHA-256 under the name that the record uses for the keyed one."""
+    """`writ run` shows the plain SHA-256 under the name of the keyed one in the journal."""
     requested = structs.replace(REQUESTED, operation=operation)
     finished = structs.replace(FINISHED, output={"digest_after": "ab", "mode": "0644"})
     events = [

@@ -1,4 +1,4 @@
-"""The judge of what breaks out of a container, setting by setting."""
+"""The check for breakouts from a container, setting by setting."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -123,7 +123,7 @@ def create(**parameters: Any) -> ContainerCreate:
 
 
 class NoContainers(Engine):
-    """An engine that has nothing yet."""
+    """An engine without containers."""
 
     def __init__(self) -> None:
         """Without a connection."""

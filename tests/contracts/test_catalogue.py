@@ -1,4 +1,4 @@
-"""The catalogue as data: each operation against the table of the design, and what each parameter takes and refuses."""
+"""The catalogue as data: each operation against the table of the design, and each parameter's values."""
 
 import re
 from typing import Any

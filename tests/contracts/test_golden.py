@@ -1,4 +1,4 @@
-"""The wire form of every message: as the golden files have it, read back the same, and what unknown fields do."""
+"""The wire form of every message equals its golden file, decodes again, and follows the rule for unknown fields."""
 
 import json
 from typing import Any
@@ -32,7 +32,7 @@ def in_order(kinds: set[type[Struct]]) -> list[type[Struct]]:
 
 
 def golden(kind: type[Struct]) -> bytes:
-    """As it goes over the wire: without the white space that is there for people."""
+    """Return the wire form, without the white space for readers."""
     return msgspec.json.format((GOLDEN / file_name(kind)).read_bytes(), indent=-1)
 
 

@@ -1,4 +1,4 @@
-"""Identifiers: their grammars to the very end of the string, and operation ids that the same wish always gets."""
+"""Identifiers: their grammars to the very end of the string, and equal operation ids for equal requests."""
 
 from typing import Any
 

@@ -120,7 +120,7 @@ def test_a_whole_number_is_a_float() -> None:
 
 
 def test_refused_word_of_a_list_is_not_quoted() -> None:
-    """The message goes to the journal, and what was sent may be a secret in the wrong place."""
+    """The message goes to the journal, and the value may be a misplaced secret."""
     with pytest.raises(Invalid, match="one of full, incremental") as refused:
         Catalogue(BUILT_IN)["backup_create"].check(
             {"backup_id": "one", "target_path": "/srv/x", "backup_type": "s3cret"}

@@ -1,4 +1,4 @@
-"""A policy that does not fit into one message is sent in packed form, and read back whole or refused."""
+"""A policy too large for one message is sent in packed form, and read back whole or refused."""
 
 import zlib
 from base64 import b64decode, b64encode

@@ -18,7 +18,7 @@ CORPUS: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "spelling
 
 
 def rows(key: str) -> list[Any]:
-    """Each spelling, with the request that it is part of."""
+    """Return each spelling, with its request."""
     return list(_rows(key))
 
 

@@ -1,4 +1,4 @@
-"""Subjects: built and taken apart, and nothing that a caller sends can add a token or a wildcard."""
+"""Subjects: built and parsed; no text of a caller adds a token or a wildcard."""
 
 from collections.abc import Callable
 from typing import Any, get_args

@@ -50,7 +50,7 @@ def test_what_refuses_unknown_fields_leaves_out_what_is_at_its_default(name: str
 
 
 def unknown(now: Any, then: Any, at: str = "") -> list[str]:
-    """Fields that are in `now` and that `then`, with every field set, doesn't have."""
+    """Return fields of `now` that `then`, with every field set, lacks."""
     if isinstance(now, dict) and isinstance(then, dict):
         new = [f"{at}.{name}" for name in now if name not in then]
         return new + [one for name in now if name in then for one in unknown(now[name], then[name], f"{at}.{name}")]

@@ -1,4 +1,4 @@
-"""The dashboards: Grafana's own SDK reads them, they speak of metrics that there are, and ask what is provisioned."""
+"""The dashboards parse with Grafana's own SDK, use existing metrics, and query the provisioned source."""
 
 import json
 import re

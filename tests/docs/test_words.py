@@ -1,4 +1,4 @@
-"""Documents use the terms of docs/glossary.md, and none of the words that it lists as not used."""
+"""Documents use the terms of docs/glossary.md, and none of its banned words."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Files that people write: read as they were meant, refused where they can't be, each mistake with its place."""
+"""Handwritten files: read as meant, or refused with the place of each mistake."""
 
 import gc
 import os

@@ -45,7 +45,7 @@ async def writ(installation: RunningInstallation) -> AsyncIterator[Writ]:
 
 @pytest.fixture
 def files(installation: RunningInstallation) -> Path:
-    """The folder that the targets may write in."""
+    """Return the folder writable for the targets."""
     return installation.home.root.parent / "files"
 
 

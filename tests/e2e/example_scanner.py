@@ -17,7 +17,7 @@ CRITICAL = {"EXAMPLE-2026-1"}
 
 
 def findings(text: str, now: float) -> list[Finding]:
-    """One for each line that pins a bad release."""
+    """Return one finding for each line with a bad release."""
     found = [KNOWN_BAD[line.strip()] for line in text.splitlines() if line.strip() in KNOWN_BAD]
     return [
         Finding(id=name, severity="critical" if name in CRITICAL else "low", title=title, found_at=now)

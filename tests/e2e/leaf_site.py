@@ -1,4 +1,4 @@
-"""A site behind NAT: its leaf node and its agent on what `writ leaf add` writes; and leaf nodes of others."""
+"""A site behind NAT: its leaf node and agent with the files of `writ leaf add`, and foreign leaf nodes."""
 
 import asyncio
 import json
@@ -43,7 +43,7 @@ async def site_of(installation: RunningInstallation, folder: Path, url: str, *op
 
 @asynccontextmanager
 async def _agent(folder: Path) -> AsyncIterator[None]:
-    """With the environment that was written for it, and its paths here."""
+    """Run the agent with its written environment and local paths."""
     lines = (folder / f"agent-{POOL}.env").read_text().splitlines()
     options = dict(line.split("=", 1) for line in lines)
     here = {

@@ -1,4 +1,4 @@
-"""A real Prometheus beside a running installation, for whoever wants to see what it sees."""
+"""A real Prometheus beside a running installation."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -35,7 +35,7 @@ class Prometheus:
         return list(found["result"]) if found else []
 
     async def exemplars(self, expression: str) -> list[dict[str, str]]:
-        """The labels of the examples that the series of this expression have, each with those of its series."""
+        """Return the labels of the exemplars of an expression's series, each with those of its series."""
         found = await self._ask("query_exemplars", query=expression, start=str(time() - 3600), end=str(time() + 60))
         return [{**one["labels"], **series["seriesLabels"]} for series in found or () for one in series["exemplars"]]
 

@@ -71,7 +71,7 @@ async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 async def keys(
     installation: RunningInstallation, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[SecurityKeys]:
-    """Alice alone: the posture in which she may approve what her agent requests."""
+    """Yield the keys of alice alone: the posture in which she may approve her agent's requests."""
     async with security_keys(installation, tmp_path_factory.mktemp("k")) as made:
         await made.enroll("alice", "alice", posture="solo")
         yield made
@@ -92,7 +92,7 @@ class Attack:
         self._software = SoftwareSecurityKey()
 
     def messages(self, key: Key) -> Iterator[bytes]:
-        """Everything that could pass for an approval, an enrolment, or a directory."""
+        """Yield every message that could pass for an approval, an enrolment, or a directory."""
         for approval in self.approvals(key):
             yield encode(ApprovalMessage(principal="copilot", approval=approval))
             yield encode(Approved(**self._event(), approvals=[approval], approver="alice"))
@@ -105,7 +105,7 @@ class Attack:
             )
 
     def approvals(self, key: Key) -> Iterator[SignedApproval]:
-        """By an nkey, by a key that nobody enrolled under its own and under an enrolled id, and of another request."""
+        """Yield approvals by an nkey, by a foreign key under its own and an enrolled id, and of another request."""
         for approver in HELD:
             for proof in ("key", "touch", "verified"):
                 statement = self._approval(approver, proof)
@@ -168,7 +168,7 @@ class Attack:
         yield "principal_manage", {"principal_id": "alice", "action": "change", "roles": ["approver"]}
 
     def subjects(self, channel: Channel, principal: str) -> list[str]:
-        """The channel's subjects, with what is worth naming in place of its tokens; the sender's own first."""
+        """Return the channel's subjects with interesting names as tokens; the sender's own come first."""
         own = self._card.requested.operation_id
         names = {"operation_id": own, "pool": "local", "target": "web-1", "rest": f"op.copilot.{own}.approved"}
         found: dict[str, None] = {}

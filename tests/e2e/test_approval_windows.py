@@ -76,7 +76,7 @@ async def opened(
     targets: tuple[str, ...] = ("web-1",),
     uses: int = 3,
 ) -> str:
-    """Return the id of a window that bob approved."""
+    """Return the id of a window approved by bob."""
     reply = await asker.windows.request(operations, targets, uses=uses, seconds=600, reason="a test")
     assert reply.answer.state == "awaiting_approval", reply
     card = await bob.approvals.card(reply.operation_id, (installation.home.key("policy").public,))

@@ -1,4 +1,4 @@
-"""Approvals, end to end: an installation with real processes and NATS permissions, and people who decide."""
+"""Approvals, end to end: an installation with real processes and NATS permissions, and people as approvers."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""An archive that was announced and cannot be made is no dead end: while its range is there another takes its place."""
+"""An announced archive that cannot be made blocks nothing: another one takes its place while its range exists."""
 
 import json
 from collections.abc import AsyncIterator
@@ -33,7 +33,7 @@ async def writ(installation: RunningInstallation) -> AsyncIterator[Writ]:
 async def announce(
     installation: RunningInstallation, writ: Writ, last: int, generation: int = 1, first: int = 1
 ) -> OperationView:
-    """An archive that nobody made."""
+    """Announce an archive without making it."""
     async with bootstrapped(installation.home, installation.url) as bus:
         control = await control_digest(bus.journal, last)
     what: dict[str, Any] = {"generation": generation, "first": first, "last": last, "events": last - first + 1}

@@ -1,4 +1,4 @@
-"""`writ backends test` and `writ target add` on a real sshd, with all of Writ: table, who may ask, health, metrics."""
+"""`writ backends test` and `writ target add` on a real sshd, with all of Writ: table, permissions, health, metrics."""
 
 import asyncio
 import json

@@ -61,7 +61,7 @@ async def token_of(installation: RunningInstallation, *words: str) -> dict[str, 
 
 
 async def enrol(folder: Path, token: str, *command: str, environ: Mapping[str, str] | None = None) -> CommandResult:
-    """On a host that has nothing but the command and the token."""
+    """Enrol on a host that has only the command and the token."""
     command = command or ("writ_cli", "agent", "enrol")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("WRIT_", "NATS_", "SYSTEMM"))}
     process = await asyncio.create_subprocess_exec(
@@ -83,7 +83,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 @asynccontextmanager
 async def agent(folder: Path) -> AsyncIterator[None]:
-    """At work within the block, with what is in the folder and nothing else."""
+    """Run an agent within the block, with the files of that folder only."""
     state = folder / "state"
     state.mkdir(mode=0o700, exist_ok=True)
     own = {"WRIT_KEY_FILE": str(folder / f"agent-{POOL}.seed"), "WRIT_STATE_DIR": str(state), "WRIT_HEARTBEAT": "0.5"}

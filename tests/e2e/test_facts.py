@@ -73,7 +73,7 @@ async def writ(installation: RunningInstallation) -> AsyncIterator[Writ]:
 
 
 async def scan(installation: RunningInstallation, pinned: str) -> str:
-    """Have the example look at these pins of web-1; what it printed."""
+    """Run the example scanner on these pins of web-1; return its output."""
     folder = installation.home.root.parent
     (folder / "requirements.txt").write_text(pinned)
     (folder / "pins.json").write_text((await installation.writ("context", "pins", "-o", "json")).out)

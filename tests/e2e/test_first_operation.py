@@ -1,4 +1,4 @@
-"""One operation from end to end through real processes, and what each party sees of it."""
+"""One operation from end to end through real processes, as each party sees it."""
 
 import asyncio
 import hashlib

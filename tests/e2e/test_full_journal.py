@@ -25,7 +25,7 @@ async def started(writ: Writ, operation_id: str) -> None:
 
 
 async def nothing_recorded(writ: Writ) -> bool:
-    """Invalid ones are refused as such, and take nothing of what is left."""
+    """Return true if invalid requests are refused as such and leave no record."""
     return {await _record_of_an_invalid_one(writ) for _ in range(20)} == {None}
 
 

@@ -88,7 +88,7 @@ async def test_a_grant_that_policy_did_not_sign_is_refused(
 
 
 async def forged(installation: RunningInstallation, forger: Forger, parameters: dict[str, Any]) -> str:
-    """The id of an operation that the forger dispatched, and whose claim it has answered."""
+    """Return the id of an operation whose forged claim was answered."""
     with installation.paused("executor"):
         operation_id = await forger.dispatch("test_count", parameters)
         await eventually(lambda: forger.answered(operation_id), what="a claim")

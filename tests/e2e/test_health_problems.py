@@ -83,7 +83,7 @@ class HealthCheck:
 
 @asynccontextmanager
 async def well_again(health_check: HealthCheck) -> AsyncIterator[None]:
-    """It is well before, and again when the block has put right what it broke."""
+    """Wait for health before the block, and again after the block has repaired its fault."""
     await eventually(health_check.well, within=WITHIN, what=f"{health_check._check} before")
     yield
     await eventually(health_check.well, within=WITHIN, what=f"{health_check._check} after")

@@ -55,7 +55,7 @@ async def installation(tmp_path: Path) -> AsyncIterator[RunningInstallation]:
 
 @pytest.fixture
 async def writ(installation: RunningInstallation) -> AsyncIterator[Writ]:
-    """Of its operator, who is an admin."""
+    """Yield the client of its operator, an admin."""
     async with await installation.client() as client:
         yield client
 
@@ -321,7 +321,7 @@ async def test_on_a_cluster_every_copy_is_shortened_alike_and_a_leader_may_die_a
 
 
 async def begins_at(cluster: Cluster, first: int, killed: Node | None = None) -> None:
-    """Return the journal's first sequence on each copy.
+    """Wait until the journal begins at this sequence on each copy.
 
     A follower removes the same events a little later. A copy that was killed before NATS had stored the removal
     sometimes has the archived events again.

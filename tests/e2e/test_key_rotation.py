@@ -41,7 +41,7 @@ async def writ(installation: RunningInstallation) -> AsyncIterator[Writ]:
 
 
 async def rotated(installation: RunningInstallation, name: str) -> Key:
-    """The old key of what was rotated."""
+    """Rotate a key; return the old one."""
     old = installation.home.key(name)
     ended = await installation.writ("keys", "rotate", name)
     assert ended.status == 0, ended

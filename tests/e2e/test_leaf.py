@@ -33,7 +33,7 @@ WORKS = 6.0
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
-    """Two targets that no agent here serves: one at the depot, one in the yard."""
+    """Yield an installation with two targets without a local agent: one at the depot, one in the yard."""
     folder = tmp_path_factory.mktemp("leaf")
     files = folder / "files"
     targets = [
@@ -110,7 +110,7 @@ async def test_a_link_that_stays_cut_makes_it_unknown_until_it_is_back(
 
 
 async def at_work(writ: Writ, parameters: Mapping[str, Any]) -> tuple[str, asyncio.Task[OperationView]]:
-    """An operation that the agent behind the link says it is at: `started` is on record before the grant reaches it."""
+    """Start an operation behind the link; return once its agent reports progress, since `started` precedes the grant."""
     begun: asyncio.Queue[str] = asyncio.Queue()
 
     def heard(event: Event) -> None:

@@ -1,4 +1,4 @@
-"""`writ policy` against a running Writ: what is asked, published and rolled back, by the command and the client."""
+"""`writ policy` against a running installation: questions, publication and rollback, by command and client."""
 
 import asyncio
 import json

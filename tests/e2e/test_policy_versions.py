@@ -154,7 +154,7 @@ async def test_a_file_that_differs_is_told_and_does_not_count(installation: Runn
 async def test_what_an_executor_alone_stores_is_not_believed_and_that_is_on_record(
     installation: RunningInstallation, writ: Writ
 ) -> None:
-    """The executor's key stores again what closed the installation once, under the next number, and announces it."""
+    """The executor's key stores a former closing document again, under the next number, and announces it."""
     before = await closed_and_open_again(writ)
     async with holding(installation, "executor") as thief:
         records = await thief.policies.read(subjects.POLICIES)

@@ -139,7 +139,7 @@ async def test_a_file_that_changed_after_the_preview_makes_it_stale(
 async def test_a_copy_whose_source_changed_after_the_preview_is_stale(
     installation: RunningInstallation, people: tuple[Writ, Writ], file: Path
 ) -> None:
-    """The approval is of the content that was there when it was previewed."""
+    """The approval covers the content at the time of the preview."""
     alice, bob = people
     copy = file.with_name("copied.conf")
     parameters = {"source_path": str(file), "dest_path": str(copy)}

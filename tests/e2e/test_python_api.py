@@ -1,4 +1,4 @@
-"""docs/python.md, every snippet in its order, on an installation with the targets and the principals that it names."""
+"""docs/python.md, every snippet in order, on an installation with its targets and principals."""
 
 import ast
 import asyncio

@@ -51,7 +51,7 @@ async def context_of(installation: RunningInstallation, folder: Path) -> Path:
 
 
 async def shown(installation: RunningInstallation, context: ssl.SSLContext) -> bytes:
-    """Return the certificate that NATS shows now. Raises SSLError where the context does not trust it."""
+    """Return NATS' present certificate. Raises SSLError if the context does not trust it."""
     port = int(installation.url.rpartition(":")[2])
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:

@@ -89,7 +89,7 @@ async def trace_of(installation: RunningInstallation, operation_id: str) -> str:
 
 
 async def run_operation(installation: RunningInstallation, *words: str) -> str:
-    """The id of an operation that the `writ` command asked for."""
+    """Return the id of an operation requested by the `writ` command."""
     ended = await installation.writ("run", *words, "-o", "json")
     return str(json.decode(ended.out)["operation_id"])
 

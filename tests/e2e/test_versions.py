@@ -72,7 +72,7 @@ def python_of_yesterday(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def accepting(python: Path | str) -> dict[str, str]:
-    """Return the environment by which policy accepts that interpreter's build of the test operations."""
+    """Return policy's environment for accepting that interpreter's build of the test operations."""
     command = [python, "-P", "-m", "writ_cli", "plugin", "list", "-o", "json"]
     rows = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
     return {**ENVIRON, "WRIT_PLUGIN_DIGESTS": ",".join(f"{row['name']}={row['digest']}" for row in rows)}
@@ -80,7 +80,7 @@ def accepting(python: Path | str) -> dict[str, str]:
 
 @asynccontextmanager
 async def agent(installation: RunningInstallation, python: Path) -> AsyncIterator[None]:
-    """Of the pool, run by that interpreter, heard within the block."""
+    """Run an agent of the pool by that interpreter within the block."""
     [service] = services.agents(services.ProcessTable(), installation.home, installation.url, {POOL: "local"}, {})
     with (installation.home.log / "agent.log").open("ab") as output:
         process = await asyncio.create_subprocess_exec(

@@ -20,7 +20,7 @@ START = {"parameters": {"service_name": "nginx", "timeout": 1}}
 
 
 async def second_attempt(world: World) -> tuple[Dispatched, ClaimOutcome, Dispatched]:
-    """A service_start whose first attempt ended in the dark: (first, what it held, second)."""
+    """Return a service_start whose first attempt ended unobserved: (first, its fields, second)."""
     answer = await world.ask("service_start", **START)
     work = await world.work(answer.operation_id or "")
     held = await world.hands.claim(work)

@@ -1,4 +1,4 @@
-"""Executors whose hosts' clocks are wrong, step, drift or slept: what runs goes on, and everything ends."""
+"""Executors on hosts with wrong, stepping, drifting or suspended clocks: operations continue, and each ends."""
 
 from collections.abc import Awaitable, Callable
 
@@ -34,7 +34,7 @@ async def rounds(one: Executor, times: int = 2) -> None:
 async def passed(
     one: Executor, host: Host, seconds: float, *, each: Callable[[], Awaitable[None]] | None = None
 ) -> None:
-    """Time goes by on that host, with a round of the sweep now and then."""
+    """Advance that host's clocks, with a round of the sweep now and then."""
     until = host.boot + seconds
     while host.boot < until:
         host.boot = min(host.boot + LONG, until)
@@ -44,7 +44,7 @@ async def passed(
 
 
 async def heard(world: World, one: Executor, *running: str) -> None:
-    """A heartbeat that names these, taken in."""
+    """Take in a heartbeat with these operations."""
     now = one.time.clocks.boot()
 
     async def there() -> bool:
@@ -144,7 +144,7 @@ async def test_a_step_of_the_servers_clock_moves_no_deadline_that_is_being_count
 
 @pytest.mark.parametrize("slept", [60.0, 600.0, DAY])
 async def test_after_suspend_every_agent_has_a_lease_to_be_heard_in(world: World, slept: float) -> None:
-    """The whole host slept, the agent and what it runs with it: the deadline is long past when all wake up."""
+    """The whole host slept, with the agent and its operation: the deadline is long past at the wake-up."""
     host = Host()
     one = await world.executor(sweep=1000.0, lease=LEASE, clocks=host.clocks)
     first = await world.ask("service_restart", **RESTART)

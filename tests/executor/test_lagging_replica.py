@@ -1,4 +1,4 @@
-"""A replica that has not read all of the journal yet, or has slept: it may lose a race, and never breaks a rule."""
+"""A replica that lags behind the journal, or has slept, may lose a race, but never breaks a rule."""
 
 import asyncio
 
@@ -24,7 +24,7 @@ RESTART = {"parameters": {"service_name": "nginx"}}
 
 
 async def asleep(world: World, operation_id: str = "", events: int = 0) -> Executor:
-    """A replica that knows the first `events` of one operation, and reads on no more."""
+    """Return a replica with the first `events` of one operation, which reads no further."""
     one = await world.executor(sweep=1000.0)
     one.index.read = lambda *_: None  # type: ignore[method-assign]
     one.index.__init__()  # type: ignore[misc]

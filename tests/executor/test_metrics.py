@@ -25,7 +25,7 @@ RESTART = {"parameters": {"service_name": "nginx"}}
 
 
 class Counted:
-    """One executor of the world, and what it has counted."""
+    """One executor of the world, and its counts."""
 
     def __init__(self, world: World, measured: Metrics) -> None:
         self.world, self._measured = world, measured

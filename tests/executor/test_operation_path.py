@@ -1,4 +1,4 @@
-"""One operation's way through the executor: every event in its order, and what each party is told."""
+"""One operation's way through the executor: every event in order, and the messages to each party."""
 
 import asyncio
 

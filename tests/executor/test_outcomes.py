@@ -280,7 +280,7 @@ async def test_what_stays_of_another_executors_operation_is_not_the_messages_of_
 
 
 def large_blocks() -> int:
-    """Pieces of memory that hold a whole message."""
+    """Return blocks of memory as large as a whole message."""
     gc.collect()
     return sum(trace.size > 390_000 for trace in tracemalloc.take_snapshot().traces)
 

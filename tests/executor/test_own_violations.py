@@ -1,4 +1,4 @@
-"""A refusal of NATS to an executor is recorded by it, unless audit has recorded just that one."""
+"""An executor records NATS' refusal of its own messages, unless audit has recorded the same one."""
 
 import asyncio
 import os
@@ -74,7 +74,7 @@ async def test_no_client_can_name_itself_so_that_it_is_taken_for_recorded(violat
 
 
 async def test_an_event_of_long_before_says_nothing(violations: Violations) -> None:
-    """The index of an executor that starts has not read it yet."""
+    """The index of a starting executor has not read it yet."""
     await violations.by_audit(OWN)
     violations.ahead = 60.0
     await violations.own.take("publish", SUBJECT.lower(), after=0)

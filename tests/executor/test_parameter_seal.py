@@ -22,7 +22,7 @@ PARAMETERS = {"file_path": "/srv/f", "content": "x" * LARGE}
 
 @pytest.fixture
 def seals(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The key of each seal that was made."""
+    """Return the key of each seal."""
     keys: list[str] = []
 
     def noted(public: str, data: bytes) -> bytes:

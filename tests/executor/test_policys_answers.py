@@ -161,7 +161,7 @@ async def test_an_executor_whose_journal_was_replaced_accepts_and_starts_nothing
 
 
 async def test_large_texts_are_sent_for_the_grant_only_to_a_policy_without_them(world: World) -> None:
-    """The scripted policy keeps none, as a replica that did not decide."""
+    """The scripted policy keeps none, like a replica that did not decide."""
     executor = await world.executor()
     content = "x" * LARGE
     answer = await world.ask("file_write", parameters={"file_path": "/srv/f", "content": content})

@@ -188,7 +188,7 @@ async def test_a_published_version_is_in_force_whatever_the_clocks_of_policy_and
 
 @pytest.mark.parametrize("slept", some([60.0, 600.0, 3_000.0], 600.0))
 async def test_a_host_sleeps_while_an_operation_runs(tmp_path: Path, slept: float) -> None:
-    """Executor, agent and what it runs sleep together; NATS and policy are elsewhere."""
+    """Executor, agent and operation sleep together; NATS and policy run elsewhere."""
     async with running(tmp_path, 1) as run:
         first, second = await run.counting(DELAY), await run.count()
         run.step("executor", boot=slept)

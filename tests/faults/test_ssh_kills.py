@@ -22,7 +22,7 @@ STEPS = (*AT_AGENT, "ssh.connected", "ssh.asked")
 
 @asynccontextmanager
 async def ssh_installation(folder: Path, fault: str) -> AsyncIterator[RunningInstallation]:
-    """`web-1` is reached over SSH; its agent dies at that step, once."""
+    """Yield an installation with `web-1` over SSH; its agent dies at that step, once."""
     async with sshd(folder / "host") as server:
         server.authorize("web-1")
         root = folder / "files"

@@ -87,7 +87,7 @@ def authorization_server(folder: Path) -> dict[str, str]:
 
 
 def access_token(**claims: Any) -> str:
-    """A JWT that the authorization server issued for `bot`."""
+    """Return a JWT for `bot` by the authorization server."""
     good = {"iss": ISSUER, "aud": AUDIENCE, "exp": time.time() + 60, "scope": "writ", "writ_principal": "bot"}
     return jwt.encode(good | claims, SIGNING_KEY, algorithm="ES256", headers={"kid": JWK["kid"]})
 
@@ -113,14 +113,14 @@ def url(installation: RunningInstallation) -> str:
 
 
 def listening(log: Path) -> str:
-    """The address in the last line of a gateway's log that has one."""
+    """Return the address in the last line of a gateway's log with one."""
     lines = (json.loads(line) for line in log.read_text().splitlines() if line.startswith("{"))
     return str([line["url"] for line in lines if line["event"] == "gateway.listening"][-1])
 
 
 @pytest.fixture
 def files(installation: RunningInstallation) -> Path:
-    """The folder that the targets may write in."""
+    """Return the folder writable for the targets."""
     return installation.home.root.parent / "files"
 
 

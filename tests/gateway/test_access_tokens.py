@@ -41,7 +41,7 @@ def by_shared_secret(secret: bytes) -> str:
 
 @pytest.fixture
 def client(tmp_path: Path) -> httpx2.AsyncClient:
-    """Of a gateway that tells the principal and nothing else."""
+    """Return a client of a gateway with one endpoint, which names the principal."""
     public = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(KEY.public_key()))
     keys = tmp_path / "jwks.json"
     keys.write_text(json.dumps({"keys": [{**public, "kid": "k1", "alg": "ES256", "use": "sig"}]}))

@@ -1,4 +1,4 @@
-"""An AI agent requests over MCP what needs an approval, or an approval window, and a person decides by `writ`."""
+"""An AI agent's MCP request needs an approval, or an approval window, and a person decides by `writ`."""
 
 import asyncio
 from typing import Any

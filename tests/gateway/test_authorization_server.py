@@ -1,4 +1,4 @@
-"""The authorization server's part, by a real one on loopback: keys that are fetched with a cooldown, introspection."""
+"""The gateway with a real authorization server on loopback: keys, fetched with a cooldown, and introspection."""
 
 import base64
 import http.server

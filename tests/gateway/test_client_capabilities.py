@@ -1,4 +1,4 @@
-"""Clients of both ages of the protocol, with each capability that could stand in for a person's approval."""
+"""Clients of both ages of the protocol, with each capability that could replace a person's approval."""
 
 from typing import Any
 

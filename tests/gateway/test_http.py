@@ -1,4 +1,4 @@
-"""The gateway over HTTP on the wire: tokens, hosts, origins, methods, sizes, and what is no JSON-RPC."""
+"""The gateway over HTTP on the wire: tokens, hosts, origins, methods, sizes, and bytes other than JSON-RPC."""
 
 import json
 from pathlib import Path

@@ -52,7 +52,7 @@ async def served(application: Any) -> AsyncIterator[int]:
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-    """Reply with the size of the body, or with a long text that it asks for."""
+    """Reply with the size of the body, or with a long text on request."""
     size, more = 0, True
     while more:
         part = await receive()
@@ -67,7 +67,7 @@ HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
 
 
 async def sent(port: int, data: bytes) -> bytes:
-    """All that comes back until the server closes the connection."""
+    """Return all bytes until the server closes the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(data)
     try:

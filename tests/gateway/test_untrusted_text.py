@@ -1,4 +1,4 @@
-"""Text from hosts in results: bounded, visible, in named fields, and without any effect on what is offered."""
+"""Text from hosts in results: bounded, visible, in named fields, and without effect on the offered tools."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A folder that is declared as a file root, and a host on which one operation at a time is asked for."""
+"""A folder declared as a file root, and a host with one operation at a time."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -30,7 +30,7 @@ def srv(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
-    """A secret that is beneath no root."""
+    """Return a secret outside every root."""
     secret = tmp_path.resolve() / "outside" / "secret"
     secret.parent.mkdir()
     secret.write_text("outside")

@@ -84,7 +84,7 @@ def test_one_file_goes_back_under_its_own_name(vault: Vault, srv: Path) -> None:
 
 
 def spoil(data: Path, how: str) -> None:
-    """As a restore that was cut off might leave it."""
+    """Leave the files of an interrupted restore."""
     if how == "a file is gone":
         (data / "a").unlink()
     elif how == "an empty file is gone":

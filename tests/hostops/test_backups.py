@@ -20,7 +20,7 @@ PASSWORD = "correct horse"
 
 
 class Vault:
-    """A repository, and the one who asks hostops about it."""
+    """A repository, and a client of hostops for it."""
 
     def __init__(self, folder: Path, srv: Path, ask: Ask) -> None:
         self.repository = folder / "repo"
@@ -43,7 +43,7 @@ class Vault:
         return done.stdout
 
     def snapshots(self) -> list[dict[str, Any]]:
-        """All that is in it."""
+        """Return all snapshots in it."""
         found: list[dict[str, Any]] = json.loads(self.restic("snapshots", "--json"))
         return found
 
@@ -227,7 +227,7 @@ kill -9 $PPID
 def test_killed_backup_is_made_at_most_once_and_a_probe_knows(
     vault: Vault, srv: Path, tmp_path: Path, when: str
 ) -> None:
-    """hostops dies with the backup made, or not yet made; whoever comes next is told that it was begun."""
+    """hostops dies with the backup made, or not yet made; the next probe reports that it was begun."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "restic").write_text(KILLING.format(restic=shutil.which("restic"), when=when))
     (tmp_path / "bin" / "restic").chmod(0o755)

@@ -13,7 +13,7 @@ from writ_hostops.systemd import bus
 
 @pytest.fixture
 def keeping(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bus.SystemdOnBus]]:
-    """As in a process that goes on asking: a connection is kept for the next question."""
+    """Keep the connection for the next question, as a serving process does."""
     kept: list[bus.SystemdOnBus] = []
     monkeypatch.setattr(bus, "_ahead", kept)
     monkeypatch.setattr(bus._keeping, "on", False)

@@ -1,4 +1,4 @@
-"""file_copy and file_delete: both ends beneath the roots, equal digests, gone only if it was the one that was meant."""
+"""file_copy and file_delete: both ends beneath the roots, equal digests, and only the named version is deleted."""
 
 import hashlib
 import os

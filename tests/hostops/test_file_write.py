@@ -1,4 +1,4 @@
-"""file_write: atomic, only if it is still the file that was meant, and true to owner and mode."""
+"""file_write: atomic, only over the named version, and it keeps owner and mode."""
 
 import base64
 import hashlib
@@ -294,7 +294,7 @@ def test_version_of_a_file_is_another_though_size_and_modification_time_are_set_
 def test_version_of_a_file_written_while_it_is_read_is_that_of_no_other_read(
     ask: Ask, srv: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else its text would be taken for the one that was approved."""
+    """Otherwise its text would pass for the approved one."""
     (srv / "a").write_text("old")
     before, piece = ask("file_read", file_path=f"{srv}/a")["state"], read._piece
 

@@ -1,4 +1,4 @@
-"""Frames as a hostile end may send them are refused, in bounded time and memory; what is ours comes back."""
+"""Hostile frames are refused in bounded time and memory; our own frames come back unchanged."""
 
 import json
 import os
@@ -168,7 +168,7 @@ REQUEST = {
 
 
 def mutated(seed: bytes, chance: random.Random) -> bytes:
-    """The seed with a few of its bytes changed, left out, doubled or exchanged for what parsers stumble over."""
+    """Return the seed with a few bytes changed, removed, doubled or replaced by difficult ones."""
     data = bytearray(seed)
     for _ in range(chance.randint(1, 8)):
         at = chance.randrange(len(data) + 1)

@@ -1,4 +1,4 @@
-"""Programs of the host that are missing, talk nonsense or for ever, hang, or find no room: an outcome."""
+"""Missing, babbling or hanging programs of the host, and a full disk: each yields an outcome."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIns:
 
 @pytest.fixture
 def target(srv: Path, tmp_path: Path) -> dict[str, Any]:
-    """All declared that the operations need."""
+    """Return a target with all required declarations."""
     (srv / "data").mkdir()
     (tmp_path / "password").write_text("x")
     backup = {"repository": str(tmp_path / "repo"), "password_file": str(tmp_path / "password")}
@@ -198,7 +198,7 @@ def test_an_operation_that_was_begun_here_is_not_begun_again(
 
 
 def limited(request: dict[str, Any], most: int) -> dict[str, Any]:
-    """As `python -m writ_hostops` answers where no file may become larger, as on a disk that is full."""
+    """Return the answer of `python -m writ_hostops` with a limit on file sizes, like a full disk."""
     done = subprocess.run(
         [sys.executable, "-m", "writ_hostops"],
         input=json.dumps(request).encode() + b"\n",

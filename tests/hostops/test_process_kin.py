@@ -1,4 +1,4 @@
-"""An operation's processes are found by their mark, also one that has not begun its program when its parent dies."""
+"""An operation's processes are found by their mark, even one that its parent left before it began its program."""
 
 import json
 import os

@@ -62,7 +62,7 @@ def racer(folder: Path, outside: Path, delay: float, how: str) -> Iterator[None]
 
 @pytest.fixture
 def theirs(srv: Path) -> Path:
-    """A folder of that user, with a folder of many files."""
+    """Return a folder of that user, with a folder of many files."""
     folder = srv / "theirs"
     (folder / "sub").mkdir(parents=True)
     for number in range(FILES):
@@ -74,7 +74,7 @@ def theirs(srv: Path) -> Path:
 
 
 def state_of(folder: Path) -> list[tuple[str, int, int, int, bytes]]:
-    """Everything that a restore could have changed there."""
+    """Return everything within reach of a restore there."""
     paths = sorted([folder, *folder.rglob("*")])
     observed = [(path, path.lstat()) for path in paths]
     return [(str(p), s.st_mode, s.st_uid, s.st_gid, p.read_bytes() if p.is_file() else b"") for p, s in observed]

@@ -111,7 +111,7 @@ class Kept:
                 return message
 
     def pid(self, operation: str = "test_look") -> int:
-        """The process that carried it out."""
+        """Return the process of the operation."""
         reported = self.result(self.begin(operation))
         assert reported["outcome"] == "succeeded", reported
         assert reported["output"]["mark"] == reported["id"]

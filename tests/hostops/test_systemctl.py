@@ -1,4 +1,4 @@
-"""Services on a host without a system bus: by systemctl, here a script that notes its arguments."""
+"""Services on a host without a system bus: by systemctl, here a script that records its arguments."""
 
 import json
 import threading
@@ -42,7 +42,7 @@ Install = Callable[..., Path]
 
 @pytest.fixture
 def systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Puts a systemctl on the PATH, and no system bus; gives the file that its arguments go to."""
+    """Put a systemctl on the PATH, without a system bus; return the file with its arguments."""
 
     def install(body: str = "true", shown: str = SHOWN) -> Path:
         folder = tmp_path / "bin"

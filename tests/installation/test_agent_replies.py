@@ -1,4 +1,4 @@
-"""An agent's own module, asked by the command: one that does not reply in time is a clear error."""
+"""The command queries an agent's own module: a late reply is a clear error."""
 
 import pytest
 

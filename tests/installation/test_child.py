@@ -1,4 +1,4 @@
-"""A child of `writ up`, a stand-in, that is killed: it is ready again late, or finds its folders gone."""
+"""A killed stand-in child of `writ up` is ready again late, or finds its folders removed."""
 
 import os
 import shutil

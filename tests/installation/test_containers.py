@@ -1,4 +1,4 @@
-"""`writ init --containers` makes what docker-compose.yml reads, and `writ keep` keeps a server in step with it."""
+"""`writ init --containers` makes the files for docker-compose.yml, and `writ keep` keeps a server equal to them."""
 
 import asyncio
 import json
@@ -123,7 +123,7 @@ def test_the_certificate_is_shown_and_believed_by_both_sides(tmp_path: Path) -> 
 
 
 def handshake(files: tuple[Path, Path], believed: bytes) -> str:
-    """The name that the client went to, after each has seen the other's certificate."""
+    """Return the name that the client reached, after a handshake with both certificates."""
     sides = [ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)]
     for side in sides:
         side.load_cert_chain(*files)
@@ -144,7 +144,7 @@ def handshake(files: tuple[Path, Path], believed: bytes) -> str:
 
 
 class Served:
-    """A server with the configuration that `writ init` wrote, on this machine's own paths and ports."""
+    """A server with the configuration by `writ init`, on this machine's own paths and ports."""
 
     def __init__(self, folder: Path, home: Home, port: int, monitor_port: int) -> None:
         self.home, self.url = home, f"tls://127.0.0.1:{port}"

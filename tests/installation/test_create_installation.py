@@ -1,4 +1,4 @@
-"""The first files of an installation, and entries that are added to files which people edit."""
+"""The first files of an installation, and entries added to files with edits by hand."""
 
 import os
 import stat

@@ -66,7 +66,7 @@ def test_the_agent_finds_the_files_of_tls_from_wherever_it_is_started(
 
 
 class CutOff:
-    """A bus that is let in, and gets no answer."""
+    """A bus that connects, and gets no answer."""
 
     def __init__(self, error: WritError) -> None:
         self._error = error

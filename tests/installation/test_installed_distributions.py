@@ -1,4 +1,4 @@
-"""Before `writ up` starts anything: what it lacks is named with its extra, and Writ as packaged before is refused."""
+"""Before `writ up` starts: missing parts are named with their extra, and older packages of Writ are refused."""
 
 import sys
 from pathlib import Path

@@ -39,7 +39,7 @@ ADDRESS = ServerAddress(host="127.0.0.1", port=4222, monitor_port=8222)
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    """With two pools that are elsewhere."""
+    """Return a home with two pools elsewhere."""
     hosts = ("depot", "yard")
     return prepare(tmp_path, targets=[local_target(f"{host}-1", tmp_path, connection={"host": host}) for host in hosts])
 

@@ -1,4 +1,4 @@
-"""Changes of principals beside the files: which of the journal count, and what edits of the folder do to them."""
+"""Changes of principals beside the files: the valid ones of the journal, and edits of the folder."""
 
 from pathlib import Path
 from typing import Any
@@ -108,7 +108,7 @@ def test_a_forged_change_does_not_count(forged: Record) -> None:
 
 
 def of(sequence: int, number: str, action: str) -> Record:
-    """Return the record of a change of bob's state by the operation of that number."""
+    """Return the record of a change of bob's state by the operation with that number."""
     body = {**CHANGE, "action": action}
     made = record(sequence, operation_id=number * 26, parameters_digest=keyed_digest(KEY, body), decided=body)
     event = msgspec.structs.replace(decode(made.data, ControlEvent), operation_id=number * 26)
@@ -141,7 +141,7 @@ def test_a_forged_copy_puts_no_change_before_another() -> None:
 
 
 def test_a_copy_alone_makes_no_change_and_keeps_later_ones() -> None:
-    """A decision that was held back, stored as a copy: a copy has no time of storage by which it would be late."""
+    """A copy of a withheld decision: a copy has no time of storage, so it cannot be late."""
     late, true = copy(of(3, "a", "enable"), 7, 3), of(8, "b", "disable")
     assert actions(taken_in(KnownChanges(), [late, true], {POLICY.public: 99}, HERE)) == ["disable"]
 
@@ -235,7 +235,7 @@ async def test_a_key_of_another_party_gives_a_principal_no_access_and_breaks_not
 
 @pytest.mark.parametrize("party", ["bootstrap", "sys", "status", "policy", "executor", "audit", "keeper"])
 async def test_no_key_of_writ_itself_is_a_principals_user_as_well(home: Home, party: str) -> None:
-    """These keys are public, and NATS refuses a configuration that has one of them twice."""
+    """These keys are public, and NATS refuses a configuration with the same key twice."""
     by_operation(home, "add", "eve", kind="human", key=home.public(party), roles=["dev"])
     planned = plan(home, ServerAddress(host="127.0.0.1", port=4222, monitor_port=8222))
     assert planned.principals.keys() == {"operator", "bob", "helper"}

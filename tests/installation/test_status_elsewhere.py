@@ -1,4 +1,4 @@
-"""`writ status` of processes that others start: the system, or containers."""
+"""`writ status` of processes started by others: the system, or containers."""
 
 import os
 import re
@@ -24,7 +24,7 @@ UNITS = Path(__file__).parents[2] / "deploy" / "systemd"
 
 @asynccontextmanager
 async def process(checks: Mapping[str, Check]) -> AsyncIterator[int]:
-    """Something that answers how it is, and where."""
+    """Serve these checks on a health endpoint; yield its port."""
     health = Health(Metrics())
     health.watch(checks)
     async with listening(health, "127.0.0.1", 0) as port:

@@ -1,4 +1,4 @@
-"""`writ up` with a real nats-server and stand-ins for the services: what it makes, keeps running, takes in and ends."""
+"""`writ up` with a real nats-server and stand-ins for the services: created files, restarts, reloads and its end."""
 
 import asyncio
 import os

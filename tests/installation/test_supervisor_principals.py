@@ -1,4 +1,4 @@
-"""Principals that are added to an installation and taken out of it, while it runs, comes up, or is down."""
+"""Principals added to an installation and removed from it, while it runs, starts, or is down."""
 
 import asyncio
 import os
@@ -57,7 +57,7 @@ async def test_a_principal_that_is_added_while_the_installation_comes_up_is_let_
 
 
 async def let_in(installation: Up, bob: Context) -> Bus:
-    """Open a bus as somebody who was just admitted."""
+    """Open a bus as a newly admitted principal."""
 
     async def opened() -> Bus | None:
         try:

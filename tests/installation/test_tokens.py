@@ -1,4 +1,4 @@
-"""One-time tokens, and what the keeper believes of whoever shows one."""
+"""One-time tokens, and the provisioner's checks of them."""
 
 import base64
 import stat
@@ -61,7 +61,7 @@ class Door:
         await self._enrolments.enrol(Message(subject=subjects.enrol(token), data=data))
 
     def keys(self) -> list[str]:
-        """That agents of the pool have."""
+        """Return the keys of the pool's agents."""
         return [one.key for one in read_agents(self.home.agents).agents if one.pool == POOL]
 
 

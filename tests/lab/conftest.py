@@ -73,13 +73,13 @@ def way(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def host(way: str) -> Host:
-    """The host that `writ` acts on."""
+    """Return the host that `writ` acts on."""
     return hosts()[WAYS[way]]
 
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """For what one run makes."""
+    """Return a folder for the files of one run."""
     return tmp_path_factory.mktemp("lab")
 
 
@@ -104,7 +104,7 @@ def local_agent(running_writ: Writ, near_host: Host, folder: Path) -> Iterator[N
 
 @pytest.fixture(scope="session")
 def tailnet(folder: Path, far_host: Host) -> Iterator[LocalApi]:
-    """The tailnet that the SSH agent is in."""
+    """Yield the tailnet of the SSH agent."""
     peer = Peer(name=targets.PEER, addresses=(far_host.address,), tags=("tag:lab",))
     with local_api(folder / "tailscaled.sock", peer) as api:
         yield api
@@ -114,7 +114,7 @@ def tailnet(folder: Path, far_host: Host) -> Iterator[LocalApi]:
 def over_ssh(
     running_writ: Writ, near_host: Host, far_host: Host, folder: Path, tailnet: LocalApi
 ) -> Iterator[SshAgent]:
-    """The agent that is elsewhere."""
+    """Yield the remote agent."""
     agent = SshAgent(running_writ, folder / "agent-ssh", near_host, far_host, tailnet.socket)
     agent.authorize(targets.inventory(near_host, far_host))
     with ssh_agent(agent):

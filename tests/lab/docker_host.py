@@ -27,7 +27,7 @@ PROGRAMS = ("sh", "sleep", "cat", "echo", "true", "false", "env", "httpd", "id",
 
 
 def make_images(engine: Engine) -> None:
-    """Images of busybox alone; one with a health check that takes its time."""
+    """Make images of busybox alone; one has a slow health check."""
     make_box(engine)
     _import(engine, SLOW, "--change", "HEALTHCHECK --interval=60s --start-period=60s CMD true")
 

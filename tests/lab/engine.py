@@ -70,7 +70,7 @@ class Engine:
         return list(json.loads(self.docker("inspect", *names))) if names else []
 
     def start(self) -> None:
-        """Until it answers; also after `stop`, as a machine that is booted again: nothing of its processes is left."""
+        """Start it and wait until it answers; after `stop` it starts like a rebooted machine, without old processes."""
         (self.folder / "pid").unlink(missing_ok=True)
         shutil.rmtree(self.folder / "exec", ignore_errors=True)
         config = self.folder / "daemon.json"
@@ -116,7 +116,7 @@ class Engine:
         until(_no_cgroups, 30.0, "the cgroups of its containers are gone")
 
     def make_images(self) -> None:
-        """The public ones, and one that finds packages without a network."""
+        """Make the public images, and one that finds packages without a network."""
         self.docker("import", str(base_image.base()), PYTHON)
         with self._context(BUILDER, f"FROM {PYTHON}\nADD packages.tar /\n") as context:
             (context / "packages.tar").write_bytes(base_image.offline(base_image.packages()))
@@ -129,7 +129,7 @@ class Engine:
 
     @contextmanager
     def _context(self, image: str, recipe: str) -> Iterator[Path]:
-        """Builds the image from what is in the folder by the end of the block."""
+        """Build the image from the files in the folder at the end of the block."""
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             context = Path(folder)
             (context / "Dockerfile").write_text(recipe)
@@ -145,7 +145,7 @@ def lab_folder(name: str) -> Path:
 
 
 def _no_cgroups() -> bool:
-    """Removes those that are empty; a process takes a moment to die."""
+    """Remove empty control groups; a process takes a moment to die."""
     for tree in Path("/sys/fs/cgroup").glob(f"*{_cgroup()}"):
         for folder in sorted((path for path in (tree, *tree.rglob("*")) if path.is_dir()), reverse=True):
             with suppress(OSError):

@@ -23,7 +23,7 @@ Look = Callable[[dict[str, Any] | None], bool]
 
 
 class LabTrials:
-    """`all` of them, one after the other, and nothing is left afterwards but what tests leave anyhow."""
+    """Run `all` of them one after the other; only the usual files of tests remain."""
 
     def __init__(self, catalogue: Catalogue, target: Target, host: Host) -> None:
         self._made = HostCases(catalogue, target, Path("/srv/data"))

@@ -16,19 +16,19 @@ def only(way: str) -> pytest.MarkDecorator:
 
 
 def begun(writ: Writ, host: Host, unit: str, *parameters: str) -> str:
-    """A restart of a unit that takes its time, under way."""
+    """Begin a slow restart of a unit."""
     number = writ.begin("service_restart", f"service_name={unit}", *parameters)
     until(lambda: host.show(unit, "ActiveState") == "activating", 20.0, "the restart is under way")
     return number
 
 
 def let_go(host: Host) -> None:
-    """That unit has taken its time, and starts."""
+    """Let the slow unit start."""
     host.write("/run/slow-enough", "")
 
 
 def hang_up(host: Host) -> None:
-    """All connections to its sshd break, and what they carried is ended by nobody."""
+    """Break all connections to its sshd; their operations continue."""
     host.attempt("pkill", "--signal=KILL", "--exact", "sshd-session")
 
 
@@ -38,7 +38,7 @@ def times(writ: Writ, number: str) -> dict[str, float]:
 
 
 def outcomes(kinds: list[str]) -> list[str]:
-    """The events that are an outcome; one operation has one of them."""
+    """Return the events with an outcome; each operation has one."""
     return [kind for kind in kinds if kind in OUTCOMES]
 
 
@@ -67,6 +67,6 @@ def security(writ: Writ, number: str) -> list[str]:
 
 
 def reported(writ: Writ, number: str, kind: str) -> None:
-    """A security event of that kind, and no other, comes into the operation's trace: its agent sends it by itself."""
+    """Wait for exactly one security event, of that kind, in the operation's trace: its agent sends it by itself."""
     until(lambda: security(writ, number) != [], 30.0, f"{kind} is told")
     assert security(writ, number) == [kind]

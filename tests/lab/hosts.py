@@ -43,7 +43,7 @@ class Host:
         self.address = address
 
     def run(self, *command: str, stdin: str = "", timeout: float = 60.0) -> str:
-        """Its output; an AssertionError with what it said when it fails."""
+        """Return its output; raise AssertionError with its errors if it fails."""
         code, output, errors = self.attempt(*command, stdin=stdin, timeout=timeout)
         assert code == 0, f"{self.name}: {' '.join(command)} gave {code}: {errors or output}"
         return output.strip()
@@ -58,7 +58,7 @@ class Host:
         self.run("install", "-D", "-m", mode, "/dev/stdin", path, stdin=content)
 
     def copy(self, source: Path, path: str) -> None:
-        """A file or folder of this machine, under that name on the host."""
+        """Copy a file or folder of this machine to that name on the host."""
         done = _lab("put", self.name, str(source), path)
         assert done.returncode == 0, done.stderr
 
@@ -175,7 +175,7 @@ def _locked(fd: int) -> bool:
 
 
 def user_key() -> Path:
-    """The private key that lets in as root and as each `login-SHELL`, on all hosts."""
+    """Return the private key for root and each `login-SHELL` on all hosts."""
     return Path(os.environ["LAB_KEYS"], "user")
 
 
@@ -186,7 +186,7 @@ def public_key(name: str) -> str:
 
 
 def hosts() -> dict[str, Host]:
-    """The hosts of the lab that this process is inside of; an AssertionError when it is in none."""
+    """Return the hosts of the surrounding lab; raise AssertionError outside one."""
     listed = os.environ.get("LAB_HOSTS", "")
     assert listed, "these tests run inside the lab: `make lab`, or `tests/lab/lab.sh with .venv/bin/pytest -m lab`"
     return {name: Host(name, address) for name, _, address in (entry.partition("=") for entry in listed.split())}

@@ -16,7 +16,7 @@ WRIT = str(Path(sys.executable).with_name("writ"))
 
 
 class Writ:
-    """The command line, on one `$WRIT_HOME`. `target`: what is acted on, unless a call says otherwise."""
+    """The command line, on one `$WRIT_HOME`. `target` is the default target of each call."""
 
     def __init__(self, home: Path, target: str = "") -> None:
         self.home = home

@@ -58,7 +58,7 @@ class PodmanEngine(Engine):
 
 
 def _no_cgroups() -> bool:
-    """Removes those that are empty; a process takes a moment to die."""
+    """Remove empty control groups; a process takes a moment to die."""
     for tree in Path("/sys/fs/cgroup").glob(f"*/{CGROUP}"):
         for folder in sorted((path for path in (tree, *tree.rglob("*")) if path.is_dir()), reverse=True):
             with suppress(OSError):

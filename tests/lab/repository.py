@@ -1,4 +1,4 @@
-"""The lab's own apt repository: made-up packages in a folder of a host, and what a host looks like around them."""
+"""The lab's own apt repository: small packages in a folder of a host, and the host's apt settings."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ class Repository:
         self.put()
 
     def put(self) -> None:
-        """The folder on the host is as the one that was made."""
+        """Make the folder on the host equal to the new one."""
         self.made.index()
         self.host.run("rm", "-rf", FOLDER)
         self.host.copy(self.made.repo, FOLDER)
@@ -35,9 +35,9 @@ class Repository:
 
 
 def make(host: Host, folder: Path) -> Repository:
-    """The host's only source of packages, whose index it has not fetched yet.
+    """Make the host's only source of packages; it has not fetched the index yet.
 
-    By `copy:`, for with `file:` apt reads the folder itself and has no index of its own that could be old.
+    The source is `copy:`, since with `file:` apt reads the folder itself and has no index which could be old.
     """
     repository = Repository(host, AptRoot(folder))
     repository.made.publish("hello", "1.0")

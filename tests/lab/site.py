@@ -66,7 +66,7 @@ class Site(Writ):
 
 
 def set_up(site: Site, scratch: Path) -> None:
-    """From nothing to agents that are heard: docs/install.md, typed as it stands."""
+    """Set up a site until its agents are connected: docs/install.md, typed verbatim."""
     services, token, agent, over_ssh = blocks(
         TEXT.replace("control.example.org", site.control.address)
         .replace("web-1", site.far.name)
@@ -108,7 +108,7 @@ def blocks(text: str) -> list[list[str]]:
 
 
 def typed(line: str) -> tuple[str, ...]:
-    """A line of the text, where the tree is. An index is there for who asks it."""
+    """Return the command of a line of the text, run in the tree, with a local index."""
     return ("env", f"PIP_INDEX_URL=file://{INDEX}", "bash", "-c", f"cd /root/writ && {line}")
 
 
@@ -124,7 +124,7 @@ def give(host: Host, scratch: Path, distributions: tuple[str, ...]) -> None:
 
 
 def declare(site: Site) -> None:
-    """The far host, as several targets, so that several operations may go on at once."""
+    """Declare the far host as several targets, so that several operations can run at once."""
     for number in range(1, TARGETS + 1):
         site.far.write(f"/etc/systemd/system/{COUNTED}-{number}.service", COUNTING.replace("%i", str(number)))
     site.far.run("systemctl", "daemon-reload")

@@ -1,4 +1,4 @@
-"""The agent that reaches hosts over SSH, on the control side, set up as an operator would."""
+"""The SSH agent on the control side, set up as an operator would."""
 
 import os
 import shutil

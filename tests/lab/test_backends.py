@@ -1,4 +1,4 @@
-"""The backends on a real host: all that they claim is tried there, and seen there by the host's own programs."""
+"""The backends on a real host: each claimed operation runs there, and the host's own programs confirm it."""
 
 import os
 import shutil
@@ -55,7 +55,7 @@ class Ground:
         )
 
     def host_cases(self, target: Target) -> Iterator[HostCase]:
-        """Of all that hostops has."""
+        """Yield the cases of all operations of hostops."""
         made = LabTrials(CATALOGUE, target, self.host)
         yield from made.services()
         yield from made.files()

@@ -1,4 +1,4 @@
-"""Stacks on a swarm manager: a real dockerd that makes a swarm of itself, and leaves it again."""
+"""Stacks on a swarm manager: a real dockerd makes a swarm of itself, and leaves it again."""
 
 import os
 from collections.abc import AsyncIterator, Iterator

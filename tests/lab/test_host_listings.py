@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
 @pytest.fixture(scope="module")
 def named(writ: Writ, host: Host, packages: Repository, backups: Vault) -> dict[str, str]:
-    """Of each parameter a value that is on the host."""
+    """Return for each parameter a value on the host."""
     host.run("apt-get", "-q", "update")
     host.run("apt-get", "-qy", "install", "hello")
     host.write(f"{ROOT}/listed/a", "a")

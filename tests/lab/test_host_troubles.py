@@ -1,4 +1,4 @@
-"""Restarts that are cancelled, run out of time, or lose their host, each way: one outcome, the right one, in time."""
+"""Restarts that are cancelled, time out, or lose their host, each way: one correct outcome in time."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Podman's compatible socket takes the operations of a Docker engine, and a target test says that it is Podman."""
+"""Podman's compatible socket accepts the operations of a Docker engine, and a target test reports Podman."""
 
 import os
 from collections.abc import AsyncIterator, Iterator

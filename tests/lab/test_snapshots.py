@@ -268,7 +268,7 @@ def test_a_root_on_another_file_system_has_no_place_for_snapshots_and_gets_none(
 
 @contextmanager
 def mounted(volume: Volume, folder: Path) -> Iterator[Path]:
-    """A subvolume of that file system, mounted in another one of it, as installers lay out `/srv` or `/home`."""
+    """Mount a subvolume of that file system inside another one, as installers lay out `/srv` or `/home`."""
     inner = volume.root / "inner"
     subprocess.run(["btrfs", "-q", "subvolume", "create", str(inner)], check=True)
     folder.mkdir()

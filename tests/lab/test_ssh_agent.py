@@ -1,4 +1,4 @@
-"""The SSH agent on a real host: what it leaves there, whose shell it goes through, and by which ways it comes."""
+"""The SSH agent on a real host: its files there, login shells, and routes."""
 
 import signal
 from collections.abc import Iterator

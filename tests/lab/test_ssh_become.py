@@ -37,7 +37,7 @@ def rule(writ: Writ) -> str:
 
 @pytest.fixture
 def password(host: Host, over_ssh: SshAgent) -> Iterator[str]:
-    """login-bash has one, and a rule that asks for it."""
+    """Give login-bash a password, and a rule that requires it."""
     host.run("chpasswd", stdin=f"login-bash:{PASSWORD}")
     yield PASSWORD
     over_ssh.drop_secret("by-password.sudo")
@@ -52,7 +52,7 @@ def restarted(writ: Writ, host: Host, target: str) -> bool:
 
 
 def refusal(writ: Writ, target: str) -> tuple[str, str]:
-    """Code and message of a restart that fails."""
+    """Return code and message of a failing restart."""
     done = writ.run(*RESTART, target=target, status=1)
     assert done["outcome"] == "failed"
     return done["code"], done["message"]

@@ -1,6 +1,6 @@
-"""A real host whose sshd finds no Python: its services and packages by its own programs, told as hostops tells them.
+"""A real host without Python for its sshd: services and packages by its own programs, reported as hostops does.
 
-And what is secret is in none of the host's logs.
+The host's logs contain no secret.
 """
 
 import asyncio

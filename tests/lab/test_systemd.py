@@ -141,7 +141,7 @@ def test_the_first_operation_has_the_trace_that_it_has_in_the_demo_and_counts_by
 
 
 def differences(one: object, other: object, at: str) -> Iterator[str]:
-    """Return the differing paths and their content on each side."""
+    """Yield the differing paths and their content on each side."""
     if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
         for name in one:
             yield from differences(one[name], other[name], f"{at}.{name}")
@@ -291,7 +291,7 @@ def test_an_agents_entry_that_is_taken_out_shuts_it_out(site: Site) -> None:
 
 
 def enrol_elsewhere(site: Site) -> str:
-    """Another key of the pool, in a folder that no unit reads."""
+    """Enrol another key of the pool, in a folder outside every unit."""
     token = site.json("agent", "token", site.pool)["token"]
     said = site.far.run("/opt/writ/bin/writ-enrol", "--to", "/etc/writ-other", stdin=token)
     return next(line.removeprefix("public key: ") for line in said.splitlines() if line.startswith("public key: "))

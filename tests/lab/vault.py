@@ -1,4 +1,4 @@
-"""The lab's restic repository, on a host, as that host's own backups are declared."""
+"""The lab's restic repository on a host, and the declaration of that host's backups."""
 
 import json
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
-"""Wheels for hosts that ask no package index: the lock's own, fetched by hash, and ours, built from this tree.
+"""Wheels for hosts without a package index: the lock's own, fetched by hash, and ours, built from this tree.
 
-`make wheels` makes all of them. The lab's hosts get theirs from here, too: `make lab` runs this file before the lab is
-up, since nothing can be fetched from inside it.
+`make wheels` makes all of them. The lab's hosts get theirs from here, too: `make lab` runs this file before the lab
+starts, since no download works inside it.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ TRACES = "writops-runtime[otlp]"
 
 
 def all_of_it(folder: Path, python: str) -> None:
-    """Return a new folder with everything that any host installs, for that Python on machines like this one."""
+    """Fill a new folder with everything that any host installs, for that Python on machines like this one."""
     requirements = (*SITE, *AGENT, TRACES)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -41,7 +41,7 @@ def all_of_it(folder: Path, python: str) -> None:
 
 
 def closure(*requirements: str, python: str = HOST_PYTHON) -> set[str]:
-    """Everything that must be installed for these requirements on a host, they themselves included."""
+    """Return everything to install for these requirements on a host, themselves included."""
     found: set[tuple[str, frozenset[str]]] = set()
     waiting = [Requirement(one) for one in requirements]
     while waiting:
@@ -125,7 +125,7 @@ def _pip(verb: str, *arguments: str) -> None:
 
 
 def ours(folder: Path, *requirements: str) -> None:
-    """Builds the wheels of ours that these consist of; needs no network, the build tool is in the lock."""
+    """Build our wheels among these; this needs no network, since the lock has the build tool."""
     names = closure(*requirements)
     build([one for one in distributions().values() if one.name in names], folder, ["wheel"])
 

@@ -1,4 +1,4 @@
-"""A link that is to be encrypted, on real servers: over TLS, or not at all."""
+"""An encrypted link on real servers: over TLS, or not at all."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The rendered configuration, read by the server that it is for; and its reload while everybody is at work."""
+"""The rendered configuration, read by its server, and its reload while all clients work."""
 
 import asyncio
 import json

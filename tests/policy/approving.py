@@ -1,4 +1,4 @@
-"""A pending operation, and people who decide on it."""
+"""A pending operation, and its approvers."""
 
 from typing import Any
 
@@ -130,7 +130,7 @@ async def pending(asking: Asking, rule: dict[str, Any] = NEEDS, *, previewed: bo
 
 
 async def preview(one: Pending, by: str = "agent-a", **changed: Any) -> Signed:
-    """Record a preview that this agent signed."""
+    """Record a preview signed by this agent."""
     subject = one.subject
     body = Preview(
         operation_id=subject.operation_id,

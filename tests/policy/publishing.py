@@ -1,4 +1,4 @@
-"""An executor's hands on the store of versions: what it publishes as it should, and otherwise."""
+"""An executor's access to the store of versions, for correct and incorrect publications."""
 
 import time
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ EMERGENCIES = {"name": "emergencies", "operations": ["emergency_declare", "emerg
 
 
 def document(*rules: dict[str, Any], **keys: Any) -> str:
-    """A policy that lets itself be changed, with these rules besides."""
+    """Return a policy that permits its own change, with these further rules."""
     policy = {"name": "published", "require_approval_for_admin": False, "global_policies": [PUBLISHES, *rules], **keys}
     return yaml_file.dump({"policies": policy})
 
@@ -57,7 +57,7 @@ def broker_of(asking: Asking) -> Broker:
 
 
 async def decided(asking: Asking, operation: str, **parameters: Any) -> tuple[StoredPolicy, DecideReply]:
-    """Policy's answer to alice's signed request, and what an executor makes of it; its document is not set."""
+    """Return policy's answer to alice's signed request, and the version an executor makes of it, without its document."""
     subject = asking.signed(asking.subject(operation, "writ", parameters={"reason": "a test", **parameters}))
     last = await asking.bus.policies.last(subjects.POLICIES)
     answer = await asking.decide(subject, stored_policies=last.sequence if last else 0)
@@ -127,7 +127,7 @@ async def announce(asking: Asking, version: StoredPolicy, number: int) -> int:
 
 
 async def number(asking: Asking, **more: Any) -> int:
-    """Of the version that decides."""
+    """Return the number of the deciding version."""
     return (await asking.decision(asking.subject(), **more)).policy.number
 
 

@@ -165,7 +165,7 @@ async def test_a_key_changed_in_between_does_not_count(asking: Asking) -> None:
 
 
 async def test_approvals_of_what_has_ended_count_no_more(asking: Asking) -> None:
-    """An executor that keeps an approved operation back until it has expired gets no allow, nor for a rejected one."""
+    """An executor that withholds an approved operation until it expires gets no allow, nor for a rejected one."""
     one = await pending(asking)
     await one.decide()
     recorded = structs.replace(one.subject, recorded=True)
@@ -191,7 +191,7 @@ EMERGENCIES = {
 
 
 async def declared(asking: Asking, seconds: float) -> Pending:
-    """An emergency that alice asks for, and bob has to approve."""
+    """Declare an emergency requested by alice, with bob's approval required."""
     asking.files.policy(EMERGENCIES)
     expected = {"scope": ["*"], "reason": "it burns", "until": asking.clock.now + seconds}
     return await awaiting(asking, asking.signed(asking.subject("emergency_declare", "writ", parameters=expected)))

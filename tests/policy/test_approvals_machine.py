@@ -31,7 +31,7 @@ STEPS = st.one_of(
 
 
 class Model:
-    """Plays steps on one pending operation, and says what a start needs."""
+    """Plays steps on one pending operation, and computes the requirements of a start."""
 
     def __init__(self, asking: Asking, one: Pending, rule: dict[str, Any]) -> None:
         self.asking, self.one, self.rule = asking, one, rule

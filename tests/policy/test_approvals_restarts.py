@@ -90,7 +90,7 @@ class Services:
         self._policy.push_async_callback(service.stop)
 
     async def executor(self) -> None:
-        """Replace the executor, without a word: what it was doing is left as it is."""
+        """Replace the executor without a shutdown: its work stays as it is."""
         await self._executor.aclose()
         config = ExecutorConfig(
             nats_url="memory",
@@ -135,7 +135,7 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
 
 
 class Play:
-    """One pending operation of alice's, and what the model knows of it."""
+    """One pending operation of alice, and the model's state of it."""
 
     def __init__(self, services: Services, rule: dict[str, Any]) -> None:
         self.services, self.rule = services, rule
@@ -154,7 +154,7 @@ class Play:
         await self._preview()
 
     async def _preview(self) -> None:
-        """Record the signed preview that the pool's agent would give."""
+        """Record the signed preview of the pool's agent."""
         last, requested = (await self.records())[-1], (await self.life()).requested
         preview = Preview(
             operation_id=self.operation_id,

@@ -1,4 +1,4 @@
-"""Reads of the last control event, shared by the starts that are decided at the same time."""
+"""Reads of the last control event, shared by all starts decided at the same time."""
 
 import asyncio
 from collections import Counter
@@ -40,7 +40,7 @@ def journal() -> SlowJournal:
 
 
 async def turns() -> None:
-    """Let the event loop do everything that is ready."""
+    """Let the event loop run everything ready."""
     for _ in range(8):
         await asyncio.sleep(0)
 

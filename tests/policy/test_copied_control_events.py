@@ -1,4 +1,4 @@
-"""Control events that were stored again before their range went into an archive: all of them count, once, in order."""
+"""Control events stored again before their range was archived: all of them count, once, in order."""
 
 from typing import Any
 
@@ -106,7 +106,7 @@ def test_an_archive_that_nobody_signed_for_names_nothing() -> None:
 
 
 class Control:
-    """A journal with control events, and a replica that follows it."""
+    """A journal with control events, and a replica behind it."""
 
     def __init__(self, bus: MemoryBus, monkeypatch: pytest.MonkeyPatch) -> None:
         self.bus = bus

@@ -1,4 +1,4 @@
-"""A new key of policy's: what the former one decided before the change counts, from archives too, and nothing later."""
+"""A new key of policy: the former one's earlier decisions count, from archives too, and none of its later ones."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -33,7 +33,7 @@ def renewed(known: Files) -> Files:
 
 
 async def decided(asking: Asking, operation: str, **parameters: Any) -> int:
-    """The sequence of a control event that policy decided as it must."""
+    """Return the sequence of a correctly decided control event."""
     subject = asking.signed(asking.subject(operation, "writ", parameters=parameters))
     answer = await asking.decide(subject)
     assert answer.decision is not None, answer.error

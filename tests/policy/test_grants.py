@@ -1,4 +1,4 @@
-"""Grants: bound to one claim of the right pool, on a decision made at that moment."""
+"""Grants: bound to one claim of the right pool, with a decision made at that moment."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A version that was enforced is not taken back with its store, at once or after a restart."""
+"""An enforced version is not taken back with its store, at once or after a restart."""
 
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Policy counts the starts under a limit itself: an executor that dispatches too much gets no grant for it."""
+"""Policy counts the starts under a limit itself: an executor with too many dispatches gets no grant for them."""
 
 import asyncio
 from typing import Any

@@ -30,7 +30,7 @@ WORLDLY = ("target_roles", "targets", "target_tags", "users", "user_roles", "sca
 
 
 def policy(r: Random) -> list[dict[str, Any]]:
-    """Rules that are about this installation: its one role, its people, no facts."""
+    """Return rules for this installation: its one role, its people, no facts."""
     names = [f"r{number}" for number in range(4)]
     rules = [generate.rule(r, name, section="global") for name in names]
     return [{key: value for key, value in rule.items() if key not in WORLDLY} for rule in rules]

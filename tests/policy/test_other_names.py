@@ -92,7 +92,7 @@ async def test_more_names_than_are_judged_deny(asking: Asking) -> None:
 
 
 def listing(asking: Asking, look: Signed, names: list[str], failure: str = "") -> GatheredListings:
-    """As an agent of the pool answers that look."""
+    """Return an agent's answer to this read grant."""
     observed = read(look, ReadGrant)
     reported = Listing(
         operation_id=observed.operation_id,

@@ -1,4 +1,4 @@
-"""Proofs of presence at policy: of approvers, and of those who declare an emergency; each mutation of them."""
+"""Proofs of presence at policy, of approvers and declarers of an emergency, with each mutation."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -53,7 +53,7 @@ async def test_a_rejection_needs_no_preview(asking: Asking) -> None:
 
 
 async def test_an_approval_without_any_preview_is_refused_until_an_agent_signed_one(asking: Asking) -> None:
-    """A bare client would approve what its person never saw; an executor could withhold the preview."""
+    """A bare client would approve unseen changes; an executor could withhold the preview."""
     one = await pending(asking, COPIES, previewed=False, operation="file_copy", parameters=FILES)
     assert await one.code(step="copies#1") == "preview_missing"
     assert "approved" not in await one.kinds()

@@ -1,4 +1,4 @@
-"""The policy service as the process that it is, over a real server."""
+"""The policy service as a process, over a real server."""
 
 import asyncio
 import json

@@ -81,7 +81,7 @@ async def test_files_are_checked_once_for_the_decisions_of_one_turn(
 
 
 def large(text: str) -> str:
-    """An inventory that is too large to be waited for."""
+    """Return an inventory too large for a request to wait for."""
     rest = "".join(f"  - {{id: other-{number}, role: staging, backend: local}}\n" for number in range(2_000))
     return f"targets:\n{text}{rest}"
 

@@ -1,4 +1,4 @@
-"""A start is granted once, for what the journal bears, and is in the journal before anybody has the grant."""
+"""A start is granted once, as the journal permits, and stored before the agent gets the grant."""
 
 import asyncio
 from typing import Any
@@ -21,7 +21,7 @@ START = {**RULES[0], "operations": ["service_restart", "service_status", "servic
 
 
 async def grants(asking: Asking, subject: Subject) -> list[Granted]:
-    """The starts that the journal has."""
+    """Return the starts in the journal."""
     records = await asking.bus.journal.read(subjects.operation_filter(subject.principal, subject.operation_id))
     events = [decode_event(record.data) for record in records]
     return [event for event in events if isinstance(event, Granted)]
@@ -34,7 +34,7 @@ async def alarms(asking: Asking) -> list[SecurityEvent]:
 
 
 async def refused(asking: Asking, subject: Subject, claim: Signed | None = None) -> str:
-    """The code of the error that a claim gets, and nothing is stored."""
+    """Return the error code for a claim; assert that nothing is stored."""
     before = len(await grants(asking, subject))
     answer = await asking.granted_as_recorded(subject, claim)
     assert answer.grant is None

@@ -100,7 +100,7 @@ def decision_with(by: str, **changed: Any) -> Change:
 
 
 async def of_another_author(asking: Asking, version: StoredPolicy) -> dict[str, Any]:
-    """Bob's own true signature under what alice was allowed."""
+    """Return bob's own valid signature on alice's permission."""
     assert version.statement is not None
     made = structs.replace(read(version.statement, RequestStatement), principal="bob")
     return {"statement": sign(asking.files.keys["bob"], made), "author": "bob"}

@@ -1,4 +1,4 @@
-"""Archives of the journal, checked by whoever has policy's public key: what was done to one shows."""
+"""Archives of the journal, checked with policy's public key: every manipulation shows."""
 
 import hashlib
 import random
@@ -60,7 +60,7 @@ def segments(members: dict[str, bytes]) -> list[str]:
 
 
 def refitted(members: dict[str, bytes], name: str, lines: list[bytes]) -> None:
-    """Another content of a segment, with a manifest that fits it."""
+    """Replace the content of a segment, and make the manifest match."""
     manifest = json.decode(members[MANIFEST], type=Manifest)
     members[name] = b"".join(line + b"\n" for line in lines)
     sequences = [decode_line(line).sequence for line in lines]

@@ -1,4 +1,4 @@
-"""Generated questions, put to the engine; its answers in the plain words that the reference evaluator uses."""
+"""Generated questions for the engine, and its answers in the words of the reference evaluator."""
 
 from datetime import datetime
 from types import MappingProxyType
@@ -73,7 +73,7 @@ def known(facts: Data, target: str) -> Facts:
 
 
 def plain(ruling: Ruling | None) -> Data:
-    """All of an answer that docs/policy.md defines, its words for people aside."""
+    """Return the part of an answer defined by docs/policy.md, without texts for readers."""
     if ruling is None:
         return {"decision": "invalid"}
     return {

@@ -221,7 +221,7 @@ def policy(r: Random) -> Data:
 
 
 def question(r: Random, about: Data) -> Data:
-    """A question, mostly about what the policy has rules for."""
+    """Return a question, mostly about subjects of the policy's rules."""
     rules = [rule for rule in about["policies"]["global_policies"] if rule]
     known = [name for rule in rules for name in rule["operations"] if name] or list(PARAMETERS)
     operation = r.choice(known) if r.random() < 0.8 else r.choice(list(PARAMETERS))

@@ -257,7 +257,7 @@ class Question:
             yield YES * holds(expected) if fits and (not kinds or typed(value)[0] in kinds) else ERRS
 
     def attribute(self, name: str, wanted: Any, allowed: bool) -> int:
-        """As one value, one of a list, or by a constraint; what is absent never opens a door."""
+        """Match as one value, one of a list, or by a constraint; an absent value never allows."""
         value, odd, found = self.target.get("attributes", {}).get(name), NO if allowed else ERRS, YES
         one_of = {"allowed_values": wanted if isinstance(wanted, list) else [wanted]}
         requested = (wanted if isinstance(wanted, dict) else one_of) if value is not None else {}

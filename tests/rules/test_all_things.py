@@ -1,4 +1,4 @@
-"""An update of all packages is no update of the packages that a rule names."""
+"""A rule about named packages does not match an update of all packages."""
 
 from itertools import product
 from typing import Any

@@ -1,4 +1,4 @@
-"""Approval windows in the control state: opened by policy's decision, closed for good; demands that accept them."""
+"""Approval windows in the control state: opened by policy's decision, closed for good; and demands for them."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Approvals: steps in order, a quorum of different people for each, never the one who asks."""
+"""Approvals: steps in order, a quorum of different people for each, never the requester."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Conditions on the inventory's typed attributes: what is absent, or of another type, never opens a door."""
+"""Conditions on the inventory's typed attributes: an absent value, or one of another type, never allows."""
 
 from typing import Any
 

@@ -40,7 +40,7 @@ KINDS = {
 
 
 def plain(value: Any) -> Any:
-    """Without what only facts can tell, and without dates: analysis looks some weeks ahead."""
+    """Leave out facts and dates: analysis considers only some weeks."""
     if isinstance(value, dict):
         left = {
             key: each
@@ -67,7 +67,7 @@ def changed(r: Random, file: Data) -> Data:
 
 
 def questions(r: Random, file: Data, many: int) -> Iterator[Data]:
-    """Requests that analysis is about: real ones, not one's own, without approvals, within weeks."""
+    """Yield requests within the scope of analysis: real ones of others, without approvals, within weeks."""
     for _ in range(many):
         requested = generate.question(r, file)
         target, operation = TARGETS.get(requested["target"]), CATALOGUE.get(requested["operation"])

@@ -1,4 +1,4 @@
-"""A policy of the older format becomes one of this format that allows no more."""
+"""Conversion of a policy in the older format allows no more than before."""
 
 from typing import Any
 

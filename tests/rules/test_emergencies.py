@@ -1,4 +1,4 @@
-"""Emergencies: when one is in force, and what its rules may do then."""
+"""Emergencies: when one is in force, and the effect of its rules then."""
 
 from typing import Any
 

@@ -280,7 +280,7 @@ def test_an_open_default_never_reaches_control_operations() -> None:
 
 
 def test_a_default_that_breaks_the_schema_denies_without_limits_or_demands() -> None:
-    """Found by the reference evaluator, and by chance that it was no number of seconds at all."""
+    """Found by the reference evaluator, by a value that was no number of seconds at all."""
     limits = {"timeout": {"default": ""}, "service_name": {"default": "x"}}
     keys = {"operation_timeout": 30, "max_concurrent": 1, "requires_approval": True}
     text = yaml_file.dump({"policies": {"global_policies": [{**RESTARTS, **keys, "parameter_constraints": limits}]}})

@@ -1,4 +1,4 @@
-"""Conditions that installed packages bring: typed options, public parameters, and an error denies."""
+"""Conditions by installed packages: typed options, public parameters, and an error denies."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Questions as JSON lines: the exact form in and out, and lines that are no question."""
+"""Questions as JSON lines: the exact form in and out, and invalid lines."""
 
 import json
 from typing import Any

@@ -38,7 +38,7 @@ def decided(ruling: Ruling) -> tuple[str, str, list[str]]:
     ],
 )
 def test_a_file_that_does_not_load_is_no_policy_at_all(text: str, mode: Any) -> None:
-    """Nothing comes of it that could decide. The service: test_service.py, test_process.py."""
+    """It yields nothing that could decide. The service: test_service.py, test_process.py."""
     with pytest.raises(FileErrors):
         loaded(text, mode)
 

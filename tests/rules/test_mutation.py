@@ -1,4 +1,4 @@
-"""The suites of the policies and templates that Writ ships notice it when a rule is missing or turned round."""
+"""The suites of shipped policies and templates notice a missing or reversed rule."""
 
 from pathlib import Path
 

@@ -94,7 +94,7 @@ NARROWS = ("requires_approval", "approval", "operation_timeout", "max_concurrent
 
 
 def harmless(r: Random, section: str) -> Data:
-    """An allow rule that can't err, demands nothing, fills in nothing and limits nothing."""
+    """Return an allow rule without errors, demands, defaults and limits."""
     found = generate.rule(r, "more", section=section) | {"allowed": True}
     found = {key: value for key, value in found.items() if key not in NARROWS}
     if "parameter_constraints" in found:

@@ -1,4 +1,4 @@
-"""A unit has one spelling, without `.service`: what a rule says of another one is about nothing, and is found."""
+"""A unit has one spelling, without `.service`: lint finds a rule about another spelling."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The tree of a policy's rules against the same rules asked one by one, and what an index may leave out."""
+"""The tree of a policy's rules against the same rules one by one, and the parts an index may leave out."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -96,7 +96,7 @@ def test_what_is_read_off_a_pattern(text: str, known: list[tuple[str, bool]] | N
 
 
 def test_what_cannot_be_judged_is_never_left_out() -> None:
-    """A value of another kind, or none, errs in a deny: an index that leaves it out would let it pass."""
+    """A value of another kind, or none, is an error in a deny: an index without it would let it pass."""
     expected = [{"target_attributes": {"tier": f"t{number}"}} for number in range(20)]
     rules = [rule(f"no-{at}", "service_restart", allowed=False, **keys) for at, keys in enumerate(expected)]
     world = World(policy(global_policies=[rule("restarts", "service_restart"), *rules]))

@@ -70,7 +70,7 @@ MOMENTS = [0.0, -1.0, 1.5, 1_774_746_000.0, 1_795_521_600.0, 4_102_444_800.0, -6
 
 
 def value(r: Random, schema: Data, defs: Data) -> Any:  # noqa: C901 - one case for each word of the schema
-    """An instance of a JSON Schema, of the words that msgspec writes, often at its edges."""
+    """Return an instance of a JSON Schema in msgspec's vocabulary, often at its edges."""
     if "$ref" in schema:
         return value(r, defs[schema["$ref"].rpartition("/")[2]], defs)
     if "anyOf" in schema:

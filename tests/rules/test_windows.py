@@ -1,4 +1,4 @@
-"""Windows against a minute-by-minute walk over both changes of the clock, in zones that change at different hours."""
+"""Windows against a minute-by-minute walk over both clock changes, in zones with different hours of change."""
 
 import os
 import subprocess

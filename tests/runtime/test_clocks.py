@@ -14,7 +14,7 @@ from writ_testing.memory.bus import MemoryBus
 
 
 class Setting:
-    """A host and a server with clocks that stand still until a test moves them."""
+    """A host and a server with clocks under control of the test."""
 
     def __init__(self) -> None:
         self.boot, self.wall, self.server = 1_000.0, 5_000.0, 5_000.0

@@ -1,4 +1,4 @@
-"""Health: true answers on a real port, and nothing that a hostile peer could hold up."""
+"""Health: true answers on a real port, and no way for a hostile peer to block it."""
 
 import asyncio
 import contextlib

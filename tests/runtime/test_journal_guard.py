@@ -1,4 +1,4 @@
-"""A journal that is another than the one known is noticed, at once and after a restart; a lagging copy is no alarm."""
+"""A replaced journal is noticed, at once and after a restart; a lagging copy is no alarm."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from writ_testing.memory.bus import MemoryBus
 
 
 class Watched:
-    """A journal in memory, and services that watch it, one after the other."""
+    """A journal in memory, and its watching services, one after the other."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "journal.json"

@@ -92,7 +92,7 @@ def test_a_small_list_takes_no_process(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_reading_takes_hardly_more_memory_than_what_is_read(tmp_path: Path) -> None:
-    """All that Python allocates is counted, exactly: nothing of the text or of its tree is among it."""
+    """The count covers all of Python's allocations, and includes nothing of the text or its tree."""
     path = inventory(tmp_path)
     here, beside = needed(readers.read_inventory, path), needed(first_reading, path)
     assert beside < 1.3
@@ -130,7 +130,7 @@ def first_reading(path: Path) -> Inventory:
 
 
 def needed(read: Callable[[Path], Inventory], path: Path) -> float:
-    """The peak beside what stays."""
+    """Return the peak beyond the retained memory."""
     read(path)  # what is imported and cached at the first time
     tracemalloc.start()
     try:

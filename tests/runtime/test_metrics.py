@@ -119,7 +119,7 @@ def test_histograms_have_buckets_for_loopback_and_for_slow_hosts() -> None:
 
 
 def examples(metrics: Metrics, name: str) -> dict[str, str]:
-    """By bucket, the exemplar that OpenMetrics shows."""
+    """Return OpenMetrics' exemplar by bucket."""
     body, content_type = metrics.exposition("text/plain, application/openmetrics-text;version=1.0.0")
     assert content_type == "application/openmetrics-text; version=1.0.0; charset=utf-8"
     text = body.decode()

@@ -15,7 +15,7 @@ LARGE_VALUES = {"file_path": "/srv/a", "content": "x" * LARGE, "number": 1}
 
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The key of each digest that was computed."""
+    """Return the key of each computed digest."""
     keys: list[str] = []
 
     def noted(key: str, value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Files that change under a running service: the new one when it is good, the last good one when it is not."""
+"""Files that change under a running service: a good new version is used, else the last good one."""
 
 import asyncio
 import contextlib
@@ -128,7 +128,7 @@ async def test_a_follower_sees_a_change_by_itself(path: Path) -> None:
 
 
 class Gate:
-    """A reader that waits, from the second time on, until it is let go."""
+    """A reader that waits for its release from the second time on."""
 
     def __init__(self) -> None:
         self.readings = 0

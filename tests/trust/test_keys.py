@@ -1,4 +1,4 @@
-"""Keys in the form that NATS uses: read from a seed, never shown, and refused when they are anything else."""
+"""Keys in NATS' form: read from a seed, never shown, and anything else is refused."""
 
 import msgspec
 import nkeys

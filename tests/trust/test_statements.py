@@ -1,4 +1,4 @@
-"""Signed words: opened only as what they are, by whom they are trusted for, and byte for byte."""
+"""Signed statements open only as their own kind, by trusted keys, byte for byte."""
 
 import json
 from typing import Any

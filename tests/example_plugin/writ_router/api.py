@@ -48,7 +48,7 @@ class RouterApi:
 
 
 def _read(status: int, data: bytes) -> Any:
-    """Return the content of a reply. A reply that cannot be read leaves the effect unknown."""
+    """Return the content of a reply. An unreadable reply leaves the effect unknown."""
     try:
         content = json.loads(data)
     except ValueError as error:

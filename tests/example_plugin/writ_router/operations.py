@@ -27,7 +27,7 @@ class Block(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Install(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The firmware, and the key that unlocks it, which is secret."""
+    """The firmware, and its secret key."""
 
     version: Version
     key: Annotated[str, Meta(max_length=200)]

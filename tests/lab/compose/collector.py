@@ -1,4 +1,4 @@
-"""A collector of spans in a container of the lab: each request that it takes is a file."""
+"""A collector of spans in a container of the lab: it writes each request into a file."""
 
 import http.server
 import itertools

@@ -1,4 +1,4 @@
-"""An installation in containers, as somebody has it who has cloned the tree and has nothing but Docker."""
+"""An installation in containers, as after a clone of the tree on a machine with Docker alone."""
 
 import json
 import os
@@ -52,7 +52,7 @@ class Composed:
         return {**theirs, **ports, **own, **files}
 
     def type(self, line: str, status: int = 0, timeout: float = WITHIN) -> str:
-        """A line in a shell; what it shows on its standard output."""
+        """Run a line in a shell; return its standard output."""
         done = subprocess.run(
             ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups", "bash", "-c", line],
             cwd=self.folder,
@@ -67,7 +67,7 @@ class Composed:
         return done.stdout
 
     def compose(self, *words: str) -> str:
-        """`docker compose …`, words without anything that a shell would take for its own."""
+        """Run `docker compose …`, with words free of shell syntax."""
         return self.type(" ".join(("docker", "compose", *words)))
 
     def writ(self, *words: str, status: int = 0) -> Any:
@@ -81,7 +81,7 @@ class Composed:
         self.type(f"docker compose up --detach --wait {scaled}")
 
     def containers(self, service: str = "") -> list[str]:
-        """Their ids; of one service, or of all that run."""
+        """Return the ids of one service's containers, or of all running ones."""
         return self.compose("ps", "--quiet", service).split()
 
     def restart(self, container: str) -> None:
@@ -90,7 +90,7 @@ class Composed:
         self.ready(container)
 
     def ready(self, container: str) -> None:
-        """Until it says that it is."""
+        """Wait until it reports readiness."""
 
         def look() -> bool:
             state = self.engine.inspect(container)[0]["State"]
@@ -113,7 +113,7 @@ class Composed:
 
 @contextmanager
 def cloned(engine: Engine, project: str, offset: int = 0) -> Iterator[Composed]:
-    """Nothing but what is in the tree, in a folder of its owner's."""
+    """Clone the tree into a folder of its owner."""
     folder = lab_folder(project)
     try:
         for name in CLONED:
