@@ -125,7 +125,7 @@ def refusal(**case: Any) -> str:
     return f"{refused.value.kind}: {refused.value}"
 
 
-def test_what_the_principal_signed_is_carried_out() -> None:
+def test_request_signed_by_its_principal_is_carried_out() -> None:
     assert verified(**SIGNED).operation.name == "file_delete"
     people = Ceiling(principals={"alice": [ALICE.public]})
     assert verified(ceiling=people, **SIGNED).operation.name == "file_delete"
@@ -203,7 +203,7 @@ def test_a_target_test_stays_within_the_ceilings_targets(ceiling: Ceiling, what:
         verify_test_grant(trusting(ceiling), ask, 1.0)
 
 
-def test_what_is_within_the_ceiling_is_carried_out() -> None:
+def test_operation_within_the_ceiling_is_carried_out() -> None:
     ceiling = Ceiling(operations=["file_*"], targets=["web-?"], services=[], file_roots=["/srv"])
     assert verified(ceiling=ceiling, **SIGNED).attempt == 1
 

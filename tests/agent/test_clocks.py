@@ -81,7 +81,7 @@ async def test_heartbeats_tell_of_a_clock_that_is_off_and_of_no_other(world: Wor
     await until(skew_is_reported)
 
 
-async def test_what_an_executor_takes_for_lost_has_no_company_while_it_runs_here(world: World) -> None:
+async def test_operation_that_an_executor_counts_as_lost_runs_alone_on_its_target(world: World) -> None:
     """The host alone slept: its operation counts as `unknown`, and the next one on the target is dispatched."""
     go_on = world.held("test_count")
     await world.agent()

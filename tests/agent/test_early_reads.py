@@ -26,7 +26,9 @@ async def read_once_granted(world: World, reader: Reader, answered: asyncio.Even
     assert (await world.executor.ended(operation_id)).state == {"reading": 1}
 
 
-async def test_it_is_read_once_while_the_claim_waits_and_told_under_the_grant(world: World, reader: Reader) -> None:
+async def test_early_read_runs_once_while_the_claim_waits_and_is_reported_under_the_grant(
+    world: World, reader: Reader
+) -> None:
     answered = held(world)
     await world.agent()
     operation_id = await world.executor.dispatch(READ, TARGET)
@@ -41,7 +43,7 @@ async def test_it_is_read_once_while_the_claim_waits_and_told_under_the_grant(wo
     assert world.executor.progress == []
 
 
-async def test_it_is_read_ahead_however_late_the_claim_comes(world: World, reader: Reader) -> None:
+async def test_early_read_does_not_depend_on_the_time_of_the_claim(world: World, reader: Reader) -> None:
     answered, original = held(world), world.executor.append
 
     async def late(work: Any) -> None:
@@ -187,7 +189,7 @@ async def test_a_grant_for_something_else_has_it_read_again(
     assert {name: getattr(reader.begun[1], name) for name in changed} == changed
 
 
-async def test_what_was_read_long_before_its_start_is_read_again(
+async def test_early_read_long_before_its_start_is_repeated(
     world: World, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(early_read, "FRESH", 0.0)

@@ -122,9 +122,7 @@ async def named(
     return found, tasks[0]
 
 
-async def test_what_a_thing_is_called_besides_is_listed_as_its_baseline_tells_it(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_aliases_are_listed_as_the_baseline_has_them(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     await world.agent()
     found, task = await named(world, {"names": ["sshd", "openssh"]}, monkeypatch)
     assert (found.source, found.names, found.failure) == (OTHER_NAMES, ["openssh", "sshd"], "")

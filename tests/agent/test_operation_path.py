@@ -45,7 +45,7 @@ async def test_the_receipt_is_signed_and_has_the_public_output_with_the_digest_o
     assert receipt.output_digest == keyed(world, message.full_output)
 
 
-async def test_where_outputs_are_not_for_the_record_the_receipt_has_their_digest_alone(world: World) -> None:
+async def test_receipt_has_only_a_digest_of_outputs_that_the_journal_omits(world: World) -> None:
     honest = world.executor.answering
 
     async def without(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply | None:
@@ -137,7 +137,7 @@ async def test_progress_is_relayed_at_most_twice_a_second(world: World) -> None:
     assert all(len(word.message) <= 500 for word in words)
 
 
-async def test_what_a_backend_refuses_has_failed_without_effect(world: World) -> None:
+async def test_refusal_of_a_backend_fails_without_effect(world: World) -> None:
     async def refuse(task: Task, progress: Progress) -> TaskResult:
         raise Denied("not here", code="permission_denied")
 

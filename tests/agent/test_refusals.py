@@ -137,7 +137,7 @@ async def test_a_second_grant_for_the_same_attempt_is_never_used(world: World) -
     assert world.backend.effects == [operation_id]
 
 
-async def test_what_the_catalogue_here_does_not_allow_is_not_run_though_it_is_granted(world: World) -> None:
+async def test_granted_operation_outside_the_agents_catalogue_is_not_run(world: World) -> None:
     async def grant(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
         dispatched.parameters = {**dispatched.parameters, "path": ""}
         return await world.executor.grant(dispatched, claim, signed)
@@ -149,7 +149,7 @@ async def test_what_the_catalogue_here_does_not_allow_is_not_run_though_it_is_gr
     assert world.backend.tasks == []
 
 
-async def test_what_this_backend_does_not_have_is_unsupported(world: World) -> None:
+async def test_operation_that_the_backend_lacks_is_unsupported(world: World) -> None:
     await world.agent()
     receipt = await world.executor.ended(await world.executor.dispatch("service_status", TARGET, service_name="nginx"))
     assert (receipt.outcome, receipt.effect, receipt.code) == ("failed", "none", "unsupported")

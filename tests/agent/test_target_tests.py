@@ -42,7 +42,7 @@ async def found(world: World, **changed: Any) -> TargetReport:
     return looked.visit
 
 
-async def test_what_was_found_is_told_with_who_found_it(world: World) -> None:
+async def test_target_test_reports_findings_with_their_agent(world: World) -> None:
     agent = await world.agent()
     visit = await found(world)
     assert agent is not None
@@ -56,7 +56,7 @@ async def test_what_was_found_is_told_with_who_found_it(world: World) -> None:
     assert world.backend.effects == []
 
 
-async def test_what_took_too_long_or_broke_is_what_health_and_metrics_tell_too(
+async def test_target_test_that_fails_or_times_out_shows_in_health_and_metrics(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def hang(target: Target) -> TargetTestResult:
@@ -84,7 +84,7 @@ async def test_only_what_the_target_offers_is_told(world: World) -> None:
     assert (visit.operations, visit.lacking) == (["test_noop"], {"test_sleep": "no bed"})
 
 
-async def test_what_is_not_well_is_found_and_no_error(world: World) -> None:
+async def test_target_test_of_an_ill_target_is_a_finding_and_no_error(world: World) -> None:
     await world.agent()
     ill = TargetTestStep(name="connection", well=False, detail="nobody answers")
     world.backend.found = TargetTestResult(steps=[ill], code="unreachable", message="nobody answers")
@@ -174,7 +174,7 @@ async def test_health_names_the_targets_that_were_not_reached_and_stays_ready() 
     assert await check() is None
 
 
-def test_where_an_agent_has_not_been_for_a_day_says_nothing_of_a_target() -> None:
+def test_target_test_of_yesterday_says_nothing_of_a_target() -> None:
     now = 1_000_000.0
     target_health = TargetHealth(lambda: now)
     target_health.record("gone", "unreachable")

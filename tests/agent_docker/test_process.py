@@ -73,7 +73,7 @@ async def test_a_secret_is_found_in_no_log_spool_state_or_message(installation: 
     assert containing(files(installation.whole.folder / "state-docker"), SECRET) == []
 
 
-async def test_whatever_a_text_holds_it_arrives_as_that_one_value(installation: Installation) -> None:
+async def test_any_text_arrives_as_that_one_value(installation: Installation) -> None:
     await installation.whole.agent("docker")
     executor, arrived = installation.whole.executor, 0
     for number, text in enumerate(CORPUS.values()):

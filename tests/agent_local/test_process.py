@@ -99,7 +99,7 @@ async def test_a_second_process_on_the_same_state_refuses(installation: Installa
     assert b"in use by another agent" in log
 
 
-async def test_it_says_how_it_is_and_what_it_did(installation: Installation) -> None:
+async def test_agent_reports_its_health_and_its_operations(installation: Installation) -> None:
     run_file = installation.folder / "run.json"
     await installation.agent(WRIT_RUN_FILE=str(run_file))
     await installation.executor.ended(await installation.executor.dispatch("test_noop", installation.target()))

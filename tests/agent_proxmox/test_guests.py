@@ -139,7 +139,7 @@ async def test_a_name_that_another_guest_of_the_cluster_has_is_refused(cluster: 
     assert (await refused(cluster, "guest_create", guest_name="web", template="base")).code == "exists"
 
 
-async def test_what_guests_do_not_have_is_refused(cluster: Cluster) -> None:
+async def test_settings_that_guests_lack_are_refused(cluster: Cluster) -> None:
     image: dict[str, Any] = {"container_name": "app", "image": "base", "env": {"PASSWORD": "x"}}
     assert (await refused(cluster, "container_create", **image)).code == "unsupported"
     path = {"snapshot_name": "one", "target_path": "/srv"}

@@ -24,7 +24,7 @@ async def settled(cluster: Cluster, note: Note | None, operation: str = "contain
     return done
 
 
-async def test_what_was_never_noted_was_never_sent(cluster: Cluster) -> None:
+async def test_change_without_a_note_was_never_sent(cluster: Cluster) -> None:
     """An idempotent operation gets no outcome, so executors dispatch it again."""
     done = await settled(cluster, None, "container_restart")
     assert (done.outcome, done.code, done.effect) == ("failed", "agent_restarted", "none")

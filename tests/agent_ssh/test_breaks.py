@@ -54,7 +54,7 @@ async def test_a_change_whose_connection_breaks_is_finished_there_and_its_own_re
     assert counted(host) == [ID]
 
 
-async def test_what_reads_fails_when_its_connection_breaks(host: SshHost) -> None:
+async def test_read_fails_when_its_connection_breaks(host: SshHost) -> None:
     silent = await asyncio.start_server(_say_nothing, "127.0.0.1", 0)
     async with silent:
         port = silent.sockets[0].getsockname()[1]
@@ -71,7 +71,7 @@ async def test_what_reads_fails_when_its_connection_breaks(host: SshHost) -> Non
     assert (done.outcome, done.code, done.effect) == ("failed", "connection_lost", "none")
 
 
-async def test_what_never_reached_the_host_never_will(host: SshHost) -> None:
+async def test_request_that_did_not_reach_the_host_never_will(host: SshHost) -> None:
     session = await host.pool.session(host.target)
     assert (await session.settle(ID, 1, end=False))["seen"] == "never"
     done = await host.backend.run(count(host), ProgressRecorder())
@@ -102,7 +102,7 @@ async def test_without_a_probe_nobody_can_tell_and_it_is_over(host: SshHost) -> 
 
 
 @pytest.mark.usefixtures("patient")
-async def test_what_runs_on_behind_a_broken_connection_can_be_ended(host: SshHost) -> None:
+async def test_operation_behind_a_broken_connection_can_be_ended(host: SshHost) -> None:
     run = await begun(host, host.slow(ID))
     await eventually(lambda: host.busy(ID))
     kill_sessions(host)
@@ -117,7 +117,7 @@ async def test_a_worker_that_dies_leaves_a_change_unknown(host: SshHost) -> None
     assert (done.outcome, done.code, done.effect) == ("unknown", "ended", "maybe")
 
 
-async def test_what_a_hostops_that_was_killed_left_behind_is_ended(host: SshHost) -> None:
+async def test_processes_of_a_killed_hostops_are_ended(host: SshHost) -> None:
     run = await begun(host, host.slow(ID))
     await eventually(lambda: host.busy(ID))
     for pid in await eventually(lambda: workers(host)):

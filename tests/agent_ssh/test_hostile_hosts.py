@@ -104,7 +104,7 @@ async def test_an_answer_that_no_hostops_gives_ends_the_connection_and_is_no_fin
         assert (looked.outcome, looked.code, looked.effect) == ("failed", "garbled", "none")
 
 
-async def test_what_a_host_tells_of_a_secret_is_kept_out_of_the_record(tmp_path: Path) -> None:
+async def test_secret_in_a_hosts_answer_stays_out_of_the_journal(tmp_path: Path) -> None:
     statements = [
         f"echo = {json.dumps({'content': SECRET})!r}",
         "tell(b'G', {'tag': tag, 'message': echo})",

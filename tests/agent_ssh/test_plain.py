@@ -107,7 +107,7 @@ async def test_a_unit_is_changed_by_its_own_name_alone_and_its_others_are_told(p
 @pytest.mark.parametrize(
     ("body", "code"), [("exit 1", "job_failed"), ("exit 4", "permission_denied"), ("exit 5", "unit_not_found")]
 )
-async def test_what_systemctl_refuses_is_told_apart(plain: PlainHost, body: str, code: str) -> None:
+async def test_refusals_of_systemctl_have_different_codes(plain: PlainHost, body: str, code: str) -> None:
     plain.systemctl(body)
     done = await plain.ssh.run("service_restart", service_name="nginx")
     assert (done.outcome, done.code, done.effect) == ("failed", code, "none")
@@ -123,7 +123,7 @@ async def test_a_systemctl_that_knows_nothing_is_not_believed(plain: PlainHost, 
     assert (done.outcome, done.code, done.effect) == ("failed", code, "none")
 
 
-async def test_what_is_not_there_is_named(plain: PlainHost) -> None:
+async def test_missing_program_has_its_own_code(plain: PlainHost) -> None:
     done = await plain.ssh.run("package_list")
     assert (done.outcome, done.code, done.effect) == ("failed", "tool_missing", "none")
 
@@ -138,7 +138,7 @@ async def test_packages_and_services_are_listed(plain: PlainHost) -> None:
     assert (await plain.ssh.run("package_list", upgradable=True)).code == "unsupported"
 
 
-async def test_what_needs_python_is_refused_and_says_so(plain: PlainHost) -> None:
+async def test_operation_that_needs_python_is_refused_with_this_reason(plain: PlainHost) -> None:
     with pytest.raises(WritError) as refused:
         await plain.ssh.run("file_read", file_path=f"{plain.ssh.root}/a")
     assert refused.value.code == "no_python"

@@ -64,7 +64,7 @@ async def test_a_peer_that_is_not_there_or_not_who_it_should_be_is_refused_with_
     assert words in str(refused.value)
 
 
-async def test_who_it_is_counts_before_whether_it_is_there(api: LocalApi) -> None:
+async def test_identity_of_a_peer_is_checked_before_its_presence(api: LocalApi) -> None:
     api.put(changed(key=node_key("thief"), online=False))
     with pytest.raises(Untrusted) as refused:
         await dialled(api)
@@ -91,7 +91,7 @@ async def test_a_tailscaled_that_does_not_run_its_network_is_told_as_such(api: L
     assert refused.value.code == "tailscale_down"
 
 
-async def test_who_may_not_ask_tailscaled_is_told_so(api: LocalApi, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_missing_permission_on_tailscaled_is_reported(api: LocalApi, monkeypatch: pytest.MonkeyPatch) -> None:
     api.permit_read = False
     with pytest.raises(Invalid, match="403 status access denied") as refused:
         await dialled(api)
@@ -137,7 +137,7 @@ JSON = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
         JSON + b'Transfer-Encoding: chunked\r\n\r\nzz\r\n{"BackendState": "Running"}\r\n0\r\n\r\n',
     ],
 )
-async def test_what_is_no_answer_is_never_taken_for_one(api: LocalApi, garbage: bytes) -> None:
+async def test_malformed_answer_of_tailscaled_is_refused(api: LocalApi, garbage: bytes) -> None:
     api.garbage = garbage
     with pytest.raises(Unreachable) as refused:
         await dialled(api)
@@ -186,7 +186,7 @@ def test_nothing_like_it_is_the_same(host: str) -> None:
         peer_of(status_of(WEB), host)
 
 
-def test_what_a_node_calls_itself_does_not_count() -> None:
+def test_name_that_a_node_gives_itself_does_not_count() -> None:
     shown = LocalApi(Path("/none"), [WEB]).status(peers=True)
     shown["Peer"][node_key("web1")]["DNSName"] = "web1-1.tailnet.example."
     with pytest.raises(Invalid, match="no peer"):

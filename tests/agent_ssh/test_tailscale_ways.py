@@ -220,9 +220,7 @@ def ways(folder: Path, api: LocalApi, proxy: str) -> dict[str, Tailnet]:
 
 
 @pytest.mark.parametrize("way", ["direct", "proxy", "netcat", "mute netcat"])
-async def test_what_is_refused_on_the_way_leaves_no_descriptor_and_no_process(
-    api: LocalApi, tmp_path: Path, way: str
-) -> None:
+async def test_refused_way_leaves_no_descriptor_and_no_process(api: LocalApi, tmp_path: Path, way: str) -> None:
     api.tun = way == "direct"
     code, seconds = ("unreachable", 1) if way == "mute netcat" else ("auth_failed", 20)
     patient = "PerSourcePenalties no"  # who was refused is not let near it again for a while, else

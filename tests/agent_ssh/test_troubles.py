@@ -136,7 +136,7 @@ async def test_a_reboot_in_the_middle_is_told_by_the_boot_id(host: SshHost, prob
     assert (done.outcome, done.code, done.over) == (outcome, "host_rebooted", True)
 
 
-async def test_what_took_effect_before_a_reboot_has(host: SshHost) -> None:
+async def test_effect_before_a_reboot_counts(host: SshHost) -> None:
     task = change(host, delay=60.0)
     task = replace(task, baseline=await host.backend.baseline(task))
     run = await begun(host, task)

@@ -105,13 +105,13 @@ def test_each_service_gets_all_that_it_needs_and_nothing_that_it_does_not_know(c
         assert {one.name for one in known if one.default is None} <= environment | filled_in, name
 
 
-def test_what_says_that_something_was_lost_reaches_each_service_that_reads_it(compose: dict[str, Any]) -> None:
+def test_variables_for_lost_records_and_former_keys_reach_each_service_that_reads_them(compose: dict[str, Any]) -> None:
     for name, service in services(compose).items():
         expected = {one.name for one in variables(service) if one.name.endswith(("_LOST", "_FORMER_KEYS"))}
         assert expected <= set(service["environment"]), name
 
 
-def test_what_a_variable_names_is_mounted(compose: dict[str, Any]) -> None:
+def test_paths_in_variables_are_mounted(compose: dict[str, Any]) -> None:
     for name, service in services(compose).items():
         there = {
             one["target"] if one["target"][0] == "/" else f"/run/secrets/{one['target']}" for one in service["secrets"]
@@ -176,7 +176,7 @@ def test_nothing_is_privileged_and_nothing_is_open_to_the_network(compose: dict[
         assert compose["services"][name]["networks"] == ["inside"]
 
 
-def test_it_is_started_in_order_and_each_service_says_whether_it_is_well(compose: dict[str, Any]) -> None:
+def test_services_start_in_order_and_each_has_a_health_check(compose: dict[str, Any]) -> None:
     order = {name: set(service.get("depends_on", {})) for name, service in compose["services"].items()}
     assert order["keeper"] == set(folders.SERVERS)
     assert order["policy"] == order["audit"] == {"keeper"}
@@ -218,9 +218,7 @@ def test_prometheus_looks_for_every_service_where_it_answers(compose: dict[str, 
     ("checker", "file"),
     [(("promtool", "check", "config"), "prometheus.yaml"), (("amtool", "check-config"), "alertmanager.yaml")],
 )
-def test_what_prometheus_and_alertmanager_are_started_with_is_what_they_take(
-    checker: tuple[str, ...], file: str
-) -> None:
+def test_prometheus_and_alertmanager_accept_their_options(checker: tuple[str, ...], file: str) -> None:
     command = [program(checker[0]), *checker[1:], str(PROMETHEUS / file)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -58,6 +58,6 @@ def test_every_file_of_tests_shows_something() -> None:
     assert unnamed == set(), "say in tests/requirements.toml which statement they show"
 
 
-def test_what_is_not_shown_yet_has_a_reason_and_is_not_claimed_elsewhere() -> None:
+def test_requirement_without_a_test_has_a_reason_and_is_listed_once() -> None:
     assert all(isinstance(reason, str) and reason for reason in NOT_SHOWN.values())
     assert set(NOT_SHOWN) & {statement for statement, _ in STATEMENTS} == set()

@@ -75,12 +75,14 @@ def environments(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapp
 
 
 @each_alone
-def test_it_brings_those_of_ours_that_it_stands_on(name: str, environments: Mapping[str, Environment]) -> None:
+def test_installation_brings_the_distributions_of_ours_that_it_needs(
+    name: str, environments: Mapping[str, Environment]
+) -> None:
     assert environments[name].installed & set(distributions()) == closure(name)
 
 
 @pytest.mark.parametrize("name", WITHOUT)
-def test_it_brings_nothing_that_it_does_not_use(name: str, environments: Mapping[str, Environment]) -> None:
+def test_installation_brings_no_unused_distribution(name: str, environments: Mapping[str, Environment]) -> None:
     assert environments[name].installed & {BRINGS[what] for what in WITHOUT[name]} == set()
 
 
@@ -100,7 +102,7 @@ for name in sys.argv[1:]:
 
 
 @pytest.mark.parametrize("distribution", distributions().values(), ids=lambda each: each.name)
-def test_its_wheel_holds_its_packages_and_their_types(distribution: Distribution, wheels: Path) -> None:
+def test_wheel_holds_its_packages_and_their_types(distribution: Distribution, wheels: Path) -> None:
     (wheel,) = wheels.glob(f"{distribution.stem}-*.whl")
     names = done(sys.executable, "-m", "zipfile", "-l", wheel)
     files = {line.split()[0] for line in names.splitlines()[1:]}
@@ -156,7 +158,7 @@ def test_a_host_of_an_agent_has_the_command_that_enrols_it(
     assert re.fullmatch("writ-enrol: this is not a token of `writ agent token`.*\n", result.stderr)
 
 
-def test_what_is_in_the_folder_is_of_this_tree_or_of_the_lock_by_its_hash(wheels: Path) -> None:
+def test_wheels_in_the_folder_come_from_this_tree_or_from_the_lock_by_hash(wheels: Path) -> None:
     lock = (ROOT / "requirements.lock").read_text()
     digests = set(re.findall(r"--hash=sha256:(\w+)", lock))
     others = [wheel for wheel in wheels.glob("*.whl") if not wheel.name.startswith("writops")]

@@ -86,7 +86,7 @@ async def test_policys_rotated_key_starts_nothing_and_is_a_security_event(
     assert not (files / "never").exists()
 
 
-async def test_what_a_rotated_key_signed_before_still_holds(
+async def test_signature_of_a_rotated_key_from_before_still_holds(
     installation: RunningInstallation, before: tuple[str, Key]
 ) -> None:
     traced = await installation.writ("trace", before[0], "--as", "alice")

@@ -52,7 +52,7 @@ async def test_an_index_that_was_lost_is_made_again(bus: MemoryBus, tmp_path: Pa
         assert await all_of(bus, 30) == ids[::-1]
 
 
-async def test_what_is_indexed_is_counted_by_kind_with_its_volume(bus: MemoryBus, tmp_path: Path) -> None:
+async def test_indexed_events_are_counted_by_kind_with_their_volume(bus: MemoryBus, tmp_path: Path) -> None:
     for number in range(3):
         await History(bus).carried_out("alice", f"k{number}")
     stored = await bus.journal.read("writ.journal.>")

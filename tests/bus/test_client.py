@@ -61,7 +61,7 @@ async def test_a_burst_within_one_turn_arrives_whole_and_in_order(bus: NatsBus) 
     assert await all_of(arrived, BURST) == list(range(BURST))
 
 
-async def test_what_is_larger_than_the_socket_takes_at_once_arrives_in_order(bus: NatsBus) -> None:
+async def test_messages_larger_than_the_socket_buffer_arrive_in_order(bus: NatsBus) -> None:
     arrived = await heard(bus, "large")
     for number in range(100):
         await bus.publish("large", b"%08d" % number + bytes(500_000))
@@ -202,7 +202,7 @@ class Closed:
         return getattr(self._transport, name)
 
 
-async def test_whoever_sends_by_a_socket_that_has_just_closed_is_told_so(
+async def test_sender_on_a_socket_that_has_just_closed_gets_an_error(
     bus: NatsBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = direct(bus)

@@ -34,7 +34,7 @@ async def test_a_key_that_the_server_does_not_know_is_forbidden_at_once(server: 
     assert str(forbidden.value) == f"{server.url} does not know the key of alice"
 
 
-async def test_somebody_elses_inbox_is_forbidden_at_once(server: WritServer) -> None:
+async def test_foreign_inbox_is_forbidden_at_once(server: WritServer) -> None:
     with pytest.raises(Forbidden, match="_inbox_bob"):
         await connect(server.options("alice", inbox_prefix="_INBOX_bob"))
 

@@ -72,7 +72,7 @@ async def test_a_line_on_which_ever_more_comes_is_read_to_where_it_ended(monkeyp
     assert await copies.journal.read(LINE) == copies.leader[:2]
 
 
-async def test_what_was_wanted_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_copy_with_the_required_sequence_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = [event(number) for number in range(1, 10)]
     copies = Copies(monkeypatch, whole, whole[:5])
     assert await copies.journal.read(LINE, limit=5) == whole[:5]
@@ -151,7 +151,7 @@ async def test_an_append_that_expects_what_never_was_is_refused_at_once(monkeypa
     assert tried == 1
 
 
-async def test_what_a_leader_tells_is_what_a_copy_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_leader_and_copy_give_the_same_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     reply: Mapping[str, Any] = {
         "message": {
             "subject": LINE,

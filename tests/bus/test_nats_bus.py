@@ -84,7 +84,7 @@ async def test_a_pull_that_fails_whatever_it_fails_with_is_made_again(ground: Na
     assert failures == 0
 
 
-async def test_nobody_there_is_not_called_silence_where_hardly_any_time_was_left_to_hear_so() -> None:
+async def test_missing_responder_is_no_timeout_even_with_hardly_any_time_left() -> None:
     tried: list[float] = []
 
     async def one(*_: object, timeout: float, headers: object) -> Msg:

@@ -241,7 +241,7 @@ def users_of(roles: tuple[Role, ...]) -> list[str]:
 
 
 @pytest.mark.parametrize("channel", [one for one in CHANNELS if one.style is Style.REQUEST], ids=lambda one: one.name)
-async def test_who_may_ask_gets_an_answer(server: WritServer, channel: Channel) -> None:
+async def test_permitted_requester_gets_an_answer(server: WritServer, channel: Channel) -> None:
     for receiver in users_of(channel.receivers[:1]):
         serving = await (await server.bus(receiver)).serve(service(receiver, mine(receiver, channel), echo))
         for sender in users_of(channel.senders):
@@ -252,7 +252,7 @@ async def test_who_may_ask_gets_an_answer(server: WritServer, channel: Channel) 
 
 
 @pytest.mark.parametrize("channel", [one for one in CHANNELS if one.style is Style.PUBLISH], ids=lambda one: one.name)
-async def test_what_is_published_is_heard_by_whom_it_is_for(server: WritServer, channel: Channel) -> None:
+async def test_published_message_reaches_its_receivers(server: WritServer, channel: Channel) -> None:
     for receiver in users_of(channel.receivers):
         heard: asyncio.Queue[str] = asyncio.Queue()
 

@@ -66,13 +66,13 @@ async def test_many_consumers_are_counted_and_not_told_one_by_one(
 
 
 @pytest.mark.parametrize("who", ["executor", "policy", "status", "agent-a", "alice"])
-async def test_nobody_else_may_ask(tmp_path: Path, who: str) -> None:
+async def test_servers_answer_audit_alone(tmp_path: Path, who: str) -> None:
     async with writ_server(tmp_path) as server:
         with pytest.raises(Forbidden):
             await figures(await server.bus(who))
 
 
-async def test_where_no_server_answers_nothing_is_told() -> None:
+async def test_figures_are_empty_without_an_answer_of_a_server() -> None:
     observed = await figures(MemoryBus())
     assert (observed.servers, observed.streams, observed.consumers) == ([], [], [])
 

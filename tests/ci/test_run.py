@@ -155,7 +155,7 @@ def test_shared_fixture_that_fails_once_is_one_flaky_trouble(project: Project) -
     ],
     ids=["crash", "collection", "exit"],
 )
-def test_what_keeps_pytest_from_its_end_fails_the_run(text: str, reason: str, project: Project) -> None:
+def test_pytest_that_does_not_finish_fails_the_run(text: str, reason: str, project: Project) -> None:
     project.write("sound/test_broken.py", text)
     done = project.run("test", "lab", workers=True)
     assert done.status == 1

@@ -43,11 +43,11 @@ def test_a_backend_without_sshd_has_advice_of_its_own(backend: str, code: str, n
     assert "ssh" not in text.lower()
 
 
-def test_what_is_not_known_leads_to_the_log() -> None:
+def test_unknown_finding_leads_to_the_log() -> None:
     assert advice("what_is_this", "ssh-2") == OTHERWISE.format(pool="ssh-2")
 
 
-def test_what_the_inventory_declares_wrongly_leads_there_and_not_to_a_log() -> None:
+def test_mistake_in_the_inventory_leads_there_and_not_to_a_log() -> None:
     """hostops takes no parameters for a test: an invalid value belongs to the target."""
     row = _row_of(VIEW, visit(code="invalid_parameter", message="target.backup.password_file is missing"))
     assert "inventory.yaml" in row.advice

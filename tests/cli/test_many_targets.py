@@ -44,7 +44,7 @@ def acted_on(served: ScriptedApi) -> list[str]:
         (("--all", "--yes"), ["db-1", "web-1", "web-2"]),
     ],
 )
-async def test_it_acts_on_exactly_the_chosen_targets(
+async def test_run_acts_on_exactly_the_chosen_targets(
     command: Command, served: ScriptedApi, words: tuple[str, ...], targets: list[str]
 ) -> None:
     done = await command(*RESTART, *words)
@@ -66,7 +66,7 @@ async def test_it_acts_on_exactly_the_chosen_targets(
         (("--retry", "no-such-run"), "run no-such-run has no service_restart of yours"),
     ],
 )
-async def test_what_cannot_be_meant_is_refused_before_anything_is_sent(
+async def test_contradictory_options_are_refused_before_any_request(
     command: Command, served: ScriptedApi, words: tuple[str, ...], why: str
 ) -> None:
     done = await command(*RESTART, *words)

@@ -148,7 +148,7 @@ def test_an_approval_is_explained_with_who_could_give_it(bare: CliRunner) -> Non
     assert writ(bare, "explain", *arguments, "--approved-by", "carol").stdout.startswith("allow")
 
 
-def test_what_is_no_question_for_the_rules_is_refused(bare: CliRunner) -> None:
+def test_malformed_question_is_refused(bare: CliRunner) -> None:
     refused = writ(bare, "explain", *RESTART, "-t", "nowhere", "--principal", "alice", *FILES)
     assert (refused.exit_code, refused.stdout) == (2, "")
     assert "no target 'nowhere'" in refused.stderr
@@ -178,7 +178,7 @@ def test_can_i_has_an_exit_status_for_each_answer(bare: CliRunner) -> None:
     assert json.loads(writ(bare, *lift, "-o", "json").stdout)["decision"] == "require_approval"
 
 
-def test_who_can_do_it_at_all_and_who_exactly_this(bare: CliRunner) -> None:
+def test_who_can_lists_principals_for_any_and_for_exact_parameters(bare: CliRunner) -> None:
     at_all = writ(bare, "who-can", "service_restart", "-t", "prod-web-1", *FILES, "-o", "json")
     assert {one["principals"][0]: one["allowed"] for one in json.loads(at_all.stdout)["accesses"]} == {
         "alice": "sometimes",
@@ -192,7 +192,7 @@ def test_who_can_do_it_at_all_and_who_exactly_this(bare: CliRunner) -> None:
     assert nobody.stdout == "no principal, and no operation\n"
 
 
-def test_what_is_allowed_is_told_by_principal_target_and_role(bare: CliRunner) -> None:
+def test_allowed_lists_operations_by_principal_target_and_role(bare: CliRunner) -> None:
     shown = writ(bare, "allowed", "--principal", "copilot", *FILES)
     assert shown.exit_code == 0
     assert "service_restart, container_restart" in shown.stdout
@@ -225,7 +225,7 @@ def test_many_combinations_are_simulated_at_once(bare: CliRunner) -> None:
     assert writ(bare, "simulate", *RESTART, "-t", "nope*", "--principal", "dora", *FILES).exit_code == 2
 
 
-def test_what_another_policy_would_change_is_shown_by_requests(bare: CliRunner, tmp_path: Path) -> None:
+def test_diff_shows_changes_by_example_requests(bare: CliRunner, tmp_path: Path) -> None:
     same = writ(bare, "diff", PRODUCTION, PRODUCTION, *LISTS, "--exit-code")
     assert (same.exit_code, same.stdout.partition(";")[0]) == (0, "no decision changes")
     less = tmp_path / "less.yaml"

@@ -19,12 +19,12 @@ def shown(capsys: pytest.CaptureFixture[str], one: ProcessStatus) -> str:
     return capsys.readouterr().out
 
 
-def test_what_is_not_well_with_a_ready_process_is_told_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_shows_warnings_of_a_ready_process(capsys: pytest.CaptureFixture[str]) -> None:
     one = ProcessStatus(name="policy", ready=True, state="ready", pid=2, restarts=0, failing={"policy": "a bad file"})
     assert "policy: policy: a bad file\n" in shown(capsys, one)
 
 
-def test_what_a_process_is_not_ready_for_stands_with_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_shows_the_failing_check_beside_its_process(capsys: pytest.CaptureFixture[str]) -> None:
     one = ProcessStatus(name="policy", ready=False, state="not ready", pid=2, restarts=0, failing={"bus": "away"})
     assert shown(capsys, one).count("bus: away") == 1
 

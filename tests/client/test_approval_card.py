@@ -133,7 +133,7 @@ def test_a_decision_that_policy_did_not_sign_is_refused() -> None:
         open_card(card(signer=MALLORY), [POLICY.public])
 
 
-def test_what_could_not_be_verified_is_said() -> None:
+def test_card_names_the_parts_that_it_could_not_verify() -> None:
     assert open_card(card(), []).unverified == ["policy's signature: its public key is not known here"]
     assert "the requester's signature" in open_card(card(signed=False), [POLICY.public]).unverified[0]
 

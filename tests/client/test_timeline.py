@@ -67,7 +67,7 @@ def details(event: journal.JournalEvent) -> dict[str, Any]:
     return {name: str(value) for name, value in _details(event)}
 
 
-def test_what_holds_is_shown_with_its_signer() -> None:
+def test_valid_signature_is_shown_with_its_signer() -> None:
     shown = {**details(REQUESTED), **details(GRANTED), **details(FINISHED)}
     assert shown["signed by"] == ALICE.public
     for name, key in (("decision", POLICY), ("claim", AGENT), ("grant", POLICY), ("receipt", AGENT)):
@@ -90,7 +90,7 @@ def test_what_holds_is_shown_with_its_signer() -> None:
         (FINISHED, "receipt", {"receipt": sign(AGENT, STATEMENT)}),
     ],
 )
-def test_what_does_not_hold_is_marked(event: journal.JournalEvent, field: str, changed: dict[str, Any]) -> None:
+def test_invalid_signature_is_marked(event: journal.JournalEvent, field: str, changed: dict[str, Any]) -> None:
     assert details(structs.replace(event, **changed))[field].startswith(INVALID_SIGNATURE)
 
 

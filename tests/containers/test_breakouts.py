@@ -66,7 +66,7 @@ def test_a_folder_above_a_socket_needs_the_sockets_flag_too(path: str) -> None:
         {"security_options": ["no-new-privileges:true"], "namespaces": {"ipc": "private", "pid": "", "uts": "private"}},
     ],
 )
-def test_what_stays_inside_needs_none(settings: dict[str, Any]) -> None:
+def test_setting_that_stays_inside_needs_no_flag(settings: dict[str, Any]) -> None:
     assert flags(**settings) == []
 
 

@@ -19,7 +19,7 @@ def test_the_latest_counts_while_all_of_its_range_is_there() -> None:
     assert next_of([ONE, OTHER], 1) == NextArchive(1, 1, "", frozenset({4, 20}))
 
 
-def test_what_was_taken_out_counts_whatever_was_announced_after_it() -> None:
+def test_archive_that_was_taken_out_counts_despite_later_announcements() -> None:
     assert in_force([ONE, OTHER], 5) == ONE
     assert next_of([ONE, OTHER], 5) == NextArchive(2, 5, "one")
     assert next_of([ONE, OTHER], 21) == NextArchive(2, 21, "other")

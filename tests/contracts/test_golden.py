@@ -57,7 +57,7 @@ def test_the_messages_are_found() -> None:
 
 
 @every_message
-def test_it_is_written_as_in_the_golden_file(kind: type[Struct]) -> None:
+def test_message_is_encoded_as_in_its_golden_file(kind: type[Struct]) -> None:
     assert (GOLDEN / file_name(kind)).read_text() == text(kind)
 
 

@@ -36,13 +36,13 @@ def holds(name: str, value: str) -> bool:
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in EXAMPLES.items() for value in values])
-def test_what_fits_is_taken_and_a_trailing_newline_is_not(name: str, value: str) -> None:
+def test_matching_id_is_accepted_and_one_with_a_newline_is_not(name: str, value: str) -> None:
     assert holds(name, value)
     assert not holds(name, value + "\n")
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_what_never_fits_is_refused(name: str) -> None:
+def test_malformed_id_is_refused(name: str) -> None:
     assert [value for value in NEVER if holds(name, value)] == []
 
 

@@ -75,7 +75,7 @@ def test_defaults_are_applied_and_an_absent_optional_stays_absent() -> None:
         ({"name": "web", "Count": 3}, "no parameter 'Count'; did you mean 'count'"),
     ],
 )
-def test_what_breaks_the_schema_is_refused_by_name(values: dict[str, Any], message: str) -> None:
+def test_parameter_that_breaks_the_schema_is_refused_by_name(values: dict[str, Any], message: str) -> None:
     with pytest.raises(Invalid, match=message) as caught:
         EXAMPLE.check(values)
     assert caught.value.code == "invalid_parameters"

@@ -33,7 +33,7 @@ def test_no_kind_of_message_has_gone_unnoticed() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(LAST) & set(KINDS)))
-def test_what_the_last_version_wrote_is_read(name: str) -> None:
+def test_messages_of_the_last_version_are_read(name: str) -> None:
     assert isinstance(decode(json.encode(LAST[name]), KINDS[name]), KINDS[name])
 
 
@@ -44,7 +44,7 @@ def test_the_last_version_knows_each_field_of_what_is_written_now_while_nothing_
 
 
 @pytest.mark.parametrize("name", sorted(file_name(kind) for kind in {*SENT, *statements()}))
-def test_what_refuses_unknown_fields_leaves_out_what_is_at_its_default(name: str) -> None:
+def test_structs_that_refuse_unknown_fields_omit_defaults(name: str) -> None:
     config = KINDS[name].__struct_config__
     assert config.omit_defaults or not config.forbid_unknown_fields
 

@@ -63,7 +63,7 @@ def test_every_channel_of_the_registry_is_there_with_who_may(document: dict[str,
     assert request["reply"]["messages"] == [{"$ref": "#/channels/request/messages/RequestReply"}]
 
 
-def test_what_is_inside_signatures_is_described(document: dict[str, Any]) -> None:
+def test_contents_of_signatures_are_described(document: dict[str, Any]) -> None:
     assert {"Grant", "Claim", "Receipt"} <= set(document["components"]["schemas"])
 
 

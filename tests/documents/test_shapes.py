@@ -108,7 +108,7 @@ def test_a_struct_that_tolerates_unknown_keys_is_left_to_do_so() -> None:
     assert problems_of("other: 1", Open) == ["p:1:1: the key 'name' is missing"]
 
 
-def test_what_is_of_the_kind_is_kept_where_the_whole_is_not() -> None:
+def test_valid_parts_of_an_invalid_document_are_kept() -> None:
     window = {"start": "22:00", "dayz": [1]}
     data = {"rules": [{"name": "a", "limits": {"b": 3, "B2": 1}, "when": window, "kind": "robot"}], "zzz": 1}
     assert without_mistakes(data, Policy, {}) == {

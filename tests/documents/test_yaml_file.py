@@ -99,7 +99,7 @@ def test_all_mistakes_that_leave_the_shape_readable_are_told_at_once() -> None:
         ("a: .inf", "policy.yaml:1:4: .inf is not a number that can be compared"),
     ],
 )
-def test_what_cannot_be_read_is_refused_with_its_place(text: str | bytes, message: str) -> None:
+def test_unreadable_part_is_refused_with_its_place(text: str | bytes, message: str) -> None:
     assert refused(text) == [message]
 
 
@@ -144,11 +144,11 @@ plain = st.recursive(
 
 
 @given(plain)
-def test_what_is_dumped_reads_back_the_same(data: object) -> None:
+def test_dumped_document_reads_back_the_same(data: object) -> None:
     assert parse(dump(data).encode(), "x").data == data
 
 
-def test_what_stands_in_two_places_is_dumped_twice() -> None:
+def test_shared_value_is_dumped_twice() -> None:
     shared = {"a": [1]}
     assert parse(dump([shared, shared]).encode(), "x").data == [shared, shared]
 

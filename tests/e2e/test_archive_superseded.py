@@ -83,7 +83,7 @@ async def test_an_announcement_of_what_was_never_made_is_superseded(
 
 @pytest.mark.exhaustive
 @pytest.mark.timeout(240)
-async def test_what_was_superseded_before_it_was_taken_out_is_not_taken_out(
+async def test_superseded_archive_is_not_taken_out(
     installation: RunningInstallation, writ: Writ, tmp_path: Path
 ) -> None:
     await writ.run("test_noop", "web-1", timeout=30)
@@ -102,7 +102,7 @@ async def test_what_was_superseded_before_it_was_taken_out_is_not_taken_out(
 
 @pytest.mark.exhaustive
 @pytest.mark.timeout(240)
-async def test_of_two_who_archive_at_once_one_is_told_that_the_other_counts(
+async def test_second_of_two_concurrent_archives_learns_that_the_first_counts(
     installation: RunningInstallation, writ: Writ, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Events named for the longer range that stayed in the journal are found in the archive that holds them."""

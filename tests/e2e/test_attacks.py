@@ -139,7 +139,7 @@ REQUEST_CHANNELS = [one for one in CHANNELS if one.style is Style.REQUEST]
 
 
 @pytest.mark.parametrize("name", [one.name for one in REQUEST_CHANNELS])
-async def test_whatever_is_sent_is_answered_and_nothing_breaks(installation: RunningInstallation, name: str) -> None:
+async def test_any_message_is_answered_and_breaks_nothing(installation: RunningInstallation, name: str) -> None:
     channel = next(one for one in REQUEST_CHANNELS if one.name == name)
     key = {Role.PRINCIPAL: "principal-bob", Role.AGENT: "agent-a", Role.SCANNER: "principal-trivy"}.get(
         channel.senders[0], channel.senders[0].value

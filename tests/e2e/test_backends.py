@@ -188,7 +188,7 @@ async def test_without_tailscaled_that_is_what_is_told(world: World) -> None:
     assert (await world.test("peer"))["peer"]["well"]
 
 
-async def test_it_is_one_table_for_people(world: World) -> None:
+async def test_backends_test_prints_one_table(world: World) -> None:
     ended = await world.installation.writ("backends", "test", "web1", "changed", "unserved")
     assert ended.status == 1
     heading, _, *lines = [" ".join(line.split()) for line in ended.out.splitlines()]
@@ -200,7 +200,7 @@ async def test_it_is_one_table_for_people(world: World) -> None:
     assert any(line.startswith("web1 has no network_scan: no scan_networks are declared") for line in lines)
 
 
-async def test_who_may_not_is_denied_and_the_refusal_is_on_record(world: World) -> None:
+async def test_target_test_without_permission_is_denied_and_recorded(world: World) -> None:
     rows = await world.test("web1", "here", status=3, principal="guest")
     assert {row["code"] for row in rows.values()} == {"no_rule"}
     refused = await world.security("read_refused")

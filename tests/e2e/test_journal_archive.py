@@ -213,7 +213,7 @@ async def test_stops_and_published_policies_outlive_the_range_that_they_were_in(
 
 @pytest.mark.exhaustive
 @pytest.mark.timeout(240)
-async def test_who_may_not_archive_changes_nothing(
+async def test_archive_without_permission_changes_nothing(
     installation: RunningInstallation, writ: Writ, tmp_path: Path
 ) -> None:
     added = await installation.writ("principal", "add", "carol", "--role", "operator")

@@ -77,7 +77,7 @@ async def test_an_agent_behind_a_leaf_node_carries_out_an_operation(site: Path, 
     assert secret.outcome == "succeeded"
 
 
-async def test_what_the_site_gets_is_for_its_owner_alone(site: Path) -> None:
+async def test_files_of_a_site_are_readable_for_their_owner_alone(site: Path) -> None:
     names = ("leaf.conf", f"agent-{POOL}.seed", f"agent-{POOL}.env")
     assert [stat.S_IMODE((site / name).stat().st_mode) for name in names] == [0o600] * 3
 
@@ -110,7 +110,7 @@ async def test_a_link_that_stays_cut_makes_it_unknown_until_it_is_back(
 
 
 async def at_work(writ: Writ, parameters: Mapping[str, Any]) -> tuple[str, asyncio.Task[OperationView]]:
-    """Start an operation behind the link; return once its agent reports progress, since `started` precedes the grant."""
+    """Start an operation behind the link; return once its agent reports progress, as `started` precedes the grant."""
     begun: asyncio.Queue[str] = asyncio.Queue()
 
     def heard(event: Event) -> None:
@@ -139,7 +139,7 @@ FORBIDDEN = (
 )
 
 
-async def test_who_has_the_link_reaches_its_own_pool_and_nothing_else(
+async def test_leaf_link_reaches_its_own_pool_and_nothing_else(
     site: Path, proxy: TcpProxy, installation: RunningInstallation, writ: Writ, tmp_path: Path
 ) -> None:
     url, seed = f"nats://127.0.0.1:{proxy.port}", installation.home.key(f"leaf-depot-{POOL}").seed

@@ -107,7 +107,7 @@ async def test_recorded_request_on_a_renamed_target_is_explained_by_its_present_
     assert (explained["decision"], explained["target"]) == ("allow", "web-1")
 
 
-async def test_who_may_is_told_to_who_may_read_it(installation: RunningInstallation) -> None:
+async def test_answers_about_access_are_limited_to_the_readers_own(installation: RunningInstallation) -> None:
     able = await run_json(installation, "who-can", "policy_publish")
     assert [one["principals"] for one in able["accesses"]] == [["operator"]]
     assert (await run_json(installation, "allowed", "policy_publish", principal="guest"))["accesses"] == []

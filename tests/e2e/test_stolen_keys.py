@@ -78,7 +78,7 @@ async def recorded(bus: Bus, kind: str) -> None:
 
 
 @pytest.mark.parametrize("operation", DEMANDING, ids=lambda one: one.name)
-async def test_what_demands_a_signature_is_not_had_without_one(
+async def test_operation_that_demands_a_signature_needs_one(
     installation: RunningInstallation, executor: Bus, operation: Operation
 ) -> None:
     target = "writ" if operation.control else "web-1"

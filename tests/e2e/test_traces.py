@@ -145,7 +145,7 @@ async def test_a_trace_that_the_requester_is_in_is_continued(
     assert collector.of("a" * 32) == []
 
 
-async def test_what_is_denied_and_what_fails_is_seen(installation: RunningInstallation, collector: Collector) -> None:
+async def test_trace_shows_denials_and_failures(installation: RunningInstallation, collector: Collector) -> None:
     denied = await run_operation(installation, "test_fail", "--target", "db-1")
     spans = await whole(
         collector, await trace_of(installation, denied), {"policy: policy decide", "audit: index refused"}

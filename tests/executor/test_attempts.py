@@ -155,7 +155,7 @@ async def test_a_policy_that_is_silent_leaves_it_open_whether_it_has_started(
     assert (held.answer.error.code, held.answer.error.retry) == ("timeout", True)
 
 
-async def test_what_an_agent_still_has_in_hand_is_not_given_to_another_at_its_deadline(world: World) -> None:
+async def test_operation_in_flight_is_not_given_to_another_agent_at_its_deadline(world: World) -> None:
     world.policy.kill_grace = -1.0
     host = Host()
     one = await world.executor(lease=10.0, sweep=1000.0, clocks=host.clocks)

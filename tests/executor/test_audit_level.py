@@ -93,7 +93,7 @@ def test_every_level_has_its_golden_part() -> None:
     assert set(GOLDEN) == set(LEVELS)
 
 
-async def test_what_is_not_kept_reaches_the_requester_and_the_agent_all_the_same(world: World) -> None:
+async def test_content_that_the_journal_omits_reaches_requester_and_agent(world: World) -> None:
     one = await world.executor(audit_level="minimal")
     answer = await world.ask("service_status", parameters=PARAMETERS)
     work = await world.work(answer.operation_id or "")

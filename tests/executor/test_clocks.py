@@ -91,7 +91,7 @@ async def test_a_step_of_an_executors_clock_ends_nothing_and_keeps_nothing_from_
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-async def test_what_was_dispatched_by_one_clock_is_not_expired_by_another(world: World, wrong: float) -> None:
+async def test_dispatch_by_one_clock_is_not_expired_by_another(world: World, wrong: float) -> None:
     await world.executor(sweep=1000.0)
     answer = await world.ask("service_status", **READ)
     host = Host(wall=wrong)
@@ -198,7 +198,7 @@ async def test_events_tell_the_servers_time_whatever_the_hosts_own_clock_shows(w
     assert abs(life.requested.at - life.first_time) < 2.0
 
 
-async def test_how_far_a_clock_is_off_is_told(world: World) -> None:
+async def test_clock_skew_is_reported(world: World) -> None:
     host = Host()
     one = await world.executor(sweep=1000.0, clocks=host.clocks)
     check = one.checks()["clock"]

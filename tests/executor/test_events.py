@@ -30,7 +30,7 @@ async def test_all_events_of_an_operation_bear_its_requests_correlation_and_trac
     assert len(events) == 4
 
 
-async def test_who_waited_for_another_goes_on_in_a_trace_of_its_own_and_what_nobody_took_ends_in_its_own(
+async def test_operation_that_waited_or_expired_ends_in_its_own_trace(
     world: World,
 ) -> None:
     """The end of the other operation, or a sweep, releases it; neither is its cause."""

@@ -118,7 +118,7 @@ async def test_a_pool_is_told_with_its_queue_its_agents_and_their_slots(world: W
     assert (counted.of("writ_operations_open"), counted.of("writ_operations_overdue")) == (3, 0)
 
 
-async def test_what_is_past_its_deadline_is_counted(world: World) -> None:
+async def test_operations_past_their_deadline_are_counted(world: World) -> None:
     counted = await counting(world)
     answer = await world.ask("service_restart", **RESTART)
     life = world.executors[0].index.get(answer.operation_id or "")

@@ -56,7 +56,7 @@ async def violations(monkeypatch: pytest.MonkeyPatch) -> Violations:
     return Violations()
 
 
-async def test_what_audit_recorded_is_not_recorded_again(violations: Violations) -> None:
+async def test_violation_recorded_by_audit_is_not_recorded_again(violations: Violations) -> None:
     assert await violations.taken(f"{OWN}; 2 more since the last event about this sender") == []
 
 

@@ -53,7 +53,7 @@ async def test_parameters_that_cannot_be_kept_are_told_as_well(world: World) -> 
     assert answer.error.code == "not_stored"
 
 
-async def test_it_goes_on_once_an_event_is_stored_and_records_what_was_refused(world: World) -> None:
+async def test_service_resumes_once_an_event_is_stored_and_records_refusals(world: World) -> None:
     one = await world.executor()
     world.broker.disk.stores.clear()
     await world.ask("service_restart", **RESTART)

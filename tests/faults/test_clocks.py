@@ -196,7 +196,7 @@ async def test_a_host_sleeps_while_an_operation_runs(tmp_path: Path, slept: floa
         await one_after_the_other(run, first, second)
 
 
-async def test_how_far_each_clock_is_off_is_told(tmp_path: Path) -> None:
+async def test_skew_of_each_clock_is_reported(tmp_path: Path) -> None:
     async with running(tmp_path, 2) as run:
         await run.ready("executor-2", " ms ", ready=True)
         run.step("executor-2", wall=3.0)

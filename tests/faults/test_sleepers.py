@@ -49,7 +49,7 @@ async def check(installation: RunningInstallation, path: Path) -> Counter[str]:
 
 
 @pytest.mark.parametrize("victim", ["executor-1", "agent", "nats", "policy"])
-async def test_whoever_sleeps_or_dies_under_load_every_operation_has_one_outcome(tmp_path: Path, victim: str) -> None:
+async def test_every_operation_has_one_outcome_while_processes_sleep_or_die(tmp_path: Path, victim: str) -> None:
     files = tmp_path / "files"
     targets = [local_target(f"web-{number}", files) for number in range(TARGETS)]
     home = prepare(tmp_path, targets=targets)

@@ -51,7 +51,7 @@ async def test_an_ssh_agent_killed_at_any_step_leaves_one_outcome_and_at_most_on
 
 
 @pytest.mark.parametrize("fault", some(STEPS, "agent.ran"))
-async def test_what_may_be_run_again_still_succeeds(tmp_path: Path, fault: str) -> None:
+async def test_idempotent_operation_still_succeeds(tmp_path: Path, fault: str) -> None:
     path = tmp_path / "files" / "written"
     async with ssh_installation(tmp_path, fault) as installation, await installation.client() as writ:
         wish: dict[str, object] = {"file_path": str(path), "content": "once\n", "timeout": 4}

@@ -128,7 +128,7 @@ async def test_writ_mcp_http_serves_until_it_is_stopped(installation: RunningIns
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_it_tells_its_readiness_and_counts_its_replies(installation: RunningInstallation, url: str) -> None:
+async def test_gateway_reports_readiness_and_counts_replies(installation: RunningInstallation, url: str) -> None:
     assert (await post(url)).status_code == 401
     port = json.loads((installation.home.run / "gateway.json").read_bytes())["health_port"]
     async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:

@@ -123,5 +123,5 @@ def test_a_long_list_is_cut_and_named() -> None:
 
 
 @pytest.mark.parametrize("text", ["plain", "tab\tand\nnewline", "日本語 ü — ok"])
-def test_what_is_visible_stays_as_it_is(text: str) -> None:
+def test_visible_text_stays_unchanged(text: str) -> None:
     assert visible(text) == text

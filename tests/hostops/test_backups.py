@@ -108,7 +108,7 @@ case "$*" in *\\ backup\\ *) echo 'locked: permission denied' >&2; exit 3;; esac
 """
 
 
-def test_what_cannot_be_read_is_not_left_out_in_silence(
+def test_unreadable_files_are_reported(
     vault: Vault, srv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "bin").mkdir()

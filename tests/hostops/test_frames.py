@@ -109,7 +109,7 @@ clean = st.text(st.characters(codec="utf-8"), max_size=20)
 
 
 @given(st.dictionaries(clean, st.text(st.characters(codec="utf-8"), max_size=5000), max_size=4), st.integers(1, 50))
-def test_what_is_packed_comes_back_however_the_stream_is_cut(output: dict[str, str], step: int) -> None:
+def test_packed_frame_comes_back_however_the_stream_is_cut(output: dict[str, str], step: int) -> None:
     message = {"tag": 1, "output": output}
     data, cutter, found = frames.pack(frames.RESULT, message), frames.Cutter(KINDS), []
     pieces = max(1, len(data) // step)
@@ -143,7 +143,7 @@ def test_frame_is_read_alone_and_a_cut_one_is_none(tmp_path: Path) -> None:
 
 
 @given(values)
-def test_whatever_a_handler_returns_can_be_sent_and_read(value: Any) -> None:
+def test_any_result_of_a_handler_can_be_sent_and_read(value: Any) -> None:
     (message,) = read(frames.pack(frames.RESULT, {"tag": 1, "output": {"value": value}}))
     json.dumps(message).encode("utf-8")
     canonical = json.dumps(message, ensure_ascii=False).encode("utf-8")

@@ -163,7 +163,7 @@ def test_no_setting_of_ours_changes_what_a_program_does(stand_ins: StandIns, mon
         assert commands.run(["zfs"], stop).out == "['WRIT_OPERATION_ID']\n"
 
 
-def test_what_an_operation_runs_carries_its_mark_and_a_probe_waits_for_its_end(
+def test_programs_of_an_operation_carry_its_mark_and_a_probe_waits_for_their_end(
     ask: Ask, srv: Path, target: dict[str, Any], stand_ins: StandIns, tmp_path: Path
 ) -> None:
     stand_ins(

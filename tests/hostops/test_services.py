@@ -181,7 +181,7 @@ def test_a_refused_job_changes_nothing(ask: Ask, systemd: FakeSystemd, name: str
     assert "Unit nginx.service is refused." in result["message"]
 
 
-def test_somebody_elses_signal_does_not_count(ask: Ask, systemd: FakeSystemd) -> None:
+def test_foreign_signal_does_not_count(ask: Ask, systemd: FakeSystemd) -> None:
     systemd.spoof = True
     systemd.add("nginx.service", jobs=["failed"])
     assert ask("service_restart", service_name="nginx")["outcome"] == "failed"

@@ -170,11 +170,11 @@ def test_change_whose_request_is_not_whole_ends_with_the_connection(kept: Kept) 
     kept.write(long_change(1000)[0])  # the fixture waits for the end of the process
 
 
-def test_what_only_looks_is_followed_by_more_in_the_same_process(kept: Kept) -> None:
+def test_reads_follow_each_other_in_one_process(kept: Kept) -> None:
     assert len({kept.pid() for _ in range(20)}) == 1
 
 
-async def test_what_changes_something_has_a_process_of_its_own_which_ends_with_it(kept: Kept) -> None:
+async def test_change_has_a_process_of_its_own_which_ends_with_it(kept: Kept) -> None:
     pids = [kept.pid("test_change") for _ in range(5)]
     assert len(set(pids)) == 5
     assert kept.pid() not in pids
@@ -228,7 +228,7 @@ def test_stopped_child_that_ended_is_removed_at_once(kept: Kept) -> None:
     assert kept.result(stop)["certain"] is True
 
 
-def test_one_whose_time_was_up_ended_in_time_and_is_of_use_again(kept: Kept) -> None:
+def test_process_is_reused_after_a_timeout(kept: Kept) -> None:
     reported = kept.result(kept.begin("test_wait", timeout=0.2, seconds=60))
     assert reported["code"] == "timeout"
     assert kept.pid() == kept.pid()

@@ -75,7 +75,7 @@ def test_a_restart_is_an_argument_vector(ask: Ask, systemctl: Install) -> None:
     assert ask("service_restart", "preview", service_name="nginx")["output"]["commands"] == [f"systemctl {requested}"]
 
 
-def test_what_is_started_carries_the_mark_of_its_operation(
+def test_started_program_carries_the_mark_of_its_operation(
     ask: Ask, systemctl: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WRIT_OPERATION_ID", named(1))

@@ -246,7 +246,7 @@ async def test_a_backup_is_refused_with_what_to_do_instead(tmp_path: Path) -> No
     assert not list(tmp_path.glob("one.backup*"))
 
 
-async def test_who_has_no_private_keys_knows_the_public_ones(kept: tuple[Home, Provisioner, str]) -> None:
+async def test_home_without_private_keys_has_the_public_ones(kept: tuple[Home, Provisioner, str]) -> None:
     home, keeper, _ = kept
     await eventually(lambda: _well(keeper), what="streams")
     before = configurations(home)

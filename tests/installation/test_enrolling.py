@@ -80,7 +80,7 @@ class CutOff:
 
 
 @pytest.mark.parametrize("cut", [Forbidden("authorization violation"), TimedOut("no answer")])
-async def test_whoever_is_cut_off_because_another_used_the_token_is_told_that(
+async def test_agent_cut_off_by_another_use_of_its_token_gets_this_reason(
     token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: WritError
 ) -> None:
     bus = CutOff(cut)

@@ -102,9 +102,7 @@ def test_of_many_at_once_one_makes_it(tmp_path: Path) -> None:
     assert made[0].public("policy") == made[0].key("policy").public
 
 
-def test_what_could_not_be_finished_leaves_nothing_and_can_be_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unfinished_init_leaves_nothing_and_can_be_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: Home) -> None:
         raise OSError(28, "No space left on device")
 

@@ -78,7 +78,7 @@ def test_a_certificate_for_the_hub_is_asked_for(home: Home, tmp_path: Path) -> N
     assert json.loads(text.partition("leafnodes: ")[2])["remotes"][0]["tls"]["ca_file"] == "/etc/writ/ca.pem"
 
 
-def test_what_nats_shows_leaf_nodes_is_a_pair_that_it_can_read(home: Home, tmp_path: Path) -> None:
+def test_certificate_for_leaf_nodes_has_a_readable_matching_key(home: Home, tmp_path: Path) -> None:
     site, made = NewSite(name="depot", pools=("local-depot",), hub=("tls://hub:7422",)), for_servers(["hub"])
     shown = LeafCertificate(certificate=str(tmp_path / "hub.pem"), key=str(tmp_path / "hub.key"))
     refused = [
@@ -118,7 +118,7 @@ def _locked(private: bytes) -> bytes:
         ("depot", ("local-depot",), ("nats://hub:99999",), "not an address of a NATS server"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_is_written(
+def test_impossible_site_is_refused_before_any_file_is_written(
     home: Home, name: str, pools: tuple[str, ...], hub: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(Invalid, match=message):

@@ -189,7 +189,7 @@ def admitted(home: Home) -> list[str]:
     return [one.id for one in admitted_principals(home, ())]
 
 
-async def test_who_is_disabled_has_no_access_nor_its_agents(home: Home) -> None:
+async def test_disabled_principal_and_its_agents_have_no_access(home: Home) -> None:
     by_operation(home, "disable", "bob")
     assert admitted(home) == ["operator"]
     text = home.principals.read_text()
@@ -200,7 +200,7 @@ async def test_who_is_disabled_has_no_access_nor_its_agents(home: Home) -> None:
     assert "# The principals" in home.principals.read_text()
 
 
-async def test_who_was_removed_by_an_operation_is_added_again_with_another_key(home: Home) -> None:
+async def test_principal_removed_by_an_operation_is_added_again_with_another_key(home: Home) -> None:
     before = principals_of(home)["helper"].key
     by_operation(home, "remove", "helper")
     assert admitted(home) == ["operator", "bob"]
@@ -209,7 +209,7 @@ async def test_who_was_removed_by_an_operation_is_added_again_with_another_key(h
     assert admitted(home) == ["operator", "bob", "helper"]
 
 
-async def test_who_was_added_by_an_operation_is_changed_here_and_not_removed(home: Home) -> None:
+async def test_principal_added_by_an_operation_is_changed_here_and_not_removed(home: Home) -> None:
     key = Key(generate_seed()).public
     by_operation(home, "add", "eve", kind="human", key=key, roles=["dev"])
     change_principal(home, PrincipalManage(action="disable", principal_id="eve"))

@@ -151,7 +151,7 @@ async def test_a_good_token_lets_one_key_in_and_says_so(home: Home, door: Door) 
     ]
 
 
-async def test_nobody_is_let_in_whom_nobody_can_record_and_the_token_stays_good(home: Home, door: Door) -> None:
+async def test_enrolment_needs_its_record_and_the_token_stays_valid_without(home: Home, door: Door) -> None:
     token, ticket = made(home)
     key, door.records = a_key(), False
     with pytest.raises(Unreachable):
@@ -239,7 +239,7 @@ async def test_a_key_whose_entry_is_there_cannot_come_back_when_it_is_taken_out(
     assert (door.keys(), tokens.good(home, NOW)) == ([], [])
 
 
-async def test_what_is_taken_back_while_it_is_recorded_lets_nobody_in(home: Home, door: Door) -> None:
+async def test_token_revoked_during_its_record_enrols_nobody(home: Home, door: Door) -> None:
     token, ticket = made(home)
     door.meanwhile = lambda: tokens.drop(home, [token])
     with pytest.raises(Denied, match="was revoked"):
@@ -247,7 +247,7 @@ async def test_what_is_taken_back_while_it_is_recorded_lets_nobody_in(home: Home
     assert (door.keys(), tokens.used_for(home, token.id)) == ([], None)
 
 
-async def test_what_has_expired_or_was_taken_back_is_not_good(home: Home, door: Door) -> None:
+async def test_expired_or_revoked_token_is_invalid(home: Home, door: Door) -> None:
     token, ticket = made(home)
     door.now = token.until
     with pytest.raises(Denied, match="expired"):
@@ -293,7 +293,7 @@ async def test_a_key_of_another_pool_is_nobody_elses(home: Home, door: Door) -> 
         await door.ask(signed(ticket, key), token.id)
 
 
-async def test_whoever_tries_and_tries_is_not_looked_at(home: Home, door: Door) -> None:
+async def test_repeated_attempts_are_ignored(home: Home, door: Door) -> None:
     token, ticket = made(home)
     refused: list[type[WritError]] = []
     for _ in range(60):

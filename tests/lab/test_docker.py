@@ -41,7 +41,7 @@ async def test_a_container_that_ends_at_once_fails_with_its_last_lines_and_stays
     assert "database" not in done.message
 
 
-async def test_what_cannot_be_started_is_removed_again_and_its_command_is_not_shown(
+async def test_container_that_cannot_start_is_removed_and_its_command_is_not_shown(
     host: DockerHost,
 ) -> None:
     given = {"container_name": "bad", "image": BOX, "command": ["no-such-program-s3cret"]}

@@ -80,7 +80,7 @@ def test_a_removal_does_what_its_preview_said(writ: Writ, host: Host, packages: 
     assert writ.run("package_remove", "package_name=hello", status=1)["code"] == "not_found"
 
 
-def test_what_would_remove_another_package_is_not_installed(writ: Writ, host: Host, packages: Repository) -> None:
+def test_package_that_would_remove_another_is_not_installed(writ: Writ, host: Host, packages: Repository) -> None:
     writ.run("package_install", "package_name=hello")
     before = host.state()
     done = writ.run("package_install", "package_name=rival", status=1)

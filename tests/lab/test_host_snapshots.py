@@ -45,7 +45,7 @@ def test_a_preview_of_each_changes_nothing(writ: Writ, host: Host, subvolume: st
     assert snapshots(host) == ["one"]
 
 
-def test_where_the_file_system_has_no_snapshots_it_is_said(writ: Writ, host: Host) -> None:
+def test_file_system_without_snapshots_is_reported(writ: Writ, host: Host) -> None:
     host.run("mkdir", "-p", f"{ROOT}/plain")
     done = writ.run("snapshot_create", "snapshot_name=one", f"target_path={ROOT}/plain", status=1)
     assert (done["outcome"], done["code"]) == ("failed", "unsupported")

@@ -133,7 +133,7 @@ def test_a_preview_says_what_is_lost_and_changes_nothing(volume: Volume, ask: As
     assert ask("list_snapshots", "listing")["output"]["names"] == ["one"]
 
 
-def test_what_can_have_no_snapshots_is_told_so(volume: Volume, ask: Ask) -> None:
+def test_path_without_snapshots_is_refused(volume: Volume, ask: Ask) -> None:
     (volume.root / "link").symlink_to(volume.folder)
     for path, code in (
         (volume.root, "unsupported"),

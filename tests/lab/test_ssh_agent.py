@@ -46,7 +46,7 @@ def processes(host: Host) -> str:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_whatever_the_login_shell_what_is_asked_arrives_as_it_is(writ: Writ, host: Host, shell: str) -> None:
+def test_request_arrives_unchanged_through_any_login_shell(writ: Writ, host: Host, shell: str) -> None:
     path, text = f"{home(shell)}/{ODD}", f"{ODD}\n-n $HOME\r\n\t{ODD}"
     there = f"login-{shell}"
     assert writ.run("file_write", f"file_path={path}", f"content={text}", target=there)["outcome"] == "succeeded"

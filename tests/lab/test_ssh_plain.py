@@ -128,7 +128,7 @@ async def test_packages_and_listings_are_those_that_hostops_has(far: Far) -> Non
         assert names[0] == names[1] != []
 
 
-async def test_what_needs_python_is_refused(far: Far) -> None:
+async def test_operation_that_needs_python_is_refused(far: Far) -> None:
     with pytest.raises(WritError) as refused:
         await far.run("file_write", file_path="/srv/plain/a", content="x")
     assert refused.value.code == "no_python"

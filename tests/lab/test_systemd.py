@@ -42,7 +42,7 @@ def site(site_hosts: tuple[Host, Host], tmp_path_factory: pytest.TempPathFactory
             print(host.attempt("journalctl", "--no-pager", "--lines=300", "--unit=writ-*")[1])
 
 
-def test_what_is_enrolled_over_the_network_works_at_once(site: Site) -> None:
+def test_agent_enrolled_over_the_network_works_at_once(site: Site) -> None:
     before = site.far.show("nginx", "InvocationID")
     done = site.run("service_restart", "service_name=nginx", target=TARGET)
     assert done["outcome"] == "succeeded"
@@ -57,7 +57,7 @@ def test_systemd_finds_it_hardly_exposed(site: Site, unit: str) -> None:
 
 
 @pytest.mark.parametrize("unit", [*SERVICES, SSH_AGENT])
-def test_its_process_has_no_rights_and_can_write_nowhere_else(site: Site, unit: str) -> None:
+def test_service_has_no_rights_and_writes_only_its_own_folder(site: Site, unit: str) -> None:
     pid = site.control.show(unit, "MainPID")
     status = dict(line.split(":\t", 1) for line in site.control.run("cat", f"/proc/{pid}/status").splitlines())
     assert "0" not in status["Uid"].split()
@@ -152,7 +152,7 @@ def differences(one: object, other: object, at: str) -> Iterator[str]:
         yield f"{at}: {one!r} and {other!r}"
 
 
-def test_who_is_added_may_ask_at_once(site: Site) -> None:
+def test_added_principal_has_access_at_once(site: Site) -> None:
     assert site.json("principal", "add", "alice", "--role", "operator")["admitted"] is True
     done = site.run("network_status", "--as", "alice", target=TARGET)
     assert (done["principal"], done["outcome"]) == ("alice", "succeeded")
@@ -176,7 +176,7 @@ def test_an_mcp_client_calls_a_tool_through_the_gateways_unit(site: Site) -> Non
         site.control.run("systemctl", "disable", "--now", "writ-gateway", timeout=100.0)
 
 
-async def test_what_nats_refuses_is_recorded_also_while_audit_is_down(site: Site) -> None:
+async def test_refusal_by_nats_is_recorded_also_while_audit_is_down(site: Site) -> None:
     def events() -> int:
         script = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:9491/metrics').read().decode())"
         _, text, _ = site.control.attempt("/opt/writ/bin/python", "-c", script)
@@ -239,7 +239,7 @@ def test_the_status_of_all_that_the_system_starts_here_is_told(site: Site) -> No
     assert {"keeper", "policy@1", "executor@1", "audit@1"} <= {one["name"] for one in seen["processes"]}
 
 
-def test_whatever_is_killed_is_started_again_and_work_goes_on(site: Site) -> None:
+def test_killed_process_is_started_again_and_work_continues(site: Site) -> None:
     for host, unit in [*((site.control, one) for one in SERVICES), (site.far, site.agent)]:
         before = host.show(unit, "MainPID")
         host.run("systemctl", "kill", "--signal=KILL", unit)

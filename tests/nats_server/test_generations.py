@@ -101,7 +101,7 @@ async def test_a_journal_is_open_again_one_step_after_its_bound_is_as_before(
 
 
 @pytest.mark.timeout(120)
-async def test_what_is_being_stored_as_the_journal_closes_stays_in_it(server: WritServer) -> None:
+async def test_event_in_flight_as_the_journal_closes_stays_in_it(server: WritServer) -> None:
     bootstrap, writers, first, last = await server.bus("bootstrap"), Writers(), 1, 0
     async with asyncio.TaskGroup() as group:
         for number in range(WRITERS):
@@ -123,7 +123,7 @@ async def sequences(server: WritServer) -> set[int]:
     return {record.sequence for record in await (await server.bus("executor")).journal.read(subjects.JOURNAL)}
 
 
-async def test_what_comes_before_an_archive_and_is_in_none_keeps_the_range(server: WritServer) -> None:
+async def test_unarchived_event_before_an_archive_keeps_the_range(server: WritServer) -> None:
     bootstrap, executor = await server.bus("bootstrap"), await server.bus("executor")
     for number in range(6):
         await executor.journal.append(entry(f"one-{number}"))

@@ -57,7 +57,7 @@ def broker_of(asking: Asking) -> Broker:
 
 
 async def decided(asking: Asking, operation: str, **parameters: Any) -> tuple[StoredPolicy, DecideReply]:
-    """Return policy's answer to alice's signed request, and the version an executor makes of it, without its document."""
+    """Return policy's answer to alice's signed request, and an executor's version of it, without its document."""
     subject = asking.signed(asking.subject(operation, "writ", parameters={"reason": "a test", **parameters}))
     last = await asking.bus.policies.last(subjects.POLICIES)
     answer = await asking.decide(subject, stored_policies=last.sequence if last else 0)

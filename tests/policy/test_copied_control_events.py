@@ -95,7 +95,7 @@ def test_events_come_once_and_in_the_order_that_they_had_at_first() -> None:
         pytest.param([*GONE, stored(30, THREE, 12)], id="a copy alone, after the archive"),
     ],
 )
-def test_what_cannot_be_all_of_them_is_refused(records: list[Record]) -> None:
+def test_incomplete_control_events_are_refused(records: list[Record]) -> None:
     with pytest.raises(Untrusted):
         in_order(sorted(records, key=lambda record: record.sequence), everything)
 

@@ -77,7 +77,7 @@ async def archived(asking: Asking) -> int:
     return announced
 
 
-async def test_what_a_former_key_decided_before_the_change_counts_from_an_archive_too(asking: Asking) -> None:
+async def test_decision_of_a_former_key_before_the_change_counts_from_an_archive_too(asking: Asking) -> None:
     await lifted(asking, "stop-1")
     end = await archived(asking)
     await asking.service.stop()
@@ -92,7 +92,7 @@ async def test_what_a_former_key_decided_before_the_change_counts_from_an_archiv
             await second.service.stop()
 
 
-async def test_what_a_former_key_decides_after_the_change_does_not_count(asking: Asking) -> None:
+async def test_decision_of_a_former_key_after_the_change_does_not_count(asking: Asking) -> None:
     end = await lifted(asking, "stop-1")
     former, known = asking.files.keys["policy"].public, renewed(asking.files)
     late = await lifted(asking, "stop-2")

@@ -95,7 +95,7 @@ async def test_a_listing_is_refused_that_is(ready: Asking, looks: dict[str, Any]
     assert await ready.code(subject, facts=facts) == "forged_listing"
 
 
-async def test_one_of_an_earlier_operation_is_no_good_for_a_later_one(ready: Asking) -> None:
+async def test_listing_for_an_earlier_operation_is_refused_for_a_later_one(ready: Asking) -> None:
     first, second = ready.subject(), ready.subject()
     under = look(ready, first)
     facts = GatheredListings(look=under, listings=[listing(ready, first, under)])

@@ -51,7 +51,7 @@ async def test_operation_starts_if_the_unit_has_no_such_alias(asking: Asking, na
     assert (await started(asking, names)).grant is not None
 
 
-async def test_what_denies_all_but_a_unit_denies_it_by_its_alias(asking: Asking) -> None:
+async def test_rule_that_denies_all_but_a_unit_denies_its_alias(asking: Asking) -> None:
     """The stricter reading; whoever means the unit names both."""
     but = {**DENY, "parameter_constraints": {"service_name": {"denied_values": ["ssh"]}}}
     asking.files.policy(*RULES, but)
@@ -68,7 +68,7 @@ async def test_a_rule_that_cannot_be_judged_by_an_alias_denies(asking: Asking) -
     assert (reply.effect, reply.code, reply.rules) == ("deny", "rule_error", ["no-ssh"])
 
 
-async def test_it_must_be_allowed_by_its_own_name_and_need_not_be_by_the_others(asking: Asking) -> None:
+async def test_unit_needs_permission_by_its_own_name_alone(asking: Asking) -> None:
     asking.files.policy({**RULES[0], "parameter_constraints": {"service_name": {"allowed_values": ["ssh"]}}})
     assert (await started(asking, ["sshd"])).grant is not None
     reply = decision(await started(asking, ["ssh"], service="sshd"))
@@ -129,9 +129,7 @@ def decision_in(answer: DecideReply | GrantReply) -> Decision:
 
 @pytest.mark.parametrize("how", ["simulate", "dry_run"])
 @pytest.mark.parametrize("operation", ["service_restart", "service_status"])
-async def test_what_starts_nothing_is_judged_by_the_names_that_the_agents_list(
-    asking: Asking, how: str, operation: str
-) -> None:
+async def test_dry_run_is_judged_by_the_names_that_the_agents_list(asking: Asking, how: str, operation: str) -> None:
     asking.files.policy(*RULES, DENY)
     dry = how == "dry_run"
     subject = asking.subject(operation, parameters={"service_name": "ssh"}, simulate=not dry, dry_run=dry)

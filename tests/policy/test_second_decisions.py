@@ -190,7 +190,7 @@ def test_a_kept_reading_is_read_once_for_each_content(tmp_path: Path) -> None:
     assert reading.of("0" * 64) is None
 
 
-async def test_what_depends_on_facts_or_hidden_parameters_is_open_unless_nothing_would_allow_it(
+async def test_decision_on_facts_or_hidden_parameters_is_open_unless_no_rule_could_allow_it(
     office: Asking, tmp_path: Path
 ) -> None:
     at = await publish(office, document(BY_LIST, CONTENTS))

@@ -187,7 +187,7 @@ async def test_a_signed_reason_is_the_one_on_record(office: Asking, tmp_path: Pa
         await office.decision(structs.replace(honest, reason="please approve"))
 
 
-async def test_what_needs_the_principals_own_key_and_came_by_a_session_differs(office: Asking, tmp_path: Path) -> None:
+async def test_session_signature_differs_if_the_principals_own_key_is_required(office: Asking, tmp_path: Path) -> None:
     at = await publish(office, document({"name": "manages", "operations": ["principal_manage"], "allowed": True}))
     about = office.signed(office.subject("principal_manage", "writ", parameters=DISABLES))
 

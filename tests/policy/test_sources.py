@@ -39,9 +39,7 @@ def test_a_file_that_never_stands_still_is_refused(tmp_path: Path) -> None:
         with_digest(moving)(path)
 
 
-async def test_what_was_read_counts_though_the_reading_of_the_rest_was_cancelled(
-    asking: Asking, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_files_read_before_a_cancelled_reading_count(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
     sources = asking.service._sources
     await asking.decision(asking.subject())
 

@@ -71,7 +71,7 @@ async def test_journal_has_the_start_with_all_of_its_inputs(asking: Asking) -> N
     assert event.deadline == asking.clock.now + 15 + 60 + 5
 
 
-async def test_where_values_are_not_for_the_record_it_has_what_the_rules_filled_in(asking: Asking) -> None:
+async def test_start_records_the_defaults_of_rules_without_the_values(asking: Asking) -> None:
     subject = asking.subject()
     await asking.granted(subject, values=False)
     (event,) = await grants(asking, subject)
@@ -135,7 +135,7 @@ async def test_of_many_claims_one_starts(asking: Asking) -> None:
     assert len(await grants(asking, subject)) == 1
 
 
-async def test_what_has_ended_does_not_start(asking: Asking) -> None:
+async def test_ended_operation_does_not_start(asking: Asking) -> None:
     subject = asking.subject()
     await asking.record(subject)
     ended = Finished(id="f", at=0.0, correlation_id="c", operation_id=subject.operation_id, outcome="cancelled")
@@ -145,7 +145,7 @@ async def test_what_has_ended_does_not_start(asking: Asking) -> None:
     assert await refused(asking, subject, asking.claim(subject, attempt=2)) == "forged_start"
 
 
-async def test_what_must_not_run_twice_starts_once(asking: Asking) -> None:
+async def test_non_idempotent_operation_starts_once(asking: Asking) -> None:
     subject = asking.subject()
     await asking.granted(subject)
     await asking.append(subject, dispatched(asking, subject, 2))
@@ -245,7 +245,7 @@ async def test_a_decision_that_was_kept_back_starts_nothing(asking: Asking, seco
     assert await refused(asking, subject) == "forged_start"
 
 
-async def test_what_was_requested_weeks_ago_does_not_start(asking: Asking) -> None:
+async def test_request_of_weeks_ago_does_not_start(asking: Asking) -> None:
     subject = asking.subject()
     await asking.record(subject)
     asking.clock.now += 8 * 86_400.0

@@ -143,7 +143,7 @@ WRONG: dict[str, Change] = {
 
 
 @pytest.mark.parametrize("what", WRONG)
-async def test_what_is_not_signed_as_it_is_stored_is_refused_and_the_last_one_stays(
+async def test_version_that_differs_from_its_signature_is_refused_and_the_last_one_stays(
     asking: Asking, what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     version, _ = await decided(asking, "policy_publish", document=CLOSED)

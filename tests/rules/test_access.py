@@ -79,7 +79,7 @@ def test_a_deny_of_some_values_is_named() -> None:
     assert access.example_denied.parameters["service_name"] == "ssh"
 
 
-def test_who_can_leaves_out_those_who_never_may() -> None:
+def test_who_can_leaves_out_principals_without_access() -> None:
     made = policy(global_policies=[rule("restart", "service_restart", user_roles=["operator"])])
     found = who_can(made, SCENE, "service_restart", AccessQuery(target="web-1", around=at(NOON)))
     assert [one.principals for one in found.accesses] == [["alice"]]
@@ -89,7 +89,7 @@ def test_who_can_leaves_out_those_who_never_may() -> None:
     ("parameters", "condition"),
     [({"service_name": "nginx"}, "service_name: in list_services"), (None, "service_name: in list_services")],
 )
-def test_what_turns_on_a_list_of_the_target_is_sometimes(parameters: Any, condition: str) -> None:
+def test_access_that_depends_on_a_listing_is_sometimes(parameters: Any, condition: str) -> None:
     listed = {"service_name": {"allowlist_source": "list_services"}}
     rules = [rule("listed", "service_restart", user_roles=["operator"], parameter_constraints=listed)]
     here = setting(policy(global_policies=rules), CATALOGUE, [WEB], [ALICE, BOB])
@@ -127,7 +127,7 @@ def test_exact_parameters_are_judged_at_all_times_from_now_on() -> None:
         )
 
 
-def test_what_no_file_knows_is_refused() -> None:
+def test_unknown_name_is_refused() -> None:
     for wrong in ({"target": "web-9"}, {"principal": "eve"}):
         with pytest.raises(Invalid, match=r"web-9|eve"):
             about(**wrong)

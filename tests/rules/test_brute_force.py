@@ -150,7 +150,7 @@ def test_diff_shows_every_change_by_an_example(part: int) -> None:
 
 
 @pytest.mark.parametrize("part", some(range(12), 0))
-def test_what_is_always_or_never_allowed_is_so_for_every_request(part: int) -> None:
+def test_always_and_never_hold_for_every_request(part: int) -> None:
     observed = 0
     for seed, r, old, _, one, _ in pairs(range(part * 4, part * 4 + 4)):
         listing = allowed(one, SCENE, AccessQuery(around=AROUND))

@@ -106,7 +106,7 @@ def test_a_rule_that_cannot_be_judged_denies_in_its_own_scope() -> None:
     assert world.ask(who={"roles": ["sre"]}).effect == "allow"
 
 
-def test_what_fails_for_certain_outweighs_what_cannot_be_judged() -> None:
+def test_certain_failure_outweighs_an_undecidable_check() -> None:
     limits = {"timeout": {"max": 10}}
     rules = [RESTARTS, rule("limited", "service_restart", scans=[{"scanner": "trivy"}], parameter_constraints=limits)]
     assert World(policy(global_policies=rules)).ask(timeout=11).rules == ["restarts"]
@@ -212,7 +212,7 @@ def test_a_control_event_counts_once_and_in_order() -> None:
     assert apply(state, 4, None) is state
 
 
-def test_ones_own_may_always_be_read_and_cancelled() -> None:
+def test_own_operations_may_always_be_read_and_cancelled() -> None:
     everything = rule("no", "operation_cancel", "audit_read", allowed=False)
     world = World(policy(global_policies=[everything], expires_at="2000-01-01"))
     assert world.ask("operation_cancel", operation_id="a" * 26, own=True).code == "own"

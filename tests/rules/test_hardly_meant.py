@@ -33,7 +33,7 @@ def every(*rules: dict[str, Any]) -> list[str]:
         ),
     ],
 )
-def test_what_is_hardly_meant_is_a_warning(keys: dict[str, Any], message: str) -> None:
+def test_implausible_rule_is_a_warning(keys: dict[str, Any], message: str) -> None:
     (reported,) = every(rule("a", "service_restart", **keys))
     assert reported.startswith("warning: ")
     assert message in reported

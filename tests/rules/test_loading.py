@@ -245,7 +245,7 @@ def test_two_rules_of_one_name_are_refused() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "7", "policies:", "policies: []", "rules: {}", "policies: {rules: []}"])
-def test_what_is_no_policy_is_refused(text: str) -> None:
+def test_malformed_policy_is_refused(text: str) -> None:
     assert refused(text)
 
 

@@ -58,7 +58,7 @@ def test_constraints_hold(value: str) -> None:
         load(Config, {**REQUIRED, "WRIT_SLOTS": value})
 
 
-def test_what_may_stand_there_is_told_where_it_can_be_listed() -> None:
+def test_error_of_a_variable_lists_the_possible_values() -> None:
     wrong = {"WRIT_MODE": "STRICT", "OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"}
     with pytest.raises(ConfigError) as caught:
         load(Config, {**REQUIRED, **wrong})

@@ -99,7 +99,7 @@ async def test_another_journal_is_never_marked_as_the_known_one(watched: Watched
         assert guard.problem is not None
 
 
-async def test_what_an_operator_gives_up_as_lost_is_no_alarm_and_the_journal_is_known_anew(watched: Watched) -> None:
+async def test_loss_accepted_by_an_operator_is_no_alarm_and_the_new_journal_counts(watched: Watched) -> None:
     del watched.broker.disk.records[1:]
     with_loss = watched.guard(lost=3)
     assert await with_loss.compare()

@@ -66,7 +66,7 @@ def test_the_mistakes_of_a_large_list_have_their_places_and_their_lines(tmp_path
 
 
 @pytest.mark.parametrize("more", ["- [unclosed", "- *alias", "- {id: \x01}", "\n" + "- {id: {}}\n" * 300])
-def test_what_cannot_be_read_at_all_is_told_as_here(tmp_path: Path, more: str) -> None:
+def test_unreadable_file_has_the_same_error_as_in_process(tmp_path: Path, more: str) -> None:
     path = inventory(tmp_path, more)
     errors: list[FileErrors] = []
     for read in (readers.read_inventory, lists.ListReader(lists.TARGETS)):

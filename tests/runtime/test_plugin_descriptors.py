@@ -105,7 +105,7 @@ def test_a_third_backend_serves_built_in_operations(tmp_path: Path, monkeypatch:
         ('{"acme": ("stop_set",)}', "serves stop_set, which executors carry out"),
     ],
 )
-def test_what_no_backend_can_serve_stops_the_start(
+def test_operation_without_a_backend_stops_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serves: str, problem: str
 ) -> None:
     made(tmp_path, monkeypatch, "[writ.backends]\nacme = PKG.handlers:backend\n", serves=serves)

@@ -88,7 +88,7 @@ async def _over() -> bool:
     return not [one for one in threading.enumerate() if one.name == "last spans" or one.name.startswith("Otel")]
 
 
-async def test_where_nothing_is_installed_to_export_with_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_missing_exporter_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spans, "NEEDED", ("opentelemetry_that_is_not_there.sdk",))
     with pytest.raises(ConfigError, match=r"OTEL_EXPORTER_OTLP_ENDPOINT is set.*writops-runtime\[otlp\]"):
         async with exporting("executor"):

@@ -142,7 +142,7 @@ class Gate:
         return number(path)
 
 
-async def test_who_comes_while_it_is_read_waits_for_it(path: Path) -> None:
+async def test_caller_during_a_reading_waits_for_it(path: Path) -> None:
     gate = Gate()
     watched = WatchedFile(path, gate.read)
     replace(path, "2")

@@ -88,7 +88,7 @@ def test_the_status_of_all_containers_is_told(composed: Composed) -> None:
     assert names == {"keeper", "policy", "executor", "audit", "agent-local", "agent-ssh", "agent-proxmox"}
 
 
-def test_what_is_edited_and_who_is_added_counts_at_once(composed: Composed) -> None:
+def test_edited_files_and_added_principals_count_at_once(composed: Composed) -> None:
     forbidden = POLICY.replace("operations: [file_delete]", "operations: [file_delete, file_read]")
     wanted = ("run", "file_read", "-t", TARGET, f"file_path={SANDBOX}/motd")
     name = f"bob-{secrets.token_hex(4)}"
@@ -134,7 +134,7 @@ def test_prometheus_sees_every_service_and_has_the_rules_and_alertmanager(compos
     until(lambda: alertmanagers(composed) == 1, 60.0, "Prometheus has found Alertmanager")
 
 
-async def test_what_nats_refuses_is_a_security_event(composed: Composed) -> None:
+async def test_refusal_by_nats_is_a_security_event(composed: Composed) -> None:
     home = composed.home
     about = Context(
         principal="operator",

@@ -73,7 +73,7 @@ class BackendSuite:
         assert await host.changed(_id(1))
         assert isinstance(msgspec.convert(done.output, task.operation.output), Output)
 
-    async def test_what_is_refused_has_no_effect_and_says_why(self, host: Host) -> None:
+    async def test_refused_operation_has_no_effect_and_gives_the_reason(self, host: Host) -> None:
         try:
             done = await run(host, host.refused(_id(2)))
         except WritError as error:
@@ -83,7 +83,7 @@ class BackendSuite:
         assert done.code
         assert done.message
 
-    async def test_what_is_stopped_ends_with_all_that_belongs_to_it(self, host: Host) -> None:
+    async def test_stopped_operation_ends_with_all_its_processes(self, host: Host) -> None:
         task, heard = host.slow(_id(3)), ProgressRecorder()
         under_way = asyncio.create_task(host.backend.run(task, heard))
         await eventually(lambda: host.busy(_id(3)))
@@ -155,7 +155,7 @@ class BackendSuite:
             tried.add(host_case.task.operation.name)
         assert set(host.backend.operations) == tried | set(host.elsewhere)
 
-    async def test_it_says_that_it_is_ready(self, host: Host) -> None:
+    async def test_backend_reports_readiness(self, host: Host) -> None:
         assert await host.backend.check() is None
 
 

@@ -32,7 +32,7 @@ class MessagingSuite:
         reply = await bus.server_time(timeout=SOON)
         assert before - 0.01 <= reply <= time.time() + 0.01
 
-    async def test_nobody_there_is_unreachable_within_the_timeout(self, ground: BusFixture) -> None:
+    async def test_missing_responder_is_unreachable_within_the_timeout(self, ground: BusFixture) -> None:
         await until_unreachable(await ground.bus("alice"), ASK)
 
     async def test_a_request_waits_for_a_service_that_comes_a_moment_later(self, ground: BusFixture) -> None:

@@ -66,7 +66,7 @@ async def take(tail: Tail, count: int) -> list[Record]:
 class JournalSuite:
     """The suite of the Journal port."""
 
-    async def test_what_was_appended_is_read_back_in_order(self, ground: BusFixture) -> None:
+    async def test_appended_events_are_read_back_in_order(self, ground: BusFixture) -> None:
         executor = await ground.bus("executor")
         operation = an_operation()
         with tracing.within(tracing.root("c-1")):
@@ -86,7 +86,7 @@ class JournalSuite:
         assert await executor.journal.read("writ.journal.>") == []
         assert await executor.journal.last("writ.journal.op.alice.>") is None
 
-    async def test_who_did_not_see_the_latest_event_is_refused(self, ground: BusFixture) -> None:
+    async def test_writer_behind_the_latest_event_is_refused(self, ground: BusFixture) -> None:
         executor = await ground.bus("executor")
         operation = an_operation()
         first = await executor.journal.append(event(operation, 1, 0))
