@@ -106,7 +106,7 @@ def _table(screen: Screen, pending: list[PendingApproval]) -> None:
 @GIVEN
 @asking
 async def show(settings: Settings, operation: str, policy_key: str | None, values: tuple[str, ...]) -> int:
-    """One request with all that it would do, by whom it was requested, and who decides until when."""
+    """Show one request: its effect, its requester, its approvers and its deadline."""
     async with await settings.connect() as writ:
         card = await _card(settings, writ, operation, policy_key, values)
     show_card(settings.screen, card, time.time())
