@@ -57,7 +57,7 @@ def approvals() -> None:
 @approvals.command("list")
 @listing(asking)
 async def list_pending(settings: Settings) -> int:
-    """The requests that you may decide on, now or after others."""
+    """List the requests that you may decide on, now or after others."""
     async with await settings.connect() as writ:
         pending = await every_pending(writ)
     if settings.screen.json:

@@ -96,7 +96,7 @@ def _call_text(task: Task, raw: Raw) -> str:
 
 
 async def _end(engine: Engine, task: Task, before: Mapping[str, Any], progress: Progress, until: float) -> TaskResult:
-    """The engine has done it."""
+    """Return the end of a change that the engine has made."""
     match verb_of(task):
         case "delete":
             return await _gone(engine, task, before, until)
@@ -111,7 +111,7 @@ async def _end(engine: Engine, task: Task, before: Mapping[str, Any], progress: 
 
 
 async def _gone(engine: Engine, task: Task, before: Mapping[str, Any], until: float) -> TaskResult:
-    """The engine may still be removing it when it answers."""
+    """Wait until it is gone: the engine may still be removing it when it answers."""
     while (judged := await judge(engine, task, before)).verdict != "took_effect":
         if time.monotonic() > until:
             return TaskResult(outcome="unknown", code="not_confirmed", message=_reason(judged), effect="maybe")
