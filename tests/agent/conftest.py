@@ -52,7 +52,7 @@ class World:
         self.stack = AsyncExitStack()
 
     def bus(self) -> Bus:
-        """Another connection."""
+        """Open another connection."""
         return MemoryBus(self.broker)
 
     async def agent(
@@ -67,7 +67,7 @@ class World:
         clocks: Clocks = SYSTEM,
         people_keys: Collection[str] = (),
     ) -> Agent:
-        """One more agent, on a host with these clocks; stopped at the end of the test."""
+        """Start another agent, on a host with these clocks; it stops at the end of the test."""
         spool = self.stack.enter_context(Spool(self.folder / state, SECRET))
         agent = Agent(
             AgentSettings(
@@ -116,7 +116,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def until(true: Callable[[], bool]) -> None:
-    """Until it is so."""
+    """Wait until `true` returns true."""
 
     async def look() -> bool:
         return true()
@@ -166,5 +166,5 @@ def held(world: World, answer: Answering | None = None) -> asyncio.Event:
 
 
 async def gone(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
-    """As when somebody else has it."""
+    """Refuse the claim, as if another agent had it."""
     return ClaimReply(error=Failure(code="gone", message="too late"))

@@ -1,4 +1,4 @@
-"""However a reading ahead ends, nothing of it is left, and nothing of it is told without a grant."""
+"""An early read leaves nothing behind however it ends, and its result needs a grant."""
 
 import asyncio
 from contextlib import suppress

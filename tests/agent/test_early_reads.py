@@ -19,7 +19,7 @@ from writ_trust.statements import sign
 
 
 async def read_once_granted(world: World, reader: Reader, answered: asyncio.Event, operation_id: str) -> None:
-    """Nothing of it was read until now; when its claim is answered it is, once."""
+    """Assert that nothing was read so far, and one read follows the answer to the claim."""
     assert reader.begun == []
     reader.go_on.set()
     answered.set()

@@ -1,4 +1,4 @@
-"""One operation's way through an agent, as it should go."""
+"""The normal way of an operation through an agent."""
 
 from typing import Any
 

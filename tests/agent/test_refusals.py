@@ -41,7 +41,7 @@ def claimed_key(world: World, dispatched: DispatchedOperation, claim: Claim, gra
 
 
 def altered(world: World, dispatched: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimReply:
-    """One value changed after the signature."""
+    """Return a grant with one value changed after the signature."""
     honest = sign(world.executor.key, grant)
     payload = Raw(bytes(honest.payload).replace(b'"timeout":', b'"timeout":1'))
     return world.executor.sealed(dispatched, claim, structs.replace(honest, payload=payload))

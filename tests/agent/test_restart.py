@@ -50,7 +50,7 @@ async def test_read_only_operation_has_had_no_effect(world: World) -> None:
 
 
 class Remote(FakeBackend):
-    """Works on other hosts."""
+    """A backend for other hosts."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -201,7 +201,7 @@ def test_standings_are_bounded_and_what_is_ill_is_kept_longest() -> None:
 
 
 def test_an_agent_that_went_to_ten_thousand_targets_shows_no_more_of_them_than_it_keeps() -> None:
-    """And whatever was reached, or not, in turn: a target has one series, with its present reason."""
+    """Each target has one series, with its present reason, whether it was reached or not."""
     target_health, metrics = TargetHealth(), Metrics(ENDPOINTS)
     show_target_health(metrics, target_health)
     for _ in range(2):

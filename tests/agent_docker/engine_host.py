@@ -44,7 +44,7 @@ class EngineHost:
         return other
 
     def task(self, name: str, operation_id: str, timeout: float = 20.0, **parameters: Any) -> Task:
-        """With a timeout of its own."""
+        """Return a task with its own timeout."""
         return replace(task(CATALOGUE[name], self.target, operation_id, **parameters), timeout=timeout)
 
     def change(self, operation_id: str) -> Task:

@@ -27,7 +27,7 @@ async def host(tmp_path: Path) -> AsyncIterator[EngineHost]:
 
 
 class TestDockerBackend(BackendSuite):
-    """On a fake engine."""
+    """The suite on a fake engine."""
 
 
 VERBS = ("start", "stop", "restart", "delete")

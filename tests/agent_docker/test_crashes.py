@@ -106,7 +106,7 @@ async def test_slow_engine_delays_and_changes_nothing(tmp_path: Path, name: str)
 
 
 async def run(host: EngineHost, task: Task) -> TaskResult:
-    """As the agent's runtime: a refusal has no effect."""
+    """Run it as the agent's runtime does: a refusal has no effect."""
     try:
         return await host.backend.run(task, print)
     except WritError as error:

@@ -40,7 +40,7 @@ async def test_run_makes_the_requests_that_are_counted(tmp_path: Path, name: str
 @KINDS
 @pytest.mark.parametrize(("name", "number"), STEPS)
 async def test_probe_after_a_killed_agent_is_true(tmp_path: Path, name: str, number: int, kind: Kind) -> None:
-    """While a child process of the dead agent goes on, nothing is certain."""
+    """While a child process of the dead agent still runs, the probe is undecided."""
     case = CASES[name]
     async with host_in(tmp_path) as host:
         task = await prepared(host, case)

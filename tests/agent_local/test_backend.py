@@ -82,7 +82,7 @@ class LocalHost:
         return bool(living(operation_id))
 
     def packages(self, made: HostCases, apt: AptRoot) -> Iterator[HostCase]:
-        """By real apt-get and dpkg in a root of their own, through the real child process."""
+        """Yield cases for real apt-get and dpkg in a separate root, through the real child process."""
         with self.child([apt.options(), apt.admin()]):
             yield from host_cases(made, apt)
 

@@ -1,4 +1,4 @@
-"""One server for each file, emptied for each test."""
+"""One server for each file, reset for each test."""
 
 from collections.abc import Iterator
 from pathlib import Path

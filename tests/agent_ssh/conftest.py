@@ -83,7 +83,7 @@ class SshHost:
 
 
 def packages(folder: Path) -> Path:
-    """Says in which root the packages of this host are; of the machine's own, as long as it is not there."""
+    """Return the file that names the root with the host's packages; without it the machine's own count."""
     return folder / "packages.json"
 
 

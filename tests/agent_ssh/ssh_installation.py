@@ -28,7 +28,7 @@ class Installation:
         return self.server.target(file_roots=[str(self.root)])
 
     async def agent(self, **environ: str) -> AgentProcess:
-        """Another process of the agent."""
+        """Start another process of the agent."""
         return await self.installation.agent(POOL, **environ)
 
     def effects(self) -> list[str]:

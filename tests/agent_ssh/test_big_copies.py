@@ -35,7 +35,7 @@ def copying(host: SshHost, source: Path, *, overwrite: bool = False) -> Task:
 
 
 async def half_done(host: SshHost) -> bool:
-    """There is a part of the copy, under another name."""
+    """Return true if a part of the copy exists, under another name."""
     return any(size(path) >= WRITTEN for path in host.root.glob(".writ-*.tmp"))
 
 

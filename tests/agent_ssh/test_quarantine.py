@@ -31,7 +31,7 @@ def kill_while_reading(folder: Path, target: str) -> None:
 
 
 def seconds_aside(folder: Path, target: str) -> float:
-    """For how long the next agent sets it aside."""
+    """Return for how many seconds the next agent sets it aside."""
     now = 1_800_000_000.0
     clock = [now]
     aside = HostQuarantine(folder, lambda: clock[0])

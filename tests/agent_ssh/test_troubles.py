@@ -147,7 +147,7 @@ async def test_effect_before_a_reboot_counts(host: SshHost) -> None:
 
 
 async def crash(host: SshHost) -> None:
-    """As a power cut leaves it: everything is gone, and the mark is of another boot."""
+    """Leave the state after a power cut: no process, and a mark of another boot."""
     [worker] = await eventually(lambda: workers(host))
     mark = host.server.host_folder / "marks" / f"{ID}.1.begun"
     record = json.loads(mark.read_text())

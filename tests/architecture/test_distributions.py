@@ -1,4 +1,4 @@
-"""`make dist`: the same tree gives the same bytes, and whoever has a source archive can build the wheel from it."""
+"""`make dist`: the same tree gives the same bytes, and the wheel can be built from the source archive."""
 
 import hashlib
 import os

@@ -15,13 +15,13 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 class Package(NamedTuple):
-    """One lib or service."""
+    """A lib or service."""
 
     folder: Path
 
     @property
     def name(self) -> str:
-        """Its import name."""
+        """Return its import name."""
         return f"writ_{self.folder.name}"
 
     @property
@@ -35,7 +35,7 @@ class Package(NamedTuple):
         return self.folder / self.name
 
     def modules(self) -> list[Path]:
-        """Its Python files."""
+        """Return its Python files."""
         return sorted(self.code.rglob("*.py"))
 
 
@@ -93,7 +93,7 @@ def functions(path: Path) -> Iterator[Function]:
 
 
 def length(function: Function) -> int:
-    """Its lines, without its docstring."""
+    """Return the number of its lines, without its docstring."""
     first = function.body[0]
     documented = ast.get_docstring(function, clean=False) is not None
     docstring = (first.end_lineno or 0) - first.lineno + 1 if documented else 0

@@ -27,7 +27,7 @@ def files(installation: RunningInstallation) -> Path:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def executor(installation: RunningInstallation) -> AsyncIterator[Bus]:
-    """A bus of whoever has the executors' key."""
+    """Yield a bus with the executors' key."""
     async with holding(installation, "executor") as bus:
         yield bus
 

@@ -75,7 +75,7 @@ class Rogue:
         return await self.bus.journal.append(entry)
 
     async def dispatch(self, subject: Subject, attempt: int = 1) -> int:
-        """Have agents claim it."""
+        """Dispatch the operation, so that agents claim it."""
         self.subjects[subject.operation_id] = subject
         event = Dispatched(**self._common(subject), id=secrets.token_hex(16), attempt=attempt)
         return await self.append(subject, event)
@@ -120,7 +120,7 @@ class Rogue:
         }
 
     async def answered(self, number: int) -> None:
-        """So many claims have been answered."""
+        """Wait until so many claims have been answered."""
 
         async def look() -> bool:
             return len(self.answers) >= number

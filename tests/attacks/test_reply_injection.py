@@ -38,7 +38,7 @@ PLANTED = {
     "WRIT_RESULTS": f"writ.result.alice.{'p' * 26}",
     "WRIT_SCANS": "writ.scanned.trivy.web-1",
 }
-"""Where the bytes are stored that an attacker wants JetStream to send."""
+"""The place of the bytes that an attacker has JetStream send."""
 DURABLE: dict[str, Any] = {"durable_name": "evil", "ack_policy": "none", "deliver_policy": "all"}
 NEW_STREAM = {"name": "EVIL", "subjects": ["evil.>"], "storage": "file"}
 

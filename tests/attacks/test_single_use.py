@@ -156,13 +156,13 @@ async def test_no_grant_without_an_event_and_none_on_an_event_that_says_somethin
 
 
 def dispatched_at(rogue: Rogue, about: Subject, **changed: Any) -> Dispatched:
-    """It waits for the first claim."""
+    """Dispatch it so that it waits for the first claim."""
     event = Dispatched(**rogue._common(about), id=secrets.token_hex(16), attempt=1)
     return structs.replace(event, **changed)
 
 
 def dispatched_elsewhere(rogue: Rogue, about: Subject) -> Dispatched:
-    """It waits at another target than it was requested for."""
+    """Dispatch it to another target than requested."""
     return dispatched_at(rogue, about, target="db-1")
 
 

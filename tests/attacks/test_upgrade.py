@@ -37,7 +37,7 @@ def configuration_before(store: Path, port: int, monitor_port: int, key: Callabl
 
 
 async def streams(admin: NatsBus) -> dict[str, Any]:
-    """When each was made, how it is configured, and its consumers."""
+    """Return each stream's creation time, configuration and consumers."""
     found: dict[str, Any] = {}
     for stream in subjects.STREAMS:
         info = json.loads((await admin.request(f"$JS.API.STREAM.INFO.{stream}", b"", timeout=SOON)).data)

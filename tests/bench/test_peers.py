@@ -14,7 +14,7 @@ RULES = model.rules(10)
 
 
 class Peer:
-    """An engine of another kind: it answers as it is told to, or is not there."""
+    """An engine of another kind with scripted answers, or an absent one."""
 
     name = "Peer"
     answer = "answers"

@@ -13,7 +13,7 @@ ENTRY = Entry(subject="writ.journal.x", data=b"", event_id="e", filter="writ.jou
 
 
 def journal(monkeypatch: pytest.MonkeyPatch, *answers: Exception) -> NatsJournal:
-    """Its answers in their order, the last one for ever; nothing is ever found stored."""
+    """Return a journal with these answers in order, the last one repeated; it never finds an event stored."""
     left = list(answers)
 
     async def publish(*_: object) -> int:

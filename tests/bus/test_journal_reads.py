@@ -13,7 +13,7 @@ WHOLE = "writ.journal.>"
 
 
 class RecordedRequests:
-    """In the place of a connection's replies; it holds nothing."""
+    """Records requests in place of a connection, and has no events."""
 
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []

@@ -19,7 +19,7 @@ from writ_testing.suites.work import DURABLE, STREAM, dispatch
 
 
 class NatsGround:
-    """One server."""
+    """The NATS bus with one server."""
 
     ack_wait = 6.0  # more than a machine that stands still for a moment takes to pass an ack on
     max_bytes = 2 << 20
@@ -57,7 +57,7 @@ async def ground(tmp_path: Path) -> AsyncIterator[NatsGround]:
 
 
 class TestNatsBus(BusSuite):
-    """Everything, over the wire."""
+    """All tests of the suite, over the wire."""
 
 
 @pytest.mark.parametrize("error", [Unreachable("gone"), RuntimeError("a defect")])

@@ -229,7 +229,7 @@ async def test_the_whole_journal_as_it_is_stored_is_for_executors_alone(server: 
 
 
 def users_of(roles: tuple[Role, ...]) -> list[str]:
-    """One user of each of these roles."""
+    """Return one user of each of these roles."""
     names = {
         Role.PRINCIPAL: "alice",
         Role.GATEWAY: "mcp",

@@ -43,7 +43,7 @@ def spans() -> Iterator[list[tracing.Span]]:
 
 
 class TestTracedBus(BusSuite):
-    """As the bus within it."""
+    """The suite for a traced memory bus."""
 
 
 def entry(subject: str) -> Entry:

@@ -35,12 +35,12 @@ class Recorder:
         self._broken: list[str] = []
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Without xdist the tests are here."""
+        """Without xdist, record the collected tests."""
         self._chosen = max(self._chosen, len(session.items))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
-        """With xdist each worker has the same ones."""
+        """With xdist, record the tests of a worker; all have the same."""
         self._chosen = max(self._chosen, len(ids))
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:

@@ -42,7 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class Chooser:
-    """Puts the tests in order, and starts none once the time is up."""
+    """Orders the tests, and starts none after the time is up."""
 
     def __init__(self, share: Share) -> None:
         self._share = share

@@ -68,7 +68,7 @@ class Project:
         (self.folder / "tests" / name).write_text(text)
 
     def run(self, *arguments: str, workers: bool = False) -> Done:
-        """As continuous integration does."""
+        """Run it as continuous integration does."""
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "MAKE"))}
         environ |= {"PYTEST_ARGS": "-n 2 --dist loadfile"} if workers else {}
         environ |= {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}

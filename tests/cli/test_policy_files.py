@@ -26,7 +26,7 @@ QUESTION: dict[str, Any] = {
 
 @pytest.fixture
 def bare(tmp_path: Path) -> CliRunner:
-    """Nothing in the environment says where a Writ might be."""
+    """Return a command without any hint of an installation in the environment."""
     return CliRunner(env={"WRIT_HOME": str(tmp_path / "none"), "NATS_URL": "", "WRIT_PRINCIPAL": ""})
 
 

@@ -136,7 +136,7 @@ class ScriptedApi:
             await self.bus.publish(subject.replace("writ.journal.", "writ.event.", 1), encode(event), headers)
 
     async def progress(self, number: str, message: str) -> None:
-        """As an agent's, relayed."""
+        """Publish an agent's progress, as an executor relays it."""
         requested = self.lives[number][0][1]
         assert isinstance(requested, journal.Requested)
         event = Progress(operation_id=number, principal=requested.principal, message=message)
@@ -166,7 +166,7 @@ class ScriptedApi:
             await self.happen(journal.Finished(**_head(number), outcome=kind, output=self.recorded))
 
     def view(self, number: str) -> OperationView:
-        """As a requester sees it; raises Invalid (`not_found`)."""
+        """Return the operation as its requester sees it; raises Invalid (`not_found`)."""
         folded = life.fold(self.lives.get(number, []))
         view = views.view(folded, views.latest(folded))
         if view is None:

@@ -175,7 +175,7 @@ def test_a_signed_preview_is_shown_and_its_diff_stands_for_hidden_parameters() -
 
 
 def test_a_preview_without_a_diff_does_not_show_what_the_journal_must_not_have() -> None:
-    """The command of a container is secret: its preview has no command, and whoever approved it would not know it."""
+    """The command of a container is secret: its preview has no command, so an approver could not know it."""
     values = {"command": ["curl", "evil"]}
     shown = card(hidden=values, preview=preview(shown={"body": {"Image": "nginx", "Env": ["NAME"]}}))
     assert open_card(shown, [POLICY.public]).refusals == [

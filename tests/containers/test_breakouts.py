@@ -126,7 +126,7 @@ class NoContainers(Engine):
     """An engine without containers."""
 
     def __init__(self) -> None:
-        """Without a connection."""
+        """Skip the connection."""
         self.address = EngineAddress()
 
     async def containers(self, labels: Mapping[str, str] | None = None) -> list[Mapping[str, Any]]:
@@ -144,7 +144,7 @@ class NoContainers(Engine):
 
 @pytest.mark.parametrize("service", ["depends_on: ['${TOKEN}']", "cap_add: ['${TOKEN}']", "hostname: 'h-${TOKEN}'"])
 async def test_a_preview_of_a_stack_shows_no_secret_that_its_file_fills_in(service: str) -> None:
-    """Its result and its error go to the journal."""
+    """The result and the error of a preview go to the journal."""
     target = Target(id="box", role="development", backend="docker")
     compose = f"services:\n  web:\n    image: nginx\n    {service}\n"
     parameters = {"stack_name": "shop", "compose": compose, "env": {"TOKEN": "s3cret"}}

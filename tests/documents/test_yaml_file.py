@@ -190,7 +190,7 @@ def nodes() -> int:
 
 
 def test_an_octal_number_is_refused() -> None:
-    """It is 8 to YAML 1.1, 10 to YAML 1.2, and one of the two to whoever wrote it."""
+    """YAML 1.1 reads 8, YAML 1.2 reads 10, and the author meant one of them."""
     assert refused(b"max: 010") == [
         "policy.yaml:1:6: 010 means 8 in YAML: write it without the leading 0, or as a text in quotes"
     ]

@@ -74,7 +74,7 @@ async def reaches(bus: NatsBus, subject: str, data: bytes = b"{}") -> bool:
 
 
 async def wait_for_log(folder: Path, words: str) -> None:
-    """By such a leaf node, until it did."""
+    """Wait until the log of a leaf node has the text."""
 
     async def look() -> bool:
         return words in (folder / "open.log").read_text()
@@ -84,7 +84,7 @@ async def wait_for_log(folder: Path, words: str) -> None:
 
 @asynccontextmanager
 async def node_without_rules(url: str, seed: bytes, folder: Path, name: str, **more: Any) -> AsyncIterator[NatsBus]:
-    """Somebody's own leaf node, which keeps nobody from anything, linked with this key; a client of it."""
+    """Yield a foreign leaf node without any restriction, linked with this key, and a client of it."""
     key = Key(generate_seed())
     accounts = {"ANY": {"users": [{"nkey": key.public}]}}
     remote = {"urls": [url], "account": "ANY", "nkey": seed.decode(), **more}

@@ -20,11 +20,11 @@ from writ_testing.peers.programs import program
 
 RULES = Path(__file__).parents[2] / "deploy/prometheus/rules.yaml"
 RESENT = "--rules.alert.resend-delay=1s"
-"""What Prometheus tells before it knows of an Alertmanager, or while that one starts, is lost until it is told anew."""
+"""An alert sent before Prometheus knows an Alertmanager, or while that starts, is lost until it is sent again."""
 
 
 class Prometheus:
-    """Its HTTP API, on this port of loopback."""
+    """Prometheus' HTTP API, on this port of loopback."""
 
     def __init__(self, port: int) -> None:
         self._url = f"http://127.0.0.1:{port}/api/v1"

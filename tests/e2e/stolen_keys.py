@@ -1,4 +1,4 @@
-"""An installation with two pools whose keys a test takes, and the words of whoever has the executors' key."""
+"""An installation with two pools whose keys a test steals, and the messages of a thief of the executors' key."""
 
 import secrets
 import time

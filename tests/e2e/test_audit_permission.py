@@ -31,7 +31,7 @@ async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 
 
 async def run(installation: RunningInstallation, principal: str, correlation_id: str | None = None) -> str:
-    """One operation of this principal's; its id."""
+    """Run an operation of this principal; return its id."""
     async with await installation.client(principal) as writ:
         done = await writ.run("test_noop", "web-1", correlation_id=correlation_id)
     assert done.outcome == "succeeded"

@@ -41,7 +41,7 @@ PICKY = {
 
 
 class World:
-    """An installation, and a server with two names: as `web1`, and as those of whom something is wrong."""
+    """Yield an installation, and a server under several names: `web1`, and targets with a mistake each."""
 
     def __init__(self, installation: RunningInstallation, server: Sshd, api: LocalApi) -> None:
         self.installation, self.server, self.api = installation, server, api
@@ -53,7 +53,7 @@ class World:
         return {row["target"]: row for row in json.loads(ended.out)}
 
     async def fingerprint(self, public: Path) -> str:
-        """As ssh-keygen has it."""
+        """Return the fingerprint as ssh-keygen prints it."""
         process = await asyncio.create_subprocess_exec(
             program("ssh-keygen"), "-lf", str(public), stdout=asyncio.subprocess.PIPE
         )

@@ -92,7 +92,7 @@ async def _work(writ: Writ) -> None:
 
 
 def filled_in(expression: str) -> str:
-    """As Grafana would send it, with all pools chosen."""
+    """Return the query as Grafana sends it, with all pools chosen."""
     for variable, value in FIXED.items():
         expression = expression.replace(variable, value)
     assert not VARIABLE.search(expression), expression

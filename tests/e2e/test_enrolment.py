@@ -43,7 +43,7 @@ POOL, TARGET = "local-far", "far-1"
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
-    """With a target whose host is elsewhere; nobody has a key for its pool."""
+    """Yield an installation with a target on another host; its pool has no key yet."""
     folder = tmp_path_factory.mktemp("installation")
     targets = [
         local_target("web-1", folder / "files"),

@@ -49,12 +49,12 @@ class Environment(NamedTuple):
 
     @property
     def python(self) -> Path:
-        """Its interpreter."""
+        """Return its interpreter."""
         return self.folder / "bin/python"
 
     @property
     def writ(self) -> Path:
-        """Its command."""
+        """Return its command."""
         return self.folder / "bin/writ"
 
 

@@ -48,7 +48,7 @@ class Flood:
                 self.accepted[answer.operation_id or ""] = clock() - began
 
     async def is_refused(self, number: int) -> bool:
-        """So often, and more often than it was let in, as a flood is in the end."""
+        """Return true if the principal was refused, and more often than accepted."""
         return len(self.refused) >= max(number, len(self.accepted) + 1)
 
 

@@ -58,7 +58,7 @@ class HealthCheck:
         return await self.readyz() == "ok" and await self.metric() == 1
 
     async def is_ill(self, *words: str) -> None:
-        """In the end it is named in all three, with these words."""
+        """Wait until all three places show the problem, with these words."""
 
         async def ill() -> bool:
             text = await self.readyz()

@@ -242,6 +242,6 @@ async def test_7_secrets_stay_out(installation: RunningInstallation, alice: Writ
 
 
 def _spellings(secret: str) -> list[bytes]:
-    """As it is, in base64, in hexadecimal, and its bare hash."""
+    """Return the value in plain form, in base64, in hexadecimal, and its bare hash."""
     raw = secret.encode()
     return [raw, base64.b64encode(raw)[:-4], raw.hex().encode()]

@@ -46,7 +46,7 @@ ENVIRON = {
 
 @pytest.fixture
 async def installation(tmp_path: Path) -> AsyncIterator[RunningInstallation]:
-    """With two executors."""
+    """Yield an installation with two executors."""
     targets = [local_target(name, tmp_path / "files") for name in ("web-1", "web-2")]
     home = prepare(tmp_path, policy=open_policy(ADMIN), targets=targets)
     async with running_installation(tmp_path, home=home, executors=2, environ=ENVIRON) as running:

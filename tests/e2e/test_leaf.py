@@ -64,7 +64,7 @@ async def proxy(installation: RunningInstallation) -> AsyncIterator[TcpProxy]:
 async def site(
     installation: RunningInstallation, proxy: TcpProxy, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Path]:
-    """The depot, let in while the installation runs."""
+    """Yield the depot, linked while the installation runs."""
     async with site_of(installation, tmp_path_factory.mktemp("depot"), f"nats://127.0.0.1:{proxy.port}") as folder:
         yield folder
 

@@ -63,7 +63,7 @@ async def number(writ: Writ) -> int:
 
 
 async def closed_and_open_again(writ: Writ) -> int:
-    """Both published, whatever was before; the number of the version in force."""
+    """Publish a closing and an opening policy, whatever was in force; return the number of the version in force."""
     await writ.policy_publish(CLOSED, reason="a test closes")
     return int((await writ.policy_publish(OPEN, reason="and opens")).output["version"])
 

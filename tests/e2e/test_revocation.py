@@ -125,7 +125,7 @@ async def test_ended_session_is_cut_off_within_a_second(installation: RunningIns
 
 
 async def test_agent_removed_from_the_file_is_cut_off_within_a_second(installation: RunningInstallation) -> None:
-    """Of a pool elsewhere: `writ up` admits its own agents again."""
+    """The pool is on another host, since `writ up` admits its own agents again."""
     file, took, key = installation.home.agents, list[float](), Key(generate_seed())
     others = yaml_file.read(file).data["agents"]
 

@@ -69,7 +69,7 @@ async def alice(installation: RunningInstallation) -> AsyncIterator[Writ]:
 
 
 async def recorded(bus: Bus, kind: str) -> None:
-    """Somebody has recorded a security event of this kind."""
+    """Wait for a security event of this kind."""
 
     async def event_is_recorded() -> bool:
         return await bus.journal.last(subjects.security_event(kind)) is not None

@@ -126,7 +126,7 @@ async def test_each_span_says_what_it_belongs_to(installation: RunningInstallati
 async def test_a_trace_that_the_requester_is_in_is_continued(
     installation: RunningInstallation, collector: Collector
 ) -> None:
-    """Any client's: here one without Writ's library, in a span of its own."""
+    """The client here works without Writ's library, in a span of its own."""
     trace_id, mine = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
     async with await installation.client() as writ:
         bus = writ._bus

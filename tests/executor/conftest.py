@@ -56,7 +56,7 @@ class World:
         self._stack = AsyncExitStack()
 
     async def executor(self, measured: Metrics | None = None, clocks: Clocks = SYSTEM, **changed: Any) -> Executor:
-        """One more replica, on a host with these clocks."""
+        """Start another replica, on a host with these clocks."""
         config = structs.replace(
             ExecutorConfig(
                 nats_url="memory",
@@ -125,7 +125,7 @@ class World:
         return life
 
     async def work(self, operation_id: str) -> Dispatched:
-        """Its latest `dispatched`, once there is one."""
+        """Return its latest `dispatched`, once there is one."""
 
         async def look() -> Dispatched | None:
             life = await self.life(operation_id)
@@ -134,7 +134,7 @@ class World:
         return await self.until(look)
 
     async def outcome(self, operation_id: str, principal: str = "alice") -> str:
-        """Its outcome, once it has one."""
+        """Return its outcome, once it has one."""
 
         async def look() -> str | None:
             return (await self.life(operation_id, principal)).outcome

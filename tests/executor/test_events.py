@@ -16,7 +16,7 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 async def test_all_events_of_an_operation_bear_its_requests_correlation_and_trace(world: World) -> None:
-    """Also where the agent sends its claim and its receipt in others."""
+    """The same holds if the agent sends its claim and its receipt with others."""
     await world.executor()
     headers = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01", "Writ-Correlation-Id": "change-7"}
     answer = await world.ask_raw(subjects.request("alice", "service_restart"), json.encode(RESTART), headers)

@@ -1,4 +1,4 @@
-"""Limits of a decision: never more than it says, whoever races; each in its turn; and nobody else waits for them."""
+"""Limits of a decision are never exceeded in a race; operations take turns, and others do not wait for them."""
 
 import asyncio
 import itertools
@@ -24,7 +24,7 @@ ENDS = ("finished", "unknown")
 
 @pytest.fixture
 def many(world: World) -> World:
-    """With four more targets of the same pool."""
+    """Return a world with four more targets of the same pool."""
     targets = [structs.replace(WEB, id=f"t-{number}", agent=world.hands.pool) for number in range(4)]
     world.targets += targets
     world.policy.know(targets)
@@ -59,7 +59,7 @@ async def carry_out(world: World, ids: Iterable[str]) -> None:
 
 
 async def request_many(world: World, operation: str, count: int, *, targets: Iterable[str] = ("web-1",)) -> list[str]:
-    """So many requests, one after the other; their ids."""
+    """Send so many requests, one after the other; return their ids."""
     turns = itertools.cycle(targets)
     answers = [await world.ask(operation, **STATUS, target=next(turns)) for _ in range(count)]
     assert {answer.error for answer in answers} == {None}

@@ -1,4 +1,4 @@
-"""Everything ends: deadlines, silence, lost replicas, cancels; and late news is still heard."""
+"""Every operation ends: deadlines, silence, lost replicas, cancels; and late news is still accepted."""
 
 import asyncio
 import gc

@@ -68,7 +68,7 @@ def life(state: State, **changed: Any) -> AcceptedLife:
 
 
 def test_the_time_to_decide_counts_by_the_servers_clock_also_after_a_restart() -> None:
-    """A new replica grants a short period anew, but not this one: people were told the instant."""
+    """A new replica grants a short period again, but not this one: people saw the instant."""
     waiting = life(State.AWAITING_APPROVAL)
     assert due(waiting, WaitingAge(observed=1.0, before=98.0), 0, PATIENCE) is DueStep.NOTHING
     assert due(waiting, WaitingAge(observed=1.0, before=100.0), 0, PATIENCE) is DueStep.EXPIRE

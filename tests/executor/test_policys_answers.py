@@ -55,7 +55,7 @@ def test_defaults_may_be_added_to_what_was_asked() -> None:
 
 
 def test_texts_that_policy_left_out_are_those_that_were_asked() -> None:
-    """As policy answers large requests: the decision's digest binds the value, wherever it comes from."""
+    """Policy answers large requests so: the decision's digest binds the value, wherever it comes from."""
     assert _contained(DECISION, {"max_bytes": 5, "timeout": 30}, SUBJECT) == EFFECTIVE
 
 

@@ -23,7 +23,7 @@ async def _nothing() -> None:
 
 
 def fill(world: World) -> int:
-    """No room for one more event; how many there were allowed to be."""
+    """Leave no room for another event; return how many there were room for."""
     disk = world.broker.disk
     before, disk.max_bytes = disk.max_bytes, disk.bytes
     return before

@@ -39,7 +39,7 @@ class Run:
         self.work = set[asyncio.Task[object]]()
 
     def step(self, name: str, **seconds: float) -> None:
-        """Of every process whose name begins so."""
+        """Step the clocks of every process with a name that begins so."""
         for process in self.installation.report.processes:
             if process.name.startswith(name):
                 self.clocks.set(process.name, **seconds)
@@ -56,7 +56,7 @@ class Run:
         return answer.operation_id
 
     async def counting(self, delay: float) -> str:
-        """As `count`; returns when its agent is at it, as its progress tells."""
+        """Start a `count`; return when its agent reports progress."""
         key, heard = f"counting-{next(_numbers)}", list[object]()
         parameters = {"path": str(self.counted), "delay": delay, "timeout": 20}
         running = self.writ.run("test_count", "web-1", parameters, idempotency_key=key, on_event=heard.append)
@@ -99,7 +99,7 @@ async def running(folder: Path, executors: int, **prepared: Any) -> AsyncIterato
 
 
 async def one_after_the_other(run: Run, first: str, second: str) -> None:
-    """Both succeed, and the second was dispatched when the first had ended: by the order of the journal."""
+    """Assert that both succeed, the second dispatched after the end of the first by the journal's order."""
     assert [await settled(run.writ, one) for one in (first, second)] == ["succeeded", "succeeded"]
 
     async def stored() -> tuple[list[int], list[int]] | None:
@@ -241,7 +241,7 @@ async def test_executors_with_wrong_clocks_die_while_an_operation_runs(
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("executors", some([1, 3], 1))
 async def test_an_agent_with_a_wrong_clock_dies_while_an_operation_runs(tmp_path: Path, executors: int) -> None:
-    """Its restart asks by the server's time how much of the operation's own time is left."""
+    """The restarted agent asks by the server's time how much of the operation's own time is left."""
     async with running(tmp_path, executors) as run:
         run.step("agent", wall=DAY)
         run.step("executor", wall=-600.0)

@@ -17,7 +17,7 @@ CONTROLS = {"name": "controls", "operations": ["operation_cancel", "stop_set", "
 
 
 async def ended(writ: Writ, operation: str, target: str, parameters: dict[str, object], key: str) -> OperationView:
-    """Asked again under the same key as a client would, whoever dies meanwhile."""
+    """Repeat the request under the same key, as a client would, until it has ended."""
 
     async def ask() -> OperationView | None:
         try:

@@ -22,7 +22,7 @@ KEYS = [f"key-{number}" for number in range(40)]
 
 
 async def count(writ: Writ, path: Path, number: int, key: str) -> None:
-    """Asked again under the same key, as a client would, until it has an outcome."""
+    """Repeat the request under the same key, as a client would, until it has an outcome."""
 
     async def ask() -> bool:
         try:

@@ -70,7 +70,7 @@ PRINCIPALS: list[tuple[str, dict[str, Any]]] = [
 
 @asynccontextmanager
 async def gateway_installation(folder: Path) -> AsyncIterator[RunningInstallation]:
-    """It has `web-1` and `db-1`, a production target, both this machine."""
+    """Yield an installation with `web-1` and `db-1`, a production target, both on this machine."""
     root = folder / "files"
     targets = [local_target("web-1", root, docker={}), local_target("db-1", root, role="production")]
     home = prepare(folder, targets=targets, policy=open_policy(*RULES), principals=PRINCIPALS)

@@ -22,7 +22,7 @@ async def requested(client: Client) -> dict[str, Any]:
 
 
 async def decided(installation: RunningInstallation, verdict: str, operation_id: str) -> None:
-    """As carol, in a terminal."""
+    """Decide as carol, in a terminal."""
     yes = ["--yes"] if verdict == "approve" else []
     ended = await installation.writ("approvals", verdict, operation_id, "--as", "carol", "--reason", "seen", *yes)
     assert ended.status == 0, ended

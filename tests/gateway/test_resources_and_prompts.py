@@ -113,7 +113,7 @@ async def test_printed_configuration_starts_a_server(installation: RunningInstal
 
 
 async def test_a_long_policy_is_cut_and_named_as_such() -> None:
-    """No model reads a policy of a megabyte."""
+    """A model reads no policy of a megabyte."""
 
     class Shown:
         version = None

@@ -41,13 +41,13 @@ class Created(Result):
 
 
 class Gone(Result):
-    """Any other result: its fields are in `model_extra`."""
+    """Any other result, with its fields in `model_extra`."""
 
     model_config: ClassVar[Any] = {"extra": "allow"}
 
 
 class Tasks(ClientExtension):
-    """Takes tasks, and remembers them."""
+    """Accepts tasks, and records them."""
 
     identifier = EXTENSION
 

@@ -52,7 +52,7 @@ class FakeUnit:
     aliases: list[str] = field(default_factory=list)
     type: str = "notify"
     lives: int = -1
-    """For so many looks after a job; then it dies. -1: for ever."""
+    """For so many reads after a job; then it dies. -1: without end."""
 
     def properties(self, interface: str) -> dict[str, tuple[str, Any]]:
         """Return the reply to Get."""
@@ -123,7 +123,7 @@ class FakeSystemd:
 
     @property
     def address(self) -> str:
-        """For DBUS_SYSTEM_BUS_ADDRESS."""
+        """Return the value for DBUS_SYSTEM_BUS_ADDRESS."""
         return f"unix:path={self.path}"
 
     def add(self, name: str, **facts: Any) -> FakeUnit:

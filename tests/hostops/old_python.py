@@ -22,13 +22,13 @@ _KEPT = (
 
 
 def old_python() -> str:
-    """Its path."""
+    """Return its path, or skip."""
     return found() or missing(f"Python {VERSION}", f"uv python install {VERSION}")
 
 
 @cache
 def found() -> str:
-    """Its path, from PATH or from where pyenv and uv keep theirs; "" where there is none."""
+    """Return its path, from PATH or from the folders of pyenv and uv; "" without one."""
     kept = [str(path) for pattern in _KEPT for path in sorted(Path.home().glob(pattern.format(version=VERSION)))]
     for path in filter(None, [shutil.which(f"python{VERSION}"), *kept]):
         if _version(path) == VERSION:

@@ -48,7 +48,7 @@ class Vault:
         return found
 
     def snapshots_of(self, backup_id: str) -> list[dict[str, Any]]:
-        """Those with this id."""
+        """Return the snapshots with this id."""
         return [one for one in self.snapshots() if f"writ-id={backup_id}" in one["tags"]]
 
     def shell(self, command: str) -> None:
@@ -60,7 +60,7 @@ class Vault:
         return self._ask(operation, action, target=self.target, request={"id": op}, **parameters)
 
     def fingerprint(self, *more: Path) -> str:
-        """Of every file of the repository, and of these folders."""
+        """Return a digest of every file of the repository, and of these folders."""
         digest = hashlib.sha256()
         for path in sorted(path for folder in (self.repository, *more) for path in folder.rglob("*")):
             digest.update(f"{path} {path.lstat().st_mode}\n".encode())
@@ -71,7 +71,7 @@ class Vault:
 
 @pytest.fixture
 def vault(tmp_path: Path, srv: Path, ask: Ask) -> Vault:
-    """With something to back up in `srv/data`."""
+    """Return a vault with files to back up in `srv/data`."""
     (srv / "data" / "deep").mkdir(parents=True)
     (srv / "data" / "a").write_text("a")
     (srv / "data" / "deep" / "-b").write_text("b")

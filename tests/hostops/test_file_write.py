@@ -263,7 +263,7 @@ def test_a_probe_compares_with_baseline_and_content(ask: Ask, srv: Path) -> None
 
 
 def test_writers_through_writ_take_turns(ask: Ask, srv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While one holds the file, the other waits, and gives up when its time is up."""
+    """While one holds the file, the other waits, and gives up at its timeout."""
     (srv / "a").write_text("old")
     inner: list[str] = []
     real = replacement.put

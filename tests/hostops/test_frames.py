@@ -89,7 +89,7 @@ def test_a_hostile_frame_is_refused_at_once_and_takes_little_memory(what: str) -
 
 
 def test_a_hostile_frame_cannot_stand_for_more_than_its_own_bytes() -> None:
-    """As many pairs of a forward and a backward length as there is room for, each of which would copy all of it."""
+    """The frame has as many pairs of a forward and a backward length as fit, each of which would copy all of it."""
     pairs = [["output", f"{number}", length] for number in range(300) for length in (4 * MB, -4 * MB)]
     with pytest.raises(frames.BrokenFrame):
         read(attaching(*pairs, attached=bytes(4 * MB)))

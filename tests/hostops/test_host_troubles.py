@@ -30,7 +30,7 @@ StandIns = Callable[[str], None]
 
 @pytest.fixture
 def stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIns:
-    """Puts this Python source in the place of every program; "" for none at all. `sys` and `os` are there."""
+    """Put this Python source in place of every program; "" for none at all. `sys` and `os` are imported."""
     folder = tmp_path / "bin"
     folder.mkdir()
 
@@ -257,7 +257,7 @@ time.sleep(300)
 
 @pytest.mark.parametrize("manner", ["meek", "stubborn"])
 def test_process_outside_of_the_programs_group_ends_with_it(manner: str) -> None:
-    """Also where no agent is there to look for it: the time is kept on the host."""
+    """The host itself keeps the time, so this holds without an agent too."""
     stop, ready = Stop(60.0), threading.Event()
     stop.operation_id = named(7)
 

@@ -179,7 +179,7 @@ def test_sigterm_counts_after_the_end_of_the_input_and_in_the_middle_of_a_line(s
 
 
 def test_pdeathsig_ends_it_with_the_one_who_started_it(tmp_path: Path) -> None:
-    """Killed, whoever started it cannot tell it to stop: the kernel does."""
+    """A killed parent cannot end its child, so the kernel does."""
     starter = (
         "import subprocess, sys; p = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, stdout=subprocess.PIPE)\n"
         "p.stdin.write(b'{}\\n'); p.stdin.flush(); p.stdout.readline(); print(p.pid, flush=True); sys.stdin.read()"

@@ -49,7 +49,7 @@ while True:  # whatever comes, the folder of the restore itself included
 
 @contextmanager
 def racer(folder: Path, outside: Path, delay: float, how: str) -> Iterator[None]:
-    """Somebody without rights, at work in a folder of his own."""
+    """A user without rights, at work in his own folder."""
     command = [sys.executable, "-c", RACER, str(outside), str(delay), how]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE) as process:
         try:

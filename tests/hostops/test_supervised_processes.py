@@ -60,7 +60,7 @@ WITHIN = 20.0
 
 
 class Kept:
-    """One supervisor, spoken with in frames."""
+    """A supervisor, and its client by frames."""
 
     def __init__(self, marks: Path) -> None:
         self.process = subprocess.Popen(
@@ -118,7 +118,7 @@ class Kept:
         return int(reported["output"]["pid"])
 
     def children(self) -> list[str]:
-        """Its processes now."""
+        """Return its present processes."""
         pid = self.process.pid
         return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 

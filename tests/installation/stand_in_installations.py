@@ -45,11 +45,11 @@ class Up:
         return next((one.pid for one in self.report.processes if one.name == name and one.state == "ready"), None)
 
     def pids(self) -> list[int]:
-        """Of all of them."""
+        """Return the pids of all processes."""
         return [one.pid for one in self.report.processes if one.pid is not None]
 
     async def until(self, holds: Callable[[], Any], within: float = WITHIN) -> None:
-        """Until it does."""
+        """Wait until it does."""
 
         async def look() -> bool | None:
             return bool(holds()) or None

@@ -32,7 +32,7 @@ async def stand_in(tmp_path: Path, lines: list[str]) -> AsyncIterator[Child]:
 
 
 async def killed(child: Child) -> None:
-    """Until it is ready again."""
+    """Kill it, and wait until it is ready again."""
     before = child.pid
     assert before is not None
     os.kill(before, signal.SIGKILL)

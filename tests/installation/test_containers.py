@@ -173,7 +173,7 @@ async def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
 
 @pytest.fixture
 async def kept(served: Served) -> AsyncIterator[tuple[Home, Provisioner, str]]:
-    """It, and a keeper."""
+    """Yield a server and a provisioner for it."""
     keeper = Provisioner(served.home, served.url, {})
     following = asyncio.create_task(keeper.follow())
     try:

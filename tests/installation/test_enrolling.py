@@ -23,7 +23,7 @@ POOL = "local-far"
 
 @pytest.fixture
 def token(tmp_path: Path) -> str:
-    """Whoever uses it gets no further than to its own files."""
+    """Return a token whose holder gets no further than to its own files."""
     home = Home(tmp_path / "home")
     create_installation(home)
     return tokens.make(home, POOL, "nats://127.0.0.1:4222", 1e12)[1]

@@ -103,7 +103,7 @@ def test_certificate_for_leaf_nodes_has_a_readable_matching_key(home: Home, tmp_
 
 
 def _locked(private: bytes) -> bytes:
-    """With a passphrase, which no server is there to be asked for."""
+    """Return the key under a passphrase, which a server cannot get."""
     key = load_pem_private_key(private, None)
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
 

@@ -27,7 +27,7 @@ HERE = Site(url="nats://127.0.0.1:4222", listen="127.0.0.1", port=4222, monitor_
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    """One whose NATS others reach."""
+    """Return a home whose NATS other hosts reach."""
     return init(tmp_path / "home", OPEN)
 
 

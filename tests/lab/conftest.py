@@ -55,13 +55,13 @@ def near_host() -> Host:
 
 @pytest.fixture(scope="session")
 def far_host() -> Host:
-    """Another one, with nothing of Writ's on it."""
+    """Return another host, with nothing of Writ on it."""
     return hosts()["host2"]
 
 
 @pytest.fixture(scope="session")
 def site_hosts() -> tuple[Host, Host]:
-    """For a Writ of systemd's own: one for its services, one for an agent."""
+    """Return hosts for an installation under systemd: one for its services, one for an agent."""
     return hosts()["host3"], hosts()["host4"]
 
 

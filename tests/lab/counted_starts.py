@@ -41,7 +41,7 @@ class Starts:
             self.done.append(await writ.run("service_restart", f"web-{number}", wanted, timeout=ENDS_WITHIN))
 
     async def more(self) -> None:
-        """Until each target has had another."""
+        """Wait until each target has had another start."""
         wanted = len(self.done) + TARGETS
 
         async def enough() -> bool:

@@ -142,7 +142,7 @@ class DockerHost:
 
 @asynccontextmanager
 async def docker_host(folder: Path, engine: Engine) -> AsyncIterator[DockerHost]:
-    """One within the block. Afterwards the engine has its images, and nothing else."""
+    """Yield a host with an engine. Afterwards the engine has only its images."""
     made = DockerHost(folder, engine)
     try:
         yield made

@@ -49,7 +49,7 @@ class Engine:
 
     @property
     def environ(self) -> dict[str, str]:
-        """For whoever runs `docker` on it."""
+        """Return the environment for `docker` on it."""
         return {
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": str(self.folder),
@@ -109,7 +109,7 @@ class Engine:
         return done.returncode == 0
 
     def stop(self) -> None:
-        """With all its containers: they are processes of a namespace whose first one ends now."""
+        """Stop it with all its containers, processes of a namespace whose first one ends now."""
         if self._process is not None:
             self._process.kill()
             self._process.wait(30)
@@ -138,7 +138,7 @@ class Engine:
 
 
 def lab_folder(name: str) -> Path:
-    """A new one of this lab's, open to whoever a container runs as; whatever is left, `lab.sh down` removes."""
+    """Yield a new folder of this lab, open to every user of a container; `lab.sh down` removes leftovers."""
     folder = Path(tempfile.mkdtemp(prefix=f"{os.environ['LAB_PREFIX']}-lab-{name}-", dir="/var/tmp"))
     folder.chmod(0o755)
     return folder
@@ -154,13 +154,13 @@ def _no_cgroups() -> bool:
 
 
 def _cgroup() -> str:
-    """Of this worker's engines: another worker may have one at the same time."""
+    """Return the control group of this worker's engines: another worker may have one at the same time."""
     return f"/{os.environ['LAB_PREFIX']}-engine-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
 
 
 @contextmanager
 def engine() -> Iterator[Engine]:
-    """It runs within the block."""
+    """Run it within the block."""
     with bare_engine() as made:
         made.make_images()
         yield made
@@ -168,7 +168,7 @@ def engine() -> Iterator[Engine]:
 
 @contextmanager
 def bare_engine(more: dict[str, Any] | None = None) -> Iterator[Engine]:
-    """One without any image. `more`: settings of dockerd."""
+    """Run one without any image. `more`: settings of dockerd."""
     folder = lab_folder("engine")
     made = Engine(folder, more)
     try:

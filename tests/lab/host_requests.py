@@ -33,7 +33,7 @@ def hang_up(host: Host) -> None:
 
 
 def times(writ: Writ, number: str) -> dict[str, float]:
-    """When each kind of event came on record: not late because whoever looks is."""
+    """Return when each kind of event was recorded."""
     return {event["kind"]: event["at"] for event in writ.trace(number)}
 
 

@@ -36,7 +36,7 @@ def until(look: Callable[[], Seen | None], within: float, what: str) -> Seen:
 
 
 class Host:
-    """One host of the lab. Commands run on it as root, by argument vector."""
+    """A host of the lab. Commands run on it as root, by argument vector."""
 
     def __init__(self, name: str, address: str) -> None:
         self.name = name
@@ -63,7 +63,7 @@ class Host:
         assert done.returncode == 0, done.stderr
 
     def show(self, unit: str, key: str) -> str:
-        """One property of a unit, from systemd itself."""
+        """Return one property of a unit, from systemd itself."""
         return self.run("systemctl", "show", "--value", "--property", key, unit)
 
     def boot_id(self) -> str:
@@ -110,7 +110,7 @@ class Host:
         return done.returncode, done.stdout, done.stderr
 
     def change_host_key(self) -> str:
-        """Another one from now on, and it is lost on nobody; gives the one before, for `keep_host_key`."""
+        """Give the host another key; return the former one, for `keep_host_key`."""
         path = "/etc/ssh/ssh_host_ed25519_key"
         before = self.run("cat", path) + "\n"
         self.run("rm", path)
@@ -127,7 +127,7 @@ class Host:
 
     @contextmanager
     def unplugged(self) -> Iterator[None]:
-        """Nothing reaches it over the network, and nobody is told so."""
+        """Drop all network traffic of the host, without any error to its peers."""
         subprocess.run(["ip", "link", "set", f"v-{self.name}", "down"], check=True, timeout=10)
         try:
             yield
@@ -136,7 +136,7 @@ class Host:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Its kernel answers, and none of its processes runs."""
+        """Stop all its processes, while its kernel still answers."""
         done = _lab("freeze", self.name)
         assert done.returncode == 0, done.stderr
         try:
@@ -152,7 +152,7 @@ class Host:
             yield
 
     def wait(self) -> None:
-        """Until it has booted."""
+        """Wait until it has booted."""
         done = _lab("wait", self.name, timeout=120.0)
         assert done.returncode == 0, done.stderr
 
@@ -180,7 +180,7 @@ def user_key() -> Path:
 
 
 def public_key(name: str) -> str:
-    """Of `user` or of a host: type and key, no comment."""
+    """Return the public key of `user` or of a host: type and key, no comment."""
     words = Path(os.environ["LAB_KEYS"], f"{name}.pub").read_text().split()
     return " ".join(words[:2])
 

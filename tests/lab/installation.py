@@ -1,4 +1,4 @@
-"""One Writ for the lab: `writ up` on the control side, and the local agent on a host, set up as an operator would."""
+"""The installation of the lab: `writ up` on the control side, and the local agent on a host, set up as documented."""
 
 import json
 import os
@@ -30,7 +30,7 @@ class Writ:
         return done.returncode, done.stdout, done.stderr
 
     def environ(self) -> dict[str, str]:
-        """Nothing of Writ's but its folder."""
+        """Return an environment with no variable of Writ but its folder."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("WRIT_", "NATS_", "SYSTEMM"))}
         return {**kept, "WRIT_HOME": str(self.home)}
 
@@ -54,7 +54,7 @@ class Writ:
         return number
 
     def trace(self, number: str) -> list[dict[str, Any]]:
-        """All events on record of an operation."""
+        """Return all recorded events of an operation."""
         return list(self.json("trace", number)["events"])
 
     def kinds(self, number: str) -> list[str]:
@@ -87,12 +87,12 @@ def start(home: Path, listen: str, inventory: list[dict[str, Any]], policy: dict
 
 
 def pool_of(host: Host) -> str:
-    """Of the agent on the host."""
+    """Return the pool of the agent on the host."""
     return f"local-{host.name}"
 
 
 def install_agent(writ: Writ, host: Host, scratch: Path) -> None:
-    """As docs/operating/add-and-remove.md says; returns when the agent is heard of."""
+    """Install the agent as docs/operating/add-and-remove.md says; return when it has sent a heartbeat."""
     install(host, scratch, wheels.AGENT)
     unit, pool = "writ-agent-local@.service", pool_of(host)
     host.write(f"/etc/systemd/system/{unit}", (UNITS / unit).read_text())
@@ -103,7 +103,7 @@ def install_agent(writ: Writ, host: Host, scratch: Path) -> None:
 
 
 def install(host: Host, scratch: Path, distributions: tuple[str, ...]) -> None:
-    """In /opt/writ, from wheels, without a network."""
+    """Install it in /opt/writ, from wheels, without a network."""
     wheels.ours(scratch, *distributions)
     host.copy(wheels.third_party(*distributions), "/srv/wheels")
     host.copy(scratch, "/srv/wheels-of-writ")

@@ -49,15 +49,15 @@ class Site(Writ):
         return f"tls://{self.control.address}:4222"
 
     def ca(self) -> str:
-        """By which others know it."""
+        """Return the CA's certificate for other hosts."""
         return str(self.json("tls", "show")["ca"])
 
     def operator_seed(self) -> bytes:
-        """Of the first principal."""
+        """Return the seed of the first principal."""
         return self.control.run("cat", "/etc/writ/keys/principal-operator.seed").encode()
 
     def installation(self) -> str:
-        """Its id."""
+        """Return the installation's id."""
         return self.control.run("grep", "-oP", "^id: \\K.*", "/etc/writ/installation.yaml").strip()
 
     def states(self, units: tuple[str, ...] = SERVICES) -> dict[str, tuple[str, str]]:
@@ -97,7 +97,7 @@ def add_over_ssh(site: Site, add: str, token: str, enrol: str, start: str) -> No
 
 
 def fingerprint(host: Host) -> str:
-    """As the host itself says it."""
+    """Return the fingerprint as the host itself prints it."""
     return host.run("ssh-keygen", "-lf", "/etc/ssh/ssh_host_ed25519_key.pub").split()[1]
 
 

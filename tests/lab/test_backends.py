@@ -43,7 +43,7 @@ class Ground:
         self.host, self._packages, self._backups, self._subvolume = host, packages, backups, subvolume
 
     def target(self, backend: str, **more: Any) -> Target:
-        """As an inventory declares it."""
+        """Return the target as an inventory declares it."""
         return Target(
             id=self.host.name,
             role="testing",
@@ -130,7 +130,7 @@ class TestSshBackendOnARealHost(BackendSuite):
 
 @pytest.fixture
 def local(ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalBackend:
-    """Its child processes are on the host itself, with its Python, its systemd, its apt."""
+    """Return the local backend with child processes on the host itself, with its Python, its systemd, its apt."""
     (tmp_path / "hostops.zip").write_bytes(ARCHIVE.data)
     ground.host.copy(tmp_path / "hostops.zip", "/srv/hostops.zip")
     lab = [f"{name}={value}" for name, value in os.environ.items() if name.startswith("LAB_")]

@@ -25,7 +25,7 @@ async def host(engine: Engine, tmp_path: Path) -> AsyncIterator[DockerHost]:
 
 
 class TestDockerBackendOnAnEngine(BackendSuite):
-    """On dockerd."""
+    """The suite on a real dockerd."""
 
 
 def new_id() -> str:

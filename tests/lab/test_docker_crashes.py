@@ -62,7 +62,7 @@ async def update(host: DockerHost) -> Task:
 
 
 def labelled(host: DockerHost, task: Task) -> list[str]:
-    """As a person looks for them."""
+    """Return the containers as a person looks for them."""
     found = host.engine.docker("ps", "--all", "--quiet", "--filter", f"label={OPERATION_LABEL}={task.operation_id}")
     return found.split()
 
@@ -128,7 +128,7 @@ def stack(host: DockerHost, verb: str = "deploy", **given: Any) -> Task:
 
 
 def of_stack(host: DockerHost, task: Task) -> list[str]:
-    """As a person looks for them."""
+    """Return the containers of the stack as a person looks for them."""
     mark = f"label={STACK_OPERATION_LABEL}={stack_mark(task.operation_id)}"
     return host.engine.docker("ps", "--all", "--quiet", "--filter", mark).split()
 

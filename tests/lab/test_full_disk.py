@@ -1,4 +1,4 @@
-"""The disk of the journal fills up and has room again: it is told within seconds, and goes on by itself."""
+"""The disk of the journal fills up and has room again: the error shows within seconds, and work resumes by itself."""
 
 import asyncio
 import subprocess
@@ -60,7 +60,7 @@ def tmpfs(folder: Path, megabytes: int) -> Iterator[None]:
 
 @contextmanager
 def filled(folder: Path) -> Iterator[None]:
-    """No room in the folder's file system within the block."""
+    """Fill the folder's file system within the block."""
     filler = fill(folder)
     try:
         yield

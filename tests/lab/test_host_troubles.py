@@ -34,7 +34,7 @@ def test_a_timeout_is_kept_and_nothing_waits_on_the_host_any_more(writ: Writ, ho
 
 @pytest.fixture
 def held(host: Host) -> Iterator[None]:
-    """Nobody else needs the host."""
+    """Lock the host for this test alone."""
     with host.held():
         yield
 

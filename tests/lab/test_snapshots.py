@@ -44,7 +44,7 @@ def asking(root: Path) -> Ask:
 
 @pytest.fixture
 def ask(volume: Volume) -> Ask:
-    """With something in the folder."""
+    """Return the client of hostops, with files in the folder."""
     (volume.folder / "a").write_text("before")
     return asking(volume.root)
 

@@ -41,7 +41,7 @@ def test_no_process_is_left_on_the_host_when_the_agent_ends(writ: Writ, host: Ho
 
 
 def processes(host: Host) -> str:
-    """Of sshd's connections, and of hostops."""
+    """Return the processes of sshd's connections, and of hostops."""
     return host.attempt("pgrep", "--full", "sshd-session|readline")[1]
 
 

@@ -31,7 +31,7 @@ class Vault:
 
 
 def make(host: Host) -> Vault:
-    """With nothing of Writ's in it; made where there is none."""
+    """Make it if it is absent, without any backup of Writ."""
     host.write(PASSWORD_FILE, PASSWORD, "0600")
     vault = Vault(host)
     if host.attempt("test", "-e", f"{REPOSITORY}/config")[0] != 0:

@@ -63,7 +63,7 @@ def test_server_names_the_key_of_every_requester(tmp_path: Path) -> None:
 
 
 def test_only_pulls_and_batches_have_many_answers_and_batches_not_for_long(tmp_path: Path) -> None:
-    """For each such question nats-server keeps 2.5 KB, until no answer has come for two minutes or as long as told."""
+    """For each such question nats-server keeps 2.5 KB, until two minutes or the set time pass without an answer."""
     text = render(WritServer(tmp_path, ["alice"], ["a"]).plan)
     accounts = json.loads(text.partition("\naccounts: ")[2].partition("\nsystem_account: ")[0])
     many = [one for one in accounts["CORE"]["exports"] if one.get("response_type") == "stream"]

@@ -44,7 +44,7 @@ async def publishable(folder: Path, **changed: Any) -> AsyncIterator[Asking]:
 
 @asynccontextmanager
 async def another(broker: Broker, known: Files, **changed: Any) -> AsyncIterator[Asking]:
-    """One more replica on the same store."""
+    """Start another replica on the same store."""
     async with replica(MemoryBus(broker), MemoryBus(broker), known, **changed) as asking:
         asking.clock.now = time.time()
         yield asking

@@ -65,7 +65,7 @@ def by(asking: Asking, principal: str, key: str | None = None) -> PolicyQueries:
 
 
 async def put(asking: Asking, kind: str, question: Any) -> Any:
-    """As alice, in one question."""
+    """Send one question as alice."""
     subject = subjects.query("alice", kind)
     return json.loads((await Vouched(asking, "alice", "alice").request(subject, encode(question), timeout=20)).data)
 

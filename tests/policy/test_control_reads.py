@@ -20,7 +20,7 @@ from writ_testing.memory.journal import Disk, MemoryJournal
 
 
 class SlowJournal:
-    """Takes the present sequence when a read is sent, and answers when told."""
+    """Takes the present sequence when a read is sent, and answers when the test allows it."""
 
     def __init__(self) -> None:
         self.sequence = 1

@@ -47,7 +47,7 @@ async def lifted(asking: Asking, stop_id: str) -> int:
 
 
 async def archived(asking: Asking) -> int:
-    """All control events go into an archive; the sequence of its announcement."""
+    """Archive all control events; return the sequence of the archive's announcement."""
     records = broker_of(asking).disk.records
     before = list(records)
     for one in before:

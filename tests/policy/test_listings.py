@@ -16,7 +16,7 @@ from writ_trust.statements import digest, read, sign
 
 
 def look(asking: Asking, subject: Subject, *, by: str = "policy", **changed: Any) -> Signed:
-    """A look for a listing as policy signs one."""
+    """Return a read grant for a listing, signed by policy."""
     fields: dict[str, Any] = {
         "operation_id": subject.operation_id,
         "operation": subject.operation,
@@ -56,7 +56,7 @@ def _decision(asking: Asking) -> Signed:
 
 @pytest.fixture
 async def ready(asking: Asking) -> Asking:
-    """With one decision made, whose policy version looks name."""
+    """Return a service after one decision, so that read grants name a policy version."""
     decided = await asking.decide(asking.subject())
     assert decided.decision is not None
     _DECISIONS[id(asking)] = decided.decision

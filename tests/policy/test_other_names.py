@@ -52,7 +52,7 @@ async def test_operation_starts_if_the_unit_has_no_such_alias(asking: Asking, na
 
 
 async def test_rule_that_denies_all_but_a_unit_denies_its_alias(asking: Asking) -> None:
-    """The stricter reading; whoever means the unit names both."""
+    """This is the stricter reading; an author who means the unit names both."""
     but = {**DENY, "parameter_constraints": {"service_name": {"denied_values": ["ssh"]}}}
     asking.files.policy(*RULES, but)
     assert (await started(asking, ["sshd"])).grant is None

@@ -111,7 +111,7 @@ async def by_a_stranger_and_policys_forged_decision(asking: Asking, version: Sto
 
 
 async def under_an_open_key(asking: Asking, version: StoredPolicy) -> dict[str, Any]:
-    """Another document, with digests made anew under the same keys; the signatures cannot be."""
+    """Return another document with new digests under the same keys; the signatures cannot be new."""
     return {"packed": packed(OPEN + "\n"), "digest": plain_digest((OPEN + "\n").encode())}
 
 

@@ -47,7 +47,7 @@ def id_of(number: int) -> str:
 
 
 def events_of(number: int) -> list[Any]:
-    """One operation, with all signatures."""
+    """Return the events of one operation, with all signatures."""
     decided, statement = decision(number)
     of = {"operation_id": id_of(number), "id": f"{number:032}", "correlation_id": "c"}
     claim = sign(AGENT, structs.replace(sample(Claim), operation_id=id_of(number)))
@@ -97,7 +97,7 @@ async def append(bus: MemoryBus, number: int, event: Any, expected: int) -> None
 
 
 def seal(manifest: Manifest, **more: Any) -> bytes:
-    """As the executor stores it."""
+    """Seal it as the executor stores it."""
     expected = JournalArchive(
         generation=manifest.generation,
         first=manifest.first,

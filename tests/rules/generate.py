@@ -29,7 +29,7 @@ def some(r: Random, items: Any, most: int = 3) -> list[Any]:
 
 
 def holed(r: Random, items: list[Any]) -> list[Any]:
-    """Now and then with a hole, as `- # comment` leaves one."""
+    """Return the list, now and then with a null, as `- # comment` leaves one."""
     return [*items, None] if r.random() < 0.05 else items
 
 

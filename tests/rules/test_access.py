@@ -140,7 +140,7 @@ BACKENDS = ("local", "docker", "ssh", "proxmox")
 
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_each_operation_has_a_request_whatever_its_fields_must_be_together(name: str) -> None:
-    """`give exactly one of …` is in no type: an operation must not be told as `never` because no example was found."""
+    """`give exactly one of …` is in no type: `never` must not be the answer because no example was found."""
     targets = [Target(id=backend, role="production", backend=backend) for backend in BACKENDS]
     made = policy(global_policies=[rule("may", name)], require_approval_for_admin=False)
     question_space = QuestionSpace(catalogue=CATALOGUE, targets=(*targets, WRIT), principals=(ALICE,))

@@ -271,7 +271,7 @@ def test_trace_shows_a_gateways_allow_as_a_restriction() -> None:
 
 
 def test_an_open_default_never_reaches_control_operations() -> None:
-    """By one an agent could give itself any role."""
+    """Otherwise an agent could give itself any role."""
     opened = World(policy(deny_by_default=False, require_approval_for_admin=False))
     wish: dict[str, Any] = {"action": "set_roles", "principal_id": "copilot", "roles": ["admin", "approver"]}
     ruling = opened.ask("principal_manage", **wish)

@@ -9,7 +9,7 @@ from writ_rules.loading import findings_of
 
 
 def every(*rules: dict[str, Any]) -> list[str]:
-    """All findings of a file."""
+    """Return all findings of a file."""
     _, findings = findings_of(file_of(global_policies=list(rules)), CATALOGUE)
     return [f"{finding.severity}: {finding.message}" for finding in findings]
 

@@ -1,4 +1,4 @@
-"""Policy files: the mission's own examples load, every mistake is told with its place, nothing crashes the loader."""
+"""Policy files: the specification's own examples load, every mistake has its place, and the loader never crashes."""
 
 from typing import Any
 

@@ -105,7 +105,7 @@ def harmless(r: Random, section: str) -> Data:
 @settings(max_examples=100, deadline=None)
 @given(SEEDS, st.sampled_from(["global", "emergency", *ROLES]))
 def test_adding_an_allow_that_only_allows_never_narrows(seed: int, section: str) -> None:
-    """As docs/policy.md says under "Adding a rule"; each exception has its test below."""
+    """docs/policy.md states this under "Adding a rule"; each exception has its test below."""
     r = Random(seed)
     file = generate.policy(r)
     file["policies"].pop("deny_by_default", None)

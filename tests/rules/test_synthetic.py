@@ -1,4 +1,4 @@
-"""Without files, targets and principals are made up: for every rule somebody whom it is about, whatever it names."""
+"""Without files, targets and principals are invented: every rule gets a principal and a target in its scope."""
 
 from typing import Any
 

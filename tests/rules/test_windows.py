@@ -90,7 +90,7 @@ def test_malformed_instant_is_refused(text: str) -> None:
 
 
 def test_a_zone_needs_no_database_of_the_systems() -> None:
-    """In a process whose system has none: the locked package brings it, and nothing else of it counts as a zone."""
+    """The process runs on a system without one: the locked package brings it. Other files in it count as no zone."""
     program = """
 from datetime import datetime
 from zoneinfo import TZPATH

@@ -12,7 +12,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
 class ReceivedSpan(Struct, frozen=True, kw_only=True):
-    """One span as it arrived."""
+    """A received span."""
 
     service: str
     name: str
@@ -61,7 +61,7 @@ class Collector:
 
 @asynccontextmanager
 async def collecting() -> AsyncIterator[Collector]:
-    """It listens within the block."""
+    """Listen within the block."""
     collector, open_now = Collector(), set[asyncio.Task[None]]()
 
     def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

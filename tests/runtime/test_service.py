@@ -55,7 +55,7 @@ SERVES = """async with running("sample", config) as process:
 
 
 class Sample:
-    """One started sample service."""
+    """A started sample service."""
 
     def __init__(self, folder: Path, body: str, **environ: str) -> None:
         self.run_file = folder / "sample.run"
@@ -71,7 +71,7 @@ class Sample:
         )
 
     def line(self, event: str) -> dict[str, object]:
-        """Its log up to this event."""
+        """Return its log up to this event."""
         assert self.process.stderr is not None
         for text in self.process.stderr:
             line: dict[str, object] = json.loads(text)

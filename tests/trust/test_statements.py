@@ -117,7 +117,7 @@ def test_reading_without_checking_still_refuses_another_kind() -> None:
 
 
 def sign_bytes(key: Key, payload: bytes) -> Signed:
-    """These very bytes, signed."""
+    """Return a signature over exactly these bytes."""
     made = sign(key, CLAIM)
     signature = msgspec.json.decode(msgspec.json.encode(key.sign(payload)))
     return structs.replace(made, payload=Raw(payload), signature=signature.translate(URLSAFE).rstrip("="))

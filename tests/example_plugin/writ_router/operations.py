@@ -13,7 +13,7 @@ Version = Annotated[str, Meta(pattern=r"^[0-9]{1,4}(\.[0-9]{1,4}){1,3}(?!\n)$"),
 
 
 class ListDevices(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Nothing but a timeout."""
+    """The timeout."""
 
     timeout: Annotated[Timeout, Meta(le=60)] = 10
 

@@ -27,7 +27,7 @@ WITHIN = 400.0
 
 
 class Composed:
-    """One of them. Commands are typed in its folder, by its owner."""
+    """An installation in containers. Its owner types commands in its folder."""
 
     def __init__(self, engine: Engine, folder: Path, project: str, offset: int) -> None:
         self.engine = engine
@@ -39,12 +39,12 @@ class Composed:
 
     @property
     def home(self) -> Home:
-        """Its files, which only root may read besides its owner."""
+        """Return its folder, which only root and its owner may read."""
         return Home(self.folder / ".writ")
 
     @property
     def environ(self) -> dict[str, str]:
-        """Of its owner's terminal."""
+        """Return the environment of its owner's terminal."""
         ports = {f"WRIT_{name}_PORT": str(port) for name, port in self.ports.items()}
         own = {"HOME": str(self.folder / "home"), "WRIT_BUILDER_IMAGE": BUILDER, "COMPOSE_ANSI": "never"}
         files = {"COMPOSE_FILE": f"docker-compose.yml:{self.folder / MINE.name}", "COMPOSE_PROJECT_NAME": self._project}
@@ -76,7 +76,7 @@ class Composed:
         return json.loads(self.type(f"docker compose run --rm -T writ {quoted} -o json", status))
 
     def up(self, **replicas: int) -> None:
-        """With so many of each of these services, all ready."""
+        """Start so many of each of these services, and wait until all are ready."""
         scaled = " ".join(f"--scale {name.replace('_', '-')}={number}" for name, number in replicas.items())
         self.type(f"docker compose up --detach --wait {scaled}")
 
@@ -85,7 +85,7 @@ class Composed:
         return self.compose("ps", "--quiet", service).split()
 
     def restart(self, container: str) -> None:
-        """In order, and ready again when this returns."""
+        """Restart in order, and wait until all are ready again."""
         self.engine.docker("restart", container)
         self.ready(container)
 
@@ -99,7 +99,7 @@ class Composed:
         until(look, WITHIN, f"{container} is healthy")
 
     async def client(self) -> Writ:
-        """As its operator, from this machine, by the published ports."""
+        """Connect as its operator, from this machine, by the published ports."""
         seed = self.home.seed_file("principal-operator").read_bytes()
         ports = [self.ports[name] for name, _ in zip(PORTS, folders.names(self.home), strict=False)]
         url = ",".join(f"nats://127.0.0.1:{port}" for port in ports)
@@ -107,7 +107,7 @@ class Composed:
         return await Writ.connect(url, seed=seed, principal="operator", wait=10.0, **about)
 
     def down(self) -> None:
-        """All of it, with the volumes."""
+        """Remove all of it, with the volumes."""
         self.compose("--profile", "'*'", "down", "--volumes", "--timeout", "2")
 
 

@@ -55,7 +55,7 @@ class Writes:
         await eventually(enough, within=ENDS_WITHIN, what=f"{number} more operations")
 
     async def during(self, action: Callable[[str], None], container: str) -> None:
-        """Takes the action while the load goes on, and returns when operations have ended after it."""
+        """Run the action during the load, and return when operations have ended after it."""
         await asyncio.to_thread(action, container)
         await self.more(AT_ONCE)
 

@@ -36,7 +36,7 @@ try:
 except ssl.SSLError as error:
     print(error.reason)
 """
-"""Somebody without the certificate who wants to be a server among the others."""
+"""A server without the certificate that tries to join the cluster."""
 
 
 @pytest.fixture(scope="module")
