@@ -240,7 +240,7 @@ def test_a_ceiling_in_a_folder_that_others_could_write_is_no_ceiling(tmp_path: P
         read_ceiling(write(folder / "ceiling.yaml", "operations: []\n"), owner=os.geteuid())
 
 
-def test_a_ceiling_that_is_a_link_misspelt_or_missing_is_told(tmp_path: Path) -> None:
+def test_a_ceiling_that_is_a_link_misspelt_or_missing_is_reported(tmp_path: Path) -> None:
     path = write(tmp_path / "ceiling.yaml", "operation: []\n")
     with pytest.raises(ConfigError, match="operation"):
         read_ceiling(path, owner=os.geteuid())

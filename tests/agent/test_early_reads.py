@@ -68,7 +68,7 @@ async def test_a_reading_that_takes_longer_than_the_claim_is_waited_for(world: W
     assert (await world.executor.ended(operation_id)).state == {"reading": 1}
 
 
-async def test_without_a_look_nothing_is_read_before_the_grant(world: World, reader: Reader) -> None:
+async def test_agent_without_a_read_grant_reads_nothing_before_the_grant(world: World, reader: Reader) -> None:
     answered, original = held(world), world.executor.append
 
     async def bare(work: Any) -> None:
@@ -94,7 +94,7 @@ WRONG: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("changed", WRONG.values(), ids=WRONG.keys())
-async def test_under_a_look_that_is_wrong_nothing_is_read_ahead_and_it_is_told(
+async def test_invalid_read_grant_permits_no_early_read_and_is_reported(
     changed: dict[str, Any], world: World, reader: Reader
 ) -> None:
     answered, original = held(world), world.executor.read_grant
@@ -110,7 +110,7 @@ async def test_under_a_look_that_is_wrong_nothing_is_read_ahead_and_it_is_told(
     await read_once_granted(world, reader, answered, operation_id)
 
 
-async def test_an_expired_look_is_no_attack_and_of_no_use(world: World, reader: Reader) -> None:
+async def test_expired_read_grant_is_useless_and_no_attack(world: World, reader: Reader) -> None:
     answered, original = held(world), world.executor.read_grant
 
     def expired(*parts: Any, **_: Any) -> Signed:
@@ -134,7 +134,7 @@ async def test_an_operation_that_this_agent_knows_otherwise_is_not_read_ahead(wo
     await read_once_granted(world, reader, answered, operation_id)
 
 
-async def test_a_claim_that_is_declined_ends_the_reading_and_nothing_is_told(world: World, reader: Reader) -> None:
+async def test_declined_claim_ends_the_early_read_and_nothing_is_reported(world: World, reader: Reader) -> None:
     answered = held(world, gone)
     agent = await world.agent()
     await world.executor.dispatch(READ, TARGET)

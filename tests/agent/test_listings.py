@@ -35,7 +35,7 @@ async def listed(world: World, *sources: str) -> list[Listing]:
     return found
 
 
-async def test_a_listing_is_signed_and_names_the_look_and_the_target(world: World) -> None:
+async def test_a_listing_is_signed_and_names_the_read_grant_and_the_target(world: World) -> None:
     await world.agent()
     world.backend.listed["list_services"] = ("nginx", "cron", "nginx")
     (found,) = await listed(world, "list_services")
@@ -43,7 +43,7 @@ async def test_a_listing_is_signed_and_names_the_look_and_the_target(world: Worl
     assert (found.source, found.target, found.pool) == ("list_services", TARGET.id, POOL)
 
 
-async def test_nothing_there_and_not_to_be_listed_are_told_apart(world: World) -> None:
+async def test_empty_and_failed_listings_are_distinguished(world: World) -> None:
     await world.agent()
     world.backend.listed |= {"list_services": (), "list_ports": Unreachable("/proc is not there")}
     services, ports, packages = await listed(world, "list_services", "list_ports", "list_packages")
@@ -60,7 +60,7 @@ async def test_a_listing_that_is_too_long_is_none(world: World) -> None:
     assert "too long" in found.failure
 
 
-async def test_nothing_is_listed_under_a_look_that_does_not_hold(world: World) -> None:
+async def test_invalid_read_grant_permits_no_listing(world: World) -> None:
     await world.agent()
     wrong: list[dict[str, Any]] = [{"actions": ["preview"]}, {"pool": "pool-2"}, {"parameters_digest": "0" * 64}]
     for changed in wrong:

@@ -130,7 +130,7 @@ async def test_operation_with_a_possible_effect_at_its_timeout_is_unknown(world:
     assert (receipt.outcome, receipt.code, receipt.effect, receipt.over) == ("unknown", "timeout", "maybe", True)
 
 
-async def test_a_host_that_saw_its_time_up_as_a_cancel_is_told_as_out_of_time(world: World) -> None:
+async def test_timeout_that_the_host_saw_as_a_cancel_is_reported_as_a_timeout(world: World) -> None:
     async def end(task: Task, progress: Progress) -> TaskResult:
         try:
             await asyncio.Event().wait()

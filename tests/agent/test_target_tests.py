@@ -74,7 +74,7 @@ async def test_target_test_that_fails_or_times_out_shows_in_health_and_metrics(
         assert [(name, one.reason) for name, one in world.backend.target_health] == [(TARGET.id, code)]
 
 
-async def test_only_what_the_target_offers_is_told(world: World) -> None:
+async def test_only_what_the_target_offers_is_reported(world: World) -> None:
     await world.agent()
     world.backend.found = TargetTestResult(
         operations=["test_noop", "test_count"], lacking={"test_sleep": "no bed", "x": "no y"}
@@ -117,7 +117,7 @@ REFUSED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("changed", REFUSED.values(), ids=REFUSED.keys())
-async def test_a_look_that_is(changed: dict[str, Any], world: World) -> None:
+async def test_read_grant_that_is_invalid_is_refused(changed: dict[str, Any], world: World) -> None:
     await world.agent()
     looked = await ask_visit(world, **dict(changed))
     assert looked.error is not None
@@ -127,7 +127,7 @@ async def test_a_look_that_is(changed: dict[str, Any], world: World) -> None:
     await world.executor.until(lambda: [report.kind for report in world.executor.reports] == ["forged_look"])
 
 
-async def test_an_expired_look_is_refused_and_no_attack(world: World) -> None:
+async def test_an_expired_read_grant_is_refused_and_no_attack(world: World) -> None:
     await world.agent()
     looked = await ask_visit(world, expires_at=time.time() - 1)
     assert looked.error is not None
@@ -135,7 +135,7 @@ async def test_an_expired_look_is_refused_and_no_attack(world: World) -> None:
     assert (world.backend.looks, world.executor.reports) == ([], [])
 
 
-async def test_a_look_for_a_test_lets_nothing_else_be_looked_at(world: World) -> None:
+async def test_a_read_grant_for_a_test_permits_no_other_read(world: World) -> None:
     await world.agent()
     look = world.executor.read_grant(encode_id(b"l" * 16), "backend_test", TARGET, ["visit"], {}, KEY, pool=POOL)
     for action in ("baseline", "preview", "probe", "listing"):

@@ -183,7 +183,7 @@ async def test_a_preview_names_each_call(host: EngineHost) -> None:
     ]
 
 
-async def test_an_image_is_pulled_and_told_from_the_one_before(host: EngineHost) -> None:
+async def test_pulled_image_is_distinguished_from_the_one_before(host: EngineHost) -> None:
     host.engine.pullable.add("new:1")
     task = host.task("image_pull", ID, image="new:1")
     before = await host.backend.baseline(task)

@@ -17,7 +17,7 @@ from writ_testing.search import containing, files
 from writ_trust.statements import read
 
 
-async def test_a_file_is_written_and_the_receipt_tells_its_digest(installation: Installation) -> None:
+async def test_a_file_is_written_and_the_receipt_shows_its_digest(installation: Installation) -> None:
     await installation.agent()
     path = installation.folder / "root" / "motd"
     operation_id = await installation.executor.dispatch(

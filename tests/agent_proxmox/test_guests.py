@@ -66,7 +66,7 @@ async def test_a_backup_is_not_restored_as_a_second_guest_of_a_name(cluster: Clu
     assert (await refused(cluster, "backup_restore", backup_id="b1", container_name="deaf")).code == "exists"
 
 
-async def test_a_guest_restored_anew_is_in_the_pool_of_its_target(cluster: Cluster) -> None:
+async def test_a_guest_restored_again_is_in_the_pool_of_its_target(cluster: Cluster) -> None:
     cluster.web.pool = "test"
     scoped(cluster, pool="test")
     await backed_up(cluster)

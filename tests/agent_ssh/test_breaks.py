@@ -46,7 +46,7 @@ def counted(host: SshHost) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-async def test_a_change_whose_connection_breaks_is_finished_there_and_its_own_result_is_told(host: SshHost) -> None:
+async def test_a_change_whose_connection_breaks_is_finished_there_and_its_own_result_is_reported(host: SshHost) -> None:
     run = await begun(host, count(host, delay=1.0))
     kill_sessions(host)
     done = await asyncio.wait_for(run, 20)
@@ -91,7 +91,7 @@ async def test_a_child_killed_before_its_effect_is_seen_by_the_probe(host: SshHo
     assert counted(host) == []
 
 
-async def test_without_a_probe_nobody_can_tell_and_it_is_over(host: SshHost) -> None:
+async def test_change_without_a_probe_is_over_and_its_effect_unknown(host: SshHost) -> None:
     task = host.slow(ID)
     run = await begun(host, task)
     kill_sessions(host)

@@ -95,7 +95,7 @@ async def test_a_certificate_opens_as_long_as_it_is_valid(tmp_path: Path) -> Non
         assert await code_of(host) == ""
 
 
-async def test_a_key_that_is_not_let_in_says_so(host: SshHost) -> None:
+async def test_a_rejected_key_says_so(host: SshHost) -> None:
     (host.server.folder / "authorized_keys").write_text("")
     assert await code_of(host) == "auth_failed"
 

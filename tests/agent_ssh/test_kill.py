@@ -74,7 +74,9 @@ async def test_killed_while_it_runs_the_host_finishes_it_and_a_probe_tells(insta
     assert await verdict(installation, operation_id) == "took_effect"
 
 
-async def test_killed_for_longer_than_it_runs_its_own_result_is_told(installation: Installation) -> None:
+async def test_result_is_reported_if_the_agent_was_dead_for_longer_than_the_operation_ran(
+    installation: Installation,
+) -> None:
     first = await installation.agent()
     operation_id = await installation.executor.dispatch(
         "test_count", installation.target(), path=str(installation.counted), delay=0.5
@@ -89,7 +91,7 @@ async def test_killed_for_longer_than_it_runs_its_own_result_is_told(installatio
     assert (receipt.outcome, receipt.effect, receipt.output) == ("succeeded", "done", {"lines": 1})
 
 
-async def test_killed_and_the_host_is_away_nobody_can_tell_and_it_may_still_run(installation: Installation) -> None:
+async def test_effect_is_unknown_and_perhaps_not_over_if_agent_and_host_are_gone(installation: Installation) -> None:
     first = await installation.agent()
     operation_id = await installation.executor.dispatch(
         "test_count", installation.target(), path=str(installation.counted), delay=30.0

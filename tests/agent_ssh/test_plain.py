@@ -88,7 +88,7 @@ async def test_a_restart_is_believed_by_what_is_seen_afterwards(plain: PlainHost
     assert plain.calls().count("restart --no-ask-password -- nginx.service") == 1
 
 
-async def test_a_unit_is_changed_by_its_own_name_alone_and_its_others_are_told(plain: PlainHost) -> None:
+async def test_a_unit_is_changed_by_its_own_name_alone_and_its_others_are_reported(plain: PlainHost) -> None:
     plain.systemctl(STARTED_ANEW)
     shown = plain.folder / "shown"
     shown.write_text(shown.read_text().replace("Names=nginx.service", "Names=nginx.service web.service"))
@@ -148,7 +148,7 @@ async def test_operation_that_needs_python_is_refused_with_this_reason(plain: Pl
     assert refused.value.code == "no_python"
 
 
-async def test_a_test_of_the_target_tells_what_it_has(plain: PlainHost) -> None:
+async def test_a_test_of_the_target_shows_what_it_has(plain: PlainHost) -> None:
     plain.systemctl("echo 'systemd 257 (257.7-1)'")
     found = await plain.ssh.backend.test_target(plain.ssh.target)
     assert (found.code, found.versions) == ("", {"systemd": "257"})
@@ -186,7 +186,7 @@ async def test_a_timeout_has_an_outcome_in_time(plain: PlainHost) -> None:
     assert done.code in ("timeout", "cancelled")
 
 
-async def test_when_the_connection_breaks_a_look_decides(plain: PlainHost) -> None:
+async def test_when_the_connection_breaks_a_read_decides(plain: PlainHost) -> None:
     plain.systemctl(f"{STARTED_ANEW}; exec cat {{never}}")
     task = plain.ssh.task("service_restart", service_name="nginx")
     task = replace(task, baseline=await plain.ssh.backend.baseline(task))

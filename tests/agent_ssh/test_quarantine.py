@@ -61,7 +61,7 @@ def test_an_agent_that_ends_between_two_readings_blames_nobody(tmp_path: Path) -
     HostQuarantine(tmp_path).check("web1")
 
 
-def test_each_time_it_is_set_aside_for_longer_and_never_for_ever(tmp_path: Path) -> None:
+def test_each_time_it_is_set_aside_for_longer_and_never_without_end(tmp_path: Path) -> None:
     found = []
     for _ in range(10):
         kill_while_reading(tmp_path, "web1")

@@ -84,7 +84,7 @@ async def test_an_address_that_is_another_peers_by_now_is_refused(
 
 
 @pytest.mark.parametrize("state", ["NoState", "NeedsLogin", "NeedsMachineAuth", "Stopped", "Starting"])
-async def test_a_tailscaled_that_does_not_run_its_network_is_told_as_such(api: LocalApi, state: str) -> None:
+async def test_a_tailscaled_that_does_not_run_its_network_is_reported_as_such(api: LocalApi, state: str) -> None:
     api.state = state  # type: ignore[assignment]
     with pytest.raises(Unreachable, match=state) as refused:
         await dialled(api)
@@ -109,7 +109,7 @@ async def test_each_question_is_bounded_in_time(api: LocalApi, monkeypatch: pyte
     assert refused.value.code == "tailscale_unavailable"
 
 
-async def test_a_tailscaled_that_is_not_there_is_told_as_such(tmp_path: Path) -> None:
+async def test_a_tailscaled_that_is_not_there_is_reported_as_such(tmp_path: Path) -> None:
     with pytest.raises(Unreachable, match="No such file") as refused:
         await Tailnet(client.LocalApi(tmp_path / "none.sock")).dial(connection())
     assert refused.value.code == "tailscale_unavailable"

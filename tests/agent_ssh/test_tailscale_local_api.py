@@ -56,7 +56,7 @@ def fetch_json(api: LocalApi, path: str) -> dict[str, Any]:
     return dict(json.loads(text))
 
 
-def test_status_tells_the_peers_by_their_node_key(api: LocalApi) -> None:
+def test_status_shows_the_peers_by_their_node_key(api: LocalApi) -> None:
     status = fetch_json(api, "/localapi/v0/status")
     assert (status["BackendState"], status["Self"]["HostName"]) == ("Running", "control")
     web, off, old = (status["Peer"][node_key(name)] for name in ("web1", "off1", "old1"))
@@ -118,7 +118,7 @@ def test_local_api_reports_a_missing_permission(api: LocalApi) -> None:
     assert ask(api, "/localapi/v0/whois?addr=100.64.9.11") == (403, "whois access denied\n")
 
 
-def test_a_peer_that_changes_is_told_as_it_is_now(api: LocalApi) -> None:
+def test_a_peer_that_changes_is_reported_as_it_is_now(api: LocalApi) -> None:
     api.put(Peer(name="web1", addresses=WEB.addresses, key=node_key("another")))
     assert node_key("web1") not in fetch_json(api, "/localapi/v0/status")["Peer"]
     assert fetch_json(api, "/localapi/v0/whois?addr=100.64.9.11")["Node"]["Key"] == node_key("another")

@@ -144,7 +144,7 @@ async def test_a_folder_that_others_could_write_to(host: SshHost) -> None:
     assert (found.code, steps(found)["host"]) == ("unusable_folder", False)
 
 
-async def test_work_tells_how_a_target_is_as_well(host: SshHost) -> None:
+async def test_operations_update_the_state_of_a_target_too(host: SshHost) -> None:
     assert list(host.backend.target_health) == []
     await host.run("network_status")
     assert standing(host) == "ok"

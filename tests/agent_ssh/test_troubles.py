@@ -102,7 +102,7 @@ def change(host: SshHost, delay: float = 0.0) -> Task:
 
 
 @pytest.mark.parametrize("behaviour", some(BEHAVIOURS, "hangs", "hangs up", "endless log", "a frame of 4 GB"))
-async def test_a_host_that_turns_odd_leaves_a_change_unknown_and_a_look_failed(tmp_path: Path, behaviour: str) -> None:
+async def test_a_host_that_turns_odd_leaves_a_change_unknown_and_a_read_failed(tmp_path: Path, behaviour: str) -> None:
     async with odd_host(tmp_path / "odd", BEHAVIOURS[behaviour]) as host:
         await host.pool.session(host.target)  # it is odd only afterwards
         changed = await timed(host, change(host))
@@ -127,7 +127,7 @@ async def test_a_host_that_is_gone_for_good_leaves_a_change_unknown_in_time(host
 
 
 @pytest.mark.parametrize(("probed", "outcome"), [(True, "failed"), (False, "unknown")])
-async def test_a_reboot_in_the_middle_is_told_by_the_boot_id(host: SshHost, probed: bool, outcome: str) -> None:
+async def test_a_reboot_in_the_middle_is_reported_by_the_boot_id(host: SshHost, probed: bool, outcome: str) -> None:
     task = change(host, delay=60.0)
     task = replace(task, operation=replace(task.operation, probe=probed), baseline=await host.backend.baseline(task))
     run = await begun(host, task)

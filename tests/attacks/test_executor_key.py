@@ -100,7 +100,7 @@ async def test_c2_the_journal_is_not_cut(installation: RunningInstallation, thie
     assert await everything(admin) == before
 
 
-async def test_c3_the_journal_is_not_made_anew_without_an_operation(
+async def test_c3_the_journal_is_not_made_again_without_an_operation(
     installation: RunningInstallation, thief: NatsBus, admin: NatsBus
 ) -> None:
     async with await installation.client("alice") as alice:

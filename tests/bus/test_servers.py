@@ -17,7 +17,7 @@ from writ_testing.peers.nats_server import writ_server
 SUBJECT = "writ.journal.op.alice.o1.dispatched.a.web-1"
 
 
-async def test_connections_streams_and_consumers_are_told_as_they_are(tmp_path: Path) -> None:
+async def test_connections_streams_and_consumers_are_reported_as_they_are(tmp_path: Path) -> None:
     async with writ_server(tmp_path) as server:
         audit = await server.bus("audit")
 

@@ -60,7 +60,7 @@ def test_an_advice_is_a_sentence_of_its_own(code: str) -> None:
     assert not text.endswith(".")
 
 
-def test_a_host_without_python_is_well_and_told_what_more_it_could_have() -> None:
+def test_host_without_python_is_well_and_gets_advice() -> None:
     lacking = {"file_read": "the host has no python3 (3.9 or newer)"}
     row = _row_of(VIEW, visit(operations=["service_status"], lacking=lacking))
     assert (row.well, row.code) == (True, "")

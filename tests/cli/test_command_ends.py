@@ -58,7 +58,7 @@ async def test_run_gives_programs_json(command: Command) -> None:
         ("unknown", 7),
     ],
 )
-async def test_the_exit_status_tells_the_outcome(
+async def test_the_exit_status_shows_the_outcome(
     command: Command, served: ScriptedApi, outcome: str, status: int
 ) -> None:
     served.outcome = outcome

@@ -150,7 +150,7 @@ async def test_a_retry_acts_on_what_did_not_succeed_under_the_same_run(command: 
     assert (over.exit_code, "no target of run roll needs" in over.stderr) == (2, True)
 
 
-async def test_ctrl_c_tells_what_goes_on(served: ScriptedApi, environ: dict[str, str]) -> None:
+async def test_ctrl_c_shows_what_goes_on(served: ScriptedApi, environ: dict[str, str]) -> None:
     served.outcome = None
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it may be ignored
     try:

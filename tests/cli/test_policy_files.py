@@ -75,7 +75,7 @@ def test_a_line_that_has_no_end_is_answered_and_dropped(bare: CliRunner) -> None
     assert [json.loads(line)["decision"] for line in shown.stdout.splitlines()] == ["allow", "invalid", "allow"]
 
 
-def test_a_suite_is_run_and_what_failed_is_told(bare: CliRunner, tmp_path: Path) -> None:
+def test_a_suite_is_run_and_what_failed_is_reported(bare: CliRunner, tmp_path: Path) -> None:
     passed = writ(bare, "test", PRODUCTION, "--coverage")
     assert passed.exit_code == 0, passed.output
     assert "cases, passed" in passed.stdout

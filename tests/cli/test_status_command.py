@@ -87,7 +87,7 @@ def audits(*notes: str) -> list[ProcessStatus]:
 
 
 @pytest.mark.parametrize(("notes", "times"), [(("not set", "not set"), 1), (("", "not set"), 0), (("",), 0)])
-def test_refusals_of_nats_that_nobody_records_are_told_once(
+def test_refusals_of_nats_that_nobody_records_are_reported_once(
     capsys: pytest.CaptureFixture[str], notes: tuple[str, ...], times: int
 ) -> None:
     usage = Usage(messages=1, bytes=1, max_bytes=10, last_sequence=1)

@@ -323,14 +323,14 @@ async def test_reason_of_a_wait_is_reported_once(
     assert heard.count(WAITING.text) == 1
 
 
-async def test_a_wait_that_times_out_tells_the_reason(writ: Writ, executor: ScriptedApi) -> None:
+async def test_a_wait_that_times_out_shows_the_reason(writ: Writ, executor: ScriptedApi) -> None:
     executor.outcome, executor.waiting = None, WAITING
     answer = await writ.submit("service_restart", "a")
     with pytest.raises(errors.TimedOut, match="is still dispatched \\(waits for a: service_stop is started there\\)"):
         await writ.wait(answer.operation_id or "", timeout=0.5)
 
 
-async def test_the_events_of_an_operation_tell_what_it_waits_for(writ: Writ, executor: ScriptedApi) -> None:
+async def test_the_events_of_an_operation_show_what_it_waits_for(writ: Writ, executor: ScriptedApi) -> None:
     executor.outcome, executor.waiting = None, WAITING
     number = (await writ.submit("service_restart", "a")).operation_id or ""
     async with asyncio.timeout(10):

@@ -141,6 +141,6 @@ def test_a_container_that_cannot_be_put_back_is_refused(raw: dict[str, Any], cod
     assert refused.value.code == code
 
 
-def test_the_cgroup_namespace_of_an_old_kernel_is_nobodys_wish() -> None:
+def test_cgroup_namespace_of_an_old_kernel_is_no_setting() -> None:
     raw = container({}, {"CgroupnsMode": "host"})
     assert list(breakouts(settings(raw, {"CgroupVersion": "1"}, "box:2"), [], "/run/other.sock")) == []

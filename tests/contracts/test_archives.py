@@ -33,7 +33,7 @@ def test_of_a_range_that_is_there_in_part_no_other_archive_can_be_made() -> None
         next_of([OTHER], 5)
 
 
-def test_an_event_that_tells_of_no_archive_is_refused() -> None:
+def test_event_without_an_archive_is_refused() -> None:
     event = ControlEvent(
         id="1", at=1.0, correlation_id="c", kind="journal_archive", principal="alice", operation_id="a", body={}
     )

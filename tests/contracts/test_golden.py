@@ -106,6 +106,6 @@ def test_one_kind_of_statement_is_never_read_as_another() -> None:
                     decode(golden(kind), other)
 
 
-def test_every_event_of_the_journal_is_told_apart_by_its_tag() -> None:
+def test_every_event_of_the_journal_is_distinguished_by_its_tag() -> None:
     for kind in carried(journal.JournalEvent):
         assert type(decode_event(golden(kind))) is kind

@@ -55,7 +55,7 @@ def test_a_subject_token_has_no_dot_wildcard_or_space(name: str, text: str) -> N
 
 
 @given(st.text(), st.text())
-def test_the_same_wish_has_the_same_id_of_the_right_form(principal: str, key: str) -> None:
+def test_the_same_request_has_the_same_id_of_the_right_form(principal: str, key: str) -> None:
     first = ids.operation_id(principal, key)
     assert first == ids.operation_id(principal, key)
     assert holds("OperationId", first)
@@ -65,7 +65,7 @@ wishes = st.tuples(st.text(alphabet="ab-_", max_size=3), st.text(alphabet="ab-_"
 
 
 @given(wishes, wishes)
-def test_different_wishes_have_different_ids(one: tuple[str, str], other: tuple[str, str]) -> None:
+def test_different_requests_have_different_ids(one: tuple[str, str], other: tuple[str, str]) -> None:
     assert (one == other) is (ids.operation_id(*one) == ids.operation_id(*other))
 
 

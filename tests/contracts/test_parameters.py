@@ -89,7 +89,7 @@ def test_a_refusal_never_shows_a_value() -> None:
         assert "hunter2" not in str(caught.value)
 
 
-def test_a_text_of_the_wrong_form_is_told_without_regular_expressions() -> None:
+def test_a_text_of_the_wrong_form_is_reported_without_regular_expressions() -> None:
     catalogue = Catalogue(BUILT_IN)
     with pytest.raises(Invalid) as caught:
         catalogue["network_scan"].check({"cidr": "all"})

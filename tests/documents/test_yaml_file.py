@@ -74,7 +74,7 @@ def test_a_problem_shows_the_line_and_a_caret() -> None:
     assert problem.excerpt == "    2 |   requires_aproval: true\n      |   ^"
 
 
-def test_all_mistakes_that_leave_the_shape_readable_are_told_at_once() -> None:
+def test_all_mistakes_that_leave_the_shape_readable_are_reported_at_once() -> None:
     assert refused("a: 1\na: 2\nb: .nan\nc: !!python/object/apply:os.system [x]\nd: {e: 1, e: 2}\n<<: {}\n") == [
         "policy.yaml:2:1: the key 'a' occurs twice",
         "policy.yaml:3:4: .nan is not a number that can be compared",
@@ -122,7 +122,7 @@ def test_a_long_line_is_shown_in_part() -> None:
     assert excerpt[0][excerpt[1].index("^")] == "*"
 
 
-def test_a_missing_file_a_folder_and_a_pipe_are_told_apart(tmp_path: Path) -> None:
+def test_a_missing_file_a_folder_and_a_pipe_are_distinguished(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for name, message in (("absent", "No such file"), (".", "Is a directory"), ("pipe", "is not a regular file")):
         with pytest.raises(FileErrors, match=message):

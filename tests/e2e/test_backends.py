@@ -156,7 +156,7 @@ EXPECTED = {
 }
 
 
-async def test_each_target_is_told_with_what_to_do(world: World) -> None:
+async def test_each_target_is_reported_with_what_to_do(world: World) -> None:
     rows = await world.test(status=1)
     assert {name: row["code"] for name, row in rows.items()} == {
         "here": "",
@@ -179,7 +179,7 @@ async def test_each_target_is_told_with_what_to_do(world: World) -> None:
     assert rows["peer"]["visit"]["steps"][1]["detail"] == f"peer:{world.server.port} via tailscale"
 
 
-async def test_without_tailscaled_that_is_what_is_told(world: World) -> None:
+async def test_missing_tailscaled_is_reported(world: World) -> None:
     world.api.state = "Stopped"
     assert (await world.test("peer", status=1))["peer"]["code"] == "tailscale_down"
     world.api.state, world.api.permit_read = "Running", False
@@ -208,7 +208,7 @@ async def test_target_test_without_permission_is_denied_and_recorded(world: Worl
     assert refused.detail.startswith("backend_test of target ")
 
 
-async def test_a_target_that_is_none_is_told_before_anybody_is_asked(world: World) -> None:
+async def test_unknown_target_is_reported_before_any_request(world: World) -> None:
     ended = await world.installation.writ("backends", "test", "web1", "web2")
     assert (ended.status, ended.out) == (2, "")
     assert "web2" in ended.err

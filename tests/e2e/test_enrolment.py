@@ -233,7 +233,7 @@ async def test_an_environment_of_an_installation_before_is_no_sign_of_an_enrolme
 
 
 @pytest.mark.exhaustive
-async def test_a_key_that_the_keeper_died_over_is_let_in_by_its_token_and_no_other_key_is(
+async def test_key_whose_enrolment_the_provisioner_died_in_is_enrolled_by_its_token_alone(
     installation: RunningInstallation, tmp_path: Path
 ) -> None:
     made, folder = await token_of(installation), tmp_path / "etc"

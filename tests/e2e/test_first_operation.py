@@ -34,7 +34,7 @@ async def write(writ: Writ, path: Path, content: str, **more: object) -> Operati
     return await writ.run("file_write", "web-1", {"file_path": str(path), "content": content, **more}, timeout=30)
 
 
-async def test_a_file_is_written_and_the_trace_tells_all_of_it(
+async def test_a_file_is_written_and_the_trace_shows_all_of_it(
     installation: RunningInstallation, writ: Writ, files: Path
 ) -> None:
     path = files / "a"

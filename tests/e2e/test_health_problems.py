@@ -98,7 +98,7 @@ async def test_a_policy_file_with_a_mistake(installation: RunningInstallation) -
         policy.write_text(good)
 
 
-async def test_an_inventory_with_a_mistake_is_told_by_all_who_read_it(installation: RunningInstallation) -> None:
+async def test_invalid_inventory_is_reported_by_every_reader(installation: RunningInstallation) -> None:
     inventory = installation.home.inventory
     good = inventory.read_text()
     async with (

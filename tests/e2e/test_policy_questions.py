@@ -68,7 +68,7 @@ async def run_json(installation: RunningInstallation, *words: object, **how: Any
     return json.loads(shown.stdout)
 
 
-async def test_decisions_are_told_as_they_are_made(installation: RunningInstallation, writ: Writ) -> None:
+async def test_decisions_are_reported_as_they_are_made(installation: RunningInstallation, writ: Writ) -> None:
     assert (await command(installation, "can-i", "test_noop", "-t", "web-1")).exit_code == 0
     explained = await run_json(installation, "explain", "test_noop", "-t", "web-1")
     simulated = await writ.simulate("test_noop", "web-1")
@@ -153,7 +153,7 @@ async def test_a_policy_is_checked_tried_published_and_rolled_back(
     assert (await run_json(installation, "diff", 1, 3))["changes"] == []
 
 
-async def test_a_document_that_does_not_load_is_told_with_every_place(
+async def test_a_document_that_does_not_load_is_reported_with_every_place(
     installation: RunningInstallation, tmp_path: Path
 ) -> None:
     bad = tmp_path / "bad.yaml"

@@ -125,7 +125,9 @@ async def test_invalid_or_outdated_policy_is_refused_with_all_its_mistakes(writ:
     assert await number(writ) == before
 
 
-async def test_a_file_that_differs_is_told_and_does_not_count(installation: RunningInstallation, writ: Writ) -> None:
+async def test_a_file_that_differs_is_reported_and_does_not_count(
+    installation: RunningInstallation, writ: Writ
+) -> None:
     before = await closed_and_open_again(writ)
     installation.home.policy.write_text(CLOSED)
 

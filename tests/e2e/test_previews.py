@@ -206,7 +206,7 @@ async def test_the_record_has_no_bare_digest_of_a_content_and_shows_equal_ones(
 
 
 @pytest.mark.parametrize("operation", ["file_write", "file_copy"])
-async def test_a_dry_run_tells_nothing_of_a_file_that_its_requester_may_not_read(
+async def test_dry_run_reveals_nothing_of_a_file_that_its_requester_may_not_read(
     people: tuple[Writ, Writ], file: Path, operation: str
 ) -> None:
     alice, _ = people

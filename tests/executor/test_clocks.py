@@ -191,7 +191,7 @@ async def test_a_clock_that_drifts_shows_and_decides_nothing(world: World, rate:
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-async def test_events_tell_the_servers_time_whatever_the_hosts_own_clock_shows(world: World, wrong: float) -> None:
+async def test_events_show_the_servers_time_whatever_the_hosts_own_clock_shows(world: World, wrong: float) -> None:
     await world.executor(sweep=1000.0, clocks=Host(wall=wrong).clocks)
     answer = await world.ask("service_restart", **RESTART)
     life = await world.accepted(answer.operation_id)

@@ -18,7 +18,7 @@ async def dispatched(world: World, operation: str, **wish: Any) -> Dispatched:
     return await world.work(answer.operation_id or "")
 
 
-async def test_the_look_is_in_requested_and_in_dispatched_with_what_it_is_about(world: World) -> None:
+async def test_read_grant_and_its_parameters_are_in_requested_and_dispatched(world: World) -> None:
     await world.executor()
     work = await dispatched(world, "service_status")
     requested = (await world.accepted(work.operation_id)).requested

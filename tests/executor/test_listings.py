@@ -61,7 +61,7 @@ def gathered(world: World) -> list[GatheredListings]:
     return [facts for facts in all_facts if facts is not None]
 
 
-async def test_a_listing_is_gathered_for_the_request_and_anew_for_the_claim(world: World) -> None:
+async def test_a_listing_is_gathered_for_the_request_and_again_for_the_claim(world: World) -> None:
     world.policy.needs["service_restart"] = ["list_services"]
     requests = await serve_listings(world)
     await world.executor()

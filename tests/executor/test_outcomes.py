@@ -79,7 +79,7 @@ async def test_idempotent_operation_is_dispatched_again_with_a_new_attempt(world
     assert await world.outcome(operation_id) == "succeeded"
 
 
-async def test_an_agent_that_restarted_and_cannot_tell_is_believed_that_it_is_over(world: World) -> None:
+async def test_restarted_agent_is_believed_that_an_operation_is_over(world: World) -> None:
     await world.executor()
     idempotent = await world.ask("service_start", **RESTART)
     work = await world.work(idempotent.operation_id or "")

@@ -132,7 +132,7 @@ def test_clock_of_the_writer_moves_no_deadline(state: State, wrong: float) -> No
 @pytest.mark.parametrize(
     ("window", "expected"), [(LONGEST_SHORT, DueStep.ADVANCE), (LONGEST_SHORT + 1, DueStep.EXPIRE)]
 )
-def test_a_new_replica_grants_a_short_period_anew_and_what_is_left_of_a_long_one(
+def test_a_new_replica_grants_a_short_period_again_and_what_is_left_of_a_long_one(
     window: float, expected: DueStep
 ) -> None:
     waiting = life(State.REQUESTED, start_by=100.0 + window)

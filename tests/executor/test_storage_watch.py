@@ -45,7 +45,7 @@ async def test_requests_are_refused_with_the_reason_within_two_seconds(world: Wo
     assert time.monotonic() - began < 0.5
 
 
-async def test_parameters_that_cannot_be_kept_are_told_as_well(world: World) -> None:
+async def test_parameters_that_cannot_be_kept_are_reported_as_well(world: World) -> None:
     await world.executor()
     world.broker.disk.stores.clear()
     answer = await world.ask("file_write", **WRITE)

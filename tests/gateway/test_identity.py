@@ -168,7 +168,7 @@ async def test_a_token_is_limited_to_its_operations_targets_and_rate(
     assert "12 a minute" in listed
 
 
-async def test_a_token_is_refused_for_a_principal_whom_no_gateway_serves(installation: RunningInstallation) -> None:
+async def test_a_token_is_refused_for_a_principal_that_no_gateway_serves(installation: RunningInstallation) -> None:
     refused = await installation.writ("token", "create", "local")
     assert refused.status == 2
     assert "via: gateway" in refused.err

@@ -53,7 +53,7 @@ def test_a_child_that_has_not_begun_its_program_is_waited_for_and_ended(seconds:
     assert not alive(reported["child"])
 
 
-def test_a_child_of_something_else_is_not_waited_for_for_ever_and_left_alone() -> None:
+def test_foreign_child_is_left_alone_and_not_waited_for_without_end() -> None:
     reported = ended(0.3, "not marked")
     assert reported["certain"]
     subprocess.run(["kill", str(reported["child"])], check=True)  # it lives

@@ -185,7 +185,7 @@ async def test_change_has_a_process_of_its_own_which_ends_with_it(kept: Kept) ->
     await eventually(gone)
 
 
-def test_a_process_does_not_look_for_ever(kept: Kept) -> None:
+def test_process_stops_searching_after_a_while(kept: Kept) -> None:
     pids = [kept.pid() for _ in range(2 * MOST_USES + 1)]
     assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [MOST_USES, MOST_USES, 1]
 

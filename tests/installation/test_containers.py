@@ -188,7 +188,7 @@ async def says(keeper: Provisioner) -> str | None:
     return await keeper.checks["servers"]()
 
 
-async def test_a_principal_that_is_added_is_let_in_and_one_that_is_taken_out_is_not(
+async def test_added_principal_has_access_and_a_removed_one_has_not(
     kept: tuple[Home, Provisioner, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home, keeper, url = kept
@@ -202,7 +202,7 @@ async def test_a_principal_that_is_added_is_let_in_and_one_that_is_taken_out_is_
     await eventually(lambda: _refused(url, home), what="bob is not let in any more")
 
 
-async def test_a_file_that_is_wrong_changes_nothing_and_is_told(kept: tuple[Home, Provisioner, str]) -> None:
+async def test_invalid_file_changes_nothing_and_is_reported(kept: tuple[Home, Provisioner, str]) -> None:
     home, keeper, url = kept
     await eventually(lambda: _well(keeper), what="streams")
     before, config = home.agents.read_text(), (home.servers / "nats.conf").read_text()
@@ -219,7 +219,7 @@ async def test_a_file_that_is_wrong_changes_nothing_and_is_told(kept: tuple[Home
     await bus.drain(1.0)
 
 
-async def test_a_first_site_counts_when_nats_has_been_started_again_and_until_then_that_is_told(
+async def test_first_site_counts_after_a_restart_of_nats_and_status_says_so_until_then(
     served: Served, kept: tuple[Home, Provisioner, str]
 ) -> None:
     home, keeper, _ = kept

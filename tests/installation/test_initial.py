@@ -134,7 +134,7 @@ def test_sizes_that_cannot_be_are_refused_with_their_file_and_never_half_taken(
 
 
 @as_root
-def test_split_keys_are_roots_services_read_as_a_group_and_the_keeper_writes_its_own_folder_alone(
+def test_split_installation_gives_root_the_keys_and_the_provisioner_its_own_folder_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(initialise, "GROUP", SOMEBODY)

@@ -44,7 +44,7 @@ def home(tmp_path: Path) -> Home:
     return prepare(tmp_path, targets=[local_target(f"{host}-1", tmp_path, connection={"host": host}) for host in hosts])
 
 
-async def test_a_site_is_let_in_with_a_key_for_each_of_its_pools(home: Home, tmp_path: Path) -> None:
+async def test_site_gets_a_key_for_each_of_its_pools(home: Home, tmp_path: Path) -> None:
     assert listener(home) is None
     assert "leafnodes" not in configuration(home, ADDRESS)
     site = NewSite(name="depot", pools=("local-depot", "local-yard"), hub=HUB)

@@ -23,7 +23,7 @@ from writ_installation.processes.report import read_report
 from writ_testing.eventually import eventually
 
 
-async def test_a_principal_that_is_added_is_let_in_at_once(tmp_path: Path) -> None:
+async def test_added_principal_has_access_at_once(tmp_path: Path) -> None:
     async with up(tmp_path) as one:
         operator = Context(principal="operator", url=one.report.url)
         bus = await open_bus(operator, one.home.key("principal-operator").seed, wait=20)

@@ -105,7 +105,7 @@ def test_half_a_token_is_none_and_is_not_shown(home: Home, cut: int) -> None:
         enrolment_tickets.read_ticket(enrolment_tickets.HEAD + base64.urlsafe_b64encode(b'{"seed":"SUX"}').decode())
 
 
-def test_nats_knows_a_token_until_its_key_is_let_in_or_it_expires(home: Home) -> None:
+def test_nats_knows_a_token_until_its_key_is_enrolled_or_it_expires(home: Home) -> None:
     token, _ = tokens.make(home, POOL, URL, 1e12)
     address = ServerAddress(host="127.0.0.1", port=4222, monitor_port=8222)
     key = a_key().public
@@ -141,7 +141,7 @@ def test_of_many_who_use_it_at_once_one_has_it(home: Home) -> None:
     assert [path.name for path in home.enrolled.iterdir()] == [token.id]
 
 
-async def test_a_good_token_lets_one_key_in_and_says_so(home: Home, door: Door) -> None:
+async def test_a_good_token_enrols_one_key_and_says_so(home: Home, door: Door) -> None:
     token, ticket = made(home)
     key = a_key()
     await door.ask(signed(ticket, key), token.id)
@@ -201,7 +201,7 @@ async def test_an_agent_that_was_taken_out_again_leaves_no_token_to_come_back_by
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("name", ["use", "append", "done"])
-async def test_whenever_the_keeper_dies_the_token_is_good_for_one_key_and_that_can_go_on(
+async def test_token_enrols_one_key_whenever_the_provisioner_dies(
     home: Home, door: Door, monkeypatch: pytest.MonkeyPatch, name: str, after: bool
 ) -> None:
     (token, ticket), key, other = made(home), a_key(), a_key()

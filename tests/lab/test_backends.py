@@ -156,7 +156,7 @@ ExecStop=/bin/sleep 60
 """
 
 
-async def test_a_unit_that_dies_at_once_or_hangs_in_its_stop_is_told_as_it_is(
+async def test_a_unit_that_dies_at_once_or_hangs_in_its_stop_is_reported_as_it_is(
     ground: Ground, local: LocalBackend
 ) -> None:
     host, target = ground.host, ground.target("local", connection={"host": ground.host.name})

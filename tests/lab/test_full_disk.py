@@ -104,7 +104,7 @@ async def current_status(installation: RunningInstallation) -> InstallationStatu
     return await status(installation.home, {})
 
 
-async def test_a_full_disk_is_told_at_once_and_what_follows_is_done_by_itself(
+async def test_a_full_disk_is_reported_at_once_and_what_follows_is_done_by_itself(
     installation: RunningInstallation,
 ) -> None:
     assert "the streams may hold 76 MB" in installation.report.problem

@@ -89,7 +89,7 @@ def test_package_that_would_remove_another_is_not_installed(writ: Writ, host: Ho
     assert host.state() == before
 
 
-def test_a_package_whose_script_fails_is_a_failure_and_told_as_it_is(
+def test_a_package_whose_script_fails_is_a_failure_and_reported_as_it_is(
     writ: Writ, host: Host, packages: Repository
 ) -> None:
     packages.publish("broken", "1.0", postinst="echo it went wrong >&2; exit 3")

@@ -178,7 +178,7 @@ def test_a_snapshot_is_read_only_and_an_unfinished_one_is_not_told_as_one(tmp_pa
         assert ask("snapshot_delete", **given)["effect"] == "done"
 
 
-def test_a_subvolume_that_holds_others_goes_back_and_what_is_left_is_told(tmp_path: Path) -> None:
+def test_a_subvolume_that_holds_others_goes_back_and_what_is_left_is_reported(tmp_path: Path) -> None:
     with btrfs(tmp_path.resolve()) as volume:
         ask = asking(volume.root)
         given = {"snapshot_name": "one", "target_path": str(volume.folder)}
@@ -191,7 +191,7 @@ def test_a_subvolume_that_holds_others_goes_back_and_what_is_left_is_told(tmp_pa
         assert any(path.name in left for path in volume.root.glob(".writ-*.tmp"))
 
 
-def test_a_snapshot_that_zfs_does_not_let_go_of_is_told_as_kept(tmp_path: Path) -> None:
+def test_a_snapshot_that_zfs_does_not_let_go_of_is_reported_as_kept(tmp_path: Path) -> None:
     with zfs(tmp_path.resolve()) as volume:
         ask = asking(volume.root)
         given = {"snapshot_name": "one", "target_path": str(volume.folder)}

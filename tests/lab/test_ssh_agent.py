@@ -57,7 +57,7 @@ def test_request_arrives_unchanged_through_any_login_shell(writ: Writ, host: Hos
     assert host.run("ls", home(shell)) == ""
 
 
-def test_a_user_who_may_not_is_told_so(writ: Writ, host: Host) -> None:
+def test_missing_permission_of_a_user_is_reported(writ: Writ, host: Host) -> None:
     before = host.show("nginx", "InvocationID")
     done = writ.run("service_restart", "service_name=nginx", target="login-sh", status=1)
     assert (done["outcome"], done["code"]) == ("failed", "permission_denied")

@@ -96,7 +96,7 @@ async def far(without_python: Host, tmp_path: Path) -> AsyncIterator[Far]:
     await backend.close()
 
 
-async def test_a_service_is_restarted_and_told_as_hostops_tells_it(far: Far) -> None:
+async def test_restart_of_a_service_is_reported_as_by_hostops(far: Far) -> None:
     before = far.host.show("nginx", "InvocationID")
     task = far.task("service_restart", service_name="nginx")
     baseline = await far.backend.baseline(task)

@@ -209,7 +209,7 @@ async def test_refusal_by_nats_is_recorded_also_while_audit_is_down(site: Site) 
     until(lambda: works(site, TARGET), 60.0, "an operation succeeds")
 
 
-def test_a_token_opens_one_door_once(site: Site) -> None:
+def test_a_token_enrols_one_key_once(site: Site) -> None:
     made = site.json("agent", "token", site.pool)
     folder = "/etc/writ-again"
     enrolling = ("/opt/writ/bin/writ-enrol", "--to", folder)
@@ -228,7 +228,7 @@ def test_an_installation_is_not_made_again_nor_started_twice(site: Site) -> None
     assert "systemctl status" in site.call("restart")[2]
 
 
-def test_the_status_of_all_that_the_system_starts_here_is_told(site: Site) -> None:
+def test_the_status_of_all_that_the_system_starts_here_is_reported(site: Site) -> None:
     def ready() -> dict[str, Any] | None:
         told = site.call("status", "-o", "json")[1]
         view: dict[str, Any] = json.loads(told) if told else {}

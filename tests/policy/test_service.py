@@ -223,7 +223,7 @@ async def test_read_grant_is_signed_if_requested_and_not_denied(asking: Asking) 
     assert without_key.error is not None
 
 
-async def test_a_look_covers_hidden_parameters_only_for_a_preview(asking: Asking) -> None:
+async def test_a_read_grant_covers_hidden_parameters_only_for_a_preview(asking: Asking) -> None:
     parameters = {"file_path": "/srv/a", "content": "hunter2"}
     subject = asking.subject("file_write", parameters=parameters)
     effective = {**parameters, "encoding": "utf-8", "timeout": 60}

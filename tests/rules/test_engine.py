@@ -178,7 +178,7 @@ def test_a_gateway_rule_may_stay_at_home() -> None:
     )
 
 
-def test_a_stop_denies_changes_and_lets_looks_and_control_through() -> None:
+def test_stop_denies_changes_and_permits_reads_and_control_operations() -> None:
     state = apply(ControlState(), 7, control("stop_set", {"scope": ["web-*"], "reason": "it burns", "until": None}))
     rules = [RESTARTS, rule("reads", "service_status"), rule("stops", "stop_set")]
     world = World(policy(global_policies=rules), control=state)

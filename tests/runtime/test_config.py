@@ -35,7 +35,7 @@ def test_unrelated_variables_are_of_no_concern() -> None:
     assert load(Config, {**REQUIRED, "SLOTS": "9", "HOME": "/root"}) == load(Config, REQUIRED)
 
 
-def test_all_mistakes_are_told_at_once_by_variable() -> None:
+def test_all_mistakes_are_reported_at_once_by_variable() -> None:
     with pytest.raises(ConfigError) as caught:
         load(
             Config,

@@ -52,7 +52,7 @@ async def test_the_same_journal_is_believed_also_as_it_grows(watched: Watched) -
     assert watched.alarms == []
 
 
-async def test_a_shortened_journal_is_noticed_at_the_first_look_after_a_restart(watched: Watched) -> None:
+async def test_a_shortened_journal_is_noticed_at_the_first_read_after_a_restart(watched: Watched) -> None:
     del watched.broker.disk.records[1:]
     guard = watched.guard()
     assert await guard.compare()

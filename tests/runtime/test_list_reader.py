@@ -77,7 +77,7 @@ def test_unreadable_file_has_the_same_error_as_in_process(tmp_path: Path, more: 
     assert errors[0].problems == errors[1].problems
 
 
-def test_a_file_that_is_too_large_or_away_is_told_as_here(tmp_path: Path) -> None:
+def test_missing_or_oversized_file_has_the_same_error_as_in_process(tmp_path: Path) -> None:
     path = tmp_path / "inventory.yaml"
     with pytest.raises(FileErrors, match="No such file"):
         lists.ListReader(lists.TARGETS)(path)

@@ -91,7 +91,7 @@ async def test_security_event_that_cannot_be_stored_is_counted_and_stops_nobody(
     assert (await installation.details(), installation.counted) == ([""], ["broken_record"])
 
 
-async def test_a_server_that_is_away_is_told_and_nothing_is_counted_yet(installation: Installation) -> None:
+async def test_a_server_that_is_away_is_reported_and_nothing_is_counted_yet(installation: Installation) -> None:
     installation.failing = [Unreachable("away")]
     with pytest.raises(Unreachable):
         await installation.security.record(FOUND)

@@ -76,7 +76,7 @@ def test_the_hosts_of_the_lab_reach_each_other_beside_the_engine(
     assert one.run("bash", "-c", f"exec 3<>/dev/tcp/{other.address}/22 && echo through", timeout=20.0) == "through"
 
 
-def test_the_status_of_all_containers_is_told(composed: Composed) -> None:
+def test_the_status_of_all_containers_is_reported(composed: Composed) -> None:
     def ready() -> dict[str, Any] | None:
         told = composed.type("docker compose run --rm -T writ status -o json || true")
         view: dict[str, Any] = json.loads(told) if told else {}

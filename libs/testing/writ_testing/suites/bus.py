@@ -26,7 +26,7 @@ class MessagingSuite:
         assert (await alice.request(ASK, b"hello", timeout=SOON)).data == b"hello"
 
     @pytest.mark.parametrize("user", ["executor", "policy", "audit", "agent-a"])
-    async def test_the_servers_time_is_told_to_services_and_agents(self, ground: BusFixture, user: str) -> None:
+    async def test_services_and_agents_get_the_servers_time(self, ground: BusFixture, user: str) -> None:
         bus = await ground.bus(user)
         before = time.time()
         reply = await bus.server_time(timeout=SOON)
