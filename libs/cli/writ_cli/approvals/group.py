@@ -203,7 +203,7 @@ async def reject(settings: Settings, operation: str, reason: str) -> int:
 @approvals.command("watch")
 @asking
 async def watch(settings: Settings) -> int:
-    """What waits for you, and what becomes of it; until interrupted."""
+    """Show the requests that wait for you, and each change of them, until interrupted."""
     async with await settings.connect() as writ, aclosing(await writ.approvals.listen()) as events:
         for one in await every_pending(writ):
             settings.screen.line(f"pending    {one.operation_id}  {one.principal}: {one.operation} on {one.target}")

@@ -94,7 +94,7 @@ def status_of(recap: RunRecap) -> Exit:
 
 
 class RunResults:
-    """What is shown: a line for each target when it ends, progress beneath on a terminal, and the recap."""
+    """Shows a line for each target when it ends, on a terminal also the progress, and the recap."""
 
     def __init__(self, screen: Screen, choice: TargetChoice, count: int) -> None:
         self._screen = screen

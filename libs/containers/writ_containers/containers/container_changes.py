@@ -161,7 +161,7 @@ def _is_so(task: Task, raw: Raw) -> bool:
 
 
 def _refuse_another(task: Task, raw: Raw) -> None:
-    """Policy has decided knowing the container of the baseline."""
+    """Raise Conflict if it is not the container of the baseline, which policy's decision was about."""
     known = task.baseline.get("container_id")
     if known and known != raw.get("Id"):
         raise Conflict("since the decision, another container has taken the name", code="container_changed")
