@@ -1,4 +1,4 @@
-"""Agents with real executors: what both sides say of one operation fits together."""
+"""Agents with real executors: both sides agree about each operation."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -132,7 +132,7 @@ async def test_a_grant_that_the_agent_refuses_ends_the_operation_and_leaves_an_a
     assert await installation.alarms() == ["mismatched_grant"]
 
 
-async def test_what_an_agent_says_of_a_claim_that_never_arrived_is_no_alarm(installation: Installation) -> None:
+async def test_report_on_a_lost_claim_is_no_alarm(installation: Installation) -> None:
     await installation.world.executor()
     operation_id = await installation.ask("test_count", path="/x")
     await installation.world.work(operation_id)

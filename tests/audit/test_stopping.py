@@ -1,4 +1,4 @@
-"""The process as it stops: also when its connection breaks at that moment."""
+"""The process stops cleanly, even if its connection breaks at that moment."""
 
 import asyncio
 import signal
@@ -27,7 +27,7 @@ class Breaking:
         return getattr(self._journal, name)
 
     async def read(self, *arguments: Any, **named: Any) -> Any:
-        """Nothing comes; a cancel is answered as a broken connection answers it."""
+        """Wait without an answer; a cancel ends as on a broken connection."""
         self.reading.set()
         try:
             await asyncio.Event().wait()

@@ -1,4 +1,4 @@
-"""The sender's key: authentication, so nothing but what the server says counts."""
+"""The sender's key is authentication, so only the server's own statement counts."""
 
 import pytest
 from hypothesis import given

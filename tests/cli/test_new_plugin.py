@@ -1,4 +1,4 @@
-"""`writ plugin new` writes a package that passes its own tests at once, and `writ plugin list` finds it."""
+"""`writ plugin new` writes a package whose tests pass at once, and `writ plugin list` finds it."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def writ(folder: Path, *arguments: str, path: str = "") -> subprocess.CompletedP
 
 
 def installed(folder: Path) -> str:
-    """The path that has the package as an installation does: its code, and its metadata."""
+    """Return a path with the installed package: its code and metadata."""
     site = folder / "site"
     shutil.copytree(folder / "writ-acme" / "writ_acme", site / "writ_acme")
     info = site / "writ_acme-0.1.0.dist-info"
@@ -96,7 +96,7 @@ def test_a_backend_that_breaks_a_promise_of_the_suite_is_found(tmp_path: Path) -
     done = writ(tmp_path, "plugin", "check", "writ-acme", "-o", "json", path=path)
     assert done.returncode == 1
     found = json.loads(done.stdout)["writ-acme"]
-    assert any(one.startswith("backend acme: test_a_change_takes_effect_and_is_told_as_it_is: ") for one in found)
+    assert any(one.startswith("backend acme: test_a_change_takes_effect_and_is_reported_as_it_is: ") for one in found)
     points = tmp_path / "site" / "writ_acme-0.1.0.dist-info" / "entry_points.txt"
     points.write_text(points.read_text().partition("[writ.conformance]")[0])
     done = writ(tmp_path, "plugin", "check", "writ-acme", path=path)

@@ -37,7 +37,7 @@ ARGUMENTS = {
 
 
 def yaml_of(key: str) -> Any:
-    """The YAML block of the tutorial that has this key at its top."""
+    """Return the tutorial's YAML block with this first key."""
     [block] = re.findall(rf"^```yaml\n({key}:\n.*?)^```$", TUTORIAL, re.MULTILINE | re.DOTALL)
     return yaml.safe_load(block)[key]
 
@@ -49,12 +49,12 @@ class Environment(NamedTuple):
 
     @property
     def python(self) -> Path:
-        """Its interpreter."""
+        """Return its interpreter."""
         return self.folder / "bin/python"
 
     @property
     def writ(self) -> Path:
-        """Its command."""
+        """Return its command."""
         return self.folder / "bin/writ"
 
 

@@ -17,7 +17,7 @@ TOOLS = ("process_", "python_gc_")
 
 
 async def scraped(installation: RunningInstallation) -> dict[str, str]:
-    """By process, what it answers on `/metrics`."""
+    """Return the reply to `/metrics` by process."""
     found = {}
     for one in installation.report.processes:
         if one.name != "nats":

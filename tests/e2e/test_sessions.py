@@ -1,4 +1,4 @@
-"""Sessions in a whole installation: a key for some hours, what may be done by it, and each of its ends."""
+"""Sessions in a whole installation: a key for some hours, its rights, and each of its ends."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""An agent of the small world that beats, looks and is cancelled, as a test tells it."""
+"""A scripted agent of the executor's test world: it sends heartbeats, answers reads and cancels."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ async def heartbeat(
 async def serve_agent(
     world: World, verdict: str = "took_effect", cancelled: str = "stopped", observed: dict[str, Any] | None = None
 ) -> list[CancelRequest]:
-    """`observed`: what reads show, by default their action."""
+    """`observed`: the results of reads, by default their action."""
     cancels: list[CancelRequest] = []
 
     async def look(message: Message) -> bytes:

@@ -22,7 +22,7 @@ PARAMETERS = {"file_path": "/srv/f", "content": "x" * LARGE}
 
 @pytest.fixture
 def seals(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The key of each seal that was made."""
+    """Return the key of each seal."""
     keys: list[str] = []
 
     def noted(public: str, data: bytes) -> bytes:
@@ -67,7 +67,7 @@ async def test_large_parameters_are_sealed_once_while_policy_decides_on_the_gran
 
 
 @pytest.mark.parametrize("changed", [{"timeout": 7}, {"timeout": 60.0}, {"content": "y" * LARGE}, {"mode": "0600"}])
-async def test_other_parameters_than_those_sealed_ahead_are_sealed_anew(
+async def test_other_parameters_than_those_sealed_ahead_are_sealed_again(
     world: World, seals: list[str], changed: dict[str, Any]
 ) -> None:
     operation, key = await requested(world), SealKey()

@@ -1,4 +1,4 @@
-"""What is looked at after a snapshot was made or deleted, and what comes between; the file systems are the lab's."""
+"""Reads after a snapshot was made or deleted, with a change in between; real file systems are in the lab."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Children behind one kept connection: what only looks follows each other in one, what changes has one of its own."""
+"""Processes behind one kept connection: reads follow each other in one process, each change has its own."""
 
 import json
 import os
@@ -60,7 +60,7 @@ WITHIN = 20.0
 
 
 class Kept:
-    """One supervisor, spoken with in frames."""
+    """A supervisor, and its client by frames."""
 
     def __init__(self, marks: Path) -> None:
         self.process = subprocess.Popen(
@@ -103,7 +103,7 @@ class Kept:
         return self.post(frames.REQUEST, {"request": request, "parameters": parameters})
 
     def result(self, tag: int) -> dict[str, Any]:
-        """What it came to."""
+        """Return the result."""
         while True:
             frame = self.next()
             message = frame.message()
@@ -111,14 +111,14 @@ class Kept:
                 return message
 
     def pid(self, operation: str = "test_look") -> int:
-        """The process that carried it out."""
+        """Return the process of the operation."""
         reported = self.result(self.begin(operation))
         assert reported["outcome"] == "succeeded", reported
         assert reported["output"]["mark"] == reported["id"]
         return int(reported["output"]["pid"])
 
     def children(self) -> list[str]:
-        """Its processes now."""
+        """Return its present processes."""
         pid = self.process.pid
         return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
@@ -170,11 +170,11 @@ def test_change_whose_request_is_not_whole_ends_with_the_connection(kept: Kept) 
     kept.write(long_change(1000)[0])  # the fixture waits for the end of the process
 
 
-def test_what_only_looks_is_followed_by_more_in_the_same_process(kept: Kept) -> None:
+def test_reads_follow_each_other_in_one_process(kept: Kept) -> None:
     assert len({kept.pid() for _ in range(20)}) == 1
 
 
-async def test_what_changes_something_has_a_process_of_its_own_which_ends_with_it(kept: Kept) -> None:
+async def test_change_has_a_process_of_its_own_which_ends_with_it(kept: Kept) -> None:
     pids = [kept.pid("test_change") for _ in range(5)]
     assert len(set(pids)) == 5
     assert kept.pid() not in pids
@@ -185,7 +185,7 @@ async def test_what_changes_something_has_a_process_of_its_own_which_ends_with_i
     await eventually(gone)
 
 
-def test_a_process_does_not_look_for_ever(kept: Kept) -> None:
+def test_process_stops_searching_after_a_while(kept: Kept) -> None:
     pids = [kept.pid() for _ in range(2 * MOST_USES + 1)]
     assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [MOST_USES, MOST_USES, 1]
 
@@ -228,7 +228,7 @@ def test_stopped_child_that_ended_is_removed_at_once(kept: Kept) -> None:
     assert kept.result(stop)["certain"] is True
 
 
-def test_one_whose_time_was_up_ended_in_time_and_is_of_use_again(kept: Kept) -> None:
+def test_process_is_reused_after_a_timeout(kept: Kept) -> None:
     reported = kept.result(kept.begin("test_wait", timeout=0.2, seconds=60))
     assert reported["code"] == "timeout"
     assert kept.pid() == kept.pid()

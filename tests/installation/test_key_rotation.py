@@ -51,7 +51,7 @@ def used(home: Home, name: str) -> str:
 
 
 class Killed(Exception):
-    """Takes the place of the end of the process."""
+    """Raised in place of a process's death."""
 
 
 def kill(*_: object) -> None:

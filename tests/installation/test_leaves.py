@@ -1,4 +1,4 @@
-"""leaves.yaml and what a site gets: who is refused, and that the same words twice change nothing."""
+"""leaves.yaml and the files of a site: refusals, and repetition without a change."""
 
 import json
 import socket
@@ -39,12 +39,12 @@ ADDRESS = ServerAddress(host="127.0.0.1", port=4222, monitor_port=8222)
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    """With two pools that are elsewhere."""
+    """Return a home with two pools elsewhere."""
     hosts = ("depot", "yard")
     return prepare(tmp_path, targets=[local_target(f"{host}-1", tmp_path, connection={"host": host}) for host in hosts])
 
 
-async def test_a_site_is_let_in_with_a_key_for_each_of_its_pools(home: Home, tmp_path: Path) -> None:
+async def test_site_gets_a_key_for_each_of_its_pools(home: Home, tmp_path: Path) -> None:
     assert listener(home) is None
     assert "leafnodes" not in configuration(home, ADDRESS)
     site = NewSite(name="depot", pools=("local-depot", "local-yard"), hub=HUB)
@@ -78,7 +78,7 @@ def test_a_certificate_for_the_hub_is_asked_for(home: Home, tmp_path: Path) -> N
     assert json.loads(text.partition("leafnodes: ")[2])["remotes"][0]["tls"]["ca_file"] == "/etc/writ/ca.pem"
 
 
-def test_what_nats_shows_leaf_nodes_is_a_pair_that_it_can_read(home: Home, tmp_path: Path) -> None:
+def test_certificate_for_leaf_nodes_has_a_readable_matching_key(home: Home, tmp_path: Path) -> None:
     site, made = NewSite(name="depot", pools=("local-depot",), hub=("tls://hub:7422",)), for_servers(["hub"])
     shown = LeafCertificate(certificate=str(tmp_path / "hub.pem"), key=str(tmp_path / "hub.key"))
     refused = [
@@ -103,7 +103,7 @@ def test_what_nats_shows_leaf_nodes_is_a_pair_that_it_can_read(home: Home, tmp_p
 
 
 def _locked(private: bytes) -> bytes:
-    """With a passphrase, which no server is there to be asked for."""
+    """Return the key under a passphrase, which a server cannot get."""
     key = load_pem_private_key(private, None)
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
 
@@ -118,7 +118,7 @@ def _locked(private: bytes) -> bytes:
         ("depot", ("local-depot",), ("nats://hub:99999",), "not an address of a NATS server"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_is_written(
+def test_impossible_site_is_refused_before_any_file_is_written(
     home: Home, name: str, pools: tuple[str, ...], hub: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(Invalid, match=message):

@@ -34,7 +34,7 @@ def enrolled(home: Home) -> str:
 
 
 class Killed(Exception):
-    """Takes the place of the end of the process."""
+    """Raised in place of a process's death."""
 
 
 @pytest.mark.parametrize("step", ["sync", "write_public", "save_keys"])

@@ -16,7 +16,7 @@ NAME = "agent-far"
 
 
 class Killed(Exception):
-    """Takes the place of the end of the process."""
+    """Raised in place of a process's death."""
 
 
 @pytest.mark.parametrize(("module", "step"), [(remote_agent_keys, "save_keys"), (list_edits, "replace")])

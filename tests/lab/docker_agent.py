@@ -15,7 +15,7 @@ TEXT = (Path(__file__).parents[2] / "docs" / "docker.md").read_text()
 
 @contextmanager
 def engine_over_tls(folder: Path, address: str) -> Iterator[tuple[Engine, Authority]]:
-    """An engine that listens at port 2376 of the address, and the authority of its certificates."""
+    """Yield an engine on port 2376 of the address, and the authority of its certificates."""
     authority = Authority(folder)
     certificate, key = authority.issue("engine", address)
     files = {"tlscacert": str(authority.file), "tlscert": str(certificate), "tlskey": str(key)}

@@ -1,4 +1,4 @@
-"""Streams and consumers are what was asked for, or Writ says what is wrong."""
+"""Streams and consumers have the requested configuration, or Writ names the fault."""
 
 import json
 from collections.abc import AsyncIterator

@@ -65,7 +65,7 @@ def by(asking: Asking, principal: str, key: str | None = None) -> PolicyQueries:
 
 
 async def put(asking: Asking, kind: str, question: Any) -> Any:
-    """As alice, in one question."""
+    """Send one question as alice."""
     subject = subjects.query("alice", kind)
     return json.loads((await Vouched(asking, "alice", "alice").request(subject, encode(question), timeout=20)).data)
 
@@ -176,7 +176,7 @@ async def test_query_with_another_key_is_refused(asking: Asking) -> None:
         await by(asking, "stranger").can_i("service_restart", "web-a", NGINX)
 
 
-async def test_what_is_no_question_for_the_rules_is_invalid(alice: PolicyQueries) -> None:
+async def test_malformed_question_is_invalid(alice: PolicyQueries) -> None:
     with pytest.raises(Invalid, match="nowhere"):
         await alice.can_i("service_restart", "nowhere")
     with pytest.raises(Invalid):

@@ -1,4 +1,4 @@
-"""The signer of decisions: it recognises its own, and nothing that differs from them in a byte."""
+"""The signer of decisions recognises its own, and rejects any difference of a byte."""
 
 import pytest
 from msgspec import Raw, structs

@@ -1,4 +1,4 @@
-"""A version that was enforced is not taken back with its store, at once or after a restart."""
+"""An enforced version is not taken back with its store, at once or after a restart."""
 
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -102,7 +102,7 @@ async def test_a_store_that_loses_versions_under_a_running_policy_is_an_alarm(
 
 
 async def alarm(asking: Asking, detail: str) -> None:
-    """In the journal, with no executor there, and counted for the alert."""
+    """Wait for the security event in the journal, without an executor; assert that the alert counts it."""
 
     async def recorded() -> bool:
         records = await asking.bus.journal.read(subjects.security_event("version_lost"))

@@ -1,4 +1,4 @@
-"""Policy files: the mission's own examples load, every mistake is told with its place, nothing crashes the loader."""
+"""Policy files: the specification's own examples load, every mistake has its place, and the loader never crashes."""
 
 from typing import Any
 
@@ -251,7 +251,7 @@ def test_two_rules_of_one_name_are_refused() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "7", "policies:", "policies: []", "rules: {}", "policies: {rules: []}"])
-def test_what_is_no_policy_is_refused(text: str) -> None:
+def test_malformed_policy_is_refused(text: str) -> None:
     assert refused(text)
 
 

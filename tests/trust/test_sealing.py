@@ -14,7 +14,7 @@ KEY = b"k" * 32
 
 
 @given(st.binary(max_size=200))
-def test_what_is_sealed_is_opened_by_its_reader_alone(data: bytes) -> None:
+def test_sealed_text_is_opened_by_its_reader_alone(data: bytes) -> None:
     sealed = seal(READER.public, data)
     assert READER.open(sealed) == data
     assert not data or data not in sealed or len(data) < 4
@@ -48,7 +48,7 @@ def test_sealing_to_what_is_no_key_is_refused(public: str) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_what_is_encrypted_is_decrypted_under_the_same_key_alone(data: bytes) -> None:
+def test_encrypted_text_is_decrypted_under_the_same_key_alone(data: bytes) -> None:
     hidden = encrypt(KEY, data)
     assert decrypt(KEY, hidden) == data
     with pytest.raises(Untrusted):

@@ -304,8 +304,8 @@ class CancelRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class CancelReply(Struct, frozen=True, kw_only=True):
-    """`stopped`: it has ended with a known outcome, its receipt follows. `not_confirmed`: told to stop, and some of it
-    may go on.
+    """`stopped`: it has ended with a known outcome, its receipt follows. `not_confirmed`: the stop was sent, and a part
+    may continue.
     """
 
     result: Extensible[Literal["stopped", "not_confirmed", "not_running"]] = "not_confirmed"

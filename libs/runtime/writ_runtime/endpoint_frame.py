@@ -35,7 +35,7 @@ Handle = Callable[[Message], Awaitable[Any]]
 
 
 def endpoint_handler(endpoint: str, handle: Handle, refused: Callable[..., Any], observe: Observe, log: Log) -> Respond:
-    """The handler to be served. `refused(error=Failure)`: the body of a reply with an error."""
+    """Return the handler to be served. `refused(error=Failure)`: the body of a reply with an error."""
 
     async def respond(message: Message) -> EndpointReply:
         started = time.perf_counter()

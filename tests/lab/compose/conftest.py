@@ -1,4 +1,4 @@
-"""One engine, and one installation in containers for all tests that leave it as it was."""
+"""One engine, and one installation in containers for all tests without lasting changes."""
 
 from collections.abc import Iterator
 

@@ -129,7 +129,7 @@ class NatsJournal:
         raise AssertionError("nothing else ends this")
 
     async def _after(self, entries: Sequence[Entry], error: Exception) -> int | None:
-        """Return the sequence where they are stored after all. Raises Conflict where another's event is."""
+        """Return their sequence if they were stored after all. Raises Conflict if another writer's event was."""
         if isinstance(error, Conflict):
             return await self._own_sequence(entries, error)
         return await self._find(entries) if isinstance(error, TimedOut) else None
@@ -138,10 +138,10 @@ class NatsJournal:
         return TimedOut(f"whether {entries[-1].subject} was stored is not known: {error}")
 
     async def _own_sequence(self, entries: Sequence[Entry], conflict: Conflict) -> int | None:
-        """Return the sequence, where ours was stored. Raises the conflict where another's was, or where the expected
-        event was never there.
+        """Return the sequence if our event was stored. Raises the conflict if another writer's was, or if the expected
+        event never existed.
 
-        None where nothing is stored yet: a cluster refuses an append while another event, which may be an earlier one
+        None if nothing is stored yet: a cluster refuses an append while another event, which may be an earlier one
         of ours, is about to be stored.
         """
         if (sequence := await self._find(entries, conflict)) is not None:

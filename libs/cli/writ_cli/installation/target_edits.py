@@ -164,7 +164,7 @@ def nested(before: Any, path: Sequence[str], value: Any) -> Any:
 @click.option("--host-key", metavar="KEY", default="", help="The host's new public key, or its fingerprint.")
 @local
 async def repin(settings: Settings, name: str, host_key: str) -> int:
-    """Pin another host key of the SSH target NAME in place of the present ones, after the host was installed anew.
+    """Pin another host key of the SSH target NAME in place of the present ones, after the host was reinstalled.
 
     Compare the shown key with the host's own, or give it with --host-key.
     """

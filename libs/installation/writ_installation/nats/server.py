@@ -225,7 +225,7 @@ class BundledServer:
         expected = configuration(self._home, self.address)
         if expected == self._loaded:
             return False
-        self._loaded = ""  # until it is known: whoever is stopped in between has to apply the former content again, too
+        self._loaded = ""  # until it is known: after a stop in between the former content has to be applied again, too
         if self._server is not None and self.pid is not None:  # else it reads its new file when it is started again
             if (leaf := listener(self._home)) != self._leaf:
                 await asyncio.to_thread(check_listener, leaf, self._leaf)

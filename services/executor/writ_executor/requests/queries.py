@@ -114,7 +114,7 @@ class QueryEndpoint:
         return ResultReply(output=kept if kept is not None else shown.output if shown else {})
 
     async def preview(self, message: Message) -> PreviewReply:
-        """Return the details of a preview to a reader for whom policy vouches."""
+        """Return the details of a preview to a reader that policy permits."""
         principal, query = self._decode_query(message, PreviewQuery)
         facts = self._policy.approval_facts(query.facts)
         if facts.reader != principal or not facts.details or facts.preview is None:

@@ -1,4 +1,4 @@
-"""Claims: an agent wants to start. Policy decides again, records the start and grants it; the grant is passed on with
+"""Claims: an agent requests a start. Policy decides again, records the start and grants it; the grant is passed on with
 sealed parameters.
 
 A repeated claim gets the same grant again, since a reply may get lost. Two claims never both start.
