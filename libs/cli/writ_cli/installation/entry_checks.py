@@ -15,6 +15,7 @@ import msgspec
 from writ_cli.installation.schema_mistakes import mistakes
 from writ_cli.output import visible
 from writ_cli.settings import Settings
+from writ_contracts.backends import LOCAL
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import WRIT
 from writ_contracts.nearest_name import near
@@ -67,7 +68,7 @@ def _warn_of_new_pool(settings: Settings, pool: str) -> None:
 
 def _check_part(backend: str, part: str, value: dict[str, Any]) -> None:
     schemas = msgspec.json.decode(files("writ_cli").joinpath("schemas", "inventory.json").read_bytes())["$defs"]
-    local = LOCAL_CONNECTION if (backend, part) == ("local", "connection") else None
+    local = LOCAL_CONNECTION if (backend, part) == (LOCAL, "connection") else None
     schema = schemas.get(f"{backend}_{part}", local)
     if schema is not None and (found := list(mistakes(part, value, schema, schemas))):
         raise Invalid("; ".join(found))
