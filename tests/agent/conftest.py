@@ -118,10 +118,10 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 async def until(true: Callable[[], bool]) -> None:
     """Until it is so."""
 
-    async def look() -> bool:
+    async def check() -> bool:
         return true()
 
-    await eventually(look)
+    await eventually(check)
 
 
 class Reader:
