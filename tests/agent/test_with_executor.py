@@ -168,14 +168,14 @@ async def test_an_agent_that_ended_between_grant_and_effect_says_that_nothing_wa
 
 
 async def _started(installation: Installation, operation_id: str) -> None:
-    async def look() -> bool | None:
+    async def check() -> bool | None:
         return isinstance(await installation.world.life(operation_id), GrantedLife) or None
 
-    await installation.world.until(look)
+    await installation.world.until(check)
 
 
 async def _alarm(installation: Installation, kind: str) -> None:
-    async def look() -> bool | None:
+    async def check() -> bool | None:
         return kind in await installation.alarms() or None
 
-    await asyncio.wait_for(installation.world.until(look), 10)
+    await asyncio.wait_for(installation.world.until(check), 10)

@@ -93,13 +93,13 @@ async def test_each_of_those_that_wait_has_a_time_of_its_own(bus: NatsBus) -> No
 
 
 async def test_answers_go_with_whoever_asked_and_not_by_the_collector(bus: NatsBus) -> None:
-    async def answer(message: Message) -> None:
+    async def handle(message: Message) -> None:
         await bus.publish(message.reply, b"1")
 
     async def gone() -> bool:
         return kept() is None
 
-    await bus.subscribe("asked", answer)
+    await bus.subscribe("asked", handle)
     gc.disable()
     try:
         answers = await bus.replies.until("asked", b"", lambda _: True, timeout=20.0)

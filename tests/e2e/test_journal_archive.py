@@ -75,10 +75,10 @@ async def takes_work(writ: Writ) -> bool:
 
 
 async def archivable(writ: Writ, least: int) -> int:
-    async def look() -> int | None:
+    async def check() -> int | None:
         return cut if (cut := (await writ.journal()).cut) >= least else None
 
-    return await eventually(look, within=40, what=f"that {least} events can be archived")
+    return await eventually(check, within=40, what=f"that {least} events can be archived")
 
 
 async def archive(installation: RunningInstallation, file: Path, **environ: str) -> dict[str, Any]:

@@ -194,14 +194,14 @@ def watching(ssh: SshInstallation, secrets: Iterable[str]) -> Iterator[list[str]
     """Collect everything that `ps` could show: arguments of all processes, and the environment of those on the host."""
     encoded, leaks, over = [secret.encode() for secret in secrets], list[str](), Event()
 
-    def look() -> None:
+    def check() -> None:
         while not over.wait(0.005):
             processes = [(pid, cmdline(pid)) for pid in pids()] + [(pid, environ(pid)) for pid in ssh.server.sessions()]
             for pid, words in processes:
                 if any(secret in words for secret in encoded):
                     leaks.append(f"of {pid}: {words[:200]!r}")
 
-    thread = Thread(target=look)
+    thread = Thread(target=check)
     thread.start()
     try:
         yield leaks

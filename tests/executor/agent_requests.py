@@ -38,7 +38,7 @@ async def serve_agent(
     """`observed`: the results of reads, by default their action."""
     cancels: list[CancelRequest] = []
 
-    async def look(message: Message) -> bytes:
+    async def serve_read(message: Message) -> bytes:
         ask = decode(message.data, ReadRequest)
         return encode(ReadReply(seen=observed or {"action": ask.action}, verdict=verdict))  # type: ignore[arg-type]
 
@@ -53,7 +53,7 @@ async def serve_agent(
             version="0",
             description="",
             endpoints=[
-                Endpoint(name="look", subject=subjects.host_read(pool), handler=look),
+                Endpoint(name="look", subject=subjects.host_read(pool), handler=serve_read),
                 Endpoint(name="cancel", subject=subjects.cancel(pool, instance), handler=cancel),
             ],
         )

@@ -128,28 +128,28 @@ class World:
     async def work(self, operation_id: str) -> Dispatched:
         """Return its latest `dispatched`, once there is one."""
 
-        async def look() -> Dispatched | None:
+        async def check() -> Dispatched | None:
             life = await self.life(operation_id)
             return life.dispatched if isinstance(life, DispatchedLife) else None
 
-        return await self.until(look)
+        return await self.until(check)
 
     async def outcome(self, operation_id: str, principal: str = "alice") -> str:
         """Return its outcome, once it has one."""
 
-        async def look() -> str | None:
+        async def check() -> str | None:
             return (await self.life(operation_id, principal)).outcome
 
-        return await self.until(look)
+        return await self.until(check)
 
-    async def until(self, look: Callable[[], Awaitable[T | None]]) -> T:
-        """Return the first result of `look` that is not None; call it again after each event of the journal."""
+    async def until(self, check: Callable[[], Awaitable[T | None]]) -> T:
+        """Return the first result of `check` that is not None; call it again after each event of the journal."""
         async with asyncio.timeout(10):
-            found = await look()
+            found = await check()
             async for _ in self.bus.journal.tail(0):
                 if found is not None:
                     return found
-                found = await look()
+                found = await check()
                 if found is not None:
                     return found
         raise AssertionError("the tail ended")

@@ -42,27 +42,27 @@ def part(linked: LinkedInstallation, node: ClusterNode, fault: Fault) -> None:
 
 
 async def another_leads(linked: LinkedInstallation, former: ClusterNode) -> None:
-    async def look() -> bool:
+    async def check() -> bool:
         for node in linked.cluster.nodes:
             stream = await node.stream(JOURNAL_STREAM) if node is not former else None
             if stream and stream["cluster"].get("leader") not in (None, "", former.name):
                 return True
         return False
 
-    await eventually(look, within=120, what="another leader")
+    await eventually(check, within=120, what="another leader")
 
 
 async def ends_alike(linked: LinkedInstallation) -> None:
     """Wait until every copy has the same first and last event and number of events."""
 
-    async def look() -> bool:
+    async def check() -> bool:
         found = [await node.stream(JOURNAL_STREAM) for node in linked.cluster.nodes]
         states = {
             (one["state"]["first_seq"], one["state"]["last_seq"], one["state"]["messages"]) for one in found if one
         }
         return None not in found and len(states) == 1
 
-    await eventually(look, within=120, what="copies that are alike")
+    await eventually(check, within=120, what="copies that are alike")
 
 
 @pytest.mark.parametrize("fault", ["silent", "cut", "no_answers"])

@@ -20,7 +20,7 @@ SERVED = """
 import os, signal, sys, time
 from writ_hostops.supervised import supervisor
 from writ_hostops.supervised.child import HostFolders
-from writ_hostops.supervised.supervisor import Supervisor
+from writ_hostops.supervised.supervisor import ChildSupervisor
 from writ_hostops.operations import HANDLERS
 from writ_hostops.protocol import HostReply
 
@@ -54,7 +54,7 @@ HANDLERS["test_length"] = {"run": length, "preview": length}
 HANDLERS["test_wait_for"] = {"run": wait_for}
 HANDLERS["test_wait"] = {"run": wait}
 HANDLERS["test_change"] = {"run": me, "preview": me}
-Supervisor(0, 1, HostFolders(sys.argv[1], ())).serve({})
+ChildSupervisor(0, 1, HostFolders(sys.argv[1], ())).serve({})
 """
 WITHIN = 20.0
 
