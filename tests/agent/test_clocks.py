@@ -1,4 +1,4 @@
-"""Agents whose hosts' clocks are wrong, step, or slept: looks and grants hold as long as they should, and no longer."""
+"""Agents on hosts with wrong, stepping or suspended clocks: read grants and grants are valid for their exact period."""
 
 import time
 

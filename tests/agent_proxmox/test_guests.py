@@ -1,4 +1,4 @@
-"""Guests are created, restored, moved and deleted as asked, within their target, and in no other way."""
+"""Guests are created, restored, moved and deleted as requested, and only within their target."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,7 +21,7 @@ async def refused(cluster: Cluster, name: str, **parameters: Any) -> WritError:
 
 
 def scoped(cluster: Cluster, **scope: str) -> None:
-    """Let the target be a part of the cluster."""
+    """Restrict the target to a part of the cluster."""
     cluster.target = cluster.server.target(connection=cluster.server.connection(**scope))
 
 

@@ -49,7 +49,7 @@ class Hostile:
         self._room = asyncio.Semaphore(AT_ONCE)
 
     async def run_request(self, operation: str, action: str = "run", **parameters: Any) -> dict[str, Any]:
-        """The result of one request, whatever its parameters are."""
+        """Return the result of one request with any parameters."""
         self._number += 1
         request = {
             "id": encode_id(self._number.to_bytes(16, "big")),

@@ -1,4 +1,4 @@
-"""Parameters never reach a shell: nothing here starts one, whatever it is given."""
+"""Parameters never reach a shell: no code here starts one."""
 
 import ast
 from pathlib import Path

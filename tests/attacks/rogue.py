@@ -1,4 +1,4 @@
-"""An executor with a stolen key: it has the executors' key, and asks policy for grants on claims of agents."""
+"""An executor with a stolen key: it requests grants from policy on claims of agents."""
 
 import secrets
 import time
@@ -61,7 +61,7 @@ class Rogue:
         return decode((await self.bus.request(subjects.POLICY_GRANT, encode(ask), timeout=10)).data, GrantReply)
 
     async def append(self, subject: Subject, event: OperationEvent) -> int:
-        """Store it as the next event of the operation, whatever it is."""
+        """Store any event as the next one of the operation."""
         own, kind = subjects.operation_filter(subject.principal, subject.operation_id), str(event.__struct_config__.tag)
         where = {"pool": self.pool, "target": self.target} if isinstance(event, Dispatched) else {}
         last = await self.bus.journal.last(own)
@@ -134,7 +134,7 @@ async def events(bus: Bus, filter: str) -> list[JournalEvent | Carried]:
 
 
 async def alarm(bus: Bus, kind: str, operation_id: str | None = None, text: str = "") -> SecurityEvent:
-    """A security event of this kind, once somebody has recorded it."""
+    """Return a security event of this kind, once it is recorded."""
 
     async def check() -> SecurityEvent | None:
         for event in await events(bus, subjects.security_event(kind)):

@@ -16,7 +16,7 @@ from writ_trust.keys import Key, generate_seed
 
 
 class Breaking:
-    """A journal whose connection breaks, once, while somebody gives up reading; otherwise `journal`."""
+    """A journal whose connection breaks once, while a caller cancels a read."""
 
     def __init__(self, journal: Any) -> None:
         self._journal = journal

@@ -188,7 +188,7 @@ async def _tried(bus: NatsBus, times: int) -> bool:
 
 
 class Closed:
-    """The transport at the moment when uvloop has closed its socket, and nats-py has not heard of it."""
+    """The transport at the moment when uvloop has closed its socket, and nats-py does not know it yet."""
 
     _io_writer = None
 

@@ -1,4 +1,4 @@
-"""An append whose answer got lost is never called undone, whatever comes after."""
+"""An append with a lost answer is never reported as undone, whatever happens later."""
 
 from types import SimpleNamespace
 from typing import Any

@@ -1,4 +1,4 @@
-"""Our way from bytes to whole messages, and nats-py's parser: the same messages, whatever the server sends."""
+"""Our decoder and nats-py's parser produce the same messages from any bytes of the server."""
 
 import asyncio
 from typing import Any, cast

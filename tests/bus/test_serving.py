@@ -1,4 +1,4 @@
-"""A service answers inboxes only: the last defence where somebody may ask within the service's own account."""
+"""A service answers inboxes only: the last defence against requesters within the service's own account."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -20,7 +20,7 @@ DISPATCHED = subjects.operation_event("alice", OPERATION, "dispatched", pool="lo
 
 
 class TracedGround(MemoryGround):
-    """The same broker, with a traced bus for everybody."""
+    """The same broker, with traced buses."""
 
     async def bus(self, name: str) -> MemoryBus:
         return cast("MemoryBus", TracedBus(await super().bus(name)))

@@ -113,7 +113,7 @@ def _incomplete(record: Record, whole: bool) -> Iterable[str]:
 
 
 def reasons(verdicts: Sequence[Verdict], listed: Collection[str]) -> list[str]:
-    """Say why the run fails; nothing if it holds."""
+    """Return the reasons why the run fails; none if it passes."""
     found = [f"{verdict.step}: {one}" for verdict in verdicts for one in verdict.broken]
     found += [f"{_named(trouble)} failed" for verdict in verdicts for trouble in verdict.failed]
     flaky = [trouble for verdict in verdicts for trouble in verdict.flaky]

@@ -1,4 +1,4 @@
-"""Which archive counts where more than one was announced, whatever was taken out meanwhile."""
+"""The archive in force if several were announced, before and after removals."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Bytes from anybody: a struct comes out, or Invalid does, whatever they are."""
+"""Arbitrary bytes decode to a struct or raise Invalid."""
 
 import json
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""Formatting keeps data and comments, whatever the indents were."""
+"""Formatting keeps data and comments with any indents."""
 
 import re
 from pathlib import Path

@@ -26,7 +26,7 @@ def findings(text: str, now: float) -> list[Finding]:
 
 
 async def main(context: str, target: str, file: str) -> None:
-    """Look once, report once."""
+    """Scan once and report once."""
     now = time.time()
     report = ScanReport(target=target, at=now, findings=findings(Path(file).read_text(), now))
     async with await Writ.from_context(context) as writ:

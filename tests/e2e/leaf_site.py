@@ -27,7 +27,7 @@ KILL_GRACE = 1
 
 @asynccontextmanager
 async def site_of(installation: RunningInstallation, folder: Path, url: str, *options: str) -> AsyncIterator[Path]:
-    """Add the site while the installation runs, reached at `url`; `told` is for `writ leaf add`. Yield its folder."""
+    """Add the site, reached at `url`, while the installation runs; yield its folder. `options`: of `writ leaf add`."""
     port, monitor_port = free_port(), free_port()
     ports = ("--site-port", str(port), "--monitor-port", str(monitor_port), "--out", str(folder))
     added = await installation.writ("leaf", "add", "depot", "--pool", POOL, "--url", url, *ports, *options)

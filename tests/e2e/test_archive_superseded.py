@@ -47,7 +47,7 @@ async def try_to(installation: RunningInstallation, file: Path, *more: str, **en
 
 
 async def restarted(installation: RunningInstallation) -> None:
-    """Policy, which knows the journal as it is now alone."""
+    """Restart policy, which then knows only the present journal."""
     pid = installation.kill("policy")
     await installation.until("policy", other_than=pid)
 

@@ -71,7 +71,7 @@ async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 async def prometheus(
     installation: RunningInstallation, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Prometheus]:
-    """Prometheus, while somebody works."""
+    """Yield a Prometheus while operations run."""
     async with (
         scraping(installation, tmp_path_factory.mktemp("prometheus")) as watching,
         await installation.client() as writ,

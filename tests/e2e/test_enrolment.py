@@ -1,4 +1,4 @@
-"""An agent on another host: enrolled by a one-time token, at work at once, and nobody else was restarted."""
+"""An agent on another host: enrolled by a one-time token, at work at once, without a restart of any process."""
 
 import asyncio
 import base64

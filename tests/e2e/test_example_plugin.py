@@ -1,4 +1,4 @@
-"""The tutorial of docs/plugins.md: somebody else's package is built, installed apart, and works."""
+"""The tutorial of docs/plugins.md: a foreign package is built, installed separately, and works."""
 
 import asyncio
 import os
@@ -86,7 +86,7 @@ def environment(folder: Path, wheel: Path) -> Environment:
 
 
 class World:
-    """The installation, a router, and somebody at the command line."""
+    """The installation, a router, and a user at the command line."""
 
     def __init__(
         self, running: RunningInstallation, environment: Environment, address: str, state: RouterState

@@ -1,5 +1,5 @@
 # long: one subject, an archive and all that outlives it
-"""The journal's way out, on the real server: full, refused, archived, work goes on, nothing of before runs again."""
+"""A full journal on the real server: refusals, an archive, new work, and no repetition of old operations."""
 
 from collections import Counter
 from collections.abc import AsyncIterator

@@ -18,7 +18,7 @@ NAME = f"agent-{POOL}"
 
 
 class Certificates:
-    """Ours and somebody else's for the same name, as files."""
+    """Our certificates and foreign ones for the same name, as files."""
 
     def __init__(self, folder: Path) -> None:
         self.certificate, self.key, self.other = folder / "hub.pem", folder / "hub.key", folder / "other.pem"

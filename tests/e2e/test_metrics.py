@@ -36,7 +36,7 @@ def kind(process: str) -> str:
 
 
 async def lint(installation: RunningInstallation) -> None:
-    """Prometheus' own linter has nothing to say."""
+    """Assert that Prometheus' own linter finds nothing."""
     for name, text in (await scraped(installation)).items():
         command = [program("promtool"), "check", "metrics"]
         done = await asyncio.to_thread(subprocess.run, command, input=text, capture_output=True, text=True, check=False)

@@ -132,8 +132,8 @@ async def test_agent_removed_from_the_file_is_cut_off_within_a_second(installati
 
 
 async def test_no_interval_on_the_way_of_a_revocation_is_as_long_as_a_second() -> None:
-    """A file is seen after one interval, and NATS is reloaded once in the time between two rounds. Policy reads control
-    events up to the executor's position before it decides, whatever its own interval is.
+    """A change of a file is noticed after one interval, and NATS is reloaded once between two rounds. Policy reads
+    control events up to the executor's position before it decides, whatever its own interval is.
     """
     for look in (supervisor.LOOK_SECONDS, provisioner.LOOK_SECONDS):
         assert max(look, reconciler.APART) < SECOND

@@ -47,7 +47,7 @@ async def inside(world: World) -> list[set[str]]:
 
 
 async def carry_out(world: World, ids: Iterable[str]) -> None:
-    """Claim and finish each as soon as it is dispatched."""
+    """Claim and finish each operation as soon as it is dispatched."""
 
     async def one(operation_id: str) -> None:
         work = await world.work(operation_id)
@@ -67,7 +67,7 @@ async def request_many(world: World, operation: str, count: int, *, targets: Ite
 
 
 async def dispatched(world: World) -> list[str]:
-    """The ids in the order in which they were let go."""
+    """Return the ids in the order of their dispatch."""
     events = [decode_event(record.data) for record in await world.records("writ.journal.op.*.*.dispatched.>")]
     return [event.operation_id for event in events if isinstance(event, Dispatched)]
 

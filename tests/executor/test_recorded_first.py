@@ -1,4 +1,4 @@
-"""Recorded before it happens: where the journal takes nothing, nothing goes on."""
+"""Events are recorded before their effect: if the journal accepts nothing, nothing happens."""
 
 import pytest
 from tests.executor.conftest import World

@@ -49,7 +49,7 @@ class Run:
         return next(one.name for one in self.installation.report.processes if one.name.startswith(name))
 
     async def count(self, delay: float = 0.0) -> str:
-        """Ask for one more line in the file; the operation's id."""
+        """Request one more line in the file; return the operation's id."""
         parameters = {"path": str(self.counted), "delay": delay, "timeout": 20}
         answer = await self.writ.submit("test_count", "web-1", parameters)
         assert answer.operation_id, answer

@@ -1,4 +1,4 @@
-"""kill -9 at each step of operations under one limit: never more at once than it says, and no place is lost."""
+"""kill -9 at each step of operations under one limit: the limit is never exceeded, and no slot is lost."""
 
 import asyncio
 import itertools

@@ -1,4 +1,4 @@
-"""Partitions: one process at a time loses its link to NATS, and whatever it said or did meanwhile comes late or never.
+"""Partitions: one process at a time loses its link to NATS, and its messages arrive late or never.
 
 Nothing is lost, done twice or reported falsely, and all of it ends within a bound after the link has healed.
 """
@@ -139,7 +139,7 @@ class Round:
 
 
 async def passed(seconds: float) -> None:
-    """Let the partition last."""
+    """Wait for the end of the partition."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
 

@@ -39,7 +39,7 @@ def outside(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSystemd]:
-    """A bus with systemd on it, where hostops looks for the system bus."""
+    """Yield a system bus with systemd, where hostops looks for it."""
     monkeypatch.chdir(tmp_path)
     fake = FakeSystemd(Path())
     monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", fake.address)
@@ -49,7 +49,7 @@ def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSys
 
 @pytest.fixture
 def ask(srv: Path) -> Ask:
-    """Carries out one request in process: `ask("file_read", file_path=…)`."""
+    """Return a function that carries out one request in process: `ask("file_read", file_path=…)`."""
 
     def ask(
         operation: str,

@@ -207,7 +207,7 @@ def test_a_name_of_a_file_arrives_as_it_is_or_is_refused(ask: Ask, srv: Path, ki
     some(["semicolon", "single quote", "substitution", "leading dash", "unicode", "glob", "space"], "leading dash"),
 )
 def test_a_name_with_anything_in_it_is_backed_up_as_that_name(ask: Ask, srv: Path, tmp_path: Path, kind: str) -> None:
-    """Through a real restic: as one argument, whatever it looks like."""
+    """Through a real restic, any name is one argument."""
     name = CORPUS[kind]
     (srv / name).write_text("x")
     (tmp_path / "password").write_text("x")

@@ -12,7 +12,7 @@ from writ_hostops import CancelToken
 
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
-    """Accepts connections (the kernel does), and says nothing."""
+    """Yield a listener that accepts connections (the kernel does) and stays silent."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server
 

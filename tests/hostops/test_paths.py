@@ -1,4 +1,4 @@
-"""The grammar of paths and the choice of the root: pure, so tried on whatever Hypothesis thinks of."""
+"""The grammar of paths and the choice of the root: pure, tested on texts of Hypothesis."""
 
 import posixpath
 

@@ -1,4 +1,4 @@
-"""`python -m writ_hostops`: whatever comes in, one result a request goes out, and a signal ends it in order."""
+"""`python -m writ_hostops`: each request gets one result, with any content, and a signal ends the process in order."""
 
 import contextlib
 import json
@@ -57,7 +57,7 @@ class Process:
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Process]]:
-    """Starts hostops; whatever still runs at the end is killed."""
+    """Yield a function that starts hostops; processes that still run at the end are killed."""
     started: list[Process] = []
 
     def start(**environment: str) -> Process:

@@ -15,7 +15,7 @@ from writ_hostops.snapshots.store import Snapshot
 
 
 class Blinded:
-    """A store in which nothing can be seen any more once it was changed."""
+    """A store that cannot be read any more after a change."""
 
     def __init__(self, there: list[Snapshot]) -> None:
         self.there = there

@@ -82,7 +82,7 @@ class Kept:
         return self._frames.pop(0)
 
     def post(self, kind: bytes, message: dict[str, Any]) -> int:
-        """Say it; its tag."""
+        """Send it; return its tag."""
         assert self.process.stdin is not None
         self._tag += 1
         self.process.stdin.write(frames.pack(kind, {**message, "tag": self._tag}))
@@ -96,7 +96,7 @@ class Kept:
         self.process.stdin.flush()
 
     def begin(self, operation: str, *, timeout: float = 30.0, **parameters: Any) -> int:
-        """Ask for one; its tag."""
+        """Request one operation; return its tag."""
         request = {
             "id": f"op{self._tag}", "action": "run", "operation": operation, "target": {}, "timeout": timeout,
         }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The grammar of unit names: pure, so tried on whatever Hypothesis thinks of."""
+"""The grammar of unit names: pure, tested on texts of Hypothesis."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The steps of a rotation in the files: each can be interrupted, and the next call goes on."""
+"""The steps of a rotation in the files: each can be interrupted, and the next call continues."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Rotation of the people-key in the files: nothing is taken back, and an interrupted one goes on."""
+"""Rotation of the people-key in the files: nothing is taken back, and an interrupted rotation continues."""
 
 import shutil
 from pathlib import Path

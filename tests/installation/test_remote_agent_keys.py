@@ -1,4 +1,4 @@
-"""Rotation of the keys of agents on other hosts: an interrupted retirement goes on."""
+"""Rotation of the keys of agents on other hosts: an interrupted retirement continues."""
 
 from pathlib import Path
 

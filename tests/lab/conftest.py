@@ -67,7 +67,7 @@ def site_hosts() -> tuple[Host, Host]:
 
 @pytest.fixture(scope="session", params=WAYS)
 def way(request: pytest.FixtureRequest) -> str:
-    """Which agent carries operations out. A module for one way says so with `asking.only`."""
+    """Return the way of carrying operations out. A module for one way says so with `asking.only`."""
     return str(request.param)
 
 
@@ -149,7 +149,7 @@ def subvolume(host: Host) -> Iterator[str]:
 
 @contextmanager
 def new_subvolume(host: Host) -> Iterator[str]:
-    """A subvolume of the host's btrfs with the file `a`, which says `before`."""
+    """Yield a subvolume of the host's btrfs with a file `a`, whose content is `before`."""
     path = f"{VOLUME}/data"
     host.run("btrfs", "subvolume", "create", path)
     host.write(f"{path}/a", "before")

@@ -24,7 +24,7 @@ def engine_over_tls(folder: Path, address: str) -> Iterator[tuple[Engine, Author
 
 
 def add_docker_agent(site: Site, authority: Authority, address: str) -> None:
-    """Type the lines of the text on the host of the services, until the agent is heard of."""
+    """Type the lines of the text on the host of the services; return once the agent has sent a heartbeat."""
     (lines,) = blocks(TEXT.replace("engine.example.org", address))
     site.control.write("/root/writ/ca.pem", authority.pem)
     site.control.write("/root/writ/client.pem", authority.identity("client"))

@@ -138,7 +138,7 @@ class Engine:
 
 
 def lab_folder(name: str) -> Path:
-    """Yield a new folder of this lab, open to every user of a container; `lab.sh down` removes leftovers."""
+    """Return a new folder of this lab, open to every user of a container; `lab.sh down` removes leftovers."""
     folder = Path(tempfile.mkdtemp(prefix=f"{os.environ['LAB_PREFIX']}-lab-{name}-", dir="/var/tmp"))
     folder.chmod(0o755)
     return folder

@@ -43,11 +43,11 @@ class Writ:
         return json.loads(output)
 
     def run(self, operation: str, *parameters: str, status: int = 0, target: str = "") -> dict[str, Any]:
-        """Asks and waits; the operation as it ended."""
+        """Send the request and wait; return the ended operation."""
         return dict(self.json("run", operation, "--target", target or self.target, *parameters, status=status))
 
     def begin(self, operation: str, *parameters: str, target: str = "") -> str:
-        """Asks, and returns the operation's id when an agent has started it."""
+        """Send the request; return the operation's id when an agent has started it."""
         answer = self.json("run", operation, "--target", target or self.target, "--no-wait", *parameters)
         number = str(answer["operation_id"])
         until(lambda: "granted" in self.kinds(number), 20.0, f"{operation} starts")

@@ -1,4 +1,4 @@
-"""Writ on hosts of its own, as docs/install.md says: the services on one, under systemd, an agent on the other."""
+"""Writ on several hosts, as docs/install.md says: the services on one, under systemd, an agent on the other."""
 
 import json
 import re
@@ -86,7 +86,7 @@ def set_up(site: Site, scratch: Path) -> None:
 
 
 def add_over_ssh(site: Site, add: str, token: str, enrol: str, start: str) -> None:
-    """The far host lets the target's key in, and the agent beside the services is heard of."""
+    """Add the target's key on the far host; return once the agent beside the services has sent a heartbeat."""
     site.control.run(*typed(add))
     public = site.control.run("cat", f"/etc/writ-ssh/{OVER_SSH}.pub")
     site.far.run("tee", "-a", "/etc/ssh/lab_keys", stdin=f"{public}\n")

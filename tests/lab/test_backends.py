@@ -82,7 +82,7 @@ def ground(prepared: tuple[Host, Repository, Vault]) -> Iterator[Ground]:
 
 
 class SshToLab:
-    """The SSH backend and a host of the lab, whose root lets it in."""
+    """The SSH backend and a host of the lab whose root accepts its key."""
 
     def __init__(self, ground: Ground, folder: Path) -> None:
         host = ground.host

@@ -110,7 +110,7 @@ def assert_shown(expected: list[str], output: str) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The repository as it is, without an installation in it."""
+    """Return the repository without an installation in it."""
     made = tmp_path / "writ"
     made.mkdir()
     for entry in REPOSITORY.iterdir():

@@ -111,7 +111,7 @@ def stamp(asking: Asking, name: str) -> dict[str, Any]:
 
 
 def know(asking: Asking, *names: str, **roles: list[str]) -> None:
-    """Let there be these people, besides those of the files; `roles` replaces those of somebody."""
+    """Add these people to those of the files; `roles` replaces the roles of some."""
     keys = asking.files.keys
     for name in names:
         keys.setdefault(name, Key(generate_seed()))

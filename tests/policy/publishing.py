@@ -35,7 +35,7 @@ OPEN, CLOSED = document(*RULES), document({**RULES[0], "allowed": False})
 
 @asynccontextmanager
 async def publishable(folder: Path, **changed: Any) -> AsyncIterator[Asking]:
-    """A replica whose file lets alice publish; its clock stands at now."""
+    """Yield a replica whose file lets alice publish, on a stopped clock."""
     known = files(folder)
     known.write("policy", OPEN)
     async with another(Broker(), known, **changed) as asking:
@@ -87,7 +87,7 @@ async def decided(asking: Asking, operation: str, **parameters: Any) -> tuple[St
 
 
 async def store(bus: Bus, version: StoredPolicy, *, subject: str = "", **changed: Any) -> int:
-    """Put it in the store as the next one, with whatever is changed in it; its number."""
+    """Store it as the next version, with these changes; return its number."""
     last = await bus.policies.last(subjects.POLICIES)
     stored = last.sequence if last else 0
     version = structs.replace(version, **{"number": stored + 1, **changed})

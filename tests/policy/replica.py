@@ -1,4 +1,4 @@
-"""A policy service under test: its files in a folder, its keys made up, and questions as an executor asks them."""
+"""A policy service under test: its files in a folder, with new keys, and questions as an executor sends them."""
 
 import asyncio
 import itertools
@@ -237,7 +237,7 @@ class Asking:
         await self.append(subject, Dispatched(**common, id=f"dispatched-{next(self._numbers)}", attempt=1))
 
     async def append(self, subject: Subject, event: OperationEvent) -> None:
-        """Store an event of the subject's operation, whatever was before it."""
+        """Store an event of the subject's operation, whatever precedes it."""
         own, kind = subjects.operation_filter(subject.principal, subject.operation_id), str(event.__struct_config__.tag)
         where = {"pool": event.pool, "target": event.target} if isinstance(event, Dispatched) else {}
         last = await self.bus.journal.last(own)

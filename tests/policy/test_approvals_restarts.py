@@ -261,7 +261,7 @@ class Play:
         return len(approvers) >= 2 and any("lead" in self.roles[who] for who in self.approved)
 
     async def end(self) -> None:
-        """Let all times pass; whatever happened, it ends."""
+        """Let all times pass; assert that it ends."""
         life = await self.life()
         if self.held is not None and isinstance(life, DispatchedLife):
             await self.services.hands.finish(life.dispatched, self.held)

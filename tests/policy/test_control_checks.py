@@ -68,7 +68,7 @@ class Office(Asking):
 
 @pytest.fixture
 async def office(tmp_path: Path) -> AsyncIterator[Office]:
-    """Alice and Bob, Alice's agent, and a scanner; in an emergency anybody restarts."""
+    """Yield Alice and Bob, Alice's agent, and a scanner; in an emergency anyone may restart services."""
     known = files(tmp_path)
     people: list[dict[str, Any]] = [
         {"id": "alice", "kind": "human", "roles": ["approver"]},

@@ -31,7 +31,7 @@ def again(broker: Broker, known: Files, **changed: Any) -> AbstractAsyncContextM
 
 
 async def denied_by_second(broker: Broker, known: Files) -> None:
-    """Version 1 lets services be restarted; version 2, which is published and read, does not."""
+    """Publish version 2, which denies the restart of a service that version 1 allows."""
     async with again(broker, known) as asking:
         assert await asking.code(asking.subject()) == "allowed"
         await publish(asking, CLOSED)

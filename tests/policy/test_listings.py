@@ -1,4 +1,4 @@
-"""Policy believes a listing of the target's own agents, made for this very operation, for as long as it is fresh."""
+"""Policy accepts a listing only from the target's own agents, for this operation, while it is fresh."""
 
 from typing import Any
 

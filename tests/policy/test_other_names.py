@@ -24,7 +24,7 @@ DENY: dict[str, Any] = {
 async def started(
     asking: Asking, names: Any, *, service: str = "ssh", operation: str = "service_restart"
 ) -> GrantReply:
-    """The answer to a claim whose baseline tells these other names."""
+    """Return the answer to a claim whose baseline has these aliases."""
     subject = asking.subject(operation, parameters={"service_name": service})
     baseline = {} if names is None else {"active_state": "active", "names": names}
     return await asking.granted(subject, asking.claim(subject, baseline=baseline))

@@ -156,7 +156,7 @@ def _other_inventory(decision: Decision) -> Decision:
 
 
 def test_a_history_that_was_not_looked_at_gives_no_false_alarm(tmp_path: Path) -> None:
-    """Audit was down while the file changed: the new content may have been there since the last one was seen."""
+    """Audit was down while the file changed: the new content may have been in force since the last one was read."""
     path = tmp_path / "inventory.yaml"
     path.write_text("one")
     first = FileHistory(tmp_path / "kept", path)

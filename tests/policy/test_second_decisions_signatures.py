@@ -112,7 +112,7 @@ def forged_signature(_: Asking, signed: SignedApproval) -> SignedApproval:
 
 
 def other_evidence(office: Asking, signed: SignedApproval) -> SignedApproval:
-    """An nkey is one, whatever the evidence says."""
+    """Give the approval evidence of another kind; its credential stays an nkey."""
     key = SoftwareSecurityKey()
     return structs.replace(signed, evidence=key.sign_ssh(b"x"))
 

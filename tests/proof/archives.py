@@ -1,4 +1,4 @@
-"""A journal with all signatures in it, made up, and archives of it."""
+"""An artificial journal with all signatures, and archives of it."""
 
 from pathlib import Path
 from typing import Any

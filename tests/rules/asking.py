@@ -26,7 +26,7 @@ NOON = "2026-11-24T12:00:00Z"  # a Tuesday
 
 
 def policy(**sections: Any) -> Policy:
-    """A policy of these keys, as a file would give it, whatever lint says of it."""
+    """Return a policy with these keys, as a file would have it, even against lint."""
     return loaded(yaml_file.dump({"policies": {"name": "test", **sections}}), "permissive")
 
 

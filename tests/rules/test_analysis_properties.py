@@ -46,7 +46,7 @@ TIMES = ("2026-11-24T05:30:00Z", NOON, "2026-11-24T12:30:00Z", "2026-11-29T17:59
 
 
 def everything(operation: str) -> Iterator[tuple[DecisionRequest, Facts]]:
-    """Each value of one parameter at a time, at a few times, for everybody, everywhere."""
+    """Yield each value of one parameter at a time, at a few times, for all principals and targets."""
     base = PARAMETERS[operation][0]
     requested = [*PARAMETERS[operation]]
     fields = CATALOGUE[operation].parameters.__struct_fields__

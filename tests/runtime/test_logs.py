@@ -1,4 +1,4 @@
-"""Logs: one line an event whatever is in it, the same form for our events and a library's."""
+"""Logs: one line an event with any content, the same form for our events and a library's."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Sealing to one reader and encrypting among holders of a key: nobody else reads it, and no changed bit goes by."""
+"""Sealing to one reader and encrypting among holders of a key: no other reads it, and every changed bit is noticed."""
 
 import base64
 

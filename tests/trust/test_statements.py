@@ -134,7 +134,7 @@ def unbase64(text: str) -> bytes:
 
 @every_statement
 def test_a_statement_of_another_installation_is_refused(kind: type[Struct]) -> None:
-    """A copy of an installation has the same keys: the id alone tells its statements apart."""
+    """A copy of an installation has the same keys: only the id distinguishes its statements."""
     elsewhere = sign(Key(KEY.seed, "z" * 26), sample(kind))
     for installation in (HERE, ""):
         with pytest.raises(Untrusted, match="is for installation zzz") as refused:

@@ -41,7 +41,7 @@ class Devices(Output, frozen=True, kw_only=True):
 
 
 class Blocked(Output, frozen=True, kw_only=True):
-    """The device as it is afterwards."""
+    """The device afterwards."""
 
     mac: Annotated[str, PUBLIC] = ""
     blocked: Annotated[bool, PUBLIC] = False

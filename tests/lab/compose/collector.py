@@ -8,7 +8,7 @@ TAKEN = Path("/spans")
 
 
 class Taking(http.server.BaseHTTPRequestHandler):
-    """OTLP over HTTP, as much of it as exporters ask of a collector."""
+    """OTLP over HTTP, in the part that exporters use."""
 
     numbers = itertools.count()
 
