@@ -10,7 +10,7 @@ BATCH = 200
 
 
 def main(path: Path) -> None:
-    """Write batch after batch, and print a line after each."""
+    """Batch after batch; says so after each."""
     index = Index(path)
     position = index.place.position
     while True:

@@ -39,7 +39,7 @@ KEY = SharedKeys(ParameterKeys(used=(secrets.token_bytes(32),)))
 
 
 class World:
-    """Hold the executor, bus and agents of one test."""
+    """What a test acts on."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -56,7 +56,7 @@ class World:
         self._stack = AsyncExitStack()
 
     async def executor(self, measured: Metrics | None = None, clocks: Clocks = SYSTEM, **changed: Any) -> Executor:
-        """Start another replica, on a host with these clocks."""
+        """One more replica, on a host with these clocks."""
         config = structs.replace(
             ExecutorConfig(
                 nats_url="memory",
@@ -101,7 +101,7 @@ class World:
         return decode(message.data, RequestReply)
 
     async def records(self, filter: str = "writ.journal.>") -> list[Record]:
-        """Return the journal's events."""
+        """What the journal holds."""
         return await self.bus.journal.read(filter)
 
     async def events(self, filter: str = "writ.journal.>") -> list[JournalEvent | Carried]:
@@ -115,7 +115,7 @@ class World:
         ]
 
     async def life(self, operation_id: str, principal: str = "alice") -> Life:
-        """Return the operation's life according to the journal."""
+        """How it stands in the journal."""
         return await read_life(self.bus, principal, operation_id)
 
     async def accepted(self, operation_id: str | None) -> AcceptedLife:
@@ -125,7 +125,7 @@ class World:
         return life
 
     async def work(self, operation_id: str) -> Dispatched:
-        """Return its latest `dispatched`, once there is one."""
+        """Its latest `dispatched`, once there is one."""
 
         async def look() -> Dispatched | None:
             life = await self.life(operation_id)
@@ -134,7 +134,7 @@ class World:
         return await self.until(look)
 
     async def outcome(self, operation_id: str, principal: str = "alice") -> str:
-        """Return its outcome, once it has one."""
+        """Its outcome, once it has one."""
 
         async def look() -> str | None:
             return (await self.life(operation_id, principal)).outcome
@@ -142,7 +142,7 @@ class World:
         return await self.until(look)
 
     async def until(self, look: Callable[[], Awaitable[T | None]]) -> T:
-        """Return the first result of `look` that is not None; call it again after each event of the journal."""
+        """What `look` gives, once it gives something; looked at again with every event of the journal."""
         async with asyncio.timeout(10):
             found = await look()
             async for _ in self.bus.journal.tail(0):

@@ -1,4 +1,4 @@
-"""Processes behind one kept connection: reads follow each other in one process, each change has its own."""
+"""Children behind one kept connection: what only looks follows each other in one, what changes has one of its own."""
 
 import json
 import os
@@ -60,7 +60,7 @@ WITHIN = 20.0
 
 
 class Kept:
-    """A supervisor, and its client by frames."""
+    """One supervisor, spoken with in frames."""
 
     def __init__(self, marks: Path) -> None:
         self.process = subprocess.Popen(
@@ -82,7 +82,7 @@ class Kept:
         return self._frames.pop(0)
 
     def post(self, kind: bytes, message: dict[str, Any]) -> int:
-        """Send it; return its tag."""
+        """Say it; its tag."""
         assert self.process.stdin is not None
         self._tag += 1
         self.process.stdin.write(frames.pack(kind, {**message, "tag": self._tag}))
@@ -96,14 +96,14 @@ class Kept:
         self.process.stdin.flush()
 
     def begin(self, operation: str, *, timeout: float = 30.0, **parameters: Any) -> int:
-        """Request one operation; return its tag."""
+        """Ask for one; its tag."""
         request = {
             "id": f"op{self._tag}", "action": "run", "operation": operation, "target": {}, "timeout": timeout,
         }  # fmt: skip
         return self.post(frames.REQUEST, {"request": request, "parameters": parameters})
 
     def result(self, tag: int) -> dict[str, Any]:
-        """Return the result."""
+        """What it came to."""
         while True:
             frame = self.next()
             message = frame.message()
@@ -111,14 +111,14 @@ class Kept:
                 return message
 
     def pid(self, operation: str = "test_look") -> int:
-        """Return the process of the operation."""
+        """The process that carried it out."""
         reported = self.result(self.begin(operation))
         assert reported["outcome"] == "succeeded", reported
         assert reported["output"]["mark"] == reported["id"]
         return int(reported["output"]["pid"])
 
     def children(self) -> list[str]:
-        """Return its present processes."""
+        """Its processes now."""
         pid = self.process.pid
         return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
@@ -170,11 +170,11 @@ def test_change_whose_request_is_not_whole_ends_with_the_connection(kept: Kept) 
     kept.write(long_change(1000)[0])  # the fixture waits for the end of the process
 
 
-def test_reads_follow_each_other_in_one_process(kept: Kept) -> None:
+def test_what_only_looks_is_followed_by_more_in_the_same_process(kept: Kept) -> None:
     assert len({kept.pid() for _ in range(20)}) == 1
 
 
-async def test_change_has_a_process_of_its_own_which_ends_with_it(kept: Kept) -> None:
+async def test_what_changes_something_has_a_process_of_its_own_which_ends_with_it(kept: Kept) -> None:
     pids = [kept.pid("test_change") for _ in range(5)]
     assert len(set(pids)) == 5
     assert kept.pid() not in pids
@@ -185,7 +185,7 @@ async def test_change_has_a_process_of_its_own_which_ends_with_it(kept: Kept) ->
     await eventually(gone)
 
 
-def test_process_stops_searching_after_a_while(kept: Kept) -> None:
+def test_a_process_does_not_look_for_ever(kept: Kept) -> None:
     pids = [kept.pid() for _ in range(2 * MOST_USES + 1)]
     assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [MOST_USES, MOST_USES, 1]
 
@@ -228,7 +228,7 @@ def test_stopped_child_that_ended_is_removed_at_once(kept: Kept) -> None:
     assert kept.result(stop)["certain"] is True
 
 
-def test_process_is_reused_after_a_timeout(kept: Kept) -> None:
+def test_one_whose_time_was_up_ended_in_time_and_is_of_use_again(kept: Kept) -> None:
     reported = kept.result(kept.begin("test_wait", timeout=0.2, seconds=60))
     assert reported["code"] == "timeout"
     assert kept.pid() == kept.pid()

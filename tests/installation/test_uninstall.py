@@ -117,7 +117,7 @@ def test_files_of_all_replicas_are_removed(home: Home, each: int) -> None:
 
 
 def replicas_of(home: Home, each: int) -> list[Service]:
-    """Return the processes of `writ up`, and those at work while one of them is replaced."""
+    """Return the processes of `writ up`, and those that work while one of them is replaced."""
     counts = Replicas(policies=each, executors=each, audits=each, agents=each)
     pools = {"local-main": "local", "ssh": "ssh"}
     for pool in pools:
