@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from tests.installation.stand_in_installations import up
 
+from writ_cli.main import cli
 from writ_contracts.errors import ConfigError, Invalid
 from writ_installation.files.home import Home, host_token
 from writ_installation.nats.leaf_sites import (
@@ -59,6 +61,15 @@ async def test_site_gets_a_key_for_each_of_its_pools(home: Home, tmp_path: Path)
     await check_config(files[0])
     assert json.loads(files[0].read_text().partition("leafnodes: ")[2])["remotes"][0]["urls"] == list(HUB)
     assert "WRIT_POOL=local-yard" in (tmp_path / "out" / "agent-local-yard.env").read_text().splitlines()
+
+
+def test_sites_are_listed_with_their_pools(home: Home) -> None:
+    runner = CliRunner(env={"WRIT_HOME": str(home.root)})
+    assert runner.invoke(cli, ["leaf", "list"]).stdout.startswith("no site is linked")
+    add_site(home, NewSite(name="depot", pools=("local-depot", "local-yard"), hub=HUB), "0.0.0.0")
+    listed = json.loads(runner.invoke(cli, ["leaf", "list", "-o", "json"]).stdout)
+    assert [(one["site"], one["pool"]) for one in listed] == [("depot", "local-depot"), ("depot", "local-yard")]
+    assert runner.invoke(cli, ["leaf", "list", "-q"]).stdout.splitlines() == ["depot", "depot"]
 
 
 def test_the_same_site_again_has_the_same_keys(home: Home, tmp_path: Path) -> None:
