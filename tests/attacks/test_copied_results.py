@@ -41,3 +41,27 @@ async def test_a_result_or_parameters_of_another_principal_copied_to_ones_own_re
             await executor.results.put(f"bob.{own.operation_id}", await eventually(parameters), ttl=60.0)
             assert "content" not in (await bob.result(own.operation_id) or {})
     assert "result.misplaced" in installation.logs()
+
+
+async def test_parameters_of_another_operation_copied_to_that_of_ones_own_agent_are_not_sent_to_it(
+    installation: RunningInstallation, executor: Bus, alice: Writ
+) -> None:
+    """The copier has the key of an agent of another pool, and claims an operation of that pool."""
+    path = str(installation.home.root.parent / "files" / "of-alice")
+    with installation.paused("agent-a"), installation.paused("agent-b"):
+        secret, own = [
+            await alice.submit("file_write", target, {"file_path": path, "content": content})
+            for target, content in (("web-1", "secret-of-alice"), ("db-1", "x"))
+        ]
+        places = []
+        for answer in (secret, own):
+            [requested, *_] = await events(executor, subjects.operation_filter("alice", str(answer.operation_id)))
+            assert isinstance(requested, Requested)
+            places.append(f"{requested.operation_id}.{requested.fingerprint}")
+        stored = await executor.params.get(places[0])
+        assert stored is not None
+        await executor.params.put(places[1], stored, ttl=60.0)
+    done = await alice.wait(str(own.operation_id), timeout=20)
+    assert (done.outcome, done.code) == ("failed", "lost")
+    assert (await alice.wait(str(secret.operation_id), timeout=20)).outcome == "succeeded"
+    assert "parameters.misplaced" in installation.logs()

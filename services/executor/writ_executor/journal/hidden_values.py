@@ -16,6 +16,7 @@ from writ_executor.journal.shared_keys import OperationKeys, SharedKeys
 from writ_executor.journal.storage_watch import StorageWatch
 from writ_runtime.logs import Log
 from writ_runtime.recent_values import RecentValues
+from writ_trust.digests import keyed_digest, same
 
 RESULT_SECONDS = 3600.0
 PLACE = "writ.place"
@@ -108,7 +109,21 @@ class Vault:
         data = await self._bus.params.get(_place(requested))
         if data is None:
             raise ParametersLost(f"the parameters of {requested.operation_id} have been deleted")
-        return dict(msgspec.json.decode(self._keys.decrypt(data)))
+        parameters = dict(msgspec.json.decode(self._keys.decrypt(data)))
+        self._check_fingerprint(requested, parameters)
+        return parameters
+
+    def _check_fingerprint(self, requested: Requested, parameters: dict[str, Any]) -> None:
+        """Raise ParametersLost for the parameters of another request, copied to this one's place in the store: with a
+        key of an agent that may claim this one, the copier would read them.
+        """
+        keys = self.keys_of(requested)
+        found = request_fingerprint(
+            keys.fingerprint, requested.operation, requested.target, parameters, requested.dry_run
+        )
+        if not same(found, requested.fingerprint):
+            _log.error("parameters.misplaced", operation_id=requested.operation_id, effect="they are not used")
+            raise ParametersLost(f"the stored parameters of {requested.operation_id} are those of another request")
 
     async def renew(self, requested: Requested, preview: str, seconds: float) -> None:
         """Keep the parameters, and the details of the preview with this digest if any, for `seconds` from now."""
@@ -154,6 +169,11 @@ class Vault:
             _log.error("result.misplaced", place=place, own=str(own)[:300], effect="it is not shown")
             return None
         return output
+
+
+def request_fingerprint(key: str, operation: str, target: str, parameters: Mapping[str, Any], dry_run: bool) -> str:
+    """Return the keyed digest of a request. `parameters`: the requester's own, all of them."""
+    return keyed_digest(key, [operation, target, parameters, dry_run])
 
 
 def _place(requested: Requested) -> str:
