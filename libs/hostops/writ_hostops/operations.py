@@ -19,7 +19,7 @@ from writ_hostops.network import reach, scan
 from writ_hostops.network import status as network
 from writ_hostops.packages import changes as packages
 from writ_hostops.packages import listing as package_listing
-from writ_hostops.protocol import Call, HostReply, HostRequest, failure, id_of, parse_request, result, verdict
+from writ_hostops.protocol import Call, HostReply, HostRequest, at_once, failure, id_of, parse_request, result, verdict
 from writ_hostops.snapshots import operations as snapshots
 from writ_hostops.stop import Stop
 from writ_hostops.survey import survey
@@ -92,6 +92,12 @@ _EXPECT: Dict[str, Callable[[Dict[str, Any]], Dict[str, Any]]] = {"file_write": 
 """The part of the parameters that a marker keeps, for probes that need more than the baseline."""
 
 
+PREPARING = frozenset({"file_write"})
+"""Operations whose mark is synced while they prepare: they call `Call.before_effect`. A write first digests the old
+file, and writes and syncs the new content beside it.
+"""
+
+
 def silent(message: str) -> None: ...
 
 
@@ -157,6 +163,7 @@ def _run_handler(
     progress: Callable[[str], None],
     stop: Stop,
     expected: Optional[Mapping[str, Any]] = None,
+    before_effect: Callable[[], None] = at_once,
 ) -> HostReply:
     call = Call(
         operation=request.operation,
@@ -168,6 +175,7 @@ def _run_handler(
         expected=expected or {},
         id=request.id,
         diff=request.diff,
+        before_effect=before_effect,
     )
     try:
         return handler(call)
@@ -184,12 +192,17 @@ def _run_marked(request: HostRequest, handler: Handler, progress: Callable[[str]
     expect = _EXPECT.get(request.operation)
     expected = expect(dict(request.parameters)) if expect else {}
     try:
-        markers.begin(request.id, request.attempt, request.operation, expected)
+        mark = markers.write_begun(request.id, request.attempt, request.operation, expected)
     except HostError as error:
         if error.code != "already_seen":
             raise
         return _repeated(request, markers.read(request.id, request.attempt)[1], error)
-    line = result(request.id, _run_handler(request, handler, progress, stop, expected))
+    if request.operation in PREPARING:
+        mark.start()
+    else:
+        mark.wait()
+    line = result(request.id, _run_handler(request, handler, progress, stop, expected, mark.wait))
+    mark.wait()
     try:
         kept = {name: value for name, value in line["output"].items() if name in request.shown}
         markers.end(request.id, request.attempt, {**line, "output": kept})
