@@ -7,10 +7,9 @@ import pytest
 from writ_agent.verification import with_texts
 from writ_contracts.agents import SealedParameters
 from writ_contracts.errors import Invalid, Untrusted
-from writ_trust.sealing import encrypt_once, has_aes
+from writ_trust.sealing import encrypt_once
 
 KEY = "ab" * 32
-pytestmark = pytest.mark.skipif(not has_aes(), reason="this processor has no AES")
 
 
 def sealed(texts: list[tuple[str, int]], **more: Any) -> SealedParameters:

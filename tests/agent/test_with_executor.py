@@ -26,7 +26,6 @@ from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.fakes.backend import FakeBackend
 from writ_testing.fakes.scripted_peers import ScriptedPolicy
 from writ_testing.memory.bus import MemoryBus
-from writ_trust.sealing import has_aes
 from writ_trust.statements import digest
 
 SECRET = b"s" * 32
@@ -97,7 +96,6 @@ async def test_an_operation_goes_all_the_way(installation: Installation) -> None
     assert await installation.alarms() == []
 
 
-@pytest.mark.skipif(not has_aes(), reason="this processor has no AES")
 @pytest.mark.parametrize("content", ["x" * LARGE, "é" * LARGE, "x" * (LARGE - 1)])
 async def test_a_large_content_reaches_the_agent_as_it_was_sent(installation: Installation, content: str) -> None:
     await installation.world.executor()

@@ -17,13 +17,12 @@ from writ_contracts.large_texts import LARGE
 from writ_contracts.signing import Statement
 from writ_contracts.wire import decode, encode
 from writ_executor.policy.client import CheckedDecision
-from writ_executor.steps import parameter_seal
+from writ_executor.steps import claims, parameter_seal
 from writ_executor.steps.parameter_seal import ParameterSeal, Sealed
-from writ_trust.sealing import SealKey, decrypt_once, has_aes, seal
+from writ_trust.sealing import SealKey, decrypt_once, seal
 from writ_trust.statements import sign
 
 PARAMETERS = {"file_path": "/srv/f", "content": "x" * LARGE}
-needs_aes = pytest.mark.skipif(not has_aes(), reason="this processor has no AES")
 
 
 class AnyStatement(Statement, frozen=True, kw_only=True, tag="writ.test.v1"):
@@ -94,7 +93,6 @@ async def test_other_parameters_than_those_sealed_ahead_are_sealed_anew(
     assert len(seals) == 2
 
 
-@needs_aes
 async def test_large_texts_are_attached_for_an_agent_that_reads_them_so(world: World) -> None:
     await world.executor()
     answer = await world.ask("file_write", parameters=PARAMETERS)
@@ -111,7 +109,20 @@ async def test_large_texts_are_attached_for_an_agent_that_reads_them_so(world: W
     assert PARAMETERS["content"].encode() not in reply.data
 
 
-@needs_aes
+async def test_without_aes_the_texts_stay_within_the_sealed_parameters(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "has_aes", lambda: False)
+    await world.executor()
+    answer = await world.ask("file_write", parameters=PARAMETERS)
+    key, work = SealKey(), await world.work(answer.operation_id or "")
+    claim = encode(ClaimMessage(claim=world.hands.claim_for(work, key), principal=work.principal))
+    headers = {TEXTS_HEADER: TEXTS_APART}
+    reply = await world.bus.request(subjects.claim(POOL), claim, timeout=20, headers=headers)
+    found = decode(key.open(decode(reply.data, ClaimReply).sealed), SealedParameters)
+    assert found.parameters["content"] == PARAMETERS["content"]
+
+
 @pytest.mark.parametrize("signed", [True, False])
 @pytest.mark.parametrize("content", ["x" * LARGE, "é" * LARGE])
 async def test_given_parameters_are_whole_again_where_their_texts_are_the_effective_ones(

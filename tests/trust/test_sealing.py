@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from writ_contracts.errors import Untrusted
-from writ_trust.sealing import SealKey, decrypt, decrypt_once, encrypt, encrypt_once, has_aes, seal
+from writ_trust.sealing import SealKey, decrypt, decrypt_once, encrypt, encrypt_once, seal
 
 READER = SealKey()
 KEY = b"k" * 32
@@ -72,7 +72,6 @@ def test_any_bytes_as_encrypted_are_refused(data: bytes) -> None:
         decrypt(KEY, data)
 
 
-@pytest.mark.skipif(not has_aes(), reason="this processor has no AES")
 @given(st.binary(max_size=200), st.data())
 def test_text_under_a_key_of_its_own_is_read_with_that_key_alone(text: bytes, data: st.DataObject) -> None:
     key, encrypted = encrypt_once(text)

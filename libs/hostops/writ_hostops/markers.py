@@ -1,7 +1,8 @@
 """Durable marks of operations begun here, so none is carried out twice and a probe knows the intended result.
 
-`<id>.<attempt>.begun` is synced to disk before the effect, `….ended` (the result) after it. Neither holds a parameter
-or a secret output; the folder is private to the user of hostops. Marks older than KEPT are swept once a day.
+`<id>.<attempt>.begun` is synced to disk before the effect, for a write while it prepares it; `….ended` (the result)
+after it. Neither holds a parameter or a secret output; the folder is private to the user of hostops. Marks older than
+KEPT are swept once a day.
 
 The folder has a clock of its own for ages, since the host's clock may be set by days at any time: seconds of
 CLOCK_BOOTTIME, summed over boots in `.clock`. A mark's modification time is the folder's time of its creation. While

@@ -97,26 +97,42 @@ PREPARING = frozenset({"file_write"})
 file, and writes and syncs the new content beside it.
 """
 
+CERTAIN = frozenset({"file_write"})
+"""Operations whose reply need not wait until the mark of their end is on the disk. After a power cut at that moment
+their probe knows the result as surely: the content has the digest of the begun mark.
+"""
+
 
 def silent(message: str) -> None: ...
 
 
-def run(request: object, progress: Callable[[str], None] = silent, stop: Optional[Stop] = None) -> Dict[str, Any]:
+def unsent(line: Dict[str, Any]) -> None: ...
+
+
+def run(
+    request: object,
+    progress: Callable[[str], None] = silent,
+    stop: Optional[Stop] = None,
+    send: Callable[[Dict[str, Any]], None] = unsent,
+) -> Dict[str, Any]:
     """Carry out one request (see protocol.py) and give its result line. Never raises; every mistake is a result.
 
-    `stop` cancels it from another thread; without one, only its timeout ends it early.
+    `stop` cancels it from another thread; without one, only its timeout ends it early. `send` may get the result line
+    before this returns it: the requester need not wait for what is left to do.
     """
     try:
         parsed = parse_request(request)
     except HostError as error:
         return result(id_of(request), failure(error))
     if stop is not None:
-        return _finish(parsed, progress, stop)
+        return _finish(parsed, progress, stop, send)
     with Stop(parsed.timeout) as own:
-        return _finish(parsed, progress, own)
+        return _finish(parsed, progress, own, send)
 
 
-def _finish(request: HostRequest, progress: Callable[[str], None], stop: Stop) -> Dict[str, Any]:
+def _finish(
+    request: HostRequest, progress: Callable[[str], None], stop: Stop, send: Callable[[Dict[str, Any]], None]
+) -> Dict[str, Any]:
     try:
         handler = _handler(request)
         stop.check()
@@ -125,7 +141,7 @@ def _finish(request: HostRequest, progress: Callable[[str], None], stop: Stop) -
         if request.action == "probe" and processes.marked(request.id):
             return result(request.id, verdict("unknown", "a process of it still runs on this host", {}))
         if _changes(request) and request.target.state_dir:
-            return _run_marked(request, handler, progress, stop)
+            return _run_marked(request, handler, progress, stop, send)
         if request.action == "probe" and request.target.state_dir:
             return result(request.id, _probe_marked(request, handler, progress, stop))
         return result(request.id, _run_handler(request, handler, progress, stop))
@@ -187,7 +203,13 @@ def _run_handler(
         return failure(HostError("internal", f"hostops failed ({type(error).__name__})", effect=effect))
 
 
-def _run_marked(request: HostRequest, handler: Handler, progress: Callable[[str], None], stop: Stop) -> Dict[str, Any]:
+def _run_marked(
+    request: HostRequest,
+    handler: Handler,
+    progress: Callable[[str], None],
+    stop: Stop,
+    send: Callable[[Dict[str, Any]], None],
+) -> Dict[str, Any]:
     markers = Markers(request.target.state_dir)
     expect = _EXPECT.get(request.operation)
     expected = expect(dict(request.parameters)) if expect else {}
@@ -203,6 +225,8 @@ def _run_marked(request: HostRequest, handler: Handler, progress: Callable[[str]
         mark.wait()
     line = result(request.id, _run_handler(request, handler, progress, stop, expected, mark.wait))
     mark.wait()
+    if request.operation in CERTAIN and line["outcome"] == "succeeded":
+        send(line)
     try:
         kept = {name: value for name, value in line["output"].items() if name in request.shown}
         markers.end(request.id, request.attempt, {**line, "output": kept})
