@@ -17,6 +17,7 @@ from writ_agent.service import metrics, new_instance
 from writ_agent.work import claims
 from writ_contracts.decisions import Decision, Grant, GrantRequest
 from writ_contracts.journal import Finished, SecurityEvent
+from writ_contracts.large_texts import LARGE
 from writ_contracts.life import GrantedLife, Life
 from writ_contracts.signing import Signed
 from writ_runtime.files.people_directory import KnownDirectory
@@ -32,6 +33,7 @@ SECRET = b"s" * 32
 
 class LocalFake(FakeBackend):
     name = "local"
+    operations = FakeBackend.operations | {"file_write"}
 
 
 class Installation:
@@ -91,6 +93,16 @@ async def test_an_operation_goes_all_the_way(installation: Installation) -> None
     assert life.outcome == "succeeded"
     assert installation.backend.effects == [operation_id]
     assert await installation.world.kinds(operation_id) == ["requested", "dispatched", "granted", "finished"]
+    assert await installation.alarms() == []
+
+
+@pytest.mark.parametrize("content", ["x" * LARGE, "é" * LARGE, "x" * (LARGE - 1)])
+async def test_a_large_content_reaches_the_agent_as_it_was_sent(installation: Installation, content: str) -> None:
+    await installation.world.executor()
+    await installation.agent()
+    await installation.end(await installation.ask("file_write", file_path="/f", content=content))
+    [task] = installation.backend.tasks
+    assert task.parameters["content"] == content
     assert await installation.alarms() == []
 
 

@@ -46,6 +46,15 @@ def fork_if_there_is_room(place):
     return fork(place)
 
 supervisor.fork = fork_if_there_is_room
+fsync = os.fsync
+
+def sync_unless_held(fd):
+    while os.readlink(f"/proc/self/fd/{fd}").endswith(".ended.tmp") and os.path.exists(sys.argv[1] + ".held"):
+        time.sleep(0.02)
+    fsync(fd)
+
+os.fsync = sync_unless_held
+
 def length(call):
     return HostReply(output={"length": len(call.parameters["text"])})
 
@@ -95,10 +104,12 @@ class Kept:
         self.process.stdin.write(data)
         self.process.stdin.flush()
 
-    def begin(self, operation: str, *, timeout: float = 30.0, **parameters: Any) -> int:
+    def begin(
+        self, operation: str, *, timeout: float = 30.0, target: dict[str, Any] | None = None, **parameters: Any
+    ) -> int:
         """Request one operation; return its tag."""
         request = {
-            "id": f"op{self._tag}", "action": "run", "operation": operation, "target": {}, "timeout": timeout,
+            "id": f"op{self._tag}", "action": "run", "operation": operation, "target": target or {}, "timeout": timeout,
         }  # fmt: skip
         return self.post(frames.REQUEST, {"request": request, "parameters": parameters})
 
@@ -183,6 +194,43 @@ async def test_change_has_a_process_of_its_own_which_ends_with_it(kept: Kept) ->
         return not set(map(str, pids)) & set(kept.children())
 
     await eventually(gone)
+
+
+@pytest.mark.parametrize("operation", ["file_write", "file_delete"])
+async def test_reply_to_a_write_does_not_wait_for_the_mark_of_its_end(
+    kept: Kept, tmp_path: Path, operation: str
+) -> None:
+    held, files = tmp_path / "marks.held", (tmp_path / "files").resolve()
+    files.mkdir()
+    (files / "a").write_text("old")
+    held.touch()
+    parameters: dict[str, Any] = {
+        "file_path": f"{files}/a",
+        **({"content": "new"} if operation == "file_write" else {}),
+    }
+    tag = kept.begin(operation, target={"file_roots": [{"path": str(files)}]}, **parameters)
+    marks = tmp_path / "marks"
+    if operation == "file_write":
+        assert kept.result(tag)["outcome"] == "succeeded"
+        assert (files / "a").read_text() == "new"
+        settled = kept.result(kept.post(frames.SETTLE, {"id": "op0", "attempt": 1}))
+        assert settled["seen"] == "running"
+    else:
+
+        async def deleted() -> bool:
+            return not (files / "a").exists()
+
+        await eventually(deleted, within=WITHIN, what="the delete")
+        assert kept.process.stdout is not None
+        assert not select.select([kept.process.stdout], [], [], 0.1)[0]
+    assert {path.suffix for path in marks.iterdir()} >= {".begun", ".tmp"}
+    assert not list(marks.glob("*.ended"))
+    held.unlink()
+
+    async def marked() -> bool:
+        return bool(list(marks.glob("op0.1.ended")))
+
+    await eventually(marked, within=WITHIN, what="the mark")
 
 
 def test_process_stops_searching_after_a_while(kept: Kept) -> None:
