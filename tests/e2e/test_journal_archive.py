@@ -1,6 +1,7 @@
 # long: one subject, an archive and all that outlives it
 """A full journal on the real server: refusals, an archive, new work, and no repetition of old operations."""
 
+import secrets
 from collections import Counter
 from collections.abc import AsyncIterator
 from functools import partial
@@ -106,6 +107,7 @@ async def test_a_full_journal_refuses_is_archived_and_takes_work_again(tmp_path:
 async def full_and_back(installation: RunningInstallation, writ: Writ, tmp_path: Path) -> None:
     counted, file = tmp_path / "files" / "counted", tmp_path / "one.writ"
     first = await count(writ, counted, "once")
+    key, read = await eventually(partial(dispatched_at_once, writ), what="a read that is dispatched at once")
     before = await writ.trace(operation_id=first.operation_id)
     full = await fill(writ)
     assert (full.code, full.retry) == ("full", True)
@@ -124,6 +126,8 @@ async def full_and_back(installation: RunningInstallation, writ: Writ, tmp_path:
     again = await count(writ, counted, "once")
     assert (again.operation_id, again.outcome, again.state) == (first.operation_id, "succeeded", "archived")
     assert counted.read_text().split() == [first.operation_id]
+    again = await writ.run("test_noop", "web-1", idempotency_key=key, timeout=60)
+    assert (again.operation_id, again.state) == (read, "archived")
     there = await installation.writ("trace", first.operation_id, "--archive", str(file), "-o", "json")
     assert without_iso_times(json.decode(there.out)["events"]) == json.decode(json.encode(before.events))
     here = await installation.writ("trace", first.operation_id)
@@ -169,6 +173,16 @@ async def test_open_operations_and_load_go_on_through_an_archive(
 def all_once(ran: CountLoad, worked: Path) -> None:
     assert {view.outcome for view in ran.done} == {"succeeded"}
     assert Counter(worked.read_text().split()) == Counter(view.operation_id for view in ran.done)
+
+
+async def dispatched_at_once(writ: Writ) -> tuple[str, str] | None:
+    """Return the idempotency key and the id of a read without a `dispatched` in the journal; None if it has one, since
+    the executor has not heard the agent yet.
+    """
+    key = secrets.token_hex(8)
+    done = await writ.run("test_noop", "web-1", idempotency_key=key, timeout=30)
+    kinds = [event.kind for event in (await writ.trace(operation_id=done.operation_id)).events]
+    return (key, done.operation_id) if kinds == ["requested", "granted", "finished"] else None
 
 
 async def is_started(writ: Writ, operation_id: str) -> bool:

@@ -11,7 +11,7 @@ from writ_bus.port import Entry
 from writ_contracts import subjects
 from writ_contracts.agents import Receipt
 from writ_contracts.decisions import Decision, Grant, Subject
-from writ_contracts.journal import Dispatched, Finished, Granted, SecurityEvent
+from writ_contracts.journal import Dispatched, DispatchedAtOnce, Finished, Granted, SecurityEvent
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode_event, encode
 from writ_testing.eventually import eventually
@@ -277,3 +277,35 @@ async def test_request_of_weeks_ago_does_not_start(asking: Asking) -> None:
     await asking.record(subject)
     asking.clock.now += 8 * 86_400.0
     assert await refused(asking, subject) == "forged_start"
+
+
+AT_ONCE = DispatchedAtOnce(start_by=0.0, decision_digest="0" * 64)
+
+
+async def test_what_was_dispatched_with_its_request_is_started_once(asking: Asking) -> None:
+    subject = asking.subject()
+    await asking.record(subject, dispatched=AT_ONCE)
+    answer = await asking.granted_as_recorded(subject, asking.claim(subject))
+    assert answer.grant is not None
+    assert len(await grants(asking, subject)) == 1
+    assert await refused(asking, subject, asking.claim(subject)) == "moved_on"
+    assert await alarms(asking) == []
+
+
+async def test_a_second_attempt_of_what_was_dispatched_with_its_request_is_started(asking: Asking) -> None:
+    asking.files.policy(START)
+    subject = asking.subject("service_start")
+    await asking.record(subject, dispatched=AT_ONCE)
+    assert (await asking.granted_as_recorded(subject, asking.claim(subject))).grant is not None
+    asking.clock.now += 1000.0
+    await asking.append(subject, dispatched(asking, subject, 2))
+    assert (await asking.granted_as_recorded(subject, asking.claim(subject, attempt=2))).grant is not None
+
+
+async def test_what_waits_for_approvals_and_was_dispatched_with_its_request_is_not_started(asking: Asking) -> None:
+    subject = asking.subject()
+    first = sign(asking.files.keys["policy"], asking.first_decision(subject, effect="require_approval"))
+    await asking.record(subject, first, dispatched=AT_ONCE)
+    assert await refused(asking, subject) == "forged_start"
+    [alarm] = await alarms(asking)
+    assert "without the approvals" in alarm.detail

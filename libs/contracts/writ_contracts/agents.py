@@ -189,6 +189,8 @@ class Heartbeat(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
     started: Seconds = 0.0
     """When this process started, by its host's clock. One instance with two starts is two processes."""
+    requests: bool = False
+    """It takes requests that are dispatched at once: its release reads them, and its consumer delivers them."""
 
 
 class Progress(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -42,7 +42,9 @@ from writ_trust.statements import sign
 
 MOST_TRIES = 64
 DISPATCHED = 2
-"""The least number of events of an operation that waits for its start: `requested` and `dispatched`."""
+"""The least number of events of an operation that waits for its start: `requested` and `dispatched`. They may be one
+event for what only reads.
+"""
 Gather = Callable[[GrantRequest | DecideRequest, Judge], Awaitable[KnownFacts]]
 """Returns the checked facts of a request, together with those that policy has itself."""
 
@@ -114,7 +116,8 @@ class GrantEndpoint:
             raise Invalid("a simulation gets no grant")
         own = subjects.operation_filter(subject.principal, subject.operation_id)
         reading = self._control.begin()  # a stop that was stored meanwhile counts
-        records = await self._journal.read(own, at_least=DISPATCHED)
+        least_events = 1 if self._judging.only_reads(subject.operation) else DISPATCHED
+        records = await self._journal.read(own, at_least=least_events)
         least = max(ask.control_sequence, await asyncio.shield(reading))
         judge = await self._judging.at(least, target=subject.target)
         claim = check_claim(ask, judge.world)
