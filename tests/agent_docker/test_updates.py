@@ -29,7 +29,7 @@ async def host(tmp_path: Path) -> AsyncIterator[EngineHost]:
 
 
 async def update(host: EngineHost, timeout: float = 20.0, **parameters: Any) -> TaskResult:
-    """With the baseline that policy knew."""
+    """Run the update with the baseline known to policy."""
     task = host.task("container_update", ID, timeout, container_name="web", **{"image": "box:2", **parameters})
     task = replace(task, baseline=await host.backend.baseline(task))
     return await asyncio.wait_for(host.backend.run(task, print), 30.0)
@@ -96,7 +96,7 @@ async def test_a_step_that_fails_takes_the_update_back(host: EngineHost, path: s
 
 @pytest.mark.parametrize("path", ["/containers/create", *HALFWAY])
 async def test_an_answer_that_is_lost_is_no_half_update(host: EngineHost, path: str) -> None:
-    """It ends with one container, running, and an outcome that is true of it."""
+    """It ends with one running container and a true outcome."""
     host.engine.put("web", running=True)
     host.engine.fail("POST", path, "act_and_cut")
     done = await update(host)
@@ -228,7 +228,7 @@ async def test_a_preview_names_each_call(host: EngineHost) -> None:
     ]
 
 
-async def test_an_image_is_pulled_and_told_from_the_one_before(host: EngineHost) -> None:
+async def test_pulled_image_is_distinguished_from_the_one_before(host: EngineHost) -> None:
     host.engine.pullable.add("new:1")
     task = host.task("image_pull", ID, image="new:1")
     before = await host.backend.baseline(task)

@@ -1,4 +1,4 @@
-"""Abilities of a stolen key that docs/threat-model.md admits: each is played on a running installation."""
+"""Each ability of a stolen key in docs/threat-model.md is shown on a running installation."""
 
 import secrets
 from typing import Any
@@ -116,7 +116,7 @@ async def test_a_monitoring_thief_sees_how_full_the_streams_are_and_no_subject_o
 async def claimed(
     installation: RunningInstallation, thief: Bus, number: str, instance: str = "thief"
 ) -> tuple[Claim, Any, SealedParameters]:
-    """Claim it as an instance that no agent is, or as that one; return the claim, the grant and what came with it."""
+    """Claim it as this instance, or as an instance of no agent; return the claim, the grant and its attachments."""
     seal = SealKey()
     claim = Claim(
         operation_id=number, attempt=1, pool="a", instance=instance, nonce=secrets.token_hex(32), seal_to=seal.public

@@ -1,4 +1,4 @@
-"""The key of a sender is the server's word, whatever headers the sender makes up."""
+"""The sender's key is authentication, so only the server's own statement counts, whatever headers the sender sets."""
 
 import json
 from pathlib import Path

@@ -229,7 +229,9 @@ def test_published_ports_of_a_container_without_a_choice_are_judged() -> None:
         (", volumes: ['v:/v', '/anonymous']}}\nvolumes: {v: {name: theirs}}", [], ["theirs"]),
     ],
 )
-def test_what_belongs_to_a_stack_itself_is_not_bounded(lines: str, networks: list[str], volumes: list[str]) -> None:
+def test_networks_and_volumes_of_a_stack_itself_are_not_bounded(
+    lines: str, networks: list[str], volumes: list[str]
+) -> None:
     text = "services: {web: {image: a" + (lines if lines.startswith(",") else "}}" + lines)
     (web_service, _) = canonical_stack.settings(parse(text, {}, "shop"))
     assert (list(web_service.networks), list(web_service.volumes)) == (networks, volumes)

@@ -1,4 +1,4 @@
-"""Of everything that has several spellings one is taken; a policy that names it is not got round by another."""
+"""Each value has one spelling, so another spelling cannot bypass a policy."""
 
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_network
@@ -19,7 +19,7 @@ CORPUS: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "spelling
 
 
 def rows(key: str) -> list[Any]:
-    """Each spelling, with the request that it is part of."""
+    """Return each spelling, with its request."""
     return list(_rows(key))
 
 

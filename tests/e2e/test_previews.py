@@ -1,4 +1,4 @@
-"""Previews, end to end: what people are shown before they approve a change of a file, and a target that moves then."""
+"""Previews, end to end: the preview of a file's change for approvers, and a target that changes afterwards."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -140,7 +140,7 @@ async def test_a_file_that_changed_after_the_preview_makes_it_stale(
 async def test_a_copy_whose_source_changed_after_the_preview_is_stale(
     installation: RunningInstallation, people: tuple[Writ, Writ], file: Path
 ) -> None:
-    """The approval is of the content that was there when it was previewed."""
+    """The approval covers the content at the time of the preview."""
     alice, bob = people
     copy = file.with_name("copied.conf")
     parameters = {"source_path": str(file), "dest_path": str(copy)}
@@ -207,7 +207,7 @@ async def test_the_record_has_no_bare_digest_of_a_content_and_shows_equal_ones(
 
 
 @pytest.mark.parametrize("operation", ["file_write", "file_copy"])
-async def test_a_dry_run_tells_nothing_of_a_file_that_its_requester_may_not_read(
+async def test_dry_run_reveals_nothing_of_a_file_that_its_requester_may_not_read(
     people: tuple[Writ, Writ], file: Path, operation: str
 ) -> None:
     alice, _ = people

@@ -1,4 +1,4 @@
-"""What policy and audit have recorded: of their own kinds, once where it counts once, and not without end."""
+"""Notices of policy and audit are recorded: only their own kinds, once where needed, and limited in number."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ async def test_audit_has_nothing_recorded_that_is_policys(world: World) -> None:
     assert await world.records() == []
 
 
-async def test_a_file_that_became_a_version_is_one_control_event_whoever_tells_of_it(world: World) -> None:
+async def test_file_that_became_a_version_is_one_control_event_despite_several_reports(world: World) -> None:
     await world.executor()
     replies = [
         await note(world, subjects.NOTICE_POLICY, kind="file_version", version=number) for number in (1, 1, 2, 1)

@@ -17,7 +17,7 @@ from writ_bus import tracing
 from writ_bus.backoff import PATIENCE, patiently, pause_after
 from writ_bus.errors import BusError, Conflict, TimedOut, Unreachable
 from writ_bus.grammar import check_filter, check_subject
-from writ_bus.nats.connection import Connection
+from writ_bus.nats.connection import NatsConnection
 from writ_bus.nats.jetstream import call_subject, direct_get_batch, leader_get, stored
 from writ_bus.nats.replies import Replies
 from writ_bus.nats.tail import NatsTail
@@ -62,7 +62,9 @@ def _expectations(entries: Sequence[Entry]) -> dict[str, int]:
 class NatsJournal:
     """The Journal port on one stream."""
 
-    def __init__(self, connection: Connection, replies: Replies, stream: str, subjects: str, republished: str) -> None:
+    def __init__(
+        self, connection: NatsConnection, replies: Replies, stream: str, subjects: str, republished: str
+    ) -> None:
         self._connection = connection
         self._replies = replies
         self._stream = stream
@@ -127,7 +129,7 @@ class NatsJournal:
         raise AssertionError("nothing else ends this")
 
     async def _after(self, entries: Sequence[Entry], error: Exception) -> int | None:
-        """Return the sequence where they are stored after all. Raises Conflict where another's event is."""
+        """Return their sequence if they were stored after all. Raises Conflict if another writer's event was."""
         if isinstance(error, Conflict):
             return await self._own_sequence(entries, error)
         return await self._find(entries) if isinstance(error, TimedOut) else None
@@ -136,10 +138,10 @@ class NatsJournal:
         return TimedOut(f"whether {entries[-1].subject} was stored is not known: {error}")
 
     async def _own_sequence(self, entries: Sequence[Entry], conflict: Conflict) -> int | None:
-        """Return the sequence, where ours was stored. Raises the conflict where another's was, or where the expected
-        event was never there.
+        """Return the sequence if our event was stored. Raises the conflict if another writer's was, or if the expected
+        event never existed.
 
-        None where nothing is stored yet: a cluster refuses an append while another event, which may be an earlier one
+        None if nothing is stored yet: a cluster refuses an append while another event, which may be an earlier one
         of ours, is about to be stored.
         """
         if (sequence := await self._find(entries, conflict)) is not None:

@@ -26,7 +26,7 @@ class HealthResult(NamedTuple):
 
 
 class SteadyStarts:
-    """The time for which the same containers were seen in the same starts. A restart by the engine begins it anew: a
+    """The time for which the same containers were seen in the same starts. A restart by the engine starts it again: a
     program that ends at once and is started again each time is running at most looks.
     """
 

@@ -134,7 +134,7 @@ class NoticeEndpoint:
         return NoticeReply(sequence=await self._recorder.security(kind, detail, principal=notice.principal))
 
     async def _record_control_event(self, notice: Notice, rule: ControlEventRule) -> int:
-        """Record the notice as a control event, like every change of rights; once, whoever reports it again."""
+        """Record the notice as a control event, like every change of rights; repeated reports change nothing."""
         missing = [name for name in rule.needs if getattr(notice, name) is None]
         if missing:
             raise Invalid(f"a notice {notice.kind} needs {' and '.join(missing)}")

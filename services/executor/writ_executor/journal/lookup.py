@@ -9,14 +9,14 @@ from writ_contracts.subjects import any_operation_filter, operation_filter, pars
 from writ_contracts.wire import event_of
 from writ_executor.journal.follower import read_life
 from writ_executor.journal.index import Index
-from writ_executor.metrics import Measures
+from writ_executor.metrics import ExecutorMeasures
 from writ_trust.statements import digest, read
 
 
 class OperationTable:
     """Operations by id, and by principal where it is known."""
 
-    def __init__(self, bus: Bus, index: Index, measures: Measures) -> None:
+    def __init__(self, bus: Bus, index: Index, measures: ExecutorMeasures) -> None:
         self._bus = bus
         self._index = index
         self._measures = measures

@@ -11,7 +11,6 @@ from writ_bus.port import Message
 from writ_bus.sender import sender_key
 from writ_contracts import parameters as params
 from writ_contracts import wire
-from writ_contracts.backends import BackendTestQuery, BackendTestReply
 from writ_contracts.decisions import DecideRequest, Subject
 from writ_contracts.errors import Denied, Full, Invalid, Untrusted
 from writ_contracts.history.audit import JournalQuery, JournalReply
@@ -33,6 +32,7 @@ from writ_contracts.requests import (
     TargetsReply,
 )
 from writ_contracts.subjects import parse_query
+from writ_contracts.target_tests import BackendTestQuery, BackendTestReply
 from writ_executor.agents.targets import Targets
 from writ_executor.journal.generations import Generations
 from writ_executor.journal.hidden_values import Vault
@@ -43,7 +43,7 @@ from writ_executor.requests.backend_tests import BackendTests
 from writ_executor.requests.pages import first_page
 from writ_executor.requests.screening import RequestScreening
 from writ_executor.requests.views import verdict
-from writ_executor.requests.visible import VisibleTargets
+from writ_executor.requests.visible import TargetVisibility
 from writ_executor.requests.waiting_reasons import WaitingReasons
 from writ_runtime.buckets import Buckets
 from writ_trust.digests import keyed_digest, same
@@ -62,7 +62,7 @@ class QueryEndpoint:
         index: Index,
         lives: OperationTable,
         targets: Targets,
-        visible: VisibleTargets,
+        visible: TargetVisibility,
         vault: Vault,
         policy: PolicyClient,
         screening: RequestScreening,
@@ -114,7 +114,7 @@ class QueryEndpoint:
         return ResultReply(output=kept if kept is not None else shown.output if shown else {})
 
     async def preview(self, message: Message) -> PreviewReply:
-        """Return the details of a preview to a reader for whom policy vouches."""
+        """Return the details of a preview to a reader that policy permits."""
         principal, query = self._decode_query(message, PreviewQuery)
         facts = self._policy.approval_facts(query.facts)
         if facts.reader != principal or not facts.details or facts.preview is None:
