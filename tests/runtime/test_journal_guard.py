@@ -7,6 +7,7 @@ from msgspec import structs
 
 from writ_bus.port import Entry
 from writ_contracts.errors import ConfigError
+from writ_contracts.history.records import Record
 from writ_runtime.files.state_file import StateFile
 from writ_runtime.journal.journal_guard import CONFIRMED, JournalGuard, JournalMark
 from writ_runtime.metrics import Metrics
@@ -113,3 +114,19 @@ def test_a_damaged_mark_is_not_taken_for_none(watched: Watched) -> None:
     watched.path.write_text("{")
     with pytest.raises(ConfigError, match=r"journal\.json"):
         watched.guard()
+
+
+async def test_an_event_that_the_journal_does_not_have_is_noticed_and_no_mark_of_the_next_process(
+    watched: Watched,
+) -> None:
+    guard = watched.guard()
+    await guard.compare()
+    guard.read(Record(4, "writ.journal.control.stop_lift", b"made up", {}, 1.0))
+    for _ in range(CONFIRMED + 1):
+        assert await guard.compare()
+        assert "event 4 was read" in str(guard.problem)
+    assert (len(watched.alarms), guard.mark.sequence) == (1, 3)
+    await watched.append(3)
+    assert await guard.compare()
+    assert "another event, or none, has this sequence" in str(guard.problem)
+    assert not await watched.guard().compare()

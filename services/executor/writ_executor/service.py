@@ -132,7 +132,7 @@ class Executor:
     async def stop(self) -> None:
         """Let begun work end, and write a snapshot."""
         await self.background.settle()
-        await self.follower.save()
+        await self.follower.save_known()
         self._is_stopping = True
 
     async def _store_refusals(self) -> None:

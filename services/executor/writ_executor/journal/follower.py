@@ -79,7 +79,7 @@ class JournalFollower:
                 self._wake_waiters(self._index.sequence)
                 self._notify(record)
                 if self._index.sequence - self._snapshot_at >= SNAPSHOT_EVERY:
-                    await self.save()
+                    await self.save_known()
 
     async def reached(self, sequence: int, timeout: float = 5.0) -> bool:
         """Wait until the index has read up to `sequence`; False if it does not in time."""
@@ -93,6 +93,13 @@ class JournalFollower:
         except TimeoutError:
             return False
         return True
+
+    async def save_known(self) -> None:
+        """Write a snapshot, unless this process has read what the journal does not have: the next one begins with the
+        snapshot before.
+        """
+        if self._guard.problem is None:
+            await self.save()
 
     async def save(self) -> None:
         """Write a snapshot for the next starting replica. A failure is logged and does no harm."""

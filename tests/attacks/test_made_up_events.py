@@ -1,0 +1,50 @@
+"""What a stolen executors' key can do to honest executors within the account that they share.
+
+NATS republishes stored events into that account. Nothing there distinguishes them from an event that one of its own
+keys makes up, so an honest executor takes in the first one, finds that the journal does not have it, and trusts nothing
+any more. It fails closed, and is found.
+"""
+
+import time
+
+import pytest
+from tests.attacks.rogue import alarm
+from tests.e2e.stolen_keys import holding
+
+from writ_bus.port import Bus
+from writ_client.client import Writ
+from writ_contracts.errors import WritError
+from writ_contracts.journal import ControlEvent
+from writ_contracts.wire import encode
+from writ_testing.installations.installation import RunningInstallation
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
+
+
+async def make_up(executor: Bus) -> None:
+    """Publish an event as if the journal had stored it."""
+    kind, now = "stop_lift", time.time()
+    event = ControlEvent(
+        id="x" * 20, at=now, correlation_id="c", kind=kind, principal="alice", operation_id="a" * 26, body={}
+    )
+    headers = {
+        "Nats-Stream": "WRIT_JOURNAL",
+        "Nats-Subject": f"writ.journal.control.{kind}",
+        "Nats-Sequence": str((await executor.journal.usage()).last_sequence + 1),
+        "Nats-Time-Stamp": "2026-01-01T00:00:00Z",
+    }
+    await executor.publish(f"writ.event.op.alice.{'a' * 26}.progress", encode(event), headers)
+
+
+async def test_an_event_that_is_not_in_the_journal_stops_honest_executors_until_they_are_restarted(
+    installation: RunningInstallation, executor: Bus, alice: Writ
+) -> None:
+    assert (await alice.run("test_noop", "web-1", timeout=20)).outcome == "succeeded"
+    await make_up(executor)
+    with pytest.raises(WritError, match="does not trust the journal"):
+        await alice.run("test_noop", "web-1", timeout=20)
+    async with holding(installation, "audit") as record:
+        await alarm(record, "journal_replaced", text="reported by an executor")
+    assert (await installation.writ("status")).status != 0
+    assert (await installation.writ("restart")).status == 0
+    assert (await alice.run("test_noop", "web-1", timeout=20)).outcome == "succeeded"
