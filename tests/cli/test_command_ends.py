@@ -1,4 +1,4 @@
-"""How `writ` ends: an outcome, an error or a mistake, each with its exit status and one readable line."""
+"""`writ` ends with an outcome, an error or a usage mistake: each has its exit status and one readable line."""
 
 import asyncio
 import json
@@ -58,7 +58,7 @@ async def test_run_gives_programs_json(command: Command) -> None:
         ("unknown", 7),
     ],
 )
-async def test_the_exit_status_tells_the_outcome(
+async def test_the_exit_status_shows_the_outcome(
     command: Command, served: ScriptedApi, outcome: str, status: int
 ) -> None:
     served.outcome = outcome
@@ -140,7 +140,7 @@ async def test_an_empty_idempotency_key_is_a_mistake_and_no_key_is_made_in_its_p
     assert served.requests == []
 
 
-async def test_nobody_who_answers_is_status_6(
+async def test_missing_answer_is_status_6(
     server: WritServer, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queries, "QUERY_SECONDS", 2.0)
@@ -173,7 +173,7 @@ async def test_a_key_that_others_can_read_is_refused(command: Command, environ: 
     assert "chmod 600" in done.stderr
 
 
-async def test_somebody_elses_name_is_refused_by_the_server(command: Command) -> None:
+async def test_foreign_name_is_refused_by_the_server(command: Command) -> None:
     done = await command("targets", "--as", "bob")
     assert done.exit_code == 6
     assert done.stderr.count("\n") == 1

@@ -1,4 +1,4 @@
-"""`writ policy` on files, without a server: what a user types and sees."""
+"""`writ policy` on files, without a server: input and output."""
 
 import json
 import subprocess
@@ -28,7 +28,7 @@ QUESTION: dict[str, Any] = {
 
 @pytest.fixture
 def bare(tmp_path: Path) -> CliRunner:
-    """Nothing in the environment says where a Writ might be."""
+    """Return a command without any hint of an installation in the environment."""
     return CliRunner(env={"WRIT_HOME": str(tmp_path / "none"), "NATS_URL": "", "WRIT_PRINCIPAL": ""})
 
 
@@ -93,7 +93,7 @@ def test_a_line_that_has_no_end_is_answered_and_dropped(bare: CliRunner) -> None
     assert [json.loads(line)["decision"] for line in shown.stdout.splitlines()] == ["allow", "invalid", "allow"]
 
 
-def test_a_suite_is_run_and_what_failed_is_told(bare: CliRunner, tmp_path: Path) -> None:
+def test_a_suite_is_run_and_what_failed_is_reported(bare: CliRunner, tmp_path: Path) -> None:
     passed = writ(bare, "test", PRODUCTION, "--coverage")
     assert passed.exit_code == 0, passed.output
     assert "cases, passed" in passed.stdout
@@ -166,7 +166,7 @@ def test_an_approval_is_explained_with_who_could_give_it(bare: CliRunner) -> Non
     assert writ(bare, "explain", *arguments, "--approved-by", "carol").stdout.startswith("allow")
 
 
-def test_what_is_no_question_for_the_rules_is_refused(bare: CliRunner) -> None:
+def test_malformed_question_is_refused(bare: CliRunner) -> None:
     refused = writ(bare, "explain", *RESTART, "-t", "nowhere", "--principal", "alice", *FILES)
     assert (refused.exit_code, refused.stdout) == (2, "")
     assert "no target 'nowhere'" in refused.stderr
@@ -196,7 +196,7 @@ def test_can_i_has_an_exit_status_for_each_answer(bare: CliRunner) -> None:
     assert json.loads(writ(bare, *lift, "-o", "json").stdout)["decision"] == "require_approval"
 
 
-def test_who_can_do_it_at_all_and_who_exactly_this(bare: CliRunner) -> None:
+def test_who_can_lists_principals_for_any_and_for_exact_parameters(bare: CliRunner) -> None:
     at_all = writ(bare, "who-can", "service_restart", "-t", "prod-web-1", *FILES, "-o", "json")
     assert {one["principals"][0]: one["allowed"] for one in json.loads(at_all.stdout)["accesses"]} == {
         "alice": "sometimes",
@@ -210,7 +210,7 @@ def test_who_can_do_it_at_all_and_who_exactly_this(bare: CliRunner) -> None:
     assert nobody.stdout == "nobody may request it\n"
 
 
-def test_what_is_allowed_is_told_by_principal_target_and_role(bare: CliRunner) -> None:
+def test_allowed_lists_operations_by_principal_target_and_role(bare: CliRunner) -> None:
     shown = writ(bare, "allowed", "--principal", "copilot", *FILES)
     assert shown.exit_code == 0
     assert "service_restart, container_restart" in shown.stdout
@@ -243,7 +243,7 @@ def test_many_combinations_are_simulated_at_once(bare: CliRunner) -> None:
     assert writ(bare, "simulate", *RESTART, "-t", "nope*", "--principal", "dora", *FILES).exit_code == 2
 
 
-def test_what_another_policy_would_change_is_shown_by_requests(bare: CliRunner, tmp_path: Path) -> None:
+def test_diff_shows_changes_by_example_requests(bare: CliRunner, tmp_path: Path) -> None:
     same = writ(bare, "diff", PRODUCTION, PRODUCTION, *LISTS, "--exit-code")
     assert (same.exit_code, same.stdout.partition(";")[0]) == (0, "no decision changes")
     less = tmp_path / "less.yaml"

@@ -1,4 +1,4 @@
-"""`writ target` on an inventory that people write, without a running installation."""
+"""`writ target` on a handwritten inventory, without a running installation."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""An agent lists only what its rules reach, by every way to list; errors, counts and suggestions tell no more."""
+"""An agent lists only things within reach of its rules, in every way; errors, counts and suggestions reveal no more."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ GUESSES = ("db-1", "db-9")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
-    """Two targets, of which the agent `bot` reaches `web-1`; `db-1` is of a pool that lacks most operations."""
+    """Yield two targets: the agent `bot` reaches `web-1`; the pool of `db-1` lacks most operations."""
     folder = tmp_path_factory.mktemp("listing")
     targets = [local_target("web-1", folder), local_target("db-1", folder, role="production", tags=["payroll"])]
     people: Any = [("alice", {}), ("bot", {"kind": "agent", "acts_for": "alice", "roles": []})]

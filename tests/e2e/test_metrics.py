@@ -17,7 +17,7 @@ TOOLS = ("process_", "python_gc_")
 
 
 async def scraped(installation: RunningInstallation) -> dict[str, str]:
-    """By process, what it answers on `/metrics`."""
+    """Return the reply to `/metrics` by process."""
     found = {}
     for one in installation.report.processes:
         if one.name != "nats":
@@ -36,7 +36,7 @@ def kind(process: str) -> str:
 
 
 async def lint(installation: RunningInstallation) -> None:
-    """Prometheus' own linter has nothing to say."""
+    """Assert that Prometheus' own linter finds nothing."""
     for name, text in (await scraped(installation)).items():
         command = [program("promtool"), "check", "metrics"]
         done = await asyncio.to_thread(subprocess.run, command, input=text, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""`writ policy` against a running Writ: what is asked, published and rolled back, by the command and the client."""
+"""`writ policy` against a running installation: questions, publication and rollback, by command and client."""
 
 import asyncio
 import json
@@ -68,7 +68,7 @@ async def run_json(installation: RunningInstallation, *words: object, **how: Any
     return json.loads(shown.stdout)
 
 
-async def test_decisions_are_told_as_they_are_made(installation: RunningInstallation, writ: Writ) -> None:
+async def test_decisions_are_reported_as_they_are_made(installation: RunningInstallation, writ: Writ) -> None:
     assert (await command(installation, "can-i", "test_noop", "-t", "web-1")).exit_code == 0
     explained = await run_json(installation, "explain", "test_noop", "-t", "web-1")
     simulated = await writ.simulate("test_noop", "web-1")
@@ -131,7 +131,7 @@ async def test_recorded_request_on_a_renamed_target_is_explained_by_its_present_
     assert (explained["decision"], explained["target"]) == ("allow", "web-1")
 
 
-async def test_who_may_is_told_to_who_may_read_it(installation: RunningInstallation) -> None:
+async def test_answers_about_access_are_limited_to_the_readers_own(installation: RunningInstallation) -> None:
     able = await run_json(installation, "who-can", "policy_publish")
     assert [one["principals"] for one in able["accesses"]] == [["operator"]]
     assert (await run_json(installation, "allowed", "policy_publish", principal="guest"))["accesses"] == []
@@ -177,7 +177,7 @@ async def test_a_policy_is_checked_tried_published_and_rolled_back(
     assert (await run_json(installation, "diff", 1, 3))["changes"] == []
 
 
-async def test_a_document_that_does_not_load_is_told_with_every_place(
+async def test_a_document_that_does_not_load_is_reported_with_every_place(
     installation: RunningInstallation, tmp_path: Path
 ) -> None:
     bad = tmp_path / "bad.yaml"

@@ -1,4 +1,4 @@
-"""Principals that operations add, change, disable and remove, on a running installation: NATS included."""
+"""Operations add, change, disable and remove principals of a running installation, in NATS too."""
 
 import asyncio
 import json

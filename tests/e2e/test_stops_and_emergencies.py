@@ -142,7 +142,7 @@ async def test_an_emergency_from_its_declaration_to_the_signed_off_review(
 
 
 async def test_the_record_of_it_holds(installation: RunningInstallation) -> None:
-    """Audit checks each signature, and that policy allowed exactly what control events say."""
+    """Audit checks each signature, and whether policy allowed exactly the content of the control events."""
     async with holding(installation, "executor") as bus:
         last = await bus.journal.last(subjects.JOURNAL)
         async with await installation.client() as client:

@@ -1,4 +1,4 @@
-"""Packages by real apt-get and dpkg in a made-up root: what is told is what is on the disk afterwards."""
+"""Packages by real apt-get and dpkg in a separate root: outputs agree with the disk afterwards."""
 
 import subprocess
 import threading
@@ -9,7 +9,7 @@ from tests.hostops.apt_root import AptRoot
 from tests.hostops.apt_root import apt_root as apt_root
 from tests.hostops.conftest import Ask
 
-from writ_hostops import Stop, commands
+from writ_hostops import CancelToken, commands
 from writ_hostops.packages.results import MOST_IN_TEXT
 from writ_testing.search import alive
 
@@ -31,7 +31,7 @@ def test_an_exact_version_is_installed_even_if_it_is_an_older_one(ask: Ask, apt_
         assert apt_root.version("hello") == version
 
 
-def test_what_is_there_already_is_left_alone(ask: Ask, apt_root: AptRoot) -> None:
+def test_installed_package_is_left_alone(ask: Ask, apt_root: AptRoot) -> None:
     ask("package_install", package_name="hello")
     again = ask("package_install", package_name="hello")
     assert (again["outcome"], again["effect"], again["output"]["version_after"]) == ("succeeded", "none", "1.1")
@@ -135,7 +135,7 @@ def test_a_name_that_means_other_packages_is_refused(ask: Ask, apt_root: AptRoot
         ("run", {"package_name": "hello", "version": "*"}),
     ],
 )
-def test_what_apt_would_read_as_a_command_is_no_name(
+def test_name_that_apt_reads_as_a_command_is_refused(
     ask: Ask, operation: str, action: str, parameters: dict[str, str]
 ) -> None:
     assert ask(operation, action, **parameters)["code"] == "invalid_parameter"
@@ -153,7 +153,7 @@ def test_a_package_that_cannot_be_set_up_is_a_failure_with_an_effect(ask: Ask, a
     assert (again["outcome"], again["code"]) == ("failed", "tool_failed")
 
 
-def test_what_was_not_set_up_before_is_set_up_now(ask: Ask, apt_root: AptRoot, tmp_path: Path) -> None:
+def test_unconfigured_package_is_configured(ask: Ask, apt_root: AptRoot, tmp_path: Path) -> None:
     apt_root.publish("picky", "1", postinst=f"test -e {tmp_path}/ready")
     apt_root.publish("needy", "1", fields="Depends: nothing-like-it\n")
     apt_root.update()
@@ -221,7 +221,7 @@ def test_cancelled_package_change_reports_dpkgs_state_and_leaves_no_process(
     flag = tmp_path / "running"
     apt_root.publish("slow", "1", postinst=f"echo $$ >{flag}; exec sleep 600")
     apt_root.update()
-    with Stop(60.0) as stop:
+    with CancelToken(60.0) as stop:
         watcher = threading.Thread(target=_cancel_when, args=(flag, stop))
         watcher.start()
         result = ask("package_install", package_name="slow", stop=stop)
@@ -232,7 +232,7 @@ def test_cancelled_package_change_reports_dpkgs_state_and_leaves_no_process(
     assert not alive(int(flag.read_text()))
 
 
-def _cancel_when(flag: Path, stop: Stop) -> None:
+def _cancel_when(flag: Path, stop: CancelToken) -> None:
     pause = threading.Event()
     for _ in range(600):
         if flag.exists() and flag.read_text().strip():

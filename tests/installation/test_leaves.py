@@ -1,4 +1,4 @@
-"""leaves.yaml and what a site gets: who is refused, and that the same words twice change nothing."""
+"""leaves.yaml and the files of a site: refusals, and repetition without a change."""
 
 import json
 import socket
@@ -30,7 +30,7 @@ from writ_installation.nats.server import configuration
 from writ_installation.server_access.cluster_certificate import for_servers
 from writ_installation.server_access.server_address import ServerAddress
 from writ_nats_server.cluster import TlsFiles
-from writ_nats_server.leaf import Listener
+from writ_nats_server.leaf import LeafListener
 from writ_nats_server.process import check_config
 from writ_testing.installations.installation import local_target, prepare
 from writ_testing.peers.nats_server import free_port
@@ -41,12 +41,12 @@ ADDRESS = ServerAddress(host="127.0.0.1", port=4222, monitor_port=8222)
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    """With two pools that are elsewhere."""
+    """Return a home with two pools elsewhere."""
     hosts = ("depot", "yard")
     return prepare(tmp_path, targets=[local_target(f"{host}-1", tmp_path, connection={"host": host}) for host in hosts])
 
 
-async def test_a_site_is_let_in_with_a_key_for_each_of_its_pools(home: Home, tmp_path: Path) -> None:
+async def test_site_gets_a_key_for_each_of_its_pools(home: Home, tmp_path: Path) -> None:
     assert listener(home) is None
     assert "leafnodes" not in configuration(home, ADDRESS)
     site = NewSite(name="depot", pools=("local-depot", "local-yard"), hub=HUB)
@@ -89,7 +89,7 @@ def test_a_certificate_for_the_hub_is_asked_for(home: Home, tmp_path: Path) -> N
     assert json.loads(text.partition("leafnodes: ")[2])["remotes"][0]["tls"]["ca_file"] == "/etc/writ/ca.pem"
 
 
-def test_what_nats_shows_leaf_nodes_is_a_pair_that_it_can_read(home: Home, tmp_path: Path) -> None:
+def test_certificate_for_leaf_nodes_has_a_readable_matching_key(home: Home, tmp_path: Path) -> None:
     site, made = NewSite(name="depot", pools=("local-depot",), hub=("tls://hub:7422",)), for_servers(["hub"])
     shown = LeafCertificate(certificate=str(tmp_path / "hub.pem"), key=str(tmp_path / "hub.key"))
     refused = [
@@ -114,7 +114,7 @@ def test_what_nats_shows_leaf_nodes_is_a_pair_that_it_can_read(home: Home, tmp_p
 
 
 def _locked(private: bytes) -> bytes:
-    """With a passphrase, which no server is there to be asked for."""
+    """Return the key under a passphrase, which a server cannot get."""
     key = load_pem_private_key(private, None)
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
 
@@ -129,7 +129,7 @@ def _locked(private: bytes) -> bytes:
         ("depot", ("local-depot",), ("nats://hub:99999",), "not an address of a NATS server"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_is_written(
+def test_impossible_site_is_refused_before_any_file_is_written(
     home: Home, name: str, pools: tuple[str, ...], hub: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(Invalid, match=message):
@@ -149,14 +149,14 @@ def test_a_server_is_not_told_to_wait_where_it_cannot() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        place = Listener(host="127.0.0.1", port=taken.getsockname()[1], tls=None)
+        place = LeafListener(host="127.0.0.1", port=taken.getsockname()[1], tls=None)
         with pytest.raises(ConfigError, match=r"cannot accept leaf nodes at 127\.0\.0\.1, port .*in use"):
             check_listener(place, None)
-        its_own = Listener(host="0.0.0.0", port=place.port, tls=None)
+        its_own = LeafListener(host="0.0.0.0", port=place.port, tls=None)
         check_listener(place, its_own)
     for host in ("192.0.2.1", "no such name"):
         with pytest.raises(ConfigError, match=f"at {host}, port"):
-            check_listener(Listener(host=host, port=place.port, tls=None), None)
+            check_listener(LeafListener(host=host, port=place.port, tls=None), None)
     check_listener(place, None)
 
 

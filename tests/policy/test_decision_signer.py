@@ -1,4 +1,4 @@
-"""The signer of decisions: it recognises its own, and nothing that differs from them in a byte."""
+"""The signer of decisions recognises its own, and rejects any difference of a byte."""
 
 import pytest
 from msgspec import Raw, structs
@@ -10,7 +10,7 @@ from writ_contracts.operations import Catalogue
 from writ_contracts.signing import Signed
 from writ_policy.decisions import signer as module
 from writ_policy.decisions.signer import DecisionSigner
-from writ_policy.metrics import Measures, metrics
+from writ_policy.metrics import PolicyMeasures, metrics
 from writ_trust import statements
 from writ_trust.keys import Key, generate_seed
 
@@ -67,7 +67,7 @@ def test_a_decision_of_another_replica_is_verified(key: Key, verified: list[Sign
 
 def test_recognised_and_verified_decisions_are_counted(key: Key) -> None:
     measured = metrics()
-    measures = Measures(measured, Catalogue(BUILT_IN))
+    measures = PolicyMeasures(measured, Catalogue(BUILT_IN))
     signers = [DecisionSigner(key, measures.opened) for _ in range(2)]
     signed = signers[0].sign(DECISION)
     for signer in (signers[0], signers[0], signers[1]):

@@ -1,4 +1,4 @@
-"""Requests that several patterns match at once: what an allow, a deny and the operation itself say together."""
+"""Requests that several patterns match at once: of an allow, a deny and the operation itself."""
 
 import pytest
 from tests.rules.asking import ALICE, CATALOGUE, NOON, at, file_of, policy, rule
@@ -32,7 +32,7 @@ def reads(allows: str, denies: str) -> list[dict[str, object]]:
         ("/(srv|etc)/[a-z]+/.*", ".*(key|token)[^0-9]*"),
     ],
 )
-def test_what_an_allow_covers_and_a_deny_takes_back_is_found(allows: str, denies: str) -> None:
+def test_request_allowed_and_denied_at_once_is_found(allows: str, denies: str) -> None:
     rules = reads(allows, denies)
     (access,) = allowed(
         policy(global_policies=rules), SCENE, AccessQuery(operations=("file_read",), around=at(NOON))

@@ -25,7 +25,7 @@ def metrics() -> Metrics:
     return Metrics(endpoints=("decide", "grant", "visible", "scan", *(one.name for one in QUESTIONS)))
 
 
-class Measures:
+class PolicyMeasures:
     """The metrics of the policy service."""
 
     def __init__(self, measured: Metrics, catalogue: Catalogue) -> None:

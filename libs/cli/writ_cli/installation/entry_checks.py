@@ -15,12 +15,13 @@ import msgspec
 from writ_cli.installation.schema_mistakes import mistakes
 from writ_cli.output import visible
 from writ_cli.settings import Settings
+from writ_contracts.backends import LOCAL
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import WRIT
 from writ_contracts.nearest_name import near
 from writ_documents.readers import read_agents, read_inventory
 from writ_installation.administration.targets import refuse_relative
-from writ_installation.processes.agent_kinds import KINDS
+from writ_installation.backends import AGENT_KINDS
 from writ_runtime.plugins.entry_points import load_catalogue
 
 PARTS = ("connection", "backup", "docker")
@@ -43,7 +44,7 @@ def check_values(settings: Settings, backend: str, values: Mapping[str, Any]) ->
 def _check_backend(settings: Settings, backend: str) -> None:
     listed = {target.backend for target in read_inventory(settings.home.inventory).targets}
     offered = {name for operation in load_catalogue().values() for name in operation.backends}
-    if backend not in (known := {*KINDS, *listed, *offered} - {WRIT.backend}):
+    if backend not in (known := {*AGENT_KINDS, *listed, *offered} - {WRIT.backend}):
         hint = near(backend, known) or f"; there are {', '.join(sorted(known))}."
         raise Invalid(f"no operation has backend {backend[:80]!r}{hint} The package of a plugin must be installed here")
 
@@ -67,7 +68,7 @@ def _warn_of_new_pool(settings: Settings, pool: str) -> None:
 
 def _check_part(backend: str, part: str, value: dict[str, Any]) -> None:
     schemas = msgspec.json.decode(files("writ_cli").joinpath("schemas", "inventory.json").read_bytes())["$defs"]
-    local = LOCAL_CONNECTION if (backend, part) == ("local", "connection") else None
+    local = LOCAL_CONNECTION if (backend, part) == (LOCAL, "connection") else None
     schema = schemas.get(f"{backend}_{part}", local)
     if schema is not None and (found := list(mistakes(part, value, schema, schemas))):
         raise Invalid("; ".join(found))

@@ -219,7 +219,7 @@ async def set_roles(
 @click.argument("human", required=False)
 @changing
 async def set_acts_for(settings: Settings, name: str, human: str | None, request: bool, reason: str) -> int:
-    """Set the human for whom the agent or service NAME acts; without one it acts for nobody."""
+    """Set the human that the agent or service NAME acts for; without one it acts for nobody."""
     return await _change(settings, "set_acts_for", name, request=request, reason=reason, acts_for=human)
 
 

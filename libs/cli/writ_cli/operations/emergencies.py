@@ -35,7 +35,7 @@ ID = click.argument("emergency", metavar="EMERGENCY")
 
 @click.group()
 def emergency() -> None:
-    """A time in which the policy's emergency rules count."""
+    """Declare, confirm, end and review emergencies, in which the policy's emergency rules apply."""
 
 
 @emergency.command("declare")
@@ -143,7 +143,7 @@ def _done(screen: Screen, view: OperationView, text: str) -> int:
 @emergency.command("list")
 @listing(asking)
 async def list_all(settings: Settings) -> int:
-    """The emergencies in force, and those that wait for their review. Everybody may see them."""
+    """List the emergencies in force, and those that wait for their review. Everybody may see them."""
     async with await settings.connect() as writ:
         found = (await writ.policy_status()).emergencies
     if settings.screen.json:

@@ -116,7 +116,7 @@ async def lift(settings: Settings, stop_id: str, reason: str) -> int:
 @stop.command("list")
 @listing(asking)
 async def list_all(settings: Settings) -> int:
-    """The stops in force. Everybody may see them."""
+    """List the stops in force. Everybody may see them."""
     async with await settings.connect() as writ:
         found = (await writ.policy_status()).stops
     if settings.screen.json:

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from writ_contracts.backends import SSH
 from writ_contracts.errors import Conflict
 from writ_documents.readers import read_agents, read_inventory
 from writ_installation.administration import system_units
 from writ_installation.administration.own_files import OwnFolder, delete, own_folders, remove_empty
 from writ_installation.administration.system_units import SystemPaths
-from writ_installation.administration.targets import SSH
 from writ_installation.files.home import Home
 from writ_installation.files.lock import held, holder
 

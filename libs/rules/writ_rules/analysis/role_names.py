@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
-from writ_rules.engine.policy_file.format import ApprovalEntry, PolicyFile, present
+from writ_rules.engine.policy_file.format import ApprovalEntry, PolicyDocument, present
 from writ_rules.engine.policy_file.groups import placed
 from writ_rules.engine.rules.obligations import APPROVER
 
 
-def named_roles(file: PolicyFile) -> frozenset[str]:
+def named_roles(file: PolicyDocument) -> frozenset[str]:
     """Return the roles of principals that some rule names, `approver` always among them."""
     rules = [item.entry for item in placed(file.policies)]
     scopes = (role for rule in rules for role in present(rule.user_roles))
