@@ -217,6 +217,10 @@ async def test_usage_errors_are_a_line_and_status_2(command: Command) -> None:
         (["frobnicate"], "No such command"),
         (["op", "get", "x!"], "is neither an operation id"),
         (["audit", "search", "--since", "x"], "is neither a span"),
+        (["audit", "search", "--since", "1h", "--until", "2h"], "--until is before --since"),
+        (["audit", "search", "-t", "web-*"], "--target 'web-*': names have letters, digits, - and _, and no globs"),
+        (["audit", "search", "--principal", "a b"], "--principal 'a b': names have"),
+        (["run", "service_restart", "-t", "a", "service_name=x", "--correlation-id", "a b"], "it takes 1 to 128 lett"),
         (["audit", "search", "--outcome", "fail"], "'unknown'; did you mean 'failed'? (see"),
         (["policy", "who-can", "service_restart", "--role", "prod"], "'maintenance'; did you mean 'production'? (see"),
         (["policy", "who-can", "service_restart", "--role", "xyz"], "'maintenance'. (see"),
@@ -230,6 +234,11 @@ async def test_usage_errors_are_a_line_and_status_2(command: Command) -> None:
         assert done.exit_code == 2, (words, done.stdout, done.stderr)
         assert what in done.stderr
         assert done.stderr.count("\n") == 1
+
+
+async def test_missing_file_is_named_without_the_number_of_its_error(command: Command) -> None:
+    done = await command("policy", "publish", "/nonexistent", "-r", "x")
+    assert (done.exit_code, done.stderr) == (1, "writ: /nonexistent: No such file or directory\n")
 
 
 async def test_an_answer_that_never_comes_says_how_to_ask_again(

@@ -47,6 +47,7 @@ CELLS = {
     ),
     **dict.fromkeys(("digest", "clock", "time left"), "9 min 53 s"),
     "operation": ID,
+    "site": "a" * 32,
     "key": "agent-local-web-1",
     "public": "U" + ID.upper() * 2 + "AAA",
     "age": "12 days",

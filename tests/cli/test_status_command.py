@@ -24,6 +24,19 @@ def test_status_shows_warnings_of_a_ready_process(capsys: pytest.CaptureFixture[
     assert "policy: policy: a bad file\n" in shown(capsys, one)
 
 
+def test_clock_of_a_process_fits_into_its_row(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    details = {"clock": "12 ms ahead of the NATS server's"}
+    one = ProcessStatus(
+        name="agent-local-vm", ready=True, state="ready", pid=32582, health_port=45963, restarts=0, details=details
+    )
+    [row] = [line for line in shown(capsys, one).splitlines() if "agent-local-vm" in line]
+    assert row.rstrip().endswith("12 ms ahead of NATS")
+    assert len(row.rstrip()) <= 80
+
+
 def test_status_shows_the_failing_check_beside_its_process(capsys: pytest.CaptureFixture[str]) -> None:
     one = ProcessStatus(name="policy", ready=False, state="not ready", pid=2, restarts=0, failing={"bus": "away"})
     assert shown(capsys, one).count("bus: away") == 1

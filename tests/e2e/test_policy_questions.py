@@ -85,6 +85,12 @@ async def test_decisions_are_reported_as_they_are_made(installation: RunningInst
     ]
 
 
+async def test_a_misspelt_operation_is_named_with_the_nearest(installation: RunningInstallation) -> None:
+    refused = await command(installation, "allowed", "service_restrat")
+    assert refused.exit_code == 2
+    assert "no operation 'service_restrat' in the catalogue; did you mean 'service_restart'?" in refused.stderr
+
+
 @pytest.mark.parametrize("words", [("explain", "test_noop", "-t", "web-1"), ("allowed",)])
 async def test_a_misspelt_principal_is_named_with_the_nearest(
     installation: RunningInstallation, words: tuple[str, ...]

@@ -67,6 +67,8 @@ def described(error: BaseException) -> tuple[str, str, int]:
             return "invalid_document", f"{counted}:\n{error.explained()}", of_error(error)
         case WritError():
             return error.code, str(error), of_error(error)
+        case OSError(filename=str(name), strerror=str(reason)):
+            return "os_error", f"{name}: {reason}", of_error(error)
         case ConfigError() | OSError():
             return "configuration" if isinstance(error, ConfigError) else "os_error", str(error), of_error(error)
         case _:

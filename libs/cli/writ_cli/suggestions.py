@@ -1,7 +1,8 @@
-"""Suggestions for a misspelt target or principal on the command line.
+"""Suggestions for a misspelt target, principal or operation on the command line.
 
-They come from names the user may read: the files of the installation's folder, or else the running installation's list
-of targets for this principal. Services suggest no names, since not everybody may know them.
+Names of operations are public. Those of targets and principals come from what the user may read: the files of the
+installation's folder, or else the running installation's list of targets for this principal. Services suggest no names,
+since not everybody may know them.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from writ_contracts.inventory import Target
 from writ_contracts.nearest_name import near
 from writ_documents.document import FileErrors
 from writ_documents.readers import read_inventory, read_principals
+from writ_runtime.plugins.entry_points import load_catalogue
 
 _QUOTED = re.compile(r"'([^']+)'")
 _SUGGESTED = "did you mean"
@@ -48,9 +50,14 @@ async def _principals(settings: Settings) -> Iterable[str]:
     return [one.id for one in read_principals(settings.home.principals).principals]
 
 
+async def _operations(_: Settings) -> Iterable[str]:
+    return load_catalogue()
+
+
 _KNOWN: dict[str, Callable[[Settings], Awaitable[Iterable[str]]]] = {
     "unknown_target": _targets,
     "unknown_principal": _principals,
+    "unknown_operation": _operations,
 }
 
 

@@ -46,7 +46,7 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
             one.pid,
             one.health_port,
             one.restarts,
-            one.details.get("clock", ""),
+            one.details.get("clock", "").replace(" the NATS server's", " NATS"),
         )
         for one in status.processes
     ]

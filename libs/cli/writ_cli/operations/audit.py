@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 import msgspec
@@ -19,6 +19,7 @@ from writ_cli.options import asking, asking_rows, listing, packed
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid
 from writ_contracts.history.audit import SearchQuery, TraceReply, UnknownName
+from writ_contracts.ids import PrincipalId, TargetId
 from writ_contracts.journal import Outcome
 from writ_contracts.nearest_name import near
 from writ_contracts.parameters import Class, classes
@@ -115,6 +116,11 @@ class SearchOptions(Struct, frozen=True, kw_only=True):
         Single values go in the fields that every audit service knows.
         """
         parameters = self.parameter_filters()
+        since, until = (None if one is None else times.instant(one, now=now) for one in (self.since, self.until))
+        if since is not None and until is not None and until < since:
+            raise click.UsageError("--until is before --since: no operation can match")
+        for option, kind, names in (("--target", TargetId, self.target), ("--principal", PrincipalId, self.asked_by)):
+            _check_names(option, kind, names)
         return SearchQuery(
             principals=list(self.asked_by),
             targets=list(self.target),
@@ -129,8 +135,8 @@ class SearchOptions(Struct, frozen=True, kw_only=True):
             correlation_id=self.correlation_id,
             client=self.client,
             session=self.session,
-            since=None if self.since is None else times.instant(self.since, now=now),
-            until=None if self.until is None else times.instant(self.until, now=now),
+            since=since,
+            until=until,
             limit=self.limit,
             before=self.before,
         )
@@ -231,6 +237,17 @@ def unsearchable(names: Iterable[str]) -> Iterator[str]:
             yield f"no operation known here has a parameter {name!r}{near(name, known)}"
         elif name not in public:
             yield f"{name} is not public: its values are not on record, and no search finds them"
+
+
+def _check_names(option: str, kind: Any, names: Iterable[str]) -> None:
+    """Raises UsageError for what can be no name: a search takes no globs."""
+    for name in names:
+        try:
+            msgspec.convert(name, kind)
+        except msgspec.ValidationError:
+            raise click.UsageError(
+                f"{option} {name[:80]!r}: names have letters, digits, - and _, and no globs"
+            ) from None
 
 
 def _term(word: str) -> tuple[str, str]:

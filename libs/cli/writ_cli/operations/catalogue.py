@@ -83,7 +83,12 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
 def _limits(schema: dict[str, Any]) -> str:
     parts = [part for part in (schema, *schema.get("anyOf", [])) if part.get("type") != "null"]
     words = {"minimum": "≥", "maximum": "≤", "minLength": "length ≥", "maxLength": "length ≤", "pattern": "like"}
-    limits = [f"{word} {part[key]}" for part in parts for key, word in words.items() if key in part]
+    limits = [
+        f"{word} {part[key]}"
+        for part in parts
+        for key, word in words.items()
+        if key in part and not (key == "pattern" and "description" in part)  # words say more than an expression
+    ]
     described = [part["description"] for part in parts if "description" in part]
     return ", ".join([*dict.fromkeys(described), *dict.fromkeys(limits)])
 
