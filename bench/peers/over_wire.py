@@ -1,4 +1,4 @@
-"""Engines as services: Writ's over NATS, Cerbos over gRPC, and a request over NATS that nobody decides, in turns."""
+"""Engines as services: Writ's over NATS, Cerbos over gRPC, and an undecided request over NATS, in turns."""
 
 import asyncio
 import os
@@ -52,7 +52,7 @@ class Service(Struct):
 
 
 class Effect(Struct):
-    """The one field of a signed decision that is compared."""
+    """The one compared field of a signed decision."""
 
     effect: str
 
@@ -71,8 +71,8 @@ async def measure(size: int) -> tuple[list[Row], list[Gap]]:
             except (Missing, Refused) as error:
                 gaps.append(Gap(engine=name, rules=size if isinstance(error, Refused) else 0, why=str(error)))
         for service in services:
-            given = [await service.ask(request) for request in service.requests]
-            compare(service.name, given, [True] * len(right) if service.name == BARE else right)
+            replies = [await service.ask(request) for request in service.requests]
+            compare(service.name, replies, [True] * len(right) if service.name == BARE else right)
         for _ in range(ROUNDS):
             for service in services:
                 service.rounds.append(await _times(service))

@@ -1,4 +1,4 @@
-"""One operation's way through an agent, as it should go."""
+"""The normal way of an operation through an agent."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import digest, open_signed, sign
 
 
-async def test_a_dispatched_operation_is_claimed_run_once_and_told(world: World) -> None:
+async def test_a_dispatched_operation_is_claimed_run_once_and_reported(world: World) -> None:
     await world.agent()
     operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
     receipt = await world.executor.ended(operation_id)
@@ -49,7 +49,7 @@ async def test_the_receipt_is_signed_and_has_the_public_output_with_the_digest_o
     assert receipt.output_digest == keyed(world, message.full_output)
 
 
-async def test_where_outputs_are_not_for_the_record_the_receipt_has_their_digest_alone(world: World) -> None:
+async def test_receipt_has_only_a_digest_of_outputs_that_the_journal_omits(world: World) -> None:
     honest = world.executor.answering
 
     async def without(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply | None:
@@ -66,7 +66,7 @@ async def test_where_outputs_are_not_for_the_record_the_receipt_has_their_digest
     assert receipt.output_digest == keyed(world, message.full_output)
 
 
-async def test_the_baseline_is_taken_under_its_look_and_goes_with_the_claim(world: World) -> None:
+async def test_the_baseline_is_taken_under_its_read_grant_and_goes_with_the_claim(world: World) -> None:
     await world.agent()
     operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
     await world.executor.ended(operation_id)
@@ -74,7 +74,7 @@ async def test_the_baseline_is_taken_under_its_look_and_goes_with_the_claim(worl
     assert b'"baseline":{"effects":0}' in bytes(world.executor.asked[operation_id].claims[0].payload)
 
 
-async def test_without_a_look_nothing_is_looked_at(world: World) -> None:
+async def test_agent_without_a_read_grant_reads_nothing(world: World) -> None:
     await world.agent()
     operation_id = await world.executor.dispatch("test_noop", TARGET)
     await world.executor.ended(operation_id)
@@ -109,7 +109,7 @@ async def test_an_agent_of_another_pool_never_gets_it(world: World) -> None:
     assert receipt.pool == POOL
 
 
-async def test_heartbeats_tell_what_runs_and_what_ended(world: World) -> None:
+async def test_heartbeats_name_what_runs_and_what_ended(world: World) -> None:
     await world.agent(slots=3)
     go_on = world.held("test_sleep")
     operation_id = await world.executor.dispatch("test_sleep", TARGET)
@@ -141,7 +141,7 @@ async def test_progress_is_relayed_at_most_twice_a_second(world: World) -> None:
     assert all(len(word.message) <= 500 for word in words)
 
 
-async def test_what_a_backend_refuses_has_failed_without_effect(world: World) -> None:
+async def test_refusal_of_a_backend_fails_without_effect(world: World) -> None:
     async def refuse(task: Task, progress: Progress) -> TaskResult:
         raise Denied("not here", code="permission_denied")
 
@@ -164,7 +164,7 @@ async def test_a_defect_of_a_backend_is_unknown_for_a_change_and_its_message_is_
     assert (reading.outcome, reading.effect) == ("failed", "none")
 
 
-async def test_an_output_that_cannot_be_told_is_a_defect_not_a_lost_operation(world: World) -> None:
+async def test_an_output_that_cannot_be_reported_is_a_defect_not_a_lost_operation(world: World) -> None:
     async def odd(task: Task, progress: Progress) -> TaskResult:
         return TaskResult(outcome="succeeded", output={"object": object()}, effect="done")
 

@@ -1,6 +1,4 @@
-"""An agent takes a directory of people's credentials only from a grant that policy signed for its claim and that names
-it.
-"""
+"""An agent accepts a directory of credentials only if a grant for its own claim, signed by policy, names it."""
 
 from pathlib import Path
 
@@ -28,13 +26,13 @@ FORK = open_directory(
 
 
 async def _taken(world: World, tamper: Tamper) -> tuple[Signed | None, str]:
-    """Return the directory that the agent keeps after an answer with FORK, and the outcome."""
+    """Return the agent's directory after an answer with FORK, and the outcome."""
 
-    async def answer(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
+    async def grant_claim(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
         made = tamper(world, dispatched, claim, world.executor.honest_grant(dispatched, claim, signed))
         return structs.replace(made, people=FORK.signed)
 
-    world.executor.answering = answer
+    world.executor.answering = grant_claim
     await world.agent(people_keys=[PEOPLE_KEY.public])
     receipt = await world.executor.ended(await world.executor.dispatch("test_count", TARGET, path="/x"))
     kept: Path = world.folder / "people-state.json"

@@ -6,7 +6,7 @@ from typing import Any
 from writ_agent.backends.port import Task, TaskResult
 from writ_agent_proxmox.backend import ProxmoxBackend
 from writ_agent_proxmox.connection.api import Apis
-from writ_agent_proxmox.connection.credentials import Credentials
+from writ_agent_proxmox.connection.credentials import ProxmoxTokens
 from writ_agent_proxmox.tasks.task_notes import Notes
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.ids import encode_id
@@ -19,12 +19,12 @@ WEB, DEAF = 100, 101
 
 
 class Cluster:
-    """A server with one guest that starts, and one that does not hear a shutdown."""
+    """A fake Proxmox server with one guest that starts and one that ignores a shutdown."""
 
     def __init__(self, server: Proxmox, folder: Path, time_scale: float = 1.0) -> None:
         self.server = server
         self.notes = Notes(folder / "notes")
-        self.apis = Apis(Credentials(server.tokens))
+        self.apis = Apis(ProxmoxTokens(server.tokens))
         self.backend = ProxmoxBackend(self.apis, self.notes)
         self.target = server.target()
         server.do(lambda pve: empty(pve, time_scale))

@@ -1,5 +1,6 @@
-"""Whatever a string holds, it arrives on the host as that one value, or it is refused, whichever login shell sshd hands
-our command to. The programs of the host are stand-ins that write down their arguments.
+"""Any string arrives on the host as one value, or is refused, under each login shell.
+
+Stand-ins replace the host's programs and record their arguments.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from tests.agent_ssh.plain_host import ALWAYS, SHELLS, host_with, linked
 from tests.hostops.test_injection import CANARY, CORPUS, PROGRAMS, STAND_IN, samples
 
 from writ_agent.backends.hostops_requests import allowed
-from writ_agent_ssh.connection.link import Link, connect
+from writ_agent_ssh.connection.link import SshLink, connect
 from writ_agent_ssh.connection.program import run
 from writ_agent_ssh.host_sessions.plain_session import OPERATIONS, SERVICES
 from writ_agent_ssh.settings import connection_of
@@ -35,7 +36,7 @@ ARGUMENTS = "import json, sys; print(json.dumps(sys.argv[1:]))"
 
 
 class Hostile:
-    """A host whose programs write down their arguments, and requests to it that no check of ours has seen."""
+    """A host whose programs record their arguments, and unchecked requests to it."""
 
     def __init__(self, ssh: SshHost, record: Path) -> None:
         self.ssh, self.record = ssh, record
@@ -48,7 +49,7 @@ class Hostile:
         self._room = asyncio.Semaphore(AT_ONCE)
 
     async def run_request(self, operation: str, action: str = "run", **parameters: Any) -> dict[str, Any]:
-        """The result of one request, whatever its parameters are."""
+        """Return the result of one request with any parameters."""
         self._number += 1
         request = {
             "id": encode_id(self._number.to_bytes(16, "big")),
@@ -66,7 +67,7 @@ class Hostile:
                 return {"outcome": "failed", "code": refused.code}
 
     def vectors(self) -> list[list[str]]:
-        """What was run, with all of its arguments."""
+        """Return all recorded commands with their arguments."""
         return [json.loads(one) for one in self.record.read_text().splitlines()]
 
 
@@ -94,7 +95,7 @@ async def plain(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 
 @pytest.fixture(params=some(SHELLS, "fish"))
-async def link(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Link]:
+async def link(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SshLink]:
     async with host_with(tmp_path, linked(tmp_path / "bin", [*ALWAYS, "python3"]), request.param) as host:
         pool = host.pool
         made = await connect("web1", connection_of(host.target), pool._credentials, pool._known, None, pool._making)
@@ -173,7 +174,7 @@ async def test_without_python_no_string_becomes_a_command(plain: Hostile, tmp_pa
     assert not list(tmp_path.rglob(CANARY))
 
 
-async def test_a_quoted_argument_arrives_as_it_is_or_is_refused(link: Link) -> None:
+async def test_a_quoted_argument_arrives_as_it_is_or_is_refused(link: SshLink) -> None:
     arrived = set()
     for kind, text in {**CORPUS, "quotes": "'\\'' \\\\ \"", "dots": "…", "bang": "!x !!", "hash": "#x"}.items():
         with suppress(Invalid):

@@ -1,7 +1,7 @@
-"""Each distribution, installed alone from wheels into a fresh environment: it works there, and brings nothing besides.
+"""Each distribution, installed alone from wheels into a fresh environment, works there and brings no other.
 
-The wheels are those of `make wheels`, third parties' at the versions of the lock. Only this reaches for a package
-index, and only for what no cache has.
+The wheels are those of `make wheels`, third parties' at the versions of the lock. Only this file uses a package index,
+and only for packages missing from the cache.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from tests.architecture.environments import (
 from tests.architecture.tree import ROOT, Package, packages
 from tests.lab.wheels import all_of_it
 
-from writ_testing.peers.programs import missing
+from writ_testing.peers.programs import missing, program
 
 pytestmark = [pytest.mark.xdist_group("wheels"), pytest.mark.timeout(600), pytest.mark.exhaustive]
 SERVICES = [package for package in packages() if package.is_service]
@@ -55,7 +55,7 @@ WITHOUT = {
 
 
 def closure(name: str) -> set[str]:
-    """The distribution and all of ours that it stands on."""
+    """Return the distribution and all of ours that it depends on."""
     return {name}.union(*map(closure, distributions()[name].siblings))
 
 
@@ -69,18 +69,20 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def environments(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Environment]:
-    """One for each distribution, in which it alone is installed, and one with all that a machine needs."""
+    """Return an environment for each distribution alone, and one with everything for a machine."""
     requirements = {**{name: FOR_ALL_MODULES.get(name, name) for name in distributions()}, WHOLE: WHOLE}
     return {name: install(tmp_path_factory.mktemp("alone") / "venv", wheels, one) for name, one in requirements.items()}
 
 
 @each_alone
-def test_it_brings_those_of_ours_that_it_stands_on(name: str, environments: Mapping[str, Environment]) -> None:
+def test_installation_brings_the_distributions_of_ours_that_it_needs(
+    name: str, environments: Mapping[str, Environment]
+) -> None:
     assert environments[name].installed & set(distributions()) == closure(name)
 
 
 @pytest.mark.parametrize("name", WITHOUT)
-def test_it_brings_nothing_that_it_does_not_use(name: str, environments: Mapping[str, Environment]) -> None:
+def test_installation_brings_no_unused_distribution(name: str, environments: Mapping[str, Environment]) -> None:
     assert environments[name].installed & {BRINGS[what] for what in WITHOUT[name]} == set()
 
 
@@ -100,7 +102,7 @@ for name in sys.argv[1:]:
 
 
 @pytest.mark.parametrize("distribution", distributions().values(), ids=lambda each: each.name)
-def test_its_wheel_holds_its_packages_and_their_types(distribution: Distribution, wheels: Path) -> None:
+def test_wheel_holds_its_packages_and_their_types(distribution: Distribution, wheels: Path) -> None:
     (wheel,) = wheels.glob(f"{distribution.stem}-*.whl")
     names = done(sys.executable, "-m", "zipfile", "-l", wheel)
     files = {line.split()[0] for line in names.splitlines()[1:]}
@@ -121,7 +123,20 @@ def test_without_configuration_a_service_says_what_it_needs(
 def test_an_installation_comes_up_carries_out_an_operation_and_has_none_of_the_tests(
     environments: Mapping[str, Environment], tmp_path: Path
 ) -> None:
-    first_steps(environments[WHOLE], tmp_path)
+    first_steps(environments[WHOLE].writ, tmp_path)
+
+
+def test_pipx_installs_the_command_as_the_documents_say_and_writ_up_works_from_there(
+    wheels: Path, tmp_path: Path
+) -> None:
+    """pipx has never run here, and no index is reached."""
+    pipx = Path(program("pipx"))
+    (command,) = re.findall(r"^\$ (pipx install .*)$", (ROOT / "docs/install.md").read_text(), re.MULTILINE)
+    (tmp_path / "wheels").symlink_to(wheels)
+    env = {**alone(tmp_path), "PIPX_DEFAULT_PYTHON": sys.executable, "PIP_INDEX_URL": "http://127.0.0.1:9/"}
+    env["PATH"] = f"{pipx.parent}:{env['PATH']}"
+    assert "writ" in done("sh", "-c", command, cwd=tmp_path, env=env)
+    first_steps(tmp_path / ".local/bin/writ", tmp_path)
 
 
 def test_the_same_on_another_python(tmp_path: Path) -> None:
@@ -131,13 +146,13 @@ def test_the_same_on_another_python(tmp_path: Path) -> None:
     folder = tmp_path / "wheels"
     all_of_it(folder, "{}.{}".format(*version_of(python)))
     (tmp_path / "home").mkdir()
-    first_steps(install(tmp_path / "venv", folder, MACHINE, python), tmp_path / "home")
+    first_steps(install(tmp_path / "venv", folder, MACHINE, python).writ, tmp_path / "home")
 
 
 def test_up_without_the_services_says_what_to_install_and_makes_nothing(
     environments: Mapping[str, Environment], tmp_path: Path
 ) -> None:
-    writ = environments["writops"].python.with_name("writ")
+    writ = environments["writops"].writ
     assert "Usage: writ" in done(writ, "--help", cwd=tmp_path, env=alone(tmp_path))
     result = do(writ, "up", cwd=tmp_path, env=alone(tmp_path))
     assert (result.returncode, result.stdout) == (6, "")
@@ -156,12 +171,12 @@ def test_a_host_of_an_agent_has_the_command_that_enrols_it(
     assert re.fullmatch("writ-enrol: this is not a token of `writ agent token`.*\n", result.stderr)
 
 
-def test_what_is_in_the_folder_is_of_this_tree_or_of_the_lock_by_its_hash(wheels: Path) -> None:
+def test_wheels_in_the_folder_come_from_this_tree_or_from_the_lock_by_hash(wheels: Path) -> None:
     lock = (ROOT / "requirements.lock").read_text()
     digests = set(re.findall(r"--hash=sha256:(\w+)", lock))
     others = [wheel for wheel in wheels.glob("*.whl") if not wheel.name.startswith("writops")]
     built = [wheel.name for wheel in others if hashlib.sha256(wheel.read_bytes()).hexdigest() not in digests]
-    assert [name.partition("-")[0] for name in built] == ["nkeys"]  # published as source
+    assert {name.partition("-")[0] for name in built} == {"nkeys", "pip"}  # published as source; of Python itself
     assert len(others) > 20
     named = {wheel.name.partition("-")[0].replace("_", "-") for wheel in wheels.glob("writops*.whl")}
     assert named == set(distributions())
@@ -171,7 +186,7 @@ def test_no_text_leaves_it_to_an_index_what_writ_is() -> None:
     texts = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/**/*.md"), *ROOT.glob("libs/**/*.md")]
     lines = [line for text in texts for line in text.read_text().splitlines() if re.search("(pip|pipx) install", line)]
     assert len(lines) >= 3
-    assert [line for line in lines if "--no-index --find-links wheels" not in line] == []
+    assert [line for line in lines if not re.search("--no-index --find-links (\\$PWD/)?wheels", line)] == []
 
 
 def test_no_text_names_a_distribution_that_is_not_shipped() -> None:

@@ -1,4 +1,4 @@
-"""Histories that no honest executor writes are found, and what honest ones write is not."""
+"""Irregular events are found in histories of dishonest executors, and none in those of honest executors."""
 
 import itertools
 from typing import Any
@@ -96,7 +96,7 @@ DECIDED = structs.replace(REQUESTED, verdict=structs.replace(REQUESTED.verdict, 
 
 
 def verdict(preview: Signed | None, choice: str = "approve") -> SignedApproval:
-    """Return what bob signed, who saw this preview."""
+    """Return bob's signed verdict on this preview."""
     approval = Approval(
         operation_id=ID,
         requested="0" * 64,
@@ -207,12 +207,12 @@ def looked(events: Events) -> list[IrregularEvent]:
 
 
 @pytest.mark.parametrize("events", HONEST)
-def test_what_honest_executors_write_is_regular(events: Events) -> None:
+def test_history_of_honest_executors_is_regular(events: Events) -> None:
     assert looked(events) == []
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_what_cannot_be_is_found(case: str) -> None:
+def test_impossible_history_is_found(case: str) -> None:
     events, text = BROKEN[case]
     *_, last = found = looked(events)
     assert len(found) == 1
@@ -229,7 +229,7 @@ def test_only_operations_whose_beginning_is_not_here_have_to_be_read() -> None:
     assert [courses.examine(record) for record in stored[2:]] == [None, None, None]
 
 
-def test_what_is_left_before_an_archive_is_not_judged() -> None:
+def test_events_left_before_an_archive_are_not_judged() -> None:
     courses, stored = OperationHistories(), records(HONEST[0])
     courses.learn(ID, stored[-1:])
     assert [courses.examine(record) for record in stored[1:]] == [None] * 4

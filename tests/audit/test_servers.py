@@ -1,4 +1,4 @@
-"""Audit's gauges of the NATS servers: what a real one says, and nothing once it says no more."""
+"""Audit's gauges of NATS servers show a real server's figures, and none once it is silent."""
 
 import asyncio
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from writ_audit import servers
 from writ_audit.metrics import metrics
 from writ_audit.servers import CONSUMERS, Servers
-from writ_bus.nats.monitoring import Consumer, ServerFigures
+from writ_bus.nats.monitoring import ConsumerProgress, ServerFigures
 from writ_runtime.metrics import Metrics
 from writ_testing.eventually import eventually
 from writ_testing.peers.nats_server import writ_server
@@ -40,7 +40,7 @@ async def test_gauges_of_a_server_are_removed_with_it(tmp_path: Path, monkeypatc
 
 
 async def _all(measured: Metrics) -> dict[str, float] | None:
-    """Once it has answered every question: it is asked several, and one answer may come too late."""
+    """Wait until it has answered every question: there are several, and one answer may come too late."""
     reported = rows(measured)
     return reported if {CONNECTIONS, JOURNALS_CONSUMERS, PENDING} <= reported.keys() else None
 
@@ -52,7 +52,7 @@ async def _none(measured: Metrics) -> dict[str, float] | None:
 
 def test_consumers_beyond_the_bound_share_one_series() -> None:
     measured = metrics()
-    many = [Consumer(name=f"agent-{number}", num_pending=1) for number in range(CONSUMERS + 20)]
+    many = [ConsumerProgress(name=f"agent-{number}", num_pending=1) for number in range(CONSUMERS + 20)]
     Servers(measured).show(ServerFigures(servers=[], streams=[], consumers=many))
     reported = rows(measured)
     assert reported['writ_nats_consumer_pending_messages{consumer="other"}'] == 20

@@ -54,7 +54,7 @@ def test_bytes_of_any_kind_are_read_as_nats_py_reads_them(raw: bytes) -> None:
 
 
 class Recorded(Client):
-    """nats-py, with the commands that it would have sent."""
+    """nats-py, with a record of its commands."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -127,6 +127,7 @@ SUBJECTS = st.sampled_from(["a.b", "", "a b", "a\r\nPING", "long.a", "é"]) | st
 
 
 @given(SUBJECTS, SUBJECTS, st.none() | st.dictionaries(NAMES, VALUES, max_size=3))
+@example("long.a", "a b", None)
 async def test_messages_are_published_as_nats_py_publishes_them(
     subject: str, reply: str, headers: dict[str, Any] | None
 ) -> None:

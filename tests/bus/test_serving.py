@@ -1,4 +1,4 @@
-"""A service answers inboxes only: the last defence where somebody may ask within the service's own account."""
+"""A service answers inboxes only: the last defence against requesters within the service's own account."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -39,14 +39,14 @@ async def test_a_reply_that_is_no_inbox_gets_no_answer_and_is_counted(bus: Bus, 
     handled: list[str] = []
     arrived: list[str] = []
 
-    async def answer(message: Message) -> bytes:
+    async def handle(message: Message) -> bytes:
         handled.append(message.reply)
         return b"answer"
 
     async def hear(message: Message) -> None:
         arrived.append(message.subject)
 
-    serving = await bus.serve(service("policy", "writ.policy.decide", answer))
+    serving = await bus.serve(service("policy", "writ.policy.decide", handle))
     await bus.subscribe(reply, hear)
     await ask_with_reply(bus, "writ.policy.decide", reply)
 
@@ -62,11 +62,11 @@ async def test_a_reply_that_is_no_inbox_gets_no_answer_and_is_counted(bus: Bus, 
 async def test_a_request_without_a_reply_is_handled_and_not_answered(bus: Bus) -> None:
     handled: list[bytes] = []
 
-    async def answer(message: Message) -> bytes:
+    async def handle(message: Message) -> bytes:
         handled.append(message.data)
         return b"answer"
 
-    serving = await bus.serve(service("policy", "writ.policy.decide", answer))
+    serving = await bus.serve(service("policy", "writ.policy.decide", handle))
     await bus.publish("writ.policy.decide", b"told")
     await bus.request("writ.policy.decide", b"asked", timeout=SOON)
     assert handled == [b"told", b"asked"]
@@ -97,5 +97,5 @@ async def test_discovery_of_a_service_that_is_gone_finds_nobody(bus: Bus) -> Non
         ("$JS.ACK.WRIT_JOURNAL.agent-a.1.1.1.1.1", False),
     ],
 )
-def test_what_is_an_inbox(reply: str, safe: bool) -> None:
+def test_inbox_subjects_are_recognised(reply: str, safe: bool) -> None:
     assert is_inbox(reply) is safe

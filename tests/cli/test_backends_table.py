@@ -9,7 +9,7 @@ from rich.console import Console
 from writ_cli.operations.backends import COLUMNS, TargetRow, _show
 from writ_cli.operations.target_advice import advice
 from writ_cli.output import Screen
-from writ_contracts.backends import StepName, TargetReport, TargetTestStep
+from writ_contracts.target_tests import StepName, TargetReport, TargetTestStep
 
 VERSIONS = {"python": "3.13.5", "systemd": "257", "apt": "3.0.4", "restic": "0.18.0", "btrfs": "6.14"}
 
@@ -50,7 +50,7 @@ ROWS = [
 
 
 def shown(width: int) -> str:
-    """What is on a terminal of that width."""
+    """Return the table as a terminal of that width shows it."""
     screen, paper = Screen("table"), io.StringIO()
     screen.out = Console(file=paper, highlight=False, markup=False, emoji=False, width=width, force_terminal=False)
     _show(screen, ROWS)
@@ -78,7 +78,7 @@ def test_codes_and_versions_stand_whole_in_their_cells(width: int) -> None:
     assert any(line.startswith("web2: what to do: do not connect; ") for line in lines)
 
 
-def test_where_there_is_room_what_to_do_is_the_last_column() -> None:
+def test_advice_is_the_last_column_of_a_wide_table() -> None:
     heading, _, first, second, *_ = shown(400).splitlines()
     assert " ".join(heading.split()) == " ".join(COLUMNS)
     assert first.startswith("web1")

@@ -1,4 +1,4 @@
-"""The life of an operation: every pair of state and event, every path, and what holds on all of them."""
+"""The life of an operation: every pair of state and event, every path, and the invariants on all."""
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise, product
@@ -43,7 +43,7 @@ ARCHIVED: Any = sample(journal.Archived)
 
 
 def paths(state: State = State.ABSENT, so_far: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Every history that the table allows, up to a length; a retry goes round only so often."""
+    """Yield every history within the table, up to a length; retries are limited."""
     yield so_far
     if len(so_far) < LONGEST:
         for (before, event), after in TABLE.items():

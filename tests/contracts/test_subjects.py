@@ -1,4 +1,4 @@
-"""Subjects: built and taken apart, and nothing that a caller sends can add a token or a wildcard."""
+"""Subjects: built and parsed; no text of a caller adds a token or a wildcard."""
 
 from collections.abc import Callable
 from typing import Any, get_args
@@ -63,7 +63,7 @@ def test_no_text_can_add_a_token_or_a_wildcard(build: Callable[..., str], count:
 
 @every_builder
 @pytest.mark.parametrize("text", ["", "a.b", "*", ">", "a b", "a\n", "a" * 65, "é", "a\0"])
-def test_what_is_no_token_is_refused_in_every_place(build: Callable[..., str], count: int, text: str) -> None:
+def test_malformed_token_is_refused_in_every_place(build: Callable[..., str], count: int, text: str) -> None:
     for place in range(count):
         texts = ["x"] * count
         texts[place] = text
@@ -116,7 +116,7 @@ def test_a_subject_that_is_none_of_ours_is_invalid(subject: str) -> None:
 
 
 @given(st.text(max_size=200))
-def test_what_is_claimed_is_made_safe_to_store(claimed: str) -> None:
+def test_claimed_names_are_made_safe_to_store(claimed: str) -> None:
     shown = subjects.printable(claimed)
     assert len(shown) <= 64
     assert set(shown) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
@@ -183,7 +183,7 @@ def covers(pattern: str, subject: str) -> bool:
 
 
 @pytest.mark.parametrize("subject", BUILT)
-def test_what_is_built_is_in_the_registry(subject: str) -> None:
+def test_built_subjects_are_in_the_registry(subject: str) -> None:
     assert [channel.name for channel in CHANNELS if covers(channel.subject(), subject)]
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from msgspec import Struct, json
 
-from writ_bus.nats import snapshots
 from writ_bus.nats.bus import NatsBus
 from writ_bus.nats.jetstream import call
 from writ_client.client import Writ
@@ -21,6 +20,7 @@ from writ_installation.archives.journal import bootstrapped
 from writ_installation.files.home import Home, host_token
 from writ_installation.nats.server import BundledServer, free_port
 from writ_installation.server_access.server_address import ServerAddress
+from writ_nats_server import snapshots
 from writ_testing.eventually import eventually
 from writ_testing.fakes.bundles import rewritten
 from writ_testing.installations.count_load import load
@@ -57,7 +57,7 @@ def at(home: Path) -> dict[str, str]:
 
 
 class Before(Struct):
-    """What happened in the old installation before and around its backup."""
+    """The history of the old installation before and around its backup."""
 
     first: OperationView
     trace: Any
@@ -67,7 +67,7 @@ class Before(Struct):
 
 
 async def until_the_backup(writ: Writ, counted: Path) -> Before:
-    """One operation that has ended, a stop, one that runs, and one that waits for its target."""
+    """Leave an ended operation, a stop, a running operation, and one that waits for its target."""
     parameters = {"path": str(counted)}
     first = await writ.run("test_count", "web-1", parameters, idempotency_key="once", timeout=60)
     stop = await writ.stop_set(["nothing-*"], reason="to be found again")
@@ -233,7 +233,7 @@ def changed(file: Path, name: str) -> Path:
 
 
 def outwards(file: Path) -> Path:
-    """A copy with a member that would lie outside, and a manifest that fits it."""
+    """Write a copy with a member outside its folder, and a manifest to match."""
 
     def add(members: dict[str, bytes]) -> None:
         manifest = json.decode(members["manifest.json"])

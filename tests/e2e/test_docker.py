@@ -9,8 +9,8 @@ import pytest_asyncio
 
 from writ_testing.fakes.docker_engine import FakeEngine, fake_engine
 from writ_testing.installations.installation import (
-    CommandResult,
     RunningInstallation,
+    WritResult,
     local_target,
     open_policy,
     running_installation,
@@ -40,12 +40,12 @@ SECRET = "planted-4b1d77"
 
 
 class World(NamedTuple):
-    """An installation, and an engine that it does not know at first."""
+    """An installation, and an engine outside its inventory at first."""
 
     installation: RunningInstallation
     engine: FakeEngine
 
-    async def run(self, operation: str, *arguments: str) -> CommandResult:
+    async def run(self, operation: str, *arguments: str) -> WritResult:
         return await self.installation.writ("run", operation, "-t", "box", *arguments, "-o", "json")
 
 

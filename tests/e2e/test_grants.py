@@ -1,6 +1,6 @@
-"""A grant that does not hold is refused by the agent: nothing is run, and it is a security event in the record.
+"""Agents refuse invalid grants, run nothing, and the journal gets a security event.
 
-The executor here is in the wrong hands, and mostly even has policy's own key: what is wrong is what the grant says.
+The executor here is an attacker who mostly even has policy's own key: the content of the grant is wrong.
 """
 
 from collections.abc import AsyncIterator
@@ -41,14 +41,14 @@ def target(installation: RunningInstallation, name: str = "db-1") -> Target:
 
 
 async def security(bus: Bus, operation_id: str) -> SecurityEvent:
-    async def look() -> SecurityEvent | None:
+    async def check() -> SecurityEvent | None:
         events = [decode_event(record.data) for record in await bus.journal.read(SECURITY)]
         matching = (
             event for event in events if isinstance(event, SecurityEvent) and event.operation_id == operation_id
         )
         return next((event for event in matching if event.report is not None), None)
 
-    return await eventually(look, what="the agent's report of it")
+    return await eventually(check, what="the agent's report of it")
 
 
 CASES: dict[str, tuple[str, Change]] = {
@@ -88,7 +88,7 @@ async def test_a_grant_that_policy_did_not_sign_is_refused(
 
 
 async def forged(installation: RunningInstallation, forger: Forger, parameters: dict[str, Any]) -> str:
-    """The id of an operation that the forger dispatched, and whose claim it has answered."""
+    """Return the id of an operation whose forged claim was answered."""
     with installation.paused("executor"):
         operation_id = await forger.dispatch("test_count", parameters)
         await eventually(lambda: forger.answered(operation_id), what="a claim")

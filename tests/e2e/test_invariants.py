@@ -1,6 +1,6 @@
-"""The invariants of Writ, line by line: each is attacked once here, on a real installation.
+"""The invariants of Writ: each is attacked once here, on a real installation.
 
-Other tests attack the same lines in more ways and in smaller pieces; this is where a reader sees that none is missing.
+Other tests attack them in more ways and smaller pieces; here a reader sees that none is missing.
 """
 
 import ast
@@ -58,14 +58,14 @@ def files(installation: RunningInstallation) -> Path:
 async def test_1_no_effect_without_policys_signature_on_exactly_that_effect(
     installation: RunningInstallation, files: Path
 ) -> None:
-    """The executors' key dispatches a delete that nobody signed, and answers the claim as well as it can."""
+    """The executors' key dispatches an unsigned delete, and answers the claim as well as it can."""
     (files / "dear").write_text("x")
     target = next(one for one in read_inventory(installation.home.inventory).targets if one.id == "web-1")
     parameters = {"file_path": str(files / "dear"), "timeout": 30}
     claimed, refused = [], []
     async with holding(installation, "executor") as thief:
 
-        async def answer(message: Message) -> None:
+        async def handle(message: Message) -> None:
             request = decode(message.data, ClaimMessage)
             claim = decode(bytes(request.claim.payload), Claim)
             wish = subject(installation, "file_delete", "web-1", parameters, operation_id=claim.operation_id)
@@ -78,7 +78,7 @@ async def test_1_no_effect_without_policys_signature_on_exactly_that_effect(
                 assert granted.grant is None
                 refused.append(about.operation)
 
-        await thief.subscribe(subjects.claim("a"), answer)
+        await thief.subscribe(subjects.claim("a"), handle)
         forger = Forger(thief, target, installation.home.key("executor"))
         number = await forger.dispatch("file_delete", parameters, principal="alice")
 
@@ -104,16 +104,16 @@ async def test_2_it_is_recorded_before_it_happens_and_refusals_are_too(
         }
         assert times["requested"] <= times["dispatched"] <= times["granted"] <= path.stat().st_mtime + 0.01
         assert path.stat().st_mtime - 0.01 <= times["finished"]
-        for answer in (denied, invalid):
-            [record] = await bus.journal.read(subjects.operation_filter("alice", answer.operation_id or ""))
+        for reply in (denied, invalid):
+            [record] = await bus.journal.read(subjects.operation_filter("alice", reply.operation_id or ""))
             assert isinstance(decode_event(record.data), Refused)
 
 
 async def test_3_everything_ends_once_also_when_its_agent_is_killed(
     installation: RunningInstallation, alice: Writ
 ) -> None:
-    answer = await alice.submit("test_sleep", "web-1", {"seconds": 60, "processes": 0, "timeout": 2})
-    number = answer.operation_id or ""
+    reply = await alice.submit("test_sleep", "web-1", {"seconds": 60, "processes": 0, "timeout": 2})
+    number = reply.operation_id or ""
     async with holding(installation, "executor") as bus:
         await started(bus, "alice", number)
         pid = installation.kill("agent-a")
@@ -242,6 +242,6 @@ async def test_7_secrets_stay_out(installation: RunningInstallation, alice: Writ
 
 
 def _spellings(secret: str) -> list[bytes]:
-    """As it is, in base64, in hexadecimal, and its bare hash."""
+    """Return the value in plain form, in base64, in hexadecimal, and its bare hash."""
     raw = secret.encode()
     return [raw, base64.b64encode(raw)[:-4], raw.hex().encode()]

@@ -1,7 +1,7 @@
-"""What is revoked loses its connection to NATS within a second, on a running installation.
+"""Revoked keys lose their connection to NATS within a second, on a running installation.
 
 A busy machine may delay one revocation. So the fastest of three must be within the second, none may take much longer,
-and no interval at which a process looks at files or events may be as long as that.
+and no interval at which a process reads files or events may be as long as that.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from tests.e2e.governed import governed
 
 from writ_bus.port import Bus
 from writ_client.client import Writ
@@ -23,27 +24,18 @@ from writ_installation.provisioner import provisioner, reconciler
 from writ_installation.supervisor import supervisor
 from writ_policy.state import sources
 from writ_testing.eventually import eventually
-from writ_testing.installations.installation import RunningInstallation, open_policy, prepare, running_installation
+from writ_testing.installations.installation import RunningInstallation
 from writ_trust.keys import Key, generate_seed
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 SECOND, BUSY = 1.0, 10.0
 TRIES = 3
-GOVERN: dict[str, Any] = {
-    "name": "govern",
-    "operations": ["principal_manage", "session_end"],
-    "users": ["alice"],
-    "allowed": True,
-    "inherit": False,
-}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
-    folder = tmp_path_factory.mktemp("revocation")
-    people: list[tuple[str, dict[str, Any]]] = [("alice", {"roles": ["admin"]}), ("bob", {}), ("carol", {})]
-    home = prepare(folder, policy=open_policy(GOVERN), principals=people)
-    async with running_installation(folder, home=home) as running:
+    people: dict[str, dict[str, Any]] = {"alice": {"roles": ["admin"]}, "bob": {}, "carol": {}}
+    async with governed(tmp_path_factory.mktemp("revocation"), people) as running:
         yield running
 
 
@@ -125,7 +117,7 @@ async def test_ended_session_is_cut_off_within_a_second(installation: RunningIns
 
 
 async def test_agent_removed_from_the_file_is_cut_off_within_a_second(installation: RunningInstallation) -> None:
-    """Of a pool elsewhere: `writ up` admits its own agents again."""
+    """The pool is on another host, since `writ up` admits its own agents again."""
     file, took, key = installation.home.agents, list[float](), Key(generate_seed())
     others = yaml_file.read(file).data["agents"]
 
@@ -140,8 +132,8 @@ async def test_agent_removed_from_the_file_is_cut_off_within_a_second(installati
 
 
 async def test_no_interval_on_the_way_of_a_revocation_is_as_long_as_a_second() -> None:
-    """A file is seen after one interval, and NATS is reloaded once in the time between two rounds. Policy reads control
-    events up to the executor's position before it decides, whatever its own interval is.
+    """A change of a file is noticed after one interval, and NATS is reloaded once between two rounds. Policy reads
+    control events up to the executor's position before it decides, whatever its own interval is.
     """
     for look in (supervisor.LOOK_SECONDS, provisioner.LOOK_SECONDS):
         assert max(look, reconciler.APART) < SECOND

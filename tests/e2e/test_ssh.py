@@ -1,5 +1,7 @@
-"""A host over SSH in a whole installation: nothing of an operation on it happens here, another host key is refused and
-recorded, and nothing that is secret is found anywhere, there or here.
+"""A host over SSH in a whole installation.
+
+Its operations leave no trace on this machine, another host key is refused and recorded, and no secret appears anywhere,
+there or here.
 """
 
 import asyncio
@@ -22,7 +24,7 @@ from writ_client.client import Writ
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation, open_policy, prepare, running_installation
 from writ_testing.peers.sshd import Sshd, descendants, make_key, sshd
-from writ_testing.peers.tailscale_local_api import LocalApi, Peer, local_api, node_key
+from writ_testing.peers.tailscale_local_api import Peer, TailscaleState, local_api, node_key
 from writ_testing.search import alive, cmdline, containing, contents, environ, files, pids
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
@@ -34,9 +36,9 @@ PEER = Peer(name="peer", addresses=("127.0.0.1",), tags=("tag:web",))
 
 
 class SshInstallation:
-    """The installation, whose SSH agent `writ up` runs, the host, and the tailnet that both are in."""
+    """The installation with its SSH agent under `writ up`, the host, and their common tailnet."""
 
-    def __init__(self, installation: RunningInstallation, server: Sshd, tailnet: LocalApi) -> None:
+    def __init__(self, installation: RunningInstallation, server: Sshd, tailnet: TailscaleState) -> None:
         self.installation, self.server, self.tailnet = installation, server, tailnet
         self.root = server.folder / "root"
 
@@ -53,7 +55,7 @@ async def ssh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SshInst
 
 
 @asynccontextmanager
-async def ssh_installation(folder: Path, server: Sshd, tailnet: LocalApi) -> AsyncIterator[SshInstallation]:
+async def ssh_installation(folder: Path, server: Sshd, tailnet: TailscaleState) -> AsyncIterator[SshInstallation]:
     """`web-1` and `web-2` are one host; `peer` is it as a peer of the tailnet."""
     pinned = {"host": PEER.name, "host_key_alias": "127.0.0.1", "tailscale_node_key": PEER.node_key}
     by_tailnet = {**server.connection(), "via": "tailscale", "tailscale_tags": ["tag:web"], **pinned}
@@ -189,18 +191,17 @@ async def test_a_peer_that_is_the_one_that_is_meant_is_worked_on(ssh: SshInstall
 
 @contextmanager
 def watching(ssh: SshInstallation, secrets: Iterable[str]) -> Iterator[list[str]]:
-    """What `ps` would have shown of them at any moment: of any process its arguments, of those on the host also the
-    environment."""
+    """Collect everything that `ps` could show: arguments of all processes, and the environment of those on the host."""
     encoded, leaks, over = [secret.encode() for secret in secrets], list[str](), Event()
 
-    def look() -> None:
+    def check() -> None:
         while not over.wait(0.005):
             processes = [(pid, cmdline(pid)) for pid in pids()] + [(pid, environ(pid)) for pid in ssh.server.sessions()]
             for pid, words in processes:
                 if any(secret in words for secret in encoded):
                     leaks.append(f"of {pid}: {words[:200]!r}")
 
-    thread = Thread(target=look)
+    thread = Thread(target=check)
     thread.start()
     try:
         yield leaks

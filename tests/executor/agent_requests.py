@@ -1,4 +1,4 @@
-"""An agent of the small world that beats, looks and is cancelled, as a test tells it."""
+"""A scripted agent of the executor's test world: it sends heartbeats, answers reads and cancels."""
 
 from typing import Any
 
@@ -41,10 +41,10 @@ async def heartbeat(
 async def serve_agent(
     world: World, verdict: str = "took_effect", cancelled: str = "stopped", observed: dict[str, Any] | None = None
 ) -> list[CancelRequest]:
-    """`observed`: what reads show, by default their action."""
+    """`observed`: the results of reads, by default their action."""
     cancels: list[CancelRequest] = []
 
-    async def look(message: Message) -> bytes:
+    async def serve_read(message: Message) -> bytes:
         ask = decode(message.data, ReadRequest)
         return encode(ReadReply(seen=observed or {"action": ask.action}, verdict=verdict))  # type: ignore[arg-type]
 
@@ -59,7 +59,7 @@ async def serve_agent(
             version="0",
             description="",
             endpoints=[
-                Endpoint(name="look", subject=subjects.host_read(pool), handler=look),
+                Endpoint(name="look", subject=subjects.host_read(pool), handler=serve_read),
                 Endpoint(name="cancel", subject=subjects.cancel(pool, instance), handler=cancel),
             ],
         )

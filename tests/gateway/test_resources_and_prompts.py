@@ -11,7 +11,7 @@ from mcp.types import TextContent, TextResourceContents
 from tests.gateway.conftest import call, command, serving
 
 from writ_gateway import resources
-from writ_gateway.session import Call
+from writ_gateway.session import ToolCall
 from writ_gateway.untrusted_text import MOST_CHARACTERS
 from writ_testing.installations.installation import RunningInstallation
 
@@ -103,7 +103,7 @@ async def test_config_warns_of_a_principal_that_is_a_person(installation: Runnin
     assert "writ principal add --kind agent" in ended.err
 
 
-async def test_what_config_prints_starts_a_server(installation: RunningInstallation) -> None:
+async def test_printed_configuration_starts_a_server(installation: RunningInstallation) -> None:
     config = json.loads((await installation.writ("mcp", "config", "--client", "claude", "--as", "bot")).out)
     server = config["mcpServers"]["writ"]
     environ = {**(command(installation).env or {}), **server["env"]}
@@ -113,7 +113,7 @@ async def test_what_config_prints_starts_a_server(installation: RunningInstallat
 
 
 async def test_a_long_policy_is_cut_and_named_as_such() -> None:
-    """No model reads a policy of a megabyte."""
+    """A model reads no policy of a megabyte."""
 
     class Shown:
         version = None
@@ -124,6 +124,6 @@ async def test_a_long_policy_is_cut_and_named_as_such() -> None:
             return Shown()
 
     session: Any = SimpleNamespace(writ=Reader())
-    found = await resources.read(Call(session, lambda _: None), resources.POLICY)
+    found = await resources.read(ToolCall(session, lambda _: None), resources.POLICY)
     assert len(found["document"]) <= MOST_CHARACTERS
     assert found["cut"] == ["document"]

@@ -1,4 +1,4 @@
-"""What is looked at after a snapshot was made or deleted, and what comes between; the file systems are the lab's."""
+"""Reads after a snapshot was made or deleted, with a change in between; real file systems are in the lab."""
 
 import os
 from collections.abc import Iterator
@@ -9,13 +9,13 @@ import pytest
 from tests.hostops.conftest import Ask
 
 from writ_hostops.errors import HostError
-from writ_hostops.protocol import Call
+from writ_hostops.protocol import OperationCall
 from writ_hostops.snapshots import btrfs, operations
 from writ_hostops.snapshots.store import Snapshot
 
 
 class Blinded:
-    """A store in which nothing can be seen any more once it was changed."""
+    """A store that cannot be read any more after a change."""
 
     def __init__(self, there: list[Snapshot]) -> None:
         self.there = there
@@ -38,7 +38,7 @@ def test_a_change_whose_end_cannot_be_seen_is_unknown_and_no_failure_without_eff
     ask: Ask, srv: Path, monkeypatch: pytest.MonkeyPatch, operation: str, there: list[Snapshot]
 ) -> None:
     @contextmanager
-    def blinded(call: Call, path: str) -> Iterator[Blinded]:
+    def blinded(call: OperationCall, path: str) -> Iterator[Blinded]:
         yield Blinded(there)
 
     monkeypatch.setattr(operations, "_store", blinded)

@@ -1,4 +1,4 @@
-"""Control events that were stored again before their range went into an archive: all of them count, once, in order."""
+"""Control events stored again before their range was archived: all of them count, once, in order."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from writ_contracts.history.records import Record
 from writ_contracts.inventory import Principal, Target
 from writ_contracts.journal import ControlEvent
 from writ_contracts.wire import encode
-from writ_policy.state.control_follower import Follower
+from writ_policy.state.control_follower import ControlFollower
 from writ_policy.versions.stored_versions import Versions
 from writ_rules.engine.control import ControlState
 from writ_testing.memory.bus import MemoryBus
@@ -95,7 +95,7 @@ def test_events_come_once_and_in_the_order_that_they_had_at_first() -> None:
         pytest.param([*GONE, stored(30, THREE, 12)], id="a copy alone, after the archive"),
     ],
 )
-def test_what_cannot_be_all_of_them_is_refused(records: list[Record]) -> None:
+def test_incomplete_control_events_are_refused(records: list[Record]) -> None:
     with pytest.raises(Untrusted):
         in_order(sorted(records, key=lambda record: record.sequence), everything)
 
@@ -106,7 +106,7 @@ def test_an_archive_that_nobody_signed_for_names_nothing() -> None:
 
 
 class Control:
-    """A journal with control events, and a replica that follows it."""
+    """A journal with control events, and a replica behind it."""
 
     def __init__(self, bus: MemoryBus, monkeypatch: pytest.MonkeyPatch) -> None:
         self.bus = bus
@@ -127,10 +127,10 @@ class Control:
         )
         return await self.bus.journal.append(entry)
 
-    def follower(self) -> Follower:
+    def follower(self) -> ControlFollower:
         key = Key(generate_seed())
         versions = Versions(self.bus.policies, key, lambda *_: None, lambda *_: None)  # type: ignore[arg-type]
-        follower = Follower(self.bus.journal, {key.public: 1 << 62}, versions)
+        follower = ControlFollower(self.bus.journal, {key.public: 1 << 62}, versions)
         self._monkeypatch.setattr(follower, "_decided", everything)
         return follower
 

@@ -16,7 +16,7 @@ from writ_rules.engine.compile import Policy
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import People, Ruling, decide
 from writ_rules.engine.facts import NO_FACTS, Facts
-from writ_rules.engine.policy_file.format import PolicyFile
+from writ_rules.engine.policy_file.format import PolicyDocument
 from writ_rules.loading import compile_document
 
 CATALOGUE = Catalogue(BUILT_IN)
@@ -26,7 +26,7 @@ NOON = "2026-11-24T12:00:00Z"  # a Tuesday
 
 
 def policy(**sections: Any) -> Policy:
-    """A policy of these keys, as a file would give it, whatever lint says of it."""
+    """Return a policy with these keys, as a file would have it, even against lint."""
     return loaded(yaml_file.dump({"policies": {"name": "test", **sections}}), "permissive")
 
 
@@ -35,14 +35,14 @@ def loaded(text: str | bytes, mode: Any = "strict") -> Policy:
     return compile_document(yaml_file.parse(raw, "policy.yaml"), CATALOGUE, mode)[0]
 
 
-def file_of(**sections: Any) -> PolicyFile:
+def file_of(**sections: Any) -> PolicyDocument:
     """A policy file of these keys, not compiled."""
     text = yaml_file.dump({"policies": {"name": "test", **sections}})
-    return shapes.convert(yaml_file.parse(text.encode(), "policy.yaml"), PolicyFile)
+    return shapes.convert(yaml_file.parse(text.encode(), "policy.yaml"), PolicyDocument)
 
 
 def refused(text: str | bytes, mode: Any = "strict") -> list[str]:
-    """What is wrong with a file."""
+    """Return the error of a file."""
     try:
         loaded(text, mode)
     except FileErrors as errors:
@@ -51,7 +51,7 @@ def refused(text: str | bytes, mode: Any = "strict") -> list[str]:
 
 
 def warned(text: str, mode: Any = "strict") -> list[str]:
-    """What a file that loads is warned of."""
+    """Return the warnings of a file that loads."""
     document = yaml_file.parse(text.encode(), "policy.yaml")
     return [str(problem) for problem in compile_document(document, CATALOGUE, mode)[1]]
 
@@ -81,7 +81,7 @@ def at(text: str) -> float:
 
 
 class World:
-    """Who asks, and on what; every question may say it otherwise."""
+    """The default principal and target; each question may replace them."""
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class World:
         facts: Facts = NO_FACTS,
         **parameters: Any,
     ) -> Ruling:
-        """What is decided."""
+        """Return the decision."""
         definition = CATALOGUE[operation]
         if operation.startswith("service_") and not parameters.get("service_name"):
             parameters["service_name"] = "nginx"
@@ -122,7 +122,7 @@ class World:
             operation=definition,
             target=structs.replace(aim, **(target or {})),
             principal=principal,
-            given={name: effective[name] for name in parameters if name in effective},
+            parameters={name: effective[name] for name in parameters if name in effective},
             effective=effective,
             at=at(now),
             dry_run=dry_run,

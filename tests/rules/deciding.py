@@ -1,4 +1,4 @@
-"""Generated questions, put to the engine; its answers in the plain words that the reference evaluator uses."""
+"""Generated questions for the engine, and its answers in the words of the reference evaluator."""
 
 from datetime import datetime
 from types import MappingProxyType
@@ -15,7 +15,7 @@ from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import Ruling, decide
-from writ_rules.engine.facts import Facts, ScanFinding, ScanReport, TargetListing
+from writ_rules.engine.facts import Facts, ScanFinding, TargetListing, TargetScan
 from writ_rules.engine.people import People
 
 Data = dict[str, Any]
@@ -38,7 +38,7 @@ def compiled(file: Data) -> Policy | None:
 
 
 def ruling(policy: Policy, question: Data, facts: Data) -> Ruling | None:
-    """What the engine decides; None for what is no question to it."""
+    """Return the engine's decision; None for input that is no question."""
     try:
         definition = CATALOGUE.find(question["operation"])
         target, principal = TARGETS[question["target"]], CALLERS[question["principal"]]
@@ -49,7 +49,7 @@ def ruling(policy: Policy, question: Data, facts: Data) -> Ruling | None:
         operation=definition,
         target=target,
         principal=principal,
-        given={name: effective[name] for name in question["parameters"] if name in effective},
+        parameters={name: effective[name] for name in question["parameters"] if name in effective},
         effective=effective,
         at=datetime.fromisoformat(question["at"]).timestamp(),
         dry_run=question["dry_run"],
@@ -66,14 +66,14 @@ def known(facts: Data, target: str) -> Facts:
         for source, found in facts["listings"].items()
     }
     scans = {
-        scanner: ScanReport(scanner, target, found["at"], tuple(ScanFinding(**each) for each in found["findings"]))
+        scanner: TargetScan(scanner, target, found["at"], tuple(ScanFinding(**each) for each in found["findings"]))
         for scanner, found in facts["scans"].items()
     }
     return Facts(MappingProxyType(listings), MappingProxyType(scans))
 
 
 def plain(ruling: Ruling | None) -> Data:
-    """All of an answer that docs/policy.md defines, its words for people aside."""
+    """Return the part of an answer defined by docs/policy.md, without texts for readers."""
     if ruling is None:
         return {"decision": "invalid"}
     return {

@@ -1,11 +1,11 @@
-"""Facts: what the target lists and what scanners found; needed, failed, stale and absent are told apart."""
+"""Facts: listings of targets and findings of scanners. Needed, failed, stale and absent ones differ."""
 
 from typing import Any
 
 import pytest
 from tests.rules.asking import NOON, World, at, policy, rule
 
-from writ_rules.engine.facts import Facts, NeededListing, ScanFinding, ScanReport, TargetListing
+from writ_rules.engine.facts import Facts, NeededListing, ScanFinding, TargetListing, TargetScan
 
 RESTARTS = rule("restarts", "service_restart")
 NOW = at(NOON)
@@ -42,7 +42,7 @@ def test_failed_or_stale_listing_cannot_be_judged_and_is_not_requested_again(fac
 
 
 @pytest.mark.parametrize("max_age", [300, "5m"])
-def test_how_old_a_list_may_be_is_the_rules_to_say(max_age: Any) -> None:
+def test_rule_limits_the_age_of_a_listing(max_age: Any) -> None:
     assert listed({"max_age": max_age}).ask(facts=listing("nginx", age=300)).effect == "allow"
     assert listed({"max_age": max_age}).ask(facts=listing("nginx", age=301)).code == "rule_error"
 
@@ -131,7 +131,7 @@ def test_trace_names_the_listing_and_the_missing_value() -> None:
 
 def report(*severities: Any, age: float = 0.0) -> Facts:
     findings = tuple(ScanFinding(f"CVE-{number}", severity) for number, severity in enumerate(severities))
-    return Facts({}, {"trivy": ScanReport("trivy", "web-1", NOW - age, findings)})
+    return Facts({}, {"trivy": TargetScan("trivy", "web-1", NOW - age, findings)})
 
 
 def scanned(**scan: Any) -> World:

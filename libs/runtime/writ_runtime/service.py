@@ -35,7 +35,7 @@ from writ_runtime.files.run_file import RunFile
 from writ_runtime.health import Check, Health, listening
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics
-from writ_runtime.signals import Stop
+from writ_runtime.signals import StopSignal
 from writ_runtime.spans import exporting
 from writ_runtime.systemd_notify import READY, STOPPING, announce
 
@@ -47,7 +47,7 @@ something to do, and one operation has a dozen such times. Python's default is t
 """
 KEPT_BYTES, LARGEST_KEPT = 12 << 20, 4 << 20
 """Freed memory that stays with a process, and the largest block that is cut from it. A file of 1 MB passes a process in
-several copies, and glibc by itself gives each back to the kernel, which makes pages anew for the next: half the time of
+several copies, and glibc by itself gives each back to the kernel, which makes new pages for the next: half the time of
 encoding.
 """
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -78,7 +78,7 @@ class Process:
         self.log = Log(f"writ.{name}")
         self.metrics = metrics
         self.health_port = port
-        self.stop = Stop()
+        self.stop = StopSignal()
         self._health = health
         self._run_file = run_file
         self._gc_thresholds = gc_thresholds

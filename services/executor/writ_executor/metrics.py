@@ -38,7 +38,7 @@ def metrics() -> Metrics:
     return Metrics([one.name for one in CHANNELS if Role.EXECUTOR in one.receivers])
 
 
-class Measures:
+class ExecutorMeasures:
     """All metrics of the executor."""
 
     def __init__(self, measured: Metrics, catalogue: Catalogue, clock: Callable[[], float]) -> None:
@@ -182,7 +182,7 @@ class Measures:
         self._listings.add(result=result)
 
     def looked_up(self, *, hit: bool) -> None:
-        """Count a look-up of an operation: from the index, or by reading the journal."""
+        """Count a lookup of an operation: from the index, or by reading the journal."""
         self._lookups.add(result="hit" if hit else "miss")
 
     def see(self, lives: Iterator[AcceptedLife], agents: Mapping[str, list[Heartbeat]], now: float) -> None:

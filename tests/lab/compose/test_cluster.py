@@ -1,4 +1,4 @@
-"""An installation with three NATS servers: leaders killed, servers restarted under load, and routes that are closed."""
+"""An installation with three NATS servers: killed leaders, restarts under load, and closed routes."""
 
 import json
 import subprocess
@@ -36,7 +36,7 @@ try:
 except ssl.SSLError as error:
     print(error.reason)
 """
-"""Somebody without the certificate who wants to be a server among the others."""
+"""A server without the certificate that tries to join the cluster."""
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def cluster(composed: Composed, docker: Engine) -> Iterator[Composed]:
 
 
 def streams(cluster: Composed, server: str) -> list[dict[str, Any]]:
-    """As that server has them; none where it does not answer."""
+    """Return the server's streams; none while it does not answer."""
     command = ["docker", "exec", container(cluster, server), "python", "-c", STREAMS]
     done = subprocess.run(command, env=cluster.engine.environ, capture_output=True, check=False, timeout=30)
     return list(json.loads(done.stdout)) if done.returncode == 0 else []
@@ -65,9 +65,9 @@ def container(cluster: Composed, server: str) -> str:
 
 
 def leader(cluster: Composed) -> str:
-    """The server that leads the journal, once each copy has all of it."""
+    """Return the journal's leader, once each copy is complete."""
 
-    def look() -> str | None:
+    def check() -> str | None:
         for server in SERVERS:
             for one in streams(cluster, server):
                 copies = one["cluster"].get("replicas", [])
@@ -75,7 +75,7 @@ def leader(cluster: Composed) -> str:
                     return server if all(copy["current"] for copy in copies) else None
         return None
 
-    return until(look, 60.0, "the journal has a leader and three whole copies")
+    return until(check, 60.0, "the journal has a leader and three whole copies")
 
 
 async def test_leaders_killed_and_servers_restarted_under_load(cluster: Composed) -> None:

@@ -31,7 +31,7 @@ HIGH_WATER = 8 << 20
 """Bytes that may wait for the socket before a sender has to wait."""
 
 
-class Connection:
+class NatsConnection:
     """A connected client, made by `open_connection`."""
 
     def __init__(self, options: Options) -> None:
@@ -138,7 +138,7 @@ class Connection:
         self._trust_again()
 
     def _trust_again(self) -> None:
-        """Make the context of TLS anew: without a restart an added CA counts, and a removed one no longer does."""
+        """Make the TLS context again: without a restart an added CA counts, and a removed one no longer does."""
         if self.options.tls is None or not uses_tls(self.options.servers, self.options.tls):
             return
         try:
@@ -243,8 +243,8 @@ class Connection:
         await self.client.shut()
 
 
-async def open_connection(options: Options) -> Connection:
+async def open_connection(options: Options) -> NatsConnection:
     """Return an open connection."""
-    connection = Connection(options)
+    connection = NatsConnection(options)
     await connection.open()
     return connection

@@ -3,16 +3,18 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from writ_contracts.backends import DOCKER, PROXMOX
+
 ADVICE: Mapping[str, str] = MappingProxyType(
     {
         "no_rule": "let a rule on role gateway allow backend_test to you",
         "no_agent": "start an agent of pool {pool}: `writ up` here, or `writ agent-env {pool}` for another host",
         "unreachable": "see whether the host is up, and whether sshd answers at this address and port",
         "host_key_changed": "do not connect; ask the host itself for its key (on its console: ssh-keygen -lf "
-        "/etc/ssh/ssh_host_ed25519_key.pub), and only if it was made anew put that one into connection.host_keys",
+        "/etc/ssh/ssh_host_ed25519_key.pub), and only if that host made a new key put it into connection.host_keys",
         "host_key_unknown": "put its host key into connection.host_keys, or into WRIT_SSH_KNOWN_HOSTS of the agent",
         "invalid_known_hosts": "correct connection.host_keys, or the file WRIT_SSH_KNOWN_HOSTS of the agent",
-        "turned_away": "see to what it refused before, and wait: sshd turns away for a while whom it has refused",
+        "turned_away": "correct what it refused before, then wait: sshd rejects a client for a while after a refusal",
         "auth_failed": "add the public half of the target's key to ~/.ssh/authorized_keys of that user on the host",
         "no_credentials": "put the target's private key, named as the target, into WRIT_SSH_KEYS of the agent, 0600",
         "invalid_connection": "correct `connection` of the target in inventory.yaml",
@@ -42,7 +44,7 @@ ADVICE: Mapping[str, str] = MappingProxyType(
         "tailscale_unknown_peer": "correct connection.host: it is the peer's MagicDNS name or Tailscale address",
         "tailscale_offline": "start the host, and tailscaled on it",
         "tailscale_expired": "renew the key of that peer: tailscale up --force-reauth on it",
-        "tailscale_wrong_node": "do not connect; if the host joined anew, pin that in connection.tailscale_node_key",
+        "tailscale_wrong_node": "do not connect; if the host joined again, pin this in connection.tailscale_node_key",
         "tailscale_wrong_tags": "do not connect; if it is right as it is, correct connection.tailscale_tags",
         "tailscale_userspace": "give the agent WRIT_TAILSCALE_SOCKS5 or WRIT_TAILSCALE_PROGRAM",
         "socks_failed": "see whether tailscaled's SOCKS5 proxy is where WRIT_TAILSCALE_SOCKS5 says",
@@ -50,20 +52,14 @@ ADVICE: Mapping[str, str] = MappingProxyType(
 )
 OF_BACKEND: Mapping[tuple[str, str], str] = MappingProxyType(
     {
+        (DOCKER, "unreachable"): "see whether the Docker engine runs, whether connection.socket is its socket (or it "
+        "listens at connection.host with --tlsverify), and whether the agent's user is in the socket's group",
+        (DOCKER, "connection_lost"): "see what ended the connection: the log of the Docker engine",
+        (DOCKER, "no_credentials"): "put an empty file, named as the target, into the agent's WRIT_DOCKER_CREDENTIALS",
+        (PROXMOX, "unreachable"): "see whether the node is up, and whether pveproxy answers at this address and port",
+        (PROXMOX, "auth_failed"): "replace the target's API token in WRIT_PROXMOX_TOKENS of the agent by a valid one",
         (
-            "docker",
-            "unreachable",
-        ): "see whether the Docker engine runs, whether connection.socket is its socket (or it listens "
-        "at connection.host with --tlsverify), and whether the agent's user is in the socket's group",
-        ("docker", "connection_lost"): "see what ended the connection: the log of the Docker engine",
-        (
-            "docker",
-            "no_credentials",
-        ): "put an empty file, named as the target, into the agent's WRIT_DOCKER_CREDENTIALS",
-        ("proxmox", "unreachable"): "see whether the node is up, and whether pveproxy answers at this address and port",
-        ("proxmox", "auth_failed"): "replace the target's API token in WRIT_PROXMOX_TOKENS of the agent by a valid one",
-        (
-            "proxmox",
+            PROXMOX,
             "no_credentials",
         ): "put the target's API token, named as the target, into WRIT_PROXMOX_TOKENS of the agent, 0600",
     }

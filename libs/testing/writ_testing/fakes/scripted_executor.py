@@ -40,7 +40,7 @@ from writ_contracts.parameters import public
 from writ_contracts.requests import Failure, RequestStatement
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
-from writ_testing.fakes.scripted_peers import accepted_builds
+from writ_testing.fakes.scripted_policy import accepted_builds
 from writ_trust.digests import keyed_digest
 from writ_trust.keys import Key, generate_seed
 from writ_trust.sealing import seal
@@ -101,14 +101,16 @@ class ScriptedExecutor:
         await self.bus.subscribe("writ.heartbeat.*", self._heartbeat)
         await self.bus.subscribe("writ.progress.*", self._progress)
 
-    async def dispatch(self, operation: str, target: Target, *, attempt: int = 1, again: str = "", **given: Any) -> str:
+    async def dispatch(
+        self, operation: str, target: Target, *, attempt: int = 1, again: str = "", **values: Any
+    ) -> str:
         """Dispatch an operation to the target's pool. Return its id. `again`: the operation that gets another
         attempt.
         """
         number = self.asked[again].number if again else secrets.token_hex(16)
         operation_id = again or id_of(PRINCIPAL, number)
         definition = self.catalogue.find(operation)
-        parameters = definition.check(given)
+        parameters = definition.check(values)
         shown = public(definition.parameters, parameters)
         key = secrets.token_hex(32)
         look = (

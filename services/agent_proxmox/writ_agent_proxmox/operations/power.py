@@ -97,7 +97,7 @@ def shown(guest: Guest, status: str) -> dict[str, Any]:
 
 
 async def baseline(work: GuestWork) -> dict[str, Any]:
-    """Return status, process and uptime, by which a restart is told."""
+    """Return status, process and uptime, which show a restart."""
     guest = await work.guest(work.name)
     current = await work.current(guest)
     return {"guest": guest.id, "node": guest.node, **{key: current.get(key) for key in ("status", "pid", "uptime")}}
@@ -126,14 +126,14 @@ async def probe_restart(work: GuestWork, before: Mapping[str, Any]) -> ProbeResu
 def preview(verb: str, done: str) -> Run:
     """Return the call to be sent as a preview; nothing where the guest has the status already."""
 
-    async def look(work: GuestWork) -> dict[str, Any]:
+    async def read_preview(work: GuestWork) -> dict[str, Any]:
         observed = await baseline(work)
         would = (
             f"nothing: {observed['guest']} is {done}" if observed["status"] == done else f"{verb} {observed['guest']}"
         )
         return {"would": would, **observed}
 
-    return look
+    return read_preview
 
 
 def grace(work: GuestWork) -> int:

@@ -56,7 +56,7 @@ def other_policy_keys(agents: Iterable[Heartbeat], live: Collection[str]) -> lis
     return sorted(found)
 
 
-class Presence:
+class AgentPresence:
     """Agent instances by pool."""
 
     def __init__(self, lease: float, clock: Callable[[], float]) -> None:

@@ -30,7 +30,7 @@ from writ_contracts.life import (
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode_event, detached_event, encode
 from writ_executor.journal.index import Index, Lock, limit_of
-from writ_executor.metrics import Measures
+from writ_executor.metrics import ExecutorMeasures
 from writ_runtime.logs import Log
 from writ_trust.control_events import is_late
 
@@ -44,7 +44,7 @@ _KINDS = frozenset(get_args(SecurityKind))
 class Recorder:
     """Append events, and update the index for them ahead of the tail."""
 
-    def __init__(self, stream: Journal, index: Index, measures: Measures, clock: Callable[[], float]) -> None:
+    def __init__(self, stream: Journal, index: Index, measures: ExecutorMeasures, clock: Callable[[], float]) -> None:
         """`clock`: the journal server's time, which every event states."""
         self._journal = stream
         self._index = index

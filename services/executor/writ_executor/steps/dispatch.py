@@ -20,7 +20,7 @@ from writ_contracts.journal import Dispatched, DispatchedAtOnce, LimitTaken, Loc
 from writ_contracts.life import AcceptedLife, DispatchedLife, Life, State
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode_event
-from writ_executor.journal.follower import Follower
+from writ_executor.journal.follower import JournalFollower
 from writ_executor.journal.index import Index, Lock, limit_of, lines
 from writ_executor.journal.lines import needs_approval
 from writ_executor.journal.recorder import Recorder
@@ -46,7 +46,7 @@ class Dispatcher:
         bus: Bus,
         recorder: Recorder,
         index: Index,
-        follower: Follower,
+        follower: JournalFollower,
         start_window: float,
         reads_requests: Callable[[str], bool],
     ) -> None:
