@@ -10,8 +10,11 @@ from writ_bus.errors import Forbidden
 from writ_bus.port import Entry
 from writ_contracts import subjects
 from writ_contracts.decisions import RuleLimit
+from writ_contracts.history.audit import AuditStanding
 from writ_contracts.journal import Requested
 from writ_contracts.life import DispatchedLife, State
+from writ_contracts.version import REQUESTS_DISPATCH
+from writ_contracts.wire import encode
 from writ_executor.journal.follower import read_life
 from writ_executor.service import Executor
 from writ_testing.eventually import eventually
@@ -179,3 +182,22 @@ async def test_nats_with_the_permissions_of_an_earlier_release_gets_two_events(
         await world.work(answer.operation_id or "")
         assert await world.kinds(answer.operation_id or "") == ["requested", "dispatched"]
     assert len(refused) == 1
+
+
+@pytest.mark.parametrize("earlier", ["policy", "audit"])
+async def test_policy_or_audit_of_an_earlier_release_is_enough_for_two_events(world: World, earlier: str) -> None:
+    one = await replica(world)
+    if earlier == "policy":
+        world.policy.level = REQUESTS_DISPATCH - 1
+    else:
+        for instance, level in (("new", REQUESTS_DISPATCH), ("old", REQUESTS_DISPATCH - 1)):
+            standing = AuditStanding(position=0, lag=0, instance=instance, level=level)
+            await world.bus.publish(subjects.AUDIT_STANDING, encode(standing))
+
+        async def heard() -> bool:
+            return len(one._audit_services.levels()) == 2
+
+        await eventually(heard)
+    answer = await world.ask("service_status", **STATUS)
+    await world.work(answer.operation_id or "")
+    assert await world.kinds(answer.operation_id or "") == ["requested", "dispatched"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from tests.policy.replica import files, replica
+from tests.policy.replica import RULES, files, replica
 
 from writ_bus import tasks
 from writ_bus.port import Entry
@@ -103,9 +103,13 @@ class CountingJournal(MemoryJournal):
     def __init__(self, disk: Disk) -> None:
         super().__init__(disk)
         self.requests = Counter[str]()
+        self.at_least: list[int] = []
+        """How many events each read of an operation was said to find at least."""
 
     async def read(self, filter: str, *, after: int = 0, limit: int | None = None, at_least: int = 1) -> list[Record]:
-        self.requests["read of an operation"] += filter.startswith("writ.journal.op.")
+        if filter.startswith("writ.journal.op."):
+            self.requests["read of an operation"] += 1
+            self.at_least.append(at_least)
         return await super().read(filter, after=after, limit=limit, at_least=at_least)
 
     async def last(self, filter: str) -> Record | None:
@@ -133,3 +137,14 @@ async def test_a_start_costs_one_read_of_the_operation_and_one_append(tmp_path: 
         await asyncio.gather(*map(asking.grant, requested[1:]))
         assert counting.requests["read of an operation"] == counting.requests["append"] == 15
         assert counting.requests["read of the last control event"] <= 4
+
+
+async def test_a_start_of_a_read_is_said_to_have_one_event_and_of_a_change_two(tmp_path: Path) -> None:
+    broker = Broker()
+    bus = MemoryBus(broker)
+    bus.journal = counting = CountingJournal(broker.disk)
+    async with replica(bus, MemoryBus(broker), files(tmp_path)) as asking:
+        asking.files.policy({**RULES[0], "operations": ["service_restart", "service_status"]})
+        for operation in ("service_restart", "service_status"):
+            assert (await asking.granted(asking.subject(operation))).grant is not None
+    assert counting.at_least == [2, 1]

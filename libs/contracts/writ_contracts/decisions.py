@@ -284,6 +284,8 @@ class DecideReply(Struct, frozen=True, kw_only=True):
     look: Signed | None = None
     needs: list[Source] = field(default_factory=list)
     error: Failure | None = None
+    level: int = 0
+    """`writ_contracts.version.LEVEL` of the release that decided."""
 
 
 class GrantRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

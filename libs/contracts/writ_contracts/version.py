@@ -5,3 +5,5 @@ LEVEL = 2
 """The level of messages that this release reads. A release that adds an event, a word of an extensible list, or a field
 to something that refuses unknown fields, raises it; only the release after that writes them. 0 did not name a level.
 """
+REQUESTS_DISPATCH = 2
+"""The level from which on a release reads requests that are dispatched at once (`Requested.dispatched`)."""

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from writ_contracts.life import AcceptedLife, State
+from writ_contracts.version import REQUESTS_DISPATCH
 from writ_executor.admission.admission import Admission
 from writ_executor.agents.key_use import AgentKeyUse
 from writ_executor.agents.notices import NoticeEndpoint
@@ -87,9 +88,9 @@ class _Steps:
 def compose(base: Foundation) -> Components:
     """Compose all parts over the foundation; nothing runs yet."""
     config, bus, measures, time = base.config, base.bus, base.measures, base.time
-    steps = _steps(base)
-    index, recorder, lives, outcomes = base.index, base.recorder, base.lives, steps.outcomes
     audit_services = AuditServices(time.clocks.boot)
+    steps = _steps(base, audit_services)
+    index, recorder, lives, outcomes = base.index, base.recorder, base.lives, steps.outcomes
     generations = Generations(bus.journal, index, audit_services, config.journal_keep, config.full_at, recorder.clock)
     controls = _controls(base, steps, generations)
     accepted = AcceptedOperations(
@@ -123,7 +124,7 @@ def compose(base: Foundation) -> Components:
     )
 
 
-def _steps(base: Foundation) -> _Steps:
+def _steps(base: Foundation, audit_services: AuditServices) -> _Steps:
     config, bus, catalogue, index = base.config, base.bus, base.catalogue, base.index
     recorder, vault, policy, presence = base.recorder, base.vault, base.policy, base.presence
     approvers, stops = ApproverEvents(bus), StopHistory(bus.journal)
@@ -133,7 +134,9 @@ def _steps(base: Foundation) -> _Steps:
         index,
         base.follower,
         config.start_window,
-        presence.reads_requests if config.dispatch_at_once else lambda _: False,
+        lambda pool: (
+            config.dispatch_at_once and presence.reads_requests(pool) and audit_services.all_read(REQUESTS_DISPATCH)
+        ),
     )
     outcomes = OutcomeRecorder(recorder, vault, dispatcher, presence, base.background, base.audit_detail, approvers)
     approvals = ApprovalSteps(

@@ -37,6 +37,7 @@ from writ_contracts.parameters import public
 from writ_contracts.policy.listing import VisibleReply, VisibleRequest
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
+from writ_contracts.version import LEVEL
 from writ_contracts.wire import decode, encode, event_of
 from writ_trust.digests import keyed_digest
 from writ_trust.keys import Key, generate_seed
@@ -69,6 +70,7 @@ class ScriptedPolicy:
         self.decides: list[DecideRequest] = []
         self.grants: list[GrantRequest] = []
         self.lifetime = 30.0
+        self.level = LEVEL
         self.kill_grace = KILL_GRACE
         self.agents: frozenset[str] | None = None
         self.visible: dict[str, list[str]] | None = None
@@ -137,7 +139,7 @@ class ScriptedPolicy:
             return encode(DecideReply(decision=sign(self.key, decision), look=listing, needs=needs))
         decision = self.decision(subject, effective, self.effects.get(subject.operation, "allow"), ask.control_sequence)
         look = self._read_grant(ask, effective) if ask.look_until and decision.effect != "deny" else None
-        return encode(DecideReply(decision=sign(self.key, decision), effective=effective, look=look))
+        return encode(DecideReply(decision=sign(self.key, decision), effective=effective, look=look, level=self.level))
 
     async def _grant(self, message: Message) -> bytes:
         ask = decode(message.data, GrantRequest)

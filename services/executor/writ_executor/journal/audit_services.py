@@ -44,6 +44,10 @@ class AuditServices:
         """Return the level of messages of each recently heard audit service, by its instance."""
         return {standing.instance: standing.level for standing in self._lately()}
 
+    def all_read(self, level: int) -> bool:
+        """Return whether all recently heard audit services read messages of this level."""
+        return all(standing.level >= level for standing in self._lately())
+
     def _lately(self) -> list[AuditStanding]:
         since = self._clock() - SILENCE
         return [standing for at, standing in self._heard if at >= since]

@@ -65,6 +65,8 @@ class CheckedDecision(Struct, frozen=True, kw_only=True):
     grant: Signed | None = None
     grant_body: Grant | None = None
     approvals: list[SignedApproval] = field(default_factory=list)
+    level: int = 0
+    """The level of messages that the deciding policy reads."""
 
 
 class PolicyClient:
@@ -119,6 +121,7 @@ class PolicyClient:
             effective=effective,
             look=_preflight_grant(reply),
             look_key=request.look_key or "",
+            level=reply.level,
         )
 
     def expect(self, subject: Subject, effective: Mapping[str, object], written: Mapping[str, Raw]) -> None:

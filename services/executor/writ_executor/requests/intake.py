@@ -22,6 +22,7 @@ from writ_contracts.operations import Catalogue
 from writ_contracts.people.approvals import can_be_met
 from writ_contracts.requests import MAX_REQUEST_BYTES, Failure, Request, RequestReply
 from writ_contracts.subjects import parse_request, printable
+from writ_contracts.version import REQUESTS_DISPATCH
 from writ_executor.admission.admission import Admission
 from writ_executor.agents.targets import Targets
 from writ_executor.config import ExecutorConfig
@@ -205,7 +206,8 @@ class RequestEndpoint:
         event = self._requested(attempt, decided, target)
         if event.hidden:
             event = structs.replace(event, hidden_bytes=prepared.encrypt().plain_bytes)
-        event = self._dispatcher.at_once(event)
+        if decided.level >= REQUESTS_DISPATCH:
+            event = self._dispatcher.at_once(event)
         with self._admission.reserve(event, control=definition.control):
             if event.hidden:
                 keep = seconds_kept(decided.decision, event.timeout, self._config)

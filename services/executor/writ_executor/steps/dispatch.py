@@ -50,7 +50,7 @@ class Dispatcher:
         start_window: float,
         reads_requests: Callable[[str], bool],
     ) -> None:
-        """`reads_requests`: whether the agents of a pool take requests that are dispatched at once."""
+        """`reads_requests`: whether the agents of a pool, and audit, read requests that are dispatched at once."""
         self._bus = bus
         self._recorder = recorder
         self._index = index

@@ -23,6 +23,7 @@ from writ_contracts.decisions import (
     Subject,
 )
 from writ_contracts.ids import WRIT_TARGET
+from writ_contracts.version import LEVEL
 from writ_policy.decisions.control_checks import CHECKS
 from writ_policy.decisions.facts import KnownFacts, listed
 from writ_policy.decisions.grants import read_grant, target_test_grant
@@ -129,6 +130,7 @@ class DecisionEndpoints:
             effective=dict(ruled.ruling.effective),
             look=None if grant is None else sign(self._key, grant),
             needs=ruled.sources,
+            level=LEVEL,
         )
         return reply, ruled
 
