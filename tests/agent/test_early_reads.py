@@ -75,7 +75,7 @@ async def test_without_a_look_nothing_is_read_before_the_grant(world: World, rea
     world.executor.append = bare  # type: ignore[method-assign]
     await world.agent()
     operation_id = await world.executor.dispatch(READ, TARGET)
-    await world.executor.until(lambda: bool(world.executor.asked[operation_id].claims))
+    await world.executor.until(lambda: bool(world.executor.operations[operation_id].claims))
     await read_once_granted(world, reader, answered, operation_id)
 
 
@@ -117,7 +117,7 @@ async def test_an_expired_look_is_no_attack_and_of_no_use(world: World, reader: 
     world.executor.read_grant = expired  # type: ignore[method-assign]
     await world.agent()
     operation_id = await world.executor.dispatch(READ, TARGET)
-    await world.executor.until(lambda: bool(world.executor.asked[operation_id].claims))
+    await world.executor.until(lambda: bool(world.executor.operations[operation_id].claims))
     await read_once_granted(world, reader, answered, operation_id)
     assert world.executor.reports == []
 
@@ -128,7 +128,7 @@ async def test_an_operation_that_this_agent_knows_otherwise_is_not_read_ahead(wo
     answered = held(world)
     await world.agent()
     operation_id = await world.executor.dispatch(READ, TARGET)
-    await world.executor.until(lambda: bool(world.executor.asked[operation_id].claims))
+    await world.executor.until(lambda: bool(world.executor.operations[operation_id].claims))
     await read_once_granted(world, reader, answered, operation_id)
 
 

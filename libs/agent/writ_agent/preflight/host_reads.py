@@ -44,7 +44,7 @@ ENDPOINT_SLOTS = 256
 LISTING_SHARE = 0.9
 """The share of a listing's or test's time for the read itself; the rest is for the reply."""
 MAX_BASELINE_BYTES = 4096
-MAX_SEEN_BYTES = 1_000_000
+MAX_OBSERVED_BYTES = 1_000_000
 T = TypeVar("T")
 _log = Log("writ.agent")
 
@@ -126,7 +126,7 @@ class HostReads:
         task = task_of(grant, operation, ask.parameters, ask.attempt, seconds)
         try:
             reply = await _within(seconds, self._read_in_turn(ask, grant, task, seconds))
-            check_values(reply.seen)
+            check_values(reply.observed)
         except TimeoutError:
             return ReadReply(error=Failure(code="timeout", message=f"not read within {seconds:g} s", retry=True))
         except WritError as error:
@@ -135,7 +135,7 @@ class HostReads:
         except Exception as error:  # noqa: BLE001 - a defect of the backend is answered, and logged whole
             _log.error("agent.read_broke", operation_id=grant.operation_id, exception=error)
             return ReadReply(error=Failure(code="internal", message="a defect in the agent; its log has the details"))
-        if len(canonical(reply.seen)) > MAX_SEEN_BYTES:
+        if len(canonical(reply.observed)) > MAX_OBSERVED_BYTES:
             return ReadReply(error=Failure(code="oversize", message="the result is too large for one message"))
         return reply
 
@@ -168,10 +168,10 @@ async def read_host(backend: Backend, ask: ReadRequest, task: Task) -> ReadReply
     """Read by the backend's capability for the action. Raises Invalid (`unsupported`)."""
     match ask.action, backend:
         case "baseline", Baselines():
-            return ReadReply(seen=await backend.baseline(task))
+            return ReadReply(observed=await backend.baseline(task))
         case "probe", Probes():
             probed = await backend.probe(task, ask.baseline)
-            return ReadReply(seen=probed.seen, verdict=probed.verdict)
+            return ReadReply(observed=probed.observed, verdict=probed.verdict)
         case _:
             raise lacks(task, ask.action)
 
