@@ -145,7 +145,7 @@ class PolicyChange(Struct, frozen=True, kw_only=True):
 
 
 class PolicyDiffReply(Struct, frozen=True, kw_only=True):
-    """All changes, by operation and role; `notes`: other differences; `compared` (`asked` on the wire): the number of compared requests.
+    """All changes, by operation and role; `notes`: other differences; `asked`: the number of compared requests.
 
     `since`: the start of the tried times (Unix seconds). `problems`: mistakes in an unusable document.
     """
