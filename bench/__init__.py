@@ -1,1 +1,1 @@
-"""Measurements. Each runs beside a peer in the same run, so that the ratio counts and not the machine."""
+"""Measurements. Each runs beside a peer in the same run, so the ratio counts and not the machine."""

@@ -40,7 +40,7 @@ def _respond(url: str) -> None:
 
 @asynccontextmanager
 async def bare_server(port: int) -> AsyncIterator[str]:
-    """Run a server without accounts, with a file stream that is synced at each publish, and a process that replies."""
+    """Run a server without accounts, with a synced file stream and a process that replies."""
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "server.conf"
         config.write_text(CONFIG.format(port=port, store=folder))

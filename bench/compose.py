@@ -43,7 +43,7 @@ def _timed(composed: Composed, line: str) -> float:
 
 
 def _sizes(docker: Engine) -> dict[str, tuple[float, float]]:
-    """Return by image its whole size, and what it adds to the base image."""
+    """Return each image's whole size, and its addition to the base image."""
     (base,) = docker.inspect(PYTHON)
     found = {name: docker.inspect(f"writ/{name}")[0]["Size"] for name in IMAGES}
     return {name: (size / MEGABYTE, (size - base["Size"]) / MEGABYTE) for name, size in found.items()}

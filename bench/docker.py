@@ -1,7 +1,7 @@
-"""Inspect, restart and a deploy of five services beside Docker's command lines, in one run on one engine:
-`python -m bench docker`.
+"""Inspect, restart and a deploy of five services beside Docker's command lines, in one run on one engine: `python -m
+bench docker`.
 
-BENCH_DOCKER_SOCKET names the engine's socket, BENCH_DOCKER_IMAGE an image that it has and that stays up.
+BENCH_DOCKER_SOCKET names the engine's socket, BENCH_DOCKER_IMAGE an image on it whose containers stay up.
 """
 
 import asyncio
@@ -99,7 +99,7 @@ async def _measured(folder: Path, socket: str) -> dict[str, object]:
 
 
 async def _restarts(writ: Requester, socket: str) -> dict[str, float]:
-    """Measure restarts in turns. The container has no grace period, so that the engine's own wait is not measured."""
+    """Measure restarts in turns. The container has no grace period, so the engine's own wait is left out."""
     await docker(socket, "run", "--detach", "--stop-timeout", "0", "--name", AGAIN, os.environ["BENCH_DOCKER_IMAGE"])
     by_line, by_writ = list[float](), list[float]()
     try:
@@ -112,7 +112,7 @@ async def _restarts(writ: Requester, socket: str) -> dict[str, float]:
 
 
 async def _deploys(writ: Requester, socket: str, folder: Path) -> dict[str, float]:
-    """Measure deploys in turns, each of a stack that does not exist. Its removal is not measured."""
+    """Measure deploys in turns, each of a new stack. Its removal is left out."""
     image = os.environ["BENCH_DOCKER_IMAGE"]
     file = folder / "compose.yaml"
     services = "".join(f"  s{at}: {{image: '{image}', stop_grace_period: 0s}}\n" for at in range(SERVICES))

@@ -1,6 +1,6 @@
-"""A load generator that takes little processor time: it keeps operations in flight and reads only their ends.
+"""A load generator with little processor time: it keeps operations in flight and reads only their ends.
 
-Replies go to a subject that nobody reads. An end that is no success, a refusal, or a minute without an end stops it.
+Replies go to a subject without readers. Any end but success, a refusal, or a minute without an end stops it.
 """
 
 import asyncio

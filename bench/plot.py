@@ -1,6 +1,6 @@
-"""docs/scale.png: what more agents bring, and what more targets and a longer journal cost.
+"""docs/scale.png: the gain of more agents, and the cost of more targets and a longer journal.
 
-`python -m bench.plot`, from what `python -m bench scale growth` kept. matplotlib comes with `make bench-peers`.
+`python -m bench.plot` reads the results of `python -m bench scale growth`. matplotlib comes with `make bench-peers`.
 """
 
 from pathlib import Path

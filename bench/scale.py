@@ -1,7 +1,7 @@
-"""More agents and more executors: operations a second, and how soon an agent that is added has its first one.
+"""More agents and more executors: operations a second, and the time until a new agent gets its first one.
 
-`python -m bench scale`: target-bound work is `test_count`, which waits for a fifth of a second before it does anything,
-on 64 targets with 4 slots an agent; what executors bound is `test_noop` with 64 in flight.
+`python -m bench scale`: target-bound work is `test_count`, which first waits for a fifth of a second, on 64 targets
+with 4 slots an agent. Work bound by executors is `test_noop` with 64 in flight.
 """
 
 import asyncio

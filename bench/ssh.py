@@ -91,7 +91,7 @@ class Agent:
 
 
 async def run() -> dict[str, object]:
-    """All figures."""
+    """Return all figures."""
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         async with place(scratch) as host:

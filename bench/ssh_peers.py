@@ -1,4 +1,4 @@
-"""Tools that people use over SSH instead: `ssh`, new and kept; asyncssh, new and kept; a bare helper that is kept."""
+"""Other tools over SSH: `ssh`, new and kept; asyncssh, new and kept; a bare kept helper."""
 
 import asyncio
 import json

@@ -39,7 +39,7 @@ class Place(Struct, frozen=True, kw_only=True):
 
     @property
     def systemd(self) -> bool:
-        """Whether the host has systemd, so that the status of services can be read."""
+        """Return true if the host has systemd, so that the status of services can be read."""
         return self.operation == "service_status"
 
     def connection(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""For all tests: the example plugin is known, and Hypothesis measures no time: on a busy machine drawing takes long."""
+"""For all tests: the example plugin is on the path, and Hypothesis has no deadline, since a busy machine is slow."""
 
 import os
 

@@ -1,6 +1,6 @@
 """Rego by regorus: a Rego rule for each rule, by its virtual machine and by its interpreter; and the rules as a table.
 
-An author who optimises for speed would write the table: Rego looks up operation and roles in it, and compares only the
+An author who optimises for speed would write the table: Rego finds operation and roles in it, and compares only the
 limits of that entry.
 """
 

@@ -15,22 +15,22 @@ FOLDER = Path(sys.prefix) / "peers"
 
 
 class Missing(Exception):
-    """A peer that is not installed here, and what is lacking."""
+    """A missing peer, with the parts that are not installed."""
 
 
 class Refused(Exception):
-    """An engine that can't take this many rules, in its own words."""
+    """An engine that cannot take this many rules, with its own message."""
 
 
 class Loaded(Struct, frozen=True):
-    """An engine with the rules in it. `prepare` makes a question what the engine's call takes, and is not timed."""
+    """An engine with loaded rules. `prepare` makes the call's argument from a question, and is not timed."""
 
     prepare: Callable[[Question], Any]
     ask: Callable[[Any], bool]
 
 
 class Engine(Protocol):
-    """One way of putting the rules to one engine. `answer`: what its answer costs and holds, for readers."""
+    """One way of giving the rules to one engine. `answer`: cost and content of its answer, for readers."""
 
     @property
     def name(self) -> str:

@@ -29,7 +29,7 @@ class Row(Struct, frozen=True, kw_only=True):
 
 
 class Gap(Struct, frozen=True, kw_only=True):
-    """A measurement that was not possible, and why; `rules` 0: at no size."""
+    """A measurement that was impossible, and the reason; `rules` 0: at no size."""
 
     engine: str
     rules: int
@@ -37,7 +37,7 @@ class Gap(Struct, frozen=True, kw_only=True):
 
 
 class Figures(Struct, frozen=True, kw_only=True):
-    """One run. `answers` says what each engine's answer costs and holds; `versions` are those of the peers."""
+    """One run. `answers`: cost and content of each engine's answer; `versions`: those of the peers."""
 
     python: str
     cores: int
@@ -49,7 +49,7 @@ class Figures(Struct, frozen=True, kw_only=True):
 
 
 class Unequal(Exception):
-    """Raised for an engine that decides otherwise than the rules say: its times are not measured."""
+    """Raised for an engine whose decisions differ from the rules: it is not timed."""
 
 
 def compare(engine: str, decisions: Iterable[bool], right: Sequence[bool]) -> None:

@@ -1,4 +1,4 @@
-"""Engines in this process: all are loaded and compared first, then timed in turns, so that noise meets them alike."""
+"""Engines in this process: all are loaded and compared first, then timed in turns, so noise meets them alike."""
 
 import gc
 import time

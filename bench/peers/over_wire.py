@@ -1,4 +1,4 @@
-"""Engines as services: Writ's over NATS, Cerbos over gRPC, and a request over NATS that nobody decides, in turns."""
+"""Engines as services: Writ's over NATS, Cerbos over gRPC, and an undecided request over NATS, in turns."""
 
 import asyncio
 import os
@@ -52,7 +52,7 @@ class Service(Struct):
 
 
 class Effect(Struct):
-    """The one field of a signed decision that is compared."""
+    """The one compared field of a signed decision."""
 
     effect: str
 

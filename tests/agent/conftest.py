@@ -1,4 +1,4 @@
-"""Agents on a memory bus, with a backend that only remembers, and an executor that does as it is told."""
+"""Agents on a memory bus, with a backend that records its calls and a scripted executor."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
@@ -40,7 +40,7 @@ READ = "test_noop"
 
 
 class World:
-    """What a test acts on."""
+    """Hold the agent, bus and backend of one test."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -52,7 +52,7 @@ class World:
         self.stack = AsyncExitStack()
 
     def bus(self) -> Bus:
-        """Another connection."""
+        """Open another connection."""
         return MemoryBus(self.broker)
 
     async def agent(
@@ -67,7 +67,7 @@ class World:
         clocks: Clocks = SYSTEM,
         people_keys: Collection[str] = (),
     ) -> Agent:
-        """One more agent, on a host with these clocks; stopped at the end of the test."""
+        """Start another agent, on a host with these clocks; it stops at the end of the test."""
         spool = self.stack.enter_context(Spool(self.folder / state, SECRET))
         agent = Agent(
             AgentSettings(
@@ -88,7 +88,7 @@ class World:
         return agent
 
     def held(self, operation: str) -> asyncio.Event:
-        """What it does lasts until this is set, and has succeeded then."""
+        """Let each operation run until this is set; it then succeeds."""
         go_on = asyncio.Event()
 
         async def wait(task: Task, progress: Progress) -> TaskResult:
@@ -110,13 +110,13 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Agents that soon ask again, and soon give up, where an executor does not answer their claims."""
+    """Let agents repeat unanswered claims soon, and give up soon."""
     monkeypatch.setattr(claims, "ASK_SECONDS", 0.2)
     monkeypatch.setattr(claims, "PATIENCE", 2.0)
 
 
 async def until(true: Callable[[], bool]) -> None:
-    """Until it is so."""
+    """Wait until `true` returns true."""
 
     async def check() -> bool:
         return true()
@@ -125,7 +125,7 @@ async def until(true: Callable[[], bool]) -> None:
 
 
 class Reader:
-    """What the backend does for READ: each reading is numbered, and lasts until `go_on` is set."""
+    """Number each reading of READ, which lasts until `go_on` is set."""
 
     def __init__(self, world: World) -> None:
         self.begun: list[Task] = []
@@ -146,7 +146,7 @@ class Reader:
 
 @pytest.fixture
 def reader(world: World) -> Reader:
-    """In a world where READ may be read ahead, for all who know it."""
+    """Allow early reads of READ everywhere, and yield its backend."""
     known = [structs.replace(one, ahead=True) if one.name == READ else one for one in world.catalogue.values()]
     world.catalogue = world.executor.catalogue = Catalogue(known)
     return Reader(world)
@@ -166,5 +166,5 @@ def held(world: World, answer: Answering | None = None) -> asyncio.Event:
 
 
 async def gone(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
-    """As when somebody else has it."""
+    """Refuse the claim, as if another agent had it."""
     return ClaimReply(error=Failure(code="gone", message="too late"))

@@ -1,4 +1,4 @@
-"""An agent verifies the approvals that a grant names by the directory of people's credentials, each field of each."""
+"""An agent verifies each field of the approvals in a grant by the directory of people's credentials."""
 
 from typing import Any
 

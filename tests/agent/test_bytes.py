@@ -1,4 +1,4 @@
-"""Whatever bytes come: an answer or nothing, no effect, and the agent lives on."""
+"""Arbitrary bytes get an answer or none, have no effect, and never end the agent."""
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -31,7 +31,7 @@ async def running(world: World) -> Heartbeat:
 
 @FEW
 @given(noise)
-async def test_a_look(world: World, data: bytes) -> None:
+async def test_arbitrary_bytes_are_no_read_grant(world: World, data: bytes) -> None:
     await running(world)
     message = await world.executor.bus.request(subjects.host_read(POOL), data, timeout=20)
     assert decode(message.data, ReadReply).error is not None
@@ -48,7 +48,7 @@ async def test_a_cancel(world: World, data: bytes) -> None:
 
 @FEW
 @given(st.integers(0, 10_000), st.integers(0, 255))
-async def test_a_forged_look_with_any_byte_changed(world: World, place: int, byte: int) -> None:
+async def test_a_forged_read_grant_with_any_byte_changed(world: World, place: int, byte: int) -> None:
     await running(world)
     forged = bytearray(encode(ask(world, "preview", signer=Key(generate_seed()))))
     forged[place % len(forged)] = byte

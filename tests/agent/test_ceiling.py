@@ -73,7 +73,7 @@ def dispatched(operation: str, target: Target, seal_to: str) -> tuple[Dispatched
 
 
 def trusting(ceiling: Ceiling) -> VerificationContext:
-    """What an agent of pool `a` believes."""
+    """Return the trust settings of an agent of pool `a`."""
     return VerificationContext(
         policy_keys=[POLICY.public],
         installation=HERE,
@@ -92,7 +92,7 @@ def verified(
     ceiling: Ceiling = NO_CEILING,
     **inside: Any,
 ) -> VerifiedGrant:
-    """What an agent with this ceiling makes of a grant of policy's own key."""
+    """Return the agent's verdict, under this ceiling, on a grant signed by policy."""
     parameters, seal_key, key = CATALOGUE[operation].check(requested), SealKey(), secrets.token_hex(32)
     work, claim = dispatched(operation, target, seal_key.public)
     signed = sign(AGENT, claim)
@@ -125,7 +125,7 @@ def refusal(**case: Any) -> str:
     return f"{refused.value.kind}: {refused.value}"
 
 
-def test_what_the_principal_signed_is_carried_out() -> None:
+def test_request_signed_by_its_principal_is_carried_out() -> None:
     assert verified(**SIGNED).operation.name == "file_delete"
     people = Ceiling(principals={"alice": [ALICE.public]})
     assert verified(ceiling=people, **SIGNED).operation.name == "file_delete"
@@ -184,7 +184,7 @@ def test_a_grant_of_policy_beyond_the_ceiling_is_refused(ceiling: Ceiling, what:
     ],
 )
 def test_a_target_test_stays_within_the_ceilings_targets(ceiling: Ceiling, what: str) -> None:
-    """It reads versions and what works there, which no operation of the ceiling names."""
+    """A target test reads versions and capabilities, which belong to no operation of the ceiling."""
     grant = ReadGrant(
         operation_id=operation_id("alice", NUMBER),
         operation="backend_test",
@@ -203,7 +203,7 @@ def test_a_target_test_stays_within_the_ceilings_targets(ceiling: Ceiling, what:
         verify_test_grant(trusting(ceiling), ask, 1.0)
 
 
-def test_what_is_within_the_ceiling_is_carried_out() -> None:
+def test_operation_within_the_ceiling_is_carried_out() -> None:
     ceiling = Ceiling(operations=["file_*"], targets=["web-?"], services=[], file_roots=["/srv"])
     assert verified(ceiling=ceiling, **SIGNED).attempt == 1
 
@@ -240,7 +240,7 @@ def test_a_ceiling_in_a_folder_that_others_could_write_is_no_ceiling(tmp_path: P
         read_ceiling(write(folder / "ceiling.yaml", "operations: []\n"), owner=os.geteuid())
 
 
-def test_a_ceiling_that_is_a_link_misspelt_or_missing_is_told(tmp_path: Path) -> None:
+def test_a_ceiling_that_is_a_link_misspelt_or_missing_is_reported(tmp_path: Path) -> None:
     path = write(tmp_path / "ceiling.yaml", "operation: []\n")
     with pytest.raises(ConfigError, match="operation"):
         read_ceiling(path, owner=os.geteuid())

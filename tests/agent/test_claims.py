@@ -1,4 +1,4 @@
-"""What an agent makes of answers that do not come, or do not say yes."""
+"""An agent's claims: no answer, late answers and refusals."""
 
 import asyncio
 import errno
@@ -143,7 +143,7 @@ async def test_a_no_for_now_is_asked_again_with_the_same_claim(code: str, retry:
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_it_is_not_claimed_anew_before_an_executor_has_heard_that_nothing_was_run(
+async def test_claim_is_not_repeated_before_an_executor_knows_that_nothing_ran(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def never(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply | None:

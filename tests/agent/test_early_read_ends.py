@@ -1,4 +1,4 @@
-"""However a reading ahead ends, nothing of it is left, and nothing of it is told without a grant."""
+"""An early read leaves nothing behind however it ends, and its result needs a grant."""
 
 import asyncio
 from contextlib import suppress
@@ -10,9 +10,7 @@ from writ_agent.backends.port import Progress, Task, TaskResult
 from writ_agent.work import early_read
 
 
-async def test_one_that_is_cancelled_before_its_grant_tells_nothing_of_what_was_read(
-    world: World, reader: Reader
-) -> None:
+async def test_early_read_cancelled_before_its_grant_reveals_nothing(world: World, reader: Reader) -> None:
     answered = held(world)
     agent = await world.agent()
     operation_id = await world.executor.dispatch(READ, TARGET)
@@ -27,7 +25,7 @@ async def test_one_that_is_cancelled_before_its_grant_tells_nothing_of_what_was_
     assert len(reader.begun) == 1
 
 
-async def test_one_that_is_cancelled_after_its_grant_is_ended(world: World, reader: Reader) -> None:
+async def test_early_read_cancelled_after_its_grant_is_ended(world: World, reader: Reader) -> None:
     agent = await world.agent()
     operation_id = await world.executor.dispatch(READ, TARGET)
     await until(lambda: any(hand.running is not None for hand in agent._in_flight))
@@ -58,7 +56,7 @@ async def test_a_reading_that_fails_is_the_operations_own_failure(world: World, 
     assert len(reader.begun) == 1
 
 
-async def test_one_that_nothing_ends_keeps_neither_its_place_nor_its_agent(
+async def test_endless_early_read_holds_neither_its_slot_nor_its_agent(
     world: World, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def for_ever(task: Task, progress: Progress) -> TaskResult:

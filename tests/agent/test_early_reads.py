@@ -1,4 +1,4 @@
-"""What may be read ahead is read while its claim waits: only under a look that holds, and told only when granted."""
+"""Early reads need a valid read grant, and their result leaves the agent only once the claim is granted."""
 
 import asyncio
 import time
@@ -19,14 +19,16 @@ from writ_trust.statements import sign
 
 
 async def read_once_granted(world: World, reader: Reader, answered: asyncio.Event, operation_id: str) -> None:
-    """Nothing of it was read until now; when its claim is answered it is, once."""
+    """Assert that nothing was read so far, and one read follows the answer to the claim."""
     assert reader.begun == []
     reader.go_on.set()
     answered.set()
     assert (await world.executor.ended(operation_id)).state == {"reading": 1}
 
 
-async def test_it_is_read_once_while_the_claim_waits_and_told_under_the_grant(world: World, reader: Reader) -> None:
+async def test_early_read_runs_once_while_the_claim_waits_and_is_reported_under_the_grant(
+    world: World, reader: Reader
+) -> None:
     answered = held(world)
     await world.agent()
     operation_id = await world.executor.dispatch(READ, TARGET)
@@ -41,7 +43,7 @@ async def test_it_is_read_once_while_the_claim_waits_and_told_under_the_grant(wo
     assert world.executor.progress == []
 
 
-async def test_it_is_read_ahead_however_late_the_claim_comes(world: World, reader: Reader) -> None:
+async def test_early_read_does_not_depend_on_the_time_of_the_claim(world: World, reader: Reader) -> None:
     answered, original = held(world), world.executor.append
 
     async def late(work: Any) -> None:
@@ -66,7 +68,7 @@ async def test_a_reading_that_takes_longer_than_the_claim_is_waited_for(world: W
     assert (await world.executor.ended(operation_id)).state == {"reading": 1}
 
 
-async def test_without_a_look_nothing_is_read_before_the_grant(world: World, reader: Reader) -> None:
+async def test_agent_without_a_read_grant_reads_nothing_before_the_grant(world: World, reader: Reader) -> None:
     answered, original = held(world), world.executor.append
 
     async def bare(work: Any) -> None:
@@ -92,7 +94,7 @@ WRONG: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("changed", WRONG.values(), ids=WRONG.keys())
-async def test_under_a_look_that_is_wrong_nothing_is_read_ahead_and_it_is_told(
+async def test_invalid_read_grant_permits_no_early_read_and_is_reported(
     changed: dict[str, Any], world: World, reader: Reader
 ) -> None:
     answered, original = held(world), world.executor.read_grant
@@ -108,7 +110,7 @@ async def test_under_a_look_that_is_wrong_nothing_is_read_ahead_and_it_is_told(
     await read_once_granted(world, reader, answered, operation_id)
 
 
-async def test_an_expired_look_is_no_attack_and_of_no_use(world: World, reader: Reader) -> None:
+async def test_expired_read_grant_is_useless_and_no_attack(world: World, reader: Reader) -> None:
     answered, original = held(world), world.executor.read_grant
 
     def expired(*parts: Any, **_: Any) -> Signed:
@@ -132,7 +134,7 @@ async def test_an_operation_that_this_agent_knows_otherwise_is_not_read_ahead(wo
     await read_once_granted(world, reader, answered, operation_id)
 
 
-async def test_a_claim_that_is_declined_ends_the_reading_and_nothing_is_told(world: World, reader: Reader) -> None:
+async def test_declined_claim_ends_the_early_read_and_nothing_is_reported(world: World, reader: Reader) -> None:
     answered = held(world, gone)
     agent = await world.agent()
     await world.executor.dispatch(READ, TARGET)
@@ -187,7 +189,7 @@ async def test_a_grant_for_something_else_has_it_read_again(
     assert {name: getattr(reader.begun[1], name) for name in changed} == changed
 
 
-async def test_what_was_read_long_before_its_start_is_read_again(
+async def test_early_read_long_before_its_start_is_repeated(
     world: World, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(early_read, "FRESH", 0.0)

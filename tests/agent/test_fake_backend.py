@@ -1,4 +1,4 @@
-"""The fake passes what every backend must pass."""
+"""The fake backend passes the suite of backends."""
 
 from collections.abc import Iterator
 
@@ -42,7 +42,6 @@ class FakeHost:
 
     @property
     def elsewhere(self) -> set[str]:
-        """What no host is needed for."""
         return {"test_noop", "test_sleep", "test_secret", "test_fail"}
 
     async def busy(self, operation_id: str) -> bool:

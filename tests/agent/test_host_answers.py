@@ -1,4 +1,4 @@
-"""Whatever JSON a host answers with: an outcome, or one of Writ's own errors."""
+"""Any JSON from a host becomes an outcome or one of Writ's own errors."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Looking at a host: only under a look that holds, and then exactly that."""
+"""An agent reads a host only under a valid read grant, and reads exactly what the grant names."""
 
 import secrets
 import time
@@ -35,7 +35,7 @@ def ask(world: World, action: ReadAction, allowed: ReadAction | None = None, **c
 
 
 @pytest.mark.parametrize("action", ["baseline", "preview", "probe"])
-async def test_a_look_that_holds_is_done(action: ReadAction, world: World) -> None:
+async def test_a_valid_read_grant_is_carried_out(action: ReadAction, world: World) -> None:
     await world.agent()
     looked = await world.executor.request_read(ask(world, action), POOL)
     assert looked.error is None
@@ -54,7 +54,7 @@ async def test_a_look_that_holds_is_done(action: ReadAction, world: World) -> No
     ],
     ids=["away", "late", "broken", "refused"],
 )
-async def test_metrics_of_reads_tell_failures_from_refusals_as_those_of_services_do(
+async def test_metrics_of_reads_distinguish_failures_from_refusals_as_those_of_services_do(
     error: Exception, outcome: str, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     observed: list[HandledMessage] = []
@@ -86,7 +86,7 @@ REFUSED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("changed", REFUSED.values(), ids=REFUSED.keys())
-async def test_a_look_that_is(changed: dict[str, Any], world: World) -> None:
+async def test_read_grant_that_is_invalid_is_refused(changed: dict[str, Any], world: World) -> None:
     await world.agent()
     looked = await world.executor.request_read(ask(world, "preview", **dict(changed)), POOL)
     assert looked.error is not None
@@ -95,7 +95,7 @@ async def test_a_look_that_is(changed: dict[str, Any], world: World) -> None:
     await world.executor.until(lambda: [report.kind for report in world.executor.reports] == ["forged_look"])
 
 
-async def test_an_expired_look_is_refused_and_no_attack(world: World) -> None:
+async def test_an_expired_read_grant_is_refused_and_no_attack(world: World) -> None:
     await world.agent()
     looked = await world.executor.request_read(ask(world, "preview", expires_at=time.time() - 1), POOL)
     assert looked.error is not None
@@ -150,7 +150,7 @@ async def test_bytes_that_are_no_question_get_an_answer(world: World) -> None:
         assert b'"code":"' in message.data
 
 
-async def test_a_forged_look_for_a_baseline_is_reported_and_nothing_is_looked_at(world: World) -> None:
+async def test_a_forged_read_grant_for_a_baseline_is_reported_and_nothing_is_read(world: World) -> None:
     await world.agent()
     look_signer = Key(generate_seed())
     original = world.executor.read_grant
@@ -166,8 +166,8 @@ async def test_a_forged_look_for_a_baseline_is_reported_and_nothing_is_looked_at
     await world.executor.until(lambda: [report.kind for report in world.executor.reports] == ["forged_look"])
 
 
-async def test_a_baseline_is_told_however_late_the_claim_comes(world: World) -> None:
-    """Policy judges a unit by the other names that it tells; whether it is too late, the executors' sweep says."""
+async def test_a_baseline_is_reported_however_late_the_claim_comes(world: World) -> None:
+    """Policy judges a unit by the aliases in its baseline; the executors' sweep ends late operations."""
     original = world.executor.append
 
     async def late(work: Dispatched) -> None:

@@ -1,4 +1,4 @@
-"""The result of a backend is checked before it is sent, without encoding its large texts for that."""
+"""A backend's result is checked before it is sent, without an extra encoding of its large texts."""
 
 from typing import Any
 

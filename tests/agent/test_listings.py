@@ -1,4 +1,4 @@
-"""Listings: signed, under a look that holds; whole, or the reason: never an empty list for what could not be read."""
+"""Listings are signed and complete, and need a read grant. A failed listing is an error, never an empty list."""
 
 import asyncio
 import secrets
@@ -35,7 +35,7 @@ async def listed(world: World, *sources: str) -> list[Listing]:
     return found
 
 
-async def test_a_listing_is_signed_and_names_the_look_and_the_target(world: World) -> None:
+async def test_a_listing_is_signed_and_names_the_read_grant_and_the_target(world: World) -> None:
     await world.agent()
     world.backend.listed["list_services"] = ("nginx", "cron", "nginx")
     (found,) = await listed(world, "list_services")
@@ -43,7 +43,7 @@ async def test_a_listing_is_signed_and_names_the_look_and_the_target(world: Worl
     assert (found.source, found.target, found.pool) == ("list_services", TARGET.id, POOL)
 
 
-async def test_nothing_there_and_not_to_be_listed_are_told_apart(world: World) -> None:
+async def test_empty_and_failed_listings_are_distinguished(world: World) -> None:
     await world.agent()
     world.backend.listed |= {"list_services": (), "list_ports": Unreachable("/proc is not there")}
     services, ports, packages = await listed(world, "list_services", "list_ports", "list_packages")
@@ -60,7 +60,7 @@ async def test_a_listing_that_is_too_long_is_none(world: World) -> None:
     assert "too long" in found.failure
 
 
-async def test_nothing_is_listed_under_a_look_that_does_not_hold(world: World) -> None:
+async def test_invalid_read_grant_permits_no_listing(world: World) -> None:
     await world.agent()
     wrong: list[dict[str, Any]] = [{"actions": ["preview"]}, {"pool": "pool-2"}, {"parameters_digest": "0" * 64}]
     for changed in wrong:
@@ -106,7 +106,7 @@ async def test_only_so_many_listings_of_a_target_run_at_once(world: World, monke
 async def named(
     world: World, observed: dict[str, Any] | WritError, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Listing, Task]:
-    """What is listed of a thing's other names where its baseline is so, and what the backend was asked."""
+    """Return the listed aliases of a thing with this baseline, and the calls that the backend got."""
     tasks: list[Task] = []
 
     async def baseline(task: Task) -> dict[str, Any]:
@@ -122,9 +122,7 @@ async def named(
     return found, tasks[0]
 
 
-async def test_what_a_thing_is_called_besides_is_listed_as_its_baseline_tells_it(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_aliases_are_listed_as_the_baseline_has_them(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     await world.agent()
     found, task = await named(world, {"names": ["sshd", "openssh"]}, monkeypatch)
     assert (found.source, found.names, found.failure) == (OTHER_NAMES, ["openssh", "sshd"], "")

@@ -1,4 +1,4 @@
-"""One operation's way through an agent, as it should go."""
+"""The normal way of an operation through an agent."""
 
 from typing import Any
 
@@ -8,16 +8,20 @@ from tests.agent.conftest import POOL, TARGET, World, until
 
 from writ_agent.backends.port import Progress, Task, TaskResult
 from writ_agent.work import worker
+from writ_contracts import subjects
 from writ_contracts.agents import Claim, ClaimReply, Receipt
 from writ_contracts.errors import Denied
+from writ_contracts.journal import Dispatched, DispatchedAtOnce, Requested
+from writ_contracts.requests import Verdict
 from writ_contracts.signing import Signed
 from writ_testing.call_path import recorded_path
 from writ_testing.fakes.scripted_executor import DispatchedOperation
 from writ_trust.digests import derive, keyed_digest
-from writ_trust.statements import digest, open_signed
+from writ_trust.keys import Key, generate_seed
+from writ_trust.statements import digest, open_signed, sign
 
 
-async def test_a_dispatched_operation_is_claimed_run_once_and_told(world: World) -> None:
+async def test_a_dispatched_operation_is_claimed_run_once_and_reported(world: World) -> None:
     await world.agent()
     operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
     receipt = await world.executor.ended(operation_id)
@@ -45,7 +49,7 @@ async def test_the_receipt_is_signed_and_has_the_public_output_with_the_digest_o
     assert receipt.output_digest == keyed(world, message.full_output)
 
 
-async def test_where_outputs_are_not_for_the_record_the_receipt_has_their_digest_alone(world: World) -> None:
+async def test_receipt_has_only_a_digest_of_outputs_that_the_journal_omits(world: World) -> None:
     honest = world.executor.answering
 
     async def without(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply | None:
@@ -62,7 +66,7 @@ async def test_where_outputs_are_not_for_the_record_the_receipt_has_their_digest
     assert receipt.output_digest == keyed(world, message.full_output)
 
 
-async def test_the_baseline_is_taken_under_its_look_and_goes_with_the_claim(world: World) -> None:
+async def test_the_baseline_is_taken_under_its_read_grant_and_goes_with_the_claim(world: World) -> None:
     await world.agent()
     operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
     await world.executor.ended(operation_id)
@@ -70,7 +74,7 @@ async def test_the_baseline_is_taken_under_its_look_and_goes_with_the_claim(worl
     assert b'"baseline":{"effects":0}' in bytes(world.executor.operations[operation_id].claims[0].payload)
 
 
-async def test_without_a_look_nothing_is_looked_at(world: World) -> None:
+async def test_agent_without_a_read_grant_reads_nothing(world: World) -> None:
     await world.agent()
     operation_id = await world.executor.dispatch("test_noop", TARGET)
     await world.executor.ended(operation_id)
@@ -105,7 +109,7 @@ async def test_an_agent_of_another_pool_never_gets_it(world: World) -> None:
     assert receipt.pool == POOL
 
 
-async def test_heartbeats_tell_what_runs_and_what_ended(world: World) -> None:
+async def test_heartbeats_name_what_runs_and_what_ended(world: World) -> None:
     await world.agent(slots=3)
     go_on = world.held("test_sleep")
     operation_id = await world.executor.dispatch("test_sleep", TARGET)
@@ -137,7 +141,7 @@ async def test_progress_is_relayed_at_most_twice_a_second(world: World) -> None:
     assert all(len(word.message) <= 500 for word in words)
 
 
-async def test_what_a_backend_refuses_has_failed_without_effect(world: World) -> None:
+async def test_refusal_of_a_backend_fails_without_effect(world: World) -> None:
     async def refuse(task: Task, progress: Progress) -> TaskResult:
         raise Denied("not here", code="permission_denied")
 
@@ -160,7 +164,7 @@ async def test_a_defect_of_a_backend_is_unknown_for_a_change_and_its_message_is_
     assert (reading.outcome, reading.effect) == ("failed", "none")
 
 
-async def test_an_output_that_cannot_be_told_is_a_defect_not_a_lost_operation(world: World) -> None:
+async def test_an_output_that_cannot_be_reported_is_a_defect_not_a_lost_operation(world: World) -> None:
     async def odd(task: Task, progress: Progress) -> TaskResult:
         return TaskResult(outcome="succeeded", output={"object": object()}, effect="done")
 
@@ -206,3 +210,60 @@ async def test_worker_has_a_short_path_to_the_verification(world: World, monkeyp
     await world.agent()
     await world.executor.ended(await world.executor.dispatch("test_count", TARGET, path="/x"))
     assert path.is_short, path
+
+
+def request_of(work: Dispatched, *, dispatched: bool = True) -> Requested:
+    """The request that is dispatched by its own event, and has this `dispatched` in it."""
+    same = {name: getattr(work, name) for name in Requested.__struct_fields__ if hasattr(work, name)}
+    terms = DispatchedAtOnce(start_by=work.start_by, decision_digest="0" * 64)
+    given: dict[str, Any] = {
+        **same,
+        "risk": "read",
+        "idempotent": True,
+        "key": "U",
+        "effective": work.parameters,
+        "hidden": [],
+        "parameters_digest": "0" * 64,
+        "fingerprint": "",
+        "verdict": Verdict(decision="allow", rules=[], reason="", code="allowed"),
+        "decision": sign(Key(generate_seed()), work),
+        "dispatched": terms if dispatched else None,
+    }
+    return Requested(**given)
+
+
+async def test_a_request_that_is_dispatched_at_once_is_carried_out_like_a_dispatched_operation(world: World) -> None:
+    await world.agent()
+    world.executor.request_of = request_of
+    operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
+    receipt = await world.executor.ended(operation_id)
+    assert (receipt.outcome, receipt.effect, receipt.attempt) == ("succeeded", "done", 1)
+    assert world.backend.looks == ["baseline"]
+    assert world.backend.effects == [operation_id]
+
+
+async def test_a_request_that_is_not_dispatched_is_dropped(world: World) -> None:
+    await world.agent()
+    world.executor.request_of = lambda work: request_of(work, dispatched=False)
+    dropped = await world.executor.dispatch("test_count", TARGET, path="/y")
+    world.executor.request_of = None
+    done = await world.executor.dispatch("test_count", TARGET, path="/x")
+    await world.executor.ended(done)
+    assert world.backend.effects == [done]
+    assert world.executor.operations[dropped].claims == []
+
+
+async def test_an_agent_says_that_it_takes_requests_where_its_consumer_delivers_them(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = await world.agent()
+    bus = agent._parts.bus
+    for delivered, expected in (
+        (subjects.dispatched_filter(POOL), True),
+        (f"writ.journal.op.*.*.dispatched.{POOL}.>", False),
+        ("", False),
+    ):
+        monkeypatch.setattr(bus, "work_filter", delivered)
+        before = len(world.executor.heartbeats)
+        await until(lambda: len(world.executor.heartbeats) > before + 1)  # noqa: B023 - awaited here
+        assert world.executor.heartbeats[-1].requests is expected

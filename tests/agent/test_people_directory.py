@@ -1,6 +1,4 @@
-"""An agent takes a directory of people's credentials only from a grant that policy signed for its claim and that names
-it.
-"""
+"""An agent accepts a directory of credentials only if a grant for its own claim, signed by policy, names it."""
 
 from pathlib import Path
 
@@ -28,7 +26,7 @@ FORK = open_directory(
 
 
 async def _taken(world: World, tamper: Tamper) -> tuple[Signed | None, str]:
-    """Return the directory that the agent keeps after an answer with FORK, and the outcome."""
+    """Return the agent's directory after an answer with FORK, and the outcome."""
 
     async def grant_claim(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
         made = tamper(world, dispatched, claim, world.executor.honest_grant(dispatched, claim, signed))

@@ -1,4 +1,4 @@
-"""An agent takes the directory of people's credentials from a notice that policy signed, and from no other."""
+"""An agent accepts the directory of people's credentials only from a notice signed by policy."""
 
 from typing import Any
 
@@ -44,7 +44,7 @@ async def test_a_notice_of_policy_is_taken_without_a_grant_and_announced(world: 
 
 
 async def test_a_notice_that_policy_did_not_sign_or_of_another_directory_is_reported(world: World) -> None:
-    """As by a thief of an executor's key and a former people-key."""
+    """A thief of an executor's key and a former people-key could send this."""
     await world.agent(people_keys=[PEOPLE_KEY.public])
     for number, body in enumerate(
         (message(world, FORK, by=Key(generate_seed())), message(world, FORK, directory=TRUE.name)), start=1
@@ -69,7 +69,7 @@ async def test_each_refused_directory_is_reported_though_it_is_as_long_as_the_on
 
 
 async def test_a_directory_that_does_not_follow_the_known_one_is_refused_though_policy_names_it(world: World) -> None:
-    """As by a thief of policy's key and a former people-key, once the agent knows the successor."""
+    """A thief of policy's key and a former people-key could send this, once the agent knows the successor."""
     await world.agent(people_keys=[PEOPLE_KEY.public])
     await send(world, message(world, FORK))
     await until(lambda: kept(world) == FORK.signed)

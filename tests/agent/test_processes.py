@@ -1,4 +1,4 @@
-"""Ending the processes of an operation, however late one comes to it: what lives after the grace is killed."""
+"""Ending the processes of an operation, however late: survivors of the grace are killed."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""A grant that does not hold in any one point: nothing is run, it is reported, and the operation ends."""
+"""A grant with one invalid field: nothing runs, the refusal is reported, and the operation ends."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,7 @@ OTHER_POOL = Target(id="host-1", role="testing", backend="fake", agent="pool-2")
 
 
 def changed(**fields: Any) -> Tamper:
-    """A grant that policy signed, for something else."""
+    """Return a grant by policy for another request."""
 
     def tamper(world: World, dispatched: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimReply:
         return world.executor.sealed(dispatched, claim, sign(world.executor.key, structs.replace(grant, **fields)))
@@ -41,14 +41,14 @@ def claimed_key(world: World, dispatched: DispatchedOperation, claim: Claim, gra
 
 
 def altered(world: World, dispatched: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimReply:
-    """One value changed after the signature."""
+    """Return a grant with one value changed after the signature."""
     honest = sign(world.executor.key, grant)
     payload = Raw(bytes(honest.payload).replace(b'"timeout":', b'"timeout":1'))
     return world.executor.sealed(dispatched, claim, structs.replace(honest, payload=payload))
 
 
 def another_kind(world: World, dispatched: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimReply:
-    """Something that policy did sign, and which is no grant."""
+    """Return a statement by policy of another kind."""
     look = world.executor.read_grant(
         dispatched.work.operation_id, dispatched.work.operation, TARGET, ["baseline"], {}, "00" * 32
     )
@@ -137,7 +137,7 @@ async def test_a_second_grant_for_the_same_attempt_is_never_used(world: World) -
     assert world.backend.effects == [operation_id]
 
 
-async def test_what_the_catalogue_here_does_not_allow_is_not_run_though_it_is_granted(world: World) -> None:
+async def test_granted_operation_outside_the_agents_catalogue_is_not_run(world: World) -> None:
     async def grant(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
         dispatched.parameters = {**dispatched.parameters, "path": ""}
         return await world.executor.grant(dispatched, claim, signed)
@@ -149,7 +149,7 @@ async def test_what_the_catalogue_here_does_not_allow_is_not_run_though_it_is_gr
     assert world.backend.tasks == []
 
 
-async def test_what_this_backend_does_not_have_is_unsupported(world: World) -> None:
+async def test_operation_that_the_backend_lacks_is_unsupported(world: World) -> None:
     await world.agent()
     receipt = await world.executor.ended(await world.executor.dispatch("service_status", TARGET, service_name="nginx"))
     assert (receipt.outcome, receipt.effect, receipt.code) == ("failed", "none", "unsupported")

@@ -1,4 +1,4 @@
-"""What an agent makes of what an earlier process of it left behind."""
+"""An agent after a restart: claims, spool and markers of its predecessor."""
 
 import asyncio
 import os
@@ -35,7 +35,7 @@ def intent(operation: str) -> Intent:
     )
 
 
-async def test_what_was_begun_is_unknown_by_the_instance_that_began_it(world: World) -> None:
+async def test_begun_operation_is_unknown_under_the_instance_that_began_it(world: World) -> None:
     await left(world.folder / "state", intent("test_count"))
     await world.agent()
     receipt = await world.executor.ended(ID)
@@ -43,14 +43,14 @@ async def test_what_was_begun_is_unknown_by_the_instance_that_began_it(world: Wo
     assert (receipt.code, receipt.instance, receipt.grant_digest) == ("agent_restarted", "earlier", "5" * 64)
 
 
-async def test_what_changes_nothing_has_had_no_effect(world: World) -> None:
+async def test_read_only_operation_has_had_no_effect(world: World) -> None:
     await left(world.folder / "state", intent("test_noop"))
     await world.agent()
     assert (await world.executor.ended(ID)).effect == "none"
 
 
 class Remote(FakeBackend):
-    """Works on other hosts."""
+    """A backend for other hosts."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class Remote(FakeBackend):
         return TaskResult(outcome="succeeded", effect="done")
 
 
-async def test_what_runs_elsewhere_is_asked_for_under_a_grant_that_policy_signed(world: World) -> None:
+async def test_running_operation_is_probed_under_a_read_grant_of_policy(world: World) -> None:
     remote = Remote()
     kept = structs.replace(intent("test_count"), grant=sign(Key(generate_seed()), VERSION))
     await left(world.folder / "state", kept)
@@ -72,7 +72,7 @@ async def test_what_runs_elsewhere_is_asked_for_under_a_grant_that_policy_signed
 
 
 class Mute(Remote):
-    """Works on a host that never answers."""
+    """A backend on a host without answers."""
 
     async def settle(self, task: Task) -> TaskResult:
         """See Leftovers."""
@@ -115,7 +115,7 @@ def granted(timeout: int, ago: float) -> Grant:
     )
 
 
-async def test_what_was_only_claimed_was_never_begun(world: World) -> None:
+async def test_claimed_operation_without_a_grant_was_never_begun(world: World) -> None:
     await left(world.folder / "state", ClaimSent(operation_id=ID, attempt=1, principal="alice", instance="earlier"))
     await world.agent()
     receipt = await world.executor.ended(ID)
@@ -138,7 +138,7 @@ async def test_a_receipt_that_was_not_acknowledged_is_sent_as_it_was(world: Worl
     assert (await world.executor.ended(ID)).outcome == "succeeded"
 
 
-async def test_it_is_told_once_and_then_forgotten(world: World) -> None:
+async def test_outcome_after_a_restart_is_reported_once_and_forgotten(world: World) -> None:
     await left(world.folder / "state", intent("test_count"))
     agent = await world.agent()
     await world.executor.ended(ID)
@@ -175,7 +175,7 @@ async def test_a_new_attempt_of_what_may_run_twice_is_a_new_claim_and_runs(world
     assert [one.attempt for one in world.executor.signed_receipts()] == [1, 2]
 
 
-async def test_what_was_begun_before_a_restart_is_not_claimed_again_whatever_attempt_it_is_called(
+async def test_operation_begun_before_a_restart_is_not_claimed_again_under_any_attempt(
     world: World,
 ) -> None:
     one = await world.executor.dispatch("test_count", TARGET, path="/x")

@@ -1,4 +1,4 @@
-"""One target that hangs holds up itself and no other."""
+"""A hanging target delays only its own operations."""
 
 import asyncio
 

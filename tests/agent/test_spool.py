@@ -1,4 +1,4 @@
-"""The spool: what it keeps survives, what is damaged is moved aside, and no two processes share it."""
+"""The spool survives crashes, moves damaged files aside, and refuses a second process."""
 
 import asyncio
 import os
@@ -31,7 +31,7 @@ async def test_the_last_word_of_each_key_is_there_again(tmp_path: Path) -> None:
         assert dict(spool.live) == {"a": INTENT, "b": PARCEL}
 
 
-async def test_what_was_begun_is_known_for_good_also_when_it_has_been_told(
+async def test_begun_operation_stays_in_the_spool_after_its_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "REMEMBERED", 3)
@@ -154,7 +154,7 @@ async def test_after_a_failed_sync_nothing_is_believed_any_more(
             await spool.put("b", INTENT)
 
 
-async def test_it_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_spool_does_not_grow_without_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "REWRITE_BYTES", 10_000)
     kept: dict[str, Entry] = {"stays": INTENT}
     with Spool(tmp_path, SECRET) as spool:

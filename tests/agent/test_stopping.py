@@ -1,4 +1,4 @@
-"""Cancel, timeout and shutdown: what is told to stop ends, and what is said of it is true."""
+"""Cancel, timeout and shutdown end the operation, and its receipt is true."""
 
 import asyncio
 from typing import Any
@@ -14,7 +14,7 @@ from writ_trust.keys import Key, generate_seed
 
 
 async def asleep(world: World, **parameters: Any) -> str:
-    """A test_sleep that is under way."""
+    """Start a test_sleep."""
     operation_id = await world.executor.dispatch("test_sleep", TARGET, **parameters)
     await until(lambda: bool(world.backend.tasks))
     return operation_id
@@ -38,7 +38,7 @@ async def test_a_cancel_of_what_has_ended_says_that_nothing_runs(world: World) -
     assert (await world.executor.cancel(operation_id)).result == "not_running"
 
 
-async def test_what_does_not_stop_is_not_confirmed_and_unknown(world: World) -> None:
+async def test_operation_that_does_not_stop_is_unconfirmed_and_unknown(world: World) -> None:
     world.backend.deaf = True
     await world.agent()
     operation_id = await asleep(world, timeout=3)
@@ -115,7 +115,7 @@ async def test_a_cancel_between_claim_and_grant_means_that_it_never_begins(world
     assert world.backend.tasks == []
 
 
-async def test_what_takes_too_long_is_ended_at_its_timeout(world: World) -> None:
+async def test_operation_is_ended_at_its_timeout(world: World) -> None:
     await world.agent()
     operation_id = await world.executor.dispatch("test_count", TARGET, path="/x", delay=60, timeout=1)
     receipt = await world.executor.ended(operation_id)
@@ -124,13 +124,13 @@ async def test_what_takes_too_long_is_ended_at_its_timeout(world: World) -> None
     assert 900 < receipt.duration_ms < 60_000
 
 
-async def test_what_may_have_had_an_effect_when_its_time_was_up_is_unknown(world: World) -> None:
+async def test_operation_with_a_possible_effect_at_its_timeout_is_unknown(world: World) -> None:
     await world.agent()
     receipt = await world.executor.ended(await world.executor.dispatch("test_sleep", TARGET, timeout=1))
     assert (receipt.outcome, receipt.code, receipt.effect, receipt.over) == ("unknown", "timeout", "maybe", True)
 
 
-async def test_a_host_that_saw_its_time_up_as_a_cancel_is_told_as_out_of_time(world: World) -> None:
+async def test_timeout_that_the_host_saw_as_a_cancel_is_reported_as_a_timeout(world: World) -> None:
     async def end(task: Task, progress: Progress) -> TaskResult:
         try:
             await asyncio.Event().wait()
@@ -144,7 +144,7 @@ async def test_a_host_that_saw_its_time_up_as_a_cancel_is_told_as_out_of_time(wo
     assert (receipt.outcome, receipt.code, receipt.effect) == ("unknown", "timeout", "maybe")
 
 
-async def test_what_succeeded_while_it_was_told_to_stop_has_succeeded(world: World) -> None:
+async def test_operation_that_succeeds_during_its_cancel_has_succeeded(world: World) -> None:
     async def finish(task: Task, progress: Progress) -> TaskResult:
         try:
             await asyncio.Event().wait()

@@ -1,4 +1,4 @@
-"""Going to a target to see how it is: only under a look that policy signed for that, and told whatever was found."""
+"""A target test needs a read grant of policy for that purpose, and reports every finding."""
 
 import asyncio
 import secrets
@@ -42,7 +42,7 @@ async def found(world: World, **changed: Any) -> TargetReport:
     return looked.visit
 
 
-async def test_what_was_found_is_told_with_who_found_it(world: World) -> None:
+async def test_target_test_reports_findings_with_their_agent(world: World) -> None:
     agent = await world.agent()
     visit = await found(world)
     assert agent is not None
@@ -56,7 +56,7 @@ async def test_what_was_found_is_told_with_who_found_it(world: World) -> None:
     assert world.backend.effects == []
 
 
-async def test_what_took_too_long_or_broke_is_what_health_and_metrics_tell_too(
+async def test_target_test_that_fails_or_times_out_shows_in_health_and_metrics(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def hang(target: Target) -> TargetTestResult:
@@ -74,7 +74,7 @@ async def test_what_took_too_long_or_broke_is_what_health_and_metrics_tell_too(
         assert [(name, one.reason) for name, one in world.backend.target_health] == [(TARGET.id, code)]
 
 
-async def test_only_what_the_target_offers_is_told(world: World) -> None:
+async def test_only_what_the_target_offers_is_reported(world: World) -> None:
     await world.agent()
     world.backend.found = TargetTestResult(
         operations=["test_noop", "test_count"], lacking={"test_sleep": "no bed", "x": "no y"}
@@ -84,7 +84,7 @@ async def test_only_what_the_target_offers_is_told(world: World) -> None:
     assert (visit.operations, visit.lacking) == (["test_noop"], {"test_sleep": "no bed"})
 
 
-async def test_what_is_not_well_is_found_and_no_error(world: World) -> None:
+async def test_target_test_of_an_ill_target_is_a_finding_and_no_error(world: World) -> None:
     await world.agent()
     ill = TargetTestStep(name="connection", well=False, detail="nobody answers")
     world.backend.found = TargetTestResult(steps=[ill], code="unreachable", message="nobody answers")
@@ -117,7 +117,7 @@ REFUSED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("changed", REFUSED.values(), ids=REFUSED.keys())
-async def test_a_look_that_is(changed: dict[str, Any], world: World) -> None:
+async def test_read_grant_that_is_invalid_is_refused(changed: dict[str, Any], world: World) -> None:
     await world.agent()
     looked = await ask_visit(world, **dict(changed))
     assert looked.error is not None
@@ -127,7 +127,7 @@ async def test_a_look_that_is(changed: dict[str, Any], world: World) -> None:
     await world.executor.until(lambda: [report.kind for report in world.executor.reports] == ["forged_look"])
 
 
-async def test_an_expired_look_is_refused_and_no_attack(world: World) -> None:
+async def test_an_expired_read_grant_is_refused_and_no_attack(world: World) -> None:
     await world.agent()
     looked = await ask_visit(world, expires_at=time.time() - 1)
     assert looked.error is not None
@@ -135,7 +135,7 @@ async def test_an_expired_look_is_refused_and_no_attack(world: World) -> None:
     assert (world.backend.looks, world.executor.reports) == ([], [])
 
 
-async def test_a_look_for_a_test_lets_nothing_else_be_looked_at(world: World) -> None:
+async def test_a_read_grant_for_a_test_permits_no_other_read(world: World) -> None:
     await world.agent()
     look = world.executor.read_grant(encode_id(b"l" * 16), "backend_test", TARGET, ["visit"], {}, KEY, pool=POOL)
     for action in ("baseline", "preview", "probe", "listing"):
@@ -174,7 +174,7 @@ async def test_health_names_the_targets_that_were_not_reached_and_stays_ready() 
     assert await check() is None
 
 
-def test_where_an_agent_has_not_been_for_a_day_says_nothing_of_a_target() -> None:
+def test_target_test_of_yesterday_says_nothing_of_a_target() -> None:
     now = 1_000_000.0
     target_health = TargetHealth(lambda: now)
     target_health.record("gone", "unreachable")
@@ -201,7 +201,7 @@ def test_standings_are_bounded_and_what_is_ill_is_kept_longest() -> None:
 
 
 def test_an_agent_that_went_to_ten_thousand_targets_shows_no_more_of_them_than_it_keeps() -> None:
-    """And whatever was reached, or not, in turn: a target has one series, with its present reason."""
+    """Each target has one series, with its present reason, whether it was reached or not."""
     target_health, metrics = TargetHealth(), Metrics(ENDPOINTS)
     show_target_health(metrics, target_health)
     for _ in range(2):

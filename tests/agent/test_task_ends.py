@@ -1,4 +1,4 @@
-"""A permanent task of an agent that an exception ends is started again. The tasks are read from its code."""
+"""An agent's permanent task is started again after an exception. The tests read the tasks from its code."""
 
 import pytest
 from tests.agent.conftest import TARGET, World, until

@@ -1,4 +1,4 @@
-"""Agents with real executors: what both sides say of one operation fits together."""
+"""Agents with real executors: both sides agree about each operation."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -17,6 +17,7 @@ from writ_agent.service import metrics, new_instance
 from writ_agent.work import claims
 from writ_contracts.decisions import Decision, Grant, GrantRequest
 from writ_contracts.journal import Finished, SecurityEvent
+from writ_contracts.large_texts import LARGE
 from writ_contracts.life import GrantedLife, Life
 from writ_contracts.signing import Signed
 from writ_runtime.files.people_directory import KnownDirectory
@@ -32,6 +33,7 @@ SECRET = b"s" * 32
 
 class LocalFake(FakeBackend):
     name = "local"
+    operations = FakeBackend.operations | {"file_write"}
 
 
 class Installation:
@@ -94,6 +96,16 @@ async def test_an_operation_goes_all_the_way(installation: Installation) -> None
     assert await installation.alarms() == []
 
 
+@pytest.mark.parametrize("content", ["x" * LARGE, "é" * LARGE, "x" * (LARGE - 1)])
+async def test_a_large_content_reaches_the_agent_as_it_was_sent(installation: Installation, content: str) -> None:
+    await installation.world.executor()
+    await installation.agent()
+    await installation.end(await installation.ask("file_write", file_path="/f", content=content))
+    [task] = installation.backend.tasks
+    assert task.parameters["content"] == content
+    assert await installation.alarms() == []
+
+
 async def test_eight_executors_and_eight_agents_run_each_once(installation: Installation) -> None:
     for number in range(8):
         await installation.world.executor()
@@ -132,7 +144,7 @@ async def test_a_grant_that_the_agent_refuses_ends_the_operation_and_leaves_an_a
     assert await installation.alarms() == ["mismatched_grant"]
 
 
-async def test_what_an_agent_says_of_a_claim_that_never_arrived_is_no_alarm(installation: Installation) -> None:
+async def test_report_on_a_lost_claim_is_no_alarm(installation: Installation) -> None:
     await installation.world.executor()
     operation_id = await installation.ask("test_count", path="/x")
     await installation.world.work(operation_id)

@@ -34,7 +34,7 @@ class CrashCase(NamedTuple):
 
 
 def state_of(engine: FakeEngine) -> dict[str, Any]:
-    """Return what an operation may change, without the counters."""
+    """Return the state within reach of an operation, without the counters."""
     containers = [
         (one["Name"], one["Config"]["Image"], one["State"]["Running"], one["State"]["Status"] == "paused")
         for one in engine.containers.values()
@@ -72,7 +72,7 @@ def _nothing(engine: FakeEngine) -> None:
 
 
 def _is(name: str, image: str, *, running: bool = True) -> Callable[[FakeEngine], bool]:
-    """The container is of that image; a former one that could not be removed is left beside it."""
+    """Assert the container's image; a former container may remain beside it."""
 
     def reached(engine: FakeEngine) -> bool:
         found = [one for one in state_of(engine)["containers"] if ".former-" not in one[0]]
@@ -82,7 +82,7 @@ def _is(name: str, image: str, *, running: bool = True) -> Callable[[FakeEngine]
 
 
 def _restored(engine: FakeEngine) -> bool:
-    """In places that are new; the former ones are as they were."""
+    """Return true if it was restored into new volumes, and the former ones are unchanged."""
     mounts = (engine.named("web") or {"Mounts": []})["Mounts"]
     found = {engine.files.get(one.get("Name") or one.get("Source")) for one in mounts}
     kept = engine.files["data"] == tar_of("data", "now") and engine.files["/srv/shop"] == tar_of("shop", "now")

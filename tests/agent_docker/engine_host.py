@@ -1,4 +1,4 @@
-"""A backend on an engine, with tasks that mean something to it."""
+"""A backend on an engine, with tasks for it."""
 
 import asyncio
 from collections.abc import Collection, Iterator
@@ -44,7 +44,7 @@ class EngineHost:
         return other
 
     def task(self, name: str, operation_id: str, timeout: float = 20.0, **parameters: Any) -> Task:
-        """With a timeout of its own."""
+        """Return a task with its own timeout."""
         return replace(task(CATALOGUE[name], self.target, operation_id, **parameters), timeout=timeout)
 
     def change(self, operation_id: str) -> Task:
@@ -105,7 +105,7 @@ class EngineHost:
 
     @property
     def elsewhere(self) -> Collection[str]:
-        """Compose needs an engine that has networks, a snapshot one that has images: tests/lab/test_docker_*.py."""
+        """Return the operations tested in tests/lab/test_docker_*.py, on an engine with networks and images."""
         return ("stack_deploy", "stack_update", "stack_remove", "stack_status", *container_operations.SHARED)
 
     async def run(self, name: str, operation_id: str, **parameters: Any) -> TaskResult:

@@ -17,7 +17,7 @@ STACK = {"stack_name": "shop"}
 
 
 class StackCase(NamedTuple):
-    """`calls`: how many changing requests a run without a fault makes; `images`: of each service that it leaves."""
+    """`calls`: how many changing requests a run without a fault makes; `images`: of each remaining service."""
 
     operation: str
     parameters: dict[str, Any]
@@ -53,12 +53,12 @@ async def prepared(host: EngineHost, case: StackCase) -> Task:
 
 
 def stack_state(engine: FakeEngine) -> dict[str, Any]:
-    """Return what an operation on a stack may change."""
+    """Return the state within reach of an operation on a stack."""
     return {**state_of(engine), "networks": sorted(one["Name"] for one in engine.networks.values())}
 
 
 def is_reached(case: StackCase, engine: FakeEngine, but: tuple[str, ...] = ()) -> bool:
-    """Whether the engine shows the whole effect, and no other container. `but`: those that were there before."""
+    """Return true if the engine shows the whole effect and no containers except those and `but`."""
     observed = stack_state(engine)
     observed["containers"] = [one for one in observed["containers"] if one[0] not in but]
     expected = sorted((f"/shop-{name}-1", image, True, False) for name, image in case.images.items())
@@ -67,6 +67,6 @@ def is_reached(case: StackCase, engine: FakeEngine, but: tuple[str, ...] = ()) -
 
 
 def made_by_stack(engine: FakeEngine, operation_id: str = OPERATION) -> list[str]:
-    """Return the names of the containers that the operation created, as a person looks for them."""
+    """Return the names of the operation's containers, as a person looks for them."""
     labels = ((one["Name"], one["Config"]["Labels"]) for one in engine.containers.values())
     return [name for name, own in labels if own.get(STACK_OPERATION_LABEL) == stack_mark(operation_id)]

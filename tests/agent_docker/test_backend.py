@@ -1,4 +1,4 @@
-"""The Docker backend on a fake engine: what every backend must pass, and each fault of an engine."""
+"""The Docker backend on a fake engine: the suite of backends, and each fault of an engine."""
 
 import asyncio
 import os
@@ -27,7 +27,7 @@ async def host(tmp_path: Path) -> AsyncIterator[EngineHost]:
 
 
 class TestDockerBackend(BackendSuite):
-    """On a fake engine."""
+    """The suite on a fake engine."""
 
 
 VERBS = ("start", "stop", "restart", "delete")
@@ -81,7 +81,7 @@ async def test_an_engine_that_is_restarted_in_the_middle_is_asked_again(host: En
 
 @pytest.mark.parametrize("status", [409, 500])
 @pytest.mark.parametrize("verb", VERBS)
-async def test_what_an_engine_refuses_has_no_effect_and_its_reason_is_shown(
+async def test_refusal_of_an_engine_has_no_effect_and_shows_the_reason(
     host: EngineHost, verb: str, status: int
 ) -> None:
     parameters = prepared(host, verb)

@@ -1,7 +1,7 @@
-"""The agent or the engine dies at each request of each change: one true outcome, at most one effect, and what is left
-is found by the operation's label.
+"""The agent or the engine dies at each request of each change.
 
-A dead agent is one whose requests go no further: what it had sent, the engine has done or has not.
+Each case has one true outcome and at most one effect, and leftovers are found by the operation's label. A dead agent
+sends no further request; the engine may or may not have carried out the last one.
 """
 
 import asyncio
@@ -106,7 +106,7 @@ async def test_slow_engine_delays_and_changes_nothing(tmp_path: Path, name: str)
 
 
 async def run(host: EngineHost, task: Task) -> TaskResult:
-    """As the agent's runtime: a refusal has no effect."""
+    """Run it as the agent's runtime does: a refusal has no effect."""
     try:
         return await host.backend.run(task, print)
     except WritError as error:
@@ -114,7 +114,7 @@ async def run(host: EngineHost, task: Task) -> TaskResult:
 
 
 def check_probe(case: CrashCase, host: EngineHost, before: dict[str, Any], probed: ProbeResult) -> None:
-    """A verdict is what the engine shows; what is neither is found by the label of the operation, or by names."""
+    """Assert that a probe reports the engine's state, and unclear states by the operation's label or by names."""
     details = (case.operation, probed, state_of(host.engine))
     if probed.verdict == "took_effect":
         assert case.reached(host.engine), details
@@ -136,6 +136,6 @@ def check_outcome(case: CrashCase, host: EngineHost, before: dict[str, Any], don
 
 
 def without_leftovers(state: dict[str, Any]) -> dict[str, Any]:
-    """An image that was pulled, and a new folder of the host, are in nobody's use; an engine removes no folder."""
+    """Return the state without pulled images and new host folders: they are unused, and an engine removes no folder."""
     files = {name: digest for name, digest in state["files"].items() if ".restored-" not in name}
     return {**state, "images": {}, "files": files}

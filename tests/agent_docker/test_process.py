@@ -1,4 +1,4 @@
-"""The Docker agent as the process that it is: secrets, whatever a text holds, and kill -9 at its steps."""
+"""The Docker agent as a process: secrets, arbitrary texts, and kill -9 at its steps."""
 
 import asyncio
 import base64
@@ -73,7 +73,7 @@ async def test_a_secret_is_found_in_no_log_spool_state_or_message(installation: 
     assert containing(files(installation.whole.folder / "state-docker"), SECRET) == []
 
 
-async def test_whatever_a_text_holds_it_arrives_as_that_one_value(installation: Installation) -> None:
+async def test_any_text_arrives_as_that_one_value(installation: Installation) -> None:
     await installation.whole.agent("docker")
     executor, arrived = installation.whole.executor, 0
     for number, text in enumerate(CORPUS.values()):
@@ -182,7 +182,7 @@ async def _no_pulls(engine: FakeEngine) -> bool:
 
 
 def fits(parameters: dict[str, Any]) -> bool:
-    """Whether the catalogue takes it; a NUL and a text without end are refused there."""
+    """Return true if the catalogue accepts the text. It refuses a NUL and texts without an end."""
     try:
         load_catalogue()["container_create"].check(parameters)
     except Invalid:

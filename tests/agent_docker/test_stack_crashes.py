@@ -1,5 +1,6 @@
-"""The agent, `docker compose` or the engine dies at each changing request of a stack's deploy, update and removal: one
-true outcome, at most one effect, and what was created is found by a label.
+"""The agent, `docker compose` or the engine dies at each changing request of a stack's deploy, update and removal.
+
+Each case has one true outcome and at most one effect, and created objects are found by a label.
 """
 
 import asyncio
@@ -39,7 +40,7 @@ async def test_run_makes_the_requests_that_are_counted(tmp_path: Path, name: str
 @KINDS
 @pytest.mark.parametrize(("name", "number"), STEPS)
 async def test_probe_after_a_killed_agent_is_true(tmp_path: Path, name: str, number: int, kind: Kind) -> None:
-    """While a child process of the dead agent goes on, nothing is certain."""
+    """While a child process of the dead agent still runs, the probe is undecided."""
     case = CASES[name]
     async with host_in(tmp_path) as host:
         task = await prepared(host, case)
@@ -104,7 +105,7 @@ async def test_outcome_with_a_failed_request_is_true(tmp_path: Path, name: str, 
 
 
 async def broken(host: EngineHost, task: Task, fault: tuple[int, Kind]) -> asyncio.Task[TaskResult]:
-    """Begin the operation. Return it at the request that the engine leaves without an answer."""
+    """Begin the operation; return it once the engine has broken off at the faulty request."""
     host.engine.breaks = fault
     running = asyncio.create_task(run(host, task))
     async with asyncio.timeout(20):

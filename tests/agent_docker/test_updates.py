@@ -29,7 +29,7 @@ async def host(tmp_path: Path) -> AsyncIterator[EngineHost]:
 
 
 async def update(host: EngineHost, timeout: float = 20.0, **parameters: Any) -> TaskResult:
-    """With the baseline that policy knew."""
+    """Run the update with the baseline known to policy."""
     task = host.task("container_update", ID, timeout, container_name="web", **{"image": "box:2", **parameters})
     task = replace(task, baseline=await host.backend.baseline(task))
     return await asyncio.wait_for(host.backend.run(task, print), 30.0)
@@ -96,7 +96,7 @@ async def test_a_step_that_fails_takes_the_update_back(host: EngineHost, path: s
 
 @pytest.mark.parametrize("path", ["/containers/create", *HALFWAY])
 async def test_an_answer_that_is_lost_is_no_half_update(host: EngineHost, path: str) -> None:
-    """It ends with one container, running, and an outcome that is true of it."""
+    """It ends with one running container and a true outcome."""
     host.engine.put("web", running=True)
     host.engine.fail("POST", path, "act_and_cut")
     done = await update(host)
@@ -136,6 +136,51 @@ async def test_an_engine_that_dies_halfway_is_asked_by_a_probe(host: EngineHost)
     assert (await host.backend.probe(task, before)).verdict == "unknown"
     host.engine._run(host.engine.named("web") or {})
     assert (await host.backend.probe(task, before)).verdict == "took_effect"
+
+
+@pytest.mark.parametrize("path", HALFWAY)
+async def test_an_engine_that_restarts_midway_is_waited_for_and_the_former_container_put_back(
+    host: EngineHost, path: str
+) -> None:
+    former = host.engine.put("web", running=True)["Id"]
+    host.engine.fail("POST", path, "act_and_hang")
+    running = asyncio.create_task(update(host))
+    await eventually(lambda: _is(any(path.strip("$") in one for one in host.engine.requests)))
+    await host.engine.stop()
+    done, _ = await asyncio.wait({running}, timeout=1.0)  # a daemon needs a moment to start
+    assert not done
+    await host.engine.start()
+    result = await running
+    assert (result.outcome, result.code, result.output["rolled_back"]) == ("failed", "connection_lost", True)
+    now = host.engine.named("web")
+    assert now is not None
+    assert (now["Id"], now["State"]["Running"], names(host)) == (former, True, ["/web"])
+
+
+async def test_an_engine_that_stays_away_midway_is_waited_for_within_the_time_of_the_operation(
+    host: EngineHost,
+) -> None:
+    host.engine.put("web", running=True)
+    host.engine.fail("POST", "/start$", "hang")
+    began = asyncio.get_running_loop().time()
+    running = asyncio.create_task(update(host, timeout=4.0))
+    await eventually(lambda: _is(any("/start" in one for one in host.engine.requests)))
+    await host.engine.stop()
+    done = await running
+    assert 2.0 < asyncio.get_running_loop().time() - began < 4.5
+    assert (done.outcome, done.output["rolled_back"]) == ("unknown", False)
+    assert "is not reachable" in done.message
+    assert f"look for web.former-{ID[-10:]} and web.new-{ID[-10:]}" in done.message
+
+
+async def test_a_way_back_that_the_engine_refuses_is_not_repeated(host: EngineHost) -> None:
+    host.engine.put("web", running=True)
+    host.engine.fail("POST", "/start$", 500)
+    host.engine.fail("DELETE", "/containers/[^/]+$", 400, times=9, message="not this one")
+    done = await update(host)
+    assert (done.outcome, done.output["rolled_back"]) == ("unknown", False)
+    assert "not this one" in done.message
+    assert sum(one.startswith("DELETE") for one in host.engine.requests) == 1
 
 
 async def test_a_stop_halfway_puts_the_former_container_back(host: EngineHost) -> None:
@@ -183,7 +228,7 @@ async def test_a_preview_names_each_call(host: EngineHost) -> None:
     ]
 
 
-async def test_an_image_is_pulled_and_told_from_the_one_before(host: EngineHost) -> None:
+async def test_pulled_image_is_distinguished_from_the_one_before(host: EngineHost) -> None:
     host.engine.pullable.add("new:1")
     task = host.task("image_pull", ID, image="new:1")
     before = await host.backend.baseline(task)

@@ -1,4 +1,4 @@
-"""Local agents as real processes; the executor does as it is told."""
+"""Local agents as real processes, with a scripted executor."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -25,7 +25,7 @@ class Installation:
         return Target(id=f"t-{pool}", role="testing", backend="local", agent=pool, file_roots=[str(root)])
 
     async def agent(self, pool: str = "local-a", **environ: str) -> AgentProcess:
-        """Another process of the pool's agent."""
+        """Start another process of the pool's agent."""
         return await self.installation.agent(pool, **environ)
 
 

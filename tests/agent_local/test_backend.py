@@ -1,4 +1,4 @@
-"""The local backend on this very host: files for effects, processes for what is slow."""
+"""The local backend on this host: files as effects, processes for slow operations."""
 
 import asyncio
 import json
@@ -82,7 +82,7 @@ class LocalHost:
         return bool(living(operation_id))
 
     def packages(self, made: HostCases, apt: AptRoot) -> Iterator[HostCase]:
-        """By real apt-get and dpkg in a root of their own, through the real child process."""
+        """Yield cases for real apt-get and dpkg in a separate root, through the real child process."""
         with self.child([apt.options(), apt.admin()]):
             yield from host_cases(made, apt)
 
@@ -114,7 +114,7 @@ class TestLocalBackend(BackendSuite):
 
 @pytest.mark.exhaustive
 class TestLocalBackendWithAnOldPython(BackendSuite):
-    """As on the hosts that hostops is sent to."""
+    """The suite under the oldest Python that hosts may have."""
 
     @pytest.fixture
     def host(self, tmp_path: Path) -> Iterator[LocalHost]:
@@ -138,7 +138,7 @@ async def test_a_secret_content_reaches_the_file_and_no_argument_or_environment(
     assert (host.root / "x").read_bytes() == content.encode()
 
 
-async def test_what_is_writs_own_is_out_of_bounds(tmp_path: Path) -> None:
+async def test_files_of_writ_are_out_of_bounds(tmp_path: Path) -> None:
     host = LocalHost(tmp_path)
     host.target = Target(id="here", role="testing", backend="local", file_roots=[str(tmp_path)])
     (tmp_path / "home").mkdir()
@@ -165,7 +165,7 @@ async def test_a_hostops_that_dies_leaves_a_change_unknown_and_a_read_cancelled(
     assert (reading.outcome, reading.effect) == ("cancelled", "none")
 
 
-async def test_what_a_hostops_that_was_killed_left_behind_is_ended(tmp_path: Path) -> None:
+async def test_processes_of_a_killed_hostops_are_ended(tmp_path: Path) -> None:
     host, apt, flag = LocalHost(tmp_path), AptRoot(tmp_path / "apt"), tmp_path / "running"
     apt.publish("slow", "1", postinst=f"echo $$ >{flag}; exec sleep 600")
     apt.update()

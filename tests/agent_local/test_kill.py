@@ -65,6 +65,6 @@ async def _left(operation_id: str) -> bool:  # one look may miss a process that 
 
 
 async def _quiet(installation: Installation, operation_id: str) -> None:
-    """Until the agent says that it has nothing in hand, and has done another operation since."""
+    """Wait until the agent has no operation in flight, and has completed another one since."""
     await installation.executor.ended(await installation.executor.dispatch("test_noop", installation.target()))
     await installation.installation.quiet(operation_id)

@@ -1,4 +1,4 @@
-"""Files of Writ that lie outside its home, beneath a root of a target, are no target's files."""
+"""Writ's files outside its home, below a root of a target, do not count as the target's files."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,9 @@ VARIABLES = ("SYSTEMMANAGER_POLICY_CONFIG", "WRIT_INVENTORY", "WRIT_PRINCIPALS",
 
 
 @pytest.mark.parametrize("variable", some(VARIABLES, "WRIT_INVENTORY"))
-async def test_what_decides_is_not_written_by_what_is_decided(installation: Installation, variable: str) -> None:
+async def test_operations_cannot_write_the_files_that_decide_about_them(
+    installation: Installation, variable: str
+) -> None:
     target = installation.target()
     file = installation.folder / "root" / "decides.yaml"
     file.write_text("as it was")

@@ -1,4 +1,4 @@
-"""The local agent as the process that it is."""
+"""The local agent as a process."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from writ_testing.search import containing, files
 from writ_trust.statements import read
 
 
-async def test_a_file_is_written_and_the_receipt_tells_its_digest(installation: Installation) -> None:
+async def test_a_file_is_written_and_the_receipt_shows_its_digest(installation: Installation) -> None:
     await installation.agent()
     path = installation.folder / "root" / "motd"
     operation_id = await installation.executor.dispatch(
@@ -99,7 +99,7 @@ async def test_a_second_process_on_the_same_state_refuses(installation: Installa
     assert b"in use by another agent" in log
 
 
-async def test_it_says_how_it_is_and_what_it_did(installation: Installation) -> None:
+async def test_agent_reports_its_health_and_its_operations(installation: Installation) -> None:
     run_file = installation.folder / "run.json"
     await installation.agent(WRIT_RUN_FILE=str(run_file))
     await installation.executor.ended(await installation.executor.dispatch("test_noop", installation.target()))

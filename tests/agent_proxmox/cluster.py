@@ -19,7 +19,7 @@ WEB, DEAF = 100, 101
 
 
 class Cluster:
-    """A server with one guest that starts, and one that does not hear a shutdown."""
+    """A fake Proxmox server with one guest that starts and one that ignores a shutdown."""
 
     def __init__(self, server: Proxmox, folder: Path, time_scale: float = 1.0) -> None:
         self.server = server

@@ -1,4 +1,4 @@
-"""One server for each file, emptied for each test."""
+"""One server for each file, reset for each test."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from writ_testing.peers.proxmox import Proxmox, proxmox
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxmox]:
-    """A server that listens."""
+    """Yield a listening server."""
     with proxmox(tmp_path_factory.mktemp("pve")) as one:
         yield one
 

@@ -1,4 +1,4 @@
-"""`python -m tests.agent_proxmox.killed_agent`: one operation by the backend, in a process that a test kills.
+"""`python -m tests.agent_proxmox.killed_agent`: one operation by the backend, in a process for a test to kill.
 
 Standard input has the operation as JSON.
 """

@@ -16,7 +16,7 @@ IMAGE = "debian-13-standard_13.1-1_amd64.tar.zst"
 
 
 class ProxmoxHost(Cluster):
-    """What the suite asks for."""
+    """Implement the host that the suite requires."""
 
     def change(self, operation_id: str) -> Task:
         return self.task("container_start", operation_id, container_name="web")
@@ -146,7 +146,7 @@ class ProxmoxHost(Cluster):
         yield HostCase(self.task("guest_migrate", guest_name="web", node="pve2"), moved)
 
     def named(self, name: str) -> Any:
-        """Return the virtual machine of that name."""
+        """Return the virtual machine with this name."""
         return next((one for one in self.server.pve.vms if one.name == name), None)
 
     @property

@@ -191,7 +191,7 @@ async def test_a_missing_right_is_named_with_the_command_that_grants_it(cluster:
     )
 
 
-async def test_progress_tells_the_percentage(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_progress_shows_the_percentage(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(work, "LOG_EVERY", 0.0)
     pve, heard = cluster.server.pve, ProgressRecorder()
     pve.time_scale, cluster.web.start_secs = 1.0, 30

@@ -1,4 +1,4 @@
-"""Guests are created, restored, moved and deleted as asked, within their target, and in no other way."""
+"""Guests are created, restored, moved and deleted as requested, and only within their target."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from writ_contracts.inventory import Target
 
 
 async def refused(cluster: Cluster, name: str, **parameters: Any) -> WritError:
-    """The error of an operation that changes nothing."""
+    """Return the error of an operation; assert that it changed nothing."""
     with pytest.raises(WritError) as error:
         await cluster.done(name, **parameters)
     assert not any(method in ("POST", "PUT", "DELETE") for method, _, _ in cluster.server.pve.requests)
@@ -21,7 +21,7 @@ async def refused(cluster: Cluster, name: str, **parameters: Any) -> WritError:
 
 
 def scoped(cluster: Cluster, **scope: str) -> None:
-    """Let the target be a part of the cluster."""
+    """Restrict the target to a part of the cluster."""
     cluster.target = cluster.server.target(connection=cluster.server.connection(**scope))
 
 
@@ -58,7 +58,7 @@ async def test_a_backup_is_restored_into_a_new_guest(cluster: Cluster) -> None:
 
 
 async def test_a_backup_is_not_restored_as_a_second_guest_of_a_name(cluster: Cluster) -> None:
-    """Another target's guest would then have to be called by its vmid, past rules that name it."""
+    """Another target's guest would then need its vmid, which no rule names."""
     cluster.web.pool, cluster.deaf.pool = "test", "prod"
     scoped(cluster, pool="test")
     await backed_up(cluster)
@@ -66,7 +66,7 @@ async def test_a_backup_is_not_restored_as_a_second_guest_of_a_name(cluster: Clu
     assert (await refused(cluster, "backup_restore", backup_id="b1", container_name="deaf")).code == "exists"
 
 
-async def test_a_guest_restored_anew_is_in_the_pool_of_its_target(cluster: Cluster) -> None:
+async def test_a_guest_restored_again_is_in_the_pool_of_its_target(cluster: Cluster) -> None:
     cluster.web.pool = "test"
     scoped(cluster, pool="test")
     await backed_up(cluster)
@@ -139,7 +139,7 @@ async def test_a_name_that_another_guest_of_the_cluster_has_is_refused(cluster: 
     assert (await refused(cluster, "guest_create", guest_name="web", template="base")).code == "exists"
 
 
-async def test_what_guests_do_not_have_is_refused(cluster: Cluster) -> None:
+async def test_settings_that_guests_lack_are_refused(cluster: Cluster) -> None:
     image: dict[str, Any] = {"container_name": "app", "image": "base", "env": {"PASSWORD": "x"}}
     assert (await refused(cluster, "container_create", **image)).code == "unsupported"
     path = {"snapshot_name": "one", "target_path": "/srv"}

@@ -86,7 +86,7 @@ MATRIX = some(
 
 
 async def killed(cluster: Cluster, task: Task, moment: str) -> None:
-    """Carry the task out in a process of its own, which is killed at that moment."""
+    """Carry out the task in its own process, and kill that process at this moment."""
     one = OneOperation(
         tokens=str(cluster.server.tokens),
         notes=str(cluster.notes._folder),

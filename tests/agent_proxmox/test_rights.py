@@ -1,4 +1,4 @@
-"""The commands that grant missing rights: whole, and on paths where they count."""
+"""The commands to grant missing rights are complete, on effective paths."""
 
 import pytest
 
@@ -12,7 +12,7 @@ POOL, ALL = ProxmoxConnection(host="pve", pool="prod"), ProxmoxConnection(host="
 
 
 def granted(commands: str) -> dict[str, dict[str, int]]:
-    """What `/access/permissions` shows once the commands have been run."""
+    """Return the rights in `/access/permissions` after these commands."""
     roles: dict[str, list[str]] = {}
     permissions: dict[str, dict[str, int]] = {}
     for words in (command.split("'") for command in commands.split("; ")):

@@ -1,4 +1,4 @@
-"""An agent that was killed learns from its note and the node what became of its operation; nothing is sent again."""
+"""A killed agent settles its operation by its note and the node, and sends no request again."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ NOTE = Note(node="pve1", type="qmstart,vzstart", id="100")
 
 
 async def settled(cluster: Cluster, note: Note | None, operation: str = "container_start") -> TaskResult:
-    """What the next agent says of an operation, and that it changed nothing."""
+    """Return the outcome that the next agent reports; assert that it changed nothing."""
     task = cluster.task(operation, container_name="web")
     if note is not None:
         cluster.notes.write(task.operation_id, note)
@@ -24,8 +24,8 @@ async def settled(cluster: Cluster, note: Note | None, operation: str = "contain
     return done
 
 
-async def test_what_was_never_noted_was_never_sent(cluster: Cluster) -> None:
-    """One that may be repeated has no outcome, so that executors have it done again."""
+async def test_change_without_a_note_was_never_sent(cluster: Cluster) -> None:
+    """An idempotent operation gets no outcome, so executors dispatch it again."""
     done = await settled(cluster, None, "container_restart")
     assert (done.outcome, done.code, done.effect) == ("failed", "agent_restarted", "none")
     assert (await settled(cluster, None)).outcome == "unknown"

@@ -35,7 +35,7 @@ async def version(connection: ProxmoxConnection) -> Any:
 
 
 def made(server: Proxmox) -> tuple[str, Path, Path]:
-    """A CA like that of a PVE (CA:TRUE, no keyUsage), and a certificate by it."""
+    """Make a CA like Proxmox' own (CA:TRUE, no keyUsage), and a certificate by it."""
     now, key = dt.datetime.now(dt.UTC), ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Proxmox Virtual Environment")])
     own = ec.generate_private_key(ec.SECP256R1())
@@ -123,7 +123,7 @@ def test_a_connection_that_is_not_understood_is_refused(connection: dict[str, An
 
 
 @pytest.mark.parametrize("text", ["", "root@pam", "root@pam!x", "a b@pam!x=12345678", "root@pam!x=1234 5678"])
-def test_what_is_no_token_is_refused_and_not_quoted(text: str) -> None:
+def test_malformed_token_is_refused_and_not_quoted(text: str) -> None:
     with pytest.raises(Invalid) as error:
         parse_token(text, "here")
     assert error.value.code == "no_credentials"

@@ -1,4 +1,4 @@
-"""The SSH backend on a real sshd on loopback, with a hostops that carries the operations for tests."""
+"""The SSH backend on a real sshd on loopback, with a hostops that has the test operations."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ ID = encode_id(os.urandom(16))
 
 
 class SshHost:
-    """A server, and the backend that works on it."""
+    """A server, and the backend for it."""
 
     def __init__(self, server: Sshd, *, connects: int = 4, idle: float = 600.0) -> None:
         self.server = server
@@ -83,13 +83,13 @@ class SshHost:
 
 
 def packages(folder: Path) -> Path:
-    """Says in which root the packages of this host are; of the machine's own, as long as it is not there."""
+    """Return the file that names the root with the host's packages; without it the machine's own count."""
     return folder / "packages.json"
 
 
 @asynccontextmanager
 async def ssh_host(folder: Path, *options: str, shell: str = "") -> AsyncIterator[SshHost]:
-    """Whatever a test does with it, nothing of it is left afterwards, here or there."""
+    """Yield an SSH host, and assert that the test leaves no process or file there or here."""
     before = held()
     # The first SetEnv is the only one that counts, so a test's own comes before ours.
     async with sshd(folder, *options, f"SetEnv {PACKAGES}={packages(folder)}", shell=shell) as server:
@@ -113,23 +113,23 @@ async def back_to(before: tuple[int, int]) -> bool:
 
 
 async def nothing_of(host: SshHost) -> bool:
-    """No process of the host's is left, but the server; nor one that an operation started and that got away."""
+    """Assert that the host has no process besides the server, and none that an operation left."""
     return host.server.sessions() == [] and processes.marked(ID) == []
 
 
 async def whole(folder: Path) -> bool:
-    """Nothing is half written; what was begun keeps its result there when nobody listens any more."""
+    """Return true if no file is half written. A started operation keeps its result there without a listener."""
     return litter(folder) == []
 
 
 def litter(folder: Path) -> list[Path]:
-    """Files that were not finished."""
+    """Return unfinished files."""
     return [*folder.rglob(".writ-*"), *folder.rglob("*.tmp")]
 
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For a host that takes its time to connect anew and to end what it is told to end, as on a slow machine."""
+    """Allow a slow host more time to reconnect and to stop operations."""
     monkeypatch.setattr("writ_agent_ssh.backend.STOP_SECONDS", 20.0)
     monkeypatch.setattr("writ_agent_ssh.host_sessions.settlement.SILENT_SECONDS", 20.0)
 

@@ -1,4 +1,4 @@
-"""A host whose PATH a test makes: with or without python3, with stand-ins for the programs that it should have."""
+"""A host with a PATH made by the test: with or without python3, with stand-ins for its programs."""
 
 import shutil
 from collections.abc import AsyncIterator, Iterable
@@ -25,7 +25,7 @@ def linked(folder: Path, names: Iterable[str]) -> Path:
 
 @asynccontextmanager
 async def host_with(folder: Path, programs: Path, shell: str = "sh") -> AsyncIterator[SshHost]:
-    """Its login shell gets the very string that sshd got, finds these programs alone, and nothing of this user's."""
+    """Yield a host whose login shell gets the exact string from sshd, these programs, and no variables of this user."""
     clean = f"/usr/bin/env HOME={folder} PATH={programs}"
     force = f'ForceCommand exec {clean} {program(shell)} -c "$SSH_ORIGINAL_COMMAND"'
     async with ssh_host(folder / "host", force) as host:

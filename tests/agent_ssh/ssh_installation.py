@@ -1,4 +1,4 @@
-"""SSH agents as the processes that they are, on a real sshd; the executor does as it is told."""
+"""SSH agents as processes on a real sshd, with a scripted executor."""
 
 import json
 from collections.abc import AsyncIterator, Sequence
@@ -28,7 +28,7 @@ class Installation:
         return self.server.target(file_roots=[str(self.root)])
 
     async def agent(self, **environ: str) -> AgentProcess:
-        """Another process of the agent."""
+        """Start another process of the agent."""
         return await self.installation.agent(POOL, **environ)
 
     def effects(self) -> list[str]:
@@ -36,7 +36,7 @@ class Installation:
         return self.counted.read_text().splitlines() if self.counted.exists() else []
 
     async def idle(self, operation_id: str) -> bool:
-        """Whether the host works on it no more."""
+        """Return true if the host runs no part of it any more."""
         mark = self.server.host_folder / "marks" / f"{operation_id}.1.begun"
         if not mark.exists():
             return True

@@ -8,7 +8,7 @@ from writ_testing.suites.backend import BackendSuite
 
 @pytest.mark.usefixtures("patient")
 class TestSshBackend(BackendSuite):
-    """The fixture `host` is that of the folder."""
+    """The fixture `host` comes from conftest.py."""
 
 
 async def test_a_service_is_looked_at_over_one_connection_that_is_kept(host: SshHost) -> None:

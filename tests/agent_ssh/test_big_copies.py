@@ -1,4 +1,4 @@
-"""A copy that takes its time and is ended: within bounds, and nothing is left of it but what was there before."""
+"""Cancelled copies of large files end within bounds and leave the former state."""
 
 import asyncio
 import os
@@ -35,12 +35,12 @@ def copying(host: SshHost, source: Path, *, overwrite: bool = False) -> Task:
 
 
 async def half_done(host: SshHost) -> bool:
-    """There is a part of the copy, under another name."""
+    """Return true if a part of the copy exists, under another name."""
     return any(size(path) >= WRITTEN for path in host.root.glob(".writ-*.tmp"))
 
 
 def size(path: Path) -> int:
-    """0 where it is gone by now."""
+    """Return its size, or 0 if it no longer exists."""
     try:
         return path.stat().st_size
     except FileNotFoundError:

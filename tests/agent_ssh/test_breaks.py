@@ -1,4 +1,4 @@
-"""Connections that break, hosts that hang, shells that talk: one outcome each, the right one, and nothing left."""
+"""Broken connections, hanging hosts and chatty shells: one correct outcome each, and no leftovers."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ from writ_testing.suites.backend import ProgressRecorder
 
 
 def kill_sessions(host: SshHost) -> None:
-    """As if the network had gone: sshd's own processes, never what they started."""
+    """Kill sshd's own processes, as if the network had failed, but none that they started."""
     processes.kill([pid for pid in host.server.sessions() if "sshd" in _name(pid)], signal.SIGKILL)
 
 
@@ -46,7 +46,7 @@ def counted(host: SshHost) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-async def test_a_change_whose_connection_breaks_is_finished_there_and_its_own_result_is_told(host: SshHost) -> None:
+async def test_a_change_whose_connection_breaks_is_finished_there_and_its_own_result_is_reported(host: SshHost) -> None:
     run = await begun(host, count(host, delay=1.0))
     kill_sessions(host)
     done = await asyncio.wait_for(run, 20)
@@ -54,7 +54,7 @@ async def test_a_change_whose_connection_breaks_is_finished_there_and_its_own_re
     assert counted(host) == [ID]
 
 
-async def test_what_reads_fails_when_its_connection_breaks(host: SshHost) -> None:
+async def test_read_fails_when_its_connection_breaks(host: SshHost) -> None:
     silent = await asyncio.start_server(_say_nothing, "127.0.0.1", 0)
     async with silent:
         port = silent.sockets[0].getsockname()[1]
@@ -71,7 +71,7 @@ async def test_what_reads_fails_when_its_connection_breaks(host: SshHost) -> Non
     assert (done.outcome, done.code, done.effect) == ("failed", "connection_lost", "none")
 
 
-async def test_what_never_reached_the_host_never_will(host: SshHost) -> None:
+async def test_request_that_did_not_reach_the_host_never_will(host: SshHost) -> None:
     session = await host.pool.session(host.target)
     assert (await session.settle(ID, 1, end=False))["seen"] == "never"
     done = await host.backend.run(count(host), ProgressRecorder())
@@ -91,7 +91,7 @@ async def test_a_child_killed_before_its_effect_is_seen_by_the_probe(host: SshHo
     assert counted(host) == []
 
 
-async def test_without_a_probe_nobody_can_tell_and_it_is_over(host: SshHost) -> None:
+async def test_change_without_a_probe_is_over_and_its_effect_unknown(host: SshHost) -> None:
     task = host.slow(ID)
     run = await begun(host, task)
     kill_sessions(host)
@@ -102,7 +102,7 @@ async def test_without_a_probe_nobody_can_tell_and_it_is_over(host: SshHost) -> 
 
 
 @pytest.mark.usefixtures("patient")
-async def test_what_runs_on_behind_a_broken_connection_can_be_ended(host: SshHost) -> None:
+async def test_operation_behind_a_broken_connection_can_be_ended(host: SshHost) -> None:
     run = await begun(host, host.slow(ID))
     await eventually(lambda: host.busy(ID))
     kill_sessions(host)
@@ -117,7 +117,7 @@ async def test_a_worker_that_dies_leaves_a_change_unknown(host: SshHost) -> None
     assert (done.outcome, done.code, done.effect) == ("unknown", "ended", "maybe")
 
 
-async def test_what_a_hostops_that_was_killed_left_behind_is_ended(host: SshHost) -> None:
+async def test_processes_of_a_killed_hostops_are_ended(host: SshHost) -> None:
     run = await begun(host, host.slow(ID))
     await eventually(lambda: host.busy(ID))
     for pid in await eventually(lambda: workers(host)):
@@ -236,7 +236,7 @@ def _commands() -> dict[int, str]:
 
 
 async def _supervisors(host: SshHost) -> list[int]:
-    """What of hostops lives that came from this server's folder."""
+    """Return the living hostops processes that came from this server's folder."""
     folder = str(host.server.host_folder)
     return [pid for pid, command in _commands().items() if "readline())" in command and _uses(pid, folder)]
 
@@ -249,7 +249,7 @@ def _uses(pid: int, folder: str) -> bool:
 
 
 async def workers(host: SshHost) -> list[int] | None:
-    """The process that the mark of the operation names."""
+    """Return the process with the operation's mark."""
     mark = host.server.host_folder / "marks" / f"{ID}.1.begun"
     who = json.loads(text)["process"] if (text := contents(mark)) else {}
     return [who["pid"]] if processes.alive(who) else None
@@ -257,7 +257,7 @@ async def workers(host: SshHost) -> list[int] | None:
 
 @pytest.mark.parametrize("kept", [None, b""])
 async def test_code_on_the_host_that_is_not_whole_any_more_is_sent_again(host: SshHost, kept: bytes | None) -> None:
-    """A crash leaves files without what was in them; whoever tidies a disk up leaves none."""
+    """A crash leaves files without their content; a cleanup of the disk removes them."""
     assert (await host.run("network_status")).outcome == "succeeded"
     await host.pool.close()
     (code,) = (host.server.host_folder / "code").iterdir()

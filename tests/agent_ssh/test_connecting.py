@@ -1,4 +1,4 @@
-"""Who is believed and who is let in: host keys, user keys, algorithms, ways to a host. A real sshd each time."""
+"""Host keys, user keys, algorithms and routes: the SSH agent against a real sshd."""
 
 import asyncio
 import shutil
@@ -95,7 +95,7 @@ async def test_a_certificate_opens_as_long_as_it_is_valid(tmp_path: Path) -> Non
         assert await code_of(host) == ""
 
 
-async def test_a_key_that_is_not_let_in_says_so(host: SshHost) -> None:
+async def test_a_rejected_key_says_so(host: SshHost) -> None:
     (host.server.folder / "authorized_keys").write_text("")
     assert await code_of(host) == "auth_failed"
 

@@ -1,4 +1,4 @@
-"""A target that accepts a connection and says nothing costs its own operations one timeout, and others nothing."""
+"""A target that accepts a connection and stays silent costs its own operations one timeout, and others nothing."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ CONNECT_SECONDS = 1.5
 
 
 class Clock:
-    """A clock that the test sets."""
+    """A clock set by the test."""
 
     now = 100.0
 
@@ -92,7 +92,7 @@ def test_recorded_failures_are_bounded() -> None:
 
 @asynccontextmanager
 async def silent_server() -> AsyncIterator[int]:
-    """A server that accepts and says nothing."""
+    """Run a server that accepts connections and stays silent."""
     writers: list[asyncio.StreamWriter] = []
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

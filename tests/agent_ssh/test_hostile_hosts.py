@@ -1,4 +1,4 @@
-"""Hosts that want to harm the agent, or the record: they cost it little, and what they say passes for nothing else."""
+"""Hostile hosts cost the agent little, and their answers cannot pose as anything else in the journal."""
 
 import asyncio
 import importlib.util
@@ -43,13 +43,13 @@ while True:
 
 
 def peak() -> int:
-    """Bytes of memory that this process has had at once."""
+    """Return the peak memory of this process in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 @asynccontextmanager
 async def opening_host(folder: Path, script: str) -> AsyncIterator[SshHost]:
-    """Answers the bootstrap with that script."""
+    """Yield a host with this script as its answer to the bootstrap."""
     folder.mkdir()
     (folder / "opening.py").write_text(script)
     async with ssh_host(folder / "host", f"ForceCommand exec {sys.executable} {folder}/opening.py") as host:
@@ -104,7 +104,7 @@ async def test_an_answer_that_no_hostops_gives_ends_the_connection_and_is_no_fin
         assert (looked.outcome, looked.code, looked.effect) == ("failed", "garbled", "none")
 
 
-async def test_what_a_host_tells_of_a_secret_is_kept_out_of_the_record(tmp_path: Path) -> None:
+async def test_secret_in_a_hosts_answer_stays_out_of_the_journal(tmp_path: Path) -> None:
     statements = [
         f"echo = {json.dumps({'content': SECRET})!r}",
         "tell(b'G', {'tag': tag, 'message': echo})",
@@ -179,7 +179,7 @@ def linked(code: Path) -> None:
 
 
 def bytecode(code: Path) -> None:
-    """As Python would have it for the very source that is there."""
+    """Write the bytecode that Python would make from the source there."""
     source = code / "writ_hostops" / "network" / "status.py"
     stat = source.stat()
     text = marshal.dumps(compile("raise SystemExit", str(source), "exec"))

@@ -1,5 +1,6 @@
-"""Whatever a string holds, it arrives on the host as that one value, or it is refused, whichever login shell sshd hands
-our command to. The programs of the host are stand-ins that write down their arguments.
+"""Any string arrives on the host as one value, or is refused, under each login shell.
+
+Stand-ins replace the host's programs and record their arguments.
 """
 
 import asyncio
@@ -35,7 +36,7 @@ ARGUMENTS = "import json, sys; print(json.dumps(sys.argv[1:]))"
 
 
 class Hostile:
-    """A host whose programs write down their arguments, and requests to it that no check of ours has seen."""
+    """A host whose programs record their arguments, and unchecked requests to it."""
 
     def __init__(self, ssh: SshHost, record: Path) -> None:
         self.ssh, self.record = ssh, record
@@ -48,7 +49,7 @@ class Hostile:
         self._room = asyncio.Semaphore(AT_ONCE)
 
     async def run_request(self, operation: str, action: str = "run", **parameters: Any) -> dict[str, Any]:
-        """The result of one request, whatever its parameters are."""
+        """Return the result of one request with any parameters."""
         self._number += 1
         request = {
             "id": encode_id(self._number.to_bytes(16, "big")),
@@ -66,7 +67,7 @@ class Hostile:
                 return {"outcome": "failed", "code": refused.code}
 
     def vectors(self) -> list[list[str]]:
-        """What was run, with all of its arguments."""
+        """Return all recorded commands with their arguments."""
         return [json.loads(one) for one in self.record.read_text().splitlines()]
 
 

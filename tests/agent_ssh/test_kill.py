@@ -1,5 +1,6 @@
-"""kill -9 of the SSH agent at every step: the operation ends once, its effect happens at most once, and what is said of
-it is so. The host goes on without the agent, and tells the next one.
+"""kill -9 of the SSH agent at every step: one end, at most one effect, and a true report.
+
+The host continues without the agent, and reports to the next one.
 """
 
 import asyncio
@@ -73,7 +74,9 @@ async def test_killed_while_it_runs_the_host_finishes_it_and_a_probe_tells(insta
     assert await verdict(installation, operation_id) == "took_effect"
 
 
-async def test_killed_for_longer_than_it_runs_its_own_result_is_told(installation: Installation) -> None:
+async def test_result_is_reported_if_the_agent_was_dead_for_longer_than_the_operation_ran(
+    installation: Installation,
+) -> None:
     first = await installation.agent()
     operation_id = await installation.executor.dispatch(
         "test_count", installation.target(), path=str(installation.counted), delay=0.5
@@ -88,7 +91,7 @@ async def test_killed_for_longer_than_it_runs_its_own_result_is_told(installatio
     assert (receipt.outcome, receipt.effect, receipt.output) == ("succeeded", "done", {"lines": 1})
 
 
-async def test_killed_and_the_host_is_away_nobody_can_tell_and_it_may_still_run(installation: Installation) -> None:
+async def test_effect_is_unknown_and_perhaps_not_over_if_agent_and_host_are_gone(installation: Installation) -> None:
     first = await installation.agent()
     operation_id = await installation.executor.dispatch(
         "test_count", installation.target(), path=str(installation.counted), delay=30.0
@@ -103,7 +106,7 @@ async def test_killed_and_the_host_is_away_nobody_can_tell_and_it_may_still_run(
 
 
 async def killed(installation: Installation, folder: Path, moment: str) -> tuple[str, Receipt]:
-    """A test_count during which an agent died at that moment; what the next one said of it, which is all that was."""
+    """Kill an agent at that moment of a test_count; return the next agent's only report."""
     once = {"WRIT_FAULT": moment, "WRIT_FAULT_ONCE": str(folder / "once")}
     first = await installation.agent(**once)
     operation_id = await installation.executor.dispatch(
@@ -120,7 +123,7 @@ async def killed(installation: Installation, folder: Path, moment: str) -> tuple
 
 
 async def verdict(installation: Installation, operation_id: str) -> str | None:
-    """What an executor that asks is told."""
+    """Return the probe's reply to an executor."""
     dispatched, key = installation.executor.operations[operation_id], secrets.token_hex(32)
     parameters = dispatched.work.parameters
     look = installation.executor.read_grant(operation_id, "test_count", dispatched.target, ["probe"], parameters, key)

@@ -1,4 +1,4 @@
-"""Keys that are not plain files: with a passphrase, or held by an ssh-agent. A real sshd and a real ssh-agent."""
+"""Login keys with a passphrase or in an ssh-agent, with a real sshd and a real ssh-agent."""
 
 import os
 import subprocess

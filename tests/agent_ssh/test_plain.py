@@ -32,7 +32,7 @@ printf 'installed\tnginx\t1.0\tamd64\nconfig-files\told\t0.9\tamd64\ninstalled\t
 
 
 class PlainHost:
-    """The host, and what its systemctl was asked."""
+    """The host, and the calls of its systemctl."""
 
     def __init__(self, ssh: SshHost, folder: Path, programs: Path) -> None:
         self.ssh, self.folder, self.programs = ssh, folder, programs
@@ -42,7 +42,7 @@ class PlainHost:
         return path.read_text().splitlines() if path.exists() else []
 
     def systemctl(self, body: str = "true", shown: str = SHOWN) -> None:
-        """What it does with what is neither show nor cancel."""
+        """Script systemctl's reply to commands other than show and cancel."""
         (self.folder / "shown").write_text(shown)
         names = {"shown": self.folder / "shown", "never": self.folder / "never"}
         script = SCRIPT.format(calls=self.folder / "calls", shown=names["shown"], body=body.format(**names))
@@ -88,7 +88,7 @@ async def test_a_restart_is_believed_by_what_is_seen_afterwards(plain: PlainHost
     assert plain.calls().count("restart --no-ask-password -- nginx.service") == 1
 
 
-async def test_a_unit_is_changed_by_its_own_name_alone_and_its_others_are_told(plain: PlainHost) -> None:
+async def test_a_unit_is_changed_by_its_own_name_alone_and_its_others_are_reported(plain: PlainHost) -> None:
     plain.systemctl(STARTED_ANEW)
     shown = plain.folder / "shown"
     shown.write_text(shown.read_text().replace("Names=nginx.service", "Names=nginx.service web.service"))
@@ -107,7 +107,7 @@ async def test_a_unit_is_changed_by_its_own_name_alone_and_its_others_are_told(p
 @pytest.mark.parametrize(
     ("body", "code"), [("exit 1", "job_failed"), ("exit 4", "permission_denied"), ("exit 5", "unit_not_found")]
 )
-async def test_what_systemctl_refuses_is_told_apart(plain: PlainHost, body: str, code: str) -> None:
+async def test_refusals_of_systemctl_have_different_codes(plain: PlainHost, body: str, code: str) -> None:
     plain.systemctl(body)
     done = await plain.ssh.run("service_restart", service_name="nginx")
     assert (done.outcome, done.code, done.effect) == ("failed", code, "none")
@@ -123,7 +123,7 @@ async def test_a_systemctl_that_knows_nothing_is_not_believed(plain: PlainHost, 
     assert (done.outcome, done.code, done.effect) == ("failed", code, "none")
 
 
-async def test_what_is_not_there_is_named(plain: PlainHost) -> None:
+async def test_missing_program_has_its_own_code(plain: PlainHost) -> None:
     done = await plain.ssh.run("package_list")
     assert (done.outcome, done.code, done.effect) == ("failed", "tool_missing", "none")
 
@@ -138,7 +138,7 @@ async def test_packages_and_services_are_listed(plain: PlainHost) -> None:
     assert (await plain.ssh.run("package_list", upgradable=True)).code == "unsupported"
 
 
-async def test_what_needs_python_is_refused_and_says_so(plain: PlainHost) -> None:
+async def test_operation_that_needs_python_is_refused_with_this_reason(plain: PlainHost) -> None:
     with pytest.raises(WritError) as refused:
         await plain.ssh.run("file_read", file_path=f"{plain.ssh.root}/a")
     assert refused.value.code == "no_python"
@@ -148,7 +148,7 @@ async def test_what_needs_python_is_refused_and_says_so(plain: PlainHost) -> Non
     assert refused.value.code == "no_python"
 
 
-async def test_a_test_of_the_target_tells_what_it_has(plain: PlainHost) -> None:
+async def test_a_test_of_the_target_shows_what_it_has(plain: PlainHost) -> None:
     plain.systemctl("echo 'systemd 257 (257.7-1)'")
     found = await plain.ssh.backend.test_target(plain.ssh.target)
     assert (found.code, found.versions) == ("", {"systemd": "257"})
@@ -186,7 +186,7 @@ async def test_a_timeout_has_an_outcome_in_time(plain: PlainHost) -> None:
     assert done.code in ("timeout", "cancelled")
 
 
-async def test_when_the_connection_breaks_a_look_decides(plain: PlainHost) -> None:
+async def test_when_the_connection_breaks_a_read_decides(plain: PlainHost) -> None:
     plain.systemctl(f"{STARTED_ANEW}; exec cat {{never}}")
     task = plain.ssh.task("service_restart", service_name="nginx")
     task = replace(task, baseline=await plain.ssh.backend.baseline(task))
@@ -217,7 +217,7 @@ async def test_a_systemctl_that_floods_or_hangs_has_an_outcome(plain: PlainHost,
 
 
 async def under_way(plain: PlainHost) -> "asyncio.Task[TaskResult]":
-    """A restart that systemd has been asked for."""
+    """Begin a restart and leave its job queued in systemd."""
     run = await begun(plain.ssh, plain.ssh.task("service_restart", service_name="nginx"))
     await eventually(lambda: has_called(plain, "restart"))
     return run

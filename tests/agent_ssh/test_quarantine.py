@@ -25,13 +25,13 @@ with aside.reading(sys.argv[2]):
 
 
 def kill_while_reading(folder: Path, target: str) -> None:
-    """An agent that the kernel kills, in a process of its own."""
+    """Run an agent in its own process, and let the kernel kill it."""
     ended = subprocess.run([sys.executable, "-c", KILLED, str(folder), target], check=False, timeout=60)
     assert ended.returncode == -signal.SIGKILL
 
 
 def seconds_aside(folder: Path, target: str) -> float:
-    """For how long the next agent sets it aside."""
+    """Return for how many seconds the next agent sets it aside."""
     now = 1_800_000_000.0
     clock = [now]
     aside = HostQuarantine(folder, lambda: clock[0])
@@ -61,7 +61,7 @@ def test_an_agent_that_ends_between_two_readings_blames_nobody(tmp_path: Path) -
     HostQuarantine(tmp_path).check("web1")
 
 
-def test_each_time_it_is_set_aside_for_longer_and_never_for_ever(tmp_path: Path) -> None:
+def test_each_time_it_is_set_aside_for_longer_and_never_without_end(tmp_path: Path) -> None:
     found = []
     for _ in range(10):
         kill_while_reading(tmp_path, "web1")

@@ -1,4 +1,4 @@
-"""A target `via: tailscale` is reached as the very peer that the inventory pins, or refused with what is wrong."""
+"""A target `via: tailscale` is reached only as the peer that the inventory pins; refusals give the reason."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,7 +64,7 @@ async def test_a_peer_that_is_not_there_or_not_who_it_should_be_is_refused_with_
     assert words in str(refused.value)
 
 
-async def test_who_it_is_counts_before_whether_it_is_there(api: TailscaleState) -> None:
+async def test_identity_of_a_peer_is_checked_before_its_presence(api: TailscaleState) -> None:
     api.put(changed(key=node_key("thief"), online=False))
     with pytest.raises(Untrusted) as refused:
         await dialled(api)
@@ -84,14 +84,16 @@ async def test_an_address_that_is_another_peers_by_now_is_refused(
 
 
 @pytest.mark.parametrize("state", ["NoState", "NeedsLogin", "NeedsMachineAuth", "Stopped", "Starting"])
-async def test_a_tailscaled_that_does_not_run_its_network_is_told_as_such(api: TailscaleState, state: str) -> None:
+async def test_a_tailscaled_that_does_not_run_its_network_is_reported_as_such(api: TailscaleState, state: str) -> None:
     api.state = state  # type: ignore[assignment]
     with pytest.raises(Unreachable, match=state) as refused:
         await dialled(api)
     assert refused.value.code == "tailscale_down"
 
 
-async def test_who_may_not_ask_tailscaled_is_told_so(api: TailscaleState, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_missing_permission_on_tailscaled_is_reported(
+    api: TailscaleState, monkeypatch: pytest.MonkeyPatch
+) -> None:
     api.permit_read = False
     with pytest.raises(Invalid, match="403 status access denied") as refused:
         await dialled(api)
@@ -109,7 +111,7 @@ async def test_each_question_is_bounded_in_time(api: TailscaleState, monkeypatch
     assert refused.value.code == "tailscale_unavailable"
 
 
-async def test_a_tailscaled_that_is_not_there_is_told_as_such(tmp_path: Path) -> None:
+async def test_a_tailscaled_that_is_not_there_is_reported_as_such(tmp_path: Path) -> None:
     with pytest.raises(Unreachable, match="No such file") as refused:
         await Tailnet(client.LocalApi(tmp_path / "none.sock")).dial(connection())
     assert refused.value.code == "tailscale_unavailable"
@@ -137,7 +139,7 @@ JSON = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
         JSON + b'Transfer-Encoding: chunked\r\n\r\nzz\r\n{"BackendState": "Running"}\r\n0\r\n\r\n',
     ],
 )
-async def test_what_is_no_answer_is_never_taken_for_one(api: TailscaleState, garbage: bytes) -> None:
+async def test_malformed_answer_of_tailscaled_is_refused(api: TailscaleState, garbage: bytes) -> None:
     api.garbage = garbage
     with pytest.raises(Unreachable) as refused:
         await dialled(api)
@@ -152,7 +154,7 @@ async def test_an_answer_without_an_end_is_cut_off(api: TailscaleState, monkeypa
 
 
 async def test_an_answer_in_chunks_is_read_whole(api: TailscaleState) -> None:
-    """As Go sends what is longer than its buffer."""
+    """Go sends answers beyond its buffer in chunks."""
     api.garbage = JSON + b'Transfer-Encoding: chunked\r\n\r\n10\r\n{"BackendState":\r\na\r\n"Stopped"}\r\n0\r\n\r\n'
     assert (await client.LocalApi(api.socket).status(peers=True)).state == "Stopped"
 
@@ -186,7 +188,7 @@ def test_nothing_like_it_is_the_same(host: str) -> None:
         peer_of(status_of(WEB), host)
 
 
-def test_what_a_node_calls_itself_does_not_count() -> None:
+def test_name_that_a_node_gives_itself_does_not_count() -> None:
     shown = TailscaleState(Path("/none"), [WEB]).status(peers=True)
     shown["Peer"][node_key("web1")]["DNSName"] = "web1-1.tailnet.example."
     with pytest.raises(Invalid, match="no peer"):

@@ -1,4 +1,4 @@
-"""The LocalAPI that tests talk to refuses and tells what the one of tailscaled does."""
+"""The fake LocalAPI refuses and reports as tailscaled does."""
 
 import http.client
 import json
@@ -56,7 +56,7 @@ def fetch_json(api: TailscaleState, path: str) -> dict[str, Any]:
     return dict(json.loads(text))
 
 
-def test_status_tells_the_peers_by_their_node_key(api: TailscaleState) -> None:
+def test_status_shows_the_peers_by_their_node_key(api: TailscaleState) -> None:
     status = fetch_json(api, "/localapi/v0/status")
     assert (status["BackendState"], status["Self"]["HostName"]) == ("Running", "control")
     web, off, old = (status["Peer"][node_key(name)] for name in ("web1", "off1", "old1"))
@@ -99,7 +99,9 @@ def test_whois_knows_a_peer_by_address_and_by_key(api: TailscaleState, address: 
         ("/", 200, "tailscaled\n"),
     ],
 )
-def test_what_it_cannot_tell_it_says_so(api: TailscaleState, path: str, status: int, text: str) -> None:
+def test_local_api_answers_unusable_requests_with_an_error(
+    api: TailscaleState, path: str, status: int, text: str
+) -> None:
     assert ask(api, path) == (status, text)
 
 
@@ -112,19 +114,19 @@ def test_a_request_as_a_browser_would_send_it_is_refused(api: TailscaleState, he
         assert ask(api, path, **headers) == (403, "invalid localapi request\n")
 
 
-def test_who_may_not_read_is_told_so(api: TailscaleState) -> None:
+def test_local_api_reports_a_missing_permission(api: TailscaleState) -> None:
     api.permit_read = False
     assert ask(api, "/localapi/v0/status") == (403, "status access denied\n")
     assert ask(api, "/localapi/v0/whois?addr=100.64.9.11") == (403, "whois access denied\n")
 
 
-def test_a_peer_that_changes_is_told_as_it_is_now(api: TailscaleState) -> None:
+def test_a_peer_that_changes_is_reported_as_it_is_now(api: TailscaleState) -> None:
     api.put(Peer(name="web1", addresses=WEB.addresses, key=node_key("another")))
     assert node_key("web1") not in fetch_json(api, "/localapi/v0/status")["Peer"]
     assert fetch_json(api, "/localapi/v0/whois?addr=100.64.9.11")["Node"]["Key"] == node_key("another")
 
 
-def test_it_can_be_silent_and_talk_nonsense_and_be_gone(tmp_path: Path) -> None:
+def test_local_api_can_be_silent_malformed_and_absent(tmp_path: Path) -> None:
     with local_api(tmp_path / "s") as api:
         api.garbage = b"\0\1\2\n"
         with pytest.raises(http.client.BadStatusLine):

@@ -139,7 +139,7 @@ async def test_a_proxy_that_does_not_connect_is_refused_with_its_reason(reply: b
     assert refused.value.code == "socks_failed"
 
 
-async def test_a_proxy_that_is_not_there_is_told_as_such() -> None:
+async def test_a_proxy_that_is_not_there_is_reported_as_such() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         with pytest.raises(Unreachable, match="cannot be used"):
@@ -168,7 +168,7 @@ async def works(server: Sshd, tailnet: Tailnet) -> None:
         await backend.close()
 
 
-async def test_an_operation_goes_to_the_address_that_tailscaled_tells_and_not_by_the_name(
+async def test_an_operation_goes_to_the_address_that_tailscaled_shows_and_not_by_the_name(
     api: TailscaleState, tmp_path: Path
 ) -> None:
     async with sshd(tmp_path / "host") as server:
@@ -224,9 +224,7 @@ def ways(folder: Path, api: TailscaleState, proxy: str) -> dict[str, Tailnet]:
 
 
 @pytest.mark.parametrize("way", ["direct", "proxy", "netcat", "mute netcat"])
-async def test_what_is_refused_on_the_way_leaves_no_descriptor_and_no_process(
-    api: TailscaleState, tmp_path: Path, way: str
-) -> None:
+async def test_refused_way_leaves_no_descriptor_and_no_process(api: TailscaleState, tmp_path: Path, way: str) -> None:
     api.tun = way == "direct"
     code, seconds = ("unreachable", 1) if way == "mute netcat" else ("auth_failed", 20)
     patient = "PerSourcePenalties no"  # who was refused is not let near it again for a while, else

@@ -1,4 +1,4 @@
-"""How the SSH agent finds a target: each thing that can be wrong on the way, on a real sshd, by its own name."""
+"""The SSH agent's target test names each fault on the way to a real sshd."""
 
 import shutil
 from pathlib import Path
@@ -47,7 +47,7 @@ async def test_all_is_well(host: SshHost) -> None:
     assert standing(host) == "ok"
 
 
-async def test_what_it_opened_is_closed_and_what_was_open_stays(host: SshHost) -> None:
+async def test_target_test_closes_its_own_connection_and_keeps_open_ones(host: SshHost) -> None:
     await host.run("network_status")
     before = connections(host)
     for _ in range(3):
@@ -94,7 +94,7 @@ async def test_no_key_for_it(host: SshHost) -> None:
     assert (found.code, steps(found)) == ("no_credentials", {"credentials": False})
 
 
-async def test_nobody_there(host: SshHost) -> None:
+async def test_target_without_a_listener_is_reported(host: SshHost) -> None:
     await host.server.stop()
     found = await find(host)
     assert (found.code, steps(found)) == ("unreachable", {"connection": False})
@@ -144,7 +144,7 @@ async def test_a_folder_that_others_could_write_to(host: SshHost) -> None:
     assert (found.code, steps(found)["host"]) == ("unusable_folder", False)
 
 
-async def test_work_tells_how_a_target_is_as_well(host: SshHost) -> None:
+async def test_operations_update_the_state_of_a_target_too(host: SshHost) -> None:
     assert list(host.backend.target_health) == []
     await host.run("network_status")
     assert standing(host) == "ok"

@@ -1,4 +1,4 @@
-"""Unused connections are closed after a defect of the task that closes them."""
+"""Unused connections are closed even after a defect of the closing task."""
 
 from pathlib import Path
 

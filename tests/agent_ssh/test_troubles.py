@@ -1,5 +1,6 @@
-"""Whatever becomes of a host in the middle of an operation, there is an outcome within the timeout and five seconds,
-the right one, and nothing is left, here or there (`ssh_host` looks after that).
+"""A host that fails during an operation yields the right outcome within the timeout and five seconds.
+
+`ssh_host` checks that no process or file is left.
 """
 
 import asyncio
@@ -80,7 +81,7 @@ BEHAVIOURS = {
 
 @asynccontextmanager
 async def odd_host(folder: Path, behaviour: str) -> AsyncIterator[SshHost]:
-    """Says that hostops is there, and then does that with whatever it is asked."""
+    """Yield a host that reports a hostops, and then does that with each request."""
     folder.mkdir()
     script = folder / "odd.py"
     script.write_text(ODD.replace("BEHAVIOUR", behaviour))
@@ -89,7 +90,7 @@ async def odd_host(folder: Path, behaviour: str) -> AsyncIterator[SshHost]:
 
 
 async def timed(host: SshHost, task: Task) -> TaskResult:
-    """How it went, as the agent would tell it, in time."""
+    """Return the agent's report, which must come in time."""
     with stopwatch() as seconds:
         done = await RunningOperation(host.backend, replace(task, timeout=TIMEOUT), ProgressRecorder(), GRACE).wait()
     assert seconds() < TIMEOUT + LATE
@@ -101,7 +102,7 @@ def change(host: SshHost, delay: float = 0.0) -> Task:
 
 
 @pytest.mark.parametrize("behaviour", some(BEHAVIOURS, "hangs", "hangs up", "endless log", "a frame of 4 GB"))
-async def test_a_host_that_turns_odd_leaves_a_change_unknown_and_a_look_failed(tmp_path: Path, behaviour: str) -> None:
+async def test_a_host_that_turns_odd_leaves_a_change_unknown_and_a_read_failed(tmp_path: Path, behaviour: str) -> None:
     async with odd_host(tmp_path / "odd", BEHAVIOURS[behaviour]) as host:
         await host.pool.session(host.target)  # it is odd only afterwards
         changed = await timed(host, change(host))
@@ -126,7 +127,7 @@ async def test_a_host_that_is_gone_for_good_leaves_a_change_unknown_in_time(host
 
 
 @pytest.mark.parametrize(("probed", "outcome"), [(True, "failed"), (False, "unknown")])
-async def test_a_reboot_in_the_middle_is_told_by_the_boot_id(host: SshHost, probed: bool, outcome: str) -> None:
+async def test_a_reboot_in_the_middle_is_reported_by_the_boot_id(host: SshHost, probed: bool, outcome: str) -> None:
     task = change(host, delay=60.0)
     task = replace(task, operation=replace(task.operation, probe=probed), baseline=await host.backend.baseline(task))
     run = await begun(host, task)
@@ -135,7 +136,7 @@ async def test_a_reboot_in_the_middle_is_told_by_the_boot_id(host: SshHost, prob
     assert (done.outcome, done.code, done.over) == (outcome, "host_rebooted", True)
 
 
-async def test_what_took_effect_before_a_reboot_has(host: SshHost) -> None:
+async def test_effect_before_a_reboot_counts(host: SshHost) -> None:
     task = change(host, delay=60.0)
     task = replace(task, baseline=await host.backend.baseline(task))
     run = await begun(host, task)
@@ -146,7 +147,7 @@ async def test_what_took_effect_before_a_reboot_has(host: SshHost) -> None:
 
 
 async def crash(host: SshHost) -> None:
-    """As a power cut leaves it: everything is gone, and the mark is of another boot."""
+    """Leave the state after a power cut: no process, and a mark of another boot."""
     [worker] = await eventually(lambda: workers(host))
     mark = host.server.host_folder / "marks" / f"{ID}.1.begun"
     record = json.loads(mark.read_text())
@@ -196,5 +197,5 @@ async def test_many_connections_that_break_leave_nothing(host: SshHost) -> None:
 
 
 def full(most: int) -> str:
-    """A host where no file can be longer than that, as on a disk that is full."""
+    """Return a host with a limit on file length, which acts like a full disk."""
     return f'ForceCommand exec prlimit --fsize={most} /bin/sh -c "$SSH_ORIGINAL_COMMAND"'

@@ -1,4 +1,4 @@
-"""A server that hangs up before anybody has said anything: what it says is told, and whatever it says is survived."""
+"""An SSH server that disconnects before the handshake: its text is reported, and no text harms the agent."""
 
 import asyncio
 from contextlib import suppress
@@ -33,7 +33,7 @@ async def test_a_host_that_turns_us_away_for_what_it_refused_says_so(tmp_path: P
 
 
 async def test_connects_to_a_host_on_the_way_to_many_are_bounded_too(host: SshHost) -> None:
-    """sshd turns away at random whoever comes while ten are not let in yet (MaxStartups)."""
+    """sshd rejects connections at random while ten are not authenticated (MaxStartups)."""
     async with tcp_proxy(host.server.port) as proxy:
         host.server.trust([proxy.port])
         proxy.stall()

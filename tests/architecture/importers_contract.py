@@ -1,4 +1,4 @@
-"""A contract of import-linter: a table of third-party packages and of the packages that may import each."""
+"""A contract of import-linter: a table of third-party packages and their permitted importers."""
 
 from grimp import ImportGraph
 from importlinter import Contract, ContractCheck, fields, output
@@ -7,8 +7,8 @@ from importlinter import Contract, ContractCheck, fields, output
 class Importers(Contract):
     """Compare the importers of third-party packages with a table of lines such as `yaml: writ_documents`.
 
-    A new package of ours needs no entry. A third-party package that nobody imports breaks the contract as well, so that
-    the table holds no entry of the past.
+    A new package of ours needs no entry. A third-party package without an importer also breaks the contract, so the
+    table keeps no stale entry.
     """
 
     type_name = "importers"
@@ -17,7 +17,7 @@ class Importers(Contract):
     exempt: list[str] = fields.ListField(subfield=fields.StringField())  # type: ignore[assignment]
 
     def check(self, graph: ImportGraph, verbose: bool) -> ContractCheck:
-        """Find importers that the table does not name, and lines without any importer."""
+        """Find importers missing from the table, and lines without any importer."""
         wrong = [problem for line in self.importers for problem in self._problems(graph, line)]
         return ContractCheck(kept=not wrong, metadata={"wrong": wrong})
 
@@ -30,6 +30,6 @@ class Importers(Contract):
         return problems if modules else [f"nothing imports {third_party}"]
 
     def render_broken_contract(self, check: ContractCheck) -> None:
-        """Print one line for each importer that must not be."""
+        """Print one line for each importer outside the table."""
         for problem in check.metadata["wrong"]:
             output.print_error(problem)

@@ -1,4 +1,4 @@
-"""The capabilities of the local agent: what its unit grants is what docs/security.md gives a reason for."""
+"""The unit of the local agent grants exactly the capabilities that docs/security.md explains."""
 
 import re
 
@@ -33,7 +33,7 @@ def test_the_unit_of_the_local_agent_grants_the_documented_capabilities_and_no_o
 
 
 @pytest.mark.parametrize("name", ["CAP_SYS_MODULE", "CAP_SYS_PTRACE", "CAP_SYS_RAWIO", "CAP_BPF", "CAP_SYS_BOOT"])
-def test_what_reaches_the_kernel_or_other_processes_is_not_granted(name: str) -> None:
+def test_capabilities_over_the_kernel_or_other_processes_are_not_granted(name: str) -> None:
     assert name not in granted(LOCAL.read_text())
 
 

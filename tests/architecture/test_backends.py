@@ -14,6 +14,7 @@ OTHER_MEANINGS = {
     "libs/contracts/writ_contracts/people/credentials.py": "a method of signing, and a kind of evidence",
     "libs/trust/writ_trust/presence/proofs.py": "a method of signing",
     "libs/client/writ_client/ssh_keygen.py": "a method of signing",
+    "libs/cli/writ_cli/installation/entry_checks.py": "a key of an entry: the engine of a host",
     "libs/cli/writ_cli/installation/targets.py": "a key of an entry: the engine of a host",
     "libs/containers/writ_containers/compose/types.py": "a driver of logs and of volumes in a Compose file",
     "libs/containers/writ_containers/stacks/compose_command.py": "the program `docker`",

@@ -1,5 +1,5 @@
 # long: one subject, the compose file and the images
-"""docker-compose.yml and the Dockerfile are true: the services, variables and files that they name are the code's."""
+"""docker-compose.yml and the Dockerfile agree with the code: services, variables and files exist."""
 
 import json
 import os
@@ -36,7 +36,7 @@ NO_SERVICE = ("init", "writ")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `init` makes, of an installation with one server."""
+    """Return the folder that `init` makes for an installation with one server."""
     folder, umask = tmp_path_factory.mktemp("writ"), os.umask(0o077)
     folders.write_environment(folder / ".env", folders.environment(folders.init(folder / ".writ", 1)))
     os.umask(umask)
@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def compose(folder: Path) -> dict[str, Any]:
-    """The file with its variables filled in, as compose would; this reads the few forms that it uses."""
+    """Return the file with its variables filled in, in the few forms it uses."""
     values = {"WRIT_FOLDER": str(folder)}
     for line in (folder / ".env").read_text().splitlines():
         name, _, value = line.partition("=")
@@ -56,7 +56,7 @@ def compose(folder: Path) -> dict[str, Any]:
 
 
 def services(compose: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Those of Writ that are configured by their environment."""
+    """Return the services of Writ that read their settings from the environment."""
     return {
         name: service
         for name, service in compose["services"].items()
@@ -65,13 +65,13 @@ def services(compose: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def variables(service: dict[str, Any]) -> list[Variable]:
-    """What the code of that service reads from its environment."""
+    """Return the environment variables that the code of that service reads."""
     name = service["build"]["args"]["SERVICE"]
     return describe(ProvisionerConfig if name == "cli" else SERVICES["gateway.http" if name == "gateway" else name])
 
 
 def mounted(service: dict[str, Any]) -> dict[str, str]:
-    """What of the machine is where in the container; "" for a volume."""
+    """Return host paths by container path; a volume has ""."""
     found = {}
     for volume in service.get("volumes", []):
         first, _, rest = volume.partition(":")
@@ -105,13 +105,13 @@ def test_each_service_gets_all_that_it_needs_and_nothing_that_it_does_not_know(c
         assert {one.name for one in known if one.default is None} <= environment | filled_in, name
 
 
-def test_what_says_that_something_was_lost_reaches_each_service_that_reads_it(compose: dict[str, Any]) -> None:
+def test_variables_for_lost_records_and_former_keys_reach_each_service_that_reads_them(compose: dict[str, Any]) -> None:
     for name, service in services(compose).items():
         expected = {one.name for one in variables(service) if one.name.endswith(("_LOST", "_FORMER_KEYS"))}
         assert expected <= set(service["environment"]), name
 
 
-def test_what_a_variable_names_is_mounted(compose: dict[str, Any]) -> None:
+def test_paths_in_variables_are_mounted(compose: dict[str, Any]) -> None:
     for name, service in services(compose).items():
         there = {
             one["target"] if one["target"][0] == "/" else f"/run/secrets/{one['target']}" for one in service["secrets"]
@@ -132,7 +132,7 @@ def test_the_command_knows_where_every_service_says_how_it_is(compose: dict[str,
 
 
 def test_grafana_reads_its_password_itself(compose: dict[str, Any]) -> None:
-    """What its image does with a variable that ends in __FILE is to put the password among the variables."""
+    """The image reads a variable that ends in __FILE and sets the variable to the file's content."""
     environment = compose["services"]["grafana"]["environment"]
     assert environment["GF_SECURITY_ADMIN_PASSWORD"] == "$$__file{/run/secrets/grafana}"  # $$: of compose
     assert not [name for name in environment if name.endswith("__FILE")]
@@ -176,7 +176,7 @@ def test_nothing_is_privileged_and_nothing_is_open_to_the_network(compose: dict[
         assert compose["services"][name]["networks"] == ["inside"]
 
 
-def test_it_is_started_in_order_and_each_service_says_whether_it_is_well(compose: dict[str, Any]) -> None:
+def test_services_start_in_order_and_each_has_a_health_check(compose: dict[str, Any]) -> None:
     order = {name: set(service.get("depends_on", {})) for name, service in compose["services"].items()}
     assert order["keeper"] == set(folders.SERVERS)
     assert order["policy"] == order["audit"] == {"keeper"}
@@ -218,9 +218,7 @@ def test_prometheus_looks_for_every_service_where_it_answers(compose: dict[str, 
     ("checker", "file"),
     [(("promtool", "check", "config"), "prometheus.yaml"), (("amtool", "check-config"), "alertmanager.yaml")],
 )
-def test_what_prometheus_and_alertmanager_are_started_with_is_what_they_take(
-    checker: tuple[str, ...], file: str
-) -> None:
+def test_prometheus_and_alertmanager_accept_their_options(checker: tuple[str, ...], file: str) -> None:
     command = [program(checker[0]), *checker[1:], str(PROMETHEUS / file)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -285,7 +283,7 @@ def test_compose_itself_takes_the_file(folder: Path, more: tuple[str, ...]) -> N
 
 
 def has_compose() -> bool:
-    """Whether the docker command is here, and its compose plugin."""
+    """Return true if the docker command and its compose plugin are installed."""
     command = ["docker", "compose", "version"]
     return bool(shutil.which("docker")) and subprocess.run(command, capture_output=True, check=False).returncode == 0
 

@@ -1,4 +1,4 @@
-"""`make dist`: the same tree gives the same bytes, and whoever has a source archive can build the wheel from it."""
+"""`make dist`: the same tree gives the same bytes, and the wheel can be built from the source archive."""
 
 import hashlib
 import os
@@ -51,7 +51,7 @@ def test_a_source_archive_holds_all_that_its_wheel_is_built_from(dist: Path, tmp
     assert digests(tmp_path / "wheels") == wheels
 
 
-def test_what_is_not_code_of_the_tree_gets_into_neither(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_outside_the_tree_get_into_neither_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "writ_proof"
     (package / "__pycache__").mkdir(parents=True)
     (package / "__init__.py").write_text('"""Proof."""\n')
@@ -64,7 +64,7 @@ def test_what_is_not_code_of_the_tree_gets_into_neither(tmp_path: Path, monkeypa
     assert names == {"__init__.py", "pyproject.toml", "README.md", "LICENSE", "PKG-INFO"}
 
 
-def test_what_cannot_be_built_is_named_with_the_reason(tmp_path: Path) -> None:
+def test_distribution_that_cannot_be_built_is_named_with_the_reason(tmp_path: Path) -> None:
     stage = tmp_path / "unnamed"
     stage.mkdir()
     (stage / "pyproject.toml").write_text("[project]\n")
@@ -72,7 +72,7 @@ def test_what_cannot_be_built_is_named_with_the_reason(tmp_path: Path) -> None:
         run_hatchling(stage, tmp_path, ["wheel"])
 
 
-def test_it_says_which_distribution_holds_a_package(capsys: pytest.CaptureFixture[str]) -> None:
+def test_distribution_of_a_package_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     main(["--holding", "agent_ssh"])
     assert capsys.readouterr().out == "writops-agent-ssh\n"
     with pytest.raises(LookupError, match="no distribution holds writ_testing"):

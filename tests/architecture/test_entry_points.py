@@ -19,7 +19,7 @@ def test_every_service_has_an_entry_point_and_a_configuration(service: Package) 
 
 
 @every_entry_point
-def test_it_is_short(path: Path) -> None:
+def test_entry_point_is_short(path: Path) -> None:
     lines = [line for line in path.read_text().splitlines() if line.strip()]
     assert len(lines) <= LONGEST
 

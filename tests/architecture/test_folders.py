@@ -11,7 +11,7 @@ MOST_BOXES, MOST_ARROWS = 10, 30
 
 
 def folders() -> list[Path]:
-    """Return every folder of a lib or service that has parts."""
+    """Return every folder of a lib or service with parts."""
     inside = (path for package in packages() for path in (package.code, *package.code.rglob("*")) if path.is_dir())
     return [folder for folder in inside if len(parts(folder)) > 1]
 
@@ -22,7 +22,7 @@ def parts(folder: Path) -> list[str]:
 
 
 def arrows(folder: Path) -> dict[str, set[str]]:
-    """Return the parts that each part imports."""
+    """Return the imports of each part, by part."""
     boxes = parts(folder)
     return {box: {other for other in boxes if other != box and _imports(folder, box, other)} for box in boxes}
 

@@ -1,4 +1,4 @@
-"""Every message that crosses the wire has a golden file, so that a change of it is seen before a peer sees it."""
+"""Every message has a golden file, so a change of its wire form fails here before a peer meets it."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""deploy/k8s is true: the code knows what it sets, its pods may next to nothing, KEDA is asked in KEDA's own words."""
+"""deploy/k8s agrees with the code: known settings, pods without rights, and KEDA's own format."""
 
 import re
 import subprocess
@@ -67,7 +67,7 @@ def test_probes_ask_what_the_service_answers() -> None:
     assert paths == {"startup": "/healthz", "liveness": "/healthz", "readiness": "/readyz"}
 
 
-def test_what_is_mounted_is_there_and_what_a_variable_names_is_mounted() -> None:
+def test_mounts_exist_and_paths_in_variables_are_mounted() -> None:
     volumes = {volume["name"] for volume in POD["volumes"]}
     for container in (AGENT, KEYS):
         assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
@@ -109,7 +109,7 @@ def test_keda_is_asked_in_its_own_words() -> None:
     assert "replicas" not in DEPLOYMENT["spec"]  # or each `kubectl apply` would undo what KEDA did
 
 
-def test_it_scales_by_what_executors_tell_of_the_pool_of_these_agents() -> None:
+def test_scaling_uses_the_executors_metrics_of_the_agents_pool() -> None:
     metadata = SCALED["spec"]["triggers"][0]["metadata"]
     metric_names = {one.name for one in registries()["executor"].families}
     assert set(re.findall(r"writ_\w+", metadata["query"])) == {"writ_pool_operations"} <= metric_names

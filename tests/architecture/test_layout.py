@@ -58,7 +58,7 @@ def distribution_of(module: str) -> str:
 
 
 def used(package: Package) -> set[str]:
-    """The distributions of all that it imports, its own among them where one of its siblings there is imported."""
+    """Return the distributions of all its imports, its own included if it imports a sibling from there."""
     modules = {name for path in package.modules() for name in top_names(path)} - {package.name}
     return {distribution_of(name) for name in modules}
 
@@ -100,14 +100,14 @@ def test_every_package_is_in_one_distribution_and_those_of_tests_in_none() -> No
 
 
 @every_distribution
-def test_it_declares_what_its_packages_import_and_they_import_what_it_declares(distribution: Distribution) -> None:
+def test_distribution_declares_exactly_the_imports_of_its_packages(distribution: Distribution) -> None:
     uses = {name for package in packages_of(distribution) for name in used(package)} - {distribution.name}
     assert uses - declared(distribution) == set()
     assert declared(distribution) - uses - set(RUN_NOT_IMPORTED) == set()
 
 
 @every_distribution
-def test_it_has_the_version_of_the_tree_and_pins_its_siblings_to_it(distribution: Distribution) -> None:
+def test_distribution_has_the_version_of_the_tree_and_pins_its_siblings_to_it(distribution: Distribution) -> None:
     project = tomllib.loads(pyproject(distribution))["project"]
     assert (project["name"], project["version"]) == (distribution.name, version())
     extras = [text for extra in project.get("optional-dependencies", {}).values() for text in extra]

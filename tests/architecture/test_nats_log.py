@@ -1,4 +1,4 @@
-"""Audit reads the log that NATS writes, under systemd and in containers, by the same path in both files."""
+"""Audit reads NATS' log under systemd and in containers, by the same path in both files."""
 
 import os
 import re

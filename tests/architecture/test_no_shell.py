@@ -1,4 +1,4 @@
-"""Parameters never reach a shell: nothing here starts one, whatever it is given."""
+"""Parameters never reach a shell: no code here starts one."""
 
 import ast
 from pathlib import Path
@@ -18,7 +18,7 @@ INTERPRETERS = {"sh", "bash", "dash", "zsh", "/bin/sh", "/bin/bash", "/usr/bin/e
 
 
 def started(path: Path) -> list[str]:
-    """Calls that start a shell, or a program with `shell=True`, or a shell by its name."""
+    """Return calls which start a shell: with `shell=True`, or by its name."""
     return [
         f"{shown(path)}:{node.lineno}"
         for node in ast.walk(parsed(path))

@@ -1,4 +1,4 @@
-"""tests/requirements.toml, both ways: what is asked has tests that exist, and each file of tests shows something."""
+"""tests/requirements.toml names only tests that exist, and each test file appears in it."""
 
 import ast
 import tomllib
@@ -19,7 +19,7 @@ SUITES = sorted(ROOT.glob("libs/testing/writ_testing/suites/*.py"))
 
 @cache
 def found_in(path: Path) -> frozenset[str]:
-    """The tests of a file as they are named after `::`; those that a class inherits come from the suites."""
+    """Return the tests of a file by their names after `::`; inherited ones come from the suites."""
     if not path.is_file():
         return frozenset()
     own = {item.name for item in parsed(path).body if isinstance(item, Function) and item.name.startswith("test_")}
@@ -58,6 +58,6 @@ def test_every_file_of_tests_shows_something() -> None:
     assert unnamed == set(), "say in tests/requirements.toml which statement they show"
 
 
-def test_what_is_not_shown_yet_has_a_reason_and_is_not_claimed_elsewhere() -> None:
+def test_requirement_without_a_test_has_a_reason_and_is_listed_once() -> None:
     assert all(isinstance(reason, str) and reason for reason in NOT_SHOWN.values())
     assert set(NOT_SHOWN) & {statement for statement, _ in STATEMENTS} == set()

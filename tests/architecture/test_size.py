@@ -1,6 +1,6 @@
-"""Small enough to read: the bars of how we write, checked.
+"""Bars on the size of functions and files.
 
-A function or file that reads better longer says so: `# long: why` on its first line.
+A function or file which reads better longer gives the reason: `# long: why` on its first line.
 """
 
 import ast
@@ -17,7 +17,7 @@ FILES = (*code(), *files_of_tests())
 
 
 def found(bad: Callable[[Path], object], files: Sequence[Path] = FILES) -> dict[str, object]:
-    """Return what is bad about which file. One test for all files: a test of its own for each is 5,000 tests."""
+    """Return the faults by file. One test covers all files; a test for each would be 5,000 tests."""
     return {shown(path): finding for path in files if (finding := bad(path))}
 
 

@@ -1,4 +1,4 @@
-"""Tasks are started by `writ_bus.tasks` alone, or in a group that raises their errors."""
+"""Only `writ_bus.tasks` starts tasks, or a group that raises their errors."""
 
 import ast
 

@@ -1,4 +1,4 @@
-"""What is in the repository: no path of somebody's machine, no index address, no key, nothing huge."""
+"""The repository contains no local path, index address, key or huge file."""
 
 import re
 import subprocess

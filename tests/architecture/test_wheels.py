@@ -1,7 +1,7 @@
-"""Each distribution, installed alone from wheels into a fresh environment: it works there, and brings nothing besides.
+"""Each distribution, installed alone from wheels into a fresh environment, works there and brings no other.
 
-The wheels are those of `make wheels`, third parties' at the versions of the lock. Only this reaches for a package
-index, and only for what no cache has.
+The wheels are those of `make wheels`, third parties' at the versions of the lock. Only this file uses a package index,
+and only for packages missing from the cache.
 """
 
 import hashlib
@@ -55,7 +55,7 @@ WITHOUT = {
 
 
 def closure(name: str) -> set[str]:
-    """The distribution and all of ours that it stands on."""
+    """Return the distribution and all of ours that it depends on."""
     return {name}.union(*map(closure, distributions()[name].siblings))
 
 
@@ -69,18 +69,20 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def environments(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Environment]:
-    """One for each distribution, in which it alone is installed, and one with all that a machine needs."""
+    """Return an environment for each distribution alone, and one with everything for a machine."""
     requirements = {**{name: FOR_ALL_MODULES.get(name, name) for name in distributions()}, WHOLE: WHOLE}
     return {name: install(tmp_path_factory.mktemp("alone") / "venv", wheels, one) for name, one in requirements.items()}
 
 
 @each_alone
-def test_it_brings_those_of_ours_that_it_stands_on(name: str, environments: Mapping[str, Environment]) -> None:
+def test_installation_brings_the_distributions_of_ours_that_it_needs(
+    name: str, environments: Mapping[str, Environment]
+) -> None:
     assert environments[name].installed & set(distributions()) == closure(name)
 
 
 @pytest.mark.parametrize("name", WITHOUT)
-def test_it_brings_nothing_that_it_does_not_use(name: str, environments: Mapping[str, Environment]) -> None:
+def test_installation_brings_no_unused_distribution(name: str, environments: Mapping[str, Environment]) -> None:
     assert environments[name].installed & {BRINGS[what] for what in WITHOUT[name]} == set()
 
 
@@ -100,7 +102,7 @@ for name in sys.argv[1:]:
 
 
 @pytest.mark.parametrize("distribution", distributions().values(), ids=lambda each: each.name)
-def test_its_wheel_holds_its_packages_and_their_types(distribution: Distribution, wheels: Path) -> None:
+def test_wheel_holds_its_packages_and_their_types(distribution: Distribution, wheels: Path) -> None:
     (wheel,) = wheels.glob(f"{distribution.stem}-*.whl")
     names = done(sys.executable, "-m", "zipfile", "-l", wheel)
     files = {line.split()[0] for line in names.splitlines()[1:]}
@@ -169,7 +171,7 @@ def test_a_host_of_an_agent_has_the_command_that_enrols_it(
     assert re.fullmatch("writ-enrol: this is not a token of `writ agent token`.*\n", result.stderr)
 
 
-def test_what_is_in_the_folder_is_of_this_tree_or_of_the_lock_by_its_hash(wheels: Path) -> None:
+def test_wheels_in_the_folder_come_from_this_tree_or_from_the_lock_by_hash(wheels: Path) -> None:
     lock = (ROOT / "requirements.lock").read_text()
     digests = set(re.findall(r"--hash=sha256:(\w+)", lock))
     others = [wheel for wheel in wheels.glob("*.whl") if not wheel.name.startswith("writops")]

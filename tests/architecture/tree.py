@@ -15,33 +15,33 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 class Package(NamedTuple):
-    """One lib or service."""
+    """A lib or service."""
 
     folder: Path
 
     @property
     def name(self) -> str:
-        """Its import name."""
+        """Return its import name."""
         return f"writ_{self.folder.name}"
 
     @property
     def is_service(self) -> bool:
-        """Whether it is a process of its own."""
+        """Return true if the package runs as a process."""
         return self.folder.parent.name == "services"
 
     @property
     def code(self) -> Path:
-        """The folder that is imported."""
+        """Return the folder of the import package."""
         return self.folder / self.name
 
     def modules(self) -> list[Path]:
-        """Its Python files."""
+        """Return its Python files."""
         return sorted(self.code.rglob("*.py"))
 
 
 @cache
 def packages() -> tuple[Package, ...]:
-    """All of them, libs first. What is shipped, distribution by distribution, is in deploy.distributions."""
+    """Return all packages, libs first; deploy.distributions has those shipped, by distribution."""
     folders = (folder for top in ("libs", "services") for folder in sorted((ROOT / top).iterdir()))
     return tuple(Package(folder) for folder in folders if any(folder.rglob("*.py")))
 
@@ -59,7 +59,7 @@ def parsed(path: Path) -> ast.Module:
 
 @cache
 def imported(path: Path) -> frozenset[str]:
-    """The full names of the modules that a file imports, anywhere in it."""
+    """Return the full names of all modules imported in a file."""
     found: set[str] = set()
     for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
@@ -70,7 +70,7 @@ def imported(path: Path) -> frozenset[str]:
 
 
 def top_names(path: Path) -> set[str]:
-    """The packages that a file imports, the standard library's left out."""
+    """Return the packages imported by a file, without the standard library."""
     return {name.partition(".")[0] for name in imported(path)} - sys.stdlib_module_names
 
 
@@ -93,7 +93,7 @@ def functions(path: Path) -> Iterator[Function]:
 
 
 def length(function: Function) -> int:
-    """Its lines, without its docstring."""
+    """Return the number of its lines, without its docstring."""
     first = function.body[0]
     documented = ast.get_docstring(function, clean=False) is not None
     docstring = (first.end_lineno or 0) - first.lineno + 1 if documented else 0
@@ -118,7 +118,7 @@ def calls_of(path: Path, name: str) -> list[ast.Call]:
 
 
 def task_names(folder: Path, starter: str) -> set[str]:
-    """The names of the tasks that the code in a folder starts by `unending` or `keep` of `writ_bus.tasks`."""
+    """Return the names of tasks started in a folder by `unending` or `keep` of `writ_bus.tasks`."""
     begun = (call for path in folder.rglob("*.py") for call in calls_of(path, starter))
     named = (call.args[0] for call in begun if ast.unparse(call.func) in (starter, f"tasks.{starter}"))
     return {str(one.value) if isinstance(one, ast.Constant) else ast.unparse(one) for one in named}

@@ -1,4 +1,4 @@
-"""One running installation for each module, and the means of somebody who has a key of it: the real one."""
+"""One running installation for each module, and the tools of an attacker with one of its keys."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,20 +14,20 @@ from writ_testing.installations.installation import RunningInstallation
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
-    """Two pools, alice and bob, and a policy that allows them everything."""
+    """Yield an installation with two pools, alice and bob, and a policy which allows them everything."""
     async with robbed(tmp_path_factory.mktemp("attacked")) as running:
         yield running
 
 
 @pytest.fixture
 def files(installation: RunningInstallation) -> Path:
-    """The folder that the targets may write in."""
+    """Return the folder writable for the targets."""
     return installation.home.root.parent / "files"
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def executor(installation: RunningInstallation) -> AsyncIterator[Bus]:
-    """A bus of whoever has the executors' key."""
+    """Yield a bus with the executors' key."""
     async with holding(installation, "executor") as bus:
         yield bus
 

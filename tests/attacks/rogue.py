@@ -1,4 +1,4 @@
-"""An executor with a stolen key: it has the executors' key, and asks policy for grants on claims of agents."""
+"""An executor with a stolen key: it requests grants from policy on claims of agents."""
 
 import secrets
 import time
@@ -20,7 +20,7 @@ from writ_trust.statements import read
 
 
 class Rogue:
-    """Works on a bus that is connected with the executors' key, while the true ones stand still."""
+    """Acts on a bus with the executors' key, while the true executors are paused."""
 
     def __init__(self, bus: Bus, pool: str = "a", target: str = "web-1") -> None:
         self.bus = bus
@@ -61,7 +61,7 @@ class Rogue:
         return decode((await self.bus.request(subjects.POLICY_GRANT, encode(ask), timeout=10)).data, GrantReply)
 
     async def append(self, subject: Subject, event: OperationEvent) -> int:
-        """Store it as the next event of the operation, whatever it is."""
+        """Store any event as the next one of the operation."""
         own, kind = subjects.operation_filter(subject.principal, subject.operation_id), str(event.__struct_config__.tag)
         where = {"pool": self.pool, "target": self.target} if isinstance(event, Dispatched) else {}
         last = await self.bus.journal.last(own)
@@ -75,13 +75,13 @@ class Rogue:
         return await self.bus.journal.append(entry)
 
     async def dispatch(self, subject: Subject, attempt: int = 1) -> int:
-        """Have agents claim it."""
+        """Dispatch the operation, so that agents claim it."""
         self.subjects[subject.operation_id] = subject
         event = Dispatched(**self._common(subject), id=secrets.token_hex(16), attempt=attempt)
         return await self.append(subject, event)
 
     def requested(self, subject: Subject, decision: Signed, **changed: Any) -> Requested:
-        """What looks like an accepted request."""
+        """Store an event that looks like an accepted request."""
         event = Requested(
             **self._common(subject),
             id=secrets.token_hex(16),
@@ -101,7 +101,7 @@ class Rogue:
         return structs.replace(event, **changed)
 
     def finished(self, subject: Subject) -> Finished:
-        """An end that no agent told."""
+        """Store an end that no agent reported."""
         number, at = subject.operation_id, time.time()
         return Finished(id=secrets.token_hex(16), at=at, correlation_id="rogue", operation_id=number, outcome="failed")
 
@@ -120,7 +120,7 @@ class Rogue:
         }
 
     async def answered(self, number: int) -> None:
-        """So many claims have been answered."""
+        """Wait until so many claims have been answered."""
 
         async def check() -> bool:
             return len(self.answers) >= number
@@ -129,12 +129,12 @@ class Rogue:
 
 
 async def events(bus: Bus, filter: str) -> list[JournalEvent | Carried]:
-    """What the journal holds under that filter."""
+    """Return the journal's events that match the filter."""
     return [decode_event(record.data) for record in await bus.journal.read(filter)]
 
 
 async def alarm(bus: Bus, kind: str, operation_id: str | None = None, text: str = "") -> SecurityEvent:
-    """A security event of this kind, once somebody has recorded it."""
+    """Return a security event of this kind, once it is recorded."""
 
     async def check() -> SecurityEvent | None:
         for event in await events(bus, subjects.security_event(kind)):

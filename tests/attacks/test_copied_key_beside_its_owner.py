@@ -26,7 +26,7 @@ async def thief(installation: RunningInstallation) -> AsyncIterator[Bus]:
 
 
 async def lived(executor: Bus, pool: str) -> None:
-    """Return once the honest agent was heard for a lease."""
+    """Wait until the honest agent has sent heartbeats for a lease."""
     heard: list[Message] = []
 
     async def hear(message: Message) -> None:

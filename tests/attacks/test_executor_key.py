@@ -1,4 +1,4 @@
-"""A stolen executors' key against a running installation: what made it JetStream's administrator does nothing now.
+"""A stolen executors' key against a running installation: it no longer administers JetStream.
 
 Each attack stores bytes where the key may, and has JetStream send them to a subject that the key may not publish on, by
 naming that subject as the reply of a read. The names are those of the security review of November 2026.
@@ -51,7 +51,7 @@ async def info(admin: NatsBus, stream: str) -> dict[str, Any]:
 
 
 async def everything(admin: NatsBus) -> dict[str, Any]:
-    """What streams and consumers there are, and how each is configured."""
+    """Return all streams and consumers with their configuration."""
     names = json.loads((await admin.request("$JS.API.STREAM.NAMES", b"", timeout=SOON)).data)["streams"]
     found: dict[str, Any] = {name: await info(admin, name) for name in sorted(names) if name not in _SHORT_LIVED}
     for name in names:
@@ -65,7 +65,7 @@ _SHORT_LIVED = (subjects.PARAMS_STREAM, subjects.RESULTS_STREAM)
 
 
 async def sent_by_jetstream(thief: NatsBus, body: bytes, to: str) -> None:
-    """Have JetStream publish these bytes there, in each way that it answers with stored bytes."""
+    """Have JetStream publish these bytes there, in each of its ways to answer with stored bytes."""
     await thief.replies.one(FILLED, body, timeout=SOON)
     last = json.dumps({"last_by_subj": FILLED}).encode()
     for ask, data in (
@@ -100,7 +100,7 @@ async def test_c2_the_journal_is_not_cut(installation: RunningInstallation, thie
     assert await everything(admin) == before
 
 
-async def test_c3_the_journal_is_not_made_anew_without_an_operation(
+async def test_c3_the_journal_is_not_made_again_without_an_operation(
     installation: RunningInstallation, thief: NatsBus, admin: NatsBus
 ) -> None:
     async with await installation.client("alice") as alice:

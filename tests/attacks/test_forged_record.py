@@ -1,4 +1,4 @@
-"""What a stolen key writes into the record is shown as that: by audit, a search, and a trace."""
+"""Audit, searches and traces mark events that a stolen key wrote into the journal."""
 
 import json
 import secrets
@@ -29,7 +29,7 @@ VERSION = PolicyVersion(
 async def test_an_operation_that_an_executor_makes_up_is_marked_wherever_it_is_shown(
     installation: RunningInstallation, executor: Bus
 ) -> None:
-    """V12: its decision has a signature that holds, by a key that is not policy's."""
+    """V12: another key than policy's signed its decision, with a valid signature."""
     rogue, about = Rogue(executor), subject(installation, "file_delete", "web-1", {"file_path": "/srv/ledger"})
     decision = Decision(
         operation_id=about.operation_id,
@@ -80,7 +80,7 @@ async def test_a_true_operation_holds_wherever_it_is_shown(installation: Running
 async def test_a_receipt_of_another_instance_than_claimed_ends_nothing(
     installation: RunningInstallation, alice: Writ, executor: Bus
 ) -> None:
-    """V11: a stolen agents' key, which knows the grant, cannot report what another instance carries out."""
+    """V11: a stolen agents' key, with the grant, cannot report for another instance."""
     number = secrets.token_hex(8)
     answer = await alice.submit("test_sleep", "web-1", {"seconds": 1.5, "processes": 0}, idempotency_key=number)
     operation_id = answer.operation_id or ""

@@ -56,7 +56,7 @@ async def enrolled(installation: RunningInstallation, folder: Path) -> None:
 
 
 async def known(bus: Bus, number: int) -> None:
-    """Wait until the agent says that it knows this version. No operation is requested meanwhile."""
+    """Wait until the agent reports this version. No operation is requested meanwhile."""
     heard: list[int | None] = []
 
     async def hear(message: Message) -> None:

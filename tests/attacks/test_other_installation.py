@@ -1,4 +1,4 @@
-"""A copy of an installation has the same keys and files. What was signed for the one is refused by the other."""
+"""A copy of an installation has the same keys and files, but each refuses statements signed for the other."""
 
 import secrets
 import time

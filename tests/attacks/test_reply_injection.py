@@ -1,8 +1,8 @@
 """Reply injection with every key, over every subject of the registry and every verb of JetStream's API.
 
-A reply subject is not permission-checked. Whoever may ask a service or JetStream therefore chooses on which subject the
-answer is published, and a direct get makes that answer the stored bytes. The pairs (what a key may ask, where the
-answer is to go) are generated from the registry: a new subject, party or right is attacked without a line here.
+NATS does not check permissions of a reply subject. Any client with access to a service or to JetStream therefore
+chooses the subject of the answer, and a direct get turns stored bytes into that answer. The registry generates the
+pairs of question and reply subject, so each new subject, party or right is attacked without a line here.
 """
 
 import asyncio
@@ -38,13 +38,13 @@ PLANTED = {
     "WRIT_RESULTS": f"writ.result.alice.{'p' * 26}",
     "WRIT_SCANS": "writ.scanned.trivy.web-1",
 }
-"""Where the bytes are stored that an attacker wants JetStream to send."""
+"""The place of the bytes that an attacker has JetStream send."""
 DURABLE: dict[str, Any] = {"durable_name": "evil", "ack_policy": "none", "deliver_policy": "all"}
 NEW_STREAM = {"name": "EVIL", "subjects": ["evil.>"], "storage": "file"}
 
 
 def api_requests() -> Iterator[tuple[str, bytes]]:
-    """JetStream's verbs that change something, each with a body that it accepts."""
+    """Yield JetStream's changing verbs, each with a valid body."""
     yield "$JS.API.STREAM.CREATE.EVIL", json.dumps(NEW_STREAM).encode()
     yield "$JS.API.ACCOUNT.PURGE.CORE", b""
     for stream in STREAMS:
@@ -67,7 +67,7 @@ def api_requests() -> Iterator[tuple[str, bytes]]:
 
 
 def concrete(filters: Iterable[str]) -> Iterator[str]:
-    """Subjects under these addresses or filters, for every party that the tests have."""
+    """Yield subjects under these addresses or filters, for every party of the tests."""
     for one in filters:
         found = [""]
         for part in one.split("."):
@@ -77,7 +77,7 @@ def concrete(filters: Iterable[str]) -> Iterator[str]:
 
 
 def targets(users: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-    """Where an answer could do harm, with the bytes that would do it."""
+    """Yield subjects on which an answer could do harm, each with the harmful bytes."""
     yield from api_requests()
     for subject in concrete(channel.address for channel in CHANNELS):
         yield subject, b'{"target":"web-1","parameters":{"file_path":"/x"}}'
@@ -87,7 +87,7 @@ def targets(users: Iterable[str]) -> Iterator[tuple[str, bytes]]:
 
 
 def questions(own: Rights) -> Iterator[tuple[str, bytes | None]]:
-    """What this key may ask, each with a body; None: the bytes that are to come back."""
+    """Yield the questions that this key may send, each with a body; None stands for the bytes to be returned."""
     for granted in own.publish:
         stream = next((name for name in STREAMS if name in granted), "")
         planted = PLANTED.get(stream, "")
@@ -105,14 +105,14 @@ def questions(own: Rights) -> Iterator[tuple[str, bytes | None]]:
 
 
 class State(Struct, frozen=True):
-    """What the server stores: every stream's identity and configuration, its consumers, its messages by sequence."""
+    """The state of the server: identity and configuration of each stream, its consumers, its messages by sequence."""
 
     streams: dict[str, Any]
     messages: dict[str, dict[int, str]]
 
 
 class Listener(Struct):
-    """A party that answers whatever it is asked with the question, and remembers what it heard."""
+    """A party that answers each request with the request itself, and records it."""
 
     account: str
     bus: NatsBus
@@ -120,8 +120,9 @@ class Listener(Struct):
 
 
 class World:
-    """A server with everybody connected, each answering naively on all that it may listen to, but for requests of which
-    it is told as well (a stream import): those are another's to answer.
+    """A server with all parties connected, each of which answers every message it may receive.
+
+    Requests that a party only gets through a stream import are left to their true receiver.
     """
 
     def __init__(self, server: WritServer) -> None:
@@ -159,13 +160,13 @@ class World:
         return handle
 
     async def plant(self, body: bytes) -> None:
-        """Store these bytes in every stream, as those who may."""
+        """Store these bytes in every stream, with the keys of its writers."""
         for subject in PLANTED.values():
             owner = next(name for name, own in self.rights.items() if any(matches(one, subject) for one in own.publish))
             await self.listeners[owner].bus.replies.one(subject, body, timeout=SOON)
 
     async def settle(self) -> None:
-        """Wait until all that was sent has arrived, and what that caused, and so on."""
+        """Wait until all messages and their consequences have arrived."""
         for _ in range(4):
             while self._echoes:
                 await asyncio.gather(*self._echoes, return_exceptions=True)
@@ -200,12 +201,12 @@ def may(own: Rights, subject: str) -> bool:
 
 
 def is_own(own: Rights, subject: str) -> bool:
-    """Whether the key could have caused this by publishing: directly, or as the event that the journal republishes."""
+    """Return true if the key could have caused this by publishing, directly or through republishing."""
     return may(own, subject) or may(own, subject.replace("writ.event.", "writ.journal.", 1))
 
 
 def foreign(before: State, after: State, own: Rights) -> list[str]:
-    """What changed beyond the rights of the key."""
+    """Return the changes beyond the rights of the key."""
     found = [f"stream {name}" for name in before.streams if after.streams.get(name) != before.streams[name]]
     found += [f"new stream {name}" for name in after.streams.keys() - before.streams.keys()]
     for name, messages in before.messages.items():

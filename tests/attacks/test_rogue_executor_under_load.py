@@ -1,4 +1,4 @@
-"""A rogue executor beside honest ones, under load: it answers claims and reports, and repeats what has ended."""
+"""A rogue executor beside honest ones, under load: it answers claims and reports, and repeats ended operations."""
 
 import asyncio
 import secrets
@@ -53,7 +53,7 @@ async def test_a_rogue_executor_under_load_has_nothing_done_twice_or_unasked(
 
 
 async def repeat(rogue: Rogue, about: Subject) -> None:
-    """Dispatch what has ended once more; an honest executor may have been faster at the same sequence."""
+    """Dispatch ended operations again; an honest executor may have been faster at the same sequence."""
     try:
         await rogue.dispatch(about, 2)
     except WritError:

@@ -1,5 +1,5 @@
-"""Stolen keys after their rotation, with the executors' key beside them: they sign nothing new, and what they signed
-before still holds.
+"""Stolen keys after their rotation, with the executors' key beside them: they sign nothing new, and earlier signatures
+still hold.
 """
 
 import json
@@ -36,7 +36,7 @@ async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def before(installation: RunningInstallation) -> AsyncIterator[tuple[str, Key]]:
-    """An operation that policy's key granted before it was stolen and rotated, and the key."""
+    """Yield an operation granted by policy's key before its theft and rotation, and the key."""
     stolen = installation.home.key("policy")
     async with await installation.client("alice") as alice:
         done = await alice.run("test_noop", "web-1")
@@ -46,7 +46,7 @@ async def before(installation: RunningInstallation) -> AsyncIterator[tuple[str, 
 
 
 def forged(stolen: Key, about: Subject) -> Signed:
-    """Return a decision on the operation that policy never made."""
+    """Return a forged decision on the operation."""
     return sign(
         stolen,
         Decision(
@@ -86,7 +86,7 @@ async def test_policys_rotated_key_starts_nothing_and_is_a_security_event(
     assert not (files / "never").exists()
 
 
-async def test_what_a_rotated_key_signed_before_still_holds(
+async def test_signature_of_a_rotated_key_from_before_still_holds(
     installation: RunningInstallation, before: tuple[str, Key]
 ) -> None:
     traced = await installation.writ("trace", before[0], "--as", "alice")

@@ -1,4 +1,4 @@
-"""A stolen policy key, with an executors' key beside it, allows what the published policy does not: audit finds it."""
+"""A stolen policy key, with an executors' key, allows more than the published policy: audit finds it."""
 
 import json
 import time

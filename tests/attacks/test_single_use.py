@@ -1,4 +1,4 @@
-"""A stolen executors' key starts nothing twice, and nothing that was not requested (V3); it also hides nothing."""
+"""A stolen executors' key starts nothing twice and nothing without a request (V3), and cannot hide events."""
 
 import secrets
 import time
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 def claim(installation: RunningInstallation, about: Subject, attempt: int = 1) -> Signed:
-    """What an agent of the pool would sign."""
+    """Return a claim as an agent of the pool signs it."""
     unsigned = Claim(
         operation_id=about.operation_id,
         attempt=attempt,
@@ -44,7 +44,7 @@ def claim(installation: RunningInstallation, about: Subject, attempt: int = 1) -
 
 
 async def deleted(installation: RunningInstallation, path: Path) -> Subject:
-    """Alice's signed request to delete the file, which was carried out; what policy was asked about it."""
+    """Return alice's signed request to delete the file, after it was carried out, and the question to policy."""
     number = secrets.token_hex(8)
     request = request_signing.unsigned("web-1", {"file_path": str(path)}, idempotency_key=number)
     signed = request_signing.signed(
@@ -156,20 +156,20 @@ async def test_no_grant_without_an_event_and_none_on_an_event_that_says_somethin
 
 
 def dispatched_at(rogue: Rogue, about: Subject, **changed: Any) -> Dispatched:
-    """It waits for the first claim."""
+    """Dispatch it so that it waits for the first claim."""
     event = Dispatched(**rogue._common(about), id=secrets.token_hex(16), attempt=1)
     return structs.replace(event, **changed)
 
 
 def dispatched_elsewhere(rogue: Rogue, about: Subject) -> Dispatched:
-    """It waits at another target than it was requested for."""
+    """Dispatch it to another target than requested."""
     return dispatched_at(rogue, about, target="db-1")
 
 
 async def test_a_request_that_policy_allowed_starts_once_for_one_claim(
     installation: RunningInstallation, executor: Bus, files: Path
 ) -> None:
-    """What an executors' key still can: ask in the name of whoever does not sign. Even that starts once."""
+    """An executors' key can still send requests of principals without signatures. Even such a request starts once."""
     rogue = Rogue(executor)
     about = subject(installation, "file_write", "web-1", {"file_path": str(files / "counted"), "content": "x"})
     decision = (await decided(executor, about)).decision
@@ -188,6 +188,25 @@ async def test_a_request_that_policy_allowed_starts_once_for_one_claim(
         assert answer.grant is None
         assert answer.error is not None
         assert answer.error.code in ("forged_start", "too_soon")
+
+
+async def test_a_start_has_the_parameters_of_the_decision_on_record(
+    installation: RunningInstallation, executor: Bus, files: Path
+) -> None:
+    """Otherwise the record would show a harmless request, and the host another operation."""
+    rogue = Rogue(executor)
+    about = subject(installation, "file_write", "web-1", {"file_path": str(files / "harmless"), "content": "x"})
+    decision = (await decided(executor, about)).decision
+    assert decision is not None
+    with installation.paused("agent-a"):
+        await rogue.append(about, rogue.requested(about, decision))
+        await rogue.append(about, dispatched_at(rogue, about))
+        for changed in ({"file_path": str(files / "evil")}, {"content": "y"}, {"mode": "0777"}):
+            other = structs.replace(about, parameters={**about.parameters, **changed})
+            answer = await rogue.grant(other, claim(installation, other))
+            assert (answer.grant, answer.error and answer.error.code) == (None, "forged_start"), changed
+        await alarm(executor, "forged_start", about.operation_id, "other parameters than policy decided on")
+        assert (await rogue.grant(about, claim(installation, about))).grant is not None
 
 
 async def test_the_executors_key_does_not_write_a_start(installation: RunningInstallation, executor: Bus) -> None:

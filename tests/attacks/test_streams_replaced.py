@@ -1,7 +1,7 @@
-"""Whoever has bootstrap's key, or NATS' disk, replaces a stream: no service takes it for the one that it knew.
+"""An attacker with bootstrap's key, or NATS' disk, replaces a stream: no service accepts the new stream as the old.
 
-No account stands between the two and the streams. What is left is to notice: not ready, a security event, a metric, in
-each service that knew better, and no decision; also after a restart of all that could have forgotten.
+No account separates such an attacker from the streams. Each service that knew the old stream notices: it is not ready,
+records a security event, counts a metric and makes no decision, also after a restart of all services.
 """
 
 import json
@@ -42,8 +42,7 @@ async def api(admin: NatsBus, verb: str, body: bytes = b"") -> Any:
 
 
 async def replace_stream(installation: RunningInstallation, stream: str, records: list[Record]) -> None:
-    """Delete it, make it as it was configured, and store these records again, byte for byte and in order, each by the
-    key that may."""
+    """Delete it, make it again as it was configured, and store these records in order, by the permitted keys."""
     admin = await connect(options_of(installation.home, "bootstrap", installation.url, None))
     config = (await api(admin, f"STREAM.INFO.{stream}"))["config"]
     await api(admin, f"STREAM.DELETE.{stream}")

@@ -1,6 +1,6 @@
-"""From an installation whose executors were in JetStream's account: streams stay, executors come back, rights go.
+"""An upgrade from executors in JetStream's account: streams stay, executors return, rights go.
 
-`before/nats-server.conf` is what the last version before ADR 35 rendered, with names in place of keys.
+`before/nats-server.conf` is the rendering of the last version before ADR 35, with names in place of keys.
 """
 
 import json
@@ -37,7 +37,7 @@ def configuration_before(store: Path, port: int, monitor_port: int, key: Callabl
 
 
 async def streams(admin: NatsBus) -> dict[str, Any]:
-    """When each was made, how it is configured, and its consumers."""
+    """Return each stream's creation time, configuration and consumers."""
     found: dict[str, Any] = {}
     for stream in subjects.STREAMS:
         info = json.loads((await admin.request(f"$JS.API.STREAM.INFO.{stream}", b"", timeout=SOON)).data)

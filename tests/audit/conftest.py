@@ -1,4 +1,4 @@
-"""For all tests of audit: a query waits for the index, however slow the machine is at that moment."""
+"""For all tests of audit: a query waits for the index, however slow the machine is."""
 
 import pytest
 
@@ -7,5 +7,5 @@ from writ_audit import reading
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a query finds is tested, and not how far the index gets in two seconds."""
+    """Give queries time for the whole index; these tests are about results, not about the limit of two seconds."""
     monkeypatch.setattr(reading, "CATCH_UP", 25.0)

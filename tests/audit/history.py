@@ -26,14 +26,14 @@ class History:
     """Writes events one after the other; `at` is the time of the next one and goes up by a second each."""
 
     def __init__(self, bus: Bus, policy: Bus | None = None) -> None:
-        """`policy`: where only policy's key may write starts, a bus that is connected with it."""
+        """`policy`: a bus of policy, where only its key may write starts."""
         self._bus = bus
         self._policy = policy or bus
         self._heads: dict[str, int] = {}
         self._clock = itertools.count(1_000)
 
     def stamp(self, correlation: str) -> dict[str, Any]:
-        """What every event has."""
+        """Return the fields that every event has."""
         return {"id": uuid.uuid4().hex, "at": float(next(self._clock)), "correlation_id": correlation}
 
     async def append(self, principal: str, operation: str, event: journal.OperationEvent) -> int:
@@ -94,7 +94,7 @@ class History:
         return sign(POLICY, structs.replace(sample(Decision), statement_digest=None, **who, **about))
 
     async def refused(self, principal: str, key: str, correlation: str = "", message: str = "no rule") -> str:
-        """An attempt that policy denied."""
+        """Return the event of an attempt denied by policy."""
         operation = operation_id(principal, key)
         event = journal.Refused(
             **self.stamp(correlation or key),
@@ -159,7 +159,7 @@ class History:
         return await self.raw(subjects.security_event("forged_grant"), encode(event), event.id)
 
     async def raw(self, subject: str, data: bytes, event_id: str) -> int:
-        """Any bytes on a subject that holds one line of events."""
+        """Store any bytes on a subject limited to one line of events."""
         last = await self._bus.journal.last(subject)
         entry = Entry(
             subject=subject, data=data, event_id=event_id, filter=subject, expected=last.sequence if last else 0

@@ -10,7 +10,7 @@ BATCH = 200
 
 
 def main(path: Path) -> None:
-    """Batch after batch; says so after each."""
+    """Write batch after batch, and print a line after each."""
     index = AuditIndex(path)
     position = index.place.position
     while True:

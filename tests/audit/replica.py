@@ -26,7 +26,7 @@ Reply = TypeVar("Reply", bound=Struct)
 
 
 def policy(effect: str = "deny") -> ScriptedPolicy:
-    """A policy that decides `audit_read` so."""
+    """Run a policy with this decision on `audit_read`."""
     scripted = ScriptedPolicy(Catalogue(BUILT_IN), {})
     scripted.effects["audit_read"] = effect  # type: ignore[assignment]
     return scripted
@@ -53,17 +53,17 @@ async def replica(
 
 
 async def trace(bus: Bus, reader: str, /, **fields: Any) -> TraceReply:
-    """What this principal gets for this trace query."""
+    """Return this principal's reply to a trace query."""
     return await ask(bus, reader, "trace", encode(TraceQuery(**fields)), TraceReply)
 
 
 async def search(bus: Bus, reader: str, /, **fields: Any) -> SearchReply:
-    """What this principal gets for this search."""
+    """Return this principal's reply to a search."""
     return await ask(bus, reader, "search", encode(SearchQuery(**fields)), SearchReply)
 
 
 async def ask(bus: Bus, principal: str, kind: str, data: bytes, answer: type[Reply]) -> Reply:
-    """What a principal gets for these bytes."""
+    """Return the reply to these bytes from a principal."""
     message = await bus.request(query(principal, kind), data, timeout=30)
     return decode(message.data, answer)
 

@@ -53,7 +53,7 @@ async def test_a_record_that_breaks_the_check_is_counted_open_and_ends_nothing(t
 
 
 class Breaking:
-    """Breaks the first reading by an error that nobody foresaw."""
+    """Breaks the first reading by an unexpected error."""
 
     def __init__(self, policies: Any) -> None:
         self._policies = policies

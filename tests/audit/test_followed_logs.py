@@ -105,7 +105,7 @@ def test_folder_without_a_log_is_reported(tmp_path: Path) -> None:
 
 
 def test_log_behind_a_folder_that_is_not_open_is_reported_and_keeps_nobody_from_starting(tmp_path: Path) -> None:
-    """A name that is too long stands for it: tests may run as root, for whom every folder is open."""
+    """An overlong name stands for it: tests may run as root, with access to every folder."""
     logs = FollowedLogs(tmp_path / ("x" * 300) / "nats.log")
     with pytest.raises(OSError, match="too long"):
         logs.read()

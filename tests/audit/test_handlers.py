@@ -1,4 +1,4 @@
-"""The endpoints against anything that may be sent: one answer that says what is wrong, and the service lives on."""
+"""Audit's endpoints against arbitrary bytes: each gets one answer with the reason, and the service continues."""
 
 import asyncio
 from typing import Any
@@ -30,7 +30,7 @@ class Nothing:
 
 
 class Away(Nothing):
-    """A record that cannot be reached."""
+    """An unreachable journal."""
 
     async def trace(self, reader: QueryReader, query_message: TraceQuery) -> TraceReply:
         raise Unreachable("the server is away")
@@ -43,7 +43,7 @@ def responding(reading: Any, endpoint: str, observe: Any) -> Respond:
 
 
 def reply_and_record(reading: Any, endpoint: str, message: Message) -> tuple[Any, HandledMessage]:
-    """The answer, and what was recorded of it."""
+    """Return the reply and its record."""
     records: list[HandledMessage] = []
     answer = asyncio.run(responding(reading, endpoint, records.append)(message))
     assert isinstance(answer, EndpointReply)

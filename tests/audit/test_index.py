@@ -80,7 +80,7 @@ def test_several_values_of_a_rule_or_parameter_are_alternatives(index: AuditInde
     assert found(SearchQuery(parameter_values=names, parameters={"force": "true"}, rules=["r1", "r2"])) == [1]
 
 
-def test_what_was_taken_in_is_there_after_a_restart(path: Path, index: AuditIndex) -> None:
+def test_indexed_events_are_there_after_a_restart(path: Path, index: AuditIndex) -> None:
     index.apply([opened(1)], IndexPosition(1, "o", "l"))
     index.close()
     again = AuditIndex(path)

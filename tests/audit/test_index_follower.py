@@ -52,7 +52,7 @@ async def test_an_index_that_was_lost_is_made_again(bus: MemoryBus, tmp_path: Pa
         assert await all_of(bus, 30) == ids[::-1]
 
 
-async def test_what_is_indexed_is_counted_by_kind_with_its_volume(bus: MemoryBus, tmp_path: Path) -> None:
+async def test_indexed_events_are_counted_by_kind_with_their_volume(bus: MemoryBus, tmp_path: Path) -> None:
     for number in range(3):
         await History(bus).carried_out("alice", f"k{number}")
     stored = await bus.journal.read("writ.journal.>")
@@ -79,7 +79,7 @@ async def test_restarted_follower_continues_at_its_position(bus: MemoryBus, tmp_
 
 
 async def not_ready(audit: Audit) -> str:
-    """What its journal check says, once it has something to say."""
+    """Return the text of a failing journal check, once there is one."""
 
     async def problem() -> str | None:
         return await audit.checks()["journal"]()
@@ -196,7 +196,7 @@ async def test_two_replicas_share_the_queries_and_answer_alike(bus: MemoryBus, t
 
 
 def alarms(measured: Metrics, kind: str) -> float:
-    """How many findings of this kind are counted, for the alert."""
+    """Return the count of findings of this kind, which the alert uses."""
     lines = measured.exposition()[0].decode().splitlines()
     [value] = [
         line.rpartition(" ")[2] for line in lines if line.startswith(f'writ_security_events_total{{kind="{kind}"')

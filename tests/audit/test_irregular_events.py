@@ -1,4 +1,4 @@
-"""Histories that no honest executor writes are found, and what honest ones write is not."""
+"""Irregular events are found in histories of dishonest executors, and none in those of honest executors."""
 
 import itertools
 from typing import Any
@@ -60,6 +60,9 @@ NEWER = structs.replace(GRANT, payload=Raw(b'{"type":"decision","effect":"requir
 """A decision of which this release can read the effect alone."""
 TWICE = structs.replace(REQUESTED, idempotent=True)
 CONTROL = structs.replace(REQUESTED, target="writ")
+AT_ONCE = structs.replace(
+    REQUESTED, dispatched=journal.DispatchedAtOnce(start_by=2.0, decision_digest=digest(REQUESTED.decision))
+)
 DISPATCHED = journal.Dispatched(**WORK, attempt=1)
 GRANTED = journal.Granted(**COMMON, attempt=1, instance="one", deadline=3.0, claim=CLAIM, grant=GRANT, decision=GRANT)
 STARTED = journal.Started(**COMMON, attempt=1, instance="executor", deadline=3.0)
@@ -93,7 +96,7 @@ DECIDED = structs.replace(REQUESTED, verdict=structs.replace(REQUESTED.verdict, 
 
 
 def verdict(preview: Signed | None, choice: str = "approve") -> SignedApproval:
-    """Return what bob signed, who saw this preview."""
+    """Return bob's signed verdict on this preview."""
     approval = Approval(
         operation_id=ID,
         requested="0" * 64,
@@ -126,6 +129,9 @@ HONEST: list[Events] = [
     [REQUESTED, DISPATCHED, GRANTED, CANCEL, finished(receipt())],
     [REQUESTED, DISPATCHED, finished()],
     [REQUESTED, finished()],
+    [AT_ONCE, GRANTED, finished(receipt()), ARCHIVED],
+    [AT_ONCE, finished()],
+    [structs.replace(AT_ONCE, idempotent=True), GRANTED, DISPATCHED, GRANTED, finished(receipt())],
     [CONTROL, STARTED, finished()],
     [TWICE, DISPATCHED, GRANTED, DISPATCHED, GRANTED, finished(receipt())],
     [REQUESTED, DISPATCHED, GRANTED, finished(receipt(grant_digest=None, claim_digest=digest(CLAIM)))],
@@ -159,6 +165,13 @@ BROKEN: dict[str, tuple[Events, str]] = {
         [structs.replace(REQUESTED, decision=NEWER), DISPATCHED, GRANTED],
         "without the approvals",
     ),
+    "a start of what was dispatched at once, without the approvals that its decision demands": (
+        [structs.replace(AT_ONCE, decision=NEWER), GRANTED],
+        "without the approvals",
+    ),
+    "an approval of what was dispatched at once": ([AT_ONCE, approved(None)], "dispatched"),
+    "a second dispatch of what was dispatched at once": ([AT_ONCE, DISPATCHED], "dispatched"),
+    "a second start of what was dispatched at once": ([AT_ONCE, GRANTED, GRANTED], "started"),
     "a second start": ([REQUESTED, DISPATCHED, GRANTED, GRANTED], "started"),
     "a second attempt": ([REQUESTED, DISPATCHED, GRANTED, DISPATCHED], "must not run twice"),
     "an attempt after the end": ([REQUESTED, DISPATCHED, GRANTED, finished(receipt()), DISPATCHED], "ended"),
@@ -194,12 +207,12 @@ def looked(events: Events) -> list[IrregularEvent]:
 
 
 @pytest.mark.parametrize("events", HONEST)
-def test_what_honest_executors_write_is_regular(events: Events) -> None:
+def test_history_of_honest_executors_is_regular(events: Events) -> None:
     assert looked(events) == []
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_what_cannot_be_is_found(case: str) -> None:
+def test_impossible_history_is_found(case: str) -> None:
     events, text = BROKEN[case]
     *_, last = found = looked(events)
     assert len(found) == 1
@@ -216,7 +229,7 @@ def test_only_operations_whose_beginning_is_not_here_have_to_be_read() -> None:
     assert [courses.examine(record) for record in stored[2:]] == [None, None, None]
 
 
-def test_what_is_left_before_an_archive_is_not_judged() -> None:
+def test_events_left_before_an_archive_are_not_judged() -> None:
     courses, stored = OperationHistories(), records(HONEST[0])
     courses.learn(ID, stored[-1:])
     assert [courses.examine(record) for record in stored[1:]] == [None] * 4

@@ -1,4 +1,4 @@
-"""Notifications: what is told of the journal, how it is signed, and that a receiver gets it once it is there again."""
+"""Notifications: contents, signatures, and delivery after a receiver returns."""
 
 import hashlib
 import hmac

@@ -24,7 +24,7 @@ from writ_trust.statements import sign
 
 
 class Watched:
-    """The file and who reads it."""
+    """The file and its reader."""
 
     def __init__(self, folder: Path, people_key: str) -> None:
         self.bus, self.path, self._folder, self._key = MemoryBus(), folder / "people.json", folder, people_key
@@ -101,7 +101,7 @@ async def test_a_file_that_is_half_written_is_read_again(watched: Watched) -> No
 
 
 @pytest.mark.parametrize("content", [b'{"payload":', b'{"payload":1}', b"\xff"])
-async def test_a_damaged_file_is_a_security_event_at_the_second_look_and_once(
+async def test_a_damaged_file_is_a_security_event_at_the_second_read_and_once(
     watched: Watched, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert await watched.number(PEOPLE_KEY, 1, [], FIRST, SECOND) == 1

@@ -1,4 +1,4 @@
-"""What one record changes: every kind of event, and anything that is none."""
+"""The change of the index by one record, for each kind of event and for bytes that are no event."""
 
 from typing import Any, get_args
 

@@ -87,7 +87,7 @@ async def test_each_filter_narrows(
 @pytest.mark.parametrize(
     "fields", [{"target": "' OR 1=1 --"}, {"principal": "*"}, {"outcome": "done"}, {"operation": "a.b"}]
 )
-async def test_what_could_never_match_is_invalid(bus: MemoryBus, fields: dict[str, str]) -> None:
+async def test_search_that_can_never_match_is_invalid(bus: MemoryBus, fields: dict[str, str]) -> None:
     answer = await ask(bus, "alice", "search", encode(fields), SearchReply)
     assert answer.error is not None
     assert answer.error.code == "invalid"
@@ -142,7 +142,9 @@ async def test_the_beginning_of_an_id_finds_what_one_may_read(
     assert await found(bus, "alice", operation_prefix=whole[:6]) == []
 
 
-async def test_ones_own_records_need_no_policy(bus: MemoryBus, recorded: History, scripted: ScriptedPolicy) -> None:
+async def test_own_records_need_no_decision_of_policy(
+    bus: MemoryBus, recorded: History, scripted: ScriptedPolicy
+) -> None:
     scripted.effects["audit_read"] = "deny"
     assert await found(bus, "bob", principal="bob") == [B1]
     assert scripted.decides == []

@@ -1,5 +1,5 @@
 # long: one subject, the log of the NATS server
-"""What NATS refuses is read from its log, whatever clients write into it, and however the log is rotated."""
+"""Refusals in NATS' log are read correctly despite text of clients and rotation of the log."""
 
 import asyncio
 import json
@@ -135,7 +135,7 @@ def append(path: Path, *lines: str) -> None:
 
 
 class Followed:
-    """A log and who follows it."""
+    """A log and its follower."""
 
     def __init__(self, folder: Path) -> None:
         self.bus, self.path, self.config = MemoryBus(), folder / "nats.log", folder / "server.conf"
@@ -147,7 +147,7 @@ class Followed:
         self.log = self.again()
 
     def again(self) -> ServerLog:
-        """Return what the next process of audit follows the log with."""
+        """Return the follower of audit's next process."""
         owners = KeyOwners(self.principals, None, self.config)
         return ServerLog(self.path, owners, self.security, self.counted.append, self.path.parent)
 

@@ -65,7 +65,7 @@ def test_client_whose_key_was_removed_gives_few_events_however_long_it_tries() -
     assert "1799 more" in found[-1].detail
 
 
-def test_sender_that_was_silent_for_long_begins_anew() -> None:
+def test_sender_that_was_silent_for_long_begins_again() -> None:
     state = repeats(0.0)
     for now in range(1_000):
         state.take(refused("bot"), now)

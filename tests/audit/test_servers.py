@@ -1,4 +1,4 @@
-"""Audit's gauges of the NATS servers: what a real one says, and nothing once it says no more."""
+"""Audit's gauges of NATS servers show a real server's figures, and none once it is silent."""
 
 import asyncio
 from pathlib import Path
@@ -40,7 +40,7 @@ async def test_gauges_of_a_server_are_removed_with_it(tmp_path: Path, monkeypatc
 
 
 async def _all(measured: Metrics) -> dict[str, float] | None:
-    """Once it has answered every question: it is asked several, and one answer may come too late."""
+    """Wait until it has answered every question: there are several, and one answer may come too late."""
     reported = rows(measured)
     return reported if {CONNECTIONS, JOURNALS_CONSUMERS, PENDING} <= reported.keys() else None
 

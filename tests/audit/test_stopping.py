@@ -1,4 +1,4 @@
-"""The process as it stops: also when its connection breaks at that moment."""
+"""The process stops cleanly, even if its connection breaks at that moment."""
 
 import asyncio
 import signal
@@ -16,7 +16,7 @@ from writ_trust.keys import Key, generate_seed
 
 
 class Breaking:
-    """A journal whose connection breaks, once, while somebody gives up reading; otherwise `journal`."""
+    """A journal whose connection breaks once, while a caller cancels a read."""
 
     def __init__(self, journal: Any) -> None:
         self._journal = journal
@@ -27,7 +27,7 @@ class Breaking:
         return getattr(self._journal, name)
 
     async def read(self, *arguments: Any, **named: Any) -> Any:
-        """Nothing comes; a cancel is answered as a broken connection answers it."""
+        """Wait without an answer; a cancel ends as on a broken connection."""
         self.reading.set()
         try:
             await asyncio.Event().wait()

@@ -41,7 +41,7 @@ def audit(tmp_path: Path) -> Audit:
 
 
 async def ended(audit: Audit) -> list[Exception]:
-    """Let audit work until it ends; return the errors that ended it."""
+    """Let audit work to its end; return the errors of that end."""
     await audit.serve()
     tasks.take_ended()
     with pytest.raises(ExceptionGroup) as ended:

@@ -1,4 +1,4 @@
-"""Traces: whole right after the end, with the security events that belong to them, and only for who may read them."""
+"""Traces are complete at once after the end, include related security events, and open only to permitted readers."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -73,7 +73,7 @@ async def test_a_human_reads_what_their_agent_did(bus: MemoryBus, history: Histo
     assert kinds(await trace(bus, "copilot", operation_id=operation)) == ["requested"]
 
 
-async def test_somebody_elses_operation_looks_like_one_that_never_was(bus: MemoryBus, history: History) -> None:
+async def test_foreign_operation_looks_like_an_unknown_one(bus: MemoryBus, history: History) -> None:
     operation = await history.carried_out("alice", "k")
     others = await trace(bus, "bob", operation_id=operation)
     nobodys = await trace(bus, "bob", operation_id=operation_id("alice", "never"))

@@ -1,4 +1,4 @@
-"""What `make bench-peers` compares is equal, and what it writes is what it measured. No peer is needed for that."""
+"""`make bench-peers` compares equal work and writes its own measurements. These tests need no peer."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ RULES = model.rules(10)
 
 
 class Peer:
-    """An engine of another kind: it answers as it is told to, or is not there."""
+    """An engine of another kind with scripted answers, or an absent one."""
 
     name = "Peer"
     answer = "answers"

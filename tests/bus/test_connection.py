@@ -1,4 +1,4 @@
-"""What the connection does when the server is away, silent, or does not want us."""
+"""The connection while the server is away, silent, or refuses it."""
 
 import asyncio
 import socket
@@ -34,7 +34,7 @@ async def test_a_key_that_the_server_does_not_know_is_forbidden_at_once(server: 
     assert str(forbidden.value) == f"{server.url} does not know the key of alice"
 
 
-async def test_somebody_elses_inbox_is_forbidden_at_once(server: WritServer) -> None:
+async def test_foreign_inbox_is_forbidden_at_once(server: WritServer) -> None:
     with pytest.raises(Forbidden, match="_inbox_bob"):
         await connect(server.options("alice", inbox_prefix="_INBOX_bob"))
 
@@ -145,7 +145,7 @@ async def test_a_user_that_is_taken_out_of_the_configuration_is_cut_off(server: 
 
 @pytest.fixture
 async def proxied(tmp_path: Path) -> AsyncIterator[tuple[TcpProxy, NatsBus, NatsBus]]:
-    """A bus that goes through a proxy, and one that does not."""
+    """Yield a bus through a proxy, and a direct one."""
     async with open_server(tmp_path) as (_, url), tcp_proxy(int(url.rpartition(":")[2])) as proxy:
         # The real intervals are 5 s and 10 s; a fifth of them keeps the test short.
         through = f"nats://127.0.0.1:{proxy.port}"
@@ -159,7 +159,7 @@ async def proxied(tmp_path: Path) -> AsyncIterator[tuple[TcpProxy, NatsBus, Nats
 async def test_connecting_goes_on_where_the_server_cuts_it_off(
     proxied: tuple[TcpProxy, NatsBus, NatsBus], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As nats-server does with who connects while it reloads its configuration."""
+    """nats-server cuts off new connections while it reloads its configuration."""
     proxy, _, direct = proxied
     await direct.serve(service("executor", REQUESTS, echo))
     open_replies, cuts = Replies.open, 0

@@ -1,5 +1,6 @@
-"""A stream in several copies: whichever copy answers, nothing that was stored before is missing."""
+"""A stream in several copies: each copy's answer contains everything stored before."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -26,7 +27,7 @@ def entry(expected: int) -> Entry:
 
 
 class Copies:
-    """What the leader has, and what the copy has that answers each question; the last one for ever."""
+    """The leader's state, and the copy's answers to each question; the last answer repeats."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, leader: Sequence[Record], *copies: Sequence[Record]) -> None:
         self.leader = list(leader)
@@ -72,7 +73,7 @@ async def test_a_line_on_which_ever_more_comes_is_read_to_where_it_ended(monkeyp
     assert await copies.journal.read(LINE) == copies.leader[:2]
 
 
-async def test_what_was_wanted_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_copy_with_the_required_sequence_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = [event(number) for number in range(1, 10)]
     copies = Copies(monkeypatch, whole, whole[:5])
     assert await copies.journal.read(LINE, limit=5) == whole[:5]
@@ -112,7 +113,7 @@ async def test_an_append_refused_since_another_is_on_its_way_waits_for_what_come
 
 
 async def test_a_batch_that_is_stored_while_we_look_for_it_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its last event was not there yet, its first one was: that one is no other's."""
+    """Its first event was there, its last one was not: no other writer has that one."""
     lock, last = "writ.journal.lock", Record(8, LINE, b"", {"Writ-Event-Id": "ours"}, 0.0)
     first = Entry(subject=lock, data=b"", event_id="before", filter=lock, expected=0)
     copies = Copies(monkeypatch, [])
@@ -151,7 +152,7 @@ async def test_an_append_that_expects_what_never_was_is_refused_at_once(monkeypa
     assert tried == 1
 
 
-async def test_what_a_leader_tells_is_what_a_copy_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_leader_and_copy_give_the_same_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     reply: Mapping[str, Any] = {
         "message": {
             "subject": LINE,
@@ -208,3 +209,53 @@ async def test_a_key_of_a_stream_of_which_no_copy_answers_yet_is_asked_of_the_le
     else:
         with pytest.raises(Unreachable):
             await store.get("k")
+
+
+@pytest.mark.parametrize(("clustered", "connected"), [(True, True), (True, False), (False, True)])
+async def test_a_read_waits_until_a_copy_of_a_cluster_has_answered_once(
+    monkeypatch: pytest.MonkeyPatch, clustered: bool, connected: bool
+) -> None:
+    requests = 0
+
+    async def page(*_: object) -> tuple[list[Record], int]:
+        nonlocal requests
+        requests += 1
+        if requests < 3:
+            raise Unreachable("no server has the stream S")
+        return [event(1)], 0
+
+    async def wait(_: float) -> None:
+        return None
+
+    async def end(*_: object) -> Record:
+        return event(1)
+
+    connection: Any = SimpleNamespace(wait_up=wait, clustered=clustered, connected=connected)
+    replies: Any = None
+    store = NatsJournal(connection, replies, "S", "writ.journal.>", "writ.event.>")
+    monkeypatch.setattr(store, "page", page)
+    monkeypatch.setattr(journal, "leader_get", end)
+    if clustered and connected:
+        assert await store.read(LINE) == [event(1)]
+        assert requests == 3
+        requests = 0
+        with pytest.raises(Unreachable, match="no server has the stream S"):  # as every stream that has answered
+            await store.read(LINE)
+        assert requests == 1
+    else:
+        with pytest.raises(Unreachable, match="no server has the stream S"):
+            await store.read(LINE)
+        assert requests == 1
+
+
+async def test_a_read_of_a_cluster_of_which_no_copy_answers_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def page(*_: object) -> tuple[list[Record], int]:
+        raise Unreachable("no server has the stream S")
+
+    monkeypatch.setattr(journal, "PATIENCE", 0.05)
+    connection: Any = SimpleNamespace(wait_up=asyncio.sleep, clustered=True, connected=True)
+    replies: Any = None
+    store = NatsJournal(connection, replies, "S", "writ.journal.>", "writ.event.>")
+    monkeypatch.setattr(store, "page", page)
+    with pytest.raises(Unreachable, match="no server has the stream S"):
+        await store.read(LINE)

@@ -1,4 +1,4 @@
-"""An append whose answer got lost is never called undone, whatever comes after."""
+"""An append with a lost answer is never reported as undone, whatever happens later."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +13,7 @@ ENTRY = Entry(subject="writ.journal.x", data=b"", event_id="e", filter="writ.jou
 
 
 def journal(monkeypatch: pytest.MonkeyPatch, *answers: Exception) -> NatsJournal:
-    """Its answers in their order, the last one for ever; nothing is ever found stored."""
+    """Return a journal with these answers in order, the last one repeated; it never finds an event stored."""
     left = list(answers)
 
     async def publish(*_: object) -> int:
@@ -31,12 +31,12 @@ def journal(monkeypatch: pytest.MonkeyPatch, *answers: Exception) -> NatsJournal
     return made
 
 
-async def test_one_that_had_no_answer_and_then_nobody_to_ask_may_be_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_event_without_an_answer_and_then_without_a_server_may_be_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TimedOut, match="is not known"):
         await journal(monkeypatch, TimedOut("lost"), Unreachable("nobody")).append(ENTRY)
 
 
-async def test_one_that_had_no_answer_and_is_refused_the_second_time_may_be_stored(
+async def test_event_without_an_answer_and_then_refused_may_be_stored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with pytest.raises(TimedOut, match="is not known"):
@@ -45,6 +45,6 @@ async def test_one_that_had_no_answer_and_is_refused_the_second_time_may_be_stor
         await journal(monkeypatch, Full("no space")).append(ENTRY)
 
 
-async def test_one_that_nobody_ever_took_is_not_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_event_that_no_server_accepted_is_not_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Unreachable):
         await journal(monkeypatch, Unreachable("nobody")).append(ENTRY)

@@ -1,4 +1,4 @@
-"""Our way from bytes to whole messages, and nats-py's parser: the same messages, whatever the server sends."""
+"""Our decoder and nats-py's parser produce the same messages from any bytes of the server."""
 
 import asyncio
 from typing import Any, cast
@@ -17,7 +17,7 @@ BODIES = st.binary(max_size=30) | st.sampled_from([b"", b"\r\n", b"MSG a 1 0\r\n
 
 
 class Taken:
-    """What nats-py's parser calls, with the messages that it was given."""
+    """Records the calls of nats-py's parser and their messages."""
 
     def __init__(self) -> None:
         self.messages: list[tuple[Any, ...]] = []
@@ -39,7 +39,7 @@ class Taken:
 
 
 def by_nats_py(data: bytes) -> list[tuple[Any, ...]]:
-    """Return the messages before the first bytes that its parser refuses."""
+    """Return the messages before the first bytes refused by its parser."""
     taken = Taken()
     try:
         asyncio.run(Parser(taken).parse(data))
@@ -89,7 +89,7 @@ def test_nats_py_finds_the_same_messages_in_any_bytes(pieces: list[bytes], cut: 
 
 
 def listening(passed_on: list[Msg]) -> DirectClient:
-    """Return a client without a connection that passes on the messages of ten subscriptions."""
+    """Return a client without a connection, with ten subscriptions."""
     client = DirectClient()
     sink = cast("asyncio.Future[Msg]", ReplyFuture(passed_on.append))
     client._subs |= {sid: Subscription(client, sid, future=sink) for sid in range(10)}
@@ -110,6 +110,16 @@ async def test_messages_in_any_pieces_are_passed_on(messages: list[bytes], cuts:
     ]
     assert client._part == b""
     assert len(pieces) == sum(b" a.\xff " not in one[:13] for one in messages)  # a subject that is no text is dropped
+
+
+@given(st.one_of(st.binary(max_size=40), st.binary(max_size=20).map(lambda rest: b"NATS/1.0" + rest)))
+async def test_headers_of_any_bytes_do_not_end_the_reading(block: bytes) -> None:
+    passed_on, failed = list[Msg](), list[Exception]()
+    client = listening(passed_on)
+    setattr(client, "_reader_fails", failed.append)  # noqa: B010 - a method of its own instead of its class's
+    client._arrived(b"HMSG a 1 %d %d\r\n%b\r\nMSG a 1 2\r\nok\r\n" % (len(block), len(block), block))
+    assert failed == []
+    assert passed_on[-1].data == b"ok"
 
 
 @given(st.lists(MESSAGES, max_size=2), MESSAGES, st.integers(1, 200))

@@ -11,7 +11,7 @@ subjects = st.lists(tokens, min_size=1, max_size=6).map(".".join)
 
 
 @given(subjects)
-def test_what_is_made_of_tokens_is_a_subject_and_matches_itself(subject: str) -> None:
+def test_subject_made_of_tokens_matches_itself(subject: str) -> None:
     assert check_subject(subject) == check_filter(subject) == subject
     assert matches(subject, subject)
     assert matches(">", subject)
@@ -48,6 +48,6 @@ def test_wildcards(pattern: str, subject: str, expected: bool) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["", ".", "a.", ".a", "a..b", "a.>.b", "a*", "a.b>", "> ", "a b", "a\n", "a\x00"])
-def test_what_is_no_filter_is_refused(wrong: str) -> None:
+def test_malformed_filter_is_refused(wrong: str) -> None:
     with pytest.raises(ValueError, match="not a valid subject"):
         check_filter(wrong)

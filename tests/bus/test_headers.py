@@ -54,7 +54,7 @@ def test_bytes_of_any_kind_are_read_as_nats_py_reads_them(raw: bytes) -> None:
 
 
 class Recorded(Client):
-    """nats-py, with the commands that it would have sent."""
+    """nats-py, with a record of its commands."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The modules that a process with a connection to NATS imports, and those that it does not."""
+"""The modules that a process with a connection to NATS imports, and those that it avoids."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Reads of the journal ask the server for what it finds without a walk over all subjects."""
+"""Reads of the journal ask the server without a walk over all subjects."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +13,7 @@ WHOLE = "writ.journal.>"
 
 
 class RecordedRequests:
-    """In the place of a connection's replies; it holds nothing."""
+    """Records requests in place of a connection, and has no events."""
 
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
@@ -24,7 +24,7 @@ class RecordedRequests:
 
 
 class CountedJournal(NatsJournal):
-    """A journal with events at the given sequences; it notes the sizes of the pages that are requested."""
+    """A journal with events at the given sequences; it records the sizes of requested pages."""
 
     def __init__(self, *sequences: int) -> None:
         connection: Any = SimpleNamespace(clustered=False)

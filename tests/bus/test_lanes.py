@@ -21,7 +21,7 @@ def lanes(concurrency: int, subject: str = "writ.request.*.*") -> Lanes:
 
 
 class Jobs:
-    """Jobs that note their sender when they start, and end when they are let go."""
+    """Jobs which record their sender at the start, and end on release."""
 
     def __init__(self, queues: Lanes) -> None:
         self.queues = queues
@@ -99,7 +99,7 @@ async def test_without_a_usable_timeout_a_message_waits_as_long_as_it_takes(time
     assert (len(jobs.started), jobs.queues.dropped) == (2, 0)
 
 
-async def test_what_waited_longer_than_its_sender_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_job_that_waited_longer_than_its_sender_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     loop = asyncio.get_running_loop()
     now = loop.time()
     monkeypatch.setattr(loop, "time", lambda: now)

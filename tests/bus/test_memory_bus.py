@@ -1,4 +1,4 @@
-"""The memory bus passes the suite that the real one passes."""
+"""The memory bus passes the suite of the real one."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,7 +12,7 @@ from writ_testing.suites.bus import BusSuite
 
 
 class MemoryGround:
-    """One broker."""
+    """The memory bus with one broker."""
 
     ack_wait = 1.0
     max_bytes = 2 << 20
@@ -42,4 +42,4 @@ async def ground() -> AsyncIterator[MemoryGround]:
 
 
 class TestMemoryBus(BusSuite):
-    """Everything, in one process."""
+    """All tests of the suite, in one process."""

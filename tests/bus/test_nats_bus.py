@@ -19,7 +19,7 @@ from writ_testing.suites.work import DURABLE, STREAM, dispatch
 
 
 class NatsGround:
-    """One server."""
+    """The NATS bus with one server."""
 
     ack_wait = 6.0  # more than a machine that stands still for a moment takes to pass an ack on
     max_bytes = 2 << 20
@@ -57,7 +57,7 @@ async def ground(tmp_path: Path) -> AsyncIterator[NatsGround]:
 
 
 class TestNatsBus(BusSuite):
-    """Everything, over the wire."""
+    """All tests of the suite, over the wire."""
 
 
 @pytest.mark.parametrize("error", [Unreachable("gone"), RuntimeError("a defect")])
@@ -84,7 +84,7 @@ async def test_a_pull_that_fails_whatever_it_fails_with_is_made_again(ground: Na
     assert failures == 0
 
 
-async def test_nobody_there_is_not_called_silence_where_hardly_any_time_was_left_to_hear_so() -> None:
+async def test_missing_responder_is_no_timeout_even_with_hardly_any_time_left() -> None:
     tried: list[float] = []
 
     async def one(*_: object, timeout: float, headers: object) -> Msg:

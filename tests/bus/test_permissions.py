@@ -1,7 +1,7 @@
-"""The real server, with the generated configuration, refuses everybody what the registry does not give them.
+"""The real server, with the generated configuration, refuses each party all but its rights in the registry.
 
-What they may do is worked out here from the registry and from a table of JetStream's subjects, not by the code that
-renders the configuration.
+The tests derive those rights from the registry and a table of JetStream's subjects, without the code that renders the
+configuration.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ def role_of(user: str) -> Role | None:
 
 
 def is_in(user: str, roles: tuple[Role, ...]) -> bool:
-    """Whether one of these roles is the user's; a scanner is a principal too."""
+    """Return true if the user has one of these roles; a scanner is a principal too."""
     return role_of(user) in roles or (user == "trivy" and Role.SCANNER in roles)
 
 
@@ -195,7 +195,7 @@ def may_listen(user: str, subject: str) -> bool:
 
 
 def covers(wide: str, narrow: str) -> bool:
-    """Whether every subject of `narrow` is one of `wide`."""
+    """Return true if `wide` covers every subject of `narrow`."""
     wide_tokens, narrow_tokens = wide.split("."), narrow.split(".")
     if wide_tokens[-1] == ">":
         wide_tokens.pop()
@@ -229,7 +229,7 @@ async def test_the_whole_journal_as_it_is_stored_is_for_executors_alone(server: 
 
 
 def users_of(roles: tuple[Role, ...]) -> list[str]:
-    """One user of each of these roles."""
+    """Return one user of each of these roles."""
     names = {
         Role.PRINCIPAL: "alice",
         Role.GATEWAY: "mcp",
@@ -241,7 +241,7 @@ def users_of(roles: tuple[Role, ...]) -> list[str]:
 
 
 @pytest.mark.parametrize("channel", [one for one in CHANNELS if one.style is Style.REQUEST], ids=lambda one: one.name)
-async def test_who_may_ask_gets_an_answer(server: WritServer, channel: Channel) -> None:
+async def test_permitted_requester_gets_an_answer(server: WritServer, channel: Channel) -> None:
     for receiver in users_of(channel.receivers[:1]):
         serving = await (await server.bus(receiver)).serve(service(receiver, mine(receiver, channel), echo))
         for sender in users_of(channel.senders):
@@ -252,7 +252,7 @@ async def test_who_may_ask_gets_an_answer(server: WritServer, channel: Channel) 
 
 
 @pytest.mark.parametrize("channel", [one for one in CHANNELS if one.style is Style.PUBLISH], ids=lambda one: one.name)
-async def test_what_is_published_is_heard_by_whom_it_is_for(server: WritServer, channel: Channel) -> None:
+async def test_published_message_reaches_its_receivers(server: WritServer, channel: Channel) -> None:
     for receiver in users_of(channel.receivers):
         heard: asyncio.Queue[str] = asyncio.Queue()
 

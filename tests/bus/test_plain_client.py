@@ -24,7 +24,7 @@ async def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
 
 @pytest.mark.exhaustive
 class TestPlainBus(BusSuite):
-    """Everything that TestNatsBus has, over the other client."""
+    """All tests of TestNatsBus, over the other client."""
 
 
 def test_internals_of_nats_py_are_as_the_direct_client_needs_them() -> None:

@@ -1,7 +1,7 @@
-"""Nobody gets an answer, an acknowledgement or a delivery published on a subject that they may not publish on.
+"""A party gets no answer, acknowledgement or delivery published on a subject that it may not publish on.
 
-The server checks who publishes, not where an answer is to go. That the answer stays in the account of who asked, and
-there reaches nobody, is shown here for requesters, agents and the services, against the real server.
+The server checks the publisher of a request, not its reply subject. These tests show that the answer stays in the
+requester's account and reaches no listener there, for requesters, agents and services on the real server.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ TARGETS = (
 
 
 class Watch:
-    """Everything that somebody could be made to believe: what each service handled, each listener heard, was stored."""
+    """Records every message that could deceive a party: handled by a service, heard by a listener, or stored."""
 
     def __init__(self, server: WritServer) -> None:
         self.server = server
@@ -76,7 +76,7 @@ class Watch:
         self.heard.append(message.subject)
 
     async def settle(self) -> None:
-        """Wait until what was sent so far has had every chance to arrive."""
+        """Wait until all sent messages have had every chance to arrive."""
         for user, subject in (("alice", "writ.request.alice.settle"), ("agent-a", "writ.receipt.a")):
             async with self.server.connected(user) as bus:
                 for _ in range(3):
@@ -184,7 +184,7 @@ async def test_a_service_cannot_direct_an_answer(watch: Watch, user: str, subjec
 
 
 async def informed(watch: Watch, subject: str) -> list[dict[str, Any]]:
-    """What the server says of who sent each request that arrives there from now on."""
+    """Collect the server's statement about the sender of each later request."""
     requests: list[dict[str, Any]] = []
 
     async def handle(message: Message) -> bytes:
@@ -206,9 +206,9 @@ async def test_the_server_names_the_key_whatever_the_client_claims(watch: Watch)
 
 
 async def test_an_answer_sent_on_as_ones_own_request_does_not_bear_ones_key(watch: Watch) -> None:
-    """The server does pass an answer on through an import of the same account: it then names who answered.
+    """The server forwards an answer through an import of the same account, and then names the answering party.
 
-    Within the account of one principal that reaches nobody else's subjects; services compare the key all the same.
+    Within the account of one principal it reaches no subject of others; services compare the key all the same.
     """
     requests = await informed(watch, "writ.query.*.simulate")
     alice = await watch.server.bus("alice")

@@ -1,4 +1,4 @@
-"""What NATS servers say of themselves, asked of a real one by audit alone."""
+"""Audit alone can query NATS servers about themselves; the server here is real."""
 
 import asyncio
 from pathlib import Path
@@ -17,12 +17,12 @@ from writ_testing.peers.nats_server import writ_server
 SUBJECT = "writ.journal.op.alice.o1.dispatched.a.web-1"
 
 
-async def test_connections_streams_and_consumers_are_told_as_they_are(tmp_path: Path) -> None:
+async def test_connections_streams_and_consumers_are_reported_as_they_are(tmp_path: Path) -> None:
     async with writ_server(tmp_path) as server:
         audit = await server.bus("audit")
 
         async def alone() -> ServerFigures | None:
-            """Once the server has seen that who made the streams is gone."""
+            """Return the figures once the server has dropped the client which made the streams."""
             observed = await figures(audit)
             return observed if [one.connections for one in observed.servers] == [1] else None
 
@@ -66,13 +66,13 @@ async def test_many_consumers_are_counted_and_not_told_one_by_one(
 
 
 @pytest.mark.parametrize("who", ["executor", "policy", "status", "agent-a", "alice"])
-async def test_nobody_else_may_ask(tmp_path: Path, who: str) -> None:
+async def test_servers_answer_audit_alone(tmp_path: Path, who: str) -> None:
     async with writ_server(tmp_path) as server:
         with pytest.raises(Forbidden):
             await figures(await server.bus(who))
 
 
-async def test_where_no_server_answers_nothing_is_told() -> None:
+async def test_figures_are_empty_without_an_answer_of_a_server() -> None:
     observed = await figures(MemoryBus())
     assert (observed.servers, observed.streams, observed.consumers) == ([], [], [])
 

@@ -1,4 +1,4 @@
-"""A service answers inboxes only: the last defence where somebody may ask within the service's own account."""
+"""A service answers inboxes only: the last defence against requesters within the service's own account."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -97,5 +97,5 @@ async def test_discovery_of_a_service_that_is_gone_finds_nobody(bus: Bus) -> Non
         ("$JS.ACK.WRIT_JOURNAL.agent-a.1.1.1.1.1", False),
     ],
 )
-def test_what_is_an_inbox(reply: str, safe: bool) -> None:
+def test_inbox_subjects_are_recognised(reply: str, safe: bool) -> None:
     assert is_inbox(reply) is safe

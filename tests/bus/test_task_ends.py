@@ -1,4 +1,4 @@
-"""A puller and a watchdog that an exception ends are started again, over a real server."""
+"""A puller and a watchdog start again after an exception, over a real server."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""No background task ends unnoticed: it is started again, or its end is that of its group, and it is counted."""
+"""No background task ends unnoticed: it starts again, or ends its group, and the end is counted."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""TLS of a client: what it trusts, what it refuses in the clear, and its words for a server that is not trusted."""
+"""TLS of a client: trusted authorities, refusal of clear text, and messages about untrusted servers."""
 
 import asyncio
 import json
@@ -155,9 +155,9 @@ async def test_an_expired_certificate_and_one_for_another_name_are_named_as_such
 
 @asynccontextmanager
 async def in_between(port: int, change: bool) -> AsyncIterator[int]:
-    """Yield the port of one on the path, who has the server's first line say that TLS is not needed, if `change`.
+    """Yield the port of a proxy that, with `change`, makes the server's first line claim that TLS is not needed.
 
-    It then relays whatever comes, and keeps what the client sends.
+    It then relays all bytes, and records those of the client.
     """
 
     async def relay(

@@ -1,4 +1,4 @@
-"""A traced bus keeps every promise of a bus, and leaves spans of what goes over it; another one leaves none."""
+"""A traced bus keeps every promise of a bus and leaves spans; an untraced one leaves none."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -20,7 +20,7 @@ DISPATCHED = subjects.operation_event("alice", OPERATION, "dispatched", pool="lo
 
 
 class TracedGround(MemoryGround):
-    """The same broker, with a traced bus for everybody."""
+    """The same broker, with traced buses."""
 
     async def bus(self, name: str) -> MemoryBus:
         return cast("MemoryBus", TracedBus(await super().bus(name)))
@@ -35,7 +35,7 @@ async def ground() -> AsyncIterator[TracedGround]:
 
 @pytest.fixture(autouse=True)
 def spans() -> Iterator[list[tracing.Span]]:
-    """What was exported."""
+    """Yield the exported spans."""
     taken: list[tracing.Span] = []
     tracing.export(taken.append)
     yield taken
@@ -43,7 +43,7 @@ def spans() -> Iterator[list[tracing.Span]]:
 
 
 class TestTracedBus(BusSuite):
-    """As the bus within it."""
+    """The suite for a traced memory bus."""
 
 
 def entry(subject: str) -> Entry:
@@ -67,9 +67,7 @@ def one(spans: list[tracing.Span], name: str) -> tracing.Span:
     return found
 
 
-async def test_who_asks_and_who_answers_and_what_is_appended_hang_together(
-    ground: TracedGround, spans: list[tracing.Span]
-) -> None:
+async def test_requester_responder_and_append_share_a_trace(ground: TracedGround, spans: list[tracing.Span]) -> None:
     policy, executor = await ground.bus("policy"), await ground.bus("executor")
     await answering(policy)
     with tracing.span("submit", tracing.root("change-7")):
@@ -121,9 +119,7 @@ async def test_a_handler_that_breaks_leaves_a_span_that_says_so_and_not_what_it_
     assert "secret" not in str(spans)
 
 
-async def test_what_belongs_to_no_trace_and_what_is_not_sampled_leaves_none(
-    ground: TracedGround, spans: list[tracing.Span]
-) -> None:
+async def test_messages_without_a_sampled_trace_leave_no_span(ground: TracedGround, spans: list[tracing.Span]) -> None:
     bus = await ground.bus("executor")
     await bus.journal.append(entry(EVENT))
     await bus.publish("writ.heartbeat.local-web", b"")
@@ -133,7 +129,7 @@ async def test_what_belongs_to_no_trace_and_what_is_not_sampled_leaves_none(
     assert spans == []
 
 
-async def test_where_nobody_takes_spans_the_bus_is_the_bus_itself(spans: list[tracing.Span]) -> None:
+async def test_bus_without_a_collector_is_not_wrapped(spans: list[tracing.Span]) -> None:
     bus = MemoryBus(MemoryGround().broker)
     assert isinstance(traced(bus), TracedBus)
     tracing.export(None)

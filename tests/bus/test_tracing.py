@@ -23,7 +23,7 @@ def test_the_cause_is_the_event_where_there_is_one() -> None:
     assert tracing.incoming({tracing.TRACEPARENT: PARENT, tracing.EVENT_ID: "e1"}).causation_id == "e1"
 
 
-def test_what_goes_on_later_goes_on_in_its_own_trace_whatever_goes_on_around_it() -> None:
+def test_later_work_continues_in_its_own_trace() -> None:
     mine = tracing.incoming({tracing.TRACEPARENT: PARENT, tracing.CORRELATION: "order-66"})
     for around in (tracing.root("another"), mine):
         with tracing.within(around):
@@ -71,7 +71,7 @@ def test_each_message_is_a_child_of_its_own() -> None:
     assert tracing.CAUSATION not in one
 
 
-def test_what_the_sender_set_itself_stays() -> None:
+def test_trace_header_set_by_the_sender_stays() -> None:
     assert tracing.outgoing({tracing.CORRELATION: "mine"})[tracing.CORRELATION] == "mine"
 
 

@@ -30,7 +30,7 @@ FLAKY = Path("tests/flaky.toml")
 
 
 class Step(NamedTuple):
-    """One target of make, with the variable that takes pytest's arguments."""
+    """One target of make, with the variable for pytest's arguments."""
 
     name: str
     target: str
@@ -45,10 +45,10 @@ STEPS = {
 
 
 class Runner:
-    """Runs steps, and once more what failed in them."""
+    """Runs steps, and failed tests once more."""
 
     def __init__(self, folder: Path, started: float, share: float | None) -> None:
-        """`started`: when the whole run began. `share`: seconds for the share, or None for what is left of WHOLE."""
+        """`started`: the start of the whole run. `share`: seconds for the share, or None for the rest of WHOLE."""
         self._folder = folder
         self._started = started
         self._seconds = share
@@ -56,7 +56,7 @@ class Runner:
 
     @property
     def verdicts(self) -> Sequence[Verdict]:
-        """One for each step that was taken."""
+        """Return one verdict for each step taken."""
         return self._verdicts
 
     def take(self, step: Step) -> None:
@@ -84,7 +84,7 @@ class Runner:
         return status == 0 and record is not None and record.passed == len(trouble.tests)
 
     def _make(self, step: Step, arguments: str | None) -> tuple[int, Record | None]:
-        """Return make's exit status, and what pytest came to if it came that far."""
+        """Return make's exit status, and pytest's record if pytest wrote one."""
         path = self._folder / "record"
         path.unlink(missing_ok=True)
         options = f"{os.environ.get('PYTEST_ADDOPTS', '')} -p tests.ci.recorder --record={path}"
@@ -115,7 +115,7 @@ def share_arguments(path: Path) -> str:
 
 
 def run(command: Sequence[str], environ: dict[str, str], seconds: float) -> int:
-    """Return the exit status of a command, which is ended with all that it started once the time is up."""
+    """Return the exit status of a command; end it and its children after the time limit."""
     with subprocess.Popen(command, env=environ, start_new_session=True) as process:
         try:
             return process.wait(seconds)
@@ -138,7 +138,7 @@ def end(process: subprocess.Popen[bytes]) -> int:
 
 
 def changed() -> tuple[str, ...]:
-    """Return the paths that differ from where this branch began, or else from the commit before."""
+    """Return the paths that differ from the start of this branch, or else from the previous commit."""
     head = git("rev-parse", "HEAD")
     bases = (git("merge-base", "HEAD", "origin/HEAD"), git("rev-parse", "--verify", "HEAD~1"))
     base = next((one for one in bases if one not in {"", head}), "")
@@ -146,13 +146,13 @@ def changed() -> tuple[str, ...]:
 
 
 def git(*arguments: str) -> str:
-    """Return what git says, or nothing: a clone may be shallow, and a folder may be no clone."""
+    """Return git's output, or nothing: a clone may be shallow, and a folder may be no clone."""
     done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def main() -> int:
-    """Take the steps that are named."""
+    """Take the named steps."""
     parser = argparse.ArgumentParser(prog="python -m tests.ci")
     parser.add_argument("steps", nargs="+", choices=STEPS)
     parser.add_argument("--elapsed", type=float, default=0.0, help="seconds since the whole run began")

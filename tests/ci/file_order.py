@@ -1,9 +1,9 @@
 """A pytest plugin that orders files of tests for several workers: `-p tests.ci.file_order`.
 
-By itself xdist starts with the files that have most tests. These compute, and files that start an installation for a
-few long tests, and wait for half of their time, would come last: processors would be idle at the end. Here a file that
-starts processes and one that computes take turns, long ones first, and short ones are left for the end.
-With pytest-xdist: `--dist loadfile --no-loadscope-reorder`.
+xdist itself begins with the files of most tests, which compute. Files with an installation and a few long tests would
+come last and leave processors idle, since they wait for half of their time. Here files that start processes and files
+that compute take turns, long ones first; short ones are left for the end. With pytest-xdist: `--dist loadfile
+--no-loadscope-reorder`.
 """
 
 from collections.abc import Iterable
@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def timeout_of(item: pytest.Item) -> float:
-    """Return the timeout that the test sets itself, as a long one does; else 0."""
+    """Return the test's own timeout, or 0."""
     marker = item.get_closest_marker("timeout")
     return float(marker.args[0]) if marker is not None and marker.args else 0.0
 

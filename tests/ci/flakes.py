@@ -1,8 +1,8 @@
-"""Decide what a failed test means in continuous integration: broken, or flaky. No I/O.
+"""Decide the meaning of a failed test in continuous integration: broken, or flaky. No I/O.
 
-A test that fails is run once more, alone. If it passes then it is flaky: it is listed, and the run goes on. The run
-fails if a test fails twice, if more than three are flaky, if a flaky one was listed before (tests/flaky.toml), and
-if pytest itself did not get to the end (a worker crashed, a file could not be collected).
+Each failed test runs once more, alone. If it passes then it is flaky: it is listed, and the run goes on. The run fails
+if a test fails twice, if more than three are flaky, if a flaky one was listed before (tests/flaky.toml), or if pytest
+itself did not finish (a worker crashed, a file could not be collected).
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -29,7 +29,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """What one pytest run came to."""
+    """The result of one pytest run."""
 
     exit_status: int
     chosen: int
@@ -41,20 +41,20 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def missing(self) -> int:
-        """How many chosen tests have no report."""
+        """Return how many chosen tests have no report."""
         failed = len({failure.test for failure in self.failures})
         return max(0, self.chosen - self.passed - self.skipped - failed)
 
 
 class Trouble(msgspec.Struct, frozen=True, kw_only=True):
-    """Tests that failed for one reason: one test, or all those of a file whose shared fixture failed."""
+    """Tests with one reason of failure: one test, or all tests of a file with a failed shared fixture."""
 
     tests: tuple[str, ...]
     text: str
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What one step of the run came to."""
+    """The verdict on one step of the run."""
 
     step: str
     passed: int = 0
@@ -82,9 +82,9 @@ def judge(
     *,
     whole: bool = True,
 ) -> Verdict:
-    """Run what failed once more.
+    """Run failed tests once more.
 
-    `room`: how many more flaky tests the run may have; beyond it nothing is run again. `whole`: each test has to run.
+    `room`: how many more flaky tests the run may have; beyond it no test is repeated. `whole`: each test has to run.
     """
     found = troubles(record.failures)
     broken = (*record.broken, *_incomplete(record, whole))
@@ -113,7 +113,7 @@ def _incomplete(record: Record, whole: bool) -> Iterable[str]:
 
 
 def reasons(verdicts: Sequence[Verdict], listed: Collection[str]) -> list[str]:
-    """Say why the run fails; nothing if it holds."""
+    """Return the reasons why the run fails; none if it passes."""
     found = [f"{verdict.step}: {one}" for verdict in verdicts for one in verdict.broken]
     found += [f"{_named(trouble)} failed" for verdict in verdicts for trouble in verdict.failed]
     flaky = [trouble for verdict in verdicts for trouble in verdict.flaky]
@@ -124,7 +124,7 @@ def reasons(verdicts: Sequence[Verdict], listed: Collection[str]) -> list[str]:
 
 
 def summary(verdicts: Sequence[Verdict], listed: Mapping[str, str]) -> str:
-    """Return what the run shows at its end: failures, flaky tests with what they failed of, reasons, counts."""
+    """Return the summary of the run: failures, flaky tests with their first failure, reasons, counts."""
     lines: list[str] = []
     for verdict in verdicts:
         lines += _shown("FAILED", verdict.step, verdict.failed)

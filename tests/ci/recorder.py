@@ -1,4 +1,4 @@
-"""A pytest plugin that writes what a run came to (flakes.Record) into a file: `-p tests.ci.recorder --record=FILE`.
+"""A pytest plugin that writes the result of a run (flakes.Record) into a file: `-p tests.ci.recorder --record=FILE`.
 
 With pytest-xdist it works in the controller, which sees the reports of all workers and notices when one of them dies.
 """
@@ -35,16 +35,16 @@ class Recorder:
         self._broken: list[str] = []
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Without xdist the tests are here."""
+        """Without xdist, record the collected tests."""
         self._chosen = max(self._chosen, len(session.items))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
-        """With xdist each worker has the same ones."""
+        """With xdist, record the tests of a worker; all have the same."""
         self._chosen = max(self._chosen, len(ids))
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """A file that can't be collected hides its tests: nothing is known of them."""
+        """A file that cannot be collected hides its tests."""
         if report.failed:
             self._broken.append(f"{report.nodeid} could not be collected: {report.longreprtext}")
 
@@ -81,6 +81,6 @@ class Recorder:
 
 
 def cause(report: pytest.TestReport) -> str:
-    """Return where and why it failed, the same for all tests that a shared fixture failed for."""
+    """Return place and reason of the failure, equal for all tests of a failed shared fixture."""
     crash = getattr(report.longrepr, "reprcrash", None)
     return str(crash or "".join(report.longreprtext.splitlines()[-1:]))

@@ -1,8 +1,8 @@
-"""A pytest plugin that runs as many tests as there is time for: `-p tests.ci.share --share=FILE`.
+"""A pytest plugin that runs as many tests as time allows: `-p tests.ci.share --share=FILE`.
 
-Files come in this order: those of the folder of a package that was changed, those that import a changed package, the
-others. Among equals the seed decides, which is the commit: so what there is no time for changes from run to run.
-With pytest-xdist: `--dist loadfile --no-loadscope-reorder`.
+Files come in this order: those in the folder of a changed package, those that import a changed package, the others.
+Among equals the seed (the commit) decides, so the tests left out change from run to run. With pytest-xdist: `--dist
+loadfile --no-loadscope-reorder`.
 """
 
 import ast
@@ -20,7 +20,7 @@ from writ_testing.exhaustive import UNTIL
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):
-    """What to begin with, and how long."""
+    """The files to begin with, and the time for all."""
 
     changed: tuple[str, ...]
     """Paths that were changed, from the root."""
@@ -42,7 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class Chooser:
-    """Puts the tests in order, and starts none once the time is up."""
+    """Orders the tests, and starts none after the time is up."""
 
     def __init__(self, share: Share) -> None:
         self._share = share
@@ -55,7 +55,7 @@ class Chooser:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self) -> bool | None:
-        """Without a report: what was not started is neither passed nor skipped."""
+        """Leave no report, so that a test which was not started is neither passed nor skipped."""
         return True if time.monotonic() >= self._share.until else None
 
 

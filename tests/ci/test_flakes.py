@@ -1,4 +1,4 @@
-"""What failed tests mean for a run of continuous integration."""
+"""The verdict on failed tests in continuous integration."""
 
 import tomllib
 from pathlib import Path

@@ -68,7 +68,7 @@ class Project:
         (self.folder / "tests" / name).write_text(text)
 
     def run(self, *arguments: str, workers: bool = False) -> Done:
-        """As continuous integration does."""
+        """Run it as continuous integration does."""
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "MAKE"))}
         environ |= {"PYTEST_ARGS": "-n 2 --dist loadfile"} if workers else {}
         environ |= {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -155,7 +155,7 @@ def test_shared_fixture_that_fails_once_is_one_flaky_trouble(project: Project) -
     ],
     ids=["crash", "collection", "exit"],
 )
-def test_what_keeps_pytest_from_its_end_fails_the_run(text: str, reason: str, project: Project) -> None:
+def test_pytest_that_does_not_finish_fails_the_run(text: str, reason: str, project: Project) -> None:
     project.write("sound/test_broken.py", text)
     done = project.run("test", "lab", workers=True)
     assert done.status == 1

@@ -1,4 +1,4 @@
-"""What the fixture `command` gives a test."""
+"""The object that the fixture `command` gives a test."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any

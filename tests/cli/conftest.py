@@ -1,4 +1,4 @@
-"""A real NATS server with scripted services, and the command that asks it."""
+"""A real NATS server with scripted services, and a command connected to it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ async def server(tmp_path: Path) -> AsyncIterator[WritServer]:
 
 @pytest.fixture
 async def served(server: WritServer) -> ScriptedApi:
-    """All queries go to it: it stands for audit too, in whose account that part of it listens."""
+    """Serve all queries, also audit's part in its account."""
     bus: NatsBus = await server.bus("executor")
     scripted = ScriptedApi(bus)
     await scripted.serve(audit=await server.bus("audit"))

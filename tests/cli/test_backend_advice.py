@@ -1,4 +1,4 @@
-"""What to do about a target is told for everything that its agent can find."""
+"""`writ backends test` gives advice for every finding of an agent."""
 
 import re
 from pathlib import Path
@@ -43,12 +43,12 @@ def test_a_backend_without_sshd_has_advice_of_its_own(backend: str, code: str, n
     assert "ssh" not in text.lower()
 
 
-def test_what_is_not_known_leads_to_the_log() -> None:
+def test_unknown_finding_leads_to_the_log() -> None:
     assert advice("what_is_this", "ssh-2") == OTHERWISE.format(pool="ssh-2")
 
 
-def test_what_the_inventory_declares_wrongly_leads_there_and_not_to_a_log() -> None:
-    """hostops takes no parameters for a test: what it calls invalid is of the target."""
+def test_mistake_in_the_inventory_leads_there_and_not_to_a_log() -> None:
+    """hostops takes no parameters for a test: an invalid value belongs to the target."""
     row = _row_of(VIEW, visit(code="invalid_parameter", message="target.backup.password_file is missing"))
     assert "inventory.yaml" in row.advice
 
@@ -60,7 +60,7 @@ def test_an_advice_is_a_sentence_of_its_own(code: str) -> None:
     assert not text.endswith(".")
 
 
-def test_a_host_without_python_is_well_and_told_what_more_it_could_have() -> None:
+def test_host_without_python_is_well_and_gets_advice() -> None:
     lacking = {"file_read": "the host has no python3 (3.9 or newer)"}
     row = _row_of(VIEW, visit(operations=["service_status"], lacking=lacking))
     assert (row.well, row.code) == (True, "")

@@ -50,7 +50,7 @@ ROWS = [
 
 
 def shown(width: int) -> str:
-    """What is on a terminal of that width."""
+    """Return the table as a terminal of that width shows it."""
     screen, paper = Screen("table"), io.StringIO()
     screen.out = Console(file=paper, highlight=False, markup=False, emoji=False, width=width, force_terminal=False)
     _show(screen, ROWS)
@@ -78,7 +78,7 @@ def test_codes_and_versions_stand_whole_in_their_cells(width: int) -> None:
     assert any(line.startswith("web2: what to do: do not connect; ") for line in lines)
 
 
-def test_where_there_is_room_what_to_do_is_the_last_column() -> None:
+def test_advice_is_the_last_column_of_a_wide_table() -> None:
     heading, _, first, second, *_ = shown(400).splitlines()
     assert " ".join(heading.split()) == " ".join(COLUMNS)
     assert first.startswith("web1")

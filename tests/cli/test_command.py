@@ -19,7 +19,7 @@ from writ_contracts.ids import operation_id
 from writ_contracts.requests import Request, WaitingReason
 
 
-async def test_simulate_tells_verdict_and_rules(command: Command) -> None:
+async def test_simulate_shows_verdict_and_rules(command: Command) -> None:
     allowed = await command("simulate", "service_restart", "-t", "a", "service_name=nginx")
     assert allowed.exit_code == 0
     assert "decision: allow" in allowed.stdout

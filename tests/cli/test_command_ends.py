@@ -1,4 +1,4 @@
-"""How `writ` ends: an outcome, an error or a mistake, each with its exit status and one readable line."""
+"""`writ` ends with an outcome, an error or a usage mistake: each has its exit status and one readable line."""
 
 import asyncio
 import json
@@ -58,7 +58,7 @@ async def test_run_gives_programs_json(command: Command) -> None:
         ("unknown", 7),
     ],
 )
-async def test_the_exit_status_tells_the_outcome(
+async def test_the_exit_status_shows_the_outcome(
     command: Command, served: ScriptedApi, outcome: str, status: int
 ) -> None:
     served.outcome = outcome
@@ -140,7 +140,7 @@ async def test_an_empty_idempotency_key_is_a_mistake_and_no_key_is_made_in_its_p
     assert served.requests == []
 
 
-async def test_nobody_who_answers_is_status_6(
+async def test_missing_answer_is_status_6(
     server: WritServer, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queries, "QUERY_SECONDS", 2.0)
@@ -173,7 +173,7 @@ async def test_a_key_that_others_can_read_is_refused(command: Command, environ: 
     assert "chmod 600" in done.stderr
 
 
-async def test_somebody_elses_name_is_refused_by_the_server(command: Command) -> None:
+async def test_foreign_name_is_refused_by_the_server(command: Command) -> None:
     done = await command("targets", "--as", "bob")
     assert done.exit_code == 6
     assert done.stderr.count("\n") == 1
@@ -217,6 +217,9 @@ async def test_usage_errors_are_a_line_and_status_2(command: Command) -> None:
         (["frobnicate"], "No such command"),
         (["op", "get", "x!"], "is neither an operation id"),
         (["audit", "search", "--since", "x"], "is neither a span"),
+        (["audit", "search", "--outcome", "fail"], "'unknown'; did you mean 'failed'? (see"),
+        (["policy", "who-can", "service_restart", "--role", "prod"], "'maintenance'; did you mean 'production'? (see"),
+        (["policy", "who-can", "service_restart", "--role", "xyz"], "'maintenance'. (see"),
         (["operations", "nothing"], "no operation 'nothing'"),
         (["run", "service_restrat", "-t", "a"], "no operation 'service_restrat'; did you mean 'service_restart'?"),
         (["run", "service_restart", "-t", "a", "service_nam=x"], "'service_nam'; did you mean 'service_name'?"),

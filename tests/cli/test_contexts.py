@@ -1,4 +1,4 @@
-"""Saved contexts, the current one, and the installation that a command finds by itself."""
+"""Saved contexts, the current one, and the installation found without one."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def call(*words: str) -> Result:
     return CliRunner().invoke(cli, words)
 
 
-def test_where_nothing_is_installed_the_commands_that_help_are_named(elsewhere: Path) -> None:
+def test_missing_installation_names_the_commands_that_help(elsewhere: Path) -> None:
     done = call("targets")
     assert done.exit_code == 2
     assert f"no installation in {elsewhere / '.writ'}: `writ up` creates one" in done.stderr

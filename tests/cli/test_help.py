@@ -1,4 +1,4 @@
-"""`writ help`, the sections of the overview, and what a shell completes."""
+"""`writ help`, the sections of the overview, and completions."""
 
 import os
 import subprocess
@@ -26,7 +26,7 @@ principals:
 
 
 def completed(home: Path, *words: str, last: str = "") -> list[str]:
-    """Return what bash is offered after these words."""
+    """Return bash's completions after these words."""
     line = ["writ", *words, last]
     environ = {**os.environ, "WRIT_HOME": str(home), "_WRIT_COMPLETE": "bash_complete"}
     environ |= {"COMP_WORDS": " ".join(line), "COMP_CWORD": str(len(line) - 1)}

@@ -1,4 +1,4 @@
-"""`writ run` on many targets: which ones, what is shown of them, and the exit status."""
+"""`writ run` on many targets: selection, output, and the exit status."""
 
 import asyncio
 import json
@@ -44,7 +44,7 @@ def acted_on(served: ScriptedApi) -> list[str]:
         (("--all", "--yes"), ["db-1", "web-1", "web-2"]),
     ],
 )
-async def test_it_acts_on_exactly_the_chosen_targets(
+async def test_run_acts_on_exactly_the_chosen_targets(
     command: Command, served: ScriptedApi, words: tuple[str, ...], targets: list[str]
 ) -> None:
     done = await command(*RESTART, *words)
@@ -66,7 +66,7 @@ async def test_it_acts_on_exactly_the_chosen_targets(
         (("--retry", "no-such-run"), "run no-such-run has no service_restart of yours"),
     ],
 )
-async def test_what_cannot_be_meant_is_refused_before_anything_is_sent(
+async def test_contradictory_options_are_refused_before_any_request(
     command: Command, served: ScriptedApi, words: tuple[str, ...], why: str
 ) -> None:
     done = await command(*RESTART, *words)
@@ -150,7 +150,7 @@ async def test_a_retry_acts_on_what_did_not_succeed_under_the_same_run(command: 
     assert (over.exit_code, "no target of run roll needs" in over.stderr) == (2, True)
 
 
-async def test_ctrl_c_tells_what_goes_on(served: ScriptedApi, environ: dict[str, str]) -> None:
+async def test_ctrl_c_shows_what_goes_on(served: ScriptedApi, environ: dict[str, str]) -> None:
     served.outcome = None
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it may be ignored
     try:

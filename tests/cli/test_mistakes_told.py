@@ -1,4 +1,4 @@
-"""A policy that does not load, told on the terminal by whatever command reads it."""
+"""Every command that reads a policy shows its mistakes on the terminal."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ cases:
         ("test",),
     ],
 )
-def test_whatever_reads_a_policy_tells_its_mistakes_one_by_one_with_their_lines(
+def test_every_command_that_reads_a_policy_lists_its_mistakes_with_lines(
     tmp_path: Path, words: tuple[str, ...]
 ) -> None:
     bad = tmp_path / "bad.yaml"

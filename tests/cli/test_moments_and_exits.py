@@ -1,4 +1,4 @@
-"""Times as people type them, and the exit status of everything that can be the end of a command."""
+"""Typed times, and the exit status of each end of a command."""
 
 import click
 import pytest
@@ -25,7 +25,7 @@ def test_spans(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "h", "-5", "2 h", "1e99", "nan", "inf", "2h\n", "tomorrow"])
-def test_what_is_no_span_is_refused(text: str) -> None:
+def test_malformed_span_is_refused(text: str) -> None:
     with pytest.raises(errors.Invalid):
         times.seconds(text)
 

@@ -1,4 +1,4 @@
-"""`writ plugin new` writes a package that passes its own tests at once, and `writ plugin list` finds it."""
+"""`writ plugin new` writes a package whose tests pass at once, and `writ plugin list` finds it."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def writ(folder: Path, *arguments: str, path: str = "") -> subprocess.CompletedP
 
 
 def installed(folder: Path) -> str:
-    """The path that has the package as an installation does: its code, and its metadata."""
+    """Return a path with the installed package: its code and metadata."""
     site = folder / "site"
     shutil.copytree(folder / "writ-acme" / "writ_acme", site / "writ_acme")
     info = site / "writ_acme-0.1.0.dist-info"

@@ -50,7 +50,7 @@ async def test_targets_of_the_inventory_file_are_known_without_a_query(
 
 
 @pytest.mark.parametrize("environ", [{"NATS_URL": "nats://elsewhere"}, {}])
-async def test_one_asks_for_targets_without_a_usable_inventory_of_that_installation(
+async def test_command_queries_targets_without_a_usable_inventory_of_the_installation(
     writ: Writ, executor: ScriptedApi, tmp_path: Path, environ: dict[str, str]
 ) -> None:
     elsewhere = settings(tmp_path, **environ)

@@ -1,4 +1,4 @@
-"""`writ policy` on files, without a server: what a user types and sees."""
+"""`writ policy` on files, without a server: input and output."""
 
 import json
 import subprocess
@@ -10,6 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from writ_cli.main import cli
+from writ_installation.files.create import create_installation
+from writ_installation.files.home import Home
 
 POLICIES = Path(__file__).parents[2] / "policies"
 PRODUCTION = POLICIES / "production-security-focused.yaml"
@@ -26,7 +28,7 @@ QUESTION: dict[str, Any] = {
 
 @pytest.fixture
 def bare(tmp_path: Path) -> CliRunner:
-    """Nothing in the environment says where a Writ might be."""
+    """Return a command without any hint of an installation in the environment."""
     return CliRunner(env={"WRIT_HOME": str(tmp_path / "none"), "NATS_URL": "", "WRIT_PRINCIPAL": ""})
 
 
@@ -38,6 +40,22 @@ def test_a_good_policy_is_valid_and_so_is_its_suite(bare: CliRunner) -> None:
     shown = writ(bare, "validate", PRODUCTION, PRODUCTION.with_name("production-security-focused_test.yaml"))
     assert shown.exit_code == 0, shown.output
     assert "valid, policy 'production-security-focused' with 28 rules" in shown.stdout
+
+
+def test_validation_without_lists_names_the_installation_that_it_did_not_compare(tmp_path: Path) -> None:
+    home = Home(tmp_path / ".writ")
+    create_installation(home)
+    runner = CliRunner(env={"WRIT_HOME": str(home.root), "NATS_URL": "", "WRIT_PRINCIPAL": ""})
+    shown = writ(runner, "validate", PRODUCTION)
+    assert (shown.exit_code, "--running does it" in shown.stderr) == (0, True)
+    for more in (["--inventory", str(home.inventory)], ["-o", "json"]):
+        assert writ(runner, "validate", PRODUCTION, *more).stderr == ""
+
+
+def test_choices_of_a_missing_option_are_in_one_line(bare: CliRunner) -> None:
+    refused = writ(bare, "init")
+    assert refused.exit_code == 2
+    assert "Choose from: homelab, production, ci-runner, ai-assistant, change-freeze (see" in refused.stderr
 
 
 def test_every_mistake_is_shown_with_its_place_line_and_nearest_key(bare: CliRunner, tmp_path: Path) -> None:
@@ -75,7 +93,7 @@ def test_a_line_that_has_no_end_is_answered_and_dropped(bare: CliRunner) -> None
     assert [json.loads(line)["decision"] for line in shown.stdout.splitlines()] == ["allow", "invalid", "allow"]
 
 
-def test_a_suite_is_run_and_what_failed_is_told(bare: CliRunner, tmp_path: Path) -> None:
+def test_a_suite_is_run_and_what_failed_is_reported(bare: CliRunner, tmp_path: Path) -> None:
     passed = writ(bare, "test", PRODUCTION, "--coverage")
     assert passed.exit_code == 0, passed.output
     assert "cases, passed" in passed.stdout
@@ -148,7 +166,7 @@ def test_an_approval_is_explained_with_who_could_give_it(bare: CliRunner) -> Non
     assert writ(bare, "explain", *arguments, "--approved-by", "carol").stdout.startswith("allow")
 
 
-def test_what_is_no_question_for_the_rules_is_refused(bare: CliRunner) -> None:
+def test_malformed_question_is_refused(bare: CliRunner) -> None:
     refused = writ(bare, "explain", *RESTART, "-t", "nowhere", "--principal", "alice", *FILES)
     assert (refused.exit_code, refused.stdout) == (2, "")
     assert "no target 'nowhere'" in refused.stderr
@@ -178,7 +196,7 @@ def test_can_i_has_an_exit_status_for_each_answer(bare: CliRunner) -> None:
     assert json.loads(writ(bare, *lift, "-o", "json").stdout)["decision"] == "require_approval"
 
 
-def test_who_can_do_it_at_all_and_who_exactly_this(bare: CliRunner) -> None:
+def test_who_can_lists_principals_for_any_and_for_exact_parameters(bare: CliRunner) -> None:
     at_all = writ(bare, "who-can", "service_restart", "-t", "prod-web-1", *FILES, "-o", "json")
     assert {one["principals"][0]: one["allowed"] for one in json.loads(at_all.stdout)["accesses"]} == {
         "alice": "sometimes",
@@ -189,10 +207,10 @@ def test_who_can_do_it_at_all_and_who_exactly_this(bare: CliRunner) -> None:
     assert [one["principals"] for one in json.loads(exactly.stdout)["accesses"]] == [["bob"]]
     nobody = writ(bare, "who-can", "package_remove", "-t", "prod-web-1", *FILES)
     assert nobody.exit_code == 3
-    assert nobody.stdout == "no principal, and no operation\n"
+    assert nobody.stdout == "nobody may request it\n"
 
 
-def test_what_is_allowed_is_told_by_principal_target_and_role(bare: CliRunner) -> None:
+def test_allowed_lists_operations_by_principal_target_and_role(bare: CliRunner) -> None:
     shown = writ(bare, "allowed", "--principal", "copilot", *FILES)
     assert shown.exit_code == 0
     assert "service_restart, container_restart" in shown.stdout
@@ -225,7 +243,7 @@ def test_many_combinations_are_simulated_at_once(bare: CliRunner) -> None:
     assert writ(bare, "simulate", *RESTART, "-t", "nope*", "--principal", "dora", *FILES).exit_code == 2
 
 
-def test_what_another_policy_would_change_is_shown_by_requests(bare: CliRunner, tmp_path: Path) -> None:
+def test_diff_shows_changes_by_example_requests(bare: CliRunner, tmp_path: Path) -> None:
     same = writ(bare, "diff", PRODUCTION, PRODUCTION, *LISTS, "--exit-code")
     assert (same.exit_code, same.stdout.partition(";")[0]) == (0, "no decision changes")
     less = tmp_path / "less.yaml"

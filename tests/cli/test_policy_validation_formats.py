@@ -65,7 +65,7 @@ def test_sarif_log_names_place_level_and_rule() -> None:
 
 
 def test_verdict_by_files_is_that_of_a_service(bare: CliRunner, tmp_path: Path) -> None:
-    """Missing names are warnings in both; who wants them to fail says so."""
+    """Missing names are warnings in both; an option makes them errors."""
     policy = tmp_path / "policy.yaml"
     policy.write_text(
         "policies:\n  name: x\n  global_policies:\n"

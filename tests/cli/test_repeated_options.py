@@ -1,4 +1,4 @@
-"""No option of any command is silently overridden by a second one."""
+"""No command lets a second option silently override the first."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""The process of one scan: a scanner that hangs, prints, fails or crashes, installed as a package of its own."""
+"""The process of one scan: a separately installed scanner that hangs, prints, fails or crashes."""
 
 import asyncio
 import os
@@ -48,14 +48,14 @@ SCANNER = Scanner(scan=scan, options=Options, summary="a scanner of a test")
 
 
 class Options(Struct):
-    """As those of the scanner."""
+    """The options of the scanner."""
 
     pids: str
 
 
 @pytest.fixture
 def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Options:
-    """Of a scanner `trying`, which is installed for child processes."""
+    """Return the options of a scanner `trying`, which is installed for child processes."""
     (tmp_path / "trying_scanner.py").write_text(MODULE)
     metadata = tmp_path / "trying_scanner-1.0.dist-info"
     metadata.mkdir()

@@ -1,4 +1,4 @@
-"""What `writ status` tells people of an installation that runs."""
+"""The output of `writ status` for a running installation."""
 
 import re
 import time
@@ -19,12 +19,12 @@ def shown(capsys: pytest.CaptureFixture[str], one: ProcessStatus) -> str:
     return capsys.readouterr().out
 
 
-def test_what_is_not_well_with_a_ready_process_is_told_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_shows_warnings_of_a_ready_process(capsys: pytest.CaptureFixture[str]) -> None:
     one = ProcessStatus(name="policy", ready=True, state="ready", pid=2, restarts=0, failing={"policy": "a bad file"})
     assert "policy: policy: a bad file\n" in shown(capsys, one)
 
 
-def test_what_a_process_is_not_ready_for_stands_with_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_shows_the_failing_check_beside_its_process(capsys: pytest.CaptureFixture[str]) -> None:
     one = ProcessStatus(name="policy", ready=False, state="not ready", pid=2, restarts=0, failing={"bus": "away"})
     assert shown(capsys, one).count("bus: away") == 1
 
@@ -87,7 +87,7 @@ def audits(*notes: str) -> list[ProcessStatus]:
 
 
 @pytest.mark.parametrize(("notes", "times"), [(("not set", "not set"), 1), (("", "not set"), 0), (("",), 0)])
-def test_refusals_of_nats_that_nobody_records_are_told_once(
+def test_refusals_of_nats_that_nobody_records_are_reported_once(
     capsys: pytest.CaptureFixture[str], notes: tuple[str, ...], times: int
 ) -> None:
     usage = Usage(messages=1, bytes=1, max_bytes=10, last_sequence=1)

@@ -1,4 +1,4 @@
-"""`writ up`, `status`, `down` and the rest on the real services, as somebody would who has just installed it."""
+"""`writ up`, `status`, `down` and others on the real services, as a new user runs them."""
 
 import asyncio
 import json
@@ -46,7 +46,7 @@ class Shell:
         return WritResult(process.returncode or 0, out.decode(), err.decode())
 
     async def json(self, *words: str) -> Any:
-        """What `writ … -o json` says."""
+        """Return the output of `writ … -o json`."""
         ended = await self.writ(*words, "-o", "json")
         assert ended.status == 0, ended
         return json.loads(ended.out)
@@ -112,7 +112,7 @@ async def _write_and_read(shell: Shell) -> None:
     assert invalid.status == 2
 
     async def both() -> list[str] | None:
-        """Once audit has read so far: it waits for that, and not for ever."""
+        """Return both once audit has read so far; audit's own wait is bounded."""
         rows = (await shell.json("audit", "search", "--outcome", "succeeded", "--since", "1h"))["rows"]
         return [row["operation"] for row in rows] if len(rows) > 1 else None
 

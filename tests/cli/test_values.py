@@ -1,4 +1,4 @@
-"""`key=value` words by the operation's schema: every form, every type, and what cannot be."""
+"""`key=value` words by the operation's schema: every form, every type, and impossible values."""
 
 import io
 import sys
@@ -77,7 +77,7 @@ def test_words_become_values_of_their_parameters_type(words: list[str], values: 
         (["count=x", "force=maybe"], "count: 'x' is not an integer; force: 'maybe' is neither yes nor no"),
     ],
 )
-def test_what_cannot_be_is_refused_by_name(words: list[str], why: str) -> None:
+def test_impossible_value_is_refused_by_name(words: list[str], why: str) -> None:
     with pytest.raises(Invalid, match=why) as caught:
         parse(words, Everything)
     assert caught.value.code == "invalid_parameters"

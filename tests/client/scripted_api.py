@@ -1,7 +1,7 @@
-"""An executor and an audit service that do as a test tells them: real messages, no policy, no agents.
+"""An executor and an audit service that the test scripts: real messages, no policy, no agents.
 
-Operations are kept as lives, events are published as the stream republishes them. `mute` leaves events out, as a
-reconnect would; `script` holds what the next requests get instead of the usual answer.
+They keep operations as lives, and publish events as the stream republishes them. `mute` leaves events out, as a
+reconnect would; `script` holds the next replies instead of the usual ones.
 """
 
 import asyncio
@@ -136,7 +136,7 @@ class ScriptedApi:
             await self.bus.publish(subject.replace("writ.journal.", "writ.event.", 1), encode(event), headers)
 
     async def progress(self, number: str, message: str) -> None:
-        """As an agent's, relayed."""
+        """Publish an agent's progress, as an executor relays it."""
         requested = self.lives[number][0][1]
         assert isinstance(requested, journal.Requested)
         event = Progress(operation_id=number, principal=requested.principal, message=message)
@@ -166,7 +166,7 @@ class ScriptedApi:
             await self.happen(journal.Finished(**_head(number), outcome=kind, output=self.recorded))
 
     def view(self, number: str) -> OperationView:
-        """As a requester sees it; raises Invalid (`not_found`)."""
+        """Return the operation as its requester sees it; raises Invalid (`not_found`)."""
         folded = life.fold(self.lives.get(number, []))
         view = views.view(folded, views.latest(folded))
         if view is None:
@@ -258,16 +258,16 @@ class ScriptedApi:
         return encode(audit.SearchReply(rows=rows))
 
     async def until_queried(self, kind: str) -> None:
-        """Until a query of that kind has come in, of a process that has just been started, say."""
+        """Wait for a query of that kind, for example from a process that has just started."""
         await self.until_queries(kind, 1)
 
     async def until_queries(self, kind: str, count: int) -> None:
-        """Until that many queries of a kind have come in."""
+        """Wait for so many queries of a kind."""
         async with asyncio.timeout(60), self._changed:
             await self._changed.wait_for(lambda: self.queries[kind] >= count)
 
     async def wait_for_requests(self, count: int = 1) -> None:
-        """Until that many requests have come in."""
+        """Wait for so many requests."""
         async with asyncio.timeout(10), self._changed:
             await self._changed.wait_for(lambda: len(self.requests) >= count)
 

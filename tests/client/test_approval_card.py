@@ -1,4 +1,4 @@
-"""The card of a pending operation shows nothing that signatures do not hold for, and says what it could not verify."""
+"""The card of a pending operation shows only signed content, and names the parts that it could not verify."""
 
 import hashlib
 from typing import Any
@@ -36,7 +36,7 @@ def card(  # long: one sample of every signed part
     vouched: dict[str, Any] | None = None,
     **shown: Any,
 ) -> ApprovalCard:
-    """A request as an executor shows it; `shown` is what it changed, `hidden` what the journal does not have."""
+    """Return the card of a request; `shown` overrides the executor's fields, `hidden` is absent from the journal."""
     of: dict[str, Any] = {"principal": "alice", "operation": "service_restart", "target": "web-1"}
     parameters = {**PARAMETERS, **(hidden or {})}
     reason = structs.asdict(sample(Requested))["reason"] if signs_reason else None
@@ -133,7 +133,7 @@ def test_a_decision_that_policy_did_not_sign_is_refused() -> None:
         open_card(card(signer=MALLORY), [POLICY.public])
 
 
-def test_what_could_not_be_verified_is_said() -> None:
+def test_card_names_the_parts_that_it_could_not_verify() -> None:
     assert open_card(card(), []).unverified == ["policy's signature: its public key is not known here"]
     assert "the requester's signature" in open_card(card(signed=False), [POLICY.public]).unverified[0]
 
@@ -147,7 +147,7 @@ def test_hidden_parameters_forbid_an_approval_unless_the_requesters_own_are_give
 
 
 def test_values_of_hidden_parameters_prove_nothing_where_the_requester_signed_nothing() -> None:
-    """The requester could give the approver another content than that of the request."""
+    """The requester could give the approver other content than the request has."""
     opened = open_card(card(hidden={"content": "x"}, signed=False), [POLICY.public], {"content": "harmless"})
     assert opened.refusals == ["content is hidden, and the requester did not sign it"]
 
@@ -175,7 +175,7 @@ def test_a_signed_preview_is_shown_and_its_diff_stands_for_hidden_parameters() -
 
 
 def test_a_preview_without_a_diff_does_not_show_what_the_journal_must_not_have() -> None:
-    """The command of a container is secret: its preview has no command, and whoever approved it would not know it."""
+    """The command of a container is secret: its preview has no command, so an approver could not know it."""
     values = {"command": ["curl", "evil"]}
     shown = card(hidden=values, preview=preview(shown={"body": {"Image": "nginx", "Env": ["NAME"]}}))
     assert open_card(shown, [POLICY.public]).refusals == [

@@ -1,4 +1,4 @@
-"""An executor that is asked may not have read yet what another one has accepted."""
+"""The executor that answers may lag behind the one that accepted the request."""
 
 import asyncio
 

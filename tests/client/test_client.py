@@ -1,4 +1,4 @@
-"""The Python client against a scripted executor: lost answers, lost events, silence, and what each error means."""
+"""The Python client against a scripted executor: lost answers, lost events, silence, and errors."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -79,18 +79,18 @@ async def test_a_lost_answer_is_asked_for_again_with_the_same_key(
 
 
 @pytest.mark.parametrize("code", ["unavailable", "behind", "timeout"])
-async def test_what_passes_by_itself_is_asked_again(writ: Writ, executor: ScriptedApi, code: str) -> None:
+async def test_request_is_repeated_after_a_passing_error(writ: Writ, executor: ScriptedApi, code: str) -> None:
     executor.script.append(Failure(code=code, message="soon", retry=True))
     assert (await writ.submit("service_restart", "a")).outcome == "succeeded"
 
 
-async def test_what_does_not_pass_in_time_is_raised(writ: Writ, executor: ScriptedApi) -> None:
+async def test_error_that_does_not_pass_in_time_is_raised(writ: Writ, executor: ScriptedApi) -> None:
     executor.script.extend([Failure(code="unavailable", message="policy is away", retry=True)] * 50)
     with pytest.raises(errors.Unreachable, match="policy is away"):
         await writ.submit("service_restart", "a", timeout=0.3)
 
 
-async def test_nobody_there_is_unreachable(executor: ScriptedApi) -> None:
+async def test_missing_service_is_unreachable(executor: ScriptedApi) -> None:
     async with Writ(MemoryBus(), KEY, "alice") as lonely:
         with pytest.raises(errors.Unreachable):
             await lonely.submit("service_restart", "a", timeout=0.2)
@@ -308,7 +308,7 @@ def test_an_event_that_is_not_known_is_passed_over() -> None:
 WAITING = WaitingReason(kind="target", text="waits for a: service_stop is started there", operation_id="b" * 26)
 
 
-async def test_what_an_operation_waits_for_is_heard_once(
+async def test_reason_of_a_wait_is_reported_once(
     writ: Writ, executor: ScriptedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(operation_wait, "POLL_SECONDS", 0.05)
@@ -323,14 +323,14 @@ async def test_what_an_operation_waits_for_is_heard_once(
     assert heard.count(WAITING.text) == 1
 
 
-async def test_a_wait_that_times_out_tells_the_reason(writ: Writ, executor: ScriptedApi) -> None:
+async def test_a_wait_that_times_out_shows_the_reason(writ: Writ, executor: ScriptedApi) -> None:
     executor.outcome, executor.waiting = None, WAITING
     answer = await writ.submit("service_restart", "a")
     with pytest.raises(errors.TimedOut, match="is still dispatched \\(waits for a: service_stop is started there\\)"):
         await writ.wait(answer.operation_id or "", timeout=0.5)
 
 
-async def test_the_events_of_an_operation_tell_what_it_waits_for(writ: Writ, executor: ScriptedApi) -> None:
+async def test_the_events_of_an_operation_show_what_it_waits_for(writ: Writ, executor: ScriptedApi) -> None:
     executor.outcome, executor.waiting = None, WAITING
     number = (await writ.submit("service_restart", "a")).operation_id or ""
     async with asyncio.timeout(10):

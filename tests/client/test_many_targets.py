@@ -1,4 +1,4 @@
-"""One operation on many targets: each has its own request, a failure stops no other unless that is asked for."""
+"""One operation on many targets: each has its own request, and failures stop the others only on demand."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -92,7 +92,7 @@ async def test_a_denial_that_is_only_counted_is_an_error_and_nothing_that_goes_o
     assert (one.outcome, one.code, one.operation_id) == ("error", "no_rule", "")
 
 
-async def test_a_cancelled_run_tells_what_goes_on_and_what_was_not_begun(writ: Writ, executor: ScriptedApi) -> None:
+async def test_a_cancelled_run_shows_what_goes_on_and_what_was_not_begun(writ: Writ, executor: ScriptedApi) -> None:
     executor.outcomes = {"web-1": None}
     many = ManyTargets(writ, each_request("service_restart"), HOSTS, serial=1)
     running = asyncio.create_task(many.run())

@@ -1,4 +1,4 @@
-"""Queries about the policy: what a policy service computes for long is not sent again while it computes."""
+"""Queries about the policy: a long computation is not requested again while it runs."""
 
 from collections.abc import Mapping
 

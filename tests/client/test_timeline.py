@@ -1,4 +1,4 @@
-"""A trace shows a signature only where it holds; what does not is told as that."""
+"""A trace shows a signature only if it is valid, and marks invalid ones."""
 
 from typing import Annotated, Any, TypeVar
 
@@ -67,7 +67,7 @@ def details(event: journal.JournalEvent) -> dict[str, Any]:
     return {name: str(value) for name, value in _details(event)}
 
 
-def test_what_holds_is_shown_with_its_signer() -> None:
+def test_valid_signature_is_shown_with_its_signer() -> None:
     shown = {**details(REQUESTED), **details(GRANTED), **details(FINISHED)}
     assert shown["signed by"] == ALICE.public
     for name, key in (("decision", POLICY), ("claim", AGENT), ("grant", POLICY), ("receipt", AGENT)):
@@ -90,13 +90,13 @@ def test_what_holds_is_shown_with_its_signer() -> None:
         (FINISHED, "receipt", {"receipt": sign(AGENT, STATEMENT)}),
     ],
 )
-def test_what_does_not_hold_is_marked(event: journal.JournalEvent, field: str, changed: dict[str, Any]) -> None:
+def test_invalid_signature_is_marked(event: journal.JournalEvent, field: str, changed: dict[str, Any]) -> None:
     assert details(structs.replace(event, **changed))[field].startswith(INVALID_SIGNATURE)
 
 
 @pytest.mark.parametrize(("operation", "label"), [("file_write", "digest_after (keyed)"), ("other", "digest_after")])
 def test_keyed_digest_is_labelled(capsys: pytest.CaptureFixture[str], operation: str, label: str) -> None:
-    """`writ run` shows the plain SHA-256 under the name that the record uses for the keyed one."""
+    """`writ run` shows the plain SHA-256 under the name of the keyed one in the journal."""
     requested = structs.replace(REQUESTED, operation=operation)
     finished = structs.replace(FINISHED, output={"digest_after": "ab", "mode": "0644"})
     events = [

@@ -1,4 +1,4 @@
-"""Stacks after those that people publish for self-hosting, each with the flags it needs or the reason against it."""
+"""Stacks modelled on published ones for self-hosting, each with its flags or the reason against it."""
 
 Verdict = frozenset[str] | str
 

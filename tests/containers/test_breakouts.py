@@ -1,4 +1,4 @@
-"""The judge of what breaks out of a container, setting by setting."""
+"""The check for breakouts from a container, setting by setting."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -66,7 +66,7 @@ def test_a_folder_above_a_socket_needs_the_sockets_flag_too(path: str) -> None:
         {"security_options": ["no-new-privileges:true"], "namespaces": {"ipc": "private", "pid": "", "uts": "private"}},
     ],
 )
-def test_what_stays_inside_needs_none(settings: dict[str, Any]) -> None:
+def test_setting_that_stays_inside_needs_no_flag(settings: dict[str, Any]) -> None:
     assert flags(**settings) == []
 
 
@@ -123,10 +123,10 @@ def create(**parameters: Any) -> ContainerCreate:
 
 
 class NoContainers(Engine):
-    """An engine that has nothing yet."""
+    """An engine without containers."""
 
     def __init__(self) -> None:
-        """Without a connection."""
+        """Skip the connection."""
         self.address = EngineAddress()
 
     async def containers(self, labels: Mapping[str, str] | None = None) -> list[Mapping[str, Any]]:
@@ -144,7 +144,7 @@ class NoContainers(Engine):
 
 @pytest.mark.parametrize("service", ["depends_on: ['${TOKEN}']", "cap_add: ['${TOKEN}']", "hostname: 'h-${TOKEN}'"])
 async def test_a_preview_of_a_stack_shows_no_secret_that_its_file_fills_in(service: str) -> None:
-    """Its result and its error go to the journal."""
+    """The result and the error of a preview go to the journal."""
     target = Target(id="box", role="development", backend="docker")
     compose = f"services:\n  web:\n    image: nginx\n    {service}\n"
     parameters = {"stack_name": "shop", "compose": compose, "env": {"TOKEN": "s3cret"}}

@@ -1,4 +1,4 @@
-"""Compose files of the kinds that people publish: accepted, or refused with the reason that is right."""
+"""Published kinds of compose files are accepted, or refused with the right reason."""
 
 import json
 
@@ -160,7 +160,7 @@ def flags(stack: Stack) -> set[str]:
 
 
 @pytest.mark.parametrize("text", ACCEPTED.values(), ids=ACCEPTED)
-def test_it_is_accepted_needs_no_flag_and_reads_the_same_from_its_canonical_form(text: str) -> None:
+def test_compose_file_without_flags_reads_the_same_from_its_canonical_form(text: str) -> None:
     stack = read(text)
     assert flags(stack) == set()
     written = compose_json(stack, "shop").decode()
@@ -186,7 +186,7 @@ def test_there_are_sixty_files_and_twenty_attempts_to_break_out() -> None:
 
 
 @pytest.mark.parametrize(("text", "reason"), REFUSED.values(), ids=REFUSED)
-def test_it_is_refused_for_the_reason_that_is_right(text: str, reason: str) -> None:
+def test_compose_file_is_refused_for_the_right_reason(text: str, reason: str) -> None:
     with pytest.raises(Invalid) as refused:
         read(text)
     assert reason in str(refused.value)
@@ -199,7 +199,7 @@ def test_an_attempt_to_break_out_needs_its_flag(line: str, flag: str) -> None:
 
 
 @pytest.mark.parametrize("part", ["networks: {n: {external: true}}", "volumes: {v: {external: true, name: theirs}}"])
-def test_what_is_elsewhere_needs_a_flag(part: str) -> None:
+def test_object_outside_the_stack_needs_a_flag(part: str) -> None:
     assert flags(read(f"services: {{web: {{image: a}}}}\n{part}")) == {"allow_shared"}
 
 

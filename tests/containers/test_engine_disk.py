@@ -29,7 +29,7 @@ def test_low_disk_names_what_frees_it(free: int, total: int, is_low: bool) -> No
 
 
 class OddEngine(Engine):
-    """Its answer to /system/df is the given one."""
+    """An engine with the given answer to /system/df."""
 
     def __init__(self, answer: object) -> None:
         self._answer = answer

@@ -31,7 +31,7 @@ def body(*arguments: Any, **more: Any) -> dict[str, Any]:
     return recreated(container(*arguments, **more), FORMER_IMAGE, "web:2", "op")
 
 
-def test_what_came_from_the_former_image_is_left_to_the_new_one() -> None:
+def test_settings_from_the_former_image_are_left_to_the_new_one() -> None:
     made = body()
     assert made["Image"] == "web:2"
     assert not {"Cmd", "Entrypoint", "WorkingDir", "Healthcheck", "Hostname"} & made.keys()
@@ -102,7 +102,7 @@ def test_networks_stay_without_the_addresses_that_the_engine_gave() -> None:
         ({"VolumesFrom": ["db"]}, "allow_shared"),
     ],
 )
-def test_what_a_container_has_already_needs_the_flag_of_its_creation(host: dict[str, Any], flag: str) -> None:
+def test_existing_setting_needs_the_flag_of_its_creation(host: dict[str, Any], flag: str) -> None:
     """Another program would get these settings."""
     found = {
         one.flag
@@ -141,6 +141,6 @@ def test_a_container_that_cannot_be_put_back_is_refused(raw: dict[str, Any], cod
     assert refused.value.code == code
 
 
-def test_the_cgroup_namespace_of_an_old_kernel_is_nobodys_wish() -> None:
+def test_cgroup_namespace_of_an_old_kernel_is_no_setting() -> None:
     raw = container({}, {"CgroupnsMode": "host"})
     assert list(breakouts(settings(raw, {"CgroupVersion": "1"}, "box:2"), [], "/run/other.sock")) == []

@@ -1,4 +1,4 @@
-"""Credentials of registries: which file is read for which image, and what is said of a bad one."""
+"""Credentials of registries: the file for each image, and errors of bad files."""
 
 import base64
 import json

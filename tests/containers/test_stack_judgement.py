@@ -1,4 +1,4 @@
-"""The effect of a stack's operation by what the engine shows afterwards: all of it, nothing of it, or not known."""
+"""The effect of a stack's operation by the engine's state afterwards: all, nothing, or not known."""
 
 import json
 from typing import Any

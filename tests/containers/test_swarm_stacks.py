@@ -1,4 +1,4 @@
-"""Stacks for a swarm: the format, the keys that a swarm would ignore, and the services that are up."""
+"""Stacks for a swarm: the format, the keys ignored by a swarm, and the services in operation."""
 
 import json
 from typing import Any

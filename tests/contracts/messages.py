@@ -1,7 +1,7 @@
-"""Every struct that crosses the wire, found through the registry and the signed statements, with one sample of each.
+"""Every struct on the wire, found through the registry and the signed statements, with one sample of each.
 
-A sample has every field set, made from the types alone, so that a new field shows in the golden files at once. After a
-change of the contracts: `python -m tests.contracts.messages` writes the golden files anew; review what changed.
+Samples are made from the types alone and have every field set, so a new field shows in the golden files at once. After
+a change of the contracts, `python -m tests.contracts.messages` writes the golden files: review the difference.
 """
 
 from collections.abc import Iterator
@@ -77,13 +77,13 @@ LEFT_OUT: dict[type[Struct], tuple[str, ...]] = {audit.TraceQuery: ("correlation
 
 
 def statements() -> list[type[Struct]]:
-    """The structs that travel inside a signature: those whose tag begins with `writ.`."""
+    """Return the signed structs: those with a tag that begins with `writ.`."""
     found = {kind for module in MODULES for kind in vars(module).values() if isinstance(kind, type)}
     return sorted((kind for kind in found if str(_tag(kind)).startswith("writ.")), key=file_name)
 
 
 def messages() -> list[type[Struct]]:
-    """Every struct that some channel carries, by itself, inside a signature or inside another."""
+    """Return every struct of a channel, by itself, in a signature or in another struct."""
     found: dict[str, type[Struct]] = {}
     waiting = [*statements(), *(kind for channel in CHANNELS for kind in carried(channel.message, channel.answer))]
     while waiting:
@@ -103,7 +103,7 @@ def carried(*sides: Any) -> Iterator[type[Struct]]:
 
 
 def file_name(kind: type[Struct]) -> str:
-    """Of the golden file: the tag where that has a version, else the class."""
+    """Return the name of the golden file: the tag if it has a version, else the class."""
     tag = str(_tag(kind))
     return f"{tag if tag.startswith('writ.') else kind.__name__}.json"
 

@@ -1,4 +1,4 @@
-"""Which archive counts where more than one was announced, whatever was taken out meanwhile."""
+"""The archive in force if several were announced, before and after removals."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def test_the_latest_counts_while_all_of_its_range_is_there() -> None:
     assert next_of([ONE, OTHER], 1) == NextArchive(1, 1, "", frozenset({4, 20}))
 
 
-def test_what_was_taken_out_counts_whatever_was_announced_after_it() -> None:
+def test_archive_that_was_taken_out_counts_despite_later_announcements() -> None:
     assert in_force([ONE, OTHER], 5) == ONE
     assert next_of([ONE, OTHER], 5) == NextArchive(2, 5, "one")
     assert next_of([ONE, OTHER], 21) == NextArchive(2, 21, "other")
@@ -33,7 +33,7 @@ def test_of_a_range_that_is_there_in_part_no_other_archive_can_be_made() -> None
         next_of([OTHER], 5)
 
 
-def test_an_event_that_tells_of_no_archive_is_refused() -> None:
+def test_event_without_an_archive_is_refused() -> None:
     event = ControlEvent(
         id="1", at=1.0, correlation_id="c", kind="journal_archive", principal="alice", operation_id="a", body={}
     )

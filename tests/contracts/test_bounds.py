@@ -1,4 +1,4 @@
-"""Everything that comes from outside has a bound: the types say so, and decoding refuses the rest."""
+"""All outside input has a bound: the types declare it, and decoding refuses the rest."""
 
 import json
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ LONGEST = 2_000_000
 
 
 def statements() -> Iterator[type]:
-    """Statements that somebody besides policy signs."""
+    """Yield the statements with other signers than policy."""
     for module in MODULES:
         for kind in vars(module).values():
             struct = isinstance(kind, type) and issubclass(kind, msgspec.Struct)
@@ -40,7 +40,7 @@ def statements() -> Iterator[type]:
 
 
 def from_outside() -> dict[str, Any]:
-    """Messages, replies and statements of parties that Writ does not trust."""
+    """Return messages, replies and statements of untrusted parties."""
     kinds = {kind.__name__: kind for kind in statements()}
     for channel in CHANNELS:
         if OUTSIDE & set(channel.senders):

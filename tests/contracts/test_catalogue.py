@@ -1,4 +1,4 @@
-"""The catalogue as data: each operation against the table of the design, and what each parameter takes and refuses."""
+"""The catalogue as data: each operation against the table of the design, and each parameter's values."""
 
 import re
 from typing import Any
@@ -201,7 +201,7 @@ def test_each_digest_is_public_by_what_it_is_of_or_keyed() -> None:
 
 
 @every_operation
-def test_it_has_a_schema_a_summary_and_a_timeout(operation: Operation) -> None:
+def test_operation_has_a_schema_a_summary_and_a_timeout(operation: Operation) -> None:
     schema = operation.schema()["$defs"][operation.parameters.__name__]
     assert schema["additionalProperties"] is False
     assert operation.summary.endswith(".")
@@ -235,12 +235,12 @@ def test_only_these_are_read_ahead() -> None:
 
 
 @pytest.mark.parametrize("name", ["service_restart", "file_write", "stop_set"])
-def test_what_changes_anything_cannot_be_read_ahead(name: str) -> None:
+def test_changing_operation_has_no_early_read(name: str) -> None:
     with pytest.raises(Invalid, match=f"operation {name} cannot be read ahead"):
         Catalogue([structs.replace(CATALOGUE[name], ahead=True)])
 
 
 @pytest.mark.parametrize("wrong", [{"parameters": CATALOGUE["file_write"].parameters}, {"baseline": True}])
-def test_what_has_a_secret_parameter_or_a_baseline_cannot_be_read_ahead(wrong: dict[str, Any]) -> None:
+def test_operation_with_a_secret_parameter_or_a_baseline_has_no_early_read(wrong: dict[str, Any]) -> None:
     with pytest.raises(Invalid, match="cannot be read ahead"):
         Catalogue([structs.replace(CATALOGUE["service_status"], **wrong)])

@@ -1,4 +1,4 @@
-"""The wire form of every message: as the golden files have it, read back the same, and what unknown fields do."""
+"""The wire form of every message equals its golden file, decodes again, and follows the rule for unknown fields."""
 
 import json
 from typing import Any
@@ -32,7 +32,7 @@ def in_order(kinds: set[type[Struct]]) -> list[type[Struct]]:
 
 
 def golden(kind: type[Struct]) -> bytes:
-    """As it goes over the wire: without the white space that is there for people."""
+    """Return the wire form, without the white space for readers."""
     return msgspec.json.format((GOLDEN / file_name(kind)).read_bytes(), indent=-1)
 
 
@@ -57,7 +57,7 @@ def test_the_messages_are_found() -> None:
 
 
 @every_message
-def test_it_is_written_as_in_the_golden_file(kind: type[Struct]) -> None:
+def test_message_is_encoded_as_in_its_golden_file(kind: type[Struct]) -> None:
     assert (GOLDEN / file_name(kind)).read_text() == text(kind)
 
 
@@ -106,6 +106,6 @@ def test_one_kind_of_statement_is_never_read_as_another() -> None:
                     decode(golden(kind), other)
 
 
-def test_every_event_of_the_journal_is_told_apart_by_its_tag() -> None:
+def test_every_event_of_the_journal_is_distinguished_by_its_tag() -> None:
     for kind in carried(journal.JournalEvent):
         assert type(decode_event(golden(kind))) is kind

@@ -1,4 +1,4 @@
-"""What each kind of parameter takes and refuses, by the grammar of the thing that it names."""
+"""Each kind of parameter accepts and refuses values by the grammar of the thing it names."""
 
 from typing import Any
 
@@ -131,7 +131,7 @@ every_grammar = pytest.mark.parametrize(
 
 
 @every_grammar
-def test_what_fits_is_taken_as_it_is(
+def test_matching_value_is_accepted_unchanged(
     operation: str, name: str, others: dict[str, Any], fits: list[Any], breaks: Any
 ) -> None:
     for value in fits:
@@ -139,7 +139,7 @@ def test_what_fits_is_taken_as_it_is(
 
 
 @every_grammar
-def test_what_does_not_fit_is_refused(
+def test_other_value_is_refused(
     operation: str, name: str, others: dict[str, Any], fits: Any, breaks: list[Any]
 ) -> None:
     for value in breaks:

@@ -1,4 +1,4 @@
-"""What the host's side answers is what the catalogue says that an operation gives, field by field."""
+"""The outputs of hostops have the fields that the catalogue declares for each operation."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Identifiers: their grammars to the very end of the string, and operation ids that the same wish always gets."""
+"""Identifiers: their grammars to the very end of the string, and equal operation ids for equal requests."""
 
 from typing import Any
 
@@ -36,13 +36,13 @@ def holds(name: str, value: str) -> bool:
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in EXAMPLES.items() for value in values])
-def test_what_fits_is_taken_and_a_trailing_newline_is_not(name: str, value: str) -> None:
+def test_matching_id_is_accepted_and_one_with_a_newline_is_not(name: str, value: str) -> None:
     assert holds(name, value)
     assert not holds(name, value + "\n")
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_what_never_fits_is_refused(name: str) -> None:
+def test_malformed_id_is_refused(name: str) -> None:
     assert [value for value in NEVER if holds(name, value)] == []
 
 
@@ -55,7 +55,7 @@ def test_a_subject_token_has_no_dot_wildcard_or_space(name: str, text: str) -> N
 
 
 @given(st.text(), st.text())
-def test_the_same_wish_has_the_same_id_of_the_right_form(principal: str, key: str) -> None:
+def test_the_same_request_has_the_same_id_of_the_right_form(principal: str, key: str) -> None:
     first = ids.operation_id(principal, key)
     assert first == ids.operation_id(principal, key)
     assert holds("OperationId", first)
@@ -65,7 +65,7 @@ wishes = st.tuples(st.text(alphabet="ab-_", max_size=3), st.text(alphabet="ab-_"
 
 
 @given(wishes, wishes)
-def test_different_wishes_have_different_ids(one: tuple[str, str], other: tuple[str, str]) -> None:
+def test_different_requests_have_different_ids(one: tuple[str, str], other: tuple[str, str]) -> None:
     assert (one == other) is (ids.operation_id(*one) == ids.operation_id(*other))
 
 

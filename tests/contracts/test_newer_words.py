@@ -1,6 +1,6 @@
 """A word that a newer release adds to a list of words (outcomes, kinds, effects, …) is read, shown and passed on.
 
-Every list in a message is extensible, or stands in CLOSED with the reason. A new one fails here until that is decided.
+Every list in a message is extensible, or stands in CLOSED with the reason. A new list fails here until that is decided.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""How parameters are checked and classed, whatever the operation."""
+"""Checks and classes of parameters, for all operations."""
 
 from typing import Annotated, Any
 
@@ -75,7 +75,7 @@ def test_defaults_are_applied_and_an_absent_optional_stays_absent() -> None:
         ({"name": "web", "Count": 3}, "no parameter 'Count'; did you mean 'count'"),
     ],
 )
-def test_what_breaks_the_schema_is_refused_by_name(values: dict[str, Any], message: str) -> None:
+def test_parameter_that_breaks_the_schema_is_refused_by_name(values: dict[str, Any], message: str) -> None:
     with pytest.raises(Invalid, match=message) as caught:
         EXAMPLE.check(values)
     assert caught.value.code == "invalid_parameters"
@@ -89,7 +89,7 @@ def test_a_refusal_never_shows_a_value() -> None:
         assert "hunter2" not in str(caught.value)
 
 
-def test_a_text_of_the_wrong_form_is_told_without_regular_expressions() -> None:
+def test_a_text_of_the_wrong_form_is_reported_without_regular_expressions() -> None:
     catalogue = Catalogue(BUILT_IN)
     with pytest.raises(Invalid) as caught:
         catalogue["network_scan"].check({"cidr": "all"})
@@ -120,7 +120,7 @@ def test_a_whole_number_is_a_float() -> None:
 
 
 def test_refused_word_of_a_list_is_not_quoted() -> None:
-    """The message goes to the journal, and what was sent may be a secret in the wrong place."""
+    """The message goes to the journal, and the value may be a misplaced secret."""
     with pytest.raises(Invalid, match="one of full, incremental") as refused:
         Catalogue(BUILT_IN)["backup_create"].check(
             {"backup_id": "one", "target_path": "/srv/x", "backup_type": "s3cret"}

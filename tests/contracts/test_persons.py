@@ -52,6 +52,6 @@ def test_an_agent_and_a_second_principal_are_the_same_person_as_their_human() ->
 
 
 @given(st.sampled_from([*PRINCIPALS, "nobody"]), st.sampled_from([*PRINCIPALS, "nobody"]))
-def test_it_is_mutual(a: str, b: str) -> None:
+def test_relation_of_persons_is_mutual(a: str, b: str) -> None:
     assert same_person(a, b, PRINCIPALS) == same_person(b, a, PRINCIPALS)
     assert same_person(a, a, PRINCIPALS)

@@ -1,4 +1,4 @@
-"""A policy that does not fit into one message is sent in packed form, and read back whole or refused."""
+"""A policy too large for one message is sent in packed form, and read back whole or refused."""
 
 import zlib
 from base64 import b64decode, b64encode
@@ -43,7 +43,7 @@ def test_a_stored_version_has_the_form_that_its_author_signed() -> None:
 @pytest.mark.parametrize(
     "data", [b"no zlib", zlib.compress(bytes(MAX_DOCUMENT_BYTES + 1)), packed("a") + b"more", zlib.compress(b"\xff")]
 )
-def test_what_is_no_packed_document_is_refused(data: bytes) -> None:
+def test_malformed_packed_document_is_refused(data: bytes) -> None:
     with pytest.raises(Invalid):
         document_in(PACKED + b64encode(data).decode())
     with pytest.raises(Invalid, match="cannot be unpacked"):

@@ -1,4 +1,4 @@
-"""Changes of principals: which entries of the file they are for, what they may not break, who has access after them."""
+"""Changes of principals: the entries they apply to, the rules they must keep, and the remaining access."""
 
 import pytest
 

@@ -1,5 +1,6 @@
-"""Kinds of security events: each of the list can be stored. One that only a newer release knows is recorded as
-`newer_kind`, since kinds are subjects.
+"""Each kind of security event can be stored.
+
+A kind of a newer release is recorded as `newer_kind`, since kinds are subjects.
 """
 
 from typing import get_args

@@ -1,4 +1,4 @@
-"""Subjects: built and taken apart, and nothing that a caller sends can add a token or a wildcard."""
+"""Subjects: built and parsed; no text of a caller adds a token or a wildcard."""
 
 from collections.abc import Callable
 from typing import Any, get_args
@@ -22,6 +22,7 @@ BUILDERS: dict[str, tuple[Callable[..., str], int]] = {
     "operation_event": (subjects.operation_event, 3),
     "operation_filter": (subjects.operation_filter, 2),
     "any_operation_filter": (subjects.any_operation_filter, 1),
+    "dispatched_requests_filter": (subjects.dispatched_requests_filter, 0),
     "dispatched_filter": (subjects.dispatched_filter, 1),
     "target_lock": (subjects.target_lock, 1),
     "security_event": (subjects.security_event, 1),
@@ -62,7 +63,7 @@ def test_no_text_can_add_a_token_or_a_wildcard(build: Callable[..., str], count:
 
 @every_builder
 @pytest.mark.parametrize("text", ["", "a.b", "*", ">", "a b", "a\n", "a" * 65, "é", "a\0"])
-def test_what_is_no_token_is_refused_in_every_place(build: Callable[..., str], count: int, text: str) -> None:
+def test_malformed_token_is_refused_in_every_place(build: Callable[..., str], count: int, text: str) -> None:
     for place in range(count):
         texts = ["x"] * count
         texts[place] = text
@@ -115,7 +116,7 @@ def test_a_subject_that_is_none_of_ours_is_invalid(subject: str) -> None:
 
 
 @given(st.text(max_size=200))
-def test_what_is_claimed_is_made_safe_to_store(claimed: str) -> None:
+def test_claimed_names_are_made_safe_to_store(claimed: str) -> None:
     shown = subjects.printable(claimed)
     assert len(shown) <= 64
     assert set(shown) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
@@ -150,6 +151,7 @@ BUILT = [
     subjects.AUDIT_STANDING,
     *(subjects.operation_event("p", ID, kind) for kind in sorted(EVENTS)),
     subjects.operation_event("p", ID, "dispatched", pool="l", target="t"),
+    subjects.operation_event("p", ID, "requested", pool="l", target="t"),
     subjects.target_lock("t"),
     subjects.limit_line("a rule", "max_concurrent"),
     subjects.window_uses(ID),
@@ -181,7 +183,7 @@ def covers(pattern: str, subject: str) -> bool:
 
 
 @pytest.mark.parametrize("subject", BUILT)
-def test_what_is_built_is_in_the_registry(subject: str) -> None:
+def test_built_subjects_are_in_the_registry(subject: str) -> None:
     assert [channel.name for channel in CHANNELS if covers(channel.subject(), subject)]
 
 

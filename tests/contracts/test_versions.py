@@ -1,7 +1,7 @@
-"""Two versions at once: what the last one wrote is read, and it reads what is written now until something new is used.
+"""Two versions at once: each reads the other's messages until a new feature is used.
 
-`last_version.json` has one message of each kind with every field set, as the last version wrote it. With a release:
-`python -m tests.contracts.test_versions` writes it anew from the golden files; review what that gives up.
+`last_version.json` has one message of each kind with every field set, as the last version wrote it. With a release,
+`python -m tests.contracts.test_versions` writes it from the golden files: review the losses.
 """
 
 from typing import Any
@@ -33,7 +33,7 @@ def test_no_kind_of_message_has_gone_unnoticed() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(LAST) & set(KINDS)))
-def test_what_the_last_version_wrote_is_read(name: str) -> None:
+def test_messages_of_the_last_version_are_read(name: str) -> None:
     assert isinstance(decode(json.encode(LAST[name]), KINDS[name]), KINDS[name])
 
 
@@ -44,13 +44,13 @@ def test_the_last_version_knows_each_field_of_what_is_written_now_while_nothing_
 
 
 @pytest.mark.parametrize("name", sorted(file_name(kind) for kind in {*SENT, *statements()}))
-def test_what_refuses_unknown_fields_leaves_out_what_is_at_its_default(name: str) -> None:
+def test_structs_that_refuse_unknown_fields_omit_defaults(name: str) -> None:
     config = KINDS[name].__struct_config__
     assert config.omit_defaults or not config.forbid_unknown_fields
 
 
 def unknown(now: Any, then: Any, at: str = "") -> list[str]:
-    """Fields that are in `now` and that `then`, with every field set, doesn't have."""
+    """Return fields of `now` that `then`, with every field set, lacks."""
     if isinstance(now, dict) and isinstance(then, dict):
         new = [f"{at}.{name}" for name in now if name not in then]
         return new + [one for name in now if name in then for one in unknown(now[name], then[name], f"{at}.{name}")]

@@ -1,4 +1,4 @@
-"""Bytes from anybody: a struct comes out, or Invalid does, whatever they are."""
+"""Arbitrary bytes decode to a struct or raise Invalid."""
 
 import json
 from typing import Annotated, Any
@@ -72,7 +72,7 @@ def test_a_nested_parameter_bomb_in_messagepack_is_invalid() -> None:
         decode(bomb, Request, content_type=MSGPACK)
 
 
-def test_what_is_too_large_is_not_even_read() -> None:
+def test_oversized_message_is_not_even_decoded() -> None:
     with pytest.raises(Invalid, match="101 bytes; at most 100") as caught:
         decode(b"\xff" * 101, Request, limit=100)
     assert caught.value.code == "oversize"
@@ -149,7 +149,7 @@ def test_an_error_says_in_words_what_a_name_may_be(pattern: str) -> None:
     ("data", "message"),
     [(b"", "is empty"), (b'{"target":"web-1"', "ends in the middle"), (b'{"target":"\\ud800"}', "surrogate")],
 )
-def test_what_is_no_json_is_told_in_words(data: bytes, message: str) -> None:
+def test_malformed_json_has_a_readable_error(data: bytes, message: str) -> None:
     with pytest.raises(Invalid, match=message):
         decode(data, Request)
 
@@ -167,7 +167,7 @@ def test_canonical_bytes_do_not_depend_on_the_order_of_keys(value: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", messages(), ids=file_name)
-def test_what_is_encoded_is_decoded_as_it_was(kind: Any) -> None:
+def test_encoded_message_decodes_to_itself(kind: Any) -> None:
     assert decode(encode(sample(kind)), kind) == sample(kind)
 
 

@@ -1,4 +1,4 @@
-"""docs/approvals.md is true: its script signs what policy believes, with public libraries alone."""
+"""docs/approvals.md: its script produces valid approvals with public libraries alone."""
 
 import re
 import subprocess
@@ -22,7 +22,7 @@ def example(language: str) -> str:
 
 
 def printed() -> str:
-    """The message that the script in Python prints."""
+    """Return the message printed by the Python script."""
     command = [sys.executable, "-c", example("python")]
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
 

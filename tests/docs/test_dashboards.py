@@ -1,4 +1,4 @@
-"""The dashboards: Grafana's own SDK reads them, they speak of metrics that there are, and ask what is provisioned."""
+"""The dashboards parse with Grafana's own SDK, use existing metrics, and query the provisioned source."""
 
 import json
 import re
@@ -57,7 +57,7 @@ def test_every_panel_has_its_own_number_and_says_what_it_is(name: str) -> None:
 
 
 @every_dashboard
-def test_it_speaks_of_metrics_that_a_service_has_in_words_that_prometheus_reads(name: str) -> None:
+def test_dashboard_queries_existing_metrics_in_valid_promql(name: str) -> None:
     for target in targets(name):
         named = {SUFFIX.sub("", word) for word in METRIC.findall(target["expr"])}
         assert named <= made() | {"writ_policy_info"}, target["expr"]
@@ -68,7 +68,7 @@ def test_it_speaks_of_metrics_that_a_service_has_in_words_that_prometheus_reads(
 
 
 @every_dashboard
-def test_it_asks_the_source_that_is_provisioned(name: str) -> None:
+def test_dashboard_queries_the_provisioned_source(name: str) -> None:
     (source,) = provisioned("datasources")["datasources"]
     sources = [target["datasource"] for target in targets(name)]
     sources += [panel["datasource"] for panel in page(name)["panels"] if "targets" in panel]

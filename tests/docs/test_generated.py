@@ -25,7 +25,7 @@ def test_the_documents_in_the_tree_are_those_that_the_code_makes(capsys: pytest.
     assert main(["--check"], ROOT) == 0, capsys.readouterr().err
 
 
-def test_a_stale_document_is_named_and_written_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_stale_document_is_named_and_written_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([], tmp_path) == 0
     assert main(["--check"], tmp_path) == 0
     (tmp_path / "docs/configuration.md").write_text("old")
@@ -63,7 +63,7 @@ def test_every_channel_of_the_registry_is_there_with_who_may(document: dict[str,
     assert request["reply"]["messages"] == [{"$ref": "#/channels/request/messages/RequestReply"}]
 
 
-def test_what_is_inside_signatures_is_described(document: dict[str, Any]) -> None:
+def test_contents_of_signatures_are_described(document: dict[str, Any]) -> None:
     assert {"Grant", "Claim", "Receipt"} <= set(document["components"]["schemas"])
 
 

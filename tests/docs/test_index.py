@@ -23,7 +23,7 @@ def linked(index: str) -> set[Path]:
 
 
 def documents() -> set[Path]:
-    """Return what an index must list: each document, and the index of a folder for the pages in it."""
+    """Return the required entries of an index: each document, and the index of a folder for its pages."""
     pages = {*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/*.yaml"), *ROOT.glob("docs/*/README.md")}
     return {page.resolve() for page in pages | {ROOT / "deploy/README.md", ROOT / "tests/lab/README.md"}}
 

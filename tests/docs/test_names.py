@@ -1,4 +1,4 @@
-"""What the documents name is there: files, modules, functions, variables, links, and subjects of the registry."""
+"""Names in documents exist: files, modules, functions, variables, links, and subjects of the registry."""
 
 import importlib
 import re
@@ -55,7 +55,7 @@ def files() -> tuple[str, ...]:
 
 
 def exists(dotted: str) -> bool:
-    """Whether it is a module, or something in one; fields of structs and instances' attributes are not looked for."""
+    """Return true if it is a module or a name in one; fields of structs and attributes of instances are not checked."""
     parts = dotted.split(".")
     for end in range(len(parts), 0, -1):
         try:
@@ -97,7 +97,7 @@ def test_every_subject_is_one_of_the_registry(document: Path) -> None:
 
 
 def _within(subject: str, address: str) -> bool:
-    """Whether the address can be the subject, or begin with it; `<x>`, `*` and `{x}` stand for any one token."""
+    """Return true if the address can be the subject, or begin with it; `<x>`, `*` and `{x}` stand for any one token."""
     subject_tokens, address_tokens = subject.split("."), address.split(".")
     if subject_tokens[-1] == ">":
         subject_tokens.pop()

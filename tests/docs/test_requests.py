@@ -29,7 +29,7 @@ def block(opening: str) -> str:
 
 
 def printed() -> tuple[str, str]:
-    """What the example prints, according to the document."""
+    """Return the example's output according to the document."""
     name, request = TEXT.rsplit("```\n", 2)[1].splitlines()
     return name, request
 

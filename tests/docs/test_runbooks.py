@@ -30,7 +30,7 @@ COUNTED = re.compile(r"\b(?:increase|rate)\((writ_[a-z_]+)")
 
 
 def promtool(*words: str) -> str:
-    """What it says; its failure is the test's."""
+    """Return promtool's output; fail the test if it fails."""
     done = subprocess.run([program("promtool"), *words], cwd=PROMETHEUS, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -62,7 +62,7 @@ def test_alerts_and_runbooks_name_only_metrics_that_a_service_has() -> None:
     assert named | set(METRIC.findall(RUNBOOKS)) <= made()
 
 
-def test_what_an_alert_counts_is_told_from_0_on_or_the_first_ones_would_not_be_seen() -> None:
+def test_counters_of_alerts_start_at_0() -> None:
     counted = {name for rule in ALERTS.values() for name in COUNTED.findall(rule["expr"])}
     lines = [line for one in registries().values() for line in one.exposition()[0].decode().splitlines()]
     assert counted

@@ -1,4 +1,4 @@
-"""The names of the specification: its tools have their methods, and docs/python.md has what is different."""
+"""The names of the specification: its tools have methods, and docs/python.md lists the differences."""
 
 import inspect
 import json

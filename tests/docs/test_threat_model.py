@@ -1,4 +1,4 @@
-"""docs/threat-model.md: each test that it names exists, and each statement has a test or says that it has none."""
+"""docs/threat-model.md: each named test exists, and each statement names a test or the lack of one."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""A file is replaced as a whole, or stays as it was and nothing is left beside it."""
+"""A file is replaced as a whole, or stays unchanged without leftovers."""
 
 import errno
 import os

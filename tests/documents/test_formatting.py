@@ -1,4 +1,4 @@
-"""Formatting keeps data and comments, whatever the indents were."""
+"""Formatting keeps data and comments with any indents."""
 
 import re
 from pathlib import Path
@@ -64,7 +64,7 @@ def test_shipped_files_are_in_the_style(path: Path) -> None:
     assert formatted(path.read_text()) == path.read_text()
 
 
-def test_what_is_no_document_is_refused() -> None:
+def test_malformed_document_is_refused() -> None:
     with pytest.raises(FileErrors):
         formatted("a: [b\n")
     with pytest.raises(FileErrors):

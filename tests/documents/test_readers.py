@@ -59,7 +59,7 @@ targets:
     ]
 
 
-def test_where_backups_and_scans_may_go_is_checked_where_it_is_written(tmp_path: Path) -> None:
+def test_destinations_of_backups_and_scans_are_checked_in_the_inventory(tmp_path: Path) -> None:
     text = """targets:
   - {id: web-1, role: production, backend: local, scan_networks: [10.0.0.0/8, "fe80::/10", everywhere, 10.0.0.0/33]}
   - {id: web-2, role: production, backend: local, backup: {repository: /srv/vault, password_file: /etc/pw}}
@@ -137,7 +137,7 @@ def test_a_private_key_that_others_can_reach_is_refused(tmp_path: Path, mode: in
         read_private(path)
 
 
-def test_what_is_no_key_file_is_refused(tmp_path: Path) -> None:
+def test_malformed_key_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe", 0o600)
     (tmp_path / "empty").touch(0o600)
     large = tmp_path / "large"
@@ -164,7 +164,7 @@ def test_a_private_key_of_somebody_else_is_refused(tmp_path: Path) -> None:
         read_private(path)
 
 
-def test_who_judges_a_policy_needs_no_keys_and_who_lets_people_in_does(tmp_path: Path) -> None:
+def test_principals_without_keys_suffice_for_decisions_and_not_for_authentication(tmp_path: Path) -> None:
     text = """
         principals:
           - {id: alice, kind: human, roles: [operator]}

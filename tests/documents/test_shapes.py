@@ -46,7 +46,7 @@ def test_a_good_document_is_its_value() -> None:
     assert convert(parse(text.encode(), "p"), Policy) == Policy(rules=[rule], deny=False)
 
 
-def test_every_mistake_is_told_at_its_own_place() -> None:
+def test_every_mistake_is_reported_at_its_own_place() -> None:
     text = """\
 rules:
   - name: ''
@@ -99,7 +99,7 @@ def test_a_list_where_a_mapping_belongs_is_one_mistake_and_so_is_the_reverse() -
     assert problems_of("rules: [{name: a, windows: {start: x}}]") == ["p:1:28: expected `array`, got `object`"]
 
 
-def test_an_unknown_key_like_no_other_is_told_with_the_known_ones() -> None:
+def test_an_unknown_key_like_no_other_is_reported_with_the_known_ones() -> None:
     assert problems_of("rules: []\nzzz: 1") == ["p:2:1: unknown key 'zzz'; known are rules, deny_by_default"]
 
 
@@ -108,7 +108,7 @@ def test_a_struct_that_tolerates_unknown_keys_is_left_to_do_so() -> None:
     assert problems_of("other: 1", Open) == ["p:1:1: the key 'name' is missing"]
 
 
-def test_what_is_of_the_kind_is_kept_where_the_whole_is_not() -> None:
+def test_valid_parts_of_an_invalid_document_are_kept() -> None:
     window = {"start": "22:00", "dayz": [1]}
     data = {"rules": [{"name": "a", "limits": {"b": 3, "B2": 1}, "when": window, "kind": "robot"}], "zzz": 1}
     assert without_mistakes(data, Policy, {}) == {

@@ -1,4 +1,4 @@
-"""Files that people write: read as they were meant, refused where they can't be, each mistake with its place."""
+"""Handwritten files: read as meant, or refused with the place of each mistake."""
 
 import gc
 import os
@@ -74,7 +74,7 @@ def test_a_problem_shows_the_line_and_a_caret() -> None:
     assert problem.excerpt == "    2 |   requires_aproval: true\n      |   ^"
 
 
-def test_all_mistakes_that_leave_the_shape_readable_are_told_at_once() -> None:
+def test_all_mistakes_that_leave_the_shape_readable_are_reported_at_once() -> None:
     assert refused("a: 1\na: 2\nb: .nan\nc: !!python/object/apply:os.system [x]\nd: {e: 1, e: 2}\n<<: {}\n") == [
         "policy.yaml:2:1: the key 'a' occurs twice",
         "policy.yaml:3:4: .nan is not a number that can be compared",
@@ -99,7 +99,7 @@ def test_all_mistakes_that_leave_the_shape_readable_are_told_at_once() -> None:
         ("a: .inf", "policy.yaml:1:4: .inf is not a number that can be compared"),
     ],
 )
-def test_what_cannot_be_read_is_refused_with_its_place(text: str | bytes, message: str) -> None:
+def test_unreadable_part_is_refused_with_its_place(text: str | bytes, message: str) -> None:
     assert refused(text) == [message]
 
 
@@ -122,7 +122,7 @@ def test_a_long_line_is_shown_in_part() -> None:
     assert excerpt[0][excerpt[1].index("^")] == "*"
 
 
-def test_a_missing_file_a_folder_and_a_pipe_are_told_apart(tmp_path: Path) -> None:
+def test_a_missing_file_a_folder_and_a_pipe_are_distinguished(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for name, message in (("absent", "No such file"), (".", "Is a directory"), ("pipe", "is not a regular file")):
         with pytest.raises(FileErrors, match=message):
@@ -144,11 +144,11 @@ plain = st.recursive(
 
 
 @given(plain)
-def test_what_is_dumped_reads_back_the_same(data: object) -> None:
+def test_dumped_document_reads_back_the_same(data: object) -> None:
     assert parse(dump(data).encode(), "x").data == data
 
 
-def test_what_stands_in_two_places_is_dumped_twice() -> None:
+def test_shared_value_is_dumped_twice() -> None:
     shared = {"a": [1]}
     assert parse(dump([shared, shared]).encode(), "x").data == [shared, shared]
 
@@ -190,7 +190,7 @@ def nodes() -> int:
 
 
 def test_an_octal_number_is_refused() -> None:
-    """It is 8 to YAML 1.1, 10 to YAML 1.2, and one of the two to whoever wrote it."""
+    """YAML 1.1 reads 8, YAML 1.2 reads 10, and the author meant one of them."""
     assert refused(b"max: 010") == [
         "policy.yaml:1:6: 010 means 8 in YAML: write it without the leading 0, or as a text in quotes"
     ]

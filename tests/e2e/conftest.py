@@ -24,7 +24,7 @@ RULES: list[dict[str, Any]] = [
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
-    """It has `web-1` (this machine) and `db-1` (a production target of a pool of its own, also here)."""
+    """Yield an installation with `web-1` (this machine) and `db-1` (a production target of another pool, also here)."""
     folder = tmp_path_factory.mktemp("installation")
     root = folder / "files"
     targets = [
@@ -45,7 +45,7 @@ async def writ(installation: RunningInstallation) -> AsyncIterator[Writ]:
 
 @pytest.fixture
 def files(installation: RunningInstallation) -> Path:
-    """The folder that the targets may write in."""
+    """Return the folder writable for the targets."""
     return installation.home.root.parent / "files"
 
 

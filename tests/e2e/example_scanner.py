@@ -1,6 +1,7 @@
-"""A scanner, small enough to read: it looks for releases that are known to be bad in a file of pinned requirements, and
-reports what it finds on a target. `python example_scanner.py CONTEXT TARGET FILE`; CONTEXT is what
-`writ context SCANNER -o json` wrote.
+"""A short example of a scanner: it reports bad releases among the pinned requirements of a target.
+
+`python example_scanner.py CONTEXT TARGET FILE`: CONTEXT is the output of `writ context SCANNER -o json`, FILE the
+requirements.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ CRITICAL = {"EXAMPLE-2026-1"}
 
 
 def findings(text: str, now: float) -> list[Finding]:
-    """One for each line that pins a bad release."""
+    """Return one finding for each line with a bad release."""
     found = [KNOWN_BAD[line.strip()] for line in text.splitlines() if line.strip() in KNOWN_BAD]
     return [
         Finding(id=name, severity="critical" if name in CRITICAL else "low", title=title, found_at=now)
@@ -25,7 +26,7 @@ def findings(text: str, now: float) -> list[Finding]:
 
 
 async def main(context: str, target: str, file: str) -> None:
-    """Look once, report once."""
+    """Scan once and report once."""
     now = time.time()
     report = ScanReport(target=target, at=now, findings=findings(Path(file).read_text(), now))
     async with await Writ.from_context(context) as writ:

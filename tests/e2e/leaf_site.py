@@ -1,4 +1,4 @@
-"""A site behind NAT: its leaf node and its agent on what `writ leaf add` writes; and leaf nodes of others."""
+"""A site behind NAT: its leaf node and agent with the files of `writ leaf add`, and foreign leaf nodes."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ KILL_GRACE = 1
 
 @asynccontextmanager
 async def site_of(installation: RunningInstallation, folder: Path, url: str, *options: str) -> AsyncIterator[Path]:
-    """Add the site while the installation runs, reached at `url`; `told` is for `writ leaf add`. Yield its folder."""
+    """Add the site, reached at `url`, while the installation runs; yield its folder. `options`: of `writ leaf add`."""
     port, monitor_port = free_port(), free_port()
     ports = ("--site-port", str(port), "--monitor-port", str(monitor_port), "--out", str(folder))
     added = await installation.writ("leaf", "add", "depot", "--pool", POOL, "--url", url, *ports, *options)
@@ -43,7 +43,7 @@ async def site_of(installation: RunningInstallation, folder: Path, url: str, *op
 
 @asynccontextmanager
 async def _agent(folder: Path) -> AsyncIterator[None]:
-    """With the environment that was written for it, and its paths here."""
+    """Run the agent with its written environment and local paths."""
     lines = (folder / f"agent-{POOL}.env").read_text().splitlines()
     options = dict(line.split("=", 1) for line in lines)
     here = {
@@ -65,7 +65,7 @@ async def _agent(folder: Path) -> AsyncIterator[None]:
 
 
 async def reaches(bus: NatsBus, subject: str, data: bytes = b"{}") -> bool:
-    """Whether anybody answers there."""
+    """Return true if the address accepts a connection."""
     try:
         await bus.request(subject, data, timeout=2)
     except (Unreachable, TimedOut):
@@ -74,7 +74,7 @@ async def reaches(bus: NatsBus, subject: str, data: bytes = b"{}") -> bool:
 
 
 async def wait_for_log(folder: Path, words: str) -> None:
-    """By such a leaf node, until it did."""
+    """Wait until the log of a leaf node has the text."""
 
     async def check() -> bool:
         return words in (folder / "open.log").read_text()
@@ -84,7 +84,7 @@ async def wait_for_log(folder: Path, words: str) -> None:
 
 @asynccontextmanager
 async def node_without_rules(url: str, seed: bytes, folder: Path, name: str, **more: Any) -> AsyncIterator[NatsBus]:
-    """Somebody's own leaf node, which keeps nobody from anything, linked with this key; a client of it."""
+    """Yield a foreign leaf node without any restriction, linked with this key, and a client of it."""
     key = Key(generate_seed())
     accounts = {"ANY": {"users": [{"nkey": key.public}]}}
     remote = {"urls": [url], "account": "ANY", "nkey": seed.decode(), **more}

@@ -1,4 +1,4 @@
-"""A real Prometheus beside a running installation, for whoever wants to see what it sees."""
+"""A real Prometheus beside a running installation."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,22 +20,22 @@ from writ_testing.peers.programs import program
 
 RULES = Path(__file__).parents[2] / "deploy/prometheus/rules.yaml"
 RESENT = "--rules.alert.resend-delay=1s"
-"""What Prometheus tells before it knows of an Alertmanager, or while that one starts, is lost until it is told anew."""
+"""An alert sent before Prometheus knows an Alertmanager, or while that starts, is lost until it is sent again."""
 
 
 class Prometheus:
-    """Its HTTP API, on this port of loopback."""
+    """Prometheus' HTTP API, on this port of loopback."""
 
     def __init__(self, port: int) -> None:
         self._url = f"http://127.0.0.1:{port}/api/v1"
 
     async def query(self, expression: str) -> list[dict[str, Any]]:
-        """What it answers now; nothing while it does not."""
+        """Return the present result of the query; it is empty while Prometheus does not answer."""
         found = await self._ask("query", query=expression)
         return list(found["result"]) if found else []
 
     async def exemplars(self, expression: str) -> list[dict[str, str]]:
-        """The labels of the examples that the series of this expression have, each with those of its series."""
+        """Return the labels of the exemplars of an expression's series, each with those of its series."""
         found = await self._ask("query_exemplars", query=expression, start=str(time() - 3600), end=str(time() + 60))
         return [{**one["labels"], **series["seriesLabels"]} for series in found or () for one in series["exemplars"]]
 
@@ -66,11 +66,10 @@ async def running(log: Path, *command: str) -> AsyncIterator[None]:
 async def scraping(
     installation: RunningInstallation, folder: Path, *, alertmanager: int | None = None
 ) -> AsyncIterator[Prometheus]:
-    """Run a Prometheus that scrapes every process of the installation once a second, with exemplars and the rules of
-    the tree.
+    """Run a Prometheus which scrapes every process once a second, with exemplars and the alert rules of the tree.
 
-    Its alerts go to the Alertmanager on that port. It is yielded when it has scraped each process: later counts are
-    increases.
+    Its alerts go to the Alertmanager on that port. The fixture yields after the first scrape of each process, so later
+    counts are increases.
     """
     state, port = folder / "prometheus", free_port()
     targets = _targets(installation)

@@ -1,6 +1,6 @@
-"""The Python snippets of the specification of the Policy-Driven Execution System, and what of each differs in Writ.
+"""The Python snippets of the specification of the Policy-Driven Execution System, with their differences in Writ.
 
-A replacement is made as text; the table in docs/python.md has every one with its reason. All the rest runs verbatim.
+Replacements are textual; the table in docs/python.md gives a reason for each. All the rest runs verbatim.
 """
 
 from typing import NamedTuple

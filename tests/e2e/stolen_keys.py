@@ -1,4 +1,4 @@
-"""An installation with two pools whose keys a test takes, and the words of whoever has the executors' key."""
+"""An installation with two pools whose keys a test steals, and the messages of a thief of the executors' key."""
 
 import secrets
 import time
@@ -34,7 +34,7 @@ ENVIRON = {"WRIT_HEARTBEAT": "0.3", "WRIT_LEASE": "2"}
 
 @asynccontextmanager
 async def robbed(folder: Path, *rules: Mapping[str, Any]) -> AsyncIterator[RunningInstallation]:
-    """`web-1` is of pool a, `db-1` of pool b; alice and bob may all that the rules do not deny."""
+    """Yield `web-1` in pool a and `db-1` in pool b; alice and bob may do everything that no rule denies."""
     targets = [local_target(name, folder / "files", agent=pool) for name, pool in (("web-1", "a"), ("db-1", "b"))]
     people: list[tuple[str, dict[str, Any]]] = [("alice", {}), ("bob", {})]
     home = prepare(folder, targets=targets, policy=open_policy(CONTROLS, *rules), principals=people)
@@ -44,7 +44,7 @@ async def robbed(folder: Path, *rules: Mapping[str, Any]) -> AsyncIterator[Runni
 
 @asynccontextmanager
 async def holding(installation: RunningInstallation, key: str) -> AsyncIterator[Bus]:
-    """A bus of whoever has that key of the installation."""
+    """Yield a bus with this key of the installation."""
     name = key.removeprefix("principal-")
     bus = await open_bus(Context(principal=name, url=installation.url), installation.home.key(key).seed, wait=10)
     try:
@@ -56,7 +56,7 @@ async def holding(installation: RunningInstallation, key: str) -> AsyncIterator[
 def subject(
     installation: RunningInstallation, operation: str, target: str, parameters: dict[str, Any], **changed: Any
 ) -> Subject:
-    """What a true executor would ask about a request of alice's that she never made."""
+    """Return a request of alice, who never made it, as a true executor would present it to policy."""
     number = secrets.token_hex(8)
     about = Subject(
         operation_id=operation_id("alice", number),
@@ -100,7 +100,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 
 
 async def started(bus: Bus, principal: str, number: str) -> str:
-    """The instance that runs it."""
+    """Return the running instance."""
 
     async def check() -> str | None:
         for record in await bus.journal.read(subjects.operation_filter(principal, number)):

@@ -22,7 +22,7 @@ WITHIN = 60.0
 
 
 class Webhook:
-    """Whoever is to be told: what Alertmanager posts, alert by alert."""
+    """The receiver of notifications: it collects Alertmanager's posts, alert by alert."""
 
     def __init__(self) -> None:
         self.alerts: list[dict[str, Any]] = []
@@ -51,7 +51,7 @@ ELSEWHERE = {
 
 @asynccontextmanager
 async def watched(installation: RunningInstallation, folder: Path) -> AsyncIterator[tuple[Prometheus, Webhook]]:
-    """The installation with Prometheus, Alertmanager and somebody who is told beside it."""
+    """Yield the installation with Prometheus, Alertmanager and a receiver."""
     webhook, port, state = Webhook(), free_port(), folder / "alertmanager"
     state.mkdir()
     command = (

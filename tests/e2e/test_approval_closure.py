@@ -1,8 +1,8 @@
 """With every key that an AI agent can hold, over every subject of the registry, no approval proves a presence.
 
-The agent has its own key, the key file of the human whom it acts for, that of an approver, and a session of each; a
-security key in software that nobody enrolled; the signed approval of another request; and it knows the whole protocol.
-It sends every message that it can think of on every subject, and then nothing has been approved, and nobody enrolled.
+The agent has its own key, its human's key file, an approver's key file, and a session of each. It also has a security
+key in software (not enrolled), the signed approval of another request, and knowledge of the whole protocol. It sends
+every message on every subject. Afterwards nothing is approved and no credential is enrolled.
 """
 
 import secrets
@@ -71,7 +71,7 @@ async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 async def keys(
     installation: RunningInstallation, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[SecurityKeys]:
-    """Alice alone: the posture in which she may approve what her agent requests."""
+    """Yield the keys of alice alone: the posture in which she may approve her agent's requests."""
     async with security_keys(installation, tmp_path_factory.mktemp("k")) as made:
         await made.enroll("alice", "alice", posture="solo")
         yield made
@@ -82,7 +82,7 @@ async def card_of(writ: Writ, operation_id: str, installation: RunningInstallati
 
 
 class Attack:
-    """What somebody can send who has these keys and knows everything but a person's presence."""
+    """The messages of an attacker who has these keys and full knowledge, but no person's presence."""
 
     def __init__(self, installation: RunningInstallation, card: Card, earlier: SignedApproval, enrolled: str) -> None:
         self._home = installation.home
@@ -92,7 +92,7 @@ class Attack:
         self._software = SoftwareSecurityKey()
 
     def messages(self, key: Key) -> Iterator[bytes]:
-        """Everything that could pass for an approval, an enrolment, or a directory."""
+        """Yield every message that could pass for an approval, an enrolment, or a directory."""
         for approval in self.approvals(key):
             yield encode(ApprovalMessage(principal="copilot", approval=approval))
             yield encode(Approved(**self._event(), approvals=[approval], approver="alice"))
@@ -105,7 +105,7 @@ class Attack:
             )
 
     def approvals(self, key: Key) -> Iterator[SignedApproval]:
-        """By an nkey, by a key that nobody enrolled under its own and under an enrolled id, and of another request."""
+        """Yield approvals by an nkey, by a foreign key under its own and an enrolled id, and of another request."""
         for approver in HELD:
             for proof in ("key", "touch", "verified"):
                 statement = self._approval(approver, proof)
@@ -168,7 +168,7 @@ class Attack:
         yield "principal_manage", {"principal_id": "alice", "action": "change", "roles": ["approver"]}
 
     def subjects(self, channel: Channel, principal: str) -> list[str]:
-        """The channel's subjects, with what is worth naming in place of its tokens; the sender's own first."""
+        """Return the channel's subjects with interesting names as tokens; the sender's own come first."""
         own = self._card.requested.operation_id
         names = {"operation_id": own, "pool": "local", "target": "web-1", "rest": f"op.copilot.{own}.approved"}
         found: dict[str, None] = {}

@@ -76,7 +76,7 @@ async def opened(
     targets: tuple[str, ...] = ("web-1",),
     uses: int = 3,
 ) -> str:
-    """Return the id of a window that bob approved."""
+    """Return the id of a window approved by bob."""
     reply = await asker.windows.request(operations, targets, uses=uses, seconds=600, reason="a test")
     assert reply.answer.state == "awaiting_approval", reply
     card = await bob.approvals.card(reply.operation_id, (installation.home.key("policy").public,))
@@ -88,7 +88,7 @@ async def opened(
 
 
 async def ends(writ: Writ, many: int, operation: str = "test_noop", target: str = "web-1") -> list[OperationView]:
-    """Return what became of so many requests at once: the ended ones, and those that wait for approval."""
+    """Start so many requests at once; return those that ended and those that wait for approval."""
     parameters = {"service_name": "nginx"} if operation == "service_start" else {}
     answers = await asyncio.gather(*(writ.submit(operation, target, parameters, reason="a use") for _ in range(many)))
     started = [one.operation_id or "" for one in answers if one.state != "awaiting_approval"]
@@ -203,6 +203,8 @@ async def test_the_command_requests_lists_shows_and_ends_windows(
         assert ended.status == status, ended
         return json.loads(ended.out)
 
+    misspelt = ("window", "request", "test_noop", "-r", "a deploy", "-t", "wbe-1")
+    assert "did you mean 'web-" in (await run_json(*misspelt, status=2))["error"]["message"]
     reply = await run_json(
         *("window", "request", "test_noop", "-t", "web-1", "--uses", "2", "--for", "10m", "-r", "a deploy"), status=4
     )
@@ -218,7 +220,7 @@ async def test_the_command_requests_lists_shows_and_ends_windows(
 
 
 async def test_the_record_of_it_holds(installation: RunningInstallation) -> None:
-    """Audit checks each signature, and that policy allowed exactly what control events say."""
+    """Audit checks each signature, and whether policy allowed exactly the content of the control events."""
     async with holding(installation, "executor") as bus:
         last = await bus.journal.last(subjects.JOURNAL)
         async with await installation.client() as client:

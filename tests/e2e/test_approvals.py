@@ -1,4 +1,4 @@
-"""Approvals, end to end: an installation with real processes and NATS permissions, and people who decide."""
+"""Approvals, end to end: an installation with real processes and NATS permissions, and people as approvers."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -89,7 +89,7 @@ async def approve(installation: RunningInstallation, writ: Writ, operation_id: s
 
 
 async def is_stopped(writ: Writ, stopped: bool) -> bool:
-    """Whether a few simulations in a row, which any of the executors answers, say so."""
+    """Return true if a few simulations in a row report the stop, whichever executor answers each."""
     answers = [await writ.simulate("test_sleep", "web-2", {"seconds": 0}) for _ in range(6)]
     return all(one.verdict is not None and (one.verdict.code == "stopped") == stopped for one in answers)
 

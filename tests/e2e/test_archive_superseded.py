@@ -1,4 +1,4 @@
-"""An archive that was announced and cannot be made is no dead end: while its range is there another takes its place."""
+"""An announced archive that cannot be made blocks nothing: another one takes its place while its range exists."""
 
 import json
 from collections.abc import AsyncIterator
@@ -33,7 +33,7 @@ async def writ(installation: RunningInstallation) -> AsyncIterator[Writ]:
 async def announce(
     installation: RunningInstallation, writ: Writ, last: int, generation: int = 1, first: int = 1
 ) -> OperationView:
-    """An archive that nobody made."""
+    """Announce an archive without making it."""
     async with bootstrapped(installation.home, installation.url) as bus:
         control = await control_digest(bus.journal, last)
     what: dict[str, Any] = {"generation": generation, "first": first, "last": last, "events": last - first + 1}
@@ -47,7 +47,7 @@ async def try_to(installation: RunningInstallation, file: Path, *more: str, **en
 
 
 async def restarted(installation: RunningInstallation) -> None:
-    """Policy, which knows the journal as it is now alone."""
+    """Restart policy, which then knows only the present journal."""
     pid = installation.kill("policy")
     await installation.until("policy", other_than=pid)
 
@@ -83,7 +83,7 @@ async def test_an_announcement_of_what_was_never_made_is_superseded(
 
 @pytest.mark.exhaustive
 @pytest.mark.timeout(240)
-async def test_what_was_superseded_before_it_was_taken_out_is_not_taken_out(
+async def test_superseded_archive_is_not_taken_out(
     installation: RunningInstallation, writ: Writ, tmp_path: Path
 ) -> None:
     await writ.run("test_noop", "web-1", timeout=30)
@@ -102,10 +102,10 @@ async def test_what_was_superseded_before_it_was_taken_out_is_not_taken_out(
 
 @pytest.mark.exhaustive
 @pytest.mark.timeout(240)
-async def test_of_two_who_archive_at_once_one_is_told_that_the_other_counts(
+async def test_second_of_two_concurrent_archives_learns_that_the_first_counts(
     installation: RunningInstallation, writ: Writ, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And what was named for the longer range, that was not taken out, is found in the archive that it is in."""
+    """Events named for the longer range that stayed in the journal are found in the archive that holds them."""
     await writ.run("test_noop", "web-1", timeout=30)
     worked = await writ.run("test_noop", "web-1", timeout=30)
     last = await archivable(writ, (await writ.journal()).last)

@@ -80,7 +80,7 @@ async def recorded_once(installation: RunningInstallation, operation_id: str, ar
 
 
 async def goes_on_elsewhere(folder: Path) -> None:
-    """The restored installation knows everything that had ended, and takes load from its first second on."""
+    """Assert that the restored installation knows all ended operations, and takes load from its first second."""
     known, new = (folder / "before").read_text().split(), Home(folder / "new" / "home")
     assert known
     async with (

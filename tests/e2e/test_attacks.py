@@ -1,6 +1,6 @@
-"""Whoever has one key of a real installation, or a place on its machine, gets nothing that this key may not have.
+"""An attacker with one key of a real installation, or a user on its machine, gets no more than the key's rights.
 
-The installation is started in a stranger's folder and with a stranger's secrets in its environment.
+The installation starts in a foreign folder, with foreign secrets in its environment.
 """
 
 from collections.abc import AsyncIterator
@@ -67,7 +67,7 @@ async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 
 @asynccontextmanager
 async def holding(installation: RunningInstallation, key: str, name: str | None = None) -> AsyncIterator[Bus]:
-    """A bus of whoever has that key of the installation."""
+    """Yield a bus with this key of the installation."""
     name = name or key.removeprefix("principal-")
     bus = await open_bus(Context(principal=name, url=installation.url), installation.home.key(key).seed, wait=10)
     try:
@@ -139,7 +139,7 @@ REQUEST_CHANNELS = [one for one in CHANNELS if one.style is Style.REQUEST]
 
 
 @pytest.mark.parametrize("name", [one.name for one in REQUEST_CHANNELS])
-async def test_whatever_is_sent_is_answered_and_nothing_breaks(installation: RunningInstallation, name: str) -> None:
+async def test_any_message_is_answered_and_breaks_nothing(installation: RunningInstallation, name: str) -> None:
     channel = next(one for one in REQUEST_CHANNELS if one.name == name)
     key = {Role.PRINCIPAL: "principal-bob", Role.AGENT: "agent-a", Role.SCANNER: "principal-trivy"}.get(
         channel.senders[0], channel.senders[0].value
@@ -178,7 +178,7 @@ async def test_every_refusal_is_on_record_whatever_came_with_it(installation: Ru
 
 
 async def _token(installation: RunningInstallation) -> str:
-    """A one-time token that NATS knows; its private half is beside the keys of the installation."""
+    """Return a one-time token known to NATS; its private half is beside the keys of the installation."""
     made, text = make(installation.home, "a", installation.url, 1e12)
     seed = read_ticket(text).key.seed
     write_atomically(installation.home.seed_file(f"enrol-{made.id}"), seed)

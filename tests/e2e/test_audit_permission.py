@@ -1,4 +1,4 @@
-"""Who may read the record: one's own always, one's agents' too, anybody else's by the policy that is in force."""
+"""Principals read their own record and that of their agents; the policy in force decides about all others."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -31,7 +31,7 @@ async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 
 
 async def run(installation: RunningInstallation, principal: str, correlation_id: str | None = None) -> str:
-    """One operation of this principal's; its id."""
+    """Run an operation of this principal; return its id."""
     async with await installation.client(principal) as writ:
         done = await writ.run("test_noop", "web-1", correlation_id=correlation_id)
     assert done.outcome == "succeeded"

@@ -1,4 +1,6 @@
-"""What deploy/k8s scales by, asked of a real Prometheus: all that waits for agents of a pool and all that they run."""
+"""The metrics that deploy/k8s scales by, in a real Prometheus: operations that wait for agents of a pool or run on
+them.
+"""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,7 +21,7 @@ TARGETS = [f"web-{number}" for number in range(7)]
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
-    """One agent of two slots for seven targets, and two executors that both tell of them."""
+    """Yield one agent with two slots for seven targets, and two executors which both report them."""
     folder = tmp_path_factory.mktemp("scaled")
     home = prepare(folder, targets=[local_target(name, folder / "files") for name in TARGETS])
     async with running_installation(folder, home=home, executors=2, environ={"WRIT_SLOTS": "2"}) as running:
@@ -43,7 +45,7 @@ async def is_(prometheus: Prometheus, expected: int) -> bool:
 
 
 async def number(prometheus: Prometheus) -> float | None:
-    """As KEDA takes it: of the one series that there must be."""
+    """Return the number as KEDA takes it: from exactly one series."""
     found = await prometheus.query(QUERY)
     if not found:
         return None

@@ -1,4 +1,4 @@
-"""`writ backends test` and `writ target add` on a real sshd, with all of Writ: table, who may ask, health, metrics."""
+"""`writ backends test` and `writ target add` on a real sshd, with all of Writ: table, permissions, health, metrics."""
 
 import asyncio
 import json
@@ -41,7 +41,7 @@ PICKY = {
 
 
 class World:
-    """An installation, and a server with two names: as `web1`, and as those of whom something is wrong."""
+    """Yield an installation, and a server under several names: `web1`, and targets with a mistake each."""
 
     def __init__(self, installation: RunningInstallation, server: Sshd, api: TailscaleState) -> None:
         self.installation, self.server, self.api = installation, server, api
@@ -53,7 +53,7 @@ class World:
         return {row["target"]: row for row in json.loads(ended.out)}
 
     async def fingerprint(self, public: Path) -> str:
-        """As ssh-keygen has it."""
+        """Return the fingerprint as ssh-keygen prints it."""
         process = await asyncio.create_subprocess_exec(
             program("ssh-keygen"), "-lf", str(public), stdout=asyncio.subprocess.PIPE
         )
@@ -66,7 +66,7 @@ class World:
             return await eventually(lambda: _last(bus, kind), what=f"a security event {kind}")
 
     async def ssh_agent(self, path: str) -> str:
-        """What the SSH agent says of itself."""
+        """Return a page of the SSH agent's health endpoint."""
         found = read_run_file(self.installation.home.run / "agent-ssh.json", self.installation.pid("agent-ssh"))
         assert found is not None
         return (await asyncio.to_thread(_get, f"http://127.0.0.1:{found.health_port}/{path}")).decode()
@@ -156,7 +156,7 @@ EXPECTED = {
 }
 
 
-async def test_each_target_is_told_with_what_to_do(world: World) -> None:
+async def test_each_target_is_reported_with_what_to_do(world: World) -> None:
     rows = await world.test(status=1)
     assert {name: row["code"] for name, row in rows.items()} == {
         "here": "",
@@ -179,7 +179,7 @@ async def test_each_target_is_told_with_what_to_do(world: World) -> None:
     assert rows["peer"]["visit"]["steps"][1]["detail"] == f"peer:{world.server.port} via tailscale"
 
 
-async def test_without_tailscaled_that_is_what_is_told(world: World) -> None:
+async def test_missing_tailscaled_is_reported(world: World) -> None:
     world.api.state = "Stopped"
     assert (await world.test("peer", status=1))["peer"]["code"] == "tailscale_down"
     world.api.state, world.api.permit_read = "Running", False
@@ -188,7 +188,7 @@ async def test_without_tailscaled_that_is_what_is_told(world: World) -> None:
     assert (await world.test("peer"))["peer"]["well"]
 
 
-async def test_it_is_one_table_for_people(world: World) -> None:
+async def test_backends_test_prints_one_table(world: World) -> None:
     ended = await world.installation.writ("backends", "test", "web1", "changed", "unserved")
     assert ended.status == 1
     heading, _, *lines = [" ".join(line.split()) for line in ended.out.splitlines()]
@@ -200,7 +200,7 @@ async def test_it_is_one_table_for_people(world: World) -> None:
     assert any(line.startswith("web1 has no network_scan: no scan_networks are declared") for line in lines)
 
 
-async def test_who_may_not_is_denied_and_the_refusal_is_on_record(world: World) -> None:
+async def test_target_test_without_permission_is_denied_and_recorded(world: World) -> None:
     rows = await world.test("web1", "here", status=3, principal="guest")
     assert {row["code"] for row in rows.values()} == {"no_rule"}
     refused = await world.security("read_refused")
@@ -208,7 +208,7 @@ async def test_who_may_not_is_denied_and_the_refusal_is_on_record(world: World) 
     assert refused.detail.startswith("backend_test of target ")
 
 
-async def test_a_target_that_is_none_is_told_before_anybody_is_asked(world: World) -> None:
+async def test_unknown_target_is_reported_before_any_request(world: World) -> None:
     ended = await world.installation.writ("backends", "test", "web1", "web2")
     assert (ended.status, ended.out) == (2, "")
     assert "web2" in ended.err

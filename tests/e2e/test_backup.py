@@ -57,7 +57,7 @@ def at(home: Path) -> dict[str, str]:
 
 
 class Before(Struct):
-    """What happened in the old installation before and around its backup."""
+    """The history of the old installation before and around its backup."""
 
     first: OperationView
     trace: Any
@@ -67,7 +67,7 @@ class Before(Struct):
 
 
 async def until_the_backup(writ: Writ, counted: Path) -> Before:
-    """One operation that has ended, a stop, one that runs, and one that waits for its target."""
+    """Leave an ended operation, a stop, a running operation, and one that waits for its target."""
     parameters = {"path": str(counted)}
     first = await writ.run("test_count", "web-1", parameters, idempotency_key="once", timeout=60)
     stop = await writ.stop_set(["nothing-*"], reason="to be found again")
@@ -233,7 +233,7 @@ def changed(file: Path, name: str) -> Path:
 
 
 def outwards(file: Path) -> Path:
-    """A copy with a member that would lie outside, and a manifest that fits it."""
+    """Write a copy with a member outside its folder, and a manifest to match."""
 
     def add(members: dict[str, bytes]) -> None:
         manifest = json.decode(members["manifest.json"])

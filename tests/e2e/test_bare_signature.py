@@ -39,7 +39,7 @@ MINE = {
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
-    """One where the operator may set stops."""
+    """Yield an installation whose operator may set stops."""
     folder = tmp_path_factory.mktemp("signing")
     async with running_installation(folder, home=prepare(folder, policy=open_policy(STOPS))) as running:
         yield running

@@ -1,4 +1,4 @@
-"""What changes between dispatch and claim counts: a policy, a stop, a policy service that is silent, a deadline."""
+"""Changes between dispatch and claim take effect: policy, stop, silent policy service, deadline."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ NO_COUNTING: dict[str, Any] = {"name": "nobody_counts", "operations": ["test_cou
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
-    """Without an agent: each test starts one when it is time."""
+    """Yield an installation without an agent: each test starts one at the right moment."""
     folder = tmp_path_factory.mktemp("between")
     home = prepare(folder, policy=open_policy(STOPS))
     async with running_installation(

@@ -85,7 +85,7 @@ def touched(keys: SecurityKeys) -> None:
 
 @asynccontextmanager
 async def requested(installation: RunningInstallation, operation: str = "test_noop") -> AsyncIterator[tuple[Writ, str]]:
-    """Alice, and an operation of hers that waits."""
+    """Yield alice and a waiting operation of hers."""
     alice = await installation.client("alice")
     try:
         answer = await alice.submit(operation, "web-1", {"seconds": 0} if operation == "test_sleep" else {})

@@ -1,4 +1,4 @@
-"""Each panel of the dashboards shows data of a running installation that a real Prometheus scrapes."""
+"""Each panel of the dashboards shows data of a running installation, scraped by a real Prometheus."""
 
 import asyncio
 import re
@@ -48,7 +48,7 @@ EXAMPLES = sorted(
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
-    """With an agent on this machine, and one that goes to a host over SSH."""
+    """Yield an installation with an agent on this machine, and one for a host over SSH."""
     folder = tmp_path_factory.mktemp("installation")
     async with sshd(folder / "host") as server:
         (server.folder / "root").mkdir()
@@ -71,7 +71,7 @@ async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 async def prometheus(
     installation: RunningInstallation, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Prometheus]:
-    """Prometheus, while somebody works."""
+    """Yield a Prometheus while operations run."""
     async with (
         scraping(installation, tmp_path_factory.mktemp("prometheus")) as watching,
         await installation.client() as writ,
@@ -84,7 +84,7 @@ async def prometheus(
 
 
 async def _work(writ: Writ) -> None:
-    """A little of each that there is to see, over and over, at an even pace."""
+    """Run a little of every kind of work, again and again, at an even pace."""
     for target in cycle(("web-1", "host-1")):
         with suppress(WritError):  # on a machine that is busy with something else one may get no answer in time
             await writ.run("test_fail", target)
@@ -92,7 +92,7 @@ async def _work(writ: Writ) -> None:
 
 
 def filled_in(expression: str) -> str:
-    """As Grafana would send it, with all pools chosen."""
+    """Return the query as Grafana sends it, with all pools chosen."""
     for variable, value in FIXED.items():
         expression = expression.replace(variable, value)
     assert not VARIABLE.search(expression), expression
@@ -133,7 +133,7 @@ async def test_a_histogram_leads_to_operations(
 async def test_one_operation_is_found_on_its_page_by_its_id(
     installation: RunningInstallation, prometheus: Prometheus
 ) -> None:
-    """The one that takes longer than all others is the example of what takes so long."""
+    """The slowest operation is the exemplar of the highest bucket."""
     async with await installation.client() as writ:
         done = await writ.run("test_sleep", "web-1", {"seconds": 3})
     expressions = [target["expr"] for panel in page("operation")["panels"] for target in panel.get("targets", ())]

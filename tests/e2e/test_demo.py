@@ -1,4 +1,4 @@
-"""`make demo` goes as it says: everything that it promises to show is shown, and nothing of it is left."""
+"""`make demo` shows all that it promises and leaves nothing behind."""
 
 import asyncio
 import os
@@ -54,13 +54,13 @@ async def test_the_demonstration_goes_as_it_says_and_leaves_nothing_running(tmp_
 
 
 def shown_in_readme() -> list[str]:
-    """Return the lines of output that the README shows."""
+    """Return the lines of output in the README."""
     block = README.read_text().split("$ make demo\n")[1].split("```")[0]
     return [line for line in block.splitlines() if line.strip(" …")]
 
 
 def expected(line: str) -> re.Pattern[str]:
-    """Return what a line of the README matches in any run: ids, digests, keys, times and the host's name differ."""
+    """Return a pattern for a line of the README in any run: ids, digests, keys, times and the host's name differ."""
     pattern = re.escape(line)
     for varying, found in VARYING:
         pattern = found.join(re.split(varying, pattern))
@@ -68,6 +68,6 @@ def expected(line: str) -> re.Pattern[str]:
 
 
 def running_in(folder: Path) -> list[int]:
-    """Processes that were started with something of this folder."""
+    """Return processes started from this folder."""
     others = [pid for pid in pids() if pid != os.getpid()]
     return [pid for pid in others if str(folder).encode() in cmdline(pid) + environ(pid)]

@@ -40,7 +40,7 @@ SECRET = "planted-4b1d77"
 
 
 class World(NamedTuple):
-    """An installation, and an engine that it does not know at first."""
+    """An installation, and an engine outside its inventory at first."""
 
     installation: RunningInstallation
     engine: FakeEngine

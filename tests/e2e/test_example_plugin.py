@@ -1,4 +1,4 @@
-"""The tutorial of docs/plugins.md: somebody else's package is built, installed apart, and works."""
+"""The tutorial of docs/plugins.md: a foreign package is built, installed separately, and works."""
 
 import asyncio
 import os
@@ -37,7 +37,7 @@ ARGUMENTS = {
 
 
 def yaml_of(key: str) -> Any:
-    """The YAML block of the tutorial that has this key at its top."""
+    """Return the tutorial's YAML block with this first key."""
     [block] = re.findall(rf"^```yaml\n({key}:\n.*?)^```$", TUTORIAL, re.MULTILINE | re.DOTALL)
     return yaml.safe_load(block)[key]
 
@@ -49,12 +49,12 @@ class Environment(NamedTuple):
 
     @property
     def python(self) -> Path:
-        """Its interpreter."""
+        """Return its interpreter."""
         return self.folder / "bin/python"
 
     @property
     def writ(self) -> Path:
-        """Its command."""
+        """Return its command."""
         return self.folder / "bin/writ"
 
 
@@ -86,7 +86,7 @@ def environment(folder: Path, wheel: Path) -> Environment:
 
 
 class World:
-    """The installation, a router, and somebody at the command line."""
+    """The installation, a router, and a user at the command line."""
 
     def __init__(
         self, running: RunningInstallation, environment: Environment, address: str, state: RouterState

@@ -1,4 +1,4 @@
-"""What decisions need to know, in a whole installation: a scanner's findings, and what the target's own agent lists."""
+"""Facts for decisions in a whole installation: a scanner's findings, and listings by the target's own agent."""
 
 import asyncio
 import json
@@ -73,7 +73,7 @@ async def writ(installation: RunningInstallation) -> AsyncIterator[Writ]:
 
 
 async def scan(installation: RunningInstallation, pinned: str) -> str:
-    """Have the example look at these pins of web-1; what it printed."""
+    """Run the example scanner on these pins of web-1; return its output."""
     folder = installation.home.root.parent
     (folder / "requirements.txt").write_text(pinned)
     (folder / "pins.json").write_text((await installation.writ("context", "pins", "-o", "json")).out)
@@ -85,7 +85,7 @@ async def scan(installation: RunningInstallation, pinned: str) -> str:
 
 
 async def connected(writ: Writ) -> bool:
-    """Whether its questions are answered again."""
+    """Return true if its queries are answered again."""
     try:
         return bool(await writ.targets())
     except WritError:
@@ -138,7 +138,7 @@ async def test_a_report_by_command_counts_and_survives_restarts_of_policy_and_na
     assert wrong.status == 2
 
 
-async def test_nobody_but_the_scanner_can_report_as_it(installation: RunningInstallation) -> None:
+async def test_scan_report_comes_from_its_scanner_alone(installation: RunningInstallation) -> None:
     result = await installation.writ(
         "scan", "report", "-", "--as", "operator", stdin=b'{"target": "web-1", "findings": []}'
     )
@@ -149,7 +149,7 @@ async def test_nobody_but_the_scanner_can_report_as_it(installation: RunningInst
             await other._bus.request(subjects.scan("pins"), report, timeout=5)
 
 
-async def test_what_the_target_lists_is_allowed_and_nothing_else(installation: RunningInstallation, writ: Writ) -> None:
+async def test_only_listed_names_are_allowed(installation: RunningInstallation, writ: Writ) -> None:
     root = str(installation.home.root.parent / "files")
     listed = await writ.run("file_read", "web-1", {"file_path": root})
     assert listed.outcome == "failed"  # it is a folder, which the host says
@@ -165,9 +165,7 @@ async def test_what_the_target_lists_is_allowed_and_nothing_else(installation: R
     assert simulated.verdict.decision == "allow"
 
 
-async def test_what_cannot_be_listed_is_told_apart_from_what_is_not_there(
-    installation: RunningInstallation, writ: Writ
-) -> None:
+async def test_failed_listing_differs_from_an_absent_name(installation: RunningInstallation, writ: Writ) -> None:
     root = str(installation.home.root.parent / "files")
     unknown = await writ.run("file_delete", "web-1", {"file_path": root})
     assert (unknown.outcome, unknown.code) == ("denied", "rule_error")

@@ -1,4 +1,4 @@
-"""One operation from end to end through real processes, and what each party sees of it."""
+"""One operation from end to end through real processes, as each party sees it."""
 
 import asyncio
 import hashlib
@@ -34,7 +34,7 @@ async def write(writ: Writ, path: Path, content: str, **more: object) -> Operati
     return await writ.run("file_write", "web-1", {"file_path": str(path), "content": content, **more}, timeout=30)
 
 
-async def test_a_file_is_written_and_the_trace_tells_all_of_it(
+async def test_a_file_is_written_and_the_trace_shows_all_of_it(
     installation: RunningInstallation, writ: Writ, files: Path
 ) -> None:
     path = files / "a"
@@ -97,7 +97,7 @@ async def test_a_secret_is_found_nowhere(installation: RunningInstallation, writ
 
 
 async def metrics_of(installation: RunningInstallation, services: int = 5) -> str:
-    """What its processes tell, of which there are so many at least."""
+    """Return the metrics of at least so many processes."""
     texts = []
     for path in installation.home.run.glob("*.json"):
         facts = json.decode(path.read_bytes())

@@ -1,4 +1,4 @@
-"""A principal that floods is refused before anything is done for it, is told so, and holds up nobody else."""
+"""A flooding principal is refused before any work is done, gets the reason, and delays nobody else."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ ENVIRON = {"WRIT_RATE": "5", "WRIT_BURST": str(BURST)}
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
-    """With a principal that will flood it."""
+    """Yield an installation with a principal for the flood."""
     folder = tmp_path_factory.mktemp("flood")
     home = prepare(folder, principals=[("mallory", {})])
     async with running_installation(folder, home=home, environ=ENVIRON) as running:
@@ -48,7 +48,7 @@ class Flood:
                 self.accepted[answer.operation_id or ""] = clock() - began
 
     async def is_refused(self, number: int) -> bool:
-        """So often, and more often than it was let in, as a flood is in the end."""
+        """Return true if the principal was refused, and more often than accepted."""
         return len(self.refused) >= max(number, len(self.accepted) + 1)
 
 

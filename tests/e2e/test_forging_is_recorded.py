@@ -1,4 +1,4 @@
-"""What NATS refuses by real keys is a security event in the journal, linked to its sender and bounded in number."""
+"""NATS' refusals of real keys become security events in the journal, linked to the sender and limited in number."""
 
 from collections.abc import AsyncIterator
 
@@ -26,7 +26,7 @@ MOST_EVENTS = 8
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
-    """With principals of whom one forges requests of `operator`."""
+    """Yield an installation with a principal that forges requests of `operator`."""
     folder = tmp_path_factory.mktemp("forged")
     home = prepare(folder, principals=[("bot", {}), ("mallory", {}), ("alice", {})])
     async with running_installation(folder, home=home) as running:

@@ -1,4 +1,4 @@
-"""A journal that is nearly full, on the real server: what is new is refused clearly, what has begun still ends."""
+"""A nearly full journal on the real server: new requests are refused clearly, and started operations still end."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ async def started(writ: Writ, operation_id: str) -> None:
 
 
 async def nothing_recorded(writ: Writ) -> bool:
-    """Invalid ones are refused as such, and take nothing of what is left."""
+    """Return true if invalid requests are refused as such and leave no record."""
     return {await _record_of_an_invalid_one(writ) for _ in range(20)} == {None}
 
 

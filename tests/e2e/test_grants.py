@@ -1,6 +1,6 @@
-"""A grant that does not hold is refused by the agent: nothing is run, and it is a security event in the record.
+"""Agents refuse invalid grants, run nothing, and the journal gets a security event.
 
-The executor here is in the wrong hands, and mostly even has policy's own key: what is wrong is what the grant says.
+The executor here is an attacker who mostly even has policy's own key: the content of the grant is wrong.
 """
 
 from collections.abc import AsyncIterator
@@ -88,7 +88,7 @@ async def test_a_grant_that_policy_did_not_sign_is_refused(
 
 
 async def forged(installation: RunningInstallation, forger: Forger, parameters: dict[str, Any]) -> str:
-    """The id of an operation that the forger dispatched, and whose claim it has answered."""
+    """Return the id of an operation whose forged claim was answered."""
     with installation.paused("executor"):
         operation_id = await forger.dispatch("test_count", parameters)
         await eventually(lambda: forger.answered(operation_id), what="a claim")

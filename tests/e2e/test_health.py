@@ -1,4 +1,4 @@
-"""Every process of an installation says how it is, and that on loopback only."""
+"""Every process of an installation reports its health, on loopback only."""
 
 import asyncio
 import urllib.request

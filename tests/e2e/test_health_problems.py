@@ -34,7 +34,7 @@ async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 
 
 class HealthCheck:
-    """What one process says of one check of its own, in all three places."""
+    """One check of one process, as reported in all three places."""
 
     def __init__(self, installation: RunningInstallation, process: str, check: str) -> None:
         self._installation, self._process, self._check = installation, process, check
@@ -50,7 +50,7 @@ class HealthCheck:
         return float(rows[f'writ_check_ok{{check="{self._check}"}}'])
 
     async def status(self) -> str:
-        """What `writ status` prints of the process."""
+        """Return the line of `writ status` for the process."""
         ended = await self._installation.writ("status", environ={"COLUMNS": "250"})
         return "\n".join(line for line in ended.out.splitlines() if self._process in line)
 
@@ -58,7 +58,7 @@ class HealthCheck:
         return await self.readyz() == "ok" and await self.metric() == 1
 
     async def is_ill(self, *words: str) -> None:
-        """In the end it is named in all three, with these words."""
+        """Wait until all three places show the problem, with these words."""
 
         async def ill() -> bool:
             text = await self.readyz()
@@ -83,7 +83,7 @@ class HealthCheck:
 
 @asynccontextmanager
 async def well_again(health_check: HealthCheck) -> AsyncIterator[None]:
-    """It is well before, and again when the block has put right what it broke."""
+    """Wait for health before the block, and again after the block has repaired its fault."""
     await eventually(health_check.well, within=WITHIN, what=f"{health_check._check} before")
     yield
     await eventually(health_check.well, within=WITHIN, what=f"{health_check._check} after")
@@ -98,7 +98,7 @@ async def test_a_policy_file_with_a_mistake(installation: RunningInstallation) -
         policy.write_text(good)
 
 
-async def test_an_inventory_with_a_mistake_is_told_by_all_who_read_it(installation: RunningInstallation) -> None:
+async def test_invalid_inventory_is_reported_by_every_reader(installation: RunningInstallation) -> None:
     inventory = installation.home.inventory
     good = inventory.read_text()
     async with (

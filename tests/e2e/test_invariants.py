@@ -1,6 +1,6 @@
-"""The invariants of Writ, line by line: each is attacked once here, on a real installation.
+"""The invariants of Writ: each is attacked once here, on a real installation.
 
-Other tests attack the same lines in more ways and in smaller pieces; this is where a reader sees that none is missing.
+Other tests attack them in more ways and smaller pieces; here a reader sees that none is missing.
 """
 
 import ast
@@ -58,7 +58,7 @@ def files(installation: RunningInstallation) -> Path:
 async def test_1_no_effect_without_policys_signature_on_exactly_that_effect(
     installation: RunningInstallation, files: Path
 ) -> None:
-    """The executors' key dispatches a delete that nobody signed, and answers the claim as well as it can."""
+    """The executors' key dispatches an unsigned delete, and answers the claim as well as it can."""
     (files / "dear").write_text("x")
     target = next(one for one in read_inventory(installation.home.inventory).targets if one.id == "web-1")
     parameters = {"file_path": str(files / "dear"), "timeout": 30}
@@ -242,6 +242,6 @@ async def test_7_secrets_stay_out(installation: RunningInstallation, alice: Writ
 
 
 def _spellings(secret: str) -> list[bytes]:
-    """As it is, in base64, in hexadecimal, and its bare hash."""
+    """Return the value in plain form, in base64, in hexadecimal, and its bare hash."""
     raw = secret.encode()
     return [raw, base64.b64encode(raw)[:-4], raw.hex().encode()]

@@ -41,7 +41,7 @@ async def writ(installation: RunningInstallation) -> AsyncIterator[Writ]:
 
 
 async def rotated(installation: RunningInstallation, name: str) -> Key:
-    """The old key of what was rotated."""
+    """Rotate a key; return the old one."""
     old = installation.home.key(name)
     ended = await installation.writ("keys", "rotate", name)
     assert ended.status == 0, ended
@@ -50,7 +50,7 @@ async def rotated(installation: RunningInstallation, name: str) -> Key:
 
 
 async def refused(installation: RunningInstallation, name: str, old: Key) -> bool:
-    """Whether NATS refuses the key."""
+    """Return true if NATS refuses the key."""
     who = name.removeprefix("principal-")
     try:
         await (await open_bus(Context(principal=who, url=installation.url), old.seed, wait=2)).close()

@@ -1,6 +1,4 @@
-"""A site behind NAT: a leaf node of its own on what `writ leaf add` writes, agents that reach nothing else, and a link
-that is cut while they work.
-"""
+"""A site behind NAT: a leaf node with the files of `writ leaf add`, isolated agents, and a link cut during work."""
 
 import asyncio
 import stat
@@ -35,7 +33,7 @@ WORKS = 6.0
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
-    """Two targets that no agent here serves: one at the depot, one in the yard."""
+    """Yield an installation with two targets without a local agent: one at the depot, one in the yard."""
     folder = tmp_path_factory.mktemp("leaf")
     files = folder / "files"
     targets = [
@@ -66,7 +64,7 @@ async def proxy(installation: RunningInstallation) -> AsyncIterator[TcpProxy]:
 async def site(
     installation: RunningInstallation, proxy: TcpProxy, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Path]:
-    """The depot, let in while the installation runs."""
+    """Yield the depot, linked while the installation runs."""
     async with site_of(installation, tmp_path_factory.mktemp("depot"), f"nats://127.0.0.1:{proxy.port}") as folder:
         yield folder
 
@@ -79,7 +77,7 @@ async def test_an_agent_behind_a_leaf_node_carries_out_an_operation(site: Path, 
     assert secret.outcome == "succeeded"
 
 
-async def test_what_the_site_gets_is_for_its_owner_alone(site: Path) -> None:
+async def test_files_of_a_site_are_readable_for_their_owner_alone(site: Path) -> None:
     names = ("leaf.conf", f"agent-{POOL}.seed", f"agent-{POOL}.env")
     assert [stat.S_IMODE((site / name).stat().st_mode) for name in names] == [0o600] * 3
 
@@ -112,7 +110,7 @@ async def test_a_link_that_stays_cut_makes_it_unknown_until_it_is_back(
 
 
 async def at_work(writ: Writ, parameters: Mapping[str, Any]) -> tuple[str, asyncio.Task[OperationView]]:
-    """An operation that the agent behind the link says it is at: `started` is on record before the grant reaches it."""
+    """Start an operation behind the link; return once its agent reports progress, as `started` precedes the grant."""
     begun: asyncio.Queue[str] = asyncio.Queue()
 
     def heard(event: Event) -> None:
@@ -141,7 +139,7 @@ FORBIDDEN = (
 )
 
 
-async def test_who_has_the_link_reaches_its_own_pool_and_nothing_else(
+async def test_leaf_link_reaches_its_own_pool_and_nothing_else(
     site: Path, proxy: TcpProxy, installation: RunningInstallation, writ: Writ, tmp_path: Path
 ) -> None:
     url, seed = f"nats://127.0.0.1:{proxy.port}", installation.home.key(f"leaf-depot-{POOL}").seed

@@ -1,4 +1,4 @@
-"""A site that is linked over TLS: both ends as `writ leaf add` makes them, and who is refused on the way."""
+"""A leaf node over TLS: both ends as `writ leaf add` configures them, and refusals on the way."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,7 +18,7 @@ NAME = f"agent-{POOL}"
 
 
 class Certificates:
-    """Ours and somebody else's for the same name, as files."""
+    """Our certificates and foreign ones for the same name, as files."""
 
     def __init__(self, folder: Path) -> None:
         self.certificate, self.key, self.other = folder / "hub.pem", folder / "hub.key", folder / "other.pem"
@@ -40,7 +40,7 @@ def hub() -> str:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
-    """Its one target is at the depot."""
+    """Yield an installation whose one target is at the depot."""
     folder = tmp_path_factory.mktemp("hub")
     home = prepare(folder, targets=[local_target("depot-1", folder / "files", connection={"host": "depot"})])
     async with running_installation(folder, home=home, environ=ENVIRON) as running:
@@ -51,7 +51,7 @@ async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 async def site(
     installation: RunningInstallation, certificates: Certificates, hub: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Path]:
-    """Let in while the installation runs, which hears of TLS by this."""
+    """Link the site while the installation runs, which then uses TLS."""
     shown = ("--certificate", str(certificates.certificate), "--key", str(certificates.key))
     known = ("--ca", str(certificates.certificate))
     async with site_of(installation, tmp_path_factory.mktemp("depot"), hub, *shown, *known) as folder:

@@ -17,7 +17,7 @@ TOOLS = ("process_", "python_gc_")
 
 
 async def scraped(installation: RunningInstallation) -> dict[str, str]:
-    """By process, what it answers on `/metrics`."""
+    """Return the reply to `/metrics` by process."""
     found = {}
     for one in installation.report.processes:
         if one.name != "nats":
@@ -36,7 +36,7 @@ def kind(process: str) -> str:
 
 
 async def lint(installation: RunningInstallation) -> None:
-    """Prometheus' own linter has nothing to say."""
+    """Assert that Prometheus' own linter finds nothing."""
     for name, text in (await scraped(installation)).items():
         command = [program("promtool"), "check", "metrics"]
         done = await asyncio.to_thread(subprocess.run, command, input=text, capture_output=True, text=True, check=False)
@@ -70,6 +70,7 @@ async def test_an_operation_is_counted_in_every_service_that_it_went_through(
     await writ.trace(operation_id=done.operation_id)  # audit answers when it has it all
     after = await scraped(installation)
     for process, *words in (
+        ("policy", "writ_policy_signature_lookups_total{", 'result="hit"'),
         ("policy", "writ_policy_decisions_total{", 'effect="allow"', 'operation="test_noop"', 'role="development"'),
         ("executor", "writ_operations_total{", 'outcome="succeeded"', 'operation="test_noop"', 'pool="local-'),
         ("executor", "writ_operation_stage_seconds_count", 'stage="whole"', 'pool="local-'),

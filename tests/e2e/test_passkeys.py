@@ -150,7 +150,7 @@ async def approve(
 
 
 def asserted(person: str, passkey: SoftwareSecurityKey, options: dict[str, Any], folder: Path) -> Path:
-    """What `PublicKeyCredential.toJSON()` gives after `get` with these options."""
+    """Return the result of `PublicKeyCredential.toJSON()` after `get` with these options."""
     evidence = passkey.assertion(b"", person=person, client={"challenge": options["challenge"]})
     file = folder / "assertion.json"
     response = {

@@ -1,4 +1,4 @@
-"""A backend that a plugin brings: its own pool, its own agent process, the same way through the installation."""
+"""A backend by a plugin: its own pool and agent process, and the usual way through the installation."""
 
 import asyncio
 import os
@@ -25,7 +25,7 @@ MODULES = [one.module for one in distribution(PLUGIN).entry_points]
 
 
 def another_build(folder: Path, version: str) -> tuple[str, str]:
-    """The path that has the example plugin in another version, and its digest."""
+    """Return a path with another version of the example plugin, and its digest."""
     here = Path(str(distribution(PLUGIN).locate_file(".")))
     shutil.copytree(here, folder)
     [metadata] = folder.glob("*.dist-info/METADATA")

@@ -1,4 +1,4 @@
-"""`writ policy` against a running Writ: what is asked, published and rolled back, by the command and the client."""
+"""`writ policy` against a running installation: questions, publication and rollback, by command and client."""
 
 import asyncio
 import json
@@ -68,7 +68,7 @@ async def run_json(installation: RunningInstallation, *words: object, **how: Any
     return json.loads(shown.stdout)
 
 
-async def test_decisions_are_told_as_they_are_made(installation: RunningInstallation, writ: Writ) -> None:
+async def test_decisions_are_reported_as_they_are_made(installation: RunningInstallation, writ: Writ) -> None:
     assert (await command(installation, "can-i", "test_noop", "-t", "web-1")).exit_code == 0
     explained = await run_json(installation, "explain", "test_noop", "-t", "web-1")
     simulated = await writ.simulate("test_noop", "web-1")
@@ -83,6 +83,24 @@ async def test_decisions_are_told_as_they_are_made(installation: RunningInstalla
     assert [one["decision"] for one in await run_json(installation, "simulate", "test_noop", "-t", "web-*")] == [
         "allow"
     ]
+
+
+@pytest.mark.parametrize("words", [("explain", "test_noop", "-t", "web-1"), ("allowed",)])
+async def test_a_misspelt_principal_is_named_with_the_nearest(
+    installation: RunningInstallation, words: tuple[str, ...]
+) -> None:
+    refused = await command(installation, *words, "--principal", "oprator")
+    expected = "writ: no principal 'oprator'; did you mean 'operator'?\n"
+    assert refused.exit_code != 0
+    assert refused.stderr == expected
+
+
+async def test_search_for_a_misspelt_operation_suggests_one_of_the_catalogue(installation: RunningInstallation) -> None:
+    runner = CliRunner(env={"WRIT_HOME": str(installation.home.root), "WRIT_PRINCIPAL": "operator", "NATS_URL": ""})
+    shown = await asyncio.to_thread(runner.invoke, cli, ["audit", "search", "--operation", "service_restrat"])
+    assert shown.exit_code == 0
+    expected = "writ: nothing on record has operation 'service_restrat'; did you mean 'service_restart'?\n"
+    assert shown.stderr == expected
 
 
 async def test_a_recorded_request_is_explained_by_its_id_or_the_beginning_of_it(
@@ -107,7 +125,7 @@ async def test_recorded_request_on_a_renamed_target_is_explained_by_its_present_
     assert (explained["decision"], explained["target"]) == ("allow", "web-1")
 
 
-async def test_who_may_is_told_to_who_may_read_it(installation: RunningInstallation) -> None:
+async def test_answers_about_access_are_limited_to_the_readers_own(installation: RunningInstallation) -> None:
     able = await run_json(installation, "who-can", "policy_publish")
     assert [one["principals"] for one in able["accesses"]] == [["operator"]]
     assert (await run_json(installation, "allowed", "policy_publish", principal="guest"))["accesses"] == []
@@ -153,7 +171,7 @@ async def test_a_policy_is_checked_tried_published_and_rolled_back(
     assert (await run_json(installation, "diff", 1, 3))["changes"] == []
 
 
-async def test_a_document_that_does_not_load_is_told_with_every_place(
+async def test_a_document_that_does_not_load_is_reported_with_every_place(
     installation: RunningInstallation, tmp_path: Path
 ) -> None:
     bad = tmp_path / "bad.yaml"

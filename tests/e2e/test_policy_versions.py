@@ -63,7 +63,7 @@ async def number(writ: Writ) -> int:
 
 
 async def closed_and_open_again(writ: Writ) -> int:
-    """Both published, whatever was before; the number of the version in force."""
+    """Publish a closing and an opening policy, whatever was in force; return the number of the version in force."""
     await writ.policy_publish(CLOSED, reason="a test closes")
     return int((await writ.policy_publish(OPEN, reason="and opens")).output["version"])
 
@@ -109,7 +109,7 @@ async def test_a_published_version_decides_the_very_next_request_and_is_on_recor
     assert history.more
 
 
-async def test_what_does_not_load_or_no_longer_fits_is_refused_with_all_that_is_wrong(writ: Writ) -> None:
+async def test_invalid_or_outdated_policy_is_refused_with_all_its_mistakes(writ: Writ) -> None:
     before = await closed_and_open_again(writ)
     with pytest.raises(Invalid) as caught:
         await writ.policy_publish("policies:\n  nmae: x\n  version: 7\n", reason="a mistake")
@@ -125,7 +125,9 @@ async def test_what_does_not_load_or_no_longer_fits_is_refused_with_all_that_is_
     assert await number(writ) == before
 
 
-async def test_a_file_that_differs_is_told_and_does_not_count(installation: RunningInstallation, writ: Writ) -> None:
+async def test_a_file_that_differs_is_reported_and_does_not_count(
+    installation: RunningInstallation, writ: Writ
+) -> None:
     before = await closed_and_open_again(writ)
     installation.home.policy.write_text(CLOSED)
 
@@ -151,10 +153,10 @@ async def test_a_file_that_differs_is_told_and_does_not_count(installation: Runn
     assert await number(writ) == before
 
 
-async def test_what_an_executor_alone_stores_is_not_believed_and_that_is_on_record(
+async def test_version_stored_by_an_executor_alone_is_refused_and_recorded(
     installation: RunningInstallation, writ: Writ
 ) -> None:
-    """The executor's key stores again what closed the installation once, under the next number, and announces it."""
+    """The executor's key stores a former closing document again, under the next number, and announces it."""
     before = await closed_and_open_again(writ)
     async with holding(installation, "executor") as thief:
         records = await thief.policies.read(subjects.POLICIES)

@@ -111,7 +111,7 @@ async def test_a_certificate_is_not_believed_because_it_was_shown(world: World) 
     assert world.server.fingerprint in ended.err
 
 
-async def test_what_is_no_token_is_refused(world: World) -> None:
+async def test_malformed_token_is_refused(world: World) -> None:
     world.token = "root@pam\n"
     ended = await world.add("other", "--host-key", world.server.fingerprint)
     world.token = GOOD_TOKEN

@@ -1,4 +1,4 @@
-"""docs/python.md, every snippet in its order, on an installation with the targets and the principals that it names."""
+"""docs/python.md, every snippet in order, on an installation with its targets and principals."""
 
 import ast
 import asyncio
@@ -191,7 +191,7 @@ async def test_allowed_operations_are_those_that_an_agent_can_carry_out_and_of_a
     assert "policy_publish" in on_writ["allowed_operations"]
 
 
-async def test_all_mistakes_of_parameters_are_told_at_once(admin: Writ) -> None:
+async def test_all_mistakes_of_parameters_are_reported_at_once(admin: Writ) -> None:
     wrong = {"timeout": "soon", "servce_name": "nginx"}
     report = await CapabilityTools(admin).validate_operation_parameters("service_restart", wrong)
     assert len(report["errors"]) == 3

@@ -1,7 +1,7 @@
-"""What is revoked loses its connection to NATS within a second, on a running installation.
+"""Revoked keys lose their connection to NATS within a second, on a running installation.
 
 A busy machine may delay one revocation. So the fastest of three must be within the second, none may take much longer,
-and no interval at which a process looks at files or events may be as long as that.
+and no interval at which a process reads files or events may be as long as that.
 """
 
 import asyncio
@@ -117,7 +117,7 @@ async def test_ended_session_is_cut_off_within_a_second(installation: RunningIns
 
 
 async def test_agent_removed_from_the_file_is_cut_off_within_a_second(installation: RunningInstallation) -> None:
-    """Of a pool elsewhere: `writ up` admits its own agents again."""
+    """The pool is on another host, since `writ up` admits its own agents again."""
     file, took, key = installation.home.agents, list[float](), Key(generate_seed())
     others = yaml_file.read(file).data["agents"]
 
@@ -132,8 +132,8 @@ async def test_agent_removed_from_the_file_is_cut_off_within_a_second(installati
 
 
 async def test_no_interval_on_the_way_of_a_revocation_is_as_long_as_a_second() -> None:
-    """A file is seen after one interval, and NATS is reloaded once in the time between two rounds. Policy reads control
-    events up to the executor's position before it decides, whatever its own interval is.
+    """A change of a file is noticed after one interval, and NATS is reloaded once between two rounds. Policy reads
+    control events up to the executor's position before it decides, whatever its own interval is.
     """
     for look in (supervisor.LOOK_SECONDS, provisioner.LOOK_SECONDS):
         assert max(look, reconciler.APART) < SECOND

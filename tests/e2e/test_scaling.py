@@ -1,4 +1,4 @@
-"""Agents come and go while there is work: a new one takes its part, and one that leaves or dies loses nothing."""
+"""Agents come and go during work: a new one takes its part, and no work is lost with a leaving or dead one."""
 
 import asyncio
 import signal
@@ -36,7 +36,7 @@ async def writ(installation: RunningInstallation) -> AsyncIterator[Writ]:
 
 
 async def begun_by(writ: Writ, operation_id: str) -> str:
-    """The instance that it was granted to."""
+    """Return the instance with the grant."""
     events = (await writ.trace(operation_id=operation_id)).events
     return str(next(event.body["instance"] for event in events if event.kind == "granted"))
 

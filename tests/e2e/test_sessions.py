@@ -1,4 +1,4 @@
-"""Sessions in a whole installation: a key for some hours, what may be done by it, and each of its ends."""
+"""Sessions in a whole installation: a key for some hours, its rights, and each of its ends."""
 
 import asyncio
 import json
@@ -155,7 +155,7 @@ async def test_sessions_of_a_disabled_principal_end_and_those_of_others_go_on(
 async def test_a_hundred_logins_are_done_within_a_minute_and_no_operation_is_lost(
     installation: RunningInstallation, alice: Writ
 ) -> None:
-    """Five at once open and end sessions, which NATS learns of by reloads, while somebody else works on."""
+    """Five at once open and end sessions, which reach NATS by reloads, during other work."""
     done = asyncio.Event()
 
     async def work() -> list[str | None]:

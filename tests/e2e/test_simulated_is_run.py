@@ -58,7 +58,7 @@ async def writ(installation: RunningInstallation) -> AsyncIterator[Writ]:
 
 
 def parameters(operation: Operation) -> dict[str, Any]:
-    """The required ones, each with a value that its type takes."""
+    """Return the required parameters, each with a valid value."""
     known = PARAMETERS.get(operation.name, {})
     fields = [field for field in msgspec.structs.fields(operation.parameters) if field.required]
     return {field.encode_name: known.get(field.encode_name, [_value(field.type)])[0] for field in fields}

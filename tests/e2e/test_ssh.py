@@ -1,5 +1,7 @@
-"""A host over SSH in a whole installation: nothing of an operation on it happens here, another host key is refused and
-recorded, and nothing that is secret is found anywhere, there or here.
+"""A host over SSH in a whole installation.
+
+Its operations leave no trace on this machine, another host key is refused and recorded, and no secret appears anywhere,
+there or here.
 """
 
 import asyncio
@@ -34,7 +36,7 @@ PEER = Peer(name="peer", addresses=("127.0.0.1",), tags=("tag:web",))
 
 
 class SshInstallation:
-    """The installation, whose SSH agent `writ up` runs, the host, and the tailnet that both are in."""
+    """The installation with its SSH agent under `writ up`, the host, and their common tailnet."""
 
     def __init__(self, installation: RunningInstallation, server: Sshd, tailnet: TailscaleState) -> None:
         self.installation, self.server, self.tailnet = installation, server, tailnet
@@ -189,8 +191,7 @@ async def test_a_peer_that_is_the_one_that_is_meant_is_worked_on(ssh: SshInstall
 
 @contextmanager
 def watching(ssh: SshInstallation, secrets: Iterable[str]) -> Iterator[list[str]]:
-    """What `ps` would have shown of them at any moment: of any process its arguments, of those on the host also the
-    environment."""
+    """Collect everything that `ps` could show: arguments of all processes, and the environment of those on the host."""
     encoded, leaks, over = [secret.encode() for secret in secrets], list[str](), Event()
 
     def check() -> None:

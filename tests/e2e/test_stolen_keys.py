@@ -1,6 +1,6 @@
-"""One key of a real installation in the wrong hands: what it opens is what its role may do, and nothing else.
+"""A stolen key of a real installation opens only the rights of its role.
 
-Whoever has the executors' key asks policy whatever it likes; what policy signs then is not enough for any agent.
+An attacker with the executors' key can send policy any question, but no agent accepts the signed replies alone.
 """
 
 import secrets
@@ -69,7 +69,7 @@ async def alice(installation: RunningInstallation) -> AsyncIterator[Writ]:
 
 
 async def recorded(bus: Bus, kind: str) -> None:
-    """Somebody has recorded a security event of this kind."""
+    """Wait for a security event of this kind."""
 
     async def event_is_recorded() -> bool:
         return await bus.journal.last(subjects.security_event(kind)) is not None
@@ -78,7 +78,7 @@ async def recorded(bus: Bus, kind: str) -> None:
 
 
 @pytest.mark.parametrize("operation", DEMANDING, ids=lambda one: one.name)
-async def test_what_demands_a_signature_is_not_had_without_one(
+async def test_operation_that_demands_a_signature_needs_one(
     installation: RunningInstallation, executor: Bus, operation: Operation
 ) -> None:
     target = "writ" if operation.control else "web-1"

@@ -1,4 +1,4 @@
-"""An installation whose NATS requires TLS: who pins its CA, and a certificate that is renewed under load."""
+"""An installation with TLS on NATS: clients that pin its CA, and renewal of a certificate under load."""
 
 import asyncio
 import base64
@@ -32,7 +32,7 @@ ELSEWHERE = "local-elsewhere"
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
-    """On loopback; its second target is on another host, whose agent has yet to enrol."""
+    """Yield an installation on loopback; its second target is on another host, whose agent has yet to enrol."""
     folder = tmp_path_factory.mktemp("tls")
     (folder / "files").mkdir()
     far = local_target("far", folder / "files", connection={"host": "elsewhere"})
@@ -42,7 +42,7 @@ async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 
 
 async def context_of(installation: RunningInstallation, folder: Path) -> Path:
-    """What `writ context` gives a client elsewhere."""
+    """Return the context that `writ context` gives a client elsewhere."""
     ended = await installation.writ("context", "-o", "json")
     assert ended.status == 0, ended
     path = folder / "context.json"
@@ -51,7 +51,7 @@ async def context_of(installation: RunningInstallation, folder: Path) -> Path:
 
 
 async def shown(installation: RunningInstallation, context: ssl.SSLContext) -> bytes:
-    """Return the certificate that NATS shows now. Raises SSLError where the context does not trust it."""
+    """Return NATS' present certificate. Raises SSLError if the context does not trust it."""
     port = int(installation.url.rpartition(":")[2])
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
@@ -114,7 +114,7 @@ async def test_a_host_enrols_with_the_ca_of_its_token(installation: RunningInsta
 
 
 async def test_an_enrolment_is_not_intercepted(installation: RunningInstallation, tmp_path: Path) -> None:
-    """Somebody on the path has a certificate for the very same address, by another CA."""
+    """An attacker on the path has a certificate for the same address, by another CA."""
     made, now = await token(installation), datetime.now(UTC)
     pair = issue(make_authority(installation.home.installation, now), ["127.0.0.1"], now)
     files = TlsFiles(certificate=str(tmp_path / "c.pem"), key=str(tmp_path / "c.key"))

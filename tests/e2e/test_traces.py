@@ -59,7 +59,7 @@ async def installation(
     tmp_path_factory: pytest.TempPathFactory, collector: Collector
 ) -> AsyncIterator[RunningInstallation]:
     folder = tmp_path_factory.mktemp("installation")
-    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, **SOON}
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "WRIT_DISPATCH_AT_ONCE": "false", **SOON}
     denied = {"name": "nobody_fails", "operations": ["test_fail"], "allowed": False, "target_roles": ["production"]}
     targets = [local_target("web-1", folder / "files"), local_target("db-1", folder / "files", role="production")]
     home = prepare(folder, targets=targets, policy=open_policy(denied))
@@ -89,7 +89,7 @@ async def trace_of(installation: RunningInstallation, operation_id: str) -> str:
 
 
 async def run_operation(installation: RunningInstallation, *words: str) -> str:
-    """The id of an operation that the `writ` command asked for."""
+    """Return the id of an operation requested by the `writ` command."""
     ended = await installation.writ("run", *words, "-o", "json")
     return str(json.decode(ended.out)["operation_id"])
 
@@ -126,7 +126,7 @@ async def test_each_span_says_what_it_belongs_to(installation: RunningInstallati
 async def test_a_trace_that_the_requester_is_in_is_continued(
     installation: RunningInstallation, collector: Collector
 ) -> None:
-    """Any client's: here one without Writ's library, in a span of its own."""
+    """The client here works without Writ's library, in a span of its own."""
     trace_id, mine = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
     async with await installation.client() as writ:
         bus = writ._bus
@@ -145,7 +145,7 @@ async def test_a_trace_that_the_requester_is_in_is_continued(
     assert collector.of("a" * 32) == []
 
 
-async def test_what_is_denied_and_what_fails_is_seen(installation: RunningInstallation, collector: Collector) -> None:
+async def test_trace_shows_denials_and_failures(installation: RunningInstallation, collector: Collector) -> None:
     denied = await run_operation(installation, "test_fail", "--target", "db-1")
     spans = await whole(
         collector, await trace_of(installation, denied), {"policy: policy decide", "audit: index refused"}

@@ -1,7 +1,7 @@
 """Yesterday's agent with today's services, and today's agent with yesterday's services: real processes of two versions.
 
-Yesterday's are those of a commit, out of this repository's history; where that isn't there (a shallow clone) these
-tests are skipped, and tests/contracts/test_versions.py alone says that both understand each other.
+Yesterday's are those of a commit in this repository's history. In a shallow clone without it these tests are skipped,
+and tests/contracts/test_versions.py alone checks that both read each other's messages.
 """
 
 import asyncio
@@ -72,7 +72,7 @@ def python_of_yesterday(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def accepting(python: Path | str) -> dict[str, str]:
-    """Return the environment by which policy accepts that interpreter's build of the test operations."""
+    """Return policy's environment for accepting that interpreter's build of the test operations."""
     command = [python, "-P", "-m", "writ_cli", "plugin", "list", "-o", "json"]
     rows = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
     return {**ENVIRON, "WRIT_PLUGIN_DIGESTS": ",".join(f"{row['name']}={row['digest']}" for row in rows)}
@@ -80,7 +80,7 @@ def accepting(python: Path | str) -> dict[str, str]:
 
 @asynccontextmanager
 async def agent(installation: RunningInstallation, python: Path) -> AsyncIterator[None]:
-    """Of the pool, run by that interpreter, heard within the block."""
+    """Run an agent of the pool by that interpreter within the block."""
     [service] = services.agents(services.ProcessTable(), installation.home, installation.url, {POOL: "local"}, {})
     with (installation.home.log / "agent.log").open("ab") as output:
         process = await asyncio.create_subprocess_exec(
@@ -103,7 +103,7 @@ async def _heard(writ: Writ) -> bool:
 
 
 async def work(installation: RunningInstallation, files: Path) -> None:
-    """Operations that look, change, ask the target for what a rule names, and go on under load."""
+    """Run operations that read, change, and list facts for a rule, then continue under load."""
     async with await installation.client() as writ:
         async with load(writ, ["web-1"], files / "counted", delay=0.02) as ran:
             await ran.more(5)

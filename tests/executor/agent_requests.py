@@ -1,4 +1,4 @@
-"""An agent of the small world that beats, looks and is cancelled, as a test tells it."""
+"""A scripted agent of the executor's test world: it sends heartbeats, answers reads and cancels."""
 
 from typing import Any
 
@@ -17,13 +17,19 @@ async def heartbeat(
     free: int = 1,
     plugins: dict[str, str] | None = None,
     level: int = 0,
+    requests: bool = False,
+    instance: str = "",
+    leaving: bool = False,
+    also: tuple[str, ...] = (),
 ) -> None:
     beat = Heartbeat(
         pool=world.hands.pool,
-        instance=world.hands.instance,
+        instance=instance or world.hands.instance,
+        requests=requests,
+        leaving=leaving,
         running=list(running),
         free_slots=free,
-        operations=["service_restart", "service_start"],
+        operations=["service_restart", "service_start", *also],
         version="0",
         skew=skew,
         plugins=plugins or {},
@@ -35,7 +41,7 @@ async def heartbeat(
 async def serve_agent(
     world: World, verdict: str = "took_effect", cancelled: str = "stopped", observed: dict[str, Any] | None = None
 ) -> list[CancelRequest]:
-    """`observed`: what reads show, by default their action."""
+    """`observed`: the results of reads, by default their action."""
     cancels: list[CancelRequest] = []
 
     async def serve_read(message: Message) -> bytes:

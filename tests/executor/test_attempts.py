@@ -1,4 +1,4 @@
-"""What may be run again: late news of an earlier attempt counts for what it is; no end hides what may have happened."""
+"""Attempts: late news of a former attempt counts, and no end hides a possible effect."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ START = {"parameters": {"service_name": "nginx", "timeout": 1}}
 
 
 async def second_attempt(world: World) -> tuple[Dispatched, ClaimOutcome, Dispatched]:
-    """A service_start whose first attempt ended in the dark: (first, what it held, second)."""
+    """Return a service_start whose first attempt ended unobserved: (first, its fields, second)."""
     answer = await world.ask("service_start", **START)
     work = await world.work(answer.operation_id or "")
     held = await world.hands.claim(work)
@@ -155,7 +155,7 @@ async def test_a_policy_that_is_silent_leaves_it_open_whether_it_has_started(
     assert (held.answer.error.code, held.answer.error.retry) == ("timeout", True)
 
 
-async def test_what_an_agent_still_has_in_hand_is_not_given_to_another_at_its_deadline(world: World) -> None:
+async def test_operation_in_flight_is_not_given_to_another_agent_at_its_deadline(world: World) -> None:
     world.policy.kill_grace = -1.0
     host = ClockedHost()
     one = await world.executor(lease=10.0, sweep=1000.0, clocks=host.clocks)

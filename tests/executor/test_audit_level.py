@@ -1,4 +1,4 @@
-"""What the journal keeps at each SYSTEMMANAGER_AUDIT_LEVEL: all events always, and of their content so much."""
+"""The journal at each SYSTEMMANAGER_AUDIT_LEVEL: all events, with more or less of their content."""
 
 from typing import Any
 
@@ -55,7 +55,7 @@ GOLDEN["full"] = {**GOLDEN["standard"], "traced": 150}
 
 
 async def kept(world: World, operation: str) -> dict[str, Any]:
-    """What the events of one such operation have of parameters and output."""
+    """Return the parameters and outputs in the events of one such operation."""
     answer = await world.ask(operation, parameters=PARAMETERS)
     work = await world.work(answer.operation_id or "")
     held = await world.hands.claim(work)
@@ -93,7 +93,7 @@ def test_every_level_has_its_golden_part() -> None:
     assert set(GOLDEN) == set(LEVELS)
 
 
-async def test_what_is_not_kept_reaches_the_requester_and_the_agent_all_the_same(world: World) -> None:
+async def test_content_that_the_journal_omits_reaches_requester_and_agent(world: World) -> None:
     one = await world.executor(audit_level="minimal")
     answer = await world.ask("service_status", parameters=PARAMETERS)
     work = await world.work(answer.operation_id or "")

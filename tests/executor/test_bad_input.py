@@ -1,4 +1,4 @@
-"""Whatever comes in, there is one clear answer and a record, and the service lives on."""
+"""Any input gets one clear answer and a record, and the service continues."""
 
 import asyncio
 
@@ -105,7 +105,7 @@ async def test_a_secret_value_that_breaks_its_schema_is_not_in_the_answer_or_the
     assert b"canary" not in b"".join(record.data for record in await world.records())
 
 
-async def test_messagepack_is_told_by_its_content_type_and_answered_in_kind(world: World) -> None:
+async def test_messagepack_is_recognised_by_its_content_type_and_answered_in_kind(world: World) -> None:
     await world.executor()
     message = await world.bus.request(
         subjects.request("alice", "service_status"),

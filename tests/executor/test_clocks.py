@@ -1,4 +1,4 @@
-"""Executors whose hosts' clocks are wrong, step, drift or slept: what runs goes on, and everything ends."""
+"""Executors on hosts with wrong, stepping, drifting or suspended clocks: operations continue, and each ends."""
 
 from collections.abc import Awaitable, Callable
 
@@ -34,7 +34,7 @@ async def rounds(one: Executor, times: int = 2) -> None:
 async def passed(
     one: Executor, host: ClockedHost, seconds: float, *, each: Callable[[], Awaitable[None]] | None = None
 ) -> None:
-    """Time goes by on that host, with a round of the sweep now and then."""
+    """Advance that host's clocks, with a round of the sweep now and then."""
     until = host.boot + seconds
     while host.boot < until:
         host.boot = min(host.boot + LONG, until)
@@ -44,7 +44,7 @@ async def passed(
 
 
 async def heard(world: World, one: Executor, *running: str) -> None:
-    """A heartbeat that names these, taken in."""
+    """Take in a heartbeat with these operations."""
     now = one.time.clocks.boot()
 
     async def there() -> bool:
@@ -91,7 +91,7 @@ async def test_a_step_of_an_executors_clock_ends_nothing_and_keeps_nothing_from_
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-async def test_what_was_dispatched_by_one_clock_is_not_expired_by_another(world: World, wrong: float) -> None:
+async def test_dispatch_by_one_clock_is_not_expired_by_another(world: World, wrong: float) -> None:
     await world.executor(sweep=1000.0)
     answer = await world.ask("service_status", **READ)
     host = ClockedHost(wall=wrong)
@@ -144,7 +144,7 @@ async def test_a_step_of_the_servers_clock_moves_no_deadline_that_is_being_count
 
 @pytest.mark.parametrize("slept", [60.0, 600.0, DAY])
 async def test_after_suspend_every_agent_has_a_lease_to_be_heard_in(world: World, slept: float) -> None:
-    """The whole host slept, the agent and what it runs with it: the deadline is long past when all wake up."""
+    """The whole host slept, with the agent and its operation: the deadline is long past at the wake-up."""
     host = ClockedHost()
     one = await world.executor(sweep=1000.0, lease=LEASE, clocks=host.clocks)
     first = await world.ask("service_restart", **RESTART)
@@ -191,14 +191,14 @@ async def test_a_clock_that_drifts_shows_and_decides_nothing(world: World, rate:
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-async def test_events_tell_the_servers_time_whatever_the_hosts_own_clock_shows(world: World, wrong: float) -> None:
+async def test_events_show_the_servers_time_whatever_the_hosts_own_clock_shows(world: World, wrong: float) -> None:
     await world.executor(sweep=1000.0, clocks=ClockedHost(wall=wrong).clocks)
     answer = await world.ask("service_restart", **RESTART)
     life = await world.accepted(answer.operation_id)
     assert abs(life.requested.at - life.first_time) < 2.0
 
 
-async def test_how_far_a_clock_is_off_is_told(world: World) -> None:
+async def test_clock_skew_is_reported(world: World) -> None:
     host = ClockedHost()
     one = await world.executor(sweep=1000.0, clocks=host.clocks)
     check = one.checks()["clock"]

@@ -27,7 +27,7 @@ async def test_a_cancel_before_the_start_ends_it_at_once(world: World) -> None:
     assert await world.outcome(victim) == "cancelled"
 
 
-async def test_a_cancel_of_what_runs_is_told_to_its_agent_with_policys_word(world: World) -> None:
+async def test_cancel_of_a_running_operation_reaches_its_agent_with_policys_decision(world: World) -> None:
     await world.executor()
     cancels = await serve_agent(world)
     answer = await world.ask("service_restart", **RESTART)

@@ -1,4 +1,4 @@
-"""A copy of an agent's key shows as a second process that uses it; a restart does not."""
+"""A copy of an agent's key shows as a second process with the key; a restart does not."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ KEY, BOUND = "U" + "A" * 55, {"U" + "A" * 55: "0" * 64}
 
 
 class Heard:
-    """What one executor hears, on a clock that the test sets."""
+    """The heartbeats that one executor receives, on a clock of the test."""
 
     def __init__(self, processes: int = 1, hosts: Mapping[str, str] = BOUND) -> None:
         self.now = 100.0
@@ -145,7 +145,7 @@ def test_a_heartbeat_without_a_start_by_a_copied_instance_id_is_a_copy() -> None
 def test_a_claim_with_a_copied_instance_id_and_no_heartbeat_is_a_copy(
     claims_first: bool, started: float | None, why: str
 ) -> None:
-    """The honest agent names its start in each claim, and so shows that one without it is not its own."""
+    """The honest agent names its start in each claim, so a claim without it is foreign."""
     heard = Heard(0, hosts={})
     heard.seconds(60, "honest")
     if claims_first:
@@ -157,7 +157,7 @@ def test_a_claim_with_a_copied_instance_id_and_no_heartbeat_is_a_copy(
 
 
 def test_claims_with_a_copied_instance_id_of_an_agent_of_an_earlier_release_are_not_noticed() -> None:
-    """The limit of what this finds: such an agent names no start in its claims either."""
+    """The limit of this detection: such an agent names no start in its own claims either."""
     heard = Heard()
     heard.seconds(60, "honest")
     heard.claim("honest")

@@ -1,4 +1,4 @@
-"""What an executor hands on for reading ahead: policy's look, with all that the agent needs for it, or nothing."""
+"""An executor passes on policy's read grant with everything an agent needs for an early read, or nothing."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ async def dispatched(world: World, operation: str, **wish: Any) -> Dispatched:
     return await world.work(answer.operation_id or "")
 
 
-async def test_the_look_is_in_requested_and_in_dispatched_with_what_it_is_about(world: World) -> None:
+async def test_read_grant_and_its_parameters_are_in_requested_and_dispatched(world: World) -> None:
     await world.executor()
     work = await dispatched(world, "service_status")
     requested = (await world.accepted(work.operation_id)).requested

@@ -1,4 +1,4 @@
-"""What the journal and the requester hear: one correlation, bounded events, progress of one's own and nobody else's."""
+"""Events for journal and requester: one correlation id, limited in number, progress only of their own operations."""
 
 import asyncio
 
@@ -16,7 +16,7 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 async def test_all_events_of_an_operation_bear_its_requests_correlation_and_trace(world: World) -> None:
-    """Also where the agent sends its claim and its receipt in others."""
+    """The same holds if the agent sends its claim and its receipt with others."""
     await world.executor()
     headers = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01", "Writ-Correlation-Id": "change-7"}
     answer = await world.ask_raw(subjects.request("alice", "service_restart"), json.encode(RESTART), headers)
@@ -30,10 +30,10 @@ async def test_all_events_of_an_operation_bear_its_requests_correlation_and_trac
     assert len(events) == 4
 
 
-async def test_who_waited_for_another_goes_on_in_a_trace_of_its_own_and_what_nobody_took_ends_in_its_own(
+async def test_operation_that_waited_or_expired_ends_in_its_own_trace(
     world: World,
 ) -> None:
-    """What lets it go is the end of the other, or a sweep: neither is what it came from."""
+    """The end of the other operation, or a sweep, releases it; neither is its cause."""
     await world.executor(start_window=0.3)
     traces = {}
     for number in "123":

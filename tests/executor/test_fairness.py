@@ -1,4 +1,4 @@
-"""One principal that holds all it can get keeps nobody else waiting, and never a stop."""
+"""A principal with the most it can get delays nobody else, and never a stop."""
 
 import asyncio
 from typing import Any
@@ -17,7 +17,7 @@ FLOOD = 10 * SLOTS
 
 
 async def hold_slots(world: World, monkeypatch: pytest.MonkeyPatch) -> list[asyncio.Task[object]]:
-    """Requests of mallory that all wait for a listing which does not come; returns once her share of slots is taken."""
+    """Send requests of mallory which all wait for an absent listing; return once her share of slots is taken."""
     monkeypatch.setattr("writ_executor.service.CONCURRENCY", SLOTS)
     held = asyncio.Semaphore(0)
 

@@ -1,4 +1,4 @@
-"""Buckets let through what they promise, and not more; what they turn away is counted."""
+"""Rate limits admit their promised rate, no more, and count refusals."""
 
 from hypothesis import given
 from hypothesis import strategies as st

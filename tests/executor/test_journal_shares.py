@@ -1,4 +1,4 @@
-"""One principal within its rate cannot fill the journal for all: from half on, it is the one that is refused."""
+"""A principal within its rate cannot fill the journal for all: from half on, its own requests are refused."""
 
 import time
 

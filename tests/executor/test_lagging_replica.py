@@ -1,4 +1,4 @@
-"""A replica that has not read all of the journal yet, or has slept: it may lose a race, and never breaks a rule."""
+"""A replica that lags behind the journal, or has slept, may lose a race, but never breaks a rule."""
 
 import asyncio
 
@@ -24,7 +24,7 @@ RESTART = {"parameters": {"service_name": "nginx"}}
 
 
 async def asleep(world: World, operation_id: str = "", events: int = 0) -> Executor:
-    """A replica that knows the first `events` of one operation, and reads on no more."""
+    """Return a replica with the first `events` of one operation, which reads no further."""
     one = await world.executor(sweep=1000.0)
     one.index.read = lambda *_: None  # type: ignore[method-assign]
     one.index.__init__()  # type: ignore[misc]
@@ -98,7 +98,7 @@ async def test_a_repeat_long_after_the_end_leaves_no_secret_behind(world: World)
     assert await world.bus.params.get(f"{work.operation_id}.{requested.fingerprint}") is None
 
 
-async def test_what_is_recorded_is_answered_as_accepted_though_its_first_step_failed(
+async def test_recorded_request_is_accepted_though_its_first_step_failed(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def down(_: object, __: Life) -> Life:
@@ -208,7 +208,7 @@ def _ended(life: AcceptedLife, operation_id: str) -> AcceptedLife:
     return structs.replace(life, state=State.ENDED, requested=requested)
 
 
-def test_what_nobody_says_any_more_is_forgotten_and_stays_silent() -> None:
+def test_operation_without_heartbeats_is_forgotten_and_stays_silent() -> None:
     now = [100.0]
     presence = AgentPresence(lease=10.0, clock=lambda: now[0])
     for number in range(1000):
@@ -244,7 +244,7 @@ def test_time_in_which_a_replica_did_not_listen_counts_as_nobodys_silence() -> N
     assert presence.silence("a", "op-1") > 12.0
 
 
-def test_what_another_pool_says_that_it_runs_keeps_nothing_alive() -> None:
+def test_heartbeat_of_another_pool_keeps_nothing_alive() -> None:
     now = [100.0]
     presence = AgentPresence(lease=10.0, clock=lambda: now[0])
     presence.start_lease("a", "op-1")
@@ -256,7 +256,7 @@ def test_what_another_pool_says_that_it_runs_keeps_nothing_alive() -> None:
     assert presence.silence("a", "op-1") == 0.0
 
 
-async def test_what_ended_in_an_archive_before_a_replica_read_it_holds_its_target_no_longer(world: World) -> None:
+async def test_archived_end_releases_the_target_on_a_lagging_replica(world: World) -> None:
     await world.executor()
     answer = await world.ask("service_restart", **RESTART)
     work = await world.work(answer.operation_id or "")

@@ -1,4 +1,4 @@
-"""Limits of a decision: never more than it says, whoever races; each in its turn; and nobody else waits for them."""
+"""Limits of a decision are never exceeded in a race; operations take turns, and others do not wait for them."""
 
 import asyncio
 import itertools
@@ -24,7 +24,7 @@ ENDS = ("finished", "unknown")
 
 @pytest.fixture
 def many(world: World) -> World:
-    """With four more targets of the same pool."""
+    """Return a world with four more targets of the same pool."""
     targets = [structs.replace(WEB, id=f"t-{number}", agent=world.hands.pool) for number in range(4)]
     world.targets += targets
     world.policy.know(targets)
@@ -32,7 +32,7 @@ def many(world: World) -> World:
 
 
 async def inside(world: World) -> list[set[str]]:
-    """Who was under way, after each event of the journal."""
+    """Return the running operations after each event of the journal."""
     now: dict[str, bool] = {}
     history = []
     for record in await world.records("writ.journal.op.>"):
@@ -47,7 +47,7 @@ async def inside(world: World) -> list[set[str]]:
 
 
 async def carry_out(world: World, ids: Iterable[str]) -> None:
-    """Claim and finish each as soon as it is dispatched."""
+    """Claim and finish each operation as soon as it is dispatched."""
 
     async def one(operation_id: str) -> None:
         work = await world.work(operation_id)
@@ -59,7 +59,7 @@ async def carry_out(world: World, ids: Iterable[str]) -> None:
 
 
 async def request_many(world: World, operation: str, count: int, *, targets: Iterable[str] = ("web-1",)) -> list[str]:
-    """So many requests, one after the other; their ids."""
+    """Send so many requests, one after the other; return their ids."""
     turns = itertools.cycle(targets)
     answers = [await world.ask(operation, **STATUS, target=next(turns)) for _ in range(count)]
     assert {answer.error for answer in answers} == {None}
@@ -67,7 +67,7 @@ async def request_many(world: World, operation: str, count: int, *, targets: Ite
 
 
 async def dispatched(world: World) -> list[str]:
-    """The ids in the order in which they were let go."""
+    """Return the ids in the order of their dispatch."""
     events = [decode_event(record.data) for record in await world.records("writ.journal.op.*.*.dispatched.>")]
     return [event.operation_id for event in events if isinstance(event, Dispatched)]
 
@@ -96,7 +96,7 @@ async def test_on_so_many_targets_at_once_and_no_more(many: World) -> None:
     assert max(len(now) for now in await inside(many)) > 2
 
 
-async def test_who_waits_is_let_in_in_the_order_of_requests(world: World) -> None:
+async def test_operations_under_a_limit_start_in_the_order_of_requests(world: World) -> None:
     world.policy.limits["service_status"] = [RuleLimit("one", "max_concurrent", 1)]
     for _ in range(3):
         await world.executor()
@@ -117,7 +117,7 @@ async def test_nobody_without_the_limit_waits_for_it(many: World) -> None:
     await many.work(second)
 
 
-async def test_one_that_waits_for_its_target_holds_up_nobody_under_its_limit(many: World) -> None:
+async def test_operation_that_waits_for_its_target_holds_up_nobody_under_its_limit(many: World) -> None:
     many.policy.limits["service_stop"] = [RuleLimit("two", "max_concurrent", 2)]
     await many.executor()
     (busy,) = await request_many(many, "service_restart", 1, targets=["t-0"])
@@ -138,7 +138,7 @@ async def test_on_one_target_the_order_of_requests_holds_for_what_waits_for_a_li
     assert await dispatched(many) == [inside_now, waits, behind]
 
 
-async def test_what_gets_no_place_in_time_expires_and_names_the_limit(world: World) -> None:
+async def test_operation_that_waits_too_long_expires_and_names_the_limit(world: World) -> None:
     world.policy.limits["service_status"] = [RuleLimit("one", "max_concurrent", 1)]
     await world.executor(queue_window=0.5, start_window=30.0)
     _, waits = await request_many(world, "service_status", 2)
@@ -205,7 +205,7 @@ async def test_a_place_is_taken_together_with_the_dispatch_or_not_at_all(
     assert (limit.rule, limit.kind, limit.most, limit.operation_id) == (THREE.rule, "max_concurrent", 3, restart)
 
 
-async def test_what_has_no_limit_writes_nothing_more(world: World) -> None:
+async def test_operation_without_a_limit_writes_no_further_event(world: World) -> None:
     await world.executor()
     (status,) = await request_many(world, "service_status", 1)
     await carry_out(world, [status])

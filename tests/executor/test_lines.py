@@ -1,4 +1,4 @@
-"""Lines of targets and limits: the same answers as a search over all of them, in time that does not grow with them."""
+"""Queues of targets and limits: the same answers as a search over all, in time independent of their number."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a decision hangs on is gathered from the target's agents and policy is asked once more, at both decisions."""
+"""Executors collect the facts for a decision from the target's agents and ask policy again, at both decisions."""
 
 import asyncio
 import time
@@ -29,7 +29,7 @@ async def nothing() -> None:
 async def serve_listings(
     world: World, error: Failure | None = None, meanwhile: Callable[[], Awaitable[None]] = nothing
 ) -> list[ReadRequest]:
-    """An agent that lists, or says why not; what it was asked."""
+    """Run an agent that answers with this listing or error; return the requests it got."""
     requests: list[ReadRequest] = []
 
     async def serve_read(message: Message) -> bytes:
@@ -56,12 +56,12 @@ async def serve_listings(
 
 
 def gathered(world: World) -> list[GatheredListings]:
-    """What policy was given, question by question."""
+    """Return the facts given to policy, question by question."""
     all_facts = [*(ask.facts for ask in world.policy.decides), *(ask.facts for ask in world.policy.grants)]
     return [facts for facts in all_facts if facts is not None]
 
 
-async def test_a_listing_is_gathered_for_the_request_and_anew_for_the_claim(world: World) -> None:
+async def test_a_listing_is_gathered_for_the_request_and_again_for_the_claim(world: World) -> None:
     world.policy.needs["service_restart"] = ["list_services"]
     requests = await serve_listings(world)
     await world.executor()
@@ -75,7 +75,7 @@ async def test_a_listing_is_gathered_for_the_request_and_anew_for_the_claim(worl
     assert (len(world.policy.decides), len(world.policy.grants)) == (2, 2)
 
 
-async def test_what_is_stopped_while_agents_list_is_stopped_for_the_answer(world: World) -> None:
+async def test_stop_set_during_a_listing_holds_for_the_decision(world: World) -> None:
     world.policy.needs["service_restart"] = ["list_services"]
 
     async def stopped() -> None:
@@ -91,7 +91,7 @@ async def test_what_is_stopped_while_agents_list_is_stopped_for_the_answer(world
     assert (sequences, world.policy.grants[-1].control_sequence) == ([first], second)
 
 
-async def test_where_no_agent_answers_policy_is_told_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_missing_listing_is_reported_to_policy(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listings, "LISTING_SECONDS", -0.3)
     world.policy.needs["service_restart"] = ["list_services"]
     await world.executor()
@@ -101,7 +101,7 @@ async def test_where_no_agent_answers_policy_is_told_so(world: World, monkeypatc
     assert facts.failure == f"no agent of pool {world.hands.pool} replied"
 
 
-async def test_where_no_agent_is_there_nobody_is_waited_for(world: World) -> None:
+async def test_pool_without_agents_is_not_waited_for(world: World) -> None:
     requests = await serve_listings(world)
     world.policy.needs["service_restart"] = ["list_services"]
     one = await world.executor(lease=0.2)
@@ -116,7 +116,7 @@ async def test_where_no_agent_is_there_nobody_is_waited_for(world: World) -> Non
     assert requests == []
 
 
-async def test_what_the_agent_has_against_it_is_told(world: World) -> None:
+async def test_error_of_a_listing_reaches_policy(world: World) -> None:
     world.policy.needs["service_restart"] = ["list_services"]
     await serve_listings(world, Failure(code="look_expired", message="it expired"))
     await world.executor()
@@ -138,7 +138,7 @@ async def test_a_simulation_gathers_too_and_records_nothing(world: World) -> Non
     assert await world.records() == []
 
 
-async def test_what_needs_nothing_asks_nobody(world: World) -> None:
+async def test_decision_without_facts_requests_no_listing(world: World) -> None:
     requests = await serve_listings(world)
     await world.executor()
     await asyncio.gather(*(world.ask("service_restart", **RESTART) for _ in range(3)))

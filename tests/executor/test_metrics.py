@@ -1,4 +1,4 @@
-"""What an executor counts: every end once, every stage, pools as they stand; and never more series for more targets."""
+"""Metrics of an executor: each end once, each stage, the state of pools; their number does not grow with targets."""
 
 import time
 from contextlib import AsyncExitStack
@@ -25,7 +25,7 @@ RESTART = {"parameters": {"service_name": "nginx"}}
 
 
 class Counted:
-    """One executor of the world, and what it has counted."""
+    """One executor of the world, and its counts."""
 
     def __init__(self, world: World, measured: Metrics) -> None:
         self.world, self._measured = world, measured
@@ -100,7 +100,7 @@ async def test_every_stage_of_a_way_is_timed(world: World) -> None:
     assert [counted.stage(stage, "") for stage in ("decide", "grant")] == [1, 1]
 
 
-async def test_a_pool_is_told_with_its_queue_its_agents_and_their_slots(world: World) -> None:
+async def test_a_pool_is_reported_with_its_queue_its_agents_and_their_slots(world: World) -> None:
     counted = await counting(world)
     for _ in range(3):
         await world.ask("service_restart", **RESTART)
@@ -118,7 +118,7 @@ async def test_a_pool_is_told_with_its_queue_its_agents_and_their_slots(world: W
     assert (counted.of("writ_operations_open"), counted.of("writ_operations_overdue")) == (3, 0)
 
 
-async def test_what_is_past_its_deadline_is_counted(world: World) -> None:
+async def test_operations_past_their_deadline_are_counted(world: World) -> None:
     counted = await counting(world)
     answer = await world.ask("service_restart", **RESTART)
     life = world.executors[0].index.get(answer.operation_id or "")
@@ -144,7 +144,7 @@ async def test_a_security_event_is_counted_by_its_kind_from_nought_on_and_logged
     assert [record.message for record in caplog.records].count("security.recorded") == 1
 
 
-async def test_look_ups_are_told_apart_by_where_the_operation_was_found(world: World) -> None:
+async def test_lookups_are_counted_by_the_place_of_the_operation(world: World) -> None:
     counted = await counting(world)
     await one(world)
     assert counted.of("writ_index_lookups_total", result="hit") >= 1
@@ -181,7 +181,7 @@ async def test_a_pool_without_an_agent_is_named_once_it_was_listened_for_a_lease
     assert isinstance(reason, Attention)
 
 
-async def test_many_failures_are_told_and_do_not_make_the_executor_unready(world: World) -> None:
+async def test_many_failures_are_reported_and_do_not_make_the_executor_unready(world: World) -> None:
     counted = await counting(world)
     assert (await counted.checks())["success"] is None
     for _ in range(FEWEST):
@@ -194,7 +194,7 @@ async def test_many_failures_are_told_and_do_not_make_the_executor_unready(world
     assert counted.of("writ_success_ratio") == 0
 
 
-async def test_an_audit_service_that_is_silent_or_behind_is_told(world: World) -> None:
+async def test_an_audit_service_that_is_silent_or_behind_is_reported(world: World) -> None:
     counted = await counting(world)
     await world.bus.publish(subjects.AUDIT_STANDING, encode(AuditStanding(position=5, lag=4_000)))
 
@@ -206,7 +206,7 @@ async def test_an_audit_service_that_is_silent_or_behind_is_told(world: World) -
     assert isinstance(reason, Attention)
 
 
-async def test_a_policy_that_does_not_answer_is_told_until_it_does(tmp_path: Path) -> None:
+async def test_a_policy_that_does_not_answer_is_reported_until_it_does(tmp_path: Path) -> None:
     world = World(tmp_path)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(world.close)
@@ -222,7 +222,7 @@ async def test_a_policy_that_does_not_answer_is_told_until_it_does(tmp_path: Pat
         assert (await counted.checks())["decisions"] is None
 
 
-async def test_a_journal_that_takes_no_new_operations_is_told_before_it_is_full(world: World) -> None:
+async def test_a_journal_that_takes_no_new_operations_is_reported_before_it_is_full(world: World) -> None:
     counted = await counting(world)
     admission = world.executors[0].admission
     admission.measure_fill = admission.summarise  # type: ignore[method-assign]

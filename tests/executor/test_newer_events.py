@@ -1,6 +1,4 @@
-"""Kinds of events, and words in them, that only a newer version knows are carried: the operation goes on, and so do
-those behind it.
-"""
+"""Events and words of a newer version are carried along: the operation continues, and so do those behind it."""
 
 import pytest
 from msgspec import json

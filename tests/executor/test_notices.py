@@ -1,7 +1,8 @@
-"""What policy and audit have recorded: of their own kinds, once where it counts once, and not without end."""
+"""Notices of policy and audit are recorded: only their own kinds, once where needed, and limited in number."""
 
 from typing import Any
 
+import pytest
 from tests.executor.conftest import World
 
 from writ_contracts import subjects
@@ -40,7 +41,7 @@ async def test_audit_has_nothing_recorded_that_is_policys(world: World) -> None:
     assert await world.records() == []
 
 
-async def test_a_file_that_became_a_version_is_one_control_event_whoever_tells_of_it(world: World) -> None:
+async def test_file_that_became_a_version_is_one_control_event_despite_several_reports(world: World) -> None:
     await world.executor()
     replies = [
         await note(world, subjects.NOTICE_POLICY, kind="file_version", version=number) for number in (1, 1, 2, 1)
@@ -71,3 +72,16 @@ async def test_the_end_of_an_emergency_is_one_control_event_whichever_replica_of
         noted = await note(world, subject, **{**ended, **changed})
         assert noted.error is not None
         assert noted.error.code == "invalid"
+
+
+async def test_a_flood_of_control_events_is_not_recorded_and_holds_up_no_other_service(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("writ_executor.agents.notices.CONTROL_BURST", 20.0)
+    await world.executor()
+    enrolled = {"kind": "agent_enrolled", "pool": "a", "key": "U" + "A" * 55}
+    tokens = [23 * "a" + first + second + "a" for first in "abcde" for second in "abcdefgh"]
+    replies = [await note(world, subjects.NOTICE_PROVISIONER, **enrolled, token=token) for token in tokens]
+    assert {one.error.code if one.error else "" for one in replies} == {"", "rate_limited"}
+    assert 20 <= len(await world.events(subjects.CONTROL)) < 30
+    assert (await note(world, subjects.NOTICE_POLICY, kind="file_version", version=1)).error is None

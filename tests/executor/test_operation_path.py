@@ -1,4 +1,4 @@
-"""One operation's way through the executor: every event in its order, and what each party is told."""
+"""One operation's way through the executor: every event in order, and the messages to each party."""
 
 import asyncio
 
@@ -56,7 +56,7 @@ async def test_the_chain_of_signatures_can_be_followed_from_the_record_alone(wor
     assert grant.parameters_digest == keyed_digest(key, held.parameters)
 
 
-async def test_what_only_reads_takes_no_lock(world: World) -> None:
+async def test_read_only_operation_takes_no_lock(world: World) -> None:
     await world.executor()
     answers = [await world.ask("service_status", **RESTART) for _ in range(3)]
     assert [answer.state for answer in answers] == ["dispatched"] * 3
@@ -110,7 +110,7 @@ async def test_a_denial_says_which_rule_and_is_recorded(world: World) -> None:
     assert (event.outcome, event.principal, event.operation_id) == ("denied", "alice", answer.operation_id)
 
 
-async def test_what_needs_an_approval_is_not_let_through(world: World) -> None:
+async def test_operation_that_needs_an_approval_does_not_start(world: World) -> None:
     await world.executor()
     world.policy.effects["service_restart"] = "require_approval"
     answer = await world.ask("service_restart", **RESTART)
@@ -119,7 +119,7 @@ async def test_what_needs_an_approval_is_not_let_through(world: World) -> None:
     assert answer.error.code == "approval_unavailable"
 
 
-async def test_what_policy_denies_at_the_start_does_not_start(world: World) -> None:
+async def test_denial_at_the_start_prevents_it(world: World) -> None:
     await world.executor()
     answer = await world.ask("service_restart", **RESTART)
     assert answer.operation_id

@@ -1,4 +1,4 @@
-"""Everything ends: deadlines, silence, lost replicas, cancels; and late news is still heard."""
+"""Every operation ends: deadlines, silence, lost replicas, cancels; and late news is still accepted."""
 
 import asyncio
 import gc
@@ -18,7 +18,7 @@ from writ_testing.eventually import eventually
 RESTART = {"parameters": {"service_name": "nginx", "timeout": 1}}
 
 
-async def test_what_nobody_claims_expires_and_says_that_nobody_was_there(world: World) -> None:
+async def test_unclaimed_operation_expires_and_names_the_missing_agent(world: World) -> None:
     await world.executor(start_window=0.2)
     answer = await world.ask("service_restart", **RESTART)
     assert await world.outcome(answer.operation_id or "") == "expired"
@@ -27,7 +27,7 @@ async def test_what_nobody_claims_expires_and_says_that_nobody_was_there(world: 
     assert end.code == "no_agent"
 
 
-async def test_where_agents_were_there_but_none_was_free_it_says_so(world: World) -> None:
+async def test_expiry_names_busy_agents(world: World) -> None:
     await world.executor(start_window=0.3)
     await heartbeat(world)
     answer = await world.ask("service_restart", **RESTART)
@@ -61,7 +61,7 @@ async def test_an_agent_that_falls_silent_leaves_unknown_and_its_late_receipt_re
     assert (await world.life(operation_id)).outcome == "succeeded"
 
 
-async def test_what_may_be_run_again_is_dispatched_again_with_a_new_attempt(world: World) -> None:
+async def test_idempotent_operation_is_dispatched_again_with_a_new_attempt(world: World) -> None:
     world.policy.kill_grace = 0.0
     await world.executor(lease=0.2)
     answer = await world.ask("service_start", **RESTART)
@@ -79,7 +79,7 @@ async def test_what_may_be_run_again_is_dispatched_again_with_a_new_attempt(worl
     assert await world.outcome(operation_id) == "succeeded"
 
 
-async def test_an_agent_that_restarted_and_cannot_tell_is_believed_that_it_is_over(world: World) -> None:
+async def test_restarted_agent_is_believed_that_an_operation_is_over(world: World) -> None:
     await world.executor()
     idempotent = await world.ask("service_start", **RESTART)
     work = await world.work(idempotent.operation_id or "")
@@ -237,7 +237,7 @@ async def _last(world: World) -> int:
     return (await world.bus.journal.usage()).last_sequence
 
 
-async def test_what_no_agent_of_the_pool_has_is_refused_before_policy_is_asked(world: World) -> None:
+async def test_operation_that_the_pool_lacks_is_refused_before_the_decision(world: World) -> None:
     one = await world.executor()
     await heartbeat(world)
 
@@ -252,7 +252,7 @@ async def test_what_no_agent_of_the_pool_has_is_refused_before_policy_is_asked(w
     assert (await world.ask("service_restart", **RESTART)).error is None
 
 
-async def test_what_is_under_way_counts_with_what_it_will_still_write(world: World) -> None:
+async def test_admission_counts_the_future_events_of_open_operations(world: World) -> None:
     one = await world.executor(sweep=1000.0)
     one.admission.fill, one.admission._each = 0.8, 0.03
     assert (await world.ask("service_status", **RESTART)).error is None
@@ -262,8 +262,8 @@ async def test_what_is_under_way_counts_with_what_it_will_still_write(world: Wor
     assert refused.error.code == "full"
 
 
-async def test_what_stays_of_another_executors_operation_is_not_the_messages_of_the_journal(world: World) -> None:
-    """Fields that this version does not know stand for what a message has besides its signed parts."""
+async def test_memory_of_another_executors_operation_holds_no_journal_messages(world: World) -> None:
+    """Fields unknown to this version stand for the unsigned parts of a message."""
     await world.executor()
     await world.work((await world.ask("service_status", **RESTART)).operation_id or "")
     stored = [(one.sequence, one.subject, json.decode(one.data)) for one in world.broker.disk.records]
@@ -280,7 +280,7 @@ async def test_what_stays_of_another_executors_operation_is_not_the_messages_of_
 
 
 def large_blocks() -> int:
-    """Pieces of memory that hold a whole message."""
+    """Return blocks of memory as large as a whole message."""
     gc.collect()
     return sum(trace.size > 390_000 for trace in tracemalloc.take_snapshot().traces)
 
@@ -296,7 +296,7 @@ async def steady_large_blocks() -> int:
     return (await eventually(alike))[-1]
 
 
-async def test_what_stays_of_an_operation_in_memory_is_not_the_messages_that_it_came_in(world: World) -> None:
+async def test_memory_of_an_operation_holds_no_received_messages(world: World) -> None:
     executor = await world.executor()
     tracemalloc.start()
     try:

@@ -1,4 +1,4 @@
-"""What is overdue, and what is not, at the edges of every deadline: a duration, whatever any clock shows."""
+"""Deadlines at their edges: an operation is overdue by a duration, whatever the clocks show."""
 
 from typing import Any
 
@@ -68,13 +68,13 @@ def life(state: State, **changed: Any) -> AcceptedLife:
 
 
 def test_the_time_to_decide_counts_by_the_servers_clock_also_after_a_restart() -> None:
-    """A new replica grants a short period anew, but not this one: people were told the instant."""
+    """A new replica grants a short period again, but not this one: people saw the instant."""
     waiting = life(State.AWAITING_APPROVAL)
     assert due(waiting, WaitingAge(observed=1.0, before=98.0), 0, PATIENCE) is DueStep.NOTHING
     assert due(waiting, WaitingAge(observed=1.0, before=100.0), 0, PATIENCE) is DueStep.EXPIRE
 
 
-def test_what_needs_approval_is_never_advanced_before_it_waits() -> None:
+def test_sweep_does_not_advance_an_operation_that_needs_approval() -> None:
     needs = Verdict(decision="require_approval", rules=[], reason="", code="approval_required")
     assert due(life(State.REQUESTED, verdict=needs), WaitingAge(observed=2.1), 0, PATIENCE) is DueStep.BEGIN
 
@@ -116,7 +116,7 @@ def test_each_state_is_overdue_at_its_own_time(
 
 @pytest.mark.parametrize("wrong", [-86_400.0, -3_600.0, 600.0, 86_400.0])
 @pytest.mark.parametrize("state", [State.REQUESTED, State.DISPATCHED, State.STARTED])
-def test_what_the_writers_clock_showed_moves_no_deadline(state: State, wrong: float) -> None:
+def test_clock_of_the_writer_moves_no_deadline(state: State, wrong: float) -> None:
     right, off = life(state), life(state)
     until = "deadline" if state is State.STARTED else "start_by"
     phase: Any = off.phase
@@ -132,7 +132,7 @@ def test_what_the_writers_clock_showed_moves_no_deadline(state: State, wrong: fl
 @pytest.mark.parametrize(
     ("window", "expected"), [(LONGEST_SHORT, DueStep.ADVANCE), (LONGEST_SHORT + 1, DueStep.EXPIRE)]
 )
-def test_a_new_replica_grants_a_short_period_anew_and_what_is_left_of_a_long_one(
+def test_a_new_replica_grants_a_short_period_again_and_what_is_left_of_a_long_one(
     window: float, expected: DueStep
 ) -> None:
     waiting = life(State.REQUESTED, start_by=100.0 + window)
@@ -153,7 +153,7 @@ def test_nothing_is_lost_that_an_agent_names_and_nobody_wants_stopped(
 
 
 @pytest.mark.parametrize("changed", [{"dry_run": True}, {"target": "writ"}, {"risk": "read"}])
-def test_what_takes_no_lock_begins_again(changed: dict[str, Any]) -> None:
+def test_operation_without_a_lock_begins_again(changed: dict[str, Any]) -> None:
     assert due(life(State.REQUESTED, **changed), WaitingAge(observed=3.0), 0, PATIENCE) is DueStep.BEGIN
 
 

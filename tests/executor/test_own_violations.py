@@ -1,4 +1,4 @@
-"""A refusal of NATS to an executor is recorded by it, unless audit has recorded just that one."""
+"""An executor records NATS' refusal of its own messages, unless audit has recorded the same one."""
 
 import asyncio
 import os
@@ -42,7 +42,7 @@ class Violations:
         )
 
     async def taken(self, detail: str) -> list[str]:
-        """What the executor records if audit records this meanwhile."""
+        """Return the executor's records while audit records this."""
         taking = start(self.own.take("publish", SUBJECT.lower(), after=0), "violation")
         await asyncio.sleep(0)
         await self.by_audit(detail)
@@ -56,7 +56,7 @@ async def violations(monkeypatch: pytest.MonkeyPatch) -> Violations:
     return Violations()
 
 
-async def test_what_audit_recorded_is_not_recorded_again(violations: Violations) -> None:
+async def test_violation_recorded_by_audit_is_not_recorded_again(violations: Violations) -> None:
     assert await violations.taken(f"{OWN}; 2 more since the last event about this sender") == []
 
 
@@ -74,7 +74,7 @@ async def test_no_client_can_name_itself_so_that_it_is_taken_for_recorded(violat
 
 
 async def test_an_event_of_long_before_says_nothing(violations: Violations) -> None:
-    """The index of an executor that starts has not read it yet."""
+    """The index of a starting executor has not read it yet."""
     await violations.by_audit(OWN)
     violations.ahead = 60.0
     await violations.own.take("publish", SUBJECT.lower(), after=0)

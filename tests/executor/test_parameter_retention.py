@@ -1,4 +1,4 @@
-"""Hidden parameters of what waits for approval: kept while people may decide, also while a stop holds it up."""
+"""Hidden parameters of pending operations are kept while people may decide, also during a stop."""
 
 import time
 from typing import Any

@@ -1,4 +1,4 @@
-"""Executors send agents that are behind the directory of people's credentials, with policy's notice of it."""
+"""Executors send policy's notice and the directory of people's credentials to agents with an older one."""
 
 from pathlib import Path
 

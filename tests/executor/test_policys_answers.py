@@ -1,4 +1,4 @@
-"""What policy answers must contain what was asked, on the inventory's own target (V8)."""
+"""Policy's answers must repeat the question, for the target in the executor's own inventory (V8)."""
 
 import asyncio
 from collections.abc import Mapping
@@ -55,13 +55,13 @@ def test_defaults_may_be_added_to_what_was_asked() -> None:
 
 
 def test_texts_that_policy_left_out_are_those_that_were_asked() -> None:
-    """As policy answers large requests: the decision's digest binds the value, wherever it comes from."""
+    """Policy answers large requests so: the decision's digest binds the value, wherever it comes from."""
     assert _contained(DECISION, {"max_bytes": 5, "timeout": 30}, SUBJECT) == EFFECTIVE
 
 
 @pytest.mark.parametrize("altered", [{"max_bytes": 5.0}, {"content": "y" * LARGE}, {"timeout": 31}])
 async def test_large_parameters_compared_before_are_refused_with_another_value(altered: dict[str, Any]) -> None:
-    """Values that Python takes for equal differ as JSON, and so in the digest that the agent compares."""
+    """Python treats some values as equal that differ in JSON, and so in the digest compared by the agent."""
     subject = structs.replace(SUBJECT, parameters={**SUBJECT.parameters, "content": "x" * LARGE})
     effective = {**subject.parameters, "timeout": 30}
     decision = structs.replace(DECISION, parameters_digest=keyed_digest(KEY, effective))
@@ -161,7 +161,7 @@ async def test_an_executor_whose_journal_was_replaced_accepts_and_starts_nothing
 
 
 async def test_large_texts_are_sent_for_the_grant_only_to_a_policy_without_them(world: World) -> None:
-    """The scripted policy keeps none, as a replica that did not decide."""
+    """The scripted policy keeps none, like a replica that did not decide."""
     executor = await world.executor()
     content = "x" * LARGE
     answer = await world.ask("file_write", parameters={"file_path": "/srv/f", "content": content})

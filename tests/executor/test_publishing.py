@@ -57,7 +57,7 @@ async def test_a_version_is_stored_then_announced_and_its_document_is_in_no_even
     await eventually(forgotten)
 
 
-async def test_it_is_decided_again_right_before_by_who_knows_the_last_version(world: World) -> None:
+async def test_publication_is_decided_again_with_knowledge_of_the_last_version(world: World) -> None:
     await world.executor()
     await end(world, await publish(world))
     await end(world, await publish(world))
@@ -84,7 +84,7 @@ async def test_a_rollback_stores_the_earlier_document_and_says_whose(world: Worl
     assert (last.document, last.origin, last.restores) == (DOCUMENT, "rollback", 1)
 
 
-async def test_what_policy_denies_by_then_is_not_stored(world: World) -> None:
+async def test_publication_denied_at_its_start_is_not_stored(world: World) -> None:
     class Once(dict[str, Any]):
         """Allows the first time."""
 
@@ -98,7 +98,7 @@ async def test_what_policy_denies_by_then_is_not_stored(world: World) -> None:
     assert await versions(world) == []
 
 
-async def test_what_is_wrong_with_a_document_is_answered_and_not_recorded(world: World) -> None:
+async def test_mistakes_of_a_document_are_answered_and_not_recorded(world: World) -> None:
     found = [Problem(line=3, column=5, message=f"unknown key {CANARY}")]
     world.policy.errors["policy_publish"] = Failure(code="invalid_document", message="a mistake", problems=found)
     await world.executor()

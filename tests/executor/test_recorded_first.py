@@ -1,4 +1,4 @@
-"""Recorded before it happens: where the journal takes nothing, nothing goes on."""
+"""Events are recorded before their effect: if the journal accepts nothing, nothing happens."""
 
 import pytest
 from tests.executor.conftest import World
@@ -12,7 +12,7 @@ RESTART = {"parameters": {"service_name": "nginx"}, "idempotency_key": "restart-
 
 @pytest.fixture
 async def full(world: World) -> World:
-    """An executor that does not know yet how full the journal is."""
+    """Return a world with an executor that does not know the size of the journal."""
     one = await world.executor()
     one.admission.measure_fill = _nothing  # type: ignore[method-assign]
     return world
@@ -23,7 +23,7 @@ async def _nothing() -> None:
 
 
 def fill(world: World) -> int:
-    """No room for one more event; how many there were allowed to be."""
+    """Leave no room for another event; return how many there were room for."""
     disk = world.broker.disk
     before, disk.max_bytes = disk.max_bytes, disk.bytes
     return before
@@ -64,7 +64,7 @@ async def test_a_start_that_cannot_be_recorded_gives_no_grant(full: World) -> No
 async def test_a_start_that_policy_may_not_record_or_breaks_at_ends_nothing(
     world: World, error: WritError, code: str
 ) -> None:
-    """As policy passes them on. The agent asks again; what rules deny comes as a decision."""
+    """Executors pass on these codes of policy. The agent asks again; a denial by rules comes as a decision."""
     await world.executor()
     answer = await world.ask("service_restart", **RESTART)
     work = await world.work(answer.operation_id or "")

@@ -1,4 +1,4 @@
-"""Reminders of pending operations: halfway and near the end, once by each replica, and not for what is short."""
+"""Reminders of pending operations: halfway and near the end, once by each replica, and none for short ones."""
 
 from writ_executor.steps.reminders import Reminders
 

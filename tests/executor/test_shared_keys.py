@@ -1,4 +1,4 @@
-"""Rotation of `params.key` beneath executors: what was recorded or stored before stays readable, without a restart."""
+"""Rotation of `params.key` beneath executors: older records stay readable, without a restart."""
 
 import secrets
 import time

@@ -1,4 +1,4 @@
-"""A server that answers and stores nothing is told within two seconds, to requesters and to those who watch."""
+"""A server that answers but stores nothing is reported to requesters and operators within two seconds."""
 
 import asyncio
 import time
@@ -45,7 +45,7 @@ async def test_requests_are_refused_with_the_reason_within_two_seconds(world: Wo
     assert time.monotonic() - began < 0.5
 
 
-async def test_parameters_that_cannot_be_kept_are_told_as_well(world: World) -> None:
+async def test_parameters_that_cannot_be_kept_are_reported_as_well(world: World) -> None:
     await world.executor()
     world.broker.disk.stores.clear()
     answer = await world.ask("file_write", **WRITE)
@@ -53,7 +53,7 @@ async def test_parameters_that_cannot_be_kept_are_told_as_well(world: World) -> 
     assert answer.error.code == "not_stored"
 
 
-async def test_it_goes_on_once_an_event_is_stored_and_records_what_was_refused(world: World) -> None:
+async def test_service_resumes_once_an_event_is_stored_and_records_refusals(world: World) -> None:
     one = await world.executor()
     world.broker.disk.stores.clear()
     await world.ask("service_restart", **RESTART)

@@ -1,4 +1,4 @@
-"""Suspicions of a review that no test had decided: each is shown right or wrong here."""
+"""Suspicions of a review without a test: each is confirmed or refuted here."""
 
 import pytest
 from hypothesis import given

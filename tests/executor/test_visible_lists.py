@@ -12,7 +12,7 @@ from writ_executor.requests import visible
 
 
 class SilentPolicy:
-    """Policy that answers nothing; `waited` are the seconds it was given."""
+    """A policy without answers; `waited` has the given seconds."""
 
     def __init__(self) -> None:
         self.waited = list[float]()

@@ -1,4 +1,4 @@
-"""What an operation waits for is told: the target that another one has, the limit, the agent."""
+"""Waiting operations name their reason: the lock of another operation, a limit, a missing agent."""
 
 from typing import Any
 
@@ -85,7 +85,7 @@ async def test_a_dispatched_operation_says_that_no_agent_is_there_or_none_is_fre
     await eventually(busy)
 
 
-async def test_what_runs_and_what_has_ended_waits_for_nothing(world: World) -> None:
+async def test_running_and_ended_operations_wait_for_nothing(world: World) -> None:
     await world.executor()
     operation_id = await request_restart(world)
     work = await world.work(operation_id)

@@ -1,6 +1,6 @@
-"""Each process of a running installation has clocks of its own, which are wrong, step, drift, or slept through a night.
+"""Each process of an installation has its own clocks, which are wrong, step, drift, or slept through a night.
 
-What must hold: one change at a time on a target, each effect once, nothing that runs is lost, and everything ends.
+Invariants: one change at a time on a target, each effect once, no running operation is lost, and each one ends.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ class Run:
         self.work = set[asyncio.Task[object]]()
 
     def step(self, name: str, **seconds: float) -> None:
-        """Of every process whose name begins so."""
+        """Step the clocks of every process with a name that begins so."""
         for process in self.installation.report.processes:
             if process.name.startswith(name):
                 self.clocks.set(process.name, **seconds)
@@ -49,14 +49,14 @@ class Run:
         return next(one.name for one in self.installation.report.processes if one.name.startswith(name))
 
     async def count(self, delay: float = 0.0) -> str:
-        """Ask for one more line in the file; the operation's id."""
+        """Request one more line in the file; return the operation's id."""
         parameters = {"path": str(self.counted), "delay": delay, "timeout": 20}
         answer = await self.writ.submit("test_count", "web-1", parameters)
         assert answer.operation_id, answer
         return answer.operation_id
 
     async def counting(self, delay: float) -> str:
-        """As `count`; returns when its agent is at it, as its progress tells."""
+        """Start a `count`; return when its agent reports progress."""
         key, heard = f"counting-{next(_numbers)}", list[object]()
         parameters = {"path": str(self.counted), "delay": delay, "timeout": 20}
         running = self.writ.run("test_count", "web-1", parameters, idempotency_key=key, on_event=heard.append)
@@ -69,12 +69,12 @@ class Run:
         return id_of("operator", key)
 
     async def sequences(self, operation_id: str, kind: str) -> list[int]:
-        """Where the journal has its events of that kind."""
+        """Return the journal sequences of events of that kind."""
         events = (await self.writ.trace(operation_id=operation_id)).events
         return [event.sequence for event in events if event.kind == kind]
 
     async def ready(self, name: str, expected_text: str, *, ready: bool) -> ProcessStatus:
-        """How that process is, once it is ready (or not) and says this of its clock."""
+        """Return the process's report of its clock, once it is ready, or once it is not."""
 
         async def check() -> ProcessStatus | None:
             observed = await status(self.installation.home, {})
@@ -99,7 +99,7 @@ async def running(folder: Path, executors: int, **prepared: Any) -> AsyncIterato
 
 
 async def one_after_the_other(run: Run, first: str, second: str) -> None:
-    """Both succeed, and the second was dispatched when the first had ended: by the order of the journal."""
+    """Assert that both succeed, the second dispatched after the end of the first by the journal's order."""
     assert [await settled(run.writ, one) for one in (first, second)] == ["succeeded", "succeeded"]
 
     async def stored() -> tuple[list[int], list[int]] | None:
@@ -188,7 +188,7 @@ async def test_a_published_version_is_in_force_whatever_the_clocks_of_policy_and
 
 @pytest.mark.parametrize("slept", some([60.0, 600.0, 3_000.0], 600.0))
 async def test_a_host_sleeps_while_an_operation_runs(tmp_path: Path, slept: float) -> None:
-    """Executor, agent and what it runs sleep together; NATS and policy are elsewhere."""
+    """Executor, agent and operation sleep together; NATS and policy run elsewhere."""
     async with running(tmp_path, 1) as run:
         first, second = await run.counting(DELAY), await run.count()
         run.step("executor", boot=slept)
@@ -196,7 +196,7 @@ async def test_a_host_sleeps_while_an_operation_runs(tmp_path: Path, slept: floa
         await one_after_the_other(run, first, second)
 
 
-async def test_how_far_each_clock_is_off_is_told(tmp_path: Path) -> None:
+async def test_skew_of_each_clock_is_reported(tmp_path: Path) -> None:
     async with running(tmp_path, 2) as run:
         await run.ready("executor-2", " ms ", ready=True)
         run.step("executor-2", wall=3.0)
@@ -227,7 +227,7 @@ async def test_how_far_each_clock_is_off_is_told(tmp_path: Path) -> None:
 async def test_executors_with_wrong_clocks_die_while_an_operation_runs(
     tmp_path: Path, executors: int, step: float
 ) -> None:
-    """Who comes in their place grants what is short anew, and counts what is long by the server's time."""
+    """Their successors grant short leases again, and measure long ones by the server's time."""
     async with running(tmp_path, executors) as run:
         run.step("executor", wall=step, drift=-0.1)
         first, second = await run.counting(DELAY), await run.count()
@@ -241,7 +241,7 @@ async def test_executors_with_wrong_clocks_die_while_an_operation_runs(
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("executors", some([1, 3], 1))
 async def test_an_agent_with_a_wrong_clock_dies_while_an_operation_runs(tmp_path: Path, executors: int) -> None:
-    """Its restart asks by the server's time how much of the operation's own time is left."""
+    """The restarted agent asks by the server's time how much of the operation's own time is left."""
     async with running(tmp_path, executors) as run:
         run.step("agent", wall=DAY)
         run.step("executor", wall=-600.0)

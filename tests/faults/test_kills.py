@@ -45,7 +45,7 @@ AT_AGENT = (
 
 
 async def outcome(writ: Writ, counted: Path, key: str) -> str:
-    """Of one `test_count`, asked again under the same key as a client would, whatever dies meanwhile."""
+    """Return the outcome of one `test_count`, repeated under the same key as a client would after a failure."""
 
     async def ask() -> str | None:
         parameters = {"path": str(counted), "timeout": TIMEOUT}

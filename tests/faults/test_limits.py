@@ -1,4 +1,4 @@
-"""kill -9 at each step of operations under one limit: never more at once than it says, and no place is lost."""
+"""kill -9 at each step of operations under one limit: the limit is never exceeded, and no slot is lost."""
 
 import asyncio
 import itertools
@@ -29,7 +29,7 @@ STEPS = (
 
 
 async def ended(writ: Writ, target: str, counted: Path, key: str) -> list[TraceEvent]:
-    """All events of one operation, asked again under the same key as a client would, once it has ended."""
+    """Return all events of one operation once it has ended, repeated under the same key as a client would."""
 
     async def ask() -> list[TraceEvent] | None:
         parameters = {"path": str(counted), "delay": 0.3, "timeout": TIMEOUT}
@@ -45,7 +45,7 @@ async def ended(writ: Writ, target: str, counted: Path, key: str) -> list[TraceE
 
 
 def span(events: list[TraceEvent]) -> tuple[int, int]:
-    """From when until when it was inside, by the journal's sequence."""
+    """Return the journal sequences between which it ran."""
     by_kind = {event.kind: event.sequence for event in events}
     return by_kind.get("dispatched", 0), by_kind.get("finished") or by_kind["unknown"]
 

@@ -1,4 +1,4 @@
-"""Partitions: one process at a time loses its link to NATS, and whatever it said or did meanwhile comes late or never.
+"""Partitions: one process at a time loses its link to NATS, and its messages arrive late or never.
 
 Nothing is lost, done twice or reported falsely, and all of it ends within a bound after the link has healed.
 """
@@ -42,7 +42,7 @@ STARTED_OR_NOT = {*NOT_BEGUN, "expired"}
 
 
 class Expected(Struct, frozen=True):
-    """Outcomes that operations may have which were requested before, during and after the partition of a process."""
+    """The possible outcomes of operations before, during and after the partition of a process."""
 
     outcomes: set[str]
     served: bool
@@ -92,7 +92,7 @@ class Round:
         self._work = list[asyncio.Task[None]]()
 
     def request(self, number: int, delay: float = 0.0) -> None:
-        """Request that many more, some of which take `delay` seconds."""
+        """Request so many more, some of which take `delay` seconds."""
         for _ in range(number):
             key = f"{self._name}-{len(self._work)}"
             target = f"web-{len(self._work) % TARGETS}"
@@ -110,7 +110,7 @@ class Round:
         self.answers[key] = await eventually(ask, within=2 * BOUND, what=f"an outcome of {key}")
 
     async def effects(self, least: int, *, after: int = 0) -> None:
-        """Wait for some effects of operations that were requested after the first `after`."""
+        """Wait for some effects of operations after the first `after`."""
 
         async def there() -> bool:
             ids = {id_of(self.writ.principal, f"{self._name}-{number}") for number in range(after, len(self._work))}
@@ -124,7 +124,7 @@ class Round:
             await asyncio.gather(*self._work)
 
     async def check(self) -> Counter[str]:
-        """Check that each has one end on record, one effect if it succeeded and else none, and was told so."""
+        """Assert that each has one end in the journal, the matching effect, and a reply with that end."""
         found = {key: await settled(self.writ, id_of(self.writ.principal, key)) for key in self.answers}
         effects = Counter(self.path.read_text().split())
         assert effects == Counter(
@@ -139,7 +139,7 @@ class Round:
 
 
 async def passed(seconds: float) -> None:
-    """Let the partition last."""
+    """Wait for the end of the partition."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
 

@@ -45,7 +45,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Mixture:
-    """Which processes run the previous release: a module that Python imports at its start puts its packages first."""
+    """The processes of the previous release: a module imported at Python's start puts its packages first."""
 
     def __init__(self, tree: Path, folder: Path) -> None:
         self._paths = [str(path) for top in ("libs", "services") for path in sorted((tree / top).iterdir())]
@@ -66,7 +66,7 @@ class Mixture:
         return {name for name in ALL if MODULES[name][0] in modules}
 
     def previous(self, names: Collection[str]) -> None:
-        """Have processes of these services that start from now on run the previous release."""
+        """Have processes of these services run the previous release from their next start on."""
         modules = {module for name in names for module in MODULES[name]}
         self._file.write_text(
             f"import os, sys\nfound = {modules!r} & set(sys.orig_argv)\nif found:\n    sys.path[:0] = {self._paths!r}\n"

@@ -1,4 +1,4 @@
-"""kill -9 in the middle of what may be run again, and of control operations: each ends, once, as it should."""
+"""kill -9 during idempotent and control operations: each ends once, as it should."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ CONTROLS = {"name": "controls", "operations": ["operation_cancel", "stop_set", "
 
 
 async def ended(writ: Writ, operation: str, target: str, parameters: dict[str, object], key: str) -> OperationView:
-    """Asked again under the same key as a client would, whoever dies meanwhile."""
+    """Repeat the request under the same key, as a client would, until it has ended."""
 
     async def ask() -> OperationView | None:
         try:
@@ -37,7 +37,7 @@ def dying(tmp_path: Path, fault: str) -> dict[str, str]:
 
 
 async def died(tmp_path: Path) -> None:
-    """It was killed at its step, which may come just after the end that others are told of."""
+    """Wait for the death at its step, which may come just after the published end."""
 
     async def has_died() -> bool:
         return (tmp_path / "died").exists()

@@ -1,4 +1,4 @@
-"""Processes that stop for a while and go on (SIGSTOP, SIGCONT), and a NATS server that is killed under load."""
+"""Processes that pause and resume (SIGSTOP, SIGCONT), and a NATS server killed under load."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ KEYS = [f"key-{number}" for number in range(40)]
 
 
 async def count(writ: Writ, path: Path, number: int, key: str) -> None:
-    """Asked again under the same key, as a client would, until it has an outcome."""
+    """Repeat the request under the same key, as a client would, until it has an outcome."""
 
     async def ask() -> bool:
         try:
@@ -49,7 +49,7 @@ async def check(installation: RunningInstallation, path: Path) -> Counter[str]:
 
 
 @pytest.mark.parametrize("victim", ["executor-1", "agent", "nats", "policy"])
-async def test_whoever_sleeps_or_dies_under_load_every_operation_has_one_outcome(tmp_path: Path, victim: str) -> None:
+async def test_every_operation_has_one_outcome_while_processes_sleep_or_die(tmp_path: Path, victim: str) -> None:
     files = tmp_path / "files"
     targets = [local_target(f"web-{number}", files) for number in range(TARGETS)]
     home = prepare(tmp_path, targets=targets)

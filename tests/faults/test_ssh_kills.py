@@ -1,5 +1,7 @@
-"""kill -9 of the SSH agent at each step, in a whole installation that starts it again: one outcome, the right one, and
-at most one effect of what may not be repeated; what may be is done in the end.
+"""kill -9 of the SSH agent at each step, in an installation that starts it again.
+
+Each case has the right outcome; operations that are not idempotent have at most one effect, and idempotent ones are
+completed.
 """
 
 from collections.abc import AsyncIterator
@@ -20,7 +22,7 @@ STEPS = (*AT_AGENT, "ssh.connected", "ssh.asked")
 
 @asynccontextmanager
 async def ssh_installation(folder: Path, fault: str) -> AsyncIterator[RunningInstallation]:
-    """`web-1` is reached over SSH; its agent dies at that step, once."""
+    """Yield an installation with `web-1` over SSH; its agent dies at that step, once."""
     async with sshd(folder / "host") as server:
         server.authorize("web-1")
         root = folder / "files"
@@ -49,7 +51,7 @@ async def test_an_ssh_agent_killed_at_any_step_leaves_one_outcome_and_at_most_on
 
 
 @pytest.mark.parametrize("fault", some(STEPS, "agent.ran"))
-async def test_what_may_be_run_again_still_succeeds(tmp_path: Path, fault: str) -> None:
+async def test_idempotent_operation_still_succeeds(tmp_path: Path, fault: str) -> None:
     path = tmp_path / "files" / "written"
     async with ssh_installation(tmp_path, fault) as installation, await installation.client() as writ:
         wish: dict[str, object] = {"file_path": str(path), "content": "once\n", "timeout": 4}

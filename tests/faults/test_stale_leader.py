@@ -1,6 +1,7 @@
-"""Three nats-servers with three copies, of which the leader is parted from the others while clients still reach it.
+"""Three nats-servers with three copies: the leader is parted from the others while clients still reach it.
 
-For some seconds there are two leaders. What the old one took in is never acknowledged, and is gone once it follows.
+For some seconds there are two leaders. The old leader never acknowledges its new messages, and loses them once it
+follows.
 """
 
 from collections.abc import AsyncIterator

@@ -70,7 +70,7 @@ PRINCIPALS: list[tuple[str, dict[str, Any]]] = [
 
 @asynccontextmanager
 async def gateway_installation(folder: Path) -> AsyncIterator[RunningInstallation]:
-    """It has `web-1` and `db-1`, a production target, both this machine."""
+    """Yield an installation with `web-1` and `db-1`, a production target, both on this machine."""
     root = folder / "files"
     targets = [local_target("web-1", root, docker={}), local_target("db-1", root, role="production")]
     home = prepare(folder, targets=targets, policy=open_policy(*RULES), principals=PRINCIPALS)
@@ -87,7 +87,7 @@ def authorization_server(folder: Path) -> dict[str, str]:
 
 
 def access_token(**claims: Any) -> str:
-    """A JWT that the authorization server issued for `bot`."""
+    """Return a JWT for `bot` by the authorization server."""
     good = {"iss": ISSUER, "aud": AUDIENCE, "exp": time.time() + 60, "scope": "writ", "writ_principal": "bot"}
     return jwt.encode(good | claims, SIGNING_KEY, algorithm="ES256", headers={"kid": JWK["kid"]})
 
@@ -108,19 +108,19 @@ async def writ(installation: RunningInstallation) -> AsyncIterator[Writ]:
 
 @pytest.fixture
 def url(installation: RunningInstallation) -> str:
-    """Where the gateway over HTTP of `writ up --gateway` serves now."""
+    """Return the address of the HTTP gateway of `writ up --gateway`."""
     return listening(installation.home.log / "gateway.log")
 
 
 def listening(log: Path) -> str:
-    """The address in the last line of a gateway's log that has one."""
+    """Return the address in the last line of a gateway's log with one."""
     lines = (json.loads(line) for line in log.read_text().splitlines() if line.startswith("{"))
     return str([line["url"] for line in lines if line["event"] == "gateway.listening"][-1])
 
 
 @pytest.fixture
 def files(installation: RunningInstallation) -> Path:
-    """The folder that the targets may write in."""
+    """Return the folder writable for the targets."""
     return installation.home.root.parent / "files"
 
 

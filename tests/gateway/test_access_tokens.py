@@ -1,4 +1,4 @@
-"""Access tokens of an authorization server: what of a JWT has to hold, and what a client is told where it does not."""
+"""Access tokens of an authorization server: conditions on a JWT, and the error that a client gets otherwise."""
 
 import base64
 import hmac
@@ -32,7 +32,7 @@ def signed(found: dict[str, Any], key: Any = KEY, algorithm: str = "ES256", kid:
 
 
 def by_shared_secret(secret: bytes) -> str:
-    """What a library that takes any algorithm would verify with the public key (PyJWT itself makes none)."""
+    """Return a token that a library with any algorithm would verify by the public key (PyJWT itself makes none)."""
     parts = [{"alg": "HS256", "typ": "JWT", "kid": "k1"}, claims()]
     signing_input = b".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in parts)
     mac = base64.urlsafe_b64encode(hmac.digest(secret, signing_input, "sha256")).rstrip(b"=")
@@ -41,7 +41,7 @@ def by_shared_secret(secret: bytes) -> str:
 
 @pytest.fixture
 def client(tmp_path: Path) -> httpx2.AsyncClient:
-    """Of a gateway that tells the principal and nothing else."""
+    """Return a client of a gateway with one endpoint, which names the principal."""
     public = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(KEY.public_key()))
     keys = tmp_path / "jwks.json"
     keys.write_text(json.dumps({"keys": [{**public, "kid": "k1", "alg": "ES256", "use": "sig"}]}))

@@ -1,4 +1,4 @@
-"""An AI agent requests over MCP what needs an approval, or an approval window, and a person decides by `writ`."""
+"""An AI agent's MCP request needs an approval, or an approval window, and a person decides by `writ`."""
 
 import asyncio
 from typing import Any
@@ -22,7 +22,7 @@ async def requested(client: Client) -> dict[str, Any]:
 
 
 async def decided(installation: RunningInstallation, verdict: str, operation_id: str) -> None:
-    """As carol, in a terminal."""
+    """Decide as carol, in a terminal."""
     yes = ["--yes"] if verdict == "approve" else []
     ended = await installation.writ("approvals", verdict, operation_id, "--as", "carol", "--reason", "seen", *yes)
     assert ended.status == 0, ended

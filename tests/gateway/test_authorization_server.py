@@ -1,4 +1,4 @@
-"""The authorization server's part, by a real one on loopback: keys that are fetched with a cooldown, introspection."""
+"""The gateway with a real authorization server on loopback: keys, fetched with a cooldown, and introspection."""
 
 import base64
 import http.server
@@ -120,7 +120,7 @@ async def test_keys_that_cannot_be_fetched_again_count_for_a_while(server: Serve
 
 
 @pytest.mark.parametrize("answer", [None, [], {}, {"keys": 7}, {"keys": [{"kty": "EC"}]}, "x"])
-async def test_what_is_no_key_set_is_no_key(answer: Any) -> None:
+async def test_malformed_key_set_gives_no_key(answer: Any) -> None:
     async def fetch(_: str) -> Any:
         return answer
 

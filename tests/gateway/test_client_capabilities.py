@@ -1,4 +1,4 @@
-"""Clients of both ages of the protocol, with each capability that could stand in for a person's approval."""
+"""Clients of both ages of the protocol, with each capability that could replace a person's approval."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ async def bearer(installation: RunningInstallation) -> dict[str, str]:
 
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
 @pytest.mark.parametrize("capability", some(["none", "elicitation", "sampling", "tasks"], "elicitation", "tasks"))
-async def test_what_needs_an_approval_is_a_handle_or_a_task_and_no_client_is_asked_to_approve(
+async def test_pending_operation_is_a_handle_or_a_task_and_no_client_can_approve(
     installation: RunningInstallation, bearer: dict[str, str], url: str, mode: str, capability: str
 ) -> None:
     prompts: list[Any] = []

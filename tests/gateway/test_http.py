@@ -1,4 +1,4 @@
-"""The gateway over HTTP on the wire: tokens, hosts, origins, methods, sizes, and what is no JSON-RPC."""
+"""The gateway over HTTP on the wire: tokens, hosts, origins, methods, sizes, and bytes other than JSON-RPC."""
 
 import json
 from pathlib import Path
@@ -104,7 +104,7 @@ MALFORMED = [
 ]
 
 
-async def test_what_is_no_json_rpc_is_400_and_the_server_goes_on(installation: RunningInstallation, url: str) -> None:
+async def test_malformed_json_rpc_is_400_and_the_server_continues(installation: RunningInstallation, url: str) -> None:
     bearer = {"Authorization": f"Bearer {await token(installation)}"}
     for body in MALFORMED:
         assert (await post(url, body, **bearer)).status_code == 400, body[:40]

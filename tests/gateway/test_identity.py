@@ -1,4 +1,4 @@
-"""Who asked, over HTTP: the gateway's key sends for the principals that name it, and the record says so."""
+"""Identity over HTTP: the gateway's key sends only for principals that name it, and the journal records this."""
 
 import json
 from typing import Any
@@ -70,7 +70,7 @@ async def test_the_record_names_gateway_agent_human_session_and_client(
 async def test_the_session_of_an_access_token_is_recorded_and_searched_for(
     installation: RunningInstallation, url: str
 ) -> None:
-    """`sid`: the session at the authorization server, the same in each token that it issues within that session."""
+    """`sid` names the session at the authorization server; all its tokens have the same."""
     done = []
     for token_id in ("first", "second"):
         http, connected = client(url, access_token(sid="session-7", jti=token_id, sub="client-1"))
@@ -168,7 +168,7 @@ async def test_a_token_is_limited_to_its_operations_targets_and_rate(
     assert "12 a minute" in listed
 
 
-async def test_a_token_is_refused_for_a_principal_whom_no_gateway_serves(installation: RunningInstallation) -> None:
+async def test_a_token_is_refused_for_a_principal_that_no_gateway_serves(installation: RunningInstallation) -> None:
     refused = await installation.writ("token", "create", "local")
     assert refused.status == 2
     assert "via: gateway" in refused.err

@@ -1,6 +1,6 @@
 """No tool approves, publishes, rolls back, declares, lifts, stops or enrols: over the whole list of tools.
 
-The caller is the operator, who may do all of it by `writ`; and every message that the gateway sends is seen.
+The caller is the operator, who may do all of this by `writ`. The test watches every message that the gateway sends.
 """
 
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ class RecordingBus:
 
 
 def arguments(schema: Mapping[str, Any], operation: str) -> dict[str, Any]:
-    """Arguments that fit the schema, and name this operation wherever a text may be."""
+    """Return arguments for the schema, with this operation's name as every text."""
     names = {"operation_id": ANSWER, "target_id": "writ", "target_ids": ["writ"], "target_role": None, "tag": None}
     kinds: dict[str, Any] = {"string": operation, "object": {"operation_id": ANSWER}, "array": [], "boolean": False}
     found = {}

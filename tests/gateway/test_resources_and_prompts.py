@@ -103,7 +103,7 @@ async def test_config_warns_of_a_principal_that_is_a_person(installation: Runnin
     assert "writ principal add --kind agent" in ended.err
 
 
-async def test_what_config_prints_starts_a_server(installation: RunningInstallation) -> None:
+async def test_printed_configuration_starts_a_server(installation: RunningInstallation) -> None:
     config = json.loads((await installation.writ("mcp", "config", "--client", "claude", "--as", "bot")).out)
     server = config["mcpServers"]["writ"]
     environ = {**(command(installation).env or {}), **server["env"]}
@@ -113,7 +113,7 @@ async def test_what_config_prints_starts_a_server(installation: RunningInstallat
 
 
 async def test_a_long_policy_is_cut_and_named_as_such() -> None:
-    """No model reads a policy of a megabyte."""
+    """A model reads no policy of a megabyte."""
 
     class Shown:
         version = None

@@ -52,7 +52,7 @@ async def served(application: Any) -> AsyncIterator[int]:
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-    """Reply with the size of the body, or with a long text that it asks for."""
+    """Reply with the size of the body, or with a long text on request."""
     size, more = 0, True
     while more:
         part = await receive()
@@ -67,7 +67,7 @@ HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
 
 
 async def sent(port: int, data: bytes) -> bytes:
-    """All that comes back until the server closes the connection."""
+    """Return all bytes until the server closes the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(data)
     try:
@@ -128,7 +128,7 @@ async def test_writ_mcp_http_serves_until_it_is_stopped(installation: RunningIns
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_it_tells_its_readiness_and_counts_its_replies(installation: RunningInstallation, url: str) -> None:
+async def test_gateway_reports_readiness_and_counts_replies(installation: RunningInstallation, url: str) -> None:
     assert (await post(url)).status_code == 401
     port = json.loads((installation.home.run / "gateway.json").read_bytes())["health_port"]
     async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:

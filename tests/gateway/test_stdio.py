@@ -59,7 +59,7 @@ async def test_a_killed_gateway_leaves_the_operation_running_and_the_next_one_fi
 
 
 def child_of(parent: int) -> int:
-    """The gateway that this process started."""
+    """Return the gateway started by this process."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
             fields = (process / "stat").read_text().rpartition(")")[2].split()

@@ -1,4 +1,4 @@
-"""Tasks of MCP: operations that go on, for clients that declare the extension; nothing that a client sends approves."""
+"""Tasks of MCP: operations that continue, for clients with the extension. No message of a client approves."""
 
 import asyncio
 import os
@@ -41,13 +41,13 @@ class Created(Result):
 
 
 class Gone(Result):
-    """Any other result: its fields are in `model_extra`."""
+    """Any other result, with its fields in `model_extra`."""
 
     model_config: ClassVar[Any] = {"extra": "allow"}
 
 
 class Tasks(ClientExtension):
-    """Takes tasks, and remembers them."""
+    """Accepts tasks, and records them."""
 
     identifier = EXTENSION
 
@@ -90,7 +90,7 @@ def ended(client: Client, task_id: str) -> Awaitable[dict[str, Any]]:
     return eventually(check, within=20, what="the end of the task")
 
 
-async def test_what_waits_for_an_approval_is_a_working_task_until_a_person_approves(
+async def test_pending_operation_is_a_working_task_until_a_person_approves(
     installation: RunningInstallation,
 ) -> None:
     async with with_tasks(installation) as (client, tasks):
@@ -129,7 +129,7 @@ async def test_a_cancelled_task_is_a_cancelled_operation(installation: RunningIn
         assert "status" not in await send(client, "tasks/cancel", made.task_id)  # what has ended stays as it is
 
 
-async def test_what_ends_at_once_is_no_task(installation: RunningInstallation) -> None:
+async def test_operation_that_ends_at_once_is_no_task(installation: RunningInstallation) -> None:
     async with with_tasks(installation) as (client, tasks):
         done = await call(client, "read", operation_type="test_noop", target_id="web-1")
         denied = {**NAP, "operation_type": "test_count", "target_id": "db-1", "parameters": {"path": "/tmp/none"}}
@@ -149,7 +149,7 @@ async def test_a_client_that_declares_nothing_gets_a_handle_and_no_task(installa
             assert EXTENSION in refused.value.error.data["requiredCapabilities"]["extensions"]
 
 
-async def test_somebody_elses_operation_and_none_are_the_same_error(installation: RunningInstallation) -> None:
+async def test_foreign_and_unknown_operations_are_the_same_error(installation: RunningInstallation) -> None:
     async with await installation.client() as operator:
         others = (await operator.run("test_noop", "web-1")).operation_id
     async with with_tasks(installation) as (client, _):

@@ -145,7 +145,7 @@ async def test_every_malformed_argument_is_named(installation: RunningInstallati
             assert field in refused["message"], refused["message"]
 
 
-async def test_what_can_be_requested_is_found_and_described(installation: RunningInstallation) -> None:
+async def test_operations_within_reach_are_found_and_described(installation: RunningInstallation) -> None:
     async with serving(installation) as client:
         found = await call(client, "search_operations", query="restart service", target_id="web-1")
         assert [one["operation_type"] for one in found["operations"]] == ["service_restart"]

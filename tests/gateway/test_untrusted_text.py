@@ -1,4 +1,4 @@
-"""Text from hosts in results: bounded, visible, in named fields, and without any effect on what is offered."""
+"""Text from hosts in results: bounded, visible, in named fields, and without effect on the offered tools."""
 
 import json
 from pathlib import Path
@@ -123,5 +123,5 @@ def test_a_long_list_is_cut_and_named() -> None:
 
 
 @pytest.mark.parametrize("text", ["plain", "tab\tand\nnewline", "日本語 ü — ok"])
-def test_what_is_visible_stays_as_it_is(text: str) -> None:
+def test_visible_text_stays_unchanged(text: str) -> None:
     assert visible(text) == text

@@ -35,7 +35,7 @@ class AptRoot:
         (self.root / "etc/apt/sources.list").write_text(f"deb [trusted=yes] file:{self.repo} ./\n")
 
     def options(self) -> list[str]:
-        """For apt-get."""
+        """Return the options for apt-get."""
         forced = ("--root", "--force-not-root", "--force-script-chrootless", "--log")
         values = {"--root": str(self.root), "--log": str(self.root / "dpkg.log")}
         reply = [f"{option}={values[option]}" if option in values else option for option in forced]
@@ -43,7 +43,7 @@ class AptRoot:
         return [word for pair in [*pairs, *(f"DPkg::Options::={one}" for one in reply)] for word in ("-o", pair)]
 
     def admin(self) -> list[str]:
-        """For dpkg-query."""
+        """Return the options for dpkg-query."""
         return [f"--admindir={self.root}/var/lib/dpkg"]
 
     def publish(self, name: str, version: str, *, fields: str = "", postinst: str = "", conffile: str = "") -> None:
@@ -79,7 +79,7 @@ class AptRoot:
         return path.read_text() if path.exists() else ""
 
     def fingerprint(self) -> str:
-        """Of every file of the root, with its content."""
+        """Return a digest of every file of the root, with its content."""
         digest = hashlib.sha256()
         for path in sorted(self.root.rglob("*")):
             digest.update(f"{path} {path.lstat().st_mode}\n".encode())
@@ -88,14 +88,14 @@ class AptRoot:
         return digest.hexdigest()
 
     def mark(self, name: str, status: str) -> None:
-        """Another status of an installed package, such as `hold ok installed`."""
+        """Give an installed package another status, such as `hold ok installed`."""
         path = self.root / "var/lib/dpkg/status"
         stanzas = path.read_text().split("\n\n")
         mine = [one for one in stanzas if one.startswith(f"Package: {name}\n")]
         path.write_text(path.read_text().replace(mine[0], mine[0].replace("install ok installed", status)))
 
     def interrupt(self, name: str) -> None:
-        """As dpkg leaves its list when it is killed while it sets a package up."""
+        """Leave dpkg's list as after a kill while it configures a package."""
         stanzas = (self.root / "var/lib/dpkg/status").read_text().split("\n\n")
         mine = next(one for one in stanzas if one.startswith(f"Package: {name}\n"))
         half = mine.replace("install ok installed", "install ok half-configured")
@@ -103,7 +103,7 @@ class AptRoot:
 
     @contextmanager
     def locked(self, lock: str = "var/lib/dpkg/lock-frontend") -> Iterator[None]:
-        """Another program holds dpkg's lock, or another, as long as this lasts."""
+        """Hold dpkg's lock, or another, within the block."""
         path = self.root / lock
         holder = (
             "import fcntl, sys; lock = open(sys.argv[1], 'w'); fcntl.lockf(lock, fcntl.LOCK_EX)\n"
@@ -119,7 +119,7 @@ class AptRoot:
 
 
 def host_cases(made: HostCases, apt: AptRoot) -> Iterator[HostCase]:
-    """Of a backend whose hostops works on this root."""
+    """Yield the cases of a backend whose hostops works on this root."""
     for version in ("1.0", "1.1"):
         apt.publish("hello", version)
     apt.update()

@@ -1,4 +1,4 @@
-"""A folder that is declared as a file root, and a host on which one operation at a time is asked for."""
+"""A folder declared as a file root, and a host with one operation at a time."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ RUN = uuid4().hex[:8]
 
 
 def named(number: int) -> str:
-    """The id of an operation that no other run of tests has: who carries it is looked for in all of /proc."""
+    """Return an operation id unique among all runs, since its processes are searched for in all of /proc."""
     return f"op-{number}-{RUN}"
 
 
@@ -30,7 +30,7 @@ def srv(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
-    """A secret that is beneath no root."""
+    """Return a secret outside every root."""
     secret = tmp_path.resolve() / "outside" / "secret"
     secret.parent.mkdir()
     secret.write_text("outside")
@@ -39,7 +39,7 @@ def outside(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSystemd]:
-    """A bus with systemd on it, where hostops looks for the system bus."""
+    """Yield a system bus with systemd, where hostops looks for it."""
     monkeypatch.chdir(tmp_path)
     fake = FakeSystemd(Path())
     monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", fake.address)
@@ -49,7 +49,7 @@ def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSys
 
 @pytest.fixture
 def ask(srv: Path) -> Ask:
-    """Carries out one request in process: `ask("file_read", file_path=…)`."""
+    """Return a function that carries out one request in process: `ask("file_read", file_path=…)`."""
 
     def ask(
         operation: str,
@@ -74,10 +74,10 @@ def ask(srv: Path) -> Ask:
 
 
 def names(folder: Path) -> list[str]:
-    """What is in it."""
+    """Return the names in the folder."""
     return sorted(path.name for path in folder.iterdir())
 
 
 def litter(folder: Path) -> list[str]:
-    """What a write may leave beside the file if it is killed; nothing else may."""
+    """Return leftovers of a killed write beside the file."""
     return [name for name in names(folder) if name.startswith(".writ-")]

@@ -1,7 +1,7 @@
-"""A system bus with systemd on it, small enough to read: a thread that serves D-Bus on a Unix socket.
+"""A small system bus with systemd: a thread with D-Bus on a Unix socket.
 
-It knows units as tables of properties and plays each job as the unit's `jobs` say: "done", "failed", "canceled", …;
-"hangs" until it is cancelled; "stuck" even then; "refused …"; "dies" (the connection breaks once the job is queued).
+It knows units as tables of properties and plays each job by the unit's `jobs`: "done", "failed", "canceled", …; "hangs"
+until it is cancelled; "stuck" even then; "refused …"; "dies" (the connection breaks once the job is queued).
 """
 
 import contextlib
@@ -34,7 +34,7 @@ _SIMPLE: dict[str, tuple[tuple[Any, ...], str]] = {
 
 @dataclass
 class FakeUnit:
-    """A unit; `jobs` is what becomes of the next ones, the last for ever."""
+    """A unit; `jobs` has the results of the next jobs, and the last result repeats."""
 
     id: str
     active: str = "active"
@@ -52,10 +52,10 @@ class FakeUnit:
     aliases: list[str] = field(default_factory=list)
     type: str = "notify"
     lives: int = -1
-    """For so many looks after a job; then it dies. -1: for ever."""
+    """For so many reads after a job; then it dies. -1: without end."""
 
     def properties(self, interface: str) -> dict[str, tuple[str, Any]]:
-        """What Get answers."""
+        """Return the reply to Get."""
         if interface.endswith(".Unit"):
             if self.invocation > 1 and self.lives >= 0:
                 self.lives -= 1
@@ -86,7 +86,7 @@ class FakeUnit:
         }
 
     def act(self, verb: str) -> None:
-        """Become what a done job makes of it."""
+        """Change the state as a completed job does."""
         if verb == "StopUnit" and self.active != "inactive":
             self.active, self.sub = "inactive", "dead"
         elif verb == "RestartUnit" or (verb == "StartUnit" and self.active != "active"):
@@ -103,7 +103,7 @@ class FakeUnit:
 
 
 class FakeSystemd:
-    """The bus; `units` by name, aliases too. What was called is in `calls`."""
+    """The bus; `units` by name, aliases too. `calls` records the calls."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "bus"
@@ -123,7 +123,7 @@ class FakeSystemd:
 
     @property
     def address(self) -> str:
-        """For DBUS_SYSTEM_BUS_ADDRESS."""
+        """Return the value for DBUS_SYSTEM_BUS_ADDRESS."""
         return f"unix:path={self.path}"
 
     def add(self, name: str, **facts: Any) -> FakeUnit:
@@ -187,7 +187,7 @@ class FakeSystemd:
             yield from self._job(message, member, self.units[body[0]])
 
     def _loaded(self, path: str) -> FakeUnit:
-        """The unit of that path; as systemd does, it makes one of a name that it does not know."""
+        """Return the unit of that path; as systemd does, create one for an unknown name."""
         for name, unit in self.units.items():
             if _path_of(name) == path:
                 return unit
@@ -246,7 +246,7 @@ def _authenticated(client: socket.socket) -> bool:
 
 
 def _path_of(name: str) -> str:
-    """By the rule of systemd's own `bus_label_escape`: a digit that comes first is escaped, too."""
+    """Escape by systemd's own `bus_label_escape`, a leading digit too."""
     plain = re.compile("[A-Za-z]"), re.compile("[A-Za-z0-9]")
     escaped = (c if plain[at > 0].match(c) else f"_{ord(c):02x}" for at, c in enumerate(name))
     return f"{MANAGER}/unit/{''.join(escaped)}"

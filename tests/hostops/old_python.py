@@ -1,4 +1,4 @@
-"""The oldest Python that hostops is sent to, and hostops in it, with nothing else of this machine's Python."""
+"""The oldest Python supported by hostops, and hostops in it, without this machine's Python packages."""
 
 import json
 import os
@@ -22,13 +22,13 @@ _KEPT = (
 
 
 def old_python() -> str:
-    """Its path."""
+    """Return its path, or skip."""
     return found() or missing(f"Python {VERSION}", f"uv python install {VERSION}")
 
 
 @cache
 def found() -> str:
-    """Its path, from PATH or from where pyenv and uv keep theirs; "" where there is none."""
+    """Return its path, from PATH or from the folders of pyenv and uv; "" without one."""
     kept = [str(path) for pattern in _KEPT for path in sorted(Path.home().glob(pattern.format(version=VERSION)))]
     for path in filter(None, [shutil.which(f"python{VERSION}"), *kept]):
         if _version(path) == VERSION:
@@ -37,13 +37,13 @@ def found() -> str:
 
 
 def _version(path: str) -> str:
-    """ "" for what is named so and does not start, as pyenv's stand-ins do."""
+    """Return its version; "" for a command that does not start, like pyenv's stand-ins."""
     reported = "import sys; print('%d.%d' % sys.version_info[:2])"
     return subprocess.run([path, "-c", reported], capture_output=True, text=True, check=False).stdout.strip()
 
 
 def carried(folder: Path) -> Path:
-    """A folder with what is sent to a host: hostops and jeepney."""
+    """Return a folder with the files sent to a host: hostops and jeepney."""
     folder.mkdir()
     for module in (writ_hostops, jeepney):
         source = Path(str(module.__file__)).parent
@@ -52,7 +52,7 @@ def carried(folder: Path) -> Path:
 
 
 def ask_old(request: dict[str, Any], folder: Path, **environ: str) -> dict[str, Any]:
-    """The result of `python3.9 -m writ_hostops` with what is carried in the folder."""
+    """Return the result of `python3.9 -m writ_hostops` with the folder's files."""
     done = subprocess.run(
         [old_python(), "-s", "-m", "writ_hostops"],
         input=json.dumps(request).encode() + b"\n",

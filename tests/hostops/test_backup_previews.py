@@ -1,4 +1,4 @@
-"""Previews of backups: dry runs of restic's own, and the very commands that would be run."""
+"""Previews of backups: restic's own dry runs, and the exact commands of the operation."""
 
 import json
 from pathlib import Path

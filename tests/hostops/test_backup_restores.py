@@ -1,4 +1,4 @@
-"""Restores by a real restic over what is there: what comes back, what stays, what could not be put back."""
+"""Restores by a real restic over existing files: restored, kept and failed parts."""
 
 import os
 import resource
@@ -84,7 +84,7 @@ def test_one_file_goes_back_under_its_own_name(vault: Vault, srv: Path) -> None:
 
 
 def spoil(data: Path, how: str) -> None:
-    """As a restore that was cut off might leave it."""
+    """Leave the files of an interrupted restore."""
     if how == "a file is gone":
         (data / "a").unlink()
     elif how == "an empty file is gone":

@@ -1,4 +1,4 @@
-"""Backups by a real restic in a repository of its own: what is told is what the repository and the disk say."""
+"""Backups by a real restic in its own repository: outputs agree with repository and disk."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ PASSWORD = "correct horse"
 
 
 class Vault:
-    """A repository, and the one who asks hostops about it."""
+    """A repository, and a client of hostops for it."""
 
     def __init__(self, folder: Path, srv: Path, ask: Ask) -> None:
         self.repository = folder / "repo"
@@ -43,16 +43,16 @@ class Vault:
         return done.stdout
 
     def snapshots(self) -> list[dict[str, Any]]:
-        """All that is in it."""
+        """Return all snapshots in it."""
         found: list[dict[str, Any]] = json.loads(self.restic("snapshots", "--json"))
         return found
 
     def snapshots_of(self, backup_id: str) -> list[dict[str, Any]]:
-        """Those with this id."""
+        """Return the snapshots with this id."""
         return [one for one in self.snapshots() if f"writ-id={backup_id}" in one["tags"]]
 
     def shell(self, command: str) -> None:
-        """As somebody would who types what they were shown."""
+        """Run the command as a user would type it."""
         environment = {**os.environ, "RESTIC_REPOSITORY": str(self.repository), "RESTIC_PASSWORD": PASSWORD}
         subprocess.run(["sh", "-c", command], env=environment, capture_output=True, check=True)
 
@@ -60,7 +60,7 @@ class Vault:
         return self._ask(operation, action, target=self.target, request={"id": op}, **parameters)
 
     def fingerprint(self, *more: Path) -> str:
-        """Of every file of the repository, and of these folders."""
+        """Return a digest of every file of the repository, and of these folders."""
         digest = hashlib.sha256()
         for path in sorted(path for folder in (self.repository, *more) for path in folder.rglob("*")):
             digest.update(f"{path} {path.lstat().st_mode}\n".encode())
@@ -71,7 +71,7 @@ class Vault:
 
 @pytest.fixture
 def vault(tmp_path: Path, srv: Path, ask: Ask) -> Vault:
-    """With something to back up in `srv/data`."""
+    """Return a vault with files to back up in `srv/data`."""
     (srv / "data" / "deep").mkdir(parents=True)
     (srv / "data" / "a").write_text("a")
     (srv / "data" / "deep" / "-b").write_text("b")
@@ -108,7 +108,7 @@ case "$*" in *\\ backup\\ *) echo 'locked: permission denied' >&2; exit 3;; esac
 """
 
 
-def test_what_cannot_be_read_is_not_left_out_in_silence(
+def test_unreadable_files_are_reported(
     vault: Vault, srv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "bin").mkdir()
@@ -227,7 +227,7 @@ kill -9 $PPID
 def test_killed_backup_is_made_at_most_once_and_a_probe_knows(
     vault: Vault, srv: Path, tmp_path: Path, when: str
 ) -> None:
-    """hostops dies with the backup made, or not yet made; whoever comes next is told that it was begun."""
+    """hostops dies with the backup made, or not yet made; the next probe reports that it was begun."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "restic").write_text(KILLING.format(restic=shutil.which("restic"), when=when))
     (tmp_path / "bin" / "restic").chmod(0o755)

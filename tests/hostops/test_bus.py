@@ -13,7 +13,7 @@ from writ_hostops.systemd import bus
 
 @pytest.fixture
 def keeping(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bus.SystemdOnBus]]:
-    """As in a process that goes on asking: a connection is kept for the next question."""
+    """Keep the connection for the next question, as a serving process does."""
     kept: list[bus.SystemdOnBus] = []
     monkeypatch.setattr(bus, "_ahead", kept)
     monkeypatch.setattr(bus._keeping, "on", False)
@@ -35,14 +35,16 @@ def test_a_connection_is_opened_ahead_and_kept_for_the_next_question(
         assert keeping == [first]
 
 
-def test_one_that_waited_for_a_job_is_not_kept(ask: Ask, systemd: FakeSystemd, keeping: list[bus.SystemdOnBus]) -> None:
+def test_connection_that_waited_for_a_job_is_not_kept(
+    ask: Ask, systemd: FakeSystemd, keeping: list[bus.SystemdOnBus]
+) -> None:
     systemd.add("nginx.service")
     bus.open_ahead()
     assert ask("service_restart", service_name="nginx")["outcome"] == "succeeded"
     assert keeping == []
 
 
-def test_one_that_broke_meanwhile_is_replaced(ask: Ask, systemd: FakeSystemd, keeping: list[bus.SystemdOnBus]) -> None:
+def test_broken_connection_is_replaced(ask: Ask, systemd: FakeSystemd, keeping: list[bus.SystemdOnBus]) -> None:
     systemd.add("nginx.service")
     bus.open_ahead()
     (first,) = keeping
@@ -52,7 +54,7 @@ def test_one_that_broke_meanwhile_is_replaced(ask: Ask, systemd: FakeSystemd, ke
     assert keeping[0] is not first
 
 
-def test_where_there_is_no_bus_nothing_is_opened_ahead(
+def test_host_without_a_bus_gets_no_connection_ahead(
     keeping: list[bus.SystemdOnBus], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/none")

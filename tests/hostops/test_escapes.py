@@ -1,4 +1,4 @@
-"""Nothing leads out of the roots: links of every kind, planted or flipped while thousands of operations run."""
+"""No way leads out of the roots: links of every kind, planted or flipped while thousands of operations run."""
 
 import contextlib
 import ctypes
@@ -24,7 +24,7 @@ def no_openat2(*arguments: object) -> int:
 
 @pytest.fixture(params=["openat2", "walking"])
 def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """With the kernel's openat2, and as on a kernel before 5.6."""
+    """Run with the kernel's openat2, and as on a kernel before 5.6."""
     if request.param == "walking":
         monkeypatch.setattr(syscalls, "openat2", no_openat2)
     return str(request.param)
@@ -167,7 +167,7 @@ def test_files_with_two_names_are_not_changed(ask: Ask, srv: Path, outside: Path
 
 
 def test_a_second_name_of_a_file_of_writs_own_is_not_read(ask: Ask, srv: Path, tmp_path: Path) -> None:
-    """Other files with several names are: there are many, and reading one changes none of them."""
+    """Other files with several names are read: there are many, and a read changes none of them."""
     home = tmp_path / "home"
     (home / "keys").mkdir(parents=True)
     (home / "keys" / "policy.seed").write_text("seed")
@@ -215,7 +215,7 @@ def test_writs_own_files_are_refused_whatever_the_roots_allow(ask: Ask, srv: Pat
 def test_writs_own_files_are_known_by_inode_too(
     ask: Ask, srv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when the same folder is mounted at a second place, where its path tells nothing."""
+    """The same folder may be mounted at a second place, where its path reveals nothing."""
     home = srv / "elsewhere"
     home.mkdir()
     (home / "seed").write_text("seed")
@@ -242,7 +242,7 @@ def test_a_rename_going_on_all_the_time_ends_in_an_answer(ask: Ask, srv: Path, m
 
 
 def test_a_folder_moved_out_while_it_is_opened_is_seen(srv: Path, outside: Path) -> None:
-    """RESOLVE_BENEATH itself: the kernel refuses what a link or rename would make of the way."""
+    """RESOLVE_BENEATH itself: the kernel refuses a way changed by a link or rename."""
     (srv / "link").symlink_to("../outside")
     folder = os.open(srv, os.O_RDONLY)
     with pytest.raises(OSError, match="symbolic links"):

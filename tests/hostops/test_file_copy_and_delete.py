@@ -1,4 +1,4 @@
-"""file_copy and file_delete: both ends beneath the roots, equal digests, gone only if it was the one that was meant."""
+"""file_copy and file_delete: both ends beneath the roots, equal digests, and only the named version is deleted."""
 
 import hashlib
 import os
@@ -36,7 +36,7 @@ def test_holes_stay_holes(ask: Ask, srv: Path) -> None:
     assert (srv / "b").stat().st_blocks * 512 <= 2 << 20
 
 
-def test_what_is_there_is_replaced_only_with_overwrite(ask: Ask, srv: Path) -> None:
+def test_existing_file_is_replaced_only_with_overwrite(ask: Ask, srv: Path) -> None:
     (srv / "a").write_text("new")
     (srv / "b").write_text("old")
     ends = {"source_path": f"{srv}/a", "dest_path": f"{srv}/b"}

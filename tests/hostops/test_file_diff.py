@@ -1,4 +1,4 @@
-"""Diffs in previews of file_write: true, bounded, and without what the requester may not read."""
+"""Diffs in previews of file_write: true, bounded, and without content hidden from the requester."""
 
 from itertools import pairwise
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Whoever owns a folder may take the lock beside his file. Then writes there fail, and say why."""
+"""The owner of a folder may take the lock beside his file. Writes there then fail with this reason."""
 
 import fcntl
 import os

@@ -1,4 +1,4 @@
-"""file_write: atomic, only if it is still the file that was meant, and true to owner and mode."""
+"""file_write: atomic, only over the named version, and it keeps owner and mode."""
 
 import base64
 import hashlib
@@ -106,7 +106,7 @@ def test_preview_of_a_write_shows_the_change_and_changes_nothing(ask: Ask, srv: 
 
 @contextmanager
 def as_somebody(folder: Path) -> Iterator[None]:
-    """Who may read this folder, and not write to it."""
+    """Run the block as a user with read access to the folder, without write access."""
     folder.chmod(0o555)
     root = os.geteuid() == 0
     if root:
@@ -263,7 +263,7 @@ def test_a_probe_compares_with_baseline_and_content(ask: Ask, srv: Path) -> None
 
 
 def test_writers_through_writ_take_turns(ask: Ask, srv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While one holds the file, the other waits, and gives up when its time is up."""
+    """While one holds the file, the other waits, and gives up at its timeout."""
     (srv / "a").write_text("old")
     inner: list[str] = []
     real = replacement.put
@@ -294,7 +294,7 @@ def test_version_of_a_file_is_another_though_size_and_modification_time_are_set_
 def test_version_of_a_file_written_while_it_is_read_is_that_of_no_other_read(
     ask: Ask, srv: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else its text would be taken for the one that was approved."""
+    """Otherwise its text would pass for the approved one."""
     (srv / "a").write_text("old")
     before, piece = ask("file_read", file_path=f"{srv}/a")["state"], read._piece
 

@@ -1,4 +1,4 @@
-"""Frames as a hostile end may send them are refused, in bounded time and memory; what is ours comes back."""
+"""Hostile frames are refused in bounded time and memory; our own frames come back unchanged."""
 
 import json
 import os
@@ -89,7 +89,7 @@ def test_a_hostile_frame_is_refused_at_once_and_takes_little_memory(what: str) -
 
 
 def test_a_hostile_frame_cannot_stand_for_more_than_its_own_bytes() -> None:
-    """As many pairs of a forward and a backward length as there is room for, each of which would copy all of it."""
+    """The frame has as many pairs of a forward and a backward length as fit, each of which would copy all of it."""
     pairs = [["output", f"{number}", length] for number in range(300) for length in (4 * MB, -4 * MB)]
     with pytest.raises(frames.BrokenFrame):
         read(attaching(*pairs, attached=bytes(4 * MB)))
@@ -109,7 +109,7 @@ clean = st.text(st.characters(codec="utf-8"), max_size=20)
 
 
 @given(st.dictionaries(clean, st.text(st.characters(codec="utf-8"), max_size=5000), max_size=4), st.integers(1, 50))
-def test_what_is_packed_comes_back_however_the_stream_is_cut(output: dict[str, str], step: int) -> None:
+def test_packed_frame_comes_back_however_the_stream_is_cut(output: dict[str, str], step: int) -> None:
     message = {"tag": 1, "output": output}
     data, cutter, found = frames.pack(frames.RESULT, message), frames.Cutter(KINDS), []
     pieces = max(1, len(data) // step)
@@ -143,7 +143,7 @@ def test_frame_is_read_alone_and_a_cut_one_is_none(tmp_path: Path) -> None:
 
 
 @given(values)
-def test_whatever_a_handler_returns_can_be_sent_and_read(value: Any) -> None:
+def test_any_result_of_a_handler_can_be_sent_and_read(value: Any) -> None:
     (message,) = read(frames.pack(frames.RESULT, {"tag": 1, "output": {"value": value}}))
     json.dumps(message).encode("utf-8")
     canonical = json.dumps(message, ensure_ascii=False).encode("utf-8")
@@ -168,7 +168,7 @@ REQUEST = {
 
 
 def mutated(seed: bytes, chance: random.Random) -> bytes:
-    """The seed with a few of its bytes changed, left out, doubled or exchanged for what parsers stumble over."""
+    """Return the seed with a few bytes changed, removed, doubled or replaced by difficult ones."""
     data = bytearray(seed)
     for _ in range(chance.randint(1, 8)):
         at = chance.randrange(len(data) + 1)

@@ -1,4 +1,4 @@
-"""Programs of the host that are missing, talk nonsense or for ever, hang, or find no room: an outcome."""
+"""Missing, babbling or hanging programs of the host, and a full disk: each yields an outcome."""
 
 import json
 import os
@@ -30,7 +30,7 @@ StandIns = Callable[[str], None]
 
 @pytest.fixture
 def stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIns:
-    """Puts this Python source in the place of every program; "" for none at all. `sys` and `os` are there."""
+    """Put this Python source in place of every program; "" for none at all. `sys` and `os` are imported."""
     folder = tmp_path / "bin"
     folder.mkdir()
 
@@ -46,7 +46,7 @@ def stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIns:
 
 @pytest.fixture
 def target(srv: Path, tmp_path: Path) -> dict[str, Any]:
-    """All declared that the operations need."""
+    """Return a target with all required declarations."""
     (srv / "data").mkdir()
     (tmp_path / "password").write_text("x")
     backup = {"repository": str(tmp_path / "repo"), "password_file": str(tmp_path / "password")}
@@ -163,7 +163,7 @@ def test_no_setting_of_ours_changes_what_a_program_does(stand_ins: StandIns, mon
         assert commands.run(["zfs"], stop).out == "['WRIT_OPERATION_ID']\n"
 
 
-def test_what_an_operation_runs_carries_its_mark_and_a_probe_waits_for_its_end(
+def test_programs_of_an_operation_carry_its_mark_and_a_probe_waits_for_their_end(
     ask: Ask, srv: Path, target: dict[str, Any], stand_ins: StandIns, tmp_path: Path
 ) -> None:
     stand_ins(
@@ -198,7 +198,7 @@ def test_an_operation_that_was_begun_here_is_not_begun_again(
 
 
 def limited(request: dict[str, Any], most: int) -> dict[str, Any]:
-    """As `python -m writ_hostops` answers where no file may become larger, as on a disk that is full."""
+    """Return the answer of `python -m writ_hostops` with a limit on file sizes, like a full disk."""
     done = subprocess.run(
         [sys.executable, "-m", "writ_hostops"],
         input=json.dumps(request).encode() + b"\n",
@@ -257,7 +257,7 @@ time.sleep(300)
 
 @pytest.mark.parametrize("manner", ["meek", "stubborn"])
 def test_process_outside_of_the_programs_group_ends_with_it(manner: str) -> None:
-    """Also where no agent is there to look for it: the time is kept on the host."""
+    """The host itself keeps the time, so this holds without an agent too."""
     stop, ready = CancelToken(60.0), threading.Event()
     stop.operation_id = named(7)
 

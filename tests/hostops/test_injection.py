@@ -1,7 +1,7 @@
-"""Whatever a string parameter holds, it arrives as that one value, or it is refused: nothing of it becomes a command.
+"""Any string parameter arrives as one value or is refused; no part of it becomes a command.
 
-Each operation is asked with each string, in each of its string parameters. The programs of the host are stand-ins that
-write down their arguments; a stand-in of the shell would tell of itself.
+Each operation gets each string, in each of its string parameters. Stand-ins replace the host's programs and record
+their arguments; a stand-in of the shell would show that it ran.
 """
 
 import json
@@ -71,7 +71,7 @@ PROGRAMS = ("apt-get", "dpkg-query", "restic", "zfs", "btrfs", "systemctl", "sh"
 
 
 def samples(srv: Path) -> dict[str, dict[str, Any]]:
-    """Parameters of each operation that mean something."""
+    """Return realistic parameters of each operation."""
     folder, file = f"{srv}/data", f"{srv}/a"
     return {
         **{f"service_{verb}": {"service_name": "nginx"} for verb in ("status", "start", "stop", "restart")},
@@ -105,7 +105,7 @@ def samples(srv: Path) -> dict[str, dict[str, Any]]:
 
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[list[str]]]:
-    """The argument vectors of all programs that were run."""
+    """Return the argument vectors of all started programs."""
     folder, record = tmp_path / "bin", tmp_path / "record"
     folder.mkdir()
     for name in PROGRAMS:
@@ -127,7 +127,7 @@ def test_every_string_of_every_operation_is_tried(srv: Path) -> None:
 
 
 def strings(parameters: type[Struct]) -> set[str]:
-    """The parameters that may be text, by their schema."""
+    """Return the text parameters by their schema."""
     schema = msgspec.json.schema(parameters)["$defs"][parameters.__name__]["properties"]
     return {name for name, field in schema.items() if any(_is_text(part) for part in field.get("anyOf", [field]))}
 
@@ -171,7 +171,7 @@ def test_no_string_becomes_a_command(
 
 
 def check_vector(command: list[str], text: str) -> None:
-    """It is one of the programs that hostops runs, and the string is in no argument but as its whole value."""
+    """Assert that it is a program of hostops, and the string appears only as a whole argument value."""
     program = Path(command[0]).name
     assert program in ("apt-get", "dpkg-query", "restic", "zfs")
     assert not any("\0" in word or "\n" in word for word in command)
@@ -207,7 +207,7 @@ def test_a_name_of_a_file_arrives_as_it_is_or_is_refused(ask: Ask, srv: Path, ki
     some(["semicolon", "single quote", "substitution", "leading dash", "unicode", "glob", "space"], "leading dash"),
 )
 def test_a_name_with_anything_in_it_is_backed_up_as_that_name(ask: Ask, srv: Path, tmp_path: Path, kind: str) -> None:
-    """Through a real restic: as one argument, whatever it looks like."""
+    """Through a real restic, any name is one argument."""
     name = CORPUS[kind]
     (srv / name).write_text("x")
     (tmp_path / "password").write_text("x")

@@ -1,4 +1,4 @@
-"""network_scan on loopback: only where the target says, not faster than asked, and what is found is what listens."""
+"""network_scan on loopback: only permitted networks, within the rate, and findings equal the listening sockets."""
 
 import socket
 import threading
@@ -32,7 +32,7 @@ def test_nothing_outside_the_declared_networks_is_touched(ask: Ask, cidr: str) -
 
 
 @pytest.mark.parametrize("cidr", ["::ffff:127.0.0.1/128", "::ffff:10.0.0.0/120", "::ffff:0:0/112"])
-def test_what_is_ipv4_in_the_dress_of_ipv6_is_not_inside_ipv6(ask: Ask, cidr: str) -> None:
+def test_ipv4_mapped_address_is_not_inside_ipv6(ask: Ask, cidr: str) -> None:
     for declared in ("::/0", "::ffff:0:0/96", "127.0.0.0/8"):
         result = ask("network_scan", target={"scan_networks": [declared]}, cidr=cidr, ports=[1])
         assert (result["outcome"], result["code"]) == ("failed", "outside_networks"), declared
@@ -81,5 +81,5 @@ def test_a_cancel_ends_it(ask: Ask) -> None:
         {"cidr": "127.0.0.1/32", "rate": 0},
     ],
 )
-def test_what_is_malformed_or_too_much_is_refused(ask: Ask, parameters: dict[str, object]) -> None:
+def test_malformed_or_oversized_scan_is_refused(ask: Ask, parameters: dict[str, object]) -> None:
     assert ask("network_scan", target=LOOPBACK, **parameters)["code"] == "invalid_parameter"

@@ -1,4 +1,4 @@
-"""network_status against the kernel's own view of this machine, and its parsers against whatever bytes."""
+"""network_status agrees with the kernel's own view of this machine; its parsers survive arbitrary bytes."""
 
 import socket
 import struct

@@ -1,4 +1,4 @@
-"""network_test on loopback: what answers, what does not, and that it ends in time either way."""
+"""network_test on loopback: open and closed ports, silence, and an end in time each way."""
 
 import socket
 import threading
@@ -12,7 +12,7 @@ from writ_hostops import CancelToken
 
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
-    """Accepts connections (the kernel does), and says nothing."""
+    """Yield a listener that accepts connections (the kernel does) and stays silent."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server
 
@@ -60,7 +60,7 @@ def test_any_http_status_is_an_answer(ask: Ask, listener: socket.socket) -> None
     assert result["output"]["reachable"]
 
 
-def test_what_is_no_http_is_not_reached(ask: Ask, listener: socket.socket) -> None:
+def test_listener_without_http_is_not_reached(ask: Ask, listener: socket.socket) -> None:
     thread = http_server(listener, b"\xff" * 3000 + b"\n")
     port = listener.getsockname()[1]
     result = ask("network_test", host="127.0.0.1", protocol="http", port=port, count=1)
@@ -124,5 +124,5 @@ def test_a_cancel_ends_it(ask: Ask, listener: socket.socket) -> None:
         {"host": ""},
     ],
 )
-def test_what_has_no_meaning_is_refused(ask: Ask, parameters: dict[str, object]) -> None:
+def test_meaningless_combination_is_refused(ask: Ask, parameters: dict[str, object]) -> None:
     assert ask("network_test", **parameters)["code"] == "invalid_parameter"

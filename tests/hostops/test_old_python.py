@@ -23,7 +23,7 @@ READS = [(name, "run") for name, actions in writ_hostops.HANDLERS.items() if "pr
 
 @pytest.fixture(scope="module")
 def sent(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What is sent to a host. One folder for all tests, so that the old Python compiles it once."""
+    """Return the files sent to a host, in one folder for all tests, so the old Python compiles them once."""
     return carried(tmp_path_factory.mktemp("old") / "carried")
 
 
@@ -41,7 +41,7 @@ def test_the_source_is_python_3_9_and_needs_little(source: str) -> None:
 
 
 def known(result: dict[str, Any]) -> dict[str, Any]:
-    """What two runs one after the other have in common, whatever goes on beside them: containers come and go."""
+    """Return the common part of two runs in a row, since containers come and go meanwhile."""
     passing = ("listening", "names", "routes", "fastest_ms", "average_ms", "slowest_ms")
     output = {name: value for name, value in result["output"].items() if name not in passing}
     if "interfaces" in output:

@@ -1,4 +1,4 @@
-"""Packages by real apt-get and dpkg in a made-up root: what is told is what is on the disk afterwards."""
+"""Packages by real apt-get and dpkg in a separate root: outputs agree with the disk afterwards."""
 
 import subprocess
 import threading
@@ -10,6 +10,7 @@ from tests.hostops.apt_root import apt_root as apt_root
 from tests.hostops.conftest import Ask
 
 from writ_hostops import CancelToken, commands
+from writ_hostops.packages.results import MOST_IN_TEXT
 from writ_testing.search import alive
 
 
@@ -30,7 +31,7 @@ def test_an_exact_version_is_installed_even_if_it_is_an_older_one(ask: Ask, apt_
         assert apt_root.version("hello") == version
 
 
-def test_what_is_there_already_is_left_alone(ask: Ask, apt_root: AptRoot) -> None:
+def test_installed_package_is_left_alone(ask: Ask, apt_root: AptRoot) -> None:
     ask("package_install", package_name="hello")
     again = ask("package_install", package_name="hello")
     assert (again["outcome"], again["effect"], again["output"]["version_after"]) == ("succeeded", "none", "1.1")
@@ -87,6 +88,18 @@ def test_a_preview_is_apts_own_simulation_and_changes_nothing(ask: Ask, apt_root
     assert apt_root.version("hello") == "1.1"
 
 
+def test_preview_of_many_packages_names_some_in_its_sentence_and_all_in_the_list(ask: Ask, apt_root: AptRoot) -> None:
+    names = [f"many{number:02}" for number in range(MOST_IN_TEXT + 2)]
+    for name in names:
+        apt_root.publish(name, "1")
+    apt_root.publish("bundle", "1", fields=f"Depends: {', '.join(names)}\n")
+    apt_root.update()
+    planned = ask("package_install", "preview", package_name="bundle")["output"]
+    assert planned["would"].count("; ") == MOST_IN_TEXT
+    assert planned["would"].endswith("; and 3 more packages")
+    assert {one["package_name"] for one in planned["changed"]} == {"bundle", *names}
+
+
 def test_a_name_that_means_other_packages_is_refused(ask: Ask, apt_root: AptRoot) -> None:
     apt_root.publish("real", "1", fields="Provides: virtual\n")
     apt_root.publish("rival", "1", fields="Conflicts: hello\nReplaces: hello\n")
@@ -122,7 +135,7 @@ def test_a_name_that_means_other_packages_is_refused(ask: Ask, apt_root: AptRoot
         ("run", {"package_name": "hello", "version": "*"}),
     ],
 )
-def test_what_apt_would_read_as_a_command_is_no_name(
+def test_name_that_apt_reads_as_a_command_is_refused(
     ask: Ask, operation: str, action: str, parameters: dict[str, str]
 ) -> None:
     assert ask(operation, action, **parameters)["code"] == "invalid_parameter"
@@ -140,7 +153,7 @@ def test_a_package_that_cannot_be_set_up_is_a_failure_with_an_effect(ask: Ask, a
     assert (again["outcome"], again["code"]) == ("failed", "tool_failed")
 
 
-def test_what_was_not_set_up_before_is_set_up_now(ask: Ask, apt_root: AptRoot, tmp_path: Path) -> None:
+def test_unconfigured_package_is_configured(ask: Ask, apt_root: AptRoot, tmp_path: Path) -> None:
     apt_root.publish("picky", "1", postinst=f"test -e {tmp_path}/ready")
     apt_root.publish("needy", "1", fields="Depends: nothing-like-it\n")
     apt_root.update()

@@ -1,4 +1,4 @@
-"""The grammar of paths and the choice of the root: pure, so tried on whatever Hypothesis thinks of."""
+"""The grammar of paths and the choice of the root: pure, tested on texts of Hypothesis."""
 
 import posixpath
 
@@ -32,7 +32,7 @@ def test_every_path_in_its_one_spelling_is_taken(path: str) -> None:
 
 @settings(deadline=None)
 @given(st.text(max_size=60))
-def test_what_is_taken_is_absolute_and_normal(text: str) -> None:
+def test_accepted_path_is_absolute_and_normal(text: str) -> None:
     if refusal(text) == "":
         assert text.startswith("/")
         assert posixpath.normpath(text) == text

@@ -1,4 +1,4 @@
-"""`python -m writ_hostops`: whatever comes in, one result a request goes out, and a signal ends it in order."""
+"""`python -m writ_hostops`: each request gets one result, with any content, and a signal ends the process in order."""
 
 import contextlib
 import json
@@ -50,14 +50,14 @@ class Process:
         return answer
 
     def finish(self) -> tuple[list[dict[str, Any]], bytes, int]:
-        """What is still answered once the input ends, what went to stderr, and the exit status."""
+        """Return the answers after the end of the input, the text of stderr, and the exit status."""
         out, error = self.popen.communicate(timeout=WAIT)
         return [json.loads(line) for line in out.splitlines()], error, self.popen.returncode
 
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Process]]:
-    """Starts hostops; whatever still runs at the end is killed."""
+    """Yield a function that starts hostops; processes that still run at the end are killed."""
     started: list[Process] = []
 
     def start(**environment: str) -> Process:
@@ -106,7 +106,7 @@ def test_each_request_has_exactly_one_result(start: Start, srv: Path) -> None:
     assert (error, status) == (b"", 0)
 
 
-def test_what_is_no_request_is_answered_and_the_next_one_served(start: Start, srv: Path) -> None:
+def test_malformed_request_is_answered_and_the_next_one_served(start: Start, srv: Path) -> None:
     (srv / "a").write_text("x")
     process = start()
     for line in (b"nonsense", b"\xff\xfe", b"[]", b"null", b"{", b"[" * 100_000, b'"' + b"9" * 5000, b'{"id":"op-9"}'):
@@ -138,7 +138,7 @@ def test_the_largest_content_fits_in_a_line_however_it_is_escaped(start: Start, 
     assert (srv / "b").stat().st_size == 1024 * 1024
 
 
-def test_it_lives_in_a_session_of_its_own(start: Start) -> None:
+def test_process_has_a_session_of_its_own(start: Start) -> None:
     process = start()
     process.send({})
     process.receive()
@@ -179,7 +179,7 @@ def test_sigterm_counts_after_the_end_of_the_input_and_in_the_middle_of_a_line(s
 
 
 def test_pdeathsig_ends_it_with_the_one_who_started_it(tmp_path: Path) -> None:
-    """Killed, whoever started it cannot tell it to stop: the kernel does."""
+    """A killed parent cannot end its child, so the kernel does."""
     starter = (
         "import subprocess, sys; p = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, stdout=subprocess.PIPE)\n"
         "p.stdin.write(b'{}\\n'); p.stdin.flush(); p.stdout.readline(); print(p.pid, flush=True); sys.stdin.read()"
@@ -202,7 +202,7 @@ def test_pdeathsig_ends_it_with_the_one_who_started_it(tmp_path: Path) -> None:
     os.close(read_end)
 
 
-def test_what_was_begun_is_finished_when_nobody_listens_any_more(start: Start, srv: Path) -> None:
+def test_begun_operation_is_finished_without_a_listener(start: Start, srv: Path) -> None:
     process = start()
     assert process.popen.stdout is not None
     process.popen.stdout.close()

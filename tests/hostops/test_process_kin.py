@@ -1,4 +1,4 @@
-"""An operation's processes are found by their mark, also one that has not begun its program when its parent dies."""
+"""An operation's processes are found by their mark, even one that its parent left before it began its program."""
 
 import json
 import os
@@ -40,7 +40,7 @@ print(json.dumps({"child": child, "certain": certain, "marked": processes.marked
 
 
 def ended(seconds: float, how: str = "marked") -> dict[str, Any]:
-    """What became of a child that begins its program that long after it was forked by a worker that is gone."""
+    """Return the fate of a child that starts its program that long after its forking worker died."""
     command = [sys.executable, "-c", WORKER_DIES, named(1), str(seconds), how]
     reported: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
     return reported
@@ -53,7 +53,7 @@ def test_a_child_that_has_not_begun_its_program_is_waited_for_and_ended(seconds:
     assert not alive(reported["child"])
 
 
-def test_a_child_of_something_else_is_not_waited_for_for_ever_and_left_alone() -> None:
+def test_foreign_child_is_left_alone_and_not_waited_for_without_end() -> None:
     reported = ended(0.3, "not marked")
     assert reported["certain"]
     subprocess.run(["kill", str(reported["child"])], check=True)  # it lives

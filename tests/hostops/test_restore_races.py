@@ -1,4 +1,4 @@
-"""A user who owns the folder that root restores into exchanges its parts for links meanwhile: nothing leaves it."""
+"""A user who owns the folder of a restore by root swaps parts for links meanwhile: no file leaves the folder."""
 
 import os
 import subprocess
@@ -49,7 +49,7 @@ while True:  # whatever comes, the folder of the restore itself included
 
 @contextmanager
 def racer(folder: Path, outside: Path, delay: float, how: str) -> Iterator[None]:
-    """Somebody without rights, at work in a folder of his own."""
+    """A user without rights, at work in his own folder."""
     command = [sys.executable, "-c", RACER, str(outside), str(delay), how]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE) as process:
         try:
@@ -62,7 +62,7 @@ def racer(folder: Path, outside: Path, delay: float, how: str) -> Iterator[None]
 
 @pytest.fixture
 def theirs(srv: Path) -> Path:
-    """A folder of that user, with a folder of many files."""
+    """Return a folder of that user, with a folder of many files."""
     folder = srv / "theirs"
     (folder / "sub").mkdir(parents=True)
     for number in range(FILES):
@@ -74,7 +74,7 @@ def theirs(srv: Path) -> Path:
 
 
 def state_of(folder: Path) -> list[tuple[str, int, int, int, bytes]]:
-    """Everything that a restore could have changed there."""
+    """Return everything within reach of a restore there."""
     paths = sorted([folder, *folder.rglob("*")])
     observed = [(path, path.lstat()) for path in paths]
     return [(str(p), s.st_mode, s.st_uid, s.st_gid, p.read_bytes() if p.is_file() else b"") for p, s in observed]

@@ -1,4 +1,4 @@
-"""Whether a service operation took effect, judged from two states: each case is a line."""
+"""Judge the effect of a service operation from two states: each case is a line."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Services before and after an operation: what a preview says would be asked, and what a probe can tell."""
+"""Services before and after an operation: the requests shown in a preview, and the findings of a probe."""
 
 from typing import Any
 

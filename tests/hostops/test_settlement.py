@@ -1,4 +1,4 @@
-"""What became of an operation whose connection broke, asked in the very moment in which it begins or ends."""
+"""Settle an operation after its connection broke at the very moment in which it begins or ends."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""What is looked at after a snapshot was made or deleted, and what comes between; the file systems are the lab's."""
+"""Reads after a snapshot was made or deleted, with a change in between; real file systems are in the lab."""
 
 import os
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from writ_hostops.snapshots.store import Snapshot
 
 
 class Blinded:
-    """A store in which nothing can be seen any more once it was changed."""
+    """A store that cannot be read any more after a change."""
 
     def __init__(self, there: list[Snapshot]) -> None:
         self.there = there

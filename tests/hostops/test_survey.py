@@ -1,4 +1,4 @@
-"""What hostops tells of a host: versions as the programs tell them, and what operations lack the means for."""
+"""hostops' survey of a host: versions as programs print them, and operations that lack a requirement."""
 
 import os
 import platform
@@ -30,7 +30,9 @@ def test_versions_are_those_of_the_programs_that_are_here() -> None:
     assert f"apt {versions['apt']} " in reply
 
 
-def test_what_is_not_installed_has_no_version_and_is_lacked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_program_has_no_version_and_is_listed_as_lacking(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(commands, "_PATH", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(survey, "_SYSTEMD", str(tmp_path / "no-systemd"))
@@ -41,7 +43,7 @@ def test_what_is_not_installed_has_no_version_and_is_lacked(monkeypatch: pytest.
     assert observed["lacking"]["service_*"] == "systemd does not run this host"
 
 
-def test_what_is_not_declared_is_lacked(tmp_path: Path) -> None:
+def test_undeclared_requirement_is_listed_as_lacking(tmp_path: Path) -> None:
     bare = look()["lacking"]
     assert {"backup_*", "network_scan", "file_*", "snapshot_*"} <= bare.keys()
     there = look(
@@ -81,6 +83,6 @@ def test_mounts_are_read_as_the_kernel_has_them() -> None:
     assert kinds["/proc"] == "proc"
 
 
-def test_it_takes_no_parameters() -> None:
+def test_survey_takes_no_parameters() -> None:
     reported = run({"id": "s1", "action": "survey", "operation": "host", "parameters": {"x": 1}, "target": {}})
     assert (reported["outcome"], reported["code"]) == ("failed", "invalid_parameter")

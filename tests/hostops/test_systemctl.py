@@ -1,4 +1,4 @@
-"""Services on a host without a system bus: by systemctl, here a script that notes its arguments."""
+"""Services on a host without a system bus: by systemctl, here a script that records its arguments."""
 
 import json
 import threading
@@ -42,7 +42,7 @@ Install = Callable[..., Path]
 
 @pytest.fixture
 def systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Puts a systemctl on the PATH, and no system bus; gives the file that its arguments go to."""
+    """Put a systemctl on the PATH, without a system bus; return the file with its arguments."""
 
     def install(body: str = "true", shown: str = SHOWN) -> Path:
         folder = tmp_path / "bin"
@@ -75,7 +75,7 @@ def test_a_restart_is_an_argument_vector(ask: Ask, systemctl: Install) -> None:
     assert ask("service_restart", "preview", service_name="nginx")["output"]["commands"] == [f"systemctl {requested}"]
 
 
-def test_what_is_started_carries_the_mark_of_its_operation(
+def test_started_program_carries_the_mark_of_its_operation(
     ask: Ask, systemctl: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WRIT_OPERATION_ID", named(1))

@@ -1,4 +1,4 @@
-"""The grammar of unit names: pure, so tried on whatever Hypothesis thinks of."""
+"""The grammar of unit names: pure, tested on texts of Hypothesis."""
 
 import re
 
@@ -58,7 +58,7 @@ def test_a_bare_name_means_a_service(name: str, full: str) -> None:
         "nginx.service\n",
     ],
 )
-def test_what_is_no_service_is_refused(name: str) -> None:
+def test_name_of_no_service_is_refused(name: str) -> None:
     with pytest.raises(HostError) as refused:
         full_name(name)
     assert refused.value.code == "invalid_parameter"
@@ -66,7 +66,7 @@ def test_what_is_no_service_is_refused(name: str) -> None:
 
 @settings(deadline=None)
 @given(st.text(max_size=40) | st.from_regex(r"[A-Za-z0-9:_.\\@-]{0,30}(\.service)?", fullmatch=True))
-def test_whatever_is_taken_is_a_unit_name_and_stays_so(name: str) -> None:
+def test_accepted_name_is_a_unit_name_and_stays_so(name: str) -> None:
     try:
         full = full_name(name)
     except HostError:

@@ -1,4 +1,4 @@
-"""Another program changes the file in the very middle of a write or delete: noticed, undone, looked at again."""
+"""Another program changes the file in the middle of a write or delete: the change is noticed and kept."""
 
 import hashlib
 import os
@@ -18,7 +18,7 @@ def sha256(content: bytes) -> str:
 
 @pytest.fixture
 def just_before_rename(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Has something happen between the last check and the rename, the first `times` times."""
+    """Call a function between the last check and the rename, the first `times` times."""
 
     def arrange(what: Callable[[], Any], times: int = 1) -> None:
         real, left = syscalls.renameat2, [times]

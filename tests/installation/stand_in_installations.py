@@ -30,26 +30,26 @@ class Up:
 
     @property
     def printed(self) -> str:
-        """What it printed."""
+        """Return the output."""
         return self._log.read_text()
 
     @property
     def report(self) -> InstallationReport:
-        """What it says of itself."""
+        """Return the status that it reports."""
         report = read_report(self.home.report_file)
         assert report is not None
         return report
 
     def pid(self, name: str) -> int | None:
-        """Of one of its processes, while that is ready."""
+        """Return the pid of one of its ready processes."""
         return next((one.pid for one in self.report.processes if one.name == name and one.state == "ready"), None)
 
     def pids(self) -> list[int]:
-        """Of all of them."""
+        """Return the pids of all processes."""
         return [one.pid for one in self.report.processes if one.pid is not None]
 
     async def until(self, holds: Callable[[], Any], within: float = WITHIN) -> None:
-        """Until it does."""
+        """Wait until it does."""
 
         async def check() -> bool | None:
             return bool(holds()) or None
@@ -61,7 +61,7 @@ class Up:
 
 
 async def start(home: Home, log: Path, environ: Mapping[str, str] | None = None, **options: Any) -> Up:
-    """An installation that begins to come up; whoever starts it ends it."""
+    """Begin to start an installation; the caller ends it."""
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, standin.__file__, "up", str(home.root), json.dumps(options)),
@@ -74,7 +74,7 @@ async def start(home: Home, log: Path, environ: Mapping[str, str] | None = None,
 
 @asynccontextmanager
 async def up(tmp_path: Path, environ: Mapping[str, str] | None = None, **options: Any) -> AsyncIterator[Up]:
-    """An installation that is ready, and gone after the block."""
+    """Run an installation that is ready within the block and ended after it."""
     one = await start(Home(tmp_path / "home"), tmp_path / "said", environ, **options)
     try:
         await one.until(lambda: "READY" in one.printed or one.process.returncode is not None)

@@ -29,7 +29,7 @@ from writ_runtime.signals import StopSignal
 
 
 async def service(name: str) -> None:
-    """Until SIGTERM."""
+    """Serve until SIGTERM."""
     mood = os.environ.get(f"WRIT_STANDIN_{name.upper()}", "")
     print(f"{name} says hello", flush=True)
     if mood == "die":
@@ -64,14 +64,14 @@ def table() -> ProcessTable:
 
 
 async def up(home: Path, options: SupervisorOptions) -> None:
-    """As `writ up` does."""
+    """Run as `writ up` does."""
     async with StopSignal() as stop:
         made = Supervisor(Home(home), options, os.environ, lambda text: print(text, flush=True), table())
         await made.run(stop, lambda report: print("READY", report.url, flush=True))
 
 
 def main() -> int:
-    """One of the two."""
+    """Run one of the two."""
     if sys.argv[1] == "service":
         asyncio.run(service(sys.argv[2]))
         return 0

@@ -15,7 +15,7 @@ from writ_nats_server.process import ServerProcess
 from writ_testing.installations.installation import prepare
 
 
-async def test_a_file_that_changed_before_the_first_look_is_followed() -> None:
+async def test_a_file_that_changed_before_the_first_read_is_followed() -> None:
     adapted = asyncio.Event()
 
     async def adapt() -> None:

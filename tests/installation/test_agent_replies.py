@@ -1,4 +1,4 @@
-"""An agent's own module, asked by the command: one that does not reply in time is a clear error."""
+"""The command queries an agent's own module: a late reply is a clear error."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from writ_contracts.errors import Unreachable
 from writ_installation.administration import targets
 
 
-def test_an_agent_that_does_not_reply_is_told_with_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_agent_that_does_not_reply_is_reported_with_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(targets, "ENROL_SECONDS", 0.001)  # less than any interpreter takes to start
     with pytest.raises(Unreachable, match=r"the agent of backend ssh did not reply within 0\.001 s"):
         targets.ask_agent("ssh", ["leftovers"])

@@ -1,4 +1,4 @@
-"""A child of `writ up`, a stand-in, that is killed: it is ready again late, or finds its folders gone."""
+"""A killed stand-in child of `writ up` is ready again late, or finds its folders removed."""
 
 import os
 import shutil
@@ -32,7 +32,7 @@ async def stand_in(tmp_path: Path, lines: list[str]) -> AsyncIterator[Child]:
 
 
 async def killed(child: Child) -> None:
-    """Until it is ready again."""
+    """Kill it, and wait until it is ready again."""
     before = child.pid
     assert before is not None
     os.kill(before, signal.SIGKILL)
@@ -43,7 +43,7 @@ async def killed(child: Child) -> None:
     await eventually(again, what="that it is ready again")
 
 
-async def test_one_that_is_ready_again_late_is_told_and_then_counts_as_ready(tmp_path: Path) -> None:
+async def test_child_that_is_ready_late_is_reported_and_then_counts_as_ready(tmp_path: Path) -> None:
     lines = list[str]()
     async with stand_in(tmp_path, lines) as child:
         child._start_seconds = 0.01  # less than any interpreter takes to start
@@ -52,7 +52,7 @@ async def test_one_that_is_ready_again_late_is_told_and_then_counts_as_ready(tmp
     assert lines[-1] == "audit is ready again"
 
 
-async def test_one_whose_folders_somebody_removed_is_started_again_all_the_same(tmp_path: Path) -> None:
+async def test_child_with_removed_folders_is_started_again(tmp_path: Path) -> None:
     lines = list[str]()
     async with stand_in(tmp_path, lines) as child:
         for folder in (child.log.parent, child.run_file.parent):

@@ -1,4 +1,4 @@
-"""`writ init --containers` makes what docker-compose.yml reads, and `writ keep` keeps a server in step with it."""
+"""`writ init --containers` makes the files for docker-compose.yml, and `writ keep` keeps a server equal to them."""
 
 import asyncio
 import json
@@ -123,7 +123,7 @@ def test_the_certificate_is_shown_and_believed_by_both_sides(tmp_path: Path) -> 
 
 
 def handshake(files: tuple[Path, Path], believed: bytes) -> str:
-    """The name that the client went to, after each has seen the other's certificate."""
+    """Return the name that the client reached, after a handshake with both certificates."""
     sides = [ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)]
     for side in sides:
         side.load_cert_chain(*files)
@@ -144,7 +144,7 @@ def handshake(files: tuple[Path, Path], believed: bytes) -> str:
 
 
 class Served:
-    """A server with the configuration that `writ init` wrote, on this machine's own paths and ports."""
+    """A server with the configuration by `writ init`, on this machine's own paths and ports."""
 
     def __init__(self, folder: Path, home: Home, port: int, monitor_port: int) -> None:
         self.home, self.url = home, f"tls://127.0.0.1:{port}"
@@ -173,7 +173,7 @@ async def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
 
 @pytest.fixture
 async def kept(served: Served) -> AsyncIterator[tuple[Home, Provisioner, str]]:
-    """It, and a keeper."""
+    """Yield a server and a provisioner for it."""
     keeper = Provisioner(served.home, served.url, {})
     following = asyncio.create_task(keeper.follow())
     try:
@@ -188,7 +188,7 @@ async def says(keeper: Provisioner) -> str | None:
     return await keeper.checks["servers"]()
 
 
-async def test_a_principal_that_is_added_is_let_in_and_one_that_is_taken_out_is_not(
+async def test_added_principal_has_access_and_a_removed_one_has_not(
     kept: tuple[Home, Provisioner, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home, keeper, url = kept
@@ -202,7 +202,7 @@ async def test_a_principal_that_is_added_is_let_in_and_one_that_is_taken_out_is_
     await eventually(lambda: _refused(url, home), what="bob is not let in any more")
 
 
-async def test_a_file_that_is_wrong_changes_nothing_and_is_told(kept: tuple[Home, Provisioner, str]) -> None:
+async def test_invalid_file_changes_nothing_and_is_reported(kept: tuple[Home, Provisioner, str]) -> None:
     home, keeper, url = kept
     await eventually(lambda: _well(keeper), what="streams")
     before, config = home.agents.read_text(), (home.servers / "nats.conf").read_text()
@@ -219,7 +219,7 @@ async def test_a_file_that_is_wrong_changes_nothing_and_is_told(kept: tuple[Home
     await bus.drain(1.0)
 
 
-async def test_a_first_site_counts_when_nats_has_been_started_again_and_until_then_that_is_told(
+async def test_first_site_counts_after_a_restart_of_nats_and_status_says_so_until_then(
     served: Served, kept: tuple[Home, Provisioner, str]
 ) -> None:
     home, keeper, _ = kept
@@ -246,7 +246,7 @@ async def test_a_backup_is_refused_with_what_to_do_instead(tmp_path: Path) -> No
     assert not list(tmp_path.glob("one.backup*"))
 
 
-async def test_who_has_no_private_keys_knows_the_public_ones(kept: tuple[Home, Provisioner, str]) -> None:
+async def test_home_without_private_keys_has_the_public_ones(kept: tuple[Home, Provisioner, str]) -> None:
     home, keeper, _ = kept
     await eventually(lambda: _well(keeper), what="streams")
     before = configurations(home)

@@ -1,4 +1,4 @@
-"""The first files of an installation, and entries that are added to files which people edit."""
+"""The first files of an installation, and entries added to files with edits by hand."""
 
 import os
 import stat
@@ -119,7 +119,7 @@ def test_an_entry_is_added_to_every_form_of_list(tmp_path: Path, form: str) -> N
 
 
 @given(st.text(max_size=40))
-def test_whatever_a_value_is_it_is_read_back(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+def test_any_value_is_read_back(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     path = tmp_path_factory.mktemp("lists") / "file.yaml"
     path.write_text("targets:\n- id: a\n")
     list_edits.append(path, "targets", {"id": "b", "note": text}, unique="id")

@@ -1,4 +1,4 @@
-"""Engines as targets: what is written for one over TLS, and what is refused before anything is written."""
+"""Engines as targets: the files for an engine over TLS, and refusals before any file is written."""
 
 from pathlib import Path
 from typing import Any

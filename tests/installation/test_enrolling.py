@@ -1,4 +1,4 @@
-"""What an agent's host has of an enrolment: one key, whoever else enrols just then, and files that its unit finds."""
+"""An enrolment leaves one key on the agent's host, despite concurrent enrolments, and the files of its unit."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +23,7 @@ POOL = "local-far"
 
 @pytest.fixture
 def token(tmp_path: Path) -> str:
-    """Whoever uses it gets no further than to its own files."""
+    """Return a token whose holder gets no further than to its own files."""
     home = Home(tmp_path / "home")
     create_installation(home)
     return tokens.make(home, POOL, "nats://127.0.0.1:4222", 1e12)[1]
@@ -66,7 +66,7 @@ def test_the_agent_finds_the_files_of_tls_from_wherever_it_is_started(
 
 
 class CutOff:
-    """A bus that is let in, and gets no answer."""
+    """A bus that connects, and gets no answer."""
 
     def __init__(self, error: WritError) -> None:
         self._error = error
@@ -80,7 +80,7 @@ class CutOff:
 
 
 @pytest.mark.parametrize("cut", [Forbidden("authorization violation"), TimedOut("no answer")])
-async def test_whoever_is_cut_off_because_another_used_the_token_is_told_that(
+async def test_agent_cut_off_by_another_use_of_its_token_gets_this_reason(
     token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: WritError
 ) -> None:
     bus = CutOff(cut)

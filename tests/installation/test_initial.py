@@ -1,4 +1,4 @@
-"""`writ init`: what it makes, for whom, and that it never takes the place of anything."""
+"""`writ init`: its files, their owners, and that it never overwrites."""
 
 import asyncio
 import grp
@@ -102,9 +102,7 @@ def test_of_many_at_once_one_makes_it(tmp_path: Path) -> None:
     assert made[0].public("policy") == made[0].key("policy").public
 
 
-def test_what_could_not_be_finished_leaves_nothing_and_can_be_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unfinished_init_leaves_nothing_and_can_be_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: Home) -> None:
         raise OSError(28, "No space left on device")
 
@@ -136,7 +134,7 @@ def test_sizes_that_cannot_be_are_refused_with_their_file_and_never_half_taken(
 
 
 @as_root
-def test_split_keys_are_roots_services_read_as_a_group_and_the_keeper_writes_its_own_folder_alone(
+def test_split_installation_gives_root_the_keys_and_the_provisioner_its_own_folder_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(initialise, "GROUP", SOMEBODY)

@@ -1,4 +1,4 @@
-"""Before `writ up` starts anything: what it lacks is named with its extra, and Writ as packaged before is refused."""
+"""Before `writ up` starts: missing parts are named with their extra, and older packages of Writ are refused."""
 
 import sys
 from pathlib import Path
@@ -18,12 +18,12 @@ def put(folder: Path, name: str, *files: str) -> None:
     (info / "RECORD").write_text("".join(f"{file},,\n" for file in files))
 
 
-def test_what_is_here_is_not_asked_for() -> None:
+def test_installed_distribution_is_not_demanded() -> None:
     installed_distributions.require(ProcessTable().core)
     installed_distributions.refuse_former()
 
 
-def test_what_is_not_installed_is_named_with_the_extra_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_distribution_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(installed_distributions, "find_spec", lambda name: None)
     with pytest.raises(Unreachable, match=r"writ_policy, writ_executor.* install `writops\[server\]`"):
         installed_distributions.require(ProcessTable().core)

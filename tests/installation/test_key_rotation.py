@@ -1,4 +1,4 @@
-"""The steps of a rotation in the files: each can be interrupted, and the next call goes on."""
+"""The steps of a rotation in the files: each can be interrupted, and the next call continues."""
 
 import time
 from collections.abc import Callable
@@ -51,7 +51,7 @@ def used(home: Home, name: str) -> str:
 
 
 class Killed(Exception):
-    """Takes the place of the end of the process."""
+    """Raised in place of a process's death."""
 
 
 def kill(*_: object) -> None:

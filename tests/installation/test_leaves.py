@@ -1,10 +1,11 @@
-"""leaves.yaml and what a site gets: who is refused, and that the same words twice change nothing."""
+"""leaves.yaml and the files of a site: refusals, and repetition without a change."""
 
 import json
 import socket
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from tests.installation.stand_in_installations import up
 
+from writ_cli.main import cli
 from writ_contracts.errors import ConfigError, Invalid
 from writ_installation.files.home import Home, host_token
 from writ_installation.nats.leaf_sites import (
@@ -39,12 +41,12 @@ ADDRESS = ServerAddress(host="127.0.0.1", port=4222, monitor_port=8222)
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    """With two pools that are elsewhere."""
+    """Return a home with two pools elsewhere."""
     hosts = ("depot", "yard")
     return prepare(tmp_path, targets=[local_target(f"{host}-1", tmp_path, connection={"host": host}) for host in hosts])
 
 
-async def test_a_site_is_let_in_with_a_key_for_each_of_its_pools(home: Home, tmp_path: Path) -> None:
+async def test_site_gets_a_key_for_each_of_its_pools(home: Home, tmp_path: Path) -> None:
     assert listener(home) is None
     assert "leafnodes" not in configuration(home, ADDRESS)
     site = NewSite(name="depot", pools=("local-depot", "local-yard"), hub=HUB)
@@ -59,6 +61,15 @@ async def test_a_site_is_let_in_with_a_key_for_each_of_its_pools(home: Home, tmp
     await check_config(files[0])
     assert json.loads(files[0].read_text().partition("leafnodes: ")[2])["remotes"][0]["urls"] == list(HUB)
     assert "WRIT_POOL=local-yard" in (tmp_path / "out" / "agent-local-yard.env").read_text().splitlines()
+
+
+def test_sites_are_listed_with_their_pools(home: Home) -> None:
+    runner = CliRunner(env={"WRIT_HOME": str(home.root)})
+    assert runner.invoke(cli, ["leaf", "list"]).stdout.startswith("no site is linked")
+    add_site(home, NewSite(name="depot", pools=("local-depot", "local-yard"), hub=HUB), "0.0.0.0")
+    listed = json.loads(runner.invoke(cli, ["leaf", "list", "-o", "json"]).stdout)
+    assert [(one["site"], one["pool"]) for one in listed] == [("depot", "local-depot"), ("depot", "local-yard")]
+    assert runner.invoke(cli, ["leaf", "list", "-q"]).stdout.splitlines() == ["depot", "depot"]
 
 
 def test_the_same_site_again_has_the_same_keys(home: Home, tmp_path: Path) -> None:
@@ -78,7 +89,7 @@ def test_a_certificate_for_the_hub_is_asked_for(home: Home, tmp_path: Path) -> N
     assert json.loads(text.partition("leafnodes: ")[2])["remotes"][0]["tls"]["ca_file"] == "/etc/writ/ca.pem"
 
 
-def test_what_nats_shows_leaf_nodes_is_a_pair_that_it_can_read(home: Home, tmp_path: Path) -> None:
+def test_certificate_for_leaf_nodes_has_a_readable_matching_key(home: Home, tmp_path: Path) -> None:
     site, made = NewSite(name="depot", pools=("local-depot",), hub=("tls://hub:7422",)), for_servers(["hub"])
     shown = LeafCertificate(certificate=str(tmp_path / "hub.pem"), key=str(tmp_path / "hub.key"))
     refused = [
@@ -103,7 +114,7 @@ def test_what_nats_shows_leaf_nodes_is_a_pair_that_it_can_read(home: Home, tmp_p
 
 
 def _locked(private: bytes) -> bytes:
-    """With a passphrase, which no server is there to be asked for."""
+    """Return the key under a passphrase, which a server cannot get."""
     key = load_pem_private_key(private, None)
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
 
@@ -118,7 +129,7 @@ def _locked(private: bytes) -> bytes:
         ("depot", ("local-depot",), ("nats://hub:99999",), "not an address of a NATS server"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_is_written(
+def test_impossible_site_is_refused_before_any_file_is_written(
     home: Home, name: str, pools: tuple[str, ...], hub: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(Invalid, match=message):

@@ -1,4 +1,4 @@
-"""The lock of `writ up`, in a folder of another user who puts links there."""
+"""The lock of `writ up`, in another user's folder with hostile links."""
 
 import asyncio
 import os

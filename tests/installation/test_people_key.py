@@ -1,4 +1,4 @@
-"""Rotation of the people-key in the files: nothing is taken back, and an interrupted one goes on."""
+"""Rotation of the people-key in the files: nothing is taken back, and an interrupted rotation continues."""
 
 import shutil
 from pathlib import Path
@@ -34,7 +34,7 @@ def enrolled(home: Home) -> str:
 
 
 class Killed(Exception):
-    """Takes the place of the end of the process."""
+    """Raised in place of a process's death."""
 
 
 @pytest.mark.parametrize("step", ["sync", "write_public", "save_keys"])

@@ -1,4 +1,4 @@
-"""Changes of principals beside the files: which of the journal count, and what edits of the folder do to them."""
+"""Changes of principals beside the files: the valid ones of the journal, and edits of the folder."""
 
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,7 @@ def test_a_change_counts_once_with_policys_decision_on_exactly_it() -> None:
 
 
 def test_a_change_is_known_for_good_while_the_journal_has_it() -> None:
-    """After a change of policy's key it cannot be verified again; a journal from an older backup may lack it."""
+    """After a change of policy's key the event cannot be verified again; a journal from an older backup may lack it."""
     known = taken_in(KnownChanges(), [record(3)], {POLICY.public: 9}, HERE)
     later = Key(generate_seed()).public
     assert taken_in(known, [record(3)], {later: 9}, HERE) == known
@@ -108,7 +108,7 @@ def test_a_forged_change_does_not_count(forged: Record) -> None:
 
 
 def of(sequence: int, number: str, action: str) -> Record:
-    """Return the record of a change of bob's state by the operation of that number."""
+    """Return the record of a change of bob's state by the operation with that number."""
     body = {**CHANGE, "action": action}
     made = record(sequence, operation_id=number * 26, parameters_digest=keyed_digest(KEY, body), decided=body)
     event = msgspec.structs.replace(decode(made.data, ControlEvent), operation_id=number * 26)
@@ -141,7 +141,7 @@ def test_a_forged_copy_puts_no_change_before_another() -> None:
 
 
 def test_a_copy_alone_makes_no_change_and_keeps_later_ones() -> None:
-    """A decision that was held back, stored as a copy: a copy has no time of storage by which it would be late."""
+    """A copy of a withheld decision: a copy has no time of storage, so it cannot be late."""
     late, true = copy(of(3, "a", "enable"), 7, 3), of(8, "b", "disable")
     assert actions(taken_in(KnownChanges(), [late, true], {POLICY.public: 99}, HERE)) == ["disable"]
 
@@ -189,7 +189,7 @@ def admitted(home: Home) -> list[str]:
     return [one.id for one in admitted_principals(home, ())]
 
 
-async def test_who_is_disabled_has_no_access_nor_its_agents(home: Home) -> None:
+async def test_disabled_principal_and_its_agents_have_no_access(home: Home) -> None:
     by_operation(home, "disable", "bob")
     assert admitted(home) == ["operator"]
     text = home.principals.read_text()
@@ -200,7 +200,7 @@ async def test_who_is_disabled_has_no_access_nor_its_agents(home: Home) -> None:
     assert "# The principals" in home.principals.read_text()
 
 
-async def test_who_was_removed_by_an_operation_is_added_again_with_another_key(home: Home) -> None:
+async def test_principal_removed_by_an_operation_is_added_again_with_another_key(home: Home) -> None:
     before = principals_of(home)["helper"].key
     by_operation(home, "remove", "helper")
     assert admitted(home) == ["operator", "bob"]
@@ -209,7 +209,7 @@ async def test_who_was_removed_by_an_operation_is_added_again_with_another_key(h
     assert admitted(home) == ["operator", "bob", "helper"]
 
 
-async def test_who_was_added_by_an_operation_is_changed_here_and_not_removed(home: Home) -> None:
+async def test_principal_added_by_an_operation_is_changed_here_and_not_removed(home: Home) -> None:
     key = Key(generate_seed()).public
     by_operation(home, "add", "eve", kind="human", key=key, roles=["dev"])
     change_principal(home, PrincipalManage(action="disable", principal_id="eve"))
@@ -235,7 +235,7 @@ async def test_a_key_of_another_party_gives_a_principal_no_access_and_breaks_not
 
 @pytest.mark.parametrize("party", ["bootstrap", "sys", "status", "policy", "executor", "audit", "keeper"])
 async def test_no_key_of_writ_itself_is_a_principals_user_as_well(home: Home, party: str) -> None:
-    """These keys are public, and NATS refuses a configuration that has one of them twice."""
+    """These keys are public, and NATS refuses a configuration with the same key twice."""
     by_operation(home, "add", "eve", kind="human", key=home.public(party), roles=["dev"])
     planned = plan(home, ServerAddress(host="127.0.0.1", port=4222, monitor_port=8222))
     assert planned.principals.keys() == {"operator", "bob", "helper"}

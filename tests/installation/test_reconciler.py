@@ -1,4 +1,4 @@
-"""The reconcile loop: failures stand until an attempt succeeds, and no requester is told of a success before."""
+"""The reconcile loop: failures stay until an attempt succeeds, and no requester gets a success before."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""`writ audit redecide` believes the directory of credentials that audit would believe, and no other."""
+"""`writ audit redecide` accepts exactly the directory of credentials that audit accepts."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Rotation of the keys of agents on other hosts: an interrupted retirement goes on."""
+"""Rotation of the keys of agents on other hosts: an interrupted retirement continues."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ NAME = "agent-far"
 
 
 class Killed(Exception):
-    """Takes the place of the end of the process."""
+    """Raised in place of a process's death."""
 
 
 @pytest.mark.parametrize(("module", "step"), [(remote_agent_keys, "save_keys"), (list_edits, "replace")])

@@ -27,7 +27,7 @@ HERE = Site(url="nats://127.0.0.1:4222", listen="127.0.0.1", port=4222, monitor_
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    """One whose NATS others reach."""
+    """Return a home whose NATS other hosts reach."""
     return init(tmp_path / "home", OPEN)
 
 
@@ -38,7 +38,7 @@ def number(home: Home) -> int:
 
 
 def handshake(home: Home, ca: bytes, name: str) -> None:
-    """Raise SSLError unless a client that trusts `ca` accepts what the server shows for that name."""
+    """Raise SSLError unless a client with `ca` accepts the server's certificate for that name."""
     files = server_tls.server_files(home)
     assert files is not None
     theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

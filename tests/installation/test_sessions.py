@@ -136,7 +136,7 @@ def test_a_forged_session_keeps_no_real_one_from_counting() -> None:
 
 
 def test_a_session_is_opened_once_also_by_a_copy_of_its_event() -> None:
-    """An executor that stores the event again, as if an archive had carried it, opens no ended session."""
+    """An executor that stores the event again, as if from an archive, opens no ended session."""
     ended = known(opened(3), record(4, "session_end", END))
     copy = opened(5, headers={CARRIED_FROM: "4"})
     assert not known(opened(5), before=ended).sessions

@@ -1,4 +1,4 @@
-"""`writ status` of processes that others start: the system, or containers."""
+"""`writ status` of processes started by others: the system, or containers."""
 
 import os
 import re
@@ -24,7 +24,7 @@ UNITS = Path(__file__).parents[2] / "deploy" / "systemd"
 
 @asynccontextmanager
 async def process(checks: Mapping[str, Check]) -> AsyncIterator[int]:
-    """Something that answers how it is, and where."""
+    """Serve these checks on a health endpoint; yield its port."""
     health = Health(Metrics())
     health.watch(checks)
     async with listening(health, "127.0.0.1", 0) as port:
@@ -43,7 +43,7 @@ async def _bus() -> str | None:
     return "not connected to NATS"
 
 
-async def test_what_is_not_well_is_named_and_who_does_not_answer_is_missed(tmp_path: Path) -> None:
+async def test_status_names_ill_and_silent_processes(tmp_path: Path) -> None:
     home = prepare(tmp_path)
     async with process({"policy": _file, "bus": _well}) as policy, process({"bus": _bus}) as executor:
         addresses = f"127.0.0.1:{policy} 127.0.0.1:{executor} 127.0.0.1:{free_port()} nowhere.invalid:8080"
@@ -91,7 +91,7 @@ async def test_of_a_system_the_units_are_asked_where_they_answer(tmp_path: Path)
 
 
 @pytest.mark.parametrize("wrong", ["policy", ":8080", "policy:http", "policy:99999"])
-async def test_what_names_no_process_is_said(tmp_path: Path, wrong: str) -> None:
+async def test_malformed_list_of_processes_is_refused(tmp_path: Path, wrong: str) -> None:
     with pytest.raises(ConfigError, match="WRIT_SERVICES"):
         await health_addresses(Home(tmp_path), {"WRIT_SERVICES": wrong})
 

@@ -1,4 +1,4 @@
-"""`writ up` with a real nats-server and stand-ins for the services: what it makes, keeps running, takes in and ends."""
+"""`writ up` with a real nats-server and stand-ins for the services: created files, restarts, reloads and its end."""
 
 import asyncio
 import os
@@ -128,7 +128,7 @@ async def test_sigterm_ends_all_in_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.exhaustive
-async def test_a_deaf_service_does_not_hold_up_the_end_for_ever(tmp_path: Path) -> None:
+async def test_deaf_service_delays_the_end_for_a_limited_time(tmp_path: Path) -> None:
     async with up(tmp_path, {"WRIT_STANDIN_AUDIT": "stay"}, stop_seconds=0.5) as one:
         pids = one.pids()
         one.process.terminate()
@@ -185,7 +185,7 @@ async def test_a_taken_port_is_a_clear_error(tmp_path: Path) -> None:
     assert "Traceback" not in one.printed
 
 
-async def test_a_chosen_port_that_somebody_takes_meanwhile_is_chosen_anew(
+async def test_a_chosen_port_that_somebody_takes_meanwhile_is_chosen_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = Home(tmp_path / "home")

@@ -1,4 +1,4 @@
-"""Principals that are added to an installation and taken out of it, while it runs, comes up, or is down."""
+"""Principals added to an installation and removed from it, while it runs, starts, or is down."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ from writ_installation.processes.report import read_report
 from writ_testing.eventually import eventually
 
 
-async def test_a_principal_that_is_added_is_let_in_at_once(tmp_path: Path) -> None:
+async def test_added_principal_has_access_at_once(tmp_path: Path) -> None:
     async with up(tmp_path) as one:
         operator = Context(principal="operator", url=one.report.url)
         bus = await open_bus(operator, one.home.key("principal-operator").seed, wait=20)
@@ -57,7 +57,7 @@ async def test_a_principal_that_is_added_while_the_installation_comes_up_is_let_
 
 
 async def let_in(installation: Up, bob: Context) -> Bus:
-    """Open a bus as somebody who was just admitted."""
+    """Open a bus as a newly admitted principal."""
 
     async def opened() -> Bus | None:
         try:

@@ -1,4 +1,4 @@
-"""What starts processes and enrols agents goes on after a defect of a task of its own, or ends as a whole."""
+"""Supervisor and provisioner survive a defect of one task, or end as a whole."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""One-time tokens, and what the keeper believes of whoever shows one."""
+"""One-time tokens, and the provisioner's checks of them."""
 
 import base64
 import stat
@@ -42,7 +42,7 @@ def home(tmp_path: Path) -> Home:
 
 
 class Door:
-    """The keeper's side at a moment that the test sets, and all that it had recorded."""
+    """The provisioner's side at a time set by the test, with its recorded notices."""
 
     def __init__(self, home: Home) -> None:
         self.home, self.now = home, NOW
@@ -69,7 +69,7 @@ class Door:
         return decode(reply.data if isinstance(reply, EndpointReply) else reply, EnrolmentReply)
 
     def keys(self) -> list[str]:
-        """That agents of the pool have."""
+        """Return the keys of the pool's agents."""
         return [one.key for one in read_agents(self.home.agents).agents if one.pool == POOL]
 
 
@@ -113,7 +113,7 @@ def test_half_a_token_is_none_and_is_not_shown(home: Home, cut: int) -> None:
         enrolment_tickets.read_ticket(enrolment_tickets.HEAD + base64.urlsafe_b64encode(b'{"seed":"SUX"}').decode())
 
 
-def test_nats_knows_a_token_until_its_key_is_let_in_or_it_expires(home: Home) -> None:
+def test_nats_knows_a_token_until_its_key_is_enrolled_or_it_expires(home: Home) -> None:
     token, _ = tokens.make(home, POOL, URL, 1e12)
     address = ServerAddress(host="127.0.0.1", port=4222, monitor_port=8222)
     key = a_key().public
@@ -149,7 +149,7 @@ def test_of_many_who_use_it_at_once_one_has_it(home: Home) -> None:
     assert [path.name for path in home.enrolled.iterdir()] == [token.id]
 
 
-async def test_a_good_token_lets_one_key_in_and_says_so(home: Home, door: Door) -> None:
+async def test_a_good_token_enrols_one_key_and_says_so(home: Home, door: Door) -> None:
     token, ticket = made(home)
     key = a_key()
     await door.ask(signed(ticket, key), token.id)
@@ -159,7 +159,7 @@ async def test_a_good_token_lets_one_key_in_and_says_so(home: Home, door: Door) 
     ]
 
 
-async def test_nobody_is_let_in_whom_nobody_can_record_and_the_token_stays_good(home: Home, door: Door) -> None:
+async def test_enrolment_needs_its_record_and_the_token_stays_valid_without(home: Home, door: Door) -> None:
     token, ticket = made(home)
     key, door.records = a_key(), False
     with pytest.raises(Unreachable):
@@ -240,7 +240,7 @@ async def test_an_agent_that_was_taken_out_again_leaves_no_token_to_come_back_by
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("name", ["use", "append", "done"])
-async def test_whenever_the_keeper_dies_the_token_is_good_for_one_key_and_that_can_go_on(
+async def test_token_enrols_one_key_whenever_the_provisioner_dies(
     home: Home, door: Door, monkeypatch: pytest.MonkeyPatch, name: str, after: bool
 ) -> None:
     (token, ticket), key, other = made(home), a_key(), a_key()
@@ -278,7 +278,7 @@ async def test_a_key_whose_entry_is_there_cannot_come_back_when_it_is_taken_out(
     assert (door.keys(), tokens.good(home, NOW)) == ([], [])
 
 
-async def test_what_is_taken_back_while_it_is_recorded_lets_nobody_in(home: Home, door: Door) -> None:
+async def test_token_revoked_during_its_record_enrols_nobody(home: Home, door: Door) -> None:
     token, ticket = made(home)
     door.meanwhile = lambda: tokens.drop(home, [token])
     with pytest.raises(Denied, match="was revoked"):
@@ -286,7 +286,7 @@ async def test_what_is_taken_back_while_it_is_recorded_lets_nobody_in(home: Home
     assert (door.keys(), tokens.used_for(home, token.id)) == ([], None)
 
 
-async def test_what_has_expired_or_was_taken_back_is_not_good(home: Home, door: Door) -> None:
+async def test_expired_or_revoked_token_is_invalid(home: Home, door: Door) -> None:
     token, ticket = made(home)
     door.now = token.until
     with pytest.raises(Denied, match="expired"):
@@ -332,7 +332,7 @@ async def test_a_key_of_another_pool_is_nobody_elses(home: Home, door: Door) -> 
         await door.ask(signed(ticket, key), token.id)
 
 
-async def test_whoever_tries_and_tries_is_not_looked_at(home: Home, door: Door) -> None:
+async def test_repeated_attempts_are_ignored(home: Home, door: Door) -> None:
     token, ticket = made(home)
     refused: list[type[WritError]] = []
     for _ in range(60):

@@ -10,7 +10,7 @@ from writ_installation.server_access.urls import checked_servers
     "url",
     ["", "http://hub", "nats://a b", "nats://hub:99999", "nats://", "nats://hub,", 'nats://"hub"', "nats://u:p@hub"],
 )
-def test_what_is_no_address_of_a_server_is_refused_where_it_is_named(url: str) -> None:
+def test_malformed_server_address_is_refused_by_name(url: str) -> None:
     with pytest.raises(Invalid, match="not an address of a NATS server"):
         checked_servers(url)
 

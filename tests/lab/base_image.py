@@ -47,12 +47,12 @@ def base() -> Path:
 
 
 def packages() -> Path:
-    """The folder of all wheels that building any image takes."""
+    """Return the folder of all wheels for building any image."""
     return wheels.third_party(*wheels.SITE, *BUILT, wheels.TRACES, as_published=True)
 
 
 def offline(folder: Path) -> bytes:
-    """A tar that makes the base into one to build with."""
+    """Return a tar that turns the base into an image to build with."""
     made = BytesIO()
     with tarfile.open(fileobj=made, mode="w") as tar:
         for name, text in OFFLINE.items():

@@ -1,4 +1,4 @@
-"""Restarts of units that count their starts, one after the other on each target."""
+"""Restarts of units which count their starts, one after the other on each target."""
 
 import asyncio
 import shlex
@@ -16,7 +16,7 @@ ENDS_WITHIN = 120.0
 
 
 class Starts:
-    """One restart after the other of a unit that counts them, on each target, all targets at once; each asked once."""
+    """One restart after the other of a counting unit, on all targets at once; each is requested once."""
 
     def __init__(self, site: Site) -> None:
         self.done: list[OperationView] = []
@@ -25,7 +25,7 @@ class Starts:
 
     @asynccontextmanager
     async def going_on(self, writ: Writ) -> AsyncIterator["Starts"]:
-        """Within the block; at its end what has begun is waited for."""
+        """Keep restarts going within the block; wait for the started ones at its end."""
         async with asyncio.TaskGroup() as group:
             for number in range(1, TARGETS + 1):
                 group.create_task(self._work(writ, number))
@@ -41,7 +41,7 @@ class Starts:
             self.done.append(await writ.run("service_restart", f"web-{number}", wanted, timeout=ENDS_WITHIN))
 
     async def more(self) -> None:
-        """Until each target has had another."""
+        """Wait until each target has had another start."""
         wanted = len(self.done) + TARGETS
 
         async def enough() -> bool:

@@ -15,7 +15,7 @@ TEXT = (Path(__file__).parents[2] / "docs" / "docker.md").read_text()
 
 @contextmanager
 def engine_over_tls(folder: Path, address: str) -> Iterator[tuple[Engine, Authority]]:
-    """An engine that listens at port 2376 of the address, and the authority of its certificates."""
+    """Yield an engine on port 2376 of the address, and the authority of its certificates."""
     authority = Authority(folder)
     certificate, key = authority.issue("engine", address)
     files = {"tlscacert": str(authority.file), "tlscert": str(certificate), "tlskey": str(key)}
@@ -24,7 +24,7 @@ def engine_over_tls(folder: Path, address: str) -> Iterator[tuple[Engine, Author
 
 
 def add_docker_agent(site: Site, authority: Authority, address: str) -> None:
-    """Type the lines of the text on the host of the services, until the agent is heard of."""
+    """Type the lines of the text on the host of the services; return once the agent has sent a heartbeat."""
     (lines,) = blocks(TEXT.replace("engine.example.org", address))
     site.control.write("/root/writ/ca.pem", authority.pem)
     site.control.write("/root/writ/client.pem", authority.identity("client"))

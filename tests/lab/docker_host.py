@@ -27,7 +27,7 @@ PROGRAMS = ("sh", "sleep", "cat", "echo", "true", "false", "env", "httpd", "id",
 
 
 def make_images(engine: Engine) -> None:
-    """Images of busybox alone; one with a health check that takes its time."""
+    """Make images of busybox alone; one has a slow health check."""
     make_box(engine)
     _import(engine, SLOW, "--change", "HEALTHCHECK --interval=60s --start-period=60s CMD true")
 
@@ -142,7 +142,7 @@ class DockerHost:
 
 @asynccontextmanager
 async def docker_host(folder: Path, engine: Engine) -> AsyncIterator[DockerHost]:
-    """One within the block. Afterwards the engine has its images, and nothing else."""
+    """Yield a host with an engine. Afterwards the engine has only its images."""
     made = DockerHost(folder, engine)
     try:
         yield made

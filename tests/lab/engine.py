@@ -1,7 +1,7 @@
-"""A container engine of the lab's own: dockerd in a namespace of processes and mounts, of which nothing is left after.
+"""A container engine of the lab's own: dockerd in its own namespaces of processes and mounts, so that no part remains.
 
-It is started inside the lab's network, so that its containers reach the hosts of the lab and nothing else, and finds no
-registry: what public images it needs are made here, from `base_image` and from programs of this machine.
+It starts inside the lab's network: its containers reach the hosts of the lab and no others, and no registry. Public
+images are made here, from `base_image` and from programs of this machine.
 """
 
 import json
@@ -49,7 +49,7 @@ class Engine:
 
     @property
     def environ(self) -> dict[str, str]:
-        """For whoever runs `docker` on it."""
+        """Return the environment for `docker` on it."""
         return {
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": str(self.folder),
@@ -58,7 +58,7 @@ class Engine:
         }
 
     def docker(self, *words: str, stdin: bytes | None = None, timeout: float = 120.0) -> str:
-        """What `docker …` says; an AssertionError with its errors where it fails."""
+        """Return the output of `docker …`; raise AssertionError with its errors if it fails."""
         done = subprocess.run(
             ["docker", *words], env=self.environ, input=stdin, capture_output=True, timeout=timeout, check=False
         )
@@ -66,11 +66,11 @@ class Engine:
         return done.stdout.decode()
 
     def inspect(self, *names: str) -> list[dict[str, Any]]:
-        """What the engine knows of these containers or images."""
+        """Return the engine's description of these containers or images."""
         return list(json.loads(self.docker("inspect", *names))) if names else []
 
     def start(self) -> None:
-        """Until it answers; also after `stop`, as a machine that is booted again: nothing of its processes is left."""
+        """Start it and wait until it answers; after `stop` it starts like a rebooted machine, without old processes."""
         (self.folder / "pid").unlink(missing_ok=True)
         shutil.rmtree(self.folder / "exec", ignore_errors=True)
         config = self.folder / "daemon.json"
@@ -109,14 +109,14 @@ class Engine:
         return done.returncode == 0
 
     def stop(self) -> None:
-        """With all its containers: they are processes of a namespace whose first one ends now."""
+        """Stop it with all its containers, processes of a namespace whose first one ends now."""
         if self._process is not None:
             self._process.kill()
             self._process.wait(30)
         until(_no_cgroups, 30.0, "the cgroups of its containers are gone")
 
     def make_images(self) -> None:
-        """The public ones, and one that finds packages without a network."""
+        """Make the public images, and one that finds packages without a network."""
         self.docker("import", str(base_image.base()), PYTHON)
         with self._context(BUILDER, f"FROM {PYTHON}\nADD packages.tar /\n") as context:
             (context / "packages.tar").write_bytes(base_image.offline(base_image.packages()))
@@ -129,7 +129,7 @@ class Engine:
 
     @contextmanager
     def _context(self, image: str, recipe: str) -> Iterator[Path]:
-        """Builds the image from what is in the folder by the end of the block."""
+        """Build the image from the files in the folder at the end of the block."""
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             context = Path(folder)
             (context / "Dockerfile").write_text(recipe)
@@ -138,14 +138,14 @@ class Engine:
 
 
 def lab_folder(name: str) -> Path:
-    """A new one of this lab's, open to whoever a container runs as; whatever is left, `lab.sh down` removes."""
+    """Return a new folder of this lab, open to every user of a container; `lab.sh down` removes leftovers."""
     folder = Path(tempfile.mkdtemp(prefix=f"{os.environ['LAB_PREFIX']}-lab-{name}-", dir="/var/tmp"))
     folder.chmod(0o755)
     return folder
 
 
 def _no_cgroups() -> bool:
-    """Removes those that are empty; a process takes a moment to die."""
+    """Remove empty control groups; a process takes a moment to die."""
     for tree in Path("/sys/fs/cgroup").glob(f"*{_cgroup()}"):
         for folder in sorted((path for path in (tree, *tree.rglob("*")) if path.is_dir()), reverse=True):
             with suppress(OSError):
@@ -154,13 +154,13 @@ def _no_cgroups() -> bool:
 
 
 def _cgroup() -> str:
-    """Of this worker's engines: another worker may have one at the same time."""
+    """Return the control group of this worker's engines: another worker may have one at the same time."""
     return f"/{os.environ['LAB_PREFIX']}-engine-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
 
 
 @contextmanager
 def engine() -> Iterator[Engine]:
-    """It runs within the block."""
+    """Run it within the block."""
     with bare_engine() as made:
         made.make_images()
         yield made
@@ -168,7 +168,7 @@ def engine() -> Iterator[Engine]:
 
 @contextmanager
 def bare_engine(more: dict[str, Any] | None = None) -> Iterator[Engine]:
-    """One without any image. `more`: settings of dockerd."""
+    """Run one without any image. `more`: settings of dockerd."""
     folder = lab_folder("engine")
     made = Engine(folder, more)
     try:

@@ -1,4 +1,4 @@
-"""Certificates for an engine over TLS, as files: an authority, the engine's certificate, and that of a client."""
+"""Certificates for an engine over TLS, as files: an authority, and certificates of engine and client."""
 
 import datetime as dt
 import ipaddress

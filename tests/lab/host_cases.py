@@ -1,4 +1,4 @@
-"""Every operation of a Linux host tried on a host of the lab: each with a look at it by its own programs."""
+"""Every operation of a Linux host, run on a host of the lab; the host's own programs confirm the effect."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ Look = Callable[[dict[str, Any] | None], bool]
 
 
 class LabTrials:
-    """`all` of them, one after the other, and nothing is left afterwards but what tests leave anyhow."""
+    """Run `all` of them one after the other; only the usual files of tests remain."""
 
     def __init__(self, catalogue: Catalogue, target: Target, host: Host) -> None:
         self._made = HostCases(catalogue, target, Path("/srv/data"))
@@ -70,7 +70,7 @@ class LabTrials:
         )
 
     def packages(self, packages: Repository) -> Iterator[HostCase]:
-        """From the lab's repository, by the host's own apt."""
+        """Yield cases for the lab's repository, by the host's own apt."""
         given = {"package_name": "hello"}
         self._host.run("apt-get", "-q", "update")
         self._host.run("apt-get", "-qy", "purge", "hello", "extra")
@@ -82,7 +82,7 @@ class LabTrials:
         yield self._host_case("package_remove", lambda _: packages.version("hello") == "", **given)
 
     def backups(self, backups: Vault) -> Iterator[HostCase]:
-        """In the host's restic repository, which has none of Writ's."""
+        """Yield cases for the host's restic repository, which has none of Writ's backups."""
         path = "/srv/data/trial-data"
         given = {"backup_id": "trial", "target_path": path}
         self._host.write(f"{path}/a", "before")
@@ -93,7 +93,7 @@ class LabTrials:
         yield self._host_case("backup_delete", lambda _: backups.ids() == [], backup_id="trial")
 
     def snapshots(self, subvolume: str) -> Iterator[HostCase]:
-        """Of a subvolume whose file `a` says `before`."""
+        """Yield cases for a subvolume whose file `a` says `before`."""
         given = {"snapshot_name": "one", "target_path": subvolume}
         yield self._host_case("snapshot_create", lambda _: self._kept() == ["one"], **given)
         yield self._host_case(

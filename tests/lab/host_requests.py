@@ -1,4 +1,4 @@
-"""What tests of both ways ask, and what they hold of every answer."""
+"""Requests and expected answers shared by tests of both ways."""
 
 import json
 from typing import Any
@@ -16,34 +16,34 @@ def only(way: str) -> pytest.MarkDecorator:
 
 
 def begun(writ: Writ, host: Host, unit: str, *parameters: str) -> str:
-    """A restart of a unit that takes its time, under way."""
+    """Begin a slow restart of a unit."""
     number = writ.begin("service_restart", f"service_name={unit}", *parameters)
     until(lambda: host.show(unit, "ActiveState") == "activating", 20.0, "the restart is under way")
     return number
 
 
 def let_go(host: Host) -> None:
-    """That unit has taken its time, and starts."""
+    """Let the slow unit start."""
     host.write("/run/slow-enough", "")
 
 
 def hang_up(host: Host) -> None:
-    """All connections to its sshd break, and what they carried is ended by nobody."""
+    """Break all connections to its sshd; their operations continue."""
     host.attempt("pkill", "--signal=KILL", "--exact", "sshd-session")
 
 
 def times(writ: Writ, number: str) -> dict[str, float]:
-    """When each kind of event came on record: not late because whoever looks is."""
+    """Return when each kind of event was recorded."""
     return {event["kind"]: event["at"] for event in writ.trace(number)}
 
 
 def outcomes(kinds: list[str]) -> list[str]:
-    """The events that are an outcome; one operation has one of them."""
+    """Return the events with an outcome; each operation has one."""
     return [kind for kind in kinds if kind in OUTCOMES]
 
 
 def previewed(writ: Writ, host: Host, operation: str, *parameters: str) -> dict[str, Any]:
-    """What a dry run told; it changed nothing on the host."""
+    """Return the preview of a dry run; assert that the host did not change."""
     before = host.state()
     seen = writ.run(operation, *parameters, "--dry-run")
     assert seen["outcome"] == "previewed"
@@ -53,7 +53,7 @@ def previewed(writ: Writ, host: Host, operation: str, *parameters: str) -> dict[
 
 
 def settled(writ: Writ, number: str) -> None:
-    """What was unknown is found out by a probe to have succeeded, and there is nothing else on record."""
+    """Assert that a probe finds an unknown outcome to have succeeded, as the only operation in the journal."""
     until(lambda: "resolved" in writ.kinds(number), 40.0, "a probe settles it")
     kinds = writ.kinds(number)
     assert (kinds.count("granted"), outcomes(kinds), kinds[-1]) == (1, ["unknown"], "resolved")
@@ -67,6 +67,6 @@ def security(writ: Writ, number: str) -> list[str]:
 
 
 def reported(writ: Writ, number: str, kind: str) -> None:
-    """A security event of that kind, and no other, comes into the operation's trace: its agent sends it by itself."""
+    """Wait for exactly one security event, of that kind, in the operation's trace: its agent sends it by itself."""
     until(lambda: security(writ, number) != [], 30.0, f"{kind} is told")
     assert security(writ, number) == [kind]

@@ -1,4 +1,4 @@
-"""The lab as its tests see it: hosts that take commands, and waiting that ends."""
+"""The lab as its tests see it: hosts that run commands, and bounded waits."""
 
 import fcntl
 import os
@@ -21,9 +21,9 @@ Seen = TypeVar("Seen")
 
 
 def until(look: Callable[[], Seen | None], within: float, what: str) -> Seen:
-    """What `look` sees once it sees something; an AssertionError naming `what` after `within` seconds.
+    """Return the first true result of `look`; raise AssertionError naming `what` after `within` seconds.
 
-    The last look is one that began after that time: a machine that stood still meanwhile has not been looked at.
+    The last call begins after that time, in case the machine stood still meanwhile.
     """
     pause, deadline = threading.Event(), time.monotonic() + within
     while True:
@@ -36,14 +36,14 @@ def until(look: Callable[[], Seen | None], within: float, what: str) -> Seen:
 
 
 class Host:
-    """One host of the lab. Commands run on it as root, by argument vector."""
+    """A host of the lab. Commands run on it as root, by argument vector."""
 
     def __init__(self, name: str, address: str) -> None:
         self.name = name
         self.address = address
 
     def run(self, *command: str, stdin: str = "", timeout: float = 60.0) -> str:
-        """Its output; an AssertionError with what it said when it fails."""
+        """Return its output; raise AssertionError with its errors if it fails."""
         code, output, errors = self.attempt(*command, stdin=stdin, timeout=timeout)
         assert code == 0, f"{self.name}: {' '.join(command)} gave {code}: {errors or output}"
         return output.strip()
@@ -58,12 +58,12 @@ class Host:
         self.run("install", "-D", "-m", mode, "/dev/stdin", path, stdin=content)
 
     def copy(self, source: Path, path: str) -> None:
-        """A file or folder of this machine, under that name on the host."""
+        """Copy a file or folder of this machine to that name on the host."""
         done = _lab("put", self.name, str(source), path)
         assert done.returncode == 0, done.stderr
 
     def show(self, unit: str, key: str) -> str:
-        """One property of a unit, from systemd itself."""
+        """Return one property of a unit, from systemd itself."""
         return self.run("systemctl", "show", "--value", "--property", key, unit)
 
     def boot_id(self) -> str:
@@ -71,9 +71,9 @@ class Host:
         return self.attempt("cat", "/proc/sys/kernel/random/boot_id")[1].strip()
 
     def state(self) -> list[str]:
-        """What a change of files or services would change: files with owner, mode, size and time of last change.
+        """Return files with owner, mode, size and modification time, which change with files or services.
 
-        Without what changes by itself: logs, `/run`, `/tmp`, what services keep.
+        Volatile files are left out: logs, `/run`, `/tmp`, state of services.
         """
         shown = "%p %y %U:%G %m %s %C@ %l\\n"
         files = self.run("find", *_STILL, "-xdev", "-printf", shown, timeout=120.0).splitlines()
@@ -110,7 +110,7 @@ class Host:
         return done.returncode, done.stdout, done.stderr
 
     def change_host_key(self) -> str:
-        """Another one from now on, and it is lost on nobody; gives the one before, for `keep_host_key`."""
+        """Give the host another key; return the former one, for `keep_host_key`."""
         path = "/etc/ssh/ssh_host_ed25519_key"
         before = self.run("cat", path) + "\n"
         self.run("rm", path)
@@ -127,7 +127,7 @@ class Host:
 
     @contextmanager
     def unplugged(self) -> Iterator[None]:
-        """Nothing reaches it over the network, and nobody is told so."""
+        """Drop all network traffic of the host, without any error to its peers."""
         subprocess.run(["ip", "link", "set", f"v-{self.name}", "down"], check=True, timeout=10)
         try:
             yield
@@ -136,7 +136,7 @@ class Host:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Its kernel answers, and none of its processes runs."""
+        """Stop all its processes, while its kernel still answers."""
         done = _lab("freeze", self.name)
         assert done.returncode == 0, done.stderr
         try:
@@ -146,13 +146,13 @@ class Host:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """For a test that takes it down, or that needs it up while tests of the other way work with it."""
+        """Lock the host for a test that takes it down, or that needs it up while tests of the other way use it."""
         with Path(os.environ["LAB_KEYS"]).with_name(f"{self.name}.lock").open("w") as lock:
             until(lambda: _locked(lock.fileno()), 200.0, f"{self.name} is let go of by another test")
             yield
 
     def wait(self) -> None:
-        """Until it has booted."""
+        """Wait until it has booted."""
         done = _lab("wait", self.name, timeout=120.0)
         assert done.returncode == 0, done.stderr
 
@@ -175,18 +175,18 @@ def _locked(fd: int) -> bool:
 
 
 def user_key() -> Path:
-    """The private key that lets in as root and as each `login-SHELL`, on all hosts."""
+    """Return the private key for root and each `login-SHELL` on all hosts."""
     return Path(os.environ["LAB_KEYS"], "user")
 
 
 def public_key(name: str) -> str:
-    """Of `user` or of a host: type and key, no comment."""
+    """Return the public key of `user` or of a host: type and key, no comment."""
     words = Path(os.environ["LAB_KEYS"], f"{name}.pub").read_text().split()
     return " ".join(words[:2])
 
 
 def hosts() -> dict[str, Host]:
-    """The hosts of the lab that this process is inside of; an AssertionError when it is in none."""
+    """Return the hosts of the surrounding lab; raise AssertionError outside one."""
     listed = os.environ.get("LAB_HOSTS", "")
     assert listed, "these tests run inside the lab: `make lab`, or `tests/lab/lab.sh with .venv/bin/pytest -m lab`"
     return {name: Host(name, address) for name, _, address in (entry.partition("=") for entry in listed.split())}

@@ -1,4 +1,4 @@
-"""One Writ for the lab: `writ up` on the control side, and the local agent on a host, set up as an operator would."""
+"""The installation of the lab: `writ up` on the control side, and the local agent on a host, set up as documented."""
 
 import json
 import os
@@ -16,7 +16,7 @@ WRIT = str(Path(sys.executable).with_name("writ"))
 
 
 class Writ:
-    """The command line, on one `$WRIT_HOME`. `target`: what is acted on, unless a call says otherwise."""
+    """The command line, on one `$WRIT_HOME`. `target` is the default target of each call."""
 
     def __init__(self, home: Path, target: str = "") -> None:
         self.home = home
@@ -30,33 +30,35 @@ class Writ:
         return done.returncode, done.stdout, done.stderr
 
     def environ(self) -> dict[str, str]:
-        """Nothing of Writ's but its folder."""
+        """Return an environment with no variable of Writ but its folder."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("WRIT_", "NATS_", "SYSTEMM"))}
         return {**kept, "WRIT_HOME": str(self.home)}
 
     def json(self, *words: str, status: int = 0, timeout: float = 120.0) -> Any:
-        """What `writ … -o json` says; an AssertionError with its errors on another exit status than `status`."""
+        """Return the output of `writ … -o json`; raise AssertionError with its errors unless the exit status is
+        `status`.
+        """
         code, output, errors = self.call(*words, "-o", "json", timeout=timeout)
         assert code == status, f"writ {' '.join(words)} gave {code}, not {status}: {output}{errors}"
         return json.loads(output)
 
     def run(self, operation: str, *parameters: str, status: int = 0, target: str = "") -> dict[str, Any]:
-        """Asks and waits; the operation as it ended."""
+        """Send the request and wait; return the ended operation."""
         return dict(self.json("run", operation, "--target", target or self.target, *parameters, status=status))
 
     def begin(self, operation: str, *parameters: str, target: str = "") -> str:
-        """Asks, and returns the operation's id when an agent has started it."""
+        """Send the request; return the operation's id when an agent has started it."""
         answer = self.json("run", operation, "--target", target or self.target, "--no-wait", *parameters)
         number = str(answer["operation_id"])
         until(lambda: "granted" in self.kinds(number), 20.0, f"{operation} starts")
         return number
 
     def trace(self, number: str) -> list[dict[str, Any]]:
-        """All events on record of an operation."""
+        """Return all recorded events of an operation."""
         return list(self.json("trace", number)["events"])
 
     def kinds(self, number: str) -> list[str]:
-        """What kinds of events they are, in order."""
+        """Return the kinds of the events, in order."""
         return [event["kind"] for event in self.trace(number)]
 
     def ended(self, number: str, within: float) -> dict[str, Any]:
@@ -70,7 +72,7 @@ class Writ:
         return until(check, within, f"operation {number} ends")
 
     def agents(self, pool: str) -> int:
-        """How many agents of the pool are there."""
+        """Return how many agents serve the pool."""
         return max(int(one["agents"]) for one in self.json("targets") if one["pool"] == pool)
 
 
@@ -85,12 +87,12 @@ def start(home: Path, listen: str, inventory: list[dict[str, Any]], policy: dict
 
 
 def pool_of(host: Host) -> str:
-    """Of the agent on the host."""
+    """Return the pool of the agent on the host."""
     return f"local-{host.name}"
 
 
 def install_agent(writ: Writ, host: Host, scratch: Path) -> None:
-    """As docs/operating/add-and-remove.md says; returns when the agent is heard of."""
+    """Install the agent as docs/operating/add-and-remove.md says; return when it has sent a heartbeat."""
     install(host, scratch, wheels.AGENT)
     unit, pool = "writ-agent-local@.service", pool_of(host)
     host.write(f"/etc/systemd/system/{unit}", (UNITS / unit).read_text())
@@ -101,7 +103,7 @@ def install_agent(writ: Writ, host: Host, scratch: Path) -> None:
 
 
 def install(host: Host, scratch: Path, distributions: tuple[str, ...]) -> None:
-    """In /opt/writ, from wheels, without a network."""
+    """Install it in /opt/writ, from wheels, without a network."""
     wheels.ours(scratch, *distributions)
     host.copy(wheels.third_party(*distributions), "/srv/wheels")
     host.copy(scratch, "/srv/wheels-of-writ")

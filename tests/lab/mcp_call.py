@@ -11,7 +11,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 
 async def called(url: str, token: str, target: str, operation: str, parameters: str = "{}") -> dict[str, Any]:
-    """Return the names of the tools, and the result of an operation that reads; `parameters`: as JSON."""
+    """Return the names of the tools, and the result of a reading operation; `parameters` is JSON."""
     async with (
         httpx2.AsyncClient(headers={"Authorization": f"Bearer {token}"}, timeout=60) as http,
         Client(streamable_http_client(url, http_client=http)) as client,

@@ -33,7 +33,7 @@ class PodmanEngine(Engine):
     """Podman, which `docker` on its socket takes for a Docker engine."""
 
     def start(self) -> None:
-        """Until it answers."""
+        """Start it, and wait until it answers."""
         files = {"CONTAINERS_STORAGE_CONF": STORAGE, "CONTAINERS_CONF": CONTAINERS}
         for name, text in files.items():
             (self.folder / name).write_text(text.format(folder=self.folder))
@@ -50,7 +50,7 @@ class PodmanEngine(Engine):
         until(self._answers, START_SECONDS, f"podman answers: {self.log.read_text()[-2000:]}")
 
     def stop(self) -> None:
-        """With all its containers, which are processes of its namespace."""
+        """Stop it with all its containers, which are processes of its namespace."""
         if self._process is not None:
             self._process.kill()
             self._process.wait(30)
@@ -58,7 +58,7 @@ class PodmanEngine(Engine):
 
 
 def _no_cgroups() -> bool:
-    """Removes those that are empty; a process takes a moment to die."""
+    """Remove empty control groups; a process takes a moment to die."""
     for tree in Path("/sys/fs/cgroup").glob(f"*/{CGROUP}"):
         for folder in sorted((path for path in (tree, *tree.rglob("*")) if path.is_dir()), reverse=True):
             with suppress(OSError):
@@ -68,7 +68,7 @@ def _no_cgroups() -> bool:
 
 @contextmanager
 def podman_engine() -> Iterator[Engine]:
-    """It runs within the block, without any image."""
+    """Run it within the block, without any image."""
     folder = lab_folder("podman")
     made = PodmanEngine(folder)
     try:

@@ -1,4 +1,4 @@
-"""Debian's docker-registry on loopback, which every engine takes without a certificate that it knows."""
+"""Debian's docker-registry on loopback, which every engine accepts without a known certificate."""
 
 import subprocess
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The lab's own apt repository: made-up packages in a folder of a host, and what a host looks like around them."""
+"""The lab's own apt repository: small packages in a folder of a host, and the host's apt settings."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,27 +17,27 @@ class Repository:
     made: AptRoot
 
     def publish(self, name: str, version: str, *, fields: str = "", postinst: str = "") -> None:
-        """One more package. The host knows of it when its index has been fetched anew."""
+        """Publish another package. The host knows of it after it has fetched the index again."""
         self.made.publish(name, version, fields=fields, postinst=postinst)
         self.put()
 
     def put(self) -> None:
-        """The folder on the host is as the one that was made."""
+        """Make the folder on the host equal to the new one."""
         self.made.index()
         self.host.run("rm", "-rf", FOLDER)
         self.host.copy(self.made.repo, FOLDER)
 
     def version(self, name: str) -> str:
-        """What the host has of it, from dpkg; "" for nothing."""
+        """Return the installed version according to dpkg; "" for none."""
         code, output, _ = self.host.attempt("dpkg-query", "--show", "--showformat=${db:Status-Status} ${Version}", name)
         status, _, version = output.partition(" ")
         return version if code == 0 and status == "installed" else ""
 
 
 def make(host: Host, folder: Path) -> Repository:
-    """The host's only source of packages, whose index it has not fetched yet.
+    """Make the host's only source of packages; it has not fetched the index yet.
 
-    By `copy:`, for with `file:` apt reads the folder itself and has no index of its own that could be old.
+    The source is `copy:`, since with `file:` apt reads the folder itself and has no index which could be old.
     """
     repository = Repository(host, AptRoot(folder))
     repository.made.publish("hello", "1.0")

@@ -1,4 +1,4 @@
-"""Writ on hosts of its own, as docs/install.md says: the services on one, under systemd, an agent on the other."""
+"""Writ on several hosts, as docs/install.md says: the services on one, under systemd, an agent on the other."""
 
 import json
 import re
@@ -45,28 +45,28 @@ class Site(Writ):
 
     @property
     def url(self) -> str:
-        """Where other hosts reach NATS."""
+        """Return the address of NATS for other hosts."""
         return f"tls://{self.control.address}:4222"
 
     def ca(self) -> str:
-        """By which others know it."""
+        """Return the CA's certificate for other hosts."""
         return str(self.json("tls", "show")["ca"])
 
     def operator_seed(self) -> bytes:
-        """Of the first principal."""
+        """Return the seed of the first principal."""
         return self.control.run("cat", "/etc/writ/keys/principal-operator.seed").encode()
 
     def installation(self) -> str:
-        """Its id."""
+        """Return the installation's id."""
         return self.control.run("grep", "-oP", "^id: \\K.*", "/etc/writ/installation.yaml").strip()
 
     def states(self, units: tuple[str, ...] = SERVICES) -> dict[str, tuple[str, str]]:
-        """Whether each is active, and which process it is."""
+        """Return each unit's state and main process."""
         return {unit: (self.control.show(unit, "ActiveState"), self.control.show(unit, "MainPID")) for unit in units}
 
 
 def set_up(site: Site, scratch: Path) -> None:
-    """From nothing to agents that are heard: docs/install.md, typed as it stands."""
+    """Set up a site until its agents are connected: docs/install.md, typed verbatim."""
     services, token, agent, over_ssh = blocks(
         TEXT.replace("control.example.org", site.control.address)
         .replace("web-1", site.far.name)
@@ -86,7 +86,7 @@ def set_up(site: Site, scratch: Path) -> None:
 
 
 def add_over_ssh(site: Site, add: str, token: str, enrol: str, start: str) -> None:
-    """The far host lets the target's key in, and the agent beside the services is heard of."""
+    """Add the target's key on the far host; return once the agent beside the services has sent a heartbeat."""
     site.control.run(*typed(add))
     public = site.control.run("cat", f"/etc/writ-ssh/{OVER_SSH}.pub")
     site.far.run("tee", "-a", "/etc/ssh/lab_keys", stdin=f"{public}\n")
@@ -97,18 +97,18 @@ def add_over_ssh(site: Site, add: str, token: str, enrol: str, start: str) -> No
 
 
 def fingerprint(host: Host) -> str:
-    """As the host itself says it."""
+    """Return the fingerprint as the host itself prints it."""
     return host.run("ssh-keygen", "-lf", "/etc/ssh/ssh_host_ed25519_key.pub").split()[1]
 
 
 def blocks(text: str) -> list[list[str]]:
-    """What root types, by the blocks of the text."""
+    """Return the commands that root types, by the blocks of the text."""
     found = re.findall(r"^```console\n(# .*?)^```", text, re.MULTILINE | re.DOTALL)
     return [[line.removeprefix("# ") for line in block.splitlines()] for block in found]
 
 
 def typed(line: str) -> tuple[str, ...]:
-    """A line of the text, where the tree is. An index is there for who asks it."""
+    """Return the command of a line of the text, run in the tree, with a local index."""
     return ("env", f"PIP_INDEX_URL=file://{INDEX}", "bash", "-c", f"cd /root/writ && {line}")
 
 
@@ -124,7 +124,7 @@ def give(host: Host, scratch: Path, distributions: tuple[str, ...]) -> None:
 
 
 def declare(site: Site) -> None:
-    """The far host, as several targets, so that several operations may go on at once."""
+    """Declare the far host as several targets, so that several operations can run at once."""
     for number in range(1, TARGETS + 1):
         site.far.write(f"/etc/systemd/system/{COUNTED}-{number}.service", COUNTING.replace("%i", str(number)))
     site.far.run("systemctl", "daemon-reload")

@@ -1,4 +1,4 @@
-"""The agent that reaches hosts over SSH, on the control side, set up as an operator would."""
+"""The SSH agent on the control side, set up as an operator would."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ POOL = "ssh"
 
 
 class SshAgent:
-    """One process of the pool `ssh`. Its keys are files named after its targets."""
+    """A process of the pool `ssh`. Its keys are files named after its targets."""
 
     def __init__(self, writ: Writ, folder: Path, near: Host, far: Host, tailscale: Path) -> None:
         self.known_hosts = folder / "known_hosts"
@@ -49,7 +49,7 @@ class SshAgent:
         (self._keys / name).unlink(missing_ok=True)
 
     def start(self) -> None:
-        """Until Writ has heard of it."""
+        """Start it, and wait for its first heartbeat."""
         status, told, errors = self._writ.call("agent-env", POOL, "--state-dir", str(self._state))
         assert status == 0, errors
         environment = dict(line.split("=", 1) for line in told.splitlines())
@@ -69,7 +69,7 @@ class SshAgent:
         until(lambda: self._writ.agents(POOL) == 1, 30.0, f"the agent is heard of: {self.log.read_text()[-2000:]}")
 
     def end(self, how: signal.Signals) -> None:
-        """Until it is gone; only SIGTERM lets it end in order."""
+        """End it and wait; only SIGTERM lets it end in order."""
         if self._process is not None:
             self._process.send_signal(how)
             self._process.wait(60)
@@ -78,7 +78,7 @@ class SshAgent:
 
 @contextmanager
 def ssh_agent(agent: SshAgent) -> Iterator[SshAgent]:
-    """While it works."""
+    """Run the agent within the block."""
     try:
         agent.start()
         yield agent

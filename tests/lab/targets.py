@@ -29,14 +29,14 @@ def local(host: Host) -> dict[str, Any]:
 
 
 def by_ssh(name: str, at: Host, user: str = "root", **connection: Any) -> dict[str, Any]:
-    """The host as a target of the agent that is elsewhere."""
+    """Return the host as a target of the remote agent."""
     return target(
         name, backend="ssh", connection={"host": at.address, "user": user, "connect_timeout": 5, **connection}
     )
 
 
 def target(name: str, **how: Any) -> dict[str, Any]:
-    """With all that operations need to be declared."""
+    """Return a target with all declarations for the operations."""
     return {"id": name, "role": "development", **ALLOWED, **how}
 
 
@@ -59,12 +59,12 @@ def inventory(near: Host, far: Host) -> list[dict[str, Any]]:
 
 
 def home(shell: str) -> str:
-    """Of the user with that login shell."""
+    """Return the home of the user with that login shell."""
     return f"/home/login-{shell}"
 
 
 def policy() -> dict[str, Any]:
-    """The operator works on everything; on the targets `listed-…` only with what is there already."""
+    """Return a policy: the operator works on everything, but on targets `listed-…` only with existing things."""
     listed = [
         {
             "name": f"what_{source}_has",

@@ -1,4 +1,4 @@
-"""The backends on a real host: all that they claim is tried there, and seen there by the host's own programs."""
+"""The backends on a real host: each claimed operation runs there, and the host's own programs confirm it."""
 
 import os
 import shutil
@@ -43,7 +43,7 @@ class Ground:
         self.host, self._packages, self._backups, self._subvolume = host, packages, backups, subvolume
 
     def target(self, backend: str, **more: Any) -> Target:
-        """As an inventory declares it."""
+        """Return the target as an inventory declares it."""
         return Target(
             id=self.host.name,
             role="testing",
@@ -55,7 +55,7 @@ class Ground:
         )
 
     def host_cases(self, target: Target) -> Iterator[HostCase]:
-        """Of all that hostops has."""
+        """Yield the cases of all operations of hostops."""
         made = LabTrials(CATALOGUE, target, self.host)
         yield from made.services()
         yield from made.files()
@@ -82,7 +82,7 @@ def ground(prepared: tuple[Host, Repository, Vault]) -> Iterator[Ground]:
 
 
 class SshToLab:
-    """The SSH backend and a host of the lab, whose root lets it in."""
+    """The SSH backend and a host of the lab whose root accepts its key."""
 
     def __init__(self, ground: Ground, folder: Path) -> None:
         host = ground.host
@@ -132,7 +132,7 @@ class TestSshBackendOnARealHost(BackendSuite):
 
 @pytest.fixture
 def local(ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalBackend:
-    """Its child processes are on the host itself, with its Python, its systemd, its apt."""
+    """Return the local backend with child processes on the host itself, with its Python, its systemd, its apt."""
     (tmp_path / "hostops.zip").write_bytes(ARCHIVE.data)
     ground.host.copy(tmp_path / "hostops.zip", "/srv/hostops.zip")
     lab = [f"{name}={value}" for name, value in os.environ.items() if name.startswith("LAB_")]
@@ -158,7 +158,7 @@ ExecStop=/bin/sleep 60
 """
 
 
-async def test_a_unit_that_dies_at_once_or_hangs_in_its_stop_is_told_as_it_is(
+async def test_a_unit_that_dies_at_once_or_hangs_in_its_stop_is_reported_as_it_is(
     ground: Ground, local: LocalBackend
 ) -> None:
     host, target = ground.host, ground.target("local", connection={"host": ground.host.name})

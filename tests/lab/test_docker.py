@@ -1,4 +1,4 @@
-"""The Docker backend on a real dockerd: what every backend must pass, health, logs, settings, and what is refused."""
+"""The Docker backend on a real dockerd: the suite of backends, health, logs, settings, refusals."""
 
 import asyncio
 import os
@@ -25,7 +25,7 @@ async def host(engine: Engine, tmp_path: Path) -> AsyncIterator[DockerHost]:
 
 
 class TestDockerBackendOnAnEngine(BackendSuite):
-    """On dockerd."""
+    """The suite on a real dockerd."""
 
 
 def new_id() -> str:
@@ -41,7 +41,7 @@ async def test_a_container_that_ends_at_once_fails_with_its_last_lines_and_stays
     assert "database" not in done.message
 
 
-async def test_what_cannot_be_started_is_removed_again_and_its_command_is_not_shown(
+async def test_container_that_cannot_start_is_removed_and_its_command_is_not_shown(
     host: DockerHost,
 ) -> None:
     given = {"container_name": "bad", "image": BOX, "command": ["no-such-program-s3cret"]}

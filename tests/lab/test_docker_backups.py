@@ -56,7 +56,7 @@ async def host(engine: Engine, tmp_path: Path) -> AsyncIterator[DockerHost]:
 
 
 async def run(host: DockerHost, name: str, verdict: str = "took_effect", **given: Any) -> TaskResult:
-    """With its preview before and its probe after it."""
+    """Run it with its preview before and its probe afterwards."""
     asked = host.task(name, encode_id(os.urandom(16)), **given)
     if asked.operation.preview:
         assert await host.backend.preview(asked)

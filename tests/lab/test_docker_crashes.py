@@ -1,5 +1,6 @@
-"""A real dockerd, and an agent, `docker compose` or the machine of the engine killed in the middle of an update or of a
-stack's operation: what is left is true of the outcome, and is found by a label.
+"""A real dockerd, with the agent, `docker compose` or the engine's machine killed during a change.
+
+The change is an update or a stack's operation. The outcome is true, and leftovers are found by a label.
 """
 
 import asyncio
@@ -37,7 +38,7 @@ async def host(engine: Engine, tmp_path: Path) -> AsyncIterator[DockerHost]:
 
 
 class Broken:
-    """A step of the client that reaches the engine, or does not, and says no more until it is let go."""
+    """A step of the client that reaches the engine or not, and then waits for its release."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, step: str, *, acts: bool) -> None:
         self.reached, self.let_go = asyncio.Event(), asyncio.Event()
@@ -61,7 +62,7 @@ async def update(host: DockerHost) -> Task:
 
 
 def labelled(host: DockerHost, task: Task) -> list[str]:
-    """As a person looks for them."""
+    """Return the containers as a person looks for them."""
     found = host.engine.docker("ps", "--all", "--quiet", "--filter", f"label={OPERATION_LABEL}={task.operation_id}")
     return found.split()
 
@@ -127,7 +128,7 @@ def stack(host: DockerHost, verb: str = "deploy", **given: Any) -> Task:
 
 
 def of_stack(host: DockerHost, task: Task) -> list[str]:
-    """As a person looks for them."""
+    """Return the containers of the stack as a person looks for them."""
     mark = f"label={STACK_OPERATION_LABEL}={stack_mark(task.operation_id)}"
     return host.engine.docker("ps", "--all", "--quiet", "--filter", mark).split()
 

@@ -30,7 +30,7 @@ def new_id() -> str:
 
 
 async def run(host: DockerHost, name: str, verdict: str = "took_effect", **given: Any) -> TaskResult:
-    """With its baseline, its preview before and its probe after it."""
+    """Run it with its baseline, its preview before and its probe afterwards."""
     asked = host.task(name, new_id(), container_name="web", **given)
     if asked.operation.baseline:
         asked = replace(asked, baseline=await host.backend.baseline(asked))

@@ -133,7 +133,7 @@ async def test_volumes_are_removed_only_when_the_request_says_so(host: DockerHos
 
 
 @pytest.mark.parametrize("kind", ["volume", "network"])
-async def test_what_another_stack_owns_is_not_used_by_a_name_that_fits(host: DockerHost, kind: str) -> None:
+async def test_object_of_another_stack_is_not_used_by_a_matching_name(host: DockerHost, kind: str) -> None:
     """Volume `prod_db` of stack `shop` has the name of volume `db` of stack `shop_prod`."""
     host.engine.docker(kind, "create", "--label", "com.docker.compose.project=shop_prod", "shop_prod_db")
     used = "volumes: ['prod_db:/data']" if kind == "volume" else "networks: [prod_db]"

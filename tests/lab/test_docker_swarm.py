@@ -1,4 +1,4 @@
-"""Stacks on a swarm manager: a real dockerd that makes a swarm of itself, and leaves it again."""
+"""Stacks on a swarm manager: a real dockerd makes a swarm of itself, and leaves it again."""
 
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -35,7 +35,7 @@ async def host(manager: Engine, tmp_path: Path) -> AsyncIterator[DockerHost]:
 
 
 async def run(host: DockerHost, verb: str, verdict: str = "", **given: Any) -> TaskResult:
-    """With its baseline and preview before, and its probe after it."""
+    """Run it with its baseline and preview before, and its probe afterwards."""
     asked = replace(host.task(f"stack_{verb}", encode_id(os.urandom(16)), stack_name="shop", **given), timeout=90.0)
     asked = replace(asked, baseline=await host.backend.baseline(asked))
     await host.backend.preview(asked)

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.lab
 
 
 class TlsEngine(NamedTuple):
-    """An engine that listens on a port too."""
+    """An engine with a TCP port too."""
 
     engine: Engine
     authority: Authority
@@ -39,7 +39,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsEngine]:
 
 
 class Served:
-    """A target on that engine with these certificates, and its backend."""
+    """A target on this engine with these certificates, and its backend."""
 
     def __init__(self, tls: TlsEngine, folder: Path, ca: str, identity: str) -> None:
         credentials = folder / "credentials"

@@ -1,4 +1,4 @@
-"""The disk of the journal fills up and has room again: it is told within seconds, and goes on by itself."""
+"""The disk of the journal fills up and has room again: the error shows within seconds, and work resumes by itself."""
 
 import asyncio
 import subprocess
@@ -60,7 +60,7 @@ def tmpfs(folder: Path, megabytes: int) -> Iterator[None]:
 
 @contextmanager
 def filled(folder: Path) -> Iterator[None]:
-    """No room in the folder's file system within the block."""
+    """Fill the folder's file system within the block."""
     filler = fill(folder)
     try:
         yield
@@ -104,7 +104,7 @@ async def current_status(installation: RunningInstallation) -> InstallationStatu
     return await status(installation.home, {})
 
 
-async def test_a_full_disk_is_told_at_once_and_what_follows_is_done_by_itself(
+async def test_a_full_disk_is_reported_at_once_and_what_follows_is_done_by_itself(
     installation: RunningInstallation,
 ) -> None:
     assert "the streams may hold 76 MB" in installation.report.problem

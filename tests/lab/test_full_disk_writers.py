@@ -1,4 +1,4 @@
-"""Every writer besides NATS on a file system that is full, and has room again: a clear error, nothing half-written."""
+"""Every writer besides NATS on a full file system, and after it has room again: clear errors, no partial files."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

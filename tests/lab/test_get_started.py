@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
 
 class Typed(NamedTuple):
-    """A command, and what the text shows after it."""
+    """A command, and its output according to the text."""
 
     command: str
     shown: list[str]
@@ -47,14 +47,14 @@ def commands(text: str) -> list[Typed]:
 
 
 class Terminal:
-    """A wide terminal in a folder; what is exported stays so. Answers a prompt with `answer`."""
+    """A wide terminal in a folder; exported variables persist. It answers a prompt with `answer`."""
 
     def __init__(self, folder: Path, environ: dict[str, str]) -> None:
         self.folder, self.environ = folder, environ
         self.exports: list[str] = []
 
     def type(self, command: str, answer: str = "") -> str:
-        """What it shows until it ends, which it must do well."""
+        """Return the output until the command ends; it must succeed."""
         ours, theirs = os.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 250, 0, 0))
         script = "\n".join([*self.exports, command])
@@ -110,7 +110,7 @@ def assert_shown(expected: list[str], output: str) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The repository as it is, without an installation in it."""
+    """Return the repository without an installation in it."""
     made = tmp_path / "writ"
     made.mkdir()
     for entry in REPOSITORY.iterdir():
@@ -121,7 +121,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def terminal(folder: Path, far_host: Host, tmp_path: Path) -> Iterator[Terminal]:
-    """Of somebody who reaches the host with `ssh`."""
+    """Yield the terminal of a user with `ssh` access to the host."""
     known = tmp_path / "known_hosts"
     known.write_text(f"{far_host.address} {far_host.host_key}\n")
     config = tmp_path / "ssh_config"

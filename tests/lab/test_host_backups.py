@@ -1,4 +1,4 @@
-"""Backups of a real host into a restic repository, each way: what is told is what both have afterwards."""
+"""Backups of a real host into a restic repository, each way: outputs agree with both afterwards."""
 
 from collections.abc import Iterator
 
@@ -22,7 +22,7 @@ def site(host: Host, backups: Vault) -> Iterator[None]:
     backups.restic("forget", "--unsafe-allow-remove-all", "--tag", "writ")
 
 
-def test_what_is_backed_up_is_in_the_repository_and_comes_back(writ: Writ, host: Host, backups: Vault) -> None:
+def test_backup_is_in_the_repository_and_is_restored(writ: Writ, host: Host, backups: Vault) -> None:
     done = writ.run("backup_create", "backup_id=site-1", f"target_path={PATH}")
     assert (done["outcome"], done["output"]["files"]) == ("succeeded", 2)
     assert backups.ids() == ["site-1"]
@@ -60,7 +60,7 @@ def test_a_deleted_backup_is_gone_and_the_others_are_listed(writ: Writ, backups:
     assert [(one["backup_id"], one["target_path"]) for one in listed] == [("site-2", PATH)]
 
 
-def test_what_is_not_there_is_not_found(writ: Writ) -> None:
+def test_missing_backup_is_not_found(writ: Writ) -> None:
     for operation, *parameters in (
         ("backup_restore", "backup_id=site", f"target_path={PATH}"),
         ("backup_delete", "backup_id=site"),

@@ -1,4 +1,4 @@
-"""Files of a real host, each way: what is told is what is on its disk, and nothing outside the declared folders."""
+"""Files of a real host, each way: outputs agree with its disk, and only declared folders change."""
 
 import hashlib
 from collections.abc import Iterator
@@ -69,9 +69,7 @@ def narrow(host: Host) -> Iterator[str]:
     host.run("umount", NARROW)
 
 
-def test_where_the_disk_is_full_nothing_is_written_and_nothing_is_left(
-    writ: Writ, host: Host, narrow: str, tmp_path: Path
-) -> None:
+def test_full_disk_gets_no_file_and_no_leftover(writ: Writ, host: Host, narrow: str, tmp_path: Path) -> None:
     (tmp_path / "much").write_text("x" * 500_000)
     for path in (f"{narrow}/kept", f"{narrow}/new"):
         done = writ.run("file_write", f"file_path={path}", f"content=@{tmp_path}/much", status=1)

@@ -1,4 +1,4 @@
-"""What a real host lists for the allowlists of a policy, each way: what is there may be named, and nothing else."""
+"""Listings of a real host for the allowlists of a policy, each way: only existing things may be named."""
 
 import json
 from typing import Any
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
 @pytest.fixture(scope="module")
 def named(writ: Writ, host: Host, packages: Repository, backups: Vault) -> dict[str, str]:
-    """Of each parameter a value that is on the host."""
+    """Return for each parameter a value on the host."""
     host.run("apt-get", "-q", "update")
     host.run("apt-get", "-qy", "install", "hello")
     host.write(f"{ROOT}/listed/a", "a")
@@ -48,7 +48,7 @@ def test_only_a_snapshot_that_is_there_may_be_named(writ: Writ, host: Host, subv
 
 
 def judged(writ: Writ, host: Host, operation: str, *words: str) -> dict[str, Any]:
-    """How it ends where only what is listed may be named. A host that was too slow to list is asked again."""
+    """Return the outcome where only listed things may be named. Ask again if the host was too slow to list."""
 
     def check() -> dict[str, Any] | None:
         answer = writ.call("run", operation, "--target", f"listed-{host.name}", *words, "-o", "json")[1]

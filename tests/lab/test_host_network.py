@@ -1,4 +1,4 @@
-"""The network as a real host sees it, each way: what answers there, and a scan only where it is declared."""
+"""The network of a real host, each way: answers there, and scans of declared networks only."""
 
 import os
 

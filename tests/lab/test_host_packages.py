@@ -1,4 +1,4 @@
-"""Packages of a real Debian host, each way, from the lab's own repository: what is told is what dpkg has afterwards."""
+"""Packages of a real Debian host, each way, from the lab's own repository: outputs agree with dpkg afterwards."""
 
 import pytest
 from tests.lab.host_requests import previewed
@@ -80,7 +80,7 @@ def test_a_removal_does_what_its_preview_said(writ: Writ, host: Host, packages: 
     assert writ.run("package_remove", "package_name=hello", status=1)["code"] == "not_found"
 
 
-def test_what_would_remove_another_package_is_not_installed(writ: Writ, host: Host, packages: Repository) -> None:
+def test_package_that_would_remove_another_is_not_installed(writ: Writ, host: Host, packages: Repository) -> None:
     writ.run("package_install", "package_name=hello")
     before = host.state()
     done = writ.run("package_install", "package_name=rival", status=1)
@@ -89,7 +89,7 @@ def test_what_would_remove_another_package_is_not_installed(writ: Writ, host: Ho
     assert host.state() == before
 
 
-def test_a_package_whose_script_fails_is_a_failure_and_told_as_it_is(
+def test_a_package_whose_script_fails_is_a_failure_and_reported_as_it_is(
     writ: Writ, host: Host, packages: Repository
 ) -> None:
     packages.publish("broken", "1.0", postinst="echo it went wrong >&2; exit 3")

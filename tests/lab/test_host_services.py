@@ -1,4 +1,4 @@
-"""Services of a real host, each way: what is told is what systemd has afterwards."""
+"""Services of a real host, each way: outputs agree with systemd afterwards."""
 
 import pytest
 from tests.lab.host_requests import previewed

@@ -1,4 +1,4 @@
-"""Snapshots of a host's btrfs, each way: what is told is what the file system has afterwards."""
+"""Snapshots of a host's btrfs, each way: outputs agree with the file system afterwards."""
 
 import pytest
 from tests.lab.hosts import VOLUME, Host
@@ -45,7 +45,7 @@ def test_a_preview_of_each_changes_nothing(writ: Writ, host: Host, subvolume: st
     assert snapshots(host) == ["one"]
 
 
-def test_where_the_file_system_has_no_snapshots_it_is_said(writ: Writ, host: Host) -> None:
+def test_file_system_without_snapshots_is_reported(writ: Writ, host: Host) -> None:
     host.run("mkdir", "-p", f"{ROOT}/plain")
     done = writ.run("snapshot_create", "snapshot_name=one", f"target_path={ROOT}/plain", status=1)
     assert (done["outcome"], done["code"]) == ("failed", "unsupported")

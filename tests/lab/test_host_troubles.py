@@ -1,4 +1,4 @@
-"""Restarts that are cancelled, run out of time, or lose their host, each way: one outcome, the right one, in time."""
+"""Restarts that are cancelled, time out, or lose their host, each way: one correct outcome in time."""
 
 from collections.abc import Iterator
 
@@ -34,7 +34,7 @@ def test_a_timeout_is_kept_and_nothing_waits_on_the_host_any_more(writ: Writ, ho
 
 @pytest.fixture
 def held(host: Host) -> Iterator[None]:
-    """Nobody else needs the host."""
+    """Lock the host for this test alone."""
     with host.held():
         yield
 

@@ -1,4 +1,4 @@
-"""The lab is what its README says, so that the other tests may take it for granted."""
+"""The lab agrees with its README, so that other tests may rely on it."""
 
 from pathlib import Path
 
@@ -65,7 +65,7 @@ def test_the_repositories_are_there(packages: Repository, backups: Vault) -> Non
     assert backups.restic("cat", "config", "--no-lock") != ""
 
 
-def test_the_state_of_a_host_tells_a_change_and_none(far_host: Host) -> None:
+def test_state_of_a_host_differs_after_a_change_alone(far_host: Host) -> None:
     far_host.write("/srv/some", "a")
     before = far_host.state()
     assert far_host.state() == before

@@ -1,4 +1,4 @@
-"""The local agent on a real host: from the built wheels, under systemd, asked over NATS from outside."""
+"""The local agent on a real host: from the built wheels, under systemd, with requests over NATS from outside."""
 
 import os
 import re

@@ -41,12 +41,12 @@ async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 
 @pytest.fixture
 def url(installation: RunningInstallation) -> str:
-    """Where the gateway serves."""
+    """Return the address of the gateway."""
     return listening(installation.home.log / "gateway.log")
 
 
 async def node(script: Path, *arguments: str) -> tuple[int, str]:
-    """The exit status and the output of a Node program; what it reports on standard error is in the test's own."""
+    """Return exit status and output of a Node program; its standard error joins the test's own."""
     process = await asyncio.create_subprocess_exec(
         *(str(NODE), str(script), *arguments), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
@@ -62,7 +62,7 @@ async def node(script: Path, *arguments: str) -> tuple[int, str]:
 
 @asynccontextmanager
 async def with_token(url: str, bearer: str) -> AsyncIterator[str]:
-    """The address of a proxy that adds the token to each request."""
+    """Yield the address of a proxy that adds the token to each request."""
     host, _, port = url.removeprefix("http://").removesuffix("/mcp").rpartition(":")
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

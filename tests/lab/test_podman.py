@@ -1,4 +1,4 @@
-"""Podman's compatible socket takes the operations of a Docker engine, and a target test says that it is Podman."""
+"""Podman's compatible socket accepts the operations of a Docker engine, and a target test reports Podman."""
 
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -41,7 +41,7 @@ async def test_each_operation_has_its_effect_on_podman(host: DockerHost) -> None
         await show(host.backend, host_case)
 
 
-async def test_a_target_test_tells_podman_and_what_it_is_like(host: DockerHost) -> None:
+async def test_target_test_reports_podman_and_its_version(host: DockerHost) -> None:
     found = await host.backend.test_target(host.target)
     assert found.code == ""
     assert found.versions["engine"].startswith("Podman ")

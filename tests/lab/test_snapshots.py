@@ -1,4 +1,4 @@
-"""Snapshots on a real btrfs and a real zfs: what is told is what is on the disk afterwards."""
+"""Snapshots on a real btrfs and a real zfs: outputs agree with the disk afterwards."""
 
 import secrets
 import shlex
@@ -44,7 +44,7 @@ def asking(root: Path) -> Ask:
 
 @pytest.fixture
 def ask(volume: Volume) -> Ask:
-    """With something in the folder."""
+    """Return the client of hostops, with files in the folder."""
     (volume.folder / "a").write_text("before")
     return asking(volume.root)
 
@@ -133,7 +133,7 @@ def test_a_preview_says_what_is_lost_and_changes_nothing(volume: Volume, ask: As
     assert ask("list_snapshots", "listing")["output"]["names"] == ["one"]
 
 
-def test_what_can_have_no_snapshots_is_told_so(volume: Volume, ask: Ask) -> None:
+def test_path_without_snapshots_is_refused(volume: Volume, ask: Ask) -> None:
     (volume.root / "link").symlink_to(volume.folder)
     for path, code in (
         (volume.root, "unsupported"),
@@ -178,7 +178,7 @@ def test_a_snapshot_is_read_only_and_an_unfinished_one_is_not_told_as_one(tmp_pa
         assert ask("snapshot_delete", **given)["effect"] == "done"
 
 
-def test_a_subvolume_that_holds_others_goes_back_and_what_is_left_is_told(tmp_path: Path) -> None:
+def test_a_subvolume_that_holds_others_goes_back_and_what_is_left_is_reported(tmp_path: Path) -> None:
     with btrfs(tmp_path.resolve()) as volume:
         ask = asking(volume.root)
         given = {"snapshot_name": "one", "target_path": str(volume.folder)}
@@ -191,7 +191,7 @@ def test_a_subvolume_that_holds_others_goes_back_and_what_is_left_is_told(tmp_pa
         assert any(path.name in left for path in volume.root.glob(".writ-*.tmp"))
 
 
-def test_a_snapshot_that_zfs_does_not_let_go_of_is_told_as_kept(tmp_path: Path) -> None:
+def test_a_snapshot_that_zfs_does_not_let_go_of_is_reported_as_kept(tmp_path: Path) -> None:
     with zfs(tmp_path.resolve()) as volume:
         ask = asking(volume.root)
         given = {"snapshot_name": "one", "target_path": str(volume.folder)}
@@ -268,7 +268,7 @@ def test_a_root_on_another_file_system_has_no_place_for_snapshots_and_gets_none(
 
 @contextmanager
 def mounted(volume: Volume, folder: Path) -> Iterator[Path]:
-    """A subvolume of that file system, mounted in another one of it, as installers lay out `/srv` or `/home`."""
+    """Mount a subvolume of that file system inside another one, as installers lay out `/srv` or `/home`."""
     inner = volume.root / "inner"
     subprocess.run(["btrfs", "-q", "subvolume", "create", str(inner)], check=True)
     folder.mkdir()

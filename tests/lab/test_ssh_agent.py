@@ -1,4 +1,4 @@
-"""The SSH agent on a real host: what it leaves there, whose shell it goes through, and by which ways it comes."""
+"""The SSH agent on a real host: its files there, login shells, and routes."""
 
 import signal
 from collections.abc import Iterator
@@ -41,12 +41,12 @@ def test_no_process_is_left_on_the_host_when_the_agent_ends(writ: Writ, host: Ho
 
 
 def processes(host: Host) -> str:
-    """Of sshd's connections, and of hostops."""
+    """Return the processes of sshd's connections, and of hostops."""
     return host.attempt("pgrep", "--full", "sshd-session|readline")[1]
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_whatever_the_login_shell_what_is_asked_arrives_as_it_is(writ: Writ, host: Host, shell: str) -> None:
+def test_request_arrives_unchanged_through_any_login_shell(writ: Writ, host: Host, shell: str) -> None:
     path, text = f"{home(shell)}/{ODD}", f"{ODD}\n-n $HOME\r\n\t{ODD}"
     there = f"login-{shell}"
     assert writ.run("file_write", f"file_path={path}", f"content={text}", target=there)["outcome"] == "succeeded"
@@ -57,7 +57,7 @@ def test_whatever_the_login_shell_what_is_asked_arrives_as_it_is(writ: Writ, hos
     assert host.run("ls", home(shell)) == ""
 
 
-def test_a_user_who_may_not_is_told_so(writ: Writ, host: Host) -> None:
+def test_missing_permission_of_a_user_is_reported(writ: Writ, host: Host) -> None:
     before = host.show("nginx", "InvocationID")
     done = writ.run("service_restart", "service_name=nginx", target="login-sh", status=1)
     assert (done["outcome"], done["code"]) == ("failed", "permission_denied")

@@ -31,13 +31,13 @@ def rules(host: Host, *lines: str) -> Iterator[None]:
 
 @pytest.fixture
 def rule(writ: Writ) -> str:
-    """What the operator is told to put there for login-sh."""
+    """Return the sudo rule for login-sh that the documentation gives operators."""
     return str(writ.json("target", "sudoers", "by-rule")["rule"])
 
 
 @pytest.fixture
 def password(host: Host, over_ssh: SshAgent) -> Iterator[str]:
-    """login-bash has one, and a rule that asks for it."""
+    """Give login-bash a password, and a rule that requires it."""
     host.run("chpasswd", stdin=f"login-bash:{PASSWORD}")
     yield PASSWORD
     over_ssh.drop_secret("by-password.sudo")
@@ -45,14 +45,14 @@ def password(host: Host, over_ssh: SshAgent) -> Iterator[str]:
 
 
 def restarted(writ: Writ, host: Host, target: str) -> bool:
-    """Whether nginx is restarted by way of that target."""
+    """Return true if nginx restarts through that target."""
     before = host.show("nginx", "InvocationID")
     done = writ.run(*RESTART, target=target)
     return done["outcome"] == "succeeded" and host.show("nginx", "InvocationID") != before
 
 
 def refusal(writ: Writ, target: str) -> tuple[str, str]:
-    """Code and message of a restart that fails."""
+    """Return code and message of a failing restart."""
     done = writ.run(*RESTART, target=target, status=1)
     assert done["outcome"] == "failed"
     return done["code"], done["message"]

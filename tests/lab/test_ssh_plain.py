@@ -1,6 +1,6 @@
-"""A real host whose sshd finds no Python: its services and packages by its own programs, told as hostops tells them.
+"""A real host without Python for its sshd: services and packages by its own programs, reported as hostops does.
 
-And what is secret is in none of the host's logs.
+The host's logs contain no secret.
 """
 
 import asyncio
@@ -96,7 +96,7 @@ async def far(without_python: Host, tmp_path: Path) -> AsyncIterator[Far]:
     await backend.close()
 
 
-async def test_a_service_is_restarted_and_told_as_hostops_tells_it(far: Far) -> None:
+async def test_restart_of_a_service_is_reported_as_by_hostops(far: Far) -> None:
     before = far.host.show("nginx", "InvocationID")
     task = far.task("service_restart", service_name="nginx")
     baseline = await far.backend.baseline(task)
@@ -128,7 +128,7 @@ async def test_packages_and_listings_are_those_that_hostops_has(far: Far) -> Non
         assert names[0] == names[1] != []
 
 
-async def test_what_needs_python_is_refused(far: Far) -> None:
+async def test_operation_that_needs_python_is_refused(far: Far) -> None:
     with pytest.raises(WritError) as refused:
         await far.run("file_write", file_path="/srv/plain/a", content="x")
     assert refused.value.code == "no_python"

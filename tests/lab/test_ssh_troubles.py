@@ -1,4 +1,4 @@
-"""A host that is not what it was, silent, gone, or full, over SSH: one outcome in time, the right one, nothing left."""
+"""A replaced, silent, lost or full host over SSH: one correct outcome in time, and no leftovers."""
 
 import time
 from collections.abc import Iterator
@@ -109,13 +109,13 @@ def tight(host: Host, request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("tight", ["64k"], indirect=True)
-def test_where_there_is_no_room_for_hostops_it_is_told(writ: Writ, tight: str) -> None:
+def test_missing_room_for_hostops_is_reported(writ: Writ, tight: str) -> None:
     done = writ.run("network_status", target="tight", status=1)
     assert (done["outcome"], done["code"]) == ("failed", "unusable_folder")
 
 
 @pytest.mark.parametrize("tight", ["8m"], indirect=True)
-def test_where_there_is_no_room_for_a_mark_nothing_is_begun(writ: Writ, host: Host, tight: str) -> None:
+def test_operation_does_not_begin_without_room_for_its_mark(writ: Writ, host: Host, tight: str) -> None:
     asked = ("service_restart", "service_name=nginx")
     assert writ.run(*asked, target="tight")["outcome"] == "succeeded"
     before = host.show("nginx", "InvocationID")

@@ -42,7 +42,7 @@ def site(site_hosts: tuple[Host, Host], tmp_path_factory: pytest.TempPathFactory
             print(host.attempt("journalctl", "--no-pager", "--lines=300", "--unit=writ-*")[1])
 
 
-def test_what_is_enrolled_over_the_network_works_at_once(site: Site) -> None:
+def test_agent_enrolled_over_the_network_works_at_once(site: Site) -> None:
     before = site.far.show("nginx", "InvocationID")
     done = site.run("service_restart", "service_name=nginx", target=TARGET)
     assert done["outcome"] == "succeeded"
@@ -57,7 +57,7 @@ def test_systemd_finds_it_hardly_exposed(site: Site, unit: str) -> None:
 
 
 @pytest.mark.parametrize("unit", [*SERVICES, SSH_AGENT])
-def test_its_process_has_no_rights_and_can_write_nowhere_else(site: Site, unit: str) -> None:
+def test_service_has_no_rights_and_writes_only_its_own_folder(site: Site, unit: str) -> None:
     pid = site.control.show(unit, "MainPID")
     status = dict(line.split(":\t", 1) for line in site.control.run("cat", f"/proc/{pid}/status").splitlines())
     assert "0" not in status["Uid"].split()
@@ -107,7 +107,7 @@ def test_a_copy_by_the_text_has_all_of_it_and_one_goes_back_to_it(site: Site) ->
 
 
 def works(site: Site, target: str) -> bool:
-    """Whether what is asked of the target now succeeds."""
+    """Return true if a request to the target succeeds now."""
     code, said, _ = site.call("run", "network_status", "--target", target, "-o", "json")
     return code == 0 and json.loads(said)["outcome"] == "succeeded"
 
@@ -141,7 +141,7 @@ def test_the_first_operation_has_the_trace_that_it_has_in_the_demo_and_counts_by
 
 
 def differences(one: object, other: object, at: str) -> Iterator[str]:
-    """Where they are not the same, and what is there in each."""
+    """Yield the differing paths and their content on each side."""
     if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
         for name in one:
             yield from differences(one[name], other[name], f"{at}.{name}")
@@ -152,7 +152,7 @@ def differences(one: object, other: object, at: str) -> Iterator[str]:
         yield f"{at}: {one!r} and {other!r}"
 
 
-def test_who_is_added_may_ask_at_once(site: Site) -> None:
+def test_added_principal_has_access_at_once(site: Site) -> None:
     assert site.json("principal", "add", "alice", "--role", "operator")["admitted"] is True
     done = site.run("network_status", "--as", "alice", target=TARGET)
     assert (done["principal"], done["outcome"]) == ("alice", "succeeded")
@@ -176,7 +176,7 @@ def test_an_mcp_client_calls_a_tool_through_the_gateways_unit(site: Site) -> Non
         site.control.run("systemctl", "disable", "--now", "writ-gateway", timeout=100.0)
 
 
-async def test_what_nats_refuses_is_recorded_also_while_audit_is_down(site: Site) -> None:
+async def test_refusal_by_nats_is_recorded_also_while_audit_is_down(site: Site) -> None:
     def events() -> int:
         script = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:9491/metrics').read().decode())"
         _, text, _ = site.control.attempt("/opt/writ/bin/python", "-c", script)
@@ -209,7 +209,7 @@ async def test_what_nats_refuses_is_recorded_also_while_audit_is_down(site: Site
     until(lambda: works(site, TARGET), 60.0, "an operation succeeds")
 
 
-def test_a_token_opens_one_door_once(site: Site) -> None:
+def test_a_token_enrols_one_key_once(site: Site) -> None:
     made = site.json("agent", "token", site.pool)
     folder = "/etc/writ-again"
     enrolling = ("/opt/writ/bin/writ-enrol", "--to", folder)
@@ -228,7 +228,7 @@ def test_an_installation_is_not_made_again_nor_started_twice(site: Site) -> None
     assert "systemctl status" in site.call("restart")[2]
 
 
-def test_the_status_of_all_that_the_system_starts_here_is_told(site: Site) -> None:
+def test_the_status_of_all_that_the_system_starts_here_is_reported(site: Site) -> None:
     def ready() -> dict[str, Any] | None:
         told = site.call("status", "-o", "json")[1]
         view: dict[str, Any] = json.loads(told) if told else {}
@@ -239,7 +239,7 @@ def test_the_status_of_all_that_the_system_starts_here_is_told(site: Site) -> No
     assert {"keeper", "policy@1", "executor@1", "audit@1"} <= {one["name"] for one in seen["processes"]}
 
 
-def test_whatever_is_killed_is_started_again_and_work_goes_on(site: Site) -> None:
+def test_killed_process_is_started_again_and_work_continues(site: Site) -> None:
     for host, unit in [*((site.control, one) for one in SERVICES), (site.far, site.agent)]:
         before = host.show(unit, "MainPID")
         host.run("systemctl", "kill", "--signal=KILL", unit)
@@ -291,7 +291,7 @@ def test_an_agents_entry_that_is_taken_out_shuts_it_out(site: Site) -> None:
 
 
 def enrol_elsewhere(site: Site) -> str:
-    """Another key of the pool, in a folder that no unit reads."""
+    """Enrol another key of the pool, in a folder outside every unit."""
     token = site.json("agent", "token", site.pool)["token"]
     said = site.far.run("/opt/writ/bin/writ-enrol", "--to", "/etc/writ-other", stdin=token)
     return next(line.removeprefix("public key: ") for line in said.splitlines() if line.startswith("public key: "))

@@ -1,4 +1,4 @@
-"""Other names of a unit on a real host: none gets round a rule about the unit, nor its own name round theirs."""
+"""Aliases of a unit on a real host: none bypasses a rule about the unit, nor the unit's name a rule about an alias."""
 
 from collections.abc import Iterator
 

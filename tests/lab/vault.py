@@ -1,4 +1,4 @@
-"""The lab's restic repository, on a host, as that host's own backups are declared."""
+"""The lab's restic repository on a host, and the declaration of that host's backups."""
 
 import json
 from dataclasses import dataclass
@@ -19,19 +19,19 @@ class Vault:
     host: Host
 
     def restic(self, *words: str) -> str:
-        """What restic itself says."""
+        """Return the output of restic itself."""
         told = ["--repo", REPOSITORY, "--password-file", PASSWORD_FILE, "--no-cache", *words]
         return self.host.run("restic", *told, timeout=120.0)
 
     def ids(self) -> list[str]:
-        """The ids that Writ gave to what is in it, in order of time."""
+        """Return Writ's ids of the backups, oldest first."""
         snapshots: list[dict[str, Any]] = json.loads(self.restic("snapshots", "--json", "--no-lock"))
         tags = [tag for one in snapshots for tag in one.get("tags", ())]
         return [tag.removeprefix("writ-id=") for tag in tags if tag.startswith("writ-id=")]
 
 
 def make(host: Host) -> Vault:
-    """With nothing of Writ's in it; made where there is none."""
+    """Make it if it is absent, without any backup of Writ."""
     host.write(PASSWORD_FILE, PASSWORD, "0600")
     vault = Vault(host)
     if host.attempt("test", "-e", f"{REPOSITORY}/config")[0] != 0:

@@ -1,7 +1,7 @@
-"""Wheels for hosts that ask no package index: the lock's own, fetched by hash, and ours, built from this tree.
+"""Wheels for hosts without a package index: the lock's own, fetched by hash, and ours, built from this tree.
 
-`make wheels` makes all of them. The lab's hosts get theirs from here, too: `make lab` runs this file before the lab is
-up, since nothing can be fetched from inside it.
+`make wheels` makes all of them. The lab's hosts get theirs from here, too: `make lab` runs this file before the lab
+starts, since no download works inside it.
 """
 
 import ensurepip
@@ -33,7 +33,7 @@ TRACES = "writops-runtime[otlp]"
 
 
 def all_of_it(folder: Path, python: str) -> None:
-    """A new folder with all that any host installs, for that version of Python on machines like this one."""
+    """Fill a new folder with everything that any host installs, for that Python on machines like this one."""
     requirements = (*SITE, *AGENT, TRACES)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -51,7 +51,7 @@ def _pip_of_python() -> Path:
 
 
 def closure(*requirements: str, python: str = HOST_PYTHON) -> set[str]:
-    """Everything that must be installed for these requirements on a host, they themselves included."""
+    """Return everything to install for these requirements on a host, themselves included."""
     found: set[tuple[str, frozenset[str]]] = set()
     waiting = [Requirement(one) for one in requirements]
     while waiting:
@@ -77,7 +77,7 @@ def _requirements(requirement: Requirement, python: str) -> Iterator[Requirement
 
 
 def _declared(requirement: Requirement) -> Iterable[str]:
-    """What it requires: ours as the tree has it, others' as installed."""
+    """Return its requirements: ours as in the tree, others as installed."""
     ours = distributions().get(canonicalize_name(requirement.name))
     if ours is None:
         return requires(requirement.name) or ()
@@ -96,9 +96,9 @@ def locked(names: set[str]) -> str:
 
 
 def third_party(*required: str, as_published: bool = False) -> Path:
-    """The folder with the wheels that these need besides ours. Kept, under a name that says what it holds.
+    """Return the folder with third-party wheels for these. It is kept, under a name that lists its content.
 
-    `as_published`: what has no wheel is there as source, for who compares hashes.
+    `as_published`: packages without a wheel are there as source, for comparison of hashes.
     """
     requirements = locked(_others(required, HOST_PYTHON))
     kind = "published" if as_published else "wheels"
@@ -129,13 +129,13 @@ def _build(folder: Path) -> None:
 
 
 def _pip(verb: str, *arguments: str) -> None:
-    """What has to be built is, with what the lock has for that."""
+    """Run pip; it builds source packages with the locked build requirements."""
     command = [sys.executable, "-m", "pip", verb, "--quiet", "--disable-pip-version-check", "--no-deps"]
     subprocess.run([*command, "--no-build-isolation", *arguments], check=True, timeout=300)
 
 
 def ours(folder: Path, *requirements: str) -> None:
-    """Builds the wheels of ours that these consist of; needs no network, the build tool is in the lock."""
+    """Build our wheels among these; this needs no network, since the lock has the build tool."""
     names = closure(*requirements)
     build([one for one in distributions().values() if one.name in names], folder, ["wheel"])
 

@@ -1,4 +1,4 @@
-"""One key cannot take all connections and subscriptions of the server: its account has limits, and others go on."""
+"""One key cannot take all connections and subscriptions of the server: its account has limits, and others continue."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The journal's beginning is taken out on the real server while many write: that range goes, and nothing besides."""
+"""The journal's beginning is removed on the real server during many writes: exactly that range goes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -53,7 +53,7 @@ class Writers:
 
 
 class Late:
-    """A server that hears a moment later than the others who listens where."""
+    """A server that learns of subscriptions a moment later than the others."""
 
     def __init__(self, replies: Replies) -> None:
         self._replies = replies
@@ -83,7 +83,7 @@ async def test_probe_of_a_closed_journal_is_repeated_until_the_server_knows_its_
 async def test_a_journal_is_open_again_one_step_after_its_bound_is_as_before(
     server: WritServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A node of a cluster that starts again has the configuration before the latest one for a moment."""
+    """A restarting node of a cluster has the previous configuration for a moment."""
     bootstrap, executor = await server.bus("bootstrap"), await server.bus("executor")
     for name in ("one", "two", "three"):
         await executor.journal.append(entry(name))
@@ -101,7 +101,7 @@ async def test_a_journal_is_open_again_one_step_after_its_bound_is_as_before(
 
 
 @pytest.mark.timeout(120)
-async def test_what_is_being_stored_as_the_journal_closes_stays_in_it(server: WritServer) -> None:
+async def test_event_in_flight_as_the_journal_closes_stays_in_it(server: WritServer) -> None:
     bootstrap, writers, first, last = await server.bus("bootstrap"), Writers(), 1, 0
     async with asyncio.TaskGroup() as group:
         for number in range(WRITERS):
@@ -119,11 +119,11 @@ async def test_what_is_being_stored_as_the_journal_closes_stays_in_it(server: Wr
 
 
 async def sequences(server: WritServer) -> set[int]:
-    """Of all that is in the journal."""
+    """Return the sequences of all messages in the journal."""
     return {record.sequence for record in await (await server.bus("executor")).journal.read(subjects.JOURNAL)}
 
 
-async def test_what_comes_before_an_archive_and_is_in_none_keeps_the_range(server: WritServer) -> None:
+async def test_unarchived_event_before_an_archive_keeps_the_range(server: WritServer) -> None:
     bootstrap, executor = await server.bus("bootstrap"), await server.bus("executor")
     for number in range(6):
         await executor.journal.append(entry(f"one-{number}"))

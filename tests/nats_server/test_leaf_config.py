@@ -1,4 +1,4 @@
-"""A link that is to be encrypted, on real servers: over TLS, or not at all."""
+"""An encrypted link on real servers: over TLS, or not at all."""
 
 import asyncio
 from pathlib import Path
@@ -19,9 +19,7 @@ REFUSED = "TLS Handshake Failure"
 
 
 @pytest.mark.parametrize(("scheme", "links"), [("nats", True), ("tls", False)])
-async def test_a_hub_that_speaks_no_tls_is_told_nothing_by_a_link_that_does(
-    tmp_path: Path, scheme: str, links: bool
-) -> None:
+async def test_link_over_tls_sends_nothing_to_a_hub_without_tls(tmp_path: Path, scheme: str, links: bool) -> None:
     key, server = Key(generate_seed()), WritServer(tmp_path, [], ["a"])
     listener = LeafListener(host="127.0.0.1", port=free_port())
     server.plan = replace(server.plan, leaf=listener, links={"a": [key.public]})
@@ -47,7 +45,7 @@ async def test_a_hub_that_speaks_no_tls_is_told_nothing_by_a_link_that_does(
 
 
 async def _linked(monitor_port: int) -> bool:
-    """Whether the server there has a link, by its monitor."""
+    """Return true if the server has a link, according to its monitor."""
 
     def ask() -> bytes:
         with urlopen(f"http://127.0.0.1:{monitor_port}/leafz", timeout=30) as answer:

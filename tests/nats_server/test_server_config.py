@@ -1,4 +1,4 @@
-"""The rendered configuration, read by the server that it is for; and its reload while everybody is at work."""
+"""The rendered configuration, read by its server, and its reload while all clients work."""
 
 import asyncio
 import json
@@ -63,7 +63,7 @@ def test_server_names_the_key_of_every_requester(tmp_path: Path) -> None:
 
 
 def test_only_pulls_and_batches_have_many_answers_and_batches_not_for_long(tmp_path: Path) -> None:
-    """For each such question nats-server keeps 2.5 KB, until no answer has come for two minutes or as long as told."""
+    """For each such question nats-server keeps 2.5 KB, until two minutes or the set time pass without an answer."""
     text = render(WritServer(tmp_path, ["alice"], ["a"]).plan)
     accounts = json.loads(text.partition("\naccounts: ")[2].partition("\nsystem_account: ")[0])
     many = [one for one in accounts["CORE"]["exports"] if one.get("response_type") == "stream"]
@@ -89,7 +89,7 @@ def test_nobody_shares_an_account_with_somebody_else(tmp_path: Path) -> None:
 
 
 async def keep_asking(bus: NatsBus, subject: str, stop: asyncio.Event) -> int:
-    """How many requests were answered. A reload may lose the answer to one in flight; none may be refused."""
+    """Count answered requests. A reload may lose the answer to one in flight; it must refuse none."""
 
     async def answered() -> bool:
         try:

@@ -145,7 +145,7 @@ async def test_reload_that_does_not_happen_is_reported(tmp_path: Path, monkeypat
 async def test_a_reload_is_waited_for_also_when_the_answer_before_it_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when all of the machine stood still: the first answer after it would be that of before the reload."""
+    """If the whole machine stood still, the first answer afterwards would be older than the reload."""
     answers = iter(["", "first", "first", "second", "second", "second", "third"])
 
     async def next_reply(process: ServerProcess) -> str:

@@ -1,4 +1,4 @@
-"""A pending operation, and people who decide on it."""
+"""A pending operation, and its approvers."""
 
 from typing import Any
 
@@ -78,7 +78,7 @@ class Pending:
         return answer.error.code
 
     async def dispatched(self) -> None:
-        """What an executor appends after `approved`, whatever policy would say now."""
+        """Store the event that an executor appends after `approved`, whatever policy would decide now."""
         await self.asking.append(
             self.subject,
             Dispatched(
@@ -111,7 +111,7 @@ def stamp(asking: Asking, name: str) -> dict[str, Any]:
 
 
 def know(asking: Asking, *names: str, **roles: list[str]) -> None:
-    """Let there be these people, besides those of the files; `roles` replaces those of somebody."""
+    """Add these people to those of the files; `roles` replaces the roles of some."""
     keys = asking.files.keys
     for name in names:
         keys.setdefault(name, Key(generate_seed()))
@@ -130,7 +130,7 @@ async def pending(asking: Asking, rule: dict[str, Any] = NEEDS, *, previewed: bo
 
 
 async def preview(one: Pending, by: str = "agent-a", **changed: Any) -> Signed:
-    """Record a preview that this agent signed."""
+    """Record a preview signed by this agent."""
     subject = one.subject
     body = Preview(
         operation_id=subject.operation_id,
@@ -150,7 +150,7 @@ async def preview(one: Pending, by: str = "agent-a", **changed: Any) -> Signed:
 
 
 async def awaiting(asking: Asking, subject: Subject) -> Pending:
-    """What an executor records of a request for which policy demands approvals."""
+    """Record a request for which policy demands approvals, as an executor does."""
     answer = await asking.decide(subject)
     assert answer.decision is not None
     decision = read(answer.decision, Decision)

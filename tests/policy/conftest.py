@@ -12,7 +12,7 @@ from writ_testing.memory.bus import MemoryBus
 
 @pytest.fixture
 async def asking(tmp_path: Path) -> AsyncIterator[Asking]:
-    """Somebody who asks it."""
+    """Yield a client of the service."""
     broker = Broker()
     async with replica(MemoryBus(broker), MemoryBus(broker), files(tmp_path)) as one:
         yield one

@@ -1,4 +1,4 @@
-"""An executor's hands on the store of versions: what it publishes as it should, and otherwise."""
+"""An executor's access to the store of versions, for correct and incorrect publications."""
 
 import time
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ EMERGENCIES = {"name": "emergencies", "operations": ["emergency_declare", "emerg
 
 
 def document(*rules: dict[str, Any], **keys: Any) -> str:
-    """A policy that lets itself be changed, with these rules besides."""
+    """Return a policy that permits its own change, with these further rules."""
     policy = {"name": "published", "require_approval_for_admin": False, "global_policies": [PUBLISHES, *rules], **keys}
     return yaml_file.dump({"policies": policy})
 
@@ -35,7 +35,7 @@ OPEN, CLOSED = document(*RULES), document({**RULES[0], "allowed": False})
 
 @asynccontextmanager
 async def publishable(folder: Path, **changed: Any) -> AsyncIterator[Asking]:
-    """A replica whose file lets alice publish; its clock stands at now."""
+    """Yield a replica whose file lets alice publish, on a stopped clock."""
     known = files(folder)
     known.write("policy", OPEN)
     async with another(Broker(), known, **changed) as asking:
@@ -44,20 +44,20 @@ async def publishable(folder: Path, **changed: Any) -> AsyncIterator[Asking]:
 
 @asynccontextmanager
 async def another(broker: Broker, known: Files, **changed: Any) -> AsyncIterator[Asking]:
-    """One more replica on the same store."""
+    """Start another replica on the same store."""
     async with replica(MemoryBus(broker), MemoryBus(broker), known, **changed) as asking:
         asking.clock.now = time.time()
         yield asking
 
 
 def broker_of(asking: Asking) -> Broker:
-    """What all its buses share."""
+    """Return the broker that all its buses share."""
     assert isinstance(asking.bus, MemoryBus)
     return asking.bus.broker
 
 
 async def decided(asking: Asking, operation: str, **parameters: Any) -> tuple[StoredPolicy, DecideReply]:
-    """Policy's answer to alice's signed request, and what an executor makes of it; its document is not set."""
+    """Return policy's answer to alice's signed request, and an executor's version of it, without its document."""
     subject = asking.signed(asking.subject(operation, "writ", parameters={"reason": "a test", **parameters}))
     last = await asking.bus.policies.last(subjects.POLICIES)
     answer = await asking.decide(subject, stored_policies=last.sequence if last else 0)
@@ -87,7 +87,7 @@ async def decided(asking: Asking, operation: str, **parameters: Any) -> tuple[St
 
 
 async def store(bus: Bus, version: StoredPolicy, *, subject: str = "", **changed: Any) -> int:
-    """Put it in the store as the next one, with whatever is changed in it; its number."""
+    """Store it as the next version, with these changes; return its number."""
     last = await bus.policies.last(subjects.POLICIES)
     stored = last.sequence if last else 0
     version = structs.replace(version, **{"number": stored + 1, **changed})
@@ -127,10 +127,10 @@ async def announce(asking: Asking, version: StoredPolicy, number: int) -> int:
 
 
 async def number(asking: Asking, **more: Any) -> int:
-    """Of the version that decides."""
+    """Return the number of the deciding version."""
     return (await asking.decision(asking.subject(), **more)).policy.number
 
 
 async def code_after(asking: Asking, sequence: int) -> str:
-    """Of a decision by a replica that knows of that control event."""
+    """Return the code of a decision by a replica that has read that control event."""
     return await asking.code(asking.subject(), control_sequence=sequence)

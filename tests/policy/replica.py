@@ -1,4 +1,4 @@
-"""A policy service under test: its files in a folder, its keys made up, and questions as an executor asks them."""
+"""A policy service under test: its files in a folder, with new keys, and questions as an executor sends them."""
 
 import asyncio
 import itertools
@@ -52,7 +52,7 @@ RULES = [
 
 
 class Files(Struct, frozen=True):
-    """The four files in a folder, and the keys that they name."""
+    """The four files in a folder, and the keys in them."""
 
     folder: Path
     keys: dict[str, Key]
@@ -142,7 +142,7 @@ class Asking:
         return structs.replace(subject, **changed)
 
     def signed(self, subject: Subject, *, by: str | None = None, **changed: Any) -> Subject:
-        """The subject with its principal's statement; `changed` is what the statement says otherwise."""
+        """Return the subject with its principal's statement; `changed` are different fields of the statement."""
         statement = RequestStatement(
             principal=subject.principal,
             operation=subject.operation,
@@ -179,7 +179,7 @@ class Asking:
         return sign(self.files.keys[by], structs.replace(claim, **changed))
 
     def first_decision(self, subject: Subject, **changed: Any) -> Decision:
-        """What policy would have decided when the request came: it allowed it."""
+        """Return policy's decision at the time of the request: allow."""
         decision = Decision(
             operation_id=subject.operation_id,
             principal=subject.principal,
@@ -199,7 +199,7 @@ class Asking:
         return structs.replace(decision, **changed)
 
     async def record(self, subject: Subject, decision: Signed | None = None, **changed: Any) -> None:
-        """What an executor stores before an agent may claim: `requested` with the first decision, and `dispatched`."""
+        """Store the events before a claim: `requested` with the first decision, and `dispatched`."""
         decision = decision or sign(self.files.keys["policy"], self.first_decision(subject))
         common: dict[str, Any] = {
             "at": self.clock.now,
@@ -234,12 +234,15 @@ class Asking:
             }
         )
         await self.append(subject, requested)
+        if requested.dispatched is not None:
+            return
         await self.append(subject, Dispatched(**common, id=f"dispatched-{next(self._numbers)}", attempt=1))
 
     async def append(self, subject: Subject, event: OperationEvent) -> None:
-        """Store an event of the subject's operation, whatever was before it."""
+        """Store an event of the subject's operation, whatever precedes it."""
         own, kind = subjects.operation_filter(subject.principal, subject.operation_id), str(event.__struct_config__.tag)
-        where = {"pool": event.pool, "target": event.target} if isinstance(event, Dispatched) else {}
+        addressed = isinstance(event, Dispatched) or (isinstance(event, Requested) and event.dispatched is not None)
+        where = {"pool": event.pool, "target": event.target} if addressed else {}  # type: ignore[union-attr]
         last = await self.bus.journal.last(own)
         entry = Entry(
             subject=subjects.operation_event(subject.principal, subject.operation_id, kind, **where),
@@ -253,7 +256,7 @@ class Asking:
     async def granted(
         self, subject: Subject, claim: Signed | None = None, *, control_sequence: int = 0, **more: Any
     ) -> GrantReply:
-        """The answer to a claim. What is not in the journal is put there first, as an executor does."""
+        """Return the answer to a claim. Missing events are first stored, as an executor does."""
         if await self.bus.journal.last(subjects.operation_filter(subject.principal, subject.operation_id)) is None:
             await self.record(subject)
         return await self.granted_as_recorded(subject, claim, control_sequence=control_sequence, **more)
@@ -261,7 +264,7 @@ class Asking:
     async def granted_as_recorded(
         self, subject: Subject, claim: Signed | None = None, *, control_sequence: int = 0, **more: Any
     ) -> GrantReply:
-        """The answer to a claim, for what is in the journal and nothing else."""
+        """Return the answer to a claim, for the present journal alone."""
         ask = GrantRequest(
             subject=subject, claim=claim or self.claim(subject), control_sequence=control_sequence, **more
         )
@@ -305,7 +308,7 @@ class Asking:
 
 @asynccontextmanager
 async def replica(bus: Bus, asking_bus: Bus, known: Files, **changed: Any) -> AsyncIterator[Asking]:
-    """A running policy service, and somebody who asks it; its clock is the asker's."""
+    """Yield a running policy service and a client of it, on the client's clock."""
     measured = metrics()
     clock = Clock()
     catalogue = changed.pop("catalogue", CATALOGUE)

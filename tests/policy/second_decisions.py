@@ -1,4 +1,4 @@
-"""Second decisions on records that a test makes, as audit makes them."""
+"""Second decisions on records by a test, made as audit makes them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -60,7 +60,7 @@ def allowed(decision: Decision) -> Decision:
 
 
 def start(office: Asking, about: Subject, decision: Decision, parameters: dict[str, Any] | None = None) -> Granted:
-    """A start on record that a thief of policy's key made."""
+    """Store a start by a thief of policy's key."""
     signed = sign(office.files.keys["policy"], decision)
     return Granted(
         **stamp(office, f"start-{about.operation_id}"),

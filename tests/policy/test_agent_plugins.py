@@ -1,4 +1,4 @@
-"""The builds of plugins that agents may have: policy's own, or a listed one, or no grant."""
+"""Builds of plugins in agents: policy's own or a listed one, or else no grant."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -32,7 +32,7 @@ BUILDS = Catalogue(CATALOGUE.values(), plugins=(ACME, RULER))
 
 @pytest.fixture
 async def upgrading(tmp_path: Path) -> AsyncIterator[Asking]:
-    """A policy that has the new build, and accepts the old one of its agents."""
+    """Yield a policy with the new build, which accepts the old one from its agents."""
     broker = Broker()
     known = files(tmp_path)
     listed = f"writ-acme={OLD}, writ-acme-hosts={OTHER}"

@@ -1,4 +1,4 @@
-"""What the policy service works out beside its decisions: one job at a time, killed when it takes too long."""
+"""Policy's analysis process: one job at a time, killed after its time limit."""
 
 import asyncio
 import os
@@ -113,7 +113,7 @@ async def test_reply_names_the_mistake_of_a_query(bench: AnalysisPool) -> None:
     assert {problem.file for problem in suite.problems} == {"suite"}
 
 
-async def test_what_takes_too_long_is_ended_and_the_next_is_done() -> None:
+async def test_long_job_is_killed_and_the_next_one_done() -> None:
     bench = AnalysisPool(seconds=0.001)
     question = job("who_can", PolicyWhoCanQuery(operation="service_restart"))
     try:
@@ -139,7 +139,7 @@ async def test_a_process_that_died_is_replaced(bench: AnalysisPool) -> None:
     assert (await bench.work(question, PolicyWhoCanReply)).accesses
 
 
-async def test_one_that_rests_is_started_again_and_too_many_do_not_wait(
+async def test_idle_process_is_started_again_and_waiting_jobs_are_limited(
     bench: AnalysisPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     question = job("who_can", PolicyWhoCanQuery(operation="service_restart"))

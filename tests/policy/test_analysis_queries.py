@@ -1,4 +1,4 @@
-"""Questions about the policy: of oneself they are everybody's, and decisions never wait for any of them."""
+"""Queries about the policy: everybody may query their own access, and decisions never wait for a query."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ MINE = [one.kind for one in QUESTIONS if one.kind.startswith("policy_")]
 
 
 class Vouched:
-    """A bus on which the server says with which key one asks."""
+    """A bus on which the server names the sender's key."""
 
     def __init__(self, asking: Asking, principal: str, key: str) -> None:
         self._bus = asking.bus
@@ -48,7 +48,7 @@ class Vouched:
 
 
 class Questions(PolicyQueries):
-    """Asks the policy service alone, where the client asks the executor."""
+    """Queries to the policy service alone, where the client would query the executor."""
 
     async def can_i(
         self, operation: str, target: str, parameters: Mapping[str, Any] | None = None, *, dry_run: bool = False
@@ -60,12 +60,12 @@ class Questions(PolicyQueries):
 
 
 def by(asking: Asking, principal: str, key: str | None = None) -> PolicyQueries:
-    """Asks as this principal, with this one's key."""
+    """Send queries as this principal, with its key."""
     return Questions(cast(Bus, Vouched(asking, principal, key or principal)), principal)
 
 
 async def put(asking: Asking, kind: str, question: Any) -> Any:
-    """As alice, in one question."""
+    """Send one question as alice."""
     subject = subjects.query("alice", kind)
     return json.loads((await Vouched(asking, "alice", "alice").request(subject, encode(question), timeout=20)).data)
 
@@ -176,7 +176,7 @@ async def test_query_with_another_key_is_refused(asking: Asking) -> None:
         await by(asking, "stranger").can_i("service_restart", "web-a", NGINX)
 
 
-async def test_what_is_no_question_for_the_rules_is_invalid(alice: PolicyQueries) -> None:
+async def test_malformed_question_is_invalid(alice: PolicyQueries) -> None:
     with pytest.raises(Invalid, match="nowhere"):
         await alice.can_i("service_restart", "nowhere")
     with pytest.raises(Invalid):

@@ -1,4 +1,4 @@
-"""Verdicts of people at policy's endpoint: what counts, and each change of a signed one that must be refused."""
+"""Verdicts of people at policy's endpoint: valid ones count, and each changed copy of a signed one is refused."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Approvals at the start: what changed since they were given, and what wins over them."""
+"""Approvals at the start: changes since they were given, and conditions that override them."""
 
 from collections.abc import Callable
 
@@ -45,7 +45,7 @@ async def test_a_start_without_the_approvals_is_forged(asking: Asking) -> None:
 async def test_an_approval_made_or_altered_in_the_record_by_others_starts_nothing(
     asking: Asking, forge: Callable[..., SignedApproval], code: str
 ) -> None:
-    """Who has the NATS server can store any event; a start rests on the approvers' signatures."""
+    """The owner of the NATS server can store any event; a start depends on the approvers' signatures."""
     one, elsewhere = await pending(asking), await pending(asking)
     bob, other = (sign_approval(asking.files.keys["bob"], each.approval()) for each in (one, elsewhere))
     event = Approved(
@@ -131,7 +131,7 @@ async def test_a_freeze_window_that_opens_in_between_wins(asking: Asking) -> Non
 
 
 async def test_an_emergency_ended_in_between_needs_the_approvals_again(asking: Asking) -> None:
-    """What an emergency freed from approvals and has not started by its end is not free any more."""
+    """An emergency waives approvals only for operations that start before it ends."""
     urgent = {"name": "urgent", "operations": ["service_restart"], "allowed": True}
     rules = [NEEDS, {"name": "declares", "operations": ["emergency_declare"], "allowed": True}]
     asking.files.policy(*rules, emergency_policies=[urgent])
@@ -165,7 +165,7 @@ async def test_a_key_changed_in_between_does_not_count(asking: Asking) -> None:
 
 
 async def test_approvals_of_what_has_ended_count_no_more(asking: Asking) -> None:
-    """An executor that keeps an approved operation back until it has expired gets no allow, nor for a rejected one."""
+    """An executor that withholds an approved operation until it expires gets no allow, nor for a rejected one."""
     one = await pending(asking)
     await one.decide()
     recorded = structs.replace(one.subject, recorded=True)
@@ -191,7 +191,7 @@ EMERGENCIES = {
 
 
 async def declared(asking: Asking, seconds: float) -> Pending:
-    """An emergency that alice asks for, and bob has to approve."""
+    """Declare an emergency requested by alice, with bob's approval required."""
     asking.files.policy(EMERGENCIES)
     expected = {"scope": ["*"], "reason": "it burns", "until": asking.clock.now + seconds}
     return await awaiting(asking, asking.signed(asking.subject("emergency_declare", "writ", parameters=expected)))

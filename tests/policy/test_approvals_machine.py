@@ -1,7 +1,7 @@
 """The life of an approval under any order of verdicts, changed roles, changed policies, time and cancels.
 
-A model beside the service knows who approved, who has which role and what the policy asks for. Nothing starts that the
-model does not allow, and nothing is recorded after an end.
+A model beside the service knows the approvals, the roles and the demands of the policy. Only starts allowed by the
+model happen, and no event follows an end.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ STEPS = st.one_of(
 
 
 class Model:
-    """Plays steps on one pending operation, and says what a start needs."""
+    """Plays steps on one pending operation, and computes the requirements of a start."""
 
     def __init__(self, asking: Asking, one: Pending, rule: dict[str, Any]) -> None:
         self.asking, self.one, self.rule = asking, one, rule
@@ -82,7 +82,7 @@ class Model:
         return fold(enumerate(await self.one.events(), 1))
 
     def suffices(self) -> bool:
-        """Whether those who approved, in their order and with the roles of now, satisfy the policy of now."""
+        """Return true if the approvals, in order and with present roles, satisfy the present policy."""
         approvers = [who for who in self.approved if "approver" in self.roles[who]]
         if self.rule is NEEDS:
             return bool(approvers)

@@ -1,7 +1,7 @@
 """The whole life of an approval over policy and executors, each of which restarts between any two steps.
 
-A model beside the services knows who approved, which roles people have and what the policy asks for. In any order the
-history is a possible one, it starts at most once and only where the approvals suffice, and it always ends.
+A model beside the services knows the approvals, the roles and the demands of the policy. In any order the history is
+valid, it starts at most once and only with sufficient approvals, and it always ends.
 """
 
 import asyncio
@@ -90,7 +90,7 @@ class Services:
         self._policy.push_async_callback(service.stop)
 
     async def executor(self) -> None:
-        """Replace the executor, without a word: what it was doing is left as it is."""
+        """Replace the executor without a shutdown: its work stays as it is."""
         await self._executor.aclose()
         config = ExecutorConfig(
             nats_url="memory",
@@ -135,7 +135,7 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
 
 
 class Play:
-    """One pending operation of alice's, and what the model knows of it."""
+    """One pending operation of alice, and the model's state of it."""
 
     def __init__(self, services: Services, rule: dict[str, Any]) -> None:
         self.services, self.rule = services, rule
@@ -154,7 +154,7 @@ class Play:
         await self._preview()
 
     async def _preview(self) -> None:
-        """Record the signed preview that the pool's agent would give."""
+        """Record the signed preview of the pool's agent."""
         last, requested = (await self.records())[-1], (await self.life()).requested
         preview = Preview(
             operation_id=self.operation_id,
@@ -254,14 +254,14 @@ class Play:
             self.held = held
 
     def suffices(self) -> bool:
-        """Whether those who approved, with the roles of now, satisfy the policy of now."""
+        """Return true if the approvals, with present roles, satisfy the present policy."""
         approvers = [who for who in self.approved if "approver" in self.roles[who]]
         if self.rule is NEEDS:
             return bool(approvers)
         return len(approvers) >= 2 and any("lead" in self.roles[who] for who in self.approved)
 
     async def end(self) -> None:
-        """Let all times pass; whatever happened, it ends."""
+        """Let all times pass; assert that it ends."""
         life = await self.life()
         if self.held is not None and isinstance(life, DispatchedLife):
             await self.services.hands.finish(life.dispatched, self.held)

@@ -1,4 +1,4 @@
-"""Stops and emergencies as policy judges them: ids that name nothing, people only, bounds, second persons, reviews."""
+"""Stops and emergencies at policy: unknown ids, people only, bounds, second persons, reviews."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -30,10 +30,10 @@ HOUR = 3600.0
 
 
 class Office(Asking):
-    """Requests that are carried out, as an executor does: what is allowed leaves its control event."""
+    """Carries out requests as an executor does: an allowed one leaves its control event."""
 
     async def carry(self, operation: str, principal: str = "alice", **parameters: Any) -> str:
-        """Return the id of the event that it left, or the code of its refusal."""
+        """Return the id of the resulting event, or the code of the refusal."""
         subject = self.signed(self.subject(operation, "writ", principal=principal, parameters=parameters))
         decided = await self.decide(subject, control_sequence=await self.last())
         if decided.error is not None:
@@ -68,7 +68,7 @@ class Office(Asking):
 
 @pytest.fixture
 async def office(tmp_path: Path) -> AsyncIterator[Office]:
-    """Alice and Bob, Alice's agent, and a scanner; in an emergency anybody restarts."""
+    """Yield Alice and Bob, Alice's agent, and a scanner; in an emergency anyone may restart services."""
     known = files(tmp_path)
     people: list[dict[str, Any]] = [
         {"id": "alice", "kind": "human", "roles": ["approver"]},

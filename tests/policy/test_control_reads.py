@@ -1,4 +1,4 @@
-"""Reads of the last control event, shared by the starts that are decided at the same time."""
+"""Reads of the last control event, shared by all starts decided at the same time."""
 
 import asyncio
 from collections import Counter
@@ -20,7 +20,7 @@ from writ_testing.memory.journal import Disk, MemoryJournal
 
 
 class SlowJournal:
-    """Takes the present sequence when a read is sent, and answers when told."""
+    """Takes the present sequence when a read is sent, and answers when the test allows it."""
 
     def __init__(self) -> None:
         self.sequence = 1
@@ -40,7 +40,7 @@ def journal() -> SlowJournal:
 
 
 async def turns() -> None:
-    """Let the event loop do everything that is ready."""
+    """Let the event loop run everything ready."""
     for _ in range(8):
         await asyncio.sleep(0)
 

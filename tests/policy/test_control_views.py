@@ -1,4 +1,4 @@
-"""What `writ status` says of stops and emergencies: an emergency that is over is not in force."""
+"""Stops and emergencies in `writ status`: an ended emergency is not in force."""
 
 import pytest
 
@@ -19,7 +19,7 @@ NOW = 1000.0
         ({"until": NOW + 1, "ended_by": "bob"}, "is over and waits for its review, by alice: fire"),
     ],
 )
-def test_an_emergency_is_told_with_its_state(emergency: dict[str, object], phrase: str) -> None:
+def test_an_emergency_is_reported_with_its_state(emergency: dict[str, object], phrase: str) -> None:
     one = Emergency(id="e1", scope=(), targets=(), reason="fire", by="alice", person="alice", **emergency)  # type: ignore[arg-type]
     assert in_words(ControlState(emergencies=(one,)), NOW) == f"emergency e1 {phrase}"
 
@@ -39,7 +39,7 @@ def test_an_emergency_is_told_with_its_state(emergency: dict[str, object], phras
         ),
     ],
 )
-def test_a_stop_is_told_with_its_reach(reach: Reach, phrase: str) -> None:
+def test_a_stop_is_reported_with_its_reach(reach: Reach, phrase: str) -> None:
     one = Stop(id="s1", reach=reach, reason="fire", until=None, by="alice")
     assert in_words(ControlState(stops=(one,)), NOW) == f"stop s1 {phrase}"
 

@@ -1,4 +1,4 @@
-"""Control events that were stored again before their range went into an archive: all of them count, once, in order."""
+"""Control events stored again before their range was archived: all of them count, once, in order."""
 
 from typing import Any
 
@@ -95,7 +95,7 @@ def test_events_come_once_and_in_the_order_that_they_had_at_first() -> None:
         pytest.param([*GONE, stored(30, THREE, 12)], id="a copy alone, after the archive"),
     ],
 )
-def test_what_cannot_be_all_of_them_is_refused(records: list[Record]) -> None:
+def test_incomplete_control_events_are_refused(records: list[Record]) -> None:
     with pytest.raises(Untrusted):
         in_order(sorted(records, key=lambda record: record.sequence), everything)
 
@@ -106,7 +106,7 @@ def test_an_archive_that_nobody_signed_for_names_nothing() -> None:
 
 
 class Control:
-    """A journal with control events, and a replica that follows it."""
+    """A journal with control events, and a replica behind it."""
 
     def __init__(self, bus: MemoryBus, monkeypatch: pytest.MonkeyPatch) -> None:
         self.bus = bus

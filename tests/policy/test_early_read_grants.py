@@ -1,4 +1,4 @@
-"""The look that lets an agent read ahead: for what may be, is allowed, and was asked for in so many words."""
+"""Policy's read grant for an early read: only for permitted reads, and only on explicit request."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ DENIAL = {"name": "denies", "operations": ["service_status"], "allowed": False}
 
 
 async def decided_grant(asking: Asking, operation: str = "service_status", **changed: Any) -> ReadGrant | None:
-    """What comes for a question that asks for nothing but a time."""
+    """Return the decision's read grant; by default the question names only key and end."""
     more: dict[str, Any] = {"look_key": LOOK_KEY, "look_until": asking.clock.now + 3600, **changed.pop("ask", {})}
     decided = await asking.decide(structs.replace(asking.subject(operation), **changed), **more)
     assert decided.error is None, decided.error

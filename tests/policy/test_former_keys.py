@@ -1,4 +1,4 @@
-"""A new key of policy's: what the former one decided before the change counts, from archives too, and nothing later."""
+"""A new key of policy: the former one's earlier decisions count, from archives too, and none of its later ones."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -33,7 +33,7 @@ def renewed(known: Files) -> Files:
 
 
 async def decided(asking: Asking, operation: str, **parameters: Any) -> int:
-    """The sequence of a control event that policy decided as it must."""
+    """Return the sequence of a correctly decided control event."""
     subject = asking.signed(asking.subject(operation, "writ", parameters=parameters))
     answer = await asking.decide(subject)
     assert answer.decision is not None, answer.error
@@ -47,7 +47,7 @@ async def lifted(asking: Asking, stop_id: str) -> int:
 
 
 async def archived(asking: Asking) -> int:
-    """All control events go into an archive; the sequence of its announcement."""
+    """Archive all control events; return the sequence of the archive's announcement."""
     records = broker_of(asking).disk.records
     before = list(records)
     for one in before:
@@ -77,7 +77,7 @@ async def archived(asking: Asking) -> int:
     return announced
 
 
-async def test_what_a_former_key_decided_before_the_change_counts_from_an_archive_too(asking: Asking) -> None:
+async def test_decision_of_a_former_key_before_the_change_counts_from_an_archive_too(asking: Asking) -> None:
     await lifted(asking, "stop-1")
     end = await archived(asking)
     await asking.service.stop()
@@ -92,7 +92,7 @@ async def test_what_a_former_key_decided_before_the_change_counts_from_an_archiv
             await second.service.stop()
 
 
-async def test_what_a_former_key_decides_after_the_change_does_not_count(asking: Asking) -> None:
+async def test_decision_of_a_former_key_after_the_change_does_not_count(asking: Asking) -> None:
     end = await lifted(asking, "stop-1")
     former, known = asking.files.keys["policy"].public, renewed(asking.files)
     late = await lifted(asking, "stop-2")

@@ -49,7 +49,7 @@ async def test_risk_admin_needs_a_signature_that_a_gateway_does_not_have(asking:
     assert (await asking.decision(signed)).authenticated == "signature"
 
 
-async def test_what_is_for_people_is_denied_even_with_a_signature(asking: Asking) -> None:
+async def test_operation_for_people_is_denied_to_a_gateway_even_with_a_signature(asking: Asking) -> None:
     stop = asking.subject("stop_set", "writ", principal="bot", parameters={"scope": ["web-a"], "reason": "x"})
     own = await asking.decision(asking.signed(stop))
     assert own.effect == "allow"

@@ -1,4 +1,4 @@
-"""Grants: bound to one claim of the right pool, on a decision made at that moment."""
+"""Grants: bound to one claim of the right pool, with a decision made at that moment."""
 
 from typing import Any
 
@@ -108,7 +108,7 @@ async def test_a_policy_that_changed_since_the_decision_counts(asking: Asking) -
     assert decision.policy.digest != before.policy.digest
 
 
-async def test_what_needs_an_approval_gets_no_grant(asking: Asking) -> None:
+async def test_operation_that_needs_an_approval_gets_no_grant(asking: Asking) -> None:
     asking.files.policy({**RULES[0], "requires_approval": True})
     granted = await asking.granted(asking.subject())
     assert granted.grant is None

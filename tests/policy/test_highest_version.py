@@ -1,4 +1,4 @@
-"""A version that was enforced is not taken back with its store, at once or after a restart."""
+"""An enforced version is not taken back with its store, at once or after a restart."""
 
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -31,7 +31,7 @@ def again(broker: Broker, known: Files, **changed: Any) -> AbstractAsyncContextM
 
 
 async def denied_by_second(broker: Broker, known: Files) -> None:
-    """Version 1 lets services be restarted; version 2, which is published and read, does not."""
+    """Publish version 2, which denies the restart of a service that version 1 allows."""
     async with again(broker, known) as asking:
         assert await asking.code(asking.subject()) == "allowed"
         await publish(asking, CLOSED)
@@ -102,7 +102,7 @@ async def test_a_store_that_loses_versions_under_a_running_policy_is_an_alarm(
 
 
 async def alarm(asking: Asking, detail: str) -> None:
-    """In the journal, with no executor there, and counted for the alert."""
+    """Wait for the security event in the journal, without an executor; assert that the alert counts it."""
 
     async def recorded() -> bool:
         records = await asking.bus.journal.read(subjects.security_event("version_lost"))

@@ -1,4 +1,4 @@
-"""Policy counts the starts under a limit itself: an executor that dispatches too much gets no grant for it."""
+"""Policy counts the starts under a limit itself: an executor with too many dispatches gets no grant for them."""
 
 import asyncio
 from typing import Any
@@ -74,7 +74,7 @@ async def test_of_two_starts_for_the_last_place_one_is_granted(asking: Asking) -
 async def test_starts_at_the_same_moment_are_all_granted_while_there_is_room(
     asking: Asking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An agent acknowledges a claim that moved on, so that nothing would ever start it again."""
+    """An agent acknowledges a claim that moved on, so a refused start would never be repeated."""
     asking.files.policy({**RULE, "max_concurrent": 4})
     journal, line = type(asking.bus.journal), subjects.limit_count("services", "max_concurrent")
     last, read, all_read = journal.last, list[str](), asyncio.Event()

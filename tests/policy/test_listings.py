@@ -1,4 +1,4 @@
-"""Policy believes a listing of the target's own agents, made for this very operation, for as long as it is fresh."""
+"""Policy accepts a listing only from the target's own agents, for this operation, while it is fresh."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from writ_trust.statements import digest, read, sign
 
 
 def look(asking: Asking, subject: Subject, *, by: str = "policy", **changed: Any) -> Signed:
-    """A look for a listing as policy signs one."""
+    """Return a read grant for a listing, signed by policy."""
     fields: dict[str, Any] = {
         "operation_id": subject.operation_id,
         "operation": subject.operation,
@@ -56,7 +56,7 @@ def _decision(asking: Asking) -> Signed:
 
 @pytest.fixture
 async def ready(asking: Asking) -> Asking:
-    """With one decision made, whose policy version looks name."""
+    """Return a service after one decision, so that read grants name a policy version."""
     decided = await asking.decide(asking.subject())
     assert decided.decision is not None
     _DECISIONS[id(asking)] = decided.decision
@@ -95,7 +95,7 @@ async def test_a_listing_is_refused_that_is(ready: Asking, looks: dict[str, Any]
     assert await ready.code(subject, facts=facts) == "forged_listing"
 
 
-async def test_one_of_an_earlier_operation_is_no_good_for_a_later_one(ready: Asking) -> None:
+async def test_listing_for_an_earlier_operation_is_refused_for_a_later_one(ready: Asking) -> None:
     first, second = ready.subject(), ready.subject()
     under = look(ready, first)
     facts = GatheredListings(look=under, listings=[listing(ready, first, under)])

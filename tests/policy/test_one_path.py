@@ -1,4 +1,4 @@
-"""One path: what is simulated, what is decided and what `writ policy eval` says of the same request is the same."""
+"""Simulation, decision and `writ policy eval` agree on the same request."""
 
 import json
 from collections.abc import AsyncIterator
@@ -30,7 +30,7 @@ WORLDLY = ("target_roles", "targets", "target_tags", "users", "user_roles", "sca
 
 
 def policy(r: Random) -> list[dict[str, Any]]:
-    """Rules that are about this installation: its one role, its people, no facts."""
+    """Return rules for this installation: its one role, its people, no facts."""
     names = [f"r{number}" for number in range(4)]
     rules = [generate.rule(r, name, section="global") for name in names]
     return [{key: value for key, value in rule.items() if key not in WORLDLY} for rule in rules]
@@ -56,7 +56,7 @@ def setting_of(asking: Asking) -> Setting:
 
 @pytest.fixture
 async def asking(tmp_path: Path) -> AsyncIterator[Asking]:
-    """Somebody who asks a service that takes policies as they come."""
+    """A client of a service that accepts policies as they come."""
     broker = Broker()
     async with replica(MemoryBus(broker), MemoryBus(broker), files(tmp_path), mode="permissive") as one:
         yield one

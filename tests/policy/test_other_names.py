@@ -1,4 +1,4 @@
-"""What a unit is called besides: a rule that denies an alias denies the unit, at the latest when it would start."""
+"""Aliases of a unit: a rule that denies an alias denies the unit, at the latest at its start."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ DENY: dict[str, Any] = {
 async def started(
     asking: Asking, names: Any, *, service: str = "ssh", operation: str = "service_restart"
 ) -> GrantReply:
-    """The answer to a claim whose baseline tells these other names."""
+    """Return the answer to a claim whose baseline has these aliases."""
     subject = asking.subject(operation, parameters={"service_name": service})
     baseline = {} if names is None else {"active_state": "active", "names": names}
     return await asking.granted(subject, asking.claim(subject, baseline=baseline))
@@ -51,8 +51,8 @@ async def test_operation_starts_if_the_unit_has_no_such_alias(asking: Asking, na
     assert (await started(asking, names)).grant is not None
 
 
-async def test_what_denies_all_but_a_unit_denies_it_by_its_alias(asking: Asking) -> None:
-    """The stricter reading; whoever means the unit names both."""
+async def test_rule_that_denies_all_but_a_unit_denies_its_alias(asking: Asking) -> None:
+    """This is the stricter reading; an author who means the unit names both."""
     but = {**DENY, "parameter_constraints": {"service_name": {"denied_values": ["ssh"]}}}
     asking.files.policy(*RULES, but)
     assert (await started(asking, ["sshd"])).grant is None
@@ -68,7 +68,7 @@ async def test_a_rule_that_cannot_be_judged_by_an_alias_denies(asking: Asking) -
     assert (reply.effect, reply.code, reply.rules) == ("deny", "rule_error", ["no-ssh"])
 
 
-async def test_it_must_be_allowed_by_its_own_name_and_need_not_be_by_the_others(asking: Asking) -> None:
+async def test_unit_needs_permission_by_its_own_name_alone(asking: Asking) -> None:
     asking.files.policy({**RULES[0], "parameter_constraints": {"service_name": {"allowed_values": ["ssh"]}}})
     assert (await started(asking, ["sshd"])).grant is not None
     reply = decision(await started(asking, ["ssh"], service="sshd"))
@@ -92,7 +92,7 @@ async def test_more_names_than_are_judged_deny(asking: Asking) -> None:
 
 
 def listing(asking: Asking, look: Signed, names: list[str], failure: str = "") -> GatheredListings:
-    """As an agent of the pool answers that look."""
+    """Return an agent's answer to this read grant."""
     observed = read(look, ReadGrant)
     reported = Listing(
         operation_id=observed.operation_id,
@@ -109,7 +109,7 @@ def listing(asking: Asking, look: Signed, names: list[str], failure: str = "") -
 
 
 async def decided(asking: Asking, subject: Subject, names: list[str], failure: str = "") -> Decision:
-    """What is decided of it, with that listing where it is asked for."""
+    """Return the decision, which gets that listing on request."""
     first = await asking.decide(subject, look_key=LOOK_KEY)
     if not first.needs:
         return decision_in(first)
@@ -129,9 +129,7 @@ def decision_in(answer: DecideReply | GrantReply) -> Decision:
 
 @pytest.mark.parametrize("how", ["simulate", "dry_run"])
 @pytest.mark.parametrize("operation", ["service_restart", "service_status"])
-async def test_what_starts_nothing_is_judged_by_the_names_that_the_agents_list(
-    asking: Asking, how: str, operation: str
-) -> None:
+async def test_dry_run_is_judged_by_the_names_that_the_agents_list(asking: Asking, how: str, operation: str) -> None:
     asking.files.policy(*RULES, DENY)
     dry = how == "dry_run"
     subject = asking.subject(operation, parameters={"service_name": "ssh"}, simulate=not dry, dry_run=dry)
@@ -188,7 +186,7 @@ async def test_names_in_a_claim_do_not_count_for_a_read(asking: Asking) -> None:
 
 
 async def test_the_names_of_one_unit_are_not_those_of_another(asking: Asking) -> None:
-    """Whoever brings the listing says under which operation it was made: what it is of must be what is asked for."""
+    """The sender of a listing names its operation, so its subject must match the question."""
     asking.files.policy(*RULES, DENY)
     subject = asking.subject("service_status", parameters={"service_name": "nginx"})
     first = await asking.granted(subject, look_key=LOOK_KEY)

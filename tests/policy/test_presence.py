@@ -1,4 +1,4 @@
-"""Proofs of presence at policy: of approvers, and of those who declare an emergency; each mutation of them."""
+"""Proofs of presence at policy, of approvers and declarers of an emergency, with each mutation."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -76,7 +76,7 @@ async def test_an_approval_with_the_demanded_proof_starts_it_and_is_in_the_grant
     assert grant.people == version(FIRST, SECOND).name
 
 
-async def test_what_proves_less_or_something_else_is_refused(asking: Asking) -> None:
+async def test_weaker_or_other_proof_is_refused(asking: Asking) -> None:
     one, other = await pending(asking, TOUCHED), await pending(asking, TOUCHED)
     by_key = await one.decide()
     assert by_key.error is not None

@@ -1,4 +1,4 @@
-"""Previews at policy: what an approval must name, and a target that moved since then."""
+"""Previews at policy: the digest that an approval must name, and a target that changed since."""
 
 from typing import Any
 
@@ -53,7 +53,7 @@ async def test_a_rejection_needs_no_preview(asking: Asking) -> None:
 
 
 async def test_an_approval_without_any_preview_is_refused_until_an_agent_signed_one(asking: Asking) -> None:
-    """A bare client would approve what its person never saw; an executor could withhold the preview."""
+    """A bare client would approve unseen changes; an executor could withhold the preview."""
     one = await pending(asking, COPIES, previewed=False, operation="file_copy", parameters=FILES)
     assert await one.code(step="copies#1") == "preview_missing"
     assert "approved" not in await one.kinds()
@@ -104,7 +104,6 @@ async def test_a_read_grant_names_the_parameters_that_it_shows(asking: Asking) -
 
 
 async def test_the_first_preview_counts(asking: Asking) -> None:
-    """An executor that records another preview changes nothing of what people see."""
     one, signed = await previewed(asking)
     other = sign(asking.files.keys["agent-a"], structs.replace(read(signed, Preview), shown={"would": "nothing"}))
     second = PreviewTaken(**stamp(asking, "second"), operation_id=one.subject.operation_id, preview=other)

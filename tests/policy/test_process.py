@@ -1,4 +1,4 @@
-"""The policy service as the process that it is, over a real server."""
+"""The policy service as a process, over a real server."""
 
 import asyncio
 import json
@@ -118,7 +118,7 @@ async def asker(known: Files, server: WritServer) -> Asking:
     return Asking(await server.bus("executor"), known, service, Metrics(), clock)
 
 
-async def test_it_decides_grants_and_follows_stops_over_a_real_server(known: Files, server: WritServer) -> None:
+async def test_policy_decides_grants_and_follows_stops_over_a_real_server(known: Files, server: WritServer) -> None:
     async with running(known, server) as policy:
         asking = await asker(known, server)
         assert await asking.code(asking.subject()) == "allowed"

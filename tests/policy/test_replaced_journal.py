@@ -1,4 +1,4 @@
-"""A policy service that is left running while its journal is restored decides nothing by what it remembers."""
+"""A policy service that runs while its journal is restored forgets its state before it decides."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -53,7 +53,7 @@ async def test_a_copy_of_the_journal_that_was_behind_for_a_moment_is_believed_ag
     assert await asking.code(asking.subject(), control_sequence=3) == "allowed"
 
 
-async def test_it_ends_where_the_journal_stays_another(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_policy_ends_if_the_journal_stays_replaced(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control_follower, "INTERVAL", 0.01)
     broker_of(asking).disk.records.clear()
     with pytest.raises(ExceptionGroup) as caught:

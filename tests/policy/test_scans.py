@@ -180,7 +180,7 @@ async def test_reports_survive_a_restart_of_every_replica(tmp_path: Path) -> Non
 
 
 async def test_only_what_policy_signed_for_this_place_is_a_report(scanned: Scanned) -> None:
-    """Whoever can write the store besides policy: bootstrap, or NATS itself."""
+    """Besides policy, bootstrap and NATS itself can write the store."""
     asking, records = scanned.one, scanned.one.bus.broker.scans.records  # type: ignore[attr-defined]
     await scanned.report()
     assert await scanned.code(asking) == "allowed"

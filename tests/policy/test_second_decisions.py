@@ -1,4 +1,4 @@
-"""Recorded decisions, made a second time: policy's own are the same, and what a thief of its key changed differs."""
+"""Recorded decisions, made a second time: policy's own are equal, and changes by a thief of its key differ."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -156,7 +156,7 @@ def _other_inventory(decision: Decision) -> Decision:
 
 
 def test_a_history_that_was_not_looked_at_gives_no_false_alarm(tmp_path: Path) -> None:
-    """Audit was down while the file changed: the new content may have been there since the last one was seen."""
+    """Audit was down while the file changed: the new content may have been in force since the last one was read."""
     path = tmp_path / "inventory.yaml"
     path.write_text("one")
     first = FileHistory(tmp_path / "kept", path)
@@ -190,7 +190,7 @@ def test_a_kept_reading_is_read_once_for_each_content(tmp_path: Path) -> None:
     assert reading.of("0" * 64) is None
 
 
-async def test_what_depends_on_facts_or_hidden_parameters_is_open_unless_nothing_would_allow_it(
+async def test_decision_on_facts_or_hidden_parameters_is_open_unless_no_rule_could_allow_it(
     office: Asking, tmp_path: Path
 ) -> None:
     at = await publish(office, document(BY_LIST, CONTENTS))
@@ -321,7 +321,7 @@ async def test_a_version_replaced_behind_unusable_records_differs(office: Asking
 async def test_a_change_of_principals_by_one_person_of_a_team_differs(
     office: Asking, tmp_path: Path, entries: tuple[DirectoryEntry, ...], result: str
 ) -> None:
-    """The policy demands no approval of it, but several people had credentials at that time."""
+    """The policy demands no approval of it, but several people had credentials then."""
     at = await publish(office, document({"name": "manages", "operations": ["principal_manage"], "allowed": True}))
     about = office.signed(office.subject("principal_manage", "writ", parameters=DISABLES))
     record = await recorded(office, about, await office.decision(about, control_sequence=at))

@@ -75,7 +75,7 @@ async def test_a_decision_on_another_statement_than_the_one_on_record_differs(of
 async def test_a_signature_by_a_key_of_then_is_no_difference_where_the_files_are_unknown(
     office: Asking, tmp_path: Path
 ) -> None:
-    """Alice's key was another at that time, and the principals of then are not known here."""
+    """Alice had another key then, and the principals of the time are not known here."""
     about = office.signed(office.subject("file_delete", parameters={"file_path": "/srv/x"}))
     decision = await office.decision(about)
     know(office, alice=["operator"])
@@ -91,7 +91,7 @@ async def test_a_signature_by_a_key_of_then_is_no_difference_where_the_files_are
 
 
 async def waiting(office: Asking) -> Pending:
-    """A request of alice's that needs an approval."""
+    """Return a request of alice which needs an approval."""
     at = await publish(office, document(WAITS))
     await office.decision(office.subject(), control_sequence=at)
     return await awaiting(office, office.subject())
@@ -112,7 +112,7 @@ def forged_signature(_: Asking, signed: SignedApproval) -> SignedApproval:
 
 
 def other_evidence(office: Asking, signed: SignedApproval) -> SignedApproval:
-    """An nkey is one, whatever the evidence says."""
+    """Give the approval evidence of another kind; its credential stays an nkey."""
     key = SoftwareSecurityKey()
     return structs.replace(signed, evidence=key.sign_ssh(b"x"))
 
@@ -187,7 +187,7 @@ async def test_a_signed_reason_is_the_one_on_record(office: Asking, tmp_path: Pa
         await office.decision(structs.replace(honest, reason="please approve"))
 
 
-async def test_what_needs_the_principals_own_key_and_came_by_a_session_differs(office: Asking, tmp_path: Path) -> None:
+async def test_session_signature_differs_if_the_principals_own_key_is_required(office: Asking, tmp_path: Path) -> None:
     at = await publish(office, document({"name": "manages", "operations": ["principal_manage"], "allowed": True}))
     about = office.signed(office.subject("principal_manage", "writ", parameters=DISABLES))
 

@@ -1,4 +1,4 @@
-"""The service: who asks what is checked, decisions are signed, files and control events count from their moment on."""
+"""The service checks the sender, signs decisions, and applies files and control events from their time on."""
 
 import asyncio
 import logging
@@ -58,7 +58,7 @@ async def test_decision_names_all_of_its_inputs(asking: Asking) -> None:
         ({"operation": "stop_set", "parameters": {"reason": "x"}}, "unsupported"),
     ],
 )
-async def test_what_is_not_even_a_question_is_an_error(asking: Asking, changed: dict[str, str], code: str) -> None:
+async def test_malformed_question_is_an_error(asking: Asking, changed: dict[str, str], code: str) -> None:
     decided = await asking.decide(structs.replace(asking.subject(), **changed))
     assert decided.decision is None
     assert decided.error is not None
@@ -74,7 +74,7 @@ async def test_an_agent_carries_its_human(asking: Asking) -> None:
     assert (await asking.decision(asking.subject(principal="copilot"))).acts_for == "alice"
 
 
-async def test_one_may_cancel_ones_own_and_what_ones_agent_did(asking: Asking) -> None:
+async def test_principal_may_cancel_its_own_operations_and_those_of_its_agents(asking: Asking) -> None:
     def cancel(principal: str, owner: str | None) -> object:
         parameters = {"operation_id": "a" * 26}
         return asking.subject("operation_cancel", "writ", principal=principal, owner=owner, parameters=parameters)
@@ -223,7 +223,7 @@ async def test_read_grant_is_signed_if_requested_and_not_denied(asking: Asking) 
     assert without_key.error is not None
 
 
-async def test_a_look_covers_hidden_parameters_only_for_a_preview(asking: Asking) -> None:
+async def test_a_read_grant_covers_hidden_parameters_only_for_a_preview(asking: Asking) -> None:
     parameters = {"file_path": "/srv/a", "content": "hunter2"}
     subject = asking.subject("file_write", parameters=parameters)
     effective = {**parameters, "encoding": "utf-8", "timeout": 60}

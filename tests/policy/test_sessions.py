@@ -265,7 +265,7 @@ SHORT = {"key": THIEFS.public, "seconds": 60}
 async def test_forged_session_with_policys_decision_alone_does_not_count(
     sessions: Sessions, signed: dict[str, Any], wrapped: dict[str, Any], stored: dict[str, Any]
 ) -> None:
-    """By thieves of policy's and an executor's keys. Only the first has its principal's own signature on exactly it."""
+    """Thieves of policy's and an executor's keys store it. Only the first session has its principal's own signature."""
     asking = sessions.asking
     plain = asking.subject("session_open", "writ", parameters={"key": THIEFS.public, "seconds": 3600})
     allowed, made = await asking.decision(asking.signed(plain)), asking.signed(plain, **signed).statement
@@ -310,7 +310,7 @@ async def test_approvals_in_a_session_that_was_ended_start_nothing(sessions: Ses
 
 @pytest.mark.parametrize("requester", ["bob", "copilot"])
 async def test_nobody_approves_their_own_request_by_a_session(sessions: Sessions, requester: str) -> None:
-    """Nor that of the AI agent that acts for them."""
+    """The same holds for requests of the AI agent that acts for them."""
     asking, key = sessions.asking, new_key()
     principal = {"bob": "bob", "copilot": "alice"}[requester]
     await sessions.open(key, principal)

@@ -1,4 +1,4 @@
-"""What a decision names is what was read: the digest of exactly those bytes; what can't be read changes nothing."""
+"""Decisions name the digest of exactly the bytes read; an unreadable file changes nothing."""
 
 import asyncio
 from pathlib import Path
@@ -39,9 +39,7 @@ def test_a_file_that_never_stands_still_is_refused(tmp_path: Path) -> None:
         with_digest(moving)(path)
 
 
-async def test_what_was_read_counts_though_the_reading_of_the_rest_was_cancelled(
-    asking: Asking, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_files_read_before_a_cancelled_reading_count(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
     sources = asking.service._sources
     await asking.decision(asking.subject())
 
@@ -81,7 +79,7 @@ async def test_files_are_checked_once_for_the_decisions_of_one_turn(
 
 
 def large(text: str) -> str:
-    """An inventory that is too large to be waited for."""
+    """Return an inventory too large for a request to wait for."""
     rest = "".join(f"  - {{id: other-{number}, role: staging, backend: local}}\n" for number in range(2_000))
     return f"targets:\n{text}{rest}"
 

@@ -1,40 +1,41 @@
-"""A start is granted once, for what the journal bears, and is in the journal before anybody has the grant."""
+"""A start is granted once, as the journal permits, and stored before the agent gets the grant."""
 
 import asyncio
 from typing import Any
 
 import pytest
 from msgspec import structs
-from tests.policy.replica import RULES, Asking
+from tests.policy.replica import KEY, RULES, Asking
 
 from writ_bus.port import Entry
 from writ_contracts import subjects
 from writ_contracts.agents import Receipt
 from writ_contracts.decisions import Decision, Grant, Subject
-from writ_contracts.journal import Dispatched, Finished, Granted, SecurityEvent
+from writ_contracts.journal import Dispatched, DispatchedAtOnce, Finished, Granted, SecurityEvent
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode_event, encode
 from writ_testing.eventually import eventually
+from writ_trust.digests import keyed_digest
 from writ_trust.statements import digest, read, sign
 
 START = {**RULES[0], "operations": ["service_restart", "service_status", "service_start"]}
 
 
 async def grants(asking: Asking, subject: Subject) -> list[Granted]:
-    """The starts that the journal has."""
+    """Return the starts in the journal."""
     records = await asking.bus.journal.read(subjects.operation_filter(subject.principal, subject.operation_id))
     events = [decode_event(record.data) for record in records]
     return [event for event in events if isinstance(event, Granted)]
 
 
 async def alarms(asking: Asking) -> list[SecurityEvent]:
-    """What policy recorded of questions that no true executor asks."""
+    """Return policy's records of questions that no true executor sends."""
     records = await asking.bus.journal.read(subjects.security_event("forged_start"))
     return [event for record in records if isinstance(event := decode_event(record.data), SecurityEvent)]
 
 
 async def refused(asking: Asking, subject: Subject, claim: Signed | None = None) -> str:
-    """The code of the error that a claim gets, and nothing is stored."""
+    """Return the error code for a claim; assert that nothing is stored."""
     before = len(await grants(asking, subject))
     answer = await asking.granted_as_recorded(subject, claim)
     assert answer.grant is None
@@ -71,7 +72,7 @@ async def test_journal_has_the_start_with_all_of_its_inputs(asking: Asking) -> N
     assert event.deadline == asking.clock.now + 15 + 60 + 5
 
 
-async def test_where_values_are_not_for_the_record_it_has_what_the_rules_filled_in(asking: Asking) -> None:
+async def test_start_records_the_defaults_of_rules_without_the_values(asking: Asking) -> None:
     subject = asking.subject()
     await asking.granted(subject, values=False)
     (event,) = await grants(asking, subject)
@@ -125,6 +126,32 @@ async def test_a_statement_that_the_record_does_not_have_starts_nothing(asking: 
     assert await refused(asking, structs.replace(signed, statement=None, salt=None)) == "forged_start"
 
 
+@pytest.mark.parametrize("effective", [{"service_name": "nginx", "timeout": 60}, {"service_name": "other"}, {}])
+async def test_start_with_other_parameters_than_policy_decided_on_is_forged(
+    asking: Asking, effective: dict[str, Any]
+) -> None:
+    """Whatever the executor has recorded as the effective parameters of the first decision."""
+    subject = asking.subject()
+    signed = keyed_digest(KEY, {"service_name": "nginx", "timeout": 60})
+    decision = sign(asking.files.keys["policy"], asking.first_decision(subject, parameters_digest=signed))
+    await asking.record(subject, decision, effective=effective)
+    other = structs.replace(subject, parameters={"service_name": "other"})
+    assert await refused(asking, other) == "forged_start"
+    assert (await asking.granted_as_recorded(subject)).grant is not None
+
+
+@pytest.mark.parametrize("on_record", [True, False], ids=["values", "no values"])
+async def test_start_for_which_a_rule_fills_in_another_value_by_now_is_granted(asking: Asking, on_record: bool) -> None:
+    subject, before = asking.subject(), {"service_name": "nginx", "timeout": 60}
+    decision = asking.first_decision(subject, parameters_digest=keyed_digest(KEY, before))
+    signed = sign(asking.files.keys["policy"], decision)
+    await asking.record(subject, signed, effective=before if on_record else {})
+    asking.files.policy({**RULES[0], "parameter_constraints": {"timeout": {"default": 33}}})
+    granted = await asking.granted_as_recorded(subject)
+    assert granted.error is None
+    assert granted.effective == {"service_name": "nginx", "timeout": 33}
+
+
 async def test_of_many_claims_one_starts(asking: Asking) -> None:
     subject = asking.subject()
     await asking.record(subject)
@@ -135,7 +162,7 @@ async def test_of_many_claims_one_starts(asking: Asking) -> None:
     assert len(await grants(asking, subject)) == 1
 
 
-async def test_what_has_ended_does_not_start(asking: Asking) -> None:
+async def test_ended_operation_does_not_start(asking: Asking) -> None:
     subject = asking.subject()
     await asking.record(subject)
     ended = Finished(id="f", at=0.0, correlation_id="c", operation_id=subject.operation_id, outcome="cancelled")
@@ -145,7 +172,7 @@ async def test_what_has_ended_does_not_start(asking: Asking) -> None:
     assert await refused(asking, subject, asking.claim(subject, attempt=2)) == "forged_start"
 
 
-async def test_what_must_not_run_twice_starts_once(asking: Asking) -> None:
+async def test_non_idempotent_operation_starts_once(asking: Asking) -> None:
     subject = asking.subject()
     await asking.granted(subject)
     await asking.append(subject, dispatched(asking, subject, 2))
@@ -220,7 +247,7 @@ async def test_a_dispatch_to_another_place_starts_nothing(asking: Asking) -> Non
 
 @pytest.mark.parametrize("kind", ["cancel_requested", "finished", "unknown", "resolved"])
 async def test_a_body_under_the_subject_of_another_kind_starts_nothing_again(asking: Asking, kind: str) -> None:
-    """What NATS lets executors write is told by subjects: a made-up earlier start under one of theirs is none."""
+    """Executors' NATS permissions are by subject: a forged earlier start under one of their subjects is none."""
     subject = asking.subject()
     assert (await asking.granted(subject)).grant is not None
     (real,) = await grants(asking, subject)
@@ -245,8 +272,40 @@ async def test_a_decision_that_was_kept_back_starts_nothing(asking: Asking, seco
     assert await refused(asking, subject) == "forged_start"
 
 
-async def test_what_was_requested_weeks_ago_does_not_start(asking: Asking) -> None:
+async def test_request_of_weeks_ago_does_not_start(asking: Asking) -> None:
     subject = asking.subject()
     await asking.record(subject)
     asking.clock.now += 8 * 86_400.0
     assert await refused(asking, subject) == "forged_start"
+
+
+AT_ONCE = DispatchedAtOnce(start_by=0.0, decision_digest="0" * 64)
+
+
+async def test_what_was_dispatched_with_its_request_is_started_once(asking: Asking) -> None:
+    subject = asking.subject()
+    await asking.record(subject, dispatched=AT_ONCE)
+    answer = await asking.granted_as_recorded(subject, asking.claim(subject))
+    assert answer.grant is not None
+    assert len(await grants(asking, subject)) == 1
+    assert await refused(asking, subject, asking.claim(subject)) == "moved_on"
+    assert await alarms(asking) == []
+
+
+async def test_a_second_attempt_of_what_was_dispatched_with_its_request_is_started(asking: Asking) -> None:
+    asking.files.policy(START)
+    subject = asking.subject("service_start")
+    await asking.record(subject, dispatched=AT_ONCE)
+    assert (await asking.granted_as_recorded(subject, asking.claim(subject))).grant is not None
+    asking.clock.now += 1000.0
+    await asking.append(subject, dispatched(asking, subject, 2))
+    assert (await asking.granted_as_recorded(subject, asking.claim(subject, attempt=2))).grant is not None
+
+
+async def test_what_waits_for_approvals_and_was_dispatched_with_its_request_is_not_started(asking: Asking) -> None:
+    subject = asking.subject()
+    first = sign(asking.files.keys["policy"], asking.first_decision(subject, effect="require_approval"))
+    await asking.record(subject, first, dispatched=AT_ONCE)
+    assert await refused(asking, subject) == "forged_start"
+    [alarm] = await alarms(asking)
+    assert "without the approvals" in alarm.detail

@@ -1,4 +1,4 @@
-"""The principal's own signature: where it is demanded, and what makes it hold."""
+"""The principal's own signature: demands for it, and its validity."""
 
 from typing import Any
 

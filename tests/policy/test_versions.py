@@ -1,4 +1,4 @@
-"""Versions as each replica takes them in: what is believed and what is not, at once and after a restart."""
+"""Versions in each replica: accepted and refused ones, at once and after a restart."""
 
 import logging
 import zlib
@@ -100,7 +100,7 @@ def decision_with(by: str, **changed: Any) -> Change:
 
 
 async def of_another_author(asking: Asking, version: StoredPolicy) -> dict[str, Any]:
-    """Bob's own true signature under what alice was allowed."""
+    """Return bob's own valid signature on alice's permission."""
     assert version.statement is not None
     made = structs.replace(read(version.statement, RequestStatement), principal="bob")
     return {"statement": sign(asking.files.keys["bob"], made), "author": "bob"}
@@ -111,7 +111,7 @@ async def by_a_stranger_and_policys_forged_decision(asking: Asking, version: Sto
 
 
 async def under_an_open_key(asking: Asking, version: StoredPolicy) -> dict[str, Any]:
-    """Another document, with digests made anew under the same keys; the signatures cannot be."""
+    """Return another document with new digests under the same keys; the signatures cannot be new."""
     return {"packed": packed(OPEN + "\n"), "digest": plain_digest((OPEN + "\n").encode())}
 
 
@@ -143,7 +143,7 @@ WRONG: dict[str, Change] = {
 
 
 @pytest.mark.parametrize("what", WRONG)
-async def test_what_is_not_signed_as_it_is_stored_is_refused_and_the_last_one_stays(
+async def test_version_that_differs_from_its_signature_is_refused_and_the_last_one_stays(
     asking: Asking, what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     version, _ = await decided(asking, "policy_publish", document=CLOSED)

@@ -1,4 +1,4 @@
-"""The part of the inventory and of the policy that a limited principal may list. Lists and errors agree."""
+"""The part of inventory and policy within reach of a limited principal's lists. Lists and errors agree."""
 
 import json
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""The list of what waits for approval is read on from the end of the journal: never again from the last such event."""
+"""The list of pending operations is read on from the end of the journal: never again from the last such event."""
 
 from pathlib import Path
 

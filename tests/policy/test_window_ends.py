@@ -1,4 +1,4 @@
-"""Starts by an approval window that stands for them no more: each is denied, and says by what."""
+"""Starts whose approval window no longer covers them are denied with the reason."""
 
 from collections.abc import Awaitable, Callable
 
@@ -28,7 +28,7 @@ WINDOW = {"operations": ["service_restart"], "targets": ["web-a"], "uses": 1, "s
 
 
 async def opened(asking: Asking) -> tuple[Pending, int]:
-    """A window of alice's that bob approved, and the sequence of its event."""
+    """Return a window of alice approved by bob, and the sequence of its event."""
     asking.files.policy(*RULES)
     expected = asking.signed(asking.subject("window_request", "writ", parameters=dict(WINDOW)))
     one = await awaiting(asking, expected)

@@ -1,4 +1,4 @@
-"""The check of an archive sees that approvals were signed, by whom, and for exactly the request that started."""
+"""The check of an archive verifies the approvers' signatures on exactly the request that started."""
 
 import hashlib
 from typing import Any
@@ -45,7 +45,7 @@ def approval_of(event: journal.Requested, *, by: Key = BOB, **changed: Any) -> S
 
 
 def events(*, approvals: list[Any] | None = None, proof: Proof = "key", **changed: Any) -> list[Any]:
-    """An operation that was approved by bob, and started."""
+    """Return an operation approved by bob, and its start."""
     steps = [DecisionStep(roles=["approver"], people=["bob"])]
     facts: dict[str, Any] = {"operation_id": id_of(1), "principal": "alice", "authenticated": "server"}
     facts |= {
@@ -155,7 +155,7 @@ def test_a_start_with_less_proof_than_was_demanded_shows() -> None:
 def declared(
     *, presence: Presence | None = TOUCH, by: SoftwareSecurityKey = TOKEN, presented: bool = True
 ) -> list[Any]:
-    """A request of bob's, whose decision says what he proved."""
+    """Return a request of bob; its decision names his proof."""
     statement = sign(BOB, structs.replace(sample(RequestStatement), principal="bob"))
     evidence = PresenceEvidence(credential=TOKEN.id, evidence=by.sign_ssh(bytes_of_presence(statement), flags=PRESENT))
     facts: dict[str, Any] = {"operation_id": id_of(1), "principal": "bob", "effect": "allow", "presence": presence}

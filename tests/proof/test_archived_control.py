@@ -1,4 +1,4 @@
-"""The check of an archive finds control events that policy did not allow, and starts that they do not cover."""
+"""The check of an archive finds control events that policy did not allow, and starts outside them."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ def decided(number: int, principal: str, **facts: Any) -> tuple[Any, Any]:
 
 
 def control(kind: str, number: int, body: dict[str, Any], by: str = "alice", **facts: Any) -> journal.ControlEvent:
-    """A control event that policy allowed, with these parameters."""
+    """Return a control event allowed by policy, with these parameters."""
     facts = {"operation": kind, "parameters_digest": keyed_digest(DIGEST_KEY, body), **facts}
     decision, statement = decided(number, by, **facts)
     return journal.ControlEvent(
@@ -141,7 +141,7 @@ def test_a_control_event_that_policy_did_not_allow_so_shows(event: Any, what: st
 
 
 def session(parameters: dict[str, Any] | None = None, **signed: Any) -> journal.ControlEvent:
-    """A session of alice's; `parameters` and `signed` are what her statement says otherwise."""
+    """Return a session of alice; `parameters` and `signed` are different fields of her statement."""
     expected = {"key": AGENT.public, "seconds": 3600}
     event = control("session_open", 8, {**expected, "device": "", "idle": 60, "timeout": 30})
     about = {"principal": "alice", "operation": "session_open", "target": "writ", "idempotency_key": "key-8"}

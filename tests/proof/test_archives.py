@@ -1,4 +1,4 @@
-"""Archives of the journal, checked by whoever has policy's public key: what was done to one shows."""
+"""Archives of the journal, checked with policy's public key: every manipulation shows."""
 
 import hashlib
 import random
@@ -60,7 +60,7 @@ def segments(members: dict[str, bytes]) -> list[str]:
 
 
 def refitted(members: dict[str, bytes], name: str, lines: list[bytes]) -> None:
-    """Another content of a segment, with a manifest that fits it."""
+    """Replace the content of a segment, and make the manifest match."""
     manifest = json.decode(members[MANIFEST], type=ArchiveManifest)
     members[name] = b"".join(line + b"\n" for line in lines)
     sequences = [decode_line(line).sequence for line in lines]
@@ -150,7 +150,7 @@ def seal_other_parameters(members: dict[str, bytes]) -> None:
     ],
     ids=lambda change: change.__name__,
 )
-def test_what_was_done_to_an_archive_shows(whole: Path, change: Callable[[dict[str, bytes]], None]) -> None:
+def test_manipulation_of_an_archive_shows(whole: Path, change: Callable[[dict[str, bytes]], None]) -> None:
     with pytest.raises(DamagedBundle):
         verify(rewritten(whole, change))
     assert verify(rewritten(whole, lambda _: None)).events == 24
@@ -231,7 +231,7 @@ def test_a_file_that_is_there_is_never_overwritten_and_what_was_left_half_is(who
         assert bundle.namelist() == ["a"]
 
 
-def test_what_somebody_else_has_open_is_never_written_into(tmp_path: Path) -> None:
+def test_file_opened_by_another_user_is_never_written(tmp_path: Path) -> None:
     path, left = tmp_path / "one.writ", tmp_path / "one.writ.partial"
     with left.open("w+b") as others, BundleWriter(path) as writer:
         writer.put("a", b"secret")

@@ -26,7 +26,7 @@ NOON = "2026-11-24T12:00:00Z"  # a Tuesday
 
 
 def policy(**sections: Any) -> Policy:
-    """A policy of these keys, as a file would give it, whatever lint says of it."""
+    """Return a policy with these keys, as a file would have it, even against lint."""
     return loaded(yaml_file.dump({"policies": {"name": "test", **sections}}), "permissive")
 
 
@@ -42,7 +42,7 @@ def file_of(**sections: Any) -> PolicyDocument:
 
 
 def refused(text: str | bytes, mode: Any = "strict") -> list[str]:
-    """What is wrong with a file."""
+    """Return the error of a file."""
     try:
         loaded(text, mode)
     except FileErrors as errors:
@@ -51,7 +51,7 @@ def refused(text: str | bytes, mode: Any = "strict") -> list[str]:
 
 
 def warned(text: str, mode: Any = "strict") -> list[str]:
-    """What a file that loads is warned of."""
+    """Return the warnings of a file that loads."""
     document = yaml_file.parse(text.encode(), "policy.yaml")
     return [str(problem) for problem in compile_document(document, CATALOGUE, mode)[1]]
 
@@ -81,7 +81,7 @@ def at(text: str) -> float:
 
 
 class World:
-    """Who asks, and on what; every question may say it otherwise."""
+    """The default principal and target; each question may replace them."""
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class World:
         facts: Facts = NO_FACTS,
         **parameters: Any,
     ) -> Ruling:
-        """What is decided."""
+        """Return the decision."""
         definition = CATALOGUE[operation]
         if operation.startswith("service_") and not parameters.get("service_name"):
             parameters["service_name"] = "nginx"

@@ -1,4 +1,4 @@
-"""Generated questions, put to the engine; its answers in the plain words that the reference evaluator uses."""
+"""Generated questions for the engine, and its answers in the words of the reference evaluator."""
 
 from datetime import datetime
 from types import MappingProxyType
@@ -38,7 +38,7 @@ def compiled(file: Data) -> Policy | None:
 
 
 def ruling(policy: Policy, question: Data, facts: Data) -> Ruling | None:
-    """What the engine decides; None for what is no question to it."""
+    """Return the engine's decision; None for input that is no question."""
     try:
         definition = CATALOGUE.find(question["operation"])
         target, principal = TARGETS[question["target"]], CALLERS[question["principal"]]
@@ -73,7 +73,7 @@ def known(facts: Data, target: str) -> Facts:
 
 
 def plain(ruling: Ruling | None) -> Data:
-    """All of an answer that docs/policy.md defines, its words for people aside."""
+    """Return the part of an answer defined by docs/policy.md, without texts for readers."""
     if ruling is None:
         return {"decision": "invalid"}
     return {

@@ -29,7 +29,7 @@ def some(r: Random, items: Any, most: int = 3) -> list[Any]:
 
 
 def holed(r: Random, items: list[Any]) -> list[Any]:
-    """Now and then with a hole, as `- # comment` leaves one."""
+    """Return the list, now and then with a null, as `- # comment` leaves one."""
     return [*items, None] if r.random() < 0.05 else items
 
 
@@ -221,7 +221,7 @@ def policy(r: Random) -> Data:
 
 
 def question(r: Random, about: Data) -> Data:
-    """A question, mostly about what the policy has rules for."""
+    """Return a question, mostly about subjects of the policy's rules."""
     rules = [rule for rule in about["policies"]["global_policies"] if rule]
     known = [name for rule in rules for name in rule["operations"] if name] or list(PARAMETERS)
     operation = r.choice(known) if r.random() < 0.8 else r.choice(list(PARAMETERS))
@@ -250,7 +250,7 @@ def question(r: Random, about: Data) -> Data:
 
 
 def facts(r: Random, at: float) -> Data:
-    """What the target lists, and what scanners say of it."""
+    """Return listings of the target and reports of scanners about it."""
     listings: Data = {}
     for source in SOURCES:
         shape = r.random()

@@ -45,7 +45,7 @@ def decision_data(decision: str, code: str, rules: Iterable[str], effective: Dat
 
 
 def present(data: Any) -> Any:
-    """What is null is as if absent, wherever it stands in the file."""
+    """Treat null as absent, at any place of the file."""
     if isinstance(data, dict):
         return {key: present(each) for key, each in data.items() if each is not None}
     return [present(each) for each in data if each is not None] if isinstance(data, list) else data
@@ -118,7 +118,7 @@ class Question:
         return tuple(((*sorted({*one.get("approvers", [])} or {"approver"}),), one.get("quorum", 1)) for one in found)
 
     def met(self, demand: Any) -> bool:
-        """Whether those who said yes, in their order, are enough for each step; None stands for one who is lacking."""
+        """Return true if the approvals, in order, suffice for each step; None stands for a missing one."""
         passed_over, waiting = {self.person["id"], self.person.get("acts_for", "")}, iter(self.asked["approvals"])
         voices = {name: person["roles"] for name, person in self.people.items() if person["kind"] == "human"}
         for roles in [roles for roles, quorum in demand for _ in range(quorum)]:
@@ -175,7 +175,7 @@ class Question:
         yield from (NO for _ in self.flags(effective) - {*rule.get("parameter_constraints", {})} if rule["allowed"])
 
     def on_names(self, rule: Data, given: Data) -> bool:
-        """Whether it allows things by their names, and the request is about all of them."""
+        """Return true if it allows things by name, and the request is about all of them."""
         name = self.operation.all_without
         constraint = dict(self.constraints(rule)).get(name, {"default": name})
         return rule["allowed"] and given.get(name) is None and "default" not in constraint
@@ -228,7 +228,7 @@ class Question:
         return self.within({"from": start.date().isoformat(), **usual, **window}, start, end - start)
 
     def within(self, window: Data, start: datetime, lasts: timedelta) -> bool:
-        """Whether it began at that time of one of its days, by the clock on the wall, and lasts still."""
+        """Return true if a window began at that local time on one of its days, and still lasts."""
         now = datetime.fromtimestamp(self.at // 1, ZoneInfo(window.get("timezone", "UTC"))).replace(tzinfo=None)
         weekdays = {DAYS.get(each, each) % 7 or 7 for each in window.get("days_of_week", range(7))}
         days = [now.date() - timedelta(back) for back in range(32)]
@@ -257,7 +257,7 @@ class Question:
             yield YES * holds(expected) if fits and (not kinds or typed(value)[0] in kinds) else ERRS
 
     def attribute(self, name: str, wanted: Any, allowed: bool) -> int:
-        """As one value, one of a list, or by a constraint; what is absent never opens a door."""
+        """Match as one value, one of a list, or by a constraint; an absent value never allows."""
         value, odd, found = self.target.get("attributes", {}).get(name), NO if allowed else ERRS, YES
         one_of = {"allowed_values": wanted if isinstance(wanted, list) else [wanted]}
         requested = (wanted if isinstance(wanted, dict) else one_of) if value is not None else {}

@@ -1,4 +1,4 @@
-"""The world that generated policies are about: a few targets and principals, and values for parameters."""
+"""The world of generated policies: a few targets and principals, and values for parameters."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Who may do what, against asking each."""
+"""Access lists agree with a decision about each request."""
 
 from typing import Any
 
@@ -79,7 +79,7 @@ def test_a_deny_of_some_values_is_named() -> None:
     assert access.example_denied.parameters["service_name"] == "ssh"
 
 
-def test_who_can_leaves_out_those_who_never_may() -> None:
+def test_who_can_leaves_out_principals_without_access() -> None:
     made = policy(global_policies=[rule("restart", "service_restart", user_roles=["operator"])])
     found = who_can(made, SCENE, "service_restart", AccessQuery(target="web-1", around=at(NOON)))
     assert [one.principals for one in found.accesses] == [["alice"]]
@@ -89,7 +89,7 @@ def test_who_can_leaves_out_those_who_never_may() -> None:
     ("parameters", "condition"),
     [({"service_name": "nginx"}, "service_name: in list_services"), (None, "service_name: in list_services")],
 )
-def test_what_turns_on_a_list_of_the_target_is_sometimes(parameters: Any, condition: str) -> None:
+def test_access_that_depends_on_a_listing_is_sometimes(parameters: Any, condition: str) -> None:
     listed = {"service_name": {"allowlist_source": "list_services"}}
     rules = [rule("listed", "service_restart", user_roles=["operator"], parameter_constraints=listed)]
     here = setting(policy(global_policies=rules), CATALOGUE, [WEB], [ALICE, BOB])
@@ -127,7 +127,7 @@ def test_exact_parameters_are_judged_at_all_times_from_now_on() -> None:
         )
 
 
-def test_what_no_file_knows_is_refused() -> None:
+def test_unknown_name_is_refused() -> None:
     for wrong in ({"target": "web-9"}, {"principal": "eve"}):
         with pytest.raises(Invalid, match=r"web-9|eve"):
             about(**wrong)
@@ -140,7 +140,7 @@ BACKENDS = ("local", "docker", "ssh", "proxmox")
 
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_each_operation_has_a_request_whatever_its_fields_must_be_together(name: str) -> None:
-    """`give exactly one of …` is in no type: an operation must not be told as `never` because no example was found."""
+    """`give exactly one of …` is in no type: `never` must not be the answer because no example was found."""
     targets = [Target(id=backend, role="production", backend=backend) for backend in BACKENDS]
     made = policy(global_policies=[rule("may", name)], require_approval_for_admin=False)
     question_space = QuestionSpace(catalogue=CATALOGUE, targets=(*targets, WRIT), principals=(ALICE,))

@@ -1,4 +1,4 @@
-"""All that is wrong with a policy file is told at once, each with its place; what is wrong in form hides nothing."""
+"""All mistakes of a policy file are reported at once with their places; one of form hides no other."""
 
 from tests.rules.asking import refused, written
 

@@ -1,4 +1,4 @@
-"""An update of all packages is no update of the packages that a rule names."""
+"""A rule about named packages does not match an update of all packages."""
 
 from itertools import product
 from typing import Any
@@ -121,7 +121,7 @@ def test_a_rule_on_names_which_cannot_be_judged_denies_an_update_of_all() -> Non
     assert effect({}, PLAIN, by_name(NGINX, requires_approval=True, **SCANNED)) == "deny"
 
 
-def test_who_can_update_everything_needs_the_approval_of_a_rule_on_names() -> None:
+def test_update_of_all_packages_needs_the_approval_of_a_rule_on_names() -> None:
     some = policy(global_policies=[PLAIN, by_name(NGINX, requires_approval=True)])
     space = QuestionSpace(catalogue=CATALOGUE, targets=(WEB,), principals=(ALICE,))
     found = who_can(some, space, "package_update", AccessQuery(at=at(NOON), parameters={})).accesses

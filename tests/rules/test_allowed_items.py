@@ -1,4 +1,4 @@
-"""`allowed_items`: a list is bounded by what a rule permits, and the rule fills in the bound that the caller lacks."""
+"""`allowed_items` bounds a list by the rule's permission, and the rule fills in a missing bound."""
 
 from typing import Any
 

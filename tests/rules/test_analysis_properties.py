@@ -1,6 +1,4 @@
-"""Diff and access against asking everything that there is to ask in a small world, both ways: what they say is so, and
-what is so they say.
-"""
+"""Diff and access agree with decisions about every request in a small world: no false and no missing statement."""
 
 import json
 from collections.abc import Iterator
@@ -48,7 +46,7 @@ TIMES = ("2026-11-24T05:30:00Z", NOON, "2026-11-24T12:30:00Z", "2026-11-29T17:59
 
 
 def everything(operation: str) -> Iterator[tuple[DecisionRequest, Facts]]:
-    """Each value of one parameter at a time, at a few times, for everybody, everywhere."""
+    """Yield each value of one parameter at a time, at a few times, for all principals and targets."""
     base = PARAMETERS[operation][0]
     requested = [*PARAMETERS[operation]]
     fields = CATALOGUE[operation].parameters.__struct_fields__
@@ -68,7 +66,7 @@ def effect(policy: Policy, decision_request: DecisionRequest, known: Facts) -> s
 
 
 def evaluated(policy: Policy, example: Example) -> str:
-    """What `writ policy eval` makes of an example, as it would read it from a file."""
+    """Return the result of `writ policy eval` for an example, read from a file."""
     line = json.dumps(structs.asdict(example)).encode()
     made = setting(policy, CATALOGUE, TARGETS, EVERYBODY)
     decision: str = json.loads(reply_line(made, line, now=0.0))["decision"]
@@ -118,7 +116,7 @@ def test_a_diff_is_what_asking_everything_finds(pair: tuple[PolicyDocument, Poli
 
 
 def _is_of_more(note: str) -> bool:
-    """Whether it is of more than what this small domain hasn't: a text that tells two patterns apart, an old report."""
+    """Return true if it concerns things outside this small domain: a text between two patterns, an old report."""
     apart = (" matches and pattern " in note and note.endswith(" does not")) or note.endswith(" were not distinguished")
     return not apart and " is older than " not in note
 

@@ -1,4 +1,4 @@
-"""Approval windows in the control state: opened by policy's decision, closed for good; demands that accept them."""
+"""Approval windows in the control state: opened by policy's decision, closed for good; and demands for them."""
 
 from typing import Any
 
@@ -91,7 +91,7 @@ def test_a_request_that_cannot_be_read_opens_no_window(body: dict[str, Any]) -> 
 
 
 def test_a_window_has_the_id_of_the_operation_that_was_decided_on_and_approved() -> None:
-    """Its approvals and uses are found by its id, and an executor writes the event."""
+    """Approvals and uses are found by this id, and an executor writes the event."""
     request = event("window_request", PARAMETERS, signed=decision())
     assert apply(ControlState(), 1, structs.replace(request, id="another")).windows == ()
     assert [one.id for one in apply(ControlState(), 1, request).windows] == [request.operation_id]

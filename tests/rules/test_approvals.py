@@ -1,4 +1,4 @@
-"""Approvals: steps in order, a quorum of different people for each, never the one who asks."""
+"""Approvals: steps in order, a quorum of different people for each, never the requester."""
 
 from typing import Any
 
@@ -48,7 +48,7 @@ def test_human_of_a_requesting_agent_never_counts_as_an_approver() -> None:
     assert world(ASKS).ask(who=copilot, approvals=("alice", "ben", "sam")).effect == "allow"
 
 
-def test_somebody_without_the_role_does_not_count() -> None:
+def test_approver_without_the_role_does_not_count() -> None:
     assert world(ASKS).ask(approvals=("pat", "ben", "sam")).effect == "require_approval"
 
 

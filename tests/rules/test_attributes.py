@@ -1,4 +1,4 @@
-"""Conditions on the inventory's typed attributes: what is absent, or of another type, never opens a door."""
+"""Conditions on the inventory's typed attributes: an absent value, or one of another type, never allows."""
 
 from typing import Any
 
@@ -59,14 +59,14 @@ def test_attribute_matches_the_required_value(required: Any, value: Any, holds: 
         ({"denied_values": []}, {"tier": 1}),
     ],
 )
-def test_what_is_absent_or_of_another_type_does_not_match_an_allow_and_errs_in_a_deny(
+def test_absent_or_mistyped_attribute_does_not_match_an_allow_and_errs_in_a_deny(
     required: Any, attributes: dict[str, Any]
 ) -> None:
     assert code_of(required, attributes, allowed=True) == "no_rule"
     assert code_of(required, attributes, allowed=False) == "rule_error"
 
 
-def test_what_fails_for_certain_outweighs_a_check_that_does_not_fit() -> None:
+def test_certain_failure_outweighs_a_check_of_the_wrong_type() -> None:
     assert code_of({"pattern": "1", "max": 5}, {"tier": 9}, allowed=False) == "allowed"
 
 

@@ -1,4 +1,4 @@
-"""Two expressions without a common text: a claim of the automata is never contradicted by a text that matches both."""
+"""Two expressions without a common text: no text matches both against the automata's claim."""
 
 import re
 

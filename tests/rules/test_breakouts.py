@@ -1,4 +1,4 @@
-"""What breaks out of a container is allowed only by a rule that names the flag for it."""
+"""Only a rule that names a flag allows the container setting which breaks out by it."""
 
 from typing import Any
 

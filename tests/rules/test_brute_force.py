@@ -1,7 +1,7 @@
-"""What analysis says of policies, against asking them by brute force: random requests in the small world.
+"""Analysis of policies, compared by brute force: random requests in the small world.
 
-`diff` must tell every change that any request shows, and each that it tells must be shown by its own example; `allowed`
-must not be contradicted by any request. Kinds of requests that the result says were not tried (`bounded`) are left out.
+`diff` must report every change that any request shows, and its own example must show each reported change. No request
+may contradict `allowed`. Kinds of requests which the result names as untried (`bounded`) are left out.
 """
 
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ KINDS = {
 
 
 def plain(value: Any) -> Any:
-    """Without what only facts can tell, and without dates: analysis looks some weeks ahead."""
+    """Leave out facts and dates: analysis considers only some weeks."""
     if isinstance(value, dict):
         left = {
             key: each
@@ -67,7 +67,7 @@ def changed(r: Random, file: Data) -> Data:
 
 
 def questions(r: Random, file: Data, many: int) -> Iterator[Data]:
-    """Requests that analysis is about: real ones, not one's own, without approvals, within weeks."""
+    """Yield requests within the scope of analysis: real ones of others, without approvals, within weeks."""
     for _ in range(many):
         requested = generate.question(r, file)
         target, operation = TARGETS.get(requested["target"]), CATALOGUE.get(requested["operation"])
@@ -107,9 +107,9 @@ def compared(old: Data, new: Data) -> Diff:
 
 
 def untried(question: Data, bounded: list[str]) -> bool:
-    """Whether not all kinds of such requests were tried; that no text was found for a pattern is no excuse here.
+    """Return true if some kinds of such requests were not tried; a pattern without a sample is no excuse here.
 
-    Flags that break out of a container are denied unless a rule names them, and are not tried where none does.
+    Flags that break out of a container are denied unless a rule names them, and are not tried without such a rule.
     """
     flags = breakouts(CATALOGUE.find(question["operation"]).parameters)
     if any(question["parameters"].get(flag) for flag in flags):
@@ -150,7 +150,7 @@ def test_diff_shows_every_change_by_an_example(part: int) -> None:
 
 
 @pytest.mark.parametrize("part", some(range(12), 0))
-def test_what_is_always_or_never_allowed_is_so_for_every_request(part: int) -> None:
+def test_always_and_never_hold_for_every_request(part: int) -> None:
     observed = 0
     for seed, r, old, _, one, _ in pairs(range(part * 4, part * 4 + 4)):
         listing = allowed(one, SCENE, AccessQuery(around=AROUND))

@@ -1,4 +1,4 @@
-"""A policy of the older format becomes one of this format that allows no more."""
+"""Conversion of a policy in the older format allows no more than before."""
 
 from typing import Any
 
@@ -80,6 +80,6 @@ def test_older_names_of_keys_are_renamed_below_policies() -> None:
 
 
 @pytest.mark.parametrize("data", [[], {"policy": {}}, {"rules": [{"name": "d", "action": "deny"}]}])
-def test_what_may_deny_or_is_no_policy_is_refused(data: Any) -> None:
+def test_older_policy_that_may_deny_or_is_malformed_is_refused(data: Any) -> None:
     with pytest.raises(ValueError, match=r"may deny|is no policy of an older format"):
         converted(data, CATALOGUE, "x")

@@ -1,4 +1,4 @@
-"""The end of a deny by its windows, and what an emergency would change."""
+"""The end of a deny by its windows, and the difference an emergency would make."""
 
 from typing import Any
 

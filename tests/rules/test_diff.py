@@ -1,4 +1,4 @@
-"""What two policies decide differently, against asking both everything that there is to ask in a small world."""
+"""Differences of two policies, compared with decisions by both about every request in a small world."""
 
 from typing import Any
 
@@ -107,7 +107,7 @@ def test_a_list_of_the_target_is_supposed_to_have_the_value_or_not() -> None:
     assert alice.example.parameters["service_name"] in alice.example.facts["listings"]["list_services"]
 
 
-def test_what_scanners_report_is_supposed_each_way_that_matters() -> None:
+def test_diff_supposes_scan_reports_each_relevant_way() -> None:
     def scanned(severity: str) -> list[dict[str, Any]]:
         return [
             RESTART,

@@ -1,4 +1,4 @@
-"""Emergencies: when one is in force, and what its rules may do then."""
+"""Emergencies: when one is in force, and the effect of its rules then."""
 
 from typing import Any
 
@@ -86,13 +86,13 @@ def decided(sections: dict[str, Any], *, emergency: bool = True, **request: Any)
     return ruling.effect, ruling.code, ruling.rules
 
 
-def test_its_rules_allow_inside_and_are_inert_outside() -> None:
+def test_emergency_rules_allow_inside_and_are_inert_outside() -> None:
     sections = {"emergency_policies": [RECOVERY]}
     assert decided(sections) == ("allow", "allowed", ["recovery"])
     assert decided(sections, emergency=False) == ("deny", "no_rule", [])
 
 
-def test_one_that_was_declared_for_the_target_counts() -> None:
+def test_emergency_declared_for_the_target_counts() -> None:
     state = apply(ControlState(), 1, control("emergency_declare", {**DECLARED, "until": at(NOON) + 1}, id="e-1"))
     world = World(policy(emergency_policies=[RECOVERY]), control=state)
     ruling = world.ask()
@@ -103,7 +103,7 @@ def test_one_that_was_declared_for_the_target_counts() -> None:
     assert world.ask(emergency=False).code == "no_rule"
 
 
-def test_it_allows_its_own_operations_roles_and_people_alone() -> None:
+def test_emergency_allows_its_own_operations_roles_and_people_alone() -> None:
     sections = {"emergency_policies": [{**RECOVERY, "target_roles": ["production"], "user_roles": ["sre"]}]}
     assert decided(sections, who={"roles": ["sre"]})[0] == "allow"
     assert decided(sections, who={"roles": ["operator"]})[0] == "deny"
@@ -111,14 +111,14 @@ def test_it_allows_its_own_operations_roles_and_people_alone() -> None:
     assert decided(sections, operation="service_stop", who={"roles": ["sre"]})[0] == "deny"
 
 
-def test_its_denies_deny() -> None:
+def test_emergency_denies_deny() -> None:
     no = rule("no", "service_restart", allowed=False, emergency_overridable=True)
     sections = {"global_policies": [RESTARTS], "emergency_policies": [no, RECOVERY]}
     assert decided(sections) == ("deny", "denied", ["no"])
     assert decided(sections, emergency=False)[0] == "allow"
 
 
-def test_it_lifts_no_deny_that_does_not_say_so() -> None:
+def test_emergency_lifts_only_denies_that_permit_it() -> None:
     hard = rule("hard", "service_restart", allowed=False)
     soft = rule("soft", "service_restart", allowed=False, emergency_overridable=True)
     assert decided({"global_policies": [hard, soft], "emergency_policies": [RECOVERY]}) == ("deny", "denied", ["hard"])
@@ -146,14 +146,14 @@ def test_rules_that_an_emergency_sets_aside_are_not_named_as_deciding() -> None:
     assert world.ask(emergency=False).rules == ["asks", "restarts"]
 
 
-def test_it_lifts_the_approval_of_risk_admin() -> None:
+def test_emergency_lifts_the_approval_of_risk_admin() -> None:
     sections = {"emergency_policies": [rule("restores", "file_delete")]}
     assert decided(sections, operation="file_delete", file_path="/a") == ("allow", "allowed", ["restores"])
     with_rule = {"global_policies": [rule("deletes", "file_delete")], "emergency_policies": []}
     assert decided(with_rule, operation="file_delete", file_path="/a")[0] == "require_approval"
 
 
-def test_it_lifts_the_gateways_limits_and_not_its_denies() -> None:
+def test_emergency_lifts_the_gateways_limits_and_not_its_denies() -> None:
     short = rule("short", "service_restart", parameter_constraints={"timeout": {"max": 10}}, requires_approval=True)
     sections = {"role_policies": {"gateway": [short]}, "emergency_policies": [RECOVERY]}
     assert decided(sections, target=BEHIND, timeout=60) == ("allow", "allowed", ["recovery"])

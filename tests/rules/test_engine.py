@@ -1,4 +1,4 @@
-"""What a decision is made of: scope, conditions, gateway, demands, stops, one's own, the trace."""
+"""Parts of a decision: scope, conditions, gateway, demands, stops, own requests, the trace."""
 
 from typing import Any
 
@@ -106,7 +106,7 @@ def test_a_rule_that_cannot_be_judged_denies_in_its_own_scope() -> None:
     assert world.ask(who={"roles": ["sre"]}).effect == "allow"
 
 
-def test_what_fails_for_certain_outweighs_what_cannot_be_judged() -> None:
+def test_certain_failure_outweighs_an_undecidable_check() -> None:
     limits = {"timeout": {"max": 10}}
     rules = [RESTARTS, rule("limited", "service_restart", scans=[{"scanner": "trivy"}], parameter_constraints=limits)]
     assert World(policy(global_policies=rules)).ask(timeout=11).rules == ["restarts"]
@@ -178,7 +178,7 @@ def test_a_gateway_rule_may_stay_at_home() -> None:
     )
 
 
-def test_a_stop_denies_changes_and_lets_looks_and_control_through() -> None:
+def test_stop_denies_changes_and_permits_reads_and_control_operations() -> None:
     state = apply(ControlState(), 7, control("stop_set", {"scope": ["web-*"], "reason": "it burns", "until": None}))
     rules = [RESTARTS, rule("reads", "service_status"), rule("stops", "stop_set")]
     world = World(policy(global_policies=rules), control=state)
@@ -212,7 +212,7 @@ def test_a_control_event_counts_once_and_in_order() -> None:
     assert apply(state, 4, None) is state
 
 
-def test_ones_own_may_always_be_read_and_cancelled() -> None:
+def test_own_operations_may_always_be_read_and_cancelled() -> None:
     everything = rule("no", "operation_cancel", "audit_read", allowed=False)
     world = World(policy(global_policies=[everything], expires_at="2000-01-01"))
     assert world.ask("operation_cancel", operation_id="a" * 26, own=True).code == "own"
@@ -271,7 +271,7 @@ def test_trace_shows_a_gateways_allow_as_a_restriction() -> None:
 
 
 def test_an_open_default_never_reaches_control_operations() -> None:
-    """By one an agent could give itself any role."""
+    """Otherwise an agent could give itself any role."""
     opened = World(policy(deny_by_default=False, require_approval_for_admin=False))
     wish: dict[str, Any] = {"action": "set_roles", "principal_id": "copilot", "roles": ["admin", "approver"]}
     ruling = opened.ask("principal_manage", **wish)
@@ -280,7 +280,7 @@ def test_an_open_default_never_reaches_control_operations() -> None:
 
 
 def test_a_default_that_breaks_the_schema_denies_without_limits_or_demands() -> None:
-    """Found by the reference evaluator, and by chance that it was no number of seconds at all."""
+    """Found by the reference evaluator, by a value that was no number of seconds at all."""
     limits = {"timeout": {"default": ""}, "service_name": {"default": "x"}}
     keys = {"operation_timeout": 30, "max_concurrent": 1, "requires_approval": True}
     text = yaml_file.dump({"policies": {"global_policies": [{**RESTARTS, **keys, "parameter_constraints": limits}]}})

@@ -1,4 +1,4 @@
-"""Conditions that installed packages bring: typed options, public parameters, and an error denies."""
+"""Conditions by installed packages: typed options, public parameters, and an error denies."""
 
 from typing import Any
 
@@ -60,7 +60,7 @@ def refused(entry: Any, evaluators: Any = EVALUATORS) -> str:
     return str(caught.value)
 
 
-def test_one_that_a_package_brings_is_found_and_used() -> None:
+def test_evaluator_of_a_package_is_found_and_used() -> None:
     installed = load_catalogue(evaluators=True).evaluators
     some = world({"name": "test_share", "with": {"percent": 50}}, installed)
     effects = {name: some.ask(target={"id": name}).effect for name in ("web-1", "web-2", "web-3", "web-4")}
@@ -78,7 +78,7 @@ def test_an_evaluator_is_a_condition_with_options_of_its_own_type() -> None:
 
 
 @pytest.mark.parametrize(("answer", "code"), [(True, "allowed"), (False, "no_rule"), ("not today", "no_rule")])
-def test_it_answers_yes_or_no_or_no_with_a_reason(answer: Any, code: str) -> None:
+def test_evaluator_answers_yes_or_no_or_no_with_a_reason(answer: Any, code: str) -> None:
     assert world("it", {"it": answering(answer)}).ask().code == code
 
 
@@ -94,7 +94,7 @@ def test_a_deny_whose_evaluator_fails_denies() -> None:
     assert world("it", {"it": answering(RuntimeError())}, allowed=False).ask().code == "rule_error"
 
 
-def test_it_sees_the_public_parameters_alone() -> None:
+def test_evaluator_gets_the_public_parameters_alone() -> None:
     questions.clear()
     world("it", {"it": answering(True)}).ask("file_write", file_path="/srv/a", content="hunter2")
     assert questions[0].parameters["file_path"] == "/srv/a"

@@ -1,4 +1,4 @@
-"""Rules, policies and windows whose time is over are told, beside the time at which somebody asks."""
+"""Lint reports rules, policies and windows whose time is over, beside the present time."""
 
 from typing import Any
 

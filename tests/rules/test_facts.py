@@ -1,4 +1,4 @@
-"""Facts: what the target lists and what scanners found; needed, failed, stale and absent are told apart."""
+"""Facts: listings of targets and findings of scanners. Needed, failed, stale and absent ones differ."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ def test_failed_or_stale_listing_cannot_be_judged_and_is_not_requested_again(fac
 
 
 @pytest.mark.parametrize("max_age", [300, "5m"])
-def test_how_old_a_list_may_be_is_the_rules_to_say(max_age: Any) -> None:
+def test_rule_limits_the_age_of_a_listing(max_age: Any) -> None:
     assert listed({"max_age": max_age}).ask(facts=listing("nginx", age=300)).effect == "allow"
     assert listed({"max_age": max_age}).ask(facts=listing("nginx", age=301)).code == "rule_error"
 

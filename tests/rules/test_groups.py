@@ -1,4 +1,4 @@
-"""Groups of operations and targets decide as the lists that they stand for."""
+"""Groups of operations and targets decide like the lists they stand for."""
 
 from typing import Any
 

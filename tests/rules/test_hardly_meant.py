@@ -1,4 +1,4 @@
-"""What a rule says that its author can hardly mean, though it loads: found by looking at one key at a time."""
+"""Rules that load but that an author can hardly mean, found by one key at a time."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from writ_rules.loading import findings_of
 
 
 def every(*rules: dict[str, Any]) -> list[str]:
-    """All findings of a file."""
+    """Return all findings of a file."""
     _, findings = findings_of(file_of(global_policies=list(rules)), CATALOGUE)
     return [f"{finding.severity}: {finding.message}" for finding in findings]
 
@@ -33,7 +33,7 @@ def every(*rules: dict[str, Any]) -> list[str]:
         ),
     ],
 )
-def test_what_is_hardly_meant_is_a_warning(keys: dict[str, Any], message: str) -> None:
+def test_implausible_rule_is_a_warning(keys: dict[str, Any], message: str) -> None:
     (reported,) = every(rule("a", "service_restart", **keys))
     assert reported.startswith("warning: ")
     assert message in reported

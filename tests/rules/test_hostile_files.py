@@ -1,6 +1,6 @@
-"""Policy files that were made to hurt: each is refused with a reason, and within bounds of time and memory.
+"""Hostile policy files: each is refused with a reason, within limits of time and memory.
 
-They are loaded in a process of its own that the kernel ends when it takes more than it should.
+A process of their own loads them; the kernel ends it above its limits.
 """
 
 import json
@@ -128,7 +128,7 @@ HOSTILE: dict[str, tuple[str | bytes, str]] = {
 
 @pytest.fixture(scope="module")
 def refusals() -> dict[str, list[str]]:
-    """What each file is refused for, from a process with limits."""
+    """Return the refusal of each file, from a process with limits."""
 
     def limits() -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))

@@ -1,4 +1,4 @@
-"""What a policy names and an installation hasn't, and approvals that nobody there can give."""
+"""Names in a policy that the installation lacks, and approvals that nobody there can give."""
 
 from pathlib import Path
 from typing import Any

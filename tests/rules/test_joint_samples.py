@@ -1,4 +1,4 @@
-"""Requests that several patterns match at once: what an allow, a deny and the operation itself say together."""
+"""Requests that several patterns match at once: of an allow, a deny and the operation itself."""
 
 import pytest
 from tests.rules.asking import ALICE, CATALOGUE, NOON, at, file_of, policy, rule
@@ -32,7 +32,7 @@ def reads(allows: str, denies: str) -> list[dict[str, object]]:
         ("/(srv|etc)/[a-z]+/.*", ".*(key|token)[^0-9]*"),
     ],
 )
-def test_what_an_allow_covers_and_a_deny_takes_back_is_found(allows: str, denies: str) -> None:
+def test_request_allowed_and_denied_at_once_is_found(allows: str, denies: str) -> None:
     rules = reads(allows, denies)
     (access,) = allowed(
         policy(global_policies=rules), SCENE, AccessQuery(operations=("file_read",), around=at(NOON))
@@ -45,7 +45,7 @@ def test_what_an_allow_covers_and_a_deny_takes_back_is_found(allows: str, denies
 
 def test_each_combination_of_matches_has_one_valid_sample() -> None:
     patterns = tuple(pattern(text, deny=True) for text in ("/srv/.*", ".*secret.*", r".*\.conf"))
-    found = joined(READ, "file_path", patterns, ("/a", "no path"))
+    found = joined(READ.hints["file_path"], patterns, ("/a", "no path"))
     ways = [tuple(each.covers(text) for each in patterns) for text in ("/a", *found)]
     assert len(set(ways)) == len(ways) == 2 ** len(patterns)
     assert all(READ.refuses("file_path", text) is None for text in found)
@@ -53,4 +53,4 @@ def test_each_combination_of_matches_has_one_valid_sample() -> None:
 
 def test_many_patterns_are_no_endless_work() -> None:
     patterns = tuple(pattern(f".*{letter}{letter}.*", deny=True) for letter in "abcdefghijklmnopqrstuvwxyz")
-    assert len(joined(READ, "file_path", patterns, ("/x",))) < 2**MOST_PATTERNS
+    assert len(joined(READ.hints["file_path"], patterns, ("/x",))) < 2**MOST_PATTERNS

@@ -1,4 +1,4 @@
-"""Questions as JSON lines: the exact form in and out, and lines that are no question."""
+"""Questions as JSON lines: the exact form in and out, and invalid lines."""
 
 import json
 from typing import Any
@@ -70,7 +70,7 @@ def test_json_line_names_a_demanded_approval(here: Setting) -> None:
         ({"facts": {"listings": {"list_services": {"age": "old"}}}}, "'old' is not a duration"),
     ],
 )
-def test_what_is_no_question_for_the_rules_is_invalid(here: Setting, keys: dict[str, Any], reason: str) -> None:
+def test_malformed_question_is_invalid(here: Setting, keys: dict[str, Any], reason: str) -> None:
     reply = replied(here, **keys)
     assert (reply["id"], reply["decision"], reply["rules"], reply["trace"]) == ("1", "invalid", [], [])
     assert reason in reply["reason"]

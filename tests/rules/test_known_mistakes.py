@@ -1,9 +1,9 @@
-"""Each known way in which implementations of this format went wrong is a test: ours doesn't.
+"""Each known mistake of implementations of this format has a test here.
 
-Those about the installation and not about a decision have tests elsewhere: a denial that is not in the audit
-(tests/executor/test_operation_path.py), simulate and execute that disagree (tests/policy/test_one_path.py), a
-rollback that loses the way back (tests/policy/test_versions.py), a list of what is allowed that disagrees with asking
-(tests/rules/test_brute_force.py), a service that goes on without a good file (tests/policy/test_service.py).
+Those about the installation and not about a decision have tests elsewhere: a denial missing in the audit
+(tests/executor/test_operation_path.py), simulate and execute that disagree (tests/policy/test_one_path.py), a rollback
+without a way back (tests/policy/test_versions.py), a list of allowed requests that disagrees with decisions
+(tests/rules/test_brute_force.py), a service that continues without a good file (tests/policy/test_service.py).
 """
 
 import json
@@ -38,7 +38,7 @@ def decided(ruling: Ruling) -> tuple[str, str, list[str]]:
     ],
 )
 def test_a_file_that_does_not_load_is_no_policy_at_all(text: str, mode: Any) -> None:
-    """Nothing comes of it that could decide. The service: test_service.py, test_process.py."""
+    """It yields nothing that could decide. The service: test_service.py, test_process.py."""
     with pytest.raises(FileErrors):
         loaded(text, mode)
 
@@ -249,7 +249,7 @@ def test_a_newline_does_not_slip_by_a_deny() -> None:
 
 
 def test_the_order_of_defaults_and_denies_leaves_no_gap() -> None:
-    """A default that one rule fills in is seen by the deny that forbids it."""
+    """A deny sees the default that a rule fills in."""
     fills = rule("fills", "service_restart", parameter_constraints={"timeout": {"default": 200}})
     no_long = rule("no-long", "service_restart", allowed=False, parameter_constraints={"timeout": {"min": 100}})
     assert decided(World(policy(global_policies=[fills, no_long])).ask()) == ("deny", "denied", ["no-long"])

@@ -1,4 +1,4 @@
-"""What is wrong with a policy by itself; what lint says is certain, so brute force must confirm it."""
+"""Mistakes of a policy by itself. Findings of lint are certain, so brute force must confirm them."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ WINDOW = {"start_time": "08:00", "end_time": "18:00", "days_of_week": [1, 2, 3, 
 
 
 def found(*rules: dict[str, Any], **sections: Any) -> list[str]:
-    """What lint says, each with its severity."""
+    """Return lint's findings with their severity."""
     file = file_of(global_policies=list(rules), **sections)
     policy, known = compile_policy(file, CATALOGUE)
     assert policy is not None, known

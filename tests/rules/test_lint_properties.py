@@ -1,4 +1,4 @@
-"""Whatever lint calls vacuous, shadowed, redundant or overridden is so: every request of a small world is asked."""
+"""Brute force over a small world confirms each vacuous, shadowed, redundant or overridden rule of lint."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -208,7 +208,7 @@ def confirm(file: PolicyDocument, policy: Policy, word: str, place: PlacedRule) 
 
 @pytest.mark.parametrize("word", ["shadowed", "redundant", "overridden"])
 def test_the_property_is_put_to_the_test(word: str) -> None:
-    """With the wrong rule named, the check above fails."""
+    """The check above fails if the wrong rule is named."""
     narrow = {"name": "narrow", "operations": ["service_restart"], "users": ["alice"]}
     wide = {"name": "wide", "operations": ["service_restart"]}
     sides = {"shadowed": (True, True), "redundant": (False, False), "overridden": (True, False)}[word]

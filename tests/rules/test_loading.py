@@ -1,4 +1,4 @@
-"""Policy files: the mission's own examples load, every mistake is told with its place, nothing crashes the loader."""
+"""Policy files: the specification's own examples load, every mistake has its place, and the loader never crashes."""
 
 from typing import Any
 
@@ -107,7 +107,10 @@ def test_the_missions_own_examples_load_without_a_warning() -> None:
         ("enabled: maybe", "6:16: expected `bool`, got `str`"),
         (
             "target_roles: [prod]",
-            "6:22: 'prod' is none of gateway, production, development, staging, testing, maintenance",
+            (
+                "6:22: 'prod' is none of gateway, production, development, staging, testing, maintenance"
+                "; did you mean 'production'?"
+            ),
         ),
         ("max_concurrent: 0", "6:23: expected `int` >= 1"),
         ("scans: [{scanner: trivy, max_age: soon}]", "6:41: 'soon' is not a duration such as 30m"),
@@ -130,8 +133,11 @@ def test_the_missions_own_examples_load_without_a_warning() -> None:
         ("time_restrictions: [{start_time: 25:00}]", "6:40: '25:00' is not a time of day such as 08:30"),
         ("time_restrictions: [{timezone: Mars/Base}]", "6:38: there is no time zone 'Mars/Base'"),
         ("parameter_constraints: {service_name: {patern: x}}", "6:46: unknown key 'patern'; did you mean 'pattern'?"),
-        ("parameter_constraints: {service_name: {pattern: '('}}", "6:55: missing ): ("),
-        ("parameter_constraints: {service_name: {pattern: '(?=a)'}}", "6:55: invalid perl operator: (?="),
+        ("parameter_constraints: {service_name: {pattern: '('}}", "6:55: not a regular expression (RE2): missing ): ("),
+        (
+            "parameter_constraints: {service_name: {pattern: '(?=a)'}}",
+            "6:55: not a regular expression (RE2): invalid perl operator: (?=",
+        ),
         (
             "parameter_constraints: {service_name: {type: str}}",
             "6:52: 'str' is none of string, int, float, bool, list, dict; did you mean 'string'?",
@@ -245,7 +251,7 @@ def test_two_rules_of_one_name_are_refused() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "7", "policies:", "policies: []", "rules: {}", "policies: {rules: []}"])
-def test_what_is_no_policy_is_refused(text: str) -> None:
+def test_malformed_policy_is_refused(text: str) -> None:
     assert refused(text)
 
 

@@ -1,4 +1,4 @@
-"""A policy under which nobody could ever govern again is found out before it is published, shipped ones included."""
+"""A policy that would lock everybody out is found before it is published, shipped ones included."""
 
 from pathlib import Path
 from typing import Any

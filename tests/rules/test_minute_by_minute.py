@@ -117,7 +117,9 @@ def test_a_maintenance_window_that_comes_again_is_open_at_exactly_these_minutes(
 
 @pytest.mark.parametrize(("zone", "change"), CHANGES)
 def test_next_opening_of_a_window_is_when_it_opens(zone: str, change: date) -> None:
-    """None earlier, and open from then on: told to people, so of one that opens twice in an hour the first will do."""
+    """None opens earlier, and it is open from then on. The answer is for people, so if a window opens twice in an hour,
+    the first time will do.
+    """
     walked = walk(zone, change)
     for seed in range(12):
         occasions: list[tuple[Occasion, set[datetime]]] = []

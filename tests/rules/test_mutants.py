@@ -1,4 +1,4 @@
-"""A policy with one thing changed: what a good suite of cases notices."""
+"""Mutants of a policy, each with one change, and the cases of a good suite that notice them."""
 
 from tests.rules.asking import CATALOGUE, file_of, rule
 

@@ -1,4 +1,4 @@
-"""The suites of the policies and templates that Writ ships notice it when a rule is missing or turned round."""
+"""The suites of shipped policies and templates notice a missing or reversed rule."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ SUITES = [*suites_in(ROOT / "policies"), *suites_in(TEMPLATES)]
 
 
 def is_noticed(suite: PreparedSuite, mutant: Mutant) -> bool:
-    """Whether some case fails when this is the policy."""
+    """Return true if some case fails with this policy."""
     policy, findings = compile_policy(mutant.file, CATALOGUE)
     assert policy is not None, findings
     setting = structs.replace(suite.setting, policy=policy)

@@ -1,4 +1,4 @@
-"""Possible approvers are judged by person, and by what their credentials can prove."""
+"""Possible approvers are judged by person, and by the abilities of their credentials."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What holds for every policy that loads and every request that the catalogue lets through."""
+"""Properties of every policy that loads and every request that the catalogue accepts."""
 
 import json
 import os
@@ -94,7 +94,7 @@ NARROWS = ("requires_approval", "approval", "operation_timeout", "max_concurrent
 
 
 def harmless(r: Random, section: str) -> Data:
-    """An allow rule that can't err, demands nothing, fills in nothing and limits nothing."""
+    """Return an allow rule without errors, demands, defaults and limits."""
     found = generate.rule(r, "more", section=section) | {"allowed": True}
     found = {key: value for key, value in found.items() if key not in NARROWS}
     if "parameter_constraints" in found:
@@ -105,7 +105,7 @@ def harmless(r: Random, section: str) -> Data:
 @settings(max_examples=100, deadline=None)
 @given(SEEDS, st.sampled_from(["global", "emergency", *ROLES]))
 def test_adding_an_allow_that_only_allows_never_narrows(seed: int, section: str) -> None:
-    """As docs/policy.md says under "Adding a rule"; each exception has its test below."""
+    """docs/policy.md states this under "Adding a rule"; each exception has its test below."""
     r = Random(seed)
     file = generate.policy(r)
     file["policies"].pop("deny_by_default", None)
@@ -173,7 +173,7 @@ def test_nothing_is_allowed_without_a_rule_that_allows_it_or_a_default_that_is_o
 
 
 def everything(seeds: range) -> str:
-    """A digest of all that is decided and said about what these seeds give."""
+    """Return a digest of all decisions and reasons for these seeds."""
     reply = []
     for seed in seeds:
         r = Random(seed)

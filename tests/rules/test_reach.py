@@ -1,4 +1,4 @@
-"""The targets, operations and rules that a limited principal may list."""
+"""The targets, operations and rules within reach of a limited principal's lists."""
 
 from datetime import datetime
 from random import Random
@@ -77,7 +77,7 @@ def test_policy_about_a_principal_names_no_rule_of_others() -> None:
 @settings(max_examples=60)
 @given(seed=SEEDS)
 def test_reach_and_narrowed_policy_agree_with_decisions(seed: int) -> None:
-    """A request that is not denied is within reach, and the narrowed policy decides everything alike."""
+    """A request without a denial is within reach, and the narrowed policy decides everything alike."""
     r = Random(seed)
     file = generate.policy(r)
     if (found := compiled(file)) is None:

@@ -1,4 +1,4 @@
-"""The engine against the reference evaluator, which was written from docs/policy.md alone, on what chance brings."""
+"""The engine against the reference evaluator, which was written from docs/policy.md alone, on random input."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ OFTEN = {
 
 
 def cases(seed: int, questions: int = QUESTIONS) -> Iterator[tuple[Data, Data, Data, Data, Data]]:
-    """Questions about one policy: policy, question, facts, what the reference says, what the engine says."""
+    """Yield policy, question, facts, the reference's decision and the engine's decision."""
     r = Random(seed)
     file = generate.policy(r)
     policy = compiled(file)

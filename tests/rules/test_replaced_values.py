@@ -70,7 +70,7 @@ def places(data: Any, keys: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def replaced(data: Any) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """Each place, and the whole as it is with something else there."""
+    """Yield each place, and the whole document with another value there."""
     for keys in places(data):
         for other in OTHERS:
             made = {"all": copy.deepcopy(data)}
@@ -82,7 +82,7 @@ def replaced(data: Any) -> Iterator[tuple[tuple[Any, ...], Any]]:
 
 
 def loads(read: Callable[[], object]) -> bool:
-    """False where it is refused with places; whatever else is raised goes on."""
+    """Return false if it is refused with places; other exceptions are raised."""
     try:
         read()
     except FileErrors as error:

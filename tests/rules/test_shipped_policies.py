@@ -1,4 +1,4 @@
-"""The policies and templates that Writ ships do what their suites say, and every rule of theirs is seen to do it."""
+"""Shipped policies and templates pass their suites, and the suites exercise each rule."""
 
 from functools import cache
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A unit has one spelling, without `.service`: what a rule says of another one is about nothing, and is found."""
+"""A unit has one spelling, without `.service`: lint finds a rule about another spelling."""
 
 from typing import Any
 
@@ -54,7 +54,7 @@ def test_a_pattern_of_such_names_alone_is_vacuous(pattern: str, more: dict[str, 
         {"allowed_values": ["ssh", "ssh.socket", "service"]},
     ],
 )
-def test_what_may_be_about_a_unit_is_left_alone(keys: dict[str, Any]) -> None:
+def test_pattern_that_matches_a_unit_gets_no_finding(keys: dict[str, Any]) -> None:
     assert found(rule("one", "service_stop", **DENY, **name(**keys))) == []
 
 

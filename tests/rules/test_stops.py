@@ -1,4 +1,4 @@
-"""The reach of a stop: what fits all that it names is held up, and nothing else."""
+"""A stop holds up exactly the requests that match all its names."""
 
 from typing import Any
 

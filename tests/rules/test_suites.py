@@ -1,4 +1,4 @@
-"""Suites of cases: what may stand in one, what is wrong with one, and what running it tells."""
+"""Suites of cases: their format, their mistakes, and the results of a run."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Without files, targets and principals are made up: for every rule somebody whom it is about, whatever it names."""
+"""Without files, targets and principals are invented: every rule gets a principal and a target in its scope."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ MANY_ROLES = [f"role-{number}" for number in range(40)]
 
 
 def added(*rules: dict[str, Any], **sections: Any) -> Diff:
-    """What these rules change where there were none."""
+    """Return the difference that these rules make to an empty policy."""
     return diff(
         file_of(), file_of(global_policies=list(rules), **sections), QuestionSpace(catalogue=CATALOGUE), at(NOON)
     )

@@ -1,4 +1,4 @@
-"""What a decision tells besides its reason: the nearest miss, when it opens, who could approve, what erred."""
+"""Further parts of a decision: nearest miss, next opening, possible approvers, errors."""
 
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -58,7 +58,7 @@ def test_trace_names_a_bounded_number_of_next_approvers() -> None:
     assert world.ask(approvals=("p000", "p001")).could_approve == []
 
 
-def test_what_erred_is_marked_and_its_clause_named() -> None:
+def test_error_is_marked_and_its_clause_named() -> None:
     rules = [{**RESTARTS, "scans": [{"scanner": "trivy"}]}, {**RESTARTS, "name": "plain"}]
     trace = {entry.rule: entry for entry in World(policy(global_policies=rules)).ask().trace}
     assert (trace["restarts"].matched, trace["restarts"].erred, trace["restarts"].clause) == (

@@ -1,4 +1,4 @@
-"""The tree of a policy's rules against the same rules asked one by one, and what an index may leave out."""
+"""The tree of a policy's rules against the same rules one by one, and the parts an index may leave out."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -90,13 +90,13 @@ def test_text_that_matches_a_pattern_has_its_literal_prefix(text: str) -> None:
         (glob("web.?").text, [("web.", False)]),
     ],
 )
-def test_what_is_read_off_a_pattern(text: str, known: list[tuple[str, bool]] | None) -> None:
+def test_values_of_a_pattern_are_recognised(text: str, known: list[tuple[str, bool]] | None) -> None:
     found = beginnings(text)
     assert (found and [(one.text, one.whole) for one in found]) == known
 
 
-def test_what_cannot_be_judged_is_never_left_out() -> None:
-    """A value of another kind, or none, errs in a deny: an index that leaves it out would let it pass."""
+def test_undecidable_clause_is_never_left_out() -> None:
+    """A value of another kind, or none, is an error in a deny: an index without it would let it pass."""
     expected = [{"target_attributes": {"tier": f"t{number}"}} for number in range(20)]
     rules = [rule(f"no-{at}", "service_restart", allowed=False, **keys) for at, keys in enumerate(expected)]
     world = World(policy(global_policies=[rule("restarts", "service_restart"), *rules]))
@@ -106,7 +106,7 @@ def test_what_cannot_be_judged_is_never_left_out() -> None:
     assert world.ask().code == "rule_error"
 
 
-def test_what_is_decided_looks_at_no_more_rules_than_come_near(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decision_considers_only_candidate_rules(monkeypatch: pytest.MonkeyPatch) -> None:
     rules = [rule(f"r{number}", "service_restart", targets=[f"app{number}-*"]) for number in range(2_000)]
     world = World(policy(global_policies=rules))
     requested: list[str] = []

@@ -1,4 +1,4 @@
-"""What analysis can't know is said beside its answers: patterns without a sample, long texts, evaluators."""
+"""Analysis names its limits beside its results: patterns without a sample, long texts, evaluators."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def about(operation: str, *rules: dict[str, Any], **sections: Any) -> AccessList
 
 
 def allowed_and_unknown(operation: str, name: str, **constraint: Any) -> tuple[str, list[str]]:
-    """How much of it a rule with this constraint allows, and what is said to be unknown."""
+    """Return the part that a rule with this constraint allows, and the unknown part."""
     found = about(operation, rule("may", operation, parameter_constraints={name: constraint}))
     return found.accesses[0].allowed, [note.partition(": ")[2] for note in found.bounded]
 

@@ -1,4 +1,4 @@
-"""A policy that loads decides every request that the catalogue's own schemas let through: it never raises."""
+"""A loaded policy decides every request that the catalogue's schemas accept: it never raises."""
 
 import re
 from collections import Counter
@@ -70,7 +70,7 @@ MOMENTS = [0.0, -1.0, 1.5, 1_774_746_000.0, 1_795_521_600.0, 4_102_444_800.0, -6
 
 
 def value(r: Random, schema: Data, defs: Data) -> Any:  # noqa: C901 - one case for each word of the schema
-    """An instance of a JSON Schema, of the words that msgspec writes, often at its edges."""
+    """Return an instance of a JSON Schema in msgspec's vocabulary, often at its edges."""
     if "$ref" in schema:
         return value(r, defs[schema["$ref"].rpartition("/")[2]], defs)
     if "anyOf" in schema:
@@ -133,7 +133,10 @@ def policy(r: Random, operation: Operation) -> Data:
 
 
 def drawn(r: Random, operation: Operation, schema: Data) -> tuple[Data, Data]:
-    """Parameters and what they come to. Not all that a schema lets through is taken: "add needs kind and key"."""
+    """Return parameters and their normal form.
+
+    The catalogue refuses some that fit the schema: "add needs kind and key".
+    """
     for _ in range(500):
         supplied = value(r, schema, schema["$defs"])
         try:

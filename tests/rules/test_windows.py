@@ -1,4 +1,4 @@
-"""Windows against a minute-by-minute walk over both changes of the clock, in zones that change at different hours."""
+"""Windows against a minute-by-minute walk over both clock changes, in zones with different hours of change."""
 
 import os
 import subprocess
@@ -56,7 +56,7 @@ def test_window_opens_at_the_next_opening_and_not_before(start: int, end: int, d
     assert not made.holds(before) or start == end or end == 1440 or start == 0
 
 
-def test_what_a_change_of_the_clock_leaves_out_opens_a_week_later() -> None:
+def test_window_skipped_by_a_clock_change_opens_a_week_later() -> None:
     made = window(WindowEntry(start_time="02:00", end_time="03:00", days_of_week=[7], timezone="Europe/Berlin"))
     for day in (27, 28):
         opening = made.opens(datetime(2026, 3, day, 12, tzinfo=made.zone).timestamp())
@@ -76,7 +76,7 @@ def test_dates_bound_the_day_on_which_a_window_starts() -> None:
 
 
 @pytest.mark.parametrize("text", ["8", "25:00", "24:01", "8:5", "08:00:60", "", "08:00 "])
-def test_what_is_no_time_of_day_is_refused(text: str) -> None:
+def test_malformed_time_of_day_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         seconds_of_day(text)
 
@@ -84,13 +84,13 @@ def test_what_is_no_time_of_day_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", "tomorrow", "2026-11-24T09:00:00", "2026-11-24t09:00", "2026-11-24x09:00", "2026-13-01"]
 )
-def test_what_is_no_instant_is_refused(text: str) -> None:
+def test_malformed_instant_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         instant(text)
 
 
 def test_a_zone_needs_no_database_of_the_systems() -> None:
-    """In a process whose system has none: the locked package brings it, and nothing else of it counts as a zone."""
+    """The process runs on a system without one: the locked package brings it. Other files in it count as no zone."""
     program = """
 from datetime import datetime
 from zoneinfo import TZPATH

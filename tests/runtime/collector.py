@@ -12,7 +12,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
 class ReceivedSpan(Struct, frozen=True, kw_only=True):
-    """One span as it arrived."""
+    """A received span."""
 
     service: str
     name: str
@@ -26,7 +26,7 @@ class ReceivedSpan(Struct, frozen=True, kw_only=True):
 
 
 class Collector:
-    """What came, decoded; `raw` is every byte of it. One that is `deaf` takes a request and answers it `afterwards`."""
+    """Decodes spans; `raw` holds all bytes. A `deaf` collector accepts a request and answers it `afterwards`."""
 
     def __init__(self) -> None:
         self.raw = b""
@@ -61,7 +61,7 @@ class Collector:
 
 @asynccontextmanager
 async def collecting() -> AsyncIterator[Collector]:
-    """It listens within the block."""
+    """Listen within the block."""
     collector, open_now = Collector(), set[asyncio.Task[None]]()
 
     def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -90,7 +90,7 @@ def test_fields_for_the_log_may_be_given_with_a_reply() -> None:
     assert record.fields == {"effect": "deny"}
 
 
-def test_what_counts_as_failed_is_among_the_codes() -> None:
+def test_failed_codes_are_among_all_codes() -> None:
     assert CODES.keys() >= FAILED
     assert {outcome_of(code) for code in CODES} == {"refused", "failed"}
     assert isinstance(failure_of(errors.Full("x")), Failure)

@@ -14,7 +14,7 @@ from writ_testing.memory.bus import MemoryBus
 
 
 class Setting:
-    """A host and a server with clocks that stand still until a test moves them."""
+    """A host and a server with clocks under control of the test."""
 
     def __init__(self) -> None:
         self.boot, self.wall, self.server = 1_000.0, 5_000.0, 5_000.0
@@ -87,7 +87,7 @@ async def test_a_slow_answer_does_not_replace_a_good_one_until_that_is_old(setti
         (-86_400.0, str),
     ],
 )
-async def test_what_is_said_of_a_skew(setting: Setting, skew: float, kind: type[str]) -> None:
+async def test_skew_is_reported(setting: Setting, skew: float, kind: type[str]) -> None:
     await setting.clock.measure()
     setting.wall += skew
     assert type(await setting.clock.strict_check()) is kind
@@ -123,9 +123,7 @@ async def test_a_server_that_forbids_the_question_is_not_asked_time_and_again(se
     assert setting.reads == 1
 
 
-async def test_it_is_asked_again_at_the_start_until_it_is_known(
-    setting: Setting, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_server_time_is_requested_until_it_is_known(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     setting.failing = Unreachable("not yet")
 
     async def wait(_: float) -> None:

@@ -35,7 +35,7 @@ def test_unrelated_variables_are_of_no_concern() -> None:
     assert load(Config, {**REQUIRED, "SLOTS": "9", "HOME": "/root"}) == load(Config, REQUIRED)
 
 
-def test_all_mistakes_are_told_at_once_by_variable() -> None:
+def test_all_mistakes_are_reported_at_once_by_variable() -> None:
     with pytest.raises(ConfigError) as caught:
         load(
             Config,
@@ -58,7 +58,7 @@ def test_constraints_hold(value: str) -> None:
         load(Config, {**REQUIRED, "WRIT_SLOTS": value})
 
 
-def test_what_may_stand_there_is_told_where_it_can_be_listed() -> None:
+def test_error_of_a_variable_lists_the_possible_values() -> None:
     wrong = {"WRIT_MODE": "STRICT", "OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"}
     with pytest.raises(ConfigError) as caught:
         load(Config, {**REQUIRED, **wrong})

@@ -1,4 +1,4 @@
-"""How a service comes by its bus: its own key, or a clear word why not."""
+"""A service connects with its own key, or reports clearly why it cannot."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A named moment ends the process by kill -9, once if so asked, and never without being asked."""
+"""A named fault ends the process by kill -9, on request only once, and never without a request."""
 
 import subprocess
 import sys

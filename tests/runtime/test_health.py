@@ -1,4 +1,4 @@
-"""Health: true answers on a real port, and nothing that a hostile peer could hold up."""
+"""Health: true answers on a real port, and no way for a hostile peer to block it."""
 
 import asyncio
 import contextlib
@@ -59,7 +59,7 @@ async def get(port: int, path: str, method: str = "GET") -> tuple[int, dict[str,
     return await send(port, f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: test\r\n\r\n".encode())
 
 
-async def test_it_is_alive_from_the_first_moment_and_ready_only_when_told(health: Health, port: int) -> None:
+async def test_service_is_alive_at_once_and_ready_only_later(health: Health, port: int) -> None:
     assert (await get(port, "/healthz"))[0] == 200
     status, _, body = await get(port, "/readyz")
     assert (status, json.loads(body)) == (503, {"status": "not ready", "checks": {"start": "starting"}})
@@ -86,7 +86,7 @@ async def test_readiness_names_each_check_and_its_reason(
     }
 
 
-async def test_what_wants_attention_is_told_and_stays_ready(health: Health, port: int) -> None:
+async def test_warning_is_shown_and_the_service_stays_ready(health: Health, port: int) -> None:
     async def old() -> str | None:
         return Attention("an old version is in force")
 
@@ -135,7 +135,7 @@ async def test_head_has_the_fields_and_no_body(port: int) -> None:
         (b"GET /healthz HTTP/1.1\r\nX: " + b"a" * 20_000 + b"\r\n\r\n", 431),
     ],
 )
-async def test_what_is_no_good_request_gets_its_status(port: int, raw: bytes, status: int) -> None:
+async def test_malformed_request_gets_its_status(port: int, raw: bytes, status: int) -> None:
     answer, fields, _ = await send(port, raw)
     assert answer == status
     assert fields.get("allow") == ("GET, HEAD" if status == 405 else None)

@@ -1,4 +1,4 @@
-"""A journal that is another than the one known is noticed, at once and after a restart; a lagging copy is no alarm."""
+"""A replaced journal is noticed, at once and after a restart; a lagging copy is no alarm."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from writ_testing.memory.bus import MemoryBus
 
 
 class Watched:
-    """A journal in memory, and services that watch it, one after the other."""
+    """A journal in memory, and its watching services, one after the other."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "journal.json"
@@ -52,7 +52,7 @@ async def test_the_same_journal_is_believed_also_as_it_grows(watched: Watched) -
     assert watched.alarms == []
 
 
-async def test_a_shortened_journal_is_noticed_at_the_first_look_after_a_restart(watched: Watched) -> None:
+async def test_a_shortened_journal_is_noticed_at_the_first_read_after_a_restart(watched: Watched) -> None:
     del watched.broker.disk.records[1:]
     guard = watched.guard()
     assert await guard.compare()
@@ -99,7 +99,7 @@ async def test_another_journal_is_never_marked_as_the_known_one(watched: Watched
         assert guard.problem is not None
 
 
-async def test_what_an_operator_gives_up_as_lost_is_no_alarm_and_the_journal_is_known_anew(watched: Watched) -> None:
+async def test_loss_accepted_by_an_operator_is_no_alarm_and_the_new_journal_counts(watched: Watched) -> None:
     del watched.broker.disk.records[1:]
     with_loss = watched.guard(lost=3)
     assert await with_loss.compare()

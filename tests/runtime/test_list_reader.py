@@ -66,7 +66,7 @@ def test_the_mistakes_of_a_large_list_have_their_places_and_their_lines(tmp_path
 
 
 @pytest.mark.parametrize("more", ["- [unclosed", "- *alias", "- {id: \x01}", "\n" + "- {id: {}}\n" * 300])
-def test_what_cannot_be_read_at_all_is_told_as_here(tmp_path: Path, more: str) -> None:
+def test_unreadable_file_has_the_same_error_as_in_process(tmp_path: Path, more: str) -> None:
     path = inventory(tmp_path, more)
     errors: list[FileErrors] = []
     for read in (readers.read_inventory, lists.ListReader(lists.TARGETS)):
@@ -77,7 +77,7 @@ def test_what_cannot_be_read_at_all_is_told_as_here(tmp_path: Path, more: str) -
     assert errors[0].problems == errors[1].problems
 
 
-def test_a_file_that_is_too_large_or_away_is_told_as_here(tmp_path: Path) -> None:
+def test_missing_or_oversized_file_has_the_same_error_as_in_process(tmp_path: Path) -> None:
     path = tmp_path / "inventory.yaml"
     with pytest.raises(FileErrors, match="No such file"):
         lists.ListReader(lists.TARGETS)(path)
@@ -92,7 +92,7 @@ def test_a_small_list_takes_no_process(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_reading_takes_hardly_more_memory_than_what_is_read(tmp_path: Path) -> None:
-    """All that Python allocates is counted, exactly: nothing of the text or of its tree is among it."""
+    """The count covers all of Python's allocations, and includes nothing of the text or its tree."""
     path = inventory(tmp_path)
     here, beside = needed(readers.read_inventory, path), needed(first_reading, path)
     assert beside < 1.3
@@ -130,7 +130,7 @@ def first_reading(path: Path) -> Inventory:
 
 
 def needed(read: Callable[[Path], Inventory], path: Path) -> float:
-    """The peak beside what stays."""
+    """Return the peak beyond the retained memory."""
     read(path)  # what is imported and cached at the first time
     tracemalloc.start()
     try:

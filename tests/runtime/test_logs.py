@@ -1,4 +1,4 @@
-"""Logs: one line an event whatever is in it, the same form for our events and a library's."""
+"""Logs: one line an event with any content, the same form for our events and a library's."""
 
 import io
 import json
@@ -74,7 +74,7 @@ def test_context_of_the_moment_is_asked_for_each_line() -> None:
     assert [line["trace"] for line in lines(stream)] == ["t1", "t2"]
 
 
-def test_what_a_library_says_has_the_same_form() -> None:
+def test_log_line_of_a_library_has_the_same_form() -> None:
     stream = json_logs()
     logging.getLogger("writ.bus").warning("bus.%s", "slow", extra={"ms": 12})
     (line,) = lines(stream)

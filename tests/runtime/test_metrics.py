@@ -85,7 +85,7 @@ def test_gauges_that_are_found_out_together_are_so_whenever_somebody_asks() -> N
     assert [series(metrics)["writ_open"], series(metrics)["writ_open"]] == [1, 2]
 
 
-def test_what_takes_time_is_timed_also_if_it_fails() -> None:
+def test_failing_call_is_timed_too() -> None:
     metrics = Metrics()
     steps = metrics.histogram("writ_step_seconds", "A step.", {"step": ("claim",)})
     with pytest.raises(ValueError, match="no"), steps.time(step="claim"):
@@ -119,7 +119,7 @@ def test_histograms_have_buckets_for_loopback_and_for_slow_hosts() -> None:
 
 
 def examples(metrics: Metrics, name: str) -> dict[str, str]:
-    """By bucket, the exemplar that OpenMetrics shows."""
+    """Return OpenMetrics' exemplar by bucket."""
     body, content_type = metrics.exposition("text/plain, application/openmetrics-text;version=1.0.0")
     assert content_type == "application/openmetrics-text; version=1.0.0; charset=utf-8"
     text = body.decode()
@@ -160,7 +160,7 @@ def test_a_bucket_takes_no_second_example_within_a_moment_and_a_later_one_after(
     assert "third" in examples(metrics, "writ_step_seconds")["0.005"]
 
 
-def test_what_is_handled_for_an_operation_is_an_example_of_its_endpoint() -> None:
+def test_operation_is_an_exemplar_of_its_endpoint() -> None:
     metrics = Metrics(("claim",))
     fields = {"operation_id": "op1"}
     metrics.handled(HandledMessage(endpoint="claim", outcome="ok", seconds=0.002, fields=fields))

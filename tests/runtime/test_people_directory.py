@@ -1,4 +1,4 @@
-"""A process keeps the newest directory of credentials that it has seen, over restarts, and goes back to none."""
+"""A process keeps the newest directory of credentials over restarts, and never goes back."""
 
 from pathlib import Path
 

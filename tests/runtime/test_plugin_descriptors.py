@@ -105,7 +105,7 @@ def test_a_third_backend_serves_built_in_operations(tmp_path: Path, monkeypatch:
         ('{"acme": ("stop_set",)}', "serves stop_set, which executors carry out"),
     ],
 )
-def test_what_no_backend_can_serve_stops_the_start(
+def test_operation_without_a_backend_stops_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serves: str, problem: str
 ) -> None:
     made(tmp_path, monkeypatch, "[writ.backends]\nacme = PKG.handlers:backend\n", serves=serves)
@@ -118,7 +118,7 @@ def test_a_name_is_owned_by_its_whole_prefix() -> None:
 
 
 def run(code: str, folder: Path) -> str:
-    """What a process that has the package on its path writes; of a failure its last line."""
+    """Return the output of a process with the package on its path; after a failure only the last line."""
     environ = {"PYTHONPATH": str(folder), "PATH": "/usr/bin:/bin"}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=60, check=False

@@ -1,4 +1,4 @@
-"""Digests of installed distributions: the same for the same build, another for any change of what it does."""
+"""Digests of installed distributions: equal for the same build, different for any change of behaviour."""
 
 from importlib.metadata import Distribution, PathDistribution
 from pathlib import Path

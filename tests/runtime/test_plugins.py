@@ -25,7 +25,7 @@ def test_the_catalogue_has_the_built_in_operations_and_those_of_plugins() -> Non
     }
 
 
-def test_what_is_installed_is_found() -> None:
+def test_installed_plugin_is_found() -> None:
     assert "test_noop" in load_catalogue()
     assert "test_noop" in load_handlers()
     assert list(load_backends()) == ["fake"]

@@ -1,4 +1,4 @@
-"""Policy's keys: those of the environment until there is a keyring, then those of the keyring as it is now."""
+"""Policy's keys: those of the environment until a keyring exists, then those in the present keyring."""
 
 import sys
 from pathlib import Path

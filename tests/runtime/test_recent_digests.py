@@ -15,7 +15,7 @@ LARGE_VALUES = {"file_path": "/srv/a", "content": "x" * LARGE, "number": 1}
 
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The key of each digest that was computed."""
+    """Return the key of each computed digest."""
     keys: list[str] = []
 
     def noted(key: str, value: Any) -> str:
@@ -61,7 +61,7 @@ async def test_another_key_makes_another_digest(computed: list[str]) -> None:
     assert computed == [KEY, OTHER_KEY]
 
 
-async def test_what_is_kept_beside_the_texts_counts_against_the_bound(
+async def test_overhead_of_kept_texts_counts_against_the_bound(
     computed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recent_digests, "MOST_BYTES", 4 * LARGE)

@@ -7,7 +7,7 @@ from writ_runtime.recent_values import RecentValues
 
 
 class Text(str):
-    """Has weak references, unlike str."""
+    """A text with weak references, unlike str."""
 
     __slots__ = ("__weakref__",)
 

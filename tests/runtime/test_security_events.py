@@ -1,4 +1,4 @@
-"""What a service records of its own: whatever executors put beside it, it is stored or at least counted."""
+"""Security events of a service are stored or at least counted, even beside hostile events of executors."""
 
 import asyncio
 from contextlib import suppress
@@ -22,7 +22,7 @@ FOUND = SecurityFinding(kind="broken_record", detail="event 1: x", operation_id=
 
 
 class Installation:
-    """A journal, and a service that records in it. `failing`: what the next appends raise."""
+    """A journal, and a service that records in it. `failing`: the error of the next appends."""
 
     def __init__(self) -> None:
         self.bus = MemoryBus()
@@ -62,7 +62,7 @@ async def test_garbage_in_its_place_keeps_nothing_out(installation: Installation
     assert installation.counted == ["broken_record"]
 
 
-async def test_what_is_stored_already_is_not_stored_again_and_is_counted(installation: Installation) -> None:
+async def test_security_event_stored_already_is_counted_and_not_stored_again(installation: Installation) -> None:
     await installation.security.record(FOUND)
     await installation.security.record(FOUND)
     assert await installation.details() == ["", FOUND.detail]
@@ -82,7 +82,7 @@ async def test_another_event_under_its_id_does_not_pass_for_it(installation: Ins
 
 
 @pytest.mark.parametrize("error", [Conflict("raced"), Forbidden("no")])
-async def test_what_somebody_keeps_out_for_good_is_counted_and_stops_nobody(
+async def test_security_event_that_cannot_be_stored_is_counted_and_stops_nobody(
     installation: Installation, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shared_subjects, "PATIENCE", 0.1)
@@ -91,14 +91,14 @@ async def test_what_somebody_keeps_out_for_good_is_counted_and_stops_nobody(
     assert (await installation.details(), installation.counted) == ([""], ["broken_record"])
 
 
-async def test_a_server_that_is_away_is_told_and_nothing_is_counted_yet(installation: Installation) -> None:
+async def test_a_server_that_is_away_is_reported_and_nothing_is_counted_yet(installation: Installation) -> None:
     installation.failing = [Unreachable("away")]
     with pytest.raises(Unreachable):
         await installation.security.record(FOUND)
     assert installation.counted == []
 
 
-async def test_what_is_told_beyond_the_rate_is_counted_all_the_same(
+async def test_security_events_beyond_the_rate_are_counted(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(security_events, "BURST", 1.0)

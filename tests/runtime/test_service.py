@@ -55,7 +55,7 @@ SERVES = """async with running("sample", config) as process:
 
 
 class Sample:
-    """One started sample service."""
+    """A started sample service."""
 
     def __init__(self, folder: Path, body: str, **environ: str) -> None:
         self.run_file = folder / "sample.run"
@@ -71,7 +71,7 @@ class Sample:
         )
 
     def line(self, event: str) -> dict[str, object]:
-        """Its log up to this event."""
+        """Return its log up to this event."""
         assert self.process.stderr is not None
         for text in self.process.stderr:
             line: dict[str, object] = json.loads(text)
@@ -107,7 +107,7 @@ def readiness(port: object) -> int:
             return error.code
 
 
-def test_it_says_ready_with_its_port_and_stops_in_order(samples: list[Sample], tmp_path: Path) -> None:
+def test_service_reports_ready_with_its_port_and_stops_in_order(samples: list[Sample], tmp_path: Path) -> None:
     sample = start(samples, tmp_path)
     ready = sample.line("service.ready")
     assert readiness(ready["health_port"]) == 200
@@ -182,7 +182,7 @@ def test_a_wrong_configuration_is_one_line_and_status_2(samples: list[Sample], t
         ("raise KeyError('defect')", 1, "service.crashed"),
     ],
 )
-def test_what_goes_wrong_is_one_event_and_status_1(
+def test_failure_is_one_event_and_status_1(
     samples: list[Sample], tmp_path: Path, body: str, status: int, event: str
 ) -> None:
     code, _, err = start(samples, tmp_path, body).end()

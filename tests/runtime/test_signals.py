@@ -1,4 +1,4 @@
-"""Signals: the first asks, the second cuts short, and afterwards they are as they were."""
+"""Signals: the first requests a stop, the second cancels, and afterwards the former handlers are back."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Spans at a collector: what OpenTelemetry makes of them, what it costs where there is none, and where one is deaf."""
+"""Spans at a collector: OpenTelemetry's form, cost without a collector, and a collector that does not answer."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ SERVICES = ("policy", "executor", "audit", "agent_local", "agent_ssh")
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What has arrived is seen at the end, however slow the machine is."""
+    """Wait long for spans, since a slow machine only delays them."""
     monkeypatch.setattr(spans, "CLOSE_SECONDS", 30.0)
 
 
@@ -88,7 +88,7 @@ async def _over() -> bool:
     return not [one for one in threading.enumerate() if one.name == "last spans" or one.name.startswith("Otel")]
 
 
-async def test_where_nothing_is_installed_to_export_with_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_missing_exporter_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spans, "NEEDED", ("opentelemetry_that_is_not_there.sdk",))
     with pytest.raises(ConfigError, match=r"OTEL_EXPORTER_OTLP_ENDPOINT is set.*writops-runtime\[otlp\]"):
         async with exporting("executor"):

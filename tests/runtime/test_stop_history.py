@@ -1,4 +1,4 @@
-"""For how long stops held up an operation: the union of the stops within whose reach it is."""
+"""The time for which stops held up an operation: the union of all stops with the operation in their reach."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What systemd is told of a service, over its socket; and that nobody need be there to be told."""
+"""Notifications of a service to systemd over its socket, and no error without a socket."""
 
 import socket
 from pathlib import Path
@@ -9,7 +9,7 @@ from writ_runtime.systemd_notify import READY, STOPPING, announce
 
 
 @pytest.mark.parametrize("abstract", [False, True])
-def test_whoever_listens_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, abstract: bool) -> None:
+def test_listener_is_notified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, abstract: bool) -> None:
     name = f"writ-{tmp_path.name}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(f"\0{name}" if abstract else str(tmp_path / "notify"))
@@ -21,6 +21,6 @@ def test_whoever_listens_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("where", ["", "vsock:2:1234", "/nowhere/notify"])
-def test_nobody_need_be_there(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+def test_notification_needs_no_listener(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", where)
     announce(READY)

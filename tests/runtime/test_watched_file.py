@@ -1,4 +1,4 @@
-"""Files that change under a running service: the new one when it is good, the last good one when it is not."""
+"""Files that change under a running service: a good new version is used, else the last good one."""
 
 import asyncio
 import contextlib
@@ -128,7 +128,7 @@ async def test_a_follower_sees_a_change_by_itself(path: Path) -> None:
 
 
 class Gate:
-    """A reader that waits, from the second time on, until it is let go."""
+    """A reader that waits for its release from the second time on."""
 
     def __init__(self) -> None:
         self.readings = 0
@@ -142,7 +142,7 @@ class Gate:
         return number(path)
 
 
-async def test_who_comes_while_it_is_read_waits_for_it(path: Path) -> None:
+async def test_caller_during_a_reading_waits_for_it(path: Path) -> None:
     gate = Gate()
     watched = WatchedFile(path, gate.read)
     replace(path, "2")

@@ -1,4 +1,4 @@
-"""Keys in the form that NATS uses: read from a seed, never shown, and refused when they are anything else."""
+"""Keys in NATS' form: read from a seed, never shown, and anything else is refused."""
 
 import msgspec
 import nkeys
@@ -29,7 +29,7 @@ def test_a_seed_with_a_line_end_is_the_same_key() -> None:
     assert Key(SEED + b"\n").public == KEY.public
 
 
-def test_what_nats_signs_we_verify_and_the_other_way_round() -> None:
+def test_signatures_of_nats_and_ours_verify_each_other() -> None:
     theirs = nkeys.from_seed(bytearray(SEED))
     assert verify(KEY.public, b"data", theirs.sign(b"data"))
     assert theirs.verify(b"data", KEY.sign(b"data"))
@@ -51,7 +51,7 @@ def test_anything_else_is_no_signature(signature: bytes) -> None:
 @example(SEED[:-1])
 @example(SEED.lower())
 @example(SEED[:20] + b"A" + SEED[21:] + b"A")
-def test_what_is_no_seed_is_refused_and_not_shown(text: bytes) -> None:
+def test_malformed_seed_is_refused_and_not_shown(text: bytes) -> None:
     with pytest.raises(Invalid) as caught:
         Key(text)
     assert len(text) < 8 or text.decode(errors="replace") not in str(caught.value)
@@ -68,7 +68,7 @@ def test_a_seed_of_another_kind_is_refused(prefix: int) -> None:
 @example(KEY.public[:-1])
 @example(KEY.public + "A")
 @example("U" + "A" * 55)
-def test_what_is_no_public_key_is_refused(text: str) -> None:
+def test_malformed_public_key_is_refused(text: str) -> None:
     with pytest.raises(Invalid):
         decode_public(text)
     assert not verify(text, b"data", KEY.sign(b"data"))

@@ -1,4 +1,4 @@
-"""A people-key names the next one: who pins either follows, and never back."""
+"""A people-key names the next one: clients with either pinned follow, and never go back."""
 
 from collections.abc import Sequence
 

@@ -118,7 +118,7 @@ def test_a_file_key_that_claims_touch_is_refused(tmp_path: Path, kind: str) -> N
 
 
 def test_a_file_keys_signature_under_a_security_keys_name_is_refused() -> None:
-    """The flags are part of what a device signs: a plain Ed25519 signature with flags behind it is none."""
+    """The flags are part of a device's signed bytes: a plain Ed25519 signature followed by flags is invalid."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     file_key = Ed25519PrivateKey.generate()

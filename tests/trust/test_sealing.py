@@ -1,4 +1,4 @@
-"""Sealing to one reader and encrypting among holders of a key: nobody else reads it, and no changed bit goes by."""
+"""Sealing to one reader and encrypting among holders of a key: no other reads it, and every changed bit is noticed."""
 
 import base64
 
@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from writ_contracts.errors import Untrusted
-from writ_trust.sealing import SealKey, decrypt, encrypt, seal
+from writ_trust.sealing import SealKey, decrypt, decrypt_once, encrypt, encrypt_once, seal
 
 READER = SealKey()
 KEY = b"k" * 32
 
 
 @given(st.binary(max_size=200))
-def test_what_is_sealed_is_opened_by_its_reader_alone(data: bytes) -> None:
+def test_sealed_text_is_opened_by_its_reader_alone(data: bytes) -> None:
     sealed = seal(READER.public, data)
     assert READER.open(sealed) == data
     assert not data or data not in sealed or len(data) < 4
@@ -48,7 +48,7 @@ def test_sealing_to_what_is_no_key_is_refused(public: str) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_what_is_encrypted_is_decrypted_under_the_same_key_alone(data: bytes) -> None:
+def test_encrypted_text_is_decrypted_under_the_same_key_alone(data: bytes) -> None:
     hidden = encrypt(KEY, data)
     assert decrypt(KEY, hidden) == data
     with pytest.raises(Untrusted):
@@ -70,3 +70,15 @@ def test_a_changed_or_missing_byte_of_what_is_encrypted_is_noticed(data: st.Data
 def test_any_bytes_as_encrypted_are_refused(data: bytes) -> None:
     with pytest.raises(Untrusted):
         decrypt(KEY, data)
+
+
+@given(st.binary(max_size=200), st.data())
+def test_text_under_a_key_of_its_own_is_read_with_that_key_alone(text: bytes, data: st.DataObject) -> None:
+    key, encrypted = encrypt_once(text)
+    assert decrypt_once(key, encrypted) == text
+    changed = bytearray(encrypted)
+    changed[data.draw(st.integers(0, len(changed) - 1))] ^= data.draw(st.integers(1, 255))
+    other = encrypt_once(text)[0]
+    for wrong_key, wrong in [(other, encrypted), (key[1:], encrypted), (key, bytes(changed)), (key, b"")]:
+        with pytest.raises(Untrusted):
+            decrypt_once(wrong_key, wrong)

@@ -1,4 +1,4 @@
-"""Signed words: opened only as what they are, by whom they are trusted for, and byte for byte."""
+"""Signed statements open only as their own kind, by trusted keys, byte for byte."""
 
 import json
 from typing import Any
@@ -26,20 +26,20 @@ every_statement = pytest.mark.parametrize("kind", statements(), ids=file_name)
 
 
 @every_statement
-def test_what_was_signed_is_opened_as_it_was(kind: type[Struct]) -> None:
+def test_signed_statement_opens_unchanged(kind: type[Struct]) -> None:
     signed = sign(KEY, sample(kind))
     assert open_signed(signed, kind, {KEY.public}, HERE) == sample(kind)
     assert signed.key == KEY.public
 
 
 @every_statement
-def test_it_survives_the_wire(kind: type[Struct]) -> None:
+def test_statement_survives_the_wire(kind: type[Struct]) -> None:
     signed = decode(encode(sign(KEY, sample(kind))), Signed)
     assert open_signed(signed, kind, [OTHER.public, KEY.public], HERE) == sample(kind)
 
 
 @every_statement
-def test_one_kind_is_never_opened_as_another(kind: type[Struct]) -> None:
+def test_statement_is_never_opened_as_another_kind(kind: type[Struct]) -> None:
     for other in statements():
         if other is not kind:
             with pytest.raises(Untrusted, match="the signed bytes are not a"):
@@ -52,7 +52,7 @@ def test_a_key_that_is_not_trusted_for_this_opens_nothing() -> None:
             open_signed(sign(KEY, CLAIM), Claim, trusted, HERE)
 
 
-def test_somebody_elses_signature_under_a_trusted_name_does_not_hold() -> None:
+def test_foreign_signature_under_a_trusted_name_does_not_hold() -> None:
     forged = structs.replace(sign(OTHER, CLAIM), key=KEY.public)
     with pytest.raises(Untrusted, match="is not valid"):
         open_signed(forged, Claim, {KEY.public}, HERE)
@@ -94,7 +94,7 @@ def test_a_statement_with_a_field_that_nobody_knows_is_refused() -> None:
         open_signed(signed, Claim, {KEY.public}, HERE)
 
 
-def test_what_is_signed_is_canonical_and_can_be_checked_with_any_ed25519() -> None:
+def test_signed_bytes_are_canonical_and_verify_with_any_ed25519() -> None:
     signed = sign(KEY, sample(Grant))
     payload = bytes(signed.payload)
     assert payload == canonical(json.loads(payload))
@@ -117,7 +117,7 @@ def test_reading_without_checking_still_refuses_another_kind() -> None:
 
 
 def sign_bytes(key: Key, payload: bytes) -> Signed:
-    """These very bytes, signed."""
+    """Return a signature over exactly these bytes."""
     made = sign(key, CLAIM)
     signature = msgspec.json.decode(msgspec.json.encode(key.sign(payload)))
     return structs.replace(made, payload=Raw(payload), signature=signature.translate(URLSAFE).rstrip("="))
@@ -134,7 +134,7 @@ def unbase64(text: str) -> bytes:
 
 @every_statement
 def test_a_statement_of_another_installation_is_refused(kind: type[Struct]) -> None:
-    """A copy of an installation has the same keys: the id alone tells its statements apart."""
+    """A copy of an installation has the same keys: only the id distinguishes its statements."""
     elsewhere = sign(Key(KEY.seed, "z" * 26), sample(kind))
     for installation in (HERE, ""):
         with pytest.raises(Untrusted, match="is for installation zzz") as refused:

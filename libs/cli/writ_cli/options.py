@@ -97,7 +97,7 @@ def local(body: Body) -> Command:
 
 
 def local_status(body: Body) -> Command:
-    """As `local`, with the output form `prometheus`: scrape targets for `file_sd_configs`."""
+    """Add the options of `local`, with the output form `prometheus`: scrape targets for `file_sd_configs`."""
     forms = click.Choice(["table", "json", "yaml", "prometheus"])
     output = click.option(
         "-o", "--output", "form", type=forms, default="table", help="For people, for programs, or for file_sd_configs."
@@ -108,7 +108,7 @@ def local_status(body: Body) -> Command:
 
 
 def dashed(body: Body) -> Command:
-    """As `local`, for arguments that begin with a dash (`-old`): the subcommand has no option of one letter."""
+    """Add the options of `local` where arguments may begin with a dash (`-old`): no option has one letter."""
     for option in (_HOME, _FIELD, _LONG_OUTPUT):
         body = option(body)
     return _runs(body)

@@ -24,7 +24,7 @@ def refuse_repeated(command: click.Command, name: str, words: Sequence[str], par
 
 
 def _repeated(order: Sequence[click.Parameter]) -> Iterator[click.Option]:
-    """The options whose earlier value the parser has overwritten; a plain flag says the same twice."""
+    """Yield the options whose earlier value the parser has overwritten; a repeated plain flag is the same."""
     options = [one for one in order if isinstance(one, click.Option)]
     for option in dict.fromkeys(options):
         adds_up = option.multiple or option.count or (option.is_flag and not option.secondary_opts)

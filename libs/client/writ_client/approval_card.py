@@ -231,7 +231,7 @@ def _preview(
 
 
 def _lacks_of_preview(facts: ApprovalFacts | None, preview: CardPreview | None) -> list[str]:
-    """An incomplete or missing preview permits a rejection only."""
+    """Return the missing parts of the preview. They permit a rejection only."""
     if facts is None:
         return ["policy signed no facts about its preview"]
     if not facts.previews:
@@ -261,7 +261,7 @@ def _refusals(
 
 
 def _opened(signed: SignedApproval, installation: str) -> Approval:
-    """The credential of a security key or passkey is not known here: the approval's own claim is shown."""
+    """Return the approval's own claim; the credential of a security key or passkey is not known here."""
     if signed.evidence.__struct_config__.tag == "key":
         return verify_own(signed, installation)
     return read_approval(signed)

@@ -58,7 +58,7 @@ class PrincipalChanges:
         return await self.change("set_roles", name, {"roles": list(roles)}, reason=reason)
 
     async def set_acts_for(self, name: str, human: str | None, *, reason: str = "") -> RecordedRequest:
-        """Set the human for whom an agent or service acts; None: nobody."""
+        """Set the human that an agent or service acts for; None: nobody."""
         return await self.change("set_acts_for", name, {} if human is None else {"acts_for": human}, reason=reason)
 
     async def change(

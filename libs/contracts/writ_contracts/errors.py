@@ -5,7 +5,7 @@
     ├── Denied                policy denies, or a permission is missing (3)
     ├── Untrusted             a signature, key or binding does not hold: refuse, and record a security event
     ├── Conflict              somebody else wrote first: read again, then decide
-    ├── Unreachable no receiver replied: try later (6)
+    ├── Unreachable           no receiver replied: try later (6)
     ├── TimedOut              sent, and no reply came in time: the effect is unknown
     └── Full                  a limit is reached: try later
 

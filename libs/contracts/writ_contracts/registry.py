@@ -307,6 +307,15 @@ CHANNELS: tuple[Channel, ...] = (
         message=journal.Dispatched,
     ),
     Channel(
+        name="journal_dispatched_request",
+        address="writ.journal.op.{principal}.{operation_id}.requested.{pool}.{target}",
+        summary="Requests that are dispatched at once, since they wait for nothing. The pool pulls them as well.",
+        style=S.STREAM,
+        senders=(R.EXECUTOR,),
+        receivers=(R.AGENT,),
+        message=journal.Requested,
+    ),
+    Channel(
         name="journal_granted",
         address="writ.journal.op.{principal}.{operation_id}.granted",
         summary="The journal: a claim got its grant. Written by policy alone, so that a grant is used once.",

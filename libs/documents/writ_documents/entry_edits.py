@@ -40,7 +40,7 @@ def with_value(text: str, section: str, at: int, key: str, value: Any) -> str:
 
 
 def with_values(text: str, section: str, changes: Mapping[int, tuple[str, Any]]) -> str:
-    """As `with_value`, for a key and a value of each of several entries."""
+    """Change several entries as `with_value` does, each by a key and a value."""
     document, lines = _parsed(text), _lines(text)
     entries = list(document.data[section])
     for at in sorted(changes, reverse=True):  # from below: the positions of those above stay

@@ -87,9 +87,17 @@ class HostRequest:
     """A preview may quote the present content of files."""
 
 
+def at_once() -> None:
+    """Wait for nothing."""
+
+
 @dataclass(frozen=True)
 class OperationCall:
-    """The arguments of a handler. `expected`: data for a probe, from this host's own marker of the operation `id`."""
+    """The arguments of a handler. `expected`: data for a probe, from this host's own marker of the operation `id`.
+
+    `before_effect` waits until the mark of the operation is on the disk. Handlers of operations whose mark is synced
+    while they prepare (`operations.PREPARING`) call it before their effect.
+    """
 
     operation: str
     parameters: Mapping[str, Any]
@@ -100,6 +108,7 @@ class OperationCall:
     expected: Mapping[str, Any] = field(default_factory=dict)
     id: str = ""
     diff: bool = False
+    before_effect: Callable[[], None] = at_once
 
     @property
     def public_id(self) -> str:

@@ -22,7 +22,7 @@ from writ_nats_server.accounts import Accounts
 from writ_nats_server.cluster import Routes, cluster_block, tls_block
 from writ_nats_server.cluster import TlsFiles as TlsFiles
 from writ_nats_server.config_file import AnyServer, server_file
-from writ_nats_server.jetstream_permissions import BATCH_SILENCE, JOURNAL_INFO, led, lent
+from writ_nats_server.jetstream_permissions import BATCH_SILENCE, STREAM_LIST, led, lent
 from writ_nats_server.leaf import LeafListener, keep_apart, listener_block, next_of
 
 CORE = "CORE"
@@ -247,7 +247,7 @@ def _accounts(plan: ServerPlan) -> dict[str, Any]:
         _lend(accounts, party)
     for stream in subjects.STREAMS:  # the names under which everybody reads, also in the account itself
         accounts.service(CORE, CORE, led(stream).subject, known_as=led(stream).name)
-    accounts.service(CORE, STATUS, JOURNAL_INFO, share=True, known_as=USAGE)
+    accounts.service(CORE, STATUS, STREAM_LIST, share=True, known_as=USAGE)
     accounts.add(SYSTEM, *({"nkey": key} for key in plan.system))
     for account in SERVER_READERS:
         for subject, pinged in PINGED.items():

@@ -25,7 +25,7 @@ class _Digested(Struct, frozen=True):
 
 
 class RecentDigests:
-    """The last digest under each key. Small parameters are digested anew each time."""
+    """The last digest under each key. Small parameters are digested each time."""
 
     def __init__(self) -> None:
         self._recent: RecentValues[_Digested] = RecentValues(MOST_BYTES, SECONDS)

@@ -47,7 +47,7 @@ something to do, and one operation has a dozen such times. Python's default is t
 """
 KEPT_BYTES, LARGEST_KEPT = 12 << 20, 4 << 20
 """Freed memory that stays with a process, and the largest block that is cut from it. A file of 1 MB passes a process in
-several copies, and glibc by itself gives each back to the kernel, which makes pages anew for the next: half the time of
+several copies, and glibc by itself gives each back to the kernel, which makes new pages for the next: half the time of
 encoding.
 """
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3

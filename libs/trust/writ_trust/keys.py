@@ -22,7 +22,7 @@ class Key:
     """
 
     def __init__(self, seed: bytes, installation: str = "") -> None:
-        """From an nkey user seed; raises Invalid (never naming the seed)."""
+        """Read an nkey user seed; raises Invalid (never naming the seed)."""
         try:
             prefix, raw = nkeys.decode_seed(bytearray(seed.strip()))
         except (nkeys.NkeysError, ValueError, IndexError) as error:

@@ -246,7 +246,7 @@ def _differences(new: Directory, old: Directory) -> Iterator[str]:
 
 
 def _bound_differences(new: Directory, old: Directory) -> Iterator[str]:
-    """The differences of roots and relying parties: each stays, and none is dated back."""
+    """Yield the differences of roots and relying parties: each stays, and none is dated back."""
     parties = list(old.relying_parties)
     if list(new.relying_parties[: len(parties)]) != parties:
         yield "a relying party is missing or was changed"

@@ -116,7 +116,7 @@ class IndexPosition(Struct, frozen=True):
 
 
 class OperationOwner(Struct, frozen=True):
-    """The principal of an operation, and the human for whom it acts."""
+    """The principal of an operation, and the human that it acts for."""
 
     operation_id: str
     principal: str

@@ -109,7 +109,7 @@ def compose(base: Foundation) -> Components:
         unwatched=Recorder(bus.journal, index, measures, time.now),
         admission=base.admission,
         sweep=_sweep(base, steps, controls, accepted),
-        intake=_intake(base, screening, accepted),
+        intake=_intake(base, screening, accepted, steps.dispatcher),
         claims=_claims(base, outcomes),
         key_use=base.key_use,
         receipts=_receipts(base, steps),
@@ -127,7 +127,14 @@ def _steps(base: Foundation) -> _Steps:
     config, bus, catalogue, index = base.config, base.bus, base.catalogue, base.index
     recorder, vault, policy, presence = base.recorder, base.vault, base.policy, base.presence
     approvers, stops = ApproverEvents(bus), StopHistory(bus.journal)
-    dispatcher = Dispatcher(bus, recorder, index, base.follower, config.start_window)
+    dispatcher = Dispatcher(
+        bus,
+        recorder,
+        index,
+        base.follower,
+        config.start_window,
+        presence.reads_requests if config.dispatch_at_once else lambda _: False,
+    )
     outcomes = OutcomeRecorder(recorder, vault, dispatcher, presence, base.background, base.audit_detail, approvers)
     approvals = ApprovalSteps(
         catalogue, index, recorder, vault, policy, outcomes, approvers, base.targets, stops, config.queue_window
@@ -197,7 +204,9 @@ def _sweep(base: Foundation, steps: _Steps, controls: ControlOperations, accepte
     )
 
 
-def _intake(base: Foundation, screening: RequestScreening, accepted: AcceptedOperations) -> RequestEndpoint:
+def _intake(
+    base: Foundation, screening: RequestScreening, accepted: AcceptedOperations, dispatcher: Dispatcher
+) -> RequestEndpoint:
     return RequestEndpoint(
         base.config,
         base.catalogue,
@@ -209,6 +218,7 @@ def _intake(base: Foundation, screening: RequestScreening, accepted: AcceptedOpe
         base.vault,
         base.policy,
         accepted,
+        dispatcher,
         base.guard,
     )
 

@@ -182,7 +182,7 @@ class ExecutorMeasures:
         self._listings.add(result=result)
 
     def looked_up(self, *, hit: bool) -> None:
-        """Count a look-up of an operation: from the index, or by reading the journal."""
+        """Count a lookup of an operation: from the index, or by reading the journal."""
         self._lookups.add(result="hit" if hit else "miss")
 
     def see(self, lives: Iterator[AcceptedLife], agents: Mapping[str, list[Heartbeat]], now: float) -> None:

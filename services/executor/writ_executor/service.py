@@ -124,7 +124,7 @@ class Executor:
                 group.create_task(unending("files", file.follow()))
 
     async def _follow(self) -> None:
-        """Follow the journal. At a stop the drain of the bus ends the tail, and whoever stops cancels this next."""
+        """Follow the journal. At a stop the drain of the bus ends the tail, and the service then cancels this."""
         await self.follower.follow()
         if self._is_stopping:
             await asyncio.get_running_loop().create_future()

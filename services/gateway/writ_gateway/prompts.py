@@ -18,7 +18,7 @@ PROMPTS: Mapping[str, Prompt] = MappingProxyType(
     {
         "request_a_change": Prompt(
             title="Request a change well",
-            description="From a wish to a change that is decided, done and checked.",
+            description="From an intention to a change that is decided, made and checked.",
             text="""\
 Make one change to a host through Writ.
 
@@ -26,7 +26,7 @@ Make one change to a host through Writ.
    describe_operation.
 2. Look first: read the state that you are about to change.
 3. Ask what would be decided (simulate_operation), and what would be done (preview_operation). Tell the user both.
-4. Request it (request_operation) with a reason that a person can judge later: what, why, on whose wish. Choose an
+4. Request it (request_operation) with a reason that a person can judge later: what, why, on whose behalf. Choose an
    idempotency_key and repeat a call whose answer was lost with the same key, never with another one.
 5. Follow `next` until the status is an outcome. `unknown` means that it may have run: read the state, do not repeat.
 6. Read the state again and tell the user what changed. Name the operation_id.

@@ -58,7 +58,7 @@ _log = Log("writ.gateway")
 
 
 def server(tools: Toolbox, session_of: SessionOf) -> Server[Any]:
-    """Return the server. `session_of` finds the session of whoever sent a request."""
+    """Return the server. `session_of` finds the session of a request's sender."""
     tasks = TaskHandlers(session_of, lambda result: wire_form(tool_result(result)))
     handlers = McpHandlers(tools, session_of, tasks)
     made: Server[Any] = Server(

@@ -1,7 +1,7 @@
 """Tasks of MCP (extension io.modelcontextprotocol/tasks, 2026-07-28): operations, for clients that declare it.
 
 A task is an operation by another name: its id is the operation's, the record is its store, and nothing is kept here.
-Whoever may read the operation may read the task. A task waiting for an approval is `working`: no input of a client
+Anyone who may read the operation may read the task. A task waiting for an approval is `working`: no input of a client
 can approve it, so a task never asks for input.
 """
 

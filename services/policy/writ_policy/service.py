@@ -153,7 +153,7 @@ class PolicyService:
         dry, clock, keys = self._config.dry_run_only, self._clock, self._keys.events
         judging = JudgeFactory(self._sources, versions, follower, self._plugins, guard, dry_run_only=dry, clock=clock)
         scans = Scans(bus.scans, self._sources, self._key, self._keys.at, security, self._observe, clock)
-        signer = DecisionSigner(self._key)
+        signer = DecisionSigner(self._key, self._measures.opened)
         windows = OpenWindows(bus.journal, keys, signer.open)
         handlers = DecisionEndpoints(
             bus.journal,

@@ -1,6 +1,6 @@
-"""The router's HTTP API. This is the only module that knows it.
+"""The router's HTTP API, known to this module alone.
 
-A request that was not sent has no effect (Unreachable). One that was sent and not answered may have one (TimedOut).
+A request that was not sent has no effect (Unreachable). A request without an answer may have one (TimedOut).
 """
 
 import asyncio
@@ -48,7 +48,7 @@ class RouterApi:
 
 
 def _read(status: int, data: bytes) -> Any:
-    """Return the content of a reply. A reply that cannot be read leaves the effect unknown."""
+    """Return the content of a reply. An unreadable reply leaves the effect unknown."""
     try:
         content = json.loads(data)
     except ValueError as error:

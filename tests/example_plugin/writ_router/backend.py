@@ -1,4 +1,4 @@
-"""The backend. It trusts the task that it gets; what it reports of the effect must be true."""
+"""The backend. It trusts the task from the agent, and must report the effect truthfully."""
 
 import asyncio
 import os
@@ -36,11 +36,11 @@ class RouterBackend(CoroutineHandler):
         return None
 
     async def baseline(self, task: Task) -> dict[str, Any]:
-        """Return what a probe compares with."""
+        """Return the state for a probe to compare with."""
         return await _read(self._api(task.target), task)
 
     async def preview(self, task: Task) -> dict[str, Any]:
-        """Return the present state, and what would be done; change nothing."""
+        """Return the present state and the intended changes; change nothing."""
         shown = {name: task.parameters[name] for name in ("mac", "blocked", "version") if name in task.parameters}
         return {"would": task.operation.summary, **shown, "now": await _read(self._api(task.target), task)}
 
@@ -66,7 +66,7 @@ class RouterBackend(CoroutineHandler):
         return found
 
     async def _carry_out(self, task: Task, progress: Progress) -> TaskResult:
-        """Carry out one operation. Raises WritError for what was refused before any effect."""
+        """Carry out one operation. Raises WritError for refusals before any effect."""
         carry = CARRIERS.get(task.operation.name)
         if carry is None:
             raise Invalid(f"backend router has no {task.operation.name}", code="unsupported")
@@ -135,7 +135,7 @@ def _state(task: Task, service: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def _read(api: RouterApi, task: Task) -> dict[str, Any]:
-    """Return the part of the router's state that the operation changes."""
+    """Return the part of the router's state within reach of the operation."""
     match task.operation.name:
         case "router_block":
             devices = await api.call("GET", "devices")
@@ -159,7 +159,7 @@ CARRIERS: Mapping[str, Callable[[RouterApi, Task, Progress], Awaitable[TaskResul
 
 
 def backend() -> RouterBackend:
-    """Make the backend; what it reads from its environment, it reads here. Raises ConfigError."""
+    """Make the backend from its environment. Raises ConfigError."""
     name = os.environ.get("WRIT_ROUTER_TOKEN_FILE")
     if not name:
         raise ConfigError("WRIT_ROUTER_TOKEN_FILE is not set: the file with the token of the routers' API")

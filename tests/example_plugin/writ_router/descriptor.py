@@ -1,4 +1,4 @@
-"""The descriptor of this plugin. It imports nothing that carries anything out."""
+"""The descriptor of this plugin. It imports no code for execution."""
 
 from writ_contracts.plugins import Plugin
 

@@ -13,7 +13,7 @@ Version = Annotated[str, Meta(pattern=r"^[0-9]{1,4}(\.[0-9]{1,4}){1,3}(?!\n)$"),
 
 
 class ListDevices(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Nothing but a timeout."""
+    """The timeout."""
 
     timeout: Annotated[Timeout, Meta(le=60)] = 10
 
@@ -27,7 +27,7 @@ class Block(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Install(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The firmware, and the key that unlocks it, which is secret."""
+    """The firmware, and its secret key."""
 
     version: Version
     key: Annotated[str, Meta(max_length=200)]
@@ -41,7 +41,7 @@ class Devices(Output, frozen=True, kw_only=True):
 
 
 class Blocked(Output, frozen=True, kw_only=True):
-    """The device as it is afterwards."""
+    """The device afterwards."""
 
     mac: Annotated[str, PUBLIC] = ""
     blocked: Annotated[bool, PUBLIC] = False

@@ -1,4 +1,4 @@
-"""A scanner: firmware with a known weakness. It runs in `writ scan run`, as the principal that reports it."""
+"""A scanner: firmware with a known weakness. It runs in `writ scan run`, as the reporting principal."""
 
 import asyncio
 import time

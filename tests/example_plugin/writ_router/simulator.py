@@ -15,7 +15,7 @@ INSTALL_SECONDS = 1.0
 
 
 class Refused(Exception):
-    """A request that the router does not accept."""
+    """A request refused by the router."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -23,7 +23,7 @@ class Refused(Exception):
 
 
 class RouterState:
-    """The state of one router. `seconds`: the time that an installation takes."""
+    """The state of one router. `seconds`: the duration of an installation."""
 
     def __init__(self, token: str, seconds: float = INSTALL_SECONDS) -> None:
         self.token, self.seconds = token, seconds

@@ -1,4 +1,4 @@
-"""A collector of spans in a container of the lab: each request that it takes is a file."""
+"""A collector of spans in a container of the lab: it writes each request into a file."""
 
 import http.server
 import itertools
@@ -8,12 +8,12 @@ TAKEN = Path("/spans")
 
 
 class Taking(http.server.BaseHTTPRequestHandler):
-    """OTLP over HTTP, as much of it as exporters ask of a collector."""
+    """OTLP over HTTP, in the part that exporters use."""
 
     numbers = itertools.count()
 
     def do_POST(self) -> None:
-        """One request with spans; the file has its name when it is whole."""
+        """Write one request with spans into a file, which gets its name when it is complete."""
         name = f"{next(self.numbers):06}"
         draft = TAKEN / f".{name}"
         draft.write_bytes(self.rfile.read(int(self.headers["Content-Length"])))

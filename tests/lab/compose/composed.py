@@ -1,4 +1,4 @@
-"""An installation in containers, as somebody has it who has cloned the tree and has nothing but Docker."""
+"""An installation in containers, as after a clone of the tree on a machine with Docker alone."""
 
 import json
 import os
@@ -27,7 +27,7 @@ WITHIN = 400.0
 
 
 class Composed:
-    """One of them. Commands are typed in its folder, by its owner."""
+    """An installation in containers. Its owner types commands in its folder."""
 
     def __init__(self, engine: Engine, folder: Path, project: str, offset: int) -> None:
         self.engine = engine
@@ -39,12 +39,12 @@ class Composed:
 
     @property
     def home(self) -> Home:
-        """Its files, which only root may read besides its owner."""
+        """Return its folder, which only root and its owner may read."""
         return Home(self.folder / ".writ")
 
     @property
     def environ(self) -> dict[str, str]:
-        """Of its owner's terminal."""
+        """Return the environment of its owner's terminal."""
         ports = {f"WRIT_{name}_PORT": str(port) for name, port in self.ports.items()}
         own = {"HOME": str(self.folder / "home"), "WRIT_BUILDER_IMAGE": BUILDER, "COMPOSE_ANSI": "never"}
         files = {"COMPOSE_FILE": f"docker-compose.yml:{self.folder / MINE.name}", "COMPOSE_PROJECT_NAME": self._project}
@@ -52,7 +52,7 @@ class Composed:
         return {**theirs, **ports, **own, **files}
 
     def type(self, line: str, status: int = 0, timeout: float = WITHIN) -> str:
-        """A line in a shell; what it shows on its standard output."""
+        """Run a line in a shell; return its standard output."""
         done = subprocess.run(
             ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups", "bash", "-c", line],
             cwd=self.folder,
@@ -67,30 +67,30 @@ class Composed:
         return done.stdout
 
     def compose(self, *words: str) -> str:
-        """`docker compose …`, words without anything that a shell would take for its own."""
+        """Run `docker compose …`, with words free of shell syntax."""
         return self.type(" ".join(("docker", "compose", *words)))
 
     def writ(self, *words: str, status: int = 0) -> Any:
-        """What `writ … -o json` says, in a container of its own."""
+        """Return the output of `writ … -o json`, in its own container."""
         quoted = " ".join(f"'{word}'" for word in words)
         return json.loads(self.type(f"docker compose run --rm -T writ {quoted} -o json", status))
 
     def up(self, **replicas: int) -> None:
-        """With so many of each of these services, all ready."""
+        """Start so many of each of these services, and wait until all are ready."""
         scaled = " ".join(f"--scale {name.replace('_', '-')}={number}" for name, number in replicas.items())
         self.type(f"docker compose up --detach --wait {scaled}")
 
     def containers(self, service: str = "") -> list[str]:
-        """Their ids; of one service, or of all that run."""
+        """Return the ids of one service's containers, or of all running ones."""
         return self.compose("ps", "--quiet", service).split()
 
     def restart(self, container: str) -> None:
-        """In order, and ready again when this returns."""
+        """Restart in order, and wait until all are ready again."""
         self.engine.docker("restart", container)
         self.ready(container)
 
     def ready(self, container: str) -> None:
-        """Until it says that it is."""
+        """Wait until it reports readiness."""
 
         def check() -> bool:
             state = self.engine.inspect(container)[0]["State"]
@@ -99,7 +99,7 @@ class Composed:
         until(check, WITHIN, f"{container} is healthy")
 
     async def client(self) -> Writ:
-        """As its operator, from this machine, by the published ports."""
+        """Connect as its operator, from this machine, by the published ports."""
         seed = self.home.seed_file("principal-operator").read_bytes()
         ports = [self.ports[name] for name, _ in zip(PORTS, folders.names(self.home), strict=False)]
         url = ",".join(f"nats://127.0.0.1:{port}" for port in ports)
@@ -107,13 +107,13 @@ class Composed:
         return await Writ.connect(url, seed=seed, principal="operator", wait=10.0, **about)
 
     def down(self) -> None:
-        """All of it, with the volumes."""
+        """Remove all of it, with the volumes."""
         self.compose("--profile", "'*'", "down", "--volumes", "--timeout", "2")
 
 
 @contextmanager
 def cloned(engine: Engine, project: str, offset: int = 0) -> Iterator[Composed]:
-    """Nothing but what is in the tree, in a folder of its owner's."""
+    """Clone the tree into a folder of its owner."""
     folder = lab_folder(project)
     try:
         for name in CLONED:

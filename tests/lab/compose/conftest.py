@@ -1,4 +1,4 @@
-"""One engine, and one installation in containers for all tests that leave it as it was."""
+"""One engine, and one installation in containers for all tests without lasting changes."""
 
 from collections.abc import Iterator
 
@@ -23,7 +23,7 @@ def docker() -> Iterator[Engine]:
 
 @pytest.fixture(scope="session")
 def composed(docker: Engine) -> Iterator[Composed]:
-    """Up, as deploy/README.md says; then with the demo's policy and its target besides."""
+    """Start it as deploy/README.md says, then with the demo's policy and its target."""
     with cloned(docker, "writ") as made:
         try:
             made.shown = [made.type(line) for line in typed("In containers")]

@@ -1,4 +1,4 @@
-"""Operations that go on while containers are restarted, and what became of each."""
+"""Operations that continue while containers restart, and their outcomes."""
 
 import asyncio
 from collections import Counter
@@ -18,7 +18,7 @@ AT_ONCE = 3
 
 
 class Writes:
-    """Each writes a line into a file that is there already, and is asked for once."""
+    """Each operation writes a line into an existing file, and is requested once."""
 
     def __init__(self, writ: Writ, composed: Composed) -> None:
         self.done: list[OperationView] = []
@@ -29,7 +29,7 @@ class Writes:
 
     @asynccontextmanager
     async def going_on(self) -> AsyncIterator["Writes"]:
-        """Within the block; at its end what has begun is waited for."""
+        """Keep operations going within the block; wait for the started ones at its end."""
         async with asyncio.TaskGroup() as group:
             for _ in range(AT_ONCE):
                 group.create_task(self._work())
@@ -46,7 +46,7 @@ class Writes:
             self.done.append(await self._writ.run("file_write", TARGET, wanted, timeout=ENDS_WITHIN))
 
     async def more(self, number: int) -> None:
-        """Until that many more than now have ended."""
+        """Wait until so many more have ended."""
         wanted = len(self.done) + number
 
         async def enough() -> bool:
@@ -55,7 +55,7 @@ class Writes:
         await eventually(enough, within=ENDS_WITHIN, what=f"{number} more operations")
 
     async def during(self, action: Callable[[str], None], container: str) -> None:
-        """Takes the action while the load goes on, and returns when operations have ended after it."""
+        """Run the action during the load, and return when operations have ended after it."""
         await asyncio.to_thread(action, container)
         await self.more(AT_ONCE)
 

@@ -1,4 +1,4 @@
-"""What deploy/README.md tells somebody to type."""
+"""The commands in deploy/README.md."""
 
 import re
 from pathlib import Path

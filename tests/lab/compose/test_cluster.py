@@ -1,4 +1,4 @@
-"""An installation with three NATS servers: leaders killed, servers restarted under load, and routes that are closed."""
+"""An installation with three NATS servers: killed leaders, restarts under load, and closed routes."""
 
 import json
 import subprocess
@@ -36,7 +36,7 @@ try:
 except ssl.SSLError as error:
     print(error.reason)
 """
-"""Somebody without the certificate who wants to be a server among the others."""
+"""A server without the certificate that tries to join the cluster."""
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def cluster(composed: Composed, docker: Engine) -> Iterator[Composed]:
 
 
 def streams(cluster: Composed, server: str) -> list[dict[str, Any]]:
-    """As that server has them; none where it does not answer."""
+    """Return the server's streams; none while it does not answer."""
     command = ["docker", "exec", container(cluster, server), "python", "-c", STREAMS]
     done = subprocess.run(command, env=cluster.engine.environ, capture_output=True, check=False, timeout=30)
     return list(json.loads(done.stdout)) if done.returncode == 0 else []
@@ -65,7 +65,7 @@ def container(cluster: Composed, server: str) -> str:
 
 
 def leader(cluster: Composed) -> str:
-    """The server that leads the journal, once each copy has all of it."""
+    """Return the journal's leader, once each copy is complete."""
 
     def check() -> str | None:
         for server in SERVERS:

@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
 
 def query_prometheus(composed: Composed, path: str) -> Any:
-    """What Prometheus answers now; None while it does not."""
+    """Return Prometheus' answer; None while it does not answer."""
     try:
         with urlopen(f"http://127.0.0.1:{composed.ports['PROMETHEUS']}/api/v1/{path}", timeout=5) as answer:
             return json.load(answer)["data"]
@@ -33,19 +33,19 @@ def query_prometheus(composed: Composed, path: str) -> Any:
 
 
 def up(composed: Composed, service: str) -> int:
-    """How many of the service Prometheus reaches."""
+    """Return how many processes of the service Prometheus reaches."""
     seen = query_prometheus(composed, "targets?state=active") or {"activeTargets": []}
     return sum(one["labels"]["service"] == service and one["health"] == "up" for one in seen["activeTargets"])
 
 
 def alertmanagers(composed: Composed) -> int:
-    """How many Prometheus would tell."""
+    """Return how many Alertmanagers Prometheus uses."""
     seen = query_prometheus(composed, "alertmanagers") or {"activeAlertmanagers": []}
     return len(seen["activeAlertmanagers"])
 
 
 def agents(composed: Composed, target: str) -> int:
-    """How many are there for it."""
+    """Return how many agents serve it."""
     return next(int(one["agents"]) for one in composed.writ("targets") if one["id"] == target)
 
 
@@ -76,7 +76,7 @@ def test_the_hosts_of_the_lab_reach_each_other_beside_the_engine(
     assert one.run("bash", "-c", f"exec 3<>/dev/tcp/{other.address}/22 && echo through", timeout=20.0) == "through"
 
 
-def test_the_status_of_all_containers_is_told(composed: Composed) -> None:
+def test_the_status_of_all_containers_is_reported(composed: Composed) -> None:
     def ready() -> dict[str, Any] | None:
         told = composed.type("docker compose run --rm -T writ status -o json || true")
         view: dict[str, Any] = json.loads(told) if told else {}
@@ -88,7 +88,7 @@ def test_the_status_of_all_containers_is_told(composed: Composed) -> None:
     assert names == {"keeper", "policy", "executor", "audit", "agent-local", "agent-ssh", "agent-proxmox"}
 
 
-def test_what_is_edited_and_who_is_added_counts_at_once(composed: Composed) -> None:
+def test_edited_files_and_added_principals_count_at_once(composed: Composed) -> None:
     forbidden = POLICY.replace("operations: [file_delete]", "operations: [file_delete, file_read]")
     wanted = ("run", "file_read", "-t", TARGET, f"file_path={SANDBOX}/motd")
     name = f"bob-{secrets.token_hex(4)}"
@@ -134,7 +134,7 @@ def test_prometheus_sees_every_service_and_has_the_rules_and_alertmanager(compos
     until(lambda: alertmanagers(composed) == 1, 60.0, "Prometheus has found Alertmanager")
 
 
-async def test_what_nats_refuses_is_a_security_event(composed: Composed) -> None:
+async def test_refusal_by_nats_is_a_security_event(composed: Composed) -> None:
     home = composed.home
     about = Context(
         principal="operator",

@@ -1,4 +1,4 @@
-"""What a container could do if it were taken over, and what can be found in images, variables and command lines."""
+"""The rights of a hijacked container, and secrets in images, variables and command lines."""
 
 import json
 import subprocess
@@ -104,14 +104,16 @@ def test_policy_executor_and_audit_have_no_way_out(composed: Composed) -> None:
 
 
 def hidden(composed: Composed) -> set[str]:
-    """Everything in `keys/` that is a secret, as it is in its file."""
+    """Return every secret in `keys/`, as in its file."""
     files = [path for path in composed.home.keys.rglob("*") if path.is_file() and path.suffix != ".pub"]
     return {line for path in files for line in secret_lines(path.read_text()) if len(line) > 20}
 
 
 def secret_lines(text: str) -> list[str]:
-    """The last line of a private key in PEM is of its public half, which the certificate has too. The lines around a
-    key are in each library that reads keys.
+    """Return the secret lines of a private key in PEM.
+
+    Its last line is of the public half, which the certificate has too. The lines around a key are in each library for
+    keys.
     """
     lines = [line for line in text.splitlines() if not line.startswith("-----")]
     return lines[:-1] if text.startswith("-----BEGIN PRIVATE KEY") else lines

@@ -20,7 +20,7 @@ EXAMPLE = REPOSITORY / "deploy" / "traces.yaml"
 
 @pytest.fixture
 def traced(composed: Composed, docker: Engine) -> Iterator[Composed]:
-    """An installation of its own, with the images that are there, and the example's endpoint."""
+    """Yield a separate installation with the existing images and the example's endpoint."""
     (line,) = re.findall(r"^#   (OTEL_EXPORTER_OTLP_ENDPOINT=.*)$", EXAMPLE.read_text(), re.MULTILINE)
     with cloned(docker, "writ-traces", offset=200) as made:
         try:
@@ -35,7 +35,7 @@ def traced(composed: Composed, docker: Engine) -> Iterator[Composed]:
 
 
 def spans(traced: Composed, trace_id: str) -> list[ReceivedSpan]:
-    """Those of this trace that have come."""
+    """Return the received spans of this trace."""
     taken = [path for path in (traced.folder / "spans").iterdir() if not path.name.startswith(".")]
     return [one for path in taken for one in decoded(path.read_bytes()) if one.trace_id == trace_id]
 

@@ -7,14 +7,14 @@ from writ_contracts.plugins import WRIT_PLUGIN_API, Plugin
 
 
 class Options(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a rule says under `with`: which attribute of the target is compared with which one of the principal."""
+    """The rule's options under `with`: which attribute of the target is compared with which one of the principal."""
 
     target: str = "owner"
     principal: str = "team"
 
 
 def same_team(question: Question, options: Options) -> bool | str:
-    """True, or the reason why not. An attribute that is missing raises KeyError, so the rule denies."""
+    """Return true, or the reason why not. A missing attribute raises KeyError, so the rule denies."""
     owner = question.target.attributes[options.target]
     team = question.principal.attributes[options.principal]
     return True if owner == team else f"{question.target.id} is of {owner}, {question.principal.id} of {team}"

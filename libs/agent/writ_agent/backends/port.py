@@ -153,7 +153,7 @@ class TargetTester(Protocol):
         """Return the latest results per target, from tests and operations."""
 
     async def test_target(self, target: Target) -> TargetTestResult:
-        """Connect anew and read the target, without changing it. Problems of the target are part of the result and
+        """Connect again and read the target, without changing it. Problems of the target are part of the result and
         not raised.
         """
 

@@ -20,7 +20,7 @@ class RunningTasks:
         return self._tasks.keys()
 
     async def run(self, operation_id: str, work: Coroutine[Any, Any, TaskResult], stopped: TaskResult) -> TaskResult:
-        """Return the outcome of the work, or `stopped` if a stop cancelled it. Raises as the work."""
+        """Return the outcome of the work, or `stopped` if `cancel` ended it. An error of the work is raised."""
         task = self._tasks[operation_id] = tasks.start(work, "operation")
         try:
             await asyncio.wait({task})

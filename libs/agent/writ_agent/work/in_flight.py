@@ -66,8 +66,8 @@ class InFlightOperations:
         return self._now.get(operation_id)
 
     def begun(self, work: Dispatched, *, idempotent: bool) -> bool:
-        """Return true if this attempt was granted here before, or any attempt of an operation which must not run
-        twice.
+        """Return true if this attempt was granted here before. Of an operation that is not idempotent any attempt
+        counts.
         """
         known = f"{work.operation_id}.{work.attempt}" if idempotent else work.operation_id
         return known in self._begun

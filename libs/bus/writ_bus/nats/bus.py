@@ -79,6 +79,7 @@ class NatsBus:
         self.connection = connection
         self.replies = replies
         self._open: list[_Closable] = []
+        self._work_filter = ""
         self.journal = NatsJournal(connection, replies, subjects.JOURNAL_STREAM, subjects.JOURNAL, subjects.REPUBLISHED)
         self.policies: EventStore = NatsJournal(connection, replies, subjects.POLICIES_STREAM, subjects.POLICIES, "")
         self.scans: EventStore = NatsJournal(connection, replies, subjects.SCANS_STREAM, subjects.SCANS, "")
@@ -94,7 +95,13 @@ class NatsBus:
         await self.connection.closed.wait()
 
     async def server_time(self, *, timeout: float) -> float:
-        return time_of(await call_subject(self.replies, CLOCK, {}, timeout=timeout))
+        info = await call_subject(self.replies, CLOCK, {}, timeout=timeout)
+        self._work_filter = info.get("config", {}).get("filter_subject", "")
+        return time_of(info)
+
+    @property
+    def work_filter(self) -> str:
+        return self._work_filter
 
     async def publish(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:
         await self.connection.publish(check_subject(subject), data, headers=tracing.outgoing(headers))

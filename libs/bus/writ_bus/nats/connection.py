@@ -138,7 +138,7 @@ class NatsConnection:
         self._trust_again()
 
     def _trust_again(self) -> None:
-        """Make the context of TLS anew: without a restart an added CA counts, and a removed one no longer does."""
+        """Make the TLS context again: without a restart an added CA counts, and a removed one no longer does."""
         if self.options.tls is None or not uses_tls(self.options.servers, self.options.tls):
             return
         try:

@@ -31,7 +31,9 @@ LEADER = 1.0
 """Seconds in which a stream's leader has to reply: without a leader nobody does."""
 LAG = 0.02
 USAGE = "writ.api.journal"
-"""Subject for STREAM.INFO of the journal in every permitted account (see writ_nats_server.config)."""
+"""Subject for STREAM.INFO of the journal in every permitted account, for STREAM.LIST in that of monitoring (see
+writ_nats_server.config).
+"""
 PAGE = 256
 INDEXED = 65_536
 """Subjects of a stream up to which nats-server finds the next match of a wildcard by its index of subjects."""
@@ -69,6 +71,7 @@ class NatsJournal:
         self._subjects = subjects
         self._republished = republished
         self._batch_ids = NUID()
+        self._has_answered = False
         self._end_seen: int | None = None
         """The journal's last sequence, as last heard. A journal has no more subjects than events."""
 
@@ -126,7 +129,7 @@ class NatsJournal:
         raise AssertionError("nothing else ends this")
 
     async def _after(self, entries: Sequence[Entry], error: Exception) -> int | None:
-        """Return the sequence where they are stored after all. Raises Conflict where another's event is."""
+        """Return their sequence if they were stored after all. Raises Conflict if another writer's event was."""
         if isinstance(error, Conflict):
             return await self._own_sequence(entries, error)
         return await self._find(entries) if isinstance(error, TimedOut) else None
@@ -135,10 +138,10 @@ class NatsJournal:
         return TimedOut(f"whether {entries[-1].subject} was stored is not known: {error}")
 
     async def _own_sequence(self, entries: Sequence[Entry], conflict: Conflict) -> int | None:
-        """Return the sequence, where ours was stored. Raises the conflict where another's was, or where the expected
-        event was never there.
+        """Return the sequence if our event was stored. Raises the conflict if another writer's was, or if the expected
+        event never existed.
 
-        None where nothing is stored yet: a cluster refuses an append while another event, which may be an earlier one
+        None if nothing is stored yet: a cluster refuses an append while another event, which may be an earlier one
         of ours, is about to be stored.
         """
         if (sequence := await self._find(entries, conflict)) is not None:
@@ -208,16 +211,34 @@ class NatsJournal:
         size = min(PAGE, PAGE if most is None else most)
         is_short = self._end_seen is not None and self._end_seen < INDEXED
         if filter == self._subjects or is_short:
-            return await self.page(filter, after, size)
+            return await self._page(filter, after, size)
         if after and "*" not in filter:  # with one in the middle the server would match all subjects
             last = await self.last(filter)
             if last is None or last.sequence <= after:
                 return [], 0
-        found, more = await self.page(filter, after, min(least, size))
+        found, more = await self._page(filter, after, min(least, size))
         if found and more and size > len(found):
-            page, more = await self.page(filter, found[-1].sequence, min(more, size - len(found)))
+            page, more = await self._page(filter, found[-1].sequence, min(more, size - len(found)))
             found += page
         return found, more
+
+    async def _page(self, filter: str, after: int, size: int) -> tuple[list[Record], int]:
+        """Return a page as `page` does. Until a copy of the stream has answered once, a cluster is given time: those of
+        a new stream answer a moment after it has its leader. Later a caller is better served by an error at once.
+        """
+        give_up = asyncio.get_running_loop().time() + PATIENCE
+        for turn in count():
+            try:
+                found = await self.page(filter, after, size)
+            except Unreachable:
+                is_new = not self._has_answered and self._connection.clustered and self._connection.connected
+                if not is_new or asyncio.get_running_loop().time() > give_up:
+                    raise
+            else:
+                self._has_answered = True
+                return found
+            await self._connection.wait_up(pause_after(turn))
+        raise AssertionError("nothing else ends this")
 
     async def page(self, filter: str, after: int, size: int) -> tuple[list[Record], int]:
         # The server counts the rest of a filter again for each page, over all subjects, unless it is this one.
@@ -239,6 +260,8 @@ class NatsJournal:
 
     async def usage(self) -> Usage:
         info = await call_subject(self._replies, USAGE, {})
+        if "streams" in info:  # of all streams: what monitoring may request
+            info = next(one for one in info["streams"] if one["config"]["name"] == self._stream)
         state = info["state"]
         self._end_seen = state["last_seq"]
         first = max(state["first_seq"], 1)

@@ -57,7 +57,7 @@ def approvals() -> None:
 @approvals.command("list")
 @listing(asking)
 async def list_pending(settings: Settings) -> int:
-    """The requests that you may decide on, now or after others."""
+    """List the requests that you may decide on, now or after others."""
     async with await settings.connect() as writ:
         pending = await every_pending(writ)
     if settings.screen.json:
@@ -106,7 +106,7 @@ def _table(screen: Screen, pending: list[PendingApproval]) -> None:
 @GIVEN
 @asking
 async def show(settings: Settings, operation: str, policy_key: str | None, values: tuple[str, ...]) -> int:
-    """One request with all that it would do, by whom it was requested, and who decides until when."""
+    """Show one request: its effect, its requester, its approvers and its deadline."""
     async with await settings.connect() as writ:
         card = await _card(settings, writ, operation, policy_key, values)
     show_card(settings.screen, card, time.time())
@@ -203,7 +203,7 @@ async def reject(settings: Settings, operation: str, reason: str) -> int:
 @approvals.command("watch")
 @asking
 async def watch(settings: Settings) -> int:
-    """What waits for you, and what becomes of it; until interrupted."""
+    """Show the requests that wait for you, and each change of them, until interrupted."""
     async with await settings.connect() as writ, aclosing(await writ.approvals.listen()) as events:
         for one in await every_pending(writ):
             settings.screen.line(f"pending    {one.operation_id}  {one.principal}: {one.operation} on {one.target}")

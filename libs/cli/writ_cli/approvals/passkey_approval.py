@@ -36,7 +36,7 @@ class ChallengeFile(Struct, frozen=True, kw_only=True, rename={"public_key": "pu
 
 
 async def challenge_of(writ: Writ, card: Card, reason: str) -> ChallengeFile:
-    """Return the challenge of this card, for the passkeys of the caller's person where they can be told."""
+    """Return the challenge of this card, for the passkeys of the caller's person if these are known."""
     approval = writ.approvals.challenge(card, reason=reason)
     known = await writ.approvals.credentials()
     own = [one for one in known if one.person == writ.principal] or known

@@ -26,7 +26,11 @@ class ProvisionerConfig(ServiceConfig, frozen=True, kw_only=True):
     """
 
     keys: Annotated[
-        Path | None, env("WRIT_KEYS", "folder with its keys, where that is not WRIT_HOME/keys: bootstrap, sys, keeper")
+        Path | None,
+        env(
+            "WRIT_KEYS",
+            "folder with its keys, where that is not WRIT_HOME/keys: the seeds of bootstrap, sys and keeper",
+        ),
     ] = None
 
 

@@ -36,7 +36,7 @@ async def rotate_ca(settings: Settings, finish: bool) -> int:
     """Make a new CA. Clients with the former one go on: it signs the new one.
 
     Give clients and agents on other hosts the new CA (`writ tls show`), then call it with --finish. Under systemd
-    restart writ-keeper after each of the two.
+    restart `writ-keeper` after each of the two.
     """
     home = settings.home
     if not server_tls.is_on(home):

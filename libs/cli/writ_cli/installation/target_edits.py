@@ -9,6 +9,7 @@ import msgspec
 from writ_cli import completion
 from writ_cli.confirmation import confirm
 from writ_cli.exit_status import Exit
+from writ_cli.installation.entry_checks import check_values
 from writ_cli.installation.target_access import show_leftovers
 from writ_cli.installation.target_lookup import known_target
 from writ_cli.installation.targets import confirmed_host_key
@@ -138,6 +139,7 @@ async def set_(settings: Settings, name: str, words: tuple[str, ...]) -> int:
             raise click.UsageError(f"{key!r} is not a key that can be set{hint}")
         value = yaml_file.parse(text.encode(), path).data if text else None
         values[key] = nested(values.get(key, before.get(key)), inner, value)
+    check_values(settings, str(values.get("backend", before["backend"])), values)
     set_values(settings.home, name, values)
     if settings.screen.json:
         settings.screen.data(known_target(settings, name))
@@ -162,7 +164,7 @@ def nested(before: Any, path: Sequence[str], value: Any) -> Any:
 @click.option("--host-key", metavar="KEY", default="", help="The host's new public key, or its fingerprint.")
 @local
 async def repin(settings: Settings, name: str, host_key: str) -> int:
-    """Pin another host key of the SSH target NAME in place of the present ones, after the host was installed anew.
+    """Pin another host key of the SSH target NAME in place of the present ones, after the host was reinstalled.
 
     Compare the shown key with the host's own, or give it with --host-key.
     """

@@ -147,7 +147,7 @@ def _arguments(settings: Settings, options: SupervisorOptions) -> list[str]:
 
 
 def _already_up(settings: Settings) -> int:
-    """Say so, and with which address; a start in between is told by the lock."""
+    """Print that it is up, with the address; the lock shows a start in between."""
     report = read_report(settings.home.report_file)
     if settings.screen.json:
         settings.screen.data(report)

@@ -10,6 +10,7 @@ from rich.text import Text
 from writ_cli import times
 from writ_cli.exit_status import Exit
 from writ_cli.id_prefix import WHOLE, one_of
+from writ_cli.operations.operation_check import warn_of_globs_without_targets
 from writ_cli.operations.requests import show_view
 from writ_cli.operations.stops import REASON
 from writ_cli.options import asking, listing
@@ -34,7 +35,7 @@ ID = click.argument("emergency", metavar="EMERGENCY")
 
 @click.group()
 def emergency() -> None:
-    """A time in which the policy's emergency rules count."""
+    """Declare, confirm, end and review emergencies, in which the policy's emergency rules apply."""
 
 
 @emergency.command("declare")
@@ -54,6 +55,7 @@ async def declare(settings: Settings, reason: str, targets: tuple[str, ...], spa
         view = await writ.emergency_declare(list(targets), reason=reason, until=until, by=_signer(ssh_key))
         if view.outcome != "succeeded":
             return show_view(settings.screen, view)
+        await warn_of_globs_without_targets(writ, targets)
         found = [one for one in (await writ.policy_status()).emergencies if one.id == view.operation_id]
     if settings.screen.json:
         settings.screen.data(found[0] if found else view)
@@ -141,7 +143,7 @@ def _done(screen: Screen, view: OperationView, text: str) -> int:
 @emergency.command("list")
 @listing(asking)
 async def list_all(settings: Settings) -> int:
-    """The emergencies in force, and those that wait for their review. Everybody may see them."""
+    """List the emergencies in force, and those that wait for their review. Everybody may see them."""
     async with await settings.connect() as writ:
         found = (await writ.policy_status()).emergencies
     if settings.screen.json:

@@ -61,7 +61,7 @@ async def _chosen(writ: Writ, operation: str, choice: TargetChoice) -> list[str]
 
 
 def _again(before: str | None, choice: TargetChoice) -> bool:
-    """An unknown one may have run, so it is tried again only where it is asked for."""
+    """Return true if the target is to be tried again. An unknown one may have run, so it needs an explicit request."""
     if choice.only:
         return (before or PENDING) in choice.only
     return before is not None and before not in OK and before != "unknown"
@@ -94,7 +94,7 @@ def status_of(recap: RunRecap) -> Exit:
 
 
 class RunResults:
-    """What is shown: a line for each target when it ends, progress beneath on a terminal, and the recap."""
+    """Shows a line for each target when it ends, on a terminal also the progress, and the recap."""
 
     def __init__(self, screen: Screen, choice: TargetChoice, count: int) -> None:
         self._screen = screen
@@ -118,7 +118,7 @@ class RunResults:
         return Text(f"{len(self._ended)} of {self._count} targets, {self._bad} without success")
 
     def add(self, result: TargetResult) -> None:
-        """One target has ended, or is let go on."""
+        """Add the result of a target that has ended, or that is not waited for."""
         self._ended.add(result.target)
         self._bad += not result.ok
         if self._choice.shows(result.outcome, ok=result.ok):

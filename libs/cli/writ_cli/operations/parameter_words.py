@@ -1,7 +1,7 @@
 """`key=value` words into typed parameters, by the operation's own schema.
 
     key=value      text, number, yes/no, or a list (a,b,c; the key may be repeated)
-    key=@file      the file's content (base64 where the operation is told encoding=base64)
+    key=@file      the file's content (as base64 together with encoding=base64)
     key=-          standard input
     key=@@text     text that begins with @
     key:=JSON      any value, as JSON

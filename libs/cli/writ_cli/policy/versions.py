@@ -149,7 +149,7 @@ async def publish(settings: Settings, file: Path, reason: str, replaces: int | N
 
 
 async def _document_of(writ: Writ, version: int) -> str:
-    """Nothing where the principal may put it in force and not read it."""
+    """Return the document; "" if the principal may put it in force but not read it."""
     try:
         return (await writ.policy_show(version)).document
     except Denied:

@@ -155,7 +155,7 @@ class CapabilityTools:
     async def wait_for_operation(
         self, operation_id: str, *, wait: float = WAIT_SECONDS, on_event: OnEvent = lambda _: None
     ) -> Result:
-        """The operation once it has an outcome, or as it stands after `wait` seconds."""
+        """Return the operation once it has an outcome, or its state after `wait` seconds."""
         try:
             view = await self._writ.wait(operation_id, timeout=wait, on_event=on_event)
         except errors.TimedOut:

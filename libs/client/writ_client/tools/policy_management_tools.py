@@ -30,7 +30,7 @@ class PolicyManagementTools:
         self._addresses = mail_addresses or {}
 
     async def get_policy_status(self) -> Result:
-        """The policy in force: `status` is `ok`, or `problems` where a file or version of it cannot be used."""
+        """Return the policy in force: `status` is `ok`, or `problems` where a file or version of it cannot be used."""
         found = await self._writ.policy_status()
         return {"status": "problems" if found.problems else "ok", **msgspec.to_builtins(found)}
 
@@ -74,7 +74,7 @@ class PolicyManagementTools:
         }
 
     async def get_policy_history(self, limit: int = 20, before: int | None = None) -> Result:
-        """The versions of the policy, newest first; `more`: there are older ones."""
+        """Return the versions of the policy, newest first; `more`: there are older ones."""
         found = await self._writ.policy_history(limit=limit, before=before)
         return {"versions": msgspec.to_builtins(found.versions), "more": found.more}
 

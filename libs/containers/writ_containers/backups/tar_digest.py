@@ -61,7 +61,7 @@ def _read(file: BinaryIO) -> str:
                 lines: list[str] | None = [_line(tar, member) for member in tar]
         except tarfile.TarError:
             lines = None
-        while file.read(PIECE):  # the padding: the writer would wait for ever
+        while file.read(PIECE):  # the padding: the writer would wait without end
             continue
     if lines is None:
         return ""

@@ -56,7 +56,7 @@ def _images(one: ContainerSettings, bound: Sequence[str]) -> Iterator[str]:
 
 
 def _ports(one: ContainerSettings, bound: Sequence[str]) -> Iterator[str]:
-    """On the host's network a program listens where it likes."""
+    """Yield ports outside the bound. On the host's network a program may listen on any."""
     allowed = [_bound_range(text) for text in bound]
     taken = [PortRange(ANY_ADDRESS, *ALL_PORTS)] if one.network == "host" else []
     for each in (*one.ports, *taken):
@@ -77,7 +77,7 @@ def _networks(one: ContainerSettings, bound: Sequence[str]) -> Iterator[str]:
 
 
 def _capabilities(one: ContainerSettings, bound: Sequence[str]) -> Iterator[str]:
-    """A privileged container has all."""
+    """Yield capabilities outside the bound. A privileged container has all."""
     names = [*added_capabilities(one), *(["ALL"] if one.privileged else [])]
     yield from (f"capability {name}" for name in names if capability(name) not in bound)
 

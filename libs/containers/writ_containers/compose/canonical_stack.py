@@ -112,7 +112,7 @@ def _shared_name(key: str, declared: ComposeNetwork | NamedVolume | None) -> str
 
 
 def _without_own(mode: str | None, stack: Stack) -> str:
-    """A namespace of another service of the same stack is the stack's own."""
+    """Return the mode, or "" for the namespace of another service of the same stack, which is the stack's own."""
     kind, _, name = (mode or "").partition(":")
     return "" if kind == "service" and name in stack.services else mode or ""
 

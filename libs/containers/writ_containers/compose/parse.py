@@ -109,7 +109,7 @@ def _top(data: Any, kind: type[msgspec.Struct], reasons: Mapping[str, str], wher
 
 
 def _pairs(data: Any, where: str) -> dict[str, str]:
-    """A mapping, or a list of NAME=VALUE. A name without a value would take it from the agent's own environment."""
+    """Read a mapping, or a list of NAME=VALUE. A name without a value would take it from the agent's environment."""
     if isinstance(data, list):
         texts = [_text(one, where) for one in data]
         if any("=" not in one for one in texts):

@@ -96,7 +96,7 @@ def _call_text(task: Task, raw: Raw) -> str:
 
 
 async def _end(engine: Engine, task: Task, before: Mapping[str, Any], progress: Progress, until: float) -> TaskResult:
-    """The engine has done it."""
+    """Return the end of a change that the engine has made."""
     match verb_of(task):
         case "delete":
             return await _gone(engine, task, before, until)
@@ -111,7 +111,7 @@ async def _end(engine: Engine, task: Task, before: Mapping[str, Any], progress: 
 
 
 async def _gone(engine: Engine, task: Task, before: Mapping[str, Any], until: float) -> TaskResult:
-    """The engine may still be removing it when it answers."""
+    """Wait until it is gone: the engine may still be removing it when it answers."""
     while (judged := await judge(engine, task, before)).verdict != "took_effect":
         if time.monotonic() > until:
             return TaskResult(outcome="unknown", code="not_confirmed", message=_reason(judged), effect="maybe")
@@ -161,7 +161,7 @@ def _is_so(task: Task, raw: Raw) -> bool:
 
 
 def _refuse_another(task: Task, raw: Raw) -> None:
-    """Policy has decided knowing the container of the baseline."""
+    """Raise Conflict if it is not the container of the baseline, which policy's decision was about."""
     known = task.baseline.get("container_id")
     if known and known != raw.get("Id"):
         raise Conflict("since the decision, another container has taken the name", code="container_changed")

@@ -84,7 +84,10 @@ async def _body(engine: Engine, parameters: ContainerUpdate, task: Task, raw: Ra
 
 
 def _as_well(raw: Raw, before: Mapping[str, Any], former: Raw | None) -> bool:
-    """Whether it is well or not meant to run. Without a baseline, as in a restore, it is so once the former is gone."""
+    """Return true if it is well or not meant to run.
+
+    Without a baseline, as in a restore, it is meant to run while the former container exists.
+    """
     meant = before.get("state") == "running" if before else former is not None
     return container_view.is_well(raw) if meant else True
 

@@ -44,7 +44,9 @@ def translated() -> Iterator[None]:
 
 @contextmanager
 def translated_delete() -> Iterator[None]:
-    """As `translated`. aiohttp sends a DELETE again over a new connection: no connection says nothing of the first."""
+    """Translate errors as `translated` does. aiohttp sends a DELETE again over a new connection: no connection says
+    nothing of the first.
+    """
     try:
         with translated():
             yield

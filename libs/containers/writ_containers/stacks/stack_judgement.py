@@ -35,7 +35,7 @@ def expected(stack: Stack) -> dict[str, int]:
 
 
 def expected_in_baseline(stack: Stack) -> dict[str, int]:
-    """As `expected`; empty where it is too long for a baseline, so that the operation stays `unknown` after a crash."""
+    """Return `expected`; empty where it is too long for a baseline, so the operation stays `unknown` after a crash."""
     counts = expected(stack)
     return counts if len(json.dumps(counts)) <= MOST_BYTES else {}
 

@@ -1,8 +1,8 @@
-"""What a container or a stack may use: a flag for each way out of its own namespaces, and bounds of its lists.
+"""Access of containers and stacks to their host: a flag for each way out of the namespaces, and bounds of lists.
 
 The agent refuses a setting which breaks out of the container unless its flag is set. A rule allows a request with a
-flag only if it names this parameter (`writ_contracts.parameters.BREAKOUT`). A bound is not given by default; the agent
-refuses what is outside one that the request has, or that a rule has filled in.
+flag only if it names this parameter (`writ_contracts.parameters.BREAKOUT`). There is no bound by default. The agent
+refuses anything outside a bound of the request, or of a rule's default.
 """
 
 from typing import Annotated

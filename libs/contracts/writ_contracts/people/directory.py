@@ -62,7 +62,7 @@ class SignedEnrolment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     endorsement: Evidence | None = None
 
     def detached(self) -> "SignedEnrolment":
-        """The same, without the message that it came in."""
+        """Return a copy that does not hold the message it came in."""
         return structs.replace(self, payload=self.payload.copy())
 
 

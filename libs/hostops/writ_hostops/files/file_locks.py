@@ -64,7 +64,7 @@ def _take_turn(place: FolderEntry, lock: str, stop: CancelToken) -> int:
         os.close(fd)
         try:
             stop.wait(_TURN)
-        except HostError as error:  # also where the folder's owner holds it for ever
+        except HostError as error:  # also if the folder's owner never releases it
             raise HostError(error.code, f"{place.path}: another process holds {lock}; {error.message}") from error
 
 

@@ -28,6 +28,7 @@ from writ_hostops.errors import HostError, RacedChange, system_errors
 from writ_hostops.files.content import FileFacts, facts_of, sha256_of, written_version_of
 from writ_hostops.files.file_locks import beside, remove
 from writ_hostops.files.open_beneath import FolderEntry, open_existing
+from writ_hostops.protocol import at_once
 from writ_hostops.stop import CancelToken
 
 DEFAULT_MODE = 0o644
@@ -111,8 +112,10 @@ def put(
     mode: Optional[int],
     fill: Callable[[int], None],
     stop: CancelToken,
+    before_effect: Callable[[], None] = at_once,
 ) -> os.stat_result:
     """Create the file or replace `old`; `fill` writes the content. Owner and mode stay, unless `mode` is given.
+    `before_effect` is called once the new content is on the disk beside the old one.
 
     Raises Raced if the file changed meanwhile; whatever it raises with the effect none has left the old file in place.
     """
@@ -123,6 +126,7 @@ def put(
             fill(fd)
             _dress(fd, old, mode)
             os.fsync(fd)
+            before_effect()
             stop.check()
             if old is None:
                 _move_in(place, temporary)

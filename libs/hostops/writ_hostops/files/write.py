@@ -115,7 +115,7 @@ def _put(
     def fill(fd: int) -> None:
         write_all(fd, arguments.content, call.stop)
 
-    status = put(place, temporary, old, arguments.mode, fill, call.stop)
+    status = put(place, temporary, old, arguments.mode, fill, call.stop, call.before_effect)
     return FileFacts(arguments.digest, status.st_size, stat.S_IMODE(status.st_mode), version_of(status))
 
 

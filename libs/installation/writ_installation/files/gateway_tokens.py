@@ -17,7 +17,7 @@ PREFIX = "writ_"
 
 
 def read_tokens(path: Path) -> list[GatewayToken]:
-    """The tokens; none where there is no file. Raises ConfigError."""
+    """Return the tokens; none if there is no file. Raises ConfigError."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=GatewayTokens).tokens
     except FileNotFoundError:

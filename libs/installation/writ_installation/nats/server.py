@@ -37,7 +37,7 @@ from writ_installation.server_access.server_tls import encrypted, exposure, is_o
 from writ_nats_server.config import SERVICES, GatewayUser, ServerPlan, render
 from writ_nats_server.leaf import LeafListener
 from writ_nats_server.process import READY_WITHIN, ServerProcess, check_config
-from writ_nats_server.streams import Sizes, provision
+from writ_nats_server.streams import ELECTED_WITHIN, Sizes, provision
 
 MEGABYTE = 1 << 20
 SLACK = 1_000_000
@@ -131,12 +131,14 @@ def sizes(home: Home, replicas: int = 1) -> Sizes:
     return chosen
 
 
-async def make_streams(home: Home, url: str, pools: Iterable[str], tls: TlsOptions | None) -> None:
-    """Make all streams, and the consumers of these pools. Raises BusError."""
+async def make_streams(
+    home: Home, url: str, pools: Iterable[str], tls: TlsOptions | None, *, patience: float = ELECTED_WITHIN
+) -> None:
+    """Make all streams, and the consumers of these pools. Raises BusError; see `provision`."""
     bus = await connect(options_of(home, "bootstrap", url, tls))
     try:
         async with turn(home.streams_lock):
-            await provision(bus, pools, sizes(home))
+            await provision(bus, pools, sizes(home), patience=patience)
     finally:
         await bus.drain(1.0)
 
@@ -223,7 +225,7 @@ class BundledServer:
         expected = configuration(self._home, self.address)
         if expected == self._loaded:
             return False
-        self._loaded = ""  # until it is known: whoever is stopped in between has to apply the former content again, too
+        self._loaded = ""  # until it is known: after a stop in between the former content has to be applied again, too
         if self._server is not None and self.pid is not None:  # else it reads its new file when it is started again
             if (leaf := listener(self._home)) != self._leaf:
                 await asyncio.to_thread(check_listener, leaf, self._leaf)

@@ -72,7 +72,7 @@ _NEEDED = frozenset(
 
 
 def passed_on(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the part of the caller's environment for our processes: it may hold other programs' secrets."""
+    """Return the variables that our processes need. The rest of the environment may hold secrets of other programs."""
     return {name: value for name, value in environ.items() if name in _NEEDED or name.startswith(_OURS)}
 
 

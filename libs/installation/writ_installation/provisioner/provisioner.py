@@ -107,7 +107,8 @@ class Provisioner:
             return
         self._settled_files = None
         pools = {agent.pool for agent in read_agents(self._home.agents).agents}
-        await make_streams(self._home, self._url, sorted(pools), self._tls())
+        # The next round continues. A change of principals would have to wait for a long one.
+        await make_streams(self._home, self._url, sorted(pools), self._tls(), patience=PATIENT_SECONDS)
         await self._enrolment_endpoint.open(self._url)
         self._settled_files = files
 

@@ -152,7 +152,7 @@ def _ends_soon(known: IssuedCertificate, now: float) -> bool:
 
 def tls_state(home: Home, now: float) -> list[object]:
     """Return a state that changes when a file of TLS does, or the certificate is to be renewed."""
-    with suppress(ConfigError):  # whoever applies the files names the mistake
+    with suppress(ConfigError):  # the code that applies the files names the mistake
         soon = (known := issued(home)) is not None and _ends_soon(known, now)
         return [*map(stamp, (home.tls_file, home.ca_file, _state(home))), soon]
     return []

@@ -22,7 +22,7 @@ async def companion_task(work: Coroutine[Any, Any, None] | None) -> AsyncIterato
 
 
 async def unless(stop: StopSignal, starting: Coroutine[Any, Any, None]) -> None:
-    """Wait for the task, but no longer than until a stop is requested."""
+    """Run `starting` to its end, or cancel it when a stop is requested."""
     work = tasks.start(starting, "start")
     stopped = tasks.start(stop.wait(), "stop")
     try:

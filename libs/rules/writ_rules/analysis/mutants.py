@@ -81,7 +81,7 @@ def _changed(placed_rule: PlacedRule) -> Iterator[tuple[Change, str, RuleEntry |
 
 
 def _flipped(entry: RuleEntry) -> RuleEntry:
-    """Without `allowed_items`, which a deny rule cannot have."""
+    """Turn an allow rule into a deny or back, without `allowed_items`, which a deny rule cannot have."""
     constraints = {
         name: constraint and structs.replace(constraint, allowed_items=None)
         for name, constraint in (entry.parameter_constraints or {}).items()

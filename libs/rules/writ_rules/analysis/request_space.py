@@ -175,7 +175,7 @@ def _holds(clause: Any, case: Case) -> bool | None:
 
 
 def _parameters(rules: Iterable[Rule], verb: Verb) -> list[ParameterCondition]:
-    """The rules' constraints on parameters. A flag named by none of them keeps its default."""
+    """Return the rules' constraints on parameters. A flag named by none of them keeps its default."""
     conditions = (clause for rule in rules for clause in rule.conditions[verb.operation.name])
     return [clause for clause in conditions if isinstance(clause, ParameterCondition) and not clause.implied]
 

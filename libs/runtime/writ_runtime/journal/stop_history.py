@@ -58,7 +58,7 @@ def stop_periods(begun: Iterable[Record], lifted: Iterable[Record]) -> list[Stop
 
 
 def _events(records: Iterable[Record]) -> list[ControlEvent]:
-    """Each event once: those of an archived range are stored again."""
+    """Return each event once: those of an archived range are stored again."""
     found = dict[str, ControlEvent]()
     for record in records:
         try:

@@ -62,7 +62,7 @@ class FakeEngine(EngineNetworks, EngineStorage):
         self._server = await asyncio.start_unix_server(self._serve, self.socket)
 
     async def stop(self) -> None:
-        """As a daemon that is killed: every connection ends, and nobody listens."""
+        """Stop like a killed daemon: every connection ends, and the port is closed."""
         if self._server is not None:
             for listening in self._server.sockets:  # closed while it accepts a connection, it would leave that one open
                 asyncio.get_running_loop().remove_reader(listening.fileno())

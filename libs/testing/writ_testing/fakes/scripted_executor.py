@@ -34,7 +34,7 @@ from writ_contracts.decisions import Decision, Grant, PolicyVersion, ReadAction,
 from writ_contracts.ids import encode_id
 from writ_contracts.ids import operation_id as id_of
 from writ_contracts.inventory import Target
-from writ_contracts.journal import Dispatched
+from writ_contracts.journal import Dispatched, Requested
 from writ_contracts.operations import Catalogue, Risk
 from writ_contracts.parameters import public
 from writ_contracts.requests import Failure, RequestStatement
@@ -85,6 +85,8 @@ class ScriptedExecutor:
         self.receipts: list[ReceiptMessage] = []
         self.reports: list[SecurityReport] = []
         self.heartbeats: list[Heartbeat] = []
+        self.request_of: Callable[[Dispatched], Requested] | None = None
+        """Returns the request to store in place of `dispatched`."""
         self.progress: list[Progress] = []
         self._changed = asyncio.Condition()
 
@@ -139,17 +141,20 @@ class ScriptedExecutor:
         return operation_id
 
     async def append(self, work: Dispatched) -> None:
-        """Store the event where agents pull it."""
-        await self.append_raw(work, encode(work))
+        """Store the event where agents pull it, or the request by which it is dispatched."""
+        if self.request_of is not None:
+            await self.append_raw(work, encode(self.request_of(work)), kind="requested")
+        else:
+            await self.append_raw(work, encode(work))
 
-    async def append_raw(self, work: Dispatched, data: bytes) -> None:
+    async def append_raw(self, work: Dispatched, data: bytes, kind: str = "dispatched") -> None:
         """Store these bytes there."""
         where = {"pool": work.pool, "target": work.target}
         own = subjects.operation_filter(work.principal, work.operation_id)
         last = await self.bus.journal.last(own)
         await self.bus.journal.append(
             Entry(
-                subject=subjects.operation_event(work.principal, work.operation_id, "dispatched", **where),
+                subject=subjects.operation_event(work.principal, work.operation_id, kind, **where),
                 data=data,
                 event_id=secrets.token_hex(8),
                 filter=own,

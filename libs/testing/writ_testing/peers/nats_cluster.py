@@ -112,7 +112,7 @@ class Cluster:
             observed = await (await self.leader(stream)).stream(stream)
             replicas = (
                 observed["cluster"].get("replicas", []) if observed else []
-            )  # told by the leader alone, which may change
+            )  # only the leader answers, which may change
             return len(replicas) == len(self.nodes) - 1 and all(one["current"] for one in replicas)
 
         await eventually(is_complete, within=60, what="complete copies")

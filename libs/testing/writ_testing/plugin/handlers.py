@@ -38,7 +38,7 @@ async def sleep(task: Task, progress: Progress) -> TaskResult:
     try:
         await asyncio.sleep(arguments.seconds)
     finally:
-        for process in started:  # whoever cancels this ends them
+        for process in started:  # the canceller ends them
             await process.wait()
     return TaskResult(outcome="succeeded", effect="done")
 

@@ -26,13 +26,13 @@ class MessagingSuite:
         assert (await alice.request(ASK, b"hello", timeout=SOON)).data == b"hello"
 
     @pytest.mark.parametrize("user", ["executor", "policy", "audit", "agent-a"])
-    async def test_the_servers_time_is_told_to_services_and_agents(self, ground: BusFixture, user: str) -> None:
+    async def test_services_and_agents_get_the_servers_time(self, ground: BusFixture, user: str) -> None:
         bus = await ground.bus(user)
         before = time.time()
         reply = await bus.server_time(timeout=SOON)
         assert before - 0.01 <= reply <= time.time() + 0.01
 
-    async def test_nobody_there_is_unreachable_within_the_timeout(self, ground: BusFixture) -> None:
+    async def test_missing_responder_is_unreachable_within_the_timeout(self, ground: BusFixture) -> None:
         await until_unreachable(await ground.bus("alice"), ASK)
 
     async def test_a_request_waits_for_a_service_that_comes_a_moment_later(self, ground: BusFixture) -> None:

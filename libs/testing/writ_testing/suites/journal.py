@@ -66,7 +66,7 @@ async def take(tail: Tail, count: int) -> list[Record]:
 class JournalSuite:
     """The suite of the Journal port."""
 
-    async def test_what_was_appended_is_read_back_in_order(self, ground: BusFixture) -> None:
+    async def test_appended_events_are_read_back_in_order(self, ground: BusFixture) -> None:
         executor = await ground.bus("executor")
         operation = an_operation()
         with tracing.within(tracing.root("c-1")):
@@ -86,7 +86,7 @@ class JournalSuite:
         assert await executor.journal.read("writ.journal.>") == []
         assert await executor.journal.last("writ.journal.op.alice.>") is None
 
-    async def test_who_did_not_see_the_latest_event_is_refused(self, ground: BusFixture) -> None:
+    async def test_writer_behind_the_latest_event_is_refused(self, ground: BusFixture) -> None:
         executor = await ground.bus("executor")
         operation = an_operation()
         first = await executor.journal.append(event(operation, 1, 0))
@@ -219,7 +219,7 @@ class JournalSuite:
             assert [record.sequence for record in await following] == [1, 2]
         assert [record.sequence for record in await executor.journal.read("writ.journal.>")] == [1, 2]
 
-    async def test_a_tail_begins_where_it_is_told_to_and_follows(self, ground: BusFixture) -> None:
+    async def test_tail_begins_at_the_given_sequence_and_follows(self, ground: BusFixture) -> None:
         executor, other = await ground.bus("executor"), await ground.bus("executor")
         await append_many(executor, 5)
         async with aclosing(other.journal.tail(2)) as tail:
@@ -260,7 +260,7 @@ class JournalSuite:
         stored = await executor.journal.read("writ.journal.>")
         assert records == [(one.sequence, one.subject, one.data, one.time) for one in stored]
 
-    async def test_usage_tells_how_full_it_is_and_a_full_journal_refuses(self, ground: BusFixture) -> None:
+    async def test_usage_shows_how_full_it_is_and_a_full_journal_refuses(self, ground: BusFixture) -> None:
         executor = await ground.bus("executor")
         empty = await executor.journal.usage()
         assert (empty.bytes, empty.messages, empty.last_sequence, empty.max_bytes) == (0, 0, 0, ground.max_bytes)

@@ -64,7 +64,7 @@ class ServiceSuite:
         await asyncio.gather(*(alice.request(ASK, b"", timeout=SOON) for _ in range(7)))
         assert most == 3
 
-    async def test_a_handler_that_raises_tells_nothing_and_is_counted(self, ground: BusFixture) -> None:
+    async def test_handler_that_raises_reveals_nothing_and_is_counted(self, ground: BusFixture) -> None:
         executor, alice = await ground.bus("executor"), await ground.bus("alice")
 
         async def handle(message: Message) -> bytes:

@@ -96,7 +96,7 @@ class WorkSuite:
             first, second = await times.get(), await times.get()
         assert 0.25 < second - first < 0.9 * ground.ack_wait
 
-    async def test_work_in_hand_is_not_given_to_another(self, ground: BusFixture) -> None:
+    async def test_work_in_flight_is_not_given_to_another(self, ground: BusFixture) -> None:
         executor, agent, other = [await ground.bus(name) for name in ("executor", "agent-a", "agent-a")]
         attempts: asyncio.Queue[int] = asyncio.Queue()
 
@@ -192,7 +192,7 @@ class WorkSuite:
             await store.delete("never")
         assert await executor.results.get("alice.b") == b"neighbour"
 
-    async def test_a_store_forgets_after_the_time_it_was_told(self, ground: BusFixture) -> None:
+    async def test_store_forgets_after_the_configured_time(self, ground: BusFixture) -> None:
         executor = await ground.bus("executor")
         await executor.params.put("long", b"x", ttl=60)
         began = asyncio.get_running_loop().time()

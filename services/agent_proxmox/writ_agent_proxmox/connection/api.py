@@ -83,7 +83,7 @@ class Api:
         return await self._lane(path).call(method, path, parameters)
 
     def rest(self) -> None:
-        """Close unused connections. Whoever still follows a task here opens another one."""
+        """Close unused connections. A caller that still follows a task here opens another one."""
         for lane in self._lanes.values():
             lane.rest()
 
@@ -103,7 +103,7 @@ class Api:
 
 
 class Apis:
-    """APIs by target; made anew where the connection or the token of a target has changed."""
+    """APIs by target; replaced when the connection or the token of a target changes."""
 
     def __init__(self, credentials: ProxmoxTokens) -> None:
         self._credentials = credentials

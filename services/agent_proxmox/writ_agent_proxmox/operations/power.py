@@ -97,7 +97,7 @@ def shown(guest: Guest, status: str) -> dict[str, Any]:
 
 
 async def baseline(work: GuestWork) -> dict[str, Any]:
-    """Return status, process and uptime, by which a restart is told."""
+    """Return status, process and uptime, which show a restart."""
     guest = await work.guest(work.name)
     current = await work.current(guest)
     return {"guest": guest.id, "node": guest.node, **{key: current.get(key) for key in ("status", "pid", "uptime")}}

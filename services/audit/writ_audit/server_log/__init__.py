@@ -1,1 +1,1 @@
-"""What NATS servers refuse, read from their log: nats-server reports violations of permissions nowhere else."""
+"""Refusals of NATS servers, read from their log: nats-server reports violations of permissions nowhere else."""

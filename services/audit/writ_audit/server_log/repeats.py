@@ -36,7 +36,7 @@ class LoggedRefusal(Struct, frozen=True, kw_only=True):
 
 
 class Pace(Struct, kw_only=True):
-    """Events about a sender at a falling rate. A sender that is silent for twice the longest pause begins anew."""
+    """Events about a sender at a falling rate. A sender that is silent for twice the longest pause begins again."""
 
     longest: float
     events: int = 0

@@ -135,6 +135,11 @@ class AgentPresence:
         """Return the instances of all pools heard within a lease."""
         return [last.heartbeat for pool in tuple(self._latest) for last in self._alive(pool)]
 
+    def reads_requests(self, pool: str) -> bool:
+        """Return whether the pool has agents, and all of them take requests that are dispatched at once."""
+        alive = self._alive(pool)
+        return bool(alive) and all(last.heartbeat.requests for last in alive)
+
     def agents_of(self, pools: Iterable[str]) -> dict[str, list[Heartbeat]]:
         """Return the live agents of each of these pools at once."""
         return {pool: self.agents(pool) for pool in pools}

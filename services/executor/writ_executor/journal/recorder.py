@@ -249,7 +249,7 @@ class Recorder:
     def _entry(life: Life, after: Life, event: journal.OperationEvent) -> Entry:
         what = after.what
         assert what is not None  # noqa: S101 - the table lets no operation begin otherwise
-        pool, target = (event.pool, event.target) if isinstance(event, journal.Dispatched) else ("", "")
+        pool, target = _addressed(event)
         kind = str(event.__struct_config__.tag)
         return Entry(
             subject=subjects.operation_event(what.principal, what.operation_id, kind, pool=pool, target=target),
@@ -258,6 +258,17 @@ class Recorder:
             filter=subjects.operation_filter(what.principal, what.operation_id),
             expected=life.sequence,
         )
+
+
+def _addressed(event: journal.OperationEvent) -> tuple[str, str]:
+    """Return the pool and target of an event that agents pull."""
+    match event:
+        case journal.Dispatched():
+            return event.pool, event.target
+        case journal.Requested() if event.dispatched is not None:
+            return event.pool, event.target
+        case _:
+            return "", ""
 
 
 def _pool(life: Life) -> str:

@@ -17,7 +17,7 @@ from writ_contracts.history.records import Record
 from writ_runtime.logs import Log
 
 UNANSWERED = 1.2
-"""Seconds without an answer to an append, and without a success of another one; a client is told within two."""
+"""Seconds without an answer to an append, and without a success of another one; a client gets the error within two."""
 ELECTION = 15.0
 """The same with several copies: while they elect a leader, for seconds, the servers answer and store nothing."""
 ANSWERS = 0.5

@@ -22,7 +22,7 @@ class WrittenBytes:
         """Count an event stored by the server at `time` (Unix seconds)."""
         self._now = max(self._now, time)
         self._by_owner[owner] = (self.of(owner) + size + OVERHEAD, self._now)
-        if len(self._by_owner) > 2 * MOST_OWNERS:  # not one at a time: to find the smallest takes a look at all
+        if len(self._by_owner) > 2 * MOST_OWNERS:  # not one at a time: finding the smallest reads all
             self._by_owner = {one: self._by_owner[one] for one in nlargest(MOST_OWNERS, self._by_owner, key=self.of)}
 
     def of(self, owner: str) -> float:

@@ -87,7 +87,7 @@ class PeopleNotices:
             self._number = read(self._directory, PeopleDirectory).number
 
     def _is_due(self, pool: str, name: str) -> bool:
-        """Return whether to send it now. Who has a pool's key may say for ever that its agents are behind."""
+        """Return whether to send it now. A pool's key could claim without end that its agents are behind."""
         now, last = asyncio.get_running_loop().time(), self._sent.get(pool)
         if last is not None and last.digest == name and now < last.at + last.pause:
             return False

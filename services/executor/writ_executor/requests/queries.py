@@ -12,7 +12,7 @@ from writ_bus.sender import sender_key
 from writ_contracts import parameters as params
 from writ_contracts import wire
 from writ_contracts.decisions import DecideRequest, Subject
-from writ_contracts.errors import Denied, Full, Invalid
+from writ_contracts.errors import Denied, Full, Invalid, Untrusted
 from writ_contracts.history.audit import JournalQuery, JournalReply
 from writ_contracts.history.views import latest, view
 from writ_contracts.ids import encode_id
@@ -46,6 +46,7 @@ from writ_executor.requests.views import verdict
 from writ_executor.requests.visible import TargetVisibility
 from writ_executor.requests.waiting_reasons import WaitingReasons
 from writ_runtime.buckets import Buckets
+from writ_trust.digests import keyed_digest, same
 
 Query = TypeVar("Query")
 FACTS_SECONDS = 300.0
@@ -113,7 +114,7 @@ class QueryEndpoint:
         return ResultReply(output=kept if kept is not None else shown.output if shown else {})
 
     async def preview(self, message: Message) -> PreviewReply:
-        """Return the details of a preview to a reader for whom policy vouches."""
+        """Return the details of a preview to a reader that policy permits."""
         principal, query = self._decode_query(message, PreviewQuery)
         facts = self._policy.approval_facts(query.facts)
         if facts.reader != principal or not facts.details or facts.preview is None:
@@ -123,6 +124,9 @@ class QueryEndpoint:
         details = await self._vault.details(facts.operation_id, facts.preview)
         if details is None:
             raise Invalid(f"the details of the preview of {facts.operation_id} have been deleted", code="not_found")
+        shown = await self._lives.preview_of(facts.operation_id, facts.preview)
+        if not same((shown and shown.details_digest) or "", keyed_digest(details.salt, details.values)):
+            raise Untrusted(f"the stored details are not those of the preview of {facts.operation_id}")
         return PreviewReply(details=details)
 
     async def targets(self, message: Message) -> TargetsReply:

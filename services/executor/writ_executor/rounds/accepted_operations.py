@@ -74,6 +74,8 @@ class AcceptedOperations:
     async def begin(self, life: AcceptedLife) -> Life:
         """Begin it. Return the life when the requester may be answered."""
         requested = life.requested
+        if requested.dispatched is not None:
+            return life
         if requested.dry_run:
             self._background.spawn("preview", self._host_reads.preview(life))
             return life

@@ -20,7 +20,7 @@ class ApproverEvents:
         self._bus = bus
 
     async def send(self, waiting: AwaitingApproval, kind: str, reason: str = "") -> None:
-        """Send an event of this kind to each person whom the demands name."""
+        """Send an event of this kind to each person named in the demands."""
         event = ApprovalEvent(
             kind=kind,
             operation_id=waiting.operation_id,

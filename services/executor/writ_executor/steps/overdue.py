@@ -64,7 +64,7 @@ def due(life: AcceptedLife, age: WaitingAge, silence: float, patience: WaitingTi
         case State.REQUESTED:
             return _requested(life, age, patience)
         case State.AWAITING_APPROVAL:
-            # On the server's clock even where the time is short: people were told this instant.
+            # On the server's clock even where the time is short: people saw this instant.
             return DueStep.EXPIRE if age.observed + age.before > period_of(life) else DueStep.NOTHING
         case State.APPROVED:
             return _requested(life, age, patience)

@@ -32,7 +32,7 @@ class Job(Struct, frozen=True, kw_only=True):
     """The presence that the enrolled credentials of each person can prove."""
     solo: bool = False
     seen_by: str = ""
-    """The principal for whom the result is limited to rules that may concern it; None for no limit."""
+    """Limit the result to rules that may concern this principal; None for no limit."""
 
     def people(self) -> People:
         """Return the possible approvers."""

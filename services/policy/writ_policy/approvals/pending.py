@@ -100,8 +100,8 @@ class PendingApprovals:
         return ApprovalsReply(pending=pending, last=last)
 
     async def approval(self, message: Message) -> ApprovalCardReply:
-        """Return one operation that needed approval: to its approvers, its requester, and the human for whom the
-        requester acts.
+        """Return one operation that needed approval: to its approvers, its requester, and the human that the
+        requester acts for.
         """
         query: ApprovalQuery = decode_query(message, ApprovalQuery)
         judge, who = await self._judging.now(), parse_query(message.subject)[0]

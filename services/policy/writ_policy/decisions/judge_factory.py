@@ -70,6 +70,11 @@ class JudgeFactory:
             keyed_digest=self.digests.of,
         )
 
+    def only_reads(self, operation: str) -> bool:
+        """Return whether the operation changes nothing; False for one that is not in the catalogue."""
+        found = self._plugins.catalogue.get(operation)
+        return found is not None and found.read_only
+
     async def now(self) -> Judge:
         """Return a judge with all that this replica has read."""
         await self._follower.read()

@@ -62,7 +62,7 @@ def _reach(stop: StopView) -> str:
 
 
 def _first(values: Sequence[str], most: int = 3) -> str:
-    """Return the first values, and how many more there are: by whom and why is told in the same line."""
+    """Return the first values, and how many more there are: author and reason follow in the same line."""
     more = f" and {len(values) - most} more" if len(values) > most else ""
     return ", ".join(values[:most]) + more
 

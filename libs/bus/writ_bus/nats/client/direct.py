@@ -193,7 +193,9 @@ class DirectClient(HeaderClient):
             return
         try:
             await super()._process_msg(sid, subject, reply, data, headers)
-        except ValueError:  # headers that are no text, say: the error would end nats-py's reading task
+        except (ValueError, IndexError):
+            # Headers that are no text, or shorter than a status line. The server passes on any bytes, and nats-py's
+            # reading task would end by the error, so that one message by a stolen key would make a service deaf.
             self._drop(subject)
 
     async def publish(

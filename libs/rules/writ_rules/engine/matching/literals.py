@@ -60,7 +60,7 @@ def _beginning(pattern: str) -> Beginning:
 
 
 def _units(pattern: str) -> Iterator[tuple[str | None, str]]:
-    """Yield each literal character with its quantifier, until the first other part: None in its place."""
+    """Yield each leading literal character with the one after it, perhaps a quantifier, and None at any other part."""
     at = 0
     while at < len(pattern):
         character, length = pattern[at], 1

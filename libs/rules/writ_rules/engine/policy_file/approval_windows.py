@@ -45,7 +45,7 @@ class ApprovalWindow(Struct, frozen=True, kw_only=True):
     sequence: int
     approvers: tuple[str, ...] = ()
     acts_for: str | None = None
-    """The human for whom it was requested."""
+    """The human that the requester acts for."""
 
     def covers(self, principal: str, operation: str, target: str, at: float) -> bool:
         """Return true if it may replace an approval of this request, as long as it has uses left."""
