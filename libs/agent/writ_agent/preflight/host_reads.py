@@ -37,7 +37,7 @@ from writ_runtime.logs import Log
 from writ_runtime.metrics import HandledMessage
 
 BASELINE_SECONDS = 5.0
-LONGEST_LOOK = 60.0
+LONGEST_READ = 60.0
 READS_AT_ONCE, READS_WAITING = 4, 16
 """Of one target. More wait, and may time out: every principal's simulations cause them, and the host has other work."""
 ENDPOINT_SLOTS = 256
@@ -111,7 +111,7 @@ class HostReads:
             if ask.action == "visit":
                 grant = verify_test_grant(self._trust, ask, self._now())
                 async with self._turns.turn(grant.target.id):
-                    return await self._test(grant, min(max(ask.timeout, 0.1), LONGEST_LOOK)), grant.operation_id
+                    return await self._test(grant, min(max(ask.timeout, 0.1), LONGEST_READ)), grant.operation_id
             grant, operation = verify_requested_grant(self._trust, ask, self._now())
         except SecurityRefusal as refused:
             # The unverified read grant cannot be believed, so the report names no operation.
@@ -122,7 +122,7 @@ class HostReads:
         return await self._read(ask, grant, operation), grant.operation_id
 
     async def _read(self, ask: ReadRequest, grant: ReadGrant, operation: Operation) -> ReadReply:
-        seconds = min(max(ask.timeout, 0.1), LONGEST_LOOK)
+        seconds = min(max(ask.timeout, 0.1), LONGEST_READ)
         task = task_of(grant, operation, ask.parameters, ask.attempt, seconds)
         try:
             reply = await _within(seconds, self._read_in_turn(ask, grant, task, seconds))
