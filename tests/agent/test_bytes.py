@@ -62,6 +62,6 @@ async def test_a_forged_read_grant_with_any_byte_changed(world: World, place: in
 async def test_a_dispatched_event(world: World, data: bytes) -> None:
     await running(world)
     known = await world.executor.dispatch("test_noop", TARGET)
-    await world.executor.append_raw(world.executor.asked[known].work, data)
+    await world.executor.append_raw(world.executor.operations[known].work, data)
     assert (await world.executor.ended(known)).outcome == "succeeded"
-    assert len(world.backend.tasks) == len(world.executor.asked)
+    assert len(world.backend.tasks) == len(world.executor.operations)

@@ -33,7 +33,7 @@ async def test_after_a_lost_answer_the_same_claim_is_sent_again_and_it_runs_once
     operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
     receipt = await world.executor.ended(operation_id)
     assert receipt.outcome == "succeeded"
-    sent = world.executor.asked[operation_id].claims
+    sent = world.executor.operations[operation_id].claims
     assert len(sent) >= 3
     assert all(claim == sent[0] for claim in sent)
     assert world.backend.effects == [operation_id]
@@ -116,9 +116,9 @@ async def test_a_final_no_is_the_end_of_the_delivery(world: World) -> None:
     world.executor.answering = gone
     await world.agent()
     operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
-    await world.executor.until(lambda: bool(world.executor.asked[operation_id].claims))
+    await world.executor.until(lambda: bool(world.executor.operations[operation_id].claims))
     await until(lambda: world.broker.disk.consumer(f"agent-{POOL}").next_due() is None)
-    assert len(world.executor.asked[operation_id].claims) == 1
+    assert len(world.executor.operations[operation_id].claims) == 1
     assert world.executor.receipts == []
 
 
@@ -164,7 +164,7 @@ async def test_claim_is_not_repeated_before_an_executor_knows_that_nothing_ran(
     operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
     beats = world.executor.heartbeats
     await until(lambda: bool(beats) and beats[-1].running == [operation_id] and beats[-1].free_slots == 8)
-    dispatched = world.executor.asked[operation_id]
+    dispatched = world.executor.operations[operation_id]
     dispatched.claims.clear()
     world.executor.answering = world.executor.grant
     enough = deliveries + 3

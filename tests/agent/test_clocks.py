@@ -93,7 +93,7 @@ async def test_operation_that_an_executor_counts_as_lost_runs_alone_on_its_targe
     consumer = world.broker.disk.consumer(f"agent-{POOL}")
     await until(lambda: consumer.next_due() is not None)
     assert [task.operation_id for task in world.backend.tasks if task.operation.name == "test_count"] == [first]
-    assert not world.executor.asked[second].claims
+    assert not world.executor.operations[second].claims
     go_on.set()
     assert (await world.executor.ended(first)).outcome == "succeeded"
     assert (await world.executor.ended(second)).outcome == "succeeded"

@@ -77,7 +77,7 @@ async def test_agent_without_a_read_grant_reads_nothing_before_the_grant(world: 
     world.executor.append = bare  # type: ignore[method-assign]
     await world.agent()
     operation_id = await world.executor.dispatch(READ, TARGET)
-    await world.executor.until(lambda: bool(world.executor.asked[operation_id].claims))
+    await world.executor.until(lambda: bool(world.executor.operations[operation_id].claims))
     await read_once_granted(world, reader, answered, operation_id)
 
 
@@ -119,7 +119,7 @@ async def test_expired_read_grant_is_useless_and_no_attack(world: World, reader:
     world.executor.read_grant = expired  # type: ignore[method-assign]
     await world.agent()
     operation_id = await world.executor.dispatch(READ, TARGET)
-    await world.executor.until(lambda: bool(world.executor.asked[operation_id].claims))
+    await world.executor.until(lambda: bool(world.executor.operations[operation_id].claims))
     await read_once_granted(world, reader, answered, operation_id)
     assert world.executor.reports == []
 
@@ -130,7 +130,7 @@ async def test_an_operation_that_this_agent_knows_otherwise_is_not_read_ahead(wo
     answered = held(world)
     await world.agent()
     operation_id = await world.executor.dispatch(READ, TARGET)
-    await world.executor.until(lambda: bool(world.executor.asked[operation_id].claims))
+    await world.executor.until(lambda: bool(world.executor.operations[operation_id].claims))
     await read_once_granted(world, reader, answered, operation_id)
 
 

@@ -39,7 +39,7 @@ async def test_a_valid_read_grant_is_carried_out(action: ReadAction, world: Worl
     await world.agent()
     looked = await world.executor.request_read(ask(world, action), POOL)
     assert looked.error is None
-    assert looked.seen
+    assert looked.observed
     assert world.backend.looks == [action]
     assert looked.verdict == ("no_effect" if action == "probe" else "unknown")
 
@@ -178,7 +178,7 @@ async def test_a_baseline_is_reported_however_late_the_claim_comes(world: World)
     operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
     await world.executor.ended(operation_id)
     assert world.backend.looks == ["baseline"]
-    (signed,) = world.executor.asked[operation_id].claims
+    (signed,) = world.executor.operations[operation_id].claims
     assert read(signed, Claim).baseline
 
 

@@ -27,7 +27,7 @@ async def test_a_dispatched_operation_is_claimed_run_once_and_reported(world: Wo
     receipt = await world.executor.ended(operation_id)
     assert (receipt.outcome, receipt.effect, receipt.over, receipt.pool) == ("succeeded", "done", True, POOL)
     assert world.backend.effects == [operation_id]
-    dispatched = world.executor.asked[operation_id]
+    dispatched = world.executor.operations[operation_id]
     assert dispatched.answer is not None
     assert dispatched.answer.grant is not None
     assert receipt.grant_digest == digest(dispatched.answer.grant)
@@ -71,7 +71,7 @@ async def test_the_baseline_is_taken_under_its_read_grant_and_goes_with_the_clai
     operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
     await world.executor.ended(operation_id)
     assert world.backend.looks == ["baseline"]
-    assert b'"baseline":{"effects":0}' in bytes(world.executor.asked[operation_id].claims[0].payload)
+    assert b'"baseline":{"effects":0}' in bytes(world.executor.operations[operation_id].claims[0].payload)
 
 
 async def test_agent_without_a_read_grant_reads_nothing(world: World) -> None:
@@ -85,11 +85,11 @@ async def test_an_event_that_comes_again_is_not_run_again(world: World) -> None:
     await world.agent()
     operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
     await world.executor.ended(operation_id)
-    await world.executor.append(world.executor.asked[operation_id].work)
+    await world.executor.append(world.executor.operations[operation_id].work)
     other = await world.executor.dispatch("test_count", TARGET, path="/x")
     await world.executor.ended(other)
     assert world.backend.effects == [operation_id, other]
-    assert len(world.executor.asked[operation_id].claims) == 1
+    assert len(world.executor.operations[operation_id].claims) == 1
 
 
 async def test_eight_agents_on_one_request_run_it_once(world: World) -> None:
@@ -198,7 +198,7 @@ async def test_an_event_that_cannot_be_read_is_dropped_and_the_agent_goes_on(wor
     await world.agent()
     operation_id = await world.executor.dispatch("test_noop", TARGET)
     await world.executor.ended(operation_id)
-    work = world.executor.asked[operation_id].work
+    work = world.executor.operations[operation_id].work
     await world.executor.append_raw(work, b"\x00not json")
     await world.executor.append_raw(work, b"{}")
     await world.executor.ended(await world.executor.dispatch("test_noop", TARGET))
@@ -250,7 +250,7 @@ async def test_a_request_that_is_not_dispatched_is_dropped(world: World) -> None
     done = await world.executor.dispatch("test_count", TARGET, path="/x")
     await world.executor.ended(done)
     assert world.backend.effects == [done]
-    assert world.executor.asked[dropped].claims == []
+    assert world.executor.operations[dropped].claims == []
 
 
 async def test_an_agent_says_that_it_takes_requests_where_its_consumer_delivers_them(

@@ -111,7 +111,7 @@ async def test_a_grant_that_was_used_is_refused_when_it_comes_again(world: World
     await world.agent()
     first = await world.executor.dispatch("test_count", TARGET, path="/x")
     await world.executor.ended(first)
-    used = world.executor.asked[first].answer
+    used = world.executor.operations[first].answer
     assert used is not None
 
     async def replay(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
@@ -129,9 +129,9 @@ async def test_a_second_grant_for_the_same_attempt_is_never_used(world: World) -
     await world.agent()
     operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
     await world.executor.ended(operation_id)
-    world.executor.asked[operation_id].claims.clear()
-    world.executor.asked[operation_id].answer = None
-    await world.executor.append(world.executor.asked[operation_id].work)
+    world.executor.operations[operation_id].claims.clear()
+    world.executor.operations[operation_id].answer = None
+    await world.executor.append(world.executor.operations[operation_id].work)
     other = await world.executor.dispatch("test_noop", TARGET)
     await world.executor.ended(other)
     assert world.backend.effects == [operation_id]

@@ -188,4 +188,4 @@ async def test_operation_begun_before_a_restart_is_not_claimed_again_under_any_a
     await world.executor.ended(other)
     assert again == one
     assert world.backend.effects == [other]
-    assert world.executor.asked[one].claims == []
+    assert world.executor.operations[one].claims == []

@@ -169,7 +169,7 @@ async def test_a_stopping_agent_lets_what_is_short_end_and_takes_nothing_new(wor
     go_on.set()
     await stopping
     assert (await world.executor.ended(operation_id)).outcome == "succeeded"
-    assert world.executor.asked[late].claims == []
+    assert world.executor.operations[late].claims == []
     assert world.executor.heartbeats[-1].leaving
 
 

@@ -139,7 +139,7 @@ async def prepared(host: EngineHost, case: CrashCase) -> Task:
     case.prepare(host.engine)
     if case.backup:
         await _backed_up(host)
-    host.engine.asked.clear()
+    host.engine.requests.clear()
     task = host.task(case.operation, OPERATION, timeout=6.0, **case.parameters)
     return replace(task, baseline=await host.backend.baseline(task)) if task.operation.baseline else task
 

@@ -47,7 +47,7 @@ CASES = {
 async def prepared(host: EngineHost, case: StackCase) -> Task:
     """Bring the engine into the state before the operation. Return the task with its baseline."""
     await case.prepare(host)
-    host.engine.asked.clear()
+    host.engine.requests.clear()
     task = host.task(case.operation, OPERATION, timeout=9.0, **case.parameters)
     return replace(task, baseline=await host.backend.baseline(task))
 

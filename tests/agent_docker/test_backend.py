@@ -131,18 +131,18 @@ async def test_another_container_of_the_same_name_is_left_alone(host: EngineHost
     with pytest.raises(WritError) as refused:
         await host.backend.run(replace(task, baseline=before), print)
     assert refused.value.code == "container_changed"
-    assert not [line for line in host.engine.asked if line.startswith("POST")]
+    assert not [line for line in host.engine.requests if line.startswith("POST")]
 
 
 async def test_nothing_is_done_to_what_is_so_already(host: EngineHost) -> None:
     host.engine.put("web")
     done = await host.run("container_stop", ID, container_name="web")
     assert (done.outcome, done.effect) == ("succeeded", "none")
-    assert not [line for line in host.engine.asked if line.startswith("POST")]
+    assert not [line for line in host.engine.requests if line.startswith("POST")]
 
 
 async def wait_for_call(host: EngineHost, verb: str) -> None:
     async def has_call() -> bool:
-        return any(line.endswith(f"/{verb}") for line in host.engine.asked)
+        return any(line.endswith(f"/{verb}") for line in host.engine.requests)
 
     await eventually(has_call)

@@ -112,7 +112,7 @@ async def test_stop_after_the_former_container_is_removed_leaves_the_new_one(hos
     task = replace(task, baseline=await host.backend.baseline(task))
     host.engine.fail("DELETE", "/containers/[^/]+$", "act_and_hang")
     running = asyncio.create_task(host.backend.run(task, print))
-    await eventually(lambda: _is(any(one.startswith("DELETE") for one in host.engine.asked)))
+    await eventually(lambda: _is(any(one.startswith("DELETE") for one in host.engine.requests)))
     await host.backend.stop(ID, 3.0)
     assert (await running).outcome == "unknown"
     assert (await host.backend.probe(task, task.baseline)).verdict == "took_effect"
@@ -128,7 +128,7 @@ async def test_an_engine_that_dies_halfway_is_asked_by_a_probe(host: EngineHost)
     assert (await host.backend.probe(task, before)).verdict == "no_effect"
     host.engine.fail("POST", "/start$", "hang")
     running = asyncio.create_task(host.backend.run(replace(task, baseline=before), print))
-    await eventually(lambda: _is(any("/start" in one for one in host.engine.asked)))
+    await eventually(lambda: _is(any("/start" in one for one in host.engine.requests)))
     await host.engine.stop()
     done = await running
     assert (done.outcome, done.effect, done.output["rolled_back"]) == ("unknown", "maybe", False)
@@ -145,7 +145,7 @@ async def test_an_engine_that_restarts_midway_is_waited_for_and_the_former_conta
     former = host.engine.put("web", running=True)["Id"]
     host.engine.fail("POST", path, "act_and_hang")
     running = asyncio.create_task(update(host))
-    await eventually(lambda: _is(any(path.strip("$") in one for one in host.engine.asked)))
+    await eventually(lambda: _is(any(path.strip("$") in one for one in host.engine.requests)))
     await host.engine.stop()
     done, _ = await asyncio.wait({running}, timeout=1.0)  # a daemon needs a moment to start
     assert not done
@@ -164,7 +164,7 @@ async def test_an_engine_that_stays_away_midway_is_waited_for_within_the_time_of
     host.engine.fail("POST", "/start$", "hang")
     began = asyncio.get_running_loop().time()
     running = asyncio.create_task(update(host, timeout=4.0))
-    await eventually(lambda: _is(any("/start" in one for one in host.engine.asked)))
+    await eventually(lambda: _is(any("/start" in one for one in host.engine.requests)))
     await host.engine.stop()
     done = await running
     assert 2.0 < asyncio.get_running_loop().time() - began < 4.5
@@ -180,7 +180,7 @@ async def test_a_way_back_that_the_engine_refuses_is_not_repeated(host: EngineHo
     done = await update(host)
     assert (done.outcome, done.output["rolled_back"]) == ("unknown", False)
     assert "not this one" in done.message
-    assert sum(one.startswith("DELETE") for one in host.engine.asked) == 1
+    assert sum(one.startswith("DELETE") for one in host.engine.requests) == 1
 
 
 async def test_a_stop_halfway_puts_the_former_container_back(host: EngineHost) -> None:
@@ -189,7 +189,7 @@ async def test_a_stop_halfway_puts_the_former_container_back(host: EngineHost) -
     task = replace(task, baseline=await host.backend.baseline(task))
     host.engine.ill, host.engine.health = "box:2", "starting"
     running = asyncio.create_task(host.backend.run(task, print))
-    await eventually(lambda: _is(any("/start" in one for one in host.engine.asked)))
+    await eventually(lambda: _is(any("/start" in one for one in host.engine.requests)))
     assert await host.backend.stop(ID, 2.0)
     assert (await running).outcome == "cancelled"
     assert (names(host), (host.engine.named("web") or {})["Id"]) == (["/web"], former)

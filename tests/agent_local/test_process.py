@@ -26,7 +26,7 @@ async def test_a_file_is_written_and_the_receipt_shows_its_digest(installation: 
     receipt = await installation.executor.ended(operation_id)
     assert (receipt.outcome, receipt.effect) == ("succeeded", "done")
     assert path.read_text() == "hello\n"
-    baseline = read(installation.executor.asked[operation_id].claims[0], Claim).baseline
+    baseline = read(installation.executor.operations[operation_id].claims[0], Claim).baseline
     assert baseline
 
 
@@ -40,7 +40,7 @@ async def test_agents_of_two_pools_never_get_each_others_work(installation: Inst
     for pool, own in ids.items():
         for operation_id in own:
             assert (await installation.executor.ended(operation_id)).pool == pool
-            assert read(installation.executor.asked[operation_id].claims[0], Claim).pool == pool
+            assert read(installation.executor.operations[operation_id].claims[0], Claim).pool == pool
 
 
 async def test_a_target_over_ssh_is_never_worked_on_here(installation: Installation) -> None:
@@ -60,7 +60,7 @@ async def test_an_agent_with_the_key_of_one_pool_cannot_work_for_another(install
     await asyncio.wait({starting}, timeout=4)
     starting.cancel()
     await asyncio.gather(starting, return_exceptions=True)
-    assert installation.executor.asked[operation_id].claims == []
+    assert installation.executor.operations[operation_id].claims == []
 
 
 async def test_a_cancel_ends_a_whole_tree_of_stubborn_processes(installation: Installation) -> None:

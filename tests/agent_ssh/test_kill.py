@@ -124,7 +124,7 @@ async def killed(installation: Installation, folder: Path, moment: str) -> tuple
 
 async def verdict(installation: Installation, operation_id: str) -> str | None:
     """Return the probe's reply to an executor."""
-    dispatched, key = installation.executor.asked[operation_id], secrets.token_hex(32)
+    dispatched, key = installation.executor.operations[operation_id], secrets.token_hex(32)
     parameters = dispatched.work.parameters
     look = installation.executor.read_grant(operation_id, "test_count", dispatched.target, ["probe"], parameters, key)
     ask = ReadRequest(look=look, action="probe", parameters=parameters, look_key=key, baseline={}, timeout=20.0)

@@ -173,7 +173,7 @@ async def test_an_operation_goes_to_the_address_that_tailscaled_shows_and_not_by
 ) -> None:
     async with sshd(tmp_path / "host") as server:
         await works(server, Tailnet(client.LocalApi(api.socket)))
-    assert api.asked == ["/localapi/v0/status?peers=true", f"/localapi/v0/whois?addr=127.0.0.1%3A{server.port}"]
+    assert api.requests == ["/localapi/v0/status?peers=true", f"/localapi/v0/whois?addr=127.0.0.1%3A{server.port}"]
 
 
 async def test_an_operation_goes_through_the_proxy_of_userspace_mode(api: TailscaleState, tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ async def test_a_longer_journal_that_began_differently_is_noticed(bus: MemoryBus
 async def test_a_journal_that_is_replaced_while_it_runs_is_a_security_event(
     bus: MemoryBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index_follower, "LOOK_EVERY", 0.05)
+    monkeypatch.setattr(index_follower, "CHECK_EVERY", 0.05)
     monkeypatch.setattr(index_follower, "RETRY_AFTER", 0.01)
     history = History(bus)
     for number in range(5):

@@ -166,7 +166,7 @@ class Followed:
 
 @pytest.fixture
 async def followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Followed":
-    monkeypatch.setattr(follower, "LOOK_EVERY", 0.01)
+    monkeypatch.setattr(follower, "CHECK_EVERY", 0.01)
     return Followed(tmp_path)
 
 

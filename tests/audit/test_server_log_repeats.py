@@ -43,7 +43,7 @@ def test_event_that_there_is_no_room_for_takes_nothing_of_its_senders_limit() ->
     assert [state.take(refused("late"), 0.0) for _ in range(10)] == [None] * 10
     [late] = state.due(5.0)
     assert late.detail == "x; 9 more since the last event about this sender"
-    assert state.proven.told["permission_violation", "late"].pace.events == 1
+    assert state.proven.reported["permission_violation", "late"].pace.events == 1
 
 
 def test_refusals_left_out_are_not_forgotten_for_those_of_further_senders() -> None:
@@ -77,4 +77,4 @@ def test_senders_together_are_bounded() -> None:
     state = repeats(0.0)
     taken = [state.take(refused(str(number)), 0.0) for number in range(5_000)]
     assert sum(one is not None for one in taken) == TOTAL_BURST
-    assert len(state.proven.told) + len(state.proven.waiting) <= 1_001
+    assert len(state.proven.reported) + len(state.proven.waiting) <= 1_001

@@ -136,7 +136,7 @@ async def test_an_engine_that_the_target_does_not_declare_is_lacking(host: Engin
 async def test_a_snapshot_of_a_container_is_the_engine_s_and_that_of_a_path_the_host_s(host: EngineOnHost) -> None:
     done = await host.run("snapshot_list", container_name="web")
     assert (done.outcome, done.output["snapshots"]) == ("succeeded", [])
-    assert any("/images/json" in one for one in host.engine.asked)
+    assert any("/images/json" in one for one in host.engine.requests)
     with pytest.raises(WritError) as refused:
         await host.backend.preview(host.task("snapshot_create", container_name="web", snapshot_name="one"))
     assert refused.value.code == "container_not_found"

@@ -135,6 +135,6 @@ async def test_no_interval_on_the_way_of_a_revocation_is_as_long_as_a_second() -
     """A change of a file is noticed after one interval, and NATS is reloaded once between two rounds. Policy reads
     control events up to the executor's position before it decides, whatever its own interval is.
     """
-    for look in (supervisor.LOOK_SECONDS, provisioner.LOOK_SECONDS):
-        assert max(look, reconciler.APART) < SECOND
+    for interval in (supervisor.CHECK_SECONDS, provisioner.CHECK_SECONDS):
+        assert max(interval, reconciler.APART) < SECOND
     assert sources.INTERVAL < SECOND

@@ -191,7 +191,7 @@ async def test_an_agent_looks_only_at_what_was_signed(
     for what, (ask, pool) in wrongs.items():
         looked = await look(ask, pool)
         assert looked.error, what
-        assert looked.seen == {}, what
+        assert looked.observed == {}, what
     await recorded(executor, "forged_look")
 
 

@@ -46,7 +46,7 @@ async def serve_agent(
 
     async def serve_read(message: Message) -> bytes:
         ask = decode(message.data, ReadRequest)
-        return encode(ReadReply(seen=observed or {"action": ask.action}, verdict=verdict))  # type: ignore[arg-type]
+        return encode(ReadReply(observed=observed or {"action": ask.action}, verdict=verdict))  # type: ignore[arg-type]
 
     async def cancel(message: Message) -> bytes:
         cancels.append(decode(message.data, CancelRequest))

@@ -75,7 +75,7 @@ def main() -> int:
     if sys.argv[1] == "service":
         asyncio.run(service(sys.argv[2]))
         return 0
-    options = msgspec.convert({"nats_port": 0, "look_seconds": 0.05, **json.loads(sys.argv[3])}, SupervisorOptions)
+    options = msgspec.convert({"nats_port": 0, "check_seconds": 0.05, **json.loads(sys.argv[3])}, SupervisorOptions)
     try:
         asyncio.run(up(Path(sys.argv[2]), options))
     except Exception as error:  # noqa: BLE001 - as the command does

@@ -107,7 +107,7 @@ async def test_idle_sessions_are_looked_for_after_a_defect(tmp_path: Path, monke
         return []
 
     monkeypatch.setattr(IdleSessions, "due", due)
-    monkeypatch.setattr(enrolment_endpoint, "IDLE_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(enrolment_endpoint, "IDLE_CHECK_SECONDS", 0.01)
     break_once(monkeypatch, EnrolmentEndpoint, "_end_idle_sessions")
     looking = tasks.keep("idle sessions", partial(endpoint._end_idle_sessions, "", MemoryBus(Broker())))
     await asyncio.wait_for(looked.wait(), SOON)

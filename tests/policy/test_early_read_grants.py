@@ -7,7 +7,7 @@ from msgspec import structs
 from tests.policy.replica import LOOK_KEY, RULES, Asking
 
 from writ_contracts.decisions import ReadGrant
-from writ_policy.decisions.grants import LOOK_SECONDS
+from writ_policy.decisions.grants import READ_GRANT_SECONDS
 from writ_trust.digests import keyed_digest
 from writ_trust.statements import open_signed
 
@@ -28,7 +28,7 @@ async def test_early_read_grant_is_for_all_parameters_and_one_minute(asking: Ask
     assert look is not None
     assert (look.actions, look.operation, look.target.id, look.pool) == (["ahead"], "service_status", "web-a", "a")
     assert look.parameters_digest == keyed_digest(LOOK_KEY, {"service_name": "nginx", "timeout": 10})
-    assert look.expires_at == asking.clock.now + LOOK_SECONDS
+    assert look.expires_at == asking.clock.now + READ_GRANT_SECONDS
 
 
 async def test_early_read_grant_is_given_only_on_request(asking: Asking) -> None:

@@ -85,7 +85,7 @@ async def test_versions_that_are_given_up_as_lost_are_not_waited_for(known: File
 async def test_a_store_that_loses_versions_under_a_running_policy_is_an_alarm(
     known: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "LOOK_EVERY", 0.01)
+    monkeypatch.setattr(service, "CHECK_EVERY", 0.01)
     broker = Broker()
     async with again(broker, known) as asking:
         await publish(asking, CLOSED)
@@ -115,7 +115,7 @@ async def alarm(asking: Asking, detail: str) -> None:
 
 
 async def test_a_store_that_has_its_versions_again_is_decided_by(known: Files, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "LOOK_EVERY", 0.01)
+    monkeypatch.setattr(service, "CHECK_EVERY", 0.01)
     async with again(Broker(), known) as asking:
         await publish(asking, CLOSED)
         assert await asking.code(asking.subject(), stored_policies=2) == "denied"

@@ -37,7 +37,7 @@ RESTART = rule("restart", "service_restart", user_roles=["operator"], target_rol
 
 def test_policies_that_say_the_same_in_other_words_do_not_differ() -> None:
     other = {**RESTART, "name": "another", "description": "as before"}
-    assert compared([RESTART], [other]) == Diff(changes=[], asked=0, since=at(NOON))
+    assert compared([RESTART], [other]) == Diff(changes=[], compared=0, since=at(NOON))
 
 
 def test_a_rule_more_allows_and_a_rule_less_denies() -> None:

@@ -309,8 +309,8 @@ def verify_cancel(trust: VerificationContext, ask: CancelRequest, owners: Collec
     about = ask.parameters.get("operation_id") == ask.operation_id
     if not about or not _digest_holds(ask.parameters_key, ask.parameters, decision.parameters_digest):
         raise SecurityRefusal("forged_cancel", "the decision is for another operation")
-    asked_by_owner = decision.authenticated in ("server", "gateway") and decision.principal in owners
-    if decision.authenticated != "signature" and not asked_by_owner:
+    sent_by_owner = decision.authenticated in ("server", "gateway") and decision.principal in owners
+    if decision.authenticated != "signature" and not sent_by_owner:
         raise SecurityRefusal(
             "forged_cancel", f"{decision.principal} did not sign it, and it is another principal's operation"
         )

@@ -181,7 +181,7 @@ async def _cancelled(engine: Engine, task: Task) -> TaskResult:
             judged = await probe(engine, task, task.baseline)
     except (WritError, TimeoutError):
         return TaskResult(outcome="unknown", code="cancelled", effect="maybe", over=False)
-    message = str(judged.seen.get("reason", ""))
+    message = str(judged.observed.get("reason", ""))
     if judged.verdict == "no_effect" and task.operation.name in ("container_stop", "container_restart"):
         # The engine goes on with a stop although nobody waits for it any more.
         return TaskResult(outcome="unknown", code="cancelled", message=message, effect="maybe", over=False)

@@ -298,7 +298,7 @@ class ReadReply(Struct, frozen=True, kw_only=True):
     read grant. For a target test: `visit`. For a preview: `preview`, an agent's signed Preview, with its `details`.
     """
 
-    seen: Values = field(default_factory=dict)
+    observed: Values = field(default_factory=dict, name="seen")
     verdict: Extensible[Literal["took_effect", "no_effect", "unknown"]] = "unknown"
     listings: Annotated[list[Signed], Meta(max_length=MOST_LISTINGS)] = field(default_factory=list)
     visit: TargetReport | None = None

@@ -26,7 +26,7 @@ _SECOND = 1_000_000_000
 ELECTED_WITHIN = 30.0
 """Seconds for which attempts are repeated, for all streams and consumers together, unless the caller has less time."""
 ANSWER = 5.0
-LOOK_SECONDS = 1.0
+LOOKUP_SECONDS = 1.0
 CONSUMER_NOT_FOUND = 10014
 
 
@@ -141,7 +141,7 @@ async def _read_once(replies: Replies, expected: Mapping[str, Any]) -> None:
     """Read from the stream, as services do. Raises Unreachable, TimedOut."""
     (subject,) = expected["subjects"]
     never_used = subject.replace(">", "provisioned").replace("*", "provisioned")
-    await direct_get_last(replies, expected["name"], never_used, LOOK_SECONDS)
+    await direct_get_last(replies, expected["name"], never_used, LOOKUP_SECONDS)
 
 
 async def restore_journal_configuration(replies: Replies, sizes: Sizes) -> None:

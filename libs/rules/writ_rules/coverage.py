@@ -32,19 +32,19 @@ class RuleCoverage(RulePosition, frozen=True, kw_only=True):
 
     decided: int
     missed: int
-    asks: bool
+    conditional: bool
 
     @property
     def covered(self) -> bool:
         """Return true if both were observed, as far as both are possible."""
-        return self.decided > 0 and (self.missed > 0 or not self.asks)
+        return self.decided > 0 and (self.missed > 0 or not self.conditional)
 
     @property
     def lacks(self) -> str:
         """Return what is missing, in words."""
         if not self.decided:
             return "decides no case"
-        return "matches in all cases" if self.asks and not self.missed else ""
+        return "matches in all cases" if self.conditional and not self.missed else ""
 
 
 class Coverage(Struct, frozen=True, kw_only=True):
@@ -75,7 +75,7 @@ class CoverageCounter:
 
     def of(self, source: PolicySource) -> Coverage:
         """Return the coverage of every enabled rule."""
-        asking = {rule.name for rule in _rules(source.policy) if _asks(rule)}
+        asking = {rule.name for rule in _rules(source.policy) if _is_conditional(rule)}
         rules = [
             RuleCoverage(
                 position.rule,
@@ -83,7 +83,7 @@ class CoverageCounter:
                 position.line,
                 decided=self._decided.get(position.rule, 0),
                 missed=self._missed.get(position.rule, 0),
-                asks=position.rule in asking,
+                conditional=position.rule in asking,
             )
             for position in rule_places(source)
         ]
@@ -106,5 +106,5 @@ def _rules(policy: Policy) -> Iterator[Rule]:
         yield from position
 
 
-def _asks(rule: Rule) -> bool:
+def _is_conditional(rule: Rule) -> bool:
     return bool(rule.people or rule.scope or any(rule.conditions.values()))

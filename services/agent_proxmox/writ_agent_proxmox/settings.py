@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from writ_agent.backends.connection_entry import typed_connection
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
 
@@ -57,10 +58,7 @@ class BackupStorage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 def connection_of(target: Target) -> ProxmoxConnection:
     """Return the `connection` of a target, typed. Raises Invalid (`invalid_connection`)."""
-    try:
-        return msgspec.convert(target.connection, ProxmoxConnection)
-    except msgspec.ValidationError as error:
-        raise Invalid(f"target {target.id}: connection: {error}", code="invalid_connection") from error
+    return typed_connection(target, ProxmoxConnection)
 
 
 def backup_storage_of(target: Target) -> BackupStorage:

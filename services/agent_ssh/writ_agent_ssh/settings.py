@@ -3,10 +3,9 @@
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 
-import msgspec
 from msgspec import Meta, Struct
 
-from writ_contracts.errors import Invalid
+from writ_agent.backends.connection_entry import typed_connection
 from writ_contracts.inventory import Target
 
 Host = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,252}(?!\n)$")]
@@ -97,7 +96,4 @@ class SshConnection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 def connection_of(target: Target) -> SshConnection:
     """Return the connection of a target. Raises Invalid (`invalid_connection`)."""
-    try:
-        return msgspec.convert(target.connection, SshConnection)
-    except msgspec.ValidationError as error:
-        raise Invalid(f"target {target.id}: connection: {error}", code="invalid_connection") from error
+    return typed_connection(target, SshConnection)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from writ_rules.second_decisions.checker import Checker, SecondDecision
     from writ_rules.second_decisions.file_history import FileHistory
 
-LOOK_EVERY = 1.0
+CHECK_EVERY = 1.0
 AFTER = 5.0
 """Seconds from an event to its second decision. By then this replica has also read a file that policy read just before
 the event.
@@ -81,7 +81,7 @@ class DecisionSamples:
             while self._waiting and self._waiting[0].time <= self._clock() - AFTER:
                 checker = checker or self._checker(histories)
                 await self._check(checker, self._waiting.popleft())
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(CHECK_EVERY)
 
     def _histories(self, *paths: Path) -> "dict[Path, FileHistory]":
         from writ_rules.second_decisions.file_history import FileHistory  # noqa: PLC0415 - the engine is large

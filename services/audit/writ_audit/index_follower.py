@@ -29,7 +29,7 @@ BATCH = 1_000
 PAUSE = 0.25
 """Seconds between reads of the journal while there are no queries. A query triggers a read at once."""
 RETRY_AFTER = 1.0
-LOOK_EVERY = 5.0
+CHECK_EVERY = 5.0
 _log = Log("writ.audit")
 
 
@@ -150,7 +150,7 @@ class IndexFollower:
                 if usage.last_sequence < self.position:
                     raise JournalReplaced(f"the journal ends at {usage.last_sequence}, before {self.position}")
                 await self._compare()
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(CHECK_EVERY)
 
     async def _follow(self) -> None:
         """Read page by page. At the end wait a little, so further events form one group and one commit."""

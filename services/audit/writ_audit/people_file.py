@@ -18,7 +18,7 @@ from writ_runtime.journal.security_events import SecurityEvents
 from writ_runtime.logs import Log
 from writ_trust.statements import read
 
-LOOK_EVERY = 1.0
+CHECK_EVERY = 1.0
 LARGEST_FILE = 2 * LARGEST_DIRECTORY
 
 _log = Log("writ.audit")
@@ -48,7 +48,7 @@ class PeopleFile:
         """Read the file again whenever it changed, until cancelled."""
         while True:
             await self.refresh()
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(CHECK_EVERY)
 
     async def refresh(self) -> None:
         """Read the file if it changed. Never raises."""

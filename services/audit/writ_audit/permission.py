@@ -79,7 +79,7 @@ class ReadPermission:
             await self._reads.record(reader.principal, parameters, decided.decision)
 
     async def allows(
-        self, reader: QueryReader, owner: str | None, parameters: dict[str, Any], *, asked_for: bool = True
+        self, reader: QueryReader, owner: str | None, parameters: dict[str, Any], *, explicit: bool = True
     ) -> bool:
         """Return the decision of `check`. A refusal is recorded if the reader requested this very record (`asked_for`),
         not if the record is only left out of a list.
@@ -87,7 +87,7 @@ class ReadPermission:
         try:
             await self.check(reader, owner, parameters)
         except Denied as error:
-            if asked_for:
+            if explicit:
                 about = ", ".join(f"{name} {value}" for name, value in sorted(parameters.items()))
                 detail = f"{about}: {error.code}"[:1000]
                 self._tell(Notice(kind="read_refused", detail=detail, principal=reader.principal))

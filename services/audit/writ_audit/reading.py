@@ -89,7 +89,7 @@ class AuditQueryEndpoint:
         target = targets[0] if len(targets) == 1 else None
         parameters = {"query": "search", "principal": owner, "target": target}
         chosen = {name: value for name, value in parameters.items() if value is not None}
-        allowed = await self._permission.allows(reader, owner, chosen, asked_for=bool(principals))
+        allowed = await self._permission.allows(reader, owner, chosen, explicit=bool(principals))
         return None if allowed else reader.principal
 
     async def _operation(self, reader: QueryReader, operation_id: str) -> list[Record]:
@@ -140,7 +140,7 @@ class AuditQueryEndpoint:
         }
         for owner in sorted({event.principal for event in linked} - owned - {""}):
             parameters = {"query": "trace", "correlation_id": correlation_id, "principal": owner}
-            if await self._permission.allows(reader, owner, parameters, asked_for=False):
+            if await self._permission.allows(reader, owner, parameters, explicit=False):
                 owned.add(owner)
         return [event for event in linked if event.principal in owned or (owned and _nobodys(event))]
 

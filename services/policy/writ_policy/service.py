@@ -44,7 +44,7 @@ from writ_runtime.files.people_directory import known_directory
 from writ_runtime.files.policy_keys import PolicyKeys
 from writ_runtime.files.state_file import StateFile
 from writ_runtime.health import Attention, Check, Detail
-from writ_runtime.journal.journal_guard import FILE, LOOK_EVERY, JournalGuard, JournalMark
+from writ_runtime.journal.journal_guard import CHECK_EVERY, FILE, JournalGuard, JournalMark
 from writ_runtime.journal.journal_notices import NoticeSender
 from writ_runtime.journal.security_events import SecurityEvents
 from writ_runtime.logs import Log
@@ -224,7 +224,7 @@ class PolicyService:
     async def _watch_store(self, versions: Versions, security: SecurityEvents) -> None:
         """Compare the stored versions with those read before. A loss is a security event."""
         while True:
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(CHECK_EVERY)
             before = versions.taken_back
             try:
                 await versions.check_store()

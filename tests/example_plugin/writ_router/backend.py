@@ -48,8 +48,8 @@ class RouterBackend(CoroutineHandler):
         """Compare with the baseline; secret parameters are not known here."""
         observed = await _read(self._api(task.target), task)
         if "installing" in observed:
-            return ProbeResult(verdict="unknown", seen=observed)
-        return ProbeResult(verdict="no_effect" if observed == dict(baseline) else "took_effect", seen=observed)
+            return ProbeResult(verdict="unknown", observed=observed)
+        return ProbeResult(verdict="no_effect" if observed == dict(baseline) else "took_effect", observed=observed)
 
     async def test_target(self, target: Target) -> TargetTestResult:
         """Connect, and read the firmware's version."""

@@ -161,7 +161,7 @@ LONG_SECRET = 8
 """Shortest secret removed from a host's output: shorter ones occur in any text."""
 
 
-def told_of(task: Task, reply: Mapping[str, Any] | None) -> HostopsResult | None:
+def task_result(task: Task, reply: Mapping[str, Any] | None) -> HostopsResult | None:
     """Return the result without the task's secrets in recorded fields."""
     result = result_of(reply)
     long = [secret for secret in secrets_of(task) if len(secret) >= LONG_SECRET]
@@ -179,7 +179,7 @@ def told_of(task: Task, reply: Mapping[str, Any] | None) -> HostopsResult | None
 
 def done_of(task: Task, reply: Mapping[str, Any] | None, over: bool = True) -> TaskResult:
     """Return the outcome of a run. `over`: without a result, hostops and all its children are seen to be gone."""
-    result = told_of(task, reply)
+    result = task_result(task, reply)
     if result is None:
         return without_word(task, over)
     return TaskResult(
@@ -203,7 +203,7 @@ def without_word(task: Task, over: bool) -> TaskResult:
 
 def seen_of(action: str, reply: Mapping[str, Any] | None, task: Task | None = None) -> HostopsResult:
     """Return the result of a read. Raises WritError for a refusal by hostops."""
-    result = result_of(reply) if task is None else told_of(task, reply)
+    result = result_of(reply) if task is None else task_result(task, reply)
     if result is None:
         raise WritError(f"hostops returned no {action}")
     if result.outcome != "succeeded":
@@ -214,7 +214,7 @@ def seen_of(action: str, reply: Mapping[str, Any] | None, task: Task | None = No
 def probed_of(result: HostopsResult) -> ProbeResult:
     """Return the verdict of a probe, with its reason."""
     verdict = _VERDICTS.get(str(result.output.get("verdict")), "unknown")
-    return ProbeResult(verdict=verdict, seen={**result.state, "reason": str(result.output.get("reason", ""))})
+    return ProbeResult(verdict=verdict, observed={**result.state, "reason": str(result.output.get("reason", ""))})
 
 
 def secrets_of(task: Task) -> list[str]:

@@ -64,7 +64,7 @@ class ProbeResult(Struct, frozen=True, kw_only=True):
     """The result of a probe, from the host's present state."""
 
     verdict: Verdict
-    seen: dict[str, Any] = field(default_factory=dict)
+    observed: dict[str, Any] = field(default_factory=dict)
 
 
 @runtime_checkable

@@ -37,14 +37,14 @@ from writ_runtime.logs import Log
 from writ_runtime.metrics import HandledMessage
 
 BASELINE_SECONDS = 5.0
-LONGEST_LOOK = 60.0
+LONGEST_READ = 60.0
 READS_AT_ONCE, READS_WAITING = 4, 16
 """Of one target. More wait, and may time out: every principal's simulations cause them, and the host has other work."""
 ENDPOINT_SLOTS = 256
 LISTING_SHARE = 0.9
 """The share of a listing's or test's time for the read itself; the rest is for the reply."""
 MAX_BASELINE_BYTES = 4096
-MAX_SEEN_BYTES = 1_000_000
+MAX_OBSERVED_BYTES = 1_000_000
 T = TypeVar("T")
 _log = Log("writ.agent")
 
@@ -111,7 +111,7 @@ class HostReads:
             if ask.action == "visit":
                 grant = verify_test_grant(self._trust, ask, self._now())
                 async with self._turns.turn(grant.target.id):
-                    return await self._test(grant, min(max(ask.timeout, 0.1), LONGEST_LOOK)), grant.operation_id
+                    return await self._test(grant, min(max(ask.timeout, 0.1), LONGEST_READ)), grant.operation_id
             grant, operation = verify_requested_grant(self._trust, ask, self._now())
         except SecurityRefusal as refused:
             # The unverified read grant cannot be believed, so the report names no operation.
@@ -122,11 +122,11 @@ class HostReads:
         return await self._read(ask, grant, operation), grant.operation_id
 
     async def _read(self, ask: ReadRequest, grant: ReadGrant, operation: Operation) -> ReadReply:
-        seconds = min(max(ask.timeout, 0.1), LONGEST_LOOK)
+        seconds = min(max(ask.timeout, 0.1), LONGEST_READ)
         task = task_of(grant, operation, ask.parameters, ask.attempt, seconds)
         try:
             reply = await _within(seconds, self._read_in_turn(ask, grant, task, seconds))
-            check_values(reply.seen)
+            check_values(reply.observed)
         except TimeoutError:
             return ReadReply(error=Failure(code="timeout", message=f"not read within {seconds:g} s", retry=True))
         except WritError as error:
@@ -135,7 +135,7 @@ class HostReads:
         except Exception as error:  # noqa: BLE001 - a defect of the backend is answered, and logged whole
             _log.error("agent.read_broke", operation_id=grant.operation_id, exception=error)
             return ReadReply(error=Failure(code="internal", message="a defect in the agent; its log has the details"))
-        if len(canonical(reply.seen)) > MAX_SEEN_BYTES:
+        if len(canonical(reply.observed)) > MAX_OBSERVED_BYTES:
             return ReadReply(error=Failure(code="oversize", message="the result is too large for one message"))
         return reply
 
@@ -168,10 +168,10 @@ async def read_host(backend: Backend, ask: ReadRequest, task: Task) -> ReadReply
     """Read by the backend's capability for the action. Raises Invalid (`unsupported`)."""
     match ask.action, backend:
         case "baseline", Baselines():
-            return ReadReply(seen=await backend.baseline(task))
+            return ReadReply(observed=await backend.baseline(task))
         case "probe", Probes():
             probed = await backend.probe(task, ask.baseline)
-            return ReadReply(seen=probed.seen, verdict=probed.verdict)
+            return ReadReply(observed=probed.observed, verdict=probed.verdict)
         case _:
             raise lacks(task, ask.action)
 

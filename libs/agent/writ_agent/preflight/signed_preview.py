@@ -115,5 +115,5 @@ def _reply(
         note=note or ("" if complete else "it does not show the whole effect"),
     )
     return ReadReply(
-        seen=shown or ({"note": note} if note else {}), preview=sign(identity.key, statement), details=details
+        observed=shown or ({"note": note} if note else {}), preview=sign(identity.key, statement), details=details
     )

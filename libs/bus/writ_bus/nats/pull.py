@@ -77,7 +77,7 @@ class PullWorker:
         self._prefix = f"{connection.options.inbox_prefix}.{NUID().next().decode()}."
         self._tokens = count()
         self._token = ""
-        self._wanted = 0
+        self._requested = 0
         self._last_sign = 0.0
         self._wake = asyncio.Event()
         self._workers = Workers(slots, slots, on_free=self._wake.set)
@@ -98,8 +98,8 @@ class PullWorker:
         if status is not None:
             self._on_status(message.subject[len(self._prefix) :], status, message)
             return
-        self._wanted -= 1
-        if self._wanted <= 0:
+        self._requested -= 1
+        if self._requested <= 0:
             self._wake.set()
         self._pauses = backoff(most=2.0)
         delivery = NatsDelivery(self._connection, message)
@@ -109,7 +109,7 @@ class PullWorker:
     def _on_status(self, token: str, status: str, message: Msg) -> None:
         if status == "100" or token != self._token:  # a heartbeat, or about a request that was given up
             return
-        self._wanted = 0
+        self._requested = 0
         if status not in ("404", "408"):  # these two: nothing came in time, ask again
             self._pause = next(self._pauses)
             description = (message.headers or {}).get("Description")
@@ -131,30 +131,30 @@ class PullWorker:
             _logger.debug("pull.nak", exc_info=True)  # then it comes again after the ack wait
 
     def _give_up(self) -> None:
-        self._wanted = 0
+        self._requested = 0
         self._wake.set()
 
     async def _pull(self) -> None:
         while True:
             self._wake.clear()
             now = asyncio.get_running_loop().time()
-            if self._wanted > 0 and now - self._last_sign > 2 * HEARTBEAT:
-                self._wanted = 0
+            if self._requested > 0 and now - self._last_sign > 2 * HEARTBEAT:
+                self._requested = 0
             try:
                 await self._request_work(now)
             except BusError as error:
-                self._wanted, self._pause = 0, next(self._pauses)
+                self._requested, self._pause = 0, next(self._pauses)
                 _logger.debug("pull.ask", extra={"error": str(error)})
             except Exception:  # a defect: without this loop its pool would silently stop
-                self._wanted, self._pause = 0, next(self._pauses)
+                self._requested, self._pause = 0, next(self._pauses)
                 _logger.exception("pull.broke")
             await self._rest()
 
     async def _request_work(self, now: float) -> None:
         free = self._slots - self._workers.running
-        if self._wanted > 0 or free <= 0 or not self._connection.connected:
+        if self._requested > 0 or free <= 0 or not self._connection.connected:
             return
-        self._token, self._wanted, self._last_sign = format(next(self._tokens), "x"), free, now
+        self._token, self._requested, self._last_sign = format(next(self._tokens), "x"), free, now
         ask = {"batch": free, "expires": int(EXPIRES * _NANO), "idle_heartbeat": int(HEARTBEAT * _NANO)}
         await self._connection.publish(self._subject, msgspec.json.encode(ask), self._prefix + self._token)
 

@@ -177,7 +177,7 @@ async def approve(
         if not settings.screen.json:
             show_card(settings.screen, card, time.time())
         _check_approvable(card, unverified=unverified)
-        signed = await signed_challenge(writ, challenge_file, assertion, asks=not yes)
+        signed = await signed_challenge(writ, challenge_file, assertion, prompts=not yes)
         by = _signer(card, ssh_key) if signed is None else None
         if not yes and not _confirmed(card):
             return Exit.PENDING

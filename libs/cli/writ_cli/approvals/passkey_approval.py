@@ -45,14 +45,14 @@ async def challenge_of(writ: Writ, card: Card, reason: str) -> ChallengeFile:
 
 
 async def signed_challenge(
-    writ: Writ, challenge_file: Path | None, assertion: BinaryIO | None, *, asks: bool
+    writ: Writ, challenge_file: Path | None, assertion: BinaryIO | None, *, prompts: bool
 ) -> tuple[Approval, PasskeyAssertion] | None:
     """Return the challenge and the passkey's answer to it; None where neither was given. Raises Invalid."""
     if challenge_file is None and assertion is None:
         return None
     if challenge_file is None or assertion is None:
         raise Invalid("a passkey needs both --challenge, the file of `writ approvals challenge`, and --assertion")
-    data = read_answer(assertion, asks=asks)
+    data = read_answer(assertion, prompts=prompts)
     return _read_challenge(challenge_file), read_assertion(data, await writ.approvals.credentials())
 
 

@@ -110,7 +110,7 @@ async def endorse(settings: Settings, file: Path, ssh_key: Path | None, assertio
     Compare the digest with the one on that person's screen, by voice or in sight.
     """
     enrolment = enrolment_files.read_file(file)
-    answer = None if assertion is None else read_answer(assertion, asks=not yes)
+    answer = None if assertion is None else read_answer(assertion, prompts=not yes)
     show_enrolment(settings.screen, enrolment, file)
     if not yes and not click.confirm("Is this their key, with the same digest?", default=False, err=True):
         return Exit.PENDING

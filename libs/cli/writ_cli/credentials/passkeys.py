@@ -80,7 +80,7 @@ async def prove(settings: Settings, file: Path, assertion: BinaryIO | None) -> i
     if assertion is None:
         raise Invalid("which signature? --assertion names the file of the browser's answer, or `-`")
     enrolment = enrolment_files.read_file(file)
-    signer = read_assertion(read_answer(assertion, asks=False), [read_enrolment(enrolment).credential])
+    signer = read_assertion(read_answer(assertion, prompts=False), [read_enrolment(enrolment).credential])
     proved = await enrolment_files.proved(enrolment, signer)
     statement = read_enrolment(proved)
     check_enrolment(proved, [statement.people_key], statement.installation)
@@ -107,7 +107,7 @@ def unsigned_passkey(
     registration: BinaryIO,
 ) -> SignedEnrolment:
     """Return the enrolment of a new passkey which has yet to sign it. Raises Invalid or Untrusted."""
-    data = read_answer(registration, asks=False)
+    data = read_answer(registration, prompts=False)
     made_for = attestation_challenge(about.id, about.people_key, person)
     credential, attestation = read_registration(data, person, proof, _parties(settings.home), made_for, label)
     return enrolment_files.unsigned(credential, about, attestation)

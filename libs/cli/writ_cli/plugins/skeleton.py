@@ -167,7 +167,7 @@ class ${class_}Backend(CoroutineHandler):
     async def probe(self, task: Task, baseline: Mapping[str, Any]) -> ProbeResult:
         """Compare with the baseline; secret parameters are not known here."""
         seen = written(task)
-        return ProbeResult(verdict="no_effect" if seen == dict(baseline) else "took_effect", seen=seen)
+        return ProbeResult(verdict="no_effect" if seen == dict(baseline) else "took_effect", observed=seen)
 
 
 async def carry_out(task: Task, progress: Progress) -> TaskResult:

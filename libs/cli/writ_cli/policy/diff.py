@@ -115,7 +115,7 @@ def _show(screen: Screen, answer: PolicyDiffReply) -> None:
         many = len(answer.changes)
         what = "no decision changes" if not many else f"{many} {'changes' if many > 1 else 'change'}"
         since = "" if answer.since is None else f", of {times.date(answer.since)} and later"
-        screen.line(f"{what}; {answer.asked} requests were put to both{since}")
+        screen.line(f"{what}; {answer.compared} requests were put to both{since}")
 
 
 def _by_rule(changes: list[PolicyChange]) -> Iterator[tuple[str, list[PolicyChange]]]:

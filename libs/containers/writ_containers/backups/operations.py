@@ -57,13 +57,13 @@ async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> ProbeR
     found = await _parts(repository_of(task.target, task.operation_id), str(task.parameters["backup_id"]))
     if task.operation.name == "backup_delete":
         reason = "the repository has it" if found else "the repository has no such backup"
-        return ProbeResult(verdict="no_effect" if found else "took_effect", seen={"reason": reason})
+        return ProbeResult(verdict="no_effect" if found else "took_effect", observed={"reason": reason})
     ours = [one for one in found if one.operation_id == task.operation_id]
     quiet = await _still_quiet(engine, task)
     verdict: Verdict = "took_effect" if complete(ours) else "unknown" if ours else "no_effect"
     kept = {"took_effect": "the backup", "unknown": "a part of the backup", "no_effect": "no backup"}[verdict]
     reason = f"the repository has {kept} of this operation{quiet}"
-    return ProbeResult(verdict="unknown" if quiet else verdict, seen={"reason": reason})
+    return ProbeResult(verdict="unknown" if quiet else verdict, observed={"reason": reason})
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:

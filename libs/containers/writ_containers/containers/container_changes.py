@@ -53,7 +53,7 @@ async def judge(engine: Engine, task: Task, before: Mapping[str, Any]) -> ProbeR
         verdict, reason = container_judgement.created(task.operation_id, label, is_reached=is_reached)
     else:
         verdict, reason = container_judgement.judge(verb_of(task), before, after)
-    return ProbeResult(verdict=verdict, seen={**(after or {}), "reason": reason})
+    return ProbeResult(verdict=verdict, observed={**(after or {}), "reason": reason})
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:
@@ -187,4 +187,4 @@ def _longest(task: Task, raw: Raw) -> float:
 
 
 def _reason(judged: ProbeResult) -> str:
-    return str(judged.seen.get("reason", ""))
+    return str(judged.observed.get("reason", ""))

@@ -56,11 +56,11 @@ async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> ProbeR
     if task.operation.name == "snapshot_delete":
         gone: Verdict = "took_effect" if image is None else "no_effect"
         return ProbeResult(
-            verdict=gone, seen={**observed, "reason": "the snapshot is gone" if image is None else "it is there"}
+            verdict=gone, observed={**observed, "reason": "the snapshot is gone" if image is None else "it is there"}
         )
     ours = image is not None and _labels(image).get(OPERATION_LABEL) == task.operation_id
     reason = "this operation made the snapshot" if ours else "no snapshot of this operation"
-    return ProbeResult(verdict="took_effect" if ours else "no_effect", seen={**observed, "reason": reason})
+    return ProbeResult(verdict="took_effect" if ours else "no_effect", observed={**observed, "reason": reason})
 
 
 async def preview(engine: Engine, task: Task) -> dict[str, Any]:

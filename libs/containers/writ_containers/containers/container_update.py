@@ -56,13 +56,13 @@ async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> ProbeR
     if raw is not None and container_view.operation_of(raw) == task.operation_id and _as_well(raw, before, former):
         kept = "" if former is None else f"; the former one is left as {names_for(name, task.operation_id).former}"
         reason = f"the container was made by this operation{kept}"
-        return ProbeResult(verdict="took_effect", seen={**observed, "reason": reason})
+        return ProbeResult(verdict="took_effect", observed={**observed, "reason": reason})
     left = await labelled(engine, task.operation_id)
     same = observed.get("container_id") == before.get("container_id") and observed.get("state") == before.get("state")
     if not left and (same or not before):
-        return ProbeResult(verdict="no_effect", seen={**observed, "reason": "it is the former container"})
+        return ProbeResult(verdict="no_effect", observed={**observed, "reason": "it is the former container"})
     return ProbeResult(
-        verdict="unknown", seen={**observed, "reason": _halfway(name, task.operation_id, bool(left), raw)}
+        verdict="unknown", observed={**observed, "reason": _halfway(name, task.operation_id, bool(left), raw)}
     )
 
 

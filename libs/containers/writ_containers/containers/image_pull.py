@@ -40,7 +40,7 @@ async def probe(engine: Engine, task: Task, before: Mapping[str, Any]) -> ProbeR
     after = await baseline(engine, task)
     verdict: Verdict = "no_effect" if after == dict(before) else "took_effect" if after else "unknown"
     reason = "the engine has the image that it had" if verdict == "no_effect" else "the engine has another image"
-    return ProbeResult(verdict=verdict, seen={**after, "reason": reason})
+    return ProbeResult(verdict=verdict, observed={**after, "reason": reason})
 
 
 def state(reference: str, image: Raw) -> dict[str, Any]:

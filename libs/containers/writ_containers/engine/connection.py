@@ -5,6 +5,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from writ_agent.backends.connection_entry import typed_connection
 from writ_contracts.backends import DOCKER
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import BackupRepository, Target
@@ -45,10 +46,7 @@ class EngineConnection(EngineAddress, frozen=True, kw_only=True, forbid_unknown_
 
 def connection_of(target: Target) -> EngineConnection:
     """Return the connection of a target of backend docker. Raises Invalid (`invalid_connection`)."""
-    try:
-        return msgspec.convert(target.connection, EngineConnection)
-    except msgspec.ValidationError as error:
-        raise Invalid(f"target {target.id}: connection: {error}", code="invalid_connection") from error
+    return typed_connection(target, EngineConnection)
 
 
 def engine_address(target: Target) -> EngineAddress:

@@ -67,4 +67,4 @@ async def probe(engine: Engine, task: Task, before: Raw) -> ProbeResult:
         verdict, reason = judge_apply(task.operation_id, before, parts.containers, parts.names)
     if runs:
         verdict, reason = "unknown", f"a process of the operation goes on; {reason}"
-    return ProbeResult(verdict=verdict, seen={**snapshot(parts.containers, parts.names), "reason": reason})
+    return ProbeResult(verdict=verdict, observed={**snapshot(parts.containers, parts.names), "reason": reason})

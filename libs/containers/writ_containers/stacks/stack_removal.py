@@ -62,7 +62,7 @@ async def _after_error(engine: Engine, task: Task, parts: StackParts, error: Wri
         if (judged is not None and judged.verdict == "took_effect") or time.monotonic() >= last:
             break
         await asyncio.sleep(PAUSE)
-    reason = judged.seen["reason"] if judged is not None else "the engine does not answer any more"
+    reason = judged.observed["reason"] if judged is not None else "the engine does not answer any more"
     message = f"{error}; {reason}"
     if judged is None or (lost and judged.verdict != "took_effect"):
         return TaskResult(outcome="unknown", code=error.code, message=message, effect="maybe")

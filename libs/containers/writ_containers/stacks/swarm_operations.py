@@ -105,7 +105,7 @@ async def probe(engine: Engine, task: Task, before: Raw) -> ProbeResult:
     else:
         verdict = _applied(task, before, raw, tasks)
     reason = f"{len(raw)} services of the stack, {len(_of_operation(task, raw))} of this operation"
-    return ProbeResult(verdict="unknown" if runs else verdict, seen={**snapshot(raw), "reason": reason})
+    return ProbeResult(verdict="unknown" if runs else verdict, observed={**snapshot(raw), "reason": reason})
 
 
 async def seen_services(engine: Engine, name: str) -> dict[str, StackService]:

@@ -153,7 +153,7 @@ class PolicyDiffReply(Struct, frozen=True, kw_only=True):
     changes: list[PolicyChange] = field(default_factory=list)
     bounded: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    asked: int = 0
+    compared: int = field(default=0, name="asked")
     since: float | None = None
     problems: list[PolicyProblem] = field(default_factory=list)
     error: Failure | None = None

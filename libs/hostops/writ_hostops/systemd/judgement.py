@@ -47,8 +47,8 @@ def would(verb: str, unit: Unit, boot_id: str, asking: str) -> HostReply:
         raise HostError("job_failed", f"{unit.id} cannot be used: it is {unit.load_state}", state=observed)
     if (verb != "stop" and not unit.can_start) or (verb != "start" and not unit.can_stop):
         raise HostError("job_failed", f"{unit.id} refuses a manual {verb}", state=observed)
-    verb_asked = "start" if unit.active_state in _RESTS else verb
-    word = "nothing" if _is_there(verb, unit) else verb_asked
+    shown = "start" if unit.active_state in _RESTS else verb
+    word = "nothing" if _is_there(verb, unit) else shown
     return HostReply(output={"would": word, "commands": [asking], **output(unit, boot_id)}, state=observed)
 
 
@@ -120,8 +120,8 @@ def _reached(verb: str, unit: Unit) -> bool:
 
 
 def _account(verb: str, end: JobEnd, unit: Unit) -> str:
-    verb_asked = {"cancelled": "cancelled", "timeout": "out of time", "": ""}[end.stopped]
-    how = verb_asked or f"job {end.result or 'without an end'}"
+    shown = {"cancelled": "cancelled", "timeout": "out of time", "": ""}[end.stopped]
+    how = shown or f"job {end.result or 'without an end'}"
     detail = f", {unit.result}, exit status {unit.exec_main_status}" if unit.result not in ("", "success") else ""
     return f"{verb} of {unit.id}: {how}; the unit is {unit.active_state} ({unit.sub_state}{detail})"
 

@@ -6,10 +6,11 @@ A rotation adds the next key, then puts it in use. No key is removed: digests on
 import secrets
 from pathlib import Path
 
-from writ_bus.private_files import LARGEST_KEY, read_private
-from writ_contracts.errors import ConfigError, Conflict, Invalid
+from writ_bus.private_files import LARGEST_KEY
+from writ_contracts.errors import Conflict
 from writ_documents.atomic_files import write_atomically
-from writ_trust.parameter_keys import SIZE, ParameterKeys, format_keys, parse_keys, shared_key_id
+from writ_runtime.files.parameter_keys import read_parameter_keys
+from writ_trust.parameter_keys import SIZE, ParameterKeys, format_keys, shared_key_id
 
 PARAMS = "params"
 """The name of these keys in lists and in `keyring.json`. Each has an id, which tells nothing of it."""
@@ -23,12 +24,12 @@ def make_parameter_key(path: Path) -> None:
 
 def id_in_use(path: Path) -> str:
     """Return the id of the key in use. Raises ConfigError."""
-    return shared_key_id(_read(path).used[0])
+    return shared_key_id(read_parameter_keys(path).used[0])
 
 
 def next_id(path: Path) -> str:
     """Return the id of the next key, made now if there is none. Raises Conflict where the file is full."""
-    keys = _read(path)
+    keys = read_parameter_keys(path)
     if keys.next is None:
         keys = ParameterKeys(used=keys.used, next=secrets.token_bytes(SIZE))
         content = format_keys(keys)
@@ -40,15 +41,8 @@ def next_id(path: Path) -> str:
 
 def use_next(path: Path, announced: str) -> None:
     """Put the announced key in use. Raises Conflict where the file holds another one."""
-    keys = _read(path)
+    keys = read_parameter_keys(path)
     if keys.next is not None and shared_key_id(keys.next) == announced:
         write_atomically(path, format_keys(ParameterKeys(used=(keys.next, *keys.used))))
     if id_in_use(path) != announced:
         raise Conflict(f"{path} does not hold the announced key {announced}")
-
-
-def _read(path: Path) -> ParameterKeys:
-    try:
-        return parse_keys(read_private(path))
-    except Invalid as error:
-        raise ConfigError(f"{path}: {error}") from error

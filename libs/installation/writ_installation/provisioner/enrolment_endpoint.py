@@ -26,7 +26,7 @@ from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics, Observer
 
 CLOSED_WITHIN = 5.0
-IDLE_LOOK_SECONDS = 1.0
+IDLE_CHECK_SECONDS = 1.0
 _log = Log("writ.keeper")
 
 
@@ -67,7 +67,7 @@ class EnrolmentEndpoint:
 
     async def _end_idle_sessions(self, url: str, bus: Bus) -> None:
         while True:
-            await asyncio.sleep(IDLE_LOOK_SECONDS)
+            await asyncio.sleep(IDLE_CHECK_SECONDS)
             try:
                 await self._check_idle(url, bus)
             except (WritError, ConfigError, OSError) as error:

@@ -26,7 +26,7 @@ from writ_runtime.endpoint_frame import Observe
 from writ_trust.sessions import Session
 
 LARGEST = 4096
-MOST_ASKED = 100
+MOST_REQUESTS = 100
 
 
 class PrincipalChangeEndpoint:
@@ -40,7 +40,7 @@ class PrincipalChangeEndpoint:
         self._url = ""
         self._sessions = SessionRecord(known_sessions(home).sessions)
         self._reading = asyncio.Lock()
-        self._asked: deque[tuple[int, int]] = deque(maxlen=MOST_ASKED)
+        self._requested_rounds: deque[tuple[int, int]] = deque(maxlen=MOST_REQUESTS)
         """The control events that were read by a request's time, each with the round that applies them."""
 
     async def read(self, url: str) -> None:
@@ -83,7 +83,7 @@ class PrincipalChangeEndpoint:
         """Read on, and have a round apply it; return its number. Raises as `read`."""
         await self.read(self._url)
         number = self._rounds.request()
-        self._asked.append((self._sessions.sequence, number))
+        self._requested_rounds.append((self._sessions.sequence, number))
         return number
 
     def endpoint(self) -> Endpoint:
@@ -100,7 +100,7 @@ class PrincipalChangeEndpoint:
         """Return whether NATS follows the change; have it follow at the first question. One round serves all changes
         that were read before it.
         """
-        number = next((number for read, number in self._asked if read >= request.sequence), None)
+        number = next((number for read, number in self._requested_rounds if read >= request.sequence), None)
         if number is None:
             number = await self.apply()
             if self._sessions.sequence < request.sequence:

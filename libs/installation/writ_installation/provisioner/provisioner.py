@@ -27,7 +27,7 @@ from writ_runtime.health import Attention, Check
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics
 
-LOOK_SECONDS = 0.5
+CHECK_SECONDS = 0.5
 PATIENT_SECONDS = 5.0
 _log = Log("writ.keeper")
 
@@ -66,7 +66,7 @@ class Provisioner:
         """Check twice a second for changed files, and retry failed steps."""
         while True:
             await self._reconciler.round()
-            await self._rounds.pause(LOOK_SECONDS)
+            await self._rounds.pause(CHECK_SECONDS)
 
     def _files(self) -> ObservedSession:
         """Return a state that changes when a file does, or a token is made, used or revoked, or expires."""

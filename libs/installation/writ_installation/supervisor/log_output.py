@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-LOOK_SECONDS = 0.2
+CHECK_SECONDS = 0.2
 MOST_AT_ONCE = 1 << 20
 
 Print = Callable[[str], None]
@@ -16,7 +16,7 @@ async def follow(folder: Path, show: Print) -> None:
     try:
         while True:
             _show_new(folder, read, show)
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(CHECK_SECONDS)
     finally:
         _show_new(folder, read, show)
 

@@ -50,7 +50,7 @@ from writ_runtime.files.watched_file import stamp
 from writ_runtime.service import no_core_files
 from writ_runtime.signals import StopSignal
 
-LOOK_SECONDS = 0.5
+CHECK_SECONDS = 0.5
 DISK_SECONDS = 1.5
 ShowLine = Callable[[str], None]
 
@@ -71,7 +71,7 @@ class SupervisorOptions(Struct, frozen=True, kw_only=True):
     nats_url: str | None = None
     without_agents: frozenset[str] = frozenset()
     verbose: bool = False
-    look_seconds: float = LOOK_SECONDS
+    check_seconds: float = CHECK_SECONDS
     start_seconds: float = START_SECONDS
     stop_seconds: float = STOP_SECONDS
 
@@ -232,7 +232,7 @@ class Supervisor:
         self._taken_in = observed.files
         reconciler = Reconciler(self._rounds, self._files, partial(self._adapt, server), self._note, observed)
         while True:
-            await self._rounds.pause(self._options.look_seconds)
+            await self._rounds.pause(self._options.check_seconds)
             await self._check_disk(server)
             self._report()
             await reconciler.round()
@@ -276,7 +276,7 @@ class Supervisor:
 
     def _admission(self, server: Server, admitted: ObservedSession) -> AbstractAsyncContextManager[None]:
         """`admitted`: the files before the server read them."""
-        return companion_task(keep_admitted(server.adapt, self._files, self._options.look_seconds, admitted))
+        return companion_task(keep_admitted(server.adapt, self._files, self._options.check_seconds, admitted))
 
     async def _adapt_processes(self, server: Server, known: set[str]) -> None:
         """Make consumers and local agents equal to the files."""

@@ -32,7 +32,7 @@ from writ_rules.engine.rules.rule import Rule
 from writ_rules.engine.verbs import Verb
 
 Extent = Literal["always", "sometimes", "never"]
-MOST_ASKED = 400_000
+MOST_COMPARED = 400_000
 """The most requests that one query decides."""
 
 
@@ -160,7 +160,7 @@ class _AccessSearch:
         self.policy, self.question_space, self.query = policy, question_space, query
         self.asker = QuestionDecider(populated(question_space, [policy]).people())
         self.bounded: dict[str, None] = {}
-        self.asked = 0
+        self.compared = 0
         self.targets: list[Target] = []
         self.principals: list[Principal] = []
 
@@ -192,13 +192,13 @@ class _AccessSearch:
         at = self.query.around if self.query.at is None else self.query.at
         only, exactly = self.query.at is not None, self.query.parameters
         tried = options(verb, [self.policy], [rules], at, at_only=only, exactly=exactly)
-        left, many = max(0, MOST_ASKED - self.asked), len(tried.options)
+        left, many = max(0, MOST_COMPARED - self.compared), len(tried.options)
         place = f"{verb.operation.name} on {targets[0].role}"
         if many < tried.every or left < many:
             self.bounded[f"{place}: {min(left, many)} of {tried.every} kinds of request tried"] = None
         self.bounded |= dict.fromkeys(f"{place}: {note}" for note in tried.notes)
         search = [request(verb.operation, targets[0], members[0], option) for option in tried.options[:left]]
-        self.asked += len(search)
+        self.compared += len(search)
         answers = [
             (one, known, self.asker.decide(self.policy, one, known))
             for one, option in zip(search, tried.options, strict=False)

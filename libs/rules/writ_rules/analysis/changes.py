@@ -63,7 +63,7 @@ class Diff(Struct, frozen=True, kw_only=True):
     changes: list[Change]
     bounded: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    asked: int = 0
+    compared: int = 0
     since: float | None = None
     targets: list[Target] = field(default_factory=list)
     principals: list[Principal] = field(default_factory=list)
@@ -116,7 +116,7 @@ class ChangeCollection:
             changes=changes,
             bounded=bounded,
             notes=notes,
-            asked=requests,
+            compared=requests,
             targets=list(self._targets.values()) if no_files[0] else [],
             principals=[*self._principals.values(), *made_up] if no_files[1] else [],
         )

@@ -42,7 +42,7 @@ from writ_rules.engine.policy_file.groups import placed
 from writ_rules.engine.rules.rule import Rule
 from writ_rules.engine.verbs import Verb
 
-MOST_ASKED = 200_000
+MOST_COMPARED = 200_000
 """The most requests that one comparison decides."""
 _KINDS: dict[tuple[Effect, Effect], Kind] = {
     ("deny", "allow"): "newly_allowed",
@@ -120,14 +120,14 @@ class _Comparison:
         self.known: dict[tuple[object, ...], dict[ChangeKind, _Difference]] = {}
         self.bounded: dict[str, None] = {}
         self.defaults = {name: defaults_of(self.policies, name) for name in self.policies[0].verbs}
-        self.asked = 0
+        self.compared = 0
 
     def run(self) -> Diff:
         same = self.sides[0].switches == self.sides[1].switches
         for name, verb in self.policies[0].verbs.items():
             if not same or self.sides[0].rules_text(name) != self.sides[1].rules_text(name):
                 self._operation(verb, same=same)
-        result = self.found.diff(list(self.bounded), list(self._notes()), self.asked, self.people)
+        result = self.found.diff(list(self.bounded), list(self._notes()), self.compared, self.people)
         return structs.replace(result, since=self.at)
 
     def _operation(self, verb: Verb, *, same: bool) -> None:
@@ -167,10 +167,10 @@ class _Comparison:
         kinds: dict[ChangeKind, _Difference] = {}
         tried = options(verb, self.policies, rules_of_sides, self.at, about=self._may_matter(rules_of_sides))
         scope, many = f"{verb.operation.name} on {target.role}", len(tried.options)
-        if many < tried.every or self.asked + many > MOST_ASKED:
+        if many < tried.every or self.compared + many > MOST_COMPARED:
             self.bounded[f"{scope}: {many} of {tried.every} kinds of request tried"] = None
         self.bounded |= dict.fromkeys(f"{scope}: {note}" for note in tried.notes)
-        for option in tried.options[: max(0, MOST_ASKED - self.asked)]:
+        for option in tried.options[: max(0, MOST_COMPARED - self.compared)]:
             shown = self._compared(verb, target, principal, option)
             decided = {change_kind: one for change_kind, one in shown.items() if change_kind[0] != "other_terms"}
             for change_kind, difference in (decided or shown).items():
@@ -187,7 +187,7 @@ class _Comparison:
         for approving in (None, 0, 1):
             difference = _Difference(option, approving)
             shown = self._shown(verb, target, principal, difference)
-            self.asked += 1
+            self.compared += 1
             if shown is None:
                 break
             change_kind = self._kind_of_change(verb.operation.name, *shown[2:])

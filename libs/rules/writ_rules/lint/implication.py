@@ -37,7 +37,7 @@ def implied(narrow: RuleReading, wide: RuleReading, verbs: Verbs) -> bool:
 
 def follows_by_bits(narrow: RuleReading, wide: RuleReading) -> bool:
     """Return the result of the quick test: sets of words, and the kinds of clauses."""
-    return not narrow.about & ~wide.about and not wide.asks & ~narrow.asks
+    return not narrow.about & ~wide.about and not wide.conditions & ~narrow.conditions
 
 
 def _scope(narrow: RuleReading, wide: RuleReading) -> bool:

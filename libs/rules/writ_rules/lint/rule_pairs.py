@@ -33,8 +33,10 @@ def covered(rules: Sequence[RuleReading], verbs: Verbs, most: int = MOST_COMPARE
     compared = 0
     for narrow in rules:
         others = _smallest(narrow, index)
-        about, asks = narrow.about, narrow.asks
-        likely = [one for one in others if not about & ~one.about and not one.asks & ~asks and one is not narrow]
+        about, conditions = narrow.about, narrow.conditions
+        likely = [
+            one for one in others if not about & ~one.about and not one.conditions & ~conditions and one is not narrow
+        ]
         compared += len(others) + _CLOSELY * len(likely)
         if compared > most:
             text = f"from '{narrow.name}' on, rules were not compared with each other: there are too many"

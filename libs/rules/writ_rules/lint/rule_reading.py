@@ -36,7 +36,7 @@ class RuleReading(Struct, frozen=True, eq=False, kw_only=True):
     windows: tuple[Window, ...]
     constraints: Mapping[str, Constraint]
     sure: bool
-    asks: int
+    conditions: int
     about: int
 
     @property
@@ -117,7 +117,7 @@ def _reading(at: int, placed_rule: PlacedRule, verbs: Verbs, bits: _Bits) -> Rul
         windows=windows,
         constraints=constraints,
         sure=_sure(entry, operations, constraints, verbs),
-        asks=_condition_bits(entry, windows),
+        conditions=_condition_bits(entry, windows),
         about=about,
     )
 

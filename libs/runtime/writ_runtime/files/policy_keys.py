@@ -61,8 +61,8 @@ class PolicyKeys:
         `former`: further keys with their last event, `former_versions` with their last version. Raises Invalid for a
         key that is none, ConfigError for an unusable file.
         """
-        self._given = dict.fromkeys(filter(None, (*map(str.strip, text.split(",")), own)), sys.maxsize)
-        for key in self._given:
+        self._configured = dict.fromkeys(filter(None, (*map(str.strip, text.split(",")), own)), sys.maxsize)
+        for key in self._configured:
             decode_public(key)
         self._path, self._own = path, own
         self._name = str(path or "")
@@ -88,7 +88,7 @@ class PolicyKeys:
 
     def at(self, time: float) -> Collection[str]:
         """Return the keys that policy signed with at that time, Unix seconds."""
-        return self.ring.at(POLICY, time) if self.ring.of(POLICY) else self._given.keys()
+        return self.ring.at(POLICY, time) if self.ring.of(POLICY) else self._configured.keys()
 
     def retired(self) -> str | None:
         """Return a problem if policy's own key counts no more: this process must be started again with the new one."""
@@ -109,8 +109,8 @@ class PolicyKeys:
         ring = self._ring or Keyring()
         rotated = bool(ring.of(POLICY))
         if kind == "versions":
-            return {**self._former_versions, **(ring.versions(POLICY) if rotated else self._given)}
-        events = ring.events(POLICY) if rotated else self._given
+            return {**self._former_versions, **(ring.versions(POLICY) if rotated else self._configured)}
+        events = ring.events(POLICY) if rotated else self._configured
         if kind == "live":
             return {key: last for key, last in events.items() if last == sys.maxsize}
         return {**self._former, **events}

@@ -19,7 +19,7 @@ from writ_runtime.files.state_file import StateFile
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics
 
-LOOK_EVERY = 5.0
+CHECK_EVERY = 5.0
 AGAIN_AFTER = 1.0
 CONFIRMED = 3
 """Differing reads in a row before an alarm: in a cluster, a leader that has just been deposed may answer for a
@@ -141,7 +141,7 @@ class JournalGuard:
     async def watch(self) -> None:
         """Compare until cancelled. Failures are logged and tried again."""
         while True:
-            await asyncio.sleep(AGAIN_AFTER if 0 < self._found < CONFIRMED else LOOK_EVERY)
+            await asyncio.sleep(AGAIN_AFTER if 0 < self._found < CONFIRMED else CHECK_EVERY)
             try:
                 await self.compare()
             except WritError as error:

@@ -66,7 +66,7 @@ class FakeBackend(CoroutineHandler):
         self.looks.append("probe")
         return ProbeResult(
             verdict="took_effect" if task.operation_id in self.effects else "no_effect",
-            seen={"effects": len(self.effects)},
+            observed={"effects": len(self.effects)},
         )
 
     async def _perform(self, task: Task, progress: Progress) -> TaskResult:

@@ -43,7 +43,7 @@ class FakeEngine(EngineNetworks, EngineStorage):
     socket: Path = Path()
     containers: dict[str, dict[str, Any]] = field(default_factory=dict)
     faults: list[EngineFault] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
     pulls: list[str] = field(default_factory=list)
     breaks: tuple[int, Kind | int] | None = None
     broken: asyncio.Event = field(default_factory=asyncio.Event)
@@ -89,7 +89,7 @@ class FakeEngine(EngineNetworks, EngineStorage):
     @property
     def changes(self) -> list[str]:
         """Return the requests that could change something."""
-        return [one for one in self.asked if not one.startswith(("GET ", "HEAD "))]
+        return [one for one in self.requests if not one.startswith(("GET ", "HEAD "))]
 
     def fail(
         self, method: str, path: str, kind: Kind | int, times: int = 1, message: str = "a made-up failure"
@@ -125,7 +125,7 @@ class FakeEngine(EngineNetworks, EngineStorage):
         self, request: EngineRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
         """Reply to one request. Return whether the connection goes on."""
-        self.asked.append(f"{request.method} {request.path}")
+        self.requests.append(f"{request.method} {request.path}")
         number = len(self.changes)
         await asyncio.sleep(self.delay)
         fault = self._fault(request, number)

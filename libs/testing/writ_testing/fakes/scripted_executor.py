@@ -81,7 +81,7 @@ class ScriptedExecutor:
         self.catalogue = catalogue
         self.answering: Answering = self.grant
         self.refusing: Failure | None = None
-        self.asked: dict[str, DispatchedOperation] = {}
+        self.operations: dict[str, DispatchedOperation] = {}
         self.receipts: list[ReceiptMessage] = []
         self.reports: list[SecurityReport] = []
         self.heartbeats: list[Heartbeat] = []
@@ -107,7 +107,7 @@ class ScriptedExecutor:
         """Dispatch an operation to the target's pool. Return its id. `again`: the operation that gets another
         attempt.
         """
-        number = self.asked[again].number if again else secrets.token_hex(16)
+        number = self.operations[again].number if again else secrets.token_hex(16)
         operation_id = again or id_of(PRINCIPAL, number)
         definition = self.catalogue.find(operation)
         parameters = definition.check(values)
@@ -134,7 +134,7 @@ class ScriptedExecutor:
             look_key=key if look or ahead else "",
             ahead=ahead,
         )
-        self.asked[operation_id] = DispatchedOperation(
+        self.operations[operation_id] = DispatchedOperation(
             work=work, target=target, parameters=parameters, key=key, number=number, claims=[]
         )
         await self.append(work)
@@ -259,7 +259,7 @@ class ScriptedExecutor:
 
     async def cancel(self, operation_id: str, **changed: Any) -> CancelReply:
         """Send a cancel to the claiming instance."""
-        dispatched, key = self.asked[operation_id], secrets.token_hex(32)
+        dispatched, key = self.operations[operation_id], secrets.token_hex(32)
         parameters = {"operation_id": operation_id, "timeout": 30}
         ask = CancelRequest(
             operation_id=operation_id,
@@ -288,7 +288,7 @@ class ScriptedExecutor:
     async def _claim(self, message: Message) -> bytes:
         claim_message = decode(message.data, ClaimMessage)
         claim = read(claim_message.claim, Claim)
-        dispatched = self.asked[claim.operation_id]
+        dispatched = self.operations[claim.operation_id]
         first = dispatched.claims[0] if dispatched.claims else claim_message.claim
         dispatched.claims.append(claim_message.claim)
         await self._notify()

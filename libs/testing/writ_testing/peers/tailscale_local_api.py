@@ -121,7 +121,7 @@ class TailscaleState:
     """True: it accepts connections and answers nothing, until it is stopped."""
     garbage: bytes | None = None
     """These bytes replace every answer."""
-    asked: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
     """The requested paths with their queries, in order."""
     stopped: threading.Event = field(default_factory=threading.Event)
 
@@ -178,7 +178,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer; `status` and `whois` ignore the method."""
         api, url = self.server.api, urlsplit(self.path)
-        api.asked.append(self.path)
+        api.requests.append(self.path)
         if api.silent:
             self.close_connection = True
             api.stopped.wait()

@@ -103,7 +103,7 @@ class CountHandler(CoroutineHandler):
         """Report success if this operation's id is among the lines."""
         lines = counted(counting_file(task))
         return ProbeResult(
-            verdict="took_effect" if task.operation_id in lines else "no_effect", seen={"lines": len(lines)}
+            verdict="took_effect" if task.operation_id in lines else "no_effect", observed={"lines": len(lines)}
         )
 
 

@@ -132,7 +132,7 @@ async def probe(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:
     found = {one.id for one in await backups(work.api, work.task.target)}
     there = work.task.parameters["backup_id"] in found
     expected = work.task.operation.name == "backup_create"
-    return ProbeResult(verdict="took_effect" if there is expected else "no_effect", seen={"there": there})
+    return ProbeResult(verdict="took_effect" if there is expected else "no_effect", observed={"there": there})
 
 
 async def probe_restore(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:

@@ -94,13 +94,13 @@ async def preview_delete(work: GuestWork) -> dict[str, Any]:
 async def probe_create(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:
     """Look for the name."""
     there = plan_of(work).name in {guest.name for guest in await all_guests(work.api)}
-    return ProbeResult(verdict="took_effect" if there else "no_effect", seen={"there": there})
+    return ProbeResult(verdict="took_effect" if there else "no_effect", observed={"there": there})
 
 
 async def probe_delete(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:
     """Look for the vmid of the baseline: a guest of the same name may have taken its place."""
     there = before.get("guest") in {guest.id for guest in await all_guests(work.api)}
-    return ProbeResult(verdict="no_effect" if there else "took_effect", seen={"there": there})
+    return ProbeResult(verdict="no_effect" if there else "took_effect", observed={"there": there})
 
 
 def plan_of(work: GuestWork) -> GuestPlan:

@@ -46,7 +46,9 @@ async def preview_migrate(work: GuestWork) -> dict[str, Any]:
 
 async def probe_migrate(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:
     guest = await work.guest(work.name)
-    return ProbeResult(verdict="took_effect" if guest.node == _node(work) else "no_effect", seen={"node": guest.node})
+    return ProbeResult(
+        verdict="took_effect" if guest.node == _node(work) else "no_effect", observed={"node": guest.node}
+    )
 
 
 async def resize(work: GuestWork) -> dict[str, Any]:
@@ -76,7 +78,7 @@ async def preview_resize(work: GuestWork) -> dict[str, Any]:
 async def probe_resize(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:
     guest, disk, new_size = await work.guest(work.name), *_requested_size(work)
     size = await _size(work, guest, disk)
-    return ProbeResult(verdict="took_effect" if size >= new_size else "no_effect", seen={"size": size})
+    return ProbeResult(verdict="took_effect" if size >= new_size else "no_effect", observed={"size": size})
 
 
 def gibibytes(disk: str) -> float | None:

@@ -108,7 +108,7 @@ def probe_status(status: str) -> Any:
 
     async def probe(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:
         observed = await baseline(work)
-        return ProbeResult(verdict="took_effect" if observed["status"] == status else "no_effect", seen=observed)
+        return ProbeResult(verdict="took_effect" if observed["status"] == status else "no_effect", observed=observed)
 
     return probe
 
@@ -117,10 +117,10 @@ async def probe_restart(work: GuestWork, before: Mapping[str, Any]) -> ProbeResu
     """Compare process and uptime with the baseline."""
     observed = await baseline(work)
     if observed["status"] != "running":
-        return ProbeResult(verdict="unknown", seen=observed)
+        return ProbeResult(verdict="unknown", observed=observed)
     began_later = before.get("status") != "running" or observed["pid"] != before.get("pid")
     shorter = (observed["uptime"] or 0) < (before.get("uptime") or 0)
-    return ProbeResult(verdict="took_effect" if began_later or shorter else "no_effect", seen=observed)
+    return ProbeResult(verdict="took_effect" if began_later or shorter else "no_effect", observed=observed)
 
 
 def preview(verb: str, done: str) -> Run:

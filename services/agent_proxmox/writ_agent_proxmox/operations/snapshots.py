@@ -70,15 +70,17 @@ async def probe(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:
     guest, name = await work.guest(guest_name(work)), checked(work)
     there = name in await snapshots(work, guest)
     expected = work.task.operation.name == "snapshot_create"
-    return ProbeResult(verdict="took_effect" if there is expected else "no_effect", seen={"there": there})
+    return ProbeResult(verdict="took_effect" if there is expected else "no_effect", observed={"there": there})
 
 
 async def probe_restore(work: GuestWork, before: Mapping[str, Any]) -> ProbeResult:
     """Compare the snapshot from which the state comes; an unchanged one is no evidence."""
     parent = await _parent(work, await work.guest(guest_name(work)))
     if parent != checked(work):
-        return ProbeResult(verdict="no_effect", seen={"parent": parent})
-    return ProbeResult(verdict="unknown" if before.get("parent") == parent else "took_effect", seen={"parent": parent})
+        return ProbeResult(verdict="no_effect", observed={"parent": parent})
+    return ProbeResult(
+        verdict="unknown" if before.get("parent") == parent else "took_effect", observed={"parent": parent}
+    )
 
 
 async def snapshots(work: GuestWork, guest: Guest) -> dict[str, Mapping[str, Any]]:

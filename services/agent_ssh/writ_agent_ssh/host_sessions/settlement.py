@@ -121,10 +121,10 @@ class Settlement:
         except WritError:
             probed = None
         if probed is not None and probed.verdict == "took_effect":
-            return TaskResult(outcome="succeeded", state=probed.seen, effect="done", over=certain)
+            return TaskResult(outcome="succeeded", state=probed.observed, effect="done", over=certain)
         if probed is not None and probed.verdict == "no_effect" and certain:
             message = f"the connection broke and {why}; it did not take effect"
-            return TaskResult(outcome="failed", code=code, message=message, state=probed.seen)
+            return TaskResult(outcome="failed", code=code, message=message, state=probed.observed)
         return self._unknown(f"the connection broke, and {why} while it ran", over=certain, code=code)
 
     def _unknown(self, message: str, *, over: bool, code: str = "connection_lost") -> TaskResult:

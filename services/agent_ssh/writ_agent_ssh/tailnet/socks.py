@@ -33,7 +33,7 @@ async def connect(proxy: str, address: str, port: int) -> socket.socket:
         try:
             sock.setblocking(False)
             await loop.sock_connect(sock, name)
-            await _shake_hands(sock, where, address, port)
+            await _negotiate(sock, where, address, port)
         except BaseException:
             sock.close()
             raise
@@ -42,7 +42,7 @@ async def connect(proxy: str, address: str, port: int) -> socket.socket:
     return sock
 
 
-async def _shake_hands(sock: socket.socket, where: str, address: str, port: int) -> None:
+async def _negotiate(sock: socket.socket, where: str, address: str, port: int) -> None:
     loop = asyncio.get_running_loop()
     await loop.sock_sendall(sock, b"\x05\x01\x00")
     if await _exactly(sock, where, 2) != b"\x05\x00":

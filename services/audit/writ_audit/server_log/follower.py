@@ -25,7 +25,7 @@ from writ_runtime.health import Attention, Detail
 from writ_runtime.journal.security_events import SecurityEvents
 from writ_runtime.logs import Log
 
-LOOK_EVERY = 0.25
+CHECK_EVERY = 0.25
 JUDGED_AFTER = 10.0
 """Seconds until a failed login counts: clients with a new key try until NATS has read its configuration again."""
 PAUSE = 0.02
@@ -93,7 +93,7 @@ class ServerLog:
                 self._record_left_out()
                 if time.monotonic() - self._saved_at >= SAVED_EVERY:
                     await self._save(self._tail)
-                await asyncio.sleep(PAUSE if more else LOOK_EVERY)
+                await asyncio.sleep(PAUSE if more else CHECK_EVERY)
         finally:
             if not self._security.waits:
                 self._tail.save(self._unjudged())

@@ -21,16 +21,16 @@ class LateReplies:
     """Remembers late replies."""
 
     def __init__(self) -> None:
-        self._seen: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     def is_late(self, violation: Violation) -> bool:
         """Return whether a violation by a service or an agent is one late reply to one request."""
         if violation.verb != "publish" or not _reply_subject(violation.subject):
             return False
         reply = (violation.account, violation.subject)
-        if reply in self._seen:
+        if reply in self._known:
             return False
-        self._seen[reply] = None
-        if len(self._seen) > MOST_REMEMBERED:
-            self._seen.popitem(last=False)
+        self._known[reply] = None
+        if len(self._known) > MOST_REMEMBERED:
+            self._known.popitem(last=False)
         return True

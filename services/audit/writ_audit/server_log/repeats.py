@@ -78,7 +78,7 @@ class Senders(Struct, kw_only=True):
 
     total: Bucket
     longest: float
-    told: OrderedDict[tuple[str, str], Sender] = field(default_factory=OrderedDict)
+    reported: OrderedDict[tuple[str, str], Sender] = field(default_factory=OrderedDict)
     waiting: OrderedDict[tuple[str, str], Sender] = field(default_factory=OrderedDict)
 
     def take(self, refused: LoggedRefusal, now: float) -> LoggedRefusal | None:
@@ -87,10 +87,10 @@ class Senders(Struct, kw_only=True):
         sender.pace.hear(now)
         if self._may(sender, now):
             self.waiting.pop(key, None)
-            self.told[key] = sender
-            self.told.move_to_end(key)
+            self.reported[key] = sender
+            self.reported.move_to_end(key)
             return _counted(sender, refused)
-        self.told.pop(key, None)
+        self.reported.pop(key, None)
         self.waiting.setdefault(key, sender)
         sender.left_out += 1
         sender.last = refused
@@ -102,18 +102,18 @@ class Senders(Struct, kw_only=True):
         for key, sender in list(self.waiting.items()):
             if sender.last is not None and self._may(sender, now):
                 found.append(_counted(sender, sender.last, more=-1))
-                self.told[key] = self.waiting.pop(key)
+                self.reported[key] = self.waiting.pop(key)
         return found
 
     def _sender(self, refused: LoggedRefusal) -> tuple[tuple[str, str], Sender]:
         key = (refused.kind, refused.sender)
-        if (known := self.waiting.get(key) or self.told.get(key)) is not None:
+        if (known := self.waiting.get(key) or self.reported.get(key)) is not None:
             return key, known
-        if len(self.told) + len(self.waiting) >= MOST_SENDERS:
-            if not self.told:
+        if len(self.reported) + len(self.waiting) >= MOST_SENDERS:
+            if not self.reported:
                 key = (refused.kind, "")  # all further senders together
                 return key, self.waiting.get(key) or self._new()
-            self.told.popitem(last=False)
+            self.reported.popitem(last=False)
         return key, self._new()
 
     def _new(self) -> Sender:

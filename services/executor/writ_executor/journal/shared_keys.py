@@ -7,12 +7,12 @@ restart. An unusable file changes nothing.
 from contextlib import suppress
 from pathlib import Path
 
-from writ_bus.private_files import read_private
-from writ_contracts.errors import ConfigError, Invalid, Untrusted
+from writ_contracts.errors import ConfigError, Untrusted
+from writ_runtime.files.parameter_keys import read_parameter_keys
 from writ_runtime.files.watched_file import Stamp, stamp
 from writ_runtime.logs import Log
 from writ_trust.digests import derive
-from writ_trust.parameter_keys import ParameterKeys, parse_keys, shared_key_id
+from writ_trust.parameter_keys import ParameterKeys, shared_key_id
 from writ_trust.sealing import decrypt, encrypt
 
 _log = Log("writ.keys")
@@ -60,7 +60,7 @@ class SharedKeys:
     def read(cls, path: Path) -> "SharedKeys":
         """Return the keys of a file. Raises ConfigError."""
         before = stamp(path)
-        keys = cls(_read(path), path)
+        keys = cls(read_parameter_keys(path), path)
         keys._stamp = before
         return keys
 
@@ -115,15 +115,8 @@ class SharedKeys:
             return False
         self._stamp = now
         try:
-            self._take(_read(self._path))
+            self._take(read_parameter_keys(self._path))
         except ConfigError as error:
             _log.error("keys.refused", error=str(error), effect="the last good version stays")
             return False
         return True
-
-
-def _read(path: Path) -> ParameterKeys:
-    try:
-        return parse_keys(read_private(path))
-    except Invalid as error:
-        raise ConfigError(f"{path}: {error}") from error

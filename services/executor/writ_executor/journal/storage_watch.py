@@ -22,7 +22,7 @@ ELECTION = 15.0
 """The same with several copies: while they elect a leader, for seconds, the servers answer and store nothing."""
 ANSWERS = 0.5
 """Seconds in which the server answers another question, if it answers at all."""
-LOOK = 0.2
+CHECK_EVERY = 0.2
 PROBE = 2.0
 PROBLEM = "NATS replies but stores nothing: read its log; after a full disk make room and restart NATS"
 
@@ -68,7 +68,7 @@ class StorageWatch:
     async def watch(self, probe: Callable[[], Awaitable[object]]) -> None:
         """Judge, until cancelled. `probe` stores one event and bypasses `storing`."""
         while True:
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(CHECK_EVERY)
             if self.problem is not None:
                 await self._try(probe)
             elif self._stuck():

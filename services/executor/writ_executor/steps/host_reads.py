@@ -64,14 +64,14 @@ class HostReadRequests:
             code = "no_agent" if isinstance(error, Unreachable) and error.code == "unavailable" else error.code
             await self._outcomes.finish(life, outcome="failed", code=code, message=f"no preview: {error}")
             return
-        shown = self._outcomes.shown(observed.seen)
-        whole = {**observed.seen, **(observed.details.values if observed.details is not None else {})}
+        shown = self._outcomes.shown(observed.observed)
+        whole = {**observed.observed, **(observed.details.values if observed.details is not None else {})}
         await self._outcomes.finish(life, outcome="previewed", output=shown, whole=whole if whole != shown else None)
 
     async def _preview(self, requested: Requested) -> ReadReply:
         if not self._catalogue.find(requested.operation).preview:
             note = "the policy allows it; this operation has no preview on the host"
-            return ReadReply(seen={"note": note})
+            return ReadReply(observed={"note": note})
         return await self.read_preview(requested)
 
     async def read_preview(self, requested: Requested, *, shown: bool = True) -> ReadReply:
@@ -91,7 +91,7 @@ class HostReadRequests:
         self, life: GrantedLife, outcome: Literal["succeeded", "failed"], message: str, reply: ReadReply
     ) -> None:
         requested = life.requested
-        state = self._outcomes.shown(reply.seen)
+        state = self._outcomes.shown(reply.observed)
         if life.state is State.UNKNOWN:
             event = Resolved(
                 **self._outcomes.stamp(requested),

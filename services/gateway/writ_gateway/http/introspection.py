@@ -37,7 +37,7 @@ class IntrospectedTokens:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._at = at
-        self._ask = ask
+        self._request = ask
         self._clock = clock
         self._known: dict[str, tuple[float, dict[str, Any] | None]] = {}
         self._rate = Bucket(RATE, BURST, BURST, clock())
@@ -53,7 +53,7 @@ class IntrospectedTokens:
             raise Unreachable("too many tokens need introspection at once: retry later")
         async with self._asking:
             form = {"token": token, "token_type_hint": "access_token"}
-            answer = await self._ask(self._at.address, form, self._at.client, self._at.secret)
+            answer = await self._request(self._at.address, form, self._at.client, self._at.secret)
         found = answer if isinstance(answer, dict) and answer.get("active") is True else None
         if len(self._known) >= MOST_KEPT:
             self._known.clear()

@@ -27,7 +27,7 @@ class Tokens:
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         self._path = path
         self._clock = clock
-        self._seen: tuple[int, int, int] | None = None
+        self._read_version: tuple[int, int, int] | None = None
         self._known: tuple[GatewayToken, ...] = ()
         self._problem: str | None = None
 
@@ -51,13 +51,13 @@ class Tokens:
         try:
             stat = self._path.stat()
             version = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
-            if version != self._seen:
+            if version != self._read_version:
                 self._known = tuple(msgspec.json.decode(self._path.read_bytes(), type=GatewayTokens).tokens)
-                self._seen, self._problem = version, None
+                self._read_version, self._problem = version, None
         except (OSError, msgspec.DecodeError) as error:
-            if self._known or self._seen is not None:
+            if self._known or self._read_version is not None:
                 _log.error("tokens.unreadable", path=str(self._path), error=str(error))
-            self._known, self._seen = (), None
+            self._known, self._read_version = (), None
             self._problem = None if isinstance(error, FileNotFoundError) else f"{self._path}: {error}"
         return self._known
 

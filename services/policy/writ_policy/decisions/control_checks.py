@@ -18,6 +18,7 @@ from writ_contracts.inventory import Principal
 from writ_contracts.operations import Catalogue
 from writ_contracts.people.persons import person_of, same_person
 from writ_contracts.people.principal_changes import changed, entry_version, is_active
+from writ_policy.decisions.control_denial import denied_control
 from writ_policy.decisions.session_checks import check_session, check_session_end
 from writ_policy.decisions.window_checks import check_archive, check_window, check_window_end
 from writ_policy.lockouts import find_lockouts
@@ -64,9 +65,9 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
         name = request.operation.name
         if name in PEOPLE_ONLY and request.principal.kind != "human":
             reason = f"{name} is for people: {request.principal.id} is of kind {request.principal.kind}"
-            return _denied(ruling, "people_only", reason)
+            return denied_control(ruling, "people_only", reason)
         if name in PROVEN and (lacking := self._lacking_proof(request)):
-            return _denied(ruling, "proof_too_weak", lacking)
+            return denied_control(ruling, "proof_too_weak", lacking)
         check = CHECKS.get(name)
         return ruling if check is None else check(self, request, ruling)
 
@@ -112,12 +113,12 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
             raise Invalid("the emergency would end before it begins", code="invalid_parameters")
         if until > latest + TOLERANCE:
             reason = f"policy '{self.world.policy.name}' allows emergencies of {terms.longest:g} s at most"
-            return _denied(ruling, "too_long", reason)
+            return denied_control(ruling, "too_long", reason)
         if (own := next((one for one in self.control.emergencies if one.person == person), None)) is not None:
             reason = (
                 f"{person} declared emergency {own.id}, whose review is not signed off yet: `writ emergency review`"
             )
-            return _denied(ruling, "review_pending", reason)
+            return denied_control(ruling, "review_pending", reason)
         starts_by = self.settled_at + min((demand.seconds for demand in ruling.demands), default=0)
         confirm_by = starts_by + terms.confirm_within if self._others("emergency_confirm", person) else None
         settled = {"until": min(until, latest), "declared_by": person, "confirm_by": confirm_by}
@@ -135,7 +136,9 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
                 f"emergency {emergency.id} is confirmed already, by {emergency.confirmed_by}", code="conflict"
             )
         if self._is_own(request, emergency):
-            return _denied(ruling, "own_emergency", f"{emergency.by} declared it: another person must confirm it")
+            return denied_control(
+                ruling, "own_emergency", f"{emergency.by} declared it: another person must confirm it"
+            )
         return ruling
 
     def review(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
@@ -146,7 +149,7 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
         if emergency.lasts(self.now):
             raise Invalid(f"emergency {emergency.id} is in force: end it first", code="conflict")
         if self._is_own(request, emergency) and self._others("emergency_review", emergency.person):
-            return _denied(ruling, "own_emergency", f"{emergency.by} declared it: another person must review it")
+            return denied_control(ruling, "own_emergency", f"{emergency.by} declared it: another person must review it")
         return ruling
 
     def manage(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
@@ -160,7 +163,7 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
         if any(change.key in keys for keys in self.world.agents.values()):
             raise Invalid("this key belongs to an agent: use a new key", code="conflict")
         if change.action in TAKING and (why := self._locked_out_by(after)) is not None:
-            return _denied(ruling, "lock_out", why)
+            return denied_control(ruling, "lock_out", why)
         return structs.replace(ruling, effective={**ruling.effective, "replaces": replaces})
 
     def window(self, request: DecisionRequest, ruling: Ruling) -> Ruling:
@@ -261,7 +264,3 @@ CHECKS: Mapping[str, Callable[[ControlChecks, DecisionRequest, Ruling], Ruling]]
 
 def _enabled(principals: Mapping[str, Principal]) -> list[Principal]:
     return [one for one in principals.values() if is_active(one, principals)]
-
-
-def _denied(ruling: Ruling, code: str, reason: str) -> Ruling:
-    return structs.replace(ruling, effect="deny", code=code, reason=reason, rules=[], demands=[])

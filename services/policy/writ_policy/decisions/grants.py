@@ -25,7 +25,7 @@ GRANT_SECONDS = 15.0
 """Seconds after its claim in which an agent may begin, by the agent's boot clock (CLOCK_MONOTONIC stops during
 suspend).
 """
-LOOK_SECONDS, LONGEST_LOOK_SECONDS = 60.0, 86_400.0
+READ_GRANT_SECONDS, LONGEST_READ_GRANT_SECONDS = 60.0, 86_400.0
 
 
 def check_claim(ask: GrantRequest, world: PolicySnapshot) -> Claim:
@@ -121,7 +121,7 @@ def read_grant(
         raise Invalid("a read grant needs a look_key for the digest of its parameters")
     # A preview needs all parameters. Other reads need only the parameters that identify the object.
     shown = ruling.effective if "preview" in actions else public(request.operation.parameters, ruling.effective)
-    until = now + LOOK_SECONDS if ask.look_until is None or actions == ["ahead"] else ask.look_until
+    until = now + READ_GRANT_SECONDS if ask.look_until is None or actions == ["ahead"] else ask.look_until
     return ReadGrant(
         operation_id=ask.subject.operation_id,
         operation=ask.subject.operation,
@@ -130,7 +130,7 @@ def read_grant(
         actions=actions,
         parameters_digest=keyed_digest(ask.look_key, shown),
         policy=ruled.decision.policy,
-        expires_at=min(until, now + LONGEST_LOOK_SECONDS),
+        expires_at=min(until, now + LONGEST_READ_GRANT_SECONDS),
         issued_at=now,
         plugins=ruled.plugins,
         previewed=ruled.decision.parameters_digest if "preview" in actions else None,
@@ -150,7 +150,7 @@ def listing_grant(subject: Subject, look_key: str | None, ruled: RuledRequest) -
         actions=["listing"],
         parameters_digest=keyed_digest(look_key, {}),
         policy=ruled.decision.policy,
-        expires_at=ruled.decision.at + LOOK_SECONDS,
+        expires_at=ruled.decision.at + READ_GRANT_SECONDS,
         sources=sources,
         named=str(ruled.ruling.effective[named]) if OTHER_NAMES in sources else "",
         issued_at=ruled.decision.at,
@@ -178,7 +178,7 @@ def target_test_grant(
         actions=["visit"],
         parameters_digest=keyed_digest(ask.look_key, {}),
         policy=ruled.decision.policy,
-        expires_at=ruled.decision.at + LOOK_SECONDS,
+        expires_at=ruled.decision.at + READ_GRANT_SECONDS,
         issued_at=ruled.decision.at,
         plugins=plugins.all_accepted(),
     )

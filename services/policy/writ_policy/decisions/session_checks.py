@@ -5,6 +5,7 @@ from msgspec import structs
 from writ_contracts.catalogue.sessions import FOR_OWN_KEY, SESSION_OPEN
 from writ_contracts.errors import Invalid
 from writ_contracts.people.persons import same_person
+from writ_policy.decisions.control_denial import denied_control
 from writ_policy.state.snapshot import PolicySnapshot
 from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.decisions.ruling import Ruling
@@ -19,7 +20,7 @@ def with_own_session(request: DecisionRequest, ruling: Ruling, session: Session 
     """
     name = request.operation.name
     if session is not None and name in FOR_OWN_KEY:
-        return _denied(
+        return denied_control(
             ruling, "denied", f"a session may not request {name}: use the principal's own key, not session {session.id}"
         )
     if name != SESSION_OPEN:
@@ -38,11 +39,11 @@ def check_session(world: PolicySnapshot, request: DecisionRequest, ruling: Rulin
     parameters, terms = request.effective, world.policy.session_terms
     if parameters["seconds"] > terms.longest:
         reason = f"policy '{world.policy.name}' allows sessions of {terms.longest:g} s at most"
-        return _denied(ruling, "too_long", reason)
+        return denied_control(ruling, "too_long", reason)
     sessions = open_sessions(world.sessions, request.principal.id, now)
     if len(sessions) >= terms.most:
         reason = f"{request.principal.id} has {len(sessions)} open sessions, at most {terms.most}: `writ sessions list`"
-        return _denied(ruling, "too_many_sessions", reason)
+        return denied_control(ruling, "too_many_sessions", reason)
     held = {one.key for one in (*world.principals.values(), *world.gateways.values())}
     if parameters["key"] in held or any(parameters["key"] in keys for keys in world.agents.values()):
         raise Invalid("this key is in use: create a new key for the session", code="conflict")
@@ -72,7 +73,3 @@ def is_own_session(world: PolicySnapshot, principal: str, parameters: object) ->
     known = world.principals.get(principal)
     personal = known is not None and known.kind != "agent" and same_person(principal, session.by, world.principals)
     return personal or world.owns(principal, session.by)
-
-
-def _denied(ruling: Ruling, code: str, reason: str) -> Ruling:
-    return structs.replace(ruling, effect="deny", code=code, reason=reason, rules=[], demands=[])

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable
 
-from msgspec import structs
-
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
 from writ_contracts.operations import Catalogue, Operation, has_operation, not_offered
 from writ_contracts.people.persons import same_person
+from writ_policy.decisions.control_denial import denied_control
 from writ_policy.state.snapshot import PolicySnapshot
 from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.compile import Policy
@@ -23,10 +22,10 @@ def check_window(world: PolicySnapshot, catalogue: Catalogue, request: DecisionR
     window, terms = request.effective, world.policy.window_terms
     if window["seconds"] > terms.longest:
         reason = f"policy '{world.policy.name}' allows approval windows of {terms.longest:g} s at most"
-        return _denied(ruling, "too_long", reason)
+        return denied_control(ruling, "too_long", reason)
     if window["uses"] > terms.most_uses:
         reason = f"policy '{world.policy.name}' allows {terms.most_uses} uses of an approval window at most"
-        return _denied(ruling, "too_many_uses", reason)
+        return denied_control(ruling, "too_many_uses", reason)
     for name in window["operations"]:
         operation = _operation(catalogue, name)
         for target in (world.target(one) for one in window["targets"]):
@@ -34,10 +33,10 @@ def check_window(world: PolicySnapshot, catalogue: Catalogue, request: DecisionR
                 raise not_offered(target, operation)
             if not _may_stand(world.policy, operation, target):
                 reason = f"no rule accepts an approval window for {name} on {target.id}"
-                return _denied(ruling, "no_window", reason)
+                return denied_control(ruling, "no_window", reason)
     if not ruling.demands:
         reason = "the rules that allow this window need no approval, so it would hold none"
-        return _denied(ruling, "no_window", reason)
+        return denied_control(ruling, "no_window", reason)
     return ruling
 
 
@@ -87,7 +86,3 @@ def check_archive(control: ControlState, request: DecisionRequest, now: float) -
         first = min(held, key=lambda one: one.sequence)
         reason = f"approval window {first.id} is open and its uses are counted: archive up to {first.sequence - 1}"
         raise Invalid(reason, code="conflict")
-
-
-def _denied(ruling: Ruling, code: str, reason: str) -> Ruling:
-    return structs.replace(ruling, effect="deny", code=code, reason=reason, rules=[], demands=[])

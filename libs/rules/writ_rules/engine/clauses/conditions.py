@@ -93,13 +93,15 @@ class ParameterCondition(Struct, frozen=True, eq=False):
                     continue
             except UnanswerableCheck as error:  # another check may still fail for certain
                 erred = erred or ClauseMiss(
-                    f"{self.name}.{check.clause}", self._wanted(case, check), str(error), erred=True
+                    f"{self.name}.{check.clause}", self._expected(case, check), str(error), erred=True
                 )
             else:
-                return ClauseMiss(f"{self.name}.{check.clause}", self._wanted(case, check), case.show(self.name, value))
+                return ClauseMiss(
+                    f"{self.name}.{check.clause}", self._expected(case, check), case.show(self.name, value)
+                )
         return erred if self.listed is None else self._listed(self.listed, case, value, erred)
 
-    def _wanted(self, case: Case, check: Check) -> str:
+    def _expected(self, case: Case, check: Check) -> str:
         return check.expected if self.name in case.public or not check.tells else SECRET
 
     def _listed(self, listed: AllowlistSource, case: Case, value: Any, erred: ClauseMiss | None) -> ClauseMiss | None:
