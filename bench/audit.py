@@ -15,7 +15,7 @@ from typing import Any
 from msgspec import Raw
 
 from bench.timing import Sample, measure
-from writ_audit.index import Index, IndexPosition
+from writ_audit.index import AuditIndex, IndexPosition
 from writ_audit.index_follower import BATCH
 from writ_audit.projection import RecordChange, project
 from writ_contracts import journal
@@ -96,11 +96,11 @@ async def run() -> dict[str, float | Sample]:
     every = list(records())
     with TemporaryDirectory() as folder:
         path = Path(folder) / "audit.sqlite"
-        index = Index(path)
+        index = AuditIndex(path)
         found: dict[str, float | Sample] = {"events taken in a second": EVENTS / _fill(index, every)}
         index.close()
         began = time.perf_counter()
-        index = Index(path)
+        index = AuditIndex(path)
         found["start, ms"] = (time.perf_counter() - began) * 1000
         for name, query in QUERIES.items():
             found[name] = await measure(_searching(index, query), 1, SEARCHES)
@@ -109,11 +109,11 @@ async def run() -> dict[str, float | Sample]:
     return found
 
 
-def _searching(index: Index, query: SearchQuery) -> Callable[[int], Awaitable[object]]:
+def _searching(index: AuditIndex, query: SearchQuery) -> Callable[[int], Awaitable[object]]:
     return lambda _: asyncio.to_thread(index.search, query, None)
 
 
-def _fill(index: Index, every: list[tuple[int, str, bytes]]) -> float:
+def _fill(index: AuditIndex, every: list[tuple[int, str, bytes]]) -> float:
     began = time.perf_counter()
     for start in range(0, len(every), BATCH):
         changes: list[RecordChange] = [project(*record, 0.0) for record in every[start : start + BATCH]]

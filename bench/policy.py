@@ -20,7 +20,7 @@ from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.compile import ROLES, Policy, compile_policy
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import decide
-from writ_rules.engine.policy_file.format import Constraint, PolicyEntry, PolicyFile, RuleEntry, WindowEntry
+from writ_rules.engine.policy_file.format import Constraint, PolicyDocument, PolicyEntry, RuleEntry, WindowEntry
 
 SIZES = (10, 100, 1_000, 10_000)
 CALLERS = ("operator", "developer", "sre", "auditor", "assistant", "release")
@@ -51,7 +51,7 @@ def _measured(size: int) -> Row:
     catalogue = Catalogue(operation for operation in BUILT_IN if not operation.control)
     rules = [_rule(chance, number, list(catalogue)) for number in range(size)]
     began = time.perf_counter()
-    policy, _ = compile_policy(PolicyFile(policies=PolicyEntry(name="bench", global_policies=[*rules])), catalogue)
+    policy, _ = compile_policy(PolicyDocument(policies=PolicyEntry(name="bench", global_policies=[*rules])), catalogue)
     load = time.perf_counter() - began
     if policy is None:
         raise RuntimeError("the drawn policy does not load")
@@ -81,16 +81,16 @@ def _rule(chance: random.Random, number: int, operations: list[str]) -> RuleEntr
 def _request(chance: random.Random, catalogue: Catalogue) -> DecisionRequest:
     names = [name for name in catalogue if name.startswith("service_") or name in ("package_list", "network_status")]
     operation: Operation = catalogue[chance.choice(names)]
-    given: dict[str, Any] = {"timeout": chance.choice((3, 8, 15, 45))}
+    requested: dict[str, Any] = {"timeout": chance.choice((3, 8, 15, 45))}
     if operation.name.startswith("service_"):
-        given["service_name"] = chance.choice(("nginx", "postgresql", "sshd"))
+        requested["service_name"] = chance.choice(("nginx", "postgresql", "sshd"))
     role: Any = chance.choice(ROLES)
     return DecisionRequest(
         operation=operation,
         target=Target(id="web-1", role=role, backend="local", docker={}),
         principal=Principal(id="alice", kind="human", key="U" + "A" * 55, roles=[chance.choice(CALLERS)]),
-        given=given,
-        effective=operation.check(given),
+        parameters=requested,
+        effective=operation.check(requested),
         at=NOON,
     )
 

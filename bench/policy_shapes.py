@@ -21,7 +21,7 @@ from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.compile import Policy, compile_policy
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import decide
-from writ_rules.engine.policy_file.format import Constraint, PolicyEntry, PolicyFile, RuleEntry, WindowEntry
+from writ_rules.engine.policy_file.format import Constraint, PolicyDocument, PolicyEntry, RuleEntry, WindowEntry
 
 SIZES = (10, 1_000, 10_000)
 QUESTIONS, ROUNDS, TRACED = 1_000, 3, 40
@@ -127,7 +127,7 @@ def _policy(shape: str, size: int) -> Policy:
         )
         for number in range(size)
     ]
-    policy, _ = compile_policy(PolicyFile(policies=PolicyEntry(name="bench", global_policies=[*rules])), CATALOGUE)
+    policy, _ = compile_policy(PolicyDocument(policies=PolicyEntry(name="bench", global_policies=[*rules])), CATALOGUE)
     if policy is None:
         raise RuntimeError(f"{shape}: the policy does not load")
     return policy
@@ -138,7 +138,7 @@ def _request(chance: random.Random, size: int) -> DecisionRequest:
     number = chance.randrange(2 * size)
     name = OPERATIONS[number % len(OPERATIONS) if chance.random() < 0.8 else chance.randrange(len(OPERATIONS))]
     operation = CATALOGUE[name]
-    given: dict[str, Any] = {"service_name": f"app{number}-api", "timeout": chance.choice((5, 30, 50))}
+    requested: dict[str, Any] = {"service_name": f"app{number}-api", "timeout": chance.choice((5, 30, 50))}
     return DecisionRequest(
         operation=operation,
         target=Target(
@@ -155,8 +155,8 @@ def _request(chance: random.Random, size: int) -> DecisionRequest:
             key="U" + "A" * 55,
             roles=[chance.choice(CALLERS), f"team-{number % max(1, size // 5)}"],
         ),
-        given=given,
-        effective=operation.check(given),
+        parameters=requested,
+        effective=operation.check(requested),
         at=NOON,
     )
 

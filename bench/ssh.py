@@ -23,7 +23,7 @@ from bench.ssh_place import Place, place
 from bench.timing import Sample, measure
 from writ_agent.backends.port import Task, TaskResult
 from writ_agent_ssh.backend import SshBackend
-from writ_agent_ssh.connection.credentials import Credentials
+from writ_agent_ssh.connection.credentials import SshCredentials
 from writ_agent_ssh.connection.host_keys import KnownHosts
 from writ_agent_ssh.host_sessions.pool import Pool
 from writ_agent_ssh.startup.archive import build
@@ -56,7 +56,7 @@ class Agent:
 
     def __init__(self, place: Place, keys: Path) -> None:
         self._place = place
-        self._pool = Pool(ARCHIVE, Credentials(keys), KnownHosts(None), idle=600.0, connects=4)
+        self._pool = Pool(ARCHIVE, SshCredentials(keys), KnownHosts(None), idle=600.0, connects=4)
         self._backend = SshBackend(self._pool, ARCHIVE.operations)
         self._number = time.time_ns()
 

@@ -39,8 +39,8 @@ class Ssh:
         self._control = ["-o", "ControlMaster=auto", "-o", f"ControlPath={scratch}/c", "-o", "ControlPersist=60"]
         options = [f"UserKnownHostsFile={known}", "BatchMode=yes", "IdentitiesOnly=yes"]
         where = ["-p", str(place.port), f"{place.user}@{place.address}"]
-        given = [word for option in options for word in ("-o", option)]
-        self._plain = ["ssh", "-F", "none", "-i", str(place.key), *given]
+        options_of = [word for option in options for word in ("-o", option)]
+        self._plain = ["ssh", "-F", "none", "-i", str(place.key), *options_of]
         self._where, self._bare = where, place.bare
 
     async def new(self, _: int) -> None:

@@ -71,13 +71,13 @@ class InProcess:
     def request(self, question: Question) -> DecisionRequest:
         """Return the request, with parameters checked against the catalogue."""
         operation = self._catalogue[question.operation]
-        given = parameters(self._catalogue, question)
+        requested = parameters(self._catalogue, question)
         return DecisionRequest(
             operation=operation,
             target=Target(id=f"a-{question.target}", role=question.target, backend="local", docker={}),
             principal=Principal(id=question.caller, kind="human", key="U" + "A" * 55, roles=[question.caller]),
-            given=given,
-            effective=operation.check(given),
+            parameters=requested,
+            effective=operation.check(requested),
             at=NOON,
         )
 

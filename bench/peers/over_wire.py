@@ -71,8 +71,8 @@ async def measure(size: int) -> tuple[list[Row], list[Gap]]:
             except (Missing, Refused) as error:
                 gaps.append(Gap(engine=name, rules=size if isinstance(error, Refused) else 0, why=str(error)))
         for service in services:
-            given = [await service.ask(request) for request in service.requests]
-            compare(service.name, given, [True] * len(right) if service.name == BARE else right)
+            replies = [await service.ask(request) for request in service.requests]
+            compare(service.name, replies, [True] * len(right) if service.name == BARE else right)
         for _ in range(ROUNDS):
             for service in services:
                 service.rounds.append(await _times(service))

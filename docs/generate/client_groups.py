@@ -81,7 +81,7 @@ def module(prefix: str, operations: tuple[Operation, ...]) -> str:
 {f"from collections.abc import {', '.join(leading)}" if leading else ""}
 from typing import {", ".join(typing)}
 
-from writ_client.groups.group import OperationGroup, RunOptions, given
+from writ_client.groups.group import OperationGroup, RunOptions, without_none
 from writ_contracts.requests import OperationView
 
 
@@ -99,14 +99,14 @@ def _method(prefix: str, operation: Operation) -> str:
     optional = [(one.encode_name, _or_none(type_text(one.type))) for one in described.fields if not one.required]
     words = ["self", "target: str", *(f"{name}: {text}" for name, text in required)]
     words += ["*", *(f"{name}: {text} = None" for name, text in optional)] if optional else []
-    given = ", ".join(f"{name}={name}" for name, _ in (*required, *optional))
+    passed = ", ".join(f"{name}={name}" for name, _ in (*required, *optional))
     name, why = operation.name.removeprefix(f"{prefix}_"), LONG if len(words) > MANY_WORDS else ""
     return f'''\
     async def {name}(  {why}
         {", ".join(words)}, **options: Unpack[RunOptions]
     ) -> OperationView:
         """{operation.summary}"""
-        return await self._run("{operation.name}", target, given({given}), options)
+        return await self._run("{operation.name}", target, without_none({passed}), options)
 '''
 
 

@@ -7,7 +7,7 @@ from docs.generate.policy_keys import default_of, type_of
 from writ_agent_proxmox import settings as proxmox
 from writ_agent_ssh import settings as ssh
 from writ_containers.engine import connection as docker
-from writ_contracts.inventory import Backup, FileRoot, Principal, Target
+from writ_contracts.inventory import BackupRepository, FileRoot, Principal, Target
 
 HEAD = """\
 # Keys of the inventory
@@ -26,13 +26,13 @@ first line of your document: `# yaml-language-server: $schema=inventory.json`.
 PLACES: tuple[tuple[str, type[Struct], str], ...] = (
     ("a target: `targets[]`", Target, "target"),
     ("`file_roots[]`", FileRoot, "file_root"),
-    ("`backup` of a host", Backup, "backup"),
+    ("`backup` of a host", BackupRepository, "backup"),
     ("`docker` of a host", docker.EngineAddress, "engine"),
-    ("`connection` of backend `ssh`", ssh.Connection, "ssh"),
+    ("`connection` of backend `ssh`", ssh.SshConnection, "ssh"),
     ("`connection.become` of backend `ssh`", ssh.Become, "become"),
     ("a jump host: `connection.jump[]`", ssh.JumpHost, "jump"),
-    ("`connection` of backend `docker`", docker.Connection, "docker"),
-    ("`connection` of backend `proxmox`", proxmox.Connection, "proxmox"),
+    ("`connection` of backend `docker`", docker.EngineConnection, "docker"),
+    ("`connection` of backend `proxmox`", proxmox.ProxmoxConnection, "proxmox"),
     ("`backup` of backend `proxmox`", proxmox.BackupStorage, "vzdump"),
     ("a principal: `principals[]`", Principal, "principal"),
 )
@@ -148,7 +148,7 @@ def document() -> str:
     """Return the document as Markdown."""
     parts = [HEAD]
     for title, kind, place in PLACES:
-        if kind is ssh.Connection:
+        if kind is ssh.SshConnection:
             parts.append(LOCAL)
         parts.append(_table(title, kind, MEANINGS[place]))
     return "\n".join(parts)

@@ -41,9 +41,9 @@ def registries() -> Mapping[str, Metrics]:
     catalogue = Catalogue(BUILT_IN)
     policy, executor, audit = (import_module(f"writ_{name}.metrics") for name in ("policy", "executor", "audit"))
     made = {"policy": policy.metrics(), "executor": executor.metrics(), "audit": audit.metrics()}
-    policy.Measures(made["policy"], catalogue)
-    executor.Measures(made["executor"], catalogue, lambda: 0.0)
-    audit.Measures(made["audit"], lambda: 0.0, lambda: 0.0)
+    policy.PolicyMeasures(made["policy"], catalogue)
+    executor.ExecutorMeasures(made["executor"], catalogue, lambda: 0.0)
+    audit.AuditMeasures(made["audit"], lambda: 0.0, lambda: 0.0)
     audit.notification_counter(made["audit"])
     import_module("writ_audit.servers").Servers(made["audit"])
     for metrics in made.values():
@@ -55,7 +55,7 @@ def registries() -> Mapping[str, Metrics]:
         ServerClock(None).shown(metrics)
     gateway = import_module("writ_gateway.http.metrics")
     made["gateway"] = gateway.metrics()
-    gateway.Measures(made["gateway"], lambda: 0.0)
+    gateway.GatewayMeasures(made["gateway"], lambda: 0.0)
     return made
 
 

@@ -11,21 +11,21 @@ from docs.generate.inventory_keys import MEANINGS
 from writ_agent_proxmox import settings as proxmox
 from writ_agent_ssh import settings as ssh
 from writ_containers.engine import connection as docker
-from writ_contracts.inventory import Backup, Inventory, Principals, Role
-from writ_rules.engine.policy_file.format import PolicyFile
+from writ_contracts.inventory import BackupRepository, Inventory, Principals, Role
+from writ_rules.engine.policy_file.format import PolicyDocument
 from writ_rules.suites import SuiteEntry
 
 FOLDER = "libs/cli/writ_cli/schemas"
 Data = dict[str, Any]
 SECTIONS: dict[str, dict[str, tuple[type[Struct], str]]] = {
-    "local": {"backup": (Backup, "backup"), "docker": (docker.EngineAddress, "engine")},
+    "local": {"backup": (BackupRepository, "backup"), "docker": (docker.EngineAddress, "engine")},
     "ssh": {
-        "connection": (ssh.Connection, "ssh"),
-        "backup": (Backup, "backup"),
+        "connection": (ssh.SshConnection, "ssh"),
+        "backup": (BackupRepository, "backup"),
         "docker": (docker.EngineAddress, "engine"),
     },
-    "docker": {"connection": (docker.Connection, "docker")},
-    "proxmox": {"connection": (proxmox.Connection, "proxmox"), "backup": (proxmox.BackupStorage, "vzdump")},
+    "docker": {"connection": (docker.EngineConnection, "docker")},
+    "proxmox": {"connection": (proxmox.ProxmoxConnection, "proxmox"), "backup": (proxmox.BackupStorage, "vzdump")},
 }
 """The sections of a target that the inventory leaves to its backend."""
 
@@ -61,7 +61,7 @@ def principals() -> str:
 
 def policy() -> str:
     """Return the schema of a policy."""
-    schema = _schema("policy", PolicyFile)
+    schema = _schema("policy", PolicyDocument)
     sections = schema["$defs"]["PolicyEntry"]["properties"]["role_policies"]["anyOf"]
     for section in sections:
         if section.get("type") == "object":  # msgspec leaves out what the keys of a mapping may be

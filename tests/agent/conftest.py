@@ -118,10 +118,10 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 async def until(true: Callable[[], bool]) -> None:
     """Wait until `true` returns true."""
 
-    async def look() -> bool:
+    async def check() -> bool:
         return true()
 
-    await eventually(look)
+    await eventually(check)
 
 
 class Reader:

@@ -1,4 +1,4 @@
-"""Agents whose hosts' clocks are wrong, step, or slept: looks and grants hold as long as they should, and no longer."""
+"""Agents on hosts with wrong, stepping or suspended clocks: read grants and grants are valid for their exact period."""
 
 import time
 
@@ -9,23 +9,23 @@ from tests.agent.test_host_reads import ask
 from writ_contracts.agents import Claim, ClaimReply
 from writ_contracts.signing import Signed
 from writ_testing.fakes.scripted_executor import DispatchedOperation
-from writ_testing.host_clocks import Host
+from writ_testing.host_clocks import ClockedHost
 
 DAY = 86_400.0
 WRONG = [120.0, -120.0, 3_600.0, -3_600.0, DAY, -DAY]
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-async def test_a_look_holds_on_a_host_whose_clock_is_wrong(world: World, wrong: float) -> None:
-    await world.agent(clocks=Host(wall=wrong).clocks)
+async def test_a_read_grant_holds_on_a_host_whose_clock_is_wrong(world: World, wrong: float) -> None:
+    await world.agent(clocks=ClockedHost(wall=wrong).clocks)
     for action in ("preview", "baseline", "probe"):
         looked = await world.executor.request_read(ask(world, action), POOL)
         assert looked.error is None
 
 
 @pytest.mark.parametrize("wrong", [0.0, *WRONG])
-async def test_a_look_that_is_over_is_over_on_a_host_whose_clock_is_wrong(world: World, wrong: float) -> None:
-    await world.agent(clocks=Host(wall=wrong).clocks)
+async def test_an_expired_read_grant_is_expired_on_a_host_whose_clock_is_wrong(world: World, wrong: float) -> None:
+    await world.agent(clocks=ClockedHost(wall=wrong).clocks)
     looked = await world.executor.request_read(ask(world, "preview", expires_at=time.time() - 1.0), POOL)
     assert looked.error is not None
     assert looked.error.code == "look_expired"
@@ -33,7 +33,7 @@ async def test_a_look_that_is_over_is_over_on_a_host_whose_clock_is_wrong(world:
 
 @pytest.mark.parametrize("step", WRONG)
 async def test_a_step_of_the_clock_leaves_the_baseline_and_the_grant_as_they_are(world: World, step: float) -> None:
-    host = Host()
+    host = ClockedHost()
 
     async def stepping(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
         host.step(step)
@@ -52,7 +52,7 @@ async def test_a_step_of_the_clock_leaves_the_baseline_and_the_grant_as_they_are
 @pytest.mark.parametrize("slept", [31.0, DAY])
 async def test_a_host_that_slept_between_claim_and_start_runs_nothing(world: World, slept: float) -> None:
     """CLOCK_MONOTONIC stands still in suspend: by it, a grant of 30 s would hold until the next morning."""
-    host = Host()
+    host = ClockedHost()
 
     async def asleep(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
         answer = await world.executor.grant(dispatched, claim, signed)
@@ -67,8 +67,8 @@ async def test_a_host_that_slept_between_claim_and_start_runs_nothing(world: Wor
     await world.executor.until(lambda: [report.kind for report in world.executor.reports] == ["expired_grant"])
 
 
-async def test_heartbeats_tell_of_a_clock_that_is_off_and_of_no_other(world: World) -> None:
-    host = Host()
+async def test_heartbeats_report_only_a_clock_that_is_off(world: World) -> None:
+    host = ClockedHost()
     await world.agent(clocks=host.clocks)
     await until(lambda: bool(world.executor.heartbeats))
     assert world.executor.heartbeats[-1].skew is None
@@ -81,8 +81,8 @@ async def test_heartbeats_tell_of_a_clock_that_is_off_and_of_no_other(world: Wor
     await until(skew_is_reported)
 
 
-async def test_what_an_executor_takes_for_lost_has_no_company_while_it_runs_here(world: World) -> None:
-    """A host that slept alone: its operation counts as `unknown`, and the next one on the target is dispatched."""
+async def test_operation_that_an_executor_counts_as_lost_runs_alone_on_its_target(world: World) -> None:
+    """The host alone slept: its operation counts as `unknown`, and the next one on the target is dispatched."""
     go_on = world.held("test_count")
     await world.agent()
     first = await world.executor.dispatch("test_count", TARGET, path="/x")

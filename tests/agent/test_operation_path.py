@@ -8,13 +8,17 @@ from tests.agent.conftest import POOL, TARGET, World, until
 
 from writ_agent.backends.port import Progress, Task, TaskResult
 from writ_agent.work import worker
+from writ_contracts import subjects
 from writ_contracts.agents import Claim, ClaimReply, Receipt
 from writ_contracts.errors import Denied
+from writ_contracts.journal import Dispatched, DispatchedAtOnce, Requested
+from writ_contracts.requests import Verdict
 from writ_contracts.signing import Signed
 from writ_testing.call_path import recorded_path
 from writ_testing.fakes.scripted_executor import DispatchedOperation
 from writ_trust.digests import derive, keyed_digest
-from writ_trust.statements import digest, open_signed
+from writ_trust.keys import Key, generate_seed
+from writ_trust.statements import digest, open_signed, sign
 
 
 async def test_a_dispatched_operation_is_claimed_run_once_and_reported(world: World) -> None:
@@ -206,3 +210,60 @@ async def test_worker_has_a_short_path_to_the_verification(world: World, monkeyp
     await world.agent()
     await world.executor.ended(await world.executor.dispatch("test_count", TARGET, path="/x"))
     assert path.is_short, path
+
+
+def request_of(work: Dispatched, *, dispatched: bool = True) -> Requested:
+    """The request that is dispatched by its own event, and has this `dispatched` in it."""
+    same = {name: getattr(work, name) for name in Requested.__struct_fields__ if hasattr(work, name)}
+    terms = DispatchedAtOnce(start_by=work.start_by, decision_digest="0" * 64)
+    given: dict[str, Any] = {
+        **same,
+        "risk": "read",
+        "idempotent": True,
+        "key": "U",
+        "effective": work.parameters,
+        "hidden": [],
+        "parameters_digest": "0" * 64,
+        "fingerprint": "",
+        "verdict": Verdict(decision="allow", rules=[], reason="", code="allowed"),
+        "decision": sign(Key(generate_seed()), work),
+        "dispatched": terms if dispatched else None,
+    }
+    return Requested(**given)
+
+
+async def test_a_request_that_is_dispatched_at_once_is_carried_out_like_a_dispatched_operation(world: World) -> None:
+    await world.agent()
+    world.executor.request_of = request_of
+    operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
+    receipt = await world.executor.ended(operation_id)
+    assert (receipt.outcome, receipt.effect, receipt.attempt) == ("succeeded", "done", 1)
+    assert world.backend.looks == ["baseline"]
+    assert world.backend.effects == [operation_id]
+
+
+async def test_a_request_that_is_not_dispatched_is_dropped(world: World) -> None:
+    await world.agent()
+    world.executor.request_of = lambda work: request_of(work, dispatched=False)
+    dropped = await world.executor.dispatch("test_count", TARGET, path="/y")
+    world.executor.request_of = None
+    done = await world.executor.dispatch("test_count", TARGET, path="/x")
+    await world.executor.ended(done)
+    assert world.backend.effects == [done]
+    assert world.executor.asked[dropped].claims == []
+
+
+async def test_an_agent_says_that_it_takes_requests_where_its_consumer_delivers_them(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = await world.agent()
+    bus = agent._parts.bus
+    for delivered, expected in (
+        (subjects.dispatched_filter(POOL), True),
+        (f"writ.journal.op.*.*.dispatched.{POOL}.>", False),
+        ("", False),
+    ):
+        monkeypatch.setattr(bus, "work_filter", delivered)
+        before = len(world.executor.heartbeats)
+        await until(lambda: len(world.executor.heartbeats) > before + 1)  # noqa: B023 - awaited here
+        assert world.executor.heartbeats[-1].requests is expected

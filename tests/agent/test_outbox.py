@@ -1,5 +1,9 @@
 """Receipts reach an executor or the spool; a large one about no change goes to the disk only if it must wait."""
 
+import asyncio
+import errno
+import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +15,7 @@ from writ_bus.port import Endpoint, EndpointReply, Message, Service
 from writ_contracts.agents import Acknowledgement
 from writ_contracts.requests import Failure
 from writ_contracts.wire import encode
+from writ_testing.eventually import eventually
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
 
@@ -47,6 +52,33 @@ async def test_large_receipt_of_a_read_is_sent_without_the_disk(
     await outbox.post("k", parcel, durable=durable)
     await outbox.flush(5.0)
     assert (kept, sent, dict(spool.live)) == ([spooled], ["k"], {})
+
+
+@pytest.mark.parametrize("broken", [False, True])
+async def test_receipt_of_a_change_is_sent_while_the_disk_syncs_it_and_cleared_afterwards(
+    spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: bool
+) -> None:
+    broker, kept, sent, is_acknowledged = Broker(), list[bool](), list[str](), threading.Event()
+    await serve(broker, spool, kept, Acknowledgement(stored=True))
+    outbox = Outbox(MemoryBus(broker), spool, sent.append)
+
+    def slow(fd: int) -> None:
+        assert is_acknowledged.wait(10)
+        if broken:
+            raise OSError(errno.EIO, "bad disk")
+
+    monkeypatch.setattr(os, "fdatasync", slow)
+    posting = asyncio.create_task(outbox.post("k", SMALL))
+
+    async def received() -> bool:
+        return bool(kept)
+
+    await eventually(received, within=10, what="the receipt")
+    assert (kept, sent, dict(spool.live), posting.done()) == ([True], [], {"k": SMALL}, False)
+    is_acknowledged.set()
+    await posting
+    await outbox.flush(5.0)
+    assert (sent, dict(spool.live)) == (["k"], {})
 
 
 async def test_large_receipt_of_a_read_is_spooled_once_it_has_to_wait(spool: Spool) -> None:

@@ -28,11 +28,11 @@ FORK = open_directory(
 async def _taken(world: World, tamper: Tamper) -> tuple[Signed | None, str]:
     """Return the agent's directory after an answer with FORK, and the outcome."""
 
-    async def answer(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
+    async def grant_claim(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
         made = tamper(world, dispatched, claim, world.executor.honest_grant(dispatched, claim, signed))
         return structs.replace(made, people=FORK.signed)
 
-    world.executor.answering = answer
+    world.executor.answering = grant_claim
     await world.agent(people_keys=[PEOPLE_KEY.public])
     receipt = await world.executor.ended(await world.executor.dispatch("test_count", TARGET, path="/x"))
     kept: Path = world.folder / "people-state.json"

@@ -13,10 +13,10 @@ from writ_agent.backends.target_health import KEPT, MOST_NAMED, MOST_TARGETS, Ta
 from writ_agent.reporting.metrics import ENDPOINTS, show_target_health
 from writ_agent.service import targets_check
 from writ_contracts.agents import ReadReply, ReadRequest
-from writ_contracts.backends import TargetReport, TargetTestStep
 from writ_contracts.errors import Unreachable
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
+from writ_contracts.target_tests import TargetReport, TargetTestStep
 from writ_runtime.health import Attention
 from writ_runtime.metrics import Metrics
 from writ_trust.keys import Key, generate_seed

@@ -17,13 +17,14 @@ from writ_agent.service import metrics, new_instance
 from writ_agent.work import claims
 from writ_contracts.decisions import Decision, Grant, GrantRequest
 from writ_contracts.journal import Finished, SecurityEvent
+from writ_contracts.large_texts import LARGE
 from writ_contracts.life import GrantedLife, Life
 from writ_contracts.signing import Signed
 from writ_runtime.files.people_directory import KnownDirectory
 from writ_runtime.files.state_file import StateFile
 from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.fakes.backend import FakeBackend
-from writ_testing.fakes.scripted_peers import ScriptedPolicy
+from writ_testing.fakes.scripted_policy import ScriptedPolicy
 from writ_testing.memory.bus import MemoryBus
 from writ_trust.statements import digest
 
@@ -32,6 +33,7 @@ SECRET = b"s" * 32
 
 class LocalFake(FakeBackend):
     name = "local"
+    operations = FakeBackend.operations | {"file_write"}
 
 
 class Installation:
@@ -91,6 +93,16 @@ async def test_an_operation_goes_all_the_way(installation: Installation) -> None
     assert life.outcome == "succeeded"
     assert installation.backend.effects == [operation_id]
     assert await installation.world.kinds(operation_id) == ["requested", "dispatched", "granted", "finished"]
+    assert await installation.alarms() == []
+
+
+@pytest.mark.parametrize("content", ["x" * LARGE, "é" * LARGE, "x" * (LARGE - 1)])
+async def test_a_large_content_reaches_the_agent_as_it_was_sent(installation: Installation, content: str) -> None:
+    await installation.world.executor()
+    await installation.agent()
+    await installation.end(await installation.ask("file_write", file_path="/f", content=content))
+    [task] = installation.backend.tasks
+    assert task.parameters["content"] == content
     assert await installation.alarms() == []
 
 
@@ -168,14 +180,14 @@ async def test_an_agent_that_ended_between_grant_and_effect_says_that_nothing_wa
 
 
 async def _started(installation: Installation, operation_id: str) -> None:
-    async def look() -> bool | None:
+    async def check() -> bool | None:
         return isinstance(await installation.world.life(operation_id), GrantedLife) or None
 
-    await installation.world.until(look)
+    await installation.world.until(check)
 
 
 async def _alarm(installation: Installation, kind: str) -> None:
-    async def look() -> bool | None:
+    async def check() -> bool | None:
         return kind in await installation.alarms() or None
 
-    await asyncio.wait_for(installation.world.until(look), 10)
+    await asyncio.wait_for(installation.world.until(check), 10)

@@ -138,6 +138,51 @@ async def test_an_engine_that_dies_halfway_is_asked_by_a_probe(host: EngineHost)
     assert (await host.backend.probe(task, before)).verdict == "took_effect"
 
 
+@pytest.mark.parametrize("path", HALFWAY)
+async def test_an_engine_that_restarts_midway_is_waited_for_and_the_former_container_put_back(
+    host: EngineHost, path: str
+) -> None:
+    former = host.engine.put("web", running=True)["Id"]
+    host.engine.fail("POST", path, "act_and_hang")
+    running = asyncio.create_task(update(host))
+    await eventually(lambda: _is(any(path.strip("$") in one for one in host.engine.asked)))
+    await host.engine.stop()
+    done, _ = await asyncio.wait({running}, timeout=1.0)  # a daemon needs a moment to start
+    assert not done
+    await host.engine.start()
+    result = await running
+    assert (result.outcome, result.code, result.output["rolled_back"]) == ("failed", "connection_lost", True)
+    now = host.engine.named("web")
+    assert now is not None
+    assert (now["Id"], now["State"]["Running"], names(host)) == (former, True, ["/web"])
+
+
+async def test_an_engine_that_stays_away_midway_is_waited_for_within_the_time_of_the_operation(
+    host: EngineHost,
+) -> None:
+    host.engine.put("web", running=True)
+    host.engine.fail("POST", "/start$", "hang")
+    began = asyncio.get_running_loop().time()
+    running = asyncio.create_task(update(host, timeout=4.0))
+    await eventually(lambda: _is(any("/start" in one for one in host.engine.asked)))
+    await host.engine.stop()
+    done = await running
+    assert 2.0 < asyncio.get_running_loop().time() - began < 4.5
+    assert (done.outcome, done.output["rolled_back"]) == ("unknown", False)
+    assert "is not reachable" in done.message
+    assert f"look for web.former-{ID[-10:]} and web.new-{ID[-10:]}" in done.message
+
+
+async def test_a_way_back_that_the_engine_refuses_is_not_repeated(host: EngineHost) -> None:
+    host.engine.put("web", running=True)
+    host.engine.fail("POST", "/start$", 500)
+    host.engine.fail("DELETE", "/containers/[^/]+$", 400, times=9, message="not this one")
+    done = await update(host)
+    assert (done.outcome, done.output["rolled_back"]) == ("unknown", False)
+    assert "not this one" in done.message
+    assert sum(one.startswith("DELETE") for one in host.engine.asked) == 1
+
+
 async def test_a_stop_halfway_puts_the_former_container_back(host: EngineHost) -> None:
     former = host.engine.put("web", running=True)["Id"]
     task = host.task("container_update", ID, container_name="web", image="box:2")

@@ -6,7 +6,7 @@ from typing import Any
 from writ_agent.backends.port import Task, TaskResult
 from writ_agent_proxmox.backend import ProxmoxBackend
 from writ_agent_proxmox.connection.api import Apis
-from writ_agent_proxmox.connection.credentials import Credentials
+from writ_agent_proxmox.connection.credentials import ProxmoxTokens
 from writ_agent_proxmox.tasks.task_notes import Notes
 from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.ids import encode_id
@@ -24,7 +24,7 @@ class Cluster:
     def __init__(self, server: Proxmox, folder: Path, time_scale: float = 1.0) -> None:
         self.server = server
         self.notes = Notes(folder / "notes")
-        self.apis = Apis(Credentials(server.tokens))
+        self.apis = Apis(ProxmoxTokens(server.tokens))
         self.backend = ProxmoxBackend(self.apis, self.notes)
         self.target = server.target()
         server.do(lambda pve: empty(pve, time_scale))

@@ -13,7 +13,7 @@ from tests.agent_proxmox.cluster import CATALOGUE
 
 from writ_agent_proxmox.backend import ProxmoxBackend
 from writ_agent_proxmox.connection.api import Apis
-from writ_agent_proxmox.connection.credentials import Credentials
+from writ_agent_proxmox.connection.credentials import ProxmoxTokens
 from writ_agent_proxmox.tasks.task_notes import Notes
 from writ_contracts.inventory import Target
 from writ_testing.suites.backend import ProgressRecorder, task
@@ -32,7 +32,7 @@ class OneOperation(Struct, frozen=True, kw_only=True):
 
 async def main(one: OneOperation) -> None:
     """Carry it out."""
-    backend = ProxmoxBackend(Apis(Credentials(Path(one.tokens))), Notes(Path(one.notes)))
+    backend = ProxmoxBackend(Apis(ProxmoxTokens(Path(one.tokens))), Notes(Path(one.notes)))
     await backend.run(
         task(CATALOGUE[one.operation], one.target, one.operation_id, **one.parameters), ProgressRecorder()
     )

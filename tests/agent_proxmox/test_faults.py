@@ -7,13 +7,13 @@ import pytest
 from tests.agent_proxmox.cluster import Cluster
 
 from writ_agent_proxmox.connection.api import Api
-from writ_agent_proxmox.settings import Connection
+from writ_agent_proxmox.settings import ProxmoxConnection
 from writ_agent_proxmox.tasks import work
 from writ_agent_proxmox.tasks.guests import Guest, all_guests, find_guest, guests_of
 from writ_agent_proxmox.tasks.upid import end_of, parse_upid, percent_of
 from writ_contracts.errors import Conflict, Denied, Invalid, Unreachable, Untrusted, WritError
 from writ_testing.eventually import eventually
-from writ_testing.peers.proxmox import Fault
+from writ_testing.peers.proxmox import ProxmoxFault
 from writ_testing.suites.backend import ProgressRecorder
 
 START = "/status/start"
@@ -23,7 +23,7 @@ START = "/status/start"
     ("status", "text"), [(596, ""), (597, ""), (200, "<html>"), (200, "{}"), (200, "[" * 100_000), (504, "")]
 )
 async def test_a_change_without_a_reply_is_found_in_the_task_list(cluster: Cluster, status: int, text: str) -> None:
-    cluster.server.pve.faults.append(Fault("POST", START, status, text))
+    cluster.server.pve.faults.append(ProxmoxFault("POST", START, status, text))
     done = await cluster.done("container_start", container_name="web")
     assert (done.outcome, done.effect, done.over) == ("succeeded", "done", True)
     assert cluster.server.calls("POST", START) == 1
@@ -117,7 +117,7 @@ async def test_a_lock_that_goes_away_is_waited_out(cluster: Cluster) -> None:
 
 
 async def test_a_guest_that_moved_meanwhile_is_followed(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    stale = [guests_of([{"type": "qemu", "vmid": 100, "name": "web", "node": "pve1"}], Connection(host="pve"))]
+    stale = [guests_of([{"type": "qemu", "vmid": 100, "name": "web", "node": "pve1"}], ProxmoxConnection(host="pve"))]
     true = all_guests
 
     async def late(api: Api) -> list[Guest]:
@@ -229,13 +229,13 @@ def test_a_guest_has_one_spelling() -> None:
         {"type": "lxc", "vmid": 102, "name": "twin", "node": "b"},
         {"type": "lxc", "vmid": 103, "name": "100", "node": "b"},
     ]
-    guests = guests_of(rows, Connection(host="pve"))
+    guests = guests_of(rows, ProxmoxConnection(host="pve"))
     assert [guest.name for guest in guests] == ["web", "101", "102", "103"]
     with pytest.raises(Invalid, match="guest 100 has the name web"):
         find_guest(guests, "100")
     with pytest.raises(Invalid, match="no guest 'twin'"):
         find_guest(guests, "twin")
-    assert [guest.vmid for guest in guests_of(rows, Connection(host="pve", node="b"))] == [102, 103]
+    assert [guest.vmid for guest in guests_of(rows, ProxmoxConnection(host="pve", node="b"))] == [102, 103]
 
 
 def test_the_scope_of_a_target_is_a_node_a_pool_and_a_tag() -> None:
@@ -243,7 +243,7 @@ def test_the_scope_of_a_target_is_a_node_a_pool_and_a_tag() -> None:
         {"type": "qemu", "vmid": 100, "name": "a", "node": "n", "pool": "prod", "tags": "web;db"},
         {"type": "qemu", "vmid": 101, "name": "b", "node": "n", "pool": "test", "tags": "web"},
     ]
-    names = [guest.name for guest in guests_of(rows, Connection(host="pve", pool="prod", tag="db"))]
+    names = [guest.name for guest in guests_of(rows, ProxmoxConnection(host="pve", pool="prod", tag="db"))]
     assert names == ["a"]
 
 

@@ -11,7 +11,7 @@ from writ_agent_proxmox.tasks.guests import Guest
 from writ_contracts.errors import Unreachable
 from writ_testing.eventually import eventually
 from writ_testing.exhaustive import some
-from writ_testing.peers.proxmox import Fault
+from writ_testing.peers.proxmox import ProxmoxFault
 
 START = "/status/start"
 STATUS = "/status"
@@ -23,7 +23,7 @@ async def begun(cluster: Cluster) -> bool:
 
 @pytest.mark.parametrize("status", some([500, 595, 596, 400], 500, 595))
 async def test_a_status_that_is_refused_for_a_moment_is_read_again(cluster: Cluster, status: int) -> None:
-    cluster.server.pve.faults.append(Fault("GET", STATUS, status, "", times=3))
+    cluster.server.pve.faults.append(ProxmoxFault("GET", STATUS, status, "", times=3))
     done = await cluster.done("container_start", container_name="web")
     assert (done.outcome, done.effect) == ("succeeded", "done")
 
@@ -32,7 +32,7 @@ async def test_a_status_that_stays_refused_leaves_the_outcome_unknown(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(work, "UNKNOWN_TASK_SECONDS", 0.3)
-    cluster.server.pve.faults.append(Fault("GET", STATUS, 500, "", times=1000))
+    cluster.server.pve.faults.append(ProxmoxFault("GET", STATUS, 500, "", times=1000))
     done = await cluster.done("container_start", container_name="web")
     assert (done.outcome, done.code, done.effect, done.over) == ("unknown", "task_unknown", "maybe", False)
 
@@ -51,7 +51,7 @@ async def test_a_certificate_that_changes_while_a_task_runs_leaves_the_outcome_u
 
 @pytest.mark.parametrize("status", some([400, 403, 500], 400))
 async def test_a_log_that_cannot_be_read_changes_no_outcome(cluster: Cluster, status: int) -> None:
-    cluster.server.pve.faults.append(Fault("GET", "/log", status, "", times=1000))
+    cluster.server.pve.faults.append(ProxmoxFault("GET", "/log", status, "", times=1000))
     cluster.server.pve.exits["qmstart"] = "WARNINGS: 1"
     done = await cluster.done("container_start", container_name="web")
     assert (done.outcome, done.state["warnings"]) == ("succeeded", 1)
@@ -62,7 +62,10 @@ async def test_a_task_list_that_is_refused_after_a_change_leaves_the_outcome_unk
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     monkeypatch.setattr(work, "SEARCH_SECONDS", 0.3)
-    cluster.server.pve.faults += [Fault("POST", START, 596), Fault("GET", "/tasks", status, "", times=1000, skip=1)]
+    cluster.server.pve.faults += [
+        ProxmoxFault("POST", START, 596),
+        ProxmoxFault("GET", "/tasks", status, "", times=1000, skip=1),
+    ]
     done = await cluster.done("container_start", container_name="web")
     assert (done.outcome, done.code, done.effect, done.over) == ("unknown", "no_reply", "maybe", False)
     assert cluster.server.calls("POST", START) == 1

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tests.agent_proxmox.cluster import WEB, Cluster
 
-from writ_agent_proxmox.connection.session import Session
+from writ_agent_proxmox.connection.session import ApiSession
 from writ_agent_proxmox.operations.movement import gibibytes
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
@@ -94,13 +94,13 @@ async def test_a_guest_that_runs_is_deleted_by_force_alone(cluster: Cluster) -> 
 @pytest.mark.parametrize("purge", [False, True])
 async def test_jobs_are_purged_only_when_asked(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, purge: bool) -> None:
     sent: list[Mapping[str, Any]] = []
-    call = Session.call
+    call = ApiSession.call
 
-    def recorded(session: Session, method: str, path: Sequence[object], parameters: Mapping[str, Any]) -> Any:
+    def recorded(session: ApiSession, method: str, path: Sequence[object], parameters: Mapping[str, Any]) -> Any:
         sent.extend([parameters] if method == "delete" else [])
         return call(session, method, path, parameters)
 
-    monkeypatch.setattr(Session, "call", recorded)
+    monkeypatch.setattr(ApiSession, "call", recorded)
     await cluster.done("guest_delete", guest_name="web", purge=purge)
     assert sent == ([{"purge": True}] if purge else [{}])
     assert cluster.server.pve.vm(WEB) is None

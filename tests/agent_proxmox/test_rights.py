@@ -5,10 +5,10 @@ import pytest
 from writ_agent_proxmox.connection.credentials import parse_token
 from writ_agent_proxmox.operations.table import OPERATIONS
 from writ_agent_proxmox.rights import granting, held, lacking
-from writ_agent_proxmox.settings import Connection
+from writ_agent_proxmox.settings import ProxmoxConnection
 
 TOKEN = parse_token("writ@pve!agent=0badc0de-cafe-4bad-8f00-d0d0cacac0de", "here")
-POOL, ALL = Connection(host="pve", pool="prod"), Connection(host="pve")
+POOL, ALL = ProxmoxConnection(host="pve", pool="prod"), ProxmoxConnection(host="pve")
 
 
 def granted(commands: str) -> dict[str, dict[str, int]]:
@@ -26,7 +26,7 @@ def granted(commands: str) -> dict[str, dict[str, int]]:
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("connection", [POOL, ALL], ids=["pool", "cluster"])
-def test_the_commands_grant_all_that_is_missing_for_an_operation(operation: str, connection: Connection) -> None:
+def test_the_commands_grant_all_that_is_missing_for_an_operation(operation: str, connection: ProxmoxConnection) -> None:
     missing = lacking(OPERATIONS, ())[operation]
     commands = granting(operation, missing, TOKEN, connection)
     assert (

@@ -16,7 +16,7 @@ from tests.agent_proxmox.cluster import Cluster
 from writ_agent_proxmox.connection.api import Api
 from writ_agent_proxmox.connection.credentials import parse_token
 from writ_agent_proxmox.connection.tls import context_for
-from writ_agent_proxmox.settings import Connection, connection_of
+from writ_agent_proxmox.settings import ProxmoxConnection, connection_of
 from writ_contracts.errors import Invalid, Untrusted, WritError
 from writ_contracts.inventory import Target
 from writ_testing.peers.proxmox import OWNER, SECRET, TOKEN, Proxmox
@@ -26,7 +26,7 @@ _FORMAT, _PLAIN = serialization.PrivateFormat.PKCS8, serialization.NoEncryption(
 TOKEN_OF = parse_token(f"{OWNER}!{TOKEN}={SECRET}", "here")
 
 
-async def version(connection: Connection) -> Any:
+async def version(connection: ProxmoxConnection) -> Any:
     api = Api(connection, TOKEN_OF)
     try:
         return (await api.get("version"))["version"]
@@ -67,16 +67,16 @@ async def test_a_pinned_ca_without_key_usage_is_believed(cluster: Cluster) -> No
     ca, pem, key = made(server)
     server.stop()
     server.run(server.pve.start(str(pem), str(key)))
-    assert await version(Connection(host="127.0.0.1", port=server.pve.port, ca=ca))
-    assert await version(Connection(host="127.0.0.1", port=server.pve.port, ca=pem.read_text()))
+    assert await version(ProxmoxConnection(host="127.0.0.1", port=server.pve.port, ca=ca))
+    assert await version(ProxmoxConnection(host="127.0.0.1", port=server.pve.port, ca=pem.read_text()))
     server.stop()
     server.start()
 
 
 async def test_a_pinned_certificate_of_a_node_is_believed(cluster: Cluster) -> None:
     server = cluster.server
-    assert await version(Connection(host="127.0.0.1", port=server.pve.port, ca=server.certificate))
-    assert await version(Connection(host="127.0.0.1", port=server.pve.port, fingerprint=server.fingerprint))
+    assert await version(ProxmoxConnection(host="127.0.0.1", port=server.pve.port, ca=server.certificate))
+    assert await version(ProxmoxConnection(host="127.0.0.1", port=server.pve.port, fingerprint=server.fingerprint))
 
 
 async def test_no_other_certificate_is_believed(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,21 +89,21 @@ async def test_no_other_certificate_is_believed(cluster: Cluster, monkeypatch: p
     wrongly: tuple[dict[str, Any], ...] = ({"ca": other}, {"fingerprint": wrong}, {})
     for pinned in wrongly:
         with pytest.raises(Untrusted):
-            await version(Connection(host="127.0.0.1", port=server.pve.port, **pinned))
+            await version(ProxmoxConnection(host="127.0.0.1", port=server.pve.port, **pinned))
 
 
 async def test_no_proxy_of_the_environment_is_used(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
     server = cluster.server
-    assert await version(Connection(host="127.0.0.1", port=server.pve.port, fingerprint=server.fingerprint))
+    assert await version(ProxmoxConnection(host="127.0.0.1", port=server.pve.port, fingerprint=server.fingerprint))
 
 
 def test_a_pinned_context_is_the_same_on_every_python() -> None:
-    context = context_for(Connection(host="pve"))
+    context = context_for(ProxmoxConnection(host="pve"))
     assert context.verify_mode is ssl.CERT_REQUIRED
     with pytest.raises(Invalid, match="holds no certificate"):
-        context_for(Connection(host="pve", ca="-----BEGIN CERTIFICATE-----\nnone\n"))
+        context_for(ProxmoxConnection(host="pve", ca="-----BEGIN CERTIFICATE-----\nnone\n"))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from tests.hostops.apt_root import AptRoot, host_cases
 
 from writ_agent.backends.port import Task, TaskResult
 from writ_agent_ssh.backend import SshBackend
-from writ_agent_ssh.connection.credentials import Credentials
+from writ_agent_ssh.connection.credentials import SshCredentials
 from writ_agent_ssh.connection.host_keys import KnownHosts
 from writ_agent_ssh.host_sessions.pool import Pool
 from writ_agent_ssh.startup.archive import build
@@ -38,7 +38,7 @@ class SshHost:
         self.server = server
         self.root = server.folder / "root"
         self.root.mkdir(exist_ok=True)
-        known, credentials = KnownHosts(server.known_hosts), Credentials(server.keys)
+        known, credentials = KnownHosts(server.known_hosts), SshCredentials(server.keys)
         self.pool = Pool(ARCHIVE, credentials, known, idle=idle, connects=connects)
         self.backend = SshBackend(self.pool, ARCHIVE.operations)
         self.target: Target = server.target(file_roots=[str(self.root)])

@@ -13,7 +13,7 @@ from tests.agent_ssh.conftest import ID, SshHost, ssh_host
 
 from writ_agent.backends.port import Task, TaskResult
 from writ_agent.work.running import RunningOperation
-from writ_agent_ssh.host_sessions.session import Session
+from writ_agent_ssh.host_sessions.session import HostopsSession
 from writ_agent_ssh.startup import bootstrap
 from writ_contracts.errors import WritError
 from writ_hostops import processes
@@ -206,7 +206,7 @@ async def test_a_host_that_talks_nonsense_or_hangs_has_a_code_and_costs_nothing(
 
 async def test_noise_in_the_middle_of_the_stream_ends_the_connection(host: SshHost) -> None:
     session = await host.pool.session(host.target)
-    assert isinstance(session, Session)
+    assert isinstance(session, HostopsSession)
     run = await begun(host, count(host, delay=0.5))
     session._channel.data_received(b"Broadcast message: the system goes down\n" * 10, None)
     done = await asyncio.wait_for(run, 20)

@@ -20,7 +20,7 @@ from tests.agent_ssh.plain_host import ALWAYS, SHELLS, host_with, linked
 from tests.hostops.test_injection import CANARY, CORPUS, PROGRAMS, STAND_IN, samples
 
 from writ_agent.backends.hostops_requests import allowed
-from writ_agent_ssh.connection.link import Link, connect
+from writ_agent_ssh.connection.link import SshLink, connect
 from writ_agent_ssh.connection.program import run
 from writ_agent_ssh.host_sessions.plain_session import OPERATIONS, SERVICES
 from writ_agent_ssh.settings import connection_of
@@ -95,7 +95,7 @@ async def plain(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 
 @pytest.fixture(params=some(SHELLS, "fish"))
-async def link(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Link]:
+async def link(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SshLink]:
     async with host_with(tmp_path, linked(tmp_path / "bin", [*ALWAYS, "python3"]), request.param) as host:
         pool = host.pool
         made = await connect("web1", connection_of(host.target), pool._credentials, pool._known, None, pool._making)
@@ -174,7 +174,7 @@ async def test_without_python_no_string_becomes_a_command(plain: Hostile, tmp_pa
     assert not list(tmp_path.rglob(CANARY))
 
 
-async def test_a_quoted_argument_arrives_as_it_is_or_is_refused(link: Link) -> None:
+async def test_a_quoted_argument_arrives_as_it_is_or_is_refused(link: SshLink) -> None:
     arrived = set()
     for kind, text in {**CORPUS, "quotes": "'\\'' \\\\ \"", "dots": "…", "bang": "!x !!", "hash": "#x"}.items():
         with suppress(Invalid):

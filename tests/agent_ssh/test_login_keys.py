@@ -11,7 +11,7 @@ import pytest
 from tests.agent_ssh.conftest import SshHost
 from tests.agent_ssh.test_connecting import code_of
 
-from writ_agent_ssh.connection.credentials import Credentials
+from writ_agent_ssh.connection.credentials import SshCredentials
 from writ_testing.peers.programs import program
 from writ_testing.peers.sshd import make_key
 
@@ -35,7 +35,7 @@ def add(socket: Path, key: Path) -> None:
 
 
 def with_agent(host: SshHost, socket: Path) -> None:
-    host.pool._credentials = Credentials(host.server.keys, socket)
+    host.pool._credentials = SshCredentials(host.server.keys, socket)
 
 
 @pytest.mark.parametrize("form", ["openssh", "pkcs8-pem"])

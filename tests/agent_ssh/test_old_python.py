@@ -7,7 +7,7 @@ import pytest
 from tests.agent_ssh.conftest import SshHost, ssh_host
 from tests.hostops.old_python import VERSION, old_python
 
-from writ_testing.suites.backend import BackendSuite, Host
+from writ_testing.suites.backend import BackendHost, BackendSuite
 
 
 @pytest.mark.usefixtures("patient")
@@ -24,5 +24,5 @@ class TestSshBackendWithAnOldPython(BackendSuite):
             yield host
 
     @pytest.mark.exhaustive  # what tests/agent_local and tests/hostops show of the same code in the same Python
-    async def test_each_operation_that_it_claims_shows_on_the_host(self, host: Host) -> None:
+    async def test_each_operation_that_it_claims_shows_on_the_host(self, host: BackendHost) -> None:
         await super().test_each_operation_that_it_claims_shows_on_the_host(host)

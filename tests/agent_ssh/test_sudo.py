@@ -3,7 +3,7 @@
 import pytest
 
 from writ_agent_ssh.host_sessions.recent_failures import WRONG_PASSWORD_SECONDS, RefusedPasswords
-from writ_agent_ssh.settings import Connection
+from writ_agent_ssh.settings import SshConnection
 from writ_agent_ssh.startup.bootstrap_output import TooMuchNoise
 from writ_agent_ssh.startup.sudo import COMMAND, Sudo, SudoStart, rule
 from writ_contracts.errors import Invalid
@@ -113,11 +113,11 @@ def test_a_refused_password_is_not_sent_again_until_it_differs_or_the_time_is_ov
 
 
 def test_operations_need_root_by_the_patterns_of_the_target() -> None:
-    usual = Connection(host="h", user="ann", become="sudo")
+    usual = SshConnection(host="h", user="ann", become="sudo")
     needs_root = {
         name: usual.needs_root(name) for name in ("service_restart", "service_status", "file_write", "list_backups")
     }
     assert needs_root == {"service_restart": True, "service_status": False, "file_write": False, "list_backups": True}
     assert not usual.needs_root("")
-    assert not Connection(host="h", user="root", become="sudo").needs_root("service_restart")
-    assert not Connection(host="h", user="ann").needs_root("service_restart")
+    assert not SshConnection(host="h", user="root", become="sudo").needs_root("service_restart")
+    assert not SshConnection(host="h", user="ann").needs_root("service_restart")

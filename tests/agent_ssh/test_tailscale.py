@@ -1,4 +1,4 @@
-"""A target `via: tailscale` is reached as the very peer that the inventory pins, or refused with what is wrong."""
+"""A target `via: tailscale` is reached only as the peer that the inventory pins; refusals give the reason."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from writ_agent_ssh.settings import Connection, connection_of
+from writ_agent_ssh.settings import SshConnection, connection_of
 from writ_agent_ssh.tailnet import local_api as client
 from writ_agent_ssh.tailnet.local_api import PeerStatus, Status
 from writ_agent_ssh.tailnet.tailscale import Tailnet, check, peer_of
 from writ_contracts.errors import Invalid, Unreachable, Untrusted, WritError
 from writ_contracts.inventory import Target
-from writ_testing.peers.tailscale_local_api import LocalApi, Peer, local_api, node_key
+from writ_testing.peers.tailscale_local_api import Peer, TailscaleState, local_api, node_key
 
 WEB = Peer(name="web1", addresses=("127.0.0.1", "fd7a:115c:a1e0::11"), tags=("tag:web", "tag:prod"))
 LONG_AGO, LONG_HENCE = "2020-01-01T00:00:00Z", "2999-01-01T00:00:00.123456789Z"
@@ -21,16 +21,16 @@ PINNED = {**HERE, "tailscale_node_key": node_key("web1"), "tailscale_tags": ["ta
 
 
 @pytest.fixture
-def api(tmp_path: Path) -> Iterator[LocalApi]:
+def api(tmp_path: Path) -> Iterator[TailscaleState]:
     with local_api(tmp_path / "tailscaled.sock", Peer(name="db1", addresses=("100.64.9.2",)), WEB) as served:
         yield served
 
 
-def connection() -> Connection:
-    return msgspec.convert(PINNED, Connection)
+def connection() -> SshConnection:
+    return msgspec.convert(PINNED, SshConnection)
 
 
-async def dialled(api: LocalApi) -> None:
+async def dialled(api: TailscaleState) -> None:
     carrier = await Tailnet(client.LocalApi(api.socket)).dial(connection())
     carrier.sock.close()
     carrier.end()
@@ -55,7 +55,7 @@ def changed(**what: object) -> Peer:
     ],
 )
 async def test_a_peer_that_is_not_there_or_not_who_it_should_be_is_refused_with_that_reason(
-    api: LocalApi, peer: Peer, error: type[WritError], code: str, words: str
+    api: TailscaleState, peer: Peer, error: type[WritError], code: str, words: str
 ) -> None:
     api.put(peer)
     with pytest.raises(error, match="web1") as refused:
@@ -64,7 +64,7 @@ async def test_a_peer_that_is_not_there_or_not_who_it_should_be_is_refused_with_
     assert words in str(refused.value)
 
 
-async def test_who_it_is_counts_before_whether_it_is_there(api: LocalApi) -> None:
+async def test_identity_of_a_peer_is_checked_before_its_presence(api: TailscaleState) -> None:
     api.put(changed(key=node_key("thief"), online=False))
     with pytest.raises(Untrusted) as refused:
         await dialled(api)
@@ -72,7 +72,7 @@ async def test_who_it_is_counts_before_whether_it_is_there(api: LocalApi) -> Non
 
 
 async def test_an_address_that_is_another_peers_by_now_is_refused(
-    api: LocalApi, monkeypatch: pytest.MonkeyPatch
+    api: TailscaleState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(api, "whois", lambda address: Peer(name="thief", addresses=("127.0.0.1",)))
     with pytest.raises(Untrusted, match="belongs to nodekey:") as refused:
@@ -84,14 +84,16 @@ async def test_an_address_that_is_another_peers_by_now_is_refused(
 
 
 @pytest.mark.parametrize("state", ["NoState", "NeedsLogin", "NeedsMachineAuth", "Stopped", "Starting"])
-async def test_a_tailscaled_that_does_not_run_its_network_is_told_as_such(api: LocalApi, state: str) -> None:
+async def test_a_tailscaled_that_does_not_run_its_network_is_reported_as_such(api: TailscaleState, state: str) -> None:
     api.state = state  # type: ignore[assignment]
     with pytest.raises(Unreachable, match=state) as refused:
         await dialled(api)
     assert refused.value.code == "tailscale_down"
 
 
-async def test_who_may_not_ask_tailscaled_is_told_so(api: LocalApi, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_missing_permission_on_tailscaled_is_reported(
+    api: TailscaleState, monkeypatch: pytest.MonkeyPatch
+) -> None:
     api.permit_read = False
     with pytest.raises(Invalid, match="403 status access denied") as refused:
         await dialled(api)
@@ -101,7 +103,7 @@ async def test_who_may_not_ask_tailscaled_is_told_so(api: LocalApi, monkeypatch:
         await dialled(api)
 
 
-async def test_each_question_is_bounded_in_time(api: LocalApi, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_each_question_is_bounded_in_time(api: TailscaleState, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "SECONDS", 0.1)
     api.silent = True
     with pytest.raises(Unreachable, match=r"did not answer within 0\.1 s") as refused:
@@ -109,7 +111,7 @@ async def test_each_question_is_bounded_in_time(api: LocalApi, monkeypatch: pyte
     assert refused.value.code == "tailscale_unavailable"
 
 
-async def test_a_tailscaled_that_is_not_there_is_told_as_such(tmp_path: Path) -> None:
+async def test_a_tailscaled_that_is_not_there_is_reported_as_such(tmp_path: Path) -> None:
     with pytest.raises(Unreachable, match="No such file") as refused:
         await Tailnet(client.LocalApi(tmp_path / "none.sock")).dial(connection())
     assert refused.value.code == "tailscale_unavailable"
@@ -137,27 +139,27 @@ JSON = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
         JSON + b'Transfer-Encoding: chunked\r\n\r\nzz\r\n{"BackendState": "Running"}\r\n0\r\n\r\n',
     ],
 )
-async def test_what_is_no_answer_is_never_taken_for_one(api: LocalApi, garbage: bytes) -> None:
+async def test_malformed_answer_of_tailscaled_is_refused(api: TailscaleState, garbage: bytes) -> None:
     api.garbage = garbage
     with pytest.raises(Unreachable) as refused:
         await dialled(api)
     assert refused.value.code in ("tailscale_garbled", "tailscale_unavailable")
 
 
-async def test_an_answer_without_an_end_is_cut_off(api: LocalApi, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_answer_without_an_end_is_cut_off(api: TailscaleState, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "MOST_BYTES", 1000)
     api.garbage = JSON + b"\r\n" + b" " * 100_000
     with pytest.raises(Unreachable, match="more than 1000 bytes"):
         await dialled(api)
 
 
-async def test_an_answer_in_chunks_is_read_whole(api: LocalApi) -> None:
-    """As Go sends what is longer than its buffer."""
+async def test_an_answer_in_chunks_is_read_whole(api: TailscaleState) -> None:
+    """Go sends answers beyond its buffer in chunks."""
     api.garbage = JSON + b'Transfer-Encoding: chunked\r\n\r\n10\r\n{"BackendState":\r\na\r\n"Stopped"}\r\n0\r\n\r\n'
     assert (await client.LocalApi(api.socket).status(peers=True)).state == "Stopped"
 
 
-async def test_without_peers_there_are_none(api: LocalApi) -> None:
+async def test_without_peers_there_are_none(api: TailscaleState) -> None:
     local_api = client.LocalApi(api.socket)
     assert (await local_api.status(peers=False)).peers is None
     assert len((await local_api.status(peers=True)).peers or {}) == 2
@@ -168,7 +170,7 @@ async def test_without_peers_there_are_none(api: LocalApi) -> None:
 
 
 def status_of(*peers: Peer) -> Status:
-    return msgspec.convert(LocalApi(Path("/none"), list(peers)).status(peers=True), Status)
+    return msgspec.convert(TailscaleState(Path("/none"), list(peers)).status(peers=True), Status)
 
 
 @pytest.mark.parametrize(
@@ -186,8 +188,8 @@ def test_nothing_like_it_is_the_same(host: str) -> None:
         peer_of(status_of(WEB), host)
 
 
-def test_what_a_node_calls_itself_does_not_count() -> None:
-    shown = LocalApi(Path("/none"), [WEB]).status(peers=True)
+def test_name_that_a_node_gives_itself_does_not_count() -> None:
+    shown = TailscaleState(Path("/none"), [WEB]).status(peers=True)
     shown["Peer"][node_key("web1")]["DNSName"] = "web1-1.tailnet.example."
     with pytest.raises(Invalid, match="no peer"):
         peer_of(msgspec.convert(shown, Status), "web1")

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from tests.agent_ssh.conftest import ARCHIVE
 
 from writ_agent_ssh.backend import SshBackend
-from writ_agent_ssh.connection.credentials import Credentials
+from writ_agent_ssh.connection.credentials import SshCredentials
 from writ_agent_ssh.connection.host_keys import KnownHosts
 from writ_agent_ssh.host_sessions.pool import Pool
 from writ_agent_ssh.settings import connection_of
@@ -25,7 +25,7 @@ from writ_contracts.inventory import Target
 from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.eventually import eventually
 from writ_testing.peers.sshd import Sshd, descendants, sshd
-from writ_testing.peers.tailscale_local_api import LocalApi, Peer, local_api, node_key
+from writ_testing.peers.tailscale_local_api import Peer, TailscaleState, local_api, node_key
 from writ_testing.search import cmdline
 from writ_testing.suites.backend import ProgressRecorder, task
 
@@ -42,13 +42,13 @@ PINNED = {
 
 
 @pytest.fixture
-def api(tmp_path: Path) -> Iterator[LocalApi]:
+def api(tmp_path: Path) -> Iterator[TailscaleState]:
     with local_api(tmp_path / "tailscaled.sock", WEB) as served:
         yield served
 
 
 def backend_on(server: Sshd, tailnet: Tailnet) -> SshBackend:
-    known, credentials = KnownHosts(server.known_hosts), Credentials(server.keys)
+    known, credentials = KnownHosts(server.known_hosts), SshCredentials(server.keys)
     return SshBackend(Pool(ARCHIVE, credentials, known, idle=600.0, connects=4, tailnet=tailnet), ARCHIVE.operations)
 
 
@@ -56,7 +56,7 @@ def target_on(server: Sshd) -> Target:
     return server.target("web1", connection={**server.connection(), **PINNED})
 
 
-async def test_userspace_mode_needs_a_way_through_tailscaled(api: LocalApi) -> None:
+async def test_userspace_mode_needs_a_way_through_tailscaled(api: TailscaleState) -> None:
     api.tun = False
     target = Target(id="web1", role="testing", backend="ssh", connection={"user": "u", **PINNED})
     with pytest.raises(Invalid, match="WRIT_TAILSCALE_SOCKS5") as refused:
@@ -139,7 +139,7 @@ async def test_a_proxy_that_does_not_connect_is_refused_with_its_reason(reply: b
     assert refused.value.code == "socks_failed"
 
 
-async def test_a_proxy_that_is_not_there_is_told_as_such() -> None:
+async def test_a_proxy_that_is_not_there_is_reported_as_such() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         with pytest.raises(Unreachable, match="cannot be used"):
@@ -168,21 +168,23 @@ async def works(server: Sshd, tailnet: Tailnet) -> None:
         await backend.close()
 
 
-async def test_an_operation_goes_to_the_address_that_tailscaled_tells_and_not_by_the_name(
-    api: LocalApi, tmp_path: Path
+async def test_an_operation_goes_to_the_address_that_tailscaled_shows_and_not_by_the_name(
+    api: TailscaleState, tmp_path: Path
 ) -> None:
     async with sshd(tmp_path / "host") as server:
         await works(server, Tailnet(client.LocalApi(api.socket)))
     assert api.asked == ["/localapi/v0/status?peers=true", f"/localapi/v0/whois?addr=127.0.0.1%3A{server.port}"]
 
 
-async def test_an_operation_goes_through_the_proxy_of_userspace_mode(api: LocalApi, tmp_path: Path) -> None:
+async def test_an_operation_goes_through_the_proxy_of_userspace_mode(api: TailscaleState, tmp_path: Path) -> None:
     api.tun = False
     async with sshd(tmp_path / "host") as server, listening(proxying) as proxy:
         await works(server, Tailnet(client.LocalApi(api.socket), proxy=proxy))
 
 
-async def test_an_operation_goes_through_netcat_which_ends_with_the_connection(api: LocalApi, tmp_path: Path) -> None:
+async def test_an_operation_goes_through_netcat_which_ends_with_the_connection(
+    api: TailscaleState, tmp_path: Path
+) -> None:
     api.tun = False
     program = tmp_path / "tailscale"
     program.write_text(NETCAT)
@@ -196,7 +198,9 @@ async def test_an_operation_goes_through_netcat_which_ends_with_the_connection(a
         await eventually(gone)
 
 
-async def test_a_peer_with_another_host_key_is_refused_whatever_its_node_key(api: LocalApi, tmp_path: Path) -> None:
+async def test_a_peer_with_another_host_key_is_refused_whatever_its_node_key(
+    api: TailscaleState, tmp_path: Path
+) -> None:
     async with sshd(tmp_path / "host") as server, sshd(tmp_path / "other") as other:
         server.known_hosts.write_text(
             other.known_hosts.read_text().replace(f"[127.0.0.1]:{other.port}", f"[127.0.0.1]:{server.port}")
@@ -208,7 +212,7 @@ async def test_a_peer_with_another_host_key_is_refused_whatever_its_node_key(api
     assert refused.value.code == "host_key_changed"
 
 
-def ways(folder: Path, api: LocalApi, proxy: str) -> dict[str, Tailnet]:
+def ways(folder: Path, api: TailscaleState, proxy: str) -> dict[str, Tailnet]:
     """Each of them; the last one's netcat carries nothing."""
     local_api, found = client.LocalApi(api.socket), {}
     for name, text in (("netcat", NETCAT), ("mute netcat", "#!/bin/sh\nexec sleep 600\n")):
@@ -220,9 +224,7 @@ def ways(folder: Path, api: LocalApi, proxy: str) -> dict[str, Tailnet]:
 
 
 @pytest.mark.parametrize("way", ["direct", "proxy", "netcat", "mute netcat"])
-async def test_what_is_refused_on_the_way_leaves_no_descriptor_and_no_process(
-    api: LocalApi, tmp_path: Path, way: str
-) -> None:
+async def test_refused_way_leaves_no_descriptor_and_no_process(api: TailscaleState, tmp_path: Path, way: str) -> None:
     api.tun = way == "direct"
     code, seconds = ("unreachable", 1) if way == "mute netcat" else ("auth_failed", 20)
     patient = "PerSourcePenalties no"  # who was refused is not let near it again for a while, else
@@ -246,7 +248,7 @@ async def test_what_is_refused_on_the_way_leaves_no_descriptor_and_no_process(
         await backend.close()
 
 
-async def test_a_refused_peer_is_never_connected_to(api: LocalApi, tmp_path: Path) -> None:
+async def test_a_refused_peer_is_never_connected_to(api: TailscaleState, tmp_path: Path) -> None:
     api.put(Peer(name="web1", addresses=("127.0.0.1",), tags=("tag:web",), key=node_key("thief")))
     async with sshd(tmp_path / "host") as server:
         backend = backend_on(server, Tailnet(client.LocalApi(api.socket)))

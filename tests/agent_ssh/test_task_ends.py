@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tests.agent_ssh.conftest import ARCHIVE
 
-from writ_agent_ssh.connection.credentials import Credentials
+from writ_agent_ssh.connection.credentials import SshCredentials
 from writ_agent_ssh.connection.host_keys import KnownHosts
 from writ_agent_ssh.host_sessions.pool import Pool
 from writ_bus import tasks
@@ -15,7 +15,7 @@ from writ_testing.injection import break_once
 
 async def test_unused_connections_are_closed_after_a_defect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     break_once(monkeypatch, Pool, "_sweep")
-    pool = Pool(ARCHIVE, Credentials(tmp_path), KnownHosts(tmp_path / "known"), idle=0.01, connects=1)
+    pool = Pool(ARCHIVE, SshCredentials(tmp_path), KnownHosts(tmp_path / "known"), idle=0.01, connects=1)
     pool._target_sessions["host-1"].used_at = 0.0
     pool._sweeping = tasks.keep("ssh sweep", pool._sweep)
 

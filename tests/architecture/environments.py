@@ -1,4 +1,4 @@
-"""Fresh environments into which wheels are installed with the index off, and what a new user does first in one."""
+"""Fresh environments with wheels installed without an index, and a new user's first steps."""
 
 import json
 import os
@@ -17,14 +17,19 @@ LISTING = "import importlib.metadata as m; print(*(d.metadata['Name'].lower() fo
 
 
 class Environment(NamedTuple):
-    """An installed requirement, and the Python that has it."""
+    """An installed requirement, and its Python."""
 
     requirement: str
     python: Path
 
     @property
+    def writ(self) -> Path:
+        """The command."""
+        return self.python.with_name("writ")
+
+    @property
     def installed(self) -> set[str]:
-        """The distributions that are in it."""
+        """Return the installed distributions."""
         return set(done(self.python, "-I", "-c", LISTING).split())
 
 
@@ -34,7 +39,7 @@ def do(*command: str | Path, cwd: Path = ROOT, env: dict[str, str] | None = None
 
 
 def done(*command: str | Path, cwd: Path = ROOT, env: dict[str, str] | None = None) -> str:
-    """Run a command that succeeds; return its output."""
+    """Run a command, which must succeed; return its output."""
     result = do(*command, cwd=cwd, env=env)
     assert result.returncode == 0, f"{command}: {result.stdout}{result.stderr}"
     return result.stdout
@@ -51,12 +56,12 @@ def install(folder: Path, wheels: Path, requirement: str, python: str = sys.exec
 
 
 def alone(home: Path) -> dict[str, str]:
-    """The variables of somebody who has nothing of this tree."""
+    """Return the environment variables of a user without this tree."""
     return {"PATH": "/usr/bin:/bin", "HOME": str(home), "LANG": "C.UTF-8"}
 
 
 def other_python() -> str | None:
-    """Return a Python that Writ may run on, and of another version than this one."""
+    """Return a supported Python of another version than this one."""
     path = f"/usr/bin:{os.environ['PATH']}"
     found = [shutil.which(name, path=path) for name in ("python3", "python3.13", "python3.12", "python3.11")]
     for python in filter(None, found):
@@ -71,9 +76,8 @@ def version_of(python: str) -> tuple[int, ...]:
     return tuple(map(int, answer.stdout.split())) if answer.returncode == 0 else (0,)
 
 
-def first_steps(environment: Environment, folder: Path) -> None:
-    """`writ up`, an operation on a file, `writ down`, as somebody does who has just installed it."""
-    writ = environment.python.with_name("writ")
+def first_steps(writ: Path, folder: Path) -> None:
+    """Run `writ up`, an operation on a file and `writ down`, as a new user does."""
     env = {**alone(folder), "WRIT_NATS_PORT": "0"}
     assert done(writ, "--version", cwd=folder, env=env) == f"writ {VERSION}\n"
     assert "Writ is ready on" in done(writ, "up", "--detach", cwd=folder, env=env)

@@ -25,7 +25,7 @@ from tests.architecture.environments import (
 from tests.architecture.tree import ROOT, Package, packages
 from tests.lab.wheels import all_of_it
 
-from writ_testing.peers.programs import missing
+from writ_testing.peers.programs import missing, program
 
 pytestmark = [pytest.mark.xdist_group("wheels"), pytest.mark.timeout(600), pytest.mark.exhaustive]
 SERVICES = [package for package in packages() if package.is_service]
@@ -123,7 +123,20 @@ def test_without_configuration_a_service_says_what_it_needs(
 def test_an_installation_comes_up_carries_out_an_operation_and_has_none_of_the_tests(
     environments: Mapping[str, Environment], tmp_path: Path
 ) -> None:
-    first_steps(environments[WHOLE], tmp_path)
+    first_steps(environments[WHOLE].writ, tmp_path)
+
+
+def test_pipx_installs_the_command_as_the_documents_say_and_writ_up_works_from_there(
+    wheels: Path, tmp_path: Path
+) -> None:
+    """pipx has never run here, and no index is reached."""
+    pipx = Path(program("pipx"))
+    (command,) = re.findall(r"^\$ (pipx install .*)$", (ROOT / "docs/install.md").read_text(), re.MULTILINE)
+    (tmp_path / "wheels").symlink_to(wheels)
+    env = {**alone(tmp_path), "PIPX_DEFAULT_PYTHON": sys.executable, "PIP_INDEX_URL": "http://127.0.0.1:9/"}
+    env["PATH"] = f"{pipx.parent}:{env['PATH']}"
+    assert "writ" in done("sh", "-c", command, cwd=tmp_path, env=env)
+    first_steps(tmp_path / ".local/bin/writ", tmp_path)
 
 
 def test_the_same_on_another_python(tmp_path: Path) -> None:
@@ -133,13 +146,13 @@ def test_the_same_on_another_python(tmp_path: Path) -> None:
     folder = tmp_path / "wheels"
     all_of_it(folder, "{}.{}".format(*version_of(python)))
     (tmp_path / "home").mkdir()
-    first_steps(install(tmp_path / "venv", folder, MACHINE, python), tmp_path / "home")
+    first_steps(install(tmp_path / "venv", folder, MACHINE, python).writ, tmp_path / "home")
 
 
 def test_up_without_the_services_says_what_to_install_and_makes_nothing(
     environments: Mapping[str, Environment], tmp_path: Path
 ) -> None:
-    writ = environments["writops"].python.with_name("writ")
+    writ = environments["writops"].writ
     assert "Usage: writ" in done(writ, "--help", cwd=tmp_path, env=alone(tmp_path))
     result = do(writ, "up", cwd=tmp_path, env=alone(tmp_path))
     assert (result.returncode, result.stdout) == (6, "")
@@ -163,7 +176,7 @@ def test_wheels_in_the_folder_come_from_this_tree_or_from_the_lock_by_hash(wheel
     digests = set(re.findall(r"--hash=sha256:(\w+)", lock))
     others = [wheel for wheel in wheels.glob("*.whl") if not wheel.name.startswith("writops")]
     built = [wheel.name for wheel in others if hashlib.sha256(wheel.read_bytes()).hexdigest() not in digests]
-    assert [name.partition("-")[0] for name in built] == ["nkeys"]  # published as source
+    assert {name.partition("-")[0] for name in built} == {"nkeys", "pip"}  # published as source; of Python itself
     assert len(others) > 20
     named = {wheel.name.partition("-")[0].replace("_", "-") for wheel in wheels.glob("writops*.whl")}
     assert named == set(distributions())
@@ -173,7 +186,7 @@ def test_no_text_leaves_it_to_an_index_what_writ_is() -> None:
     texts = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/**/*.md"), *ROOT.glob("libs/**/*.md")]
     lines = [line for text in texts for line in text.read_text().splitlines() if re.search("(pip|pipx) install", line)]
     assert len(lines) >= 3
-    assert [line for line in lines if "--no-index --find-links wheels" not in line] == []
+    assert [line for line in lines if not re.search("--no-index --find-links (\\$PWD/)?wheels", line)] == []
 
 
 def test_no_text_names_a_distribution_that_is_not_shipped() -> None:

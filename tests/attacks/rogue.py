@@ -122,10 +122,10 @@ class Rogue:
     async def answered(self, number: int) -> None:
         """Wait until so many claims have been answered."""
 
-        async def look() -> bool:
+        async def check() -> bool:
             return len(self.answers) >= number
 
-        await eventually(look, what=f"{number} claims")
+        await eventually(check, what=f"{number} claims")
 
 
 async def events(bus: Bus, filter: str) -> list[JournalEvent | Carried]:
@@ -136,10 +136,10 @@ async def events(bus: Bus, filter: str) -> list[JournalEvent | Carried]:
 async def alarm(bus: Bus, kind: str, operation_id: str | None = None, text: str = "") -> SecurityEvent:
     """Return a security event of this kind, once it is recorded."""
 
-    async def look() -> SecurityEvent | None:
+    async def check() -> SecurityEvent | None:
         for event in await events(bus, subjects.security_event(kind)):
             if isinstance(event, SecurityEvent) and operation_id in (None, event.operation_id) and text in event.detail:
                 return event
         return None
 
-    return await eventually(look, what=f"a security event {kind} about {operation_id}")
+    return await eventually(check, what=f"a security event {kind} about {operation_id}")

@@ -150,14 +150,14 @@ class World:
             if self.roles.get(name) in channel.receivers[1:] and channel.style is Style.REQUEST
         ]
 
-        def answer(message: Msg) -> None:
+        def handle(message: Msg) -> None:
             listener.heard.append(message.subject)
             if message.reply and not any(matches(one, message.subject) for one in others):
                 echo = listener.bus.connection.publish(message.reply, message.data)
                 self._echoes.add(task := asyncio.ensure_future(echo))
                 task.add_done_callback(self._echoes.discard)
 
-        return answer
+        return handle
 
     async def plant(self, body: bytes) -> None:
         """Store these bytes in every stream, with the keys of its writers."""

@@ -190,6 +190,25 @@ async def test_a_request_that_policy_allowed_starts_once_for_one_claim(
         assert answer.error.code in ("forged_start", "too_soon")
 
 
+async def test_a_start_has_the_parameters_of_the_decision_on_record(
+    installation: RunningInstallation, executor: Bus, files: Path
+) -> None:
+    """Otherwise the record would show a harmless request, and the host another operation."""
+    rogue = Rogue(executor)
+    about = subject(installation, "file_write", "web-1", {"file_path": str(files / "harmless"), "content": "x"})
+    decision = (await decided(executor, about)).decision
+    assert decision is not None
+    with installation.paused("agent-a"):
+        await rogue.append(about, rogue.requested(about, decision))
+        await rogue.append(about, dispatched_at(rogue, about))
+        for changed in ({"file_path": str(files / "evil")}, {"content": "y"}, {"mode": "0777"}):
+            other = structs.replace(about, parameters={**about.parameters, **changed})
+            answer = await rogue.grant(other, claim(installation, other))
+            assert (answer.grant, answer.error and answer.error.code) == (None, "forged_start"), changed
+        await alarm(executor, "forged_start", about.operation_id, "other parameters than policy decided on")
+        assert (await rogue.grant(about, claim(installation, about))).grant is not None
+
+
 async def test_the_executors_key_does_not_write_a_start(installation: RunningInstallation, executor: Bus) -> None:
     about = subject(installation, "test_noop", "web-1", {})
     where = subjects.operation_event("alice", about.operation_id, "granted")

@@ -23,6 +23,8 @@ from writ_contracts.agents import (
 from writ_contracts.errors import TimedOut, Unreachable, WritError
 from writ_contracts.history.audit import TraceReply
 from writ_contracts.wire import decode, encode
+from writ_executor.journal.hidden_values import PLACE
+from writ_executor.journal.shared_keys import SharedKeys
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation
 from writ_testing.peers.nats_server import free_port
@@ -62,6 +64,19 @@ async def test_an_executors_thief_reads_a_secret_parameter_and_can_answer_nobody
     await heard.close()
 
 
+async def test_an_executors_thief_shows_a_requester_another_full_output_than_the_agent_sent(
+    installation: RunningInstallation, executor: Bus, alice: Writ
+) -> None:
+    path = installation.home.root.parent / "files" / "read-by-alice"
+    path.write_text("true")
+    done = await alice.run("file_read", "web-1", {"file_path": str(path)})
+    place = f"alice.{done.operation_id}"
+    forged = SharedKeys.read(installation.home.params_key).encrypt(encode({"content": "forged", PLACE: place}))
+    await executor.results.put(place, forged, ttl=60.0)
+    assert (await alice.result(done.operation_id) or {})["content"] == "forged"
+    assert (await alice.get(done.operation_id)).output.get("digest") == done.output["digest"]  # as the agent signed it
+
+
 async def test_an_executors_thief_cannot_make_up_agents(executor: Bus) -> None:
     with pytest.raises(Forbidden):
         await executor.request(subjects.heartbeat("a"), beat("ghost"), timeout=2)
@@ -84,6 +99,18 @@ async def test_an_audit_thief_reads_all_and_answers_falsely_and_writes_its_own_a
         for subject in (own, subjects.operation_event("alice", done.operation_id, "granted"), subjects.POLICY_GRANT):
             with pytest.raises(Forbidden):
                 await thief.request(subject, b"{}", timeout=5)
+
+
+async def test_a_monitoring_thief_sees_how_full_the_streams_are_and_no_subject_of_the_journal(
+    installation: RunningInstallation, alice: Writ
+) -> None:
+    await alice.run("test_noop", "web-1")
+    async with holding(installation, "status") as thief:
+        for body in (b"", b'{"subjects_filter":">"}', b'{"subject":"writ.journal.>","subjects_filter":">"}'):
+            answer = (await thief.request("writ.api.journal", body, timeout=5)).data
+            assert b"writ.journal.op" not in answer
+            assert b"alice" not in answer
+        assert (await thief.journal.usage()).messages > 0
 
 
 async def claimed(

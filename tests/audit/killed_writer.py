@@ -3,15 +3,15 @@
 import sys
 from pathlib import Path
 
-from writ_audit.index import Index, IndexPosition
+from writ_audit.index import AuditIndex, IndexPosition
 from writ_audit.projection import EventRow, RecordChange
 
 BATCH = 200
 
 
 def main(path: Path) -> None:
-    """Batch after batch; says so after each."""
-    index = Index(path)
+    """Write batch after batch, and print a line after each."""
+    index = AuditIndex(path)
     position = index.place.position
     while True:
         sequences = range(position + 1, position + 1 + BATCH)

@@ -20,7 +20,7 @@ from writ_contracts.operations import Catalogue
 from writ_contracts.subjects import query
 from writ_contracts.wire import decode, encode
 from writ_runtime.metrics import Metrics
-from writ_testing.fakes.scripted_peers import ScriptedPolicy
+from writ_testing.fakes.scripted_policy import ScriptedPolicy
 
 Reply = TypeVar("Reply", bound=Struct)
 

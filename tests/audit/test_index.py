@@ -11,7 +11,7 @@ import pytest
 from msgspec import structs
 from tests.audit import killed_writer
 
-from writ_audit.index import Index, IndexDamaged, IndexPosition
+from writ_audit.index import AuditIndex, IndexDamaged, IndexPosition
 from writ_audit.projection import EventRow, OperationRow, OutcomeRow, RecordChange, TermRow
 from writ_contracts.errors import Unreachable
 from writ_contracts.history.audit import SearchQuery
@@ -23,8 +23,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def index(path: Path) -> Iterator[Index]:
-    index = Index(path)
+def index(path: Path) -> Iterator[AuditIndex]:
+    index = AuditIndex(path)
     yield index
     index.close()
 
@@ -60,7 +60,7 @@ def with_terms(sequence: int, *terms: tuple[str, str]) -> RecordChange:
     return structs.replace(change, terms=tuple(TermRow(kind, value, sequence) for kind, value in terms))
 
 
-def test_several_values_of_a_rule_or_parameter_are_alternatives(index: Index) -> None:
+def test_several_values_of_a_rule_or_parameter_are_alternatives(index: AuditIndex) -> None:
     index.apply(
         [
             with_terms(1, ("rule", "r1"), ("rule", "r2"), ("p:service_name", "nginx"), ("p:force", "true")),
@@ -80,23 +80,23 @@ def test_several_values_of_a_rule_or_parameter_are_alternatives(index: Index) ->
     assert found(SearchQuery(parameter_values=names, parameters={"force": "true"}, rules=["r1", "r2"])) == [1]
 
 
-def test_what_was_taken_in_is_there_after_a_restart(path: Path, index: Index) -> None:
+def test_indexed_events_are_there_after_a_restart(path: Path, index: AuditIndex) -> None:
     index.apply([opened(1)], IndexPosition(1, "o", "l"))
     index.close()
-    again = Index(path)
+    again = AuditIndex(path)
     assert again.place == IndexPosition(1, "o", "l")
     assert [row.operation_id for row in again.search(SearchQuery(), None)] == ["op"]
     assert again.rebuilt == ""
     again.close()
 
 
-def test_the_same_record_twice_changes_nothing(index: Index) -> None:
+def test_the_same_record_twice_changes_nothing(index: AuditIndex) -> None:
     index.apply([opened(1)], IndexPosition(1))
     index.apply([opened(1), opened(2, "other")], IndexPosition(2))
     assert [row.operation_id for row in index.search(SearchQuery(), None)] == ["other", "op"]
 
 
-def test_a_batch_that_fails_leaves_nothing_behind(path: Path, index: Index) -> None:
+def test_a_batch_that_fails_leaves_nothing_behind(path: Path, index: AuditIndex) -> None:
     broken = RecordChange(event=EventRow(sequence=2**70, subject="s", kind="refused", at=1.0))
     with pytest.raises(OverflowError):
         index.apply([opened(1), broken], IndexPosition(2))
@@ -108,23 +108,23 @@ def test_a_batch_that_fails_leaves_nothing_behind(path: Path, index: Index) -> N
 
 def test_a_file_that_is_no_database_is_replaced(path: Path) -> None:
     path.write_bytes(b"not a database at all, but long enough to look like a file" * 100)
-    index = Index(path)
+    index = AuditIndex(path)
     assert "not a database" in index.rebuilt
     assert index.place == IndexPosition()
     index.close()
 
 
 def test_an_index_of_another_schema_is_replaced(path: Path) -> None:
-    Index(path).close()
+    AuditIndex(path).close()
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 999")
     connection.close()
-    index = Index(path)
+    index = AuditIndex(path)
     assert index.rebuilt == "its schema is version 999, this program's is 4"
     index.close()
 
 
-def test_damage_of_the_index_is_reported_and_reset_rebuilds_it(path: Path, index: Index) -> None:
+def test_damage_of_the_index_is_reported_and_reset_rebuilds_it(path: Path, index: AuditIndex) -> None:
     index.apply([opened(number, f"op{number}") for number in range(1, 500)], IndexPosition(499))
     index.close()
     data = bytearray(path.read_bytes())
@@ -132,7 +132,7 @@ def test_damage_of_the_index_is_reported_and_reset_rebuilds_it(path: Path, index
         data[page : page + 100] = b"\xff" * 100
     path.write_bytes(data)
     try:
-        damaged = Index(path)
+        damaged = AuditIndex(path)
     except IndexDamaged:
         pytest.fail("an index that cannot be opened is replaced")
     if not damaged.rebuilt:
@@ -146,7 +146,7 @@ def test_damage_of_the_index_is_reported_and_reset_rebuilds_it(path: Path, index
 
 def test_index_reports_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(Unreachable, match="unable to open"):
-        Index(tmp_path / "nowhere" / "audit.sqlite")
+        AuditIndex(tmp_path / "nowhere" / "audit.sqlite")
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -161,7 +161,7 @@ def test_a_writer_killed_in_mid_batch_leaves_whole_batches(path: Path, seed: int
     process.kill()
     process.wait(timeout=10)
     process.stdout.close()
-    index = Index(path)
+    index = AuditIndex(path)
     assert index.rebuilt == ""
     assert index.place.position >= reply
     assert index.place.position == count(path)

@@ -60,6 +60,9 @@ NEWER = structs.replace(GRANT, payload=Raw(b'{"type":"decision","effect":"requir
 """A decision of which this release can read the effect alone."""
 TWICE = structs.replace(REQUESTED, idempotent=True)
 CONTROL = structs.replace(REQUESTED, target="writ")
+AT_ONCE = structs.replace(
+    REQUESTED, dispatched=journal.DispatchedAtOnce(start_by=2.0, decision_digest=digest(REQUESTED.decision))
+)
 DISPATCHED = journal.Dispatched(**WORK, attempt=1)
 GRANTED = journal.Granted(**COMMON, attempt=1, instance="one", deadline=3.0, claim=CLAIM, grant=GRANT, decision=GRANT)
 STARTED = journal.Started(**COMMON, attempt=1, instance="executor", deadline=3.0)
@@ -126,6 +129,9 @@ HONEST: list[Events] = [
     [REQUESTED, DISPATCHED, GRANTED, CANCEL, finished(receipt())],
     [REQUESTED, DISPATCHED, finished()],
     [REQUESTED, finished()],
+    [AT_ONCE, GRANTED, finished(receipt()), ARCHIVED],
+    [AT_ONCE, finished()],
+    [structs.replace(AT_ONCE, idempotent=True), GRANTED, DISPATCHED, GRANTED, finished(receipt())],
     [CONTROL, STARTED, finished()],
     [TWICE, DISPATCHED, GRANTED, DISPATCHED, GRANTED, finished(receipt())],
     [REQUESTED, DISPATCHED, GRANTED, finished(receipt(grant_digest=None, claim_digest=digest(CLAIM)))],
@@ -159,6 +165,13 @@ BROKEN: dict[str, tuple[Events, str]] = {
         [structs.replace(REQUESTED, decision=NEWER), DISPATCHED, GRANTED],
         "without the approvals",
     ),
+    "a start of what was dispatched at once, without the approvals that its decision demands": (
+        [structs.replace(AT_ONCE, decision=NEWER), GRANTED],
+        "without the approvals",
+    ),
+    "an approval of what was dispatched at once": ([AT_ONCE, approved(None)], "dispatched"),
+    "a second dispatch of what was dispatched at once": ([AT_ONCE, DISPATCHED], "dispatched"),
+    "a second start of what was dispatched at once": ([AT_ONCE, GRANTED, GRANTED], "started"),
     "a second start": ([REQUESTED, DISPATCHED, GRANTED, GRANTED], "started"),
     "a second attempt": ([REQUESTED, DISPATCHED, GRANTED, DISPATCHED], "must not run twice"),
     "an attempt after the end": ([REQUESTED, DISPATCHED, GRANTED, finished(receipt()), DISPATCHED], "ended"),

@@ -17,7 +17,7 @@ from writ_audit.metrics import metrics
 from writ_audit.notifications.delivery import post
 from writ_audit.notifications.messages import notification_of
 from writ_audit.notifications.notifiers import BUILT_IN, AppriseOptions, NtfyOptions, signature
-from writ_audit.notifications.settings import Target, read_notifications
+from writ_audit.notifications.settings import NotifiedDestination, read_notifications
 from writ_bus.port import Entry
 from writ_contracts import journal, subjects
 from writ_contracts.errors import ConfigError
@@ -189,7 +189,7 @@ def configured(folder: Path, url: str = "https://x", **more: Any) -> Path:
     return path
 
 
-def read(path: Path, **further: Notifier) -> tuple[list[Target], str]:
+def read(path: Path, **further: Notifier) -> tuple[list[NotifiedDestination], str]:
     return read_notifications(path, {**BUILT_IN, **further})
 
 

@@ -12,7 +12,7 @@ from writ_contracts.history.audit import SearchReply
 from writ_contracts.ids import operation_id
 from writ_contracts.journal import Archived, RecordRead
 from writ_contracts.wire import decode_event, encode
-from writ_testing.fakes.scripted_peers import ScriptedPolicy
+from writ_testing.fakes.scripted_policy import ScriptedPolicy
 from writ_testing.memory.bus import MemoryBus
 
 

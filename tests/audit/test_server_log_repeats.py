@@ -2,13 +2,13 @@
 
 import re
 
-from writ_audit.server_log.repeats import TOTAL_BURST, Refused, repeats
+from writ_audit.server_log.repeats import TOTAL_BURST, LoggedRefusal, repeats
 from writ_contracts.agents import SecurityKind
 
 
-def refused(sender: str, *, proven: bool = True) -> Refused:
+def refused(sender: str, *, proven: bool = True) -> LoggedRefusal:
     kind: SecurityKind = "permission_violation" if proven else "authentication_failed"
-    return Refused(kind=kind, sender=sender, detail="x", proven=proven)
+    return LoggedRefusal(kind=kind, sender=sender, detail="x", proven=proven)
 
 
 def test_repeats_of_a_sender_are_counted_in_its_next_event() -> None:
@@ -58,7 +58,7 @@ def test_refusals_left_out_are_not_forgotten_for_those_of_further_senders() -> N
 
 def test_client_whose_key_was_removed_gives_few_events_however_long_it_tries() -> None:
     state = repeats(0.0)
-    found = list[Refused]()
+    found = list[LoggedRefusal]()
     for now in range(0, 24 * 3600, 2):
         found += [one for one in (state.take(refused("h", proven=False), now), *state.due(now)) if one]
     assert len(found) < 40

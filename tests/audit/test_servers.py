@@ -8,7 +8,7 @@ import pytest
 from writ_audit import servers
 from writ_audit.metrics import metrics
 from writ_audit.servers import CONSUMERS, Servers
-from writ_bus.nats.monitoring import Consumer, ServerFigures
+from writ_bus.nats.monitoring import ConsumerProgress, ServerFigures
 from writ_runtime.metrics import Metrics
 from writ_testing.eventually import eventually
 from writ_testing.peers.nats_server import writ_server
@@ -52,7 +52,7 @@ async def _none(measured: Metrics) -> dict[str, float] | None:
 
 def test_consumers_beyond_the_bound_share_one_series() -> None:
     measured = metrics()
-    many = [Consumer(name=f"agent-{number}", num_pending=1) for number in range(CONSUMERS + 20)]
+    many = [ConsumerProgress(name=f"agent-{number}", num_pending=1) for number in range(CONSUMERS + 20)]
     Servers(measured).show(ServerFigures(servers=[], streams=[], consumers=many))
     reported = rows(measured)
     assert reported['writ_nats_consumer_pending_messages{consumer="other"}'] == 20

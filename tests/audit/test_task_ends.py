@@ -73,7 +73,7 @@ async def test_audit_ends_with_the_delivery_to_any_destination(audit: Audit, mon
 async def test_audit_ends_with_either_half_of_its_index(
     audit: Audit, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    whole = getattr(index_follower.Follower, method)
-    monkeypatch.setattr(index_follower.Follower, method, lambda self: throw_into(whole(self)))
+    whole = getattr(index_follower.IndexFollower, method)
+    monkeypatch.setattr(index_follower.IndexFollower, method, lambda self: throw_into(whole(self)))
     assert [type(error) for error in await ended(audit)] == [InjectedError]
     assert tasks.take_ended().keys() == {"index"}

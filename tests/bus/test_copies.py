@@ -1,5 +1,6 @@
 """A stream in several copies: each copy's answer contains everything stored before."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -208,3 +209,53 @@ async def test_a_key_of_a_stream_of_which_no_copy_answers_yet_is_asked_of_the_le
     else:
         with pytest.raises(Unreachable):
             await store.get("k")
+
+
+@pytest.mark.parametrize(("clustered", "connected"), [(True, True), (True, False), (False, True)])
+async def test_a_read_waits_until_a_copy_of_a_cluster_has_answered_once(
+    monkeypatch: pytest.MonkeyPatch, clustered: bool, connected: bool
+) -> None:
+    requests = 0
+
+    async def page(*_: object) -> tuple[list[Record], int]:
+        nonlocal requests
+        requests += 1
+        if requests < 3:
+            raise Unreachable("no server has the stream S")
+        return [event(1)], 0
+
+    async def wait(_: float) -> None:
+        return None
+
+    async def end(*_: object) -> Record:
+        return event(1)
+
+    connection: Any = SimpleNamespace(wait_up=wait, clustered=clustered, connected=connected)
+    replies: Any = None
+    store = NatsJournal(connection, replies, "S", "writ.journal.>", "writ.event.>")
+    monkeypatch.setattr(store, "page", page)
+    monkeypatch.setattr(journal, "leader_get", end)
+    if clustered and connected:
+        assert await store.read(LINE) == [event(1)]
+        assert requests == 3
+        requests = 0
+        with pytest.raises(Unreachable, match="no server has the stream S"):  # as every stream that has answered
+            await store.read(LINE)
+        assert requests == 1
+    else:
+        with pytest.raises(Unreachable, match="no server has the stream S"):
+            await store.read(LINE)
+        assert requests == 1
+
+
+async def test_a_read_of_a_cluster_of_which_no_copy_answers_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def page(*_: object) -> tuple[list[Record], int]:
+        raise Unreachable("no server has the stream S")
+
+    monkeypatch.setattr(journal, "PATIENCE", 0.05)
+    connection: Any = SimpleNamespace(wait_up=asyncio.sleep, clustered=True, connected=True)
+    replies: Any = None
+    store = NatsJournal(connection, replies, "S", "writ.journal.>", "writ.event.>")
+    monkeypatch.setattr(store, "page", page)
+    with pytest.raises(Unreachable, match="no server has the stream S"):
+        await store.read(LINE)

@@ -112,6 +112,16 @@ async def test_messages_in_any_pieces_are_passed_on(messages: list[bytes], cuts:
     assert len(pieces) == sum(b" a.\xff " not in one[:13] for one in messages)  # a subject that is no text is dropped
 
 
+@given(st.one_of(st.binary(max_size=40), st.binary(max_size=20).map(lambda rest: b"NATS/1.0" + rest)))
+async def test_headers_of_any_bytes_do_not_end_the_reading(block: bytes) -> None:
+    passed_on, failed = list[Msg](), list[Exception]()
+    client = listening(passed_on)
+    setattr(client, "_reader_fails", failed.append)  # noqa: B010 - a method of its own instead of its class's
+    client._arrived(b"HMSG a 1 %d %d\r\n%b\r\nMSG a 1 2\r\nok\r\n" % (len(block), len(block), block))
+    assert failed == []
+    assert passed_on[-1].data == b"ok"
+
+
 @given(st.lists(MESSAGES, max_size=2), MESSAGES, st.integers(1, 200))
 async def test_a_begun_message_is_kept_until_the_rest_arrives(before: list[bytes], last: bytes, cut: int) -> None:
     passed_on, line = list[Msg](), last.index(b"\r\n") + 2

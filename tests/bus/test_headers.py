@@ -127,6 +127,7 @@ SUBJECTS = st.sampled_from(["a.b", "", "a b", "a\r\nPING", "long.a", "é"]) | st
 
 
 @given(SUBJECTS, SUBJECTS, st.none() | st.dictionaries(NAMES, VALUES, max_size=3))
+@example("long.a", "a b", None)
 async def test_messages_are_published_as_nats_py_publishes_them(
     subject: str, reply: str, headers: dict[str, Any] | None
 ) -> None:

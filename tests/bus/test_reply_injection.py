@@ -66,11 +66,11 @@ class Watch:
             await bus.subscribe(subject, self._hear)
 
     def _recording(self, name: str, subject: str) -> Service:
-        async def answer(message: Message) -> bytes:
+        async def handle(message: Message) -> bytes:
             self.handled.append(message.subject)
             return b'{"target":"web-1"}'
 
-        return service(name, subject, answer)
+        return service(name, subject, handle)
 
     async def _hear(self, message: Message) -> None:
         self.heard.append(message.subject)
@@ -187,11 +187,11 @@ async def informed(watch: Watch, subject: str) -> list[dict[str, Any]]:
     """Collect the server's statement about the sender of each later request."""
     requests: list[dict[str, Any]] = []
 
-    async def answer(message: Message) -> bytes:
+    async def handle(message: Message) -> bytes:
         requests.append(json.loads(message.headers["Nats-Request-Info"]) | {"reply": message.reply})
         return b""
 
-    await (await watch.server.bus("executor")).serve(service("executor", subject, answer))
+    await (await watch.server.bus("executor")).serve(service("executor", subject, handle))
     return requests
 
 

@@ -39,14 +39,14 @@ async def test_a_reply_that_is_no_inbox_gets_no_answer_and_is_counted(bus: Bus, 
     handled: list[str] = []
     arrived: list[str] = []
 
-    async def answer(message: Message) -> bytes:
+    async def handle(message: Message) -> bytes:
         handled.append(message.reply)
         return b"answer"
 
     async def hear(message: Message) -> None:
         arrived.append(message.subject)
 
-    serving = await bus.serve(service("policy", "writ.policy.decide", answer))
+    serving = await bus.serve(service("policy", "writ.policy.decide", handle))
     await bus.subscribe(reply, hear)
     await ask_with_reply(bus, "writ.policy.decide", reply)
 
@@ -62,11 +62,11 @@ async def test_a_reply_that_is_no_inbox_gets_no_answer_and_is_counted(bus: Bus, 
 async def test_a_request_without_a_reply_is_handled_and_not_answered(bus: Bus) -> None:
     handled: list[bytes] = []
 
-    async def answer(message: Message) -> bytes:
+    async def handle(message: Message) -> bytes:
         handled.append(message.data)
         return b"answer"
 
-    serving = await bus.serve(service("policy", "writ.policy.decide", answer))
+    serving = await bus.serve(service("policy", "writ.policy.decide", handle))
     await bus.publish("writ.policy.decide", b"told")
     await bus.request("writ.policy.decide", b"asked", timeout=SOON)
     assert handled == [b"told", b"asked"]

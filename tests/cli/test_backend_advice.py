@@ -7,8 +7,8 @@ import pytest
 
 from writ_cli.operations.backends import _row_of
 from writ_cli.operations.target_advice import ADVICE, OTHERWISE, advice
-from writ_contracts.backends import TargetReport, TargetTestStep
 from writ_contracts.requests import TargetView
+from writ_contracts.target_tests import TargetReport, TargetTestStep
 
 SSH_AGENT = Path(__file__).parents[2] / "services" / "agent_ssh" / "writ_agent_ssh"
 VIEW = TargetView(id="web1", role="testing", backend="ssh", pool="ssh")

@@ -10,6 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from writ_cli.main import cli
+from writ_installation.files.create import create_installation
+from writ_installation.files.home import Home
 
 POLICIES = Path(__file__).parents[2] / "policies"
 PRODUCTION = POLICIES / "production-security-focused.yaml"
@@ -38,6 +40,22 @@ def test_a_good_policy_is_valid_and_so_is_its_suite(bare: CliRunner) -> None:
     shown = writ(bare, "validate", PRODUCTION, PRODUCTION.with_name("production-security-focused_test.yaml"))
     assert shown.exit_code == 0, shown.output
     assert "valid, policy 'production-security-focused' with 28 rules" in shown.stdout
+
+
+def test_validation_without_lists_names_the_installation_that_it_did_not_compare(tmp_path: Path) -> None:
+    home = Home(tmp_path / ".writ")
+    create_installation(home)
+    runner = CliRunner(env={"WRIT_HOME": str(home.root), "NATS_URL": "", "WRIT_PRINCIPAL": ""})
+    shown = writ(runner, "validate", PRODUCTION)
+    assert (shown.exit_code, "--running does it" in shown.stderr) == (0, True)
+    for more in (["--inventory", str(home.inventory)], ["-o", "json"]):
+        assert writ(runner, "validate", PRODUCTION, *more).stderr == ""
+
+
+def test_choices_of_a_missing_option_are_in_one_line(bare: CliRunner) -> None:
+    refused = writ(bare, "init")
+    assert refused.exit_code == 2
+    assert "Choose from: homelab, production, ci-runner, ai-assistant, change-freeze (see" in refused.stderr
 
 
 def test_every_mistake_is_shown_with_its_place_line_and_nearest_key(bare: CliRunner, tmp_path: Path) -> None:
@@ -189,7 +207,7 @@ def test_who_can_lists_principals_for_any_and_for_exact_parameters(bare: CliRunn
     assert [one["principals"] for one in json.loads(exactly.stdout)["accesses"]] == [["bob"]]
     nobody = writ(bare, "who-can", "package_remove", "-t", "prod-web-1", *FILES)
     assert nobody.exit_code == 3
-    assert nobody.stdout == "no principal, and no operation\n"
+    assert nobody.stdout == "nobody may request it\n"
 
 
 def test_allowed_lists_operations_by_principal_target_and_role(bare: CliRunner) -> None:

@@ -10,6 +10,22 @@ from writ_installation.files.create import create_installation
 from writ_installation.files.home import Home
 from writ_installation.files.principal_changes import principals_of
 
+POLICY = """\
+policies:
+  name: roles
+  global_policies:
+    - name: leads
+      allowed: true
+      operations: [service_stop]
+      user_roles: [lead]
+      approval:
+        steps: [{approvers: [boss]}]
+    - name: reads
+      allowed: true
+      operations: [service_status]
+      user_roles: [auditors]
+"""
+
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
@@ -37,3 +53,34 @@ def test_a_misspelt_principal_is_named_with_the_nearest(home: Home, words: tuple
     refused = writ(home, *words, "operatr")
     assert refused.exit_code == 2
     assert refused.stderr == "writ: there is no principal 'operatr'; did you mean 'operator'?\n"
+
+
+@pytest.mark.parametrize("words", [("add", "bob", "--role"), ("roles", "operator")])
+def test_a_role_that_nothing_names_is_refused_unless_it_is_a_new_one(home: Home, words: tuple[str, ...]) -> None:
+    before = principals_of(home)
+    refused = writ(home, *words, "oprator")
+    expected = "writ: no rule of the policy names role 'oprator', and no principal has it; did you mean 'operator'?"
+    assert (refused.exit_code, refused.stderr.startswith(expected)) == (2, True), refused.stderr
+    assert principals_of(home) == before
+    assert writ(home, *words, "oprator", "--new-role").exit_code == 0
+    assert writ(home, "add", "carol", "--role", "oprator").exit_code == 0
+
+
+def test_roles_of_rules_approvals_and_scanners_are_known(home: Home) -> None:
+    home.policy.write_text(POLICY)
+    for name, role in enumerate(("lead", "auditors", "boss", "approver", "scanner")):
+        done = writ(home, "add", f"p{name}", "--role", role)
+        assert done.exit_code == 0, done.stderr
+    refused = writ(home, "add", "bob", "--role", "zzz")
+    assert "there are admin, approver, auditors, boss, lead, operator, scanner." in refused.stderr
+
+
+def test_a_policy_that_cannot_be_read_refuses_no_role(home: Home) -> None:
+    home.policy.write_text("policies: [")
+    done = writ(home, "add", "bob", "--role", "oprator")
+    assert (done.exit_code, "roles are not compared with the policy" in done.stderr) == (0, True)
+
+
+def test_a_misspelt_human_to_act_for_is_named_with_the_nearest(home: Home) -> None:
+    refused = writ(home, "add", "bot", "--kind", "agent", "--acts-for", "operatr")
+    assert (refused.exit_code, "did you mean 'operator'?" in refused.stderr) == (2, True), refused.stderr

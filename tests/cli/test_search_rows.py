@@ -93,6 +93,6 @@ def test_an_id_may_be_a_unique_prefix_of_known_ones() -> None:
     assert one_of("b", ids, "stop") == ids[2]
     assert one_of(ids[0], ids, "stop") == ids[0]
     assert one_of("c" * 26, ids, "stop") == "c" * 26  # the service knows more: it was lifted, or never was
-    for prefix, why in (("aa", "2 ids of a stop begin with 'aa'"), ("c", "no id of a stop begins"), ("", "no id")):
+    for prefix, why in (("aa", "2 stop ids begin with 'aa'"), ("c", "no stop id begins"), ("", "no stop id")):
         with pytest.raises(Invalid, match=why):
             one_of(prefix, ids, "stop")

@@ -291,3 +291,42 @@ import sys, asyncssh
 key = asyncssh.import_private_key(sys.stdin.buffer.read())
 sys.stdout.buffer.write(key.export_private_key("pkcs8-pem", passphrase="one two"))
 """
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["backend=shh"], "no operation has backend 'shh'; did you mean 'ssh'?"),
+        (["capabilities=[service_restrat]"], "'service_restrat'; did you mean 'service_restart'?"),
+        (["file_roots=[srv]"], "the file root 'srv' is not an absolute path"),
+        (["connection.prot=22"], "connection: unknown key 'prot'; did you mean 'port'?"),
+        (["connection.port=70000"], "connection.port: 70000 is not from 1 to 65535"),
+        (["connection.port=ssh"], "connection.port: expected integer, got 'ssh'"),
+        (["connection.become=sodo"], "connection.become: 'sodo' is none of sudo"),
+        (["connection.become={operatons: [file_read]}"], "connection.become: unknown key 'operatons'; did you mean"),
+        (["connection.jump=[{host: a, usr: b}]"], "connection.jump[0]: unknown key 'usr'; did you mean 'user'?"),
+        (["connection.user=a b"], "connection.user: 'a b' is not a valid value"),
+        (["backend=local", "connection={hots: a}"], "connection: unknown key 'hots'; did you mean 'host'?"),
+        (["docker.sokcet=/x"], "docker: unknown key 'sokcet'; did you mean 'socket'?"),
+    ],
+)
+def test_set_refuses_a_value_that_nothing_knows(inventory: Path, words: list[str], expected: str) -> None:
+    refused = _writ(inventory, "set", "web1", *words)
+    assert (refused.exit_code, expected in refused.stderr) == (2, True), refused.stderr
+    assert inventory.read_text() == INVENTORY
+
+
+def test_set_accepts_the_keys_of_each_backend_and_names_a_new_pool(inventory: Path) -> None:
+    known = (
+        "connection.become.operations=['service_*']",
+        "connection.via=tailscale",
+        "capabilities=['service_*', file_read]",
+        "file_roots=[/srv, {path: /etc, allow_system_root: true}]",
+        "docker={}",
+        "connection.connect_retries=3",
+    )
+    done = _writ(inventory, "set", "web1", *known)
+    assert (done.exit_code, done.stderr) == (0, "")
+    pooled = _writ(inventory, "set", "web1", "agent=dokcer")
+    assert pooled.exit_code == 0
+    assert "pool 'dokcer' is new, and no agent serves it; did you mean 'docker'?" in pooled.stderr

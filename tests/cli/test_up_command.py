@@ -18,7 +18,7 @@ from writ_client.client import Writ
 from writ_installation.files.home import Home, host_token
 from writ_nats_server.process import ServerProcess
 from writ_testing.eventually import eventually
-from writ_testing.installations.installation import CommandResult, RunningInstallation, prepare, running_installation
+from writ_testing.installations.installation import RunningInstallation, WritResult, prepare, running_installation
 from writ_testing.peers.nats_server import free_port, free_ports
 
 HERE = host_token()
@@ -32,7 +32,7 @@ class Shell:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("WRIT_", "NATS_", "SYSTEMM"))}
         self.environ = {**kept, "WRIT_NATS_PORT": "0"}
 
-    async def writ(self, *words: str, stdin: bytes = b"") -> CommandResult:
+    async def writ(self, *words: str, stdin: bytes = b"") -> WritResult:
         """`writ …`, to its end."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "writ_cli", *words),
@@ -43,7 +43,7 @@ class Shell:
             stderr=asyncio.subprocess.PIPE,
         )
         out, err = await asyncio.wait_for(process.communicate(stdin), 60)
-        return CommandResult(process.returncode or 0, out.decode(), err.decode())
+        return WritResult(process.returncode or 0, out.decode(), err.decode())
 
     async def json(self, *words: str) -> Any:
         """Return the output of `writ … -o json`."""

@@ -243,3 +243,20 @@ def test_a_flag_does_not_lift_a_bound() -> None:
     )
     with pytest.raises(Invalid, match="the mount of /etc is outside only_mounts"):
         check_settings([container_config.settings(parameters)], parameters, TARGET, "/run/docker.sock")
+
+
+@pytest.mark.parametrize("image", ["deadbeef", "cafe", "3", "a" * 64, "sha256:" + "a" * 64, "sha256:3f2a"])
+def test_an_image_by_its_id_is_refused_with_and_without_bounds(image: str) -> None:
+    created = container_config.settings(ContainerCreate(container_name="web", image=image))
+    updated = container_recreate.settings(RAW, {}, image)
+    stack = canonical_stack.settings(parse(COMPOSE.replace("shop:1", f"'{image}'"), {}, "shop"))
+    for judged in ([created], [updated], stack):
+        with pytest.raises(Invalid, match=f"{image} may be the id of an image") as refused:
+            check_settings(judged, CREATE, TARGET, "")
+        assert refused.value.code == "image_id_refused"
+
+
+@pytest.mark.parametrize("image", ["cafe:1", "cafe/beef", f"cafe@{DIGEST}", "registry.example/cafe", "shop"])
+def test_a_name_that_is_no_id_is_not_refused(image: str) -> None:
+    created = container_config.settings(ContainerCreate(container_name="web", image=image))
+    check_settings([created], ContainerCreate(container_name="web", image=image), TARGET, "")

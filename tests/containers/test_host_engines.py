@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from writ_agent.backends.port import Task, TaskResult
 from writ_agent_local.backend import LocalBackend
 from writ_agent_ssh.backend import SshBackend
-from writ_agent_ssh.connection.credentials import Credentials
+from writ_agent_ssh.connection.credentials import SshCredentials
 from writ_agent_ssh.connection.host_keys import KnownHosts
 from writ_agent_ssh.engines import ForwardedEngines, HostStackFiles
 from writ_agent_ssh.host_sessions.pool import Pool
@@ -67,7 +67,7 @@ async def on_this_host(folder: Path, engine: FakeEngine) -> AsyncIterator[Engine
 async def over_ssh(folder: Path, engine: FakeEngine, *options: str) -> AsyncIterator[EngineOnHost]:
     async with sshd(folder / "ssh", *options) as server:
         server.trust()
-        pool = Pool(ARCHIVE, Credentials(server.keys), KnownHosts(server.known_hosts), idle=600.0, connects=4)
+        pool = Pool(ARCHIVE, SshCredentials(server.keys), KnownHosts(server.known_hosts), idle=600.0, connects=4)
         hosts = SshBackend(pool, ARCHIVE.operations)
         backend = BackendWithEngines(hosts, ForwardedEngines(pool, Registries(), HostStackFiles(hosts)))
         target = server.target(docker=declared(engine), stack_dir=str(folder), file_roots=[str(folder)])

@@ -21,19 +21,19 @@ from writ_hostops.backups import listing as backups
 from writ_hostops.files import copy, delete, read, write
 from writ_hostops.network import reach, scan, status
 from writ_hostops.packages import changes, listing
-from writ_hostops.protocol import Backup, Call, FileRoot, HostReply, Target
+from writ_hostops.protocol import HostBackup, HostFileRoot, HostReply, HostTarget, OperationCall
 from writ_hostops.snapshots import operations as snapshots
 from writ_hostops.snapshots.store import Snapshot
-from writ_hostops.stop import Stop
+from writ_hostops.stop import CancelToken
 from writ_hostops.systemd import judgement
 from writ_hostops.systemd.unit import Unit
 
 CATALOGUE = Catalogue(BUILT_IN)
 
 
-def call(root: Path, operation: str, **parameters: Any) -> Call:
-    target = Target(file_roots=(FileRoot(str(root), allow_system_root=True),))
-    return Call(operation, parameters, target, Stop(30.0), lambda _: None)
+def call(root: Path, operation: str, **parameters: Any) -> OperationCall:
+    target = HostTarget(file_roots=(HostFileRoot(str(root), allow_system_root=True),))
+    return OperationCall(operation, parameters, target, CancelToken(30.0), lambda _: None)
 
 
 def unknown(operation: str, answer: HostReply | dict[str, Any]) -> set[str]:
@@ -78,9 +78,9 @@ def test_packages(tmp_path: Path, operation: str, apt_root: AptRoot) -> None:
 
 
 def test_backups(tmp_path: Path, vault: Vault, srv: Path) -> None:
-    backup = Backup(str(vault.repository), str(vault.password))
+    backup = HostBackup(str(vault.repository), str(vault.password))
 
-    def wish(operation: str, **parameters: Any) -> Call:
+    def wish(operation: str, **parameters: Any) -> OperationCall:
         plain = call(srv, operation, **parameters)
         return replace(plain, target=replace(plain.target, backup=backup))
 

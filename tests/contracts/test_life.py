@@ -24,6 +24,7 @@ from writ_contracts.life import (
     RefusedLife,
     State,
     advance,
+    advances,
     apply,
     fold,
     is_open,
@@ -33,6 +34,9 @@ EVENTS: dict[str, journal.OperationEvent] = {
     str(kind.__struct_config__.tag): sample(kind)  # type: ignore[misc]
     for kind in get_args(journal.OperationEvent)
 }
+AT_ONCE: Any = EVENTS["requested"]
+"""A request that was dispatched with the same event."""
+EVENTS["requested"] = structs.replace(AT_ONCE, dispatched=None)
 ENDS = ("refused", "finished", "unknown")
 LONGEST = 12
 ARCHIVED: Any = sample(journal.Archived)
@@ -176,3 +180,28 @@ def test_any_sequence_of_events_folds_or_is_a_conflict(names: list[str]) -> None
         if before is State.ENDED and name != "archived":
             pytest.fail(f"{name} followed an end")
     assert known == fold(list(enumerate((EVENTS[name] for name in names), 1)))
+
+
+def test_a_request_that_is_dispatched_at_once_is_a_request_and_its_first_dispatch() -> None:
+    life = fold([(7, AT_ONCE)])
+    assert isinstance(life, DispatchedLife)
+    assert (life.state, life.sequence, life.first_sequence) == (State.DISPATCHED, 7, 7)
+    assert life.requested == AT_ONCE
+    assert life.phase == life.dispatched
+    first, terms = life.dispatched, AT_ONCE.dispatched
+    assert (first.attempt, first.start_by, first.decision_digest) == (1, terms.start_by, terms.decision_digest)
+    same = set(first.__struct_fields__) - {"attempt", "start_by", "decision_digest", "parameters", "over"}
+    assert {name: getattr(first, name) for name in same} == {name: getattr(AT_ONCE, name) for name in same}
+    assert first.parameters == AT_ONCE.effective
+
+
+def test_a_request_that_is_dispatched_at_once_goes_on_as_after_dispatched() -> None:
+    assert advances(State.ABSENT, AT_ONCE) is State.DISPATCHED
+    assert advances(State.ABSENT, EVENTS["requested"]) is State.REQUESTED
+    for state in set(State) - {State.ABSENT}:
+        assert advances(state, AT_ONCE) is None
+    with pytest.raises(Conflict, match="dispatched takes no 'dispatched'"):
+        fold([(1, AT_ONCE), (2, EVENTS["dispatched"])])
+    two = fold([(1, EVENTS["requested"]), (2, EVENTS["dispatched"]), (3, EVENTS["granted"]), (4, EVENTS["finished"])])
+    one = fold([(1, AT_ONCE), (3, EVENTS["granted"]), (4, EVENTS["finished"])])
+    assert (one.state, type(one), one.outcome) == (two.state, type(two), two.outcome)

@@ -10,7 +10,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from writ_documents.document import FileErrors, Position, Problem
+from writ_documents.document import FileErrors, FileProblem, Position
 from writ_documents.yaml_file import dump, parse, read
 
 
@@ -159,7 +159,7 @@ def test_shared_value_is_dumped_twice() -> None:
 @example(b"[0b, 0x, +, -, 0x_, 1__, 0b_, .e1, +.e+1, ._]")
 def test_any_bytes_give_data_or_file_errors(raw: bytes) -> None:
     try:
-        found: tuple[Problem, ...] = (parse(raw, "x").problem(("nowhere",), "said"),)
+        found: tuple[FileProblem, ...] = (parse(raw, "x").problem(("nowhere",), "said"),)
     except FileErrors as error:
         found = error.found
     assert found

@@ -76,10 +76,10 @@ async def reaches(bus: NatsBus, subject: str, data: bytes = b"{}") -> bool:
 async def wait_for_log(folder: Path, words: str) -> None:
     """Wait until the log of a leaf node has the text."""
 
-    async def look() -> bool:
+    async def check() -> bool:
         return words in (folder / "open.log").read_text()
 
-    await eventually(look, what=words)
+    await eventually(check, what=words)
 
 
 @asynccontextmanager

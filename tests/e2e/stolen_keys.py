@@ -71,9 +71,9 @@ def subject(
     return structs.replace(about, **changed)
 
 
-async def decided(bus: Bus, about: Subject, **look: Any) -> DecideReply:
+async def decided(bus: Bus, about: Subject, **check: Any) -> DecideReply:
     message = await bus.request(
-        subjects.POLICY_DECIDE, encode(DecideRequest(subject=about, control_sequence=0, **look)), timeout=10
+        subjects.POLICY_DECIDE, encode(DecideRequest(subject=about, control_sequence=0, **check)), timeout=10
     )
     return decode(message.data, DecideReply)
 
@@ -102,11 +102,11 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 async def started(bus: Bus, principal: str, number: str) -> str:
     """Return the running instance."""
 
-    async def look() -> str | None:
+    async def check() -> str | None:
         for record in await bus.journal.read(subjects.operation_filter(principal, number)):
             event = decode_event(record.data)
             if isinstance(event, Granted):
                 return event.instance
         return None
 
-    return await eventually(look)
+    return await eventually(check)

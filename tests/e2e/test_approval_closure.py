@@ -24,7 +24,7 @@ from writ_contracts.channels import Channel, Role
 from writ_contracts.errors import Untrusted, WritError
 from writ_contracts.journal import ApprovalGiven, Approved
 from writ_contracts.people.approvals import Approval, ApprovalMessage, SignedApproval
-from writ_contracts.people.directory import DirectoryEntry, Enrolment, PeopleDirectory, SignedEnrolment
+from writ_contracts.people.directory import CredentialEnrolment, DirectoryEntry, PeopleDirectory, SignedEnrolment
 from writ_contracts.requests import Request
 from writ_contracts.signing import Signed
 from writ_contracts.subjects import any_operation_filter
@@ -141,7 +141,7 @@ class Attack:
         }
 
     def _enrolment(self) -> SignedEnrolment:
-        statement = Enrolment(
+        statement = CredentialEnrolment(
             installation=self._home.installation,
             people_key=self._home.people_key(),
             credential=ssh_credential("alice", self._software.line, "verified"),

@@ -203,6 +203,8 @@ async def test_the_command_requests_lists_shows_and_ends_windows(
         assert ended.status == status, ended
         return json.loads(ended.out)
 
+    misspelt = ("window", "request", "test_noop", "-r", "a deploy", "-t", "wbe-1")
+    assert "did you mean 'web-" in (await run_json(*misspelt, status=2))["error"]["message"]
     reply = await run_json(
         *("window", "request", "test_noop", "-t", "web-1", "--uses", "2", "--for", "10m", "-r", "a deploy"), status=4
     )

@@ -19,8 +19,8 @@ from writ_contracts.wire import decode
 from writ_installation.processes.readiness import read_run_file
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import (
-    CommandResult,
     RunningInstallation,
+    WritResult,
     local_target,
     open_policy,
     prepare,
@@ -28,7 +28,7 @@ from writ_testing.installations.installation import (
 )
 from writ_testing.peers.programs import program
 from writ_testing.peers.sshd import USER, Sshd, make_key, sshd
-from writ_testing.peers.tailscale_local_api import LocalApi, Peer, local_api, node_key
+from writ_testing.peers.tailscale_local_api import Peer, TailscaleState, local_api, node_key
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 TESTERS = {"name": "testers", "operations": ["backend_test", "audit_read"], "user_roles": ["operator"], "allowed": True}
@@ -43,7 +43,7 @@ PICKY = {
 class World:
     """Yield an installation, and a server under several names: `web1`, and targets with a mistake each."""
 
-    def __init__(self, installation: RunningInstallation, server: Sshd, api: LocalApi) -> None:
+    def __init__(self, installation: RunningInstallation, server: Sshd, api: TailscaleState) -> None:
         self.installation, self.server, self.api = installation, server, api
 
     async def test(self, *targets: str, status: int = 0, principal: str = "operator") -> dict[str, Any]:
@@ -248,7 +248,7 @@ async def test_a_changed_host_key_is_a_security_event(world: World) -> None:
     assert (event.pool, event.detail) == ("ssh", "a test of changed ended with host_key_changed")
 
 
-async def add(world: World, name: str, *more: str) -> CommandResult:
+async def add(world: World, name: str, *more: str) -> WritResult:
     where = f"{USER}@127.0.0.1:{world.server.port}"
     return await world.installation.writ("target", "add", name, "--ssh", where, "--role", "testing", *more)
 

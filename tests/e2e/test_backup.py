@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from msgspec import Struct, json
 
-from writ_bus.nats import snapshots
 from writ_bus.nats.bus import NatsBus
 from writ_bus.nats.jetstream import call
 from writ_client.client import Writ
@@ -21,6 +20,7 @@ from writ_installation.archives.journal import bootstrapped
 from writ_installation.files.home import Home, host_token
 from writ_installation.nats.server import BundledServer, free_port
 from writ_installation.server_access.server_address import ServerAddress
+from writ_nats_server import snapshots
 from writ_testing.eventually import eventually
 from writ_testing.fakes.bundles import rewritten
 from writ_testing.installations.count_load import load

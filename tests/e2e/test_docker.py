@@ -9,8 +9,8 @@ import pytest_asyncio
 
 from writ_testing.fakes.docker_engine import FakeEngine, fake_engine
 from writ_testing.installations.installation import (
-    CommandResult,
     RunningInstallation,
+    WritResult,
     local_target,
     open_policy,
     running_installation,
@@ -45,7 +45,7 @@ class World(NamedTuple):
     installation: RunningInstallation
     engine: FakeEngine
 
-    async def run(self, operation: str, *arguments: str) -> CommandResult:
+    async def run(self, operation: str, *arguments: str) -> WritResult:
         return await self.installation.writ("run", operation, "-t", "box", *arguments, "-o", "json")
 
 

@@ -1,4 +1,4 @@
-"""An agent on another host: enrolled by a one-time token, at work at once, and nobody else was restarted."""
+"""An agent on another host: enrolled by a one-time token, at work at once, without a restart of any process."""
 
 import asyncio
 import base64
@@ -27,8 +27,8 @@ from writ_installation.files import tokens
 from writ_testing.eventually import eventually
 from writ_testing.installations.count_load import load
 from writ_testing.installations.installation import (
-    CommandResult,
     RunningInstallation,
+    WritResult,
     local_target,
     open_policy,
     prepare,
@@ -43,7 +43,7 @@ POOL, TARGET = "local-far", "far-1"
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
-    """With a target whose host is elsewhere; nobody has a key for its pool."""
+    """Yield an installation with a target on another host; its pool has no key yet."""
     folder = tmp_path_factory.mktemp("installation")
     targets = [
         local_target("web-1", folder / "files"),
@@ -60,8 +60,8 @@ async def token_of(installation: RunningInstallation, *words: str) -> dict[str, 
     return dict(json.decode(ended.out))
 
 
-async def enrol(folder: Path, token: str, *command: str, environ: Mapping[str, str] | None = None) -> CommandResult:
-    """On a host that has nothing but the command and the token."""
+async def enrol(folder: Path, token: str, *command: str, environ: Mapping[str, str] | None = None) -> WritResult:
+    """Enrol on a host that has only the command and the token."""
     command = command or ("writ_cli", "agent", "enrol")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("WRIT_", "NATS_", "SYSTEMM"))}
     process = await asyncio.create_subprocess_exec(
@@ -73,7 +73,7 @@ async def enrol(folder: Path, token: str, *command: str, environ: Mapping[str, s
         stderr=asyncio.subprocess.PIPE,
     )
     out, err = await asyncio.wait_for(process.communicate(token.encode()), 90)
-    return CommandResult(process.returncode or 0, out.decode(), err.decode())
+    return WritResult(process.returncode or 0, out.decode(), err.decode())
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -83,7 +83,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 @asynccontextmanager
 async def agent(folder: Path) -> AsyncIterator[None]:
-    """At work within the block, with what is in the folder and nothing else."""
+    """Run an agent within the block, with the files of that folder only."""
     state = folder / "state"
     state.mkdir(mode=0o700, exist_ok=True)
     own = {"WRIT_KEY_FILE": str(folder / f"agent-{POOL}.seed"), "WRIT_STATE_DIR": str(state), "WRIT_HEARTBEAT": "0.5"}
@@ -233,7 +233,7 @@ async def test_an_environment_of_an_installation_before_is_no_sign_of_an_enrolme
 
 
 @pytest.mark.exhaustive
-async def test_a_key_that_the_keeper_died_over_is_let_in_by_its_token_and_no_other_key_is(
+async def test_key_whose_enrolment_the_provisioner_died_in_is_enrolled_by_its_token_alone(
     installation: RunningInstallation, tmp_path: Path
 ) -> None:
     made, folder = await token_of(installation), tmp_path / "etc"

@@ -18,10 +18,10 @@ ENVIRON = {"WRIT_SWEEP": "0.2", "WRIT_RATE": "10000", "WRIT_BURST": "10000", "WR
 
 
 async def started(writ: Writ, operation_id: str) -> None:
-    async def look() -> bool:
+    async def check() -> bool:
         return (await writ.get(operation_id)).state == "started"
 
-    await eventually(look, what="its start")
+    await eventually(check, what="its start")
 
 
 async def nothing_recorded(writ: Writ) -> bool:

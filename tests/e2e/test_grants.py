@@ -41,14 +41,14 @@ def target(installation: RunningInstallation, name: str = "db-1") -> Target:
 
 
 async def security(bus: Bus, operation_id: str) -> SecurityEvent:
-    async def look() -> SecurityEvent | None:
+    async def check() -> SecurityEvent | None:
         events = [decode_event(record.data) for record in await bus.journal.read(SECURITY)]
         matching = (
             event for event in events if isinstance(event, SecurityEvent) and event.operation_id == operation_id
         )
         return next((event for event in matching if event.report is not None), None)
 
-    return await eventually(look, what="the agent's report of it")
+    return await eventually(check, what="the agent's report of it")
 
 
 CASES: dict[str, tuple[str, Change]] = {

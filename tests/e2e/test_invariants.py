@@ -65,7 +65,7 @@ async def test_1_no_effect_without_policys_signature_on_exactly_that_effect(
     claimed, refused = [], []
     async with holding(installation, "executor") as thief:
 
-        async def answer(message: Message) -> None:
+        async def handle(message: Message) -> None:
             request = decode(message.data, ClaimMessage)
             claim = decode(bytes(request.claim.payload), Claim)
             wish = subject(installation, "file_delete", "web-1", parameters, operation_id=claim.operation_id)
@@ -78,7 +78,7 @@ async def test_1_no_effect_without_policys_signature_on_exactly_that_effect(
                 assert granted.grant is None
                 refused.append(about.operation)
 
-        await thief.subscribe(subjects.claim("a"), answer)
+        await thief.subscribe(subjects.claim("a"), handle)
         forger = Forger(thief, target, installation.home.key("executor"))
         number = await forger.dispatch("file_delete", parameters, principal="alice")
 
@@ -104,16 +104,16 @@ async def test_2_it_is_recorded_before_it_happens_and_refusals_are_too(
         }
         assert times["requested"] <= times["dispatched"] <= times["granted"] <= path.stat().st_mtime + 0.01
         assert path.stat().st_mtime - 0.01 <= times["finished"]
-        for answer in (denied, invalid):
-            [record] = await bus.journal.read(subjects.operation_filter("alice", answer.operation_id or ""))
+        for reply in (denied, invalid):
+            [record] = await bus.journal.read(subjects.operation_filter("alice", reply.operation_id or ""))
             assert isinstance(decode_event(record.data), Refused)
 
 
 async def test_3_everything_ends_once_also_when_its_agent_is_killed(
     installation: RunningInstallation, alice: Writ
 ) -> None:
-    answer = await alice.submit("test_sleep", "web-1", {"seconds": 60, "processes": 0, "timeout": 2})
-    number = answer.operation_id or ""
+    reply = await alice.submit("test_sleep", "web-1", {"seconds": 60, "processes": 0, "timeout": 2})
+    number = reply.operation_id or ""
     async with holding(installation, "executor") as bus:
         await started(bus, "alice", number)
         pid = installation.kill("agent-a")

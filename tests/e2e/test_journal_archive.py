@@ -1,6 +1,7 @@
 # long: one subject, an archive and all that outlives it
-"""The journal's way out, on the real server: full, refused, archived, work goes on, nothing of before runs again."""
+"""A full journal on the real server: refusals, an archive, new work, and no repetition of old operations."""
 
+import secrets
 from collections import Counter
 from collections.abc import AsyncIterator
 from functools import partial
@@ -24,7 +25,7 @@ from writ_testing.installations.installation import (
     prepare,
     running_installation,
 )
-from writ_testing.peers.nats_cluster import Cluster, Node, cluster_for
+from writ_testing.peers.nats_cluster import Cluster, ClusterNode, cluster_for
 
 ADMIN: dict[str, Any] = {
     "name": "admins",
@@ -46,7 +47,7 @@ ENVIRON = {
 
 @pytest.fixture
 async def installation(tmp_path: Path) -> AsyncIterator[RunningInstallation]:
-    """With two executors."""
+    """Yield an installation with two executors."""
     targets = [local_target(name, tmp_path / "files") for name in ("web-1", "web-2")]
     home = prepare(tmp_path, policy=open_policy(ADMIN), targets=targets)
     async with running_installation(tmp_path, home=home, executors=2, environ=ENVIRON) as running:
@@ -55,7 +56,7 @@ async def installation(tmp_path: Path) -> AsyncIterator[RunningInstallation]:
 
 @pytest.fixture
 async def writ(installation: RunningInstallation) -> AsyncIterator[Writ]:
-    """Of its operator, who is an admin."""
+    """Yield the client of its operator, an admin."""
     async with await installation.client() as client:
         yield client
 
@@ -75,10 +76,10 @@ async def takes_work(writ: Writ) -> bool:
 
 
 async def archivable(writ: Writ, least: int) -> int:
-    async def look() -> int | None:
+    async def check() -> int | None:
         return cut if (cut := (await writ.journal()).cut) >= least else None
 
-    return await eventually(look, within=40, what=f"that {least} events can be archived")
+    return await eventually(check, within=40, what=f"that {least} events can be archived")
 
 
 async def archive(installation: RunningInstallation, file: Path, **environ: str) -> dict[str, Any]:
@@ -106,6 +107,7 @@ async def test_a_full_journal_refuses_is_archived_and_takes_work_again(tmp_path:
 async def full_and_back(installation: RunningInstallation, writ: Writ, tmp_path: Path) -> None:
     counted, file = tmp_path / "files" / "counted", tmp_path / "one.writ"
     first = await count(writ, counted, "once")
+    key, read = await eventually(partial(dispatched_at_once, writ), what="a read that is dispatched at once")
     before = await writ.trace(operation_id=first.operation_id)
     full = await fill(writ)
     assert (full.code, full.retry) == ("full", True)
@@ -124,6 +126,8 @@ async def full_and_back(installation: RunningInstallation, writ: Writ, tmp_path:
     again = await count(writ, counted, "once")
     assert (again.operation_id, again.outcome, again.state) == (first.operation_id, "succeeded", "archived")
     assert counted.read_text().split() == [first.operation_id]
+    again = await writ.run("test_noop", "web-1", idempotency_key=key, timeout=60)
+    assert (again.operation_id, again.state) == (read, "archived")
     there = await installation.writ("trace", first.operation_id, "--archive", str(file), "-o", "json")
     assert without_iso_times(json.decode(there.out)["events"]) == json.decode(json.encode(before.events))
     here = await installation.writ("trace", first.operation_id)
@@ -171,6 +175,16 @@ def all_once(ran: CountLoad, worked: Path) -> None:
     assert Counter(worked.read_text().split()) == Counter(view.operation_id for view in ran.done)
 
 
+async def dispatched_at_once(writ: Writ) -> tuple[str, str] | None:
+    """Return the idempotency key and the id of a read without a `dispatched` in the journal; None if it has one, since
+    the executor has not heard the agent yet.
+    """
+    key = secrets.token_hex(8)
+    done = await writ.run("test_noop", "web-1", idempotency_key=key, timeout=30)
+    kinds = [event.kind for event in (await writ.trace(operation_id=done.operation_id)).events]
+    return (key, done.operation_id) if kinds == ["requested", "granted", "finished"] else None
+
+
 async def is_started(writ: Writ, operation_id: str) -> bool:
     return (await writ.get(operation_id)).state == "started"
 
@@ -213,7 +227,7 @@ async def test_stops_and_published_policies_outlive_the_range_that_they_were_in(
 
 @pytest.mark.exhaustive
 @pytest.mark.timeout(240)
-async def test_who_may_not_archive_changes_nothing(
+async def test_archive_without_permission_changes_nothing(
     installation: RunningInstallation, writ: Writ, tmp_path: Path
 ) -> None:
     added = await installation.writ("principal", "add", "carol", "--role", "operator")
@@ -320,9 +334,12 @@ async def test_on_a_cluster_every_copy_is_shortened_alike_and_a_leader_may_die_a
             assert counted.read_text().split() == [first.operation_id]
 
 
-async def begins_at(cluster: Cluster, first: int, killed: Node | None = None) -> None:
-    """There the journal begins, by each copy: one that follows takes out the same a little later, and one that was
-    killed before NATS had written that down (now and then it does) has the archived ones again."""
+async def begins_at(cluster: Cluster, first: int, killed: ClusterNode | None = None) -> None:
+    """Wait until the journal begins at this sequence on each copy.
+
+    A follower removes the same events a little later. A copy that was killed before NATS had stored the removal
+    sometimes has the archived events again.
+    """
     observed: list[int | None] = []
 
     async def alike() -> bool:
@@ -338,7 +355,7 @@ async def begins_at(cluster: Cluster, first: int, killed: Node | None = None) ->
 
 
 def without_iso_times(shown: Any) -> Any:
-    """What a command shows, without the instants that it adds for people."""
+    """Return a command's output without the ISO times that it adds for readers."""
     if isinstance(shown, dict):
         return {key: without_iso_times(value) for key, value in shown.items() if not key.endswith("_iso")}
     return [without_iso_times(one) for one in shown] if isinstance(shown, list) else shown

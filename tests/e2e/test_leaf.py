@@ -139,7 +139,7 @@ FORBIDDEN = (
 )
 
 
-async def test_who_has_the_link_reaches_its_own_pool_and_nothing_else(
+async def test_leaf_link_reaches_its_own_pool_and_nothing_else(
     site: Path, proxy: TcpProxy, installation: RunningInstallation, writ: Writ, tmp_path: Path
 ) -> None:
     url, seed = f"nats://127.0.0.1:{proxy.port}", installation.home.key(f"leaf-depot-{POOL}").seed

@@ -1,13 +1,16 @@
 """An agent lists only things within reach of its rules, in every way; errors, counts and suggestions reveal no more."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from click.testing import CliRunner
 from tests.gateway.conftest import call, serving
 
+from writ_cli.main import cli
 from writ_client.client import Writ
 from writ_contracts.errors import Denied, WritError
 from writ_testing.installations.installation import (
@@ -53,6 +56,16 @@ async def test_agent_lists_the_targets_and_operations_in_reach(installation: Run
     assert [(one.id, one.operations) for one in await bot.targets()] == [("web-1", ["test_count"])]
     async with await installation.client() as operator:
         assert [one.id for one in await operator.targets()] == ["db-1", "web-1"]
+
+
+async def test_command_suggests_no_target_in_place_of_the_hidden_one_itself(installation: RunningInstallation) -> None:
+    runner = CliRunner(env={"WRIT_HOME": str(installation.home.root), "WRIT_PRINCIPAL": "bot", "NATS_URL": ""})
+    words = ["policy", "can-i", "test_count", "-t"]
+    hidden = await asyncio.to_thread(runner.invoke, cli, [*words, "db-1", "path=x"])
+    absent = await asyncio.to_thread(runner.invoke, cli, [*words, "db-9", "path=x"])
+    assert (hidden.exit_code, absent.exit_code) == (2, 2)
+    assert hidden.stderr.endswith("the file has it, so perhaps no rule reaches it for this principal\n")
+    assert absent.stderr.endswith("did you mean 'db-1'?\n")
 
 
 async def test_tools_of_an_agent_name_no_target_out_of_reach(installation: RunningInstallation) -> None:

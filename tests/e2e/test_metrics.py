@@ -70,6 +70,7 @@ async def test_an_operation_is_counted_in_every_service_that_it_went_through(
     await writ.trace(operation_id=done.operation_id)  # audit answers when it has it all
     after = await scraped(installation)
     for process, *words in (
+        ("policy", "writ_policy_signature_lookups_total{", 'result="hit"'),
         ("policy", "writ_policy_decisions_total{", 'effect="allow"', 'operation="test_noop"', 'role="development"'),
         ("executor", "writ_operations_total{", 'outcome="succeeded"', 'operation="test_noop"', 'pool="local-'),
         ("executor", "writ_operation_stage_seconds_count", 'stage="whole"', 'pool="local-'),

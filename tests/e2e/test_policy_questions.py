@@ -85,6 +85,24 @@ async def test_decisions_are_reported_as_they_are_made(installation: RunningInst
     ]
 
 
+@pytest.mark.parametrize("words", [("explain", "test_noop", "-t", "web-1"), ("allowed",)])
+async def test_a_misspelt_principal_is_named_with_the_nearest(
+    installation: RunningInstallation, words: tuple[str, ...]
+) -> None:
+    refused = await command(installation, *words, "--principal", "oprator")
+    expected = "writ: no principal 'oprator'; did you mean 'operator'?\n"
+    assert refused.exit_code != 0
+    assert refused.stderr == expected
+
+
+async def test_search_for_a_misspelt_operation_suggests_one_of_the_catalogue(installation: RunningInstallation) -> None:
+    runner = CliRunner(env={"WRIT_HOME": str(installation.home.root), "WRIT_PRINCIPAL": "operator", "NATS_URL": ""})
+    shown = await asyncio.to_thread(runner.invoke, cli, ["audit", "search", "--operation", "service_restrat"])
+    assert shown.exit_code == 0
+    expected = "writ: nothing on record has operation 'service_restrat'; did you mean 'service_restart'?\n"
+    assert shown.stderr == expected
+
+
 async def test_a_recorded_request_is_explained_by_its_id_or_the_beginning_of_it(
     installation: RunningInstallation, writ: Writ
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from tests.e2e.stolen_keys import holding
 
 from writ_client.approval_card import Card
 from writ_client.client import Writ
@@ -234,6 +235,26 @@ async def test_the_details_of_a_preview_are_for_the_reader_that_policy_names(
         query = encode(PreviewQuery(facts=card.signed_facts))
         reply = await who._bus.request(subjects.query(who.principal, "preview"), query, timeout=20)
         answer = decode(reply.data, PreviewReply)
+        assert (answer.error.code if answer.error else None) == code
+
+
+async def test_details_of_another_operation_copied_in_the_store_are_not_shown(
+    installation: RunningInstallation, people: tuple[Writ, Writ], file: Path
+) -> None:
+    """By whoever can write to the store and has no key of it, such as root on NATS' host."""
+    alice, bob = people
+    cards = [await card_of(installation, bob, await submitted(alice, file)) for _ in range(2)]
+    places = [f"{card.facts.operation_id}.{card.facts.preview}" for card in cards if card.facts is not None]
+    async with holding(installation, "executor") as thief:
+        copied = await thief.params.get(places[0])
+        assert copied is not None
+        await thief.params.put(places[1], copied, ttl=60.0)
+    for card, code in zip(cards, (None, "bad_signature"), strict=True):
+        assert card.signed_facts is not None
+        query = encode(PreviewQuery(facts=card.signed_facts))
+        answer = decode(
+            (await bob._bus.request(subjects.query("bob", "preview"), query, timeout=20)).data, PreviewReply
+        )
         assert (answer.error.code if answer.error else None) == code
 
 

@@ -147,11 +147,11 @@ async def test_the_command_changes_principals_by_operations_and_in_the_files(
     installation: RunningInstallation,
 ) -> None:
     added = await run_json(
-        installation, "principal", "add", "dave", "--role", "dev", "--request", "-r", "new", by="alice"
+        installation, "principal", "add", "dave", "--role", "dev", "--new-role", "--request", "-r", "new", by="alice"
     )
     assert added["outcome"] == "succeeded"
     assert await connects(installation, "dave", installation.home.key("principal-dave").seed)
-    await run_json(installation, "principal", "roles", "dave", "ops", "--request", by="alice")
+    await run_json(installation, "principal", "roles", "dave", "ops", "--new-role", "--request", by="alice")
     shown = await run_json(installation, "principal", "show", "dave")
     assert (shown["roles"], shown["disabled"]) == (["ops"], False)
     changed_here = await run_json(installation, "principal", "disable", "dave")

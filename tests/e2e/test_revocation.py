@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from tests.e2e.governed import governed
 
 from writ_bus.port import Bus
 from writ_client.client import Writ
@@ -23,27 +24,18 @@ from writ_installation.provisioner import provisioner, reconciler
 from writ_installation.supervisor import supervisor
 from writ_policy.state import sources
 from writ_testing.eventually import eventually
-from writ_testing.installations.installation import RunningInstallation, open_policy, prepare, running_installation
+from writ_testing.installations.installation import RunningInstallation
 from writ_trust.keys import Key, generate_seed
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 SECOND, BUSY = 1.0, 10.0
 TRIES = 3
-GOVERN: dict[str, Any] = {
-    "name": "govern",
-    "operations": ["principal_manage", "session_end"],
-    "users": ["alice"],
-    "allowed": True,
-    "inherit": False,
-}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
-    folder = tmp_path_factory.mktemp("revocation")
-    people: list[tuple[str, dict[str, Any]]] = [("alice", {"roles": ["admin"]}), ("bob", {}), ("carol", {})]
-    home = prepare(folder, policy=open_policy(GOVERN), principals=people)
-    async with running_installation(folder, home=home) as running:
+    people: dict[str, dict[str, Any]] = {"alice": {"roles": ["admin"]}, "bob": {}, "carol": {}}
+    async with governed(tmp_path_factory.mktemp("revocation"), people) as running:
         yield running
 
 

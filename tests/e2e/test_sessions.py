@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from tests.e2e.governed import governed
 
 from writ_bus.errors import Forbidden, Unreachable
 from writ_client.client import Writ
@@ -19,30 +20,18 @@ from writ_testing.eventually import eventually
 from writ_testing.installations.installation import (
     RunningInstallation,
     local_target,
-    open_policy,
-    prepare,
-    running_installation,
 )
 from writ_trust.keys import Key, generate_seed
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 
 PEOPLE: dict[str, dict[str, Any]] = {"alice": {"roles": ["admin"]}, "bob": {"roles": ["admin"]}}
-MANAGE = {
-    "name": "manage",
-    "operations": ["principal_manage", "session_end"],
-    "users": ["alice"],
-    "allowed": True,
-    "inherit": False,
-}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningInstallation]:
     folder = tmp_path_factory.mktemp("sessions")
-    targets = [local_target("web-1", folder / "files")]
-    home = prepare(folder, targets=targets, policy=open_policy(MANAGE), principals=list(PEOPLE.items()))
-    async with running_installation(folder, home=home) as running:
+    async with governed(folder, PEOPLE, [local_target("web-1", folder / "files")]) as running:
         yield running
 
 
@@ -198,11 +187,8 @@ async def until(done: asyncio.Event) -> AsyncIterator[None]:
 
 @pytest.mark.exhaustive
 async def test_an_idle_session_ends_and_one_in_use_does_not(tmp_path: Path) -> None:
-    policy = open_policy(MANAGE) + "  sessions: {idle: 4s}\n"
-    home = prepare(
-        tmp_path, targets=[local_target("web-1", tmp_path / "files")], policy=policy, principals=list(PEOPLE.items())
-    )
-    async with running_installation(tmp_path, home=home) as running, await running.client("alice") as alice:
+    targets, idle_limit = [local_target("web-1", tmp_path / "files")], "  sessions: {idle: 4s}\n"
+    async with governed(tmp_path, PEOPLE, targets, idle_limit) as running, await running.client("alice") as alice:
         idle, number, key = await opened(running, alice)
         used, _, _ = await opened(running, alice)
 

@@ -24,7 +24,7 @@ from writ_client.client import Writ
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import RunningInstallation, open_policy, prepare, running_installation
 from writ_testing.peers.sshd import Sshd, descendants, make_key, sshd
-from writ_testing.peers.tailscale_local_api import LocalApi, Peer, local_api, node_key
+from writ_testing.peers.tailscale_local_api import Peer, TailscaleState, local_api, node_key
 from writ_testing.search import alive, cmdline, containing, contents, environ, files, pids
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
@@ -38,7 +38,7 @@ PEER = Peer(name="peer", addresses=("127.0.0.1",), tags=("tag:web",))
 class SshInstallation:
     """The installation with its SSH agent under `writ up`, the host, and their common tailnet."""
 
-    def __init__(self, installation: RunningInstallation, server: Sshd, tailnet: LocalApi) -> None:
+    def __init__(self, installation: RunningInstallation, server: Sshd, tailnet: TailscaleState) -> None:
         self.installation, self.server, self.tailnet = installation, server, tailnet
         self.root = server.folder / "root"
 
@@ -55,7 +55,7 @@ async def ssh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SshInst
 
 
 @asynccontextmanager
-async def ssh_installation(folder: Path, server: Sshd, tailnet: LocalApi) -> AsyncIterator[SshInstallation]:
+async def ssh_installation(folder: Path, server: Sshd, tailnet: TailscaleState) -> AsyncIterator[SshInstallation]:
     """`web-1` and `web-2` are one host; `peer` is it as a peer of the tailnet."""
     pinned = {"host": PEER.name, "host_key_alias": "127.0.0.1", "tailscale_node_key": PEER.node_key}
     by_tailnet = {**server.connection(), "via": "tailscale", "tailscale_tags": ["tag:web"], **pinned}
@@ -194,14 +194,14 @@ def watching(ssh: SshInstallation, secrets: Iterable[str]) -> Iterator[list[str]
     """Collect everything that `ps` could show: arguments of all processes, and the environment of those on the host."""
     encoded, leaks, over = [secret.encode() for secret in secrets], list[str](), Event()
 
-    def look() -> None:
+    def check() -> None:
         while not over.wait(0.005):
             processes = [(pid, cmdline(pid)) for pid in pids()] + [(pid, environ(pid)) for pid in ssh.server.sessions()]
             for pid, words in processes:
                 if any(secret in words for secret in encoded):
                     leaks.append(f"of {pid}: {words[:200]!r}")
 
-    thread = Thread(target=look)
+    thread = Thread(target=check)
     thread.start()
     try:
         yield leaks

@@ -74,6 +74,22 @@ async def test_a_scanners_stop_is_seen_everywhere_and_lifted_by_a_person(
     assert (again["outcome"], again["code"]) == ("invalid", "not_found")
 
 
+async def test_misspelt_names_of_a_stop_are_refused_and_a_glob_without_targets_is_named(
+    installation: RunningInstallation,
+) -> None:
+    for words, expected in (
+        (("--operation", "test_slep"), "no operation 'test_slep'; did you mean 'test_sleep'?"),
+        (("--principal", "alise"), "no principal 'alise'; did you mean 'alice'?"),
+        (("--role", "prod"), "did you mean 'production'?"),
+    ):
+        refused = await installation.writ("stop", "set", "-r", "x", *words)
+        assert (refused.status, expected in refused.out + refused.err) == (2, True), refused
+    made = await installation.writ("stop", "set", "-r", "x", "-t", "wbe-1", "-t", "web-*", "-o", "json")
+    assert (made.status, made.err.count("\n")) == (0, 1), made
+    assert "'wbe-1' names no target that you may list now; did you mean 'web-1'?" in made.err
+    await run_json(installation, "stop", "lift", json.loads(made.out)["stop"]["output"]["id"])
+
+
 async def test_cancel_running_ends_what_the_stop_came_too_late_for(
     installation: RunningInstallation, writ: Writ
 ) -> None:

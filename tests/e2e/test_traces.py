@@ -59,7 +59,7 @@ async def installation(
     tmp_path_factory: pytest.TempPathFactory, collector: Collector
 ) -> AsyncIterator[RunningInstallation]:
     folder = tmp_path_factory.mktemp("installation")
-    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, **SOON}
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "WRIT_DISPATCH_AT_ONCE": "false", **SOON}
     denied = {"name": "nobody_fails", "operations": ["test_fail"], "allowed": False, "target_roles": ["production"]}
     targets = [local_target("web-1", folder / "files"), local_target("db-1", folder / "files", role="production")]
     home = prepare(folder, targets=targets, policy=open_policy(denied))

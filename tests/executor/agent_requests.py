@@ -17,13 +17,19 @@ async def heartbeat(
     free: int = 1,
     plugins: dict[str, str] | None = None,
     level: int = 0,
+    requests: bool = False,
+    instance: str = "",
+    leaving: bool = False,
+    also: tuple[str, ...] = (),
 ) -> None:
     beat = Heartbeat(
         pool=world.hands.pool,
-        instance=world.hands.instance,
+        instance=instance or world.hands.instance,
+        requests=requests,
+        leaving=leaving,
         running=list(running),
         free_slots=free,
-        operations=["service_restart", "service_start"],
+        operations=["service_restart", "service_start", *also],
         version="0",
         skew=skew,
         plugins=plugins or {},
@@ -38,7 +44,7 @@ async def serve_agent(
     """`observed`: the results of reads, by default their action."""
     cancels: list[CancelRequest] = []
 
-    async def look(message: Message) -> bytes:
+    async def serve_read(message: Message) -> bytes:
         ask = decode(message.data, ReadRequest)
         return encode(ReadReply(seen=observed or {"action": ask.action}, verdict=verdict))  # type: ignore[arg-type]
 
@@ -53,7 +59,7 @@ async def serve_agent(
             version="0",
             description="",
             endpoints=[
-                Endpoint(name="look", subject=subjects.host_read(pool), handler=look),
+                Endpoint(name="look", subject=subjects.host_read(pool), handler=serve_read),
                 Endpoint(name="cancel", subject=subjects.cancel(pool, instance), handler=cancel),
             ],
         )

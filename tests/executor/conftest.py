@@ -27,7 +27,8 @@ from writ_executor.service import Executor
 from writ_runtime.clocks import SYSTEM, Clocks
 from writ_runtime.files.watched_file import WatchedFile
 from writ_runtime.metrics import Metrics
-from writ_testing.fakes.scripted_peers import ScriptedAgent, ScriptedPolicy
+from writ_testing.fakes.scripted_agent import ScriptedAgent
+from writ_testing.fakes.scripted_policy import ScriptedPolicy
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
 from writ_trust.parameter_keys import ParameterKeys
@@ -39,7 +40,7 @@ KEY = SharedKeys(ParameterKeys(used=(secrets.token_bytes(32),)))
 
 
 class World:
-    """What a test acts on."""
+    """Hold the executor, bus and agents of one test."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -56,7 +57,7 @@ class World:
         self._stack = AsyncExitStack()
 
     async def executor(self, measured: Metrics | None = None, clocks: Clocks = SYSTEM, **changed: Any) -> Executor:
-        """One more replica, on a host with these clocks."""
+        """Start another replica, on a host with these clocks."""
         config = structs.replace(
             ExecutorConfig(
                 nats_url="memory",
@@ -101,7 +102,7 @@ class World:
         return decode(message.data, RequestReply)
 
     async def records(self, filter: str = "writ.journal.>") -> list[Record]:
-        """What the journal holds."""
+        """Return the journal's events."""
         return await self.bus.journal.read(filter)
 
     async def events(self, filter: str = "writ.journal.>") -> list[JournalEvent | Carried]:
@@ -115,7 +116,7 @@ class World:
         ]
 
     async def life(self, operation_id: str, principal: str = "alice") -> Life:
-        """How it stands in the journal."""
+        """Return the operation's life according to the journal."""
         return await read_life(self.bus, principal, operation_id)
 
     async def accepted(self, operation_id: str | None) -> AcceptedLife:
@@ -125,30 +126,30 @@ class World:
         return life
 
     async def work(self, operation_id: str) -> Dispatched:
-        """Its latest `dispatched`, once there is one."""
+        """Return its latest `dispatched`, once there is one."""
 
-        async def look() -> Dispatched | None:
+        async def check() -> Dispatched | None:
             life = await self.life(operation_id)
             return life.dispatched if isinstance(life, DispatchedLife) else None
 
-        return await self.until(look)
+        return await self.until(check)
 
     async def outcome(self, operation_id: str, principal: str = "alice") -> str:
-        """Its outcome, once it has one."""
+        """Return its outcome, once it has one."""
 
-        async def look() -> str | None:
+        async def check() -> str | None:
             return (await self.life(operation_id, principal)).outcome
 
-        return await self.until(look)
+        return await self.until(check)
 
-    async def until(self, look: Callable[[], Awaitable[T | None]]) -> T:
-        """What `look` gives, once it gives something; looked at again with every event of the journal."""
+    async def until(self, check: Callable[[], Awaitable[T | None]]) -> T:
+        """Return the first result of `check` that is not None; call it again after each event of the journal."""
         async with asyncio.timeout(10):
-            found = await look()
+            found = await check()
             async for _ in self.bus.journal.tail(0):
                 if found is not None:
                     return found
-                found = await look()
+                found = await check()
                 if found is not None:
                     return found
         raise AssertionError("the tail ended")

@@ -12,8 +12,8 @@ from writ_contracts.agents import ClaimReply
 from writ_contracts.errors import TimedOut
 from writ_contracts.journal import Dispatched, Unknown
 from writ_contracts.operations import Catalogue
-from writ_testing.fakes.scripted_peers import ClaimOutcome
-from writ_testing.host_clocks import Host
+from writ_testing.fakes.scripted_agent import ClaimOutcome
+from writ_testing.host_clocks import ClockedHost
 from writ_trust.sealing import SealKey
 
 START = {"parameters": {"service_name": "nginx", "timeout": 1}}
@@ -157,7 +157,7 @@ async def test_a_policy_that_is_silent_leaves_it_open_whether_it_has_started(
 
 async def test_operation_in_flight_is_not_given_to_another_agent_at_its_deadline(world: World) -> None:
     world.policy.kill_grace = -1.0
-    host = Host()
+    host = ClockedHost()
     one = await world.executor(lease=10.0, sweep=1000.0, clocks=host.clocks)
     answer = await world.ask("service_start", **START)
     work = await world.work(answer.operation_id or "")

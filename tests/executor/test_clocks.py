@@ -1,4 +1,4 @@
-"""Executors whose hosts' clocks are wrong, step, drift or slept: what runs goes on, and everything ends."""
+"""Executors on hosts with wrong, stepping, drifting or suspended clocks: operations continue, and each ends."""
 
 from collections.abc import Awaitable, Callable
 
@@ -14,7 +14,7 @@ from writ_runtime.health import Attention, Detail
 from writ_runtime.plugins.entry_points import load_catalogue
 from writ_testing.eventually import eventually
 from writ_testing.exhaustive import some
-from writ_testing.host_clocks import Host
+from writ_testing.host_clocks import ClockedHost
 
 RESTART = {"parameters": {"service_name": "nginx", "timeout": 5}}
 READ = {"parameters": {"service_name": "nginx"}}
@@ -32,9 +32,9 @@ async def rounds(one: Executor, times: int = 2) -> None:
 
 
 async def passed(
-    one: Executor, host: Host, seconds: float, *, each: Callable[[], Awaitable[None]] | None = None
+    one: Executor, host: ClockedHost, seconds: float, *, each: Callable[[], Awaitable[None]] | None = None
 ) -> None:
-    """Time goes by on that host, with a round of the sweep now and then."""
+    """Advance that host's clocks, with a round of the sweep now and then."""
     until = host.boot + seconds
     while host.boot < until:
         host.boot = min(host.boot + LONG, until)
@@ -44,7 +44,7 @@ async def passed(
 
 
 async def heard(world: World, one: Executor, *running: str) -> None:
-    """A heartbeat that names these, taken in."""
+    """Take in a heartbeat with these operations."""
     now = one.time.clocks.boot()
 
     async def there() -> bool:
@@ -61,7 +61,7 @@ async def test_an_executor_with_a_wrong_clock_lets_nothing_run_twice_on_a_target
     second = await world.ask("service_restart", **RESTART)
     work = await world.work(first.operation_id or "")
     held = await world.hands.claim(work)
-    host = Host(wall=wrong)
+    host = ClockedHost(wall=wrong)
     one = await world.executor(sweep=1000.0, clocks=host.clocks)
     await heard(world, one, work.operation_id)
     await rounds(one)
@@ -76,7 +76,7 @@ async def test_an_executor_with_a_wrong_clock_lets_nothing_run_twice_on_a_target
 async def test_a_step_of_an_executors_clock_ends_nothing_and_keeps_nothing_from_ending(
     world: World, step: float
 ) -> None:
-    host = Host()
+    host = ClockedHost()
     one = await world.executor(sweep=1000.0, lease=LEASE, clocks=host.clocks)
     answer = await world.ask("service_restart", **RESTART)
     work = await world.work(answer.operation_id or "")
@@ -91,10 +91,10 @@ async def test_a_step_of_an_executors_clock_ends_nothing_and_keeps_nothing_from_
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-async def test_what_was_dispatched_by_one_clock_is_not_expired_by_another(world: World, wrong: float) -> None:
+async def test_dispatch_by_one_clock_is_not_expired_by_another(world: World, wrong: float) -> None:
     await world.executor(sweep=1000.0)
     answer = await world.ask("service_status", **READ)
-    host = Host(wall=wrong)
+    host = ClockedHost(wall=wrong)
     one = await world.executor(sweep=1000.0, clocks=host.clocks)
     await rounds(one)
     await passed(one, host, 59.0)
@@ -112,7 +112,7 @@ async def test_a_long_window_runs_on_the_journals_clock_through_a_new_replica(wo
     second = await world.ask("service_restart", **RESTART)
     real = world.broker.disk.clock
     world.broker.disk.clock = lambda: real() + 2_700.0
-    host = Host(wall=wrong)
+    host = ClockedHost(wall=wrong)
     one = await world.executor(sweep=20.0, clocks=host.clocks)
     await rounds(one)
     names_it = lambda: heard(world, one, first.operation_id or "")  # noqa: E731
@@ -126,7 +126,7 @@ async def test_a_long_window_runs_on_the_journals_clock_through_a_new_replica(wo
 
 @pytest.mark.parametrize("step", WRONG)
 async def test_a_step_of_the_servers_clock_moves_no_deadline_that_is_being_counted(world: World, step: float) -> None:
-    host = Host()
+    host = ClockedHost()
     one = await world.executor(sweep=1000.0, clocks=host.clocks)
     first = await world.ask("service_restart", **RESTART)
     work = await world.work(first.operation_id or "")
@@ -144,8 +144,8 @@ async def test_a_step_of_the_servers_clock_moves_no_deadline_that_is_being_count
 
 @pytest.mark.parametrize("slept", [60.0, 600.0, DAY])
 async def test_after_suspend_every_agent_has_a_lease_to_be_heard_in(world: World, slept: float) -> None:
-    """The whole host slept, the agent and what it runs with it: the deadline is long past when all wake up."""
-    host = Host()
+    """The whole host slept, with the agent and its operation: the deadline is long past at the wake-up."""
+    host = ClockedHost()
     one = await world.executor(sweep=1000.0, lease=LEASE, clocks=host.clocks)
     first = await world.ask("service_restart", **RESTART)
     work = await world.work(first.operation_id or "")
@@ -165,7 +165,7 @@ async def test_after_suspend_every_agent_has_a_lease_to_be_heard_in(world: World
 
 
 async def test_after_suspend_what_nobody_names_within_a_lease_is_lost(world: World) -> None:
-    host = Host()
+    host = ClockedHost()
     one = await world.executor(sweep=1000.0, lease=LEASE, clocks=host.clocks)
     answer = await world.ask("service_restart", **RESTART)
     await world.hands.claim(await world.work(answer.operation_id or ""))
@@ -178,7 +178,7 @@ async def test_after_suspend_what_nobody_names_within_a_lease_is_lost(world: Wor
 
 @pytest.mark.parametrize("rate", [0.9, 1.1])
 async def test_a_clock_that_drifts_shows_and_decides_nothing(world: World, rate: float) -> None:
-    host = Host()
+    host = ClockedHost()
     one = await world.executor(sweep=1000.0, clocks=host.clocks)
     answer = await world.ask("service_restart", **RESTART)
     work = await world.work(answer.operation_id or "")
@@ -191,15 +191,15 @@ async def test_a_clock_that_drifts_shows_and_decides_nothing(world: World, rate:
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-async def test_events_tell_the_servers_time_whatever_the_hosts_own_clock_shows(world: World, wrong: float) -> None:
-    await world.executor(sweep=1000.0, clocks=Host(wall=wrong).clocks)
+async def test_events_show_the_servers_time_whatever_the_hosts_own_clock_shows(world: World, wrong: float) -> None:
+    await world.executor(sweep=1000.0, clocks=ClockedHost(wall=wrong).clocks)
     answer = await world.ask("service_restart", **RESTART)
     life = await world.accepted(answer.operation_id)
     assert abs(life.requested.at - life.first_time) < 2.0
 
 
-async def test_how_far_a_clock_is_off_is_told(world: World) -> None:
-    host = Host()
+async def test_clock_skew_is_reported(world: World) -> None:
+    host = ClockedHost()
     one = await world.executor(sweep=1000.0, clocks=host.clocks)
     check = one.checks()["clock"]
     assert isinstance(await check(), Detail)

@@ -14,7 +14,7 @@ from writ_contracts.journal import Archived, Dispatched
 from writ_contracts.life import AcceptedLife, Life, State, fold
 from writ_contracts.requests import RequestReply
 from writ_contracts.wire import decode, decode_event, encode
-from writ_executor.agents.presence import Presence
+from writ_executor.agents.presence import AgentPresence
 from writ_executor.journal.index import RECENTLY_ENDED, Index, Lock
 from writ_executor.metrics import metrics
 from writ_executor.service import Executor
@@ -210,7 +210,7 @@ def _ended(life: AcceptedLife, operation_id: str) -> AcceptedLife:
 
 def test_operation_without_heartbeats_is_forgotten_and_stays_silent() -> None:
     now = [100.0]
-    presence = Presence(lease=10.0, clock=lambda: now[0])
+    presence = AgentPresence(lease=10.0, clock=lambda: now[0])
     for number in range(1000):
         presence.start_lease("a", f"op-{number}")
     for now[0] in (103.0, 106.0, 109.0, 112.0):
@@ -221,7 +221,7 @@ def test_operation_without_heartbeats_is_forgotten_and_stays_silent() -> None:
 
 def test_a_replica_that_did_not_listen_for_a_while_calls_nobody_silent_for_a_lease() -> None:
     now = [100.0]
-    presence = Presence(lease=10.0, clock=lambda: now[0])
+    presence = AgentPresence(lease=10.0, clock=lambda: now[0])
     presence.start_lease("a", "op-1")
     now[0] = 1_000.0
     presence.forget_silent()
@@ -233,7 +233,7 @@ def test_a_replica_that_did_not_listen_for_a_while_calls_nobody_silent_for_a_lea
 
 def test_time_in_which_a_replica_did_not_listen_counts_as_nobodys_silence() -> None:
     now = [100.0]
-    presence = Presence(lease=12.0, clock=lambda: now[0])
+    presence = AgentPresence(lease=12.0, clock=lambda: now[0])
     presence.start_lease("a", "op-1")
     now[0] = 110.0  # it was stopped for most of that, and six seconds are counted less
     presence.forget_silent()
@@ -246,7 +246,7 @@ def test_time_in_which_a_replica_did_not_listen_counts_as_nobodys_silence() -> N
 
 def test_heartbeat_of_another_pool_keeps_nothing_alive() -> None:
     now = [100.0]
-    presence = Presence(lease=10.0, clock=lambda: now[0])
+    presence = AgentPresence(lease=10.0, clock=lambda: now[0])
     presence.start_lease("a", "op-1")
     now[0] = 111.0
     beat = Heartbeat(pool="b", instance="i", running=["op-1"], free_slots=1, operations=[], version="1")

@@ -14,7 +14,7 @@ from writ_contracts.requests import OpenQuery, OperationsReply, TargetsQuery, Ta
 from writ_contracts.subjects import query
 from writ_contracts.wire import decode, encode
 from writ_executor.journal import snapshots
-from writ_executor.journal.snapshots import HEAD_KEY, Snapshot, Snapshots
+from writ_executor.journal.snapshots import HEAD_KEY, IndexSnapshot, IndexSnapshots
 from writ_executor.requests import pages
 from writ_executor.requests.pages import first_page
 from writ_testing.memory.bus import MemoryBus
@@ -66,19 +66,19 @@ async def test_open_operations_are_listed_in_pages(world: World, monkeypatch: py
 async def test_a_snapshot_of_a_hundred_thousand_operations_is_stored_and_read(tmp_path: Path) -> None:
     operations = open_operations(100_000)
     async with writ_server(tmp_path) as server:
-        store = Snapshots(await server.bus("executor"), KEY)
+        store = IndexSnapshots(await server.bus("executor"), KEY)
         for sequence in (7, 8):
-            await store.save(Snapshot(sequence=sequence, control_sequence=1, open=operations[sequence:]))
-        found = await Snapshots(await server.bus("executor"), KEY).load()
+            await store.save(IndexSnapshot(sequence=sequence, control_sequence=1, open=operations[sequence:]))
+        found = await IndexSnapshots(await server.bus("executor"), KEY).load()
         assert found is not None
         assert (found.sequence, found.open) == (8, operations[8:])
 
 
 async def test_a_snapshot_with_a_missing_part_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshots, "PART", 10)
-    store = Snapshots(bus := MemoryBus(), KEY)
+    store = IndexSnapshots(bus := MemoryBus(), KEY)
     small, large = [
-        Snapshot(sequence=sequence, control_sequence=0, open=open_operations(number))
+        IndexSnapshot(sequence=sequence, control_sequence=0, open=open_operations(number))
         for sequence, number in ((5, 10), (9, 25))
     ]
     await store.save(small)
@@ -92,9 +92,9 @@ async def test_a_snapshot_with_a_missing_part_is_passed_over(monkeypatch: pytest
 
 async def test_parts_of_earlier_snapshots_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshots, "PART", 10)
-    store = Snapshots(bus := MemoryBus(), KEY)
+    store = IndexSnapshots(bus := MemoryBus(), KEY)
     for sequence in (1, 2):
-        await store.save(Snapshot(sequence=sequence, control_sequence=0, open=open_operations(25)))
+        await store.save(IndexSnapshot(sequence=sequence, control_sequence=0, open=open_operations(25)))
     assert await bus.params.get("open-index-part.1.0") is None
     assert await bus.params.get("open-index-part.2.2") is not None
 

@@ -32,16 +32,16 @@ async def serve_listings(
     """Run an agent that answers with this listing or error; return the requests it got."""
     requests: list[ReadRequest] = []
 
-    async def look(message: Message) -> bytes:
+    async def serve_read(message: Message) -> bytes:
         ask = decode(message.data, ReadRequest)
         requests.append(ask)
         await meanwhile()
-        look = read(ask.look, ReadGrant)
+        grant = read(ask.look, ReadGrant)
         listing = Listing(
-            operation_id=look.operation_id,
-            source=look.sources[0],
-            target=look.target.id,
-            pool=look.pool,
+            operation_id=grant.operation_id,
+            source=grant.sources[0],
+            target=grant.target.id,
+            pool=grant.pool,
             instance=world.hands.instance,
             look_digest=digest(ask.look),
             taken_at=time.time(),
@@ -50,7 +50,7 @@ async def serve_listings(
         listed = ReadReply(listings=[sign(world.hands.key, listing)])
         return encode(listed if error is None else ReadReply(error=error))
 
-    endpoint = Endpoint(name="look", subject=subjects.host_read(world.hands.pool), handler=look)
+    endpoint = Endpoint(name="look", subject=subjects.host_read(world.hands.pool), handler=serve_read)
     await world.bus.serve(Service(name="agent", version="0", description="", endpoints=[endpoint]))
     return requests
 

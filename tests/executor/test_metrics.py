@@ -15,7 +15,7 @@ from writ_contracts.life import AcceptedLife
 from writ_contracts.wire import decode, encode
 from writ_executor.journal import own_violations
 from writ_executor.journal.audit_services import SILENCE, AuditServices
-from writ_executor.metrics import POOLS, Measures, deadline_of, metrics
+from writ_executor.metrics import POOLS, ExecutorMeasures, deadline_of, metrics
 from writ_executor.success_rate import FEWEST, SECONDS, SuccessRate
 from writ_runtime.health import Attention
 from writ_runtime.metrics import Metrics
@@ -124,7 +124,7 @@ async def test_operations_past_their_deadline_are_counted(world: World) -> None:
     life = world.executors[0].index.get(answer.operation_id or "")
     assert isinstance(life, AcceptedLife)
     measured = metrics()
-    measures = Measures(measured, world.catalogue, time.time)
+    measures = ExecutorMeasures(measured, world.catalogue, time.time)
     for now, overdue in ((deadline_of(life) - 1, 0.0), (deadline_of(life) + 1, 1.0)):
         measures.see(iter([life]), {POOL: []}, now)
         assert Counted(world, measured).of("writ_operations_overdue") == overdue

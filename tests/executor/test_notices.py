@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from tests.executor.conftest import World
 
 from writ_contracts import subjects
@@ -71,3 +72,16 @@ async def test_the_end_of_an_emergency_is_one_control_event_whichever_replica_of
         noted = await note(world, subject, **{**ended, **changed})
         assert noted.error is not None
         assert noted.error.code == "invalid"
+
+
+async def test_a_flood_of_control_events_is_not_recorded_and_holds_up_no_other_service(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("writ_executor.agents.notices.CONTROL_BURST", 20.0)
+    await world.executor()
+    enrolled = {"kind": "agent_enrolled", "pool": "a", "key": "U" + "A" * 55}
+    tokens = [23 * "a" + first + second + "a" for first in "abcde" for second in "abcdefgh"]
+    replies = [await note(world, subjects.NOTICE_PROVISIONER, **enrolled, token=token) for token in tokens]
+    assert {one.error.code if one.error else "" for one in replies} == {"", "rate_limited"}
+    assert 20 <= len(await world.events(subjects.CONTROL)) < 30
+    assert (await note(world, subjects.NOTICE_POLICY, kind="file_version", version=1)).error is None

@@ -15,7 +15,7 @@ from writ_contracts.people.approvals import DecisionDemand, DecisionStep
 from writ_contracts.wire import encode
 from writ_executor.service import Executor
 from writ_executor.steps.parameter_retention import PENDING_SLACK
-from writ_testing.host_clocks import Host
+from writ_testing.host_clocks import ClockedHost
 
 WRITE = {"parameters": {"file_path": "/srv/app/a", "content": "secret"}}
 SECONDS = 600
@@ -52,7 +52,7 @@ async def rounds(one: Executor) -> None:
 async def test_parameters_are_kept_while_a_stop_makes_the_time_to_decide_longer(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    host = Host()
+    host = ClockedHost()
     demanding(world, monkeypatch)
     one = await world.executor(sweep=1000.0, clocks=host.clocks)
     name = await pending(world, one)
@@ -73,7 +73,7 @@ async def test_parameters_are_kept_while_a_stop_makes_the_time_to_decide_longer(
 
 
 async def test_parameters_of_an_expired_operation_are_not_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    host = Host()
+    host = ClockedHost()
     demanding(world, monkeypatch)
     one = await world.executor(sweep=1000.0, clocks=host.clocks)
     name = await pending(world, one)

@@ -4,20 +4,29 @@ import asyncio
 from typing import Any
 
 import pytest
-from msgspec import json
-from tests.executor.conftest import World
+from msgspec import json, structs
+from tests.executor.conftest import POOL, World
 
-from writ_contracts.agents import SealedParameters
+from writ_agent.verification import with_texts
+from writ_contracts import subjects
+from writ_contracts.agents import TEXTS_APART, TEXTS_HEADER, ClaimMessage, ClaimReply, SealedParameters
+from writ_contracts.attached_bytes import detach
 from writ_contracts.decisions import GrantRequest
 from writ_contracts.journal import Requested
 from writ_contracts.large_texts import LARGE
-from writ_contracts.wire import decode
+from writ_contracts.signing import Statement
+from writ_contracts.wire import decode, encode
 from writ_executor.policy.client import CheckedDecision
-from writ_executor.steps import parameter_seal
-from writ_executor.steps.parameter_seal import ParameterSeal
-from writ_trust.sealing import SealKey, seal
+from writ_executor.steps import claims, parameter_seal
+from writ_executor.steps.parameter_seal import ParameterSeal, Sealed
+from writ_trust.sealing import SealKey, decrypt_once, seal
+from writ_trust.statements import sign
 
 PARAMETERS = {"file_path": "/srv/f", "content": "x" * LARGE}
+
+
+class AnyStatement(Statement, frozen=True, kw_only=True, tag="writ.test.v1"):
+    """A statement whose content does not matter here."""
 
 
 @pytest.fixture
@@ -39,8 +48,9 @@ async def requested(world: World) -> Requested:
     return (await world.accepted(answer.operation_id)).requested
 
 
-def opened(key: SealKey, sealed: bytes) -> dict[str, Any]:
-    return decode(key.open(json.decode(sealed, type=bytes)), SealedParameters).parameters
+def opened(key: SealKey, sealed: Sealed) -> dict[str, Any]:
+    assert sealed.texts == b""
+    return decode(key.open(json.decode(sealed.parameters, type=bytes)), SealedParameters).parameters
 
 
 async def test_large_parameters_are_sealed_once_while_policy_decides_on_the_grant(
@@ -81,6 +91,51 @@ async def test_other_parameters_than_those_sealed_ahead_are_sealed_again(
     found = opened(key, sealing.of(other))
     assert json.encode(found, order="sorted") == json.encode(other, order="sorted")
     assert len(seals) == 2
+
+
+async def test_large_texts_are_attached_for_an_agent_that_reads_them_so(world: World) -> None:
+    await world.executor()
+    answer = await world.ask("file_write", parameters=PARAMETERS)
+    key, work = SealKey(), await world.work(answer.operation_id or "")
+    claim = encode(ClaimMessage(claim=world.hands.claim_for(work, key), principal=work.principal))
+    headers = {TEXTS_HEADER: TEXTS_APART}
+    reply = await world.bus.request(subjects.claim(POOL), claim, timeout=20, headers=headers)
+    message, texts = detach(reply.data)
+    found = decode(key.open(decode(message, ClaimReply).sealed), SealedParameters)
+    assert len(message) < LARGE <= len(texts) < LARGE + 100
+    assert (found.parameters.get("file_path"), found.parameters.get("content")) == ("/srv/f", None)
+    assert found.texts == [("content", LARGE)]
+    assert decrypt_once(bytes.fromhex(found.texts_key or ""), texts).decode() == PARAMETERS["content"]
+    assert PARAMETERS["content"].encode() not in reply.data
+
+
+async def test_without_aes_the_texts_stay_within_the_sealed_parameters(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "has_aes", lambda: False)
+    await world.executor()
+    answer = await world.ask("file_write", parameters=PARAMETERS)
+    key, work = SealKey(), await world.work(answer.operation_id or "")
+    claim = encode(ClaimMessage(claim=world.hands.claim_for(work, key), principal=work.principal))
+    headers = {TEXTS_HEADER: TEXTS_APART}
+    reply = await world.bus.request(subjects.claim(POOL), claim, timeout=20, headers=headers)
+    found = decode(key.open(decode(reply.data, ClaimReply).sealed), SealedParameters)
+    assert found.parameters["content"] == PARAMETERS["content"]
+
+
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("content", ["x" * LARGE, "é" * LARGE])
+async def test_given_parameters_are_whole_again_where_their_texts_are_the_effective_ones(
+    world: World, content: str, signed: bool
+) -> None:
+    statement = sign(world.hands.key, AnyStatement()) if signed else None
+    operation, key = structs.replace(await requested(world), statement=statement), SealKey()
+    given = {"file_path": "/srv/f", "content": content, "note": "y" * LARGE}
+    sealed = ParameterSeal(key.public, "ab" * 32, operation, given, apart=True).of({**given, "note": "z" * LARGE})
+    assert len(sealed.parameters) < (2 * LARGE if signed else LARGE)
+    found = with_texts(decode(key.open(json.decode(sealed.parameters, type=bytes)), SealedParameters), sealed.texts)
+    assert found.parameters == {**given, "note": "z" * LARGE}
+    assert found.given == (given if signed else {})
 
 
 async def test_claim_with_a_broken_key_is_refused_only_once_it_is_verified(world: World) -> None:

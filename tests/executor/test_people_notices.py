@@ -11,7 +11,7 @@ from writ_contracts import subjects
 from writ_contracts.agents import Heartbeat
 from writ_contracts.people.directory import KNOWN_HEADER, PeopleNotice, PeopleNoticeMessage, PeopleReply, PeopleRequest
 from writ_contracts.wire import decode, encode
-from writ_executor.agents.presence import Presence
+from writ_executor.agents.presence import AgentPresence
 from writ_executor.policy.people_notices import PeopleNotices
 from writ_testing.eventually import eventually
 from writ_testing.memory.broker import Broker
@@ -42,7 +42,7 @@ async def test_an_agent_that_starts_after_a_rotation_of_policys_key_gets_a_notic
     before, people = with_people(tmp_path)
     after = structs.replace(before, keys={**before.keys, "policy": Key(generate_seed())})
     former = {"former_keys": f"{before.keys['policy'].public}@1@1000"}
-    broker, presence = Broker(), Presence(lease=15.0, clock=lambda: 100.0)
+    broker, presence = Broker(), AgentPresence(lease=15.0, clock=lambda: 100.0)
     bus, agents = MemoryBus(broker), MemoryBus(broker)
     heard: dict[str, PeopleNoticeMessage] = {}
 
@@ -55,7 +55,7 @@ async def test_an_agent_that_starts_after_a_rotation_of_policys_key_gets_a_notic
     for pool, known, changed in (("a", before, {}), ("b", after, former)):
         presence.record(beat(pool, people=0))
         async with replica(MemoryBus(broker), bus, known, **people, **changed):
-            await notices.look()
+            await notices.send_due()
             subject = subjects.people_notice(pool)
 
             async def came(subject: str = subject) -> bool:

@@ -2,7 +2,7 @@
 
 from writ_contracts.agents import Heartbeat
 from writ_contracts.ids import operation_id
-from writ_executor.agents.presence import MOST_INSTANCES, MOST_RUNNING, Presence, other_policy_keys
+from writ_executor.agents.presence import MOST_INSTANCES, MOST_RUNNING, AgentPresence, other_policy_keys
 
 
 def beat(pool: str, instance: str, *running: str) -> Heartbeat:
@@ -10,7 +10,7 @@ def beat(pool: str, instance: str, *running: str) -> Heartbeat:
 
 
 def test_instances_of_a_pool_are_bounded_and_known_ones_stay() -> None:
-    presence = Presence(lease=15.0, clock=lambda: 100.0)
+    presence = AgentPresence(lease=15.0, clock=lambda: 100.0)
     presence.record(beat("local", "honest"))
     for n in range(MOST_INSTANCES + 50):
         presence.record(beat("local", f"ghost-{n}"))
@@ -24,7 +24,7 @@ def test_instances_of_a_pool_are_bounded_and_known_ones_stay() -> None:
 
 def test_running_operations_of_a_pool_are_bounded_and_granted_ones_stay() -> None:
     now = [100.0]
-    presence = Presence(lease=15.0, clock=lambda: now[0])
+    presence = AgentPresence(lease=15.0, clock=lambda: now[0])
     mine = operation_id("alice", "mine")
     presence.start_lease("local", mine)
     made_up = [operation_id("mallory", str(n)) for n in range(MOST_RUNNING + 1000)]

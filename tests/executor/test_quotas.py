@@ -15,7 +15,7 @@ from writ_bus.port import Usage as StreamUsage
 from writ_contracts.requests import Failure
 from writ_executor.admission.quotas import QUOTAS, Quota
 from writ_executor.config import ExecutorConfig
-from writ_executor.journal.usage import Amount, Owner, Usage
+from writ_executor.journal.usage import Amount, Owner, OwnerUsage
 from writ_executor.metrics import metrics
 from writ_testing.eventually import eventually
 
@@ -118,7 +118,7 @@ async def test_stops_and_cancels_pass_used_up_quotas(world: World) -> None:
     st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xyz"), st.integers(0, 9), st.booleans()), max_size=40)
 )
 def test_use_is_the_sum_of_what_is_open(steps: list[tuple[str, str, int, bool]]) -> None:
-    usage, known = Usage(), dict[tuple[str, str], int]()
+    usage, known = OwnerUsage(), dict[tuple[str, str], int]()
     for owner, one, hidden, opens in steps:
         if opens:
             usage.opened(owner, one, hidden)

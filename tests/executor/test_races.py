@@ -12,7 +12,7 @@ from writ_contracts.inventory import AgentKey, Agents
 from writ_contracts.journal import SecurityEvent
 from writ_contracts.requests import Failure
 from writ_executor.agents import alarms
-from writ_testing.fakes.scripted_peers import ScriptedAgent
+from writ_testing.fakes.scripted_agent import ScriptedAgent
 from writ_trust.keys import Key, generate_seed
 from writ_trust.sealing import SealKey
 

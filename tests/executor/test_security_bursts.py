@@ -10,7 +10,7 @@ from writ_bus.port import Bus
 from writ_contracts import subjects
 from writ_executor.journal.index import Index
 from writ_executor.journal.recorder import Recorder
-from writ_executor.metrics import Measures, metrics
+from writ_executor.metrics import ExecutorMeasures, metrics
 from writ_runtime.journal.security_events import SecurityEvents, SecurityFinding, security_event
 from writ_testing.exhaustive import some
 from writ_testing.peers.nats_server import writ_server
@@ -19,7 +19,7 @@ DETAILS = frozenset(f"report {number}" for number in range(128))
 
 
 def recorder(bus: Bus) -> Recorder:
-    return Recorder(bus.journal, Index(), Measures(metrics(), CATALOGUE, lambda: 1.0), lambda: 1.0)
+    return Recorder(bus.journal, Index(), ExecutorMeasures(metrics(), CATALOGUE, lambda: 1.0), lambda: 1.0)
 
 
 @pytest.mark.parametrize("replicas", some([1, 3], 3))

@@ -26,7 +26,7 @@ async def test_list_is_refused_with_the_reason_within_two_seconds() -> None:
     policy = SilentPolicy()
     views = iter([TargetView(id="web", role="testing", backend="local", pool="local", agents=1, operations=[])])
     with pytest.raises(Unreachable, match="see `writ status`") as refused:
-        await visible.VisibleTargets(policy).first_page("alice", "U", views)  # type: ignore[arg-type]
+        await visible.TargetVisibility(policy).first_page("alice", "U", views)  # type: ignore[arg-type]
     assert refused.value.code == "policy_silent"
     assert policy.waited == [visible.LISTING_SECONDS]
     assert visible.LISTING_SECONDS < 2

@@ -30,12 +30,12 @@ async def waits(world: World, operation_id: str) -> WaitingReason | None:
 async def until_waiting(world: World, operation_id: str, kind: str) -> WaitingReason:
     found: list[WaitingReason] = []
 
-    async def look() -> bool:
+    async def check() -> bool:
         reason = await waits(world, operation_id)
         found.extend([reason] if reason and reason.kind == kind else [])
         return bool(found)
 
-    await eventually(look)
+    await eventually(check)
     return found[0]
 
 

@@ -9,7 +9,7 @@ from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.errors import Invalid
 from writ_contracts.operations import Catalogue
 from writ_executor.agents.keys import AgentKeys
-from writ_executor.agents.presence import Presence
+from writ_executor.agents.presence import AgentPresence
 from writ_executor.agents.targets import Targets
 from writ_runtime.clocks import boot_time
 from writ_runtime.files.watched_file import WatchedFile
@@ -19,7 +19,9 @@ KEY, OTHER = "U" + "A" * 55, "U" + "B" * 55
 
 
 def targets(path: Path) -> Targets:
-    return Targets(WatchedFile(path, ListReader(TARGETS)), Catalogue(BUILT_IN), Presence(lease=30.0, clock=boot_time))
+    return Targets(
+        WatchedFile(path, ListReader(TARGETS)), Catalogue(BUILT_IN), AgentPresence(lease=30.0, clock=boot_time)
+    )
 
 
 async def test_a_target_is_what_its_entry_says_now(tmp_path: Path) -> None:
@@ -69,7 +71,11 @@ async def test_a_grant_for_a_former_entry_counts_for_moments_alone(
 
 
 async def test_nobody_is_refused_by_the_agents_of_a_pool_that_a_target_has_left(tmp_path: Path) -> None:
-    path, catalogue, presence = tmp_path / "inventory.yaml", Catalogue(BUILT_IN), Presence(lease=30.0, clock=boot_time)
+    path, catalogue, presence = (
+        tmp_path / "inventory.yaml",
+        Catalogue(BUILT_IN),
+        AgentPresence(lease=30.0, clock=boot_time),
+    )
     path.write_text("targets: [{id: web-1, role: production, backend: ssh}]")
     known = Targets(WatchedFile(path, ListReader(TARGETS)), catalogue, presence)
     for pool, operations in (("ssh", ["service_status"]), ("ssh-eu", ["service_restart"])):

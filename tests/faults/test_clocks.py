@@ -76,13 +76,13 @@ class Run:
     async def ready(self, name: str, expected_text: str, *, ready: bool) -> ProcessStatus:
         """Return the process's report of its clock, once it is ready, or once it is not."""
 
-        async def look() -> ProcessStatus | None:
+        async def check() -> ProcessStatus | None:
             observed = await status(self.installation.home, {})
             one = next(process for process in observed.processes if process.name == name)
             text = one.failing.get("clock", "") or one.details.get("clock", "")
             return one if one.ready is ready and expected_text in text else None
 
-        return await eventually(look, what=f"{name}: {expected_text}")
+        return await eventually(check, what=f"{name}: {expected_text}")
 
 
 @asynccontextmanager

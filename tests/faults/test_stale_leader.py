@@ -17,7 +17,7 @@ from writ_testing.eventually import eventually
 from writ_testing.installations.installation import local_target, prepare
 from writ_testing.installations.linked_installation import LinkedInstallation, linked_installation
 from writ_testing.peers.links import Fault
-from writ_testing.peers.nats_cluster import NODES, Node
+from writ_testing.peers.nats_cluster import NODES, ClusterNode
 
 pytestmark = [pytest.mark.exhaustive, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(400)]
 TWO = ("--policies", "2", "--audits", "2", "--agents", "2")
@@ -35,34 +35,34 @@ async def linked(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Link
         yield linked
 
 
-def part(linked: LinkedInstallation, node: Node, fault: Fault) -> None:
+def part(linked: LinkedInstallation, node: ClusterNode, fault: Fault) -> None:
     """Part one server from the other two; clients still reach all three."""
     linked.links.fail(node.name, "*.route", fault)
     linked.links.fail("n?", f"{node.name}.route", fault)
 
 
-async def another_leads(linked: LinkedInstallation, former: Node) -> None:
-    async def look() -> bool:
+async def another_leads(linked: LinkedInstallation, former: ClusterNode) -> None:
+    async def check() -> bool:
         for node in linked.cluster.nodes:
             stream = await node.stream(JOURNAL_STREAM) if node is not former else None
             if stream and stream["cluster"].get("leader") not in (None, "", former.name):
                 return True
         return False
 
-    await eventually(look, within=120, what="another leader")
+    await eventually(check, within=120, what="another leader")
 
 
 async def ends_alike(linked: LinkedInstallation) -> None:
     """Wait until every copy has the same first and last event and number of events."""
 
-    async def look() -> bool:
+    async def check() -> bool:
         found = [await node.stream(JOURNAL_STREAM) for node in linked.cluster.nodes]
         states = {
             (one["state"]["first_seq"], one["state"]["last_seq"], one["state"]["messages"]) for one in found if one
         }
         return None not in found and len(states) == 1
 
-    await eventually(look, within=120, what="copies that are alike")
+    await eventually(check, within=120, what="copies that are alike")
 
 
 @pytest.mark.parametrize("fault", ["silent", "cut", "no_answers"])

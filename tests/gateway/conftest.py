@@ -24,7 +24,7 @@ from writ_gateway.context import Context as RequestContext
 from writ_gateway.context import caller_of
 from writ_gateway.results import WELL
 from writ_gateway.server import server
-from writ_gateway.session import Session
+from writ_gateway.session import PrincipalSession
 from writ_gateway.tool import Profile
 from writ_gateway.toolbox import Toolbox
 from writ_runtime.plugins.entry_points import load_catalogue
@@ -162,9 +162,9 @@ async def serving(
     """A client of a gateway in this process, which works with the real installation."""
     catalogue = load_catalogue()
     async with connected(installation, principal, bus=bus, **options) as writ:
-        session = Session(writ, catalogue)
+        session = PrincipalSession(writ, catalogue)
 
-        async def session_of(context: RequestContext) -> Session:
+        async def session_of(context: RequestContext) -> PrincipalSession:
             return session.called_by(caller_of(context, "a test"))
 
         tools = Toolbox(catalogue, profile, read_only=options.get("read_only", False))

@@ -11,7 +11,7 @@ from mcp.types import TextContent, TextResourceContents
 from tests.gateway.conftest import call, command, serving
 
 from writ_gateway import resources
-from writ_gateway.session import Call
+from writ_gateway.session import ToolCall
 from writ_gateway.untrusted_text import MOST_CHARACTERS
 from writ_testing.installations.installation import RunningInstallation
 
@@ -124,6 +124,6 @@ async def test_a_long_policy_is_cut_and_named_as_such() -> None:
             return Shown()
 
     session: Any = SimpleNamespace(writ=Reader())
-    found = await resources.read(Call(session, lambda _: None), resources.POLICY)
+    found = await resources.read(ToolCall(session, lambda _: None), resources.POLICY)
     assert len(found["document"]) <= MOST_CHARACTERS
     assert found["cut"] == ["document"]

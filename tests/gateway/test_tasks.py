@@ -83,11 +83,11 @@ async def with_tasks(installation: RunningInstallation) -> AsyncIterator[tuple[C
 def ended(client: Client, task_id: str) -> Awaitable[dict[str, Any]]:
     """The task once it works no more."""
 
-    async def look() -> dict[str, Any] | None:
+    async def check() -> dict[str, Any] | None:
         task = await send(client, "tasks/get", task_id)
         return None if task["status"] == "working" else task
 
-    return eventually(look, within=20, what="the end of the task")
+    return eventually(check, within=20, what="the end of the task")
 
 
 async def test_pending_operation_is_a_working_task_until_a_person_approves(

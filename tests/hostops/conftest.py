@@ -57,7 +57,7 @@ def ask(srv: Path) -> Ask:
         *,
         target: Mapping[str, Any] | None = None,
         request: Mapping[str, Any] | None = None,
-        stop: writ_hostops.Stop | None = None,
+        stop: writ_hostops.CancelToken | None = None,
         **parameters: Any,
     ) -> Result:
         message = {

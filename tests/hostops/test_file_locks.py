@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from tests.hostops.conftest import Ask
 
-from writ_hostops.stop import Stop
+from writ_hostops.stop import CancelToken
 
 LOCK = f".writ-{sha256(b'x').hexdigest()[:16]}.lock"
 
 
 def test_write_that_waits_for_a_lock_in_vain_names_it(ask: Ask, srv: Path) -> None:
-    with (srv / LOCK).open("w") as held, Stop(0.3) as stop:
+    with (srv / LOCK).open("w") as held, CancelToken(0.3) as stop:
         fcntl.flock(held, fcntl.LOCK_EX)
         done = ask("file_write", stop=stop, file_path=f"{srv}/x", content="new")
     assert (done["outcome"], done["code"]) == ("failed", "timeout")

@@ -193,7 +193,7 @@ def test_a_cancelled_write_leaves_the_old_file_and_is_certain(
     ask: Ask, srv: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (srv / "a").write_text("old")
-    with writ_hostops.Stop(60) as stop:
+    with writ_hostops.CancelToken(60) as stop:
         real = os.fsync
 
         def cancelled_meanwhile(fd: int) -> None:

@@ -1,4 +1,4 @@
-"""Programs of the host that are missing, talk nonsense or for ever, hang, or find no room: an outcome."""
+"""Missing, babbling or hanging programs of the host, and a full disk: each yields an outcome."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from tests.hostops.apt_root import apt_root as apt_root
 from tests.hostops.conftest import Ask, named
 from tests.hostops.test_injection import samples
 
-from writ_hostops import HANDLERS, Stop, commands, processes
+from writ_hostops import HANDLERS, CancelToken, commands, processes
 from writ_testing.exhaustive import some
 from writ_testing.peers.programs import program
 from writ_testing.search import alive
@@ -30,7 +30,7 @@ StandIns = Callable[[str], None]
 
 @pytest.fixture
 def stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIns:
-    """Puts this Python source in the place of every program; "" for none at all. `sys` and `os` are there."""
+    """Put this Python source in place of every program; "" for none at all. `sys` and `os` are imported."""
     folder = tmp_path / "bin"
     folder.mkdir()
 
@@ -46,7 +46,7 @@ def stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIns:
 
 @pytest.fixture
 def target(srv: Path, tmp_path: Path) -> dict[str, Any]:
-    """All declared that the operations need."""
+    """Return a target with all required declarations."""
     (srv / "data").mkdir()
     (tmp_path / "password").write_text("x")
     backup = {"repository": str(tmp_path / "repo"), "password_file": str(tmp_path / "password")}
@@ -133,7 +133,7 @@ def test_a_program_that_hangs_ends_with_the_time_and_with_its_children(
 
 def test_a_child_that_keeps_the_pipes_does_not_keep_the_operation(stand_ins: StandIns) -> None:
     stand_ins("if child := os.fork():\n    print(child, flush=True)\nelse:\n    os.setsid(); time.sleep(600)")
-    with Stop(30.0) as stop:
+    with CancelToken(30.0) as stop:
         ran = commands.run(["zfs"], stop)
     child = int(ran.out)
     assert alive(child)
@@ -143,7 +143,7 @@ def test_a_child_that_keeps_the_pipes_does_not_keep_the_operation(stand_ins: Sta
 
 def test_program_reports_lines_while_it_runs_and_a_cancel_ends_it(stand_ins: StandIns) -> None:
     stand_ins("print('one', flush=True); time.sleep(600)")
-    with Stop(30.0) as stop:
+    with CancelToken(30.0) as stop:
         heard: list[str] = []
 
         def hear(line: str) -> None:
@@ -159,11 +159,11 @@ def test_no_setting_of_ours_changes_what_a_program_does(stand_ins: StandIns, mon
     monkeypatch.setenv("APT_CONFIG", "/tmp/ours")
     monkeypatch.setenv("WRIT_OPERATION_ID", "marked")
     stand_ins("print(sorted(name for name in os.environ if name.startswith(('RESTIC', 'APT', 'WRIT'))))")
-    with Stop(30.0) as stop:
+    with CancelToken(30.0) as stop:
         assert commands.run(["zfs"], stop).out == "['WRIT_OPERATION_ID']\n"
 
 
-def test_what_an_operation_runs_carries_its_mark_and_a_probe_waits_for_its_end(
+def test_programs_of_an_operation_carry_its_mark_and_a_probe_waits_for_their_end(
     ask: Ask, srv: Path, target: dict[str, Any], stand_ins: StandIns, tmp_path: Path
 ) -> None:
     stand_ins(
@@ -198,7 +198,7 @@ def test_an_operation_that_was_begun_here_is_not_begun_again(
 
 
 def limited(request: dict[str, Any], most: int) -> dict[str, Any]:
-    """As `python -m writ_hostops` answers where no file may become larger, as on a disk that is full."""
+    """Return the answer of `python -m writ_hostops` with a limit on file sizes, like a full disk."""
     done = subprocess.run(
         [sys.executable, "-m", "writ_hostops"],
         input=json.dumps(request).encode() + b"\n",
@@ -257,8 +257,8 @@ time.sleep(300)
 
 @pytest.mark.parametrize("manner", ["meek", "stubborn"])
 def test_process_outside_of_the_programs_group_ends_with_it(manner: str) -> None:
-    """Also where no agent is there to look for it: the time is kept on the host."""
-    stop, ready = Stop(60.0), threading.Event()
+    """The host itself keeps the time, so this holds without an agent too."""
+    stop, ready = CancelToken(60.0), threading.Event()
     stop.operation_id = named(7)
 
     def end() -> None:

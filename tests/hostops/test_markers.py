@@ -1,9 +1,11 @@
 """Marks of operations: an id is carried out once, its result is known afterwards, and a probe reads them first."""
 
+import errno
 import json
 import os
 import stat
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -69,6 +71,57 @@ def test_the_mark_is_there_before_the_effect(ask: Ask, srv: Path, state: Path, m
     ask("file_write", target={"state_dir": str(state)}, file_path=f"{srv}/a", content="planted-secret")
     assert observed[0]["operation"] == "file_write"
     assert "planted-secret" not in "".join(path.read_text() for path in state.iterdir())
+
+
+def test_the_mark_is_synced_beside_the_new_content_and_before_the_effect(
+    ask: Ask, srv: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (srv / "a").write_text("old")
+    steps: list[str] = []
+    content_synced, mark_synced, fsync, rename = threading.Event(), threading.Event(), os.fsync, syscalls.renameat2
+
+    def slow_mark(fd: int) -> None:
+        name = str(Path(f"/proc/self/fd/{fd}").readlink())
+        if name.endswith(".begun"):
+            assert content_synced.wait(10)  # the operation goes on with what it prepares
+        fsync(fd)
+        steps.append(Path(name).suffix)
+        if name.endswith(".tmp") and ".writ-" in name:
+            content_synced.set()
+            time.sleep(0.05)
+        if name == str(state):
+            mark_synced.set()
+
+    def renamed(*arguments: Any) -> None:
+        assert mark_synced.is_set()
+        assert (srv / "a").read_text() == "old"
+        steps.append("rename")
+        rename(*arguments)
+
+    monkeypatch.setattr(os, "fsync", slow_mark)
+    monkeypatch.setattr(syscalls, "renameat2", renamed)
+    result = ask("file_write", target={"state_dir": str(state)}, file_path=f"{srv}/a", content="new")
+    assert result["outcome"] == "succeeded"
+    assert steps.index(".tmp") < steps.index(".begun") < steps.index("rename")
+    assert (srv / "a").read_text() == "new"
+
+
+@pytest.mark.parametrize("content", ["new", "old"])
+def test_nothing_is_written_whose_mark_cannot_be_synced(
+    ask: Ask, srv: Path, state: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    (srv / "a").write_text("old")
+    fsync = os.fsync
+
+    def broken(fd: int) -> None:
+        if Path(f"/proc/self/fd/{fd}").readlink().suffix == ".begun":
+            raise OSError(errno.EIO, "bad disk")
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", broken)
+    result = ask("file_write", target={"state_dir": str(state)}, file_path=f"{srv}/a", content=content)
+    assert (result["outcome"], result["effect"], result["code"]) == ("failed", "none", "internal")
+    assert ((srv / "a").read_text(), names(srv)) == ("old", ["a"])
 
 
 def test_the_state_folder_is_private(ask: Ask, srv: Path, state: Path) -> None:

@@ -7,7 +7,7 @@ import time
 import pytest
 from tests.hostops.conftest import Ask
 
-from writ_hostops import Stop
+from writ_hostops import CancelToken
 
 LOOPBACK = {"scan_networks": ["127.0.0.0/8"]}
 
@@ -62,7 +62,7 @@ def test_scan_reports_what_it_found_when_its_time_is_up(ask: Ask) -> None:
 
 
 def test_a_cancel_ends_it(ask: Ask) -> None:
-    with Stop(30.0) as stop:
+    with CancelToken(30.0) as stop:
         threading.Timer(0.1, stop.cancel).start()
         result = ask("network_scan", target=LOOPBACK, stop=stop, cidr="127.0.0.0/24", ports=[1], rate=1)
     assert (result["outcome"], result["effect"]) == ("cancelled", "none")

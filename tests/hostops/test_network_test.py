@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from tests.hostops.conftest import Ask
 
-from writ_hostops import Stop
+from writ_hostops import CancelToken
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_a_resolver_that_hangs_is_left_behind(ask: Ask, monkeypatch: pytest.Monk
 
 
 def test_a_cancel_ends_it(ask: Ask, listener: socket.socket) -> None:
-    with Stop(30.0) as stop:
+    with CancelToken(30.0) as stop:
         threading.Timer(0.1, stop.cancel).start()
         port = listener.getsockname()[1]
         result = ask("network_test", host="127.0.0.1", protocol="http", port=port, stop=stop)

@@ -9,7 +9,8 @@ from tests.hostops.apt_root import AptRoot
 from tests.hostops.apt_root import apt_root as apt_root
 from tests.hostops.conftest import Ask
 
-from writ_hostops import Stop, commands
+from writ_hostops import CancelToken, commands
+from writ_hostops.packages.results import MOST_IN_TEXT
 from writ_testing.search import alive
 
 
@@ -85,6 +86,18 @@ def test_a_preview_is_apts_own_simulation_and_changes_nothing(ask: Ask, apt_root
     assert command.endswith("install --no-remove --only-upgrade -- hello=1.1")
     subprocess.run(["sh", "-c", command], capture_output=True, check=True)
     assert apt_root.version("hello") == "1.1"
+
+
+def test_preview_of_many_packages_names_some_in_its_sentence_and_all_in_the_list(ask: Ask, apt_root: AptRoot) -> None:
+    names = [f"many{number:02}" for number in range(MOST_IN_TEXT + 2)]
+    for name in names:
+        apt_root.publish(name, "1")
+    apt_root.publish("bundle", "1", fields=f"Depends: {', '.join(names)}\n")
+    apt_root.update()
+    planned = ask("package_install", "preview", package_name="bundle")["output"]
+    assert planned["would"].count("; ") == MOST_IN_TEXT
+    assert planned["would"].endswith("; and 3 more packages")
+    assert {one["package_name"] for one in planned["changed"]} == {"bundle", *names}
 
 
 def test_a_name_that_means_other_packages_is_refused(ask: Ask, apt_root: AptRoot) -> None:
@@ -208,7 +221,7 @@ def test_cancelled_package_change_reports_dpkgs_state_and_leaves_no_process(
     flag = tmp_path / "running"
     apt_root.publish("slow", "1", postinst=f"echo $$ >{flag}; exec sleep 600")
     apt_root.update()
-    with Stop(60.0) as stop:
+    with CancelToken(60.0) as stop:
         watcher = threading.Thread(target=_cancel_when, args=(flag, stop))
         watcher.start()
         result = ask("package_install", package_name="slow", stop=stop)
@@ -219,7 +232,7 @@ def test_cancelled_package_change_reports_dpkgs_state_and_leaves_no_process(
     assert not alive(int(flag.read_text()))
 
 
-def _cancel_when(flag: Path, stop: Stop) -> None:
+def _cancel_when(flag: Path, stop: CancelToken) -> None:
     pause = threading.Event()
     for _ in range(600):
         if flag.exists() and flag.read_text().strip():

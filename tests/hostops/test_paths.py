@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from writ_hostops.errors import HostError
 from writ_hostops.files.paths import check_path, locate, within
-from writ_hostops.protocol import FileRoot
+from writ_hostops.protocol import HostFileRoot
 
 COMPONENT = st.text(
     st.characters(exclude_characters="/", exclude_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1, max_size=40
@@ -85,7 +85,7 @@ def test_names_that_only_look_dangerous_are_taken(path: str) -> None:
 @given(PATH, st.lists(PATH, max_size=5))
 def test_the_longest_root_that_holds_the_path_is_chosen(path: str, others: list[str]) -> None:
     ancestors = [path.rsplit("/", n)[0] for n in range(1, path.count("/"))]
-    roots = [FileRoot(root, allow_system_root=True) for root in (*others, *ancestors) if root]
+    roots = [HostFileRoot(root, allow_system_root=True) for root in (*others, *ancestors) if root]
     holding = [root.path for root in roots if within(path, root.path)]
     if not holding:
         with pytest.raises(HostError, match="not beneath any file root"):
@@ -98,7 +98,7 @@ def test_the_longest_root_that_holds_the_path_is_chosen(path: str, others: list[
 
 def test_a_root_is_no_prefix_of_text() -> None:
     with pytest.raises(HostError, match="not beneath any file root"):
-        locate("/srv/apple", [FileRoot("/srv/app")])
+        locate("/srv/apple", [HostFileRoot("/srv/app")])
 
 
 @pytest.mark.parametrize(
@@ -107,16 +107,16 @@ def test_a_root_is_no_prefix_of_text() -> None:
 def test_a_system_folder_is_a_root_only_with_the_explicit_word(root: str) -> None:
     path = posixpath.join(root, "x")
     with pytest.raises(HostError, match="allow_system_root"):
-        locate(path, [FileRoot(root)])
-    assert locate(path, [FileRoot(root, allow_system_root=True)]) == (root, "x")
+        locate(path, [HostFileRoot(root)])
+    assert locate(path, [HostFileRoot(root, allow_system_root=True)]) == (root, "x")
 
 
 @pytest.mark.parametrize("path", ["/proc/self/environ", "/sys/power/state", "/dev/mem"])
 def test_an_allowed_root_of_everything_does_not_reach_the_kernel(path: str) -> None:
     with pytest.raises(HostError, match="kernel's"):
-        locate(path, [FileRoot("/", allow_system_root=True)])
+        locate(path, [HostFileRoot("/", allow_system_root=True)])
 
 
 def test_a_refused_root_hides_the_shorter_one() -> None:
     with pytest.raises(HostError, match="system folder"):
-        locate("/etc/x", [FileRoot("/", allow_system_root=True), FileRoot("/etc")])
+        locate("/etc/x", [HostFileRoot("/", allow_system_root=True), HostFileRoot("/etc")])

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.hostops.conftest import named, names
 
-from writ_hostops import CODES, HANDLERS, Stop, run
+from writ_hostops import CODES, HANDLERS, CancelToken, run
 from writ_hostops.files import file_locks, open_beneath
 from writ_hostops.protocol import MAX_LINE
 
@@ -81,7 +81,7 @@ Start = Callable[..., Process]
 def holding_the_turn(folder: Path, name: str) -> Iterator[None]:
     """Holds the lock of a file as another writer does."""
     fd = os.open(folder, os.O_RDONLY)
-    with Stop(WAIT) as stop, file_locks.locked(open_beneath.FolderEntry(f"{folder}/{name}", fd, name), stop):
+    with CancelToken(WAIT) as stop, file_locks.locked(open_beneath.FolderEntry(f"{folder}/{name}", fd, name), stop):
         yield
     os.close(fd)
 

@@ -1,4 +1,4 @@
-"""Services against a small systemd on a bus: a job's result, the state afterwards, and what a cancel can tell."""
+"""Services against a small systemd on a bus: a job's result, the state afterwards, and reports of a cancel."""
 
 import socket
 import threading
@@ -9,7 +9,7 @@ import pytest
 from tests.hostops.conftest import Ask
 from tests.hostops.fake_systemd import FakeSystemd
 
-from writ_hostops import Stop
+from writ_hostops import CancelToken
 from writ_hostops.systemd import bus
 
 
@@ -57,7 +57,7 @@ def test_a_timer_has_no_process(ask: Ask, systemd: FakeSystemd) -> None:
 def test_an_alias_is_refused_with_the_name_of_the_unit_that_it_means(
     ask: Ask, systemd: FakeSystemd, operation: str, action: str, name: str
 ) -> None:
-    """Policy has judged the name that was asked for: a rule about the unit must not be got round."""
+    """Policy judged the requested name: an alias must not bypass a rule about the unit."""
     systemd.units["sshd.service"] = systemd.add("ssh.service")
     systemd.units["dbus-ssh.socket"] = systemd.add("ssh.socket")
     result = ask(operation, action, service_name=name)
@@ -181,15 +181,15 @@ def test_a_refused_job_changes_nothing(ask: Ask, systemd: FakeSystemd, name: str
     assert "Unit nginx.service is refused." in result["message"]
 
 
-def test_somebody_elses_signal_does_not_count(ask: Ask, systemd: FakeSystemd) -> None:
+def test_foreign_signal_does_not_count(ask: Ask, systemd: FakeSystemd) -> None:
     systemd.spoof = True
     systemd.add("nginx.service", jobs=["failed"])
     assert ask("service_restart", service_name="nginx")["outcome"] == "failed"
 
 
 def cancelled(ask: Ask, systemd: FakeSystemd, operation: str = "service_restart") -> dict[str, Any]:
-    """What is said when a cancel comes while the job hangs."""
-    with Stop(30) as stop:
+    """Return the error of a cancel during a hanging job."""
+    with CancelToken(30) as stop:
 
         def cancel_when_queued() -> None:
             assert systemd.queued.wait(10)
@@ -280,7 +280,7 @@ def test_a_bus_address_that_makes_no_sense_is_unavailable(
 
 def test_cancel_before_the_job_queues_none(ask: Ask, systemd: FakeSystemd) -> None:
     systemd.add("nginx.service")
-    with Stop(30) as stop:
+    with CancelToken(30) as stop:
         stop.cancel()
         result = ask("service_restart", stop=stop, service_name="nginx")
     assert (result["outcome"], result["effect"], systemd.calls) == ("cancelled", "none", [])

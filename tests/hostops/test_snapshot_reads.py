@@ -9,7 +9,7 @@ import pytest
 from tests.hostops.conftest import Ask
 
 from writ_hostops.errors import HostError
-from writ_hostops.protocol import Call
+from writ_hostops.protocol import OperationCall
 from writ_hostops.snapshots import btrfs, operations
 from writ_hostops.snapshots.store import Snapshot
 
@@ -38,7 +38,7 @@ def test_a_change_whose_end_cannot_be_seen_is_unknown_and_no_failure_without_eff
     ask: Ask, srv: Path, monkeypatch: pytest.MonkeyPatch, operation: str, there: list[Snapshot]
 ) -> None:
     @contextmanager
-    def blinded(call: Call, path: str) -> Iterator[Blinded]:
+    def blinded(call: OperationCall, path: str) -> Iterator[Blinded]:
         yield Blinded(there)
 
     monkeypatch.setattr(operations, "_store", blinded)

@@ -1,4 +1,4 @@
-"""Children behind one kept connection: what only looks follows each other in one, what changes has one of its own."""
+"""Processes behind one kept connection: reads follow each other in one process, each change has its own."""
 
 import json
 import os
@@ -20,7 +20,7 @@ SERVED = """
 import os, signal, sys, time
 from writ_hostops.supervised import supervisor
 from writ_hostops.supervised.child import HostFolders
-from writ_hostops.supervised.supervisor import Supervisor
+from writ_hostops.supervised.supervisor import ChildSupervisor
 from writ_hostops.operations import HANDLERS
 from writ_hostops.protocol import HostReply
 
@@ -46,6 +46,15 @@ def fork_if_there_is_room(place):
     return fork(place)
 
 supervisor.fork = fork_if_there_is_room
+fsync = os.fsync
+
+def sync_unless_held(fd):
+    while os.readlink(f"/proc/self/fd/{fd}").endswith(".ended.tmp") and os.path.exists(sys.argv[1] + ".held"):
+        time.sleep(0.02)
+    fsync(fd)
+
+os.fsync = sync_unless_held
+
 def length(call):
     return HostReply(output={"length": len(call.parameters["text"])})
 
@@ -54,13 +63,13 @@ HANDLERS["test_length"] = {"run": length, "preview": length}
 HANDLERS["test_wait_for"] = {"run": wait_for}
 HANDLERS["test_wait"] = {"run": wait}
 HANDLERS["test_change"] = {"run": me, "preview": me}
-Supervisor(0, 1, HostFolders(sys.argv[1], ())).serve({})
+ChildSupervisor(0, 1, HostFolders(sys.argv[1], ())).serve({})
 """
 WITHIN = 20.0
 
 
 class Kept:
-    """One supervisor, spoken with in frames."""
+    """A supervisor, and its client by frames."""
 
     def __init__(self, marks: Path) -> None:
         self.process = subprocess.Popen(
@@ -82,7 +91,7 @@ class Kept:
         return self._frames.pop(0)
 
     def post(self, kind: bytes, message: dict[str, Any]) -> int:
-        """Say it; its tag."""
+        """Send it; return its tag."""
         assert self.process.stdin is not None
         self._tag += 1
         self.process.stdin.write(frames.pack(kind, {**message, "tag": self._tag}))
@@ -95,15 +104,17 @@ class Kept:
         self.process.stdin.write(data)
         self.process.stdin.flush()
 
-    def begin(self, operation: str, *, timeout: float = 30.0, **parameters: Any) -> int:
-        """Ask for one; its tag."""
+    def begin(
+        self, operation: str, *, timeout: float = 30.0, target: dict[str, Any] | None = None, **parameters: Any
+    ) -> int:
+        """Request one operation; return its tag."""
         request = {
-            "id": f"op{self._tag}", "action": "run", "operation": operation, "target": {}, "timeout": timeout,
+            "id": f"op{self._tag}", "action": "run", "operation": operation, "target": target or {}, "timeout": timeout,
         }  # fmt: skip
         return self.post(frames.REQUEST, {"request": request, "parameters": parameters})
 
     def result(self, tag: int) -> dict[str, Any]:
-        """What it came to."""
+        """Return the result."""
         while True:
             frame = self.next()
             message = frame.message()
@@ -111,14 +122,14 @@ class Kept:
                 return message
 
     def pid(self, operation: str = "test_look") -> int:
-        """The process that carried it out."""
+        """Return the process of the operation."""
         reported = self.result(self.begin(operation))
         assert reported["outcome"] == "succeeded", reported
         assert reported["output"]["mark"] == reported["id"]
         return int(reported["output"]["pid"])
 
     def children(self) -> list[str]:
-        """Its processes now."""
+        """Return its present processes."""
         pid = self.process.pid
         return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
@@ -170,11 +181,11 @@ def test_change_whose_request_is_not_whole_ends_with_the_connection(kept: Kept) 
     kept.write(long_change(1000)[0])  # the fixture waits for the end of the process
 
 
-def test_what_only_looks_is_followed_by_more_in_the_same_process(kept: Kept) -> None:
+def test_reads_follow_each_other_in_one_process(kept: Kept) -> None:
     assert len({kept.pid() for _ in range(20)}) == 1
 
 
-async def test_what_changes_something_has_a_process_of_its_own_which_ends_with_it(kept: Kept) -> None:
+async def test_change_has_a_process_of_its_own_which_ends_with_it(kept: Kept) -> None:
     pids = [kept.pid("test_change") for _ in range(5)]
     assert len(set(pids)) == 5
     assert kept.pid() not in pids
@@ -185,7 +196,44 @@ async def test_what_changes_something_has_a_process_of_its_own_which_ends_with_i
     await eventually(gone)
 
 
-def test_a_process_does_not_look_for_ever(kept: Kept) -> None:
+@pytest.mark.parametrize("operation", ["file_write", "file_delete"])
+async def test_reply_to_a_write_does_not_wait_for_the_mark_of_its_end(
+    kept: Kept, tmp_path: Path, operation: str
+) -> None:
+    held, files = tmp_path / "marks.held", (tmp_path / "files").resolve()
+    files.mkdir()
+    (files / "a").write_text("old")
+    held.touch()
+    parameters: dict[str, Any] = {
+        "file_path": f"{files}/a",
+        **({"content": "new"} if operation == "file_write" else {}),
+    }
+    tag = kept.begin(operation, target={"file_roots": [{"path": str(files)}]}, **parameters)
+    marks = tmp_path / "marks"
+    if operation == "file_write":
+        assert kept.result(tag)["outcome"] == "succeeded"
+        assert (files / "a").read_text() == "new"
+        settled = kept.result(kept.post(frames.SETTLE, {"id": "op0", "attempt": 1}))
+        assert settled["seen"] == "running"
+    else:
+
+        async def deleted() -> bool:
+            return not (files / "a").exists()
+
+        await eventually(deleted, within=WITHIN, what="the delete")
+        assert kept.process.stdout is not None
+        assert not select.select([kept.process.stdout], [], [], 0.1)[0]
+    assert {path.suffix for path in marks.iterdir()} >= {".begun", ".tmp"}
+    assert not list(marks.glob("*.ended"))
+    held.unlink()
+
+    async def marked() -> bool:
+        return bool(list(marks.glob("op0.1.ended")))
+
+    await eventually(marked, within=WITHIN, what="the mark")
+
+
+def test_process_stops_searching_after_a_while(kept: Kept) -> None:
     pids = [kept.pid() for _ in range(2 * MOST_USES + 1)]
     assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [MOST_USES, MOST_USES, 1]
 
@@ -228,7 +276,7 @@ def test_stopped_child_that_ended_is_removed_at_once(kept: Kept) -> None:
     assert kept.result(stop)["certain"] is True
 
 
-def test_one_whose_time_was_up_ended_in_time_and_is_of_use_again(kept: Kept) -> None:
+def test_process_is_reused_after_a_timeout(kept: Kept) -> None:
     reported = kept.result(kept.begin("test_wait", timeout=0.2, seconds=60))
     assert reported["code"] == "timeout"
     assert kept.pid() == kept.pid()

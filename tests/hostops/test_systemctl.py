@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.hostops.conftest import Ask, named
 
-from writ_hostops import Stop
+from writ_hostops import CancelToken
 
 SCRIPT = """#!/bin/sh
 printf '%s\\n' "$*" >>{calls}
@@ -109,7 +109,7 @@ def test_a_host_without_systemd_is_unavailable(ask: Ask, systemctl: Install, mon
 def test_a_cancel_takes_the_job_back(ask: Ask, systemctl: Install, tmp_path: Path, queued: bool, outcome: str) -> None:
     job = "echo Job=7 >>{tmp}/shown; " if queued else ""
     calls = systemctl(job + "mkfifo {tmp}/never; : >{tmp}/asked; exec cat {tmp}/never")
-    with Stop(30) as stop:
+    with CancelToken(30) as stop:
         over = threading.Event()
 
         def cancel_at_call() -> None:

@@ -51,11 +51,11 @@ class Up:
     async def until(self, holds: Callable[[], Any], within: float = WITHIN) -> None:
         """Wait until it does."""
 
-        async def look() -> bool | None:
+        async def check() -> bool | None:
             return bool(holds()) or None
 
         try:
-            await eventually(look, within=within)
+            await eventually(check, within=within)
         except (AssertionError, TimeoutError):
             pytest.fail(f"not within {within:g} s; it said:\n{self.printed}")
 

@@ -18,24 +18,24 @@ import msgspec
 
 from writ_cli.error_output import refuse
 from writ_documents.atomic_files import write_atomically
+from writ_installation.backends import AgentKind
 from writ_installation.files.home import Home
-from writ_installation.processes.agent_kinds import AgentKind
 from writ_installation.processes.services import ProcessTable
 from writ_installation.supervisor.supervisor import Supervisor, SupervisorOptions
 from writ_runtime.files.run_file import RunFile
 from writ_runtime.health import Health, listening
 from writ_runtime.metrics import Metrics
-from writ_runtime.signals import Stop
+from writ_runtime.signals import StopSignal
 
 
 async def service(name: str) -> None:
-    """Until SIGTERM."""
+    """Serve until SIGTERM."""
     mood = os.environ.get(f"WRIT_STANDIN_{name.upper()}", "")
     print(f"{name} says hello", flush=True)
     if mood == "die":
         sys.exit(f"{name} cannot go on")
     health = Health(Metrics())
-    async with listening(health, "127.0.0.1", 0) as port, Stop() as stop:
+    async with listening(health, "127.0.0.1", 0) as port, StopSignal() as stop:
         health.watch({"mood": _sulking if mood == "sulk" else _well})
         file = Path(os.environ["WRIT_RUN_FILE"])
         write_atomically(file, msgspec.json.encode(RunFile(pid=os.getpid(), health_port=port, name=name)))
@@ -64,14 +64,14 @@ def table() -> ProcessTable:
 
 
 async def up(home: Path, options: SupervisorOptions) -> None:
-    """As `writ up` does."""
-    async with Stop() as stop:
+    """Run as `writ up` does."""
+    async with StopSignal() as stop:
         made = Supervisor(Home(home), options, os.environ, lambda text: print(text, flush=True), table())
         await made.run(stop, lambda report: print("READY", report.url, flush=True))
 
 
 def main() -> int:
-    """One of the two."""
+    """Run one of the two."""
     if sys.argv[1] == "service":
         asyncio.run(service(sys.argv[2]))
         return 0

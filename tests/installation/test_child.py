@@ -13,7 +13,7 @@ from tests.installation import standin
 
 from writ_installation.files.home import Home
 from writ_installation.processes.child import Child, tie
-from writ_installation.processes.services import Service
+from writ_installation.processes.services import ServiceProcess
 from writ_testing.eventually import eventually
 
 
@@ -23,7 +23,7 @@ async def stand_in(tmp_path: Path, lines: list[str]) -> AsyncIterator[Child]:
     home.make_folders()
     command = (sys.executable, standin.__file__, "service", "audit")
     own = {"WRIT_RUN_FILE": str(home.run / "audit.json")}
-    child = Child(Service(name="audit", argv=command, env=own, stop_at=0), home, os.environ, lines.append)
+    child = Child(ServiceProcess(name="audit", argv=command, env=own, stop_at=0), home, os.environ, lines.append)
     await child.start()
     try:
         yield child

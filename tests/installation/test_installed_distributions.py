@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from writ_contracts.errors import ConfigError, Unreachable
+from writ_installation.backends import AGENT_KINDS, MODULE
 from writ_installation.processes import installed_distributions
-from writ_installation.processes.agent_kinds import KINDS, MODULE
 from writ_installation.processes.services import ProcessTable
 
 
@@ -28,7 +28,7 @@ def test_missing_distribution_is_named_with_its_extra(monkeypatch: pytest.Monkey
     with pytest.raises(Unreachable, match=r"writ_policy, writ_executor.* install `writops\[server\]`"):
         installed_distributions.require(ProcessTable().core)
     with pytest.raises(Unreachable, match=r"install `writops\[server,agent-ssh\]`"):
-        installed_distributions.require([*ProcessTable().core, KINDS["ssh"].argv])
+        installed_distributions.require([*ProcessTable().core, AGENT_KINDS["ssh"].argv])
 
 
 def test_commands_that_are_not_ours_are_not_looked_for() -> None:

@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from tests.installation.stand_in_installations import up
 
+from writ_cli.main import cli
 from writ_contracts.errors import ConfigError, Invalid
 from writ_installation.files.home import Home, host_token
 from writ_installation.nats.leaf_sites import (
@@ -28,7 +30,7 @@ from writ_installation.nats.server import configuration
 from writ_installation.server_access.cluster_certificate import for_servers
 from writ_installation.server_access.server_address import ServerAddress
 from writ_nats_server.cluster import TlsFiles
-from writ_nats_server.leaf import Listener
+from writ_nats_server.leaf import LeafListener
 from writ_nats_server.process import check_config
 from writ_testing.installations.installation import local_target, prepare
 from writ_testing.peers.nats_server import free_port
@@ -59,6 +61,15 @@ async def test_site_gets_a_key_for_each_of_its_pools(home: Home, tmp_path: Path)
     await check_config(files[0])
     assert json.loads(files[0].read_text().partition("leafnodes: ")[2])["remotes"][0]["urls"] == list(HUB)
     assert "WRIT_POOL=local-yard" in (tmp_path / "out" / "agent-local-yard.env").read_text().splitlines()
+
+
+def test_sites_are_listed_with_their_pools(home: Home) -> None:
+    runner = CliRunner(env={"WRIT_HOME": str(home.root)})
+    assert runner.invoke(cli, ["leaf", "list"]).stdout.startswith("no site is linked")
+    add_site(home, NewSite(name="depot", pools=("local-depot", "local-yard"), hub=HUB), "0.0.0.0")
+    listed = json.loads(runner.invoke(cli, ["leaf", "list", "-o", "json"]).stdout)
+    assert [(one["site"], one["pool"]) for one in listed] == [("depot", "local-depot"), ("depot", "local-yard")]
+    assert runner.invoke(cli, ["leaf", "list", "-q"]).stdout.splitlines() == ["depot", "depot"]
 
 
 def test_the_same_site_again_has_the_same_keys(home: Home, tmp_path: Path) -> None:
@@ -138,14 +149,14 @@ def test_a_server_is_not_told_to_wait_where_it_cannot() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        place = Listener(host="127.0.0.1", port=taken.getsockname()[1], tls=None)
+        place = LeafListener(host="127.0.0.1", port=taken.getsockname()[1], tls=None)
         with pytest.raises(ConfigError, match=r"cannot accept leaf nodes at 127\.0\.0\.1, port .*in use"):
             check_listener(place, None)
-        its_own = Listener(host="0.0.0.0", port=place.port, tls=None)
+        its_own = LeafListener(host="0.0.0.0", port=place.port, tls=None)
         check_listener(place, its_own)
     for host in ("192.0.2.1", "no such name"):
         with pytest.raises(ConfigError, match=f"at {host}, port"):
-            check_listener(Listener(host=host, port=place.port, tls=None), None)
+            check_listener(LeafListener(host=host, port=place.port, tls=None), None)
     check_listener(place, None)
 
 

@@ -23,7 +23,7 @@ from writ_installation.provisioner.idle_sessions import IdleSessions
 from writ_installation.provisioner.provisioner import Provisioner
 from writ_installation.provisioner.reconciler import Rounds
 from writ_installation.server_access.server_address import ServerAddress
-from writ_runtime.journal.journal_notices import Notifier
+from writ_runtime.journal.journal_notices import NoticeSender
 from writ_testing.eventually import eventually
 from writ_testing.injection import break_once
 from writ_testing.installations.installation import prepare
@@ -88,9 +88,9 @@ async def test_enrolment_notices_are_sent_after_a_defect(monkeypatch: pytest.Mon
         stored.put_nowait(decode(message.data, Notice))
         return encode(NoticeReply(sequence=1))
 
-    broker, notifier = Broker(), Notifier(subjects.NOTICE_PROVISIONER)
+    broker, notifier = Broker(), NoticeSender(subjects.NOTICE_PROVISIONER)
     await MemoryBus(broker).serve(service("notices", subjects.NOTICE_PROVISIONER, store))
-    break_once(monkeypatch, Notifier, "run")
+    break_once(monkeypatch, NoticeSender, "run")
     sending = tasks.keep("enrolment notices", partial(notifier.run, MemoryBus(broker)))
     notice = Notice(kind="agent_enrolled", detail="a key of pool a")
     notifier.queue(notice)

@@ -10,20 +10,21 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from writ_bus.port import Message
+from writ_bus.port import EndpointReply, Message
 from writ_contracts import subjects
-from writ_contracts.errors import Conflict, Denied, Full, Invalid, Unreachable, Untrusted, WritError
-from writ_contracts.installation.enrolment import Enrolment, EnrolmentRequest
+from writ_contracts.errors import ConfigError, Conflict, Denied, Full, Invalid, Unreachable, Untrusted, WritError
+from writ_contracts.installation.enrolment import Enrolment, EnrolmentReply, EnrolmentRequest
 from writ_contracts.notices import Notice
-from writ_contracts.wire import encode
+from writ_contracts.wire import decode, encode
 from writ_documents.readers import read_agents
 from writ_installation.files import list_edits, tokens
 from writ_installation.files.create import create_installation
 from writ_installation.files.home import Home
-from writ_installation.files.tokens import Token
+from writ_installation.files.tokens import EnrolmentToken
 from writ_installation.nats.server import configuration
 from writ_installation.provisioner.enrolments import Enrolments, finish
 from writ_installation.server_access.server_address import ServerAddress
+from writ_runtime.metrics import HandledMessage
 from writ_testing.search import containing, files
 from writ_trust import enrolment_tickets
 from writ_trust.enrolment_tickets import Ticket
@@ -48,7 +49,8 @@ class Door:
         self.notices: list[Notice] = []
         self.records = True
         self.meanwhile: Callable[[], None] = lambda: None
-        self._enrolments = Enrolments(home, self.notices.append, self.record, lambda: self.now)
+        self.handled: list[HandledMessage] = []
+        self._enrolments = Enrolments(home, self.notices.append, self.record, self.handled.append, lambda: self.now)
 
     async def record(self, notice: Notice) -> None:
         if not self.records:
@@ -60,6 +62,12 @@ class Door:
         data = enrol if isinstance(enrol, bytes) else encode(enrol)
         await self._enrolments.enrol(Message(subject=subjects.enrol(token), data=data))
 
+    async def reply(self, enrol: EnrolmentRequest, token: str) -> EnrolmentReply:
+        """Return the reply on the wire."""
+        endpoint = self._enrolments.service("1.0.0").endpoints[0]
+        reply = await endpoint.handler(Message(subject=subjects.enrol(token), data=encode(enrol)))
+        return decode(reply.data if isinstance(reply, EndpointReply) else reply, EnrolmentReply)
+
     def keys(self) -> list[str]:
         """Return the keys of the pool's agents."""
         return [one.key for one in read_agents(self.home.agents).agents if one.pool == POOL]
@@ -70,7 +78,7 @@ def door(home: Home) -> Door:
     return Door(home)
 
 
-def made(home: Home) -> tuple[Token, Ticket]:
+def made(home: Home) -> tuple[EnrolmentToken, Ticket]:
     token, text = tokens.make(home, POOL, URL, NOW + 60)
     return token, enrolment_tickets.read_ticket(text)
 
@@ -160,6 +168,37 @@ async def test_enrolment_needs_its_record_and_the_token_stays_valid_without(home
     door.records = True
     await door.ask(signed(ticket, key), token.id)
     assert door.keys() == [key.public]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ZeroDivisionError("by zero"), "internal"),
+        (OSError("disk full"), "unavailable"),
+        (ConfigError("bad"), "unavailable"),
+    ],
+)
+async def test_enrolment_that_fails_gets_a_reply_and_is_counted_as_failed(
+    home: Home, door: Door, monkeypatch: pytest.MonkeyPatch, error: Exception, code: str
+) -> None:
+    token, ticket = made(home)
+
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(list_edits, "append", fails)
+    reply = await door.reply(signed(ticket, a_key()), token.id)
+    assert reply.error is not None
+    assert (reply.error.code, str(error) in reply.error.message) == (code, False)
+    assert [(one.endpoint, one.outcome, one.code) for one in door.handled] == [("enrol", "failed", code)]
+
+
+async def test_enrolment_and_its_refusal_are_counted_as_in_every_service(home: Home, door: Door) -> None:
+    (token, ticket), key = made(home), a_key()
+    assert (await door.reply(signed(ticket, key), token.id)).error is None
+    refused = await door.reply(signed(ticket, a_key()), token.id)
+    assert refused.error is not None
+    assert [(one.outcome, one.code) for one in door.handled] == [("ok", ""), ("refused", "denied")]
 
 
 async def test_the_key_of_a_sites_link_is_no_agents(home: Home, door: Door) -> None:

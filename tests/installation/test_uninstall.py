@@ -20,7 +20,7 @@ from writ_installation.files.home import Home
 from writ_installation.files.lock import held
 from writ_installation.files.site import Site
 from writ_installation.processes.child import Child
-from writ_installation.processes.services import ProcessTable, Replicas, Service, agents, core
+from writ_installation.processes.services import ProcessTable, Replicas, ServiceProcess, agents, core
 from writ_installation.supervisor.replacement import _replica, has_replicas
 
 JOURNAL = "nats/jetstream/jetstream/CORE/streams/WRIT_JOURNAL/msgs/1.blk"
@@ -116,8 +116,8 @@ def test_files_of_all_replicas_are_removed(home: Home, each: int) -> None:
     assert not home.root.exists()
 
 
-def replicas_of(home: Home, each: int) -> list[Service]:
-    """Return the processes of `writ up`, and those that work while one of them is replaced."""
+def replicas_of(home: Home, each: int) -> list[ServiceProcess]:
+    """Return the processes of `writ up`, and those at work while one of them is replaced."""
     counts = Replicas(policies=each, executors=each, audits=each, agents=each)
     pools = {"local-main": "local", "ssh": "ssh"}
     for pool in pools:
@@ -188,6 +188,14 @@ def test_running_installation_is_refused(home: Home) -> None:
     with held(home.lock):
         done = writ(home, "--yes")
     assert (done.exit_code, "`writ down` first" in done.output) == (2, True)
+    assert home.principals.exists()
+
+
+def test_dry_run_lists_the_parts_of_a_running_installation(home: Home) -> None:
+    with held(home.lock):
+        done = writ(home, "--dry-run")
+    assert done.exit_code == 0, done.output
+    assert f"would remove: {home.principals}" in done.stdout
     assert home.principals.exists()
 
 

@@ -1,6 +1,6 @@
-"""The lab's fixtures: one Writ to ask, and two hosts, one with an agent on it, one reached over SSH alone.
+"""The lab's fixtures: one installation and two hosts, one with an agent, one reached over SSH alone.
 
-A test that takes `writ` and `host` is carried out twice, once each way. What takes seconds to make is made once.
+A test with `writ` and `host` runs once each way. Objects that take seconds to make are made once.
 """
 
 import os
@@ -20,17 +20,17 @@ from tests.lab.ssh_agent import SshAgent, ssh_agent
 from tests.lab.vault import Vault
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
-from writ_testing.peers.tailscale_local_api import LocalApi, Peer, local_api
+from writ_testing.peers.tailscale_local_api import Peer, TailscaleState, local_api
 
 WAYS = {"local": "host1", "ssh": "host2"}
 """How an operation comes to which host."""
 
 
 class ByWay(LoadScopeScheduling):  # type: ignore[misc]
-    """With two workers each way has one to itself, with a Writ of its own; what is of no way needs `host2`, or no host.
-    What runs in containers comes after whichever is done first.
+    """Give each of two workers one way and an installation. Tests of no way use `host2`, or no host.
 
-    xdist's own groups have no effect with this pytest, whose items keep their node ids to themselves.
+    Tests in containers follow on the first free worker. xdist's own groups have no effect with this pytest, whose items
+    keep their node ids to themselves.
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -55,31 +55,31 @@ def near_host() -> Host:
 
 @pytest.fixture(scope="session")
 def far_host() -> Host:
-    """Another one, with nothing of Writ's on it."""
+    """Return another host, with nothing of Writ on it."""
     return hosts()["host2"]
 
 
 @pytest.fixture(scope="session")
 def site_hosts() -> tuple[Host, Host]:
-    """For a Writ of systemd's own: one for its services, one for an agent."""
+    """Return hosts for an installation under systemd: one for its services, one for an agent."""
     return hosts()["host3"], hosts()["host4"]
 
 
 @pytest.fixture(scope="session", params=WAYS)
 def way(request: pytest.FixtureRequest) -> str:
-    """Which agent carries operations out. A module for one way says so with `asking.only`."""
+    """Return the way of carrying operations out. A module for one way says so with `asking.only`."""
     return str(request.param)
 
 
 @pytest.fixture(scope="session")
 def host(way: str) -> Host:
-    """The host that `writ` acts on."""
+    """Return the host that `writ` acts on."""
     return hosts()[WAYS[way]]
 
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """For what one run makes."""
+    """Return a folder for the files of one run."""
     return tmp_path_factory.mktemp("lab")
 
 
@@ -103,8 +103,8 @@ def local_agent(running_writ: Writ, near_host: Host, folder: Path) -> Iterator[N
 
 
 @pytest.fixture(scope="session")
-def tailnet(folder: Path, far_host: Host) -> Iterator[LocalApi]:
-    """The tailnet that the SSH agent is in."""
+def tailnet(folder: Path, far_host: Host) -> Iterator[TailscaleState]:
+    """Yield the tailnet of the SSH agent."""
     peer = Peer(name=targets.PEER, addresses=(far_host.address,), tags=("tag:lab",))
     with local_api(folder / "tailscaled.sock", peer) as api:
         yield api
@@ -112,9 +112,9 @@ def tailnet(folder: Path, far_host: Host) -> Iterator[LocalApi]:
 
 @pytest.fixture(scope="session")
 def over_ssh(
-    running_writ: Writ, near_host: Host, far_host: Host, folder: Path, tailnet: LocalApi
+    running_writ: Writ, near_host: Host, far_host: Host, folder: Path, tailnet: TailscaleState
 ) -> Iterator[SshAgent]:
-    """The agent that is elsewhere."""
+    """Yield the remote agent."""
     agent = SshAgent(running_writ, folder / "agent-ssh", near_host, far_host, tailnet.socket)
     agent.authorize(targets.inventory(near_host, far_host))
     with ssh_agent(agent):
@@ -149,7 +149,7 @@ def subvolume(host: Host) -> Iterator[str]:
 
 @contextmanager
 def new_subvolume(host: Host) -> Iterator[str]:
-    """A subvolume of the host's btrfs with the file `a`, which says `before`."""
+    """Yield a subvolume of the host's btrfs with a file `a`, whose content is `before`."""
     path = f"{VOLUME}/data"
     host.run("btrfs", "subvolume", "create", path)
     host.write(f"{path}/a", "before")

@@ -64,12 +64,12 @@ class Writ:
     def ended(self, number: str, within: float) -> dict[str, Any]:
         """The operation when it has an outcome."""
 
-        def look() -> dict[str, Any] | None:
+        def check() -> dict[str, Any] | None:
             view = self.call("op", "get", number, "-o", "json")[1]
             found = json.loads(view) if view else {}
             return found if found.get("outcome") else None
 
-        return until(look, within, f"operation {number} ends")
+        return until(check, within, f"operation {number} ends")
 
     def agents(self, pool: str) -> int:
         """Return how many agents serve the pool."""

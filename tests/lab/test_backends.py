@@ -18,7 +18,7 @@ from tests.lab.vault import Vault
 from writ_agent.backends.port import Task
 from writ_agent_local.backend import LocalBackend
 from writ_agent_ssh.backend import SshBackend
-from writ_agent_ssh.connection.credentials import Credentials
+from writ_agent_ssh.connection.credentials import SshCredentials
 from writ_agent_ssh.connection.host_keys import KnownHosts
 from writ_agent_ssh.host_sessions.pool import Pool
 from writ_agent_ssh.startup.archive import build
@@ -90,7 +90,9 @@ class SshToLab:
         (folder / "keys").mkdir(mode=0o700)
         shutil.copy(user_key(), folder / "keys" / host.name)
         (folder / "known_hosts").write_text(f"{host.address} {host.host_key}\n")
-        pool = Pool(ARCHIVE, Credentials(folder / "keys"), KnownHosts(folder / "known_hosts"), idle=600.0, connects=4)
+        pool = Pool(
+            ARCHIVE, SshCredentials(folder / "keys"), KnownHosts(folder / "known_hosts"), idle=600.0, connects=4
+        )
         self.backend = SshBackend(pool, ARCHIVE.operations)
         self.target = ground.target("ssh", connection={"host": host.address, "port": SSH_PORT, "user": "root"})
 

@@ -50,9 +50,9 @@ def test_only_a_snapshot_that_is_there_may_be_named(writ: Writ, host: Host, subv
 def judged(writ: Writ, host: Host, operation: str, *words: str) -> dict[str, Any]:
     """Return the outcome where only listed things may be named. Ask again if the host was too slow to list."""
 
-    def look() -> dict[str, Any] | None:
+    def check() -> dict[str, Any] | None:
         answer = writ.call("run", operation, "--target", f"listed-{host.name}", *words, "-o", "json")[1]
         view: dict[str, Any] = json.loads(answer)
         return None if view["code"] == "rule_error" else view
 
-    return until(look, 60.0, f"{operation} is judged")
+    return until(check, 60.0, f"{operation} is judged")

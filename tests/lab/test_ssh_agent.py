@@ -11,7 +11,7 @@ from tests.lab.installation import Writ
 from tests.lab.ssh_agent import SshAgent
 from tests.lab.targets import PEER, ROOT, home
 
-from writ_testing.peers.tailscale_local_api import LocalApi, Peer, node_key
+from writ_testing.peers.tailscale_local_api import Peer, TailscaleState, node_key
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300), only("ssh")]
 
@@ -75,7 +75,7 @@ def test_a_host_is_reached_by_way_of_another(writ: Writ, host: Host, near_host: 
 
 
 @pytest.fixture
-def peer(tailnet: LocalApi, host: Host) -> Iterator[Peer]:
+def peer(tailnet: TailscaleState, host: Host) -> Iterator[Peer]:
     """The host as a peer of the tailnet, as it should be; no connection to it is kept."""
     hang_up(host)
     peer = Peer(name=PEER, addresses=(host.address,), tags=("tag:lab",))
@@ -99,7 +99,7 @@ def test_a_host_is_reached_as_a_peer_of_a_tailnet(writ: Writ, host: Host, peer: 
     ],
 )
 def test_a_peer_that_is_not_as_it_should_be_is_refused(
-    writ: Writ, host: Host, tailnet: LocalApi, peer: Peer, change: dict[str, object], code: str
+    writ: Writ, host: Host, tailnet: TailscaleState, peer: Peer, change: dict[str, object], code: str
 ) -> None:
     tailnet.put(replace(peer, **change))  # type: ignore[arg-type]
     before = host.show("nginx", "InvocationID")

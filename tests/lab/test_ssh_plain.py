@@ -14,7 +14,7 @@ from tests.lab.hosts import Host, until, user_key
 from writ_agent.backends.port import Task, TaskResult
 from writ_agent.work.running import RunningOperation
 from writ_agent_ssh.backend import SshBackend
-from writ_agent_ssh.connection.credentials import Credentials
+from writ_agent_ssh.connection.credentials import SshCredentials
 from writ_agent_ssh.connection.host_keys import KnownHosts
 from writ_agent_ssh.host_sessions.pool import Pool
 from writ_agent_ssh.startup.archive import build
@@ -90,7 +90,7 @@ async def far(without_python: Host, tmp_path: Path) -> AsyncIterator[Far]:
         (tmp_path / f"far-{port}").write_bytes(user_key().read_bytes())
         (tmp_path / f"far-{port}").chmod(0o600)
     archive = build()
-    pool = Pool(archive, Credentials(tmp_path), KnownHosts(None), idle=600.0, connects=2)
+    pool = Pool(archive, SshCredentials(tmp_path), KnownHosts(None), idle=600.0, connects=2)
     backend = SshBackend(pool, archive.operations)
     yield Far(without_python, backend)
     await backend.close()

@@ -4,11 +4,13 @@
 starts, since no download works inside it.
 """
 
+import ensurepip
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterable, Iterator
 from importlib.metadata import requires
@@ -37,7 +39,15 @@ def all_of_it(folder: Path, python: str) -> None:
     folder.mkdir(parents=True)
     _fetch(folder, locked(_others(requirements, python)), python)
     _build(folder)
+    shutil.copy(_pip_of_python(), folder)
     ours(folder, *requirements)
+
+
+def _pip_of_python() -> Path:
+    """The wheel of pip that Python itself installs into new environments: a pipx that has never run needs one."""
+    debians = sysconfig.get_config_var("WHEEL_PKG_DIR")
+    folders = [Path(ensurepip.__file__).with_name("_bundled"), *([Path(debians)] if debians else [])]
+    return next(wheel for folder in folders for wheel in folder.glob("pip-*.whl"))
 
 
 def closure(*requirements: str, python: str = HOST_PYTHON) -> set[str]:

@@ -8,8 +8,8 @@ import pytest
 from msgspec import json
 from msgspec.structs import replace
 
-from writ_nats_server.leaf import Listener
-from writ_nats_server.leaf_config import LeafPlan, Link, render_leaf
+from writ_nats_server.leaf import LeafListener
+from writ_nats_server.leaf_config import LeafLink, LeafPlan, render_leaf
 from writ_nats_server.process import ServerProcess
 from writ_testing.eventually import eventually
 from writ_testing.peers.nats_server import WritServer, free_port
@@ -21,9 +21,9 @@ REFUSED = "TLS Handshake Failure"
 @pytest.mark.parametrize(("scheme", "links"), [("nats", True), ("tls", False)])
 async def test_link_over_tls_sends_nothing_to_a_hub_without_tls(tmp_path: Path, scheme: str, links: bool) -> None:
     key, server = Key(generate_seed()), WritServer(tmp_path, [], ["a"])
-    listener = Listener(host="127.0.0.1", port=free_port())
+    listener = LeafListener(host="127.0.0.1", port=free_port())
     server.plan = replace(server.plan, leaf=listener, links={"a": [key.public]})
-    link = Link(pool="a", seed=key.seed.decode(), agents=server.plan.pools["a"])
+    link = LeafLink(pool="a", seed=key.seed.decode(), agents=server.plan.pools["a"])
     hub = [f"{scheme}://127.0.0.1:{listener.port}"]
     plan = LeafPlan(hub=hub, links=[link], port=free_port(), monitor_port=free_port())
     conf, log = tmp_path / "leaf.conf", tmp_path / "leaf.log"

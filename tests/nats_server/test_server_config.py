@@ -13,7 +13,7 @@ from writ_bus.errors import BusRefused, TimedOut, Unreachable
 from writ_bus.nats.bus import NatsBus, connect
 from writ_bus.nats.tls import TlsOptions
 from writ_nats_server.config import TlsFiles, parties, render
-from writ_nats_server.leaf import Listener
+from writ_nats_server.leaf import LeafListener
 from writ_nats_server.process import check_config
 from writ_nats_server.streams import provision
 from writ_testing.eventually import eventually
@@ -237,7 +237,7 @@ async def test_tls_both_ways(certificates: Path) -> None:
 async def test_links_are_no_clients_and_clients_no_links(tmp_path: Path) -> None:
     made = WritServer(tmp_path, ["alice"], ["a", "b"])
     key = Key(generate_seed()).public
-    plan = replace(made.plan, leaf=Listener(host="127.0.0.1", port=free_port()), links={"a": [key]})
+    plan = replace(made.plan, leaf=LeafListener(host="127.0.0.1", port=free_port()), links={"a": [key]})
     made.config.write_text(render(plan))
     await check_config(made.config)
     text = made.config.read_text()

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from writ_bus.errors import BusRefused, Forbidden
+from writ_bus.errors import BusRefused, Forbidden, Unreachable
 from writ_bus.nats.bus import NatsBus, connect
 from writ_nats_server.streams import Sizes, consumer, differences, provision, streams
 from writ_testing.peers.nats_server import anybody, open_server, writ_server
@@ -61,7 +61,7 @@ async def test_a_new_pool_gets_its_consumer_and_the_others_keep_theirs(bus: Nats
     await provision(bus, ["a"], SIZES)
     await provision(bus, ["a", "b"], SIZES, ack_wait=5.0)
     assert (await config_of(bus, "CONSUMER.INFO.WRIT_JOURNAL.agent-a"))["ack_wait"] == 5_000_000_000
-    assert (await config_of(bus, "CONSUMER.INFO.WRIT_JOURNAL.agent-b"))["filter_subject"].endswith(".dispatched.b.>")
+    assert (await config_of(bus, "CONSUMER.INFO.WRIT_JOURNAL.agent-b"))["filter_subject"].endswith(".*.b.>")
 
 
 async def test_stream_that_cannot_be_changed_is_reported(bus: NatsBus) -> None:
@@ -69,6 +69,27 @@ async def test_stream_that_cannot_be_changed_is_reported(bus: NatsBus) -> None:
     await bus.replies.one("$JS.API.STREAM.CREATE.WRIT_JOURNAL", msgspec.json.encode(wrong), timeout=SOON)
     with pytest.raises(BusRefused, match="WRIT_JOURNAL"):
         await provision(bus, [], SIZES)
+
+
+@pytest.mark.parametrize("stream", ["WRIT_JOURNAL", "WRIT_PARAMS", "WRIT_POLICIES", "WRIT_RESULTS", "WRIT_SCANS"])
+async def test_provision_returns_once_each_stream_answers_reads(
+    bus: NatsBus, monkeypatch: pytest.MonkeyPatch, stream: str
+) -> None:
+    one, silent = bus.replies.one, 2
+
+    async def one_but_reads(subject: str, data: bytes, **rest: Any) -> Any:
+        nonlocal silent
+        if subject.startswith(f"$JS.API.DIRECT.GET.{stream}.") and silent:
+            silent -= 1
+            raise Unreachable("nobody listens")
+        return await one(subject, data, **rest)
+
+    monkeypatch.setattr(bus.replies, "one", one_but_reads)
+    await provision(bus, [], SIZES)
+    assert silent == 0
+    silent = 1000
+    with pytest.raises(Unreachable, match=f"the NATS servers do not answer for reads of stream {stream}: nobody"):
+        await provision(bus, [], SIZES, patience=0.2)
 
 
 async def test_too_old_server_is_reported(bus: NatsBus, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -234,12 +234,15 @@ class Asking:
             }
         )
         await self.append(subject, requested)
+        if requested.dispatched is not None:
+            return
         await self.append(subject, Dispatched(**common, id=f"dispatched-{next(self._numbers)}", attempt=1))
 
     async def append(self, subject: Subject, event: OperationEvent) -> None:
         """Store an event of the subject's operation, whatever precedes it."""
         own, kind = subjects.operation_filter(subject.principal, subject.operation_id), str(event.__struct_config__.tag)
-        where = {"pool": event.pool, "target": event.target} if isinstance(event, Dispatched) else {}
+        addressed = isinstance(event, Dispatched) or (isinstance(event, Requested) and event.dispatched is not None)
+        where = {"pool": event.pool, "target": event.target} if addressed else {}  # type: ignore[union-attr]
         last = await self.bus.journal.last(own)
         entry = Entry(
             subject=subjects.operation_event(subject.principal, subject.operation_id, kind, **where),

@@ -14,7 +14,7 @@ from writ_contracts.decisions import Decision, Subject
 from writ_contracts.history.records import Record
 from writ_contracts.journal import Granted
 from writ_contracts.people.directory import PeopleDirectory
-from writ_rules.second_decisions.checker import CheckedDecision, Checker
+from writ_rules.second_decisions.checker import Checker, SecondDecision
 from writ_rules.second_decisions.comparison import Comparison
 from writ_rules.second_decisions.file_history import FileHistory
 from writ_trust.statements import sign
@@ -51,7 +51,7 @@ async def checked(
     decision = await office.decision(about, **more)
     record = await recorded(office, about, change(decision))
     result = await checker(office, folder).check(record)
-    assert isinstance(result, CheckedDecision)
+    assert isinstance(result, SecondDecision)
     return result.comparison
 
 

@@ -39,7 +39,7 @@ from writ_policy.service import PolicyService
 from writ_runtime.files.watched_file import WatchedFile
 from writ_testing.eventually import eventually
 from writ_testing.exhaustive import some
-from writ_testing.fakes.scripted_peers import ScriptedAgent
+from writ_testing.fakes.scripted_agent import ScriptedAgent
 from writ_testing.memory.broker import Broker
 from writ_testing.memory.bus import MemoryBus
 from writ_trust.approvals import sign_approval

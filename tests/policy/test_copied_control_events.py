@@ -14,7 +14,7 @@ from writ_contracts.history.records import Record
 from writ_contracts.inventory import Principal, Target
 from writ_contracts.journal import ControlEvent
 from writ_contracts.wire import encode
-from writ_policy.state.control_follower import Follower
+from writ_policy.state.control_follower import ControlFollower
 from writ_policy.versions.stored_versions import Versions
 from writ_rules.engine.control import ControlState
 from writ_testing.memory.bus import MemoryBus
@@ -127,10 +127,10 @@ class Control:
         )
         return await self.bus.journal.append(entry)
 
-    def follower(self) -> Follower:
+    def follower(self) -> ControlFollower:
         key = Key(generate_seed())
         versions = Versions(self.bus.policies, key, lambda *_: None, lambda *_: None)  # type: ignore[arg-type]
-        follower = Follower(self.bus.journal, {key.public: 1 << 62}, versions)
+        follower = ControlFollower(self.bus.journal, {key.public: 1 << 62}, versions)
         self._monkeypatch.setattr(follower, "_decided", everything)
         return follower
 

@@ -3,11 +3,14 @@
 import pytest
 from msgspec import Raw, structs
 
+from writ_contracts.catalogue import BUILT_IN
 from writ_contracts.decisions import Decision, PolicyVersion
 from writ_contracts.errors import Untrusted
+from writ_contracts.operations import Catalogue
 from writ_contracts.signing import Signed
 from writ_policy.decisions import signer as module
 from writ_policy.decisions.signer import DecisionSigner
+from writ_policy.metrics import PolicyMeasures, metrics
 from writ_trust import statements
 from writ_trust.keys import Key, generate_seed
 
@@ -60,6 +63,18 @@ def test_a_decision_of_another_replica_is_verified(key: Key, verified: list[Sign
     signed = DecisionSigner(key).sign(DECISION)
     assert DecisionSigner(key).open(signed, [key.public]).operation_id == DECISION.operation_id
     assert verified == [signed]
+
+
+def test_recognised_and_verified_decisions_are_counted(key: Key) -> None:
+    measured = metrics()
+    measures = PolicyMeasures(measured, Catalogue(BUILT_IN))
+    signers = [DecisionSigner(key, measures.opened) for _ in range(2)]
+    signed = signers[0].sign(DECISION)
+    for signer in (signers[0], signers[0], signers[1]):
+        signer.open(signed, [key.public])
+    text = measured.exposition()[0].decode()
+    assert 'writ_policy_signature_lookups_total{result="hit"} 2.0' in text
+    assert 'writ_policy_signature_lookups_total{result="miss"} 1.0' in text
 
 
 def test_a_recognised_signature_over_other_bytes_does_not_hold(key: Key) -> None:

@@ -5,16 +5,17 @@ from typing import Any
 
 import pytest
 from msgspec import structs
-from tests.policy.replica import RULES, Asking
+from tests.policy.replica import KEY, RULES, Asking
 
 from writ_bus.port import Entry
 from writ_contracts import subjects
 from writ_contracts.agents import Receipt
 from writ_contracts.decisions import Decision, Grant, Subject
-from writ_contracts.journal import Dispatched, Finished, Granted, SecurityEvent
+from writ_contracts.journal import Dispatched, DispatchedAtOnce, Finished, Granted, SecurityEvent
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode_event, encode
 from writ_testing.eventually import eventually
+from writ_trust.digests import keyed_digest
 from writ_trust.statements import digest, read, sign
 
 START = {**RULES[0], "operations": ["service_restart", "service_status", "service_start"]}
@@ -123,6 +124,32 @@ async def test_a_statement_that_the_record_does_not_have_starts_nothing(asking: 
     signed = asking.signed(asking.subject("file_delete", parameters={"file_path": "/srv/a"}))
     await asking.record(signed)
     assert await refused(asking, structs.replace(signed, statement=None, salt=None)) == "forged_start"
+
+
+@pytest.mark.parametrize("effective", [{"service_name": "nginx", "timeout": 60}, {"service_name": "other"}, {}])
+async def test_start_with_other_parameters_than_policy_decided_on_is_forged(
+    asking: Asking, effective: dict[str, Any]
+) -> None:
+    """Whatever the executor has recorded as the effective parameters of the first decision."""
+    subject = asking.subject()
+    signed = keyed_digest(KEY, {"service_name": "nginx", "timeout": 60})
+    decision = sign(asking.files.keys["policy"], asking.first_decision(subject, parameters_digest=signed))
+    await asking.record(subject, decision, effective=effective)
+    other = structs.replace(subject, parameters={"service_name": "other"})
+    assert await refused(asking, other) == "forged_start"
+    assert (await asking.granted_as_recorded(subject)).grant is not None
+
+
+@pytest.mark.parametrize("on_record", [True, False], ids=["values", "no values"])
+async def test_start_for_which_a_rule_fills_in_another_value_by_now_is_granted(asking: Asking, on_record: bool) -> None:
+    subject, before = asking.subject(), {"service_name": "nginx", "timeout": 60}
+    decision = asking.first_decision(subject, parameters_digest=keyed_digest(KEY, before))
+    signed = sign(asking.files.keys["policy"], decision)
+    await asking.record(subject, signed, effective=before if on_record else {})
+    asking.files.policy({**RULES[0], "parameter_constraints": {"timeout": {"default": 33}}})
+    granted = await asking.granted_as_recorded(subject)
+    assert granted.error is None
+    assert granted.effective == {"service_name": "nginx", "timeout": 33}
 
 
 async def test_of_many_claims_one_starts(asking: Asking) -> None:
@@ -250,3 +277,35 @@ async def test_request_of_weeks_ago_does_not_start(asking: Asking) -> None:
     await asking.record(subject)
     asking.clock.now += 8 * 86_400.0
     assert await refused(asking, subject) == "forged_start"
+
+
+AT_ONCE = DispatchedAtOnce(start_by=0.0, decision_digest="0" * 64)
+
+
+async def test_what_was_dispatched_with_its_request_is_started_once(asking: Asking) -> None:
+    subject = asking.subject()
+    await asking.record(subject, dispatched=AT_ONCE)
+    answer = await asking.granted_as_recorded(subject, asking.claim(subject))
+    assert answer.grant is not None
+    assert len(await grants(asking, subject)) == 1
+    assert await refused(asking, subject, asking.claim(subject)) == "moved_on"
+    assert await alarms(asking) == []
+
+
+async def test_a_second_attempt_of_what_was_dispatched_with_its_request_is_started(asking: Asking) -> None:
+    asking.files.policy(START)
+    subject = asking.subject("service_start")
+    await asking.record(subject, dispatched=AT_ONCE)
+    assert (await asking.granted_as_recorded(subject, asking.claim(subject))).grant is not None
+    asking.clock.now += 1000.0
+    await asking.append(subject, dispatched(asking, subject, 2))
+    assert (await asking.granted_as_recorded(subject, asking.claim(subject, attempt=2))).grant is not None
+
+
+async def test_what_waits_for_approvals_and_was_dispatched_with_its_request_is_not_started(asking: Asking) -> None:
+    subject = asking.subject()
+    first = sign(asking.files.keys["policy"], asking.first_decision(subject, effect="require_approval"))
+    await asking.record(subject, first, dispatched=AT_ONCE)
+    assert await refused(asking, subject) == "forged_start"
+    [alarm] = await alarms(asking)
+    assert "without the approvals" in alarm.detail

@@ -1,4 +1,4 @@
-"""A journal with all signatures in it, made up, and archives of it."""
+"""An artificial journal with all signatures, and archives of it."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from writ_contracts.ids import operation_id
 from writ_contracts.requests import RequestStatement
 from writ_contracts.wire import encode
 from writ_proof.archive import write
-from writ_proof.archive.format import SEAL, Manifest, digest_of
+from writ_proof.archive.format import SEAL, ArchiveManifest, digest_of
 from writ_proof.bundles import BundleWriter
 from writ_testing.memory.bus import MemoryBus
 from writ_trust.digests import keyed_digest
@@ -28,7 +28,7 @@ OPERATIONS = 8
 
 
 def decision(number: int, **more: Any) -> tuple[Any, Any]:
-    """Policy's word on a request, and the statement that it is on."""
+    """Return policy's decision on a request, and the request's statement."""
     statement = sign(ALICE, sample(RequestStatement))
     facts: dict[str, Any] = {
         "operation_id": id_of(number),
@@ -47,7 +47,7 @@ def id_of(number: int) -> str:
 
 
 def events_of(number: int) -> list[Any]:
-    """One operation, with all signatures."""
+    """Return the events of one operation, with all signatures."""
     decided, statement = decision(number)
     of = {"operation_id": id_of(number), "id": f"{number:032}", "correlation_id": "c"}
     claim = sign(AGENT, structs.replace(sample(Claim), operation_id=id_of(number)))
@@ -71,7 +71,7 @@ def events_of(number: int) -> list[Any]:
 
 
 def requested_as(decided: Any) -> dict[str, Any]:
-    """The fields of a request that its decision names."""
+    """Return the request's fields named in its decision."""
     of = read(decided, Decision)
     return {"operation": of.operation, "target": of.target, "acts_for": of.acts_for}
 
@@ -96,8 +96,8 @@ async def append(bus: MemoryBus, number: int, event: Any, expected: int) -> None
     await bus.journal.append(entry)
 
 
-def seal(manifest: Manifest, **more: Any) -> bytes:
-    """As the executor stores it."""
+def seal(manifest: ArchiveManifest, **more: Any) -> bytes:
+    """Seal it as the executor stores it."""
     expected = JournalArchive(
         generation=manifest.generation,
         first=manifest.first,
@@ -125,7 +125,7 @@ def seal(manifest: Manifest, **more: Any) -> bytes:
     return encode(event)
 
 
-async def make(path: Path, bus: MemoryBus, plan: write.ArchivePlan) -> Manifest:
+async def make(path: Path, bus: MemoryBus, plan: write.ArchivePlan) -> ArchiveManifest:
     with BundleWriter(path) as writer:
         made = await write.write(bus.journal, writer, plan, [POLICY.public])
         assert made.checked.problems == []

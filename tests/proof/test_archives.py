@@ -1,4 +1,4 @@
-"""Archives of the journal, checked by whoever has policy's public key: what was done to one shows."""
+"""Archives of the journal, checked with policy's public key: every manipulation shows."""
 
 import hashlib
 import random
@@ -20,7 +20,7 @@ from writ_contracts.wire import encode
 from writ_installation.archives.backup import draft_of
 from writ_installation.files.home import Home
 from writ_proof.archive import check, read, write
-from writ_proof.archive.format import SEAL, Manifest, Segment, decode_line, digest_of
+from writ_proof.archive.format import SEAL, ArchiveManifest, Segment, decode_line, digest_of
 from writ_proof.bundles import MANIFEST, BundleWriter, DamagedBundle
 from writ_testing.fakes.bundles import rewritten
 from writ_trust.statements import sign
@@ -60,8 +60,8 @@ def segments(members: dict[str, bytes]) -> list[str]:
 
 
 def refitted(members: dict[str, bytes], name: str, lines: list[bytes]) -> None:
-    """Another content of a segment, with a manifest that fits it."""
-    manifest = json.decode(members[MANIFEST], type=Manifest)
+    """Replace the content of a segment, and make the manifest match."""
+    manifest = json.decode(members[MANIFEST], type=ArchiveManifest)
     members[name] = b"".join(line + b"\n" for line in lines)
     sequences = [decode_line(line).sequence for line in lines]
     fits = Segment(
@@ -119,7 +119,7 @@ def add_a_member(members: dict[str, bytes]) -> None:
 
 
 def change_the_manifest(members: dict[str, bytes]) -> None:
-    manifest = json.decode(members[MANIFEST], type=Manifest)
+    manifest = json.decode(members[MANIFEST], type=ArchiveManifest)
     members[MANIFEST] = structs.replace(manifest, previous="0" * 64).encoded()
 
 
@@ -130,15 +130,15 @@ def seal_it_oneself(members: dict[str, bytes]) -> None:
 
 
 def seal_what_was_denied(members: dict[str, bytes]) -> None:
-    members[SEAL] = seal(json.decode(members[MANIFEST], type=Manifest), effect="deny")
+    members[SEAL] = seal(json.decode(members[MANIFEST], type=ArchiveManifest), effect="deny")
 
 
 def seal_what_only_the_server_vouched_for(members: dict[str, bytes]) -> None:
-    members[SEAL] = seal(json.decode(members[MANIFEST], type=Manifest), authenticated="server")
+    members[SEAL] = seal(json.decode(members[MANIFEST], type=ArchiveManifest), authenticated="server")
 
 
 def seal_other_parameters(members: dict[str, bytes]) -> None:
-    members[SEAL] = seal(json.decode(members[MANIFEST], type=Manifest), parameters_digest="0" * 64)
+    members[SEAL] = seal(json.decode(members[MANIFEST], type=ArchiveManifest), parameters_digest="0" * 64)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def seal_other_parameters(members: dict[str, bytes]) -> None:
     ],
     ids=lambda change: change.__name__,
 )
-def test_what_was_done_to_an_archive_shows(whole: Path, change: Callable[[dict[str, bytes]], None]) -> None:
+def test_manipulation_of_an_archive_shows(whole: Path, change: Callable[[dict[str, bytes]], None]) -> None:
     with pytest.raises(DamagedBundle):
         verify(rewritten(whole, change))
     assert verify(rewritten(whole, lambda _: None)).events == 24
@@ -231,7 +231,7 @@ def test_a_file_that_is_there_is_never_overwritten_and_what_was_left_half_is(who
         assert bundle.namelist() == ["a"]
 
 
-def test_what_somebody_else_has_open_is_never_written_into(tmp_path: Path) -> None:
+def test_file_opened_by_another_user_is_never_written(tmp_path: Path) -> None:
     path, left = tmp_path / "one.writ", tmp_path / "one.writ.partial"
     with left.open("w+b") as others, BundleWriter(path) as writer:
         writer.put("a", b"secret")

@@ -16,7 +16,7 @@ from writ_rules.engine.compile import Policy
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import People, Ruling, decide
 from writ_rules.engine.facts import NO_FACTS, Facts
-from writ_rules.engine.policy_file.format import PolicyFile
+from writ_rules.engine.policy_file.format import PolicyDocument
 from writ_rules.loading import compile_document
 
 CATALOGUE = Catalogue(BUILT_IN)
@@ -35,10 +35,10 @@ def loaded(text: str | bytes, mode: Any = "strict") -> Policy:
     return compile_document(yaml_file.parse(raw, "policy.yaml"), CATALOGUE, mode)[0]
 
 
-def file_of(**sections: Any) -> PolicyFile:
+def file_of(**sections: Any) -> PolicyDocument:
     """A policy file of these keys, not compiled."""
     text = yaml_file.dump({"policies": {"name": "test", **sections}})
-    return shapes.convert(yaml_file.parse(text.encode(), "policy.yaml"), PolicyFile)
+    return shapes.convert(yaml_file.parse(text.encode(), "policy.yaml"), PolicyDocument)
 
 
 def refused(text: str | bytes, mode: Any = "strict") -> list[str]:
@@ -122,7 +122,7 @@ class World:
             operation=definition,
             target=structs.replace(aim, **(target or {})),
             principal=principal,
-            given={name: effective[name] for name in parameters if name in effective},
+            parameters={name: effective[name] for name in parameters if name in effective},
             effective=effective,
             at=at(now),
             dry_run=dry_run,

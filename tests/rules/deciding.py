@@ -15,7 +15,7 @@ from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import Ruling, decide
-from writ_rules.engine.facts import Facts, ScanFinding, ScanReport, TargetListing
+from writ_rules.engine.facts import Facts, ScanFinding, TargetListing, TargetScan
 from writ_rules.engine.people import People
 
 Data = dict[str, Any]
@@ -49,7 +49,7 @@ def ruling(policy: Policy, question: Data, facts: Data) -> Ruling | None:
         operation=definition,
         target=target,
         principal=principal,
-        given={name: effective[name] for name in question["parameters"] if name in effective},
+        parameters={name: effective[name] for name in question["parameters"] if name in effective},
         effective=effective,
         at=datetime.fromisoformat(question["at"]).timestamp(),
         dry_run=question["dry_run"],
@@ -66,7 +66,7 @@ def known(facts: Data, target: str) -> Facts:
         for source, found in facts["listings"].items()
     }
     scans = {
-        scanner: ScanReport(scanner, target, found["at"], tuple(ScanFinding(**each) for each in found["findings"]))
+        scanner: TargetScan(scanner, target, found["at"], tuple(ScanFinding(**each) for each in found["findings"]))
         for scanner, found in facts["scans"].items()
     }
     return Facts(MappingProxyType(listings), MappingProxyType(scans))

@@ -24,7 +24,7 @@ from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import decide
 from writ_rules.engine.facts import Facts, TargetListing
 from writ_rules.engine.people import people_of
-from writ_rules.engine.policy_file.format import PolicyFile
+from writ_rules.engine.policy_file.format import PolicyDocument
 from writ_rules.json_lines import reply_line
 from writ_rules.setting import setting
 
@@ -85,7 +85,7 @@ KINDS = {
 
 
 @st.composite
-def changes(draw: st.DrawFn) -> tuple[PolicyFile, PolicyFile]:
+def changes(draw: st.DrawFn) -> tuple[PolicyDocument, PolicyDocument]:
     """A policy, and the same with one thing changed, or another one."""
     one = draw(policies(most_clauses=3).filter(compiles))
     near = [mutant.file for mutant in mutants(one) if compiles(mutant.file)]
@@ -95,7 +95,7 @@ def changes(draw: st.DrawFn) -> tuple[PolicyFile, PolicyFile]:
 
 @settings(max_examples=25, deadline=None)
 @given(changes(), st.booleans())
-def test_a_diff_is_what_asking_everything_finds(pair: tuple[PolicyFile, PolicyFile], backwards: bool) -> None:
+def test_a_diff_is_what_asking_everything_finds(pair: tuple[PolicyDocument, PolicyDocument], backwards: bool) -> None:
     old, new = reversed(pair) if backwards else pair
     found = diff(old, new, SCENE, at(NOON))
     before, after = compiled(old)[0], compiled(new)[0]
@@ -132,7 +132,7 @@ def _tells(change: Change, kind: str, decision_request: DecisionRequest) -> bool
 
 @settings(max_examples=25, deadline=None)
 @given(policies(most_clauses=3).filter(compiles))
-def test_access_agrees_with_asking_everything(file: PolicyFile) -> None:
+def test_access_agrees_with_asking_everything(file: PolicyDocument) -> None:
     policy, _ = compiled(file)
     found = allowed(policy, SCENE, AccessQuery(operations=tuple(PARAMETERS), around=at(NOON)))
     places = [

@@ -21,7 +21,7 @@ from writ_rules.analysis.access import AccessQuery, allowed
 from writ_rules.analysis.diff import Diff, diff
 from writ_rules.analysis.question_space import Example, QuestionSpace
 from writ_rules.engine.compile import Policy
-from writ_rules.engine.policy_file.format import PolicyFile
+from writ_rules.engine.policy_file.format import PolicyDocument
 from writ_rules.engine.verbs import offered
 from writ_testing.exhaustive import some
 
@@ -103,7 +103,7 @@ def pairs(seeds: range) -> Iterator[tuple[int, Random, Data, Data, Policy, Polic
 
 
 def compared(old: Data, new: Data) -> Diff:
-    return diff(msgspec.convert(old, PolicyFile), msgspec.convert(new, PolicyFile), SCENE, AROUND)
+    return diff(msgspec.convert(old, PolicyDocument), msgspec.convert(new, PolicyDocument), SCENE, AROUND)
 
 
 def untried(question: Data, bounded: list[str]) -> bool:

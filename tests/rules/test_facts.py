@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from tests.rules.asking import NOON, World, at, policy, rule
 
-from writ_rules.engine.facts import Facts, NeededListing, ScanFinding, ScanReport, TargetListing
+from writ_rules.engine.facts import Facts, NeededListing, ScanFinding, TargetListing, TargetScan
 
 RESTARTS = rule("restarts", "service_restart")
 NOW = at(NOON)
@@ -131,7 +131,7 @@ def test_trace_names_the_listing_and_the_missing_value() -> None:
 
 def report(*severities: Any, age: float = 0.0) -> Facts:
     findings = tuple(ScanFinding(f"CVE-{number}", severity) for number, severity in enumerate(severities))
-    return Facts({}, {"trivy": ScanReport("trivy", "web-1", NOW - age, findings)})
+    return Facts({}, {"trivy": TargetScan("trivy", "web-1", NOW - age, findings)})
 
 
 def scanned(**scan: Any) -> World:

@@ -11,7 +11,7 @@ from writ_contracts.inventory import Principal, Target
 from writ_documents import shapes, yaml_file
 from writ_documents.readers import read_inventory, read_principals
 from writ_rules.engine.policy_file.findings import Severity
-from writ_rules.engine.policy_file.format import PolicyFile
+from writ_rules.engine.policy_file.format import PolicyDocument
 from writ_rules.lint.installation_lint import as_warnings, lint_with
 from writ_rules.validation import ValidationContext, validate_file
 
@@ -151,7 +151,7 @@ def test_validating_with_files_refuses_what_can_not_be_done_there(tmp_path: Path
 
 @pytest.mark.parametrize("name", ["development-flexible", "production-security-focused"])
 def test_the_shipped_policies_fit_the_example_files(name: str) -> None:
-    file = shapes.convert(yaml_file.read(ROOT / "policies" / f"{name}.yaml"), PolicyFile)
+    file = shapes.convert(yaml_file.read(ROOT / "policies" / f"{name}.yaml"), PolicyDocument)
     targets = read_inventory(ROOT / "policies" / "examples" / "inventory.yaml").targets
     people = read_principals(ROOT / "policies" / "examples" / "principals.yaml").principals
     reported = lint_with(file, CATALOGUE, targets=targets, principals=people)

@@ -45,7 +45,7 @@ def test_request_allowed_and_denied_at_once_is_found(allows: str, denies: str) -
 
 def test_each_combination_of_matches_has_one_valid_sample() -> None:
     patterns = tuple(pattern(text, deny=True) for text in ("/srv/.*", ".*secret.*", r".*\.conf"))
-    found = joined(READ, "file_path", patterns, ("/a", "no path"))
+    found = joined(READ.hints["file_path"], patterns, ("/a", "no path"))
     ways = [tuple(each.covers(text) for each in patterns) for text in ("/a", *found)]
     assert len(set(ways)) == len(ways) == 2 ** len(patterns)
     assert all(READ.refuses("file_path", text) is None for text in found)
@@ -53,4 +53,4 @@ def test_each_combination_of_matches_has_one_valid_sample() -> None:
 
 def test_many_patterns_are_no_endless_work() -> None:
     patterns = tuple(pattern(f".*{letter}{letter}.*", deny=True) for letter in "abcdefghijklmnopqrstuvwxyz")
-    assert len(joined(READ, "file_path", patterns, ("/x",))) < 2**MOST_PATTERNS
+    assert len(joined(READ.hints["file_path"], patterns, ("/x",))) < 2**MOST_PATTERNS

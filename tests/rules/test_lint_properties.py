@@ -16,8 +16,8 @@ from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.compile import Policy, compile_policy
 from writ_rules.engine.control import ControlState
 from writ_rules.engine.decide import Ruling, decide
-from writ_rules.engine.policy_file.findings import Finding
-from writ_rules.engine.policy_file.format import PlacedRule, PolicyFile
+from writ_rules.engine.policy_file.findings import LintFinding
+from writ_rules.engine.policy_file.format import PlacedRule, PolicyDocument
 from writ_rules.engine.policy_file.groups import placed
 from writ_rules.engine.verbs import offered
 from writ_rules.lint.policy_lint import lint
@@ -120,7 +120,7 @@ RULES = st.fixed_dictionaries(
 
 
 @st.composite
-def policies(draw: st.DrawFn, most_clauses: int = len(CLAUSES) + 1) -> PolicyFile:
+def policies(draw: st.DrawFn, most_clauses: int = len(CLAUSES) + 1) -> PolicyDocument:
     """A few rules, most of them made of an earlier one by leaving something out or turning it round."""
     sections: dict[str, list[dict[str, Any]]] = {"global": [], "gateway": [], "emergency": []}
     earlier: list[dict[str, Any]] = []
@@ -167,23 +167,23 @@ def decided(policy: Policy, decision_request: DecisionRequest) -> tuple[Any, ...
     return ruling.effect, ruling.code, dict(ruling.effective), ruling.timeout, demands
 
 
-def compiles(file: PolicyFile) -> bool:
+def compiles(file: PolicyDocument) -> bool:
     return compile_policy(file, CATALOGUE)[0] is not None
 
 
-def compiled(file: PolicyFile) -> tuple[Policy, list[Finding]]:
+def compiled(file: PolicyDocument) -> tuple[Policy, list[LintFinding]]:
     policy, known = compile_policy(file, CATALOGUE)
     assert policy is not None, known
     return policy, known
 
 
-def rule_of(file: PolicyFile, finding: Finding) -> PlacedRule:
+def rule_of(file: PolicyDocument, finding: LintFinding) -> PlacedRule:
     return next(place for place in placed(file.policies) if place.keys == finding.keys[: len(place.keys)])
 
 
 @settings(max_examples=100, deadline=None)
 @given(policies().filter(compiles))
-def test_lint_finding_is_true_of_every_request(file: PolicyFile) -> None:
+def test_lint_finding_is_true_of_every_request(file: PolicyDocument) -> None:
     policy, known = compiled(file)
     for finding in lint(file, CATALOGUE, known):
         word = finding.message.partition(":")[0]
@@ -192,7 +192,7 @@ def test_lint_finding_is_true_of_every_request(file: PolicyFile) -> None:
             confirm(file, policy, word, rule_of(file, finding))
 
 
-def confirm(file: PolicyFile, policy: Policy, word: str, place: PlacedRule) -> None:
+def confirm(file: PolicyDocument, policy: Policy, word: str, place: PlacedRule) -> None:
     every = list(requests(set(filter(None, place.entry.operations))))
     name = place.entry.name
     if word in ("vacuous", "overridden"):

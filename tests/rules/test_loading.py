@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.rules.asking import CATALOGUE, loaded, refused, warned, written
 
 from writ_documents import yaml_file
-from writ_documents.document import FileErrors, Problem
+from writ_documents.document import FileErrors, FileProblem
 from writ_rules.loading import compile_document
 
 EXAMPLE = """
@@ -107,7 +107,10 @@ def test_the_missions_own_examples_load_without_a_warning() -> None:
         ("enabled: maybe", "6:16: expected `bool`, got `str`"),
         (
             "target_roles: [prod]",
-            "6:22: 'prod' is none of gateway, production, development, staging, testing, maintenance",
+            (
+                "6:22: 'prod' is none of gateway, production, development, staging, testing, maintenance"
+                "; did you mean 'production'?"
+            ),
         ),
         ("max_concurrent: 0", "6:23: expected `int` >= 1"),
         ("scans: [{scanner: trivy, max_age: soon}]", "6:41: 'soon' is not a duration such as 30m"),
@@ -130,8 +133,11 @@ def test_the_missions_own_examples_load_without_a_warning() -> None:
         ("time_restrictions: [{start_time: 25:00}]", "6:40: '25:00' is not a time of day such as 08:30"),
         ("time_restrictions: [{timezone: Mars/Base}]", "6:38: there is no time zone 'Mars/Base'"),
         ("parameter_constraints: {service_name: {patern: x}}", "6:46: unknown key 'patern'; did you mean 'pattern'?"),
-        ("parameter_constraints: {service_name: {pattern: '('}}", "6:55: missing ): ("),
-        ("parameter_constraints: {service_name: {pattern: '(?=a)'}}", "6:55: invalid perl operator: (?="),
+        ("parameter_constraints: {service_name: {pattern: '('}}", "6:55: not a regular expression (RE2): missing ): ("),
+        (
+            "parameter_constraints: {service_name: {pattern: '(?=a)'}}",
+            "6:55: not a regular expression (RE2): invalid perl operator: (?=",
+        ),
         (
             "parameter_constraints: {service_name: {type: str}}",
             "6:52: 'str' is none of string, int, float, bool, list, dict; did you mean 'string'?",
@@ -253,7 +259,7 @@ def test_a_policy_without_rules_loads_and_denies() -> None:
     assert loaded("policies: {global_policies: , role_policies: , emergency_policies: []}").rules == 0
 
 
-NOWHERE = Problem("", 0, 0, "an error that says nothing", "")
+NOWHERE = FileProblem("", 0, 0, "an error that says nothing", "")
 KEYS = ["policies", "global_policies", "role_policies", "name", "operations", "allowed", "parameter_constraints", "min"]
 LEAVES = st.none() | st.booleans() | st.integers(-5, 5) | st.floats(allow_nan=False) | st.text(max_size=6)
 TREES: st.SearchStrategy[Any] = st.recursive(
@@ -289,7 +295,7 @@ def test_a_damaged_policy_is_a_policy_or_refused_with_places(data: st.DataObject
 
 
 def check(text: bytes) -> None:
-    found: tuple[Problem, ...] = ()
+    found: tuple[FileProblem, ...] = ()
     try:
         compile_document(yaml_file.parse(text, "p.yaml"), CATALOGUE, "strict")
     except FileErrors as errors:

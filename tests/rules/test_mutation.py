@@ -8,9 +8,9 @@ from tests.rules.asking import CATALOGUE
 
 from writ_documents import shapes
 from writ_rules.analysis.mutants import Mutant, mutants
-from writ_rules.coverage import Counter
+from writ_rules.coverage import CoverageCounter
 from writ_rules.engine.compile import compile_policy
-from writ_rules.engine.policy_file.format import PolicyFile
+from writ_rules.engine.policy_file.format import PolicyDocument
 from writ_rules.suite_runs import PreparedSuite, read_suite, run_case
 from writ_rules.suites import suites_in
 
@@ -24,13 +24,15 @@ def is_noticed(suite: PreparedSuite, mutant: Mutant) -> bool:
     policy, findings = compile_policy(mutant.file, CATALOGUE)
     assert policy is not None, findings
     setting = structs.replace(suite.setting, policy=policy)
-    return any(not run_case(case, setting, Counter()).passed for case in suite.cases)
+    return any(not run_case(case, setting, CoverageCounter()).passed for case in suite.cases)
 
 
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
 def test_some_case_fails_when_a_rule_is_dropped_turned_round_or_without_its_approval(path: Path) -> None:
     suite = read_suite(path, CATALOGUE, "strict")
-    made = list(mutants(shapes.convert(suite.source.document, PolicyFile), ("dropped", "flipped", "approval_dropped")))
+    made = list(
+        mutants(shapes.convert(suite.source.document, PolicyDocument), ("dropped", "flipped", "approval_dropped"))
+    )
     assert len(made) >= 2 * suite.source.policy.rules
     assert [str(mutant) for mutant in made if not is_noticed(suite, mutant)] == []
 

@@ -9,7 +9,7 @@ from writ_contracts.inventory import Principal
 from writ_contracts.people.credentials import KEY, Presence
 from writ_rules.analysis.lockout import lockouts
 from writ_rules.engine.people import People, people_of
-from writ_rules.engine.rules.obligations import ApproverStep, Demand, Progress, progress
+from writ_rules.engine.rules.obligations import ApproverStep, Demand, DemandProgress, progress
 from writ_rules.lint.installation_lint import lint_with
 
 TWICE = Principal(id="alice-admin", kind="human", key=NOBODYS_KEY, roles=["approver"], person="alice")
@@ -27,7 +27,7 @@ def progress_of(
     quorum: int = 1,
     presence: Presence = KEY,
     proven: dict[str, Presence] | None = None,
-) -> Progress:
+) -> DemandProgress:
     demand = Demand("asks", (ApproverStep(("approver",), quorum),), 60, presence)
     return progress(demand, approvals, asker, people, {**dict.fromkeys(approvals, KEY), **(proven or {})})
 

@@ -13,22 +13,22 @@ from tests.rules import generate
 from tests.rules.test_shipped_policies import SHIPPED
 
 from writ_documents import shapes, yaml_file
-from writ_rules.engine.policy_file.format import PolicyFile
+from writ_rules.engine.policy_file.format import PolicyDocument
 
 
-def read(text: str) -> PolicyFile:
-    return shapes.convert(yaml_file.parse(text.encode(), "policy.yaml"), PolicyFile)
+def read(text: str) -> PolicyDocument:
+    return shapes.convert(yaml_file.parse(text.encode(), "policy.yaml"), PolicyDocument)
 
 
-def as_yaml(policy: PolicyFile) -> str:
+def as_yaml(policy: PolicyDocument) -> str:
     return yaml_file.dump(msgspec.to_builtins(policy))
 
 
-def as_json(policy: PolicyFile) -> str:
+def as_json(policy: PolicyDocument) -> str:
     return json.dumps(msgspec.to_builtins(policy))
 
 
-def comes_back(policy: PolicyFile) -> None:
+def comes_back(policy: PolicyDocument) -> None:
     for printed in (as_yaml, as_json):
         text = printed(policy)
         again = read(text)
@@ -41,7 +41,7 @@ def test_a_generated_policy_comes_back(seed: int) -> None:
     data: Any = generate.policy(Random(seed))
     policy = read(yaml_file.dump(data))
     comes_back(policy)
-    assert msgspec.to_builtins(policy, str_keys=True) == msgspec.to_builtins(msgspec.convert(data, PolicyFile))
+    assert msgspec.to_builtins(policy, str_keys=True) == msgspec.to_builtins(msgspec.convert(data, PolicyDocument))
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)

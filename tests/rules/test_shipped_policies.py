@@ -8,7 +8,7 @@ import pytest
 from tests.rules.asking import CATALOGUE, warned
 
 from writ_documents.readers import read_agents, read_inventory
-from writ_rules.coverage import Counter, Coverage
+from writ_rules.coverage import Coverage, CoverageCounter
 from writ_rules.suite_runs import PreparedSuite, read_suite, run_case, run_suites
 from writ_rules.suites import SuiteCase, default_suite_path, is_suite, suites_in
 
@@ -29,7 +29,7 @@ def every_case() -> list[Any]:
 
 @pytest.mark.parametrize(("path", "case"), every_case())
 def test_a_case_is_decided_as_it_says(path: Path, case: SuiteCase) -> None:
-    result = run_case(case, suite(path).setting, Counter())
+    result = run_case(case, suite(path).setting, CoverageCounter())
     assert result.passed, result
 
 

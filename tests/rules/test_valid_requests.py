@@ -164,7 +164,7 @@ def test_every_request_that_fits_its_schema_is_decided(name: str) -> None:
                 operation=operation,
                 target=target,
                 principal=r.choice([*CALLERS.values()]),
-                given={parameter: effective[parameter] for parameter in supplied if parameter in effective},
+                parameters={parameter: effective[parameter] for parameter in supplied if parameter in effective},
                 effective=effective,
                 at=at,
                 approvals=("bob", "nobody", ""),

@@ -77,11 +77,11 @@ def test_gauges_that_are_found_out_together_are_so_whenever_somebody_asks() -> N
     metrics, calls = Metrics(), [0]
     gauge = metrics.gauge("writ_open", "Open.")
 
-    def look() -> None:
+    def scrape() -> None:
         calls[0] += 1
         gauge.set(calls[0])
 
-    metrics.before(look)
+    metrics.before(scrape)
     assert [series(metrics)["writ_open"], series(metrics)["writ_open"]] == [1, 2]
 
 

@@ -6,12 +6,12 @@ import signal
 
 import pytest
 
-from writ_runtime.signals import Stop
+from writ_runtime.signals import StopSignal
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_asks_to_stop(number: signal.Signals) -> None:
-    async with Stop() as stop:
+    async with StopSignal() as stop:
         assert not stop.is_requested
         os.kill(os.getpid(), number)
         await asyncio.wait_for(stop.wait(), 10)
@@ -20,7 +20,7 @@ async def test_a_signal_asks_to_stop(number: signal.Signals) -> None:
 
 async def test_a_second_signal_cancels_whoever_takes_too_long() -> None:
     async def slow() -> None:
-        async with Stop() as stop:
+        async with StopSignal() as stop:
             os.kill(os.getpid(), signal.SIGTERM)
             await stop.wait()
             os.kill(os.getpid(), signal.SIGINT)
@@ -31,7 +31,7 @@ async def test_a_second_signal_cancels_whoever_takes_too_long() -> None:
 
 
 async def test_the_process_can_ask_itself_and_the_first_reason_is_kept() -> None:
-    async with Stop() as stop:
+    async with StopSignal() as stop:
         stop.request_stop("lost the bus")
         stop.request_stop("later")
         await asyncio.wait_for(stop.wait(), 10)
@@ -39,6 +39,6 @@ async def test_the_process_can_ask_itself_and_the_first_reason_is_kept() -> None
 
 
 async def test_the_handlers_are_gone_afterwards() -> None:
-    async with Stop():
+    async with StopSignal():
         pass
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -13,7 +13,7 @@ from msgspec import structs
 from writ_contracts.errors import Untrusted
 from writ_contracts.people.attestations import Attestation, AttestationRoot, SshAttestation
 from writ_contracts.people.credentials import Credential
-from writ_contracts.people.directory import Enrolment
+from writ_contracts.people.directory import CredentialEnrolment
 from writ_testing.fakes.attestation_authority import (
     AAGUID,
     AAGUID_OID,
@@ -44,9 +44,9 @@ def root(authority: AttestationAuthority = ROOT, **changed: Any) -> AttestationR
     return structs.replace(recorded, **changed)
 
 
-def enrolment(credential: Credential, attestation: Attestation | None, **changed: Any) -> Enrolment:
+def enrolment(credential: Credential, attestation: Attestation | None, **changed: Any) -> CredentialEnrolment:
     named = structs.replace(credential, id=key_digest(credential))
-    made = Enrolment(
+    made = CredentialEnrolment(
         installation=INSTALLATION,
         people_key=PEOPLE_KEY,
         credential=named,
@@ -57,25 +57,31 @@ def enrolment(credential: Credential, attestation: Attestation | None, **changed
     return structs.replace(made, **changed)
 
 
-def verified(made: Enrolment, roots: Sequence[AttestationRoot] | None = None, at: float = NOW) -> AttestedDevice:
+def verified(
+    made: CredentialEnrolment, roots: Sequence[AttestationRoot] | None = None, at: float = NOW
+) -> AttestedDevice:
     return verify_attestation(made, [root()] if roots is None else roots, at)
 
 
-def by_ssh(key: SoftwareSecurityKey = ED25519, device: AttestationAuthority = DEVICE, **changed: Any) -> Enrolment:
+def by_ssh(
+    key: SoftwareSecurityKey = ED25519, device: AttestationAuthority = DEVICE, **changed: Any
+) -> CredentialEnrolment:
     return enrolment(key.ssh_credential(), ssh_attestation(device, key, CHALLENGE, **changed))
 
 
-def by_passkey(key: SoftwareSecurityKey = ECDSA, device: AttestationAuthority = DEVICE, **changed: Any) -> Enrolment:
+def by_passkey(
+    key: SoftwareSecurityKey = ECDSA, device: AttestationAuthority = DEVICE, **changed: Any
+) -> CredentialEnrolment:
     return enrolment(key.passkey_credential(), passkey_attestation(device, key, CHALLENGE, **changed))
 
 
-WAYS: Sequence[Callable[..., Enrolment]] = (by_ssh, by_passkey)
+WAYS: Sequence[Callable[..., CredentialEnrolment]] = (by_ssh, by_passkey)
 every_way = pytest.mark.parametrize("way", WAYS, ids=["ssh", "passkey"])
 
 
 @every_way
 @every_key
-def test_an_attestation_names_model_and_root_of_the_device(way: Callable[..., Enrolment], key: Any) -> None:
+def test_an_attestation_names_model_and_root_of_the_device(way: Callable[..., CredentialEnrolment], key: Any) -> None:
     device = verified(way(key))
     assert device.aaguid == AAGUID.hex()
     assert "CN=Stand-in Root" in device.root
@@ -98,7 +104,7 @@ def test_an_attestation_names_model_and_root_of_the_device(way: Callable[..., En
     ids=["none", "other", "recorded later", "removed", "expired", "not yet valid"],
 )
 def test_an_attestation_needs_a_root_that_counted_at_the_enrolment(
-    way: Callable[..., Enrolment], roots: list[AttestationRoot], at: float, why: str
+    way: Callable[..., CredentialEnrolment], roots: list[AttestationRoot], at: float, why: str
 ) -> None:
     with pytest.raises(Untrusted, match=why):
         verified(way(), roots, at)
@@ -106,7 +112,7 @@ def test_an_attestation_needs_a_root_that_counted_at_the_enrolment(
 
 
 @every_way
-def test_an_attestation_with_an_expired_device_certificate_is_refused(way: Callable[..., Enrolment]) -> None:
+def test_an_attestation_with_an_expired_device_certificate_is_refused(way: Callable[..., CredentialEnrolment]) -> None:
     with pytest.raises(Untrusted, match=r"Stand-in Device.* was not valid"):
         verified(way(device=ROOT.device(days=(-30, -1))))
     old = AttestationAuthority(days=(-30, -1))
@@ -121,7 +127,7 @@ def test_an_attestation_with_an_expired_device_certificate_is_refused(way: Calla
     ids=["person", "installation", "people-key"],
 )
 def test_an_attestation_for_another_challenge_is_refused(
-    way: Callable[..., Enrolment], changed: dict[str, Any]
+    way: Callable[..., CredentialEnrolment], changed: dict[str, Any]
 ) -> None:
     made = way()
     if "person" in changed:
@@ -131,7 +137,7 @@ def test_an_attestation_for_another_challenge_is_refused(
 
 
 @every_way
-def test_an_attestation_of_another_key_is_refused(way: Callable[..., Enrolment]) -> None:
+def test_an_attestation_of_another_key_is_refused(way: Callable[..., CredentialEnrolment]) -> None:
     moved = structs.replace(way(ED25519), attestation=way(ECDSA).attestation)
     with pytest.raises(Untrusted, match="of another key than the credential's"):
         verified(moved)
@@ -139,7 +145,7 @@ def test_an_attestation_of_another_key_is_refused(way: Callable[..., Enrolment])
         verified(structs.replace(way(), attestation=_signed_by_another(way)))
 
 
-def _signed_by_another(way: Callable[..., Enrolment]) -> Attestation:
+def _signed_by_another(way: Callable[..., CredentialEnrolment]) -> Attestation:
     """The certificate of one device beside the signature of another one."""
 
     class Mixed(AttestationAuthority):
@@ -171,7 +177,7 @@ def _signed_by_another(way: Callable[..., Enrolment]) -> Attestation:
     ids=lambda each: "-".join(each) if isinstance(each, dict) else "",
 )
 def test_an_attestation_with_a_wrong_flag_model_or_extension_is_refused(
-    way: Callable[..., Enrolment], changed: dict[str, Any], why: str
+    way: Callable[..., CredentialEnrolment], changed: dict[str, Any], why: str
 ) -> None:
     with pytest.raises(Untrusted, match=why):
         verified(way(**changed))
@@ -243,7 +249,7 @@ def test_a_recorded_root_is_a_certificate_authority() -> None:
 @every_way
 @settings(max_examples=40)
 @given(st.data())
-def test_any_changed_byte_of_an_attestation_is_refused(way: Callable[..., Enrolment], data: Any) -> None:
+def test_any_changed_byte_of_an_attestation_is_refused(way: Callable[..., CredentialEnrolment], data: Any) -> None:
     attestation = MADE[way].attestation
     assert attestation is not None
     name = data.draw(st.sampled_from(attestation.__struct_fields__))

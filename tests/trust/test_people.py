@@ -9,7 +9,13 @@ from msgspec import Raw, structs
 from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.people.attestations import AttestationRoot, RelyingParty
 from writ_contracts.people.credentials import Credential, KeyEvidence, Presence
-from writ_contracts.people.directory import DirectoryEntry, Enrolment, PeopleDirectory, Posture, SignedEnrolment
+from writ_contracts.people.directory import (
+    CredentialEnrolment,
+    DirectoryEntry,
+    PeopleDirectory,
+    Posture,
+    SignedEnrolment,
+)
 from writ_contracts.wire import canonical
 from writ_testing.fakes.attestation_authority import AttestationAuthority
 from writ_testing.fakes.security_key import PRESENT, SoftwareSecurityKey, base64url
@@ -38,7 +44,7 @@ def enrolment(
     people_key: str = PEOPLE_KEY.public,
     **changed: Any,
 ) -> SignedEnrolment:
-    statement = Enrolment(
+    statement = CredentialEnrolment(
         people_key=people_key, credential=credential(person, key, **changed), issued_at=1.0, nonce="ab" * 32
     )
     draft = SignedEnrolment(payload=Raw(canonical(statement)), possession=KeyEvidence(signature=""))
@@ -173,7 +179,7 @@ def test_an_nkey_in_the_directory_excludes_other_nkeys_of_that_person_also_once_
     own, other = Key(generate_seed()), Key(generate_seed())
     draft = Credential(id="x", person="bob", method="nkey", key=own.public, proof="key")
     known = structs.replace(draft, id=key_digest(draft))
-    statement = Enrolment(people_key=PEOPLE_KEY.public, credential=known, issued_at=1.0, nonce="ab" * 32)
+    statement = CredentialEnrolment(people_key=PEOPLE_KEY.public, credential=known, issued_at=1.0, nonce="ab" * 32)
     made = SignedEnrolment(payload=Raw(canonical(statement)), possession=KeyEvidence(signature=""))
     signature = Key(own.seed).sign(signed_bytes(made))
     made = structs.replace(made, possession=KeyEvidence(signature=base64url(signature)))
@@ -190,7 +196,7 @@ def party(origin: str = "https://writ.example", **changed: Any) -> RelyingParty:
 
 def by_passkey(key: SoftwareSecurityKey = BOB, at: float = 10.0, **changed: Any) -> DirectoryEntry:
     known = structs.replace(key.passkey_credential("bob"), **{"id": key.id, **changed})
-    statement = Enrolment(people_key=PEOPLE_KEY.public, credential=known, issued_at=1.0, nonce="ab" * 32)
+    statement = CredentialEnrolment(people_key=PEOPLE_KEY.public, credential=known, issued_at=1.0, nonce="ab" * 32)
     draft = SignedEnrolment(payload=Raw(canonical(statement)), possession=KeyEvidence(signature=""))
     return entry(structs.replace(draft, possession=key.assertion(signed_bytes(draft), person="bob")), at)
 

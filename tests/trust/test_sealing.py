@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from writ_contracts.errors import Untrusted
-from writ_trust.sealing import SealKey, decrypt, encrypt, seal
+from writ_trust.sealing import SealKey, decrypt, decrypt_once, encrypt, encrypt_once, seal
 
 READER = SealKey()
 KEY = b"k" * 32
@@ -70,3 +70,15 @@ def test_a_changed_or_missing_byte_of_what_is_encrypted_is_noticed(data: st.Data
 def test_any_bytes_as_encrypted_are_refused(data: bytes) -> None:
     with pytest.raises(Untrusted):
         decrypt(KEY, data)
+
+
+@given(st.binary(max_size=200), st.data())
+def test_text_under_a_key_of_its_own_is_read_with_that_key_alone(text: bytes, data: st.DataObject) -> None:
+    key, encrypted = encrypt_once(text)
+    assert decrypt_once(key, encrypted) == text
+    changed = bytearray(encrypted)
+    changed[data.draw(st.integers(0, len(changed) - 1))] ^= data.draw(st.integers(1, 255))
+    other = encrypt_once(text)[0]
+    for wrong_key, wrong in [(other, encrypted), (key[1:], encrypted), (key, bytes(changed)), (key, b"")]:
+        with pytest.raises(Untrusted):
+            decrypt_once(wrong_key, wrong)

@@ -207,6 +207,7 @@ class Agent:
             trusts=sorted(self._parts.trust.policy_keys)[:MOST_TRUSTED],
             people=self._known_people(),
             started=self._identity.started,
+            requests=self._bus.work_filter == subjects.dispatched_filter(self._identity.pool),
         )
 
     def _known_people(self) -> int | None:

@@ -11,13 +11,13 @@ from importlib.metadata import entry_points
 import msgspec
 
 from writ_agent.backends.port import Backend, Baselines, Handler, Previews, Probes
+from writ_contracts.backends import SSH
 from writ_contracts.errors import ConfigError, WritError
 from writ_contracts.operations import Operation
 from writ_contracts.plugins import HOSTOPS, InstalledPlugin
 from writ_runtime.plugins.descriptors import installed_plugins
 from writ_runtime.plugins.entry_points import load_backends, load_catalogue, load_handlers, load_host_handlers
 
-SSH = "ssh"
 POWERS: tuple[tuple[str, type], ...] = (("baseline", Baselines), ("probe", Probes), ("preview", Previews))
 
 

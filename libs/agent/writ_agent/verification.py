@@ -7,7 +7,7 @@ Anything else from an executor is a mere request. A failed verification is a Sec
 from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from writ_agent.approval_checks import check_approvals
 from writ_agent.ceiling import NO_CEILING, Ceiling, beyond, target_beyond
@@ -25,7 +25,7 @@ from writ_contracts.signing import Signed
 from writ_contracts.wire import decode
 from writ_trust.digests import keyed_digest, same
 from writ_trust.people import Directory
-from writ_trust.sealing import SealKey
+from writ_trust.sealing import SealKey, decrypt_once
 from writ_trust.statements import digest, open_signed
 
 S = TypeVar("S", bound=Struct)
@@ -106,7 +106,7 @@ def verify_grant(
             "expired_grant",
             f"{now - claimed.sent_at:.1f} s after the claim, and the grant is valid for {grant.lifetime:g} s",
         )
-    opened = _unsealed(claimed, answer.sealed, grant)
+    opened = _unsealed(claimed, answer, grant)
     parameters = opened.parameters
     operation = trust.operation(grant.operation, grant.target.backend, grant.target.capabilities)
     operation.check(parameters)
@@ -198,15 +198,34 @@ def _check_statement(trust: VerificationContext, grant: Grant, opened: SealedPar
         raise SecurityRefusal("mismatched_grant", f"{grant.principal} signed other values of {', '.join(different)}")
 
 
-def _unsealed(claimed: SentClaim, sealed: bytes, grant: Grant) -> SealedParameters:
+def _unsealed(claimed: SentClaim, answer: ClaimReply, grant: Grant) -> SealedParameters:
     try:
-        opened = decode(claimed.seal.open(sealed), SealedParameters)
-    except (Untrusted, Invalid):
+        opened = with_texts(decode(claimed.seal.open(answer.sealed), SealedParameters), answer.texts)
+    except (Untrusted, Invalid, UnicodeDecodeError):
         # Neither error may be shown: the second quotes what was inside.
         raise SecurityRefusal("mismatched_grant", "the parameters cannot be unsealed") from None
     if not same(keyed_digest(opened.parameters_key, opened.parameters), grant.parameters_digest):
         raise SecurityRefusal("mismatched_grant", "a grant for other parameters")
     return opened
+
+
+def with_texts(opened: SealedParameters, encrypted: bytes) -> SealedParameters:
+    """Return the parameters with their large texts, which came apart. Raises Untrusted, Invalid, UnicodeDecodeError."""
+    if opened.texts_key is None:
+        return opened
+    plain, start = decrypt_once(bytes.fromhex(opened.texts_key), encrypted), 0
+    texts: dict[str, str] = {}
+    for name, size in opened.texts:
+        if size < 0 or name in texts or name in opened.parameters:
+            raise Invalid("a text that is named twice, or has no size")
+        texts[name] = plain[start : start + size].decode()
+        start += size
+    if start != len(plain) or not texts.keys() >= set(opened.given_texts):
+        raise Invalid("texts of another size, or other ones")
+    given = {name: texts[name] for name in opened.given_texts}
+    return structs.replace(
+        opened, parameters={**opened.parameters, **texts}, given={**opened.given, **given}, texts_key=None
+    )
 
 
 def verify_baseline_grant(

@@ -211,6 +211,10 @@ class Bus(Protocol):
     def connected(self) -> bool:
         """Return whether the server is there right now. The bus reconnects by itself, without a limit."""
 
+    @property
+    def work_filter(self) -> str:
+        """Return the filter of the consumer of this agent's pool, as of the last `server_time`; empty for others."""
+
     async def server_time(self, *, timeout: float) -> float:
         """Return the clock of the journal's server (Unix seconds), at some instant between call and return. Raises
         Unreachable, TimedOut, BusRefused, or Forbidden where the server's configuration is of an earlier release.

@@ -126,6 +126,10 @@ class TracedBus:
     def connected(self) -> bool:
         return self._bus.connected
 
+    @property
+    def work_filter(self) -> str:
+        return self._bus.work_filter
+
     async def server_time(self, *, timeout: float) -> float:
         return await self._bus.server_time(timeout=timeout)
 

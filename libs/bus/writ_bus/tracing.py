@@ -26,7 +26,7 @@ _traceparent = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-(
 _correlation = re.compile(r"[A-Za-z0-9_.:-]{1,128}").fullmatch
 
 
-class Trace(Struct, frozen=True):
+class TraceContext(Struct, frozen=True):
     """The position of a step in a trace. `span_id` is its own, `parent_id` its parent's, `causation_id` the id of the
     causing message; `notes` are facts for its span, where it has one.
     """
@@ -49,7 +49,7 @@ class Span(Struct, frozen=True, kw_only=True):
 
     name: str
     kind: "Kind"
-    trace: Trace
+    trace: TraceContext
     began: int
     ended: int
     facts: Mapping[str, object]
@@ -60,21 +60,21 @@ class Span(Struct, frozen=True, kw_only=True):
 Kind = Literal["internal", "server", "client", "producer", "consumer"]
 _NOTHING = nullcontext()
 _sink: Callable[[Span], None] | None = None
-_current: ContextVar[Trace | None] = ContextVar("writ_trace", default=None)
+_current: ContextVar[TraceContext | None] = ContextVar("writ_trace", default=None)
 
 
-def current() -> Trace | None:
+def current() -> TraceContext | None:
     """Return the trace of this task, if any."""
     return _current.get()
 
 
-def root(correlation_id: str = "") -> Trace:
+def root(correlation_id: str = "") -> TraceContext:
     """Return a new trace; its correlation id is its trace id unless one is given."""
     trace_id = os.urandom(16).hex()
-    return Trace(trace_id, os.urandom(8).hex(), "01", correlation_id or trace_id)
+    return TraceContext(trace_id, os.urandom(8).hex(), "01", correlation_id or trace_id)
 
 
-def incoming(headers: Mapping[str, str]) -> Trace:
+def incoming(headers: Mapping[str, str]) -> TraceContext:
     """Return the trace for handling a message. Malformed headers count as absent."""
     correlation = headers.get(CORRELATION, "")
     if not _correlation(correlation):
@@ -86,10 +86,10 @@ def incoming(headers: Mapping[str, str]) -> Trace:
     cause = headers.get(EVENT_ID, "")
     if not _correlation(cause):
         cause = parent
-    return Trace(trace_id, os.urandom(8).hex(), flags, correlation or trace_id, cause, parent)
+    return TraceContext(trace_id, os.urandom(8).hex(), flags, correlation or trace_id, cause, parent)
 
 
-def continued(traceparent: str, correlation_id: str) -> Trace:
+def continued(traceparent: str, correlation_id: str) -> TraceContext:
     """Return the current trace if it is the one of `traceparent`, else the next step in the latter: for continued
     work.
     """
@@ -125,7 +125,7 @@ def stamp(at: float, correlation_id: str = "") -> dict[str, Any]:
     }
 
 
-def enter(headers: Mapping[str, str]) -> Trace:
+def enter(headers: Mapping[str, str]) -> TraceContext:
     """Use the incoming message's trace until the task ends: for tasks with one message."""
     trace = incoming(headers)
     _current.set(trace)
@@ -133,7 +133,7 @@ def enter(headers: Mapping[str, str]) -> Trace:
 
 
 @contextmanager
-def within(trace: Trace) -> Iterator[Trace]:
+def within(trace: TraceContext) -> Iterator[TraceContext]:
     """Use `trace` within the block, then return to the earlier one."""
     token = _current.set(trace)
     try:
@@ -154,7 +154,7 @@ def exporting() -> bool:
 
 
 def span(
-    name: str, trace: Trace | None = None, kind: Kind = "internal", **facts: object
+    name: str, trace: TraceContext | None = None, kind: Kind = "internal", **facts: object
 ) -> AbstractContextManager[object]:
     """Use `trace` within the block (else a child of the current one), and leave a span of it if they are exported."""
     if _sink is not None:
@@ -162,7 +162,7 @@ def span(
     return _NOTHING if trace is None else within(trace)
 
 
-def part() -> Trace:
+def part() -> TraceContext:
     """Return a child of the current trace."""
     trace = _current.get()
     if trace is None:
@@ -183,7 +183,7 @@ def left(name: str, headers: Mapping[str, str], began: int, **facts: object) -> 
 
 
 @contextmanager
-def _spanned(name: str, trace: Trace, kind: Kind, facts: dict[str, Any]) -> Iterator[Trace]:
+def _spanned(name: str, trace: TraceContext, kind: Kind, facts: dict[str, Any]) -> Iterator[TraceContext]:
     began, failed = time_ns(), ""
     try:
         with within(structs.replace(trace, notes=facts)) as entered:

@@ -5,6 +5,7 @@ A program reading standard output gets `{"error": {"code", "message", "retry"}}`
 """
 
 import os
+import re
 import sys
 import traceback
 from typing import Any
@@ -15,6 +16,7 @@ from writ_cli.exit_status import Exit, of_error
 from writ_cli.output import Screen, visible
 from writ_cli.output_option import DOCUMENTS
 from writ_contracts.errors import ConfigError, TimedOut, WritError
+from writ_contracts.nearest_name import near
 from writ_documents.document import FileErrors
 
 INTERRUPTED = 130
@@ -56,7 +58,10 @@ def described(error: BaseException) -> tuple[str, str, int]:
         case click.ClickException():
             context = error.ctx if isinstance(error, click.UsageError) else None
             hint = f" (see `{context.command_path} --help`)" if context else ""
-            return "usage", error.format_message() + hint, Exit.INVALID
+            message = " ".join(error.format_message().split())  # click lists choices one a line
+            if suggested := _nearest_choice(error):
+                message = message.removesuffix(".") + suggested
+            return "usage", message + hint, Exit.INVALID
         case FileErrors(found=found):
             counted = f"{len(found)} mistakes" if len(found) > 1 else "a mistake"
             return "invalid_document", f"{counted}:\n{error.explained()}", of_error(error)
@@ -67,3 +72,13 @@ def described(error: BaseException) -> tuple[str, str, int]:
         case _:
             message = f"defect in writ: {type(error).__name__}: {error}; WRIT_DEBUG=1 shows where"
             return "internal", message, Exit.FAILED
+
+
+def _nearest_choice(error: click.ClickException) -> str:
+    """Return a suggestion in place of a misspelt choice; "" without one."""
+    if not isinstance(error, click.BadParameter) or error.param is None:
+        return ""
+    if not isinstance(error.param.type, click.Choice):
+        return ""
+    quoted = re.match(r"'([^']+)' is not one of", error.message)
+    return near(quoted[1], map(str, error.param.type.choices)) if quoted else ""

@@ -34,5 +34,5 @@ def one_of(text: str, known: Iterable[str], noun: str) -> str:
         return found[0]
     if found:
         shown = ", ".join(found[:SHOWN]) + (" …" if len(found) > SHOWN else "")
-        raise Invalid(f"{len(found)} ids of a {noun} begin with {text!r}: {shown}")
-    raise Invalid(f"no id of a {noun} begins with {text[:80]!r}", code="not_found")
+        raise Invalid(f"{len(found)} {noun} ids begin with {text!r}: {shown}")
+    raise Invalid(f"no {noun} id begins with {text[:80]!r}", code="not_found")

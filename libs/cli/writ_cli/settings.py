@@ -38,12 +38,12 @@ class Settings(Struct, frozen=True, kw_only=True):
 
         return context_of(self)
 
-    def policy_keys(self, *given: str) -> Collection[str]:
+    def policy_keys(self, *keys: str) -> Collection[str]:
         """Return policy's public keys of all times, as `given`, or else from the context, the environment or the
         installation on this machine, which knows for which events each counts; none where they are not known.
         """
-        if given:
-            return list(given)
+        if keys:
+            return list(keys)
         if self.context is not None:
             return self.where().policy_keys
         if words := self.environ.get("WRIT_POLICY_KEY"):

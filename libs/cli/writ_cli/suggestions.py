@@ -11,7 +11,7 @@ from typing import Any
 
 from writ_cli import completion
 from writ_cli.settings import Settings
-from writ_contracts.errors import ConfigError, Invalid
+from writ_contracts.errors import ConfigError, Invalid, Untrusted
 from writ_contracts.inventory import Target
 from writ_contracts.nearest_name import near
 from writ_documents.document import FileErrors
@@ -55,7 +55,10 @@ _KNOWN: dict[str, Callable[[Settings], Awaitable[Iterable[str]]]] = {
 
 
 async def suggestion(settings: Settings, code: str | None, message: str) -> str:
-    """Return `; did you mean '…'?` for the quoted name in a message; nothing without a similar name."""
+    """Return `; did you mean '…'?` for the quoted name in a message; nothing without a similar name.
+
+    A principal who lists only what rules reach (ADR 86) is refused a target that the file has.
+    """
     quoted = _QUOTED.search(message)
     if code not in _KNOWN or quoted is None or _SUGGESTED in message:
         return ""
@@ -63,15 +66,18 @@ async def suggestion(settings: Settings, code: str | None, message: str) -> str:
         known = await asyncio.wait_for(_KNOWN[code](settings), completion.PATIENCE)
     except completion.TROUBLE:  # the message says enough without it
         return ""
-    return near(quoted[1], known)
+    names = list(known)
+    if quoted[1] not in names:
+        return near(quoted[1], names)
+    return "; the file has it, so perhaps no rule reaches it for this principal" if code == "unknown_target" else ""
 
 
 async def with_suggestion(work: Coroutine[Any, Any, int | None], settings: Settings) -> int | None:
     """Run a subcommand, and add a suggestion to its message about an unknown name."""
     try:
         return await work
-    except Invalid as error:
+    except (Invalid, Untrusted) as error:  # services refuse an unknown principal as untrusted
         hint = await suggestion(settings, error.code, str(error))
         if not hint:
             raise
-        raise Invalid(f"{error}{hint}", code=error.code) from error
+        raise type(error)(f"{error}{hint}", code=error.code) from error

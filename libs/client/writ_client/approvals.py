@@ -117,7 +117,7 @@ class Approvals:
             raise Denied("; ".join(card.refusals))
         return self._statement(card, "approve", reason, proof or card.proof)
 
-    async def answer(self, card: Card, challenge: approvals.Approval, by: Signer) -> approvals.ApprovalReply:
+    async def approve_challenge(self, card: Card, challenge: approvals.Approval, by: Signer) -> approvals.ApprovalReply:
         """Approve the operation on the card by a signature over this challenge. Raises Invalid where the challenge is
         not about what the card shows.
         """

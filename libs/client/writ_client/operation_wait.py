@@ -159,7 +159,7 @@ class HistoryReader:
         self._queries = queries
         self._operation_id = operation_id
         self._heard = heard
-        self._look = StatePoll(queries, operation_id)
+        self._view_now = StatePoll(queries, operation_id)
         self._last = 0
         self._waits = ""
         self._state = life.State.ABSENT
@@ -175,7 +175,7 @@ class HistoryReader:
             if happening is None:
                 if view.outcome is not None and pause > POLL_SECONDS / 2:
                     return  # it has ended, and the record of it cannot be had
-                view = await self._look() or view
+                view = await self._view_now() or view
                 pause = min(pause * 2, POLL_SECONDS)
                 if news := waiting(view, self._waits):
                     self._waits = news.message

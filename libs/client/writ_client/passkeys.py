@@ -103,7 +103,9 @@ def creation_options(challenge: bytes, person: str, party: RelyingParty, known: 
 
 def read_assertion(data: bytes, known: Iterable[Credential]) -> PasskeyAssertion:
     """Return the assertion of one of the known passkeys. Raises Invalid."""
-    answer = _answer(data, AssertionJson, "an assertion, as `PublicKeyCredential.toJSON()` gives it after `get`")
+    answer = _browser_response(
+        data, AssertionJson, "an assertion, as `PublicKeyCredential.toJSON()` gives it after `get`"
+    )
     found = next((one for one in known if one.method == "passkey" and one.credential_id == answer.id), None)
     if found is None:
         raise Invalid(f"the assertion is of passkey {answer.id[:64]!r}, which is not enrolled here")
@@ -123,7 +125,7 @@ def read_registration(
 
     Raises Invalid or Untrusted for a registration of another challenge, or at no recorded relying party.
     """
-    answer = _answer(
+    answer = _browser_response(
         data, RegistrationJson, "a registration, as `PublicKeyCredential.toJSON()` gives it after `create`"
     )
     found = read_attestation_object(passkeys.decoded(answer.response.attestation_object))
@@ -162,7 +164,7 @@ def _credential(
     return structs.replace(draft, id=key_digest(draft))
 
 
-def _answer(data: bytes, kind: type[Any], name: str) -> Any:
+def _browser_response(data: bytes, kind: type[Any], name: str) -> Any:
     if len(data) > LARGEST_ANSWER:
         raise Invalid(f"the answer has {len(data)} bytes, at most {LARGEST_ANSWER} are read")
     try:

@@ -12,10 +12,10 @@ from msgspec import structs
 from writ_bus.port import Bus
 from writ_client.service_calls import Reply, request_reply
 from writ_contracts import errors, requests, subjects
-from writ_contracts.backends import BackendTestQuery, BackendTestReply, TargetReport
 from writ_contracts.failures import raise_for
 from writ_contracts.history import audit
 from writ_contracts.policy import versions
+from writ_contracts.target_tests import BackendTestQuery, BackendTestReply, TargetReport
 
 QUERY_SECONDS = 20.0
 TEST_SECONDS = 60.0

@@ -140,7 +140,7 @@ class ManyTargets:
         except errors.WritError as error:
             return self._failed(target, ERROR, error)
         if not self._each.wait and answer.outcome is None:
-            return _answered(target, answer)
+            return _requested(target, answer)
         try:
             number = answer.operation_id or self._id(target)
             view = await self._writ.wait(number, timeout=self._each.timeout, on_event=self._on_event)
@@ -195,7 +195,7 @@ def _batches(targets: Sequence[str], size: int) -> Iterator[Sequence[str]]:
         yield targets[at : at + size]
 
 
-def _answered(target: str, answer: RequestReply) -> TargetResult:
+def _requested(target: str, answer: RequestReply) -> TargetResult:
     return TargetResult(target=target, outcome=PENDING, operation_id=answer.operation_id or "", message=answer.state)
 
 

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal, cast, get_args
 
 from msgspec import Meta, Struct, field
 
-from writ_contracts.backends import MOST_OPERATIONS, TargetReport
 from writ_contracts.bounds import Attempt, Count, Label, Seconds, Signature, Text, Values
 from writ_contracts.decisions import ReadAction
 from writ_contracts.extensible import Extensible
@@ -19,6 +18,7 @@ from writ_contracts.people.previews import PreviewDetails
 from writ_contracts.plugins import PluginDigests
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed, Statement
+from writ_contracts.target_tests import MOST_OPERATIONS, TargetReport
 
 
 class Claim(Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.claim.v1"):
@@ -60,6 +60,12 @@ def named_start(headers: Mapping[str, str]) -> float | None:
     return started if isfinite(started) else 0.0
 
 
+TEXTS_HEADER, TEXTS_APART = "Writ-Texts", "apart"
+"""With this header on a claim's message, the reply may have large texts attached as bytes
+(`writ_contracts.attached_bytes`). An executor of an earlier release ignores it, and an agent of one does not send it.
+"""
+
+
 class ClaimMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """On `writ.claim.<pool>`. `principal` only locates the operation in the journal."""
 
@@ -83,6 +89,10 @@ class ClaimReply(Struct, frozen=True, kw_only=True):
     """The signed approvals that the grant names."""
     people: Signed | None = None
     """The signed directory of people's credentials, where one of these approvals proved a presence."""
+    texts: bytes = b""
+    """The encrypted large texts, which are attached to the reply's JSON and not in it; for an agent that requests it
+    (`TEXTS_HEADER`).
+    """
     error: Failure | None = None
 
 
@@ -90,7 +100,8 @@ class SealedParameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Content of the seal: the effective parameters and the key of their digest.
 
     `statement`: the principal's own, sent where the risk is `admin`. `salt` and the parameters as `given` open its
-    digest.
+    digest. `texts`: name and bytes (UTF-8) of each large text that is left out of `parameters`. They follow one another
+    in `ClaimReply.texts`, encrypted with AES-256-GCM under `texts_key`. `given_texts`: those that `given` has as well.
     """
 
     parameters: dict[str, Any]
@@ -98,6 +109,9 @@ class SealedParameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     statement: Signed | None = None
     salt: Hex32 | None = None
     given: dict[str, Any] = field(default_factory=dict)
+    texts: list[tuple[str, int]] = field(default_factory=list)
+    texts_key: Hex32 | None = None
+    given_texts: list[str] = field(default_factory=list)
 
 
 MOST_RUNNING = 4096
@@ -175,6 +189,8 @@ class Heartbeat(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
     started: Seconds = 0.0
     """When this process started, by its host's clock. One instance with two starts is two processes."""
+    requests: bool = False
+    """It takes requests that are dispatched at once: its release reads them, and its consumer delivers them."""
 
 
 class Progress(Struct, frozen=True, kw_only=True, omit_defaults=True):

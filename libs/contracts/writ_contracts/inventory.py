@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
+from writ_contracts.backends import default_pool
 from writ_contracts.ids import (
     LINE_PATTERN,
     PATH_PATTERN,
@@ -39,7 +40,7 @@ class FileRoot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     allow_system_root: bool = False
 
 
-class Backup(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class BackupRepository(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The `backup` of a target: a restic repository, the file on the target with its password, and the target's host
     name there (by default its own).
     """
@@ -74,9 +75,7 @@ class Target(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
         """Its pool: as declared, else the backend's name, for a local target `local-<host>`."""
         if self.agent is not None:
             return self.agent
-        if self.backend == "local":
-            return f"local-{self.connection.get('host', self.id)}"
-        return self.backend
+        return default_pool(self.backend, str(self.connection.get("host", self.id)))
 
     def roots(self) -> list[FileRoot]:
         """`file_roots` with the short form (a bare path) expanded."""

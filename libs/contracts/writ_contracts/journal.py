@@ -47,6 +47,13 @@ class Event(Struct, frozen=True, kw_only=True):
     traceparent: str = ""
 
 
+class DispatchedAtOnce(Struct, frozen=True, kw_only=True):
+    """The fields of a first `dispatched` that its `requested` does not have."""
+
+    start_by: float
+    decision_digest: str
+
+
 class Requested(Event, frozen=True, kw_only=True, tag="requested"):
     """An accepted request with its first decision. `fingerprint` distinguishes a repeated key from a conflicting
     one.
@@ -96,6 +103,36 @@ class Requested(Event, frozen=True, kw_only=True, tag="requested"):
     """The program that sent it, as it names itself."""
     parameter_key: str = ""
     """The shared key of executors under which its digests are; empty where it is the first key of the installation."""
+    dispatched: DispatchedAtOnce | None = None
+    """The operation was dispatched with its request, since it waits for nothing. The subject then names pool and
+    target.
+    """
+
+    @property
+    def first_dispatch(self) -> "Dispatched | None":
+        """The `dispatched` that this event is as well; None where the operation is dispatched later."""
+        if self.dispatched is None:
+            return None
+        return Dispatched(
+            id=self.id,
+            at=self.at,
+            correlation_id=self.correlation_id,
+            causation_id=self.causation_id,
+            traceparent=self.traceparent,
+            operation_id=self.operation_id,
+            principal=self.principal,
+            operation=self.operation,
+            target=self.target,
+            pool=self.pool,
+            attempt=1,
+            parameters=self.effective,
+            start_by=self.dispatched.start_by,
+            timeout=self.timeout,
+            decision_digest=self.dispatched.decision_digest,
+            look=self.look,
+            look_key=self.look_key,
+            ahead=self.ahead,
+        )
 
 
 class Refused(Event, frozen=True, kw_only=True, tag="refused"):

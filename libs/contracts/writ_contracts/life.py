@@ -222,6 +222,8 @@ def apply(life: Life, event: journal.OperationEvent | journal.Carried, sequence:
     if isinstance(event, journal.Carried):
         return structs.replace(life, sequence=sequence, time=time)
     state = advance(life.state, _tag(event))
+    if isinstance(event, journal.Requested) and event.dispatched is not None:
+        state = advance(state, "dispatched")
     stage, news = _stage(life, event)
     news |= {
         "state": state,
@@ -244,7 +246,7 @@ def _stage(life: Life, event: journal.OperationEvent) -> tuple[type[Life], dict[
     """Return the stage that the event leads to at least, and the fields that it sets."""
     match event:
         case journal.Requested():
-            return AcceptedLife, {"requested": event, "phase": event}
+            return _requested(event)
         case journal.Refused():
             return RefusedLife, {"refused": event, "end": event}
         case journal.AwaitingApproval() | journal.PreviewTaken() | journal.ApprovalGiven() | journal.Approved():
@@ -259,6 +261,13 @@ def _stage(life: Life, event: journal.OperationEvent) -> tuple[type[Life], dict[
             return (CancellingLife, {"cancel": event}) if isinstance(life, GrantedLife) else (Life, {})
         case journal.Rejected() | journal.Finished() | journal.Unknown() | journal.Resolved() | journal.Archived():
             return Life, {"end": event}
+
+
+def _requested(event: journal.Requested) -> tuple[type[Life], dict[str, Any]]:
+    dispatched = event.first_dispatch
+    if dispatched is None:
+        return AcceptedLife, {"requested": event, "phase": event}
+    return DispatchedLife, {"requested": event, "dispatched": dispatched, "phase": dispatched}
 
 
 def _approval(
@@ -294,4 +303,7 @@ def advances(state: State, event: journal.OperationEvent | journal.Carried) -> S
     """Return the state after the event, if the table has the pair."""
     if isinstance(event, journal.Carried):
         return state
-    return TABLE.get((state, _tag(event)))
+    after = TABLE.get((state, _tag(event)))
+    if after is not None and isinstance(event, journal.Requested) and event.dispatched is not None:
+        return TABLE[after, "dispatched"]
+    return after

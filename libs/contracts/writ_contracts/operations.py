@@ -13,14 +13,12 @@ import msgspec
 from msgspec import Struct
 
 from writ_contracts import parameters as params
+from writ_contracts.backends import HOSTS
 from writ_contracts.errors import Invalid
 from writ_contracts.evaluators import Evaluator
 from writ_contracts.inventory import Target
 from writ_contracts.nearest_name import LONGEST, near
 from writ_contracts.plugins import InstalledPlugin, PluginDigests, digests_of
-
-HOSTS = ("local", "ssh")
-"""The backends whose targets are hosts, with a container engine or without."""
 
 
 class Risk(StrEnum):

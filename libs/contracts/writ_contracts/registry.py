@@ -17,14 +17,14 @@ from writ_contracts.history import audit
 from writ_contracts.installation import enrolment, provisioning
 from writ_contracts.people import approvals, directory
 from writ_contracts.policy import facts, listing, versions
-from writ_contracts.questions import QUESTIONS, Question
+from writ_contracts.questions import QUESTIONS, QueryKind
 from writ_contracts.signing import Signed
 
 R, S = Role, Style
 END_OF_SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z`])")
 
 
-def _question(one: Question) -> Channel:
+def _question(one: QueryKind) -> Channel:
     return Channel(
         name=f"query_{one.kind}",
         address=f"writ.query.{{principal}}.{one.kind}",
@@ -305,6 +305,15 @@ CHANNELS: tuple[Channel, ...] = (
         senders=(R.EXECUTOR,),
         receivers=(R.AGENT,),
         message=journal.Dispatched,
+    ),
+    Channel(
+        name="journal_dispatched_request",
+        address="writ.journal.op.{principal}.{operation_id}.requested.{pool}.{target}",
+        summary="Requests that are dispatched at once, since they wait for nothing. The pool pulls them as well.",
+        style=S.STREAM,
+        senders=(R.EXECUTOR,),
+        receivers=(R.AGENT,),
+        message=journal.Requested,
     ),
     Channel(
         name="journal_granted",

@@ -66,7 +66,7 @@ def query(principal: str, kind: str) -> str:
 
 
 def operation_event(principal: str, operation_id: str, event: str, *, pool: str = "", target: str = "") -> str:
-    """Return the subject of an operation's event; `dispatched` also names pool and target."""
+    """Return the subject of an operation's event; what dispatches it also names pool and target."""
     head = f"{_operation(principal, operation_id)}.{_token(event, 'event')}"
     return f"{head}.{_token(pool, 'pool')}.{_token(target, 'target')}" if pool else head
 
@@ -85,14 +85,21 @@ def every_operation_filter(event: str) -> str:
     return f"writ.journal.op.*.*.{_token(event, 'event')}"
 
 
+def dispatched_requests_filter() -> str:
+    """Return the filter of the requests of all operations that were dispatched at once."""
+    return "writ.journal.op.*.*.requested.*.*"
+
+
 def any_operation_filter(operation_id: str) -> str:
     """Return the filter of all events of an operation of an unknown principal."""
     return f"writ.journal.op.*.{_token(operation_id, 'operation id')}.>"
 
 
 def dispatched_filter(pool: str) -> str:
-    """Return the filter of the operations the agents of a pool pull."""
-    return f"writ.journal.op.*.*.dispatched.{_token(pool, 'pool')}.>"
+    """Return the filter of the operations the agents of a pool pull: `dispatched`, and `requested` that are dispatched
+    at once.
+    """
+    return f"writ.journal.op.*.*.*.{_token(pool, 'pool')}.>"
 
 
 def target_lock(target: str) -> str:

@@ -30,7 +30,7 @@ class Position(Struct, frozen=True):
     column: int
 
 
-class Problem(Struct, frozen=True):
+class FileProblem(Struct, frozen=True):
     """One mistake in a file; the excerpt is its line with a caret below."""
 
     file: str
@@ -46,7 +46,7 @@ class Problem(Struct, frozen=True):
 class FileErrors(ConfigError):
     """Raised when a file can't be used; `found` has its problems, top to bottom, up to `MOST`."""
 
-    def __init__(self, *found: Problem) -> None:
+    def __init__(self, *found: FileProblem) -> None:
         reported = sorted(found, key=lambda problem: (problem.line, problem.column))[:MOST]
         if len(found) > MOST:
             reported[-1] = structs.replace(
@@ -97,15 +97,15 @@ class Document:
         """Return the position of the value's key; list items have none, so it is the item's own."""
         return self._places.keys.get(keys) or self.position(keys)
 
-    def problem(self, keys: Keys, message: str, *, at_key: bool = False) -> Problem:
+    def problem(self, keys: Keys, message: str, *, at_key: bool = False) -> FileProblem:
         """Return a problem of a value (or its key)."""
         return self.problem_at(self.key_position(keys) if at_key else self.position(keys), message)
 
-    def problem_at(self, position: Position, message: str) -> Problem:
+    def problem_at(self, position: Position, message: str) -> FileProblem:
         """Return a problem at a position."""
         line = self._lines[position.line - 1] if position.line <= len(self._lines) else ""
         shown_message = message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]}…"
-        return Problem(self.name, position.line, position.column, shown_message, _excerpt(line, position))
+        return FileProblem(self.name, position.line, position.column, shown_message, _excerpt(line, position))
 
 
 def _excerpt(line: str, position: Position) -> str:

@@ -22,7 +22,7 @@ MOST_LINES = 1_000
 """Lines above a comment among which its entry is looked for."""
 
 
-class Entry(Struct, frozen=True):
+class BlockEntry(Struct, frozen=True):
     """An item of a list, or a key of a mapping, in block style: its old and new column."""
 
     column: int
@@ -34,7 +34,7 @@ class Entry(Struct, frozen=True):
 class Layout(Struct):
     """The parts of a text by line: entries in order, the column of a comment, and lines inside of texts."""
 
-    entries: dict[int, list[Entry]] = field(default_factory=dict)
+    entries: dict[int, list[BlockEntry]] = field(default_factory=dict)
     comments: dict[int, int] = field(default_factory=dict)
     inside: set[int] = field(default_factory=set)
     dashes: list[tuple[int, int, int]] = field(default_factory=list)
@@ -86,12 +86,12 @@ def _note(layout: Layout, node: yaml.Node, column: int) -> None:
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
             _, line, old = layout.dashes[bisect_left(layout.dashes, (item.start_mark.index, 0, 0)) - 1]
-            layout.entries.setdefault(line, []).append(Entry(old, column, item, dash=True))
+            layout.entries.setdefault(line, []).append(BlockEntry(old, column, item, dash=True))
             _note(layout, item, column + INDENT)
         return
     for key, value in node.value:
         mark = key.start_mark
-        layout.entries.setdefault(mark.line, []).append(Entry(mark.column, column, value))
+        layout.entries.setdefault(mark.line, []).append(BlockEntry(mark.column, column, value))
         _note(layout, value, column + INDENT)
 
 
@@ -122,7 +122,7 @@ def _shifted(line: str, shift: int) -> str:
     return " " * shift + line if shift >= 0 else line[min(-shift, len(line) - len(line.lstrip())) :]
 
 
-def _entry_line(line: str, number: int, entries: list[Entry], layout: Layout) -> str:
+def _entry_line(line: str, number: int, entries: list[BlockEntry], layout: Layout) -> str:
     last, comment = entries[-1], layout.comments.get(number)
     end = len(line) if comment is None else comment
     dashes = "- " * sum(entry.dash for entry in entries)
@@ -131,7 +131,7 @@ def _entry_line(line: str, number: int, entries: list[Entry], layout: Layout) ->
     return text if comment is None else f"{text}  {line[comment:].rstrip()}"
 
 
-def _spaced(rest: str, entry: Entry, number: int) -> str:
+def _spaced(rest: str, entry: BlockEntry, number: int) -> str:
     """Return a key and its value with one space between, or the value of an item; a list or mapping in one line with
     its own spaces.
     """

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from writ_contracts.ids import WRIT_TARGET
-from writ_contracts.inventory import GATEWAY, Agents, Backup, Inventory, Principal, Principals, Target
+from writ_contracts.inventory import GATEWAY, Agents, BackupRepository, Inventory, Principal, Principals, Target
 from writ_documents import shapes, yaml_file
-from writ_documents.document import Document, FileErrors, Keys, Problem
+from writ_documents.document import Document, FileErrors, FileProblem, Keys
 
 LARGEST_LIST = 10_000_000
 NOBODYS_KEY = "U" + "A" * 55
@@ -42,13 +42,13 @@ def inventory_of(document: Document) -> Inventory:
     return _sound(inventory, found)
 
 
-def _on_hosts(document: Document, keys: Keys, target: Target) -> Iterator[Problem]:
+def _on_hosts(document: Document, keys: Keys, target: Target) -> Iterator[FileProblem]:
     """Yield problems which would otherwise show on the host only, with each operation there."""
     for at, network in enumerate(target.scan_networks):
         if not _is_network(network):
             yield document.problem((*keys, "scan_networks", at), f"'{network}' is not a network such as 192.0.2.0/24")
     if target.backup:
-        yield from shapes.mistakes(document, target.backup, Backup, (*keys, "backup"))
+        yield from shapes.mistakes(document, target.backup, BackupRepository, (*keys, "backup"))
 
 
 def _is_network(text: str) -> bool:
@@ -94,7 +94,7 @@ def principals_of(document: Document, *, nobody: str | None = None) -> Principal
     return _sound(principals, found)
 
 
-def _gateways(document: Document, principals: Principals) -> Iterator[Problem]:
+def _gateways(document: Document, principals: Principals) -> Iterator[FileProblem]:
     """Yield a `via` which names no gateway, or is a human's, and rights given to a gateway, which must have none."""
     gateways = {one.id for one in principals.principals if one.kind == GATEWAY}
     for at, principal in enumerate(principals.principals):
@@ -114,7 +114,7 @@ def _requester_field(principal: Principal) -> str:
     return next((name for name in ("roles", "acts_for", "attributes", "person", "via") if getattr(principal, name)), "")
 
 
-def _other_persons(document: Document, principals: Principals) -> Iterator[Problem]:
+def _other_persons(document: Document, principals: Principals) -> Iterator[FileProblem]:
     """Yield entries which would make two persons of one: approvals tell people apart by `person`."""
     named = {principal.id: principal for principal in principals.principals}
     for at, principal in enumerate(principals.principals):
@@ -138,7 +138,7 @@ def read_agents(path: Path) -> Agents:
     return _sound(agents, list(_twice(document, "agents", "key", (agent.key for agent in agents.agents))))
 
 
-def _twice(document: Document, section: str, field: str, values: Iterable[str]) -> Iterator[Problem]:
+def _twice(document: Document, section: str, field: str, values: Iterable[str]) -> Iterator[FileProblem]:
     earlier: set[str] = set()
     for at, value in enumerate(values):
         if value and value in earlier:
@@ -146,7 +146,7 @@ def _twice(document: Document, section: str, field: str, values: Iterable[str]) 
         earlier.add(value)
 
 
-def _sound(value: Kind, found: list[Problem]) -> Kind:
+def _sound(value: Kind, found: list[FileProblem]) -> Kind:
     if found:
         raise FileErrors(*found)
     return value

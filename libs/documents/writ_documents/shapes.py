@@ -17,7 +17,7 @@ from msgspec.structs import fields
 
 from writ_contracts.ids import in_words
 from writ_contracts.nearest_name import near
-from writ_documents.document import MOST, Document, FileErrors, Keys, Problem
+from writ_documents.document import MOST, Document, FileErrors, FileProblem, Keys
 
 Shape = TypeVar("Shape")
 EXPECTED = "expected"
@@ -62,7 +62,7 @@ def _fitting(parts: Mapping[str, tuple[Any, Any]], fill: Mapping[type[Struct], M
     return {key: item for key, item in made.items() if item is not UNSET}
 
 
-def mistakes(document: Document, value: Any, kind: Any, keys: Keys) -> Iterator[Problem]:
+def mistakes(document: Document, value: Any, kind: Any, keys: Keys) -> Iterator[FileProblem]:
     """Yield the mistakes below `value`; only without any, the mistake of it as a whole."""
     try:
         msgspec.convert(value, kind)
@@ -74,7 +74,7 @@ def mistakes(document: Document, value: Any, kind: Any, keys: Keys) -> Iterator[
         yield from within
 
 
-def _within(document: Document, value: Any, kind: Any, keys: Keys) -> Iterator[Problem]:
+def _within(document: Document, value: Any, kind: Any, keys: Keys) -> Iterator[FileProblem]:
     arguments = get_args(kind)
     if isinstance(kind, type) and issubclass(kind, Struct) and isinstance(value, dict):
         yield from _in_struct(document, value, kind, keys)
@@ -90,7 +90,7 @@ def _within(document: Document, value: Any, kind: Any, keys: Keys) -> Iterator[P
             yield from mistakes(document, item, arguments[1], (*keys, key))
 
 
-def _in_struct(document: Document, value: dict[str, Any], kind: type[Struct], keys: Keys) -> Iterator[Problem]:
+def _in_struct(document: Document, value: dict[str, Any], kind: type[Struct], keys: Keys) -> Iterator[FileProblem]:
     hints = _hints(kind)
     known = {field.encode_name: field for field in fields(kind)}
     for key in value:

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 from msgspec import Struct
 
-from writ_documents.document import MOST, Document, FileErrors, Keys, Position, Positions, Problem
+from writ_documents.document import MOST, Document, FileErrors, FileProblem, Keys, Position, Positions
 
 LARGEST = 8 << 20
 DEEPEST = 64
@@ -28,7 +28,7 @@ _OCTAL = re.compile(r"[-+]?0[0-7_]*[1-7][0-7_]*")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class _Open(Struct):
+class _OpenCollection(Struct):
     """An open list or mapping; `key` is the one waiting for its value."""
 
     container: list[Any] | dict[str, Any]
@@ -48,22 +48,22 @@ def content(path: Path, *, largest: int = LARGEST) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would keep us waiting
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise FileErrors(Problem(str(path), 1, 1, "is not a regular file", ""))
+                raise FileErrors(FileProblem(str(path), 1, 1, "is not a regular file", ""))
             return file.read(largest + 1)
     except OSError as error:
-        raise FileErrors(Problem(str(path), 1, 1, f"can't be read: {error.strerror}", "")) from error
+        raise FileErrors(FileProblem(str(path), 1, 1, f"can't be read: {error.strerror}", "")) from error
 
 
 def parse(data: bytes, name: str, *, largest: int = LARGEST) -> Document:
     """Return the document in these bytes; `name` stands for the file in errors."""
     if len(data) > largest:
-        raise FileErrors(Problem(name, 1, 1, f"is larger than {largest} bytes", ""))
+        raise FileErrors(FileProblem(name, 1, 1, f"is larger than {largest} bytes", ""))
     try:
         text = data.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         before = data[: error.start]
         position = Position(before.count(b"\n") + 1, len(before) - before.rfind(b"\n"))
-        raise FileErrors(Problem(name, position.line, position.column, "is not UTF-8", "")) from error
+        raise FileErrors(FileProblem(name, position.line, position.column, "is not UTF-8", "")) from error
     document = Document(name, text, partial(_places, name, text))
     walk = _Walk(document)
     try:
@@ -100,11 +100,11 @@ class _Walk:
     """A walk through the text: its data, its mistakes, and the positions of its parts if requested."""
 
     def __init__(self, document: Document, positions: Positions | None = None) -> None:
-        self.found: list[Problem] = []
+        self.found: list[FileProblem] = []
         self._document = document
         self._places = positions
         self._root: list[Any] = []
-        self._stack = [_Open(self._root, ())]
+        self._stack = [_OpenCollection(self._root, ())]
         self._plain: dict[str, Any] = {}
 
     def data(self, events: Iterator[yaml.Event]) -> Any:
@@ -143,7 +143,7 @@ class _Walk:
         if event.tag:
             self._report(event, f"tags ({event.tag}) are not allowed")
         container: dict[str, Any] | list[Any] = {} if isinstance(event, yaml.MappingStartEvent) else []
-        self._stack.append(_Open(container, self._add(parent, container, event)))
+        self._stack.append(_OpenCollection(container, self._add(parent, container, event)))
 
     def _scalar_met(self, event: yaml.ScalarEvent) -> None:
         parent = self._stack[-1]
@@ -170,7 +170,7 @@ class _Walk:
             self._plain[text] = _scalar(event)
         return self._plain[text]
 
-    def _add(self, parent: _Open, value: Any, event: yaml.Event) -> Keys:
+    def _add(self, parent: _OpenCollection, value: Any, event: yaml.Event) -> Keys:
         keys = () if self._places is None else self._note(self._places, parent, event)
         if isinstance(parent.container, list):
             parent.container.append(value)
@@ -179,7 +179,7 @@ class _Walk:
         parent.key = parent.key_event = None
         return keys
 
-    def _note(self, positions: Positions, parent: _Open, event: yaml.Event) -> Keys:
+    def _note(self, positions: Positions, parent: _OpenCollection, event: yaml.Event) -> Keys:
         """Return the path to the part which begins here."""
         if parent.container is self._root:
             keys: Keys = ()
@@ -247,7 +247,7 @@ def _scalar(event: yaml.ScalarEvent) -> str | int | float | bool | None:
     return value
 
 
-def _syntax(document: Document, text: str, error: yaml.YAMLError) -> Problem:
+def _syntax(document: Document, text: str, error: yaml.YAMLError) -> FileProblem:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     if mark is None:  # a character that YAML doesn't allow at all; `position` counts the bytes before it
         before = text.encode()[: getattr(error, "position", 0)].decode(errors="ignore").split("\n")

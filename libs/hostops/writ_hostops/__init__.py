@@ -7,4 +7,4 @@ in process; `python -m writ_hostops` serves requests as lines. protocol.py has t
 from writ_hostops.errors import CODES as CODES
 from writ_hostops.operations import HANDLERS as HANDLERS
 from writ_hostops.operations import run as run
-from writ_hostops.stop import Stop as Stop
+from writ_hostops.stop import CancelToken as CancelToken

@@ -20,7 +20,7 @@ from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 from writ_hostops import processes
 from writ_hostops.errors import HostError, from_os_error
 from writ_hostops.processes import MARK
-from writ_hostops.stop import Stop
+from writ_hostops.stop import CancelToken
 
 MOST_OUTPUT = 16 * 1024 * 1024
 MOST_LOG = 64 * 1024
@@ -81,7 +81,7 @@ def found(name: str) -> str:
 
 def run(
     command: Sequence[str],
-    stop: Stop,
+    stop: CancelToken,
     *,
     environment: Optional[Mapping[str, str]] = None,
     folder: Optional[int] = None,
@@ -121,7 +121,11 @@ def run(
 
 
 def while_busy(
-    attempt: Callable[[], ProgramResult], is_busy: Callable[[ProgramResult], bool], stop: Stop, progress: Line, who: str
+    attempt: Callable[[], ProgramResult],
+    is_busy: Callable[[ProgramResult], bool],
+    stop: CancelToken,
+    progress: Line,
+    who: str,
 ) -> ProgramResult:
     """Run `attempt` until the lock is free; HostError `busy` after BUSY_PATIENCE seconds."""
     deadline = time.monotonic() + min(BUSY_PATIENCE, stop.remaining() * 0.8)
@@ -151,7 +155,7 @@ class _Reader:
                 os.set_blocking(pipe.fileno(), False)
                 self._open[pipe.fileno()] = number
 
-    def read_until(self, stop: Stop) -> str:
+    def read_until(self, stop: CancelToken) -> str:
         """Read until the program ends ("") or must end (`cancelled`, `timeout`)."""
         with selectors.PollSelector() as ready:
             ready.register(stop.fileno(), selectors.EVENT_READ)
@@ -269,7 +273,7 @@ def _search() -> str:
     return os.environ.get("PATH") or _PATH
 
 
-def _mark(stop: Stop) -> Dict[str, str]:
+def _mark(stop: CancelToken) -> Dict[str, str]:
     return {MARK: stop.operation_id} if stop.operation_id else {}
 
 

@@ -18,18 +18,18 @@ from writ_hostops import processes
 from writ_hostops.errors import HostError, system_errors
 from writ_hostops.fields import Fields
 from writ_hostops.privileges import user
-from writ_hostops.protocol import Call, HostReply
+from writ_hostops.protocol import HostReply, OperationCall
 
 OWN = ("code", "marks")
 _MOST_KEYS = 1024 * 1024
 
 
-def leftovers(call: Call) -> HostReply:
+def leftovers(call: OperationCall) -> HostReply:
     """Return {user, folder, files, bytes, running, others, keys} as they are now."""
     return HostReply(output=_listed_leftovers(call))
 
 
-def clean(call: Call) -> HostReply:
+def clean(call: OperationCall) -> HostReply:
     """Remove the folders, and return what was there. HostError `busy` while an operation runs."""
     observed = _listed_leftovers(call)
     folder = observed["folder"]
@@ -49,7 +49,7 @@ def clean(call: Call) -> HostReply:
     return HostReply(output=observed, effect="done")
 
 
-def _listed_leftovers(call: Call) -> Dict[str, Any]:
+def _listed_leftovers(call: OperationCall) -> Dict[str, Any]:
     fields = Fields(dict(call.parameters), "parameters")
     public = fields.text("public_key", "")
     fields.end()

@@ -1,7 +1,8 @@
 """Durable marks of operations begun here, so none is carried out twice and a probe knows the intended result.
 
-`<id>.<attempt>.begun` is synced to disk before the effect, `….ended` (the result) after it. Neither holds a parameter
-or a secret output; the folder is private to the user of hostops. Marks older than KEPT are swept once a day.
+`<id>.<attempt>.begun` is synced to disk before the effect, for a write while it prepares it; `….ended` (the result)
+after it. Neither holds a parameter or a secret output; the folder is private to the user of hostops. Marks older than
+KEPT are swept once a day.
 
 The folder has a clock of its own for ages, since the host's clock may be set by days at any time: seconds of
 CLOCK_BOOTTIME, summed over boots in `.clock`. A mark's modification time is the folder's time of its creation. While
@@ -14,8 +15,9 @@ import contextlib
 import json
 import os
 import stat
+import threading
 import time
-from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, BinaryIO, Dict, Mapping, NamedTuple, Optional, Tuple
 
 from writ_hostops import processes
 from writ_hostops.errors import HostError, system_errors
@@ -37,18 +39,23 @@ class Markers:
 
     def begin(self, operation_id: str, attempt: int, operation: str, expected: Mapping[str, Any]) -> None:
         """Mark the operation as begun by this process; HostError `already_seen` for a known one."""
+        self.write_begun(operation_id, attempt, operation, expected).wait()
+
+    def write_begun(self, operation_id: str, attempt: int, operation: str, expected: Mapping[str, Any]) -> MarkSync:
+        """Write the mark as `begin` does. Return its sync, for which the effect must wait."""
         record = {
             "operation": operation,
             "begun": time.time(),  # for people
             "expected": dict(expected),
             "process": processes.identity(),
         }
-        with _Folder(self._path) as folder:
+        with contextlib.ExitStack() as opened:
+            folder = opened.enter_context(_Folder(self._path))
             try:
-                folder.create(_name(operation_id, attempt, "begun"), record)
+                file = opened.enter_context(folder.create(_name(operation_id, attempt, "begun"), record))
             except FileExistsError:
                 raise HostError("already_seen", f"operation {operation_id} was begun here before") from None
-            folder.sweep()
+            return MarkSync(folder, file, opened.pop_all())
 
     def end(self, operation_id: str, attempt: int, result: Mapping[str, Any]) -> None:
         """Keep the result of the operation."""
@@ -60,6 +67,40 @@ class Markers:
         with _Folder(self._path) as folder:
             begun = folder.get(_name(operation_id, attempt, "begun"))
             return begun, folder.get(_name(operation_id, attempt, "ended"))
+
+
+class MarkSync:
+    """The sync of a new mark to disk: in a thread beside the preparation of the effect, or in `wait`."""
+
+    def __init__(self, folder: _Folder, file: BinaryIO, opened: contextlib.ExitStack) -> None:
+        """`opened` closes both."""
+        self._folder, self._file, self._opened = folder, file, opened
+        self._thread: Optional[threading.Thread] = None
+        self._is_done = False
+        self._error: Optional[Exception] = None
+
+    def start(self) -> None:
+        """Begin to sync."""
+        self._thread = threading.Thread(target=self._sync, daemon=True)
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Return once the mark is on the disk. Raises HostError if it is not."""
+        if self._thread is not None:
+            self._thread.join()
+        elif not self._is_done:
+            self._sync()
+        if self._error is not None:
+            raise self._error
+
+    def _sync(self) -> None:
+        try:
+            with self._opened:
+                self._folder.sync(self._file)
+                self._folder.sweep()
+        except Exception as error:  # noqa: BLE001 - raised in `wait`: an error of a thread is lost
+            self._error = error
+        self._is_done = True
 
 
 def _name(operation_id: str, attempt: int, what: str) -> str:
@@ -103,11 +144,16 @@ class _Folder:
     def __exit__(self, *exception: object) -> None:
         os.close(self._fd)
 
-    def create(self, name: str, record: Mapping[str, Any]) -> None:
-        """Write a durable new file; FileExistsError if it exists. A torn one (from a crash) counts as begun."""
-        made_at = self._time().now
-        self._write(name, record, os.O_EXCL, made_at)
+    def create(self, name: str, record: Mapping[str, Any]) -> BinaryIO:
+        """Write a new file and return it, for `sync`; FileExistsError if it exists. A torn one (from a crash) counts as
+        begun.
+        """
+        return self._write(name, record, os.O_EXCL, self._time().now)
+
+    def sync(self, file: BinaryIO) -> None:
+        """Sync a new file and its name."""
         with system_errors(self._path):
+            os.fsync(file.fileno())
             os.fsync(self._fd)
 
     def put(self, name: str, record: Mapping[str, Any]) -> None:
@@ -170,7 +216,8 @@ class _Folder:
     def _replace(self, name: str, draft: str, record: Mapping[str, Any], made_at: Optional[float] = None) -> None:
         """Write the draft and rename it. A draft that could not be written is removed: a full disk needs the room."""
         try:
-            self._write(draft, record, os.O_TRUNC, made_at)
+            with self._write(draft, record, os.O_TRUNC, made_at) as file, system_errors(self._path):
+                os.fsync(file.fileno())
             with system_errors(self._path):
                 os.rename(draft, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
         except HostError:
@@ -178,7 +225,8 @@ class _Folder:
                 os.unlink(draft, dir_fd=self._fd)
             raise
 
-    def _write(self, name: str, record: Mapping[str, Any], flag: int, made_at: Optional[float] = None) -> None:
+    def _write(self, name: str, record: Mapping[str, Any], flag: int, made_at: Optional[float] = None) -> BinaryIO:
+        """Return the written file, which is open and not synced."""
         data = json.dumps(record).encode("utf-8")
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | flag
         try:
@@ -188,9 +236,11 @@ class _Folder:
         except OSError as error:
             with system_errors(self._path):
                 raise error
-        with system_errors(self._path), open(fd, "wb") as file:
+        with contextlib.ExitStack() as failed, system_errors(self._path):
+            file = failed.enter_context(open(fd, "wb"))
             file.write(data)
             file.flush()
             if made_at is not None:
                 os.utime(file.fileno(), (made_at, made_at))
-            os.fsync(file.fileno())
+            failed.pop_all()
+            return file

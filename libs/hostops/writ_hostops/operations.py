@@ -19,13 +19,23 @@ from writ_hostops.network import reach, scan
 from writ_hostops.network import status as network
 from writ_hostops.packages import changes as packages
 from writ_hostops.packages import listing as package_listing
-from writ_hostops.protocol import Call, HostReply, HostRequest, failure, id_of, parse_request, result, verdict
+from writ_hostops.protocol import (
+    HostReply,
+    HostRequest,
+    OperationCall,
+    at_once,
+    failure,
+    id_of,
+    parse_request,
+    result,
+    verdict,
+)
 from writ_hostops.snapshots import operations as snapshots
-from writ_hostops.stop import Stop
+from writ_hostops.stop import CancelToken
 from writ_hostops.survey import survey
 from writ_hostops.systemd import services
 
-Handler = Callable[[Call], HostReply]
+Handler = Callable[[OperationCall], HostReply]
 
 _SERVICE: Dict[str, Handler] = {
     "baseline": services.baseline,
@@ -92,25 +102,47 @@ _EXPECT: Dict[str, Callable[[Dict[str, Any]], Dict[str, Any]]] = {"file_write": 
 """The part of the parameters that a marker keeps, for probes that need more than the baseline."""
 
 
+PREPARING = frozenset({"file_write"})
+"""Operations whose mark is synced while they prepare: they call `Call.before_effect`. A write first digests the old
+file, and writes and syncs the new content beside it.
+"""
+
+CERTAIN = frozenset({"file_write"})
+"""Operations whose reply need not wait until the mark of their end is on the disk. After a power cut at that moment
+their probe knows the result as surely: the content has the digest of the begun mark.
+"""
+
+
 def silent(message: str) -> None: ...
 
 
-def run(request: object, progress: Callable[[str], None] = silent, stop: Optional[Stop] = None) -> Dict[str, Any]:
+def unsent(line: Dict[str, Any]) -> None: ...
+
+
+def run(
+    request: object,
+    progress: Callable[[str], None] = silent,
+    stop: Optional[CancelToken] = None,
+    send: Callable[[Dict[str, Any]], None] = unsent,
+) -> Dict[str, Any]:
     """Carry out one request (see protocol.py) and give its result line. Never raises; every mistake is a result.
 
-    `stop` cancels it from another thread; without one, only its timeout ends it early.
+    `stop` cancels it from another thread; without one, only its timeout ends it early. `send` may get the result line
+    before this returns it: the requester need not wait for what is left to do.
     """
     try:
         parsed = parse_request(request)
     except HostError as error:
         return result(id_of(request), failure(error))
     if stop is not None:
-        return _finish(parsed, progress, stop)
-    with Stop(parsed.timeout) as own:
-        return _finish(parsed, progress, own)
+        return _finish(parsed, progress, stop, send)
+    with CancelToken(parsed.timeout) as own:
+        return _finish(parsed, progress, own, send)
 
 
-def _finish(request: HostRequest, progress: Callable[[str], None], stop: Stop) -> Dict[str, Any]:
+def _finish(
+    request: HostRequest, progress: Callable[[str], None], stop: CancelToken, send: Callable[[Dict[str, Any]], None]
+) -> Dict[str, Any]:
     try:
         handler = _handler(request)
         stop.check()
@@ -119,7 +151,7 @@ def _finish(request: HostRequest, progress: Callable[[str], None], stop: Stop) -
         if request.action == "probe" and processes.marked(request.id):
             return result(request.id, verdict("unknown", "a process of it still runs on this host", {}))
         if _changes(request) and request.target.state_dir:
-            return _run_marked(request, handler, progress, stop)
+            return _run_marked(request, handler, progress, stop, send)
         if request.action == "probe" and request.target.state_dir:
             return result(request.id, _probe_marked(request, handler, progress, stop))
         return result(request.id, _run_handler(request, handler, progress, stop))
@@ -155,10 +187,11 @@ def _run_handler(
     request: HostRequest,
     handler: Handler,
     progress: Callable[[str], None],
-    stop: Stop,
+    stop: CancelToken,
     expected: Optional[Mapping[str, Any]] = None,
+    before_effect: Callable[[], None] = at_once,
 ) -> HostReply:
-    call = Call(
+    call = OperationCall(
         operation=request.operation,
         parameters=request.parameters,
         target=request.target,
@@ -168,6 +201,7 @@ def _run_handler(
         expected=expected or {},
         id=request.id,
         diff=request.diff,
+        before_effect=before_effect,
     )
     try:
         return handler(call)
@@ -179,17 +213,30 @@ def _run_handler(
         return failure(HostError("internal", f"hostops failed ({type(error).__name__})", effect=effect))
 
 
-def _run_marked(request: HostRequest, handler: Handler, progress: Callable[[str], None], stop: Stop) -> Dict[str, Any]:
+def _run_marked(
+    request: HostRequest,
+    handler: Handler,
+    progress: Callable[[str], None],
+    stop: CancelToken,
+    send: Callable[[Dict[str, Any]], None],
+) -> Dict[str, Any]:
     markers = Markers(request.target.state_dir)
     expect = _EXPECT.get(request.operation)
     expected = expect(dict(request.parameters)) if expect else {}
     try:
-        markers.begin(request.id, request.attempt, request.operation, expected)
+        mark = markers.write_begun(request.id, request.attempt, request.operation, expected)
     except HostError as error:
         if error.code != "already_seen":
             raise
         return _repeated(request, markers.read(request.id, request.attempt)[1], error)
-    line = result(request.id, _run_handler(request, handler, progress, stop, expected))
+    if request.operation in PREPARING:
+        mark.start()
+    else:
+        mark.wait()
+    line = result(request.id, _run_handler(request, handler, progress, stop, expected, mark.wait))
+    mark.wait()
+    if request.operation in CERTAIN and line["outcome"] == "succeeded":
+        send(line)
     try:
         kept = {name: value for name, value in line["output"].items() if name in request.shown}
         markers.end(request.id, request.attempt, {**line, "output": kept})
@@ -206,7 +253,9 @@ def _repeated(request: HostRequest, earlier: Optional[Dict[str, Any]], refusal: 
     return result(request.id, failure(open_end))
 
 
-def _probe_marked(request: HostRequest, handler: Handler, progress: Callable[[str], None], stop: Stop) -> HostReply:
+def _probe_marked(
+    request: HostRequest, handler: Handler, progress: Callable[[str], None], stop: CancelToken
+) -> HostReply:
     """Consult this host's own record before the probe."""
     begun, ended = Markers(request.target.state_dir).read(request.id, request.attempt)
     if begun and not ended and _goes_on(begun.get("process", {})):

@@ -8,14 +8,14 @@ from typing import Dict
 
 from writ_hostops import commands
 from writ_hostops.errors import HostError
-from writ_hostops.stop import Stop
+from writ_hostops.stop import CancelToken
 
 MANAGE_UNITS = "org.freedesktop.systemd1.manage-units"
 REMEDY = f"it needs root (for a target over SSH: become), or a rule of polkit on {MANAGE_UNITS}"
 _DPKG = "/var/lib/dpkg"
 
 
-def lacking(stop: Stop) -> Dict[str, str]:
+def lacking(stop: CancelToken) -> Dict[str, str]:
     """Return {operation: reason}; empty for root."""
     if os.geteuid() == 0:
         return {}
@@ -27,7 +27,7 @@ def lacking(stop: Stop) -> Dict[str, str]:
     return reasons
 
 
-def services(stop: Stop) -> str:
+def services(stop: CancelToken) -> str:
     """Return the reason for which systemd may refuse to start or stop a unit for this user; "" if it does not.
 
     Only root may ask polkit about a single unit, so a rule for single units cannot be seen from here.

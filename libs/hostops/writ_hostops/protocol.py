@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, Mapping, Optional, Tuple
 
 from writ_hostops.errors import HostError
 from writ_hostops.fields import Fields
-from writ_hostops.stop import Stop
+from writ_hostops.stop import CancelToken
 
 ACTIONS = ("run", "baseline", "probe", "preview", "listing", "survey", "leftovers", "clean")
 MAX_LINE = 8 * 1024 * 1024
@@ -30,7 +30,7 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 
 @dataclass(frozen=True)
-class FileRoot:
+class HostFileRoot:
     """A folder for file operations; system folders need an explicit permission."""
 
     path: str
@@ -38,7 +38,7 @@ class FileRoot:
 
 
 @dataclass(frozen=True)
-class Backup:
+class HostBackup:
     """The target's restic repository; its password is in a file of the host.
 
     `host`: the name of the backups in the repository ("": the host's own). Backups of other names are not read.
@@ -56,16 +56,16 @@ class Backup:
 
 
 @dataclass(frozen=True)
-class Target:
+class HostTarget:
     """The permissions of the target's inventory entry. `forbidden_paths` are Writ's own; a `state_dir` of "" means no
     markers.
     """
 
-    file_roots: Tuple[FileRoot, ...] = ()
+    file_roots: Tuple[HostFileRoot, ...] = ()
     forbidden_paths: Tuple[str, ...] = ()
     max_output: int = MAX_OUTPUT
     state_dir: str = ""
-    backup: Optional[Backup] = None
+    backup: Optional[HostBackup] = None
     scan_networks: Tuple[str, ...] = ()
 
 
@@ -77,7 +77,7 @@ class HostRequest:
     action: str
     operation: str
     parameters: Mapping[str, Any]
-    target: Target
+    target: HostTarget
     baseline: Mapping[str, Any]
     timeout: float
     attempt: int
@@ -87,19 +87,28 @@ class HostRequest:
     """A preview may quote the present content of files."""
 
 
+def at_once() -> None:
+    """Wait for nothing."""
+
+
 @dataclass(frozen=True)
-class Call:
-    """The arguments of a handler. `expected`: data for a probe, from this host's own marker of the operation `id`."""
+class OperationCall:
+    """The arguments of a handler. `expected`: data for a probe, from this host's own marker of the operation `id`.
+
+    `before_effect` waits until the mark of the operation is on the disk. Handlers of operations whose mark is synced
+    while they prepare (`operations.PREPARING`) call it before their effect.
+    """
 
     operation: str
     parameters: Mapping[str, Any]
-    target: Target
-    stop: Stop
+    target: HostTarget
+    stop: CancelToken
     progress: Callable[[str], None]
     baseline: Mapping[str, Any] = field(default_factory=dict)
     expected: Mapping[str, Any] = field(default_factory=dict)
     id: str = ""
     diff: bool = False
+    before_effect: Callable[[], None] = at_once
 
     @property
     def public_id(self) -> str:
@@ -204,11 +213,11 @@ def parse_request(raw: object) -> HostRequest:
     return request
 
 
-def parse_target(raw: object) -> Target:
+def parse_target(raw: object) -> HostTarget:
     """Return the target of a request."""
     fields = Fields(raw, "target")
     state_dir = fields.text("state_dir", "")
-    target = Target(
+    target = HostTarget(
         file_roots=tuple(_file_root(item) for item in fields.items("file_roots")),
         forbidden_paths=tuple(_absolute(item, "target.forbidden_paths") for item in fields.items("forbidden_paths")),
         max_output=fields.integer("max_output", MAX_OUTPUT, 1, MAX_OUTPUT),
@@ -220,11 +229,11 @@ def parse_target(raw: object) -> Target:
     return target
 
 
-def _backup(raw: Mapping[str, Any]) -> Optional[Backup]:
+def _backup(raw: Mapping[str, Any]) -> Optional[HostBackup]:
     if not raw:
         return None
     fields = Fields(dict(raw), "target.backup")
-    backup = Backup(
+    backup = HostBackup(
         repository=_text(fields.text("repository"), "target.backup.repository"),
         password_file=_absolute(fields.text("password_file"), "target.backup.password_file"),
         host=_text(fields.text("host", ""), "target.backup.host"),
@@ -233,11 +242,11 @@ def _backup(raw: Mapping[str, Any]) -> Optional[Backup]:
     return backup
 
 
-def _file_root(raw: object) -> FileRoot:
+def _file_root(raw: object) -> HostFileRoot:
     if isinstance(raw, str):
-        return FileRoot(_folder(raw))
+        return HostFileRoot(_folder(raw))
     fields = Fields(raw, "target.file_roots")
-    root = FileRoot(_folder(fields.text("path")), fields.flag("allow_system_root", False))
+    root = HostFileRoot(_folder(fields.text("path")), fields.flag("allow_system_root", False))
     fields.end()
     return root
 

@@ -20,7 +20,7 @@ from writ_hostops import syscalls
 from writ_hostops.errors import HostError
 from writ_hostops.operations import run
 from writ_hostops.protocol import MAX_LINE, MAX_MESSAGE, failure, id_of, parse_line, parse_request, result
-from writ_hostops.stop import Stop
+from writ_hostops.stop import CancelToken
 
 AT_ONCE = 16
 _READ = 1 << 16
@@ -118,7 +118,7 @@ class _Requests:
     def __init__(self, output: int) -> None:
         self.cancelled = False
         self._output = output
-        self._running: Set[Stop] = set()
+        self._running: Set[CancelToken] = set()
         self._lock = threading.Lock()
 
     def cancel(self) -> None:
@@ -142,11 +142,11 @@ class _Requests:
         except HostError as error:
             self._write(result(id_of(raw), failure(error)))
             return
-        with Stop(timeout) as stop, self._counted(stop):
+        with CancelToken(timeout) as stop, self._counted(stop):
             self._write(run(raw, lambda message: self._progress(id_of(raw), message), stop))
 
     @contextlib.contextmanager
-    def _counted(self, stop: Stop) -> Iterator[None]:
+    def _counted(self, stop: CancelToken) -> Iterator[None]:
         with self._lock:
             self._running.add(stop)
             if self.cancelled:

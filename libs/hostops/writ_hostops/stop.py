@@ -15,7 +15,7 @@ JUDGING = 10.0
 """Seconds to read the result of an operation."""
 
 
-class Stop:
+class CancelToken:
     """One operation's deadline and cancel signal. `cancel` may be called from any thread; use it in a `with`.
 
     Readable with select once cancelled, so a wait for something else can include it. Programs run until this stop
@@ -28,7 +28,7 @@ class Stop:
         self._deadline = time.monotonic() + timeout
         self._read, self._write = os.pipe()
 
-    def __enter__(self) -> Stop:
+    def __enter__(self) -> CancelToken:
         return self
 
     def __exit__(
@@ -68,9 +68,9 @@ class Stop:
 
 
 @contextmanager
-def afterwards() -> Iterator[Stop]:
+def afterwards() -> Iterator[CancelToken]:
     """Yield a Stop with time of its own, to read an operation's result. If that fails, the outcome is unknown."""
-    with Stop(JUDGING) as patience:
+    with CancelToken(JUDGING) as patience:
         try:
             yield patience
         except HostError as error:

@@ -14,7 +14,7 @@ from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 from writ_hostops import commands, privileges
 from writ_hostops.errors import HostError
 from writ_hostops.fields import Fields
-from writ_hostops.protocol import Call, HostReply, Target
+from writ_hostops.protocol import HostReply, HostTarget, OperationCall
 
 _VERSION = re.compile(r"\d+(?:[.:+~-][0-9A-Za-z]+)*")
 _PROGRAMS: Sequence[Tuple[str, Tuple[str, ...]]] = (
@@ -28,7 +28,7 @@ _SNAPSHOTS = ("btrfs", "zfs")
 _SYSTEMD = "/run/systemd/system"
 
 
-def survey(call: Call) -> HostReply:
+def survey(call: OperationCall) -> HostReply:
     """Return {versions: {name: version}, lacking: {operation or prefix*: reason}}; of a folder only {space}."""
     parameters = Fields(dict(call.parameters), "parameters")
     folder = parameters.text("space_of", "")
@@ -52,7 +52,7 @@ def _space(folder: str) -> Optional[List[int]]:
     return [status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize]
 
 
-def _lacking(target: Target, versions: Dict[str, str]) -> Dict[str, str]:
+def _lacking(target: HostTarget, versions: Dict[str, str]) -> Dict[str, str]:
     reasons: Dict[str, str] = {}
     if not os.path.isdir(_SYSTEMD):  # sd_booted(3)
         reasons["service_*"] = "systemd does not run this host"
@@ -98,7 +98,7 @@ def _within(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
-def _version(command: Sequence[str], call: Call) -> str:
+def _version(command: Sequence[str], call: OperationCall) -> str:
     """Return the program's version as it prints it; "" if it is not installed or prints none."""
     try:
         ran = commands.run(command, call.stop)

@@ -22,8 +22,8 @@ from writ_nats_server.accounts import Accounts
 from writ_nats_server.cluster import Routes, cluster_block, tls_block
 from writ_nats_server.cluster import TlsFiles as TlsFiles
 from writ_nats_server.config_file import AnyServer, server_file
-from writ_nats_server.jetstream_permissions import BATCH_SILENCE, JOURNAL_INFO, led, lent
-from writ_nats_server.leaf import Listener, keep_apart, listener_block, next_of
+from writ_nats_server.jetstream_permissions import BATCH_SILENCE, STREAM_LIST, led, lent
+from writ_nats_server.leaf import LeafListener, keep_apart, listener_block, next_of
 
 CORE = "CORE"
 STATUS = "STATUS"
@@ -47,7 +47,7 @@ SERVER_READERS = ("AUDIT",)
 """Accounts that may query the servers' state. The system account serves these two requests and no other."""
 
 
-class Gateway(Struct, frozen=True, kw_only=True):
+class GatewayUser(Struct, frozen=True, kw_only=True):
     """The key of an MCP gateway, and the principals for which it may send."""
 
     key: str
@@ -66,14 +66,14 @@ class ServerPlan(AnyServer, frozen=True, kw_only=True):
     principals: Mapping[str, Sequence[str]] = field(default_factory=dict)
     scanners: Collection[str] = ()
     """The principals that may send scan reports."""
-    gateways: Mapping[str, Gateway] = field(default_factory=dict)
+    gateways: Mapping[str, GatewayUser] = field(default_factory=dict)
     pools: Mapping[str, Sequence[str]] = field(default_factory=dict)
     tokens: Mapping[str, str] = field(default_factory=dict)
     """The keys of the valid one-time tokens, by their ids."""
     tls: TlsFiles | None = None
     routes: Routes | None = None
     """Its cluster."""
-    leaf: Listener | None = None
+    leaf: LeafListener | None = None
     links: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """By pool, the keys of the links of leaf nodes."""
 
@@ -247,7 +247,7 @@ def _accounts(plan: ServerPlan) -> dict[str, Any]:
         _lend(accounts, party)
     for stream in subjects.STREAMS:  # the names under which everybody reads, also in the account itself
         accounts.service(CORE, CORE, led(stream).subject, known_as=led(stream).name)
-    accounts.service(CORE, STATUS, JOURNAL_INFO, share=True, known_as=USAGE)
+    accounts.service(CORE, STATUS, STREAM_LIST, share=True, known_as=USAGE)
     accounts.add(SYSTEM, *({"nkey": key} for key in plan.system))
     for account in SERVER_READERS:
         for subject, pinged in PINGED.items():

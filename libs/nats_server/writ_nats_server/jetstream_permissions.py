@@ -18,6 +18,10 @@ READ = {
 KEPT = {subjects.PARAMS_STREAM: subjects.PARAMS, subjects.RESULTS_STREAM: subjects.RESULTS}
 """The stores of executors, by stream."""
 JOURNAL_INFO = f"$JS.API.STREAM.INFO.{subjects.JOURNAL_STREAM}"
+STREAM_LIST = "$JS.API.STREAM.LIST"
+"""The usage of all streams, for monitoring. STREAM.INFO would return the subjects of a stream to a requester who asks
+for them, and those of the journal name principals, targets and operations.
+"""
 BATCH_SILENCE = "5s"
 """The pieces of a batch come at once: see `Accounts.service`."""
 

@@ -18,7 +18,7 @@ CLIENTS = ("STANDARD", "WEBSOCKET")
 LINKS = ("LEAFNODE",)
 
 
-class Listener(Struct, frozen=True, kw_only=True):
+class LeafListener(Struct, frozen=True, kw_only=True):
     """The address for leaf nodes."""
 
     host: str
@@ -31,7 +31,7 @@ def next_of(pool: str) -> str:
     return f"writ.api.next.{pool}"
 
 
-def listener_block(listener: Listener) -> dict[str, Any]:
+def listener_block(listener: LeafListener) -> dict[str, Any]:
     """Return the block of the configuration. Leaf nodes know the address already, and are not sent unreachable ones."""
     block: dict[str, Any] = {"host": listener.host, "port": listener.port, "no_advertise": True}
     return {**block, "tls": tls_block(listener.tls)} if listener.tls else block

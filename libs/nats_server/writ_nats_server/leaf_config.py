@@ -18,7 +18,7 @@ from writ_nats_server.config_file import AnyServer, server_file
 ENCRYPTED = ("tls://", "wss://")
 
 
-class Link(Struct, frozen=True, kw_only=True):
+class LeafLink(Struct, frozen=True, kw_only=True):
     """A link to the account of one pool. `seed` is the link's private key, `agents` are the public ones of the pool."""
 
     pool: str
@@ -33,7 +33,7 @@ class LeafPlan(AnyServer, frozen=True, kw_only=True):
     """
 
     hub: Sequence[str]
-    links: Sequence[Link]
+    links: Sequence[LeafLink]
     hub_ca: str | None = None
 
 
@@ -46,7 +46,7 @@ def render_leaf(plan: LeafPlan) -> str:
     return server_file(plan, settings)
 
 
-def _account(link: Link) -> dict[str, Any]:
+def _account(link: LeafLink) -> dict[str, Any]:
     party = AccountUsers(
         role=Role.AGENT,
         account=pool_account(link.pool),
@@ -57,7 +57,7 @@ def _account(link: Link) -> dict[str, Any]:
     return {"users": [user(key, link_rights(party)) for key in link.agents], "mappings": dict([renamed(party)])}
 
 
-def _remote(plan: LeafPlan, link: Link) -> dict[str, Any]:
+def _remote(plan: LeafPlan, link: LeafLink) -> dict[str, Any]:
     remote = {"urls": list(plan.hub), "account": pool_account(link.pool), "nkey": link.seed}
     if not plan.hub_ca and not any(url.startswith(ENCRYPTED) for url in plan.hub):
         return remote

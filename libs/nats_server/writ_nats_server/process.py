@@ -117,11 +117,11 @@ class ServerProcess:
         error = str((await _get(self._monitor_port, "/healthz")).get("error", ""))
         return error if "write error" in error else ""
 
-    async def _until(self, look: Callable[[], Awaitable[T]], within: float, otherwise: str) -> T:
+    async def _until(self, check: Callable[[], Awaitable[T]], within: float, otherwise: str) -> T:
         """Return the result of `look` as soon as it is true."""
         try:
             async with asyncio.timeout(within):
-                while not (result := await look()):
+                while not (result := await check()):
                     if self.exited.is_set():
                         raise Unreachable(f"nats-server ended: {_last_line(self._log.read_text(errors='replace'))}")
                     await asyncio.sleep(_POLL)

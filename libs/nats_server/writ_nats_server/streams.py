@@ -4,14 +4,18 @@ An old server silently drops fields that it does not know, so its reply is check
 changes or deletes a stream or a consumer.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
+from itertools import count
+from typing import Annotated, Any, TypeVar
 
 from msgspec import Meta, Struct
 
-from writ_bus.errors import BusRefused, TimedOut
+from writ_bus.backoff import pause_after
+from writ_bus.errors import BusRefused, TimedOut, Unreachable
 from writ_bus.nats.bus import NatsBus
-from writ_bus.nats.jetstream import call
+from writ_bus.nats.jetstream import STREAM_NOT_FOUND, call, direct_get_last
 from writ_bus.nats.replies import Replies
 from writ_contracts import subjects
 
@@ -19,10 +23,14 @@ API_LEVEL = 4
 """nats-server 2.14: stable atomic batches and the other features we need."""
 ACK_WAIT = 10.0
 _SECOND = 1_000_000_000
-STREAM_NOT_FOUND = 10059
+ELECTED_WITHIN = 30.0
+"""Seconds for which attempts are repeated, for all streams and consumers together, unless the caller has less time."""
+ANSWER = 5.0
+LOOK_SECONDS = 1.0
 CONSUMER_NOT_FOUND = 10014
 
 
+T = TypeVar("T")
 Bytes = Annotated[int, Meta(ge=1_000_000)]
 """Limit of a stream: NATS takes 0, or a negative number, for no limit."""
 
@@ -89,24 +97,51 @@ def consumer(pool: str, *, ack_wait: float = ACK_WAIT) -> dict[str, Any]:
 
 
 async def provision(
-    bus: NatsBus, pools: Iterable[str], sizes: Sizes | None = None, *, ack_wait: float = ACK_WAIT
+    bus: NatsBus,
+    pools: Iterable[str],
+    sizes: Sizes | None = None,
+    *,
+    ack_wait: float = ACK_WAIT,
+    patience: float = ELECTED_WITHIN,
 ) -> None:
     """Make all streams and consumers equal to the expected ones, as the bootstrap user; call it again for a new pool.
 
-    Raises BusRefused with the impossible part, e.g. on too old a server.
+    Returns once each stream answers reads. The servers of a new cluster elect a leader first, and then one for each
+    stream; without one there is no reply, and attempts are repeated for `patience` seconds. Raises BusRefused with the
+    impossible part, e.g. on too old a server; TimedOut or Unreachable after that time.
     """
-    replies = bus.replies
-    info = await call(replies, "INFO", {})
+    replies, until = bus.replies, asyncio.get_running_loop().time() + patience
+    info = await _patiently("JetStream's leader", until, lambda: call(replies, "INFO", {}, timeout=ANSWER))
     level = info.get("api", {}).get("level", 0)
     if level < API_LEVEL:
         raise BusRefused(f"the NATS server's JetStream API level is {level}, Writ needs {API_LEVEL} (nats-server 2.14)")
     for expected in streams(sizes or Sizes()):
-        try:
-            await _provision_stream(replies, expected)
-        except TimedOut:  # servers of a new cluster elect a leader first; what was created meanwhile is found
-            await _provision_stream(replies, expected)
+        name = expected["name"]
+        # A creation without a reply may have been done: the next attempt finds the stream.
+        await _patiently(f"stream {name}", until, partial(_provision_stream, replies, expected))
+        await _patiently(f"reads of stream {name}", until, partial(_read_once, replies, expected))
     for pool in pools:
-        await _provision_consumer(replies, consumer(pool, ack_wait=ack_wait))
+        expected = consumer(pool, ack_wait=ack_wait)
+        await _patiently(f"consumer {expected['durable_name']}", until, partial(_provision_consumer, replies, expected))
+
+
+async def _patiently(what: str, until: float, attempt: Callable[[], Awaitable[T]]) -> T:
+    """Repeat a harmless attempt while no server of the cluster can carry it out. Raises the last error, with `what`."""
+    for turn in count():
+        try:
+            return await attempt()
+        except (TimedOut, Unreachable) as error:
+            if asyncio.get_running_loop().time() >= until:
+                raise type(error)(f"the NATS servers do not answer for {what}: {error}") from error
+        await asyncio.sleep(pause_after(turn))
+    raise AssertionError("nothing else ends this")
+
+
+async def _read_once(replies: Replies, expected: Mapping[str, Any]) -> None:
+    """Read from the stream, as services do. Raises Unreachable, TimedOut."""
+    (subject,) = expected["subjects"]
+    never_used = subject.replace(">", "provisioned").replace("*", "provisioned")
+    await direct_get_last(replies, expected["name"], never_used, LOOK_SECONDS)
 
 
 async def restore_journal_configuration(replies: Replies, sizes: Sizes) -> None:

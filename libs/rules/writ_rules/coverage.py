@@ -10,7 +10,7 @@ from msgspec import Struct
 from writ_documents import shapes
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.decide import Ruling
-from writ_rules.engine.policy_file.format import PolicyFile
+from writ_rules.engine.policy_file.format import PolicyDocument
 from writ_rules.engine.policy_file.groups import placed
 from writ_rules.engine.rules.rule import Rule
 from writ_rules.setting import PolicySource
@@ -59,7 +59,7 @@ class Coverage(Struct, frozen=True, kw_only=True):
         return 100.0 * sum(rule.covered for rule in self.rules) / len(self.rules) if self.rules else 100.0
 
 
-class Counter:
+class CoverageCounter:
     """Counts over the rulings of one policy."""
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ class Counter:
 
 def rule_places(source: PolicySource) -> list[RulePosition]:
     """Return the enabled rules in the order of the file."""
-    entry = shapes.convert(source.document, PolicyFile).policies
+    entry = shapes.convert(source.document, PolicyDocument).policies
     return [
         RulePosition(item.entry.name, item.section, source.document.position((*item.keys, "name")).line)
         for item in placed(entry)

@@ -25,10 +25,10 @@ _encoder = msgspec.json.Encoder()
 
 def reply_line(setting: Setting, line: bytes, *, now: float) -> bytes:
     """Return the reply to one line, without its line end."""
-    return _encoder.encode(_answered(setting, line, now))
+    return _encoder.encode(_result(setting, line, now))
 
 
-def _answered(setting: Setting, line: bytes, now: float) -> EvalResult:
+def _result(setting: Setting, line: bytes, now: float) -> EvalResult:
     question = parsed(line)
     return decided(setting, question, now=now) if isinstance(question, EvalRequest) else question
 

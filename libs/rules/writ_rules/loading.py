@@ -9,10 +9,10 @@ from msgspec import UNSET, Struct, convert
 
 from writ_contracts.operations import Catalogue
 from writ_documents import shapes
-from writ_documents.document import MOST, Document, FileErrors, Keys, Problem
+from writ_documents.document import MOST, Document, FileErrors, FileProblem, Keys
 from writ_rules.engine.compile import Policy, compile_policy
-from writ_rules.engine.policy_file.findings import Finding, Severity
-from writ_rules.engine.policy_file.format import PolicyFile, RuleEntry
+from writ_rules.engine.policy_file.findings import LintFinding, Severity
+from writ_rules.engine.policy_file.format import PolicyDocument, RuleEntry
 from writ_rules.engine.policy_file.groups import placed
 from writ_rules.lint.policy_lint import lint
 
@@ -27,7 +27,7 @@ WINDOWS = ("policies", "maintenance_windows")
 _FILL: Mapping[type[Struct], Mapping[str, Any]] = {RuleEntry: {"operations": [], "allowed": False}}
 
 
-def compile_document(document: Document, catalogue: Catalogue, mode: Mode) -> tuple[Policy, list[Problem]]:
+def compile_document(document: Document, catalogue: Catalogue, mode: Mode) -> tuple[Policy, list[FileProblem]]:
     """Return the policy in a document and its warnings. Raises FileErrors."""
     policy, findings = findings_of(shaped(document, catalogue, mode), catalogue)
     errors = [_problem(document, finding) for finding in findings if finding.severity in REFUSED[mode]]
@@ -47,24 +47,24 @@ def checked_document(document: Document, catalogue: Catalogue) -> Policy:
     return policy
 
 
-def shaped(document: Document, catalogue: Catalogue, mode: Mode) -> PolicyFile:
+def shaped(document: Document, catalogue: Catalogue, mode: Mode) -> PolicyDocument:
     """Return the file's structure. Raises FileErrors, also with the mistakes in the well-formed parts."""
     try:
-        return shapes.convert(document, PolicyFile)
+        return shapes.convert(document, PolicyDocument)
     except FileErrors as error:
         if len(error.found) >= MOST:
             raise
         raise FileErrors(*error.found, *_in_what_fits(document, catalogue, mode)) from error
 
 
-def _in_what_fits(document: Document, catalogue: Catalogue, mode: Mode) -> list[Problem]:
+def _in_what_fits(document: Document, catalogue: Catalogue, mode: Mode) -> list[FileProblem]:
     """Return mistakes in the well-formed parts of a file; of an incomplete rule, only those which hold for any missing
     part.
     """
-    data = shapes.without_mistakes(document.data, PolicyFile, _FILL)
+    data = shapes.without_mistakes(document.data, PolicyDocument, _FILL)
     if data is UNSET:
         return []
-    file = convert(data, PolicyFile)
+    file = convert(data, PolicyDocument)
     parts = [item.keys for item in placed(file.policies)]
     whole = {keys for keys in parts if _at(data, keys) == _at(document.data, keys)}
     windows = _at(data, WINDOWS) == _at(document.data, WINDOWS)
@@ -93,11 +93,11 @@ def _at(data: Any, keys: Keys) -> Any:
     return data
 
 
-def findings_of(file: PolicyFile, catalogue: Catalogue) -> tuple[Policy | None, list[Finding]]:
+def findings_of(file: PolicyDocument, catalogue: Catalogue) -> tuple[Policy | None, list[LintFinding]]:
     """Return the policy, unless there is an error in it, and all findings."""
     policy, findings = compile_policy(file, catalogue)
     return policy, findings if policy is None else [*findings, *lint(file, catalogue, findings)]
 
 
-def _problem(document: Document, finding: Finding) -> Problem:
+def _problem(document: Document, finding: LintFinding) -> FileProblem:
     return document.problem(finding.keys, finding.message, at_key=finding.at_key)

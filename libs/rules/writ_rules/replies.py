@@ -29,7 +29,7 @@ from writ_rules.analysis.diff import diff
 from writ_rules.analysis.question_space import QuestionSpace
 from writ_rules.coverage import Coverage
 from writ_rules.engine.policy_file.findings import Severity
-from writ_rules.engine.policy_file.format import PolicyFile
+from writ_rules.engine.policy_file.format import PolicyDocument
 from writ_rules.loading import checked_document
 from writ_rules.setting import PolicySource, Setting, setting
 from writ_rules.suite_runs import PreparedSuite, SuiteResult, run_suites
@@ -177,7 +177,7 @@ def compared(
             problems += problems_of(errors)
     if problems:
         return PolicyDiffReply(problems=problems)
-    files = [shapes.convert(document, PolicyFile) for document in (old, new)]
+    files = [shapes.convert(document, PolicyDocument) for document in (old, new)]
     result = diff(
         files[0], files[1], QuestionSpace(catalogue=catalogue) if among is None else question_space(among), now
     )

@@ -8,16 +8,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
 
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.inventory import WRIT, Principal, Target
-from writ_contracts.operations import Catalogue, has_operation, not_offered
+from writ_contracts.operations import Catalogue
 from writ_contracts.people.persons import person_of
 from writ_documents import yaml_file
-from writ_documents.document import Document, Problem
+from writ_documents.document import Document, FileProblem
 from writ_documents.readers import read_inventory, read_people
+from writ_rules.engine.checked_request import checked_request
 from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.control import ControlState
@@ -67,21 +68,16 @@ class Setting(Struct, frozen=True, eq=False, kw_only=True):
         principal = self.principals.get(question.principal)
         if principal is None:
             raise Invalid(f"no principal {question.principal!r}", code="unknown_principal")
-        if not has_operation(target, operation):
-            raise not_offered(target, operation)
-        effective = operation.check(question.parameters)
-        return DecisionRequest(
-            operation=operation,
-            target=target,
-            principal=principal,
-            given={name: effective[name] for name in question.parameters if name in effective},
-            effective=effective,
+        request = checked_request(
+            operation,
+            target,
+            principal,
+            question.parameters,
             at=question.at,
             dry_run=question.dry_run,
-            approvals=question.approvals,
-            emergency=question.emergency,
             person=person_of(principal.id, self.principals),
         )
+        return structs.replace(request, approvals=question.approvals, emergency=question.emergency)
 
     def decide(self, question: AccessQuestion) -> Ruling:
         """Return the decision. Raises Invalid."""
@@ -107,7 +103,7 @@ class PolicySource(Struct, frozen=True, eq=False):
 
     document: Document
     policy: Policy
-    warnings: list[Problem]
+    warnings: list[FileProblem]
 
 
 def read_policy(path: Path, catalogue: Catalogue, mode: Mode) -> PolicySource:

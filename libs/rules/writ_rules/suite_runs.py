@@ -8,7 +8,7 @@ from msgspec import Struct
 from writ_contracts.errors import Invalid
 from writ_contracts.operations import Catalogue
 from writ_documents import yaml_file
-from writ_rules.coverage import Counter, Coverage
+from writ_rules.coverage import Coverage, CoverageCounter
 from writ_rules.engine.decide import Ruling
 from writ_rules.loading import Mode
 from writ_rules.setting import PolicySource, Setting, read_policy, setting
@@ -75,17 +75,17 @@ def read_suite(path: Path, catalogue: Catalogue, mode: Mode, *, policy: Path | N
 
 def run_suites(suites: Iterable[PreparedSuite]) -> SuiteRuns:
     """Run all suites; suites of one policy count towards one coverage."""
-    counters: dict[str, tuple[Counter, PolicySource]] = {}
+    counters: dict[str, tuple[CoverageCounter, PolicySource]] = {}
     runs = []
     for suite in suites:
         policy = suite.source.document.name
-        counter, _ = counters.setdefault(policy, (Counter(), suite.source))
+        counter, _ = counters.setdefault(policy, (CoverageCounter(), suite.source))
         results = [run_case(case, suite.setting, counter) for case in suite.cases]
         runs.append(SuiteRun(suite=suite.name, policy=policy, results=results))
     return SuiteRuns(suites=runs, coverage=[counter.of(source) for counter, source in counters.values()])
 
 
-def run_case(case: SuiteCase, here: Setting, counter: Counter) -> SuiteResult:
+def run_case(case: SuiteCase, here: Setting, counter: CoverageCounter) -> SuiteResult:
     try:
         ruling = here.decide(case.question)
     except Invalid as error:

@@ -16,7 +16,7 @@ from writ_contracts.inventory import Attribute, Kind, Name, Principal, Target
 from writ_contracts.nearest_name import near
 from writ_contracts.policy.questions import SuppliedFacts
 from writ_documents import shapes
-from writ_documents.document import Document, FileErrors, Keys, Problem
+from writ_documents.document import Document, FileErrors, FileProblem, Keys
 from writ_documents.readers import NOBODYS_KEY, read_inventory, read_people
 from writ_rules.coverage import rule_places
 from writ_rules.engine.facts import NO_FACTS
@@ -102,7 +102,7 @@ class SuiteCase(Struct, frozen=True, kw_only=True):
     decision: Expected
     rules: list[str] | None
     code: str | None
-    place: Problem
+    place: FileProblem
     terms: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -151,7 +151,7 @@ def principals_of(suite: Path, entry: SuiteEntry) -> list[Principal]:
 
 def cases_of(document: Document, suite: SuiteEntry, source: PolicySource, setting: Setting) -> list[SuiteCase]:
     """Return all combinations of all cases. Raises FileErrors with the position of each unknown name."""
-    problems: list[Problem] = []
+    problems: list[FileProblem] = []
     rules = {place.rule for place in rule_places(source)}
     known: Mapping[str, Iterable[str]] = {
         "callers": setting.principals,
@@ -177,7 +177,9 @@ def cases_of(document: Document, suite: SuiteEntry, source: PolicySource, settin
     return cases
 
 
-def _unknown(document: Document, keys: Keys, entry: CaseEntry, known: Mapping[str, Iterable[str]]) -> Iterator[Problem]:
+def _unknown(
+    document: Document, keys: Keys, entry: CaseEntry, known: Mapping[str, Iterable[str]]
+) -> Iterator[FileProblem]:
     for key, names in known.items():
         for at, name in enumerate(getattr(entry, key) or ()):
             # The names of an expected `invalid` request need not exist.
@@ -186,7 +188,7 @@ def _unknown(document: Document, keys: Keys, entry: CaseEntry, known: Mapping[st
 
 
 def _instants(
-    document: Document, keys: Keys, entry: CaseEntry, suite: SuiteEntry, problems: list[Problem]
+    document: Document, keys: Keys, entry: CaseEntry, suite: SuiteEntry, problems: list[FileProblem]
 ) -> Iterator[tuple[str, float]]:
     for at, text in enumerate(_listed(entry.now) or [suite.now]):
         try:
@@ -198,7 +200,7 @@ def _instants(
                 problems.append(problem)
 
 
-def _combined(entry: CaseEntry, instants: list[tuple[str, float]], place: Problem) -> Iterator[SuiteCase]:
+def _combined(entry: CaseEntry, instants: list[tuple[str, float]], place: FileProblem) -> Iterator[SuiteCase]:
     sets, terms = _listed(entry.parameters), _terms(entry)
     matrix = product(entry.callers, entry.targets, entry.operations, enumerate(sets), instants)
     for caller, target, operation, (number, parameters), (text, at) in matrix:

@@ -7,7 +7,7 @@ Ages are durations before the instant of the question; without one the fact is f
 """
 
 from writ_contracts.policy.questions import SuppliedFacts, SuppliedFinding, SuppliedListing, SuppliedReport
-from writ_rules.engine.facts import Facts, ScanFinding, ScanReport, TargetListing
+from writ_rules.engine.facts import Facts, ScanFinding, TargetListing, TargetScan
 from writ_rules.engine.policy_file.times import duration
 
 
@@ -23,11 +23,11 @@ def _listing(source: str, supplied: list[str] | SuppliedListing, at: float) -> T
     return TargetListing(source, frozenset(supplied.names), at - _seconds(supplied.age), supplied.failure)
 
 
-def _report(scanner: str, target: str, supplied: list[SuppliedFinding] | SuppliedReport, at: float) -> ScanReport:
+def _report(scanner: str, target: str, supplied: list[SuppliedFinding] | SuppliedReport, at: float) -> TargetScan:
     report = SuppliedReport(findings=supplied) if isinstance(supplied, list) else supplied
     when = at - _seconds(report.age)
     findings = tuple(ScanFinding(one.id, one.severity, one.title, when) for one in report.findings)
-    return ScanReport(scanner, target, when, findings)
+    return TargetScan(scanner, target, when, findings)
 
 
 def _seconds(age: str | None) -> int:

@@ -8,7 +8,7 @@ from msgspec import Struct
 from writ_contracts.inventory import Principal, Target
 from writ_contracts.operations import Catalogue
 from writ_documents import yaml_file
-from writ_documents.document import Document, FileErrors, Problem
+from writ_documents.document import Document, FileErrors, FileProblem
 from writ_rules.engine.people import People
 from writ_rules.engine.policy_file.findings import Severity
 from writ_rules.lint.expired_rules import expired
@@ -20,7 +20,7 @@ class FileFinding(Struct, frozen=True):
     """One finding in a file."""
 
     severity: Severity
-    problem: Problem
+    problem: FileProblem
 
 
 class ValidationContext(Struct, frozen=True, eq=False, kw_only=True):

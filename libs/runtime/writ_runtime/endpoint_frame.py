@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from writ_bus.port import EndpointReply, Message
 from writ_contracts import wire
+from writ_contracts.attached_bytes import attach
 from writ_contracts.errors import WritError
 from writ_contracts.failures import failure_of, outcome_of
 from writ_contracts.requests import Failure
@@ -23,10 +24,11 @@ Respond = Callable[[Message], Coroutine[None, None, EndpointReply]]
 
 
 class Reply(Struct, frozen=True):
-    """The body of a reply, and further fields for the log."""
+    """The body of a reply, further fields for the log, and bytes to attach to the body's JSON."""
 
     body: Any
     fields: LogFields = {}
+    attached: bytes = b""
 
 
 Observe = Callable[[HandledMessage], None]
@@ -53,7 +55,7 @@ def endpoint_handler(endpoint: str, handle: Handle, refused: Callable[..., Any],
         seconds = time.perf_counter() - started
         observe(HandledMessage(endpoint=endpoint, outcome=outcome, seconds=seconds, code=code, fields=reply.fields))
         data, content_type = wire.encode_as(reply.body, message.headers.get("Content-Type", wire.JSON))
-        return EndpointReply(data, {"Content-Type": content_type})
+        return EndpointReply(attach(data, reply.attached) if reply.attached else data, {"Content-Type": content_type})
 
     return respond
 

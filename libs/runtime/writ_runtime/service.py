@@ -35,7 +35,7 @@ from writ_runtime.files.run_file import RunFile
 from writ_runtime.health import Check, Health, listening
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics
-from writ_runtime.signals import Stop
+from writ_runtime.signals import StopSignal
 from writ_runtime.spans import exporting
 from writ_runtime.systemd_notify import READY, STOPPING, announce
 
@@ -78,7 +78,7 @@ class Process:
         self.log = Log(f"writ.{name}")
         self.metrics = metrics
         self.health_port = port
-        self.stop = Stop()
+        self.stop = StopSignal()
         self._health = health
         self._run_file = run_file
         self._gc_thresholds = gc_thresholds

@@ -8,7 +8,7 @@ from typing import Self
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-class Stop:
+class StopSignal:
     """`async with Stop() as stop: await stop.wait()`. A second signal cancels the entering task."""
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
 """`python -m writ_testing.conformance BACKEND`: run the suite of backends on an installed one.
 
 Its package has an entry point `writ.conformance` of the backend's name: a function that takes an empty folder and
-returns a context manager of a `writ_testing.suites.backend.Host`. The result is JSON on standard output.
+returns a context manager of a `writ_testing.suites.backend.BackendHost`. The result is JSON on standard output.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from writ_contracts.plugins import CONFORMANCE
-from writ_testing.suites.backend import BackendSuite, Host
+from writ_testing.suites.backend import BackendHost, BackendSuite
 
 BACKEND = "WRIT_CONFORMANCE_BACKEND"
 OPTIONS = ("-q", "-n0", "-pno:cacheprovider", "--import-mode=importlib", "-c", os.devnull)
@@ -24,7 +24,7 @@ ASYNC = ("-oasyncio_mode=auto", "-oasyncio_default_fixture_loop_scope=function")
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Iterator[Host]:
+def host(tmp_path: Path) -> Iterator[BackendHost]:
     """Yield the host of the backend's package."""
     [entry] = entry_points(group=CONFORMANCE, name=os.environ[BACKEND])
     with entry.load()(tmp_path) as made:

@@ -21,8 +21,8 @@ from writ_testing.demo_agent import agent
 from writ_testing.eventually import eventually
 from writ_testing.fakes.rogue_executor import Forger
 from writ_testing.installations.installation import (
-    CommandResult,
     RunningInstallation,
+    WritResult,
     local_target,
     prepare,
     running_installation,
@@ -208,7 +208,7 @@ def describe(event: object, target: Target) -> str:
     return f"{event.kind} on {target.id}: {event.detail}"
 
 
-async def run(installation: RunningInstallation, status: int, *arguments: str, quiet: bool = False) -> CommandResult:
+async def run(installation: RunningInstallation, status: int, *arguments: str, quiet: bool = False) -> WritResult:
     """Run `writ`, show it as on a terminal, and check its exit status."""
     ended = await installation.writ(*arguments)
     if not quiet:

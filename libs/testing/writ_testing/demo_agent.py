@@ -12,7 +12,7 @@ from mcp import Client, StdioServerParameters
 from writ_testing.installations.installation import RunningInstallation
 
 
-class Agent:
+class DemoAgent:
     """A client showing its calls."""
 
     def __init__(self, client: Client) -> None:
@@ -34,7 +34,7 @@ class Agent:
 
 
 @asynccontextmanager
-async def agent(installation: RunningInstallation, principal: str) -> AsyncIterator[Agent]:
+async def agent(installation: RunningInstallation, principal: str) -> AsyncIterator[DemoAgent]:
     """Yield a client whose MCP server acts as this principal and ends with the block."""
     server = StdioServerParameters(
         command=str(Path(sys.executable).with_name("writ")),
@@ -42,4 +42,4 @@ async def agent(installation: RunningInstallation, principal: str) -> AsyncItera
         env={"WRIT_HOME": str(installation.home.root)},
     )
     async with Client(server) as client:
-        yield Agent(client)
+        yield DemoAgent(client)

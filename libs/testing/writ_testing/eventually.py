@@ -7,12 +7,12 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def eventually(look: Callable[[], Awaitable[T | None]], *, within: float = 60.0, what: str = "it") -> T:
+async def eventually(check: Callable[[], Awaitable[T | None]], *, within: float = 60.0, what: str = "it") -> T:
     """Return the first true result of `look` (an empty list is not); AssertionError if none comes in time."""
     loop = asyncio.get_running_loop()
     end = loop.time() + within
     while True:
-        found = await look()
+        found = await check()
         if found:
             return found
         if loop.time() > end:

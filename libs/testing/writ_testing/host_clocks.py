@@ -1,6 +1,6 @@
 """Host clocks for tests, set as NTP, suspend and people do it.
 
-`Host` is for objects in this process, `HostClocks` for the processes of a running installation.
+`ClockedHost` is for objects in this process, `HostClocks` for the processes of a running installation.
 """
 
 import json
@@ -13,7 +13,7 @@ from writ_runtime.clocks import Clocks, boot_time
 from writ_testing.clock_shim import FOLDER
 
 
-class Host:
+class ClockedHost:
     """A host whose `wall` and `boot` are added to the real clocks, in seconds."""
 
     def __init__(self, *, wall: float = 0.0, boot: float = 0.0) -> None:

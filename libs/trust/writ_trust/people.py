@@ -15,8 +15,8 @@ from writ_contracts.people.attestations import AttestationRoot, RelyingParty
 from writ_contracts.people.credentials import Credential, Presence
 from writ_contracts.people.directory import (
     LARGEST_DIRECTORY,
+    CredentialEnrolment,
     DirectoryEntry,
-    Enrolment,
     NamedDirectory,
     PeopleDirectory,
     PeopleKeySuccession,
@@ -160,15 +160,17 @@ def _check_relying_party(credential: Credential, parties: Sequence[RelyingParty]
         )
 
 
-def read_enrolment(signed: SignedEnrolment) -> Enrolment:
+def read_enrolment(signed: SignedEnrolment) -> CredentialEnrolment:
     """Return the statement without verifying its signature. Raises Untrusted."""
     try:
-        return decode(bytes(signed.payload), Enrolment)
+        return decode(bytes(signed.payload), CredentialEnrolment)
     except Invalid as error:
         raise Untrusted(f"the signed bytes are not an enrolment: {error}") from error
 
 
-def check_enrolment(signed: SignedEnrolment, people_keys: Collection[str], installation: str = "") -> Enrolment:
+def check_enrolment(
+    signed: SignedEnrolment, people_keys: Collection[str], installation: str = ""
+) -> CredentialEnrolment:
     """Return the statement if it is for this installation and signed by its credential, with the full presence the
     credential is enrolled for. Raises Untrusted.
     """

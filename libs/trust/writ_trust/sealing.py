@@ -1,13 +1,21 @@
-"""Encryption: to one reader (X25519 sealed box), or among the holders of one shared key (XSalsa20-Poly1305)."""
+"""Encryption: to one reader (X25519 sealed box), among the holders of one shared key (XSalsa20-Poly1305), or under a
+key for one text (AES-256-GCM), which takes a third of the time and travels sealed.
+"""
 
 import base64
 import binascii
+import os
 
 import nacl.public
 import nacl.secret
-from nacl.exceptions import CryptoError
+from nacl.bindings import crypto_aead_aes256gcm_decrypt, crypto_aead_aes256gcm_encrypt
+from nacl.exceptions import CryptoError, UnavailableError
 
 from writ_contracts.errors import Untrusted
+
+_KEY_BYTES = 32
+_NONCE = bytes(12)
+"""Each key encrypts one text, so no nonce is used twice."""
 
 
 class SealKey:
@@ -45,3 +53,28 @@ def decrypt(key: bytes, data: bytes) -> bytes:
         return bytes(nacl.secret.SecretBox(key).decrypt(data))
     except (CryptoError, ValueError) as error:
         raise Untrusted("encrypted under another key, or damaged", code="invalid") from error
+
+
+def encrypt_once(data: bytes) -> tuple[bytes, bytes]:
+    """Return a new key of 32 bytes, and `data` encrypted under it, authenticated. Needs `has_aes`."""
+    key = os.urandom(_KEY_BYTES)
+    return key, crypto_aead_aes256gcm_encrypt(data, None, _NONCE, key)
+
+
+def decrypt_once(key: bytes, data: bytes) -> bytes:
+    """Return the plain bytes; raises Untrusted if the key is another or a bit was changed."""
+    if len(key) != _KEY_BYTES:
+        raise Untrusted("not a key of 32 bytes", code="invalid")
+    try:
+        return crypto_aead_aes256gcm_decrypt(data, None, _NONCE, key)
+    except (CryptoError, ValueError) as error:
+        raise Untrusted("encrypted under another key, or damaged", code="invalid") from error
+
+
+def has_aes() -> bool:
+    """Return whether this processor has AES: libsodium has no AES of its own, which would leak keys by its timing."""
+    try:
+        crypto_aead_aes256gcm_encrypt(b"", None, _NONCE, bytes(_KEY_BYTES))
+    except UnavailableError:
+        return False
+    return True

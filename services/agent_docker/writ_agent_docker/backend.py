@@ -12,6 +12,7 @@ from writ_containers.container_handler import ContainerHandler
 from writ_containers.engine.api import Engine
 from writ_containers.engine.engine_connections import EngineConnections
 from writ_containers.engine.registries import Registries
+from writ_contracts.backends import DOCKER
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
 
@@ -22,7 +23,7 @@ AWAY = frozenset({"unreachable", "no_credentials", "invalid_connection", "certif
 class DockerBackend(ContainerHandler):
     """The backend of Docker engines. `credentials`: the folder with a file for each target of this agent."""
 
-    name = "docker"
+    name = DOCKER
 
     def __init__(self, credentials: Path, registries: Registries | None = None) -> None:
         self.target_health = TargetHealth()

@@ -6,9 +6,9 @@ from writ_agent.backends.port import TargetTestResult
 from writ_containers.engine.endpoint import shown
 from writ_containers.engine.engine_connections import EngineConnections
 from writ_containers.engine_survey import survey
-from writ_contracts.backends import StepName, TargetTestStep
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
+from writ_contracts.target_tests import StepName, TargetTestStep
 
 UNTRIED = frozenset({"no_credentials", "invalid_connection"})
 

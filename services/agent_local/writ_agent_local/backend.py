@@ -24,9 +24,10 @@ from writ_agent.backends.processes import end
 from writ_agent.backends.target_health import TargetHealth
 from writ_agent_local.child import HostChild
 from writ_bus import tasks
-from writ_contracts.backends import TargetTestStep
+from writ_contracts.backends import LOCAL
 from writ_contracts.errors import Unreachable, WritError
 from writ_contracts.inventory import Target
+from writ_contracts.target_tests import TargetTestStep
 from writ_hostops.operations import HANDLERS
 
 LEFT_BEHIND_SECONDS = 2.0
@@ -36,7 +37,7 @@ LEFT_BEHIND_SECONDS = 2.0
 class LocalBackend(HostopsBackend):
     """`forbidden`: files and folders that no operation may touch. `markers`: the folder of hostops' marks."""
 
-    name = "local"
+    name = LOCAL
 
     def __init__(self, forbidden: Iterable[Path], markers: Path) -> None:
         self.operations = frozenset(HANDLERS)

@@ -4,7 +4,7 @@ from writ_agent.service import metrics, serve
 from writ_agent_proxmox.backend import ProxmoxBackend
 from writ_agent_proxmox.config import ProxmoxAgentConfig
 from writ_agent_proxmox.connection.api import Apis
-from writ_agent_proxmox.connection.credentials import Credentials
+from writ_agent_proxmox.connection.credentials import ProxmoxTokens
 from writ_agent_proxmox.tasks.task_notes import Notes
 from writ_runtime.service import run, running
 
@@ -12,7 +12,7 @@ from writ_runtime.service import run, running
 async def main(config: ProxmoxAgentConfig) -> None:
     """Serve one pool in one process."""
     async with running("agent-proxmox", config, metrics()) as process:
-        apis = Apis(Credentials(config.tokens))
+        apis = Apis(ProxmoxTokens(config.tokens))
         backend = ProxmoxBackend(apis, Notes(config.state_dir / "proxmox"))
         try:
             await serve(process, config, backend)

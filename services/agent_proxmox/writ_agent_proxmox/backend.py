@@ -17,6 +17,7 @@ from writ_agent_proxmox.target_test import find
 from writ_agent_proxmox.tasks.task_notes import Notes
 from writ_agent_proxmox.tasks.upid import TaskEnd, parse_upid
 from writ_agent_proxmox.tasks.work import GuestWork, OperationEnded
+from writ_contracts.backends import PROXMOX
 from writ_contracts.errors import Conflict, Invalid, WritError
 from writ_contracts.inventory import Target
 
@@ -28,7 +29,7 @@ _NOT_WELL = frozenset({"auth_failed", "certificate_changed", "no_credentials", "
 class ProxmoxBackend:
     """Operations over the API of each target."""
 
-    name = "proxmox"
+    name = PROXMOX
 
     def __init__(self, apis: Apis, notes: Notes) -> None:
         self.operations = frozenset(OPERATIONS)

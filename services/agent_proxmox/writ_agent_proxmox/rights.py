@@ -7,9 +7,9 @@ it without any (john-broadway/proximo#24).
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from writ_agent_proxmox.connection.credentials import Token
+from writ_agent_proxmox.connection.credentials import ApiToken
 from writ_agent_proxmox.operations.actions import Actions
-from writ_agent_proxmox.settings import Connection
+from writ_agent_proxmox.settings import ProxmoxConnection
 
 _AREAS = {"VM": ("/vms", "/pool"), "Datastore": ("/storage", "/pool"), "Sys": ("/nodes",), "SDN": ("/sdn",)}
 _FOLDERS = {"/", "/vms", "/storage", "/nodes", "/sdn", "/pool"}
@@ -17,7 +17,7 @@ _FOLDERS = {"/", "/vms", "/storage", "/nodes", "/sdn", "/pool"}
 _OUTSIDE_POOLS = {"Sys": "/nodes", "SDN": "/sdn"}
 
 
-def held(permissions: Mapping[str, Any], connection: Connection) -> frozenset[str]:
+def held(permissions: Mapping[str, Any], connection: ProxmoxConnection) -> frozenset[str]:
     """Return the privileges shown by `/access/permissions` somewhere within the target."""
     found: set[str] = set()
     for path, privileges in permissions.items():
@@ -30,7 +30,7 @@ def held(permissions: Mapping[str, Any], connection: Connection) -> frozenset[st
     return frozenset(found)
 
 
-def _counts(path: str, privilege: str, propagates: bool, connection: Connection) -> bool:
+def _counts(path: str, privilege: str, propagates: bool, connection: ProxmoxConnection) -> bool:
     """Return whether a privilege on a path holds for an object of the target. A privilege without propagation (0) holds
     for its own path alone: on `/` or `/vms` it is of no use for a guest.
     """
@@ -48,7 +48,7 @@ def lacking(operations: Mapping[str, Actions], privileges: Collection[str]) -> d
     return {name: rights for name, rights in missing.items() if rights}
 
 
-def granting(operation: str, missing: Collection[str], token: Token, connection: Connection) -> str:
+def granting(operation: str, missing: Collection[str], token: ApiToken, connection: ProxmoxConnection) -> str:
     """Return the commands which give the user and its token these privileges, to be run on a node as root.
 
     Each operation has roles of its own, since `pveum role add` refuses an existing name.
@@ -59,14 +59,14 @@ def granting(operation: str, missing: Collection[str], token: Token, connection:
     return "; ".join(_granting(operation, path, privileges, token) for path, privileges in sorted(places.items()))
 
 
-def _place_of(privilege: str, connection: Connection) -> str:
+def _place_of(privilege: str, connection: ProxmoxConnection) -> str:
     """Return the path to grant at: a pool's holds for its guests and storages alone."""
     if connection.pool is None:
         return "/"
     return _OUTSIDE_POOLS.get(privilege.partition(".")[0], f"/pool/{connection.pool}")
 
 
-def _granting(operation: str, path: str, privileges: Collection[str], token: Token) -> str:
+def _granting(operation: str, path: str, privileges: Collection[str], token: ApiToken) -> str:
     role = f"Writ-{operation}" + (path.replace("/", "-") if path in _OUTSIDE_POOLS.values() else "")
     return (
         f"pveum role add {role} --privs '{' '.join(privileges)}'; "

@@ -19,7 +19,7 @@ Pem = Annotated[str, Meta(pattern=r"^-----BEGIN CERTIFICATE-----", max_length=65
 Storage = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,62}(?!\n)$")]
 
 
-class Connection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ProxmoxConnection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`fingerprint`: the certificate's SHA-256, as Proxmox shows it. `ca`: certificates to believe instead, in PEM.
     Without either the authorities of the agent's own host count. `storage` and `bridge` are for guests created by
     `container_create`, which names neither.
@@ -55,10 +55,10 @@ class BackupStorage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     compress: Literal["0", "gzip", "lzo", "zstd"] = "zstd"
 
 
-def connection_of(target: Target) -> Connection:
+def connection_of(target: Target) -> ProxmoxConnection:
     """Return the `connection` of a target, typed. Raises Invalid (`invalid_connection`)."""
     try:
-        return msgspec.convert(target.connection, Connection)
+        return msgspec.convert(target.connection, ProxmoxConnection)
     except msgspec.ValidationError as error:
         raise Invalid(f"target {target.id}: connection: {error}", code="invalid_connection") from error
 

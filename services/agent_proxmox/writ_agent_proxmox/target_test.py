@@ -8,9 +8,9 @@ from writ_agent.backends.port import TargetTestResult
 from writ_agent_proxmox.connection.api import Api, Apis
 from writ_agent_proxmox.operations.actions import Actions
 from writ_agent_proxmox.rights import granting, held, lacking
-from writ_contracts.backends import StepName, TargetTestStep
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
+from writ_contracts.target_tests import StepName, TargetTestStep
 
 _STEP_OF: dict[str, StepName] = {
     "no_credentials": "credentials",

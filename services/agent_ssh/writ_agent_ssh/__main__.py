@@ -3,7 +3,7 @@
 from writ_agent.service import metrics, serve
 from writ_agent_ssh.backend import SshBackend
 from writ_agent_ssh.config import SshAgentConfig
-from writ_agent_ssh.connection.credentials import Credentials
+from writ_agent_ssh.connection.credentials import SshCredentials
 from writ_agent_ssh.connection.host_keys import KnownHosts
 from writ_agent_ssh.engines import ForwardedEngines, HostStackFiles
 from writ_agent_ssh.host_sessions.pool import Pool
@@ -23,7 +23,7 @@ async def main(config: SshAgentConfig) -> None:
         known = KnownHosts(config.known_hosts)
         api = LocalApi(config.tailscale_socket)
         tailnet = Tailnet(api, proxy=config.tailscale_socks5, program=config.tailscale_program)
-        keys, aside = Credentials(config.keys, config.auth_sock), HostQuarantine(config.state_dir)
+        keys, aside = SshCredentials(config.keys, config.auth_sock), HostQuarantine(config.state_dir)
         pool = Pool(archive, keys, known, tailnet=tailnet, idle=config.idle, connects=config.connects, set_aside=aside)
         hosts = SshBackend(pool, archive.operations)
         engines = ForwardedEngines(pool, Registries(config.registries), HostStackFiles(hosts))

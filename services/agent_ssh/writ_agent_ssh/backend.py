@@ -27,6 +27,7 @@ from writ_agent_ssh.host_sessions.session import HostSession
 from writ_agent_ssh.host_sessions.settlement import Settlement
 from writ_agent_ssh.target_test import find
 from writ_bus import tasks
+from writ_contracts.backends import SSH
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
 from writ_runtime.faults import fault
@@ -50,7 +51,7 @@ class _RunningOperation:
 class SshBackend(HostopsBackend):
     """`operations`: those of the hostops that is sent to hosts."""
 
-    name = "ssh"
+    name = SSH
 
     def __init__(self, pool: Pool, operations: Collection[str]) -> None:
         self.operations = frozenset(operations)

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from writ_agent_ssh.backend import SshBackend
-from writ_agent_ssh.connection.link import Link, SocketForward
+from writ_agent_ssh.connection.link import SocketForward, SshLink
 from writ_agent_ssh.host_sessions.pool import Pool
 from writ_containers.compose.parse import LARGEST
 from writ_containers.engine.api import Engine
@@ -44,7 +44,7 @@ class HostStackFiles:
 class _ForwardedEngine:
     """An engine over one connection; the last of its users closes it once another has replaced it."""
 
-    def __init__(self, link: Link, address: EngineAddress, forward: SocketForward, engine: Engine) -> None:
+    def __init__(self, link: SshLink, address: EngineAddress, forward: SocketForward, engine: Engine) -> None:
         self.link, self.address, self.engine = link, address, engine
         self._forward = forward
         self.users = 0
@@ -92,7 +92,7 @@ class ForwardedEngines:
             await one.close()
         shutil.rmtree(self._folder)
 
-    async def _of(self, name: str, link: Link, address: EngineAddress) -> _ForwardedEngine:
+    async def _of(self, name: str, link: SshLink, address: EngineAddress) -> _ForwardedEngine:
         async with self._opening[name]:
             known = self._forwarded.get(name)
             if known is not None and known.link is link and known.address == address:
@@ -107,7 +107,7 @@ class ForwardedEngines:
                 await known.close_unused()
             return made
 
-    async def _open(self, link: Link, address: EngineAddress) -> _ForwardedEngine:
+    async def _open(self, link: SshLink, address: EngineAddress) -> _ForwardedEngine:
         self._made += 1
         path = str(self._folder / str(self._made))
         forward = await link.forward_socket(path, address.socket)

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from writ_agent.backends.hostops_requests import seen_of
-from writ_agent_ssh.connection.credentials import Credentials
+from writ_agent_ssh.connection.credentials import SshCredentials
 from writ_agent_ssh.connection.host_keys import KnownHosts
 from writ_agent_ssh.host_sessions.pool import Pool
 from writ_agent_ssh.host_sessions.session import HostSession
@@ -37,7 +37,7 @@ class CleaningRequest(Struct, frozen=True, kw_only=True):
 async def read_or_remove(request: CleaningRequest) -> dict[str, str]:
     """Return the present or removed parts of each user as JSON. Raises WritError."""
     agent = Path(request.auth_sock) if request.auth_sock else None
-    credentials = Credentials(Path(request.keys), agent)
+    credentials = SshCredentials(Path(request.keys), agent)
     known = KnownHosts(Path(request.known_hosts) if request.known_hosts else None)
     pool = Pool(build(), credentials, known, idle=SECONDS, connects=1)
     target, connection = request.target, connection_of(request.target)

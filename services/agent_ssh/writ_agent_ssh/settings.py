@@ -50,7 +50,7 @@ class JumpHost(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     port: Port = 22
 
 
-class Connection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SshConnection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The `connection` of a target.
 
     `host_keys`: "ssh-ed25519 AAAA…" or "@cert-authority ssh-ed25519 AAAA…", in place of the known_hosts file for this
@@ -95,9 +95,9 @@ class Connection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return any(fnmatchcase(_OF_LISTINGS.get(operation, operation), pattern) for pattern in patterns)
 
 
-def connection_of(target: Target) -> Connection:
+def connection_of(target: Target) -> SshConnection:
     """Return the connection of a target. Raises Invalid (`invalid_connection`)."""
     try:
-        return msgspec.convert(target.connection, Connection)
+        return msgspec.convert(target.connection, SshConnection)
     except msgspec.ValidationError as error:
         raise Invalid(f"target {target.id}: connection: {error}", code="invalid_connection") from error

@@ -10,14 +10,14 @@ from msgspec.structs import replace
 
 from writ_agent.backends.hostops_requests import SURVEY_SECONDS, allowed, survey_request, surveyed
 from writ_agent.backends.port import TargetTestResult
-from writ_agent_ssh.connection.link import Link
+from writ_agent_ssh.connection.link import SshLink
 from writ_agent_ssh.host_sessions.channel import HostMessage
 from writ_agent_ssh.host_sessions.pool import Pool
 from writ_agent_ssh.host_sessions.session import HostSession
-from writ_agent_ssh.settings import Connection, connection_of
-from writ_contracts.backends import StepName, TargetTestStep
+from writ_agent_ssh.settings import SshConnection, connection_of
 from writ_contracts.errors import Unreachable, WritError
 from writ_contracts.inventory import Target
+from writ_contracts.target_tests import StepName, TargetTestStep
 
 LATE = 3.0
 """Seconds by which a host's own timeout report may be late."""
@@ -49,7 +49,7 @@ async def find(pool: Pool, target: Target, operations: Collection[str]) -> Targe
 
 
 async def _as_root(
-    pool: Pool, target: Target, link: Link, by_root: Collection[str], found: TargetTestResult
+    pool: Pool, target: Target, link: SshLink, by_root: Collection[str], found: TargetTestResult
 ) -> TargetTestResult:
     """Return the result with the operations that need root, as root finds them. Without a way to root those lack."""
     connection = connection_of(target)
@@ -81,7 +81,7 @@ async def _survey(session: HostSession, target: Target) -> HostMessage:
         ) from None
 
 
-def _accepted_steps(link: Link, connection: Connection) -> Iterator[TargetTestStep]:
+def _accepted_steps(link: SshLink, connection: SshConnection) -> Iterator[TargetTestStep]:
     via = f" via {connection.via}" if connection.via else "".join(f" by {hop.host}" for hop in connection.jump)
     yield TargetTestStep(name="connection", well=True, detail=f"{connection.host}:{connection.port}{via}")
     yield TargetTestStep(name="host_key", well=True, detail=link.host_key)

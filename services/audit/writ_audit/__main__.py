@@ -4,7 +4,7 @@ from writ_audit.config import AuditConfig
 from writ_audit.metrics import metrics
 from writ_audit.service import Audit
 from writ_bus import tasks
-from writ_runtime.connect import connect_as, load_key
+from writ_runtime.connect import await_journal, connect_as, load_key
 from writ_runtime.service import StopStep, ended, run, running
 
 
@@ -13,6 +13,7 @@ async def main(config: AuditConfig) -> None:
     key, measured = load_key(config), metrics()
     async with running("audit", config, measured) as process:
         bus = await connect_as("audit", config, key)
+        await await_journal(bus, process.log)
         audit = Audit(config, bus, measured)
         await audit.serve()
         following = tasks.start(audit.follow(), "follow")

@@ -23,7 +23,7 @@ from writ_runtime.logs import Log
 from writ_runtime.plugins.entry_points import load_catalogue
 
 if TYPE_CHECKING:
-    from writ_rules.second_decisions.checker import CheckedDecision, Checker
+    from writ_rules.second_decisions.checker import Checker, SecondDecision
     from writ_rules.second_decisions.file_history import FileHistory
 
 LOOK_EVERY = 1.0
@@ -122,7 +122,7 @@ class DecisionSamples:
         elif checked.comparison.result == "open":
             _log.info("decision.open", sequence=record.sequence, why=checked.comparison.why)
 
-    async def _report(self, checked: "CheckedDecision") -> None:
+    async def _report(self, checked: "SecondDecision") -> None:
         finding = SecurityFinding(
             kind="broken_record",
             detail=f"event {checked.sequence}: {checked.text}",

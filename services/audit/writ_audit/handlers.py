@@ -5,7 +5,7 @@ from typing import TypeVar
 from msgspec import Struct
 
 from writ_audit.permission import QueryReader
-from writ_audit.reading import QueryEndpoint
+from writ_audit.reading import AuditQueryEndpoint
 from writ_bus.port import Endpoint, Message, Service
 from writ_bus.sender import sender_key
 from writ_contracts import wire
@@ -22,9 +22,9 @@ _log = Log("writ.audit")
 Query = TypeVar("Query", bound=Struct)
 
 
-def service(version: str, reading: QueryEndpoint, observe: Observer) -> Service:
+def service(version: str, reading: AuditQueryEndpoint, observe: Observer) -> Service:
     """Return the NATS micro service with these endpoints."""
-    handlers = Handlers(reading)
+    handlers = AuditHandlers(reading)
     trace = endpoint_handler("trace", handlers.trace, TraceReply, observe, _log)
     search = endpoint_handler("search", handlers.search, SearchReply, observe, _log)
     return Service(
@@ -38,10 +38,10 @@ def service(version: str, reading: QueryEndpoint, observe: Observer) -> Service:
     )
 
 
-class Handlers:
+class AuditHandlers:
     """The handlers; one method for each endpoint."""
 
-    def __init__(self, reading: QueryEndpoint) -> None:
+    def __init__(self, reading: AuditQueryEndpoint) -> None:
         self._reading = reading
 
     async def trace(self, message: Message) -> TraceReply:

@@ -134,7 +134,7 @@ class LinkedEvent(Struct, frozen=True):
     acts_for: str
 
 
-class Index:
+class AuditIndex:
     """The index file. Thread-safe: at most one writer and one reader at a time, each with its own connection."""
 
     def __init__(self, path: Path) -> None:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from time import time_ns
 from typing import Any
 
-from writ_audit.index import Index, IndexDamaged, IndexPosition
+from writ_audit.index import AuditIndex, IndexDamaged, IndexPosition
 from writ_audit.irregular_events import IrregularEvent, OperationHistories
 from writ_audit.projection import RecordChange, project
 from writ_bus import tasks, tracing
@@ -37,7 +37,7 @@ class JournalReplaced(WritError):
     """The journal is not the one that the index was built from."""
 
 
-class Follower:
+class IndexFollower:
     """Reads the journal into the index.
 
     `on_event` receives the kind and size of each event; `on_query` whether the index was current for a query.
@@ -46,7 +46,7 @@ class Follower:
     def __init__(
         self,
         journal: Journal,
-        index: Index,
+        index: AuditIndex,
         guard: JournalGuard,
         on_event: Callable[[str, int], None] = lambda *_: None,
         on_query: Callable[[bool], None] = lambda _: None,

@@ -34,7 +34,7 @@ def event_kinds() -> tuple[str, ...]:
     return (*sorted(str(kind.__struct_config__.tag) for kind in get_args(JournalEvent)), UNREADABLE)
 
 
-class Measures:
+class AuditMeasures:
     """The metrics of the audit service. `lag` and `position` are called at each scrape."""
 
     def __init__(self, measured: Metrics, lag: Callable[[], float], position: Callable[[], float]) -> None:

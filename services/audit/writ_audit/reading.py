@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from writ_audit.index import Index, LinkedEvent, OperationOwner
-from writ_audit.index_follower import Follower
+from writ_audit.index import AuditIndex, LinkedEvent, OperationOwner
+from writ_audit.index_follower import IndexFollower
 from writ_audit.permission import QueryReader, ReadPermission
 from writ_audit.projection import SECURITY, project
 from writ_bus.port import Journal
@@ -39,10 +39,12 @@ MOST_EVENTS = 2_000
 NOT_FOUND = "no such operation, or you may not read it"
 
 
-class QueryEndpoint:
+class AuditQueryEndpoint:
     """Serves queries of principals."""
 
-    def __init__(self, journal: Journal, index: Index, follower: Follower, permission: ReadPermission) -> None:
+    def __init__(
+        self, journal: Journal, index: AuditIndex, follower: IndexFollower, permission: ReadPermission
+    ) -> None:
         self._journal = journal
         self._index = index
         self._follower = follower

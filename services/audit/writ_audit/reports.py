@@ -8,7 +8,7 @@ import hashlib
 import time
 from collections import OrderedDict
 
-from writ_audit.index_follower import Follower
+from writ_audit.index_follower import IndexFollower
 from writ_bus.backoff import backoff
 from writ_bus.port import Bus, Journal, Message
 from writ_contracts import subjects
@@ -36,7 +36,7 @@ _log = Log("writ.audit")
 class ReportEndpoint:
     """Subscribes to `writ.report.<pool>`. One replica of audit handles each report."""
 
-    def __init__(self, journal: Journal, follower: Follower, security: SecurityEvents, installation: str) -> None:
+    def __init__(self, journal: Journal, follower: IndexFollower, security: SecurityEvents, installation: str) -> None:
         self._journal = journal
         self._installation = installation
         self._follower = follower

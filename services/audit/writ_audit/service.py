@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from writ_audit.config import AuditConfig
 from writ_audit.decision_samples import DecisionSamples
 from writ_audit.handlers import service
-from writ_audit.index import Index
-from writ_audit.index_follower import Follower
-from writ_audit.metrics import Measures
+from writ_audit.index import AuditIndex
+from writ_audit.index_follower import IndexFollower
+from writ_audit.metrics import AuditMeasures
 from writ_audit.notifications.delivery import Deliveries
 from writ_audit.notifications.notifiers import BUILT_IN
 from writ_audit.notifications.settings import read_notifications
 from writ_audit.people_file import PeopleFile
 from writ_audit.permission import ReadPermission
-from writ_audit.reading import QueryEndpoint
+from writ_audit.reading import AuditQueryEndpoint
 from writ_audit.recorded_reads import RecordedReads
 from writ_audit.reports import ReportEndpoint
 from writ_audit.server_log.follower import ServerLog
@@ -35,7 +35,7 @@ from writ_runtime.files.policy_keys import PolicyKeys
 from writ_runtime.files.state_file import StateFile
 from writ_runtime.health import Check
 from writ_runtime.journal.journal_guard import FILE, JournalGuard, JournalMark
-from writ_runtime.journal.journal_notices import Notifier
+from writ_runtime.journal.journal_notices import NoticeSender
 from writ_runtime.journal.security_events import SecurityEvents
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics, Observer
@@ -53,16 +53,16 @@ class Audit:
     def __init__(self, config: AuditConfig, bus: Bus, measured: Metrics, clocks: Clocks = SYSTEM) -> None:
         self._bus = bus
         config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._index = Index(config.state_dir / "audit.sqlite")
+        self._index = AuditIndex(config.state_dir / "audit.sqlite")
         if self._index.rebuilt:
             _log.warning("index.rebuilt", reason=self._index.rebuilt)
-        self._notifier = Notifier(subjects.NOTICE_AUDIT)
+        self._notifier = NoticeSender(subjects.NOTICE_AUDIT)
         file, lost = StateFile(config.state_dir / FILE, JournalMark), config.journal_lost
         self._guard = JournalGuard(bus.journal, measured, self._journal_replaced, file=file, lost=lost)
         self._servers = Servers(measured)
         self._time = ServerClock(bus, clocks)
         self._time.shown(measured)
-        measures = Measures(measured, lambda: self._follower.lag, lambda: self._follower.position)
+        measures = AuditMeasures(measured, lambda: self._follower.lag, lambda: self._follower.position)
         self._security = SecurityEvents(bus.journal, self._time.now, measures.alarmed)
         keys = PolicyKeys(config.policy_key, config.keyring)
         self._people = PeopleFile(
@@ -71,7 +71,7 @@ class Audit:
         self._samples = DecisionSamples(
             config, bus, keys, self._security, measures.decided_again, self._time.now, self._people.value
         )
-        self._follower = Follower(
+        self._follower = IndexFollower(
             bus.journal,
             self._index,
             self._guard,
@@ -86,12 +86,12 @@ class Audit:
         self._deliveries = self._make_deliveries(config, measured)
         reads = RecordedReads(bus.journal, self._time.now)
         permission = ReadPermission(bus, keys.live, config.installation, self._notifier.queue, reads)
-        reading = QueryEndpoint(bus.journal, self._index, self._follower, permission)
+        reading = AuditQueryEndpoint(bus.journal, self._index, self._follower, permission)
         self._service = service(VERSION, reading, Observer(Log("writ.audit"), measured))
         self._serving: Serving | None = None
         self._instance = encode_id(os.urandom(16))
 
-    def _make_server_log(self, config: AuditConfig, measures: Measures) -> ServerLog:
+    def _make_server_log(self, config: AuditConfig, measures: AuditMeasures) -> ServerLog:
         owners = KeyOwners(config.principals, config.agents, config.nats_config)
         return ServerLog(config.nats_log, owners, self._security, measures.refused, config.state_dir)
 

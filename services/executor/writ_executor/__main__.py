@@ -5,7 +5,7 @@ from writ_executor.config import ExecutorConfig
 from writ_executor.journal.shared_keys import SharedKeys
 from writ_executor.metrics import metrics
 from writ_executor.service import Executor
-from writ_runtime.connect import connect_as, load_key
+from writ_runtime.connect import await_journal, connect_as, load_key
 from writ_runtime.files.watched_file import WatchedFile
 from writ_runtime.list_reader.lists import AGENTS, TARGETS, ListReader
 from writ_runtime.plugins.entry_points import load_catalogue
@@ -20,6 +20,7 @@ async def main(config: ExecutorConfig) -> None:
     async with running("executor", config, measured) as process:
         bus = await connect_as("executor", config, key, on_violation=lambda kind, what: executor.violation(kind, what))  # noqa: PLW0108
         executor = Executor(config, bus, shared, load_catalogue(), inventory, agents, measured)
+        await await_journal(bus, process.log)
         await executor.serve()
         work = tasks.start(executor.run(), "run")
         process.needs(work, "the task that follows the journal ended")

@@ -7,14 +7,14 @@ from writ_contracts.life import AcceptedLife, State
 from writ_executor.admission.admission import Admission
 from writ_executor.agents.key_use import AgentKeyUse
 from writ_executor.agents.notices import NoticeEndpoint
-from writ_executor.agents.presence import Presence
+from writ_executor.agents.presence import AgentPresence
 from writ_executor.control.archiving import ArchiveOperation
 from writ_executor.control.operations import ControlOperations
 from writ_executor.control.policy_versions import PolicyVersionOperations
-from writ_executor.control.principals import PrincipalChanges
+from writ_executor.control.principals import PrincipalManagement
 from writ_executor.foundation import Foundation
 from writ_executor.journal.audit_services import AuditServices
-from writ_executor.journal.follower import Follower
+from writ_executor.journal.follower import JournalFollower
 from writ_executor.journal.generations import Generations
 from writ_executor.journal.index import Index
 from writ_executor.journal.recorder import Recorder
@@ -24,18 +24,18 @@ from writ_executor.requests.backend_tests import BackendTests
 from writ_executor.requests.intake import RequestEndpoint
 from writ_executor.requests.queries import QueryEndpoint
 from writ_executor.requests.screening import RequestScreening
-from writ_executor.requests.visible import VisibleTargets
+from writ_executor.requests.visible import TargetVisibility
 from writ_executor.requests.waiting_reasons import WaitingReasons
 from writ_executor.rounds.accepted_operations import AcceptedOperations
 from writ_executor.rounds.restore_recovery import RestoreRecovery
 from writ_executor.rounds.sweep import Sweep
-from writ_executor.steps.approvals import Approvals
+from writ_executor.steps.approvals import ApprovalSteps
 from writ_executor.steps.approver_events import ApproverEvents
 from writ_executor.steps.background import BackgroundTasks
 from writ_executor.steps.cancels import Cancels
 from writ_executor.steps.claims import ClaimEndpoint
 from writ_executor.steps.dispatch import Dispatcher
-from writ_executor.steps.host_reads import HostReads
+from writ_executor.steps.host_reads import HostReadRequests
 from writ_executor.steps.outcomes import OutcomeRecorder
 from writ_executor.steps.parameter_retention import ParameterRetention
 from writ_executor.steps.pending_previews import PendingPreviews
@@ -51,8 +51,8 @@ class Components:
 
     index: Index
     background: BackgroundTasks
-    presence: Presence
-    follower: Follower
+    presence: AgentPresence
+    follower: JournalFollower
     recorder: Recorder
     storage: StorageWatch
     unwatched: Recorder
@@ -79,8 +79,8 @@ class _Steps:
     dispatcher: Dispatcher
     cancels: Cancels
     outcomes: OutcomeRecorder
-    approvals: Approvals
-    host_reads: HostReads
+    approvals: ApprovalSteps
+    host_reads: HostReadRequests
     previews: PendingPreviews
 
 
@@ -97,7 +97,7 @@ def compose(base: Foundation) -> Components:
     )
     base.follower.on_event = _after_verdict(base.background, accepted, outcomes)
     screening = RequestScreening(
-        base.targets, VisibleTargets(base.policy), base.admission, accepted, dry_run_only=config.dry_run_only
+        base.targets, TargetVisibility(base.policy), base.admission, accepted, dry_run_only=config.dry_run_only
     )
     return Components(
         index=index,
@@ -109,7 +109,7 @@ def compose(base: Foundation) -> Components:
         unwatched=Recorder(bus.journal, index, measures, time.now),
         admission=base.admission,
         sweep=_sweep(base, steps, controls, accepted),
-        intake=_intake(base, screening, accepted),
+        intake=_intake(base, screening, accepted, steps.dispatcher),
         claims=_claims(base, outcomes),
         key_use=base.key_use,
         receipts=_receipts(base, steps),
@@ -127,13 +127,20 @@ def _steps(base: Foundation) -> _Steps:
     config, bus, catalogue, index = base.config, base.bus, base.catalogue, base.index
     recorder, vault, policy, presence = base.recorder, base.vault, base.policy, base.presence
     approvers, stops = ApproverEvents(bus), StopHistory(bus.journal)
-    dispatcher = Dispatcher(bus, recorder, index, base.follower, config.start_window)
+    dispatcher = Dispatcher(
+        bus,
+        recorder,
+        index,
+        base.follower,
+        config.start_window,
+        presence.reads_requests if config.dispatch_at_once else lambda _: False,
+    )
     outcomes = OutcomeRecorder(recorder, vault, dispatcher, presence, base.background, base.audit_detail, approvers)
-    approvals = Approvals(
+    approvals = ApprovalSteps(
         catalogue, index, recorder, vault, policy, outcomes, approvers, base.targets, stops, config.queue_window
     )
     dispatcher.review = approvals.review
-    host_reads = HostReads(bus, catalogue, index, vault, policy, outcomes)
+    host_reads = HostReadRequests(bus, catalogue, index, vault, policy, outcomes)
     previews = PendingPreviews(
         catalogue,
         index,
@@ -160,7 +167,7 @@ def _controls(base: Foundation, steps: _Steps, generations: Generations) -> Cont
     bus, index, recorder, lives, vault = base.bus, base.index, base.recorder, base.lives, base.vault
     publishing = PolicyVersionOperations(bus, index, recorder, lives, vault, base.policy)
     archiving = ArchiveOperation(bus, recorder, vault, generations, base.config.remember)
-    principals = PrincipalChanges(bus, recorder, lives, vault, index, steps.outcomes)
+    principals = PrincipalManagement(bus, recorder, lives, vault, index, steps.outcomes)
     return ControlOperations(
         recorder,
         lives,
@@ -197,7 +204,9 @@ def _sweep(base: Foundation, steps: _Steps, controls: ControlOperations, accepte
     )
 
 
-def _intake(base: Foundation, screening: RequestScreening, accepted: AcceptedOperations) -> RequestEndpoint:
+def _intake(
+    base: Foundation, screening: RequestScreening, accepted: AcceptedOperations, dispatcher: Dispatcher
+) -> RequestEndpoint:
     return RequestEndpoint(
         base.config,
         base.catalogue,
@@ -209,6 +218,7 @@ def _intake(base: Foundation, screening: RequestScreening, accepted: AcceptedOpe
         base.vault,
         base.policy,
         accepted,
+        dispatcher,
         base.guard,
     )
 
@@ -254,7 +264,7 @@ def _queries(base: Foundation, screening: RequestScreening, generations: Generat
         index,
         base.lives,
         base.targets,
-        VisibleTargets(base.policy),
+        TargetVisibility(base.policy),
         base.vault,
         base.policy,
         screening,

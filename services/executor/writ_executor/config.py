@@ -32,6 +32,14 @@ class ExecutorConfig(SignerConfig, frozen=True, kw_only=True):
         ),
     ] = "standard"
     start_window: Annotated[Seconds, env("WRIT_START_WINDOW", "seconds that agents have to claim an operation")] = 60.0
+    dispatch_at_once: Annotated[
+        bool,
+        env(
+            "WRIT_DISPATCH_AT_ONCE",
+            "false: agents never see the request of an operation, with policy's decision and its trace;"
+            " reads then take one more event",
+        ),
+    ] = True
     queue_window: Annotated[Seconds, env("WRIT_QUEUE_WINDOW", "seconds an operation may wait for its target")] = 3600.0
     lease: Annotated[Seconds, env("WRIT_LEASE", "seconds of silence after which an agent counts as gone")] = 15.0
     agent_processes: Annotated[

@@ -10,18 +10,18 @@ from writ_executor.agents.alarms import SecurityEventRecorder
 from writ_executor.agents.copied_keys import CopiedKeys
 from writ_executor.agents.key_use import AgentKeyUse
 from writ_executor.agents.keys import AgentKeys
-from writ_executor.agents.presence import Presence
+from writ_executor.agents.presence import AgentPresence
 from writ_executor.agents.targets import Targets
 from writ_executor.config import ExecutorConfig
 from writ_executor.journal.audit_level import LEVELS, AuditDetail
-from writ_executor.journal.follower import Follower
+from writ_executor.journal.follower import JournalFollower
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
 from writ_executor.journal.lookup import OperationTable
 from writ_executor.journal.recorder import Recorder
 from writ_executor.journal.shared_keys import SharedKeys
 from writ_executor.journal.storage_watch import StorageWatch, WatchedJournal
-from writ_executor.metrics import Measures
+from writ_executor.metrics import ExecutorMeasures
 from writ_executor.policy.client import PolicyClient
 from writ_executor.steps.background import BackgroundTasks
 from writ_runtime.clocks import ServerClock
@@ -38,15 +38,15 @@ class Foundation:
     config: ExecutorConfig
     bus: Bus
     catalogue: Catalogue
-    measures: Measures
+    measures: ExecutorMeasures
     time: ServerClock
     index: Index
     background: BackgroundTasks
-    presence: Presence
+    presence: AgentPresence
     storage: StorageWatch
     recorder: Recorder
     guard: JournalGuard
-    follower: Follower
+    follower: JournalFollower
     lives: OperationTable
     vault: Vault
     policy: PolicyClient
@@ -65,12 +65,12 @@ def lay_foundation(
     catalogue: Catalogue,
     inventory: WatchedFile[Inventory],
     agents: WatchedFile[Agents],
-    measures: Measures,
+    measures: ExecutorMeasures,
     measured: Metrics,
     time: ServerClock,
 ) -> Foundation:
     """Compose the parts which need no others than these."""
-    index, background, presence = Index(), BackgroundTasks(), Presence(config.lease, time.clocks.boot)
+    index, background, presence = Index(), BackgroundTasks(), AgentPresence(config.lease, time.clocks.boot)
     storage = StorageWatch(bus.journal.usage, time.now)
     recorder = Recorder(WatchedJournal(bus.journal, storage), index, measures, time.now)
     guard = _guard(config, bus, recorder, background, measured)
@@ -88,7 +88,7 @@ def lay_foundation(
         storage=storage,
         recorder=recorder,
         guard=guard,
-        follower=Follower(bus, index, shared, measures.success, guard),
+        follower=JournalFollower(bus, index, shared, measures.success, guard),
         lives=OperationTable(bus, index, measures),
         vault=Vault(bus, shared, storage),
         policy=PolicyClient(bus, trusted, config.installation, presence, measures),

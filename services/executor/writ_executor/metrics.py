@@ -38,7 +38,7 @@ def metrics() -> Metrics:
     return Metrics([one.name for one in CHANNELS if Role.EXECUTOR in one.receivers])
 
 
-class Measures:
+class ExecutorMeasures:
     """All metrics of the executor."""
 
     def __init__(self, measured: Metrics, catalogue: Catalogue, clock: Callable[[], float]) -> None:

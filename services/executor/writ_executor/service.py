@@ -9,7 +9,6 @@ from writ_bus.port import Bus, Endpoint, Message, Service
 from writ_bus.tasks import unending
 from writ_contracts import subjects, wire
 from writ_contracts.agents import Acknowledgement, ClaimReply, Heartbeat, Progress
-from writ_contracts.backends import BackendTestReply
 from writ_contracts.errors import Invalid, WritError
 from writ_contracts.history.audit import AuditStanding, JournalReply
 from writ_contracts.ids import WRIT_TARGET
@@ -28,6 +27,7 @@ from writ_contracts.requests import (
     SimulateReply,
     TargetsReply,
 )
+from writ_contracts.target_tests import BackendTestReply
 from writ_contracts.version import LEVEL
 from writ_executor import __version__
 from writ_executor.agents.presence import other_builds, other_levels, other_policy_keys
@@ -36,7 +36,7 @@ from writ_executor.config import ExecutorConfig
 from writ_executor.foundation import lay_foundation
 from writ_executor.journal.own_violations import OwnViolations
 from writ_executor.journal.shared_keys import SharedKeys
-from writ_executor.metrics import Measures, pools_of
+from writ_executor.metrics import ExecutorMeasures, pools_of
 from writ_executor.policy.people_notices import PeopleNotices
 from writ_runtime.clocks import SYSTEM, Clocks, ServerClock, describe
 from writ_runtime.endpoint_frame import Handle, endpoint_handler
@@ -76,7 +76,7 @@ class Executor:
         self._policy_keys = PolicyKeys(config.policy_key, config.keyring).live
         self._files, self._plugins = (inventory, agents), digests_of(catalogue.plugins)
         self._urgent = tuple(operation.name for operation in catalogue.values() if operation.control)
-        self._measures, self._inventory = Measures(measured, catalogue, self.time.now), inventory
+        self._measures, self._inventory = ExecutorMeasures(measured, catalogue, self.time.now), inventory
         measures = self._measures
         parts = compose(
             lay_foundation(config, bus, shared, catalogue, inventory, agents, measures, measured, self.time)

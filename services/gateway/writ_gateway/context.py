@@ -7,10 +7,10 @@ from mcp.server.context import ServerRequestContext
 
 from writ_contracts.installation.gateway_tokens import GatewayToken
 from writ_gateway.caller import Caller, client_info
-from writ_gateway.session import Session
+from writ_gateway.session import PrincipalSession
 
 Context = ServerRequestContext[Any, Any]
-SessionOf = Callable[[Context], Awaitable[Session]]
+SessionOf = Callable[[Context], Awaitable[PrincipalSession]]
 
 
 def caller_of(context: Context, session: str, token: GatewayToken | None = None, agent: str = "") -> Caller:

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from writ_contracts.errors import Invalid
 from writ_gateway.results import bounded
-from writ_gateway.session import Call
+from writ_gateway.session import ToolCall
 from writ_gateway.tool import Result
 from writ_gateway.tools import discovery_tools, operation_tools, policy_tools
 
@@ -41,7 +41,7 @@ _TOOLS = {tool.name: tool for tool in (*discovery_tools.TOOLS, *operation_tools.
 _NAME = re.compile(r"\{(\w+)\}")
 
 
-async def read(call: Call, uri: str) -> Result:
+async def read(call: ToolCall, uri: str) -> Result:
     """Return the resource at an address. Raises Invalid (`not_found`), and the errors of its tool."""
     for address, resource in RESOURCES.items():
         if address == POLICY == uri:

@@ -40,7 +40,7 @@ from writ_gateway.context import Context, SessionOf
 from writ_gateway.prompts import PROMPTS
 from writ_gateway.resources import RESOURCES
 from writ_gateway.schemas import slim
-from writ_gateway.session import Call, Session
+from writ_gateway.session import PrincipalSession, ToolCall
 from writ_gateway.tasks import WAIT_SECONDS, TaskHandlers, declared, is_open
 from writ_gateway.tool import Profile, Result, Tool
 from writ_gateway.toolbox import Toolbox
@@ -60,7 +60,7 @@ _log = Log("writ.gateway")
 def server(tools: Toolbox, session_of: SessionOf) -> Server[Any]:
     """Return the server. `session_of` finds the session of a request's sender."""
     tasks = TaskHandlers(session_of, lambda result: wire_form(tool_result(result)))
-    handlers = Handlers(tools, session_of, tasks)
+    handlers = McpHandlers(tools, session_of, tasks)
     made: Server[Any] = Server(
         "writ",
         version=VERSION,
@@ -79,7 +79,7 @@ def server(tools: Toolbox, session_of: SessionOf) -> Server[Any]:
     return made
 
 
-class Handlers:
+class McpHandlers:
     """One method for each MCP request."""
 
     def __init__(self, tools: Toolbox, session_of: SessionOf, tasks: TaskHandlers) -> None:
@@ -112,7 +112,7 @@ class Handlers:
         session = await self._session_of(context)
         takes_task = tool.starts and declared(context)
         async with ProgressReports(context) as progress:
-            call = Call(session, progress.note, longest_wait=WAIT_SECONDS if takes_task else None)
+            call = ToolCall(session, progress.note, longest_wait=WAIT_SECONDS if takes_task else None)
             result = await toolbox.run(tool, call, arguments)
         if takes_task and is_open(result):
             return await self._tasks.created(session, result["operation_id"])
@@ -142,7 +142,7 @@ class Handlers:
         """Return one resource, as JSON."""
         session = await self._session_of(context)
         try:
-            found = await resources.read(Call(session, lambda _: None), str(params.uri))
+            found = await resources.read(ToolCall(session, lambda _: None), str(params.uri))
         except WritError as error:
             raise MCPError(
                 INVALID_PARAMS, str(error)[:1000], {"code": error.code, "uri": str(params.uri)[:200]}
@@ -164,7 +164,7 @@ class Handlers:
         return GetPromptResult(description=prompt.description, messages=[message])
 
 
-async def _permitted(session: Session) -> list[Operation]:
+async def _permitted(session: PrincipalSession) -> list[Operation]:
     """Raises MCPError where the policy does not answer: a longer list would be as wrong as a shorter one."""
     try:
         return await session.listed()

@@ -14,7 +14,7 @@ Progress = Callable[[float, str], Awaitable[None]]
 """Reports (seconds, step) to the client of a call that waits."""
 
 
-class Session:
+class PrincipalSession:
     """One principal's connection, as tools use it."""
 
     def __init__(self, writ: AgentClient, catalogue: Catalogue, permissions: Permissions | None = None) -> None:
@@ -24,9 +24,9 @@ class Session:
         self.policy = PolicyManagementTools(writ)
         self._permissions = permissions or Permissions(writ)
 
-    def called_by(self, caller: Caller) -> "Session":
+    def called_by(self, caller: Caller) -> "PrincipalSession":
         """Return the session for one request of this caller, with the same connection and permissions."""
-        return Session(self.writ.called_by(caller), self.catalogue, self._permissions)
+        return PrincipalSession(self.writ.called_by(caller), self.catalogue, self._permissions)
 
     async def permitted(self) -> list[Operation]:
         """Return the operations on targets permitted to the caller, sorted by name."""
@@ -43,10 +43,10 @@ class Session:
         return permitted
 
 
-class Call:
+class ToolCall:
     """One call of a tool: its session, and where its progress goes."""
 
-    def __init__(self, session: Session, on_event: OnEvent, *, longest_wait: float | None = None) -> None:
+    def __init__(self, session: PrincipalSession, on_event: OnEvent, *, longest_wait: float | None = None) -> None:
         """`longest_wait`: seconds of any wait; an operation unfinished by then is returned as it is."""
         self.session = session
         self.on_event = on_event

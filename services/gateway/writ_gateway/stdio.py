@@ -11,7 +11,7 @@ from writ_gateway.config import GatewayConfig
 from writ_gateway.context import Context as RequestContext
 from writ_gateway.context import caller_of
 from writ_gateway.server import server
-from writ_gateway.session import Session
+from writ_gateway.session import PrincipalSession
 from writ_gateway.toolbox import Toolbox
 from writ_runtime.plugins.entry_points import load_catalogue
 from writ_trust.keys import Key
@@ -39,9 +39,9 @@ async def serve(config: GatewayConfig) -> None:
         public_only=config.public_only,
     )
     async with writ:
-        session, run = Session(writ, catalogue), f"stdio-{secrets.token_hex(8)}"
+        session, run = PrincipalSession(writ, catalogue), f"stdio-{secrets.token_hex(8)}"
 
-        async def session_of(context: RequestContext) -> Session:
+        async def session_of(context: RequestContext) -> PrincipalSession:
             return session.called_by(caller_of(context, run))
 
         mcp = server(Toolbox(catalogue, config.profile, read_only=config.read_only), session_of)

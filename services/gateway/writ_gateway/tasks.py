@@ -20,7 +20,7 @@ from writ_contracts.errors import Invalid, WritError
 from writ_contracts.requests import OperationView
 from writ_gateway.context import Context, SessionOf
 from writ_gateway.results import advised, bounded
-from writ_gateway.session import Session
+from writ_gateway.session import PrincipalSession
 from writ_gateway.tool import Result
 from writ_gateway.untrusted_text import visible
 
@@ -98,7 +98,7 @@ class TaskHandlers:
         for name, handler in methods.items():
             server.add_request_handler(name, TaskParams, handler)
 
-    async def created(self, session: Session, operation_id: str) -> dict[str, Any]:
+    async def created(self, session: PrincipalSession, operation_id: str) -> dict[str, Any]:
         """Return the task of an operation as the result of the call by which it was requested."""
         view = await session.writ.get(operation_id)
         return {"resultType": "task", **task_of(view, self._finished)}
@@ -122,13 +122,13 @@ class TaskHandlers:
             await _reached(session.writ.cancel_soon(view.operation_id, "the MCP client cancelled the task"))
         return {}
 
-    async def _session(self, context: Context) -> Session:
+    async def _session(self, context: Context) -> PrincipalSession:
         if not declared(context):
             required: dict[str, Any] = {"requiredCapabilities": {"extensions": {EXTENSION: {}}}}
             raise MCPError(MISSING_CAPABILITY, "Missing required client capability", required)
         return await self._session_of(context)
 
-    async def _view(self, session: Session, task_id: str) -> OperationView:
+    async def _view(self, session: PrincipalSession, task_id: str) -> OperationView:
         return await _reached(session.writ.get(task_id))
 
 

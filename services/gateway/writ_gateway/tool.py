@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from writ_contracts.operations import Operation
 from writ_gateway.schemas import Arguments, Schema, decode, input_schema
-from writ_gateway.session import Call
+from writ_gateway.session import ToolCall
 
 Profile = Literal["small", "full"]
 Result = dict[str, Any]
@@ -27,7 +27,7 @@ class Tool(Struct, frozen=True, kw_only=True):
     description: str
     schema: Schema
     output: Schema
-    run: Callable[[Call, Given], Awaitable[Result]]
+    run: Callable[[ToolCall, Given], Awaitable[Result]]
     read_only: bool
     destructive: bool = False
     idempotent: bool = True
@@ -41,7 +41,7 @@ def tool(
     title: str,
     description: str,
     arguments: type[Ours],
-    run: Callable[[Call, Ours], Awaitable[Result]],
+    run: Callable[[ToolCall, Ours], Awaitable[Result]],
     output: Schema,
     *,
     read_only: bool = True,
@@ -49,7 +49,7 @@ def tool(
 ) -> Tool:
     """Return a tool whose arguments are a struct, which makes their schema and decodes them for `run`."""
 
-    async def decoded(call: Call, raw: Given) -> Result:
+    async def decoded(call: ToolCall, raw: Given) -> Result:
         return {"status": "ok"} | await run(call, decode(arguments, raw))
 
     return Tool(

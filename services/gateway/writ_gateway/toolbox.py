@@ -6,7 +6,7 @@ from typing import Any
 from writ_contracts.errors import WritError
 from writ_contracts.operations import Catalogue, Operation
 from writ_gateway import results
-from writ_gateway.session import Call
+from writ_gateway.session import ToolCall
 from writ_gateway.tool import Profile, Result, Tool
 from writ_gateway.tools import discovery_tools, operation_tools, policy_tools, request_tools, windows
 
@@ -41,7 +41,7 @@ class Toolbox:
         return [tool for tool in self._by_name.values() if tool.needs is None or any(map(tool.needs, may))]
 
 
-async def run(tool: Tool, call: Call, arguments: Mapping[str, Any]) -> Result:
+async def run(tool: Tool, call: ToolCall, arguments: Mapping[str, Any]) -> Result:
     """Return the result of one call. Errors of Writ are results as well; other exceptions are defects and pass."""
     try:
         return results.bounded(await tool.run(call, arguments))

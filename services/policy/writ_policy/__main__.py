@@ -4,7 +4,7 @@ from writ_bus import tasks
 from writ_policy.config import PolicyConfig
 from writ_policy.metrics import metrics
 from writ_policy.service import PolicyService
-from writ_runtime.connect import connect_as, load_key
+from writ_runtime.connect import await_journal, connect_as, load_key
 from writ_runtime.plugins.entry_points import load_catalogue
 from writ_runtime.service import StopStep, ended, run, running
 
@@ -15,6 +15,7 @@ async def main(config: PolicyConfig) -> None:
     policy = PolicyService(config, load_catalogue(evaluators=True), key, measured)
     async with running("policy", config, measured) as process:
         bus = await connect_as("policy", config, key)
+        await await_journal(bus, process.log)
         await policy.serve(bus)
         following = tasks.start(policy.follow(), "follow")
         process.needs(following, "the task that follows files and control events ended")

@@ -25,8 +25,15 @@ from writ_policy.decisions.judge_factory import JudgeFactory
 from writ_policy.decisions.recorded_approvals import CountedApprovals, approvals_of
 from writ_policy.decisions.rulings import Judge, RuledRequest
 from writ_policy.decisions.signer import DecisionSigner
-from writ_policy.limits import Limits
-from writ_policy.starts import MOVED_ON, RecordedOperation, check_first_decision, check_start, recorded_of
+from writ_policy.limits import RuleLimits
+from writ_policy.starts import (
+    MOVED_ON,
+    RecordedOperation,
+    check_first_decision,
+    check_parameters,
+    check_start,
+    recorded_of,
+)
 from writ_policy.state.control_reads import ControlReads
 from writ_policy.windows.open_windows import CountedFirst, OpenWindows
 from writ_runtime.faults import fault
@@ -35,7 +42,9 @@ from writ_trust.statements import sign
 
 MOST_TRIES = 64
 DISPATCHED = 2
-"""The least number of events of an operation that waits for its start: `requested` and `dispatched`."""
+"""The least number of events of an operation that waits for its start: `requested` and `dispatched`. They may be one
+event for what only reads.
+"""
 Gather = Callable[[GrantRequest | DecideRequest, Judge], Awaitable[KnownFacts]]
 """Returns the checked facts of a request, together with those that policy has itself."""
 
@@ -67,7 +76,7 @@ class GrantEndpoint:
         self._gather = gather
         self._key = key
         self._signer = signer
-        self._limits = Limits(journal, key.installation)
+        self._limits = RuleLimits(journal, key.installation)
         self._keys = keys
 
     async def recorded(self, ask: DecideRequest, judge: Judge) -> CountedApprovals | None:
@@ -107,7 +116,8 @@ class GrantEndpoint:
             raise Invalid("a simulation gets no grant")
         own = subjects.operation_filter(subject.principal, subject.operation_id)
         reading = self._control.begin()  # a stop that was stored meanwhile counts
-        records = await self._journal.read(own, at_least=DISPATCHED)
+        least_events = 1 if self._judging.only_reads(subject.operation) else DISPATCHED
+        records = await self._journal.read(own, at_least=least_events)
         least = max(ask.control_sequence, await asyncio.shield(reading))
         judge = await self._judging.at(least, target=subject.target)
         claim = check_claim(ask, judge.world)
@@ -119,6 +129,7 @@ class GrantEndpoint:
         ruled = await self._rule(ask, judge, recorded, first, records, claim, counted)
         if ruled.ruling.effect != "allow":
             return self._refused(ask, ruled), ruled
+        check_parameters(recorded, subject, first, ruled.decision, operation)
         decision = self._signer.sign(ruled.decision)
         permit = grant(ask, claim, ruled, decision, counted if ruled.decision.approvals else None)
         writ = sign(self._key, permit)

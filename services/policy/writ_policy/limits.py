@@ -41,7 +41,7 @@ class LimitReached(Unreachable):
     default_code = LIMIT_REACHED
 
 
-class Limits:
+class RuleLimits:
     def __init__(self, journal: Journal, installation: str) -> None:
         self._journal = journal
         self._installation = installation

@@ -25,12 +25,19 @@ def metrics() -> Metrics:
     return Metrics(endpoints=("decide", "grant", "visible", "scan", *(one.name for one in QUESTIONS)))
 
 
-class Measures:
+class PolicyMeasures:
     """The metrics of the policy service."""
 
     def __init__(self, measured: Metrics, catalogue: Catalogue) -> None:
         labels = {"effect": EFFECTS, "operation": tuple(catalogue), "role": ROLES}
         self._decisions = measured.counter("writ_policy_decisions_total", "Decisions made.", labels)
+        self._opened = measured.counter(
+            "writ_policy_signature_lookups_total",
+            "Recorded decisions that policy opened again for a start: hit if this process signed it lately, so that "
+            "its signature is known, miss if it was verified. Decisions themselves are not cached: each start needs a "
+            "new one.",
+            {"result": ("hit", "miss")},
+        )
         self._refused = measured.counter(
             "writ_policy_load_errors_total",
             "Changed files, and stored versions of the policy, that could not be used.",
@@ -69,6 +76,10 @@ class Measures:
             "decision_code": decision.code,
             "rules": decision.rules,
         }
+
+    def opened(self, own: bool) -> None:
+        """Count a recorded decision that was opened; `own`: its signature was known."""
+        self._opened.add(result="hit" if own else "miss")
 
     def refused(self, file: str) -> None:
         """Count a file with unusable new content, or a stored version (`store`)."""

@@ -30,12 +30,12 @@ from writ_policy.endpoints.versions import VersionQueries
 from writ_policy.endpoints.visible import VisibleEndpoint
 from writ_policy.highest_version import FILE as HIGHEST
 from writ_policy.highest_version import EnforcedVersion, HighestVersion
-from writ_policy.metrics import STORE, Measures
+from writ_policy.metrics import STORE, PolicyMeasures
 from writ_policy.state import control_views
-from writ_policy.state.control_follower import INTERVAL, Follower
+from writ_policy.state.control_follower import INTERVAL, ControlFollower
 from writ_policy.state.credentials_file import CredentialsFile
 from writ_policy.state.loading import Compiler
-from writ_policy.state.sources import Sources
+from writ_policy.state.sources import PolicySources
 from writ_policy.versions.proposed_versions import ProposedVersions
 from writ_policy.versions.stored_versions import Versions
 from writ_policy.windows.open_windows import OpenWindows
@@ -45,7 +45,7 @@ from writ_runtime.files.policy_keys import PolicyKeys
 from writ_runtime.files.state_file import StateFile
 from writ_runtime.health import Attention, Check, Detail
 from writ_runtime.journal.journal_guard import FILE, LOOK_EVERY, JournalGuard, JournalMark
-from writ_runtime.journal.journal_notices import Notifier
+from writ_runtime.journal.journal_notices import NoticeSender
 from writ_runtime.journal.security_events import SecurityEvents
 from writ_runtime.logs import Log
 from writ_runtime.metrics import Metrics, Observer
@@ -88,20 +88,22 @@ class PolicyService:
         )
         self._plugins = agent_plugins(catalogue, config.listed_plugins())
         self._observe = Observer(Log("writ.policy"), measured)
-        self._measures = Measures(measured, catalogue)
-        self._compiler, self._notifier = Compiler(catalogue, config.mode), Notifier(subjects.NOTICE_POLICY)
+        self._measures = PolicyMeasures(measured, catalogue)
+        self._compiler, self._notifier = Compiler(catalogue, config.mode), NoticeSender(subjects.NOTICE_POLICY)
         config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._highest = HighestVersion(StateFile(config.state_dir / HIGHEST, EnforcedVersion), config.versions_lost)
         self._measured = measured
         directory = known_directory(config.state_dir, config.people_key, config.installation)
         tell, measures = self._notifier.queue, self._measures
         people = CredentialsFile(config.people, directory, tell)
-        self._sources = Sources(config, self._compiler, tell, measures.refused, measures.in_force, self._clock, people)
+        self._sources = PolicySources(
+            config, self._compiler, tell, measures.refused, measures.in_force, self._clock, people
+        )
         self._analysis_pool = AnalysisPool()
         self._bus: Bus | None = None
         self._versions: Versions | None = None
         self._guard: JournalGuard | None = None
-        self._follower: Follower | None = None
+        self._follower: ControlFollower | None = None
         self._security: SecurityEvents | None = None
         self._serving: Serving | None = None
 
@@ -125,7 +127,7 @@ class PolicyService:
             security.report(LOST, versions.taken_back, None, None)
             return
         await self._sources.start(versions)
-        follower = Follower(
+        follower = ControlFollower(
             bus.journal,
             self._keys.events,
             versions,
@@ -146,12 +148,12 @@ class PolicyService:
         return JournalGuard(bus.journal, self._measured, alarm, file=file, lost=lost)
 
     def _service(
-        self, bus: Bus, versions: Versions, follower: Follower, guard: JournalGuard, security: SecurityEvents
+        self, bus: Bus, versions: Versions, follower: ControlFollower, guard: JournalGuard, security: SecurityEvents
     ) -> Service:
         dry, clock, keys = self._config.dry_run_only, self._clock, self._keys.events
         judging = JudgeFactory(self._sources, versions, follower, self._plugins, guard, dry_run_only=dry, clock=clock)
         scans = Scans(bus.scans, self._sources, self._key, self._keys.at, security, self._observe, clock)
-        signer = DecisionSigner(self._key)
+        signer = DecisionSigner(self._key, self._measures.opened)
         windows = OpenWindows(bus.journal, keys, signer.open)
         handlers = DecisionEndpoints(
             bus.journal,
@@ -232,7 +234,7 @@ class PolicyService:
             if before is None and versions.taken_back is not None:
                 security.report(LOST, versions.taken_back, None, None)
 
-    async def _watch_control(self, follower: Follower) -> None:
+    async def _watch_control(self, follower: ControlFollower) -> None:
         """Count stops and emergencies, and have the end of each emergency recorded.
 
         Every replica tries, and the journal accepts one event.

@@ -19,6 +19,7 @@ from writ_contracts.operations import Operation
 from writ_contracts.signing import Signed
 from writ_contracts.subjects import parse_event
 from writ_contracts.wire import event_of
+from writ_trust.digests import keyed_digest, same
 from writ_trust.statements import digest, open_signed
 
 FORGED: Final = "forged_start"
@@ -130,6 +131,24 @@ def check_first_decision(
             f"{subject.operation_id} was recorded {recorded.requested_at - decision.at:.0f} s after its decision"
         )
     return decision
+
+
+def check_parameters(
+    recorded: RecordedOperation, subject: Subject, first: Decision, present: Decision, operation: Operation
+) -> None:
+    """Raise ForgedStart for a start with other parameters than those of the first decision.
+
+    A rule or a catalogue that changed meanwhile may fill in other values. What the first decision filled in is on
+    record, and together with the requester's own parameters it has the digest that policy signed.
+    """
+    if present.parameters_digest == first.parameters_digest:
+        return
+    filled_in = recorded.requested.effective
+    decided = {**subject.parameters, **filled_in}
+    agrees = all(filled_in.get(name, value) == value for name, value in subject.parameters.items())
+    whole = (decided, operation.check(decided))  # the second one where the record has no values
+    if not agrees or not any(same(keyed_digest(subject.parameters_key, one), first.parameters_digest) for one in whole):
+        raise ForgedStart(f"the start of {subject.operation_id} has other parameters than policy decided on")
 
 
 def check_start(

@@ -9,9 +9,9 @@ from typing import Any
 from writ_agent.backends.coroutine import CoroutineHandler
 from writ_agent.backends.port import ProbeResult, Progress, TargetTestResult, Task, TaskResult
 from writ_agent.backends.target_health import TargetHealth
-from writ_contracts.backends import TargetTestStep
 from writ_contracts.errors import ConfigError, Invalid, TimedOut, WritError
 from writ_contracts.inventory import Target
+from writ_contracts.target_tests import TargetTestStep
 from writ_router.api import RouterApi
 from writ_router.descriptor import PLUGIN
 from writ_router.operations import OPERATIONS

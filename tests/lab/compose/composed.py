@@ -92,11 +92,11 @@ class Composed:
     def ready(self, container: str) -> None:
         """Wait until it reports readiness."""
 
-        def look() -> bool:
+        def check() -> bool:
             state = self.engine.inspect(container)[0]["State"]
             return bool(state.get("Health", {}).get("Status") == "healthy")
 
-        until(look, WITHIN, f"{container} is healthy")
+        until(check, WITHIN, f"{container} is healthy")
 
     async def client(self) -> Writ:
         """Connect as its operator, from this machine, by the published ports."""

@@ -67,7 +67,7 @@ def container(cluster: Composed, server: str) -> str:
 def leader(cluster: Composed) -> str:
     """Return the journal's leader, once each copy is complete."""
 
-    def look() -> str | None:
+    def check() -> str | None:
         for server in SERVERS:
             for one in streams(cluster, server):
                 copies = one["cluster"].get("replicas", [])
@@ -75,7 +75,7 @@ def leader(cluster: Composed) -> str:
                     return server if all(copy["current"] for copy in copies) else None
         return None
 
-    return until(look, 60.0, "the journal has a leader and three whole copies")
+    return until(check, 60.0, "the journal has a leader and three whole copies")
 
 
 async def test_leaders_killed_and_servers_restarted_under_load(cluster: Composed) -> None:

@@ -14,11 +14,11 @@ from msgspec.structs import replace
 
 from writ_agent.backends.port import Effect, ProbeResult, TargetTestResult, Task, TaskResult, Verdict
 from writ_contracts.agents import ReceiptOutcome
-from writ_contracts.backends import TargetTestStep
 from writ_contracts.errors import Invalid, WritError
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import Target
 from writ_contracts.parameters import hidden, recorded_names
+from writ_contracts.target_tests import TargetTestStep
 
 Action = Literal["run", "baseline", "probe", "preview"]
 LISTING_SECONDS = 10.0

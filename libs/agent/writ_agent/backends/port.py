@@ -12,11 +12,11 @@ from msgspec import Struct, field
 
 from writ_agent.backends.target_health import TargetHealth
 from writ_contracts.agents import ReceiptOutcome
-from writ_contracts.backends import TargetTestStep
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
 from writ_contracts.operations import Operation
 from writ_contracts.parameters import Parameters
+from writ_contracts.target_tests import TargetTestStep
 
 Effect = Literal["none", "done", "maybe"]
 Verdict = Literal["took_effect", "no_effect", "unknown"]
@@ -134,7 +134,7 @@ class Listings(Protocol):
 
 
 class TargetTestResult(Struct, frozen=True, kw_only=True):
-    """The result of a target test; the fields are those of `writ_contracts.backends.TargetReport`."""
+    """The result of a target test; the fields are those of `writ_contracts.target_tests.TargetReport`."""
 
     steps: list[TargetTestStep] = field(default_factory=list)
     code: str = ""

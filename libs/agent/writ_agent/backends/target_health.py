@@ -16,7 +16,7 @@ MOST_TARGETS = 500
 MOST_NAMED = 8
 
 
-class TargetResult(Struct, frozen=True):
+class TargetContact(Struct, frozen=True):
     """The latest result of reaching a target. `reason`: `ok` or an error code. `at`: Unix seconds."""
 
     reason: str
@@ -33,17 +33,17 @@ class TargetHealth:
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._last: dict[str, TargetResult] = {}
+        self._last: dict[str, TargetContact] = {}
 
     def record(self, target: str, code: str) -> None:
         """Record a result with this code; empty for success."""
         self._last.pop(target, None)
-        self._last[target] = TargetResult(code or WELL, self._clock())
+        self._last[target] = TargetContact(code or WELL, self._clock())
         if len(self._last) > MOST_TARGETS:
             well = (name for name, standing in self._last.items() if standing.well)
             del self._last[next(well, next(iter(self._last)))]
 
-    def __iter__(self) -> Iterator[tuple[str, TargetResult]]:
+    def __iter__(self) -> Iterator[tuple[str, TargetContact]]:
         since = self._clock() - KEPT
         return iter(sorted((name, standing) for name, standing in self._last.items() if standing.at > since))
 

@@ -8,13 +8,13 @@ from msgspec.structs import replace
 from writ_agent.backends.port import Backend, TargetTester, TargetTestResult, cannot_test_targets
 from writ_agent.reporting.receipts import AgentIdentity
 from writ_agent.verification import VerificationContext
-from writ_contracts.backends import TargetReport, TargetTestStep
 from writ_contracts.bounds import cut
 from writ_contracts.decisions import ReadGrant
 from writ_contracts.errors import WritError
 from writ_contracts.inventory import Target
 from writ_contracts.operations import has_operation
 from writ_contracts.plugins import digest_problem
+from writ_contracts.target_tests import TargetReport, TargetTestStep
 from writ_contracts.version import VERSION
 from writ_runtime.logs import Log
 

@@ -1,4 +1,4 @@
-"""Messages which must reach an executor (receipts, security reports): spooled, then sent until acknowledged.
+"""Messages which must reach an executor (receipts, security reports): spooled, and sent until acknowledged.
 
 An acknowledged message is forgotten. After anything else it is sent again, also after a restart. Only a final refusal
 moves it aside, with an error in the log.
@@ -35,6 +35,7 @@ class Outbox:
         self._on_sent = on_sent
         self._sending: dict[str, asyncio.Task[None]] = {}
         self._unspooled: dict[str, Parcel] = {}
+        self._syncing: dict[str, asyncio.Task[None]] = {}
 
     @property
     def pending(self) -> frozenset[str]:
@@ -50,19 +51,23 @@ class Outbox:
     async def post(self, key: str, parcel: Parcel, *, durable: bool = True) -> None:
         """Spool the parcel and send it; a failed disk does not stop the sending.
 
-        A parcel about no change (`durable` false) is sent before the disk has it. A large one is spooled only if it
-        could not be sent at once: a read that is lost with this process is read again.
+        A parcel about a change is written, and sent while the disk syncs it: if both are lost in a power cut, its
+        intent is settled. One about no change (`durable` false) is sent before it is written. A large one of these is
+        spooled only if it could not be sent at once: a read that is lost with this process is read again.
         """
-        if not durable:
+        if durable:
+            syncing = self._syncing[key] = tasks.start(self._keep(key, parcel, durable=True), "spool receipt")
+            await asyncio.sleep(0)  # it is written
+            self._start(key, parcel)
+            await asyncio.shield(syncing)
+        else:
             if len(parcel.body) > LARGE:
                 self._unspooled[key] = parcel
             self._start(key, parcel)
             await asyncio.sleep(0)
-        if key not in self._unspooled:
-            await self._keep(key, parcel, durable=durable)
+            if key not in self._unspooled:
+                await self._keep(key, parcel, durable=False)
         fault("agent.receipt_spooled")
-        if durable:
-            self._start(key, parcel)
 
     async def flush(self, grace: float) -> None:
         """Give pending parcels this long to arrive; the spool keeps the rest."""
@@ -86,6 +91,11 @@ class Outbox:
             if parcel := self._unspooled.pop(key, None):
                 await self._keep(key, parcel, durable=False)
 
+    async def _synced(self, key: str) -> None:
+        """Wait until the disk has the parcel, or has failed: only then may it be cleared."""
+        if syncing := self._syncing.pop(key, None):
+            await asyncio.wait({syncing})
+
     def _start(self, key: str, parcel: Parcel) -> None:
         task = tasks.spawn(self._send(key, parcel), "receipt")
         self._sending[key] = task
@@ -98,6 +108,7 @@ class Outbox:
             await asyncio.sleep(pause * _random.uniform(0.5, 1.0))
             pause = min(2 * pause, LONGEST_PAUSE)
         self._unspooled.pop(key, None)
+        await self._synced(key)
         fault("agent.receipt_sent")
         self._spool.clear(key)
         self._on_sent(key)
@@ -124,5 +135,6 @@ class Outbox:
         if answer.error is not None and not answer.error.retry:
             _log.error("outbox.refused", key=key, code=answer.error.code, error=answer.error.message)
             await self._keep_unspooled(key)
+            await self._synced(key)
             return self._is_set_aside(key)
         return answer.stored

@@ -13,20 +13,23 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from msgspec import structs
+
 from writ_agent.reporting.receipts import AgentIdentity
 from writ_agent.verification import SentClaim
 from writ_bus import tasks
 from writ_bus.errors import Forbidden, Full, TimedOut, Unreachable
 from writ_bus.port import Bus, Delivery
 from writ_contracts import subjects
-from writ_contracts.agents import STARTED_HEADER, Claim, ClaimMessage, ClaimReply
+from writ_contracts.agents import STARTED_HEADER, TEXTS_APART, TEXTS_HEADER, Claim, ClaimMessage, ClaimReply
+from writ_contracts.attached_bytes import detach
 from writ_contracts.errors import Invalid, WritError
 from writ_contracts.journal import Dispatched
 from writ_contracts.plugins import PluginDigests
 from writ_contracts.requests import Failure
 from writ_contracts.wire import decode, encode
 from writ_runtime.logs import Log
-from writ_trust.sealing import SealKey
+from writ_trust.sealing import SealKey, has_aes
 from writ_trust.statements import sign
 
 ASK_SECONDS = 5.0
@@ -37,6 +40,7 @@ PATIENCE = 12.0
 _PAUSES = (0.05, 0.2, 0.5, 1.0, 2.0)
 _UNCERTAIN = frozenset({"timeout", "internal"})
 """Codes after which `granted` may be stored all the same."""
+_READS_TEXTS = {TEXTS_HEADER: TEXTS_APART} if has_aes() else {}
 _log = Log("writ.agent")
 
 
@@ -129,15 +133,18 @@ async def _send_once(bus: Bus, claimed: SentClaim, body: bytes) -> ClaimReply | 
     Forbidden: nothing was done.
     """
     try:
-        headers = {STARTED_HEADER: repr(claimed.started)}
+        headers = {STARTED_HEADER: repr(claimed.started), **_READS_TEXTS}
         reply = await bus.request(subjects.claim(claimed.claim.pool), body, timeout=ASK_SECONDS, headers=headers)
-        answer = decode(reply.data, ClaimReply)
+        content, texts = detach(reply.data)
+        answer = decode(content, ClaimReply)
     except (Unreachable, Full, Forbidden):
         raise
     except (WritError, Invalid) as error:
         _log.warning("agent.claim_unanswered", operation_id=claimed.work.operation_id, error=str(error))
         return None
-    return None if answer.error is not None and answer.error.code in _UNCERTAIN else answer
+    if answer.error is not None and answer.error.code in _UNCERTAIN:
+        return None
+    return structs.replace(answer, texts=texts) if texts else answer
 
 
 def _retry(error: Failure | None) -> bool:

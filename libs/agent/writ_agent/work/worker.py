@@ -34,7 +34,7 @@ from writ_bus.port import Bus, Delivery
 from writ_contracts import subjects
 from writ_contracts.agents import ClaimReply
 from writ_contracts.errors import Invalid, TimedOut, Untrusted, WritError
-from writ_contracts.journal import Dispatched
+from writ_contracts.journal import Dispatched, Requested
 from writ_contracts.operations import Operation
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode
@@ -159,12 +159,18 @@ class Worker:
         without end.
         """
         message = delivery.message
+        named = subjects.parse_event(message.subject)
         try:
-            work = decode(message.data, Dispatched)
+            if named is not None and named.event == "requested":
+                work = decode(message.data, Requested).first_dispatch
+            else:
+                work = decode(message.data, Dispatched)
         except Invalid as error:
             _log.error("agent.unreadable_event", subject=message.subject, error=str(error))
             return None
-        named = subjects.parse_event(message.subject)
+        if work is None:
+            _log.error("agent.undispatched_request", subject=message.subject)
+            return None
         if named is None or (named.principal, named.operation_id) != (work.principal, work.operation_id):
             _log.error("agent.misplaced_event", subject=message.subject, operation_id=work.operation_id)
             return None

@@ -15,7 +15,7 @@ from writ_bus.errors import BusError, Unreachable
 from writ_bus.grammar import check_filter, check_subject
 from writ_bus.lanes import TIMEOUT
 from writ_bus.nats import services
-from writ_bus.nats.connection import Connection, Options, open_connection
+from writ_bus.nats.connection import NatsConnection, Options, open_connection
 from writ_bus.nats.jetstream import CLOCK, call_subject, time_of
 from writ_bus.nats.journal import NatsJournal
 from writ_bus.nats.pull import PullWorker, pull_subject
@@ -33,7 +33,7 @@ SHORTEST = 0.05
 """Seconds; with a shorter timeout an attempt without a listener looks like one without a reply."""
 
 
-class _Open(Protocol):
+class _Closable(Protocol):
     """Something that is open and can be ended."""
 
     async def close(self) -> None: ...
@@ -44,7 +44,7 @@ class _Open(Protocol):
 class NatsSubscribed:
     """The Subscription port over NATS."""
 
-    def __init__(self, connection: Connection, workers: Workers, handler: Handler) -> None:
+    def __init__(self, connection: NatsConnection, workers: Workers, handler: Handler) -> None:
         self._connection = connection
         self._workers = workers
         self._handler = handler
@@ -75,10 +75,11 @@ class NatsSubscribed:
 class NatsBus:
     """The Bus port over NATS."""
 
-    def __init__(self, connection: Connection, replies: Replies) -> None:
+    def __init__(self, connection: NatsConnection, replies: Replies) -> None:
         self.connection = connection
         self.replies = replies
-        self._open: list[_Open] = []
+        self._open: list[_Closable] = []
+        self._work_filter = ""
         self.journal = NatsJournal(connection, replies, subjects.JOURNAL_STREAM, subjects.JOURNAL, subjects.REPUBLISHED)
         self.policies: EventStore = NatsJournal(connection, replies, subjects.POLICIES_STREAM, subjects.POLICIES, "")
         self.scans: EventStore = NatsJournal(connection, replies, subjects.SCANS_STREAM, subjects.SCANS, "")
@@ -94,7 +95,13 @@ class NatsBus:
         await self.connection.closed.wait()
 
     async def server_time(self, *, timeout: float) -> float:
-        return time_of(await call_subject(self.replies, CLOCK, {}, timeout=timeout))
+        info = await call_subject(self.replies, CLOCK, {}, timeout=timeout)
+        self._work_filter = info.get("config", {}).get("filter_subject", "")
+        return time_of(info)
+
+    @property
+    def work_filter(self) -> str:
+        return self._work_filter
 
     async def publish(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:
         await self.connection.publish(check_subject(subject), data, headers=tracing.outgoing(headers))
@@ -164,7 +171,7 @@ class NatsBus:
         opened, self._open = self._open, []
         await self._abort(opened)
 
-    async def _abort(self, opened: list[_Open]) -> None:
+    async def _abort(self, opened: list[_Closable]) -> None:
         await asyncio.gather(*(one.abort() for one in opened))
         try:
             await self.connection.round_trip(1.0)

@@ -31,7 +31,7 @@ HIGH_WATER = 8 << 20
 """Bytes that may wait for the socket before a sender has to wait."""
 
 
-class Connection:
+class NatsConnection:
     """A connected client, made by `open_connection`."""
 
     def __init__(self, options: Options) -> None:
@@ -243,8 +243,8 @@ class Connection:
         await self.client.shut()
 
 
-async def open_connection(options: Options) -> Connection:
+async def open_connection(options: Options) -> NatsConnection:
     """Return an open connection."""
-    connection = Connection(options)
+    connection = NatsConnection(options)
     await connection.open()
     return connection

@@ -24,6 +24,7 @@ WRONG_SEQUENCE = frozenset({10071, 10158, 10164})
 FULL = frozenset({10077, 10023, 10047})
 """Maximum bytes of the stream, no space on the disk, storage of the account."""
 NO_MESSAGE = 10037
+STREAM_NOT_FOUND = 10059
 NOT_YET = frozenset({10008, 10074, 10118, 10167, 10176, 10195})
 """The meta or stream leader is not there yet or too busy, or part of a batch was sent while there was none: nothing was
 done, try again.

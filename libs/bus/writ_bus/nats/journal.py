@@ -17,7 +17,7 @@ from writ_bus import tracing
 from writ_bus.backoff import PATIENCE, patiently, pause_after
 from writ_bus.errors import BusError, Conflict, TimedOut, Unreachable
 from writ_bus.grammar import check_filter, check_subject
-from writ_bus.nats.connection import Connection
+from writ_bus.nats.connection import NatsConnection
 from writ_bus.nats.jetstream import call_subject, direct_get_batch, leader_get, stored
 from writ_bus.nats.replies import Replies
 from writ_bus.nats.tail import NatsTail
@@ -31,7 +31,9 @@ LEADER = 1.0
 """Seconds in which a stream's leader has to reply: without a leader nobody does."""
 LAG = 0.02
 USAGE = "writ.api.journal"
-"""Subject for STREAM.INFO of the journal in every permitted account (see writ_nats_server.config)."""
+"""Subject for STREAM.INFO of the journal in every permitted account, for STREAM.LIST in that of monitoring (see
+writ_nats_server.config).
+"""
 PAGE = 256
 INDEXED = 65_536
 """Subjects of a stream up to which nats-server finds the next match of a wildcard by its index of subjects."""
@@ -60,13 +62,16 @@ def _expectations(entries: Sequence[Entry]) -> dict[str, int]:
 class NatsJournal:
     """The Journal port on one stream."""
 
-    def __init__(self, connection: Connection, replies: Replies, stream: str, subjects: str, republished: str) -> None:
+    def __init__(
+        self, connection: NatsConnection, replies: Replies, stream: str, subjects: str, republished: str
+    ) -> None:
         self._connection = connection
         self._replies = replies
         self._stream = stream
         self._subjects = subjects
         self._republished = republished
         self._batch_ids = NUID()
+        self._has_answered = False
         self._end_seen: int | None = None
         """The journal's last sequence, as last heard. A journal has no more subjects than events."""
 
@@ -206,16 +211,34 @@ class NatsJournal:
         size = min(PAGE, PAGE if most is None else most)
         is_short = self._end_seen is not None and self._end_seen < INDEXED
         if filter == self._subjects or is_short:
-            return await self.page(filter, after, size)
+            return await self._page(filter, after, size)
         if after and "*" not in filter:  # with one in the middle the server would match all subjects
             last = await self.last(filter)
             if last is None or last.sequence <= after:
                 return [], 0
-        found, more = await self.page(filter, after, min(least, size))
+        found, more = await self._page(filter, after, min(least, size))
         if found and more and size > len(found):
-            page, more = await self.page(filter, found[-1].sequence, min(more, size - len(found)))
+            page, more = await self._page(filter, found[-1].sequence, min(more, size - len(found)))
             found += page
         return found, more
+
+    async def _page(self, filter: str, after: int, size: int) -> tuple[list[Record], int]:
+        """Return a page as `page` does. Until a copy of the stream has answered once, a cluster is given time: those of
+        a new stream answer a moment after it has its leader. Later a caller is better served by an error at once.
+        """
+        give_up = asyncio.get_running_loop().time() + PATIENCE
+        for turn in count():
+            try:
+                found = await self.page(filter, after, size)
+            except Unreachable:
+                is_new = not self._has_answered and self._connection.clustered and self._connection.connected
+                if not is_new or asyncio.get_running_loop().time() > give_up:
+                    raise
+            else:
+                self._has_answered = True
+                return found
+            await self._connection.wait_up(pause_after(turn))
+        raise AssertionError("nothing else ends this")
 
     async def page(self, filter: str, after: int, size: int) -> tuple[list[Record], int]:
         # The server counts the rest of a filter again for each page, over all subjects, unless it is this one.
@@ -237,6 +260,8 @@ class NatsJournal:
 
     async def usage(self) -> Usage:
         info = await call_subject(self._replies, USAGE, {})
+        if "streams" in info:  # of all streams: what monitoring may request
+            info = next(one for one in info["streams"] if one["config"]["name"] == self._stream)
         state = info["state"]
         self._end_seen = state["last_seq"]
         first = max(state["first_seq"], 1)

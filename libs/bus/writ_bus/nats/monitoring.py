@@ -1,4 +1,4 @@
-"""Monitoring data of the NATS servers: connections, streams, consumers.
+"""Monitoring data of the NATS servers: figures, streams, consumers.
 
 The system account serves two requests to the accounts listed in `writ_nats_server.config`; no key of the system account
 is needed. Each server replies by itself; for replicated data its leader's reply counts (server/monitor.go of
@@ -11,19 +11,13 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct, field
 
-from writ_bus.errors import BusRefused, Unreachable
-from writ_bus.nats.jetstream import ApiError
+from writ_bus.errors import BusRefused
 from writ_bus.port import Bus
 
 STATE = "writ.api.servers.state"
 STREAMS = "writ.api.servers.streams"
-CONNECTIONS = "$SYS.REQ.SERVER.PING.CONNZ"
-RELOAD = "$SYS.REQ.SERVER.{id}.RELOAD"
-WHO = "$SYS.REQ.SERVER.PING.IDZ"
 PINGED = {STATE: "$SYS.REQ.SERVER.PING.VARZ", STREAMS: "$SYS.REQ.SERVER.PING.JSZ"}
 """The system account's subject of each."""
-RELOAD_WITHIN = 10.0
-NOT_NOW = "reload not supported"
 WITHIN = 1.0
 """Seconds in which all servers reply: their number is unknown beforehand."""
 MOST_CONSUMERS = 200
@@ -32,7 +26,7 @@ MOST_CONSUMERS = 200
 Reply = TypeVar("Reply")
 
 
-class Listener(Struct, frozen=True, kw_only=True):
+class ServerListener(Struct, frozen=True, kw_only=True):
     """A server's address for other servers, or for leaf nodes."""
 
     tls_cert_not_after: datetime | None = None
@@ -50,8 +44,8 @@ class Server(Struct, frozen=True, kw_only=True):
     out_msgs: int = 0
     tls_cert_not_after: datetime | None = None
     """The end of the certificate for clients."""
-    cluster: Listener = Listener()
-    leaf: Listener = Listener()
+    cluster: ServerListener = ServerListener()
+    leaf: ServerListener = ServerListener()
 
     @property
     def certificate_ends(self) -> dict[str, datetime]:
@@ -64,7 +58,7 @@ class Server(Struct, frozen=True, kw_only=True):
         return {kind: end for kind, end in ends.items() if end is not None}
 
 
-class Consumer(Struct, frozen=True, kw_only=True):
+class ConsumerProgress(Struct, frozen=True, kw_only=True):
     """The progress of a durable consumer: not delivered yet, and delivered without an ack."""
 
     name: str
@@ -87,7 +81,7 @@ class Stream(Struct, frozen=True, kw_only=True):
     name: str
     state: StreamState
     cluster: dict[str, Any] = field(default_factory=dict)
-    consumer_detail: list[Consumer] = field(default_factory=list)
+    consumer_detail: list[ConsumerProgress] = field(default_factory=list)
 
 
 class ServerFigures(Struct, frozen=True, kw_only=True):
@@ -95,7 +89,7 @@ class ServerFigures(Struct, frozen=True, kw_only=True):
 
     servers: list[Server]
     streams: list[Stream]
-    consumers: list[Consumer]
+    consumers: list[ConsumerProgress]
 
 
 class _Account(Struct, frozen=True):
@@ -111,24 +105,6 @@ class _ServerName(Struct, frozen=True):
     name: str
 
 
-class _Id(Struct, frozen=True):
-    name: str
-    id: str
-
-
-class _Connection(Struct, frozen=True):
-    last_activity: datetime
-
-
-class _Connections(Struct, frozen=True):
-    now: datetime
-    connections: list[_Connection] = field(default_factory=list)
-
-
-class _Reloaded(Struct, frozen=True):
-    error: ApiError | None = None
-
-
 class _ServerReply(Struct, frozen=True):
     server: _ServerName
     data: msgspec.Raw
@@ -136,10 +112,10 @@ class _ServerReply(Struct, frozen=True):
 
 async def figures(bus: Bus) -> ServerFigures:
     """Return the present figures; empty where no server replies. Raises Forbidden, Unreachable, BusRefused."""
-    servers = [server for _, server in await _ping(bus, STATE, {}, Server)]
-    replies = await _ping(bus, STREAMS, {"streams": True}, _Streams)
+    servers = [server for _, server in await ping(bus, STATE, {}, Server)]
+    replies = await ping(bus, STREAMS, {"streams": True}, _Streams)
     if replies and max(streams.consumers for _, streams in replies) <= MOST_CONSUMERS:
-        replies = await _ping(bus, STREAMS, {"streams": True, "consumer": True}, _Streams)
+        replies = await ping(bus, STREAMS, {"streams": True, "consumer": True}, _Streams)
     held = [(name, one) for name, each in replies for account in each.account_details for one in account.stream_detail]
     return ServerFigures(
         servers=servers,
@@ -153,38 +129,8 @@ async def figures(bus: Bus) -> ServerFigures:
     )
 
 
-async def idle_seconds(bus: Bus, key: str) -> float | None:
-    """Return the time since a connection by this key last sent something, closed ones included, with the key of the
-    system account; None where no server knows of one. Raises Unreachable, BusRefused.
-    """
-    question = {"user": key, "auth": True, "state": 2}  # all: open and closed
-    answers = [found for _, found in await _ping(bus, CONNECTIONS, question, _Connections)]
-    ages = [(one.now - each.last_activity).total_seconds() for one in answers for each in one.connections]
-    return min(ages, default=None)
-
-
-async def reload_all(bus: Bus) -> None:
-    """Have all servers reload their files, with the key of the system account. Twice: nats-server 2.15 connects the
-    service imports of a new account only at the next reload.
-
-    Raises BusRefused with a server's own message if it refuses its file, Unreachable without a server.
-    """
-    known = [
-        msgspec.json.decode(message.data, type=_Id) for message in await bus.request_many(WHO, b"", timeout=WITHIN)
-    ]
-    if not known:
-        raise Unreachable("no NATS server replies with its name")
-    for _ in range(2):
-        for server in known:
-            answer = await bus.request(RELOAD.format(id=server.id), b"", timeout=RELOAD_WITHIN)
-            error = msgspec.json.decode(answer.data, type=_Reloaded).error
-            if error is not None:
-                later = " (this takes effect when it is started again)" if NOT_NOW in error.description else ""
-                raise BusRefused(f"{server.name} refuses its configuration: {error.description.strip()}{later}")
-
-
-async def _ping(bus: Bus, subject: str, question: dict[str, Any], kind: type[Reply]) -> list[tuple[str, Reply]]:
-    """Return the replies by the name of the server."""
+async def ping(bus: Bus, subject: str, question: dict[str, Any], kind: type[Reply]) -> list[tuple[str, Reply]]:
+    """Return the reply of each server to a question about itself, with the server's name. Raises BusRefused."""
     try:
         answers = [
             msgspec.json.decode(message.data, type=_ServerReply)

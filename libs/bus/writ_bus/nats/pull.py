@@ -18,7 +18,7 @@ from nats.nuid import NUID
 from writ_bus import tasks, tracing
 from writ_bus.backoff import backoff
 from writ_bus.errors import BusError
-from writ_bus.nats.connection import Connection
+from writ_bus.nats.connection import NatsConnection
 from writ_bus.nats.jetstream import API
 from writ_bus.port import Delivery, Message
 from writ_bus.workers import Workers
@@ -35,7 +35,7 @@ class NatsDelivery:
 
     __slots__ = ("_connection", "attempt", "message", "sequence")
 
-    def __init__(self, connection: Connection, message: Msg) -> None:
+    def __init__(self, connection: NatsConnection, message: Msg) -> None:
         self._connection = connection
         self.message = Message(message.subject, message.data, message.headers or {}, message.reply)
         self.attempt, self.sequence = _position(message.reply)
@@ -65,7 +65,7 @@ class PullWorker:
 
     def __init__(
         self,
-        connection: Connection,
+        connection: NatsConnection,
         subject: str,
         handler: Callable[[Delivery], Awaitable[None]],
         slots: int,

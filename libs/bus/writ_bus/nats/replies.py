@@ -16,7 +16,7 @@ from nats.aio.msg import Msg
 from nats.nuid import NUID
 
 from writ_bus.errors import Forbidden, TimedOut, Unreachable
-from writ_bus.nats.connection import Connection
+from writ_bus.nats.connection import NatsConnection
 
 NO_RESPONDERS = "503"
 TICK = 0.001
@@ -26,7 +26,7 @@ TICK = 0.001
 class Replies:
     """Sends requests, and passes each reply to its requester."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: NatsConnection) -> None:
         self._connection = connection
         self._prefix = f"{connection.options.inbox_prefix}.{NUID().next().decode()}."
         self._next = count()

@@ -19,7 +19,7 @@ from writ_bus import tracing
 from writ_bus.errors import BusError, BusRefused, Full
 from writ_bus.grammar import is_inbox
 from writ_bus.lanes import Lanes
-from writ_bus.nats.connection import Connection
+from writ_bus.nats.connection import NatsConnection
 from writ_bus.port import Endpoint, EndpointReply, Message, Service
 from writ_bus.workers import Workers
 
@@ -75,7 +75,7 @@ class Pong(msgspec.Struct, frozen=True, tag_field="type", tag="io.nats.micro.v1.
     metadata: Mapping[str, str]
 
 
-class Info(msgspec.Struct, frozen=True, tag_field="type", tag="io.nats.micro.v1.info_response"):
+class ServiceInfo(msgspec.Struct, frozen=True, tag_field="type", tag="io.nats.micro.v1.info_response"):
     """The reply to $SRV.INFO."""
 
     name: str
@@ -124,7 +124,7 @@ class Discovery:
         endpoints = [
             EndpointInfo(one.name, one.subject, queue_of(service, one), dict(one.metadata)) for one in service.endpoints
         ]
-        return msgspec.json.encode(Info(*who, service.description, endpoints))
+        return msgspec.json.encode(ServiceInfo(*who, service.description, endpoints))
 
     def count(self, endpoint: Endpoint, started_ns: int, *, failed: bool) -> None:
         stats = self.stats[endpoint.name]
@@ -144,7 +144,7 @@ def queue_of(service: Service, endpoint: Endpoint) -> str:
 class NatsServing:
     """The Serving port over NATS."""
 
-    def __init__(self, connection: Connection, service: Service) -> None:
+    def __init__(self, connection: NatsConnection, service: Service) -> None:
         self._connection = connection
         self._service = service
         self._discovery = Discovery(service)

@@ -6,7 +6,7 @@ from writ_bus import tracing
 from writ_bus.backoff import patiently
 from writ_bus.errors import Unreachable
 from writ_bus.grammar import check_subject
-from writ_bus.nats.connection import Connection
+from writ_bus.nats.connection import NatsConnection
 from writ_bus.nats.jetstream import call_subject, direct_get_last, leader_get, purge_of, stored
 from writ_bus.nats.replies import Replies
 
@@ -16,7 +16,7 @@ ANSWER = 5.0
 class NatsStore:
     """The Store port; a key `a.b` is the subject `<prefix>.a.b`."""
 
-    def __init__(self, connection: Connection, replies: Replies, stream: str, prefix: str) -> None:
+    def __init__(self, connection: NatsConnection, replies: Replies, stream: str, prefix: str) -> None:
         self._connection = connection
         self._replies = replies
         self._stream = stream

@@ -14,7 +14,7 @@ from nats.aio.subscription import Subscription as NatsSubscription
 
 from writ_bus.backoff import backoff
 from writ_bus.errors import Forbidden, TimedOut, Unreachable
-from writ_bus.nats.connection import Connection
+from writ_bus.nats.connection import NatsConnection
 from writ_bus.nats.jetstream import record
 from writ_contracts.history.records import Record
 
@@ -31,7 +31,7 @@ Page = Callable[[str, int, int], Awaitable[tuple[list[Record], int]]]
 class NatsTail:
     """The Tail port over NATS."""
 
-    def __init__(self, connection: Connection, page: Page, subjects: str, republished: str, after: int) -> None:
+    def __init__(self, connection: NatsConnection, page: Page, subjects: str, republished: str, after: int) -> None:
         self._connection = connection
         self._page = page
         self._subjects = subjects

@@ -182,7 +182,7 @@ async def approve(
         if not yes and not _confirmed(card):
             return Exit.PENDING
         if signed is not None:
-            answer = await writ.approvals.answer(card, *signed)
+            answer = await writ.approvals.approve_challenge(card, *signed)
         else:
             answer = await writ.approvals.approve(card, reason=reason, by=by)
     return _show_answer(settings.screen, card, answer)

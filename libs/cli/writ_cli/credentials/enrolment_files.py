@@ -11,7 +11,7 @@ from writ_client.ssh_keygen import read_ssh_key, ssh_credential
 from writ_contracts.errors import Invalid
 from writ_contracts.people.attestations import Attestation, SshAttestation
 from writ_contracts.people.credentials import Credential, KeyEvidence, Proof
-from writ_contracts.people.directory import Enrolment, SignedEnrolment
+from writ_contracts.people.directory import CredentialEnrolment, SignedEnrolment
 from writ_contracts.wire import canonical, decode, encode
 from writ_documents.atomic_files import write_atomically
 from writ_trust.people import payload_digest, signed_bytes
@@ -55,7 +55,7 @@ def unsigned(
     credential: Credential, about: EnrolledInstallation, attestation: Attestation | None = None
 ) -> SignedEnrolment:
     """Return the enrolment of a credential which has yet to sign it."""
-    statement = Enrolment(
+    statement = CredentialEnrolment(
         installation=about.id,
         people_key=about.people_key,
         credential=credential,

@@ -98,7 +98,7 @@ async def list_all(settings: Settings) -> int:
     return Exit.DONE
 
 
-def _standing(settings: Settings, one: tokens.Token, now: float) -> str:
+def _standing(settings: Settings, one: tokens.EnrolmentToken, now: float) -> str:
     if (key := tokens.used_for(settings.home, one.id)) is not None:
         return f"used for {key}"
     return "good" if one.until > now else "expired"

@@ -9,7 +9,7 @@ from writ_cli import times
 from writ_cli.exit_status import Exit
 from writ_cli.options import local
 from writ_cli.settings import Settings
-from writ_installation.archives.backup import Manifest, back_up, restore
+from writ_installation.archives.backup import BackupManifest, back_up, restore
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -42,7 +42,7 @@ async def restored(settings: Settings, file: Path) -> int:
     return Exit.DONE
 
 
-def _show_manifest(settings: Settings, line: str, manifest: Manifest) -> None:
+def _show_manifest(settings: Settings, line: str, manifest: BackupManifest) -> None:
     if settings.screen.json:
         summary = {
             "id": manifest.id,

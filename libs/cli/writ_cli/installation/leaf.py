@@ -1,13 +1,13 @@
-"""`writ leaf add`: a site whose agents only dial out, through a leaf node of its own."""
+"""`writ leaf add|list`: a site whose agents only dial out, through a leaf node of its own."""
 
 from pathlib import Path
 
 import click
 
 from writ_cli.exit_status import Exit
-from writ_cli.options import local
+from writ_cli.options import listing, local
 from writ_cli.settings import Settings
-from writ_installation.nats.leaf_sites import LeafCertificate, NewSite, add_site, write_site
+from writ_installation.nats.leaf_sites import LeafCertificate, NewSite, add_site, read_leaves, write_site
 from writ_installation.server_access.server_address import LOOPBACK
 from writ_installation.server_access.server_tls import check_exposed
 
@@ -99,4 +99,20 @@ async def add(
     for path in files:
         settings.screen.line(f"  {path}")
     settings.screen.line("At the site, run nats-server -c leaf.conf, and each agent with its .env")
+    return Exit.DONE
+
+
+@leaf.command("list")
+@listing(local)
+async def list_all(settings: Settings) -> int:
+    """List the sites with the pools whose agents may work there, and the keys of their links."""
+    leaves = read_leaves(settings.home.leaves)
+    found = [] if leaves is None else leaves.leaves
+    if settings.screen.json:
+        settings.screen.data(found)
+    elif not found:
+        settings.screen.line("no site is linked; `writ leaf add SITE` links one")
+    else:
+        rows = ((one.site, one.pool, one.key) for one in found)
+        settings.screen.table(("site", "pool", "public key"), rows, drop=("public key",))
     return Exit.DONE

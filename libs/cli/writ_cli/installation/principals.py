@@ -8,6 +8,7 @@ import msgspec
 
 from writ_cli.confirmation import confirm
 from writ_cli.exit_status import Exit
+from writ_cli.installation.role_names import check_roles, new_role_option
 from writ_cli.operations.requests import show_requested
 from writ_cli.options import asking, listing
 from writ_cli.settings import Settings
@@ -97,6 +98,7 @@ def _check_name(name: str) -> None:
     "--via", metavar="GATEWAY", help="Let this MCP gateway request for it (`writ mcp http`); made if missing."
 )
 @click.option("--key", metavar="PUBLIC", help="Its public key (U…), with --request; else a key is made.")
+@new_role_option
 @changing
 async def add(
     settings: Settings,
@@ -106,6 +108,7 @@ async def add(
     acts_for: str | None,
     via: str | None,
     key: str | None,
+    new_role: bool,
     request: bool,
     reason: str,
 ) -> int:
@@ -114,6 +117,7 @@ async def add(
         _check_name(identifier)
     if request and via is not None:
         raise click.UsageError("--via is set in the folder alone, without --request")
+    check_roles(settings, roles, new_role=new_role)
     if request:
         fields = {"kind": kind, "roles": list(roles), "acts_for": acts_for}
         return await _with_key(settings, "add", name, key, reason, fields)
@@ -200,9 +204,13 @@ async def rotate(settings: Settings, name: str, key: str | None, request: bool, 
 @principal.command("roles")
 @NAME
 @click.argument("roles", nargs=-1, metavar="[ROLE]...")
+@new_role_option
 @changing
-async def set_roles(settings: Settings, name: str, roles: tuple[str, ...], request: bool, reason: str) -> int:
+async def set_roles(
+    settings: Settings, name: str, roles: tuple[str, ...], new_role: bool, request: bool, reason: str
+) -> int:
     """Set all roles of NAME; without any it has none."""
+    check_roles(settings, roles, new_role=new_role)
     return await _change(settings, "set_roles", name, request=request, reason=reason, roles=list(roles))
 
 

@@ -10,10 +10,12 @@ import click
 from writ_bus import tasks
 from writ_installation.files.home import Home
 from writ_installation.provisioner.provisioner import Provisioner
+from writ_installation.provisioner.reply_frame import ENDPOINTS
 from writ_installation.status.server_url import running_url
 from writ_runtime.config import ServiceConfig, env
+from writ_runtime.metrics import Metrics
 from writ_runtime.service import ended, run, running
-from writ_runtime.signals import Stop
+from writ_runtime.signals import StopSignal
 
 PROVISIONER_SEED = "keeper.seed"
 
@@ -48,8 +50,9 @@ def run_provisioner(home: Path) -> None:
 
 
 async def _run(config: ProvisionerConfig) -> None:
-    provisioner = Provisioner(Home(config.home, keys=config.keys), config.nats_url, os.environ)
-    async with running("keeper", config) as process:
+    metrics = Metrics(ENDPOINTS)
+    provisioner = Provisioner(Home(config.home, keys=config.keys), config.nats_url, os.environ, metrics)
+    async with running("keeper", config, metrics) as process:
         following = tasks.start(tasks.unending("provisioner", provisioner.follow()), "provisioner")
         process.needs(following, "files are not followed any more")
         try:
@@ -60,7 +63,7 @@ async def _run(config: ProvisionerConfig) -> None:
             await provisioner.close()
 
 
-async def _first(settled: asyncio.Event, stop: Stop) -> None:
+async def _first(settled: asyncio.Event, stop: StopSignal) -> None:
     """Wait until the streams exist, so that processes which start after the provisioner find them; or until a stop is
     requested.
     """

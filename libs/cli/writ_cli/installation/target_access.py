@@ -9,9 +9,10 @@ from writ_cli.exit_status import Exit
 from writ_cli.installation.target_lookup import known_target
 from writ_cli.options import local
 from writ_cli.settings import Settings
+from writ_contracts.backends import SSH
 from writ_contracts.errors import Invalid
 from writ_installation.administration.host_leftovers import HostLeftovers, host_leftovers
-from writ_installation.administration.targets import SSH, ask_agent
+from writ_installation.administration.targets import ask_agent
 
 
 @click.command("sudoers")

@@ -9,11 +9,13 @@ import msgspec
 from writ_cli import completion
 from writ_cli.confirmation import confirm
 from writ_cli.exit_status import Exit
+from writ_cli.installation.entry_checks import check_values
 from writ_cli.installation.target_access import show_leftovers
 from writ_cli.installation.target_lookup import known_target
 from writ_cli.installation.targets import confirmed_host_key
 from writ_cli.options import DASHED, dashed, local
 from writ_cli.settings import Settings
+from writ_contracts.backends import LOCAL, SSH
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
 from writ_contracts.nearest_name import near
@@ -86,7 +88,7 @@ async def rename(settings: Settings, old: str, new: str) -> int:
     settings.screen.line(f"{old} is {new} now; rules and suites of the policy that name {old} do not follow")
     for file in files:
         settings.screen.whole(f"  renamed: {file}")
-    if not files and backend != "local":
+    if not files and backend != LOCAL:
         settings.screen.line(f"An agent on another host needs its credentials for it under the name {new}")
     return Exit.DONE
 
@@ -137,6 +139,7 @@ async def set_(settings: Settings, name: str, words: tuple[str, ...]) -> int:
             raise click.UsageError(f"{key!r} is not a key that can be set{hint}")
         value = yaml_file.parse(text.encode(), path).data if text else None
         values[key] = nested(values.get(key, before.get(key)), inner, value)
+    check_values(settings, str(values.get("backend", before["backend"])), values)
     set_values(settings.home, name, values)
     if settings.screen.json:
         settings.screen.data(known_target(settings, name))
@@ -167,7 +170,7 @@ async def repin(settings: Settings, name: str, host_key: str) -> int:
     """
     target = known_target(settings, name)
     connection = target.connection
-    if target.backend != "ssh" or "host" not in connection:
+    if target.backend != SSH or "host" not in connection:
         raise Invalid(f"{name} is not an SSH target with a host of its own")
     address = SshAddress(str(connection.get("user", "root")), str(connection["host"]), int(connection.get("port", 22)))
     shown = verified_host_key(host_key, address, lambda key: confirmed_host_key(key, address))

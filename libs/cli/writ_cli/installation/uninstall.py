@@ -24,7 +24,7 @@ async def uninstall(settings: Settings, dry_run: bool, records: bool, leave_host
     The record stays without --records, and so do archives, backups, and files that are not Writ's. Clean the hosts of
     SSH targets before, with `writ target remove NAME --clean`: their keys are removed here.
     """
-    plan = removal.plan(settings.home, records=records)
+    plan = removal.plan(settings.home, records=records, running=dry_run)
     hosts = [] if leave_hosts else removal.ssh_targets(settings.home)
     if dry_run:
         _show(settings, plan, hosts, "would remove")

@@ -26,7 +26,7 @@ from writ_installation.server_access.server_tls import Mode
 from writ_installation.status import control
 from writ_installation.status.server_url import running_url
 from writ_installation.supervisor.supervisor import Supervisor, SupervisorOptions
-from writ_runtime.signals import Stop
+from writ_runtime.signals import StopSignal
 
 REPLICAS = click.IntRange(1, 32)
 
@@ -109,7 +109,7 @@ async def up(
     if detach:
         return await _up_detached(settings, options)
     supervisor = Supervisor(home, options, os.environ, _show_line)
-    async with Stop() as stop:
+    async with StopSignal() as stop:
         await supervisor.run(stop, lambda report: _ready(settings, report, detached=False))
     return Exit.DONE
 

@@ -18,7 +18,7 @@ from writ_cli.operations.search_rows import COLUMNS, chosen_columns, show_rows
 from writ_cli.options import asking, asking_rows, listing, packed
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid
-from writ_contracts.history.audit import SearchQuery, TraceReply
+from writ_contracts.history.audit import SearchQuery, TraceReply, UnknownName
 from writ_contracts.journal import Outcome
 from writ_contracts.nearest_name import near
 from writ_contracts.parameters import Class, classes
@@ -146,7 +146,14 @@ def audit() -> None:
 @click.option("--target", "-t", multiple=True, metavar="TARGET", help="The target.")
 @click.option("--operation", multiple=True, metavar="OP", help="Which operation.")
 @click.option("--outcome", "ended", type=click.Choice(get_args(Outcome)), multiple=True, help="The outcome.")
-@click.option("--param", "-p", "words", metavar="KEY=VALUE", multiple=True, help="A public parameter.")
+@click.option(
+    "--param",
+    "-p",
+    "words",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="A public parameter. Others are not on record: a search would confirm guesses.",
+)
 @click.option("--rule", multiple=True, metavar="RULE", help="A rule that decided.")
 @click.option("--reason", metavar="TEXT", help="A part of the request's reason.")
 @click.option("--text", metavar="TEXT", help="A part of reason, message, code or parameters.")
@@ -173,7 +180,7 @@ async def search(settings: Settings, filters: SearchOptions, columns: str | None
     async with await settings.connect() as writ:
         answer = await writ.search(query)
     for one in answer.unknown:
-        click.echo(f"writ: nothing on record has {one.filter} {one.name!r}{_nearest(one.nearest)}", err=True)
+        click.echo(f"writ: nothing on record has {one.filter} {one.name!r}{_nearest(one)}", err=True)
     if not answer.rows:
         for advice in unsearchable(filters.parameter_filters()):
             click.echo(f"writ: {advice}", err=True)
@@ -233,5 +240,9 @@ def _term(word: str) -> tuple[str, str]:
     return name, value
 
 
-def _nearest(names: list[str]) -> str:
-    return f"; did you mean {', '.join(names)}?" if names else ""
+def _nearest(unknown: UnknownName) -> str:
+    """Return the suggestion: for a misspelt operation that of the catalogue, which may not be on record yet."""
+    known = catalogue()
+    if unknown.filter == "operation" and unknown.name not in known and (hint := near(unknown.name, known)):
+        return hint
+    return f"; did you mean {', '.join(unknown.nearest)}?" if unknown.nearest else ""

@@ -14,10 +14,10 @@ from writ_cli.options import asking
 from writ_cli.output import Screen
 from writ_cli.settings import Settings
 from writ_client.client import Writ
-from writ_contracts.backends import StepName, TargetReport
 from writ_contracts.errors import Denied, Full, Invalid, WritError
 from writ_contracts.nearest_name import near
 from writ_contracts.requests import TargetView
+from writ_contracts.target_tests import StepName, TargetReport
 
 AT_ONCE = 16
 UNHURRIED = 0.2

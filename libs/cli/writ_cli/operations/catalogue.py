@@ -118,6 +118,8 @@ def type_name(kind: inspect.Type) -> str:
 async def targets(settings: Settings) -> int:
     """List the targets, their operations, and their agents.
 
+    The operations are those that agents offer for it; `writ backends test` says which of them lack something there.
+
     While policy does not answer, nobody gets this list. On the host of the installation, the targets of its inventory
     are shown then, without operations and agents; exit status 6.
     """
@@ -142,4 +144,6 @@ async def targets(settings: Settings) -> int:
             rows,
             drop=("tags", "backend", "operations", "agents"),
         )
+        if not found:
+            click.echo(f"writ: there is no target that {settings.who()} may list: some rule has to reach one", err=True)
     return status

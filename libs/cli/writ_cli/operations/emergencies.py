@@ -10,6 +10,7 @@ from rich.text import Text
 from writ_cli import times
 from writ_cli.exit_status import Exit
 from writ_cli.id_prefix import WHOLE, one_of
+from writ_cli.operations.operation_check import warn_of_globs_without_targets
 from writ_cli.operations.requests import show_view
 from writ_cli.operations.stops import REASON
 from writ_cli.options import asking, listing
@@ -54,6 +55,7 @@ async def declare(settings: Settings, reason: str, targets: tuple[str, ...], spa
         view = await writ.emergency_declare(list(targets), reason=reason, until=until, by=_signer(ssh_key))
         if view.outcome != "succeeded":
             return show_view(settings.screen, view)
+        await warn_of_globs_without_targets(writ, targets)
         found = [one for one in (await writ.policy_status()).emergencies if one.id == view.operation_id]
     if settings.screen.json:
         settings.screen.data(found[0] if found else view)

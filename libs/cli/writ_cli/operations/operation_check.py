@@ -1,9 +1,13 @@
 """Refuses a misspelt operation or target, and parameters that break its schema, before they become a record."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
+import click
+
 from writ_cli import suggestions
+from writ_cli.output import visible
 from writ_cli.settings import Settings
 from writ_client.client import Writ
 from writ_contracts.errors import Invalid, WritError
@@ -42,6 +46,18 @@ async def refuse_misspelt_target(settings: Settings, writ: Writ, target: str) ->
         return
     if hint:
         raise Invalid(f"no target {target!r} among those that you may list{hint}", code="unknown_target")
+
+
+async def warn_of_globs_without_targets(writ: Writ, globs: Iterable[str]) -> None:
+    """Warn where a glob of what is in force now names no target: it may be misspelt, or for targets to come."""
+    try:
+        listed = [one.id for one in await writ.targets()]
+    except WritError:  # such as `policy_silent`: what was requested is done all the same
+        return
+    for glob in globs:
+        if glob != WRIT_TARGET and not any(fnmatchcase(one, glob.replace("[", "[[]")) for one in listed):
+            text = f"writ: {glob!r} names no target that you may list now{near(glob, listed)}"
+            click.echo(visible(text), err=True)
 
 
 def refuse_wrong_parameters(operation: str, parameters: Mapping[str, Any]) -> None:

@@ -65,6 +65,8 @@ def event_text(event: Event) -> str:  # noqa: C901 - a table by type
             return f"{event.outcome}: {event.message}"
         case journal.Unknown():
             return f"unknown: {event.message}"
+        case journal.Requested() if event.dispatched is not None:
+            return f"{event.verdict.decision}: dispatched to {event.pool}, waiting for an agent"
         case journal.Requested():
             return f"{event.verdict.decision}: {event.verdict.reason}"
         case journal.Approved():

@@ -48,7 +48,7 @@ class RunArguments(Struct, frozen=True, kw_only=True):
     sign: bool
 
 
-class RunOptions(Struct, frozen=True, kw_only=True):
+class RunCommandOptions(Struct, frozen=True, kw_only=True):
     """The options of `writ run`, besides those that choose its targets."""
 
     dry_run: bool
@@ -110,9 +110,9 @@ def refuse_control(operation: str) -> None:
 @click.option("--unsigned", is_flag=True, help="Do not sign the request: only the NATS server identifies its sender.")
 @asking
 @choosing
-@packed(RunOptions, "options")
+@packed(RunCommandOptions, "options")
 async def run(
-    settings: Settings, operation: str, words: tuple[str, ...], choice: TargetChoice, options: RunOptions
+    settings: Settings, operation: str, words: tuple[str, ...], choice: TargetChoice, options: RunCommandOptions
 ) -> int:
     """Ask for an operation and wait for its outcome, on one target or on many.
 

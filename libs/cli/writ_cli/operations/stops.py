@@ -1,18 +1,23 @@
 """`writ stop`: stop changes, list the stops, and lift them."""
 
 import time
+from typing import get_args
 
 import click
+from msgspec import structs
 from rich.text import Text
 
 from writ_cli import times
 from writ_cli.exit_status import Exit, of_outcome
 from writ_cli.id_prefix import one_of
+from writ_cli.operations.operation_check import refuse_unknown, warn_of_globs_without_targets
 from writ_cli.operations.requests import show_view
 from writ_cli.options import asking, listing
 from writ_cli.output import Screen, outcome
 from writ_cli.settings import Settings
+from writ_cli.suggestions import suggestion
 from writ_client.client import Writ
+from writ_contracts.inventory import Role
 from writ_contracts.policy.versions import StopView
 from writ_contracts.requests import OperationView
 
@@ -28,7 +33,7 @@ def stop() -> None:
 @stop.command("set")
 @REASON
 @click.option("--target", "-t", "targets", multiple=True, metavar="GLOB", help="Only these targets (web-*).")
-@click.option("--role", "roles", multiple=True, metavar="ROLE", help="Only targets of this role.")
+@click.option("--role", "roles", multiple=True, type=click.Choice(get_args(Role)), help="Only targets of this role.")
 @click.option("--principal", "principals", multiple=True, metavar="NAME", help="Only requests of this principal.")
 @click.option("--operation", "operations", multiple=True, metavar="NAME", help="Only this operation.")
 @SPAN
@@ -51,6 +56,8 @@ async def set_stop(
     """
     until = None if span is None else time.time() + times.seconds(span)
     async with await settings.connect() as writ:
+        for operation in operations:
+            await refuse_unknown(writ, operation)
         view = await writ.stop_set(
             list(targets) or ["*"],
             reason=reason,
@@ -60,7 +67,9 @@ async def set_stop(
             operations=operations,
         )
         if view.outcome != "succeeded":
-            return show_view(settings.screen, view)
+            hint = await suggestion(settings, view.code, view.message)
+            return show_view(settings.screen, structs.replace(view, message=view.message + hint))
+        await warn_of_globs_without_targets(writ, targets)
         running = list(view.output.get("running", []))
         cancels = await _cancelled(writ, running, view) if cancel_running else []
     if settings.screen.json:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from writ_contracts.backends import DOCKER, PROXMOX
+
 ADVICE: Mapping[str, str] = MappingProxyType(
     {
         "no_rule": "let a rule on role gateway allow backend_test to you",
@@ -50,20 +52,14 @@ ADVICE: Mapping[str, str] = MappingProxyType(
 )
 OF_BACKEND: Mapping[tuple[str, str], str] = MappingProxyType(
     {
+        (DOCKER, "unreachable"): "see whether the Docker engine runs, whether connection.socket is its socket (or it "
+        "listens at connection.host with --tlsverify), and whether the agent's user is in the socket's group",
+        (DOCKER, "connection_lost"): "see what ended the connection: the log of the Docker engine",
+        (DOCKER, "no_credentials"): "put an empty file, named as the target, into the agent's WRIT_DOCKER_CREDENTIALS",
+        (PROXMOX, "unreachable"): "see whether the node is up, and whether pveproxy answers at this address and port",
+        (PROXMOX, "auth_failed"): "replace the target's API token in WRIT_PROXMOX_TOKENS of the agent by a valid one",
         (
-            "docker",
-            "unreachable",
-        ): "see whether the Docker engine runs, whether connection.socket is its socket (or it listens "
-        "at connection.host with --tlsverify), and whether the agent's user is in the socket's group",
-        ("docker", "connection_lost"): "see what ended the connection: the log of the Docker engine",
-        (
-            "docker",
-            "no_credentials",
-        ): "put an empty file, named as the target, into the agent's WRIT_DOCKER_CREDENTIALS",
-        ("proxmox", "unreachable"): "see whether the node is up, and whether pveproxy answers at this address and port",
-        ("proxmox", "auth_failed"): "replace the target's API token in WRIT_PROXMOX_TOKENS of the agent by a valid one",
-        (
-            "proxmox",
+            PROXMOX,
             "no_credentials",
         ): "put the target's API token, named as the target, into WRIT_PROXMOX_TOKENS of the agent, 0600",
     }

@@ -89,7 +89,7 @@ def _show_event(screen: Screen, event: TraceEvent, began: float, problem: str, o
 def _headline(event: journal.JournalEvent | None, raw: TraceEvent) -> str | Text:  # noqa: C901 - a table by type
     match event:
         case journal.Requested():
-            return event.verdict.decision
+            return event.verdict.decision + (f"; dispatched to {event.pool}, attempt 1" if event.dispatched else "")
         case journal.Refused() | journal.Finished() | journal.Resolved():
             return outcome(event.outcome)
         case journal.Unknown():

@@ -5,6 +5,7 @@ import click
 from writ_cli import times
 from writ_cli.exit_status import Exit
 from writ_cli.id_prefix import one_of
+from writ_cli.operations.operation_check import refuse_misspelt_target, refuse_unknown
 from writ_cli.operations.requests import show_requested
 from writ_cli.options import asking, listing
 from writ_cli.settings import Settings
@@ -34,6 +35,10 @@ async def request(
     """
     seconds = int(times.seconds(span))
     async with await settings.connect() as writ:
+        for operation in operations:
+            await refuse_unknown(writ, operation)
+        for target in targets:
+            await refuse_misspelt_target(settings, writ, target)
         window = await writ.windows.request(operations, targets, uses=uses, seconds=seconds, reason=reason)
     status = show_requested(settings.screen, window)
     if status in (Exit.DONE, Exit.PENDING) and not settings.screen.json:

@@ -81,7 +81,7 @@ async def who_can(
         target = target_of(operation, target)
     async with answering(settings, files) as source:
         answer = await source.who_can(operation, target, parameters, role=role, at=instant_option(moment))
-    _show(settings.screen, answer)
+    _show(settings.screen, answer, "nobody may request it")
     return Exit.DONE if answer.accesses else Exit.DENIED
 
 
@@ -134,11 +134,11 @@ async def allowed(
     if not never:
         possible = [access for access in answer.accesses if access.allowed != "never"]
         answer = structs.replace(answer, accesses=possible)
-    _show(settings.screen, answer)
+    _show(settings.screen, answer, f"no rule allows this{f' to {who}' if who else ''}")
     return Exit.DONE
 
 
-def _show(screen: Screen, answer: PolicyAllowedReply | PolicyWhoCanReply) -> None:
+def _show(screen: Screen, answer: PolicyAllowedReply | PolicyWhoCanReply, nothing: str) -> None:
     if screen.json:
         screen.data(answer)
         return
@@ -146,7 +146,7 @@ def _show(screen: Screen, answer: PolicyAllowedReply | PolicyWhoCanReply) -> Non
         columns = ("operations", "targets", "principals", "allowed", "by", "if")
         screen.table(columns, _rows(answer.accesses), drop=("by", "allowed"))
     else:
-        screen.line("no principal, and no operation")
+        screen.line(nothing)
     for note in answer.bounded:
         screen.line("not everything was tried: ", note)
     if answer.since is not None and answer.accesses:

@@ -15,7 +15,7 @@ from writ_cli.policy.problems import of_files, show_problems
 from writ_cli.settings import Settings
 from writ_contracts.errors import Invalid
 from writ_contracts.policy.questions import CoveredRule, FailedCase
-from writ_documents.document import FileErrors, Problem
+from writ_documents.document import FileErrors, FileProblem
 from writ_rules.coverage import Coverage
 from writ_rules.junit import junit
 from writ_rules.loading import Mode
@@ -133,7 +133,7 @@ def _prepared(suites: list[Path], policy: Path | None, mode: Mode) -> list[Prepa
     """Return all suites, or raise with the problems of all."""
     catalogue = load_catalogue(evaluators=True)
     prepared: list[PreparedSuite] = []
-    problems: list[Problem] = []
+    problems: list[FileProblem] = []
     for path in suites:
         try:
             prepared.append(read_suite(path, catalogue, mode, policy=policy))

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from writ_cli.exit_status import Exit
 from writ_cli.options import asking
-from writ_cli.output import Screen
+from writ_cli.output import Screen, visible
 from writ_cli.policy.files import INVENTORY, MODE, PRINCIPALS, RUNNING, text_of
 from writ_cli.policy.problems import counted, of_files, show_problems
 from writ_cli.policy.validation_formats import ValidatedFile, github, sarif
@@ -77,7 +77,12 @@ async def validate(
     else:
         among, found = _lists(inventory, principals)
         found += [_checked(path, catalogue, mode, among) for path in named]
-    _show_all(settings.screen, found, layout or ("json" if settings.screen.json else "text"))
+    layout = layout or ("json" if settings.screen.json else "text")
+    _show_all(settings.screen, found, layout)
+    unnamed = not (running or inventory or principals)
+    if layout == "text" and unnamed and settings.home.inventory.exists() and any(one.rules for one in found):
+        text = f"writ: names of targets and principals are not compared with {settings.home.root}: --running does it"
+        click.echo(visible(text), err=True)
     failed = any(not each.valid or (fail_on == "warning" and each.problems) for each in found)
     return Exit.INVALID if failed else Exit.DONE
 
@@ -160,6 +165,7 @@ def _of(path: Path, answer: PolicyValidateReply) -> ValidatedFile:
 def _show(screen: Screen, found: ValidatedFile) -> None:
     show_problems(screen, found.problems, found.file)
     verdict = Text("valid", style="green") if found.valid else Text("refused", style="red")
-    policy = f", policy '{found.name}' with {found.rules} rules" if found.rules else ""
+    rules = "1 rule" if found.rules == 1 else f"{found.rules} rules"
+    policy = f", policy '{found.name}' with {rules}" if found.rules else ""
     many = counted(found.problems)
     screen.line(f"{found.file}: ", verdict, policy, f", {many}" if many else "")

@@ -2,7 +2,7 @@
 
 from typing import Literal, Unpack
 
-from writ_client.groups.group import OperationGroup, RunOptions, given
+from writ_client.groups.group import OperationGroup, RunOptions, without_none
 from writ_contracts.requests import OperationView
 
 
@@ -25,7 +25,7 @@ class Backups(OperationGroup):
         return await self._run(
             "backup_create",
             target,
-            given(
+            without_none(
                 backup_id=backup_id,
                 target_path=target_path,
                 container_name=container_name,
@@ -50,7 +50,7 @@ class Backups(OperationGroup):
         return await self._run(
             "backup_list",
             target,
-            given(target_path=target_path, container_name=container_name, limit=limit, timeout=timeout),
+            without_none(target_path=target_path, container_name=container_name, limit=limit, timeout=timeout),
             options,
         )
 
@@ -70,7 +70,7 @@ class Backups(OperationGroup):
         return await self._run(
             "backup_restore",
             target,
-            given(
+            without_none(
                 backup_id=backup_id,
                 target_path=target_path,
                 container_name=container_name,
@@ -92,5 +92,8 @@ class Backups(OperationGroup):
     ) -> OperationView:
         """Delete a backup."""
         return await self._run(
-            "backup_delete", target, given(backup_id=backup_id, container_name=container_name, timeout=timeout), options
+            "backup_delete",
+            target,
+            without_none(backup_id=backup_id, container_name=container_name, timeout=timeout),
+            options,
         )

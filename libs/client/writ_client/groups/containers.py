@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal, Unpack
 
-from writ_client.groups.group import OperationGroup, RunOptions, given
+from writ_client.groups.group import OperationGroup, RunOptions, without_none
 from writ_contracts.requests import OperationView
 
 
@@ -53,7 +53,7 @@ class Containers(OperationGroup):
         return await self._run(
             "container_create",
             target,
-            given(
+            without_none(
                 container_name=container_name,
                 image=image,
                 allow_privileged=allow_privileged,
@@ -120,7 +120,7 @@ class Containers(OperationGroup):
         return await self._run(
             "container_update",
             target,
-            given(
+            without_none(
                 container_name=container_name,
                 image=image,
                 allow_privileged=allow_privileged,
@@ -155,7 +155,10 @@ class Containers(OperationGroup):
     ) -> OperationView:
         """Remove a container."""
         return await self._run(
-            "container_delete", target, given(container_name=container_name, force=force, timeout=timeout), options
+            "container_delete",
+            target,
+            without_none(container_name=container_name, force=force, timeout=timeout),
+            options,
         )
 
     async def start(
@@ -163,21 +166,23 @@ class Containers(OperationGroup):
     ) -> OperationView:
         """Start a container; nothing happens if it runs."""
         return await self._run(
-            "container_start", target, given(container_name=container_name, timeout=timeout), options
+            "container_start", target, without_none(container_name=container_name, timeout=timeout), options
         )
 
     async def stop(
         self, target: str, container_name: str, *, timeout: int | None = None, **options: Unpack[RunOptions]
     ) -> OperationView:
         """Stop a container; nothing happens if it does not run."""
-        return await self._run("container_stop", target, given(container_name=container_name, timeout=timeout), options)
+        return await self._run(
+            "container_stop", target, without_none(container_name=container_name, timeout=timeout), options
+        )
 
     async def restart(
         self, target: str, container_name: str, *, timeout: int | None = None, **options: Unpack[RunOptions]
     ) -> OperationView:
         """Stop a container and start it again."""
         return await self._run(
-            "container_restart", target, given(container_name=container_name, timeout=timeout), options
+            "container_restart", target, without_none(container_name=container_name, timeout=timeout), options
         )
 
     async def inspect(
@@ -185,14 +190,14 @@ class Containers(OperationGroup):
     ) -> OperationView:
         """Show a container and its settings."""
         return await self._run(
-            "container_inspect", target, given(container_name=container_name, timeout=timeout), options
+            "container_inspect", target, without_none(container_name=container_name, timeout=timeout), options
         )
 
     async def list(
         self, target: str, *, running: bool | None = None, timeout: int | None = None, **options: Unpack[RunOptions]
     ) -> OperationView:
         """List the containers of an engine."""
-        return await self._run("container_list", target, given(running=running, timeout=timeout), options)
+        return await self._run("container_list", target, without_none(running=running, timeout=timeout), options)
 
     async def logs(
         self,
@@ -205,5 +210,5 @@ class Containers(OperationGroup):
     ) -> OperationView:
         """Show the last lines of a container's log."""
         return await self._run(
-            "container_logs", target, given(container_name=container_name, lines=lines, timeout=timeout), options
+            "container_logs", target, without_none(container_name=container_name, lines=lines, timeout=timeout), options
         )

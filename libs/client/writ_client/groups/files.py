@@ -2,7 +2,7 @@
 
 from typing import Literal, Unpack
 
-from writ_client.groups.group import OperationGroup, RunOptions, given
+from writ_client.groups.group import OperationGroup, RunOptions, without_none
 from writ_contracts.requests import OperationView
 
 
@@ -24,7 +24,7 @@ class Files(OperationGroup):
         return await self._run(
             "file_read",
             target,
-            given(file_path=file_path, encoding=encoding, offset=offset, max_bytes=max_bytes, timeout=timeout),
+            without_none(file_path=file_path, encoding=encoding, offset=offset, max_bytes=max_bytes, timeout=timeout),
             options,
         )
 
@@ -44,7 +44,7 @@ class Files(OperationGroup):
         return await self._run(
             "file_write",
             target,
-            given(
+            without_none(
                 file_path=file_path, content=content, encoding=encoding, mode=mode, if_digest=if_digest, timeout=timeout
             ),
             options,
@@ -64,7 +64,7 @@ class Files(OperationGroup):
         return await self._run(
             "file_copy",
             target,
-            given(source_path=source_path, dest_path=dest_path, overwrite=overwrite, timeout=timeout),
+            without_none(source_path=source_path, dest_path=dest_path, overwrite=overwrite, timeout=timeout),
             options,
         )
 
@@ -79,5 +79,5 @@ class Files(OperationGroup):
     ) -> OperationView:
         """Delete a file."""
         return await self._run(
-            "file_delete", target, given(file_path=file_path, if_digest=if_digest, timeout=timeout), options
+            "file_delete", target, without_none(file_path=file_path, if_digest=if_digest, timeout=timeout), options
         )

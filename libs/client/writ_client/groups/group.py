@@ -43,6 +43,6 @@ class OperationGroup:
         return await self._client.with_output(await self._client.run(operation, target, parameters, **passed))
 
 
-def given(**values: Any) -> dict[str, Any]:
+def without_none(**values: Any) -> dict[str, Any]:
     """Return the parameters other than None: for the others the catalogue has a default."""
     return {name: value for name, value in values.items() if value is not None}

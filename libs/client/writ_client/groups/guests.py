@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Unpack
 
-from writ_client.groups.group import OperationGroup, RunOptions, given
+from writ_client.groups.group import OperationGroup, RunOptions, without_none
 from writ_contracts.requests import OperationView
 
 
@@ -34,7 +34,7 @@ class Guests(OperationGroup):
         return await self._run(
             "guest_create",
             target,
-            given(
+            without_none(
                 guest_name=guest_name,
                 template=template,
                 node=node,
@@ -65,7 +65,10 @@ class Guests(OperationGroup):
     ) -> OperationView:
         """Delete a guest with its disks."""
         return await self._run(
-            "guest_delete", target, given(guest_name=guest_name, force=force, purge=purge, timeout=timeout), options
+            "guest_delete",
+            target,
+            without_none(guest_name=guest_name, force=force, purge=purge, timeout=timeout),
+            options,
         )
 
     async def stop(
@@ -79,12 +82,12 @@ class Guests(OperationGroup):
     ) -> OperationView:
         """Shut a guest down, or turn it off; nothing happens if it does not run."""
         return await self._run(
-            "guest_stop", target, given(guest_name=guest_name, force=force, timeout=timeout), options
+            "guest_stop", target, without_none(guest_name=guest_name, force=force, timeout=timeout), options
         )
 
     async def list(self, target: str, *, timeout: int | None = None, **options: Unpack[RunOptions]) -> OperationView:
         """List the guests."""
-        return await self._run("guest_list", target, given(timeout=timeout), options)
+        return await self._run("guest_list", target, without_none(timeout=timeout), options)
 
     async def migrate(
         self,
@@ -101,7 +104,7 @@ class Guests(OperationGroup):
         return await self._run(
             "guest_migrate",
             target,
-            given(guest_name=guest_name, node=node, online=online, local_disks=local_disks, timeout=timeout),
+            without_none(guest_name=guest_name, node=node, online=online, local_disks=local_disks, timeout=timeout),
             options,
         )
 
@@ -117,5 +120,5 @@ class Guests(OperationGroup):
     ) -> OperationView:
         """Enlarge a disk of a guest."""
         return await self._run(
-            "guest_resize", target, given(guest_name=guest_name, disk=disk, size=size, timeout=timeout), options
+            "guest_resize", target, without_none(guest_name=guest_name, disk=disk, size=size, timeout=timeout), options
         )

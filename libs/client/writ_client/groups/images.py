@@ -2,7 +2,7 @@
 
 from typing import Unpack
 
-from writ_client.groups.group import OperationGroup, RunOptions, given
+from writ_client.groups.group import OperationGroup, RunOptions, without_none
 from writ_contracts.requests import OperationView
 
 
@@ -13,4 +13,4 @@ class Images(OperationGroup):
         self, target: str, image: str, *, timeout: int | None = None, **options: Unpack[RunOptions]
     ) -> OperationView:
         """Pull an image from its registry."""
-        return await self._run("image_pull", target, given(image=image, timeout=timeout), options)
+        return await self._run("image_pull", target, without_none(image=image, timeout=timeout), options)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal, Unpack
 
-from writ_client.groups.group import OperationGroup, RunOptions, given
+from writ_client.groups.group import OperationGroup, RunOptions, without_none
 from writ_contracts.requests import OperationView
 
 
@@ -12,7 +12,7 @@ class Network(OperationGroup):
 
     async def status(self, target: str, *, timeout: int | None = None, **options: Unpack[RunOptions]) -> OperationView:
         """Show interfaces, addresses, routes and listening sockets."""
-        return await self._run("network_status", target, given(timeout=timeout), options)
+        return await self._run("network_status", target, without_none(timeout=timeout), options)
 
     async def test(
         self,
@@ -29,7 +29,7 @@ class Network(OperationGroup):
         return await self._run(
             "network_test",
             target,
-            given(host=host, port=port, protocol=protocol, count=count, timeout=timeout),
+            without_none(host=host, port=port, protocol=protocol, count=count, timeout=timeout),
             options,
         )
 
@@ -45,5 +45,5 @@ class Network(OperationGroup):
     ) -> OperationView:
         """Scan one of the target's declared networks for open ports."""
         return await self._run(
-            "network_scan", target, given(cidr=cidr, ports=ports, rate=rate, timeout=timeout), options
+            "network_scan", target, without_none(cidr=cidr, ports=ports, rate=rate, timeout=timeout), options
         )

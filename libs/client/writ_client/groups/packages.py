@@ -2,7 +2,7 @@
 
 from typing import Literal, Unpack
 
-from writ_client.groups.group import OperationGroup, RunOptions, given
+from writ_client.groups.group import OperationGroup, RunOptions, without_none
 from writ_contracts.requests import OperationView
 
 
@@ -20,7 +20,7 @@ class Packages(OperationGroup):
     ) -> OperationView:
         """List installed packages."""
         return await self._run(
-            "package_list", target, given(pattern=pattern, upgradable=upgradable, timeout=timeout), options
+            "package_list", target, without_none(pattern=pattern, upgradable=upgradable, timeout=timeout), options
         )
 
     async def update(
@@ -37,7 +37,7 @@ class Packages(OperationGroup):
         return await self._run(
             "package_update",
             target,
-            given(package_name=package_name, version=version, index=index, timeout=timeout),
+            without_none(package_name=package_name, version=version, index=index, timeout=timeout),
             options,
         )
 
@@ -52,7 +52,10 @@ class Packages(OperationGroup):
     ) -> OperationView:
         """Install a package."""
         return await self._run(
-            "package_install", target, given(package_name=package_name, version=version, timeout=timeout), options
+            "package_install",
+            target,
+            without_none(package_name=package_name, version=version, timeout=timeout),
+            options,
         )
 
     async def remove(
@@ -66,5 +69,5 @@ class Packages(OperationGroup):
     ) -> OperationView:
         """Remove a package."""
         return await self._run(
-            "package_remove", target, given(package_name=package_name, purge=purge, timeout=timeout), options
+            "package_remove", target, without_none(package_name=package_name, purge=purge, timeout=timeout), options
         )

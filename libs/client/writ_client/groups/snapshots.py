@@ -2,7 +2,7 @@
 
 from typing import Unpack
 
-from writ_client.groups.group import OperationGroup, RunOptions, given
+from writ_client.groups.group import OperationGroup, RunOptions, without_none
 from writ_contracts.requests import OperationView
 
 
@@ -24,7 +24,7 @@ class Snapshots(OperationGroup):
         return await self._run(
             "snapshot_create",
             target,
-            given(
+            without_none(
                 snapshot_name=snapshot_name,
                 container_name=container_name,
                 target_path=target_path,
@@ -47,7 +47,7 @@ class Snapshots(OperationGroup):
         return await self._run(
             "snapshot_list",
             target,
-            given(container_name=container_name, target_path=target_path, timeout=timeout),
+            without_none(container_name=container_name, target_path=target_path, timeout=timeout),
             options,
         )
 
@@ -65,7 +65,9 @@ class Snapshots(OperationGroup):
         return await self._run(
             "snapshot_restore",
             target,
-            given(snapshot_name=snapshot_name, container_name=container_name, target_path=target_path, timeout=timeout),
+            without_none(
+                snapshot_name=snapshot_name, container_name=container_name, target_path=target_path, timeout=timeout
+            ),
             options,
         )
 
@@ -83,6 +85,8 @@ class Snapshots(OperationGroup):
         return await self._run(
             "snapshot_delete",
             target,
-            given(snapshot_name=snapshot_name, container_name=container_name, target_path=target_path, timeout=timeout),
+            without_none(
+                snapshot_name=snapshot_name, container_name=container_name, target_path=target_path, timeout=timeout
+            ),
             options,
         )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Unpack
 
-from writ_client.groups.group import OperationGroup, RunOptions, given
+from writ_client.groups.group import OperationGroup, RunOptions, without_none
 from writ_contracts.requests import OperationView
 
 
@@ -40,7 +40,7 @@ class Stacks(OperationGroup):
         return await self._run(
             "stack_deploy",
             target,
-            given(
+            without_none(
                 stack_name=stack_name,
                 allow_privileged=allow_privileged,
                 allow_host_network=allow_host_network,
@@ -95,7 +95,7 @@ class Stacks(OperationGroup):
         return await self._run(
             "stack_update",
             target,
-            given(
+            without_none(
                 stack_name=stack_name,
                 allow_privileged=allow_privileged,
                 allow_host_network=allow_host_network,
@@ -131,11 +131,11 @@ class Stacks(OperationGroup):
     ) -> OperationView:
         """Remove a Compose stack."""
         return await self._run(
-            "stack_remove", target, given(stack_name=stack_name, volumes=volumes, timeout=timeout), options
+            "stack_remove", target, without_none(stack_name=stack_name, volumes=volumes, timeout=timeout), options
         )
 
     async def status(
         self, target: str, stack_name: str, *, timeout: int | None = None, **options: Unpack[RunOptions]
     ) -> OperationView:
         """Show the services of a Compose stack."""
-        return await self._run("stack_status", target, given(stack_name=stack_name, timeout=timeout), options)
+        return await self._run("stack_status", target, without_none(stack_name=stack_name, timeout=timeout), options)

@@ -2,7 +2,7 @@
 
 from typing import Unpack
 
-from writ_client.groups.group import OperationGroup, RunOptions, given
+from writ_client.groups.group import OperationGroup, RunOptions, without_none
 from writ_contracts.requests import OperationView
 
 
@@ -11,4 +11,4 @@ class Storages(OperationGroup):
 
     async def status(self, target: str, *, timeout: int | None = None, **options: Unpack[RunOptions]) -> OperationView:
         """Show the storages of a cluster."""
-        return await self._run("storage_status", target, given(timeout=timeout), options)
+        return await self._run("storage_status", target, without_none(timeout=timeout), options)

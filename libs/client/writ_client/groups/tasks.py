@@ -2,7 +2,7 @@
 
 from typing import Unpack
 
-from writ_client.groups.group import OperationGroup, RunOptions, given
+from writ_client.groups.group import OperationGroup, RunOptions, without_none
 from writ_contracts.requests import OperationView
 
 
@@ -19,4 +19,4 @@ class Tasks(OperationGroup):
         **options: Unpack[RunOptions],
     ) -> OperationView:
         """Show the log of a task of Proxmox."""
-        return await self._run("task_log", target, given(upid=upid, lines=lines, timeout=timeout), options)
+        return await self._run("task_log", target, without_none(upid=upid, lines=lines, timeout=timeout), options)

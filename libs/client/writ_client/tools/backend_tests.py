@@ -4,8 +4,8 @@ from msgspec import Struct, field
 
 from writ_client.client import Writ
 from writ_client.many_targets import on_targets
-from writ_contracts.backends import TargetReport
 from writ_contracts.errors import WritError
+from writ_contracts.target_tests import TargetReport
 
 
 class BackendResult(Struct, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from typing import Any, TypedDict, Unpack
 from msgspec import structs
 
 from writ_client.client import Writ
-from writ_client.groups.group import given
+from writ_client.groups.group import without_none
 from writ_client.operation_wait import OnEvent
 from writ_client.tools import results
 from writ_client.tools.requesters import check_requester, principal_of
@@ -78,7 +78,7 @@ class CapabilityTools:
         self, service_name: str, target_id: str, *, timeout: int | None = None, **options: Unpack[RequestOptions]
     ) -> Result:
         """Restart a service; `timeout` limits the restart on the target, in seconds."""
-        parameters = given(service_name=service_name, timeout=timeout)
+        parameters = without_none(service_name=service_name, timeout=timeout)
         return await self.execute("service_restart", target_id, parameters, **options)
 
     def __getattr__(self, name: str) -> Execute:

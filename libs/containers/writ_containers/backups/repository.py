@@ -23,8 +23,9 @@ from msgspec import Struct
 from writ_agent.backends.processes import end, marked_environ
 from writ_bus.tasks import start
 from writ_containers.engine.connection import host_engine
+from writ_contracts.backends import SSH
 from writ_contracts.errors import Invalid, Unreachable, WritError
-from writ_contracts.inventory import Backup, Target
+from writ_contracts.inventory import BackupRepository, Target
 
 TAG = "writ-container-backup"
 CHUNK = 256 * 1024
@@ -54,7 +55,7 @@ class BackupPart(Struct, frozen=True, kw_only=True):
 class Repository:
     """A restic repository. `operation_id` marks its processes, so a stop finds all of them."""
 
-    def __init__(self, backup: Backup, operation_id: str) -> None:
+    def __init__(self, backup: BackupRepository, operation_id: str) -> None:
         self._backup = backup
         self._operation_id = operation_id
         self.host = backup.host or os.uname().nodename
@@ -144,9 +145,9 @@ def repository_of(target: Target, operation_id: str) -> Repository:
     return Repository(backup, operation_id)
 
 
-def _declared(target: Target) -> Backup:
+def _declared(target: Target) -> BackupRepository:
     """`backup` of a host over SSH is for restic on that host; restic of its containers runs where the agent runs."""
-    if target.backend == "ssh":
+    if target.backend == SSH:
         backup = host_engine(target).backup
         if backup is None:
             message = f"target {target.id} declares no backup repository for its containers: give it"
@@ -154,7 +155,7 @@ def _declared(target: Target) -> Backup:
         return msgspec.structs.replace(backup, host=backup.host or target.id)
     if not target.backup:
         raise Invalid(f"target {target.id} declares no backup repository", code="not_declared")
-    return msgspec.convert(target.backup, Backup)
+    return msgspec.convert(target.backup, BackupRepository)
 
 
 def file_name(number: int) -> str:

@@ -22,12 +22,17 @@ class ImageName(NamedTuple):
 
 def image_name(text: str) -> ImageName | None:
     """Return the parts of an image's name; None where it is no name, or may be an id."""
-    if not _CHARACTERS.fullmatch(text) or _IDENTIFIER.fullmatch(text):
+    if not _CHARACTERS.fullmatch(text) or may_be_id(text):
         return None
     found = split_name(text)
     if found.registry == DEFAULT_REGISTRY and "/" not in found.repository:
         found = found._replace(repository=f"library/{found.repository}")
     return found if found.tag or found.digest else found._replace(tag="latest")
+
+
+def may_be_id(text: str) -> bool:
+    """Return whether an engine may take this text for the id of an image, or for the beginning of one."""
+    return _IDENTIFIER.fullmatch(text) is not None
 
 
 def is_image_within(image: str, bound: str) -> bool:

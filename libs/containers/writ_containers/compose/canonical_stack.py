@@ -8,7 +8,7 @@ import msgspec
 
 from writ_containers.checks.breakouts import ContainerSettings
 from writ_containers.checks.container_bounds import port_range
-from writ_containers.compose.types import NamedVolume, Network, Service, Stack
+from writ_containers.compose.types import ComposeNetwork, ComposeService, NamedVolume, Stack
 
 SECRET_KEYS = ("environment", "labels", "command", "entrypoint", "healthcheck")
 NAMESPACES = ("pid", "ipc", "uts", "userns_mode", "cgroup")
@@ -25,7 +25,7 @@ def images(stack: Stack) -> list[str]:
     return sorted({service.image for service in stack.services.values()})
 
 
-def replicas(service: Service) -> int:
+def replicas(service: ComposeService) -> int:
     """Return the wanted number of containers."""
     if service.scale is not None:
         return service.scale
@@ -56,7 +56,7 @@ def public_digest(stack: Stack) -> str:
     return hashlib.sha256(json.dumps(shown(stack), sort_keys=True).encode()).hexdigest()
 
 
-def _settings(name: str, service: Service, stack: Stack) -> ContainerSettings:
+def _settings(name: str, service: ComposeService, stack: Stack) -> ContainerSettings:
     return ContainerSettings(
         name=f"service {name}",
         privileged=service.privileged,
@@ -77,13 +77,13 @@ def _settings(name: str, service: Service, stack: Stack) -> ContainerSettings:
     )
 
 
-def _volumes(service: Service, stack: Stack) -> list[str]:
+def _volumes(service: ComposeService, stack: Stack) -> list[str]:
     """Return the engine's names of volumes outside the stack."""
     sources = [volume.source for volume in service.volumes if volume.type == "volume" and volume.source]
     return [name for source in sources if (name := _shared_name(source, stack.volumes.get(source)))]
 
 
-def _networks(service: Service, stack: Stack) -> list[str]:
+def _networks(service: ComposeService, stack: Stack) -> list[str]:
     """Return the engine's names of networks outside the stack."""
     if mode := _without_own(service.network_mode, stack):
         return [mode] if mode != "none" else []
@@ -104,7 +104,7 @@ def own_names(stack: Stack, name: str, kind: Literal["volumes", "networks"]) -> 
     return {f"{name}_{key}" for key, one in declared.items() if one is None or not (one.external or one.name)}
 
 
-def _shared_name(key: str, declared: Network | NamedVolume | None) -> str:
+def _shared_name(key: str, declared: ComposeNetwork | NamedVolume | None) -> str:
     """Return the name of a resource possibly owned by something else; empty for the stack's own."""
     if declared is None or not (declared.external or declared.name is not None):
         return ""

@@ -13,13 +13,13 @@ from writ_containers.compose import refused_keys
 from writ_containers.compose.interpolate import interpolated
 from writ_containers.compose.types import (
     Attachment,
+    ComposeNetwork,
+    ComposeService,
+    ContainerLimits,
     Deploy,
-    Limits,
     NamedVolume,
-    Network,
     PublishedPort,
     Resources,
-    Service,
     Stack,
     Volume,
 )
@@ -47,7 +47,8 @@ def parse(text: str, env: Mapping[str, str], name: str) -> Stack:
     _known(data, Stack, refused_keys.STACK, "compose")
     services = {key: _service(one, f"services.{key}") for key, one in _each(data, "services").items()}
     networks = {
-        key: _top(one, Network, refused_keys.NETWORK, f"networks.{key}") for key, one in _each(data, "networks").items()
+        key: _top(one, ComposeNetwork, refused_keys.NETWORK, f"networks.{key}")
+        for key, one in _each(data, "networks").items()
     }
     volumes = {
         key: _top(one, NamedVolume, refused_keys.VOLUME, f"volumes.{key}")
@@ -72,7 +73,7 @@ def _document(text: str) -> Any:
 
 
 def _service(data: Any, where: str) -> dict[str, Any]:
-    made = _known(_object(data, where), Service, refused_keys.SERVICE, where)
+    made = _known(_object(data, where), ComposeService, refused_keys.SERVICE, where)
     for key, read in _SHORT_FORMS.items():
         if key in made:
             made[key] = read(made[key], f"{where}.{key}")
@@ -88,7 +89,7 @@ def _deploy(data: Any, where: str) -> None:
         _known(_object(resources, f"{where}.resources"), Resources, {}, f"{where}.resources")
         for key in resources:
             part = f"{where}.resources.{key}"
-            _known(_object(resources[key], part), Limits, refused_keys.RESOURCES, part)
+            _known(_object(resources[key], part), ContainerLimits, refused_keys.RESOURCES, part)
 
 
 def _known(data: dict[str, Any], kind: type[msgspec.Struct], reasons: Mapping[str, str], where: str) -> dict[str, Any]:

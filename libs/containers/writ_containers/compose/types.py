@@ -92,7 +92,7 @@ class Attachment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     priority: int | None = None
 
 
-class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class ContainerLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Limits of one container."""
 
     cpus: Number | None = None
@@ -103,8 +103,8 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
 class Resources(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Devices may not be reserved here."""
 
-    limits: Limits | None = None
-    reservations: Limits | None = None
+    limits: ContainerLimits | None = None
+    reservations: ContainerLimits | None = None
 
 
 class RestartRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -131,7 +131,7 @@ class UlimitPair(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     hard: int
 
 
-class Service(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class ComposeService(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One service. Mutable defaults are never changed: all of it is frozen."""
 
     image: Annotated[str, Meta(min_length=1, max_length=512)]
@@ -195,7 +195,7 @@ class Service(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     external_links: Texts = []
 
 
-class Network(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class ComposeNetwork(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A network of the stack, or an external one."""
 
     driver: Literal["bridge"] | None = None
@@ -219,6 +219,6 @@ class NamedVolume(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
 class Stack(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A whole Compose file."""
 
-    services: Annotated[dict[Name, Service], Meta(min_length=1, max_length=100)]
-    networks: dict[Name, Network] = {}
+    services: Annotated[dict[Name, ComposeService], Meta(min_length=1, max_length=100)]
+    networks: dict[Name, ComposeNetwork] = {}
     volumes: dict[Name, NamedVolume] = {}

@@ -2,7 +2,8 @@
 
 The new one is created first, under a name of its own, so a missing image or a wrong setting stops nothing. The former
 one is stopped, renamed and kept until the new one is well. Names and the label of the operation tell at any time how
-far it came: after a crash no step has to be remembered.
+far it came: after a crash no step has to be remembered. An engine that restarts midway is waited for within the
+operation's time, and every step of the way back can be repeated.
 """
 
 import asyncio
@@ -14,15 +15,16 @@ from msgspec.structs import replace
 
 from writ_agent.backends.port import Progress, Task, TaskResult
 from writ_containers.containers import container_view
-from writ_containers.containers.created_container import create_container, labelled, where_to_look
+from writ_containers.containers.created_container import CERTAIN_AFTER, create_container, labelled, where_to_look
 from writ_containers.containers.health_wait import HealthResult, last_lines, settled
 from writ_containers.engine.api import Engine
-from writ_contracts.errors import WritError
+from writ_contracts.errors import Conflict, Invalid, WritError
 
 Raw = Mapping[str, Any]
 ROLL_BACK_SECONDS = 5.0
 """Kept free for the way back, besides the time that the former container had to stop."""
 CANCEL_SECONDS = 3.0
+PAUSE = 0.3
 
 
 class ReplacementNames(NamedTuple):
@@ -81,31 +83,45 @@ async def _replaced(
         await engine.rename(container_id, names.name)
         end = await _well(engine, container_id, ran, until - min(seconds, 10) - ROLL_BACK_SECONDS, progress)
     except WritError as error:
-        return await _rolled_back(engine, task, raw, error.code, str(error), {})
+        return await _rolled_back(engine, task, raw, error.code, str(error), {}, until)
     if end.code:
         output = {**container_view.state(end.raw), "log": await last_lines(engine, container_id)}
-        return await _rolled_back(engine, task, raw, end.code, end.message, output)
+        return await _rolled_back(engine, task, raw, end.code, end.message, output, until)
     return await _finished(engine, raw, names, end.raw)
 
 
 async def roll_back(engine: Engine, name: str, former_id: str, ran: bool, operation_id: str) -> bool:
     """Remove the operation's containers, and give the former one its name and state back. Return True once this is
-    seen.
+    seen. Raises WritError; a repetition continues where it ended.
     """
-    try:
-        former = await engine.inspect(former_id)  # without it the new one is all there is
-        for container_id in await labelled(engine, operation_id):
-            await engine.remove(container_id, force=True)
-        if former.get("Name") != f"/{name}":
-            await engine.rename(former_id, name)
-        if ran and not container_view.is_running(former):
-            await engine.start(former_id)
-        for volume in await engine.volumes({container_view.OPERATION_LABEL: operation_id}):
-            await engine.remove_volume(volume)
-        container = await engine.find(name)
-    except WritError:
-        return False
+    former = await engine.inspect(former_id)  # without it the new one is all there is
+    for container_id in await labelled(engine, operation_id):
+        await engine.remove(container_id, force=True)
+    if former.get("Name") != f"/{name}":
+        await engine.rename(former_id, name)
+    if ran and not container_view.is_running(former):
+        await engine.start(former_id)
+    for volume in await engine.volumes({container_view.OPERATION_LABEL: operation_id}):
+        await engine.remove_volume(volume)
+    container = await engine.find(name)
     return container.get("Id") == former_id and container_view.is_running(container) == ran
+
+
+async def _roll_back_until(
+    engine: Engine, name: str, former_id: str, ran: bool, operation_id: str, until: float
+) -> tuple[bool, str]:
+    """Roll back, also over a restart of the engine. Return whether it is done, and otherwise the last error."""
+    conflicts_until = min(until, time.monotonic() + CERTAIN_AFTER)
+    while True:
+        try:
+            return await roll_back(engine, name, former_id, ran, operation_id), ""
+        except Invalid as error:  # the engine has answered, and would answer the same again
+            return False, str(error)
+        except WritError as error:
+            # A conflict may come from a request of ours whose reply was lost, and which the engine still carries out.
+            if time.monotonic() + PAUSE >= (conflicts_until if isinstance(error, Conflict) else until):
+                return False, str(error)
+        await asyncio.sleep(PAUSE)
 
 
 async def _well(engine: Engine, container_id: str, ran: bool, until: float, progress: Progress) -> HealthResult:
@@ -121,7 +137,7 @@ async def _cancelled(engine: Engine, task: Task, raw: Raw) -> TaskResult:
     try:
         async with asyncio.timeout(CANCEL_SECONDS):
             back = await roll_back(engine, name, str(raw["Id"]), ran, task.operation_id)
-    except TimeoutError:
+    except (TimeoutError, WritError):
         back = False
     if back:
         return TaskResult(outcome="cancelled", code="cancelled", message="the former container runs again")
@@ -130,16 +146,17 @@ async def _cancelled(engine: Engine, task: Task, raw: Raw) -> TaskResult:
 
 
 async def _rolled_back(
-    engine: Engine, task: Task, raw: Raw, code: str, message: str, output: Mapping[str, Any]
+    engine: Engine, task: Task, raw: Raw, code: str, message: str, output: Mapping[str, Any], until: float
 ) -> TaskResult:
     name, ran = str(raw["Name"]).removeprefix("/"), container_view.is_running(raw)
-    back = await roll_back(engine, name, str(raw["Id"]), ran, task.operation_id)
+    back, problem = await _roll_back_until(engine, name, str(raw["Id"]), ran, task.operation_id, until)
     shown = {**output, "rolled_back": back}
     if back:
         text = f"{message}; the former container runs again"
         return TaskResult(outcome="failed", code=code, message=text, output=shown, effect="done" if ran else "none")
-    former = names_for(name, task.operation_id).former
-    text = f"{message}; the former container could not be put back: look for {former}"
+    names = names_for(name, task.operation_id)
+    reason = f" ({problem})" if problem and problem != message else ""
+    text = f"{message}; the former container could not be put back{reason}: look for {names.former} and {names.new}"
     return TaskResult(outcome="unknown", code=code, message=text, output=shown, effect="maybe")
 
 

@@ -1,8 +1,8 @@
-"""Waiting for a started container: until it is healthy or, without a health check, has run for a moment."""
+"""Waiting for started containers: until they are healthy or, without a health check, have run for a moment."""
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from writ_containers.containers.container_view import health, is_running
@@ -25,18 +25,33 @@ class HealthResult(NamedTuple):
     message: str = ""
 
 
+class SteadyStarts:
+    """The time for which the same containers were seen in the same starts. A restart by the engine starts it again: a
+    program that ends at once and is started again each time is running at most looks.
+    """
+
+    def __init__(self) -> None:
+        self._starts: list[tuple[str, str]] | None = None
+        self._since = 0.0
+
+    def seconds(self, containers: Iterable[Raw]) -> float:
+        """Return the seconds since the first look at these starts; 0 at that look."""
+        starts = sorted((str(raw.get("Id")), str(raw.get("State", {}).get("StartedAt"))) for raw in containers)
+        if starts != self._starts:
+            self._starts, self._since = starts, time.monotonic()
+        return time.monotonic() - self._since
+
+
 async def settled(engine: Engine, container_id: str, until: float, progress: Callable[[str], None]) -> HealthResult:
     """Return how it goes at `until` (monotonic seconds) at the latest. Raises WritError."""
-    began, pause = time.monotonic(), POLL
+    starts, pause = SteadyStarts(), POLL
     while True:
         raw = await engine.inspect(container_id)
         left = until - time.monotonic()
-        if (end := _judged(raw, time.monotonic() - began)) is not None:
+        if (end := _judged(raw, starts.seconds([raw]))) is not None:
             return end
         if left <= 0:
-            return HealthResult(
-                raw, "not_healthy", f"its health check says {health(raw) or 'nothing'} when time is over"
-            )
+            return _out_of_time(raw)
         progress(f"waits for its health check ({health(raw)})" if health(raw) else "waits to see that it stays up")
         await asyncio.sleep(min(pause, max(left, 0.0)))
         pause = min(pause * 1.5, SLOWEST_POLL)
@@ -58,6 +73,12 @@ def _judged(raw: Raw, seconds: float) -> HealthResult | None:
             return HealthResult(raw, "not_healthy", "its health check fails")
         case _:
             return None
+
+
+def _out_of_time(raw: Raw) -> HealthResult:
+    if health(raw):
+        return HealthResult(raw, "not_healthy", f"its health check says {health(raw)} when time is over")
+    return HealthResult(raw, "container_exited", f"it did not run for {SETTLING:g} s without a restart in time")
 
 
 async def last_lines(engine: Engine, container_id: str) -> str:

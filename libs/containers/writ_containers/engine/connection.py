@@ -5,8 +5,9 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from writ_contracts.backends import DOCKER
 from writ_contracts.errors import Invalid
-from writ_contracts.inventory import Backup, Target
+from writ_contracts.inventory import BackupRepository, Target
 
 SOCKET = "/var/run/docker.sock"
 SocketPath = Annotated[str, Meta(pattern=r"^(?:/(?!\.{1,2}(?:/|\n?$))[A-Za-z0-9._+@-]+)+(?!\n)$", max_length=100)]
@@ -27,10 +28,10 @@ class EngineAddress(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class HostEngine(EngineAddress, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An engine on a host. `backup`: the repository of its containers' data, which restic reaches from the agent."""
 
-    backup: Backup | None = None
+    backup: BackupRepository | None = None
 
 
-class Connection(EngineAddress, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class EngineConnection(EngineAddress, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`host`: the engine is reached over TLS, and `ca` (PEM) is the one authority, or the one certificate, trusted."""
 
     host: Host | None = None
@@ -42,17 +43,17 @@ class Connection(EngineAddress, frozen=True, kw_only=True, forbid_unknown_fields
             raise ValueError("host and ca belong together: an engine over TLS is trusted by its certificate alone")
 
 
-def connection_of(target: Target) -> Connection:
+def connection_of(target: Target) -> EngineConnection:
     """Return the connection of a target of backend docker. Raises Invalid (`invalid_connection`)."""
     try:
-        return msgspec.convert(target.connection, Connection)
+        return msgspec.convert(target.connection, EngineConnection)
     except msgspec.ValidationError as error:
         raise Invalid(f"target {target.id}: connection: {error}", code="invalid_connection") from error
 
 
 def engine_address(target: Target) -> EngineAddress:
     """Return the engine's address on its host. Raises Invalid (`no_engine`, `invalid_connection`)."""
-    return connection_of(target) if target.backend == "docker" else host_engine(target)
+    return connection_of(target) if target.backend == DOCKER else host_engine(target)
 
 
 def host_engine(target: Target) -> HostEngine:

@@ -7,7 +7,7 @@ from typing import assert_never
 from msgspec import Struct
 
 from writ_bus.private_files import read_private
-from writ_containers.engine.connection import Connection
+from writ_containers.engine.connection import EngineConnection
 from writ_containers.engine.http_client import aiohttp
 from writ_contracts.errors import ConfigError, Invalid
 
@@ -32,7 +32,7 @@ class TlsEndpoint(Struct, frozen=True):
 Endpoint = SocketEndpoint | TlsEndpoint
 
 
-def endpoint_of(connection: Connection, identity: Path) -> Endpoint:
+def endpoint_of(connection: EngineConnection, identity: Path) -> Endpoint:
     """Return the endpoint of a Docker target. Raises Invalid (`no_credentials`) for an unreadable identity."""
     if connection.host is None or connection.ca is None:
         return SocketEndpoint(connection.socket)

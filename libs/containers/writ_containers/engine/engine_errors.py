@@ -29,7 +29,7 @@ def translated() -> Iterator[None]:
     try:
         yield
     except aiodocker.exceptions.DockerError as error:
-        raise _answered(error) from error
+        raise _error_of_reply(error) from error
     except aiohttp.ClientConnectorCertificateError as error:
         raise Untrusted(f"the engine's certificate is not the pinned one: {_reason(error)}", code=MISTRUSTED) from error
     except aiohttp.ClientConnectorError as error:
@@ -54,7 +54,7 @@ def translated_delete() -> Iterator[None]:
         raise TimedOut(str(error), code="connection_lost") from error
 
 
-def _answered(error: "aiodocker.exceptions.DockerError") -> WritError:
+def _error_of_reply(error: "aiodocker.exceptions.DockerError") -> WritError:
     if error.status == NO_CONNECTION:
         if isinstance(error.__context__, aiohttp.ClientConnectorCertificateError):
             reason = _reason(error.__context__)

@@ -14,6 +14,7 @@ from writ_containers.compose.parse import parse
 from writ_containers.compose.types import Stack
 from writ_containers.containers import container_view
 from writ_containers.containers.created_container import CERTAIN_AFTER
+from writ_containers.containers.health_wait import SETTLING, SteadyStarts
 from writ_containers.engine.api import Engine
 from writ_containers.stacks import compose_command, stack_baseline, stack_removal, swarm_api
 from writ_containers.stacks import swarm_operations as swarm
@@ -195,8 +196,9 @@ def _names(networks: list[Mapping[str, Any]]) -> set[str]:
 
 
 async def _settled(engine: Engine, task: Task, stack: Stack, ended: tuple[int, str], until: float) -> TaskResult:
-    """Wait until every service is up, one of them has failed, or time is over."""
+    """Wait until every service has been up for a moment, one of them has failed, or time is over."""
     last = until if ended[0] == 0 else min(until, time.monotonic() + CERTAIN_AFTER)
+    starts = SteadyStarts()
     while True:
         try:
             parts = await stack_baseline.stack_parts(engine, task)
@@ -205,7 +207,8 @@ async def _settled(engine: Engine, task: Task, stack: Stack, ended: tuple[int, s
                 return _unseen(task, stack, ended, error)
         else:
             end = judged(expected(stack), services_of(parts.containers))
-            if end.final or ended[0] != 0 or time.monotonic() > last:
+            is_over = end.final if end.message else starts.seconds(parts.containers) >= SETTLING
+            if is_over or ended[0] != 0 or time.monotonic() > last:
                 return _done(task, stack, parts, ended, end.message)
         await asyncio.sleep(PAUSE)
 

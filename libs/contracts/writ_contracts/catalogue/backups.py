@@ -4,11 +4,10 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
+from writ_contracts.backends import EVERY
 from writ_contracts.catalogue.grammar import BackupId, ContainerName, Flag, FolderPath, check_exactly_one
 from writ_contracts.operations import Operation, Risk
 from writ_contracts.parameters import PUBLIC, Output, Parameters, Timeout
-
-BACKENDS = ("local", "ssh", "docker", "proxmox")
 
 
 class BackupCreate(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -123,7 +122,7 @@ OPERATIONS = (
         parameters=BackupCreate,
         output=BackupState,
         risk=Risk.CHANGE,
-        backends=BACKENDS,
+        backends=EVERY,
         probe=True,
         preview=True,
     ),
@@ -133,7 +132,7 @@ OPERATIONS = (
         parameters=BackupList,
         output=BackupListing,
         risk=Risk.READ,
-        backends=BACKENDS,
+        backends=EVERY,
         idempotent=True,
     ),
     Operation(
@@ -142,7 +141,7 @@ OPERATIONS = (
         parameters=BackupRestore,
         output=RestoredBackup,
         risk=Risk.ADMIN,
-        backends=BACKENDS,
+        backends=EVERY,
         probe=True,
         preview=True,
     ),
@@ -152,7 +151,7 @@ OPERATIONS = (
         parameters=BackupDelete,
         output=DeletedBackup,
         risk=Risk.ADMIN,
-        backends=BACKENDS,
+        backends=EVERY,
         idempotent=True,
         probe=True,
         preview=True,

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
+from writ_contracts.backends import ENGINES, EVERY
 from writ_contracts.catalogue.grammar import (
     Argument,
     Capability,
@@ -22,9 +23,6 @@ from writ_contracts.catalogue.host_access import ContainerAccess, StackAccess
 from writ_contracts.catalogue.spelling import check_image, check_published
 from writ_contracts.operations import Operation, Risk
 from writ_contracts.parameters import PUBLIC, Output, Parameters, Timeout
-
-BACKENDS = ("local", "ssh", "docker", "proxmox")
-ENGINES = ("local", "ssh", "docker")
 
 RESERVED_LABELS = ("io.writops.", "com.docker.")
 """By these an agent finds what an operation created, and an engine what belongs to a stack."""
@@ -220,7 +218,7 @@ OPERATIONS = (
         parameters=ContainerCreate,
         output=ContainerState,
         risk=Risk.CHANGE,
-        backends=BACKENDS,
+        backends=EVERY,
         on_engine=True,
         probe=True,
         preview=True,
@@ -256,7 +254,7 @@ OPERATIONS = (
         parameters=ContainerDelete,
         output=DeletedContainer,
         risk=Risk.ADMIN,
-        backends=BACKENDS,
+        backends=EVERY,
         on_engine=True,
         baseline=True,
         probe=True,
@@ -269,7 +267,7 @@ OPERATIONS = (
         parameters=ContainerStartStop,
         output=ContainerState,
         risk=Risk.CHANGE,
-        backends=BACKENDS,
+        backends=EVERY,
         on_engine=True,
         idempotent=True,
         baseline=True,
@@ -283,7 +281,7 @@ OPERATIONS = (
         parameters=ContainerStartStop,
         output=ContainerState,
         risk=Risk.CHANGE,
-        backends=BACKENDS,
+        backends=EVERY,
         on_engine=True,
         idempotent=True,
         baseline=True,
@@ -297,7 +295,7 @@ OPERATIONS = (
         parameters=ContainerRestart,
         output=ContainerState,
         risk=Risk.CHANGE,
-        backends=BACKENDS,
+        backends=EVERY,
         on_engine=True,
         baseline=True,
         probe=True,
@@ -310,7 +308,7 @@ OPERATIONS = (
         parameters=ContainerInspect,
         output=ContainerDetails,
         risk=Risk.READ,
-        backends=BACKENDS,
+        backends=EVERY,
         on_engine=True,
         idempotent=True,
     ),

@@ -4,11 +4,11 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
+from writ_contracts.backends import HOSTS
 from writ_contracts.catalogue.grammar import FileMode, FilePath, Flag, Sha256, check_bytes
 from writ_contracts.operations import Operation, Risk
 from writ_contracts.parameters import CONTENTS, KEYED, PUBLIC, SENSITIVE, Output, Parameters, Timeout
 
-BACKENDS = ("local", "ssh")
 MAX_CONTENT_BYTES = 1024 * 1024
 MAX_OFFSET = 2**53 - 1
 """The largest whole number that every JSON reader keeps exactly (RFC 8785)."""
@@ -135,7 +135,7 @@ OPERATIONS = (
         parameters=FileRead,
         output=FileContent,
         risk=Risk.READ,
-        backends=BACKENDS,
+        backends=HOSTS,
         idempotent=True,
     ),
     Operation(
@@ -144,7 +144,7 @@ OPERATIONS = (
         parameters=FileWrite,
         output=WrittenFile,
         risk=Risk.CHANGE,
-        backends=BACKENDS,
+        backends=HOSTS,
         idempotent=True,
         baseline=True,
         probe=True,
@@ -158,7 +158,7 @@ OPERATIONS = (
         parameters=FileCopy,
         output=CopiedFile,
         risk=Risk.CHANGE,
-        backends=BACKENDS,
+        backends=HOSTS,
         idempotent=True,
         baseline=True,
         probe=True,
@@ -171,7 +171,7 @@ OPERATIONS = (
         parameters=FileDelete,
         output=DeletedFile,
         risk=Risk.ADMIN,
-        backends=BACKENDS,
+        backends=HOSTS,
         idempotent=True,
         baseline=True,
         probe=True,

@@ -230,7 +230,7 @@ def check_bytes(field: str, text: str, limit: int) -> None:
         raise ValueError(f"{field} is longer than {limit} bytes")
 
 
-def check_exactly_one(**given: object) -> None:
+def check_exactly_one(**parameters: object) -> None:
     """Raises ValueError unless exactly one of the named values is not None."""
-    if sum(value is not None for value in given.values()) != 1:
-        raise ValueError(f"give exactly one of {', '.join(given)}")
+    if sum(value is not None for value in parameters.values()) != 1:
+        raise ValueError(f"give exactly one of {', '.join(parameters)}")

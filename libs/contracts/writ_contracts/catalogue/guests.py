@@ -4,12 +4,11 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
+from writ_contracts.backends import PROXMOX
 from writ_contracts.catalogue.containers import ContainerState, DeletedContainer
 from writ_contracts.catalogue.grammar import ContainerName, Flag
 from writ_contracts.operations import Operation, Risk
 from writ_contracts.parameters import PUBLIC, Output, Parameters, Timeout
-
-BACKENDS = ("proxmox",)
 
 _END = r"(?!\n)$"
 GuestName = Annotated[
@@ -219,7 +218,7 @@ OPERATIONS = (
         parameters=GuestCreate,
         output=ContainerState,
         risk=Risk.CHANGE,
-        backends=BACKENDS,
+        backends=(PROXMOX,),
         probe=True,
         preview=True,
     ),
@@ -229,7 +228,7 @@ OPERATIONS = (
         parameters=GuestDelete,
         output=DeletedContainer,
         risk=Risk.ADMIN,
-        backends=BACKENDS,
+        backends=(PROXMOX,),
         baseline=True,
         probe=True,
         preview=True,
@@ -240,7 +239,7 @@ OPERATIONS = (
         parameters=GuestStop,
         output=ContainerState,
         risk=Risk.CHANGE,
-        backends=BACKENDS,
+        backends=(PROXMOX,),
         idempotent=True,
         baseline=True,
         probe=True,
@@ -252,7 +251,7 @@ OPERATIONS = (
         parameters=GuestList,
         output=GuestListing,
         risk=Risk.READ,
-        backends=BACKENDS,
+        backends=(PROXMOX,),
         idempotent=True,
     ),
     Operation(
@@ -261,7 +260,7 @@ OPERATIONS = (
         parameters=GuestMigrate,
         output=GuestLocation,
         risk=Risk.CHANGE,
-        backends=BACKENDS,
+        backends=(PROXMOX,),
         idempotent=True,
         baseline=True,
         probe=True,
@@ -273,7 +272,7 @@ OPERATIONS = (
         parameters=GuestResize,
         output=GuestDisk,
         risk=Risk.CHANGE,
-        backends=BACKENDS,
+        backends=(PROXMOX,),
         idempotent=True,
         probe=True,
         preview=True,
@@ -284,7 +283,7 @@ OPERATIONS = (
         parameters=NodeStatus,
         output=NodeListing,
         risk=Risk.READ,
-        backends=BACKENDS,
+        backends=(PROXMOX,),
         idempotent=True,
     ),
     Operation(
@@ -293,7 +292,7 @@ OPERATIONS = (
         parameters=StorageStatus,
         output=StorageListing,
         risk=Risk.READ,
-        backends=BACKENDS,
+        backends=(PROXMOX,),
         idempotent=True,
     ),
     Operation(
@@ -302,7 +301,7 @@ OPERATIONS = (
         parameters=TaskLog,
         output=TaskLines,
         risk=Risk.READ,
-        backends=BACKENDS,
+        backends=(PROXMOX,),
         idempotent=True,
     ),
 )

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, field
 
+from writ_contracts.backends import ENGINES, HOSTS
 from writ_contracts.catalogue.grammar import Cidr, HostName, Port
 from writ_contracts.catalogue.spelling import check_host, check_network
 from writ_contracts.operations import Operation, Risk
@@ -88,7 +89,7 @@ OPERATIONS = (
         parameters=NetworkStatus,
         output=NetworkView,
         risk=Risk.READ,
-        backends=("local", "ssh", "docker"),
+        backends=ENGINES,
         idempotent=True,
     ),
     Operation(
@@ -97,7 +98,7 @@ OPERATIONS = (
         parameters=NetworkTest,
         output=NetworkTested,
         risk=Risk.READ,
-        backends=("local", "ssh"),
+        backends=HOSTS,
         idempotent=True,
     ),
     Operation(
@@ -106,6 +107,6 @@ OPERATIONS = (
         parameters=NetworkScan,
         output=NetworkScanned,
         risk=Risk.READ,
-        backends=("local", "ssh"),
+        backends=HOSTS,
     ),
 )

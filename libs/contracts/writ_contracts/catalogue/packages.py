@@ -4,11 +4,10 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
+from writ_contracts.backends import HOSTS
 from writ_contracts.catalogue.grammar import Flag, PackageName, PackagePattern, PackageVersion
 from writ_contracts.operations import Operation, Risk
 from writ_contracts.parameters import PUBLIC, Output, Parameters, Timeout
-
-BACKENDS = ("local", "ssh")
 
 
 class PackageList(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -109,7 +108,7 @@ OPERATIONS = (
         parameters=PackageList,
         output=PackageListing,
         risk=Risk.READ,
-        backends=BACKENDS,
+        backends=HOSTS,
         idempotent=True,
     ),
     Operation(
@@ -118,7 +117,7 @@ OPERATIONS = (
         parameters=PackageUpdate,
         output=PackageChanged,
         risk=Risk.CHANGE,
-        backends=BACKENDS,
+        backends=HOSTS,
         idempotent=True,
         baseline=True,
         probe=True,
@@ -132,7 +131,7 @@ OPERATIONS = (
         parameters=PackageInstall,
         output=PackageChanged,
         risk=Risk.CHANGE,
-        backends=BACKENDS,
+        backends=HOSTS,
         idempotent=True,
         baseline=True,
         probe=True,
@@ -145,7 +144,7 @@ OPERATIONS = (
         parameters=PackageRemove,
         output=PackageChanged,
         risk=Risk.ADMIN,
-        backends=BACKENDS,
+        backends=HOSTS,
         idempotent=True,
         baseline=True,
         probe=True,

@@ -4,11 +4,10 @@ from typing import Annotated
 
 from msgspec import Meta, field
 
+from writ_contracts.backends import HOSTS
 from writ_contracts.catalogue.grammar import UnitName
 from writ_contracts.operations import Operation, Risk
 from writ_contracts.parameters import PUBLIC, Output, Parameters, Timeout
-
-BACKENDS = ("local", "ssh")
 
 
 class ServiceStatus(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -66,7 +65,7 @@ OPERATIONS = (
         parameters=ServiceStatus,
         output=ServiceState,
         risk=Risk.READ,
-        backends=BACKENDS,
+        backends=HOSTS,
         idempotent=True,
         named="service_name",
         ahead=True,
@@ -77,7 +76,7 @@ OPERATIONS = (
         parameters=ServiceStartStop,
         output=ServiceState,
         risk=Risk.CHANGE,
-        backends=BACKENDS,
+        backends=HOSTS,
         idempotent=True,
         baseline=True,
         named="service_name",
@@ -90,7 +89,7 @@ OPERATIONS = (
         parameters=ServiceStartStop,
         output=ServiceState,
         risk=Risk.CHANGE,
-        backends=BACKENDS,
+        backends=HOSTS,
         idempotent=True,
         baseline=True,
         named="service_name",
@@ -103,7 +102,7 @@ OPERATIONS = (
         parameters=ServiceRestart,
         output=ServiceState,
         risk=Risk.CHANGE,
-        backends=BACKENDS,
+        backends=HOSTS,
         baseline=True,
         named="service_name",
         probe=True,

@@ -4,11 +4,10 @@ from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
+from writ_contracts.backends import EVERY
 from writ_contracts.catalogue.grammar import ContainerName, FolderPath, SnapshotName, check_exactly_one
 from writ_contracts.operations import Operation, Risk
 from writ_contracts.parameters import PUBLIC, Output, Parameters, Timeout
-
-BACKENDS = ("local", "ssh", "docker", "proxmox")
 
 Description = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]*(?!\n)$", max_length=1000)]
 
@@ -104,7 +103,7 @@ OPERATIONS = (
         parameters=SnapshotCreate,
         output=SnapshotState,
         risk=Risk.CHANGE,
-        backends=BACKENDS,
+        backends=EVERY,
         probe=True,
         preview=True,
     ),
@@ -114,7 +113,7 @@ OPERATIONS = (
         parameters=SnapshotList,
         output=SnapshotListing,
         risk=Risk.READ,
-        backends=BACKENDS,
+        backends=EVERY,
         idempotent=True,
     ),
     Operation(
@@ -123,7 +122,7 @@ OPERATIONS = (
         parameters=SnapshotRestore,
         output=SnapshotState,
         risk=Risk.ADMIN,
-        backends=BACKENDS,
+        backends=EVERY,
         baseline=True,
         probe=True,
         preview=True,
@@ -134,7 +133,7 @@ OPERATIONS = (
         parameters=SnapshotDelete,
         output=SnapshotGone,
         risk=Risk.ADMIN,
-        backends=BACKENDS,
+        backends=EVERY,
         idempotent=True,
         probe=True,
         preview=True,

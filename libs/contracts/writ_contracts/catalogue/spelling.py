@@ -14,7 +14,13 @@ _IMAGE = re.compile(
     r"(?P<name>[^@]*?)(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(?:@(?P<digest>[^@]+))?", re.DOTALL
 )
 _DOCKER_HUB = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
-_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
+_WITH_IPV4 = (
+    ipaddress.IPv6Network("::ffff:0:0/96"),  # mapped
+    ipaddress.IPv6Network("::ffff:0:0:0/96"),  # translated: SIIT, RFC 7915
+    ipaddress.IPv6Network("64:ff9b::/96"),  # NAT64's own prefix, RFC 6052
+    ipaddress.IPv6Network("2002::/16"),  # 6to4, RFC 3056
+)
+"""Networks whose addresses have an IPv4 address within: a translator or a tunnel delivers to it."""
 _COMPATIBLE = ipaddress.IPv6Network("::/96")
 _NOT_COMPATIBLE = (ipaddress.IPv6Address("::"), ipaddress.IPv6Address("::1"))
 
@@ -133,5 +139,5 @@ def _check_ipv6(field: str, text: str) -> None:
 
 
 def _refuse_ipv4_within(field: str, address: ipaddress.IPv6Address) -> None:
-    if address in _MAPPED or (address in _COMPATIBLE and address not in _NOT_COMPATIBLE):
+    if any(address in network for network in _WITH_IPV4) or (address in _COMPATIBLE and address not in _NOT_COMPATIBLE):
         raise ValueError(f"{field} is an IPv4 address within an IPv6 address: write the IPv4 address")

@@ -4,12 +4,12 @@ from typing import Annotated
 
 from msgspec import Meta, field
 
+from writ_contracts.backends import ENGINES
 from writ_contracts.catalogue.grammar import Environment, FileName, Flag, StackName, check_bytes, check_exactly_one
 from writ_contracts.catalogue.host_access import StackAccess
 from writ_contracts.operations import Operation, Risk
 from writ_contracts.parameters import PUBLIC, Output, Parameters, Timeout
 
-BACKENDS = ("local", "ssh", "docker")
 MAX_COMPOSE_BYTES = 256 * 1024
 
 
@@ -74,7 +74,7 @@ OPERATIONS = (
         parameters=StackApply,
         output=StackState,
         risk=Risk.CHANGE,
-        backends=BACKENDS,
+        backends=ENGINES,
         on_engine=True,
         idempotent=True,
         baseline=True,
@@ -88,7 +88,7 @@ OPERATIONS = (
         parameters=StackApply,
         output=StackState,
         risk=Risk.CHANGE,
-        backends=BACKENDS,
+        backends=ENGINES,
         on_engine=True,
         idempotent=True,
         baseline=True,
@@ -102,7 +102,7 @@ OPERATIONS = (
         parameters=StackRemove,
         output=DeletedStack,
         risk=Risk.ADMIN,
-        backends=BACKENDS,
+        backends=ENGINES,
         on_engine=True,
         idempotent=True,
         baseline=True,
@@ -116,7 +116,7 @@ OPERATIONS = (
         parameters=StackQuery,
         output=StackStatus,
         risk=Risk.READ,
-        backends=BACKENDS,
+        backends=ENGINES,
         on_engine=True,
         idempotent=True,
     ),

@@ -34,7 +34,7 @@ LARGEST_DIRECTORY = 900_000
 """Bytes. Of a security key an entry has about 1.5 KB."""
 
 
-class Enrolment(
+class CredentialEnrolment(
     Statement, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="writ.credential.v1"
 ):
     """The statement which binds a credential to a person. `people_key` names the installation. The credential signs it,

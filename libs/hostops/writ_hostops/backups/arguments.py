@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from writ_hostops.errors import HostError
 from writ_hostops.fields import Fields
-from writ_hostops.protocol import Call
+from writ_hostops.protocol import OperationCall
 
 MAX_ID = 128
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -24,7 +24,7 @@ class BackupArguments:
     folder_owner_only: bool = False
 
 
-def parse_arguments(call: Call) -> BackupArguments:
+def parse_arguments(call: OperationCall) -> BackupArguments:
     """Parse the parameters of backup_create, backup_restore and backup_delete."""
     fields = Fields(dict(call.parameters), "parameters")
     backup_id = fields.text("backup_id")

@@ -11,11 +11,11 @@ from writ_hostops.backups.restic import INCOMPLETE, Restic, StoredBackup, printe
 from writ_hostops.commands import ProgramResult
 from writ_hostops.errors import HostError
 from writ_hostops.files.trees import Tree, opened_tree
-from writ_hostops.protocol import Call, HostReply, verdict
-from writ_hostops.stop import Stop, afterwards
+from writ_hostops.protocol import HostReply, OperationCall, verdict
+from writ_hostops.stop import CancelToken, afterwards
 
 
-def run(call: Call) -> HostReply:
+def run(call: OperationCall) -> HostReply:
     """Create the backup. A file that cannot be read makes the result `incomplete`: the backup exists, and the log lists
     the missing files.
     """
@@ -40,7 +40,7 @@ def run(call: Call) -> HostReply:
     return HostReply(output=output, state=_state(backup), effect="done")
 
 
-def preview(call: Call) -> HostReply:
+def preview(call: OperationCall) -> HostReply:
     """Return the files that restic would add now, by its own dry run, which writes nothing to the repository."""
     arguments, restic = parse_arguments(call), Restic(call)
     _refuse_taken(restic, arguments, call.stop)
@@ -60,7 +60,7 @@ def preview(call: Call) -> HostReply:
     return HostReply(output=output)
 
 
-def probe(call: Call) -> HostReply:
+def probe(call: OperationCall) -> HostReply:
     """Report success if the repository has the backup of this very operation."""
     arguments, restic = parse_arguments(call), Restic(call)
     there = restic.of(arguments.backup_id, call.stop)
@@ -87,7 +87,7 @@ def _of_folder(tree: Tree) -> List[str]:
     return ["writ-kind=folder", f"writ-mode={stat.S_IMODE(status.st_mode):04o}"]
 
 
-def _refuse_taken(restic: Restic, arguments: BackupArguments, stop: Stop) -> None:
+def _refuse_taken(restic: Restic, arguments: BackupArguments, stop: CancelToken) -> None:
     if restic.of(arguments.backup_id, stop):
         raise HostError("exists", f"there is a backup {arguments.backup_id} already")
 

@@ -9,11 +9,11 @@ from typing import List
 from writ_hostops.backups.arguments import parse_arguments
 from writ_hostops.backups.restic import Restic, StoredBackup
 from writ_hostops.errors import HostError
-from writ_hostops.protocol import Call, HostReply, verdict
-from writ_hostops.stop import Stop, afterwards
+from writ_hostops.protocol import HostReply, OperationCall, verdict
+from writ_hostops.stop import CancelToken, afterwards
 
 
-def run(call: Call) -> HostReply:
+def run(call: OperationCall) -> HostReply:
     """Delete the backup. An absent one is `not_found`. Space that could not be freed is reported, and is no failure."""
     arguments, restic = parse_arguments(call), Restic(call)
     backups = _those(restic, arguments.backup_id, call.stop)
@@ -30,7 +30,7 @@ def run(call: Call) -> HostReply:
     return HostReply(output=output, state={"backup_id": arguments.backup_id, "exists": False}, effect="done")
 
 
-def preview(call: Call) -> HostReply:
+def preview(call: OperationCall) -> HostReply:
     """Return the snapshots that would be forgotten."""
     arguments, restic = parse_arguments(call), Restic(call)
     backups = _those(restic, arguments.backup_id, call.stop)
@@ -45,7 +45,7 @@ def preview(call: Call) -> HostReply:
     )
 
 
-def probe(call: Call) -> HostReply:
+def probe(call: OperationCall) -> HostReply:
     """Report success if the backup is gone."""
     arguments, restic = parse_arguments(call), Restic(call)
     if restic.of(arguments.backup_id, call.stop):
@@ -53,7 +53,7 @@ def probe(call: Call) -> HostReply:
     return verdict("succeeded", "the backup is gone", {"backup_id": arguments.backup_id, "exists": False})
 
 
-def _those(restic: Restic, backup_id: str, stop: Stop) -> List[StoredBackup]:
+def _those(restic: Restic, backup_id: str, stop: CancelToken) -> List[StoredBackup]:
     backups = restic.of(backup_id, stop)
     if not backups:
         raise HostError("not_found", f"there is no backup {backup_id}")
@@ -70,7 +70,7 @@ def _left(restic: Restic, backup_id: str) -> List[StoredBackup]:
         return restic.of(backup_id, patience)
 
 
-def _free(call: Call, restic: Restic) -> None:
+def _free(call: OperationCall, restic: Restic) -> None:
     try:
         ran = restic.run(["prune"])
     except HostError as error:

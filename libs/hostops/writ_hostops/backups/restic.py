@@ -16,8 +16,8 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 from writ_hostops import commands
 from writ_hostops.commands import Line, ProgramResult
 from writ_hostops.errors import HostError
-from writ_hostops.protocol import Call
-from writ_hostops.stop import Stop
+from writ_hostops.protocol import OperationCall
+from writ_hostops.stop import CancelToken
 
 _NO_REPOSITORY, _LOCKED, _WRONG_PASSWORD = 10, 11, 12
 INCOMPLETE = 3
@@ -51,7 +51,7 @@ class StoredBackup:
 class Restic:
     """The repository of a call's target. HostError `not_declared`, `tool_missing`, `unavailable`."""
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: OperationCall) -> None:
         backup = call.target.backup
         if backup is None:
             raise HostError("not_declared", "the target declares no backup repository")
@@ -68,7 +68,7 @@ class Restic:
             "RESTIC_PROGRESS_FPS": "0.5",
         }
 
-    def kept(self, stop: Stop) -> List[StoredBackup]:
+    def kept(self, stop: CancelToken) -> List[StoredBackup]:
         """Return Writ's own backups of this host, newest first. Takes no lock and writes nothing."""
         ran = self._run_once(["snapshots", "--no-lock", f"--host={self.host}", "--tag=writ"], stop)
         ran.refuse_stopped("the read of the repository")
@@ -77,7 +77,7 @@ class Restic:
         ours = [one for one in backups if one.backup_id]
         return sorted(ours, key=lambda one: one.created_at, reverse=True)
 
-    def of(self, backup_id: str, stop: Stop) -> List[StoredBackup]:
+    def of(self, backup_id: str, stop: CancelToken) -> List[StoredBackup]:
         """Return the backups with exactly this id."""
         return [one for one in self.kept(stop) if one.backup_id == backup_id]
 
@@ -110,7 +110,7 @@ class Restic:
         raise HostError(code, message, effect=effect, output={"log": printed(ran)})
 
     def _run_once(
-        self, words: Sequence[str], stop: Stop, folder: Optional[int] = None, line: Optional[Line] = None
+        self, words: Sequence[str], stop: CancelToken, folder: Optional[int] = None, line: Optional[Line] = None
     ) -> ProgramResult:
         return commands.run(["restic", *_COMMON, *words], stop, environment=self._environment, folder=folder, line=line)
 
@@ -127,7 +127,7 @@ def summary(ran: ProgramResult) -> Dict[str, Any]:
     return summaries[-1] if summaries else {}
 
 
-def progress_reporter(call: Call, doing: str) -> Line:
+def progress_reporter(call: OperationCall, doing: str) -> Line:
     """Return a function that reports progress from restic's status messages."""
 
     def report(line: str) -> None:

@@ -20,12 +20,12 @@ from writ_hostops.backups.restic import Restic, StoredBackup, item, printed, pro
 from writ_hostops.backups.staging import TREE, AllowedKinds, drop_spoiled, move_in, staging_folder, staging_name
 from writ_hostops.errors import HostError, system_errors
 from writ_hostops.files.trees import Tree, opened_around, opened_tree
-from writ_hostops.protocol import Call, HostReply, verdict
+from writ_hostops.protocol import HostReply, OperationCall, verdict
 
 _MODE = 0o700
 
 
-def run(call: Call) -> HostReply:
+def run(call: OperationCall) -> HostReply:
     """Restore the backup. Errors of restic make the result `incomplete`; `log` lists the files that could not be put
     back.
     """
@@ -53,7 +53,7 @@ def run(call: Call) -> HostReply:
     return HostReply(output=output, state=_ids(kept), effect="done")
 
 
-def preview(call: Call) -> HostReply:
+def preview(call: OperationCall) -> HostReply:
     """Return the files that restic would write now, by its own dry run."""
     arguments, restic = parse_arguments(call), Restic(call)
     kept = _the_one(restic, arguments, call)
@@ -74,7 +74,7 @@ def preview(call: Call) -> HostReply:
     return HostReply(output={**output, "would": would})
 
 
-def probe(call: Call) -> HostReply:
+def probe(call: OperationCall) -> HostReply:
     """Report success if all files equal those of the backup, by a dry run that compares their content."""
     arguments, restic = parse_arguments(call), Restic(call)
     kept = _the_one(restic, arguments, call)
@@ -106,7 +106,9 @@ def _is_there(tree: Tree, path: str) -> bool:
     return not stat.S_ISREG(mode)
 
 
-def _destination(call: Call, arguments: BackupArguments, kept: StoredBackup, make: bool) -> ContextManager[Tree]:
+def _destination(
+    call: OperationCall, arguments: BackupArguments, kept: StoredBackup, make: bool
+) -> ContextManager[Tree]:
     """Open the destination: the folder, created with its old mode if it is gone, or for one file the folder around
     it.
     """
@@ -124,7 +126,7 @@ def _mode(arguments: BackupArguments, kept: StoredBackup) -> int:
     return (int(mode, 8) if octal else _MODE) & (0o7777 if arguments.special_modes else 0o777)
 
 
-def _the_one(restic: Restic, arguments: BackupArguments, call: Call) -> StoredBackup:
+def _the_one(restic: Restic, arguments: BackupArguments, call: OperationCall) -> StoredBackup:
     backups = restic.of(arguments.backup_id, call.stop)
     if not backups:
         raise HostError("not_found", f"there is no backup {arguments.backup_id}")

@@ -21,7 +21,7 @@ from typing import Iterable, Iterator, List, Optional
 from writ_hostops.errors import HostError, system_errors
 from writ_hostops.files.open_beneath import reopened
 from writ_hostops.files.trees import FOLDER_FLAGS, Tree, refuse_not_new
-from writ_hostops.stop import Stop
+from writ_hostops.stop import CancelToken
 
 TREE = "tree"
 _SPECIAL_MODES = 0o7000
@@ -65,7 +65,7 @@ def staging_folder(tree: Tree) -> Iterator[int]:
         os.close(folder)
 
 
-def move_in(staging: int, tree: Tree, kinds: AllowedKinds, stop: Stop) -> List[str]:
+def move_in(staging: int, tree: Tree, kinds: AllowedKinds, stop: CancelToken) -> List[str]:
     """Move everything of the staged tree into place. Return the entries that could not be moved, each with the
     reason.
     """
@@ -105,7 +105,7 @@ def _opened(staging: int, relative: str) -> Iterator[int]:
         os.close(folder)
 
 
-def _move_entries(source: int, dest: int, relative: str, problems: List[str], stop: Stop) -> List[str]:
+def _move_entries(source: int, dest: int, relative: str, problems: List[str], stop: CancelToken) -> List[str]:
     """Move the entries of one folder. Folders that exist on both sides stay and are returned."""
     shared = []
     for name in sorted(os.listdir(source)):

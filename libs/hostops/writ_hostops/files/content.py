@@ -13,8 +13,8 @@ from typing import Any, Dict, Iterator, Optional
 
 from writ_hostops.errors import HostError, system_errors
 from writ_hostops.files.open_beneath import FolderEntry, open_existing, opened_place
-from writ_hostops.protocol import Call
-from writ_hostops.stop import Stop
+from writ_hostops.protocol import OperationCall
+from writ_hostops.stop import CancelToken
 
 CHUNK = 1024 * 1024
 HASHED_UNASKED = 64 * 1024 * 1024
@@ -66,7 +66,7 @@ def written_version_of(status: os.stat_result) -> str:
     return f"{status.st_dev:x}-{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
 
 
-def chunks(fd: int, stop: Optional[Stop]) -> Iterator[bytes]:
+def chunks(fd: int, stop: Optional[CancelToken]) -> Iterator[bytes]:
     """Yield the file from start to end, at any offset of the descriptor."""
     offset = 0
     while True:
@@ -79,7 +79,7 @@ def chunks(fd: int, stop: Optional[Stop]) -> Iterator[bytes]:
         yield chunk
 
 
-def sha256_of(fd: int, stop: Optional[Stop]) -> str:
+def sha256_of(fd: int, stop: Optional[CancelToken]) -> str:
     """Return the SHA-256 of the whole file in hex. `stop` is None once an operation can no longer be stopped."""
     digest = hashlib.sha256()
     for chunk in chunks(fd, stop):
@@ -87,7 +87,7 @@ def sha256_of(fd: int, stop: Optional[Stop]) -> str:
     return digest.hexdigest()
 
 
-def facts_of(fd: int, stop: Stop, always_hash: bool = False, largest: int = HASHED_UNASKED) -> FileFacts:
+def facts_of(fd: int, stop: CancelToken, always_hash: bool = False, largest: int = HASHED_UNASKED) -> FileFacts:
     """Return the facts of an opened regular file. One larger than `largest` bytes is not hashed."""
     status = os.fstat(fd)
     hashed = always_hash or status.st_size <= largest
@@ -99,7 +99,7 @@ def facts_of(fd: int, stop: Stop, always_hash: bool = False, largest: int = HASH
     )
 
 
-def facts_at(place: FolderEntry, stop: Stop, largest: int = HASHED_UNASKED) -> Optional[FileFacts]:
+def facts_at(place: FolderEntry, stop: CancelToken, largest: int = HASHED_UNASKED) -> Optional[FileFacts]:
     """Return the facts of the file at a place; None if it is absent."""
     fd = open_existing(place)
     if fd is None:
@@ -111,12 +111,12 @@ def facts_at(place: FolderEntry, stop: Stop, largest: int = HASHED_UNASKED) -> O
         os.close(fd)
 
 
-def state_at(call: Call, name: str) -> Dict[str, Any]:
+def state_at(call: OperationCall, name: str) -> Dict[str, Any]:
     """Return the state of the file named by the parameter `name`, for a baseline or probe. It has no digest."""
     return state_of(named_facts(call, name, largest=-1))
 
 
-def named_facts(call: Call, name: str, largest: int = HASHED_UNASKED) -> Optional[FileFacts]:
+def named_facts(call: OperationCall, name: str, largest: int = HASHED_UNASKED) -> Optional[FileFacts]:
     """Return the facts of the file named by the parameter `name`; None if it is absent. As in `facts_of`."""
     path = call.parameters.get(name)
     if not isinstance(path, str):

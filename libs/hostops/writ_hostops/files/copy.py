@@ -19,7 +19,7 @@ from writ_hostops.files.file_locks import locked
 from writ_hostops.files.open_beneath import FolderEntry, opened_file, opened_place
 from writ_hostops.files.replacement import ExistingFile, opened_old, put, refuse_without_room, shown_put
 from writ_hostops.files.write import ATTEMPTS
-from writ_hostops.protocol import Call, HostReply, verdict
+from writ_hostops.protocol import HostReply, OperationCall, verdict
 
 _PROGRESS_EVERY = 1.0
 _ZEROS = bytes(CHUNK)
@@ -36,7 +36,7 @@ class CopyEnds:
     overwrite: bool
 
 
-def run(call: Call) -> HostReply:
+def run(call: OperationCall) -> HostReply:
     """Copy the file. An equal copy at the destination is left alone (`changed` false, effect none)."""
     with _opened(call) as copy:
         for _ in range(ATTEMPTS):
@@ -47,7 +47,7 @@ def run(call: Call) -> HostReply:
         raise RacedChange(copy.dest.path)
 
 
-def preview(call: Call) -> HostReply:
+def preview(call: OperationCall) -> HostReply:
     """Return the effect that `run` would have now."""
     with _opened(call) as copy, opened_old(copy.dest, call.stop, "") as old, system_errors(copy.source_path):
         source = facts_of(copy.source, call.stop)
@@ -62,13 +62,13 @@ def preview(call: Call) -> HostReply:
     return HostReply(output=output, state=state_of(before))
 
 
-def baseline(call: Call) -> HostReply:
+def baseline(call: OperationCall) -> HostReply:
     """Return the destination's state, and the version of the source: an approval is of both."""
     state = {**state_at(call, "dest_path"), SOURCE_VERSION: _source_version(call)}
     return HostReply(output=state, state=state)
 
 
-def _source_version(call: Call) -> str:
+def _source_version(call: OperationCall) -> str:
     """Return the version of the source, "" for one that cannot be copied: the operation says why."""
     try:
         source = named_facts(call, "source_path", largest=-1)
@@ -77,7 +77,7 @@ def _source_version(call: Call) -> str:
     return source.version if source else ""
 
 
-def probe(call: Call) -> HostReply:
+def probe(call: OperationCall) -> HostReply:
     """Report success if both ends have equal digests."""
     dest = state_at(call, "dest_path")
     if dest["exists"] and _digests_match(call):
@@ -87,7 +87,7 @@ def probe(call: Call) -> HostReply:
     return verdict("unknown", "the destination is neither unchanged nor a copy of the present source", dest)
 
 
-def _digests_match(call: Call) -> bool:
+def _digests_match(call: OperationCall) -> bool:
     try:
         with _opened(call) as copy, opened_file(copy.dest) as dest, system_errors(copy.source_path):
             source = facts_of(copy.source, call.stop, always_hash=True)
@@ -99,7 +99,7 @@ def _digests_match(call: Call) -> bool:
 
 
 @contextmanager
-def _opened(call: Call) -> Iterator[CopyEnds]:
+def _opened(call: OperationCall) -> Iterator[CopyEnds]:
     fields = Fields(dict(call.parameters), "parameters")
     source_path, dest_path = fields.text("source_path"), fields.text("dest_path")
     overwrite = fields.flag("overwrite", False)
@@ -112,7 +112,7 @@ def _opened(call: Call) -> Iterator[CopyEnds]:
         yield CopyEnds(source_path, source, dest, overwrite)
 
 
-def _copy(call: Call, copy: CopyEnds) -> HostReply:
+def _copy(call: OperationCall, copy: CopyEnds) -> HostReply:
     with locked(copy.dest, call.stop) as temporary, opened_old(copy.dest, call.stop, "") as old:
         _refuse_same(copy, old)
         before = old.facts if old else None
@@ -130,7 +130,7 @@ def _copy(call: Call, copy: CopyEnds) -> HostReply:
     return HostReply(output=output, state=after.as_state(), effect="done")
 
 
-def _equal(copy: CopyEnds, source: FileFacts, old: Optional[ExistingFile], call: Call) -> bool:
+def _equal(copy: CopyEnds, source: FileFacts, old: Optional[ExistingFile], call: OperationCall) -> bool:
     if old is None or source.size != old.facts.size:
         return False
     if source.digest:
@@ -144,7 +144,7 @@ def _refuse_same(copy: CopyEnds, old: Optional[ExistingFile]) -> None:
         raise HostError("invalid_parameter", "source_path and dest_path are the same file")
 
 
-def _refuse_other_source(call: Call, copy: CopyEnds) -> None:
+def _refuse_other_source(call: OperationCall, copy: CopyEnds) -> None:
     """Raises HostError (`source_changed`) for a source that is not the one of the baseline. Without a baseline, as from
     an agent of an earlier release, any source is copied.
     """
@@ -153,7 +153,7 @@ def _refuse_other_source(call: Call, copy: CopyEnds) -> None:
         raise HostError("source_changed", f"{copy.source_path} was written or replaced since the operation began")
 
 
-def _put(call: Call, copy: CopyEnds, temporary: str, old: Optional[ExistingFile]) -> FileFacts:
+def _put(call: OperationCall, copy: CopyEnds, temporary: str, old: Optional[ExistingFile]) -> FileFacts:
     _refuse_other_source(call, copy)
     before = os.fstat(copy.source)
     refuse_without_room(copy.dest, before.st_size)
@@ -172,7 +172,7 @@ def _put(call: Call, copy: CopyEnds, temporary: str, old: Optional[ExistingFile]
     return FileFacts(digest.hexdigest(), status.st_size, stat.S_IMODE(status.st_mode), version_of(status))
 
 
-def _reported(call: Call, copy: CopyEnds, size: int) -> Iterator[bytes]:
+def _reported(call: OperationCall, copy: CopyEnds, size: int) -> Iterator[bytes]:
     done, reported_at = 0, time.monotonic()
     with system_errors(copy.source_path):
         for chunk in chunks(copy.source, call.stop):

@@ -11,10 +11,10 @@ from writ_hostops.files.file_locks import locked
 from writ_hostops.files.open_beneath import FolderEntry, opened_place
 from writ_hostops.files.replacement import opened_old, shown_take_away, take_away
 from writ_hostops.files.write import ATTEMPTS, digest_field
-from writ_hostops.protocol import Call, HostReply, verdict
+from writ_hostops.protocol import HostReply, OperationCall, verdict
 
 
-def run(call: Call) -> HostReply:
+def run(call: OperationCall) -> HostReply:
     """Delete the file. An absent file is `not_found`: the requester probably meant another name."""
     path, if_digest = _parse(call)
     with opened_place(call.target, path, "file_path") as place:
@@ -28,7 +28,7 @@ def run(call: Call) -> HostReply:
         raise RacedChange(path)
 
 
-def preview(call: Call) -> HostReply:
+def preview(call: OperationCall) -> HostReply:
     """Return the effect that `run` would have now."""
     path, if_digest = _parse(call)
     with opened_place(call.target, path, "file_path") as place, opened_old(place, call.stop, if_digest) as old:
@@ -38,13 +38,13 @@ def preview(call: Call) -> HostReply:
         return HostReply(output=output, state=old.facts.as_state())
 
 
-def baseline(call: Call) -> HostReply:
+def baseline(call: OperationCall) -> HostReply:
     """Return the file's state."""
     state = state_at(call, "file_path")
     return HostReply(output=state, state=state)
 
 
-def probe(call: Call) -> HostReply:
+def probe(call: OperationCall) -> HostReply:
     """Report success if the file of the baseline is gone."""
     state = state_at(call, "file_path")
     if call.baseline and state == dict(call.baseline):
@@ -54,7 +54,7 @@ def probe(call: Call) -> HostReply:
     return verdict("unknown", "a file exists, and it is not known if it is the old one", state)
 
 
-def _delete(call: Call, place: FolderEntry, if_digest: str) -> FileFacts:
+def _delete(call: OperationCall, place: FolderEntry, if_digest: str) -> FileFacts:
     with locked(place, call.stop) as temporary, opened_old(place, call.stop, if_digest) as old:
         if old is None:
             raise HostError("not_found", f"{place.path} does not exist")
@@ -62,7 +62,7 @@ def _delete(call: Call, place: FolderEntry, if_digest: str) -> FileFacts:
         return old.facts
 
 
-def _parse(call: Call) -> "tuple[str, str]":
+def _parse(call: OperationCall) -> "tuple[str, str]":
     fields = Fields(dict(call.parameters), "parameters")
     path, if_digest = fields.text("file_path"), digest_field(fields)
     fields.end()

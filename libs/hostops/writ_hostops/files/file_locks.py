@@ -16,13 +16,13 @@ from typing import Iterator
 
 from writ_hostops.errors import HostError, system_errors
 from writ_hostops.files.open_beneath import FolderEntry, refuse_irregular
-from writ_hostops.stop import Stop
+from writ_hostops.stop import CancelToken
 
 _TURN = 0.02
 
 
 @contextmanager
-def locked(place: FolderEntry, stop: Stop) -> Iterator[str]:
+def locked(place: FolderEntry, stop: CancelToken) -> Iterator[str]:
     """Take this file's lock. Yield the name of a temporary file beside it, which is absent before and afterwards."""
     lock, temporary = (beside(place, ending) for ending in ("lock", "tmp"))
     with system_errors(place.path):
@@ -51,7 +51,7 @@ def remove(folder: int, name: str) -> None:
         os.unlink(name, dir_fd=folder)
 
 
-def _take_turn(place: FolderEntry, lock: str, stop: Stop) -> int:
+def _take_turn(place: FolderEntry, lock: str, stop: CancelToken) -> int:
     while True:
         fd = _open(place, lock)
         try:

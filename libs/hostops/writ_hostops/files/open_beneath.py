@@ -17,7 +17,7 @@ from typing import Iterator, List, Optional, Sequence, Tuple
 from writ_hostops import syscalls
 from writ_hostops.errors import HostError, system_errors
 from writ_hostops.files.paths import check_path, locate, within
-from writ_hostops.protocol import Target
+from writ_hostops.protocol import HostTarget
 
 _RESOLVE = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS | syscalls.RESOLVE_NO_MAGICLINKS
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -45,7 +45,7 @@ class FolderEntry:
 
 
 @contextmanager
-def opened_place(target: Target, path: str, name: str) -> Iterator[FolderEntry]:
+def opened_place(target: HostTarget, path: str, name: str) -> Iterator[FolderEntry]:
     """Yield the place of the parameter called `name`, checked against roots and Writ's own paths."""
     check_path(path, name)
     root, relative = locate(path, target.file_roots)
@@ -186,19 +186,19 @@ def _open_regular(place: FolderEntry) -> int:
         os.close(handle)
 
 
-def own_paths(target: Target) -> List[str]:
+def own_paths(target: HostTarget) -> List[str]:
     """Return Writ's own files and folders on this host, and those of the target's backups."""
     backup = [] if target.backup is None else [target.backup.password_file, target.backup.folder]
     return [item for item in (*target.forbidden_paths, target.state_dir, *backup) if item]
 
 
-def secret_paths(target: Target) -> List[str]:
+def secret_paths(target: HostTarget) -> List[str]:
     """Return the paths that must not even be read. A backup repository is not among them: it is encrypted."""
     password = [] if target.backup is None else [target.backup.password_file]
     return [item for item in (*target.forbidden_paths, target.state_dir, *password) if item]
 
 
-def refuse_own(target: Target, path: str, folder: int, name: str) -> None:
+def refuse_own(target: HostTarget, path: str, folder: int, name: str) -> None:
     """Refuse Writ's own keys and state inside any root: by path, and by inode for other mounts."""
     own = own_paths(target)
     if any(within(path, os.path.realpath(item)) for item in own):

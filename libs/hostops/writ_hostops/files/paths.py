@@ -10,7 +10,7 @@ import re
 from typing import Iterable, Sequence, Tuple
 
 from writ_hostops.errors import HostError
-from writ_hostops.protocol import FileRoot
+from writ_hostops.protocol import HostFileRoot
 
 SYSTEM_ROOTS = ("/etc", "/proc", "/sys", "/dev", "/boot", "/root")
 """`/`, these folders and everything beneath them may be roots only with `allow_system_root`."""
@@ -47,7 +47,7 @@ def check_path(path: str, name: str) -> None:
         raise HostError("invalid_parameter", f"{name} is a name that Writ keeps for its own temporary files")
 
 
-def locate(path: str, roots: Iterable[FileRoot]) -> Tuple[str, str]:
+def locate(path: str, roots: Iterable[HostFileRoot]) -> Tuple[str, str]:
     """Return the longest declared root that holds `path`, and `path` relative to it; HostError `outside_roots` without
     one.
     """
@@ -64,7 +64,7 @@ def within(path: str, folder: str) -> bool:
     return folder == "/" or path == folder or path.startswith(folder + "/")
 
 
-def _check_root(root: FileRoot, path: str) -> None:
+def _check_root(root: HostFileRoot, path: str) -> None:
     check_path(root.path, "file root")
     if not root.allow_system_root and (root.path == "/" or _inside(root.path, SYSTEM_ROOTS)):
         raise HostError("outside_roots", f"{root.path} is a system folder and is not declared with allow_system_root")

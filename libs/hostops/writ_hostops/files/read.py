@@ -11,13 +11,13 @@ from writ_hostops.errors import HostError, system_errors
 from writ_hostops.fields import Fields
 from writ_hostops.files.content import facts_of, mode_text, version_of
 from writ_hostops.files.open_beneath import opened_file, opened_place
-from writ_hostops.protocol import Call, HostReply
+from writ_hostops.protocol import HostReply, OperationCall
 
 MAX_BYTES = 1024 * 1024
 MAX_OFFSET = 2**63 - 1
 
 
-def run(call: Call) -> HostReply:
+def run(call: OperationCall) -> HostReply:
     """Read a piece. Text ends at a whole character, so up to 3 bytes less than `length` may come. The next offset is
     the sum of offset and bytes.
     """

@@ -28,7 +28,8 @@ from writ_hostops.errors import HostError, RacedChange, system_errors
 from writ_hostops.files.content import FileFacts, facts_of, sha256_of, written_version_of
 from writ_hostops.files.file_locks import beside, remove
 from writ_hostops.files.open_beneath import FolderEntry, open_existing
-from writ_hostops.stop import Stop
+from writ_hostops.protocol import at_once
+from writ_hostops.stop import CancelToken
 
 DEFAULT_MODE = 0o644
 _FLAG_UNKNOWN = (errno.EINVAL, errno.ENOSYS, errno.EPERM)
@@ -78,7 +79,7 @@ def _refuse_closed(place: FolderEntry) -> None:
 
 
 @contextmanager
-def opened_old(place: FolderEntry, stop: Stop, must_be: str) -> Iterator[Optional[ExistingFile]]:
+def opened_old(place: FolderEntry, stop: CancelToken, must_be: str) -> Iterator[Optional[ExistingFile]]:
     """Open the present file after checking that it may be replaced or deleted; None if there is none."""
     fd = open_existing(place)
     if fd is None:
@@ -94,7 +95,7 @@ def opened_old(place: FolderEntry, stop: Stop, must_be: str) -> Iterator[Optiona
         os.close(fd)
 
 
-def _examined(place: FolderEntry, fd: int, stop: Stop, must_be: str) -> ExistingFile:
+def _examined(place: FolderEntry, fd: int, stop: CancelToken, must_be: str) -> ExistingFile:
     status = os.fstat(fd)
     if status.st_nlink != 1:
         raise HostError("not_a_regular_file", f"{place.path} has {status.st_nlink} names (hard links)")
@@ -110,9 +111,11 @@ def put(
     old: Optional[ExistingFile],
     mode: Optional[int],
     fill: Callable[[int], None],
-    stop: Stop,
+    stop: CancelToken,
+    before_effect: Callable[[], None] = at_once,
 ) -> os.stat_result:
     """Create the file or replace `old`; `fill` writes the content. Owner and mode stay, unless `mode` is given.
+    `before_effect` is called once the new content is on the disk beside the old one.
 
     Raises Raced if the file changed meanwhile; whatever it raises with the effect none has left the old file in place.
     """
@@ -123,6 +126,7 @@ def put(
             fill(fd)
             _dress(fd, old, mode)
             os.fsync(fd)
+            before_effect()
             stop.check()
             if old is None:
                 _move_in(place, temporary)
@@ -135,7 +139,7 @@ def put(
     return status
 
 
-def take_away(place: FolderEntry, temporary: str, old: ExistingFile, stop: Stop) -> None:
+def take_away(place: FolderEntry, temporary: str, old: ExistingFile, stop: CancelToken) -> None:
     """Delete `old`. Raises Raced, undone, if it turns out to be another file."""
     stop.check()
     with system_errors(place.path):
@@ -150,7 +154,7 @@ def take_away(place: FolderEntry, temporary: str, old: ExistingFile, stop: Stop)
     _settle(place, temporary)
 
 
-def write_all(fd: int, data: bytes, stop: Stop) -> None:
+def write_all(fd: int, data: bytes, stop: CancelToken) -> None:
     """Write all of `data`, a chunk at a time."""
     view = memoryview(data)
     while view:

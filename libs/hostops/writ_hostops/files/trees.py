@@ -15,7 +15,7 @@ from typing import Iterator, Optional, Tuple
 from writ_hostops.errors import HostError, system_errors
 from writ_hostops.files.open_beneath import open_folder, own_paths, refuse_irregular, refuse_own
 from writ_hostops.files.paths import check_path, locate, within
-from writ_hostops.protocol import Target
+from writ_hostops.protocol import HostTarget
 
 FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -40,7 +40,7 @@ class Tree:
 
 
 @contextmanager
-def opened_tree(target: Target, path: str, name: str, make: Optional[int] = None) -> Iterator[Tree]:
+def opened_tree(target: HostTarget, path: str, name: str, make: Optional[int] = None) -> Iterator[Tree]:
     """Open the folder or regular file of the parameter called `name`; HostError `not_found`, `outside_roots`.
 
     With `make`, a mode, an absent folder is created if its parent exists.
@@ -53,7 +53,7 @@ def opened_tree(target: Target, path: str, name: str, make: Optional[int] = None
 
 
 @contextmanager
-def opened_around(target: Target, path: str, name: str) -> Iterator[Tree]:
+def opened_around(target: HostTarget, path: str, name: str) -> Iterator[Tree]:
     """Open the folder around a file that may be absent; HostError for anything other than a regular file."""
     with opened_parent(target, path, name) as (folder, last):
         tree = Tree(path, folder, last)
@@ -64,7 +64,7 @@ def opened_around(target: Target, path: str, name: str) -> Iterator[Tree]:
 
 
 @contextmanager
-def opened_parent(target: Target, path: str, name: str) -> Iterator[Tuple[int, str]]:
+def opened_parent(target: HostTarget, path: str, name: str) -> Iterator[Tuple[int, str]]:
     """Yield the parent folder and the last name; for a root the root itself and ""."""
     check_path(path, name)
     root, relative = locate(path, target.file_roots)
@@ -100,7 +100,7 @@ def refuse_not_new(folder: int, path: str) -> None:
 
 
 @contextmanager
-def entered(target: Target, path: str, folder: int, name: str) -> Iterator[Tree]:
+def entered(target: HostTarget, path: str, folder: int, name: str) -> Iterator[Tree]:
     """Yield the folder or file `name` of an opened folder; the folder itself for ""."""
     tree = _entered(path, folder, name) if name else Tree(path, folder)
     try:
@@ -120,7 +120,7 @@ def _entered(path: str, folder: int, name: str) -> Tree:
     return Tree(path, folder, name)
 
 
-def _refuse_holding_own(target: Target, path: str) -> None:
+def _refuse_holding_own(target: HostTarget, path: str) -> None:
     for own in own_paths(target):
         if within(os.path.realpath(own), path):
             raise HostError("outside_roots", f"{path} holds {own}, which belongs to Writ itself")

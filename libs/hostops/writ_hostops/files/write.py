@@ -17,7 +17,7 @@ from writ_hostops.files.diff import file_diff
 from writ_hostops.files.file_locks import locked
 from writ_hostops.files.open_beneath import FolderEntry, opened_place
 from writ_hostops.files.replacement import DEFAULT_MODE, ExistingFile, opened_old, put, shown_put, write_all
-from writ_hostops.protocol import Call, HostReply, verdict
+from writ_hostops.protocol import HostReply, OperationCall, verdict
 
 MAX_CONTENT = 1024 * 1024
 ATTEMPTS = 5
@@ -46,7 +46,7 @@ class WriteArguments:
         )
 
 
-def run(call: Call) -> HostReply:
+def run(call: OperationCall) -> HostReply:
     """Write the file. One with this content and mode already is left alone (`changed` false, effect none)."""
     arguments = _parse_arguments(call)
     with opened_place(call.target, arguments.path, "file_path") as place:
@@ -58,7 +58,7 @@ def run(call: Call) -> HostReply:
         raise RacedChange(arguments.path)
 
 
-def preview(call: Call) -> HostReply:
+def preview(call: OperationCall) -> HostReply:
     """Return the effect that `run` would have now."""
     arguments = _parse_arguments(call)
     with (
@@ -74,7 +74,7 @@ def preview(call: Call) -> HostReply:
     )
 
 
-def baseline(call: Call) -> HostReply:
+def baseline(call: OperationCall) -> HostReply:
     """Return the file's state."""
     state = state_at(call, "file_path")
     return HostReply(output=state, state=state)
@@ -86,7 +86,7 @@ def expect(parameters: Dict[str, Any]) -> Dict[str, Any]:
     return {"digest": arguments.digest, "mode": "" if arguments.mode is None else mode_text(arguments.mode)}
 
 
-def probe(call: Call) -> HostReply:
+def probe(call: OperationCall) -> HostReply:
     """Report success if the file has the content now. Without marker and content only an unchanged file is
     conclusive.
     """
@@ -100,7 +100,7 @@ def probe(call: Call) -> HostReply:
     return verdict("unknown", "the file has neither its former nor the requested content", state)
 
 
-def _write(call: Call, place: FolderEntry, arguments: WriteArguments) -> HostReply:
+def _write(call: OperationCall, place: FolderEntry, arguments: WriteArguments) -> HostReply:
     with locked(place, call.stop) as temporary, opened_old(place, call.stop, arguments.if_digest) as old:
         before = old.facts if old else None
         if arguments.is_there(before):
@@ -110,12 +110,12 @@ def _write(call: Call, place: FolderEntry, arguments: WriteArguments) -> HostRep
 
 
 def _put(
-    call: Call, place: FolderEntry, temporary: str, old: Optional[ExistingFile], arguments: WriteArguments
+    call: OperationCall, place: FolderEntry, temporary: str, old: Optional[ExistingFile], arguments: WriteArguments
 ) -> FileFacts:
     def fill(fd: int) -> None:
         write_all(fd, arguments.content, call.stop)
 
-    status = put(place, temporary, old, arguments.mode, fill, call.stop)
+    status = put(place, temporary, old, arguments.mode, fill, call.stop, call.before_effect)
     return FileFacts(arguments.digest, status.st_size, stat.S_IMODE(status.st_mode), version_of(status))
 
 
@@ -132,7 +132,7 @@ def _output(arguments: WriteArguments, before: Optional[FileFacts]) -> Dict[str,
     }
 
 
-def _parse_arguments(call: Call) -> WriteArguments:
+def _parse_arguments(call: OperationCall) -> WriteArguments:
     return _parse(dict(call.parameters), str(call.expected.get("digest", "")))
 
 

@@ -16,7 +16,7 @@ from contextlib import closing
 
 from writ_hostops.errors import HostError
 from writ_hostops.network.resolve import Address
-from writ_hostops.stop import Stop
+from writ_hostops.stop import CancelToken
 
 _ECHO = {socket.AF_INET: (8, 0, socket.IPPROTO_ICMP), socket.AF_INET6: (128, 129, socket.IPPROTO_ICMPV6)}
 _ICMP = struct.Struct("!BBHHH")
@@ -24,7 +24,7 @@ _MOST_ANSWER = 4096
 HTTPS_PORT = 443
 
 
-def icmp(address: Address, port: int, name: str, stop: Stop, seconds: float) -> str:
+def icmp(address: Address, port: int, name: str, stop: CancelToken, seconds: float) -> str:
     """Send an ICMP echo. Its payload is random, so no other program's answer counts."""
     family, host = address
     request_type, reply_type, _ = _ECHO[socket.AddressFamily(family)]
@@ -40,13 +40,13 @@ def icmp(address: Address, port: int, name: str, stop: Stop, seconds: float) -> 
                 return ""
 
 
-def tcp(address: Address, port: int, name: str, stop: Stop, seconds: float) -> str:
+def tcp(address: Address, port: int, name: str, stop: CancelToken, seconds: float) -> str:
     """Open a TCP connection and close it at once."""
     with _connected(address, port, stop, time.monotonic() + seconds):
         return ""
 
 
-def http(address: Address, port: int, name: str, stop: Stop, seconds: float) -> str:
+def http(address: Address, port: int, name: str, stop: CancelToken, seconds: float) -> str:
     """Request HEAD / of the host, on port 443 over TLS with a valid certificate. Any HTTP status counts as an
     answer.
     """
@@ -61,7 +61,7 @@ def http(address: Address, port: int, name: str, stop: Stop, seconds: float) -> 
         return _status(plain, request, stop, deadline)
 
 
-def _status(connection: socket.socket, request: str, stop: Stop, deadline: float) -> str:
+def _status(connection: socket.socket, request: str, stop: CancelToken, deadline: float) -> str:
     connection.settimeout(max(0.1, deadline - time.monotonic()))
     connection.sendall(request.encode("ascii"))
     answer = b""
@@ -73,7 +73,7 @@ def _status(connection: socket.socket, request: str, stop: Stop, deadline: float
     return line[:200].decode("ascii", "replace")
 
 
-def _connected(address: Address, port: int, stop: Stop, deadline: float) -> socket.socket:
+def _connected(address: Address, port: int, stop: CancelToken, deadline: float) -> socket.socket:
     family, host = address
     connection = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -92,7 +92,7 @@ def _connected(address: Address, port: int, stop: Stop, deadline: float) -> sock
     return connection
 
 
-def _within(connection: socket.socket, stop: Stop, deadline: float, most: int) -> bytes:
+def _within(connection: socket.socket, stop: CancelToken, deadline: float, most: int) -> bytes:
     if isinstance(connection, ssl.SSLSocket) and connection.pending():
         return connection.recv(most)
     if (

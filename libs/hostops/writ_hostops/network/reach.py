@@ -9,7 +9,7 @@ from writ_hostops.errors import HostError
 from writ_hostops.fields import Fields
 from writ_hostops.network import connect_attempts
 from writ_hostops.network.resolve import Address, check_host, resolved
-from writ_hostops.protocol import Call, HostReply
+from writ_hostops.protocol import HostReply, OperationCall
 
 MOST_TRIES = 20
 _PAUSE = 0.2
@@ -18,7 +18,7 @@ _HTTP_PORT = 80
 _TRY = {"icmp": connect_attempts.icmp, "tcp": connect_attempts.tcp, "http": connect_attempts.http}
 
 
-def run(call: Call) -> HostReply:
+def run(call: OperationCall) -> HostReply:
     """Try `count` times, one after the other. `dns` asks the host's own resolver for the name."""
     fields = Fields(dict(call.parameters), "parameters")
     host, protocol = fields.text("host"), fields.choice("protocol", ("icmp", "tcp", "dns", "http"), "icmp")
@@ -40,7 +40,7 @@ def run(call: Call) -> HostReply:
 class _ReachTest:
     """Counts the tries and times the answers."""
 
-    def __init__(self, call: Call, host: str, count: int) -> None:
+    def __init__(self, call: OperationCall, host: str, count: int) -> None:
         self._call, self._host, self._count = call, host, count
         # The remaining time is spread over the tries, so that all of them are made.
         self._seconds = min(_LONGEST_TRY, max(0.1, call.stop.remaining() * 0.8 / count - _PAUSE))

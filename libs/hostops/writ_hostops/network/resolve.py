@@ -12,7 +12,7 @@ import threading
 from typing import List, Tuple
 
 from writ_hostops.errors import HostError
-from writ_hostops.stop import Stop
+from writ_hostops.stop import CancelToken
 
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*\.?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*)")
@@ -28,7 +28,7 @@ def check_host(host: str) -> None:
         raise HostError("invalid_parameter", "parameters.host is no host name or IP address")
 
 
-def resolved(host: str, stop: Stop, seconds: float) -> List[Address]:
+def resolved(host: str, stop: CancelToken, seconds: float) -> List[Address]:
     """Return the host's addresses in its order of preference; HostError `not_found`, also for a name that takes too
     long.
     """

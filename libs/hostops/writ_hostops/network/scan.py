@@ -16,7 +16,7 @@ from typing import Dict, Iterator, List, Tuple, Union
 
 from writ_hostops.errors import HostError, system_errors
 from writ_hostops.fields import Fields
-from writ_hostops.protocol import Call, HostReply
+from writ_hostops.protocol import HostReply, OperationCall
 
 AT_ONCE = 256
 PATIENCE = 1.5
@@ -35,7 +35,7 @@ Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 Door = Tuple[str, int]
 
 
-def run(call: Call) -> HostReply:
+def run(call: OperationCall) -> HostReply:
     """Scan the network. Refused as a whole unless all of `cidr` is inside one declared network."""
     fields = Fields(dict(call.parameters), "parameters")
     network = _network(fields.text("cidr"), fields)
@@ -104,7 +104,7 @@ def _endpoints(network: Network, ports: List[int]) -> Iterator[Door]:
 class _Scan:
     """The open connections and the ports found."""
 
-    def __init__(self, call: Call, rate: int, version: int) -> None:
+    def __init__(self, call: OperationCall, rate: int, version: int) -> None:
         self.tried = 0
         self.found: Dict[str, List[int]] = {}
         self._call = call

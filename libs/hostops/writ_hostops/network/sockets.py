@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, Iterable, Iterator, List, Tuple
 
 from writ_hostops.errors import system_errors
-from writ_hostops.stop import Stop
+from writ_hostops.stop import CancelToken
 
 _FILES = (("tcp", "tcp"), ("tcp6", "tcp"), ("udp", "udp"), ("udp6", "udp"))
 _TCP_LISTEN, _UDP_UNCONNECTED = "0A", "07"
@@ -28,7 +28,7 @@ class Socket:
     inode: int
 
 
-def listening(stop: Stop) -> List[Dict[str, Any]]:
+def listening(stop: CancelToken) -> List[Dict[str, Any]]:
     """Return listening sockets sorted by protocol, port and address. `pid` 0 and `process` "" for hidden processes
     of other users.
     """
@@ -78,7 +78,7 @@ def _lines(name: str) -> List[str]:
             return []  # a kernel without IPv6
 
 
-def _owners(inodes: "set[int]", stop: Stop) -> Dict[int, int]:
+def _owners(inodes: "set[int]", stop: CancelToken) -> Dict[int, int]:
     """Return the pid that holds each of these sockets. A socket may have several; the lowest counts."""
     owners: Dict[int, int] = {}
     for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):

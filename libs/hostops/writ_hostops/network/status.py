@@ -6,12 +6,12 @@ from typing import Any, Dict
 
 from writ_hostops.fields import Fields
 from writ_hostops.network import netlink, sockets
-from writ_hostops.protocol import Call, HostReply
+from writ_hostops.protocol import HostReply, OperationCall
 
 LIMIT = 1000
 
 
-def run(call: Call) -> HostReply:
+def run(call: OperationCall) -> HostReply:
     """Report the network. `truncated`: a list was longer than reported."""
     Fields(dict(call.parameters), "parameters").end()
     interfaces = netlink.interfaces()

@@ -11,8 +11,8 @@ from writ_hostops import commands
 from writ_hostops.commands import ProgramResult
 from writ_hostops.errors import HostError
 from writ_hostops.packages import dpkg
-from writ_hostops.protocol import Call
-from writ_hostops.stop import Stop
+from writ_hostops.protocol import OperationCall
+from writ_hostops.stop import CancelToken
 
 OPTIONS: Sequence[str] = ()
 """Options of every command; tests set another root here."""
@@ -110,14 +110,14 @@ def shown(*words: str) -> str:
     return shlex.join(command(*words))
 
 
-def simulate(stop: Stop, *words: str) -> List[AptStep]:
+def simulate(stop: CancelToken, *words: str) -> List[AptStep]:
     """Return the steps that apt would take now, in order; HostError `not_found` or `tool_failed`. Takes no lock and
     changes nothing.
     """
     return steps(simulation(stop, *words))
 
 
-def simulation(stop: Stop, *words: str) -> str:
+def simulation(stop: CancelToken, *words: str) -> str:
     """Return the output of a simulation; see `simulate`."""
     ran = commands.run(command(*words, simulate=True), stop, environment=ENVIRONMENT)
     ran.refuse_stopped("the simulation")
@@ -147,7 +147,7 @@ def kept_back(text: str) -> List[str]:
     return sorted({name for found in _KEPT_BACK.finditer(text) for name in found.group(1).split()})
 
 
-def change(call: Call, *words: str) -> ProgramResult:
+def change(call: OperationCall, *words: str) -> ProgramResult:
     """Make the change: wait for the lock, report each package, end with the operation. The caller reads the result from
     dpkg.
     """
@@ -173,7 +173,7 @@ def failure(ran: ProgramResult, what: str, effect: str = "none") -> HostError:
     return HostError(code, reason, effect=effect, output={"log": ran.log})
 
 
-def _progress_reporter(call: Call) -> "commands.Line":
+def _progress_reporter(call: OperationCall) -> "commands.Line":
     def report(line: str) -> None:
         match = _STEP.match(line)
         if match:

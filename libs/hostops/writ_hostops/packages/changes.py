@@ -17,8 +17,8 @@ from writ_hostops.packages import apt, dpkg, results, upgrade
 from writ_hostops.packages.apt import AptStep
 from writ_hostops.packages.names import name_from, version_from
 from writ_hostops.packages.upgrade import INDEX_MODES
-from writ_hostops.protocol import Call, HostReply, verdict, with_lack
-from writ_hostops.stop import Stop, afterwards
+from writ_hostops.protocol import HostReply, OperationCall, verdict, with_lack
+from writ_hostops.stop import CancelToken, afterwards
 
 MOST_NAMED = results.MOST_NAMED
 
@@ -50,7 +50,7 @@ class PackageArguments:
         return ["install", *more, "--", f"{self.name}={self.version}" if self.version else self.name]
 
 
-def run(call: Call) -> HostReply:
+def run(call: OperationCall) -> HostReply:
     """Make the change. A package in the requested state is left alone (`version_before` is `version_after`, effect
     none).
     """
@@ -65,7 +65,7 @@ def run(call: Call) -> HostReply:
     return _judged(arguments, planned, before, ran)
 
 
-def preview(call: Call) -> HostReply:
+def preview(call: OperationCall) -> HostReply:
     """Return the changes that apt would make now, package by package, by its own simulation."""
     arguments = _parse_arguments(call)
     if not arguments.name:
@@ -91,7 +91,7 @@ def preview(call: Call) -> HostReply:
     return with_lack(would, privileges.packages())
 
 
-def baseline(call: Call) -> HostReply:
+def baseline(call: OperationCall) -> HostReply:
     """Return the package as dpkg has it."""
     arguments, state = _installed(call)
     if not arguments.name:
@@ -99,7 +99,7 @@ def baseline(call: Call) -> HostReply:
     return HostReply(output=state, state=state)
 
 
-def probe(call: Call) -> HostReply:
+def probe(call: OperationCall) -> HostReply:
     """Judge by the installed version."""
     arguments, now = _installed(call)
     if not arguments.name:
@@ -128,7 +128,7 @@ def judge(arguments: PackageArguments, before: Dict[str, Any], now: Dict[str, An
     return "succeeded", "it is installed, and not as it was before"
 
 
-def _plan(stop: Stop, arguments: PackageArguments, before: dpkg.Installed) -> List[AptStep]:
+def _plan(stop: CancelToken, arguments: PackageArguments, before: dpkg.Installed) -> List[AptStep]:
     """Return the steps that apt would take; HostError for a forbidden step."""
     if arguments.operation != "package_install" and arguments.name not in before:
         raise HostError("not_found", f"{arguments.name} is not installed", state=_state(arguments, before))
@@ -216,7 +216,7 @@ def _others(name: str, names: Sequence[str]) -> List[str]:
     return sorted({one for one in names if one != name})[:MOST_NAMED]
 
 
-def _installed(call: Call) -> Tuple[PackageArguments, Dict[str, Any]]:
+def _installed(call: OperationCall) -> Tuple[PackageArguments, Dict[str, Any]]:
     arguments = _parse_arguments(call)
     return arguments, _state(arguments, dpkg.installed(call.stop, absent=arguments.purge) if arguments.name else {})
 
@@ -228,7 +228,7 @@ def _state(arguments: PackageArguments, packages: dpkg.Installed) -> Dict[str, A
     return {"package_name": arguments.name, "version": package.version, "status": package.status}
 
 
-def _parse_arguments(call: Call) -> PackageArguments:
+def _parse_arguments(call: OperationCall) -> PackageArguments:
     fields = Fields(dict(call.parameters), "parameters")
     name = name_from(fields, "" if call.operation == "package_update" else None)
     version = "" if call.operation == "package_remove" else version_from(fields)

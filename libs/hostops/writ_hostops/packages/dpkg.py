@@ -9,7 +9,7 @@ from typing import Dict, List, Mapping, Optional, Sequence
 
 from writ_hostops import commands
 from writ_hostops.errors import HostError
-from writ_hostops.stop import Stop
+from writ_hostops.stop import CancelToken
 
 OPTIONS: Sequence[str] = ()
 """Options of every dpkg-query; tests set another root here."""
@@ -34,7 +34,7 @@ Installed = Mapping[str, Package]
 """Packages by `name` for the host's own architecture, else by `name:architecture`."""
 
 
-def installed(stop: Stop, absent: bool = False) -> Dict[str, Package]:
+def installed(stop: CancelToken, absent: bool = False) -> Dict[str, Package]:
     """Return all packages on the list, broken ones included; with `absent` also removed ones with remaining
     configuration.
     """

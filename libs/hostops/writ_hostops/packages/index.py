@@ -6,7 +6,7 @@ import os
 from typing import Optional, Tuple
 
 from writ_hostops.packages import apt
-from writ_hostops.protocol import Call
+from writ_hostops.protocol import OperationCall
 
 LISTS = "/var/lib/apt/lists"
 COMMAND = ("update",)
@@ -30,7 +30,7 @@ def fetched_at() -> Optional[float]:
     return int(text) / 1e9 if text else None
 
 
-def fetch(call: Call) -> Tuple[str, str]:
+def fetch(call: OperationCall) -> Tuple[str, str]:
     """Fetch the index; return whether a list changed (an effect), and apt's log. HostError if it is not whole."""
     before = stamp()
     ran = apt.change(call, *COMMAND)

@@ -8,12 +8,12 @@ from typing import Any, Dict, List, Mapping, Tuple
 from writ_hostops.fields import Fields
 from writ_hostops.packages import apt, dpkg
 from writ_hostops.packages.names import pattern_from
-from writ_hostops.protocol import Call, HostReply
+from writ_hostops.protocol import HostReply, OperationCall
 
 LIMIT = 5000
 
 
-def run(call: Call) -> HostReply:
+def run(call: OperationCall) -> HostReply:
     """List the packages by name. `candidate` is filled in if `upgradable` was requested."""
     pattern, upgradable = parse_arguments(call.parameters)
     packages = dpkg.installed(call.stop)
@@ -51,7 +51,7 @@ def listed(
     return HostReply(output={"packages": entries, "truncated": len(names) > LIMIT})
 
 
-def names(call: Call) -> List[str]:
+def names(call: OperationCall) -> List[str]:
     """Return the names of installed packages without problems; packages of another architecture also as
     name:architecture.
     """

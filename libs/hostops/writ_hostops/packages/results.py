@@ -13,13 +13,17 @@ from writ_hostops.protocol import HostReply
 
 REBOOT_REQUIRED = "/run/reboot-required"
 MOST_NAMED = 500
+MOST_IN_TEXT = 20
+"""Packages that the sentence of a preview names; the list `changed` has more of them."""
 
 
 def planned(steps: Sequence[AptStep]) -> Dict[str, Any]:
     """Return the fields of a preview."""
     entries = [_entry(one.name, one.before, one.after) for one in steps]
-    text = "; ".join(one.text() for one in steps[:MOST_NAMED]) or "nothing"
-    return {"would": text, **_bounded(entries)}
+    texts = [one.text() for one in steps[:MOST_IN_TEXT]] or ["nothing"]
+    if len(steps) > MOST_IN_TEXT:
+        texts.append(f"and {len(steps) - MOST_IN_TEXT} more packages")
+    return {"would": "; ".join(texts), **_bounded(entries)}
 
 
 def changes(before: dpkg.Installed, after: dpkg.Installed) -> Dict[str, Any]:

@@ -14,8 +14,8 @@ from writ_hostops.commands import ProgramResult
 from writ_hostops.errors import HostError
 from writ_hostops.packages import apt, dpkg, index, results
 from writ_hostops.packages.apt import AptStep
-from writ_hostops.protocol import Call, HostReply, verdict
-from writ_hostops.stop import Stop, afterwards
+from writ_hostops.protocol import HostReply, OperationCall, verdict
+from writ_hostops.stop import CancelToken, afterwards
 
 INDEX_MODES = ("keep", "fetch", "only")
 COMMAND = ("upgrade", "--with-new-pkgs", "--no-remove")
@@ -29,7 +29,7 @@ class UpgradePlan:
     kept_back: Sequence[str]
 
 
-def run(call: Call, mode: str) -> HostReply:
+def run(call: OperationCall, mode: str) -> HostReply:
     """Upgrade all packages, after a fetch of the index if the mode says so."""
     fetched, log = index.fetch(call) if mode != "keep" else ("none", "")
     if mode == "only":
@@ -44,7 +44,7 @@ def run(call: Call, mode: str) -> HostReply:
     return HostReply(output={**answer.output, "log": log}, state=answer.state, effect=effect)
 
 
-def preview(call: Call, mode: str) -> HostReply:
+def preview(call: OperationCall, mode: str) -> HostReply:
     """Return the steps by the index at hand, by apt's own simulation."""
     shown = [apt.shown(*index.COMMAND)] if mode != "keep" else []
     if mode == "only":
@@ -60,13 +60,13 @@ def preview(call: Call, mode: str) -> HostReply:
     return HostReply(output=output, state=_state(mode, before))
 
 
-def baseline(call: Call, mode: str) -> HostReply:
+def baseline(call: OperationCall, mode: str) -> HostReply:
     """Return a digest of all packages, and the time of the index."""
     state = _state(mode, {} if mode == "only" else dpkg.installed(call.stop))
     return HostReply(output=state, state=state)
 
 
-def probe(call: Call, mode: str) -> HostReply:
+def probe(call: OperationCall, mode: str) -> HostReply:
     """Judge by dpkg's list and another simulation."""
     if mode == "only":
         state = _state(mode, {})
@@ -100,7 +100,7 @@ def judge(before: Mapping[str, Any], now: Mapping[str, Any], left: int) -> Tuple
     return "succeeded", "every package is in the version of the index, or kept back"
 
 
-def _upgrade(call: Call, mode: str) -> HostReply:
+def _upgrade(call: OperationCall, mode: str) -> HostReply:
     before = dpkg.installed(call.stop)
     plan = _plan(call.stop)
     if not plan.steps and not dpkg.broken(before):
@@ -109,7 +109,7 @@ def _upgrade(call: Call, mode: str) -> HostReply:
     return _judged(mode, plan, before, ran)
 
 
-def _plan(stop: Stop) -> UpgradePlan:
+def _plan(stop: CancelToken) -> UpgradePlan:
     """Return the plan by apt's simulation; HostError if a step is anything but an installation."""
     dpkg.refuse_interrupted()
     text = apt.simulation(stop, *COMMAND)

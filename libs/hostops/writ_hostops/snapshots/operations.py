@@ -12,10 +12,10 @@ from writ_hostops.errors import HostError
 from writ_hostops.fields import Fields
 from writ_hostops.files.paths import locate, within
 from writ_hostops.files.trees import entered, opened_parent
-from writ_hostops.protocol import Call, HostReply, verdict
+from writ_hostops.protocol import HostReply, OperationCall, verdict
 from writ_hostops.snapshots import btrfs, calls
 from writ_hostops.snapshots.btrfs import BtrfsStore
-from writ_hostops.snapshots.store import Snapshot, Store
+from writ_hostops.snapshots.store import Snapshot, SnapshotStore
 from writ_hostops.snapshots.zfs import ZfsStore, datasets
 from writ_hostops.stop import afterwards
 
@@ -34,7 +34,7 @@ class SnapshotArguments:
     description: str = ""
 
 
-def create(call: Call) -> HostReply:
+def create(call: OperationCall) -> HostReply:
     arguments = _parse_arguments(call)
     with _store(call, arguments.path) as store:
         _refuse_taken(store, arguments)
@@ -47,7 +47,7 @@ def create(call: Call) -> HostReply:
     return HostReply(output=output, state={"snapshot_name": snapshot.name, "exists": True}, effect="done")
 
 
-def restore(call: Call) -> HostReply:
+def restore(call: OperationCall) -> HostReply:
     arguments = _parse_arguments(call)
     with _store(call, arguments.path) as store:
         kept = _existing(store, arguments)
@@ -56,7 +56,7 @@ def restore(call: Call) -> HostReply:
     return HostReply(output={**_output(kept), "log": left}, state={"snapshot_name": kept.name}, effect="done")
 
 
-def delete(call: Call) -> HostReply:
+def delete(call: OperationCall) -> HostReply:
     """Carry out snapshot_delete. An absent snapshot is `not_found`."""
     arguments = _parse_arguments(call)
     with _store(call, arguments.path) as store:
@@ -69,7 +69,7 @@ def delete(call: Call) -> HostReply:
     return HostReply(output=output, state={"snapshot_name": arguments.name, "exists": False}, effect="done")
 
 
-def listing(call: Call) -> HostReply:
+def listing(call: OperationCall) -> HostReply:
     with _store(call, _parse_arguments(call).path) as store:
         snapshots = [one for one in store.all() if one.finished]
     return HostReply(
@@ -77,7 +77,7 @@ def listing(call: Call) -> HostReply:
     )
 
 
-def preview(call: Call) -> HostReply:
+def preview(call: OperationCall) -> HostReply:
     """Return the effect that the operation would have now, and the free space."""
     arguments, verb = _parse_arguments(call), call.operation.rpartition("_")[2]
     with _store(call, arguments.path) as store:
@@ -95,7 +95,7 @@ def preview(call: Call) -> HostReply:
     )
 
 
-def probe(call: Call) -> HostReply:
+def probe(call: OperationCall) -> HostReply:
     """Report success if the very snapshot of this operation exists after a create, or is gone after a delete."""
     arguments = _parse_arguments(call)
     with _store(call, arguments.path) as store:
@@ -105,14 +105,14 @@ def probe(call: Call) -> HostReply:
     return verdict(word, reason, state)
 
 
-def baseline(call: Call) -> HostReply:
+def baseline(call: OperationCall) -> HostReply:
     """Return the folder's subvolume before a restore."""
     with _store(call, _parse_arguments(call).path) as store:
         state = store.now()
     return HostReply(output=state, state=state)
 
 
-def probe_restore(call: Call) -> HostReply:
+def probe_restore(call: OperationCall) -> HostReply:
     """Report success if the folder is a copy of the snapshot and was none before."""
     arguments = _parse_arguments(call)
     with _store(call, arguments.path) as store:
@@ -144,7 +144,7 @@ def judge(operation: str, operation_id: str, there: Optional[Snapshot]) -> Tuple
     return "succeeded", "the snapshot of this operation is there"
 
 
-def names(call: Call) -> List[str]:
+def names(call: OperationCall) -> List[str]:
     """Return the snapshot names of all folders beneath the target's file roots."""
     roots = [root.path for root in call.target.file_roots]
     snapshot_names: List[str] = []
@@ -157,7 +157,7 @@ def names(call: Call) -> List[str]:
 
 
 @contextmanager
-def _store(call: Call, path: str) -> Iterator[Store]:
+def _store(call: OperationCall, path: str) -> Iterator[SnapshotStore]:
     """Yield the store of a folder strictly beneath a declared root; HostError `unsupported` where snapshots are
     impossible.
     """
@@ -173,30 +173,30 @@ def _store(call: Call, path: str) -> Iterator[Store]:
             yield _zfs_store(call, path)
 
 
-def _zfs_store(call: Call, path: str) -> Store:
+def _zfs_store(call: OperationCall, path: str) -> SnapshotStore:
     dataset = dict(datasets()).get(path)
     if dataset is None:
         raise HostError("unsupported", f"{path} is neither a btrfs subvolume nor where a zfs dataset is mounted")
     return ZfsStore(path, dataset, call)
 
 
-def _refuse_taken(store: Store, arguments: SnapshotArguments) -> None:
+def _refuse_taken(store: SnapshotStore, arguments: SnapshotArguments) -> None:
     if _find(store, arguments.name) is not None:
         raise HostError("exists", f"{arguments.path} has a snapshot {arguments.name} already")
 
 
-def _existing(store: Store, arguments: SnapshotArguments, unfinished: bool = False) -> Snapshot:
+def _existing(store: SnapshotStore, arguments: SnapshotArguments, unfinished: bool = False) -> Snapshot:
     snapshot = _find(store, arguments.name)
     if snapshot is None or not (snapshot.finished or unfinished):
         raise HostError("not_found", f"{arguments.path} has no snapshot {arguments.name}")
     return snapshot
 
 
-def _find(store: Store, name: str) -> Optional[Snapshot]:
+def _find(store: SnapshotStore, name: str) -> Optional[Snapshot]:
     return next((one for one in store.all() if one.name == name), None)
 
 
-def _loss(store: Store, arguments: SnapshotArguments, kept: Snapshot, verb: str) -> str:
+def _loss(store: SnapshotStore, arguments: SnapshotArguments, kept: Snapshot, verb: str) -> str:
     if verb == "delete":
         freed = "" if kept.size is None else f", which frees {kept.size} bytes"
         return f"delete the snapshot {kept.name} of {arguments.path}{freed}"
@@ -213,7 +213,7 @@ def _output(snapshot: Snapshot) -> Dict[str, Any]:
     }
 
 
-def _parse_arguments(call: Call) -> SnapshotArguments:
+def _parse_arguments(call: OperationCall) -> SnapshotArguments:
     fields = Fields(dict(call.parameters), "parameters")
     if fields.text("container_name", ""):
         raise HostError("unsupported", "containers are kept by the backend that runs them, not by this host")

@@ -1,4 +1,4 @@
-"""The port `Store`: the snapshots of one folder; and the choice of the store for a path."""
+"""The port `SnapshotStore`: the snapshots of one folder; and the choice of the store for a path."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Snapshot:
         }
 
 
-class Store(Protocol):
+class SnapshotStore(Protocol):
     """The snapshots of one folder."""
 
     def all(self) -> List[Snapshot]:

@@ -10,9 +10,9 @@ from typing import Callable, Dict, List, Sequence, Tuple
 from writ_hostops import commands
 from writ_hostops.commands import ProgramResult
 from writ_hostops.errors import HostError, system_errors
-from writ_hostops.protocol import Call
+from writ_hostops.protocol import OperationCall
 from writ_hostops.snapshots.store import Snapshot
-from writ_hostops.stop import Stop, afterwards
+from writ_hostops.stop import CancelToken, afterwards
 
 _OPERATION, _DESCRIPTION = "writ:operation", "writ:description"
 _NONE = "-"
@@ -40,7 +40,7 @@ def _plain(word: str) -> str:
 class ZfsStore:
     """A Store by zfs(8)."""
 
-    def __init__(self, path: str, dataset: str, call: Call) -> None:
+    def __init__(self, path: str, dataset: str, call: OperationCall) -> None:
         self._path, self._dataset, self._call = path, dataset, call
         self._changed = False
 
@@ -85,7 +85,7 @@ class ZfsStore:
             return ["snapshot", "-o", f"{_OPERATION}={snapshot.operation_id}", *described, full]
         return ["rollback", "-r", full] if verb == "restore" else ["destroy", full]
 
-    def _listed(self, stop: Stop) -> List[Snapshot]:
+    def _listed(self, stop: CancelToken) -> List[Snapshot]:
         keys = f"creation,guid,used,{_OPERATION},{_DESCRIPTION}"
         properties = _zfs(["get", "-rHp", "-d", "1", "-o", "name,property,value", keys, self._dataset], stop)
         by_snapshot: Dict[str, Dict[str, str]] = {}
@@ -110,7 +110,7 @@ class ZfsStore:
             raise HostError(error.code, error.message, effect=effect, output=error.output) from error
 
 
-def _zfs(words: Sequence[str], stop: Stop, effect: str = "none") -> ProgramResult:
+def _zfs(words: Sequence[str], stop: CancelToken, effect: str = "none") -> ProgramResult:
     ran = commands.run(["zfs", *words], stop)
     ran.refuse_stopped(f"zfs {words[0]}", effect)
     if ran.status:

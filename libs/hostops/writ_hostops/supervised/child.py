@@ -15,7 +15,7 @@ from writ_hostops import processes
 from writ_hostops.errors import HostError
 from writ_hostops.operations import changes, run
 from writ_hostops.protocol import MAX_MESSAGE, parse_request
-from writ_hostops.stop import Stop
+from writ_hostops.stop import CancelToken
 from writ_hostops.supervised import frames
 from writ_hostops.supervised.settlement import settle
 from writ_hostops.systemd.bus import open_ahead
@@ -91,11 +91,11 @@ def _live(requests: int, replies: int, folders: HostFolders) -> int:
             return 0
         message = frame.message()
         tag = message["tag"]
+        result = _Result(replies, tag)
         if frame.kind == frames.SETTLE:
-            answer = settle(message, folders.state_dir)
+            result.send(settle(message, folders.state_dir))
         else:
-            answer = _carry_out(message["request"], tag, replies, folders, message.get("parameters"))
-        _write(replies, frames.pack(frames.RESULT, {**answer, "tag": tag}))
+            result.send(_carry_out(message["request"], tag, replies, folders, message.get("parameters"), result))
         if is_last(frame.kind, message):
             return 0
 
@@ -107,7 +107,12 @@ def is_last(kind: bytes, message: Mapping[str, Any]) -> bool:
 
 
 def _carry_out(
-    request: Dict[str, Any], tag: int, replies: int, folders: HostFolders, parameters: Optional[Dict[str, Any]]
+    request: Dict[str, Any],
+    tag: int,
+    replies: int,
+    folders: HostFolders,
+    parameters: Optional[Dict[str, Any]],
+    early: _Result,
 ) -> Dict[str, Any]:
     request["parameters"] = parameters or {}
     request["target"] = {**request.get("target", {}), "state_dir": folders.state_dir}
@@ -124,12 +129,12 @@ def _carry_out(
         except HostError:
             return run(request)
         os.environ[processes.MARK] = str(request["id"])
-        with Stop(timeout) as stop:
+        with CancelToken(timeout) as stop:
             signal.signal(signal.SIGTERM, lambda *_: stop.cancel())
             signal.signal(signal.SIGALRM, lambda *_: _end_all(str(request["id"])))
             signal.alarm(int(timeout) + LATE)
             try:
-                return run(request, progress, stop)
+                return run(request, progress, stop, early.send)
             finally:
                 signal.alarm(0)
                 if not changes(str(request["action"]), str(request["operation"])):  # the next one's are its own
@@ -139,6 +144,19 @@ def _carry_out(
 def _end_all(operation_id: str) -> None:
     processes.kill(processes.marked(operation_id), signal.SIGKILL)
     os._exit(1)
+
+
+class _Result:
+    """The result of one request, which is sent once."""
+
+    def __init__(self, replies: int, tag: int) -> None:
+        self._replies, self._tag, self._is_sent = replies, tag, False
+
+    def send(self, answer: Dict[str, Any]) -> None:
+        """Send the result, unless it was sent before the request had ended."""
+        if not self._is_sent:
+            self._is_sent = True
+            _write(self._replies, frames.pack(frames.RESULT, {**answer, "tag": self._tag}))
 
 
 class _Log:

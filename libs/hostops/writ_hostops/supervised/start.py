@@ -13,7 +13,7 @@ from typing import Any, Dict, Sequence
 from writ_hostops import processes
 from writ_hostops.operations import HANDLERS
 from writ_hostops.supervised.child import HostFolders
-from writ_hostops.supervised.supervisor import Supervisor
+from writ_hostops.supervised.supervisor import ChildSupervisor
 
 
 def start(source: int, output: int, folder: str, carried: Sequence[str]) -> None:
@@ -30,7 +30,7 @@ def start(source: int, output: int, folder: str, carried: Sequence[str]) -> None
         _lead()
     gc.freeze()  # freeze loaded objects: children that share them do not copy them
     folders = HostFolders(os.path.join(folder, "marks"), tuple({folder, os.path.realpath(folder)}))
-    Supervisor(source, output, folders).serve(_hello())
+    ChildSupervisor(source, output, folders).serve(_hello())
 
 
 def _lead() -> None:

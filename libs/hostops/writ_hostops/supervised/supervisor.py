@@ -54,7 +54,7 @@ class _Job:
         return self.kill_at is None and self.give_up_at is None and not self.stops
 
 
-class Supervisor:
+class ChildSupervisor:
     """One supervisor; call `serve` once."""
 
     def __init__(self, source: int, output: int, folders: HostFolders) -> None:

@@ -21,7 +21,7 @@ from jeepney.bus import get_bus
 from jeepney.io.blocking import prep_socket
 
 from writ_hostops.errors import HostError
-from writ_hostops.stop import Stop
+from writ_hostops.stop import CancelToken
 from writ_hostops.systemd.names import can_be_named, escaped, is_own
 from writ_hostops.systemd.replies import LACKING, NAME, body_of, error_name, lost_connections, plain
 from writ_hostops.systemd.unit import UNIT_PROPERTIES, JobEnd, Unit, interface_of, properties_of, unit_from
@@ -148,7 +148,7 @@ class SystemdOnBus:
         loaded += [path.rpartition("/")[2] for path, state in files if is_own(state)]
         return [name for name in loaded if can_be_named(name)]
 
-    def job(self, verb: str, name: str, stop: Stop, progress: Callable[[str], None]) -> JobEnd:
+    def job(self, verb: str, name: str, stop: CancelToken, progress: Callable[[str], None]) -> JobEnd:
         """Run the job. If the connection breaks once the job may be queued, HostError has the effect maybe."""
         owner = body_of(self._request([message_bus.GetNameOwner(NAME)], effect="none")[0])[0]
         self._rule = MatchRule(type="signal", sender=owner, interface=_MANAGER.interface, member="JobRemoved")
@@ -165,7 +165,7 @@ class SystemdOnBus:
     def shown(self, verb: str, name: str) -> str:
         return f"{_MANAGER.interface}.{_VERBS[verb]}('{name}', 'replace')"
 
-    def _await(self, path: str, stop: Stop) -> JobEnd:
+    def _await(self, path: str, stop: CancelToken) -> JobEnd:
         try:
             return JobEnd(self._job_result(path, stop))
         except HostError as error:
@@ -178,7 +178,7 @@ class SystemdOnBus:
             if error.code not in ("job_failed", "permission_denied"):
                 raise
             # Either it has just ended, and the signal is on its way; or we may not, and the wait below is in vain.
-        with Stop(CANCEL_TIMEOUT) as patience:
+        with CancelToken(CANCEL_TIMEOUT) as patience:
             try:
                 return JobEnd(self._job_result(path, patience), reason)
             except HostError as error:
@@ -186,7 +186,7 @@ class SystemdOnBus:
                     raise
                 return JobEnd("", reason)
 
-    def _job_result(self, path: str, stop: Stop) -> str:
+    def _job_result(self, path: str, stop: CancelToken) -> str:
         while True:
             while self._signals:
                 _, job, _, result = self._signals.popleft().body
@@ -224,9 +224,11 @@ class SystemdOnBus:
                 self._keep(message)
         return [replies[serial] for serial in serials]
 
-    def _receive(self, timeout: float, stop: Optional[Stop] = None) -> Optional[Message]:
+    def _receive(self, timeout: float, stop: Optional[CancelToken] = None) -> Optional[Message]:
         """Return the next message; None once time is up or `stop` is cancelled."""
-        awaited: List[Union[socket.socket, Stop]] = [self._connection] if stop is None else [self._connection, stop]
+        awaited: List[Union[socket.socket, CancelToken]] = (
+            [self._connection] if stop is None else [self._connection, stop]
+        )
         while True:
             message: Optional[Message] = self._parser.get_next_message()
             if message is not None:

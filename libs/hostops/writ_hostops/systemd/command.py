@@ -12,7 +12,7 @@ import subprocess
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 from writ_hostops.errors import HostError
-from writ_hostops.stop import Stop
+from writ_hostops.stop import CancelToken
 from writ_hostops.systemd.names import KINDS, can_be_named, is_own
 from writ_hostops.systemd.unit import KIND_PROPERTIES, UNIT_PROPERTIES, JobEnd, Unit, unit_from
 
@@ -39,16 +39,16 @@ class SystemdByCommand:
 
     def unit(self, name: str) -> Unit:
         """See Systemd. `active_since` stays 0: systemctl shows it as local time only."""
-        with Stop(_SHOW_TIMEOUT) as stop:
+        with CancelToken(_SHOW_TIMEOUT) as stop:
             status, out, _ = self._run(show(name), stop)
         return unit_of(name, status, out)
 
     def names(self) -> List[str]:
-        with Stop(_SHOW_TIMEOUT) as stop:
+        with CancelToken(_SHOW_TIMEOUT) as stop:
             units, files = (self._run(listing(which), stop)[:2] for which in (UNITS, UNIT_FILES))
         return names_of(units, files)
 
-    def job(self, verb: str, name: str, stop: Stop, progress: Callable[[str], None]) -> JobEnd:
+    def job(self, verb: str, name: str, stop: CancelToken, progress: Callable[[str], None]) -> JobEnd:
         progress(f"systemctl {verb} {name}")
         try:
             status, _, _ = self._run(job(verb, name), stop)
@@ -65,10 +65,10 @@ class SystemdByCommand:
     def _cancel(self, name: str) -> None:
         number = self.unit(name).job
         if number:
-            with Stop(_SHOW_TIMEOUT) as stop:
+            with CancelToken(_SHOW_TIMEOUT) as stop:
                 self._run(cancel(number), stop)
 
-    def _run(self, arguments: Sequence[str], stop: Stop) -> Tuple[int, str, str]:
+    def _run(self, arguments: Sequence[str], stop: CancelToken) -> Tuple[int, str, str]:
         process = subprocess.Popen(
             [self._command, *arguments],
             stdin=subprocess.DEVNULL,

@@ -14,8 +14,8 @@ from writ_hostops import privileges
 from writ_hostops.errors import HostError
 from writ_hostops.fields import Fields
 from writ_hostops.processes import boot_id
-from writ_hostops.protocol import Call, HostReply, verdict, with_lack
-from writ_hostops.stop import Stop
+from writ_hostops.protocol import HostReply, OperationCall, verdict, with_lack
+from writ_hostops.stop import CancelToken
 from writ_hostops.systemd import judgement
 from writ_hostops.systemd.bus import NoBus, system_bus
 from writ_hostops.systemd.command import SystemdByCommand
@@ -25,30 +25,30 @@ from writ_hostops.systemd.unit import JobEnd, Systemd, Unit, judged, own
 _POLL = 0.05
 
 
-def status(call: Call) -> HostReply:
+def status(call: OperationCall) -> HostReply:
     unit = _read_unit(call)
     return HostReply(output=judgement.output(unit, boot_id()), state=judgement.state(unit, boot_id()))
 
 
-def start(call: Call) -> HostReply:
+def start(call: OperationCall) -> HostReply:
     return _change("start", call)
 
 
-def stop(call: Call) -> HostReply:
+def stop(call: OperationCall) -> HostReply:
     return _change("stop", call)
 
 
-def restart(call: Call) -> HostReply:
+def restart(call: OperationCall) -> HostReply:
     return _change("restart", call)
 
 
-def baseline(call: Call) -> HostReply:
+def baseline(call: OperationCall) -> HostReply:
     """Return the unit's state, see `judgement.baseline`."""
     observed = judgement.baseline(_read_unit(call), boot_id())
     return HostReply(output=observed, state=observed)
 
 
-def preview(call: Call) -> HostReply:
+def preview(call: OperationCall) -> HostReply:
     """Return the job that systemd would get now; `job_failed` if systemd would refuse."""
     verb, name = verb_of(call.operation), _name(call)
     with _systemd() as systemd:
@@ -57,7 +57,7 @@ def preview(call: Call) -> HostReply:
     return with_lack(would, privileges.services(call.stop))
 
 
-def probe(call: Call) -> HostReply:
+def probe(call: OperationCall) -> HostReply:
     """Report success by the changes since the baseline."""
     now = judgement.state(_read_unit(call), boot_id())
     word, reason = judgement.judge(verb_of(call.operation), dict(call.baseline), now)
@@ -82,7 +82,7 @@ def name_from(fields: Fields) -> str:
     return name
 
 
-def _change(verb: str, call: Call) -> HostReply:
+def _change(verb: str, call: OperationCall) -> HostReply:
     name = _name(call)
     with _systemd() as systemd:
         before = judged(own(name, systemd.unit(name)), call.baseline)
@@ -94,7 +94,7 @@ def _change(verb: str, call: Call) -> HostReply:
     return judgement.ended(verb, before, end, after, boot_id())
 
 
-def _job(systemd: Systemd, verb: str, name: str, call: Call) -> JobEnd:
+def _job(systemd: Systemd, verb: str, name: str, call: OperationCall) -> JobEnd:
     try:
         return systemd.job(verb, name, call.stop, call.progress)
     except HostError as error:
@@ -104,7 +104,7 @@ def _job(systemd: Systemd, verb: str, name: str, call: Call) -> JobEnd:
         raise HostError(error.code, message, effect=error.effect, certain=error.certain) from error
 
 
-def _settled(systemd: Systemd, verb: str, before: Unit, stop: Stop) -> Unit:
+def _settled(systemd: Systemd, verb: str, before: Unit, stop: CancelToken) -> Unit:
     """Return the unit after its job. If needed it is watched for a moment, until it dies or the operation should
     end.
     """
@@ -116,13 +116,13 @@ def _settled(systemd: Systemd, verb: str, before: Unit, stop: Stop) -> Unit:
         select.select([stop.fileno()], [], [], min(_POLL, left))
 
 
-def _read_unit(call: Call) -> Unit:
+def _read_unit(call: OperationCall) -> Unit:
     name = _name(call)
     with _systemd() as systemd:
         return own(name, systemd.unit(name))
 
 
-def _name(call: Call) -> str:
+def _name(call: OperationCall) -> str:
     return name_from(Fields(dict(call.parameters), "parameters"))
 
 

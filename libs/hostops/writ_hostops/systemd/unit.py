@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Mapping, Protocol, Tuple
 
 from writ_hostops.errors import HostError
-from writ_hostops.stop import Stop
+from writ_hostops.stop import CancelToken
 from writ_hostops.systemd.names import short_name
 
 SETTLED = ("active", "inactive", "failed")
@@ -164,7 +164,7 @@ class Systemd(Protocol):
         without aliases.
         """
 
-    def job(self, verb: str, name: str, stop: Stop, progress: Callable[[str], None]) -> JobEnd:
+    def job(self, verb: str, name: str, stop: CancelToken, progress: Callable[[str], None]) -> JobEnd:
         """Start, stop or restart the unit and wait for the end. A cancel cancels the job, and still waits for a
         moment.
         """

@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from writ_contracts.backends import DOCKER
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
 from writ_installation.administration.targets import put_entry, refuse_known, refuse_relative, served_within
@@ -56,11 +57,11 @@ class AddedEngine(Struct, frozen=True, kw_only=True):
 async def add_docker_target(home: Home, new: NewEngine) -> AddedEngine:
     """Return when a running Writ has an agent for it. Raises Conflict, Invalid."""
     refuse_known(home, new.name)
-    entry: dict[str, Any] = {"id": new.name, "role": new.role, "backend": "docker"}
+    entry: dict[str, Any] = {"id": new.name, "role": new.role, "backend": DOCKER}
     entry |= {"agent": new.pool} if new.pool else {}
     entry |= {"connection": _connection(new), **new.folders.entry()}
     identity = _identity(new)
-    folder = home.credentials("docker")
+    folder = home.credentials(DOCKER)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     (folder / new.name).touch(mode=0o600)
     (folder / new.name).write_text(identity)

@@ -6,9 +6,10 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+from writ_contracts.backends import SSH
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
-from writ_installation.administration.targets import SSH, ask_agent
+from writ_installation.administration.targets import ask_agent
 from writ_installation.files.home import Home
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from writ_documents.readers import read_inventory
 from writ_installation.administration.target_edits import CREDENTIAL_ENDS
+from writ_installation.backends import WITH_CREDENTIALS
 from writ_installation.files.home import Home
 
 IsOwn = Callable[[Path], bool]
@@ -20,7 +21,6 @@ _KEYS = (
 )
 _passing = re.compile(r"\..+\.(?:draft|lock)").fullmatch
 """Files that are being written, and locks of files."""
-BACKENDS = ("ssh", "proxmox", "docker")
 
 
 class OwnFolder:
@@ -73,7 +73,7 @@ def own_folders(home: Home) -> list[OwnFolder]:
     """Return the folders of an installation that Writ alone writes to, in the order of their removal."""
     targets = _target_ids(home)
     credentials = [
-        OwnFolder(home.credentials(backend), "private keys of targets", _named(targets)) for backend in BACKENDS
+        OwnFolder(home.credentials(backend), "private keys of targets", _named(targets)) for backend in WITH_CREDENTIALS
     ]
     certificates = OwnFolder(
         home.certificates, "certificates of NATS", _like(r"issued\.json|server-[0-9]+\.(?:pem|key)")

@@ -17,6 +17,7 @@ from writ_client.context import Context, open_bus
 from writ_contracts.catalogue.control import PrincipalManage
 from writ_contracts.errors import Conflict, Denied, Invalid, TimedOut, Unreachable
 from writ_contracts.inventory import Principal
+from writ_contracts.nearest_name import near
 from writ_contracts.people.principal_changes import changed
 from writ_documents import readers
 from writ_documents.atomic_files import write_atomically
@@ -56,7 +57,9 @@ async def add_principal(
     if name in known:
         raise Conflict(f"there is a principal {name} already")
     if acts_for is not None and (kind == "human" or acts_for not in known or known[acts_for].kind != "human"):
-        raise Invalid(f"{name} cannot act for {acts_for}: agents and services act for a human of {home.principals}")
+        hint = near(acts_for, (one.id for one in known.values() if one.kind == "human" and one.id != acts_for))
+        text = f"{name} cannot act for {acts_for}: agents and services act for a human of {home.principals}"
+        raise Invalid(f"{text}{hint}")
     earlier = next((one for one in read_principals(home.principals).principals if one.id == name), None)
     if earlier is not None:  # an operation removed it: its key is worth nothing any more
         home.seed_file(f"principal-{name}").unlink(missing_ok=True)

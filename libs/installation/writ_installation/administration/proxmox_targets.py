@@ -5,13 +5,13 @@ from typing import Any
 
 from msgspec import Struct
 
+from writ_contracts.backends import PROXMOX
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
 from writ_documents.atomic_files import write_atomically
 from writ_installation.administration.targets import ask_agent, put_entry, refuse_known, served_within
 from writ_installation.files.home import Home
 
-BACKEND = "proxmox"
 PORT = 8006
 _ADDRESS = re.compile(
     r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9][A-Za-z0-9._-]{0,252}))(?::(?P<port>[1-9][0-9]{0,4}))?"
@@ -51,12 +51,12 @@ def api_address(text: str) -> tuple[str, int]:
 
 def shown_fingerprint(host: str, port: int) -> str:
     """Return the SHA-256 of the server's certificate. Raises Unreachable."""
-    return ask_agent(BACKEND, ["certificate", host, str(port)])["fingerprint"]
+    return ask_agent(PROXMOX, ["certificate", host, str(port)])["fingerprint"]
 
 
 def token_id(token: bytes) -> str:
     """Return the id of an API token. Raises Invalid."""
-    return ask_agent(BACKEND, ["read-token"], token)["id"]
+    return ask_agent(PROXMOX, ["read-token"], token)["id"]
 
 
 async def add_proxmox_target(home: Home, new: ProxmoxTarget) -> AddedProxmox:
@@ -65,7 +65,7 @@ async def add_proxmox_target(home: Home, new: ProxmoxTarget) -> AddedProxmox:
     if home.split:
         raise Invalid("services run as users of their own here: add the target by hand, as docs/proxmox.md shows")
     ident = token_id(new.token)
-    path = home.credentials(BACKEND) / new.name
+    path = home.credentials(PROXMOX) / new.name
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_atomically(path, new.token.strip() + b"\n")
     target = put_entry(home, _entry(new))
@@ -77,7 +77,7 @@ def _entry(new: ProxmoxTarget) -> dict[str, Any]:
     connection: dict[str, Any] = {"host": new.host, "fingerprint": new.fingerprint}
     if new.port != PORT:
         connection["port"] = new.port
-    entry: dict[str, Any] = {"id": new.name, "role": new.role, "backend": BACKEND}
+    entry: dict[str, Any] = {"id": new.name, "role": new.role, "backend": PROXMOX}
     if new.pool is not None:
         entry["agent"] = new.pool
     return {**entry, "connection": connection}

@@ -19,7 +19,7 @@ from writ_contracts.subjects import JOURNAL
 from writ_installation.files.home import Home
 from writ_installation.server_access.server_options import options_of
 from writ_installation.server_access.server_tls import client_tls
-from writ_rules.second_decisions.checker import CheckedDecision, Checker
+from writ_rules.second_decisions.checker import Checker, SecondDecision
 from writ_rules.second_decisions.file_history import FileHistory
 from writ_runtime.files.people_directory import FILE, directory_in, known_directory
 from writ_runtime.files.policy_keys import PolicyKeys
@@ -39,7 +39,7 @@ class SecondDecisions(Struct, kw_only=True):
     same: int = 0
     differs: int = 0
     open: dict[str, int] = field(default_factory=dict)
-    decisions: list[CheckedDecision] = field(default_factory=list)
+    decisions: list[SecondDecision] = field(default_factory=list)
     """Those that differ, the first thousand."""
 
 
@@ -62,7 +62,7 @@ async def redecide(home: Home, url: str, *, after: int, until: int | None, since
     return found
 
 
-def _count(found: SecondDecisions, reasons: Counter[str], checked: CheckedDecision) -> None:
+def _count(found: SecondDecisions, reasons: Counter[str], checked: SecondDecision) -> None:
     match checked.comparison.result:
         case "same":
             found.same += 1

@@ -15,18 +15,18 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from writ_contracts.backends import SSH
 from writ_contracts.errors import ConfigError, Conflict, Invalid, Unreachable, Untrusted
 from writ_contracts.ids import TargetId
 from writ_contracts.inventory import Target
 from writ_documents.readers import read_inventory
+from writ_installation.backends import MODULE
 from writ_installation.files import list_edits, ssh_keys
 from writ_installation.files.create import create_installation
 from writ_installation.files.home import Home
 from writ_installation.files.lock import holder
-from writ_installation.processes.agent_kinds import MODULE
 from writ_installation.processes.report import read_report
 
-SSH = "ssh"
 ENROL_SECONDS = 60.0
 """More than the two connections, as its user and as root, that the cleaning of a host may take."""
 SERVED_WITHIN = 20.0
@@ -143,7 +143,7 @@ async def add_ssh_target(home: Home, new: NewTarget, host_key: HostKey) -> Added
     path, public = _make_key(home, new)
     address = new.address
     connection: dict[str, Any] = {"host": address.host, "user": address.user, "host_keys": [host_key.line]}
-    entry: dict[str, Any] = {"id": new.name, "role": new.role, "backend": "ssh"}
+    entry: dict[str, Any] = {"id": new.name, "role": new.role, "backend": SSH}
     if new.pool is not None:
         entry["agent"] = new.pool
     if new.become is not None:

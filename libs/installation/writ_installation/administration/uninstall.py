@@ -11,12 +11,12 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from writ_contracts.backends import SSH
 from writ_contracts.errors import Conflict
 from writ_documents.readers import read_agents, read_inventory
 from writ_installation.administration import system_units
 from writ_installation.administration.own_files import OwnFolder, delete, own_folders, remove_empty
 from writ_installation.administration.system_units import SystemPaths
-from writ_installation.administration.targets import SSH
 from writ_installation.files.home import Home
 from writ_installation.files.lock import held, holder
 
@@ -47,9 +47,16 @@ class Removal(Struct, frozen=True, kw_only=True):
     left: list[Leftover]
 
 
-def plan(home: Home, *, records: bool, system: SystemPaths = system_units.DEFAULT) -> UninstallPlan:
-    """Return the plan. Raises Conflict while `writ up` runs there, and where there is no installation."""
-    _refuse(home, system)
+def plan(
+    home: Home, *, records: bool, running: bool = False, system: SystemPaths = system_units.DEFAULT
+) -> UninstallPlan:
+    """Return the plan. Raises Conflict where there is no installation, and while `writ up` runs there.
+
+    `running`: the plan is only shown, also while it runs.
+    """
+    _refuse_folder(home, system)
+    if not running:
+        _refuse_running(home)
     record = list(_existing(_record(home)))
     # Should this end in the middle, the files that the next try needs are still there: principals and layout go last.
     removed = [*(_existing(system_units.parts(system)) if home.split else []), *_existing(_parts(home))]
@@ -65,7 +72,8 @@ def remove(home: Home, chosen: UninstallPlan, *, system: SystemPaths = system_un
 
     Files that others put there since the plan stay.
     """
-    _refuse(home, system)
+    _refuse_folder(home, system)
+    _refuse_running(home)
     if home.split:
         system_units.stop(system)
         _refuse_links(home)  # from here on no service can make one
@@ -113,13 +121,16 @@ def ssh_targets(home: Home) -> list[str]:
     return [target.id for target in read_inventory(home.inventory).targets if target.backend == SSH]
 
 
-def _refuse(home: Home, system: SystemPaths) -> None:
+def _refuse_folder(home: Home, system: SystemPaths) -> None:
     _refuse_other_folders(home)
     # Its site.yaml names other folders: somebody else's would have us remove theirs, or the system's.
     if any(path.exists() and path.stat().st_uid != os.geteuid() for path in (home.root, home.site_file)):
         raise Conflict(f"{home.root} belongs to another user, who can remove it")
     if home.split:
         _refuse_other_systems(home, system)
+
+
+def _refuse_running(home: Home) -> None:
     if (pid := holder(home.lock)) is not None:
         raise Conflict(f"Writ is up on {home.root} (process {pid}): `writ down` first")
 

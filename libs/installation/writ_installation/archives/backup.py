@@ -18,9 +18,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from writ_bus.nats import snapshots
 from writ_bus.nats.bus import NatsBus
-from writ_bus.nats.snapshots import StreamInfo
 from writ_contracts import subjects
 from writ_contracts.errors import Conflict, Invalid, Unreachable
 from writ_contracts.installation.restore_marker import FILE, RestoreMarker
@@ -31,6 +29,8 @@ from writ_installation.files.lock import held, holder
 from writ_installation.nats.server import BundledServer, free_port
 from writ_installation.processes.report import read_report
 from writ_installation.server_access.server_address import LOOPBACK, ServerAddress
+from writ_nats_server import snapshots
+from writ_nats_server.snapshots import StreamInfo
 from writ_proof.bundles import MANIFEST, Bundle, BundleWriter, DamagedBundle, Member
 
 FORMAT = "writ.backup.v1"
@@ -45,7 +45,7 @@ class PackedStream(Struct, frozen=True, kw_only=True):
     info: StreamInfo
 
 
-class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class BackupManifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`last`: the last event of the journal in the backup; `policy_key`: public key that identifies the
     installation.
     """
@@ -59,7 +59,7 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     members: list[Member]
 
 
-async def back_up(home: Home, path: Path, url: str | None, show: Callable[[str], None]) -> Manifest:
+async def back_up(home: Home, path: Path, url: str | None, show: Callable[[str], None]) -> BackupManifest:
     """Write the backup. `url`: a NATS server that somebody else runs. Raises WritError, BusError."""
     if home.written != home.root:
         raise Invalid(
@@ -74,7 +74,7 @@ async def back_up(home: Home, path: Path, url: str | None, show: Callable[[str],
             streams, members = await _pack(bus, writer)
         for file in sorted(_files(home, leaving_out=path)):
             members.append(writer.put(_FILES + file.relative_to(home.root).as_posix(), file.read_bytes()))
-        manifest = Manifest(
+        manifest = BackupManifest(
             format=FORMAT,
             id=secrets.token_hex(16),
             made_at=time.time(),
@@ -136,11 +136,11 @@ async def _server(home: Home, url: str | None, show: Callable[[str], None]) -> A
             await server.stop()
 
 
-def read_manifest(path: Path) -> Manifest:
+def read_manifest(path: Path) -> BackupManifest:
     """Return a backup's manifest, after comparing it with the whole content. Raises Damaged."""
     with Bundle(path) as bundle:
         try:
-            manifest = msgspec.json.decode(bundle.read(MANIFEST), type=Manifest)
+            manifest = msgspec.json.decode(bundle.read(MANIFEST), type=BackupManifest)
         except msgspec.DecodeError as error:
             raise DamagedBundle(f"{path}: its manifest is not valid: {error}") from error
         if manifest.format != FORMAT or tuple(one.name for one in manifest.streams) != subjects.STREAMS:
@@ -162,7 +162,7 @@ def _inside(path: Path, name: str) -> PurePosixPath:
     return member_path
 
 
-async def restore(home: Home, path: Path, url: str | None, show: Callable[[str], None]) -> Manifest:
+async def restore(home: Home, path: Path, url: str | None, show: Callable[[str], None]) -> BackupManifest:
     """Restore a home into an empty or missing folder; whole, or not at all. Raises WritError, BusError."""
     _must_be_empty(home)
     manifest = await asyncio.to_thread(read_manifest, path)
@@ -202,7 +202,9 @@ def _must_be_empty(home: Home) -> None:
         )
 
 
-async def _restore(draft: Home, path: Path, manifest: Manifest, url: str | None, show: Callable[[str], None]) -> None:
+async def _restore(
+    draft: Home, path: Path, manifest: BackupManifest, url: str | None, show: Callable[[str], None]
+) -> None:
     draft.make_folders()
     with Bundle(path) as bundle:
         for member in manifest.members:
@@ -218,7 +220,7 @@ async def _restore(draft: Home, path: Path, manifest: Manifest, url: str | None,
     write_atomically(draft.root / FILE, msgspec.json.encode(now))
 
 
-async def _restore_streams(bus: NatsBus, path: Path, manifest: Manifest, bundle: Bundle) -> None:
+async def _restore_streams(bus: NatsBus, path: Path, manifest: BackupManifest, bundle: Bundle) -> None:
     """Restore all streams or none: a part of them on one's own server would block the next attempt."""
     made: list[str] = []
     try:

@@ -29,7 +29,7 @@ from writ_installation.server_access.server_tls import client_tls
 from writ_nats_server import journal_generations
 from writ_nats_server.streams import restore_journal_configuration
 from writ_proof.archive import check, write
-from writ_proof.archive.format import SEAL, Manifest, digest_of
+from writ_proof.archive.format import SEAL, ArchiveManifest, digest_of
 from writ_proof.archive.write import ArchivePlan
 from writ_proof.bundles import BundleWriter, DamagedBundle
 from writ_runtime.faults import fault
@@ -134,7 +134,7 @@ class Archiver:
         writer.put(SEAL, announced.seal)
         writer.publish()
 
-    async def _give_up(self, manifest: Manifest, reason: str, room: int) -> AnnouncedArchive:
+    async def _give_up(self, manifest: ArchiveManifest, reason: str, room: int) -> AnnouncedArchive:
         """Have the archive decided and announced, with extra room for the announcement in a full journal."""
         parameters = {
             "generation": manifest.generation,

@@ -11,6 +11,7 @@ from typing import Any
 from msgspec import Struct
 
 from writ_bus.private_files import read_private
+from writ_contracts.backends import LOCAL
 from writ_contracts.errors import ConfigError, Conflict, Invalid, Untrusted
 from writ_contracts.ids import encode_id
 from writ_contracts.inventory import GATEWAY
@@ -137,7 +138,7 @@ def as_target(machine: Machine) -> dict[str, Any]:
     return {
         "id": machine.name,
         "role": "development",
-        "backend": "local",
+        "backend": LOCAL,
         "connection": {"host": machine.name},
         "file_roots": [root],
     }

@@ -9,11 +9,13 @@ from pathlib import Path
 from msgspec import Struct
 
 from writ_bus.private_files import read_private
+from writ_contracts.backends import SSH
 from writ_contracts.errors import ConfigError, Invalid
 from writ_contracts.ids import TOKEN_PATTERN, InstallationId
 from writ_contracts.installation.keyring import Keyring
 from writ_documents import shapes, yaml_file
 from writ_documents.atomic_files import write_atomically
+from writ_installation.backends import AGENT_KINDS
 from writ_installation.files.site import Site, read_site
 from writ_runtime.files.policy_keys import read_keyring
 from writ_trust.keys import Key, generate_seed
@@ -48,7 +50,7 @@ class Home:
         self.written = written
         """Parent of the files the provisioner writes."""
         self.keys = keys or self.root / "keys"
-        self.ssh = self.root.with_name(f"{self.root.name}-ssh") if self.split else self.keys / "ssh"
+        self.ssh = self.credentials(SSH)
         """Private keys of SSH targets, each named as its target."""
         self.log = written / "log"
         self.run = written / "run"
@@ -63,7 +65,9 @@ class Home:
 
     def credentials(self, backend: str) -> Path:
         """Return the folder with the credentials of a backend's targets, one file for each."""
-        return self.ssh if backend == "ssh" else self.keys / backend
+        kind = AGENT_KINDS.get(backend)
+        apart = self.split and kind is not None and kind.apart
+        return self.root.with_name(f"{self.root.name}-{backend}") if apart else self.keys / backend
 
     def _name_files(self, written: Path) -> None:
         self.config = self.root / "config" if (self.root / "config").is_dir() else self.root

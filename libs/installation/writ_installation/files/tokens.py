@@ -21,7 +21,7 @@ from writ_trust.enrolment_tickets import HEAD, LARGEST, Ticket
 from writ_trust.keys import Key, generate_seed
 
 
-class Token(Struct, frozen=True, kw_only=True):
+class EnrolmentToken(Struct, frozen=True, kw_only=True):
     """The installation's record of a token. `until`: Unix seconds."""
 
     id: TokenId
@@ -32,10 +32,12 @@ class Token(Struct, frozen=True, kw_only=True):
     """The key of an agent which the one that enrols takes the place of, on the same host."""
 
 
-def make(home: Home, pool: str, url: str, until: float, ca: str = "", replaces: str | None = None) -> tuple[Token, str]:
+def make(
+    home: Home, pool: str, url: str, until: float, ca: str = "", replaces: str | None = None
+) -> tuple[EnrolmentToken, str]:
     """Make a token; return it with the text for the agent's host, which trusts servers by this `ca`."""
     seed, number = generate_seed(), encode_id(secrets.token_bytes(16))
-    token = Token(id=number, key=Key(seed).public, pool=pool, until=until, replaces=replaces)
+    token = EnrolmentToken(id=number, key=Key(seed).public, pool=pool, until=until, replaces=replaces)
     ticket = Ticket(
         token=number,
         seed=seed.decode(),
@@ -53,12 +55,12 @@ def make(home: Home, pool: str, url: str, until: float, ca: str = "", replaces: 
     return token, HEAD + base64.urlsafe_b64encode(encode(ticket)).decode().rstrip("=")
 
 
-def known(home: Home) -> list[Token]:
+def known(home: Home) -> list[EnrolmentToken]:
     """Return all tokens, valid or not, in the order of their ends. Malformed files are skipped."""
     found = []
     for path in home.tokens.glob("*.json") if home.tokens.is_dir() else ():
         try:
-            token = decode(path.read_bytes()[:LARGEST], Token)
+            token = decode(path.read_bytes()[:LARGEST], EnrolmentToken)
         except (Invalid, OSError):
             continue
         if token.id == path.stem:
@@ -66,7 +68,7 @@ def known(home: Home) -> list[Token]:
     return sorted(found, key=lambda token: (token.until, token.id))
 
 
-def good(home: Home, now: float) -> list[Token]:
+def good(home: Home, now: float) -> list[EnrolmentToken]:
     """Return the tokens NATS must accept now. A used token stays among them until it is done, so that its key can
     repeat the request.
     """
@@ -92,7 +94,7 @@ def _use(home: Home, token: str) -> str | None:
         return None
 
 
-def use(home: Home, token: Token, key: str) -> None:
+def use(home: Home, token: EnrolmentToken, key: str) -> None:
     """Use the token up for this key; the same key may use it again. Raises Denied for another key."""
     if not home.enrolled.exists():
         home.enrolled.mkdir(mode=0o700, exist_ok=True)
@@ -105,12 +107,12 @@ def use(home: Home, token: Token, key: str) -> None:
     sync_folder(home.enrolled)  # also after FileExistsError: its writer may have died before this
 
 
-def done(home: Home, token: Token, key: str) -> None:
+def done(home: Home, token: EnrolmentToken, key: str) -> None:
     """Mark the token as done: its key is enrolled."""
     atomic_files.save(home.enrolled / token.id, f"{key}\n".encode())
 
 
-def drop(home: Home, tokens: list[Token]) -> None:
+def drop(home: Home, tokens: list[EnrolmentToken]) -> None:
     """Delete these tokens; they are invalid once the provisioner has read the files again."""
     for token in tokens:
         (home.tokens / f"{token.id}.json").unlink(missing_ok=True)

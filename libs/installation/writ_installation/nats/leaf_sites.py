@@ -25,8 +25,8 @@ from writ_installation.processes.report import read_report
 from writ_installation.processes.services import agent_elsewhere
 from writ_installation.server_access.urls import LEAF_SCHEMES, port_of
 from writ_nats_server.cluster import TlsFiles
-from writ_nats_server.leaf import LEAF_PORT, Listener
-from writ_nats_server.leaf_config import LeafPlan, Link, render_leaf
+from writ_nats_server.leaf import LEAF_PORT, LeafListener
+from writ_nats_server.leaf_config import LeafLink, LeafPlan, render_leaf
 
 HEAD = "# Sites whose leaf nodes connect to this NATS server: `writ leaf add SITE` adds to it.\n"
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_]{1,32}(?!\n)$")]
@@ -81,16 +81,16 @@ def read_leaves(path: Path) -> Leaves | None:
     return shapes.convert(yaml_file.read(path), Leaves) if path.exists() else None
 
 
-def listener(home: Home) -> Listener | None:
+def listener(home: Home) -> LeafListener | None:
     """Return the address for leaf nodes, if there are any."""
     leaves = read_leaves(home.leaves)
     if leaves is None:
         return None
     tls = TlsFiles(certificate=leaves.tls.certificate, key=leaves.tls.key) if leaves.tls else None
-    return Listener(host=leaves.listen, port=leaves.port, tls=tls)
+    return LeafListener(host=leaves.listen, port=leaves.port, tls=tls)
 
 
-def check_listener(new: Listener | None, now: Listener | None) -> None:
+def check_listener(new: LeafListener | None, now: LeafListener | None) -> None:
     """Raises ConfigError where no server of this machine can listen there, since a server with such a configuration
     does not start.
 
@@ -127,7 +127,7 @@ def add_site(home: Home, site: NewSite, listen: str, tls: LeafCertificate | None
         _usable(tls)
     if there is None:
         if _served_here(home):
-            check_listener(Listener(host=listen, port=ports[0], tls=None), None)
+            check_listener(LeafListener(host=listen, port=ports[0], tls=None), None)
         shown = {"tls": msgspec.to_builtins(tls)} if tls else {}
         list_edits.write(home.leaves, HEAD, {"listen": listen, "port": ports[0], **shown, "leaves": []})
     linked = {(one.site, one.pool) for one in there.leaves} if there else set()
@@ -165,7 +165,7 @@ def write_site(home: Home, site: NewSite, folder: Path) -> list[Path]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     agents = read_agents(home.agents).agents
     links = [
-        Link(
+        LeafLink(
             pool=pool,
             seed=home.key(key_name(site.name, pool)).seed.decode(),
             agents=[one.key for one in agents if one.pool == pool],

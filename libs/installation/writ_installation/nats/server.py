@@ -34,10 +34,10 @@ from writ_installation.processes.services import passed_on
 from writ_installation.server_access.server_address import LOOPBACK, ServerAddress
 from writ_installation.server_access.server_options import options_of
 from writ_installation.server_access.server_tls import encrypted, exposure, is_on, renew, server_files
-from writ_nats_server.config import SERVICES, Gateway, ServerPlan, render
-from writ_nats_server.leaf import Listener
+from writ_nats_server.config import SERVICES, GatewayUser, ServerPlan, render
+from writ_nats_server.leaf import LeafListener
 from writ_nats_server.process import READY_WITHIN, ServerProcess, check_config
-from writ_nats_server.streams import Sizes, provision
+from writ_nats_server.streams import ELECTED_WITHIN, Sizes, provision
 
 MEGABYTE = 1 << 20
 SLACK = 1_000_000
@@ -100,12 +100,12 @@ def plan(home: Home, address: ServerAddress) -> ServerPlan:
     )
 
 
-def _gateways(known: Iterable[Principal]) -> dict[str, Gateway]:
+def _gateways(known: Iterable[Principal]) -> dict[str, GatewayUser]:
     served: dict[str, list[str]] = {}
     for one in known:
         if one.via is not None:
             served.setdefault(one.via, []).append(one.id)
-    return {one.id: Gateway(key=one.key, principals=served.get(one.id, ())) for one in known if one.kind == GATEWAY}
+    return {one.id: GatewayUser(key=one.key, principals=served.get(one.id, ())) for one in known if one.kind == GATEWAY}
 
 
 def sizes(home: Home, replicas: int = 1) -> Sizes:
@@ -131,12 +131,14 @@ def sizes(home: Home, replicas: int = 1) -> Sizes:
     return chosen
 
 
-async def make_streams(home: Home, url: str, pools: Iterable[str], tls: TlsOptions | None) -> None:
-    """Make all streams, and the consumers of these pools. Raises BusError."""
+async def make_streams(
+    home: Home, url: str, pools: Iterable[str], tls: TlsOptions | None, *, patience: float = ELECTED_WITHIN
+) -> None:
+    """Make all streams, and the consumers of these pools. Raises BusError; see `provision`."""
     bus = await connect(options_of(home, "bootstrap", url, tls))
     try:
         async with turn(home.streams_lock):
-            await provision(bus, pools, sizes(home))
+            await provision(bus, pools, sizes(home), patience=patience)
     finally:
         await bus.drain(1.0)
 
@@ -162,7 +164,7 @@ class BundledServer:
         self._environ = passed_on(environ)
         self._server: ServerProcess | None = None
         self._loaded = ""
-        self._leaf: Listener | None = None
+        self._leaf: LeafListener | None = None
         self._serves = asyncio.Event()
         self._watcher: asyncio.Task[None] | None = None
 

@@ -16,7 +16,7 @@ from writ_contracts.errors import Unreachable
 from writ_installation.files.home import Home
 from writ_installation.processes.readiness import probe
 from writ_installation.processes.report import ProcessReport
-from writ_installation.processes.services import Service, passed_on
+from writ_installation.processes.services import ServiceProcess, passed_on
 
 START_SECONDS = 30.0
 STOP_SECONDS = 15.0
@@ -41,7 +41,7 @@ class Child:
 
     def __init__(
         self,
-        service: Service,
+        service: ServiceProcess,
         home: Home,
         environ: Mapping[str, str],
         show: ShowLine,

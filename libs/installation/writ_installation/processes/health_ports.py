@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from msgspec import structs
 
 from writ_contracts.errors import ConfigError
-from writ_installation.processes.services import Service
+from writ_installation.processes.services import ServiceProcess
 from writ_installation.server_access.server_address import LOOPBACK
 
 FIRST = 9400
@@ -22,7 +22,7 @@ class HealthPorts:
         self._host = environ.get("WRIT_HEALTH_HOST") or LOOPBACK
         self._show = show
 
-    def given_to(self, service: Service) -> Service:
+    def given_to(self, service: ServiceProcess) -> ServiceProcess:
         """Return the service with the next free port; show the ports before it that another process has."""
         if not self._next:
             return service

@@ -9,14 +9,14 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from importlib.util import find_spec
 
 from writ_contracts.errors import ConfigError, Unreachable
-from writ_installation.processes.agent_kinds import KINDS, MODULE
+from writ_installation.backends import AGENT_KINDS, MODULE
 
 EXTRAS = {
     "writ_policy": "server",
     "writ_executor": "server",
     "writ_audit": "server",
     "writ_gateway.http": "mcp",
-    **{kind.argv[len(MODULE)]: kind.extra for kind in KINDS.values()},
+    **{kind.argv[len(MODULE)]: kind.extra for kind in AGENT_KINDS.values()},
 }
 """The extra of writops with the module of a process."""
 FORMER = (

@@ -9,12 +9,13 @@ from msgspec import Struct, structs
 
 from writ_contracts.installation.restore_marker import FILE
 from writ_contracts.inventory import GATEWAY
+from writ_installation.backends import AGENT_KINDS, MODULE, AgentKind, Argv
 from writ_installation.files.home import Home
-from writ_installation.processes.agent_kinds import KINDS, MODULE, AgentKind, Argv, credential_folder
+from writ_installation.processes.served_targets import credential_folder
 from writ_installation.server_access.server_tls import is_on
 
 
-class Service(Struct, frozen=True, kw_only=True):
+class ServiceProcess(Struct, frozen=True, kw_only=True):
     """One process: its command, and the environment that is its own. Lower `stop_at` is stopped first."""
 
     name: str
@@ -43,7 +44,7 @@ class ProcessTable(Struct, frozen=True, kw_only=True):
     executor: Argv = (*MODULE, "writ_executor")
     audit: Argv = (*MODULE, "writ_audit")
     gateway: Argv = (*MODULE, "writ_gateway.http")
-    agents: Mapping[str, AgentKind] = KINDS
+    agents: Mapping[str, AgentKind] = AGENT_KINDS
 
     @property
     def core(self) -> tuple[Argv, ...]:
@@ -82,7 +83,7 @@ def core(
     replicas: Replicas,
     environ: Mapping[str, str],
     nats_log: Path | None = None,
-) -> list[Service]:
+) -> list[ServiceProcess]:
     """Return policy, audit, the executors, and the gateway if there is to be one. `nats_log`: of the bundled server."""
     rules = environ.get("SYSTEMMANAGER_POLICY_CONFIG") or str(home.policy)
     kinds = [
@@ -108,7 +109,7 @@ def _agent_processes(replicas: Replicas, environ: Mapping[str, str]) -> dict[str
 
 def agents(
     table: ProcessTable, home: Home, url: str, pools: Mapping[str, str], environ: Mapping[str, str], each: int = 1
-) -> list[Service]:
+) -> list[ServiceProcess]:
     """Return `each` agents for each of these pools, of the backend the pool is for."""
     found = []
     for pool, backend in sorted(pools.items()):
@@ -173,7 +174,9 @@ def environment(home: Home, url: str) -> dict[str, str]:
     }
 
 
-def _service(home: Home, url: str, name: str, key: str, argv: Argv, stop_at: int, more: Mapping[str, str]) -> Service:
+def _service(
+    home: Home, url: str, name: str, key: str, argv: Argv, stop_at: int, more: Mapping[str, str]
+) -> ServiceProcess:
     restored = home.root / FILE
     env = {
         **environment(home, url),
@@ -185,7 +188,7 @@ def _service(home: Home, url: str, name: str, key: str, argv: Argv, stop_at: int
         **({"WRIT_NOTIFICATIONS": str(home.notifications)} if name == "audit" and home.notifications.exists() else {}),
         **({"WRIT_RESTORED": str(restored)} if key == "executor" and restored.exists() else {}),
     }
-    return Service(name=name, argv=argv, env={**env, **more}, stop_at=stop_at, key=home.key(key).public)
+    return ServiceProcess(name=name, argv=argv, env={**env, **more}, stop_at=stop_at, key=home.key(key).public)
 
 
 def _state(home: Home, name: str) -> Path:

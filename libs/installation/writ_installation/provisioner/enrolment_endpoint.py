@@ -7,7 +7,6 @@ from functools import partial
 
 from writ_bus import tasks
 from writ_bus.nats.bus import NatsBus, connect
-from writ_bus.nats.monitoring import idle_seconds
 from writ_bus.port import Bus
 from writ_contracts import subjects
 from writ_contracts.errors import ConfigError, WritError
@@ -18,10 +17,13 @@ from writ_installation.provisioner.enrolments import Enrolments, finish
 from writ_installation.provisioner.idle_sessions import IdleSessions
 from writ_installation.provisioner.principal_changes import PrincipalChangeEndpoint
 from writ_installation.provisioner.reconciler import Rounds
+from writ_installation.provisioner.reply_frame import ENDPOINTS
 from writ_installation.server_access.server_options import options_of
 from writ_installation.server_access.server_tls import client_tls
-from writ_runtime.journal.journal_notices import Notifier
+from writ_nats_server.system_account import idle_seconds
+from writ_runtime.journal.journal_notices import NoticeSender
 from writ_runtime.logs import Log
+from writ_runtime.metrics import Metrics, Observer
 
 CLOSED_WITHIN = 5.0
 IDLE_LOOK_SECONDS = 1.0
@@ -31,13 +33,14 @@ _log = Log("writ.keeper")
 class EnrolmentEndpoint:
     """Closed until `open`; `open` and `close` may be called at any time, and repeatedly."""
 
-    def __init__(self, home: Home, environ: Mapping[str, str], rounds: Rounds) -> None:
-        """`rounds`: of the loop that makes NATS equal to the files."""
-        self._changes = PrincipalChangeEndpoint(home, rounds, environ)
+    def __init__(self, home: Home, environ: Mapping[str, str], rounds: Rounds, metrics: Metrics | None = None) -> None:
+        """`rounds`: of the loop that makes NATS equal to the files. `metrics`: those of its process, if it has any."""
+        self._observe = Observer(_log, metrics or Metrics(ENDPOINTS))
+        self._changes = PrincipalChangeEndpoint(home, rounds, environ, self._observe)
         self._home = home
         self._environ = environ
         self._bus: NatsBus | None = None
-        self._notifier = Notifier(subjects.NOTICE_PROVISIONER)
+        self._notifier = NoticeSender(subjects.NOTICE_PROVISIONER)
         self._idle = IdleSessions()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -49,7 +52,9 @@ class EnrolmentEndpoint:
         await self._changes.read(url)
         bus = await connect(options_of(self._home, "keeper", url, client_tls(self._home, self._environ)))
         try:
-            enrolments = Enrolments(self._home, self._notifier.queue, partial(self._notifier.record, bus))
+            enrolments = Enrolments(
+                self._home, self._notifier.queue, partial(self._notifier.record, bus), self._observe
+            )
             await bus.serve(enrolments.service(VERSION, self._changes.endpoint()))
         except BaseException:
             await bus.close()

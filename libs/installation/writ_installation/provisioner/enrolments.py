@@ -10,23 +10,23 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 
-from writ_bus.port import Endpoint, EndpointReply, Message, Service
+from writ_bus.port import Endpoint, Message, Service
 from writ_contracts import subjects
-from writ_contracts.errors import ConfigError, Conflict, Denied, Full, Untrusted, WritError
-from writ_contracts.failures import failure_of
+from writ_contracts.errors import Conflict, Denied, Full, Untrusted
 from writ_contracts.installation.enrolment import Enrolment, EnrolmentReply, EnrolmentRequest
 from writ_contracts.notices import Notice
 from writ_contracts.registry import Role, channel
-from writ_contracts.requests import Failure
-from writ_contracts.wire import decode, encode
+from writ_contracts.wire import decode
 from writ_documents.atomic_files import sync_folder
 from writ_documents.readers import read_agents, read_principals
 from writ_installation.files import list_edits, tokens
 from writ_installation.files.create import SERVICES
 from writ_installation.files.home import Home
-from writ_installation.files.tokens import Token
+from writ_installation.files.tokens import EnrolmentToken
 from writ_installation.nats.leaf_sites import read_leaves
+from writ_installation.provisioner.reply_frame import provisioner_handler
 from writ_runtime.buckets import Buckets
+from writ_runtime.endpoint_frame import Observe
 from writ_runtime.logs import Log
 from writ_trust.keys import decode_public
 from writ_trust.statements import open_signed
@@ -48,13 +48,13 @@ def finish(home: Home) -> None:
             _done(home, token, key)
 
 
-def _done(home: Home, token: Token, key: str) -> None:
+def _done(home: Home, token: EnrolmentToken, key: str) -> None:
     sync_folder(home.agents.parent)  # with a power cut the entry may go, but not after this is known
     tokens.done(home, token, key)
 
 
 class Enrolments:
-    """Answer `writ.enrol.<token>`.
+    """Enrol agents for requests to `writ.enrol.<token>`.
 
     `notify` has an event recorded later, `record` before it returns; `clock` gives Unix seconds.
     """
@@ -64,32 +64,27 @@ class Enrolments:
         home: Home,
         notify: Callable[[Notice], None],
         record: Callable[[Notice], Awaitable[None]],
+        observe: Observe,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._home = home
         self._notify = notify
         self._record = record
+        self._observe = observe
         self._clock = clock
         self._buckets = Buckets(RATE, BURST)
 
     def service(self, version: str, *others: Endpoint) -> Service:
         """Return the service for the bus, with the provisioner's other endpoints."""
         request = channel("enrol")
-        endpoint = Endpoint(name=request.name, subject=request.subject(), handler=self._handle, concurrency=1)
+        respond = provisioner_handler(request.name, self._handle, EnrolmentReply, self._observe)
+        endpoint = Endpoint(name=request.name, subject=request.subject(), handler=respond, concurrency=1)
         description = "Enrols agents that have a one-time token, and applies changes of principals."
         return Service(name=Role.KEEPER.value, version=version, description=description, endpoints=[endpoint, *others])
 
-    async def _handle(self, message: Message) -> EndpointReply:
-        """Return one reply on every path."""
-        try:
-            await self.enrol(message)
-            answer = EnrolmentReply()
-        except WritError as error:
-            answer = EnrolmentReply(error=failure_of(error))
-        except (ConfigError, OSError) as error:
-            _log.error("enrolment.failed", error=str(error))
-            answer = EnrolmentReply(error=Failure(code="unavailable", message="see the provisioner's log", retry=True))
-        return EndpointReply(encode(answer))
+    async def _handle(self, message: Message) -> EnrolmentReply:
+        await self.enrol(message)
+        return EnrolmentReply()
 
     async def enrol(self, message: Message) -> None:
         """Enrol the key the message names. Raises Denied, Untrusted, Invalid, Conflict, Full, and the errors of
@@ -109,11 +104,11 @@ class Enrolments:
             self._notify(Notice(kind="enrolment_refused", detail=f"token {number}: {error}"[:1000]))
             raise
 
-    async def _on_record(self, token: Token, key: str) -> None:
+    async def _on_record(self, token: EnrolmentToken, key: str) -> None:
         detail = f"a host enrolled for pool {token.pool} with token {token.id}"
         await self._record(Notice(kind="agent_enrolled", detail=detail, pool=token.pool, key=key, token=token.id))
 
-    def _enrol(self, token: Token, enrolment: Enrolment) -> None:
+    def _enrol(self, token: EnrolmentToken, enrolment: Enrolment) -> None:
         key, entry = enrolment.key, {"pool": token.pool, "key": enrolment.key}
         tokens.use(self._home, token, key)
         bound = {"host": enrolment.host} if enrolment.host else {}
@@ -122,7 +117,7 @@ class Enrolments:
         _done(self._home, token, key)
         _log.info("enrolment.done", pool=token.pool, key=key, token=token.id)
 
-    def _checked(self, number: str, data: bytes) -> tuple[Token, Enrolment]:
+    def _checked(self, number: str, data: bytes) -> tuple[EnrolmentToken, Enrolment]:
         request = decode(data, EnrolmentRequest, limit=LARGEST)
         token = next((one for one in tokens.known(self._home) if one.id == number), None)
         if token is None or token.until <= self._clock():
@@ -149,7 +144,7 @@ class Enrolments:
         if replaced.host is not None and replaced.host != enrolment.host:
             raise Denied("the key that this token replaces is bound to another host")
 
-    def _check_use(self, token: Token, key: str) -> None:
+    def _check_use(self, token: EnrolmentToken, key: str) -> None:
         used = tokens.used_for(self._home, token.id)
         if used is not None and used != key:
             raise Denied("this token was used already")

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from writ_contracts.errors import Conflict
 from writ_documents.atomic_files import write_atomically
 from writ_documents.readers import read_agents
+from writ_installation.backends import WITH_CREDENTIALS
 from writ_installation.files import create, ssh_keys
 from writ_installation.files.create import Machine
 from writ_installation.files.home import Home
@@ -44,8 +45,6 @@ FOLDERS = ("config", "joined", "servers")
 """The folders of people's, of the provisioner's and of NATS's files, each mounted by itself."""
 MOUNTED = "/etc/nats"
 """The folder `servers`, as the servers have it."""
-POOLS = ("ssh", "proxmox", "docker")
-"""Pools with agents before the first target."""
 ROUTES = TlsFiles(ca="/etc/nats/routes.crt", certificate="/etc/nats/routes.crt", key="/run/secrets/routes.key")
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - of a container, whose network decides who reaches it
 
@@ -67,12 +66,12 @@ def init(root: Path, servers: int, tls: Mode | None = None) -> Home:
     create.add_missing_pools(home)
     home.sandbox.mkdir(mode=0o700, exist_ok=True)
     ssh_keys.make_folder(home)
-    for backend in ("proxmox", "docker"):
+    for backend in WITH_CREDENTIALS:
         home.credentials(backend).mkdir(mode=0o700, exist_ok=True)
     home.tokens.mkdir(mode=0o700, exist_ok=True)
     home.enrolled.mkdir(mode=0o700, exist_ok=True)
     known = {agent.pool for agent in read_agents(home.agents).agents}
-    for pool in POOLS:
+    for pool in WITH_CREDENTIALS:  # each backend's pool has agents before its first target
         if pool not in known:
             create.add_pool(home, pool)
     grafana = home.keys / "grafana.password"

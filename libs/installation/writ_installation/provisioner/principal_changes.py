@@ -8,33 +8,33 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 
 from writ_bus.nats.bus import connect
-from writ_bus.port import Endpoint, EndpointReply, Message
+from writ_bus.port import Endpoint, Message
 from writ_contracts import subjects
-from writ_contracts.errors import ConfigError, Unreachable, WritError
-from writ_contracts.failures import failure_of
+from writ_contracts.errors import Unreachable
 from writ_contracts.history.records import Record
 from writ_contracts.installation.provisioning import ProvisionReply, ProvisionRequest
 from writ_contracts.registry import channel
-from writ_contracts.wire import decode, encode
+from writ_contracts.wire import decode
 from writ_installation.files.home import Home
 from writ_installation.files.principal_changes import keep_changes, known_changes, taken_in
 from writ_installation.files.sessions import KnownSessions, SessionRecord, keep_sessions, known_sessions
 from writ_installation.provisioner.reconciler import Rounds
+from writ_installation.provisioner.reply_frame import provisioner_handler
 from writ_installation.server_access.server_options import options_of
 from writ_installation.server_access.server_tls import client_tls
-from writ_runtime.logs import Log
+from writ_runtime.endpoint_frame import Observe
 from writ_trust.sessions import Session
 
 LARGEST = 4096
 MOST_ASKED = 100
-_log = Log("writ.keeper")
 
 
 class PrincipalChangeEndpoint:
     """Answers `writ.provision`: a round applies what the journal has, which the bootstrap user reads."""
 
-    def __init__(self, home: Home, rounds: Rounds, environ: Mapping[str, str]) -> None:
+    def __init__(self, home: Home, rounds: Rounds, environ: Mapping[str, str], observe: Observe) -> None:
         self._home = home
+        self._observe = observe
         self._rounds = rounds
         self._environ = environ
         self._url = ""
@@ -89,20 +89,12 @@ class PrincipalChangeEndpoint:
     def endpoint(self) -> Endpoint:
         """Return the endpoint for the provisioner's service."""
         request = channel("provision")
-        return Endpoint(name=request.name, subject=request.subject(), handler=self._answered, concurrency=1)
+        respond = provisioner_handler(request.name, self._provision, ProvisionReply, self._observe)
+        return Endpoint(name=request.name, subject=request.subject(), handler=respond, concurrency=1)
 
-    async def _answered(self, message: Message) -> EndpointReply:
-        """Return one reply on every path."""
-        try:
-            answer = ProvisionReply(
-                applied=await self._is_applied(decode(message.data, ProvisionRequest, limit=LARGEST))
-            )
-        except WritError as error:
-            answer = ProvisionReply(error=failure_of(error))
-        except (ConfigError, OSError) as error:
-            _log.error("provision.failed", error=str(error))
-            answer = ProvisionReply(error=failure_of(Unreachable("see the provisioner's log")))
-        return EndpointReply(encode(answer))
+    async def _provision(self, message: Message) -> ProvisionReply:
+        request = decode(message.data, ProvisionRequest, limit=LARGEST)
+        return ProvisionReply(applied=await self._is_applied(request))
 
     async def _is_applied(self, request: ProvisionRequest) -> bool:
         """Return whether NATS follows the change; have it follow at the first question. One round serves all changes

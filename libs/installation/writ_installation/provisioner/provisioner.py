@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping
 
 from writ_bus.nats.bus import connect
-from writ_bus.nats.monitoring import reload_all
 from writ_bus.nats.tls import TlsOptions
 from writ_documents import atomic_files
 from writ_documents.readers import read_agents
@@ -22,9 +21,11 @@ from writ_installation.provisioner.reconciler import Reconciler, Rounds
 from writ_installation.server_access.server_address import address_of
 from writ_installation.server_access.server_options import options_of
 from writ_installation.server_access.server_tls import client_tls, renew, tls_state
+from writ_nats_server.system_account import reload_all
 from writ_runtime.files.watched_file import stamp
 from writ_runtime.health import Attention, Check
 from writ_runtime.logs import Log
+from writ_runtime.metrics import Metrics
 
 LOOK_SECONDS = 0.5
 PATIENT_SECONDS = 5.0
@@ -34,12 +35,12 @@ _log = Log("writ.keeper")
 class Provisioner:
     """`follow` runs until cancelled; `checks` report whether NATS equals the files."""
 
-    def __init__(self, home: Home, url: str, environ: Mapping[str, str]) -> None:
+    def __init__(self, home: Home, url: str, environ: Mapping[str, str], metrics: Metrics | None = None) -> None:
         self._home = home
         self._url = url
         self._environ = environ
         self._rounds = Rounds()
-        self._enrolment_endpoint = EnrolmentEndpoint(home, environ, self._rounds)
+        self._enrolment_endpoint = EnrolmentEndpoint(home, environ, self._rounds, metrics)
         self._reconciler = Reconciler(self._rounds, self._files, self._settle, self._note)
         self._settled_files: list[object] | None = None
         """The state of the files that NATS equals."""
@@ -106,7 +107,8 @@ class Provisioner:
             return
         self._settled_files = None
         pools = {agent.pool for agent in read_agents(self._home.agents).agents}
-        await make_streams(self._home, self._url, sorted(pools), self._tls())
+        # The next round continues. A change of principals would have to wait for a long one.
+        await make_streams(self._home, self._url, sorted(pools), self._tls(), patience=PATIENT_SECONDS)
         await self._enrolment_endpoint.open(self._url)
         self._settled_files = files
 

@@ -16,10 +16,10 @@ from writ_bus.errors import BusError
 from writ_bus.nats.bus import connect
 from writ_bus.port import Usage
 from writ_contracts.errors import Invalid, TimedOut, Unreachable
+from writ_installation.backends import MODULE
 from writ_installation.files.home import Home
 from writ_installation.files.lock import holder
 from writ_installation.nats import disk
-from writ_installation.processes.agent_kinds import MODULE
 from writ_installation.processes.child import quoted
 from writ_installation.processes.readiness import probe, read_run_file
 from writ_installation.processes.report import InstallationReport, ProcessReport, read_report

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from writ_bus import tasks
-from writ_runtime.signals import Stop
+from writ_runtime.signals import StopSignal
 
 
 @asynccontextmanager
@@ -21,8 +21,8 @@ async def companion_task(work: Coroutine[Any, Any, None] | None) -> AsyncIterato
             await asyncio.gather(task, return_exceptions=True)
 
 
-async def unless(stop: Stop, starting: Coroutine[Any, Any, None]) -> None:
-    """Wait for the task, but no longer than until a stop is requested."""
+async def unless(stop: StopSignal, starting: Coroutine[Any, Any, None]) -> None:
+    """Run `starting` to its end, or cancel it when a stop is requested."""
     work = tasks.start(starting, "start")
     stopped = tasks.start(stop.wait(), "stop")
     try:

@@ -8,14 +8,14 @@ from msgspec import structs
 
 from writ_installation.files.home import Home
 from writ_installation.processes.child import Child
-from writ_installation.processes.services import Service
+from writ_installation.processes.services import ServiceProcess
 
 COPIED = ("policy", "executor")
 """Services whose state a second replica may begin with: marks that are only ever raised."""
-Make = Callable[[Service], Child]
+Make = Callable[[ServiceProcess], Child]
 
 
-async def replace_process(home: Home, old: Child, service: Service, make: Make) -> Child:
+async def replace_process(home: Home, old: Child, service: ServiceProcess, make: Make) -> Child:
     """Start the process again as `wanted`; return it once it is ready. Raises Unreachable, with the old one stopped or
     as it was; it can be called again then.
     """
@@ -35,12 +35,12 @@ async def replace_process(home: Home, old: Child, service: Service, make: Make) 
     return child
 
 
-def has_replicas(service: Service) -> bool:
+def has_replicas(service: ServiceProcess) -> bool:
     """Return whether a second process can work beside this one without a large state of its own."""
     return service.name.partition("-")[0].partition(".")[0] in (*COPIED, "agent")
 
 
-def _replica(home: Home, service: Service) -> Service:
+def _replica(home: Home, service: ServiceProcess) -> ServiceProcess:
     """Return the service under another name, with a state folder of its own."""
     name = f"{service.name}.meanwhile"
     state = home.state / name

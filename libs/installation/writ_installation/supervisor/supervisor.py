@@ -25,11 +25,11 @@ from writ_installation.files.sessions import ObservedSession, lasting
 from writ_installation.nats.external_server import ExternalServer, Server, hint
 from writ_installation.nats.server import BundledServer, free_port, make_streams
 from writ_installation.processes import installed_distributions, services
-from writ_installation.processes.agent_kinds import credential_folders, served_here
 from writ_installation.processes.child import START_SECONDS, STOP_SECONDS, Child
 from writ_installation.processes.health_ports import HealthPorts
 from writ_installation.processes.readiness import probe
 from writ_installation.processes.report import InstallationReport, ProcessReport, write_report
+from writ_installation.processes.served_targets import credential_folders, served_here
 from writ_installation.provisioner.enrolment_endpoint import EnrolmentEndpoint
 from writ_installation.provisioner.reconciler import Reconciler, Rounds, failure_text
 from writ_installation.server_access.server_address import LOOPBACK, ServerAddress
@@ -48,7 +48,7 @@ from writ_installation.supervisor.log_output import follow
 from writ_installation.supervisor.replacement import replace_process
 from writ_runtime.files.watched_file import stamp
 from writ_runtime.service import no_core_files
-from writ_runtime.signals import Stop
+from writ_runtime.signals import StopSignal
 
 LOOK_SECONDS = 0.5
 DISK_SECONDS = 1.5
@@ -105,7 +105,7 @@ class Supervisor:
         self._disk_seen = 0.0
         self._taken_in: list[object] = []
 
-    async def run(self, stop: Stop, on_ready: Callable[[InstallationReport], None]) -> None:
+    async def run(self, stop: StopSignal, on_ready: Callable[[InstallationReport], None]) -> None:
         """Start everything, run until a stop is requested, and stop everything. Raises Conflict if it is up."""
         if self._home.split:
             raise Conflict(f"the services of {self._home.root} are started by the system: systemctl start writ.target")
@@ -128,7 +128,7 @@ class Supervisor:
                     self._show("stopping")
                     await self._down()
 
-    async def _work(self, server: Server, stop: Stop, on_ready: Callable[[InstallationReport], None]) -> None:
+    async def _work(self, server: Server, stop: StopSignal, on_ready: Callable[[InstallationReport], None]) -> None:
         observed = self._files()  # before they are read: what changes during the start is a change, too
         keyring = digest_of(self._home.keyring_file)
         await unless(stop, self._start(server))
@@ -191,7 +191,7 @@ class Supervisor:
         except BusError as error:
             self._show(f"agents cannot enrol: {hint(error, server)}")
 
-    async def _start_children(self, expected: list[services.Service]) -> None:
+    async def _start_children(self, expected: list[services.ServiceProcess]) -> None:
         installed_distributions.require(service.argv for service in expected)
         started = [self._child(self._health_ports.given_to(service)) for service in expected]
         self._children += started
@@ -207,7 +207,7 @@ class Supervisor:
         await asyncio.gather(*(child.stop() for child in children))
         self._children = [child for child in self._children if child not in children]
 
-    def _child(self, service: services.Service) -> Child:
+    def _child(self, service: services.ServiceProcess) -> Child:
         start, stop = self._options.start_seconds, self._options.stop_seconds
         return Child(service, self._home, self._environ, self._show, start_seconds=start, stop_seconds=stop)
 
@@ -224,7 +224,7 @@ class Supervisor:
         here = served_here(targets, self._table.agents, self._home, self._environ)
         return {pool: backend for pool, backend in here.items() if pool not in self._options.without_agents}
 
-    def _agents(self, server: Server, pools: Mapping[str, str]) -> list[services.Service]:
+    def _agents(self, server: Server, pools: Mapping[str, str]) -> list[services.ServiceProcess]:
         each = self._options.replicas.agents
         return services.agents(self._table, self._home, server.url, pools, self._environ, each)
 
@@ -294,7 +294,7 @@ class Supervisor:
         core = services.core(self._table, self._home, server.url, self._options.replicas, self._environ, server.log)
         await self._replace_keys({service.name: service for service in [*core, *expected.values()]})
 
-    async def _replace_keys(self, expected: Mapping[str, services.Service]) -> None:
+    async def _replace_keys(self, expected: Mapping[str, services.ServiceProcess]) -> None:
         """Replace the processes whose key was rotated, one after the other."""
         for at, child in enumerate(self._children):
             service = expected.get(child.name, child.service)

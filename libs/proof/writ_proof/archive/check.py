@@ -18,7 +18,7 @@ from writ_contracts.errors import Invalid, Untrusted
 from writ_contracts.history.records import Record
 from writ_contracts.journal import ControlEvent
 from writ_contracts.wire import decode
-from writ_proof.archive.format import FORMAT, SEAL, Manifest, Segment, decode_line, digest_of
+from writ_proof.archive.format import FORMAT, SEAL, ArchiveManifest, Segment, decode_line, digest_of
 from writ_proof.archive.signatures import DamagedEvent, Signatures
 from writ_proof.bundles import MANIFEST, Bundle, DamagedBundle
 from writ_trust.digests import keyed_digest, same
@@ -84,10 +84,10 @@ def follow(archives: Sequence[VerifiedArchive]) -> None:
             )
 
 
-def read_manifest(path: Path, encoded: bytes) -> Manifest:
+def read_manifest(path: Path, encoded: bytes) -> ArchiveManifest:
     """Return the manifest, of segments without a gap. Raises Damaged."""
     try:
-        manifest = msgspec.json.decode(encoded, type=Manifest)
+        manifest = msgspec.json.decode(encoded, type=ArchiveManifest)
     except msgspec.DecodeError as error:
         raise DamagedBundle(f"{path}: its manifest is none: {error}") from error
     if manifest.format != FORMAT:
@@ -102,7 +102,7 @@ def read_manifest(path: Path, encoded: bytes) -> Manifest:
     return manifest
 
 
-def records(bundle: Bundle, manifest: Manifest) -> Iterator[Record]:
+def records(bundle: Bundle, manifest: ArchiveManifest) -> Iterator[Record]:
     """Yield its events in order, each segment checked against the manifest at its end. Raises Damaged."""
     for segment in manifest.segments:
         yield from _segment(bundle, segment)
@@ -125,7 +125,9 @@ def _segment(bundle: Bundle, segment: Segment) -> Iterator[Record]:
         )
 
 
-def _sealed(path: Path, seal: bytes, manifest: Manifest, name: str, policy_keys: Collection[str]) -> ControlEvent:
+def _sealed(
+    path: Path, seal: bytes, manifest: ArchiveManifest, name: str, policy_keys: Collection[str]
+) -> ControlEvent:
     """Return the control event of its archiving. Raises Damaged unless policy allowed its author exactly this."""
     try:
         event = decode(seal, ControlEvent)

@@ -41,7 +41,7 @@ class Segment(Struct, frozen=True, kw_only=True):
     sha256: str
 
 
-class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ArchiveManifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`previous`: digest of the preceding archive's manifest, "" for the first; `control`: see `JournalArchive`.
 
     `damaged`: sequences of events already damaged when the range was archived.

@@ -8,7 +8,7 @@ from msgspec import Struct
 from writ_contracts import subjects
 from writ_contracts.errors import Conflict
 from writ_contracts.history.records import Record
-from writ_proof.archive.format import FORMAT, SEGMENT_EVENTS, Manifest, Segment, encode_line
+from writ_proof.archive.format import FORMAT, SEGMENT_EVENTS, ArchiveManifest, Segment, encode_line
 from writ_proof.archive.signatures import Signatures
 from writ_proof.bundles import MANIFEST, BundleWriter
 from writ_trust.control_events import first_stored
@@ -33,7 +33,7 @@ class ArchivePlan(Struct, frozen=True, kw_only=True):
 
 
 class WrittenArchive(Struct, frozen=True, kw_only=True):
-    manifest: Manifest
+    manifest: ArchiveManifest
     bytes: int
     checked: Signatures
 
@@ -52,7 +52,7 @@ async def write(
         events = await _read(journal, first, last)
         segments.append(_write_segment(writer, events, signatures))
         size += segments[-1].bytes
-    manifest = Manifest(
+    manifest = ArchiveManifest(
         format=FORMAT,
         generation=plan.generation,
         first=plan.first,

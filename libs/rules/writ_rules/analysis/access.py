@@ -36,7 +36,7 @@ MOST_ASKED = 400_000
 """The most requests that one query decides."""
 
 
-class Grant(Struct, frozen=True, kw_only=True):
+class AllowingRule(Struct, frozen=True, kw_only=True):
     """An allowing rule with its requirements: conditions in words, windows, approvals."""
 
     rule: str
@@ -62,7 +62,7 @@ class Access(Struct, frozen=True, kw_only=True):
     allowed: Extent
     approval: Extent
     emergency: bool
-    grants: list[Grant]
+    grants: list[AllowingRule]
     denies: list[str]
     reason: str
     example_allowed: Example | None = None
@@ -243,9 +243,9 @@ def _extent(some: int, every: int) -> Extent:
     return "always" if some == every else "sometimes"
 
 
-def _grant(rule: Rule, verb: Verb) -> Grant:
+def _grant(rule: Rule, verb: Verb) -> AllowingRule:
     conditions = rule.conditions[verb.operation.name]
-    return Grant(
+    return AllowingRule(
         rule=rule.name,
         parameters=[
             text

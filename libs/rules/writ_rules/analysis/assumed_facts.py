@@ -14,7 +14,7 @@ from msgspec import Struct
 from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.clauses.conditions import SEVERITIES, Condition, ParameterCondition, ScanCondition
 from writ_rules.engine.clauses.listings import SOURCES
-from writ_rules.engine.facts import NO_FACTS, Facts, ScanFinding, ScanReport, Severity, TargetListing
+from writ_rules.engine.facts import NO_FACTS, Facts, ScanFinding, Severity, TargetListing, TargetScan
 from writ_rules.engine.rules.rule import Rule
 
 MOST = 64
@@ -70,10 +70,10 @@ def facts(assumed: AssumedFacts, request: DecisionRequest, defaults: Iterable[An
     return Facts(listings, scans(assumed, request.target.id, request.at))
 
 
-def scans(assumed: AssumedFacts, target: str, at: float) -> dict[str, ScanReport]:
+def scans(assumed: AssumedFacts, target: str, at: float) -> dict[str, TargetScan]:
     """Return the assumed scan reports."""
     return {
-        scanner: ScanReport(scanner, target, at, tuple(_findings(worst, at)))
+        scanner: TargetScan(scanner, target, at, tuple(_findings(worst, at)))
         for scanner, worst in assumed.scans.items()
         if worst != UNREPORTED
     }

@@ -37,7 +37,7 @@ from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.compile import compile_policy
 from writ_rules.engine.decide import Ruling
 from writ_rules.engine.facts import Facts
-from writ_rules.engine.policy_file.format import PolicyFile
+from writ_rules.engine.policy_file.format import PolicyDocument
 from writ_rules.engine.policy_file.groups import placed
 from writ_rules.engine.rules.rule import Rule
 from writ_rules.engine.verbs import Verb
@@ -56,7 +56,7 @@ _SECTIONS = {"groups", "global_policies", "role_policies", "emergency_policies"}
 _WORDS = {"name", "description", "version", "created_at", "created_by", "audit_all_operations"}
 
 
-def diff(old: PolicyFile, new: PolicyFile, question_space: QuestionSpace, at: float) -> Diff:
+def diff(old: PolicyDocument, new: PolicyDocument, question_space: QuestionSpace, at: float) -> Diff:
     """Return the changes brought by `new`. Windows are tried for weeks from `at` (Unix seconds) on.
 
     Raises Invalid (`invalid_policy`) for a policy which doesn't compile.
@@ -74,7 +74,7 @@ class _Difference(Struct, frozen=True, eq=False):
 class _Side:
     """One of the two policies, with the texts of its rules, which tell the unchanged ones."""
 
-    def __init__(self, file: PolicyFile, question_space: QuestionSpace) -> None:
+    def __init__(self, file: PolicyDocument, question_space: QuestionSpace) -> None:
         policy, findings = compile_policy(file, question_space.catalogue)
         if policy is None:
             raise Invalid("; ".join(finding.message for finding in findings)[:1000], code="invalid_policy")
@@ -109,7 +109,7 @@ def _differing(old: _Side, new: _Side) -> set[Rule]:
 
 
 class _Comparison:
-    def __init__(self, old: PolicyFile, new: PolicyFile, question_space: QuestionSpace, at: float) -> None:
+    def __init__(self, old: PolicyDocument, new: PolicyDocument, question_space: QuestionSpace, at: float) -> None:
         self.sides = (_Side(old, question_space), _Side(new, question_space))
         self.policies = [side.policy for side in self.sides]
         self.question_space, self.at = question_space, at

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from msgspec import Struct, structs
 
-from writ_rules.engine.policy_file.format import PlacedRule, PolicyFile, RuleEntry
+from writ_rules.engine.policy_file.format import PlacedRule, PolicyDocument, RuleEntry
 from writ_rules.engine.policy_file.groups import placed
 
 Change = Literal["dropped", "flipped", "approval_dropped", "widened"]
@@ -36,13 +36,13 @@ class Mutant(Struct, frozen=True, eq=False, kw_only=True):
     rule: str
     change: Change
     key: str
-    file: PolicyFile
+    file: PolicyDocument
 
     def __str__(self) -> str:
         return f"'{self.rule}' {self.change.replace('_', ' ')}" + (f": without {self.key}" if self.key else "")
 
 
-def mutants(file: PolicyFile, changes: tuple[Change, ...] = CHANGES) -> Iterator[Mutant]:
+def mutants(file: PolicyDocument, changes: tuple[Change, ...] = CHANGES) -> Iterator[Mutant]:
     """Yield each enabled rule removed, inverted, without its approval, and without each narrowing key."""
     for placed_rule in placed(file.policies):
         if placed_rule.entry.enabled:
@@ -53,7 +53,7 @@ def mutants(file: PolicyFile, changes: tuple[Change, ...] = CHANGES) -> Iterator
                     )
 
 
-def replaced(file: PolicyFile, placed_rule: PlacedRule, entry: RuleEntry | None) -> PolicyFile:
+def replaced(file: PolicyDocument, placed_rule: PlacedRule, entry: RuleEntry | None) -> PolicyDocument:
     """Return the policy with another entry, or none, in place of a rule."""
     at = int(placed_rule.keys[-1])
 
@@ -64,10 +64,10 @@ def replaced(file: PolicyFile, placed_rule: PlacedRule, entry: RuleEntry | None)
     if placed_rule.role is not None:
         sections = dict(policy.role_policies or {})
         sections[placed_rule.role] = within(sections[placed_rule.role])
-        return PolicyFile(policies=structs.replace(policy, role_policies=sections))
+        return PolicyDocument(policies=structs.replace(policy, role_policies=sections))
     if placed_rule.section == "emergency_policies":
-        return PolicyFile(policies=structs.replace(policy, emergency_policies=within(policy.emergency_policies)))
-    return PolicyFile(policies=structs.replace(policy, global_policies=within(policy.global_policies)))
+        return PolicyDocument(policies=structs.replace(policy, emergency_policies=within(policy.emergency_policies)))
+    return PolicyDocument(policies=structs.replace(policy, global_policies=within(policy.global_policies)))
 
 
 def _changed(placed_rule: PlacedRule) -> Iterator[tuple[Change, str, RuleEntry | None]]:

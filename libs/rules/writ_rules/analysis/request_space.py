@@ -77,7 +77,7 @@ def request(
         operation=operation,
         target=target,
         principal=principal,
-        given={name: effective[name] for name in option.parameters if name in effective},
+        parameters={name: effective[name] for name in option.parameters if name in effective},
         effective=effective,
         at=option.at,
         emergency=option.emergency,
@@ -154,7 +154,12 @@ def case_of(
     """Return a case with only these parameters, for single clauses; missing ones have the catalogue's default."""
     effective = {**defaults(verb.operation.parameters), **(parameters or {})}
     request = DecisionRequest(
-        operation=verb.operation, target=target, principal=principal, given=parameters or {}, effective=effective, at=at
+        operation=verb.operation,
+        target=target,
+        principal=principal,
+        parameters=parameters or {},
+        effective=effective,
+        at=at,
     )
     return Case(request, verb.public, known)
 

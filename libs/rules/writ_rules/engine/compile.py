@@ -17,8 +17,8 @@ from writ_rules.engine.matching.tree import Trees, trees
 from writ_rules.engine.policy_file import groups
 from writ_rules.engine.policy_file.approval_windows import WindowTerms, window_terms_of
 from writ_rules.engine.policy_file.emergency_terms import EmergencyTerms, terms_of
-from writ_rules.engine.policy_file.findings import Finding, Severity
-from writ_rules.engine.policy_file.format import PlacedRule, PolicyFile, present
+from writ_rules.engine.policy_file.findings import LintFinding, Severity
+from writ_rules.engine.policy_file.format import PlacedRule, PolicyDocument, present
 from writ_rules.engine.policy_file.groups import placed
 from writ_rules.engine.policy_file.session_terms import SessionTerms, session_terms_of
 from writ_rules.engine.rules import lint
@@ -57,7 +57,7 @@ class Policy(Struct, frozen=True, eq=False, kw_only=True):
     verbs: Mapping[str, Verb]
     rules: int
     trees: Trees
-    file: PolicyFile
+    file: PolicyDocument
     """The source of this policy."""
 
     def own(self, operation: str, target: Target) -> tuple[Rule, ...]:
@@ -74,7 +74,7 @@ def is_behind_gateway(target: Target) -> bool:
     return target.gateway is not None and target.role != "gateway"
 
 
-def compile_policy(file: PolicyFile, catalogue: Catalogue) -> tuple[Policy | None, list[Finding]]:
+def compile_policy(file: PolicyDocument, catalogue: Catalogue) -> tuple[Policy | None, list[LintFinding]]:
     """Return the policy, unless there is an error among the findings."""
     entry = file.policies
     workshop = RuleCompiler(verbs(catalogue), entry, catalogue.evaluators)
@@ -158,10 +158,10 @@ def _inherited(rules: Iterable[Rule]) -> dict[str, tuple[Rule, ...]]:
     return {operation: tuple(listed) for operation, listed in by_operation.items()}
 
 
-def _named_twice(every: Iterable[PlacedRule]) -> list[Finding]:
+def _named_twice(every: Iterable[PlacedRule]) -> list[LintFinding]:
     counts = Counter(item.entry.name for item in every)
     return [
-        Finding(Severity.ERROR, (*item.keys, "name"), f"the name '{item.entry.name}' stands here {many} times")
+        LintFinding(Severity.ERROR, (*item.keys, "name"), f"the name '{item.entry.name}' stands here {many} times")
         for item in every
         if (many := counts[item.entry.name]) > 1
     ]

@@ -15,7 +15,7 @@ from writ_rules.engine.control import ControlState
 from writ_rules.engine.decisions.ruling import STRICTNESS as STRICTNESS
 from writ_rules.engine.decisions.ruling import Ruling as Ruling
 from writ_rules.engine.decisions.ruling import stricter
-from writ_rules.engine.decisions.trace import Trace, TraceSection
+from writ_rules.engine.decisions.trace import RuleTrace, TraceSection
 from writ_rules.engine.decisions.weigh import ConsideredRules, WeighedRequest, allows
 from writ_rules.engine.facts import NO_FACTS, Facts
 from writ_rules.engine.matching.judge import INHERITED
@@ -55,7 +55,7 @@ def decide(
             emergency=first.emergency,
         )
     # Rules filled in defaults. The result must itself be allowed, or a deny would not apply to what runs.
-    again = structs.replace(request, given=filled, effective=filled)
+    again = structs.replace(request, parameters=filled, effective=filled)
     second = _by_rules(policy, again, people or People(), facts, emergency, counts=counts)
     return stricter(structs.replace(first, effective=filled), second)
 
@@ -107,6 +107,6 @@ def _by_rules(
         gateway = TraceSection(inherited, inherited_matches, INHERITED)
     if counts and (lifting := policy.urgent.get((operation, role))):
         urgent = TraceSection(lifting, TreeMatches(policy.trees.urgent(operation, role), operation, case, lifting))
-    trace = Trace((own, gateway, urgent), case, lifted=bool(allows(urgent.found.matching)))
+    trace = RuleTrace((own, gateway, urgent), case, lifted=bool(allows(urgent.found.matching)))
     considered = ConsideredRules(own.found, gateway.found, urgent.found, emergency, trace)
     return WeighedRequest(policy, request, considered, people).ruling()

@@ -33,7 +33,7 @@ class ScanFinding(Struct, frozen=True):
     found_at: float = 0.0
 
 
-class ScanReport(Struct, frozen=True):
+class TargetScan(Struct, frozen=True):
     """A scanner's complete report of a target as of `at`; it replaces the scanner's earlier one of this target."""
 
     scanner: str
@@ -46,7 +46,7 @@ class Facts(Struct, frozen=True):
     """Facts of the request's own target: listings by source, reports by scanner."""
 
     listings: Mapping[str, TargetListing]
-    scans: Mapping[str, ScanReport]
+    scans: Mapping[str, TargetScan]
 
 
 NO_FACTS = Facts(MappingProxyType({}), MappingProxyType({}))

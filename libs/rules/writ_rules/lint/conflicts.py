@@ -7,7 +7,7 @@ from itertools import combinations, product
 
 from writ_rules.engine.clauses.checks import UnanswerableCheck, checks
 from writ_rules.engine.clauses.conditions import SEVERITIES, TimeCondition
-from writ_rules.engine.policy_file.findings import Finding, Severity
+from writ_rules.engine.policy_file.findings import LintFinding, Severity
 from writ_rules.engine.policy_file.format import ScanEntry, present
 from writ_rules.engine.policy_file.times import Occasion
 from writ_rules.engine.verbs import Verb
@@ -20,7 +20,7 @@ from writ_rules.values.samples import candidates, optional
 MOST_COMPARED = 20_000
 
 
-def conflicts(rules: Sequence[RuleReading], verbs: Verbs, most: int = MOST_COMPARED) -> Iterator[Finding]:
+def conflicts(rules: Sequence[RuleReading], verbs: Verbs, most: int = MOST_COMPARED) -> Iterator[LintFinding]:
     """Yield a finding for each rule whose default contradicts an earlier rule's, where both can match one request.
 
     One more finding says when there are more pairs than are compared.
@@ -37,13 +37,13 @@ def conflicts(rules: Sequence[RuleReading], verbs: Verbs, most: int = MOST_COMPA
             compared += 1
             if compared > most:
                 text = f"from '{one.name}' on, defaults were not compared with each other: there are too many"
-                yield Finding(Severity.WARNING, (*one.placed_rule.keys, "parameter_constraints", name), text)
+                yield LintFinding(Severity.WARNING, (*one.placed_rule.keys, "parameter_constraints", name), text)
                 return
             if _both_match(one, other, verbs[operation], name):
                 reported.add(other.at)
                 keys = (*other.placed_rule.keys, "parameter_constraints", name, "default")
                 text = f"'{one.name}' has another default for {operation}.{name}: what both allow is denied"
-                yield Finding(Severity.LINT, keys, text)
+                yield LintFinding(Severity.LINT, keys, text)
 
 
 def _by_parameter(rules: Sequence[RuleReading], verbs: Verbs) -> dict[tuple[str, str], list[RuleReading]]:

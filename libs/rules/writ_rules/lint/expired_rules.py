@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 from contextlib import suppress
 
-from writ_rules.engine.policy_file.findings import Finding, Keys, Severity
-from writ_rules.engine.policy_file.format import PlacedRule, PolicyFile
+from writ_rules.engine.policy_file.findings import Keys, LintFinding, Severity
+from writ_rules.engine.policy_file.format import PlacedRule, PolicyDocument
 from writ_rules.engine.policy_file.groups import placed
 from writ_rules.engine.policy_file.maintenance import maintenance
 from writ_rules.engine.policy_file.times import Occasion, instant, when_text, window
 
 
-def expired(file: PolicyFile, at: float) -> Iterator[Finding]:
+def expired(file: PolicyDocument, at: float) -> Iterator[LintFinding]:
     """Yield a finding for each part that never counts again after `at` (Unix seconds). Other checks report mistakes in
     times.
     """
@@ -23,7 +23,7 @@ def expired(file: PolicyFile, at: float) -> Iterator[Finding]:
             yield from _rule(item, at)
 
 
-def _rule(item: PlacedRule, at: float) -> Iterator[Finding]:
+def _rule(item: PlacedRule, at: float) -> Iterator[LintFinding]:
     until, name = item.entry.expires_at, item.entry.name
     if until is not None and _is_past(until, at):
         yield _warning((*item.keys, "expires_at"), f"'{name}' expired at {until}: it never matches")
@@ -38,7 +38,7 @@ def _rule(item: PlacedRule, at: float) -> Iterator[Finding]:
         yield _warning((*item.keys, "time_restrictions", number), f"the window ended {text}{never}")
 
 
-def _maintenance(file: PolicyFile, at: float) -> Iterator[Finding]:
+def _maintenance(file: PolicyDocument, at: float) -> Iterator[LintFinding]:
     windows = file.policies.maintenance_windows
     for key, entry in windows.items() if isinstance(windows, dict) else enumerate(windows or ()):
         if entry is None:
@@ -60,5 +60,5 @@ def _is_past(text: str, at: float) -> bool:
         return False
 
 
-def _warning(keys: Keys, text: str) -> Finding:
-    return Finding(Severity.WARNING, keys, text)
+def _warning(keys: Keys, text: str) -> LintFinding:
+    return LintFinding(Severity.WARNING, keys, text)

@@ -14,8 +14,8 @@ from writ_contracts.people.credentials import KEY, Presence
 from writ_rules.engine.clauses.case import show
 from writ_rules.engine.clauses.patterns import glob
 from writ_rules.engine.people import People, people_of
-from writ_rules.engine.policy_file.findings import Finding, Severity
-from writ_rules.engine.policy_file.format import PolicyFile, RuleEntry, present
+from writ_rules.engine.policy_file.findings import LintFinding, Severity
+from writ_rules.engine.policy_file.format import PolicyDocument, RuleEntry, present
 from writ_rules.engine.policy_file.groups import placed
 from writ_rules.engine.rules.conditioning import attribute
 from writ_rules.engine.rules.obligations import ADMIN_DEMAND, APPROVER, ApproverStep, Demand, progress
@@ -28,13 +28,13 @@ MOST_NAMED = 3
 
 
 def lint_with(
-    file: PolicyFile,
+    file: PolicyDocument,
     catalogue: Catalogue,
     *,
     targets: Iterable[Target] | None = None,
     principals: Iterable[Principal] | None = None,
     people: People | None = None,
-) -> list[Finding]:
+) -> list[LintFinding]:
     """Return the findings these targets and principals give rise to; None means no file, hence no findings. `people`:
     the principals with their enrolled credentials, where these are known.
 
@@ -42,7 +42,7 @@ def lint_with(
     """
     known = verbs(catalogue)
     rules = readings(placed(file.policies), known)
-    findings: list[Finding] = []
+    findings: list[LintFinding] = []
     if targets is not None:
         findings += _Targets(targets, known).about(rules)
     if principals is not None:
@@ -51,17 +51,17 @@ def lint_with(
     return findings
 
 
-def _emergency_proof(file: PolicyFile, people: People | None) -> Iterator[Finding]:
+def _emergency_proof(file: PolicyDocument, people: People | None) -> Iterator[LintFinding]:
     """Yield a finding where nobody has a credential for the proof demanded by emergencies."""
     entry = file.policies.emergencies
     if entry is None or entry.proof == KEY.proof or people is None or people.presences is None:
         return
     if not any(one.meets(Presence(entry.proof)) for each in people.presences.values() for one in each):
         text = f"nobody has a credential that proves {entry.proof}: no emergency can be declared"
-        yield Finding(Severity.WARNING, ("policies", "emergencies", "proof"), text)
+        yield LintFinding(Severity.WARNING, ("policies", "emergencies", "proof"), text)
 
 
-def as_warnings(findings: Iterable[Finding]) -> list[Finding]:
+def as_warnings(findings: Iterable[LintFinding]) -> list[LintFinding]:
     """Return the findings as warnings, which do not refuse a policy."""
     return [structs.replace(finding, severity=Severity.WARNING) for finding in findings]
 
@@ -80,7 +80,7 @@ class _Targets:
         self._scopes: dict[Any, list[Target]] = {}
         self._globs: dict[Any, set[str]] = {}
 
-    def about(self, rules: Iterable[RuleReading]) -> Iterator[Finding]:
+    def about(self, rules: Iterable[RuleReading]) -> Iterator[LintFinding]:
         for rule in rules:
             yield from _unknown(rule, "targets", lambda word: bool(self._named(word)), "no target is")
             for key, problem in (("target_roles", "no target has role"), ("target_tags", "no target has tag")):
@@ -88,13 +88,13 @@ class _Targets:
             for name in rule.entry.target_attributes or {}:
                 if name not in self._attributes:
                     text = "no target has this attribute" + ("" if rule.entry.allowed else ": denies all in its scope")
-                    yield Finding(
+                    yield LintFinding(
                         Severity.WARNING, (*rule.placed_rule.keys, "target_attributes", name), text, at_key=True
                     )
                 yield from self._other_kinds(rule, name)
             yield from self._reach(rule)
 
-    def _other_kinds(self, rule: RuleReading, name: str) -> Iterator[Finding]:
+    def _other_kinds(self, rule: RuleReading, name: str) -> Iterator[LintFinding]:
         """Yield findings for targets whose attribute is of a kind the rule can't compare: text "1" and the number 1."""
         deny = not rule.entry.allowed
         condition = attribute(name, deny, (rule.entry.target_attributes or {})[name])
@@ -102,21 +102,21 @@ class _Targets:
         if odd := [target for target, value in values.items() if not condition.can_judge(value)]:
             then = "denies all in its scope there" if deny else "never matches there"
             text = f"can't be compared with {show(values[odd[0]])} of {_named(odd)}: '{rule.name}' {then}"
-            yield Finding(Severity.WARNING, (*rule.placed_rule.keys, "target_attributes", name), text)
+            yield LintFinding(Severity.WARNING, (*rule.placed_rule.keys, "target_attributes", name), text)
 
-    def _reach(self, rule: RuleReading) -> Iterator[Finding]:
+    def _reach(self, rule: RuleReading) -> Iterator[LintFinding]:
         scope = self._scope(rule)
         if not scope:
             text = f"no target of the inventory is one that '{rule.name}' is about"
-            yield Finding(Severity.LINT, rule.placed_rule.keys, text)
+            yield LintFinding(Severity.LINT, rule.placed_rule.keys, text)
             return
         missing = [name for name in rule.operations if not any(_offers(one, self._known[name]) for one in scope)]
         if missing and len(missing) == len(rule.operations):
             text = f"no target that '{rule.name}' is about has any of its operations"
-            yield Finding(Severity.LINT, (*rule.placed_rule.keys, "operations"), text)
+            yield LintFinding(Severity.LINT, (*rule.placed_rule.keys, "operations"), text)
         elif missing:
             text = f"no target that '{rule.name}' is about has {_named(missing)}"
-            yield Finding(Severity.WARNING, (*rule.placed_rule.keys, "operations"), text)
+            yield LintFinding(Severity.WARNING, (*rule.placed_rule.keys, "operations"), text)
 
     def _scope(self, rule: RuleReading) -> list[Target]:
         entry = rule.entry
@@ -153,7 +153,7 @@ class _Principals:
         self._scopes: dict[Any, list[Principal]] = {}
         self._unable: dict[Any, list[Principal]] = {}
 
-    def about(self, rules: Sequence[RuleReading], *, admin: bool) -> Iterator[Finding]:
+    def about(self, rules: Sequence[RuleReading], *, admin: bool) -> Iterator[LintFinding]:
         for rule in rules:
             yield from _unknown(rule, "users", self._ids.__contains__, "no principal is")
             yield from _unknown(rule, "user_roles", self._roles.__contains__, "no principal has role")
@@ -162,11 +162,11 @@ class _Principals:
                 yield from self._approval(rule)
             else:
                 text = f"no principal is one that '{rule.name}' is about"
-                yield Finding(Severity.LINT, rule.placed_rule.keys, text)
+                yield LintFinding(Severity.LINT, rule.placed_rule.keys, text)
         if admin:
             yield from self._admin(rules)
 
-    def _approval(self, rule: RuleReading) -> Iterator[Finding]:
+    def _approval(self, rule: RuleReading) -> Iterator[LintFinding]:
         required = demand(rule.entry)
         if required is None:
             return
@@ -177,12 +177,12 @@ class _Principals:
         )
         unable = self._lacking(rule, Demand(rule.name, steps, 0, required[2]))
         if len(unable) == len(scope):
-            yield Finding(Severity.LINT, keys, f"nobody can give this approval: {self._why(steps, required[2])}")
+            yield LintFinding(Severity.LINT, keys, f"nobody can give this approval: {self._why(steps, required[2])}")
         elif unable:
             text = f"nobody can give this approval to {_named([one.id for one in unable])}"
-            yield Finding(Severity.WARNING, keys, text)
+            yield LintFinding(Severity.WARNING, keys, text)
 
-    def _admin(self, rules: Iterable[RuleReading]) -> Iterator[Finding]:
+    def _admin(self, rules: Iterable[RuleReading]) -> Iterator[LintFinding]:
         """Yield findings for principals with operations of risk admin and no possible approver besides themselves."""
         unable: dict[str, None] = {}
         for rule in rules:
@@ -192,7 +192,7 @@ class _Principals:
         if unable:
             text = f"no other human has role {APPROVER}: operations of risk admin can't be approved for "
             keys = ("policies", "require_approval_for_admin")
-            yield Finding(Severity.WARNING, keys, text + _named(list(unable)))
+            yield LintFinding(Severity.WARNING, keys, text + _named(list(unable)))
 
     def _lacking(self, rule: RuleReading, required: Demand) -> list[Principal]:
         """Return the principals in the rule's scope without enough approvers."""
@@ -238,12 +238,12 @@ def _offers(target: Target, verb: Verb) -> bool:
     return offered(target, verb.operation)
 
 
-def _unknown(rule: RuleReading, key: str, known: Callable[[str], bool], problem: str) -> Iterator[Finding]:
+def _unknown(rule: RuleReading, key: str, known: Callable[[str], bool], problem: str) -> Iterator[LintFinding]:
     if key == "target_roles" and rule.roles >= ALL_ROLES:
         return
     for at, word in enumerate(getattr(rule.entry, key) or ()):
         if word is not None and not known(word):
-            yield Finding(Severity.WARNING, (*rule.placed_rule.keys, key, at), f"{problem} '{word}'")
+            yield LintFinding(Severity.WARNING, (*rule.placed_rule.keys, key, at), f"{problem} '{word}'")
 
 
 def _key(words: Sequence[str | None] | None) -> Any:

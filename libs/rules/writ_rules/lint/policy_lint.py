@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from writ_contracts.inventory import WRIT
 from writ_contracts.operations import Catalogue
-from writ_rules.engine.policy_file.findings import Finding, Severity
-from writ_rules.engine.policy_file.format import PolicyFile
+from writ_rules.engine.policy_file.findings import LintFinding, Severity
+from writ_rules.engine.policy_file.format import PolicyDocument
 from writ_rules.engine.policy_file.groups import placed
 from writ_rules.engine.policy_file.times import instant
 from writ_rules.engine.verbs import verbs
@@ -22,8 +22,12 @@ DECLARE = "emergency_declare"
 
 
 def lint(
-    file: PolicyFile, catalogue: Catalogue, already: Iterable[Finding] = (), *, most_compared: int = MOST_COMPARED
-) -> list[Finding]:
+    file: PolicyDocument,
+    catalogue: Catalogue,
+    already: Iterable[LintFinding] = (),
+    *,
+    most_compared: int = MOST_COMPARED,
+) -> list[LintFinding]:
     """Return findings besides those `already` known; a rule with an error there gets no second finding.
 
     `most_compared`: pairs of rules; a finding says when there are more.
@@ -51,14 +55,14 @@ def lint(
     ]
 
 
-def _in_effect(file: PolicyFile) -> Iterator[Finding]:
+def _in_effect(file: PolicyDocument) -> Iterator[LintFinding]:
     since, until = file.policies.effective_from, file.policies.expires_at
     if since is not None and until is not None and instant(since) >= instant(until):
         text = "the policy expires before it takes effect: everything is denied"
-        yield Finding(Severity.LINT, ("policies", "expires_at"), text)
+        yield LintFinding(Severity.LINT, ("policies", "expires_at"), text)
 
 
-def _emergencies(file: PolicyFile, rules: Sequence[RuleReading]) -> Iterator[Finding]:
+def _emergencies(file: PolicyDocument, rules: Sequence[RuleReading]) -> Iterator[LintFinding]:
     """Yield a finding when there are emergency rules and nobody can declare an emergency."""
     if not any(rule.emergency for rule in rules) or not file.policies.deny_by_default:
         return
@@ -68,4 +72,4 @@ def _emergencies(file: PolicyFile, rules: Sequence[RuleReading]) -> Iterator[Fin
     )
     if not declared:
         text = f"no rule allows {DECLARE}: these rules are never used"
-        yield Finding(Severity.WARNING, ("policies", "emergency_policies"), text, at_key=True)
+        yield LintFinding(Severity.WARNING, ("policies", "emergency_policies"), text, at_key=True)

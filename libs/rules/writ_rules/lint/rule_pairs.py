@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import structs
 
 from writ_contracts.people.credentials import KEY
-from writ_rules.engine.policy_file.findings import Finding, Severity
+from writ_rules.engine.policy_file.findings import LintFinding, Severity
 from writ_rules.engine.policy_file.format import RuleEntry, present
 from writ_rules.engine.policy_file.times import duration
 from writ_rules.engine.rules.obligations import APPROVAL_MINUTES, APPROVER
@@ -26,10 +26,10 @@ _CLOSELY = 40
 GATEWAY = frozenset({"gateway"})
 
 
-def covered(rules: Sequence[RuleReading], verbs: Verbs, most: int = MOST_COMPARED) -> list[Finding]:
+def covered(rules: Sequence[RuleReading], verbs: Verbs, most: int = MOST_COMPARED) -> list[LintFinding]:
     """Return a finding for each rule without an effect of its own, and one if there are too many pairs to compare."""
     index = _index(rules)
-    findings: list[Finding] = []
+    findings: list[LintFinding] = []
     compared = 0
     for narrow in rules:
         others = _smallest(narrow, index)
@@ -38,7 +38,7 @@ def covered(rules: Sequence[RuleReading], verbs: Verbs, most: int = MOST_COMPARE
         compared += len(others) + _CLOSELY * len(likely)
         if compared > most:
             text = f"from '{narrow.name}' on, rules were not compared with each other: there are too many"
-            return [*findings, Finding(Severity.WARNING, narrow.placed_rule.keys, text)]
+            return [*findings, LintFinding(Severity.WARNING, narrow.placed_rule.keys, text)]
         findings += islice(_about(narrow, likely, verbs), 1)
     return findings
 
@@ -58,18 +58,18 @@ def _smallest(rule: RuleReading, index: Mapping[tuple[str, str], list[RuleReadin
     return min((index[cell] for cell in cells), key=len, default=[])
 
 
-def _about(narrow: RuleReading, likely: Sequence[RuleReading], verbs: Verbs) -> Iterator[Finding]:
+def _about(narrow: RuleReading, likely: Sequence[RuleReading], verbs: Verbs) -> Iterator[LintFinding]:
     for wide in likely:
         kind = _relation(narrow, wide)
         if kind is None or not implied(narrow, wide, verbs):
             continue
         if kind == "overridden":
             text = f"overridden: '{wide.name}' denies all that '{narrow.name}' allows"
-            yield Finding(Severity.LINT, narrow.placed_rule.keys, text)
+            yield LintFinding(Severity.LINT, narrow.placed_rule.keys, text)
             continue
         if kind == "shadowed" and (name := _avoided_by(narrow, wide, verbs)):
             text = f"avoidable: '{wide.name}' allows the same without an approval where {name} is another"
-            yield Finding(Severity.WARNING, (*narrow.placed_rule.keys, "parameter_constraints", name), text)
+            yield LintFinding(Severity.WARNING, (*narrow.placed_rule.keys, "parameter_constraints", name), text)
             continue
         if not narrow.sure or not _adds_nothing(narrow, wide):
             continue
@@ -77,13 +77,13 @@ def _about(narrow: RuleReading, likely: Sequence[RuleReading], verbs: Verbs) -> 
             # Both are the same: only the later one is redundant.
             if narrow.at > wide.at:
                 text = f"redundant: '{narrow.name}' says what '{wide.name}' says"
-                yield Finding(Severity.WARNING, narrow.placed_rule.keys, text)
+                yield LintFinding(Severity.WARNING, narrow.placed_rule.keys, text)
         elif kind == "shadowed":
             text = f"shadowed: '{wide.name}' allows all that '{narrow.name}' allows"
-            yield Finding(Severity.WARNING, narrow.placed_rule.keys, text)
+            yield LintFinding(Severity.WARNING, narrow.placed_rule.keys, text)
         else:
             text = f"redundant: '{wide.name}' denies all that '{narrow.name}' denies"
-            yield Finding(Severity.WARNING, narrow.placed_rule.keys, text)
+            yield LintFinding(Severity.WARNING, narrow.placed_rule.keys, text)
 
 
 def _relation(narrow: RuleReading, wide: RuleReading) -> str | None:

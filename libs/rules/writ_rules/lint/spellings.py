@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from writ_contracts.catalogue.grammar import UNIT_PATTERN
-from writ_rules.engine.policy_file.findings import Finding, Severity
+from writ_rules.engine.policy_file.findings import LintFinding, Severity
 from writ_rules.engine.policy_file.format import Constraint
 from writ_rules.lint.rule_reading import RuleReading, Verbs
 from writ_rules.values.domains import metas
@@ -17,7 +17,7 @@ from writ_rules.values.regexes import alternatives_ending
 ENDING = ".service"
 
 
-def misspelled(rule: RuleReading, verbs: Verbs) -> Iterator[Finding]:
+def misspelled(rule: RuleReading, verbs: Verbs) -> Iterator[LintFinding]:
     """Yield findings for names and patterns of the rule which match no unit."""
     severity = Severity.WARNING if rule.entry.allowed else Severity.LINT
     for name, constraint in rule.constraints.items():
@@ -26,12 +26,12 @@ def misspelled(rule: RuleReading, verbs: Verbs) -> Iterator[Finding]:
         keys = (*rule.placed_rule.keys, "parameter_constraints", name)
         for key, at, value in _listed(constraint):
             text = f"{name} is never '{value}': units are named without {ENDING}"
-            yield Finding(severity, (*keys, key, at), text)
+            yield LintFinding(severity, (*keys, key, at), text)
         ending, every = alternatives_ending(constraint.pattern or "", ENDING)
         if ending:
             whole = ending == every
             text = f"'{rule.name}' never matches by {'this' if whole else 'a part of this'} pattern"
-            yield Finding(
+            yield LintFinding(
                 Severity.LINT if whole else severity,
                 (*keys, "pattern"),
                 f"{'vacuous: ' if whole else ''}{text}: units are named without {ENDING}",

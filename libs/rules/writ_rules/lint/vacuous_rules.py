@@ -5,7 +5,7 @@ from datetime import date, datetime, timedelta
 
 from writ_contracts.inventory import WRIT
 from writ_rules.engine.clauses.patterns import glob
-from writ_rules.engine.policy_file.findings import Finding, Severity
+from writ_rules.engine.policy_file.findings import LintFinding, Severity
 from writ_rules.engine.policy_file.format import present
 from writ_rules.engine.policy_file.times import Window
 from writ_rules.lint.rule_reading import RuleReading, Verbs
@@ -16,7 +16,7 @@ MOST_DAYS = 400
 """The longest dated window, in days, that is checked day by day."""
 
 
-def vacuous(rule: RuleReading, verbs: Verbs, patterns: PatternComparisons) -> Iterator[Finding]:
+def vacuous(rule: RuleReading, verbs: Verbs, patterns: PatternComparisons) -> Iterator[LintFinding]:
     """Yield the reasons why the rule, or a part of it, can never match."""
     yield from _in_effect(rule)
     yield from _windows(rule)
@@ -24,13 +24,13 @@ def vacuous(rule: RuleReading, verbs: Verbs, patterns: PatternComparisons) -> It
     yield from _parameters(rule, verbs, patterns)
 
 
-def _in_effect(rule: RuleReading) -> Iterator[Finding]:
+def _in_effect(rule: RuleReading) -> Iterator[LintFinding]:
     if rule.since >= rule.until:
         text = f"vacuous: '{rule.name}' expires before it takes effect"
-        yield Finding(Severity.LINT, (*rule.placed_rule.keys, "expires_at"), text)
+        yield LintFinding(Severity.LINT, (*rule.placed_rule.keys, "expires_at"), text)
 
 
-def _windows(rule: RuleReading) -> Iterator[Finding]:
+def _windows(rule: RuleReading) -> Iterator[LintFinding]:
     keys = (*rule.placed_rule.keys, "time_restrictions")
     listed = [(at, each) for at, each in enumerate(rule.entry.time_restrictions or ()) if each is not None]
     closed = [(at, why) for (at, _), window in zip(listed, rule.windows, strict=True) if (why := never_opens(window))]
@@ -38,9 +38,9 @@ def _windows(rule: RuleReading) -> Iterator[Finding]:
     for at, why in closed:
         text = f"the window never opens: {why}"
         if every:
-            yield Finding(Severity.LINT, (*keys, at), f"vacuous: '{rule.name}' never matches, for {text}")
+            yield LintFinding(Severity.LINT, (*keys, at), f"vacuous: '{rule.name}' never matches, for {text}")
         else:
-            yield Finding(Severity.WARNING, (*keys, at), text)
+            yield LintFinding(Severity.WARNING, (*keys, at), text)
 
 
 def never_opens(window: Window) -> str:
@@ -74,7 +74,7 @@ def _opens_on(window: Window, day: date) -> bool:
     return False
 
 
-def _control(rule: RuleReading, verbs: Verbs) -> Iterator[Finding]:
+def _control(rule: RuleReading, verbs: Verbs) -> Iterator[LintFinding]:
     """Yield findings for control operations, which act on Writ itself: one role, one id and no tags."""
     control = [name for name in rule.operations if verbs[name].operation.control]
     if not control:
@@ -93,12 +93,14 @@ def _control(rule: RuleReading, verbs: Verbs) -> Iterator[Finding]:
         return
     text = f"{_names(control)} acts on target '{WRIT.id}', {why}"
     if len(control) == len(rule.operations):
-        yield Finding(Severity.LINT, rule.placed_rule.keys, f"vacuous: '{rule.name}' never matches, for {text}")
+        yield LintFinding(Severity.LINT, rule.placed_rule.keys, f"vacuous: '{rule.name}' never matches, for {text}")
     else:
-        yield Finding(Severity.WARNING, rule.placed_rule.keys, f"'{rule.name}' never matches some operations: {text}")
+        yield LintFinding(
+            Severity.WARNING, rule.placed_rule.keys, f"'{rule.name}' never matches some operations: {text}"
+        )
 
 
-def _parameters(rule: RuleReading, verbs: Verbs, patterns: PatternComparisons) -> Iterator[Finding]:
+def _parameters(rule: RuleReading, verbs: Verbs, patterns: PatternComparisons) -> Iterator[LintFinding]:
     never: set[str] = set()
     reasons: list[tuple[str, str, str, bool]] = []
     for name, constraint in rule.constraints.items():
@@ -118,10 +120,10 @@ def _parameters(rule: RuleReading, verbs: Verbs, patterns: PatternComparisons) -
     for name, operation, why, without in reasons:
         keys = (*rule.placed_rule.keys, "parameter_constraints", name)
         if whole and not without:
-            yield Finding(Severity.LINT, keys, f"vacuous: '{rule.name}' never matches {operation}: {why}")
+            yield LintFinding(Severity.LINT, keys, f"vacuous: '{rule.name}' never matches {operation}: {why}")
         else:
             rest = f"matches {operation} only without {name}" if without else f"never matches {operation}"
-            yield Finding(Severity.WARNING, keys, f"'{rule.name}' {rest}: {why}")
+            yield LintFinding(Severity.WARNING, keys, f"'{rule.name}' {rest}: {why}")
 
 
 def _names(names: Sequence[str]) -> str:

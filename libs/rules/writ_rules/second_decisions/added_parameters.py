@@ -11,10 +11,10 @@ from writ_contracts.operations import Operation
 from writ_contracts.parameters import defaults, public
 from writ_contracts.wire import canonical
 from writ_rules.engine.rules.rule import Rule
-from writ_rules.second_decisions.signatures import RecordedRequest
+from writ_rules.second_decisions.signatures import DecidedRequest
 
 
-def differing(recorded: RecordedRequest, operation: Operation, effective: Mapping[str, Any]) -> list[str]:
+def differing(recorded: DecidedRequest, operation: Operation, effective: Mapping[str, Any]) -> list[str]:
     """Return the names of public parameters with another value on record than these effective ones. One that is not on
     record has the catalogue's default at its agent.
     """
@@ -25,7 +25,7 @@ def differing(recorded: RecordedRequest, operation: Operation, effective: Mappin
     return sorted(name for name in {*shown, *expected} if not _equal(at_agent.get(name), expected.get(name)))
 
 
-def unexplained(recorded: RecordedRequest, operation: Operation, rules: Iterable[Rule]) -> list[str]:
+def unexplained(recorded: DecidedRequest, operation: Operation, rules: Iterable[Rule]) -> list[str]:
     """Return the names of public parameters whose value was not requested, and which is no default of the catalogue or
     of one of the rules: for a request of which the record lacks a part.
     """
@@ -38,12 +38,12 @@ def unexplained(recorded: RecordedRequest, operation: Operation, rules: Iterable
         if name not in recorded.hidden
         and not any(
             name in one and (_equal(one[name], value) or one[name] == value)  # 1 is requested, and 1.0 on record
-            for one in ([recorded.given] if name in recorded.given else known)
+            for one in ([recorded.parameters] if name in recorded.parameters else known)
         )
     )
 
 
-def _public(recorded: RecordedRequest, operation: Operation) -> dict[str, Any]:
+def _public(recorded: DecidedRequest, operation: Operation) -> dict[str, Any]:
     """Return the recorded effective ones; none for a control operation, whose own checks set some."""
     return {} if operation.control or recorded.refused else public(operation.parameters, recorded.effective)
 

@@ -18,7 +18,7 @@ from writ_contracts.inventory import GATEWAY, Principal, Target
 from writ_contracts.operations import Catalogue
 from writ_contracts.people.approvals import SignedApproval
 from writ_contracts.people.credentials import Presence
-from writ_contracts.people.directory import Enrolment, PeopleDirectory
+from writ_contracts.people.directory import CredentialEnrolment, PeopleDirectory
 from writ_contracts.people.principal_changes import principals_in_force
 from writ_contracts.policy.versions import MAX_DOCUMENT_BYTES
 from writ_contracts.subjects import parse_event
@@ -32,7 +32,7 @@ from writ_rules.loading import compile_document
 from writ_rules.second_decisions.comparison import Comparison, compare
 from writ_rules.second_decisions.control_states import ControlStates, EventReader
 from writ_rules.second_decisions.file_history import FileHistory, KeptReading
-from writ_rules.second_decisions.signatures import RecordedApproval, RecordedRequest, credentials_of
+from writ_rules.second_decisions.signatures import DecidedRequest, RecordedApproval, credentials_of
 from writ_rules.setting import Setting, setting
 from writ_trust.approvals import read_approval
 from writ_trust.digests import plain_digest
@@ -51,7 +51,7 @@ DECISIONS = ("requested", "refused", "granted", "started")
 Decided = journal.Requested | journal.Refused | journal.Granted | journal.Started
 
 
-class CheckedDecision(Struct, frozen=True, kw_only=True):
+class SecondDecision(Struct, frozen=True, kw_only=True):
     """The second decision on the one in an event of the journal."""
 
     sequence: int
@@ -107,7 +107,7 @@ class Checker:
         self._read_targets = KeptReading(inventory, lambda path: list(read_inventory(path).targets))
         self._read_listed = KeptReading(principals, lambda path: list(read_principals(path).principals))
 
-    async def check(self, record: Record) -> CheckedDecision | None:
+    async def check(self, record: Record) -> SecondDecision | None:
         """Return the second decision on that of an event; None for an event without one. Raises errors of the bus."""
         event = _event(record)
         if event is None or event.decision is None:
@@ -116,7 +116,7 @@ class Checker:
             decision = open_signed(event.decision, Decision, self._trusted(record.sequence), self._installation)
         except Untrusted:
             return None  # the check of signatures reports this
-        return CheckedDecision(
+        return SecondDecision(
             sequence=record.sequence,
             operation_id=decision.operation_id,
             principal=decision.principal,
@@ -174,7 +174,7 @@ class Checker:
         return ""
 
     def _among_files(
-        self, decision: Decision, recorded: RecordedRequest, version: _Version, control: ControlState
+        self, decision: Decision, recorded: DecidedRequest, version: _Version, control: ControlState
     ) -> Comparison:
         """Compare by the files that the decision names, or by those of that time for one that audit never read."""
         inventories = self._contents(self._inventory, decision.policy.inventory_digest, decision.at)
@@ -251,10 +251,10 @@ class Checker:
             return False
         return previous == number
 
-    async def _recorded(self, event: Decided, decision: Decision, control: ControlState) -> RecordedRequest | None:
+    async def _recorded(self, event: Decided, decision: Decision, control: ControlState) -> DecidedRequest | None:
         if isinstance(event, journal.Refused):
-            return RecordedRequest(
-                given=event.parameters, effective=event.parameters, hidden=frozenset(event.hidden), refused=True
+            return DecidedRequest(
+                parameters=event.parameters, effective=event.parameters, hidden=frozenset(event.hidden), refused=True
             )
         own = subjects.operation_filter(decision.principal, decision.operation_id)
         records = await self._journal.read(own)
@@ -264,8 +264,8 @@ class Checker:
         if first is None or record is None:
             return None
         before = () if isinstance(event, journal.Requested) else events
-        return RecordedRequest(
-            given=first.parameters,
+        return DecidedRequest(
+            parameters=first.parameters,
             effective=first.effective if isinstance(event, journal.Requested) else event.parameters,
             hidden=frozenset(first.hidden),
             approvals=tuple(_approvals(before, control, decision)),
@@ -298,7 +298,9 @@ def _team(directory: PeopleDirectory, at: float) -> dict[str, tuple[Presence, ..
     """Return the people of the directory, if several had credentials at that time; None for one, who may have been
     alone. The strongest proof is assumed of each.
     """
-    everybody = [(one, decode(bytes(one.enrolment.payload), Enrolment).credential.person) for one in directory.entries]
+    everybody = [
+        (one, decode(bytes(one.enrolment.payload), CredentialEnrolment).credential.person) for one in directory.entries
+    ]
     then = {
         person
         for entry, person in everybody

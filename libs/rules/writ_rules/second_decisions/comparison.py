@@ -28,7 +28,7 @@ from writ_rules.engine.decisions.ruling import STRICTNESS
 from writ_rules.engine.facts import NO_FACTS
 from writ_rules.engine.rules.rule import Rule
 from writ_rules.second_decisions.added_parameters import differing, unexplained
-from writ_rules.second_decisions.signatures import RecordedRequest, is_persons, is_signed, keys_of, unsigned
+from writ_rules.second_decisions.signatures import DecidedRequest, is_persons, is_signed, keys_of, unsigned
 from writ_rules.setting import Setting
 
 Result = Literal["same", "differs", "open"]
@@ -49,7 +49,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
     why: str = ""
 
 
-def compare(decision: Decision, recorded: RecordedRequest, setting: Setting, *, knows_keys: bool = True) -> Comparison:
+def compare(decision: Decision, recorded: DecidedRequest, setting: Setting, *, knows_keys: bool = True) -> Comparison:
     """Return whether the policy gives this decision. `setting`: policy, files and control state of that time.
     `knows_keys`: the principals' keys of that time are known; else any will do.
     """
@@ -106,15 +106,15 @@ def _refused(decision: Decision, operation: Operation, setting: Setting) -> str:
 
 
 def _request(
-    decision: Decision, recorded: RecordedRequest, setting: Setting, operation: Operation, target: Target
+    decision: Decision, recorded: DecidedRequest, setting: Setting, operation: Operation, target: Target
 ) -> DecisionRequest:
     """Raises Invalid where the recorded parameters are none of the operation's."""
-    effective = dict(recorded.effective) if recorded.hidden else operation.check(recorded.given)
+    effective = dict(recorded.effective) if recorded.hidden else operation.check(recorded.parameters)
     return DecisionRequest(
         operation=operation,
         target=target,
         principal=setting.principals[decision.principal],
-        given={name: effective[name] for name in recorded.given if name in effective},
+        parameters={name: effective[name] for name in recorded.parameters if name in effective},
         effective=effective,
         at=decision.at,
         person=person_of(decision.principal, setting.principals),
@@ -129,7 +129,7 @@ def _any_key(_: str) -> tuple[str, ...]:
     return ()
 
 
-def _judged(decision: Decision, recorded: RecordedRequest, setting: Setting, request: DecisionRequest) -> Comparison:
+def _judged(decision: Decision, recorded: DecidedRequest, setting: Setting, request: DecisionRequest) -> Comparison:
     rules = _rules(setting.policy, request)
     if decision.effect != "deny" and (names := unexplained(recorded, request.operation, rules)):
         return Comparison(result="differs", why=f"its {', '.join(names)} was not requested")

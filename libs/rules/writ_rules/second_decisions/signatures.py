@@ -11,7 +11,7 @@ from writ_contracts.ids import operation_id
 from writ_contracts.inventory import Principal
 from writ_contracts.people.approvals import SignedApproval
 from writ_contracts.people.credentials import Credential, KeyEvidence
-from writ_contracts.people.directory import Enrolment, PeopleDirectory
+from writ_contracts.people.directory import CredentialEnrolment, PeopleDirectory
 from writ_contracts.requests import RequestStatement
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode
@@ -30,7 +30,7 @@ class RecordedApproval(Struct, frozen=True):
     signed: SignedApproval | None = None
 
 
-class RecordedRequest(Struct, frozen=True, kw_only=True):
+class DecidedRequest(Struct, frozen=True, kw_only=True):
     """The part of a decided request that the journal has, with the approvals so far in their order.
 
     `requested`, `decided`: the digests of its event and of its first decision, which approvals name.
@@ -38,7 +38,7 @@ class RecordedRequest(Struct, frozen=True, kw_only=True):
     came of it.
     """
 
-    given: Mapping[str, Any]
+    parameters: Mapping[str, Any]
     effective: Mapping[str, Any]
     hidden: frozenset[str] = frozenset()
     approvals: tuple[RecordedApproval, ...] = ()
@@ -59,7 +59,7 @@ def credentials_of(directory: PeopleDirectory | None) -> dict[str, Credential] |
     """Return all credentials of the directory by id, removed ones too."""
     if directory is None:
         return None
-    everybody = (decode(bytes(one.enrolment.payload), Enrolment).credential for one in directory.entries)
+    everybody = (decode(bytes(one.enrolment.payload), CredentialEnrolment).credential for one in directory.entries)
     return {one.id: one for one in everybody}
 
 
@@ -69,7 +69,7 @@ def keys_of(principal: Principal, control: ControlState) -> tuple[str, ...]:
     return (principal.key, *opened)
 
 
-def unsigned(decision: Decision, recorded: RecordedRequest, keys: tuple[str, ...]) -> str:
+def unsigned(decision: Decision, recorded: DecidedRequest, keys: tuple[str, ...]) -> str:
     """Return why the requester did not sign it, though the decision says so, or ""."""
     if decision.authenticated != "signature" or recorded.refused:
         return ""
@@ -93,19 +93,19 @@ def unsigned(decision: Decision, recorded: RecordedRequest, keys: tuple[str, ...
     return ""
 
 
-def _opens(statement: RequestStatement, recorded: RecordedRequest) -> bool:
+def _opens(statement: RequestStatement, recorded: DecidedRequest) -> bool:
     """Return whether the recorded parameters were signed; true where the record lacks some."""
     if recorded.hidden:
         return True
     try:
         return recorded.salt is not None and same(
-            statement.parameters_digest, keyed_digest(recorded.salt, dict(recorded.given))
+            statement.parameters_digest, keyed_digest(recorded.salt, dict(recorded.parameters))
         )
     except ValueError:  # the salt is any string
         return False
 
 
-def is_signed(approval: RecordedApproval, recorded: RecordedRequest, keys: tuple[str, ...], operation: str) -> bool:
+def is_signed(approval: RecordedApproval, recorded: DecidedRequest, keys: tuple[str, ...], operation: str) -> bool:
     """Return whether an nkey among these, or a credential of the directory, signed it for this request. Without keys
     any nkey will do, and without a directory any credential.
     """
@@ -126,7 +126,7 @@ def is_signed(approval: RecordedApproval, recorded: RecordedRequest, keys: tuple
     return named == (operation, recorded.requested, recorded.decided, "approve")
 
 
-def is_persons(approval: RecordedApproval, recorded: RecordedRequest, person: str) -> bool:
+def is_persons(approval: RecordedApproval, recorded: DecidedRequest, person: str) -> bool:
     """Return whether the credential that signed it is this person's, as far as the directory is here."""
     known = None if approval.signed is None else (recorded.credentials or {}).get(approval.signed.credential)
     return known is None or known.person == person

@@ -116,14 +116,14 @@ def accepted(verb: Verb, name: str, constraint: Constraint, *, deny: bool) -> tu
     if values is None:
         return None
     required = checks(constraint, deny=deny)
-    return tuple(value for value in taken(verb, name, values) if _all_hold(required, value))
+    return tuple(value for value in taken(verb.hints[name], values) if _all_hold(required, value))
 
 
-def taken(verb: Verb, name: str, values: Iterable[Any]) -> Iterator[Any]:
-    """Yield the values the operation's schema accepts, as it converts them: 1 for a float is 1.0."""
+def taken(hint: Any, values: Iterable[Any]) -> Iterator[Any]:
+    """Yield the values a parameter of this type accepts, as it converts them: 1 for a float is 1.0."""
     for value in values:
         try:
-            yield msgspec.to_builtins(msgspec.convert(whole(value), verb.hints[name]))
+            yield msgspec.to_builtins(msgspec.convert(whole(value), hint))
         except msgspec.ValidationError:
             continue
 

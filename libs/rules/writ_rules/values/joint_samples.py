@@ -7,9 +7,9 @@ samples are inserted into each other, at every position. A text with a new combi
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import islice
+from typing import Any
 
 from writ_rules.engine.clauses.patterns import Pattern
-from writ_rules.engine.verbs import Verb
 from writ_rules.values import regexes
 from writ_rules.values.domains import taken
 
@@ -22,21 +22,21 @@ LONGEST = 120
 
 
 @lru_cache(maxsize=1_024)
-def joined(verb: Verb, name: str, patterns: tuple[Pattern, ...], texts: tuple[str, ...]) -> tuple[str, ...]:
-    """Return texts the schema accepts, one for each combination of matches missing in `texts`."""
+def joined(hint: Any, patterns: tuple[Pattern, ...], texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return texts a parameter of this type accepts, one for each combination of matches missing in `texts`."""
     used = patterns[:MOST_PATTERNS]
     pieces = [piece for each in used for piece in regexes.samples(each.text)[:MOST_PIECES]]
     pieces += [piece for each in used for piece in regexes.named(each.text)]
     pieces = list(dict.fromkeys(pieces))
     known: dict[tuple[bool, ...], str] = {}
-    for text in taken(verb, name, texts):
+    for text in taken(hint, texts):
         known.setdefault(_answers(used, text), text)
     first, tried = len(known), 0
     for _ in range(ROUNDS):
         before = len(known)
         for text in islice(_mixed(list(known.values()), pieces), MOST_TRIES - tried):
             tried += 1
-            for made in taken(verb, name, [text]):
+            for made in taken(hint, [text]):
                 known.setdefault(_answers(used, made), made)
         if len(known) in (before, 2 ** len(used)):
             break

@@ -18,7 +18,7 @@ ANSWER = 5.0
 _log = Log("writ.notices")
 
 
-class Notifier:
+class NoticeSender:
     """Sends notices. `queue` returns at once; `run` sends, until cancelled."""
 
     def __init__(self, subject: str) -> None:

@@ -18,7 +18,7 @@ from writ_contracts.wire import decode_event
 CHECK_EVERY = 1.0
 
 
-class _StopBody(Struct, frozen=True, kw_only=True):
+class _StopReach(Struct, frozen=True, kw_only=True):
     scope: list[str]
     roles: list[str] = []
     principals: list[str] = []
@@ -72,7 +72,7 @@ def _events(records: Iterable[Record]) -> list[ControlEvent]:
 
 def _period(event: ControlEvent, lifted: float | None) -> StopPeriod | None:
     try:
-        body = msgspec.convert(event.body, _StopBody)
+        body = msgspec.convert(event.body, _StopReach)
     except msgspec.ValidationError:
         return None
     reach = Reach(

@@ -16,7 +16,7 @@ from msgspec import MsgspecError, Raw, Struct, msgpack
 
 from writ_contracts.inventory import AgentKey, Agents, Inventory, Principal, Principals, Target
 from writ_documents import readers
-from writ_documents.document import FileErrors, Problem
+from writ_documents.document import FileErrors, FileProblem
 from writ_runtime import subprocess_env
 from writ_runtime.logs import Log
 
@@ -98,7 +98,7 @@ def _read_beside(path: Path, sort: ListKind[Kind], earlier: Sequence[Struct]) ->
             raise subprocess.CalledProcessError(status, command)
         data = mmap(answer.fileno(), 0)  # not closed explicitly: that fails while an error holds parts of it
         if status == REFUSED:
-            raise FileErrors(*msgpack.decode(data, type=list[Problem]))
+            raise FileErrors(*msgpack.decode(data, type=list[FileProblem]))
         return sort.kind(**{sort.section: _entries(data, sort.entry, earlier)})
 
 

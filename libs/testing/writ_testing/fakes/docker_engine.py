@@ -22,7 +22,7 @@ ABSENT = "0001-01-01T00:00:00Z"
 
 
 @dataclass
-class Fault:
+class EngineFault:
     """The failure of matching requests, for so many of them."""
 
     method: str
@@ -42,7 +42,7 @@ class FakeEngine(EngineNetworks, EngineStorage):
 
     socket: Path = Path()
     containers: dict[str, dict[str, Any]] = field(default_factory=dict)
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[EngineFault] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     pulls: list[str] = field(default_factory=list)
     breaks: tuple[int, Kind | int] | None = None
@@ -95,7 +95,7 @@ class FakeEngine(EngineNetworks, EngineStorage):
         self, method: str, path: str, kind: Kind | int, times: int = 1, message: str = "a made-up failure"
     ) -> None:
         """Make the next `times` requests whose path matches the expression fail in this way."""
-        self.faults.append(Fault(method, path, kind, times, message))
+        self.faults.append(EngineFault(method, path, kind, times, message))
 
     def named(self, name: str) -> dict[str, Any] | None:
         """Return the container of this name, or None."""
@@ -149,11 +149,11 @@ class FakeEngine(EngineNetworks, EngineStorage):
                 self.pulls.remove(request.query["fromImage"])
         return not (answer.hangs or kind in ("cut_body", "half_close"))
 
-    def _fault(self, request: EngineRequest, number: int) -> Fault | None:
+    def _fault(self, request: EngineRequest, number: int) -> EngineFault | None:
         """Return the fault that this request meets. `number`: of changing requests so far, this one included."""
         if self.breaks is not None and request.method not in ("GET", "HEAD") and number == self.breaks[0]:
             self.broken.set()
-            return Fault(request.method, request.path, self.breaks[1])
+            return EngineFault(request.method, request.path, self.breaks[1])
         for fault in self.faults:
             if fault.times > 0 and fault.method == request.method and re.search(fault.path, request.path):
                 fault.times -= 1

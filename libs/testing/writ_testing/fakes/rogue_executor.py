@@ -21,7 +21,7 @@ from writ_contracts.journal import Dispatched, OperationEvent, Requested
 from writ_contracts.requests import Verdict
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
-from writ_testing.fakes.scripted_peers import VERSION
+from writ_testing.fakes.scripted_policy import VERSION
 from writ_trust.digests import keyed_digest
 from writ_trust.keys import Key
 from writ_trust.sealing import seal

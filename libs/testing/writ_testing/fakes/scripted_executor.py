@@ -34,13 +34,13 @@ from writ_contracts.decisions import Decision, Grant, PolicyVersion, ReadAction,
 from writ_contracts.ids import encode_id
 from writ_contracts.ids import operation_id as id_of
 from writ_contracts.inventory import Target
-from writ_contracts.journal import Dispatched
+from writ_contracts.journal import Dispatched, Requested
 from writ_contracts.operations import Catalogue, Risk
 from writ_contracts.parameters import public
 from writ_contracts.requests import Failure, RequestStatement
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
-from writ_testing.fakes.scripted_peers import accepted_builds
+from writ_testing.fakes.scripted_policy import accepted_builds
 from writ_trust.digests import keyed_digest
 from writ_trust.keys import Key, generate_seed
 from writ_trust.sealing import seal
@@ -85,6 +85,8 @@ class ScriptedExecutor:
         self.receipts: list[ReceiptMessage] = []
         self.reports: list[SecurityReport] = []
         self.heartbeats: list[Heartbeat] = []
+        self.request_of: Callable[[Dispatched], Requested] | None = None
+        """Returns the request to store in place of `dispatched`."""
         self.progress: list[Progress] = []
         self._changed = asyncio.Condition()
 
@@ -99,14 +101,16 @@ class ScriptedExecutor:
         await self.bus.subscribe("writ.heartbeat.*", self._heartbeat)
         await self.bus.subscribe("writ.progress.*", self._progress)
 
-    async def dispatch(self, operation: str, target: Target, *, attempt: int = 1, again: str = "", **given: Any) -> str:
+    async def dispatch(
+        self, operation: str, target: Target, *, attempt: int = 1, again: str = "", **values: Any
+    ) -> str:
         """Dispatch an operation to the target's pool. Return its id. `again`: the operation that gets another
         attempt.
         """
         number = self.asked[again].number if again else secrets.token_hex(16)
         operation_id = again or id_of(PRINCIPAL, number)
         definition = self.catalogue.find(operation)
-        parameters = definition.check(given)
+        parameters = definition.check(values)
         shown = public(definition.parameters, parameters)
         key = secrets.token_hex(32)
         look = (
@@ -137,17 +141,20 @@ class ScriptedExecutor:
         return operation_id
 
     async def append(self, work: Dispatched) -> None:
-        """Store the event where agents pull it."""
-        await self.append_raw(work, encode(work))
+        """Store the event where agents pull it, or the request by which it is dispatched."""
+        if self.request_of is not None:
+            await self.append_raw(work, encode(self.request_of(work)), kind="requested")
+        else:
+            await self.append_raw(work, encode(work))
 
-    async def append_raw(self, work: Dispatched, data: bytes) -> None:
+    async def append_raw(self, work: Dispatched, data: bytes, kind: str = "dispatched") -> None:
         """Store these bytes there."""
         where = {"pool": work.pool, "target": work.target}
         own = subjects.operation_filter(work.principal, work.operation_id)
         last = await self.bus.journal.last(own)
         await self.bus.journal.append(
             Entry(
-                subject=subjects.operation_event(work.principal, work.operation_id, "dispatched", **where),
+                subject=subjects.operation_event(work.principal, work.operation_id, kind, **where),
                 data=data,
                 event_id=secrets.token_hex(8),
                 filter=own,

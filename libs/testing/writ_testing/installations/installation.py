@@ -146,9 +146,7 @@ class RunningInstallation:
         """Return the logs of all services."""
         return "\n".join(contents(path).decode(errors="replace") for path in sorted(self.home.log.iterdir()))
 
-    async def writ(
-        self, *arguments: str, environ: Mapping[str, str] | None = None, stdin: bytes = b""
-    ) -> "CommandResult":
+    async def writ(self, *arguments: str, environ: Mapping[str, str] | None = None, stdin: bytes = b"") -> "WritResult":
         """Run the `writ` command in this home."""
         process = await asyncio.create_subprocess_exec(
             *(str(Path(sys.executable).with_name("writ")), *arguments),
@@ -158,10 +156,10 @@ class RunningInstallation:
             stderr=asyncio.subprocess.PIPE,
         )
         out, err = await asyncio.wait_for(process.communicate(stdin), 90)
-        return CommandResult(process.returncode or 0, out.decode(), err.decode())
+        return WritResult(process.returncode or 0, out.decode(), err.decode())
 
 
-class CommandResult:
+class WritResult:
     """The result of a command."""
 
     def __init__(self, status: int, out: str, err: str) -> None:

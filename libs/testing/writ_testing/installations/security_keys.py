@@ -14,7 +14,7 @@ from writ_contracts.people.directory import Posture
 from writ_installation.administration.credentials import CredentialsDirectory
 from writ_testing.fakes.security_key import PRESENT, VERIFIED, SoftwareSecurityKey
 from writ_testing.fakes.ssh_agent import SoftwareSshAgent, running_ssh_agent
-from writ_testing.installations.installation import CommandResult, RunningInstallation
+from writ_testing.installations.installation import RunningInstallation, WritResult
 
 
 class SecurityKeys:
@@ -62,12 +62,12 @@ class SecurityKeys:
         directory, key = CredentialsDirectory(self._installation.home), self.keys[name].id
         await asyncio.to_thread(directory.remove, key, "a test")
 
-    async def approve(self, person: str, operation_id: str, name: str) -> CommandResult:
+    async def approve(self, person: str, operation_id: str, name: str) -> WritResult:
         """Approve by the command of people, which calls ssh-keygen."""
         key = str(self.file(name))
         return await self.writ("approvals", "approve", operation_id, "--as", person, "--ssh-key", key, "--yes")
 
-    async def writ(self, *arguments: str) -> CommandResult:
+    async def writ(self, *arguments: str) -> WritResult:
         """Run the `writ` command with the agent of OpenSSH."""
         return await self._installation.writ(*arguments, environ=self._environ)
 

@@ -31,6 +31,8 @@ class MemoryBus:
     def __init__(self, broker: Broker | None = None) -> None:
         self.broker = broker or Broker()
         self._open: list[MemorySubscribed] = []
+        self.work_filter = ""
+        """A test sets it to that of an agent's consumer."""
         disk = self.broker.disk
         self.journal = MemoryJournal(disk)
         self.policies: EventStore = MemoryJournal(self.broker.policies)

@@ -23,7 +23,7 @@ class Disk:
         self.max_bytes = max_bytes
         self.ack_wait = ack_wait
         self.kept: dict[str, tuple[bytes, float]] = {}
-        self.consumers: dict[str, Consumer] = {}
+        self.consumers: dict[str, MemoryConsumer] = {}
         self.online = asyncio.Event()
         self.online.set()
         self.lost_answers = 0
@@ -47,11 +47,11 @@ class Disk:
         for watcher in self._watchers:
             watcher.set()
 
-    def consumer(self, durable: str) -> "Consumer":
+    def consumer(self, durable: str) -> "MemoryConsumer":
         """Return the durable consumer of a pool."""
         if durable not in self.consumers:
             pool = durable.removeprefix("agent-")
-            self.consumers[durable] = Consumer(self, subjects.dispatched_filter(pool))
+            self.consumers[durable] = MemoryConsumer(self, subjects.dispatched_filter(pool))
         return self.consumers[durable]
 
     async def until_online(self, patience: float) -> None:
@@ -166,7 +166,7 @@ class MemoryTail:
         self._disk.unwatch(self._changed)
 
 
-class Consumer:
+class MemoryConsumer:
     """A durable consumer: delivered events, and the times of their redelivery."""
 
     def __init__(self, disk: Disk, filter: str) -> None:

@@ -7,13 +7,13 @@ from writ_bus import tracing
 from writ_bus.port import Delivery, Message
 from writ_bus.workers import Workers
 from writ_testing.memory.broker import Broker, MemorySubscribed
-from writ_testing.memory.journal import Consumer
+from writ_testing.memory.journal import MemoryConsumer
 
 
 class MemoryDelivery:
     """A Delivery within one process."""
 
-    def __init__(self, consumer: Consumer, message: Message, sequence: int, attempt: int) -> None:
+    def __init__(self, consumer: MemoryConsumer, message: Message, sequence: int, attempt: int) -> None:
         self._consumer = consumer
         self.message = message
         self.sequence = sequence
@@ -33,7 +33,7 @@ class MemoryPull(MemorySubscribed):
     """The Subscription of a pull."""
 
     def __init__(
-        self, broker: Broker, consumer: Consumer, handler: Callable[[Delivery], Awaitable[None]], slots: int
+        self, broker: Broker, consumer: MemoryConsumer, handler: Callable[[Delivery], Awaitable[None]], slots: int
     ) -> None:
         self._changed = broker.disk.watch()
         self._crew = Workers(slots, 0, on_free=self._changed.set)

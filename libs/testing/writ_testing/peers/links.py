@@ -25,7 +25,7 @@ PIECE = 65_536
 Names = Callable[[], Mapping[int, str]]
 
 
-class Connection:
+class ProxiedConnection:
     """One proxied connection. `inode`: of the socket of the process that opened it."""
 
     def __init__(self, target: str, inode: str, writer: asyncio.StreamWriter) -> None:
@@ -48,7 +48,7 @@ class Links:
         self._owners: dict[str, str] = {}
         self._faults: list[tuple[str, str, Fault]] = []
         self._changed = asyncio.Event()
-        self._connections: set[Connection] = set()
+        self._connections: set[ProxiedConnection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._servers: list[asyncio.Server] = []
 
@@ -84,7 +84,7 @@ class Links:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    def _fault(self, connection: Connection) -> Fault | None:
+    def _fault(self, connection: ProxiedConnection) -> Fault | None:
         if not self._faults:
             return None
         if connection.inode not in self._owners:
@@ -108,8 +108,8 @@ class Links:
                 both.create_task(self._forward(connection, to_reader, writer, answers=True))
 
     @contextmanager
-    def _connection(self, target: str, writer: asyncio.StreamWriter) -> Iterator[Connection]:
-        connection = Connection(target, _inode(writer), writer)
+    def _connection(self, target: str, writer: asyncio.StreamWriter) -> Iterator[ProxiedConnection]:
+        connection = ProxiedConnection(target, _inode(writer), writer)
         self._connections.add(connection)
         try:
             with suppress(ConnectionError, TimeoutError):  # either end went away
@@ -119,7 +119,12 @@ class Links:
             connection.reset()
 
     async def _forward(
-        self, connection: Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool
+        self,
+        connection: ProxiedConnection,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        *,
+        answers: bool,
     ) -> None:
         with suppress(ConnectionError, TimeoutError):
             while data := await reader.read(PIECE):
@@ -128,7 +133,7 @@ class Links:
                 await writer.drain()
         writer.close()
 
-    async def _passes(self, connection: Connection, *, answers: bool) -> None:
+    async def _passes(self, connection: ProxiedConnection, *, answers: bool) -> None:
         while (fault := self._fault(connection)) == "silent" or (fault == "no_answers" and answers):
             await self._changed.wait()
         if fault == "slow":

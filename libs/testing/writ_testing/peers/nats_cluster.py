@@ -27,7 +27,7 @@ from writ_testing.peers.nats_server import free_port
 NODES = ("n1", "n2", "n3")
 
 
-class Node:
+class ClusterNode:
     """One server of the cluster. Clients and the other nodes reach it at `shown_port` and `shown_route_port`."""
 
     def __init__(self, name: str, folder: Path) -> None:
@@ -43,7 +43,7 @@ class Node:
         self.shown_port = await links.listen(self.name, self.port)
         self.shown_route_port = await links.listen(f"{self.name}.route", self.route_port)
 
-    def configure(self, ours: Path, others: Sequence["Node"]) -> None:
+    def configure(self, ours: Path, others: Sequence["ClusterNode"]) -> None:
         """Write the configuration. `ours` is Writ's file; later lines override it."""
         settings: dict[str, Any] = {
             "server_name": self.name,
@@ -84,17 +84,17 @@ class Node:
 
 class Cluster:
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
-        self.nodes = [Node(name, folder) for name in names]
+        self.nodes = [ClusterNode(name, folder) for name in names]
 
     @property
     def url(self) -> str:
         """Return the address for NATS_URL."""
         return ",".join(f"nats://127.0.0.1:{node.shown_port}" for node in self.nodes)
 
-    async def leader(self, stream: str = JOURNAL_STREAM) -> Node:
+    async def leader(self, stream: str = JOURNAL_STREAM) -> ClusterNode:
         """Return the present leader of this stream."""
 
-        async def find_leader() -> Node | None:
+        async def find_leader() -> ClusterNode | None:
             for node in self.nodes:
                 if not node.process.exited.is_set():
                     observed = await node.stream(stream)

@@ -14,7 +14,7 @@ from writ_bus.nats.bus import NatsBus, connect
 from writ_bus.nats.client.direct import DirectClient
 from writ_bus.nats.connection import Options
 from writ_contracts.subjects import inbox_prefix
-from writ_nats_server.config import SERVICES, Gateway, ServerPlan, render
+from writ_nats_server.config import SERVICES, GatewayUser, ServerPlan, render
 from writ_nats_server.process import ServerProcess
 from writ_nats_server.streams import Sizes, provision
 from writ_trust.keys import Key, generate_seed
@@ -93,7 +93,7 @@ class WritServer:
             roles={role: [self.keys[role].public] for role in SERVICES},
             principals={name: [self.keys[name].public] for name in principals},
             scanners=scanners,
-            gateways={name: Gateway(key=self.keys[name].public, principals=of) for name, of in served.items()},
+            gateways={name: GatewayUser(key=self.keys[name].public, principals=of) for name, of in served.items()},
             pools={pool: [self.keys[f"agent-{pool}"].public] for pool in pools},
             tokens={token: self.keys[f"enrol-{token}"].public for token in tokens},
         )

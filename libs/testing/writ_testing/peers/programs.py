@@ -22,6 +22,7 @@ PACKAGES = {
     "fish": "fish",
     "iptables": "iptables",
     "openssl": "openssl",
+    "pipx": "pipx",
     "podman": "podman",
     "prometheus": "prometheus",
     "prometheus-alertmanager": "prometheus-alertmanager",

@@ -27,7 +27,7 @@ START_SECONDS = 30.0
 MEBIBYTE = 1024 * 1024
 
 
-class Fault(Struct):
+class ProxmoxFault(Struct):
     """After a call whose path ends with `suffix` was carried out, this reply takes the place of the true one; `skip`
     such calls are left alone before.
     """
@@ -46,7 +46,7 @@ class PatchedPve(FakePve):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__(host="127.0.0.1", port=0)
         self.apitokens[f"{OWNER}!{TOKEN}"] = SECRET
-        self.faults: list[Fault] = []
+        self.faults: list[ProxmoxFault] = []
         self.exits: dict[str, str] = {}
         self.unknown = Counter[str]()
         self.unknown_for = 0
@@ -264,4 +264,4 @@ def served_certificate(host: str, port: int) -> str:
     return ssl.get_server_certificate((host, port), timeout=START_SECONDS)
 
 
-__all__ = ["FakeVm", "Fault", "Proxmox", "proxmox"]
+__all__ = ["FakeVm", "Proxmox", "ProxmoxFault", "proxmox"]

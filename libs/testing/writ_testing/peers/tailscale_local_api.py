@@ -106,7 +106,7 @@ class Peer:
 
 
 @dataclass
-class LocalApi:
+class TailscaleState:
     """The data of the server. Change it while the server runs, as the tailnet changes."""
 
     socket: Path
@@ -160,11 +160,11 @@ def _address(text: str) -> str:
         return str(ip_address(host.removeprefix("[").removesuffix("]")))
 
 
-class _Server(ThreadingMixIn, UnixStreamServer):
+class _SocketServer(ThreadingMixIn, UnixStreamServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, api: LocalApi) -> None:
+    def __init__(self, api: TailscaleState) -> None:
         super().__init__(str(api.socket), _Handler)
         self.api = api
 
@@ -173,7 +173,7 @@ class _Handler(BaseHTTPRequestHandler):
     """One connection. The checks have the order of the real ones."""
 
     protocol_version = "HTTP/1.1"
-    server: _Server
+    server: _SocketServer
 
     def do_GET(self) -> None:
         """Answer; `status` and `whois` ignore the method."""
@@ -243,10 +243,10 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def local_api(socket: Path, *peers: Peer) -> Iterator[LocalApi]:
+def local_api(socket: Path, *peers: Peer) -> Iterator[TailscaleState]:
     """Serve on that socket (a path shorter than 108 bytes), and remove it afterwards."""
-    api = LocalApi(socket, list(peers))
-    with _Server(api) as server:
+    api = TailscaleState(socket, list(peers))
+    with _SocketServer(api) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, name="local-api")
         thread.start()
         try:

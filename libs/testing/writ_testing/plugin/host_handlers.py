@@ -13,7 +13,7 @@ from typing import Any
 from writ_hostops import commands
 from writ_hostops.errors import HostError
 from writ_hostops.packages import apt, dpkg
-from writ_hostops.protocol import Call, HostReply, verdict
+from writ_hostops.protocol import HostReply, OperationCall, verdict
 
 PACKAGES = "WRIT_TEST_PACKAGES"
 """Names the file with the root of this host's packages."""
@@ -29,11 +29,11 @@ time.sleep({seconds})
 """
 
 
-def noop(call: Call) -> HostReply:
+def noop(call: OperationCall) -> HostReply:
     return HostReply()
 
 
-def count(call: Call) -> HostReply:
+def count(call: OperationCall) -> HostReply:
     """Carry out test_count: append this operation's id as a line."""
     path = str(call.parameters["path"])
     call.progress("waiting")
@@ -49,23 +49,23 @@ def count(call: Call) -> HostReply:
     return HostReply(output={"lines": lines}, state={"lines": lines}, effect="done")
 
 
-def count_baseline(call: Call) -> HostReply:
+def count_baseline(call: OperationCall) -> HostReply:
     """Return the present number of lines."""
     return HostReply(state={"lines": len(_counted(str(call.parameters["path"])))})
 
 
-def count_preview(call: Call) -> HostReply:
+def count_preview(call: OperationCall) -> HostReply:
     """Return the expected number of lines."""
     return HostReply(output={"lines": len(_counted(str(call.parameters["path"]))) + 1})
 
 
-def count_probe(call: Call) -> HostReply:
+def count_probe(call: OperationCall) -> HostReply:
     """Report success if this operation's id is among the lines."""
     lines = _counted(str(call.parameters["path"]))
     return verdict("succeeded" if call.id in lines else "not_done", "its line", {"lines": len(lines)})
 
 
-def sleep(call: Call) -> HostReply:
+def sleep(call: OperationCall) -> HostReply:
     """Carry out test_sleep: processes that leave their session; `stubborn` ones ignore SIGTERM."""
     script = _STUBBORN.format(processes=call.parameters["processes"], seconds=call.parameters["seconds"])
     if not call.parameters.get("stubborn"):
@@ -76,13 +76,13 @@ def sleep(call: Call) -> HostReply:
     return HostReply(effect="done")
 
 
-def keep(call: Call) -> HostReply:
+def keep(call: OperationCall) -> HostReply:
     secret = str(call.parameters["secret"])
     digest = hashlib.sha256(secret.encode()).hexdigest()
     return HostReply(output={"digest": digest, "echo": secret}, effect="done")
 
 
-def fail(call: Call) -> HostReply:
+def fail(call: OperationCall) -> HostReply:
     """Carry out test_fail. A defect is a process that ends without a result."""
     how = call.parameters["how"]
     if how == "refused":
@@ -92,7 +92,7 @@ def fail(call: Call) -> HostReply:
     raise HostError("internal", "nobody can tell, as asked for", effect="maybe")
 
 
-def unseen(call: Call) -> HostReply:
+def unseen(call: OperationCall) -> HostReply:
     """Return an empty preview."""
     return HostReply()
 
@@ -116,7 +116,7 @@ def _counted(path: str) -> list[str]:
         return file.read().splitlines()
 
 
-HANDLERS: dict[str, dict[str, Callable[[Call], Any]]] = {
+HANDLERS: dict[str, dict[str, Callable[[OperationCall], Any]]] = {
     "test_noop": {"run": noop},
     "test_count": {"run": count, "baseline": count_baseline, "preview": count_preview, "probe": count_probe},
     "test_sleep": {"run": sleep, "preview": unseen},

@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from writ_contracts.backends import EVERY
 from writ_contracts.operations import Operation, Risk
 from writ_contracts.parameters import PUBLIC, Output, Parameters, Timeout
 
-BACKENDS = ("local", "ssh", "docker", "proxmox", "fake")
+BACKENDS = (*EVERY, "fake")
 Path = Annotated[str, Meta(min_length=1, max_length=4096, pattern=r"^[^\x00\n]+(?!\n)$"), PUBLIC]
 Delay = Annotated[float, Meta(ge=0, le=600), PUBLIC]
 

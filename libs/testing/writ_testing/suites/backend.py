@@ -22,7 +22,7 @@ from writ_testing.suites.host_cases import HostCase, show
 PATIENCE = 20.0
 
 
-class Host(Protocol):
+class BackendHost(Protocol):
     """A backend, and a host to try it on."""
 
     backend: Backend
@@ -65,7 +65,7 @@ class ProgressRecorder:
 class BackendSuite:
     """Inherit it, and give the fixture `host`."""
 
-    async def test_a_change_takes_effect_and_is_told_as_it_is(self, host: Host) -> None:
+    async def test_a_change_takes_effect_and_is_reported_as_it_is(self, host: BackendHost) -> None:
         task = host.change(_id(1))
         assert not await host.changed(_id(1))
         done = await run(host, task)
@@ -73,7 +73,7 @@ class BackendSuite:
         assert await host.changed(_id(1))
         assert isinstance(msgspec.convert(done.output, task.operation.output), Output)
 
-    async def test_what_is_refused_has_no_effect_and_says_why(self, host: Host) -> None:
+    async def test_refused_operation_has_no_effect_and_gives_the_reason(self, host: BackendHost) -> None:
         try:
             done = await run(host, host.refused(_id(2)))
         except WritError as error:
@@ -83,7 +83,7 @@ class BackendSuite:
         assert done.code
         assert done.message
 
-    async def test_what_is_stopped_ends_with_all_that_belongs_to_it(self, host: Host) -> None:
+    async def test_stopped_operation_ends_with_all_its_processes(self, host: BackendHost) -> None:
         task, heard = host.slow(_id(3)), ProgressRecorder()
         under_way = asyncio.create_task(host.backend.run(task, heard))
         await eventually(lambda: host.busy(_id(3)))
@@ -93,7 +93,7 @@ class BackendSuite:
         assert done.over
         assert done.outcome in ("cancelled", "unknown")
 
-    async def test_stopping_one_leaves_the_others_alone(self, host: Host) -> None:
+    async def test_stopping_one_leaves_the_others_alone(self, host: BackendHost) -> None:
         slow = asyncio.create_task(host.backend.run(host.slow(_id(4)), ProgressRecorder()))
         await eventually(lambda: host.busy(_id(4)))
         other = asyncio.create_task(run(host, host.change(_id(5))))
@@ -102,10 +102,10 @@ class BackendSuite:
         assert await host.backend.stop(_id(4), 1.0)
         await asyncio.wait_for(slow, PATIENCE)
 
-    async def test_stopping_what_does_not_run_is_certain(self, host: Host) -> None:
+    async def test_stopping_what_does_not_run_is_certain(self, host: BackendHost) -> None:
         assert await host.backend.stop(_id(6), 0.1)
 
-    async def test_a_probe_tells_what_happened_from_what_did_not(self, host: Host) -> None:
+    async def test_probe_distinguishes_an_effect_from_none(self, host: BackendHost) -> None:
         backend, task = host.backend, host.change(_id(7))
         if not isinstance(backend, Probes) or not isinstance(backend, Baselines):
             return
@@ -114,13 +114,13 @@ class BackendSuite:
         await run(host, task)
         assert (await backend.probe(task, before)).verdict == "took_effect"
 
-    async def test_a_preview_changes_nothing(self, host: Host) -> None:
+    async def test_a_preview_changes_nothing(self, host: BackendHost) -> None:
         backend = host.backend
         if isinstance(backend, Previews):
             assert await backend.preview(host.change(_id(8)))
             assert not await host.changed(_id(8))
 
-    async def test_a_listing_is_whole_and_what_it_has_not_is_an_error(self, host: Host) -> None:
+    async def test_a_listing_is_whole_and_what_it_has_not_is_an_error(self, host: BackendHost) -> None:
         backend, target = host.backend, host.change(_id(9)).target
         if not isinstance(backend, Listings):
             return
@@ -135,7 +135,7 @@ class BackendSuite:
             else:
                 assert all(names)
 
-    async def test_a_test_of_a_target_tells_what_it_has_and_carries_out_nothing(self, host: Host) -> None:
+    async def test_target_test_reports_capabilities_and_carries_out_nothing(self, host: BackendHost) -> None:
         backend, task = host.backend, host.change(_id(10))
         if not isinstance(backend, TargetTester):
             return
@@ -148,18 +148,18 @@ class BackendSuite:
         assert (task.target.id, "ok") in [(name, standing.reason) for name, standing in backend.target_health]
         assert not await host.changed(_id(10))
 
-    async def test_each_operation_that_it_claims_shows_on_the_host(self, host: Host) -> None:
+    async def test_each_operation_that_it_claims_shows_on_the_host(self, host: BackendHost) -> None:
         tried = set()
         for host_case in host.host_cases():
             await show(host.backend, host_case)
             tried.add(host_case.task.operation.name)
         assert set(host.backend.operations) == tried | set(host.elsewhere)
 
-    async def test_it_says_that_it_is_ready(self, host: Host) -> None:
+    async def test_backend_reports_readiness(self, host: BackendHost) -> None:
         assert await host.backend.check() is None
 
 
-async def run(host: Host, task: Task) -> TaskResult:
+async def run(host: BackendHost, task: Task) -> TaskResult:
     """Run the task to its end."""
     return await asyncio.wait_for(host.backend.run(task, ProgressRecorder()), PATIENCE)
 

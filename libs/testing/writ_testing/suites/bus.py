@@ -107,19 +107,19 @@ class MessagingSuite:
 
     async def test_the_trace_goes_through_every_hop(self, ground: BusFixture) -> None:
         alice, executor, policy = [await ground.bus(name) for name in ("alice", "executor", "policy")]
-        observed: dict[str, tracing.Trace] = {}
+        observed: dict[str, tracing.TraceContext] = {}
 
         async def decide(message: Message) -> bytes:
             observed["policy"] = tracing.incoming(message.headers)
             return b""
 
-        async def answer(message: Message) -> bytes:
+        async def handle(message: Message) -> bytes:
             observed["executor"] = tracing.current() or tracing.root()
             await executor.request("writ.policy.decide", b"", timeout=SOON)
             return b""
 
         await policy.serve(service("policy", "writ.policy.decide", decide))
-        await executor.serve(service("executor", REQUESTS, answer))
+        await executor.serve(service("executor", REQUESTS, handle))
         with tracing.within(tracing.root("order-66")) as mine:
             answered = await alice.request(ASK, b"", timeout=SOON)
         assert {trace.trace_id for trace in observed.values()} == {mine.trace_id}

@@ -69,7 +69,7 @@ class HostCases:
         self._root = root
         self._number = (os.getpid() << 32) + 1000  # what runs is known by its id all over the machine
 
-    def task(self, name: str, **given: Any) -> Task:
+    def task(self, name: str, **parameters: Any) -> Task:
         """Return a task with an id of its own."""
         self._number += 1
         operation = self._catalogue[name]
@@ -78,17 +78,17 @@ class HostCases:
             attempt=1,
             operation=operation,
             target=self._target,
-            parameters=operation.check(given),
+            parameters=operation.check(parameters),
             timeout=PATIENCE,
         )
 
-    def host_case(self, name: str, look: Callable[[dict[str, Any] | None], bool], **given: Any) -> HostCase:
-        """Return a case. `look` gets the output, or None."""
+    def host_case(self, name: str, check: Callable[[dict[str, Any] | None], bool], **parameters: Any) -> HostCase:
+        """Return a case. `check` gets the output, or None."""
 
         async def shows(done: TaskResult | None) -> bool:
-            return await asyncio.to_thread(look, None if done is None else done.output)
+            return await asyncio.to_thread(check, None if done is None else done.output)
 
-        return HostCase(self.task(name, **given), shows)
+        return HostCase(self.task(name, **parameters), shows)
 
     def files(self) -> Iterator[HostCase]:
         """Yield cases that write, read, copy and delete, in this order."""

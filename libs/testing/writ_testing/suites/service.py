@@ -26,10 +26,10 @@ class ServiceSuite:
     async def test_an_answer_may_have_headers(self, ground: BusFixture) -> None:
         executor, alice = await ground.bus("executor"), await ground.bus("alice")
 
-        async def answer(message: Message) -> EndpointReply:
+        async def handle(message: Message) -> EndpointReply:
             return EndpointReply(b"packed", {"Content-Type": "application/msgpack"})
 
-        await executor.serve(service("executor", REQUESTS, answer))
+        await executor.serve(service("executor", REQUESTS, handle))
         assert (await alice.request(ASK, b"", timeout=SOON)).headers["Content-Type"] == "application/msgpack"
 
     async def test_replicas_share_the_requests(self, ground: BusFixture) -> None:
@@ -37,11 +37,11 @@ class ServiceSuite:
         handled: list[int] = []
         for replica in (0, 1):
 
-            async def answer(message: Message, replica: int = replica) -> bytes:
+            async def handle(message: Message, replica: int = replica) -> bytes:
                 handled.append(replica)
                 return b""
 
-            await (await ground.bus("executor")).serve(service("executor", REQUESTS, answer))
+            await (await ground.bus("executor")).serve(service("executor", REQUESTS, handle))
         await asyncio.gather(*(alice.request(ASK, b"", timeout=SOON) for _ in range(60)))
         assert len(handled) == 60
         assert set(handled) == {0, 1}
@@ -50,7 +50,7 @@ class ServiceSuite:
         executor, alice = await ground.bus("executor"), await ground.bus("alice")
         running, most, go = 0, 0, asyncio.Event()
 
-        async def answer(message: Message) -> bytes:
+        async def handle(message: Message) -> bytes:
             nonlocal running, most
             running += 1
             most = max(most, running)
@@ -60,19 +60,19 @@ class ServiceSuite:
             running -= 1
             return b""
 
-        await executor.serve(service("executor", REQUESTS, answer, concurrency=3))
+        await executor.serve(service("executor", REQUESTS, handle, concurrency=3))
         await asyncio.gather(*(alice.request(ASK, b"", timeout=SOON) for _ in range(7)))
         assert most == 3
 
     async def test_handler_that_raises_reveals_nothing_and_is_counted(self, ground: BusFixture) -> None:
         executor, alice = await ground.bus("executor"), await ground.bus("alice")
 
-        async def answer(message: Message) -> bytes:
+        async def handle(message: Message) -> bytes:
             if message.data == b"break":
                 raise RuntimeError("the password is hunter2")
             return b"fine"
 
-        serving = await executor.serve(service("executor", REQUESTS, answer))
+        serving = await executor.serve(service("executor", REQUESTS, handle))
         with pytest.raises(BusRefused) as refused:
             await alice.request(ASK, b"break", timeout=SOON)
         assert "hunter2" not in str(refused.value)
@@ -82,10 +82,10 @@ class ServiceSuite:
     async def test_a_reply_that_is_too_large_is_refused_as_oversize(self, ground: BusFixture) -> None:
         executor, alice = await ground.bus("executor"), await ground.bus("alice")
 
-        async def answer(message: Message) -> bytes:
+        async def handle(message: Message) -> bytes:
             return bytes(3_000_000)
 
-        await executor.serve(service("executor", REQUESTS, answer))
+        await executor.serve(service("executor", REQUESTS, handle))
         with pytest.raises(BusRefused) as refused:
             await alice.request(ASK, b"", timeout=SOON)
         assert (refused.value.code, refused.value.retry) == ("oversize", False)
@@ -94,11 +94,11 @@ class ServiceSuite:
         executor, alice, bob = [await ground.bus(name) for name in ("executor", "alice", "bob")]
         go = asyncio.Event()
 
-        async def answer(message: Message) -> bytes:
+        async def handle(message: Message) -> bytes:
             await go.wait()
             return b""
 
-        await executor.serve(service("executor", REQUESTS, answer, concurrency=1))
+        await executor.serve(service("executor", REQUESTS, handle, concurrency=1))
         requests = [asyncio.create_task(alice.request(ASK, b"", timeout=SOON)) for _ in range(70)]
 
         async def refused() -> bool:
@@ -137,12 +137,12 @@ class ServiceSuite:
         executor, alice = await ground.bus("executor"), await ground.bus("alice")
         began, go = asyncio.Event(), asyncio.Event()
 
-        async def answer(message: Message) -> bytes:
+        async def handle(message: Message) -> bytes:
             began.set()
             await go.wait()
             return b"finished"
 
-        await executor.serve(service("executor", REQUESTS, answer))
+        await executor.serve(service("executor", REQUESTS, handle))
         request = asyncio.create_task(alice.request(ASK, b"", timeout=SOON))
         await began.wait()
         drained = asyncio.create_task(executor.drain(SOON))
@@ -156,12 +156,12 @@ class ServiceSuite:
         executor, alice = await ground.bus("executor"), await ground.bus("alice")
         began = asyncio.Event()
 
-        async def answer(message: Message) -> bytes:
+        async def handle(message: Message) -> bytes:
             began.set()
             await asyncio.Event().wait()
             return b""
 
-        await executor.serve(service("executor", REQUESTS, answer))
+        await executor.serve(service("executor", REQUESTS, handle))
         request = asyncio.create_task(alice.request(ASK, b"", timeout=0.5))
         await began.wait()
         async with asyncio.timeout(SOON):

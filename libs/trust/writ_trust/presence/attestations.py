@@ -13,7 +13,7 @@ from msgspec import Struct
 from writ_contracts.errors import Untrusted
 from writ_contracts.people.attestations import AttestationRoot, PasskeyAttestation, SshAttestation
 from writ_contracts.people.credentials import Credential, strength
-from writ_contracts.people.directory import Enrolment
+from writ_contracts.people.directory import CredentialEnrolment
 from writ_contracts.wire import canonical
 from writ_trust.digests import plain_digest
 from writ_trust.presence import cbor, p256, passkeys, ssh_keys
@@ -48,7 +48,7 @@ def attestation_challenge(installation: str, people_key: str, person: str) -> by
     return hashlib.sha256(PREFIX + canonical(about)).digest()
 
 
-def verify_attestation(enrolment: Enrolment, roots: Sequence[AttestationRoot], at: float) -> AttestedDevice:
+def verify_attestation(enrolment: CredentialEnrolment, roots: Sequence[AttestationRoot], at: float) -> AttestedDevice:
     """Return the device that made the enrolled key, by the roots which counted at `at`. Raises Untrusted."""
     credential = enrolment.credential
     challenge = attestation_challenge(enrolment.installation, enrolment.people_key, credential.person)
@@ -63,7 +63,7 @@ def verify_attestation(enrolment: Enrolment, roots: Sequence[AttestationRoot], a
     return AttestedDevice(aaguid=registered.aaguid.hex(), root=root)
 
 
-def _statement(enrolment: Enrolment, challenge: bytes) -> _Statement:
+def _statement(enrolment: CredentialEnrolment, challenge: bytes) -> _Statement:
     match enrolment.attestation:
         case SshAttestation(data=data):
             return _ssh_statement(passkeys.decoded(data), challenge)

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from writ_agent_proxmox.connection.credentials import Credentials, Token
-from writ_agent_proxmox.connection.session import Session
-from writ_agent_proxmox.settings import Connection, connection_of
+from writ_agent_proxmox.connection.credentials import ApiToken, ProxmoxTokens
+from writ_agent_proxmox.connection.session import ApiSession
+from writ_agent_proxmox.settings import ProxmoxConnection, connection_of
 from writ_contracts.errors import Full, Unreachable
 from writ_contracts.inventory import Target
 
@@ -25,10 +25,10 @@ TRIES = 2
 class Lane:
     """The threads for one node, each with a session of its own."""
 
-    def __init__(self, connection: Connection, token: Token, node: str) -> None:
+    def __init__(self, connection: ProxmoxConnection, token: ApiToken, node: str) -> None:
         self._connection, self._token = connection, token
         self._own = threading.local()
-        self._all: list[Session] = []
+        self._all: list[ApiSession] = []
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix=f"proxmox-{node}")
         self.waiting = 0
 
@@ -54,9 +54,9 @@ class Lane:
             session.close()
 
     def _call(self, method: str, path: tuple[object, ...], parameters: Mapping[str, Any]) -> Any:
-        session: Session | None = getattr(self._own, "session", None)
+        session: ApiSession | None = getattr(self._own, "session", None)
         if session is None:
-            session = self._own.session = Session(self._connection, self._token)
+            session = self._own.session = ApiSession(self._connection, self._token)
             self._all.append(session)
         return session.call(method, path, parameters)
 
@@ -64,7 +64,7 @@ class Lane:
 class Api:
     """The API of one target, by one address and token."""
 
-    def __init__(self, connection: Connection, token: Token) -> None:
+    def __init__(self, connection: ProxmoxConnection, token: ApiToken) -> None:
         self.connection, self.token = connection, token
         self._lanes: dict[str, Lane] = {}
 
@@ -105,7 +105,7 @@ class Api:
 class Apis:
     """APIs by target; replaced when the connection or the token of a target changes."""
 
-    def __init__(self, credentials: Credentials) -> None:
+    def __init__(self, credentials: ProxmoxTokens) -> None:
         self._credentials = credentials
         self._by_target: dict[str, Api] = {}
 

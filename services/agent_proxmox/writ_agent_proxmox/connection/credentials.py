@@ -13,7 +13,7 @@ _TOKEN = re.compile(
 )
 
 
-class Token(Struct, frozen=True):
+class ApiToken(Struct, frozen=True):
     """An API token. `secret` goes into the header of requests and nowhere else."""
 
     user: str
@@ -29,13 +29,13 @@ class Token(Struct, frozen=True):
         return f"Token({self.id})"
 
 
-class Credentials:
+class ProxmoxTokens:
     """The tokens in one folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def of(self, target: str) -> Token:
+    def of(self, target: str) -> ApiToken:
         """Return the target's token. Raises Invalid (`no_credentials`)."""
         path = self._folder / target
         try:
@@ -44,9 +44,9 @@ class Credentials:
             raise Invalid(str(error), code="no_credentials") from error
 
 
-def parse_token(text: str, where: str) -> Token:
+def parse_token(text: str, where: str) -> ApiToken:
     """Raises Invalid (`no_credentials`), which never quotes its input."""
     parts = _TOKEN.fullmatch(text.strip())
     if parts is None:
         raise Invalid(f"{where}: is not an API token: one line, user@realm!name=secret", code="no_credentials")
-    return Token(parts["user"], parts["name"], parts["secret"])
+    return ApiToken(parts["user"], parts["name"], parts["secret"])

@@ -17,10 +17,10 @@ import requests
 from proxmoxer.backends.https import Backend as ProxmoxerBackend
 from proxmoxer.core import ProxmoxResource, ResourceException
 
-from writ_agent_proxmox.connection.credentials import Token
+from writ_agent_proxmox.connection.credentials import ApiToken
 from writ_agent_proxmox.connection.replies import error_of
 from writ_agent_proxmox.connection.tls import PinnedAdapter, context_for
-from writ_agent_proxmox.settings import Connection
+from writ_agent_proxmox.settings import ProxmoxConnection
 from writ_contracts.errors import TimedOut, Unreachable, Untrusted, WritError
 
 READ_SECONDS = 40.0
@@ -35,10 +35,10 @@ class UnusableReply(Exception):
     """Raised for an unusable reply: not JSON, without data, too large, too slow, or a redirect."""
 
 
-class Session:
+class ApiSession:
     """One connection of one thread."""
 
-    def __init__(self, connection: Connection, token: Token) -> None:
+    def __init__(self, connection: ProxmoxConnection, token: ApiToken) -> None:
         for name in _LOGGERS:
             logging.getLogger(name).setLevel(logging.WARNING)
         backend = ProxmoxerBackend(

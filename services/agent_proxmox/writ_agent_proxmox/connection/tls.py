@@ -10,11 +10,11 @@ from typing import Any
 
 from requests.adapters import HTTPAdapter
 
-from writ_agent_proxmox.settings import Connection
+from writ_agent_proxmox.settings import ProxmoxConnection
 from writ_contracts.errors import Invalid
 
 
-def context_for(connection: Connection) -> ssl.SSLContext:
+def context_for(connection: ProxmoxConnection) -> ssl.SSLContext:
     """Return the context of a connection. Raises Invalid (`invalid_connection`) for a `ca` without a certificate."""
     if connection.ca is None and connection.fingerprint is None:
         return ssl.create_default_context()

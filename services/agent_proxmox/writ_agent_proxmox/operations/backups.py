@@ -25,7 +25,7 @@ _READ = ("VM.Audit", "VM.Backup", "Datastore.Audit")
 _WRITE = ("VM.Audit", "VM.Backup", "Datastore.Audit", "Datastore.AllocateSpace")
 
 
-class Backup(Struct, frozen=True, kw_only=True):
+class VolumeBackup(Struct, frozen=True, kw_only=True):
     """One backup. `volume` is its id in Proxmox."""
 
     id: str
@@ -140,7 +140,7 @@ async def probe_restore(work: GuestWork, before: Mapping[str, Any]) -> ProbeResu
     return ProbeResult(verdict="unknown")
 
 
-async def backups(api: Api, target: Target) -> list[Backup]:
+async def backups(api: Api, target: Target) -> list[VolumeBackup]:
     """Return the backups of the target's guests, and of deleted guests where the target is a whole cluster."""
     place, guests = backup_storage_of(target), await all_guests(api)
     node = next((guest.node for guest in guests), None) or await some_node(api)
@@ -151,7 +151,7 @@ async def backups(api: Api, target: Target) -> list[Backup]:
     return [one for one in found if whole or one.vmid in ours]
 
 
-async def find(work: GuestWork) -> Backup:
+async def find(work: GuestWork) -> VolumeBackup:
     """Return the backup with this id. Raises Invalid (`not_found`, `ambiguous`)."""
     ident = str(work.task.parameters["backup_id"])
     found = [one for one in await backups(work.api, work.task.target) if one.id == ident]
@@ -162,7 +162,7 @@ async def find(work: GuestWork) -> Backup:
     return found[0]
 
 
-def _backup(row: Mapping[str, Any], node: str, place: BackupStorage) -> Backup | None:
+def _backup(row: Mapping[str, Any], node: str, place: BackupStorage) -> VolumeBackup | None:
     volume, vmid = str(row.get("volid", "")), row.get("vmid")
     if not isinstance(vmid, int) or not volume.startswith(f"{place.storage}:"):
         return None
@@ -171,7 +171,7 @@ def _backup(row: Mapping[str, Any], node: str, place: BackupStorage) -> Backup |
     container = (
         row.get("subtype") == "lxc" or "vzdump-lxc-" in volume or volume.partition(":")[2].startswith("backup/ct/")
     )
-    return Backup(
+    return VolumeBackup(
         id=notes[0].removeprefix(MARK).strip() if notes and notes[0].startswith(MARK) else name,
         volume=volume,
         node=node,
@@ -182,7 +182,7 @@ def _backup(row: Mapping[str, Any], node: str, place: BackupStorage) -> Backup |
     )
 
 
-def _entry(backup: Backup, names: Mapping[int, str]) -> dict[str, Any]:
+def _entry(backup: VolumeBackup, names: Mapping[int, str]) -> dict[str, Any]:
     return {
         "backup_id": backup.id,
         "created_at": backup.created_at,
@@ -192,7 +192,7 @@ def _entry(backup: Backup, names: Mapping[int, str]) -> dict[str, Any]:
     }
 
 
-def _origin(backup: Backup) -> dict[str, Any]:
+def _origin(backup: VolumeBackup) -> dict[str, Any]:
     if backup.kind == "lxc":
         return {"ostemplate": backup.volume, "restore": True}
     return {"archive": backup.volume}
@@ -203,7 +203,7 @@ async def _guest_or_none(work: GuestWork) -> Guest | None:
     return next((guest for guest in await all_guests(work.api) if guest.name == name), None)
 
 
-async def _refuse_other(work: GuestWork, guest: Guest, backup: Backup) -> None:
+async def _refuse_other(work: GuestWork, guest: Guest, backup: VolumeBackup) -> None:
     if (guest.vmid, guest.kind) != (backup.vmid, backup.kind):
         raise Invalid(f"backup {backup.id} is of guest {backup.vmid}, not of {guest.name}", code="other_guest")
     if await status_of(work, guest) != "stopped":

@@ -126,14 +126,14 @@ async def probe_restart(work: GuestWork, before: Mapping[str, Any]) -> ProbeResu
 def preview(verb: str, done: str) -> Run:
     """Return the call to be sent as a preview; nothing where the guest has the status already."""
 
-    async def look(work: GuestWork) -> dict[str, Any]:
+    async def read_preview(work: GuestWork) -> dict[str, Any]:
         observed = await baseline(work)
         would = (
             f"nothing: {observed['guest']} is {done}" if observed["status"] == done else f"{verb} {observed['guest']}"
         )
         return {"would": would, **observed}
 
-    return look
+    return read_preview
 
 
 def grace(work: GuestWork) -> int:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from writ_agent_proxmox.connection.api import Api
-from writ_agent_proxmox.settings import Connection
+from writ_agent_proxmox.settings import ProxmoxConnection
 from writ_contracts.errors import Invalid, Unreachable
 
 Kind = Literal["qemu", "lxc"]
@@ -44,7 +44,7 @@ async def all_guests(api: Api) -> list[Guest]:
     return guests_of(await api.get("cluster", "resources", type="vm"), api.connection)
 
 
-def guests_of(rows: Iterable[Mapping[str, Any]], scope: Connection) -> list[Guest]:
+def guests_of(rows: Iterable[Mapping[str, Any]], scope: ProxmoxConnection) -> list[Guest]:
     """Return the guests within a target, each by its one spelling in the whole cluster, in the order of their ids."""
     known = [row for row in rows if row.get("type") in ("qemu", "lxc") and isinstance(row.get("vmid"), int)]
     named = Counter(_name(row) for row in known)
@@ -97,7 +97,7 @@ def _guest(row: Mapping[str, Any], named: Counter[str], ids: set[str]) -> Guest:
     )
 
 
-def _within(guest: Guest, scope: Connection) -> bool:
+def _within(guest: Guest, scope: ProxmoxConnection) -> bool:
     return (
         scope.node in (None, guest.node)
         and scope.pool in (None, guest.pool)

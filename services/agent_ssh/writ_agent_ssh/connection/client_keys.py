@@ -6,13 +6,13 @@ from pathlib import Path
 
 import asyncssh
 
-from writ_agent_ssh.connection.credentials import Credential
+from writ_agent_ssh.connection.credentials import SshCredential
 from writ_contracts.errors import Invalid
 
 PASSPHRASE_ADVICE = "give its passphrase in a file beside it, named as the key with .passphrase, mode 0600"
 
 
-async def client_key(credential: Credential, opened: AsyncExitStack) -> object:
+async def client_key(credential: SshCredential, opened: AsyncExitStack) -> object:
     """Return the key pair for asyncssh. A connection to an ssh-agent stays open as long as `opened`. Raises Invalid
     (`no_credentials`).
     """
@@ -33,14 +33,14 @@ def explained(error: Exception) -> str:
     return f"{text}; {PASSPHRASE_ADVICE}" if "Passphrase" in text else text
 
 
-async def _private_key(credential: Credential) -> asyncssh.SSHKey:
+async def _private_key(credential: SshCredential) -> asyncssh.SSHKey:
     if not credential.passphrase:
         return asyncssh.import_private_key(credential.key)
     # Deriving a key from a passphrase takes a while on purpose.
     return await asyncio.to_thread(asyncssh.import_private_key, credential.key, credential.passphrase)
 
 
-async def _held_key(credential: Credential, socket: Path, opened: AsyncExitStack) -> asyncssh.SSHKeyPair:
+async def _held_key(credential: SshCredential, socket: Path, opened: AsyncExitStack) -> asyncssh.SSHKeyPair:
     try:
         public = asyncssh.import_public_key(credential.public)
         agent = await opened.enter_async_context(asyncssh.SSHAgentClient(str(socket)))

@@ -14,7 +14,7 @@ from writ_contracts.errors import ConfigError, Invalid
 MOST_BYTES = 64 * 1024
 
 
-class Credential(NamedTuple):
+class SshCredential(NamedTuple):
     """A private key and its certificate (empty without one), in OpenSSH's format. Or the public half of one that the
     ssh-agent at the socket `agent` keeps.
     """
@@ -26,7 +26,7 @@ class Credential(NamedTuple):
     agent: Path | None = None
 
 
-class Credentials:
+class SshCredentials:
     """The keys in one folder."""
 
     def __init__(self, folder: Path, agent: Path | None = None) -> None:
@@ -39,7 +39,7 @@ class Credentials:
         """
         return Sudo(user, self._optional(f"{target}.sudo"))
 
-    def of(self, target: str, *, jump: bool = False) -> Credential:
+    def of(self, target: str, *, jump: bool = False) -> SshCredential:
         """Return the target's key, or with `jump` the key for its jump hosts. Raises Invalid (`no_credentials`)."""
         name = f"{target}.jump" if jump else target
         path = self._folder / name
@@ -47,8 +47,8 @@ class Credentials:
         try:
             signed = _read(certificate) if certificate.exists() else b""
             if self._agent is not None and not path.exists() and public.exists():
-                return Credential(b"", signed, public=_read(public), agent=self._agent)
-            return Credential(read_private(path) + b"\n", signed, self._optional(f"{name}.passphrase"))
+                return SshCredential(b"", signed, public=_read(public), agent=self._agent)
+            return SshCredential(read_private(path) + b"\n", signed, self._optional(f"{name}.passphrase"))
         except ConfigError as error:
             raise Invalid(str(error), code="no_credentials") from error
         except OSError as error:

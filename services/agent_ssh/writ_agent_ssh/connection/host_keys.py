@@ -10,7 +10,7 @@ from typing import NamedTuple
 import asyncssh
 
 from writ_agent_ssh.connection.algorithms import HOST_CERTIFICATES, HOST_KEYS
-from writ_agent_ssh.settings import Connection
+from writ_agent_ssh.settings import SshConnection
 from writ_contracts.errors import Invalid
 
 
@@ -30,7 +30,7 @@ class KnownHosts:
     def __init__(self, path: Path | None) -> None:
         self._path = path
 
-    def of(self, host: str, port: int, connection: Connection | None = None) -> PinnedHostKeys:
+    def of(self, host: str, port: int, connection: SshConnection | None = None) -> PinnedHostKeys:
         """Return the keys for a target, by its `connection`, or for a jump host (None). Raises Invalid
         (`invalid_known_hosts`).
         """

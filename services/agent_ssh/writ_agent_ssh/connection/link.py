@@ -19,9 +19,9 @@ from asyncssh.packet import PacketDecodeError
 from writ_agent_ssh.connection import algorithms
 from writ_agent_ssh.connection.algorithm_offer import listen
 from writ_agent_ssh.connection.client_keys import client_key
-from writ_agent_ssh.connection.credentials import Credentials
+from writ_agent_ssh.connection.credentials import SshCredentials
 from writ_agent_ssh.connection.host_keys import KnownHosts, PinnedHostKeys
-from writ_agent_ssh.settings import Connection, JumpHost
+from writ_agent_ssh.settings import JumpHost, SshConnection
 from writ_agent_ssh.tailnet.tailscale import Carrier, Tailnet
 from writ_contracts.errors import Invalid, Unreachable, Untrusted, WritError
 from writ_runtime.logs import Log
@@ -38,7 +38,7 @@ class SocketForward(Protocol):
     def close(self) -> None: ...
 
 
-class Link:
+class SshLink:
     """An open connection. `lost` once either side has closed it."""
 
     def __init__(self, hops: list[asyncssh.SSHClientConnection], watch: "ConnectionWatch") -> None:
@@ -118,12 +118,12 @@ class ConnectionWatch(asyncssh.SSHClient):
 
 async def connect(
     target: str,
-    connection: Connection,
-    credentials: Credentials,
+    connection: SshConnection,
+    credentials: SshCredentials,
     known: KnownHosts,
     tailnet: Tailnet | None,
     making: Mapping[tuple[str, int], asyncio.Semaphore],
-) -> Link:
+) -> SshLink:
     """Connect through the jump hosts, or the tailnet.
 
     `making`: the locks of jump hosts, waited for within its own time. Raises Invalid, Untrusted (`host_key_changed`,
@@ -158,10 +158,10 @@ async def connect(
             ) from None
         raise
     _log_negotiated(target, hops[-1])
-    return Link(hops, watch)
+    return SshLink(hops, watch)
 
 
-async def _carried(connection: Connection, tailnet: Tailnet | None, watch: ConnectionWatch) -> socket.socket | None:
+async def _carried(connection: SshConnection, tailnet: Tailnet | None, watch: ConnectionWatch) -> socket.socket | None:
     """Return a socket to the pinned peer of the tailnet, if the inventory names one (and then no jump hosts); else
     None.
     """
@@ -207,7 +207,7 @@ async def _raw(
     return await hops[-1].open_connection(address.host, address.port, encoding=None)  # type: ignore[return-value]
 
 
-def _options(connection: Connection, key: object, trusted: PinnedHostKeys) -> dict[str, Any]:
+def _options(connection: SshConnection, key: object, trusted: PinnedHostKeys) -> dict[str, Any]:
     names = [name.decode() for name in get_kex_algs()]
     ciphers = [name.decode() for name in get_encryption_algs()]
     macs = [name.decode() for name in get_mac_algs()]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import asyncssh
 
-from writ_agent_ssh.connection.link import Link
+from writ_agent_ssh.connection.link import SshLink
 from writ_agent_ssh.startup.quoting import line
 from writ_contracts.errors import Unreachable
 
@@ -16,7 +16,7 @@ SECONDS = 10.0
 """Seconds for a command that should answer at once."""
 
 
-class CommandResult(NamedTuple):
+class ProgramOutput(NamedTuple):
     """The result of a command. `status` 127: the program is missing."""
 
     status: int
@@ -33,7 +33,7 @@ class Program(asyncssh.SSHClientSession[bytes]):
         self._status: int | None = None
         self._aborted = False
         self._chan: asyncssh.SSHClientChannel[bytes] | None = None
-        self.ended: asyncio.Future[CommandResult] = asyncio.get_running_loop().create_future()
+        self.ended: asyncio.Future[ProgramOutput] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, chan: "asyncssh.SSHClientChannel[bytes]") -> None:
         self._chan = chan
@@ -64,7 +64,7 @@ class Program(asyncssh.SSHClientSession[bytes]):
         elif not word:
             self._fail("the host's shell does not run the command literally", "garbled")
         else:
-            self.ended.set_result(CommandResult(self._status, out.decode("utf-8", "replace")))
+            self.ended.set_result(ProgramOutput(self._status, out.decode("utf-8", "replace")))
 
     def abort(self) -> None:
         self._aborted = True
@@ -76,7 +76,7 @@ class Program(asyncssh.SSHClientSession[bytes]):
         self.ended.exception()  # a waiter sees it; without one it is no defect
 
 
-async def run(link: Link, vector: Sequence[str], seconds: float = SECONDS) -> CommandResult:
+async def run(link: SshLink, vector: Sequence[str], seconds: float = SECONDS) -> ProgramOutput:
     """Run the command to its end, within so many seconds. Raises Invalid (`unquotable`), Unreachable
     (`connection_lost`, `garbled`, …).
 

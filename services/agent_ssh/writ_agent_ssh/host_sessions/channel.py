@@ -59,7 +59,7 @@ class PendingRequest:
             self._log_left -= len(message)
 
 
-class Channel(asyncssh.SSHClientSession[bytes]):
+class FrameChannel(asyncssh.SSHClientSession[bytes]):
     """Cuts the bytes of the channel into frames. Anything else ends it."""
 
     def __init__(

@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from writ_agent_ssh.connection.link import Link
-from writ_agent_ssh.connection.program import SECONDS, CommandResult, run
+from writ_agent_ssh.connection.link import SshLink
+from writ_agent_ssh.connection.program import SECONDS, ProgramOutput, run
 from writ_agent_ssh.host_sessions.channel import ConnectionDropped, HostMessage, Progress
 from writ_bus import tasks
 from writ_contracts.errors import Invalid, Unreachable
@@ -35,7 +35,7 @@ _NO_PROGRAM, _TIMED_OUT = (126, 127), 124
 class PlainSession:
     """A HostSession without Python on the host."""
 
-    def __init__(self, link: Link, boot_id: str, operations: Collection[str]) -> None:
+    def __init__(self, link: SshLink, boot_id: str, operations: Collection[str]) -> None:
         """`operations`: those that Python would bring."""
         self._link = link
         self._lacking = {name: NO_PYTHON for name in operations if name not in OPERATIONS}
@@ -45,7 +45,7 @@ class PlainSession:
         self.hello: HostMessage = {"boot_id": boot_id, "python": "", "operations": sorted(OPERATIONS)}
 
     @classmethod
-    async def start(cls, link: Link, operations: Collection[str], seconds: float) -> "PlainSession":
+    async def start(cls, link: SshLink, operations: Collection[str], seconds: float) -> "PlainSession":
         """Raises Unreachable; Invalid (`no_python`) where nothing else is there either."""
         ran = await run(link, ["cat", _BOOT_ID], seconds)
         if ran.status in _NO_PROGRAM:
@@ -96,7 +96,7 @@ class _Request:
     """A running request. `_unit` is set once a job of it may be on its way to systemd."""
 
     def __init__(
-        self, link: Link, boot_id: str, request: Mapping[str, Any], progress: Progress, lacking: Mapping[str, str]
+        self, link: SshLink, boot_id: str, request: Mapping[str, Any], progress: Progress, lacking: Mapping[str, str]
     ) -> None:
         self._link, self._boot_id, self._progress, self._lacking = link, boot_id, progress, lacking
         self._action, self._operation = str(request["action"]), str(request["operation"])
@@ -203,12 +203,12 @@ class _Request:
         ran = await self._systemctl(command.show(name))
         return command.unit_of(name, ran.status, ran.out)
 
-    async def _systemctl(self, arguments: list[str], seconds: float = SECONDS) -> CommandResult:
+    async def _systemctl(self, arguments: list[str], seconds: float = SECONDS) -> ProgramOutput:
         settings = [f"{key}={value}" for key, value in command.ENVIRONMENT.items()]
         return _there("systemctl", await run(self._link, ["env", *settings, "systemctl", *arguments], seconds))
 
 
-def _there(program: str, ran: CommandResult) -> CommandResult:
+def _there(program: str, ran: ProgramOutput) -> ProgramOutput:
     if ran.status in _NO_PROGRAM:
         raise HostError("tool_missing", f"{program}, or timeout to bound it, is not installed on this host")
     return ran

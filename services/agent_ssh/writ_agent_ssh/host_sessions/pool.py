@@ -12,14 +12,14 @@ from contextlib import asynccontextmanager, contextmanager
 from itertools import count
 
 from writ_agent.backends.target_health import TargetHealth
-from writ_agent_ssh.connection.credentials import Credentials
+from writ_agent_ssh.connection.credentials import SshCredentials
 from writ_agent_ssh.connection.host_keys import KnownHosts
-from writ_agent_ssh.connection.link import Link, connect
+from writ_agent_ssh.connection.link import SshLink, connect
 from writ_agent_ssh.host_sessions.plain_session import PlainSession
 from writ_agent_ssh.host_sessions.quarantine import HostQuarantine
 from writ_agent_ssh.host_sessions.recent_failures import RecentFailures, RefusedPasswords
-from writ_agent_ssh.host_sessions.session import HostSession, Session
-from writ_agent_ssh.settings import Connection, connection_of
+from writ_agent_ssh.host_sessions.session import HostopsSession, HostSession
+from writ_agent_ssh.settings import SshConnection, connection_of
 from writ_agent_ssh.startup.archive import Archive
 from writ_agent_ssh.tailnet.tailscale import Tailnet
 from writ_bus import tasks
@@ -34,8 +34,8 @@ class _TargetSession:
 
     def __init__(self) -> None:
         self.opening = asyncio.Lock()
-        self.connection: Connection | None = None
-        self.link: Link | None = None
+        self.connection: SshConnection | None = None
+        self.link: SshLink | None = None
         self.sessions: dict[bool, HostSession] = {}
         """By whether it is root's."""
         self.used_at = 0.0
@@ -46,13 +46,13 @@ class _TargetSession:
         """Return whether something uses the connection or is about to."""
         return bool(self.opening.locked() or self.leases or any(one.busy for one in self.sessions.values()))
 
-    def open_link(self, connection: Connection) -> Link | None:
+    def open_link(self, connection: SshConnection) -> SshLink | None:
         """Return the link if it is usable for this connection, with whatever sessions it has."""
         if self.link is None or self.link.lost or self.connection != connection:
             return None
         return None if any(one.lost for one in self.sessions.values()) else self.link
 
-    def ready(self, connection: Connection, *, root: bool) -> HostSession | None:
+    def ready(self, connection: SshConnection, *, root: bool) -> HostSession | None:
         """Return the session if it is usable for this connection."""
         return self.sessions.get(root) if self.open_link(connection) else None
 
@@ -70,7 +70,7 @@ class Pool:
     def __init__(
         self,
         archive: Archive,
-        credentials: Credentials,
+        credentials: SshCredentials,
         known: KnownHosts,
         *,
         idle: float,
@@ -114,7 +114,7 @@ class Pool:
         raise AssertionError  # it counts without an end
 
     @asynccontextmanager
-    async def lease(self, target: Target) -> AsyncIterator[Link]:
+    async def lease(self, target: Target) -> AsyncIterator[SshLink]:
         """Return the kept connection of the target for more than hostops; it is not idle within the block. Raises
         WritError.
         """
@@ -130,7 +130,7 @@ class Pool:
             place.leases -= 1
 
     @asynccontextmanager
-    async def fresh_link(self, target: str, connection: Connection) -> AsyncIterator[Link]:
+    async def fresh_link(self, target: str, connection: SshConnection) -> AsyncIterator[SshLink]:
         """Open a connection besides the kept one, closed afterwards. Its outcome is recorded."""
         with self._remembered(target), self._failures.watch(target):
             self._set_aside.check(target)
@@ -142,7 +142,7 @@ class Pool:
 
     @asynccontextmanager
     async def started(
-        self, target: str, link: Link, connection: Connection, *, root: bool = False
+        self, target: str, link: SshLink, connection: SshConnection, *, root: bool = False
     ) -> AsyncIterator[HostSession]:
         """Start hostops on that connection; end it afterwards."""
         session = await self._start(target, link, connection, root=root)
@@ -163,7 +163,7 @@ class Pool:
             place.drop()
         self._target_sessions.clear()
 
-    async def _session(self, target: str, connection: Connection, *, eager: bool, root: bool) -> HostSession:
+    async def _session(self, target: str, connection: SshConnection, *, eager: bool, root: bool) -> HostSession:
         place = self._target_sessions[target]
         place.used_at = time.monotonic()
         if session := place.ready(connection, root=root):
@@ -192,19 +192,19 @@ class Pool:
             self._sweeping = tasks.keep("ssh sweep", self._sweep)
         return session
 
-    async def _connect(self, target: str, connection: Connection) -> Link:
+    async def _connect(self, target: str, connection: SshConnection) -> SshLink:
         async with self._making[(connection.host, connection.port)]:
             return await connect(target, connection, self._credentials, self._known, self._tailnet, self._making)
 
-    async def _start(self, target: str, link: Link, connection: Connection, *, root: bool) -> HostSession:
+    async def _start(self, target: str, link: SshLink, connection: SshConnection, *, root: bool) -> HostSession:
         """Start hostops, or a session without Python if the host has none. Root's has root's own folder there."""
         seconds, reading = connection.connect_timeout, self._set_aside.reading(target)
         if root:
             sudo = self._credentials.sudo(target, connection.user)
             with self._refused.watch(target, sudo):
-                return await Session.start(link, self._archive, "", seconds, reading, sudo)
+                return await HostopsSession.start(link, self._archive, "", seconds, reading, sudo)
         try:
-            return await Session.start(link, self._archive, connection.folder or "", seconds, reading)
+            return await HostopsSession.start(link, self._archive, connection.folder or "", seconds, reading)
         except Invalid as error:
             if error.code != "no_python":
                 raise

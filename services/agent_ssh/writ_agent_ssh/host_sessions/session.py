@@ -8,8 +8,8 @@ import secrets
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
-from writ_agent_ssh.connection.link import Link
-from writ_agent_ssh.host_sessions.channel import Channel, ConnectionDropped, HostMessage, PendingRequest, Progress
+from writ_agent_ssh.connection.link import SshLink
+from writ_agent_ssh.host_sessions.channel import ConnectionDropped, FrameChannel, HostMessage, PendingRequest, Progress
 from writ_agent_ssh.host_sessions.quarantine import HostReading
 from writ_agent_ssh.startup.archive import COMMAND, Archive
 from writ_agent_ssh.startup.sudo import Sudo, SudoStart
@@ -56,10 +56,10 @@ class HostSession(Protocol):
         """Close the session. The host ends its reads and finishes its changes."""
 
 
-class Session:
+class HostopsSession:
     """A HostSession by a hostops on the host."""
 
-    def __init__(self, channel: Channel, hello: HostMessage) -> None:
+    def __init__(self, channel: FrameChannel, hello: HostMessage) -> None:
         self._channel = channel
         self.boot_id = str(hello.get("boot_id", ""))
         self.hello = hello
@@ -67,14 +67,20 @@ class Session:
 
     @classmethod
     async def start(
-        cls, link: Link, archive: Archive, folder: str, seconds: float, reading: HostReading, sudo: Sudo | None = None
-    ) -> "Session":
+        cls,
+        link: SshLink,
+        archive: Archive,
+        folder: str,
+        seconds: float,
+        reading: HostReading,
+        sudo: Sudo | None = None,
+    ) -> "HostopsSession":
         """Start within so many seconds, as root by `sudo` if given. Raises Invalid (`no_python`, `unusable_folder`,
         `become_denied`, …), Unreachable (`garbled`, …).
         """
         nonce = secrets.token_hex(16)
         start = SudoStart(sudo, nonce) if sudo else None
-        channel = Channel(nonce, archive, folder, reading, start)
+        channel = FrameChannel(nonce, archive, folder, reading, start)
         try:
             async with asyncio.timeout(seconds):
                 await link.channel(lambda: channel, sudo.command(nonce) if sudo else COMMAND)

@@ -50,7 +50,7 @@ class Status(Struct, frozen=True, kw_only=True):
     peers: dict[str, PeerStatus] | None = msgspec.field(name="Peer", default=None)
 
 
-class Node(Struct, frozen=True, kw_only=True):
+class TailnetNode(Struct, frozen=True, kw_only=True):
     """The node of an address, as in `whois`."""
 
     key: str = msgspec.field(name="Key")
@@ -61,7 +61,7 @@ class Node(Struct, frozen=True, kw_only=True):
 class Whois(Struct, frozen=True, kw_only=True):
     """The answer of `whois`."""
 
-    node: Node = msgspec.field(name="Node")
+    node: TailnetNode = msgspec.field(name="Node")
 
 
 class Response(NamedTuple):

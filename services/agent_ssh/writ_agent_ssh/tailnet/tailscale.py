@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple
 
-from writ_agent_ssh.settings import Connection
+from writ_agent_ssh.settings import SshConnection
 from writ_agent_ssh.tailnet import socks
 from writ_agent_ssh.tailnet.local_api import LocalApi, PeerStatus, Status, Whois
 from writ_contracts.errors import Invalid, Unreachable, Untrusted
@@ -42,7 +42,7 @@ class Tailnet:
         self._proxy = proxy
         self._program = program
 
-    async def dial(self, connection: Connection) -> Carrier:
+    async def dial(self, connection: SshConnection) -> Carrier:
         """Connect to the peer. The caller bounds the time. Raises Unreachable, Untrusted (another peer), Invalid."""
         status = await self._api.status(peers=True)
         if not status.tun and self._proxy is None and self._program is None:
@@ -77,7 +77,7 @@ def peer_of(status: Status, host: str) -> PeerStatus:
     raise Invalid(f"no peer of the tailnet is {host}", code=UNKNOWN)
 
 
-def check(peer: PeerStatus, connection: Connection, now: float) -> None:
+def check(peer: PeerStatus, connection: SshConnection, now: float) -> None:
     """Check the peer's identity, then its presence. Raises Untrusted, Unreachable."""
     name = peer.dns_name.rstrip(".") or connection.host
     pinned = connection.tailscale_node_key

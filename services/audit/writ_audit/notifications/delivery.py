@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from writ_audit.metrics import notification_counter
 from writ_audit.notifications.messages import notification_of
-from writ_audit.notifications.settings import Target
+from writ_audit.notifications.settings import NotifiedDestination
 from writ_bus.backoff import backoff
 from writ_bus.port import Journal
 from writ_bus.tasks import unending
@@ -56,7 +56,7 @@ class Deliveries:
     def __init__(
         self,
         journal: Journal,
-        targets: Sequence[Target],
+        targets: Sequence[NotifiedDestination],
         link: str,
         state: Path,
         measured: Metrics,
@@ -75,15 +75,15 @@ class Deliveries:
 
     @staticmethod
     def _delivery(
-        target: Target, link: str, state: Path, clock: Callable[[], float], pause: float, counter: Counter
-    ) -> "Delivery":
+        target: NotifiedDestination, link: str, state: Path, clock: Callable[[], float], pause: float, counter: Counter
+    ) -> "NotificationDelivery":
         name = target.destination.name
 
         def count(result: str) -> None:
             counter.add(destination=name, result=result)
 
         position = StateFile(state / f"notifications-{name}.json", DeliveryPosition)
-        return Delivery(target, link, position, clock, pause, count)
+        return NotificationDelivery(target, link, position, clock, pause, count)
 
     async def run(self) -> None:
         """Deliver to every destination until cancelled. A new destination begins at the present end of the journal."""
@@ -98,10 +98,10 @@ class Deliveries:
         return Attention("; ".join(problems)[:1000]) if problems else None
 
 
-class Delivery:
+class NotificationDelivery:
     def __init__(
         self,
-        target: Target,
+        target: NotifiedDestination,
         link: str,
         position: StateFile[DeliveryPosition],
         clock: Callable[[], float],

@@ -42,7 +42,7 @@ class NotificationsFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     link: Annotated[str, Meta(max_length=2000)] = ""
 
 
-class Target(Struct, frozen=True):
+class NotifiedDestination(Struct, frozen=True):
     """A destination with its notifier, and the receiver that is passed to the notifier."""
 
     destination: Destination
@@ -61,7 +61,7 @@ class Target(Struct, frozen=True):
         return made
 
 
-def read_notifications(path: Path, notifiers: Mapping[str, Notifier]) -> tuple[list[Target], str]:
+def read_notifications(path: Path, notifiers: Mapping[str, Notifier]) -> tuple[list[NotifiedDestination], str]:
     """Return the destinations and the link. Raises ConfigError with all problems of the file."""
     document = yaml_file.read(path)
     file = shapes.convert(document, NotificationsFile)
@@ -75,7 +75,9 @@ def read_notifications(path: Path, notifiers: Mapping[str, Notifier]) -> tuple[l
     if problems:
         raise FileErrors(*problems)
     return [
-        Target(one, notifier, Receiver(one.url, _secret(path.parent, one, notifier), _options(document, at, notifier)))
+        NotifiedDestination(
+            one, notifier, Receiver(one.url, _secret(path.parent, one, notifier), _options(document, at, notifier))
+        )
         for at, one in enumerate(file.destinations)
         for notifier in [notifiers[one.kind]]
     ], file.link

@@ -17,7 +17,7 @@ from writ_audit.server_log.followed_logs import FollowedLogs, UnjudgedLogin
 from writ_audit.server_log.key_owners import KeyOwners
 from writ_audit.server_log.late_replies import LateReplies
 from writ_audit.server_log.refusal import FailedLogin, Violation, refusal
-from writ_audit.server_log.repeats import Refused, repeats
+from writ_audit.server_log.repeats import LoggedRefusal, repeats
 from writ_bus import tasks
 from writ_contracts.agents import SecurityKind
 from writ_contracts.installation.account_names import AccountOwner, account_owner
@@ -89,7 +89,7 @@ class ServerLog:
             await _save_whole(self._tail.save, self._unjudged())  # so that the next process knows where this one began
             while True:
                 more = await self._read(self._tail)
-                await self._judge_logins(files_changed=self._owners.look(time.monotonic()))
+                await self._judge_logins(files_changed=self._owners.has_changed(time.monotonic()))
                 self._record_left_out()
                 if time.monotonic() - self._saved_at >= SAVED_EVERY:
                     await self._save(self._tail)
@@ -150,7 +150,7 @@ class ServerLog:
         if tail.skipped > self._skipped:
             detail = f"NATS logs faster than audit reads: {tail.skipped - self._skipped} bytes of its log were skipped"
             self._skipped = tail.skipped
-            self._record(Refused(kind="flood", sender="", detail=detail, proven=True))
+            self._record(LoggedRefusal(kind="flood", sender="", detail=detail, proven=True))
 
     def _take(self, refused: Violation | FailedLogin | None) -> None:
         match refused:
@@ -160,7 +160,7 @@ class ServerLog:
                 self._count("authentication_failed")
                 named = f", which named {refused.claimed}" if refused.claimed else ""
                 detail = f"NATS refused a connection without a key from {refused.host} ({refused.connection}){named}"
-                self._record(Refused(kind="authentication_failed", sender=refused.host, detail=detail))
+                self._record(LoggedRefusal(kind="authentication_failed", sender=refused.host, detail=detail))
             case FailedLogin():
                 self._count("authentication_failed")
                 self._wait_for(refused)
@@ -176,7 +176,7 @@ class ServerLog:
             f'NATS refused {owner.text} to {_DID[violation.verb]} "{violation.subject}" (key {violation.key}, '
             f'{violation.connection} from {violation.host}, client "{violation.client}")'
         )
-        refused = Refused(
+        refused = LoggedRefusal(
             kind="permission_violation",
             sender=violation.account,
             detail=detail,
@@ -215,11 +215,11 @@ class ServerLog:
         for one in self._repeats.due(time.monotonic()):
             self._report(one)
 
-    def _record(self, refused: Refused) -> None:
+    def _record(self, refused: LoggedRefusal) -> None:
         if (one := self._repeats.take(refused, time.monotonic())) is not None:
             self._report(one)
 
-    def _report(self, refused: Refused) -> None:
+    def _report(self, refused: LoggedRefusal) -> None:
         self._security.report(refused.kind, refused.detail, None, refused.principal, refused.pool)
 
 
@@ -233,12 +233,12 @@ async def _save_whole(work: Callable[[list[UnjudgedLogin]], None], unjudged: lis
         raise
 
 
-def _failed_login(waiting: WaitingLogin, owner: AccountOwner | None, otherwise: str = UNKNOWN) -> Refused:
+def _failed_login(waiting: WaitingLogin, owner: AccountOwner | None, otherwise: str = UNKNOWN) -> LoggedRefusal:
     """Return the refusal of logins by a key. Anybody can name a key, so that of `owner` proves nothing about it."""
     failed = waiting.failed
     whose = f"the key of {owner.text}, without proof of it" if owner is not None else otherwise
     where = f"{failed.connection} from {failed.host}" + (f", {waiting.count} times" if waiting.count > 1 else "")
-    return Refused(
+    return LoggedRefusal(
         kind="authentication_failed",
         sender=failed.host if owner is None else f"{failed.key} {failed.host}",
         detail=f"NATS refused a connection that named {whose}: {failed.key} ({where})",

@@ -35,8 +35,8 @@ class KeyOwners:
         self._stamps = {one.path: stamp(one.path) for one in self._files}
         self._changed = {one.path: at for one in self._files if (at := _changed_at(one.path)) is not None}
 
-    def look(self, now: float) -> bool:
-        """Return whether a file has changed since the last look."""
+    def has_changed(self, now: float) -> bool:
+        """Return whether a file has changed since the last call."""
         changed = {path: present for path, before in self._stamps.items() if (present := stamp(path)) != before}
         self._stamps.update(changed)
         self._changed.update(dict.fromkeys(changed, now))

@@ -24,7 +24,7 @@ common, are recorded in any flood.
 MOST_SENDERS = 1_000
 
 
-class Refused(Struct, frozen=True, kw_only=True):
+class LoggedRefusal(Struct, frozen=True, kw_only=True):
     """A refusal in words. `sender`: an account, or an address where no key is proven."""
 
     kind: SecurityKind
@@ -67,7 +67,7 @@ class Sender(Struct, kw_only=True):
 
     pace: Pace
     left_out: int = 0
-    last: Refused | None = None
+    last: LoggedRefusal | None = None
 
 
 class Senders(Struct, kw_only=True):
@@ -81,7 +81,7 @@ class Senders(Struct, kw_only=True):
     told: OrderedDict[tuple[str, str], Sender] = field(default_factory=OrderedDict)
     waiting: OrderedDict[tuple[str, str], Sender] = field(default_factory=OrderedDict)
 
-    def take(self, refused: Refused, now: float) -> Refused | None:
+    def take(self, refused: LoggedRefusal, now: float) -> LoggedRefusal | None:
         """Return the refusal, with the number of those left out before it; None if it is left out itself."""
         key, sender = self._sender(refused)
         sender.pace.hear(now)
@@ -96,16 +96,16 @@ class Senders(Struct, kw_only=True):
         sender.last = refused
         return None
 
-    def due(self, now: float) -> list[Refused]:
+    def due(self, now: float) -> list[LoggedRefusal]:
         """Return an event for each sender that has refusals left out and is below its limit again."""
-        found = list[Refused]()
+        found = list[LoggedRefusal]()
         for key, sender in list(self.waiting.items()):
             if sender.last is not None and self._may(sender, now):
                 found.append(_counted(sender, sender.last, more=-1))
                 self.told[key] = self.waiting.pop(key)
         return found
 
-    def _sender(self, refused: Refused) -> tuple[tuple[str, str], Sender]:
+    def _sender(self, refused: LoggedRefusal) -> tuple[tuple[str, str], Sender]:
         key = (refused.kind, refused.sender)
         if (known := self.waiting.get(key) or self.told.get(key)) is not None:
             return key, known
@@ -133,11 +133,11 @@ class Repeats(Struct, kw_only=True):
     proven: Senders
     others: Senders
 
-    def take(self, refused: Refused, now: float) -> Refused | None:
+    def take(self, refused: LoggedRefusal, now: float) -> LoggedRefusal | None:
         """Return the refusal, with the number of those left out before it; None if it is left out itself."""
         return (self.proven if refused.proven else self.others).take(refused, now)
 
-    def due(self, now: float) -> list[Refused]:
+    def due(self, now: float) -> list[LoggedRefusal]:
         """Return an event for each sender that has refusals left out and is below its limit again."""
         return [*self.proven.due(now), *self.others.due(now)]
 
@@ -151,7 +151,7 @@ def _senders(longest: float, now: float) -> Senders:
     return Senders(total=Bucket(TOTAL_RATE, TOTAL_BURST, TOTAL_BURST, now), longest=longest)
 
 
-def _counted(sender: Sender, refused: Refused, more: int = 0) -> Refused:
+def _counted(sender: Sender, refused: LoggedRefusal, more: int = 0) -> LoggedRefusal:
     """Return the refusal with the number of others since the sender's last event."""
     others = sender.left_out + more
     sender.left_out, sender.last = 0, None

@@ -17,7 +17,7 @@ from writ_executor.config import ExecutorConfig
 from writ_executor.journal.index import Index
 from writ_executor.journal.recorder import Recorder
 from writ_executor.journal.usage import Amount, Owner
-from writ_executor.metrics import Measures
+from writ_executor.metrics import ExecutorMeasures
 from writ_runtime.buckets import Buckets
 from writ_runtime.logs import Log
 
@@ -29,7 +29,9 @@ _log = Log("writ.executor")
 class Admission:
     """Refuses with Full, before anything is decided or recorded."""
 
-    def __init__(self, config: ExecutorConfig, bus: Bus, index: Index, recorder: Recorder, measures: Measures) -> None:
+    def __init__(
+        self, config: ExecutorConfig, bus: Bus, index: Index, recorder: Recorder, measures: ExecutorMeasures
+    ) -> None:
         self._config = config
         self._bus = bus
         self._index = index

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from writ_contracts.errors import Full
 from writ_executor.config import ExecutorConfig
-from writ_executor.journal.usage import Amount, Owner, Usage
+from writ_executor.journal.usage import Amount, Owner, OwnerUsage
 
 SHARED_FROM = 0.5
 """Fill level of the journal from which its quotas count, for the others' sake."""
@@ -63,11 +63,11 @@ class QuotaExceeded(Full):
 class Quotas:
     """All quotas, with the room that requests on their way into the journal already took."""
 
-    def __init__(self, config: ExecutorConfig, usages: Mapping[Owner, Usage]) -> None:
+    def __init__(self, config: ExecutorConfig, usages: Mapping[Owner, OwnerUsage]) -> None:
         self._config = config
         self._usages = usages
         self._numbers = count()
-        self._reserved: Mapping[Owner, Usage] = {owner: Usage() for owner in usages}
+        self._reserved: Mapping[Owner, OwnerUsage] = {owner: OwnerUsage() for owner in usages}
         self.journal_bytes = 0
         """Size of the journal; 0 as long as it is not known."""
         self.fill = 0.0

@@ -22,7 +22,7 @@ SHOWN_SECONDS, AGAIN_SECONDS = 600.0, 600.0
 _log = Log("writ.executor")
 
 
-class AgentProcess(Struct):
+class KeyHolder(Struct):
     """A process that used the key: its instance, its start by its own clock, and when it was first and last heard (boot
     clock of this executor).
 
@@ -52,7 +52,7 @@ class CopiedKeys:
     def __init__(self, lease: float, clock: Callable[[], float], processes: int) -> None:
         """`processes`: how many may use a key that is bound to no host; 0: any number. A bound key has one."""
         self._lease, self._clock, self._most = lease, clock, processes
-        self._heard: dict[str, list[AgentProcess]] = {}
+        self._heard: dict[str, list[KeyHolder]] = {}
         self._found: dict[str, tuple[float, CopiedKey]] = {}
         self._recorded: dict[str, float] = {}
 
@@ -85,7 +85,7 @@ class CopiedKeys:
         if same is not None:
             same.last, same.claims = now, same.claims or claims
         elif len(known) < MOST_PROCESSES:
-            known.append(AgentProcess(instance, started, now, now, claims))
+            known.append(KeyHolder(instance, started, now, now, claims))
         else:
             _log.warning("copied_keys.too_many_processes", key=key[:12], instance=instance)
 
@@ -113,7 +113,7 @@ class CopiedKeys:
                 return CopiedKey(pool, key, names, f"it has {most} process{'es' if most > 1 else ''}")
         return None
 
-    def _lived_on(self, other: AgentProcess, later: AgentProcess) -> bool:
+    def _lived_on(self, other: KeyHolder, later: KeyHolder) -> bool:
         """Return whether `other` was there before `later` and still is one lease after it came.
 
         If both came at the same time for this executor, `later` may be the dying process of a restart that the executor
@@ -124,7 +124,7 @@ class CopiedKeys:
         return later.first - other.first >= self._lease or later.last - later.first >= self._lease
 
 
-def _processes(known: list[AgentProcess]) -> list[AgentProcess]:
+def _processes(known: list[KeyHolder]) -> list[KeyHolder]:
     """Return the processes, where claims without a start are of the process of their instance that sends heartbeats,
     unless that process names its start in claims.
     """

@@ -22,6 +22,10 @@ from writ_executor.journal.recorder import Recorder
 from writ_runtime.buckets import Buckets
 
 RATE, BURST = 1.0, 100.0
+CONTROL_RATE, CONTROL_BURST = 1.0, 1_000.0
+"""Of control events, which policy keeps in memory: as many hosts may enrol at once. A thief of the provisioner's key
+wrote a thousand in a few seconds, and could go on until the journal was full.
+"""
 LARGEST = 4_096
 
 
@@ -99,6 +103,7 @@ class NoticeEndpoint:
         """`rate`: notices of one service a second, on average."""
         self._recorder = recorder
         self._buckets = Buckets(rate, burst)
+        self._control_buckets = Buckets(CONTROL_RATE, CONTROL_BURST)
 
     async def of_policy(self, message: Message) -> NoticeReply:
         """Record an unusable file or version, or a file published as a version."""
@@ -116,13 +121,15 @@ class NoticeEndpoint:
         notice = decode(message.data, Notice, limit=LARGEST)
         if notice.kind in get_args(NoticeKind) and notice.kind not in kinds:
             raise Invalid(f"{service} may not send notices of kind {notice.kind}")
-        if notice.kind in CONTROL_EVENTS:
-            return NoticeReply(sequence=await self._record_control_event(notice, CONTROL_EVENTS[notice.kind]))
-        if not self._buckets.take(service, time.monotonic()):
+        is_control = notice.kind in CONTROL_EVENTS
+        buckets = self._control_buckets if is_control else self._buckets
+        if not buckets.take(service, time.monotonic()):
             raise Full(
                 f"{service} sends more notices than are recorded in this time: {notice.detail[:200]}",
                 code="rate_limited",
             )
+        if is_control:
+            return NoticeReply(sequence=await self._record_control_event(notice, CONTROL_EVENTS[notice.kind]))
         kind, detail = recorded_kind(notice.kind, notice.detail)
         return NoticeReply(sequence=await self._recorder.security(kind, detail, principal=notice.principal))
 

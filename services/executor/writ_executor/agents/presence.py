@@ -56,7 +56,7 @@ def other_policy_keys(agents: Iterable[Heartbeat], live: Collection[str]) -> lis
     return sorted(found)
 
 
-class Presence:
+class AgentPresence:
     """Agent instances by pool."""
 
     def __init__(self, lease: float, clock: Callable[[], float]) -> None:
@@ -134,6 +134,11 @@ class Presence:
     def all_agents(self) -> list[Heartbeat]:
         """Return the instances of all pools heard within a lease."""
         return [last.heartbeat for pool in tuple(self._latest) for last in self._alive(pool)]
+
+    def reads_requests(self, pool: str) -> bool:
+        """Return whether the pool has agents, and all of them take requests that are dispatched at once."""
+        alive = self._alive(pool)
+        return bool(alive) and all(last.heartbeat.requests for last in alive)
 
     def agents_of(self, pools: Iterable[str]) -> dict[str, list[Heartbeat]]:
         """Return the live agents of each of these pools at once."""

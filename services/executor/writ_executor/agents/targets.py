@@ -8,7 +8,7 @@ from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Inventory, Target
 from writ_contracts.operations import Catalogue, Operation, has_operation
 from writ_contracts.requests import TargetView
-from writ_executor.agents.presence import Presence
+from writ_executor.agents.presence import AgentPresence
 from writ_runtime.files.watched_file import WatchedFile
 
 SETTLING = 5.0
@@ -18,7 +18,7 @@ SETTLING = 5.0
 class Targets:
     """Targets by id, from a file which may change at any time. Policy has its own copy, which decides."""
 
-    def __init__(self, inventory: WatchedFile[Inventory], catalogue: Catalogue, presence: Presence) -> None:
+    def __init__(self, inventory: WatchedFile[Inventory], catalogue: Catalogue, presence: AgentPresence) -> None:
         self._inventory = inventory
         self._catalogue = catalogue
         self._presence = presence

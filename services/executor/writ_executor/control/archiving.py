@@ -75,8 +75,9 @@ class ArchiveOperation:
 
     async def _keep_names(self, generation: int, last: int) -> None:
         """Leave an `archived` event for each operation begun up to `last`."""
-        for event in ("requested", "archived"):
-            kind, after = subjects.every_operation_filter(event), 0
+        named = [subjects.every_operation_filter(event) for event in ("requested", "archived")]
+        for kind in (*named, subjects.dispatched_requests_filter()):
+            after = 0
             while records := await self._journal.read(kind, after=after, limit=PAGE):
                 inside = [record for record in records if record.sequence <= last]
                 await self._keep_some(inside, generation, last)

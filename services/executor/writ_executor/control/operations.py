@@ -18,7 +18,7 @@ from writ_executor.agents.targets import Targets
 from writ_executor.control.archiving import ArchiveOperation
 from writ_executor.control.in_force_check import ENDINGS, check_in_force
 from writ_executor.control.policy_versions import Done, PolicyVersionOperations
-from writ_executor.control.principals import PrincipalChanges
+from writ_executor.control.principals import PrincipalManagement
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
 from writ_executor.journal.lookup import OperationTable
@@ -55,7 +55,7 @@ class ControlOperations:
         cancels: Cancels,
         publishing: PolicyVersionOperations,
         archiving: ArchiveOperation,
-        principals: PrincipalChanges,
+        principals: PrincipalManagement,
         index: Index,
         targets: Targets,
         review: Review,

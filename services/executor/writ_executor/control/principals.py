@@ -40,7 +40,7 @@ MOST_LISTED = 250
 """Ids of each list in the output, which has to fit into one event."""
 
 
-class PrincipalChanges:
+class PrincipalManagement:
     """The operation `principal_manage`."""
 
     def __init__(

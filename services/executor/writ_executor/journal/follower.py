@@ -20,7 +20,7 @@ from writ_contracts.subjects import operation_filter, parse_event
 from writ_contracts.wire import detached_event, event_of
 from writ_executor.journal.index import ARCHIVES, Index
 from writ_executor.journal.shared_keys import SharedKeys
-from writ_executor.journal.snapshots import Snapshot, Snapshots
+from writ_executor.journal.snapshots import IndexSnapshot, IndexSnapshots
 from writ_executor.success_rate import SuccessRate
 from writ_runtime.journal.journal_guard import JournalGuard
 from writ_runtime.logs import Log
@@ -33,7 +33,7 @@ RECALLS = 64
 _log = Log("writ.executor")
 
 
-class Follower:
+class JournalFollower:
     """Reads the journal's tail into the index."""
 
     def __init__(self, bus: Bus, index: Index, keys: SharedKeys, success: SuccessRate, guard: JournalGuard) -> None:
@@ -41,7 +41,7 @@ class Follower:
         self._guard = guard
         self._index = index
         self._success = success
-        self._snapshots = Snapshots(bus, keys)
+        self._snapshots = IndexSnapshots(bus, keys)
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._snapshot_at = 0
         self.on_event: Callable[[AcceptedLife, str], None] | None = None
@@ -96,7 +96,7 @@ class Follower:
 
     async def save(self) -> None:
         """Write a snapshot for the next starting replica. A failure is logged and does no harm."""
-        snapshot = Snapshot(
+        snapshot = IndexSnapshot(
             sequence=self._index.sequence,
             control_sequence=self._index.control_sequence,
             open=self._index.snapshot(),
@@ -130,7 +130,7 @@ class Follower:
                 waiter.set_result(None)
         self._waiters = [pair for pair in self._waiters if not pair[1].done()]
 
-    async def _restore(self, snapshot: Snapshot) -> None:
+    async def _restore(self, snapshot: IndexSnapshot) -> None:
         for at in range(0, len(snapshot.open), RECALLS):
             await asyncio.gather(*(self._recall(*named) for named in snapshot.open[at : at + RECALLS]))
         for record in await self._bus.journal.read(ARCHIVES):

@@ -14,11 +14,20 @@ from writ_contracts.large_texts import large_texts
 from writ_contracts.people.previews import PreviewDetails
 from writ_executor.journal.shared_keys import OperationKeys, SharedKeys
 from writ_executor.journal.storage_watch import StorageWatch
+from writ_runtime.logs import Log
 from writ_runtime.recent_values import RecentValues
+from writ_trust.digests import keyed_digest, same
 
 RESULT_SECONDS = 3600.0
+PLACE = "writ.place"
+"""Name of a result's own place within it. A result without it, or of another place, is not shown: who can write to the
+store, but has not the key, would copy what is another's to a place of their own and have an executor decrypt it.
+"""
 MOST_RECENT, RECENT_SECONDS = 8 * 1024 * 1024, 30.0
 """Large parameters stored a moment ago, which need not be read back: most are claimed at once."""
+
+
+_log = Log("writ.executor")
 
 
 class ParametersLost(Unreachable):
@@ -100,7 +109,21 @@ class Vault:
         data = await self._bus.params.get(_place(requested))
         if data is None:
             raise ParametersLost(f"the parameters of {requested.operation_id} have been deleted")
-        return dict(msgspec.json.decode(self._keys.decrypt(data)))
+        parameters = dict(msgspec.json.decode(self._keys.decrypt(data)))
+        self._check_fingerprint(requested, parameters)
+        return parameters
+
+    def _check_fingerprint(self, requested: Requested, parameters: dict[str, Any]) -> None:
+        """Raise ParametersLost for the parameters of another request, copied to this one's place in the store: with a
+        key of an agent that may claim this one, the copier would read them.
+        """
+        keys = self.keys_of(requested)
+        found = request_fingerprint(
+            keys.fingerprint, requested.operation, requested.target, parameters, requested.dry_run
+        )
+        if not same(found, requested.fingerprint):
+            _log.error("parameters.misplaced", operation_id=requested.operation_id, effect="they are not used")
+            raise ParametersLost(f"the stored parameters of {requested.operation_id} are those of another request")
 
     async def renew(self, requested: Requested, preview: str, seconds: float) -> None:
         """Keep the parameters, and the details of the preview with this digest if any, for `seconds` from now."""
@@ -131,13 +154,26 @@ class Vault:
 
     async def keep_result(self, principal: str, operation_id: str, output: dict[str, Any]) -> None:
         """Keep a full output for its requester."""
-        data = self._keys.encrypt(msgspec.json.encode(output))
-        await self._bus.results.put(f"{principal}.{operation_id}", data, ttl=RESULT_SECONDS)
+        place = f"{principal}.{operation_id}"
+        data = self._keys.encrypt(msgspec.json.encode({**output, PLACE: place}))
+        await self._bus.results.put(place, data, ttl=RESULT_SECONDS)
 
     async def result(self, principal: str, operation_id: str) -> dict[str, Any] | None:
         """Return a full output while it is kept."""
-        data = await self._bus.results.get(f"{principal}.{operation_id}")
-        return None if data is None else dict(msgspec.json.decode(self._keys.decrypt(data)))
+        place = f"{principal}.{operation_id}"
+        data = await self._bus.results.get(place)
+        if data is None:
+            return None
+        output = dict(msgspec.json.decode(self._keys.decrypt(data)))
+        if (own := output.pop(PLACE, None)) != place:
+            _log.error("result.misplaced", place=place, own=str(own)[:300], effect="it is not shown")
+            return None
+        return output
+
+
+def request_fingerprint(key: str, operation: str, target: str, parameters: Mapping[str, Any], dry_run: bool) -> str:
+    """Return the keyed digest of a request. `parameters`: the requester's own, all of them."""
+    return keyed_digest(key, [operation, target, parameters, dry_run])
 
 
 def _place(requested: Requested) -> str:

@@ -31,7 +31,7 @@ from writ_contracts.life import AcceptedLife, L, Life, State, apply, is_open
 from writ_contracts.subjects import LIMITS, control_event, limit_line, parse_event, target_lock
 from writ_contracts.wire import decode_event, detached_event, event_of
 from writ_executor.journal.lines import HOLDING, OperationLine
-from writ_executor.journal.usage import Owner, Usage
+from writ_executor.journal.usage import Owner, OwnerUsage
 
 RECENTLY_ENDED = 512
 MOST_UNKNOWN = 4_096
@@ -56,8 +56,8 @@ class Index:
         self.archived = 0
         """The last sequence that was announced as archived."""
         self.locks: dict[str, Lock] = {}
-        self.principals, self.pools = Usage(), Usage()
-        self.usages: Mapping[Owner, Usage] = {"principal": self.principals, "pool": self.pools}
+        self.principals, self.pools = OwnerUsage(), OwnerUsage()
+        self.usages: Mapping[Owner, OwnerUsage] = {"principal": self.principals, "pool": self.pools}
         self._open: dict[str, AcceptedLife] = {}
         self._ended: OrderedDict[str, Life] = OrderedDict()
         self._unknown: OrderedDict[str, AcceptedLife] = OrderedDict()

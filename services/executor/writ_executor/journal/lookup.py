@@ -2,19 +2,21 @@
 
 from writ_bus.port import Bus
 from writ_contracts.errors import Invalid
-from writ_contracts.journal import Granted
+from writ_contracts.journal import Granted, PreviewTaken
 from writ_contracts.life import Life, State
+from writ_contracts.people.previews import Preview
 from writ_contracts.subjects import any_operation_filter, operation_filter, parse_event
 from writ_contracts.wire import event_of
 from writ_executor.journal.follower import read_life
 from writ_executor.journal.index import Index
-from writ_executor.metrics import Measures
+from writ_executor.metrics import ExecutorMeasures
+from writ_trust.statements import digest, read
 
 
 class OperationTable:
     """Operations by id, and by principal where it is known."""
 
-    def __init__(self, bus: Bus, index: Index, measures: Measures) -> None:
+    def __init__(self, bus: Bus, index: Index, measures: ExecutorMeasures) -> None:
         self._bus = bus
         self._index = index
         self._measures = measures
@@ -50,6 +52,15 @@ class OperationTable:
             event = event_of(record.subject, record.data)
             if isinstance(event, Granted) and event.attempt == attempt:
                 return event
+        return None
+
+    async def preview_of(self, operation_id: str, preview: str) -> Preview | None:
+        """Return the recorded preview with this digest, or None. It was verified before it was recorded."""
+        principal, _ = await self.find_any(operation_id)
+        for record in await self._bus.journal.read(operation_filter(principal, operation_id)):
+            event = event_of(record.subject, record.data)
+            if isinstance(event, PreviewTaken) and digest(event.preview) == preview:
+                return read(event.preview, Preview)
         return None
 
     async def find_any(self, operation_id: str) -> tuple[str, Life]:

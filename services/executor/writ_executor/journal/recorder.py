@@ -30,7 +30,7 @@ from writ_contracts.life import (
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode_event, detached_event, encode
 from writ_executor.journal.index import Index, Lock, limit_of
-from writ_executor.metrics import Measures
+from writ_executor.metrics import ExecutorMeasures
 from writ_runtime.logs import Log
 from writ_trust.control_events import is_late
 
@@ -44,7 +44,7 @@ _KINDS = frozenset(get_args(SecurityKind))
 class Recorder:
     """Append events, and update the index for them ahead of the tail."""
 
-    def __init__(self, stream: Journal, index: Index, measures: Measures, clock: Callable[[], float]) -> None:
+    def __init__(self, stream: Journal, index: Index, measures: ExecutorMeasures, clock: Callable[[], float]) -> None:
         """`clock`: the journal server's time, which every event states."""
         self._journal = stream
         self._index = index
@@ -249,7 +249,7 @@ class Recorder:
     def _entry(life: Life, after: Life, event: journal.OperationEvent) -> Entry:
         what = after.what
         assert what is not None  # noqa: S101 - the table lets no operation begin otherwise
-        pool, target = (event.pool, event.target) if isinstance(event, journal.Dispatched) else ("", "")
+        pool, target = _addressed(event)
         kind = str(event.__struct_config__.tag)
         return Entry(
             subject=subjects.operation_event(what.principal, what.operation_id, kind, pool=pool, target=target),
@@ -258,6 +258,17 @@ class Recorder:
             filter=subjects.operation_filter(what.principal, what.operation_id),
             expected=life.sequence,
         )
+
+
+def _addressed(event: journal.OperationEvent) -> tuple[str, str]:
+    """Return the pool and target of an event that agents pull."""
+    match event:
+        case journal.Dispatched():
+            return event.pool, event.target
+        case journal.Requested() if event.dispatched is not None:
+            return event.pool, event.target
+        case _:
+            return "", ""
 
 
 def _pool(life: Life) -> str:

@@ -24,7 +24,7 @@ T = TypeVar("T")
 _log = Log("writ.executor")
 
 
-class Snapshot(Struct, frozen=True, kw_only=True):
+class IndexSnapshot(Struct, frozen=True, kw_only=True):
     """The operations open when the journal had been read up to `sequence`. `parts`: the number of messages with them
     all.
     """
@@ -37,7 +37,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     parts: int = 0
 
 
-class Snapshots:
+class IndexSnapshots:
     """Saves and loads them. An unreadable snapshot costs a replica time at its start, and nothing else."""
 
     def __init__(self, bus: Bus, keys: SharedKeys) -> None:
@@ -45,7 +45,7 @@ class Snapshots:
         self._keys = keys
         self._parts: list[str] = []
 
-    async def save(self, snapshot: Snapshot) -> None:
+    async def save(self, snapshot: IndexSnapshot) -> None:
         """Write a snapshot. A failure is logged and does no harm."""
         try:
             if len(snapshot.open) <= PART:
@@ -55,15 +55,15 @@ class Snapshots:
         except WritError as error:
             _log.warning("snapshot.not_saved", error=str(error))
 
-    async def load(self) -> Snapshot | None:
+    async def load(self) -> IndexSnapshot | None:
         """Return the latest complete snapshot."""
-        heads = [head for key in (SNAPSHOT_KEY, HEAD_KEY) if (head := await self._get(key, Snapshot)) is not None]
+        heads = [head for key in (SNAPSHOT_KEY, HEAD_KEY) if (head := await self._get(key, IndexSnapshot)) is not None]
         for head in sorted(heads, key=lambda one: one.sequence, reverse=True):
             if (whole := await self._whole(head)) is not None:
                 return whole
         return None
 
-    async def _save_parts(self, snapshot: Snapshot) -> None:
+    async def _save_parts(self, snapshot: IndexSnapshot) -> None:
         parts = [snapshot.open[at : at + PART] for at in range(0, len(snapshot.open), PART)]
         keys = [_part_key(snapshot.sequence, number) for number in range(len(parts))]
         for key, part in zip(keys, parts, strict=True):
@@ -73,7 +73,7 @@ class Snapshots:
         for key in set(earlier) - set(keys):
             await self._bus.params.delete(key)
 
-    async def _whole(self, head: Snapshot) -> Snapshot | None:
+    async def _whole(self, head: IndexSnapshot) -> IndexSnapshot | None:
         found = list(head.open)
         for number in range(head.parts):
             part = await self._get(_part_key(head.sequence, number), list[tuple[str, str]])

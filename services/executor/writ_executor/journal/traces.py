@@ -7,7 +7,7 @@ from writ_contracts.journal import Archived
 from writ_contracts.life import Life
 
 
-def going_on(life: Life) -> AbstractContextManager[tracing.Trace]:
+def going_on(life: Life) -> AbstractContextManager[tracing.TraceContext]:
     """Work within the operation's trace. Some steps begin elsewhere: a sweep, the end of another operation, a
     restarted agent.
     """

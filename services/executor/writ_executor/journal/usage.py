@@ -12,7 +12,7 @@ Owner = Literal["principal", "pool"]
 Amount = Literal["open_operations", "hidden_bytes", "journal_bytes"]
 
 
-class Usage:
+class OwnerUsage:
     """Open operations with the bytes of their hidden parameters, and bytes written lately, by owner."""
 
     def __init__(self) -> None:

@@ -33,10 +33,10 @@ from writ_contracts.policy.listing import VisibleReply, VisibleRequest
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
-from writ_executor.agents.presence import Presence
-from writ_executor.metrics import Measures
+from writ_executor.agents.presence import AgentPresence
+from writ_executor.metrics import ExecutorMeasures
 from writ_executor.policy.effective_parameters import EffectiveParameters
-from writ_executor.policy.listings import Listings
+from writ_executor.policy.listings import ListingRequests
 from writ_trust.statements import digest, open_signed, read
 
 TIMEOUT = 4.0
@@ -74,12 +74,17 @@ class PolicyClient:
     """
 
     def __init__(
-        self, bus: Bus, policy_keys: Collection[str], installation: str, presence: Presence, measures: Measures
+        self,
+        bus: Bus,
+        policy_keys: Collection[str],
+        installation: str,
+        presence: AgentPresence,
+        measures: ExecutorMeasures,
     ) -> None:
         self._bus = bus
         self._trusted = policy_keys
         self._installation = installation
-        self._listings = Listings(bus, policy_keys, installation, presence, measures)
+        self._listings = ListingRequests(bus, policy_keys, installation, presence, measures)
         self._measures = measures
         self._silent: tuple[float, str] | None = None
         self._people: Signed | None = None

@@ -13,19 +13,24 @@ from writ_contracts.errors import TimedOut, Unreachable, WritError
 from writ_contracts.policy.facts import GatheredListings
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
-from writ_executor.agents.presence import Presence
-from writ_executor.metrics import Measures
+from writ_executor.agents.presence import AgentPresence
+from writ_executor.metrics import ExecutorMeasures
 from writ_trust.statements import open_signed
 
 LISTING_SECONDS = 4.0
 """Time for an agent. A claim that waits for it is sent again, and gets the result then."""
 
 
-class Listings:
+class ListingRequests:
     """Requests for listings to any agent of the pool."""
 
     def __init__(
-        self, bus: Bus, policy_keys: Collection[str], installation: str, presence: Presence, measures: Measures
+        self,
+        bus: Bus,
+        policy_keys: Collection[str],
+        installation: str,
+        presence: AgentPresence,
+        measures: ExecutorMeasures,
     ) -> None:
         self._bus = bus
         self._presence = presence

@@ -20,7 +20,7 @@ from writ_contracts.people.directory import (
 )
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode, encode
-from writ_executor.agents.presence import Presence
+from writ_executor.agents.presence import AgentPresence
 from writ_runtime.logs import Log
 from writ_trust.statements import digest, read
 
@@ -42,7 +42,7 @@ class SentNotice(Struct, frozen=True):
 class PeopleNotices:
     """Asks policy for the directory, and sends it to pools with agents that are behind."""
 
-    def __init__(self, bus: Bus, presence: Presence) -> None:
+    def __init__(self, bus: Bus, presence: AgentPresence) -> None:
         self._bus, self._presence = bus, presence
         self._directory: Signed | None = None
         self._notice: Signed | None = None
@@ -50,15 +50,15 @@ class PeopleNotices:
         self._sent: dict[str, SentNotice] = {}
 
     async def run(self) -> None:
-        """Look every few seconds, until cancelled. Nothing is asked while no agent pins a people-key."""
+        """Send what is due every few seconds, until cancelled. Nothing is asked while no agent pins a people-key."""
         while True:
             await asyncio.sleep(EVERY)
             try:
-                await self.look()
+                await self.send_due()
             except WritError as error:
                 _log.debug("people.not_sent", error=str(error))
 
-    async def look(self) -> None:
+    async def send_due(self) -> None:
         """Send the directory in force where it is needed. Raises WritError."""
         pinning = [agent for agent in self._presence.all_agents() if agent.people is not None]
         if not pinning:

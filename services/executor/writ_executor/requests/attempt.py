@@ -17,8 +17,8 @@ from writ_contracts.operations import Operation
 from writ_contracts.requests import MAX_REQUEST_BYTES, Request
 from writ_contracts.signing import Signed
 from writ_executor.journal.audit_level import AuditDetail
+from writ_executor.journal.hidden_values import request_fingerprint
 from writ_executor.journal.shared_keys import OperationKeys
-from writ_trust.digests import keyed_digest
 
 STATEMENT_BYTES = 4_096
 """No genuine statement is longer."""
@@ -112,7 +112,7 @@ def fingerprint(keys: OperationKeys, operation: str, request: Request, written: 
     """Return the digest of the request, valid or not: the idempotency key of a refused request is used up as well."""
     parameters = {**request.parameters, **written}
     try:
-        return keyed_digest(keys.fingerprint, [operation, request.target, parameters, request.dry_run])
+        return request_fingerprint(keys.fingerprint, operation, request.target, parameters, request.dry_run)
     except RecursionError as error:  # this is called from deeper down than what decoded it
         raise Invalid("nested too deeply") from error
 

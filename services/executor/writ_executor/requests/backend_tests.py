@@ -10,12 +10,12 @@ from writ_bus.port import Bus, Message
 from writ_bus.sender import sender_key
 from writ_contracts import subjects
 from writ_contracts.agents import ReadReply, ReadRequest
-from writ_contracts.backends import BackendTestQuery, BackendTestReply, TargetReport
 from writ_contracts.catalogue.control import BACKEND_TEST
 from writ_contracts.decisions import DecideRequest, ReadGrant, Subject
 from writ_contracts.errors import Denied, TimedOut, Unreachable
 from writ_contracts.ids import WRIT_TARGET, encode_id
 from writ_contracts.signing import Signed
+from writ_contracts.target_tests import BackendTestQuery, BackendTestReply, TargetReport
 from writ_contracts.wire import decode, encode
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index

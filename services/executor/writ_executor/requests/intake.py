@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import structs
 
 from writ_bus import tasks
+from writ_bus.errors import Forbidden
 from writ_bus.port import Message
 from writ_contracts import wire
 from writ_contracts.decisions import DecideRequest, Decision, Subject
@@ -16,7 +17,7 @@ from writ_contracts.errors import Conflict, Invalid, Untrusted
 from writ_contracts.failures import failure_of
 from writ_contracts.inventory import WRIT, Target
 from writ_contracts.journal import Refused, Requested
-from writ_contracts.life import Life, is_open
+from writ_contracts.life import AcceptedLife, Life, is_open
 from writ_contracts.operations import Catalogue
 from writ_contracts.people.approvals import can_be_met
 from writ_contracts.requests import MAX_REQUEST_BYTES, Failure, Request, RequestReply
@@ -43,6 +44,7 @@ from writ_executor.requests.attempt import (
 from writ_executor.requests.screening import RequestScreening
 from writ_executor.requests.views import reply_of, verdict
 from writ_executor.rounds.accepted_operations import AcceptedOperations
+from writ_executor.steps.dispatch import Dispatcher
 from writ_executor.steps.parameter_retention import seconds_kept
 from writ_runtime.faults import fault
 from writ_runtime.journal.journal_guard import JournalGuard
@@ -64,6 +66,7 @@ class RequestEndpoint:
         vault: Vault,
         policy: PolicyClient,
         accepted: AcceptedOperations,
+        dispatcher: Dispatcher,
         guard: JournalGuard,
     ) -> None:
         self._config = config
@@ -77,6 +80,7 @@ class RequestEndpoint:
         self._vault = vault
         self._policy = policy
         self._accepted = accepted
+        self._dispatcher = dispatcher
         self._guard = guard
 
     async def handle_request(self, message: Message) -> RequestReply:
@@ -201,16 +205,26 @@ class RequestEndpoint:
         event = self._requested(attempt, decided, target)
         if event.hidden:
             event = structs.replace(event, hidden_bytes=prepared.encrypt().plain_bytes)
+        event = self._dispatcher.at_once(event)
         with self._admission.reserve(event, control=definition.control):
             if event.hidden:
                 keep = seconds_kept(decided.decision, event.timeout, self._config)
                 await self._vault.store(event, prepared, keep)
             fault("executor.params_kept")
             try:
-                life = await self._recorder.append(Life(), event)
+                life = await self._append(event)
             except Conflict:
                 return await self._was_there(attempt, event)
         return reply_of(await self._accepted.begin_recorded(life))
+
+    async def _append(self, event: Requested) -> AcceptedLife:
+        try:
+            return await self._recorder.append(Life(), event)
+        except Forbidden:
+            if event.dispatched is None:
+                raise
+            self._dispatcher.keep_two_events()
+            return await self._recorder.append(Life(), structs.replace(event, dispatched=None))
 
     async def _was_there(self, attempt: Attempt, event: Requested) -> RequestReply:
         life = await self._lives.fresh(attempt.principal, attempt.operation_id)

@@ -11,9 +11,8 @@ from writ_bus.port import Message
 from writ_bus.sender import sender_key
 from writ_contracts import parameters as params
 from writ_contracts import wire
-from writ_contracts.backends import BackendTestQuery, BackendTestReply
 from writ_contracts.decisions import DecideRequest, Subject
-from writ_contracts.errors import Denied, Full, Invalid
+from writ_contracts.errors import Denied, Full, Invalid, Untrusted
 from writ_contracts.history.audit import JournalQuery, JournalReply
 from writ_contracts.history.views import latest, view
 from writ_contracts.ids import encode_id
@@ -33,6 +32,7 @@ from writ_contracts.requests import (
     TargetsReply,
 )
 from writ_contracts.subjects import parse_query
+from writ_contracts.target_tests import BackendTestQuery, BackendTestReply
 from writ_executor.agents.targets import Targets
 from writ_executor.journal.generations import Generations
 from writ_executor.journal.hidden_values import Vault
@@ -43,9 +43,10 @@ from writ_executor.requests.backend_tests import BackendTests
 from writ_executor.requests.pages import first_page
 from writ_executor.requests.screening import RequestScreening
 from writ_executor.requests.views import verdict
-from writ_executor.requests.visible import VisibleTargets
+from writ_executor.requests.visible import TargetVisibility
 from writ_executor.requests.waiting_reasons import WaitingReasons
 from writ_runtime.buckets import Buckets
+from writ_trust.digests import keyed_digest, same
 
 Query = TypeVar("Query")
 FACTS_SECONDS = 300.0
@@ -61,7 +62,7 @@ class QueryEndpoint:
         index: Index,
         lives: OperationTable,
         targets: Targets,
-        visible: VisibleTargets,
+        visible: TargetVisibility,
         vault: Vault,
         policy: PolicyClient,
         screening: RequestScreening,
@@ -123,6 +124,9 @@ class QueryEndpoint:
         details = await self._vault.details(facts.operation_id, facts.preview)
         if details is None:
             raise Invalid(f"the details of the preview of {facts.operation_id} have been deleted", code="not_found")
+        shown = await self._lives.preview_of(facts.operation_id, facts.preview)
+        if not same((shown and shown.details_digest) or "", keyed_digest(details.salt, details.values)):
+            raise Untrusted(f"the stored details are not those of the preview of {facts.operation_id}")
         return PreviewReply(details=details)
 
     async def targets(self, message: Message) -> TargetsReply:

@@ -7,7 +7,7 @@ from writ_contracts.errors import Invalid
 from writ_contracts.operations import Operation
 from writ_executor.admission.admission import Admission
 from writ_executor.agents.targets import Targets
-from writ_executor.requests.visible import VisibleTargets
+from writ_executor.requests.visible import TargetVisibility
 from writ_executor.rounds.accepted_operations import AcceptedOperations
 
 
@@ -17,7 +17,7 @@ class RequestScreening:
     def __init__(
         self,
         targets: Targets,
-        visible: VisibleTargets,
+        visible: TargetVisibility,
         admission: Admission,
         accepted: AcceptedOperations,
         *,

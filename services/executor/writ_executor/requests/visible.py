@@ -16,7 +16,7 @@ LISTING_SECONDS = 1.5
 """A person waits for a list: a refusal with its reason is better than a client that gives up."""
 
 
-class VisibleTargets:
+class TargetVisibility:
     """The targets that a principal may list, as policy decides for each."""
 
     def __init__(self, policy: PolicyClient) -> None:

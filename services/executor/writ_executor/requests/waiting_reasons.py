@@ -5,14 +5,14 @@ from writ_contracts.journal import Requested
 from writ_contracts.life import AcceptedLife, Life, State
 from writ_contracts.requests import WaitingReason
 from writ_contracts.subjects import limit_line
-from writ_executor.agents.presence import Presence
+from writ_executor.agents.presence import AgentPresence
 from writ_executor.journal.index import Index
 
 
 class WaitingReasons:
     """Finds the target, limit, approval or agent an operation waits for."""
 
-    def __init__(self, index: Index, presence: Presence) -> None:
+    def __init__(self, index: Index, presence: AgentPresence) -> None:
         self._index = index
         self._presence = presence
 

@@ -11,10 +11,10 @@ from writ_executor.control.operations import ControlOperations
 from writ_executor.journal.index import Index
 from writ_executor.journal.lines import needs_approval
 from writ_executor.journal.lookup import OperationTable
-from writ_executor.steps.approvals import Approvals
+from writ_executor.steps.approvals import ApprovalSteps
 from writ_executor.steps.background import BackgroundTasks
 from writ_executor.steps.dispatch import Dispatcher
-from writ_executor.steps.host_reads import HostReads
+from writ_executor.steps.host_reads import HostReadRequests
 from writ_executor.steps.pending_previews import PendingPreviews
 from writ_runtime.faults import fault
 from writ_runtime.logs import Log
@@ -30,9 +30,9 @@ class AcceptedOperations:
         index: Index,
         lives: OperationTable,
         dispatcher: Dispatcher,
-        host_reads: HostReads,
+        host_reads: HostReadRequests,
         controls: ControlOperations,
-        approvals: Approvals,
+        approvals: ApprovalSteps,
         previews: PendingPreviews,
         background: BackgroundTasks,
     ) -> None:
@@ -74,6 +74,8 @@ class AcceptedOperations:
     async def begin(self, life: AcceptedLife) -> Life:
         """Begin it. Return the life when the requester may be answered."""
         requested = life.requested
+        if requested.dispatched is not None:
+            return life
         if requested.dry_run:
             self._background.spawn("preview", self._host_reads.preview(life))
             return life

@@ -12,18 +12,18 @@ from writ_contracts.life import MOST_ATTEMPTS, AcceptedLife, CancellingLife, Gra
 from writ_contracts.operations import Catalogue
 from writ_contracts.people.approvals import demand_text
 from writ_executor.admission.admission import Admission
-from writ_executor.agents.presence import Presence
+from writ_executor.agents.presence import AgentPresence
 from writ_executor.config import ExecutorConfig
 from writ_executor.control.operations import ControlOperations
 from writ_executor.journal.index import Index, changes, lines
 from writ_executor.journal.traces import going_on
 from writ_executor.rounds.accepted_operations import AcceptedOperations
 from writ_executor.sightings import Sightings
-from writ_executor.steps.approvals import Approvals
+from writ_executor.steps.approvals import ApprovalSteps
 from writ_executor.steps.background import BackgroundTasks
 from writ_executor.steps.cancels import Cancels
 from writ_executor.steps.dispatch import Dispatcher
-from writ_executor.steps.host_reads import HostReads
+from writ_executor.steps.host_reads import HostReadRequests
 from writ_executor.steps.outcomes import OutcomeRecorder
 from writ_executor.steps.overdue import RESOLVE_SECONDS, DueStep, WaitingAge, WaitingTimes, due, period_of
 from writ_executor.steps.parameter_retention import ParameterRetention
@@ -46,14 +46,14 @@ class Sweep:
         config: ExecutorConfig,
         catalogue: Catalogue,
         index: Index,
-        presence: Presence,
+        presence: AgentPresence,
         dispatcher: Dispatcher,
         outcomes: OutcomeRecorder,
         accepted: AcceptedOperations,
         controls: ControlOperations,
-        host_reads: HostReads,
+        host_reads: HostReadRequests,
         previews: PendingPreviews,
-        approvals: Approvals,
+        approvals: ApprovalSteps,
         kept: ParameterRetention,
         cancels: Cancels,
         admission: Admission,

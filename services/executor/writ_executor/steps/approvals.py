@@ -22,7 +22,7 @@ from writ_runtime.journal.stop_history import StopHistory, frozen_seconds
 from writ_trust.statements import read
 
 
-class Approvals:
+class ApprovalSteps:
     """From `requested` to `awaiting_approval`, and from `approved` to the second decision."""
 
     def __init__(

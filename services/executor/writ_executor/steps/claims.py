@@ -7,12 +7,12 @@ A repeated claim gets the same grant again, since a reply may get lost. Two clai
 import asyncio
 from typing import Any, Final, TypeGuard
 
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from writ_bus import tasks, tracing
 from writ_bus.port import Message
 from writ_contracts import subjects
-from writ_contracts.agents import Claim, ClaimMessage, named_start
+from writ_contracts.agents import TEXTS_APART, TEXTS_HEADER, Claim, ClaimMessage, named_start
 from writ_contracts.decisions import Grant, GrantRequest
 from writ_contracts.errors import Conflict, Denied, Invalid, Unreachable, Untrusted
 from writ_contracts.installation.agent_hosts import check_host
@@ -27,7 +27,7 @@ from writ_contracts.wire import decode
 from writ_executor.agents.alarms import SecurityEventRecorder
 from writ_executor.agents.key_use import AgentKeyUse
 from writ_executor.agents.keys import AgentKeys
-from writ_executor.agents.presence import Presence
+from writ_executor.agents.presence import AgentPresence
 from writ_executor.agents.targets import Targets
 from writ_executor.journal.audit_level import AuditDetail
 from writ_executor.journal.hidden_values import ParametersLost, Vault
@@ -35,26 +35,31 @@ from writ_executor.journal.index import Index
 from writ_executor.journal.lookup import OperationTable
 from writ_executor.journal.recorder import ATTEMPTS, Recorder
 from writ_executor.journal.traces import going_on
-from writ_executor.metrics import Measures
+from writ_executor.metrics import ExecutorMeasures
 from writ_executor.policy.client import CheckedDecision, PolicyClient
 from writ_executor.policy.effective_parameters import ALTERED
 from writ_executor.policy.recorded_request import subject_of
 from writ_executor.steps.outcomes import OutcomeRecorder
-from writ_executor.steps.parameter_seal import EncodedClaimReply, ParameterSeal
+from writ_executor.steps.parameter_seal import EncodedClaimReply, ParameterSeal, Sealed
+from writ_runtime.endpoint_frame import Reply
 from writ_runtime.faults import fault
 from writ_runtime.journal.journal_guard import JournalGuard
 from writ_trust.approvals import approval_digest
+from writ_trust.sealing import has_aes
 from writ_trust.statements import open_signed, read
 
 FORGED: Final = "forged_claim"
 
 
 class ReceivedClaim(Struct, frozen=True, kw_only=True):
-    """A claim as an agent signed it, and the agent's start, which its message named."""
+    """A claim as an agent signed it, and what its message named: the agent's start, and `apart`, that it reads texts
+    attached to the reply.
+    """
 
     signed: Signed
     claim: Claim
     started: float | None
+    apart: bool
 
 
 class ClaimEndpoint:
@@ -72,11 +77,11 @@ class ClaimEndpoint:
         vault: Vault,
         policy: PolicyClient,
         outcomes: OutcomeRecorder,
-        presence: Presence,
+        presence: AgentPresence,
         key_use: AgentKeyUse,
         alarms: SecurityEventRecorder,
         audit_detail: AuditDetail,
-        measures: Measures,
+        measures: ExecutorMeasures,
         guard: JournalGuard,
     ) -> None:
         self._installation = installation
@@ -95,8 +100,9 @@ class ClaimEndpoint:
         self._audit_detail = audit_detail
         self._measures = measures
         self._guard = guard
+        self._encrypts_apart = has_aes()
 
-    async def handle_claim(self, message: Message) -> EncodedClaimReply:
+    async def handle_claim(self, message: Message) -> EncodedClaimReply | Reply:
         """Return the grant with its sealed parameters, or the refusal. Raises WritError for an invalid claim.
 
         Policy checks the claim's signature before it grants. On paths without policy it is checked here.
@@ -109,10 +115,11 @@ class ClaimEndpoint:
                 raise Untrusted(f"a claim for pool {claim.pool}, sent by pool {pool}")
         except Untrusted as error:
             raise await self._forged(pool, error) from error
-        received = ReceivedClaim(signed=body.claim, claim=claim, started=named_start(message.headers))
+        apart = self._encrypts_apart and message.headers.get(TEXTS_HEADER) == TEXTS_APART
+        received = ReceivedClaim(signed=body.claim, claim=claim, started=named_start(message.headers), apart=apart)
         return await self._start_or_repeat(body.principal, received, pool)
 
-    async def _start_or_repeat(self, principal: str, received: ReceivedClaim, pool: str) -> EncodedClaimReply:
+    async def _start_or_repeat(self, principal: str, received: ReceivedClaim, pool: str) -> EncodedClaimReply | Reply:
         claim = received.claim
         life = self._lives.cached(principal, claim.operation_id)
         for _ in range(ATTEMPTS):
@@ -120,7 +127,7 @@ class ClaimEndpoint:
                 await self._check(received, pool)
                 life = await self._lives.fresh(principal, claim.operation_id)
             if not _waits_for(life, claim):
-                return await self._repeat(life, received.signed, claim)
+                return await self._repeat(life, received)
             try:
                 with going_on(life):
                     return await self._start(life, received)
@@ -142,11 +149,11 @@ class ClaimEndpoint:
         await self._alarms.raised(pool, FORGED, str(error))
         return Untrusted(str(error), code=FORGED)
 
-    async def _start(self, life: DispatchedLife, received: ReceivedClaim) -> EncodedClaimReply:
+    async def _start(self, life: DispatchedLife, received: ReceivedClaim) -> EncodedClaimReply | Reply:
         requested, claim, signed = life.requested, received.claim, received.signed
         self._definition(requested)  # before anything starts: without it the grant could not be repeated
         parameters = await self._parameters(life, received)
-        sealing = ParameterSeal(claim.seal_to, self._vault.keys_of(requested).parameters, requested, parameters)
+        sealing = self._sealing(requested, received, parameters)
         try:
             granted = await self._grant(requested, parameters, signed, sealing)
         except Untrusted as error:  # policy may know other keys than this replica: an alarm needs a key unknown to both
@@ -228,10 +235,15 @@ class ClaimEndpoint:
         await self._check(received, life.requested.pool)
         await self._outcomes.not_started(life, outcome, code, message, decision)
 
-    async def _repeat(self, life: Life, signed: Signed, claim: Claim) -> EncodedClaimReply:
+    def _sealing(self, requested: Requested, received: ReceivedClaim, parameters: dict[str, Any]) -> ParameterSeal:
+        key = self._vault.keys_of(requested).parameters
+        return ParameterSeal(received.claim.seal_to, key, requested, parameters, apart=received.apart)
+
+    async def _repeat(self, life: Life, received: ReceivedClaim) -> EncodedClaimReply | Reply:
         """Return the grant of an earlier delivery of this very claim; any other claim finds nothing left."""
+        claim = received.claim
         under_way = life.state in (State.STARTED, State.CANCELLING)
-        if not under_way or not isinstance(life, GrantedLife) or life.started.claim != signed:
+        if not under_way or not isinstance(life, GrantedLife) or life.started.claim != received.signed:
             raise Denied(f"{claim.operation_id} is {life.state}: there is nothing to start", code="gone")
         started, requested = life.started, life.requested
         await self._check_target(requested, read(started.grant, Grant).target)
@@ -240,7 +252,7 @@ class ClaimEndpoint:
         grant = read(started.grant, Grant)
         approvals = [one for one in life.approvals if approval_digest(one) in grant.approvals]
         people = await self._policy.people(grant)
-        sealing = ParameterSeal(claim.seal_to, self._vault.keys_of(requested).parameters, requested, parameters)
+        sealing = self._sealing(requested, received, parameters)
         return self._reply(started.grant, sealing.of(effective), approvals, people)
 
     async def _check_target(self, requested: Requested, granted: Target) -> None:
@@ -261,10 +273,16 @@ class ClaimEndpoint:
         raise Unreachable(detail, code=ALTERED)
 
     def _reply(
-        self, grant: Signed, sealed: Raw, approvals: list[SignedApproval], people: Signed | None
-    ) -> EncodedClaimReply:
-        outputs = self._audit_detail.outputs
-        return EncodedClaimReply(grant=grant, sealed=sealed, outputs=outputs, approvals=approvals, people=people)
+        self, grant: Signed, sealed: Sealed, approvals: list[SignedApproval], people: Signed | None
+    ) -> EncodedClaimReply | Reply:
+        body = EncodedClaimReply(
+            grant=grant,
+            sealed=sealed.parameters,
+            outputs=self._audit_detail.outputs,
+            approvals=approvals,
+            people=people,
+        )
+        return Reply(body, attached=sealed.texts) if sealed.texts else body
 
 
 def _waits_for(life: Life, claim: Claim) -> TypeGuard[DispatchedLife]:

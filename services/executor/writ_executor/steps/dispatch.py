@@ -15,18 +15,22 @@ from writ_bus.port import Bus
 from writ_contracts import subjects
 from writ_contracts.decisions import RuleLimit
 from writ_contracts.errors import Conflict, Unreachable
-from writ_contracts.journal import Dispatched, LimitTaken, LockTaken, Requested
+from writ_contracts.ids import WRIT_TARGET
+from writ_contracts.journal import Dispatched, DispatchedAtOnce, LimitTaken, LockTaken, Requested
 from writ_contracts.life import AcceptedLife, DispatchedLife, Life, State
 from writ_contracts.signing import Signed
 from writ_contracts.wire import decode_event
-from writ_executor.journal.follower import Follower
+from writ_executor.journal.follower import JournalFollower
 from writ_executor.journal.index import Index, Lock, limit_of, lines
+from writ_executor.journal.lines import needs_approval
 from writ_executor.journal.recorder import Recorder
 from writ_executor.journal.traces import going_on
 from writ_executor.policy.client import CheckedDecision
 from writ_runtime.faults import fault
+from writ_runtime.logs import Log
 from writ_trust.statements import digest
 
+_log = Log("writ.executor")
 Review = Callable[[AcceptedLife], Awaitable[CheckedDecision | None]]
 
 
@@ -37,14 +41,45 @@ async def _no_review(life: AcceptedLife) -> CheckedDecision | None:
 class Dispatcher:
     """Appends `dispatched` once an operation holds its target and limits."""
 
-    def __init__(self, bus: Bus, recorder: Recorder, index: Index, follower: Follower, start_window: float) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        recorder: Recorder,
+        index: Index,
+        follower: JournalFollower,
+        start_window: float,
+        reads_requests: Callable[[str], bool],
+    ) -> None:
+        """`reads_requests`: whether the agents of a pool take requests that are dispatched at once."""
         self._bus = bus
         self._recorder = recorder
         self._index = index
         self._follower = follower
         self._start_window = start_window
+        self._reads_requests = reads_requests
+        self._two_events = False
         self.review: Review = _no_review
         """Policy's second decision on what people approved. Set once: what it needs in turn needs the dispatcher."""
+
+    def at_once(self, requested: Requested) -> Requested:
+        """Return the request with its dispatch, if it waits for nothing and the pool's agents read this form.
+
+        Agents then see the whole event. So it needs parameters that are public, all of them.
+        """
+        waits = requested.dry_run or requested.target == WRIT_TARGET or needs_approval(requested) or lines(requested)
+        if waits or requested.hidden or self._two_events or not self._reads_requests(requested.pool):
+            return requested
+        at_once = DispatchedAtOnce(
+            start_by=requested.at + self._start_window, decision_digest=digest(requested.decision)
+        )
+        return structs.replace(requested, dispatched=at_once)
+
+    def keep_two_events(self) -> None:
+        """Dispatch nothing with its request any more: NATS has the permissions of an earlier release, and records each
+        refusal.
+        """
+        _log.warning("dispatch.two_events", effect="reads take one more event until this executor starts again")
+        self._two_events = True
 
     async def start(self, life: AcceptedLife) -> Life:
         """Dispatch the operation if its target and limits are free. Return its life, which may still be waiting."""

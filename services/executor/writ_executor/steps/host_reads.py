@@ -26,7 +26,7 @@ READ_GRANT_SECONDS = 60.0
 REPLY_SECONDS = 35.0
 
 
-class HostReads:
+class HostReadRequests:
     """Requests for reads to agents."""
 
     def __init__(

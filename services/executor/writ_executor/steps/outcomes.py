@@ -9,7 +9,7 @@ from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.journal import AwaitingApproval, Finished, Outcome, Requested, Resolved, Unknown
 from writ_contracts.life import AcceptedLife, GrantedLife
 from writ_contracts.signing import Signed
-from writ_executor.agents.presence import Presence
+from writ_executor.agents.presence import AgentPresence
 from writ_executor.journal.audit_level import AuditDetail
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import lines
@@ -30,7 +30,7 @@ class OutcomeRecorder:
         recorder: Recorder,
         vault: Vault,
         dispatcher: Dispatcher,
-        presence: Presence,
+        presence: AgentPresence,
         background: BackgroundTasks,
         audit_detail: AuditDetail,
         approvers: ApproverEvents,

@@ -17,11 +17,11 @@ from writ_contracts.large_texts import large_texts, without_large_texts
 from writ_contracts.people.approvals import SignedApproval
 from writ_contracts.signing import Signed
 from writ_contracts.wire import canonical, encode
-from writ_trust.sealing import seal
+from writ_trust.sealing import encrypt_once, seal
 
 
 class EncodedClaimReply(Struct, frozen=True, kw_only=True):
-    """A ClaimReply whose sealed parameters are JSON already."""
+    """A ClaimReply whose sealed parameters are JSON already. Its texts are no part of it: they are attached."""
 
     grant: Signed
     sealed: Raw
@@ -30,16 +30,28 @@ class EncodedClaimReply(Struct, frozen=True, kw_only=True):
     people: Signed | None = None
 
 
+class Sealed(Struct, frozen=True):
+    """Sealed parameters as JSON, and the encrypted large texts that they leave out."""
+
+    parameters: Raw
+    texts: bytes = b""
+
+
 class ParameterSeal:
     """The seal for one claim. What is sealed ahead is sent for the same parameters only."""
 
-    def __init__(self, seal_to: str, key: str, requested: Requested, given: Mapping[str, Any]) -> None:
-        """`key`: that of the parameters' digest. `given`: the parameters as the requester sent them."""
+    def __init__(
+        self, seal_to: str, key: str, requested: Requested, given: Mapping[str, Any], *, apart: bool = False
+    ) -> None:
+        """`key`: that of the parameters' digest. `given`: the parameters as the requester sent them. `apart`: the agent
+        reads large texts that are attached to the reply.
+        """
         self._seal_to = seal_to
         self._key = key
         self._requested = requested
         self._given = dict(given)
-        self._ahead: tuple[dict[str, Any], Raw] | None = None
+        self._apart = apart
+        self._ahead: tuple[dict[str, Any], Sealed] | None = None
 
     def prepare(self) -> None:
         """Seal the parameters that policy will probably grant. Nothing of the claim is verified yet."""
@@ -47,21 +59,40 @@ class ParameterSeal:
         with suppress(Untrusted):
             self._ahead = (expected, self._sealed(expected))
 
-    def of(self, effective: dict[str, Any]) -> Raw:
-        """Return these effective parameters, sealed, as JSON. Raises Untrusted for a claim without a usable key."""
+    def of(self, effective: dict[str, Any]) -> Sealed:
+        """Return these effective parameters, sealed. Raises Untrusted for a claim without a usable key."""
         if self._ahead is not None and _are_same(self._ahead[0], effective):
             return self._ahead[1]
         return self._sealed(effective)
 
-    def _sealed(self, effective: dict[str, Any]) -> Raw:
-        requested = self._requested
+    def _sealed(self, effective: dict[str, Any]) -> Sealed:
+        given = self._given if self._requested.statement else {}
+        texts = large_texts(effective) if self._apart else {}
+        if not texts:
+            return Sealed(self._seal(SealedParameters(**self._inside(effective, given))))
+        parts = [(name, text.encode()) for name, text in texts.items()]
+        key, encrypted = encrypt_once(b"".join(part for _, part in parts))
+        same = [name for name, text in texts.items() if given.get(name) == text]
+        others = {name: value for name, value in effective.items() if name not in texts}
         inside = SealedParameters(
-            parameters=effective,
-            parameters_key=self._key,
-            statement=requested.statement,
-            salt=requested.salt,
-            given=self._given if requested.statement else {},
+            **self._inside(others, {name: value for name, value in given.items() if name not in same}),
+            texts=[(name, len(part)) for name, part in parts],
+            texts_key=key.hex(),
+            given_texts=same,
         )
+        return Sealed(self._seal(inside), encrypted)
+
+    def _inside(self, effective: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+        requested = self._requested
+        return {
+            "parameters": effective,
+            "parameters_key": self._key,
+            "statement": requested.statement,
+            "salt": requested.salt,
+            "given": given,
+        }
+
+    def _seal(self, inside: SealedParameters) -> Raw:
         return Raw(encode(seal(self._seal_to, encode(inside))))
 
 

@@ -14,12 +14,12 @@ from writ_contracts.operations import Catalogue
 from writ_contracts.people.approvals import seconds_of
 from writ_contracts.people.previews import Preview
 from writ_executor.agents.keys import AgentKeys
-from writ_executor.agents.presence import Presence
+from writ_executor.agents.presence import AgentPresence
 from writ_executor.journal.audit_level import AuditDetail
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
 from writ_executor.journal.recorder import Recorder
-from writ_executor.steps.host_reads import HostReads
+from writ_executor.steps.host_reads import HostReadRequests
 from writ_executor.steps.parameter_retention import PENDING_SLACK
 from writ_runtime.logs import Log
 from writ_trust.statements import digest, open_signed, read
@@ -41,8 +41,8 @@ class PendingPreviews:
         recorder: Recorder,
         vault: Vault,
         keys: AgentKeys,
-        presence: Presence,
-        host_reads: HostReads,
+        presence: AgentPresence,
+        host_reads: HostReadRequests,
         audit_detail: AuditDetail,
         boot: Callable[[], float],
         installation: str,

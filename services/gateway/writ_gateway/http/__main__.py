@@ -1,7 +1,7 @@
 """`python -m writ_gateway.http`: MCP clients over streamable HTTP. `writ mcp http` starts it."""
 
 from writ_gateway.http.config import HttpGatewayConfig
-from writ_gateway.http.http_server import MANY_CYCLES, Gateway
+from writ_gateway.http.http_server import MANY_CYCLES, McpListener
 from writ_gateway.http.metrics import metrics
 from writ_runtime.connect import connect_as, load_key
 from writ_runtime.service import StopStep, run, running
@@ -12,7 +12,7 @@ async def main(config: HttpGatewayConfig) -> None:
     key, measured = load_key(config), metrics()
     async with running("gateway", config, measured, gc_thresholds=MANY_CYCLES) as process:
         bus = await connect_as(config.gateway, config, key)
-        gateway = Gateway(config, bus, measured)
+        gateway = McpListener(config, bus, measured)
         process.needs(gateway.serve(), "the task that serves HTTP ended")
         process.log.info("gateway.listening", url=gateway.url)
         steps = (StopStep("settle", gateway.stop, 10.0), StopStep("drain", lambda: bus.drain(5.0), 6.0))

@@ -21,7 +21,7 @@ from writ_gateway.http.introspection import IntrospectionEndpoint
 from writ_gateway.http.issuers import Issuer
 from writ_gateway.http.json_fetch import is_safe
 from writ_gateway.http.request_counter import RequestCounter
-from writ_gateway.http.sessions import Sessions
+from writ_gateway.http.sessions import PrincipalSessions
 from writ_gateway.http.time_limits import TimedProtocol, TimeLimits
 from writ_gateway.http.tokens import Tokens
 from writ_gateway.server import LONGEST_ARGUMENTS, server
@@ -39,7 +39,7 @@ MANY_CYCLES = (2_000, 5, 5)
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
-class Gateway:
+class McpListener:
     """One listener of MCP clients over the bus of a gateway. Raises OSError where it cannot listen, ConfigError."""
 
     def __init__(self, config: HttpGatewayConfig, bus: Bus, measured: Metrics) -> None:
@@ -47,7 +47,7 @@ class Gateway:
         self._bus = bus
         certificate = certificate_of(config)
         self._listening = _listen(config)
-        self._sessions = Sessions(bus, catalogue, read_only=config.read_only, public_only=config.public_only)
+        self._sessions = PrincipalSessions(bus, catalogue, read_only=config.read_only, public_only=config.public_only)
         mcp = server(Toolbox(catalogue, config.profile, read_only=config.read_only), self._sessions.of)
         application = mcp.streamable_http_app(
             streamable_http_path=PATH,
@@ -157,7 +157,7 @@ def _security(public_host: str) -> TransportSecuritySettings:
     return TransportSecuritySettings(enable_dns_rebinding_protection=True, allowed_hosts=hosts, allowed_origins=origins)
 
 
-class _Server(uvicorn.Server):
+class _UvicornServer(uvicorn.Server):
     """uvicorn's server without its signal handlers: the service's own stop it in order."""
 
     @contextmanager
@@ -167,7 +167,7 @@ class _Server(uvicorn.Server):
 
 
 def _uvicorn(application: Application, tls: Mapping[str, str]) -> uvicorn.Server:
-    return _Server(
+    return _UvicornServer(
         uvicorn.Config(
             application,
             ssl_certfile=tls.get("ssl_certfile"),

@@ -12,7 +12,7 @@ def metrics() -> Metrics:
     return Metrics()
 
 
-class Measures:
+class GatewayMeasures:
     """All metrics of the gateway. `open_requests` is read at each scrape."""
 
     def __init__(self, measured: Metrics, open_requests: Callable[[], float]) -> None:

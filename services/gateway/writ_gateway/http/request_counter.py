@@ -1,7 +1,7 @@
 """Counts of HTTP requests, as the outermost layer: refused requests count as well."""
 
 from writ_gateway.http.asgi import Application, Message, Receive, Scope, Send
-from writ_gateway.http.metrics import Measures
+from writ_gateway.http.metrics import GatewayMeasures
 from writ_runtime.metrics import Metrics
 
 
@@ -11,7 +11,7 @@ class RequestCounter:
     def __init__(self, inner: Application, measured: Metrics) -> None:
         self._inner = inner
         self._open = 0
-        self._measures = Measures(measured, lambda: self._open)
+        self._measures = GatewayMeasures(measured, lambda: self._open)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and count its reply by status."""

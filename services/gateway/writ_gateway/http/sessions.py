@@ -9,10 +9,10 @@ from writ_gateway.client import AgentClient
 from writ_gateway.context import Context as RequestContext
 from writ_gateway.context import caller_of
 from writ_gateway.http.bearer import IDENTITY, CallerIdentity
-from writ_gateway.session import Session
+from writ_gateway.session import PrincipalSession
 
 
-class Sessions:
+class PrincipalSessions:
     """The sessions of all principals with a request so far."""
 
     def __init__(self, bus: Bus, catalogue: Catalogue, *, read_only: bool, public_only: bool) -> None:
@@ -20,21 +20,21 @@ class Sessions:
         self._catalogue = catalogue
         self._read_only = read_only
         self._public_only = public_only
-        self._by_principal: dict[str, Session] = {}
+        self._by_principal: dict[str, PrincipalSession] = {}
 
     async def close(self) -> None:
         """Unsubscribe from all events."""
         for session in self._by_principal.values():
             await session.writ.unfollow()
 
-    async def of(self, context: RequestContext) -> Session:
+    async def of(self, context: RequestContext) -> PrincipalSession:
         """Return the session of the principal whose token the HTTP request has, for this one request."""
         assert context.request is not None  # noqa: S101 - over HTTP each message came in a request
         identity: CallerIdentity = context.request.scope[IDENTITY]
         agent = context.request.headers.get("user-agent", "")
         return self._of(identity.principal).called_by(caller_of(context, identity.session, identity.token, agent))
 
-    def _of(self, principal: str) -> Session:
+    def _of(self, principal: str) -> PrincipalSession:
         if principal not in self._by_principal:
             writ = AgentClient(
                 self._bus,
@@ -44,5 +44,5 @@ class Sessions:
                 read_only=self._read_only,
                 public_only=self._public_only,
             )
-            self._by_principal[principal] = Session(writ, self._catalogue)
+            self._by_principal[principal] = PrincipalSession(writ, self._catalogue)
         return self._by_principal[principal]

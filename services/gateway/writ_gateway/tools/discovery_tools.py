@@ -12,7 +12,7 @@ from writ_contracts.operations import Operation
 from writ_contracts.parameters import classes
 from writ_gateway.results import shape
 from writ_gateway.schemas import Arguments, Schema, input_schema, output_schema
-from writ_gateway.session import Call
+from writ_gateway.session import ToolCall
 from writ_gateway.tool import Result, Tool, tool
 
 
@@ -38,7 +38,7 @@ class TargetListArguments(Arguments, frozen=True, kw_only=True):
     limit: Annotated[int, Meta(ge=1, le=100)] = 50
 
 
-async def search(call: Call, arguments: SearchArguments) -> Result:
+async def search(call: ToolCall, arguments: SearchArguments) -> Result:
     """Return the permitted operations matching the search."""
     permitted: Iterable[Operation] = await call.session.permitted()
     if arguments.target_id is not None:
@@ -49,7 +49,7 @@ async def search(call: Call, arguments: SearchArguments) -> Result:
     return {"operations": [_row(one) for one in found]}
 
 
-async def _offered(call: Call, target_id: str) -> set[str]:
+async def _offered(call: ToolCall, target_id: str) -> set[str]:
     for target in await call.session.writ.targets():
         if target.id == target_id:
             return set(target.operations)
@@ -72,7 +72,7 @@ def _row(operation: Operation) -> Result:
     }
 
 
-async def describe(call: Call, arguments: DescribeArguments) -> Result:
+async def describe(call: ToolCall, arguments: DescribeArguments) -> Result:
     """Return one operation with its schemas."""
     operation = call.session.catalogue.get(arguments.operation_type)
     if operation is None or operation.control:
@@ -91,7 +91,7 @@ async def describe(call: Call, arguments: DescribeArguments) -> Result:
     }
 
 
-async def targets(call: Call, arguments: TargetListArguments) -> Result:
+async def targets(call: ToolCall, arguments: TargetListArguments) -> Result:
     """Return one page of the inventory."""
     fitting = [
         one

@@ -12,7 +12,7 @@ from writ_contracts.history.audit import SearchQuery
 from writ_contracts.ids import OperationId
 from writ_gateway.results import advised, operation_shape, shape
 from writ_gateway.schemas import Arguments
-from writ_gateway.session import Call
+from writ_gateway.session import ToolCall
 from writ_gateway.tool import Result, Tool, tool
 
 LONGEST_CALL = 50
@@ -45,12 +45,12 @@ class OperationListArguments(Arguments, frozen=True, kw_only=True):
     limit: Annotated[int, Meta(ge=1, le=100)] = 20
 
 
-async def status(call: Call, arguments: OperationArguments) -> Result:
+async def status(call: ToolCall, arguments: OperationArguments) -> Result:
     """Return the present state of one operation."""
     return advised(await call.session.operations.get_operation_status(arguments.operation_id))
 
 
-async def wait(call: Call, arguments: WaitArguments) -> Result:
+async def wait(call: ToolCall, arguments: WaitArguments) -> Result:
     """Wait for the end of one operation. Return its state then, or when the time is up."""
     try:
         async with asyncio.timeout(LONGEST_CALL):
@@ -62,14 +62,14 @@ async def wait(call: Call, arguments: WaitArguments) -> Result:
     return advised(found)
 
 
-async def cancel(call: Call, arguments: CancelArguments) -> Result:
+async def cancel(call: ToolCall, arguments: CancelArguments) -> Result:
     """Cancel an operation, and return how far the cancel is confirmed."""
     return advised(
         await call.session.operations.cancel_operation(arguments.operation_id, arguments.reason, timeout=45.0)
     )
 
 
-async def mine(call: Call, arguments: OperationListArguments) -> Result:
+async def mine(call: ToolCall, arguments: OperationListArguments) -> Result:
     """Return one's own operations, in short."""
     writ = call.session.writ
     if arguments.open_only:
@@ -93,7 +93,7 @@ def _short(row: Result) -> Result:
     return {name: row[name] for name in ("status", "operation_id", "operation_type", "target_id")}
 
 
-async def trace(call: Call, arguments: OperationArguments) -> Result:
+async def trace(call: ToolCall, arguments: OperationArguments) -> Result:
     """Return all events of an operation, each with its actor."""
     found = await call.session.writ.trace(operation_id=arguments.operation_id)
     events: list[Any] = [

@@ -11,7 +11,7 @@ from writ_contracts.policy.questions import MAX_DOCUMENT, Instant
 from writ_contracts.policy.versions import MAX_HISTORY
 from writ_gateway.results import EVALUATION, shape
 from writ_gateway.schemas import Arguments, Schema
-from writ_gateway.session import Call
+from writ_gateway.session import ToolCall
 from writ_gateway.tool import Result, Tool, tool
 
 MOST_TRACE = 20
@@ -78,7 +78,7 @@ class ScenarioArguments(Arguments, frozen=True, kw_only=True):
     emergency: bool = False
 
 
-async def simulate(call: Call, arguments: SimulateArguments) -> Result:
+async def simulate(call: ToolCall, arguments: SimulateArguments) -> Result:
     """Return the decision on a request."""
     found = await call.session.operations.simulate_operation(
         arguments.operation_type,
@@ -90,41 +90,41 @@ async def simulate(call: Call, arguments: SimulateArguments) -> Result:
     return {**found, "trace": found["trace"][:MOST_TRACE]}
 
 
-async def explain(call: Call, arguments: JudgedRequestArguments) -> Result:
+async def explain(call: ToolCall, arguments: JudgedRequestArguments) -> Result:
     """Return the decision with its rules, facts and demands."""
     found = await call.session.writ.policy.explain(arguments.operation_type, arguments.target_id, arguments.parameters)
     result = explanation_result(found)
     return {**result, "trace": result["trace"][:MOST_TRACE]}
 
 
-async def validate(call: Call, arguments: ValidateArguments) -> Result:
+async def validate(call: ToolCall, arguments: ValidateArguments) -> Result:
     """Validate the parameters by the operation's schema, and return all errors."""
     return await call.session.operations.validate_operation_parameters(arguments.operation_type, arguments.parameters)
 
 
-async def policy_status(call: Call, arguments: NoArguments) -> Result:
+async def policy_status(call: ToolCall, arguments: NoArguments) -> Result:
     """Return the state of the policy in force."""
     return await call.session.policy.get_policy_status()
 
 
-async def allowed(call: Call, arguments: PermissionArguments) -> Result:
+async def allowed(call: ToolCall, arguments: PermissionArguments) -> Result:
     """Return the operations allowed to a role or a principal."""
     return await call.session.policy.list_allowed_operations(
         arguments.target_role, arguments.user_id, arguments.target_id
     )
 
 
-async def policy_document(call: Call, arguments: PolicyDocumentArguments) -> Result:
+async def policy_document(call: ToolCall, arguments: PolicyDocumentArguments) -> Result:
     """Validate a policy document as for its publication."""
     return await call.session.policy.validate_policy_config(arguments.config_data)
 
 
-async def history(call: Call, arguments: VersionListArguments) -> Result:
+async def history(call: ToolCall, arguments: VersionListArguments) -> Result:
     """Return the versions of the policy."""
     return await call.session.policy.get_policy_history(arguments.limit, arguments.before)
 
 
-async def scenario(call: Call, arguments: ScenarioArguments) -> Result:
+async def scenario(call: ToolCall, arguments: ScenarioArguments) -> Result:
     """Return the policy's decision for each combination of the scenario."""
     return await call.session.policy.simulate_policy_scenario(
         arguments.operation_type,

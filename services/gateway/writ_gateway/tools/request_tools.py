@@ -15,7 +15,7 @@ from writ_contracts.ids import CorrelationId, IdempotencyKey, OperationName, Tar
 from writ_contracts.operations import Catalogue, Operation
 from writ_gateway.results import advised, operation_shape
 from writ_gateway.schemas import Arguments, Schema, decode, input_schema, output_schema
-from writ_gateway.session import Call
+from writ_gateway.session import ToolCall
 from writ_gateway.tool import Given, Result, Tool, tool
 
 LONGEST_WAIT = 30
@@ -53,7 +53,7 @@ class OperationOptions(Arguments, frozen=True, kw_only=True):
     wait: Wait = 20
 
 
-async def read(call: Call, arguments: ReadArguments) -> Result:
+async def read(call: ToolCall, arguments: ReadArguments) -> Result:
     """Carry out a read-only operation. Raises Invalid for any other before a request is sent."""
     operation = call.session.catalogue.get(arguments.operation_type)
     if operation is not None and not operation.read_only:
@@ -65,13 +65,13 @@ async def read(call: Call, arguments: ReadArguments) -> Result:
     return await request(call, arguments.operation_type, arguments.target_id, arguments.parameters, wait=LONGEST_WAIT)
 
 
-async def change(call: Call, arguments: ChangeArguments) -> Result:
+async def change(call: ToolCall, arguments: ChangeArguments) -> Result:
     """Request a change, and return its outcome or a handle."""
     options = {"reason": arguments.reason, "idempotency_key": arguments.idempotency_key, "wait": arguments.wait}
     return await request(call, arguments.operation_type, arguments.target_id, arguments.parameters, **options)
 
 
-async def preview(call: Call, arguments: ReadArguments) -> Result:
+async def preview(call: ToolCall, arguments: ReadArguments) -> Result:
     """Return the preview of an operation by the target's agent."""
     options: dict[str, Any] = {"dry_run": True, "wait": LONGEST_WAIT}
     return await request(call, arguments.operation_type, arguments.target_id, arguments.parameters, **options)
@@ -81,7 +81,7 @@ def _options(arguments: OperationOptions) -> dict[str, Any]:
     return {name: getattr(arguments, name) for name in OperationOptions.__struct_fields__}
 
 
-async def _execute(operation: Operation, call: Call, arguments: Given) -> Result:
+async def _execute(operation: Operation, call: ToolCall, arguments: Given) -> Result:
     """Return a tool for one operation, whose parameters stand beside the options."""
     ours = {name: value for name, value in arguments.items() if name in OperationOptions.__struct_fields__}
     parameters = {name: value for name, value in arguments.items() if name not in ours}
@@ -91,7 +91,7 @@ async def _execute(operation: Operation, call: Call, arguments: Given) -> Result
 
 
 async def request(
-    call: Call, operation_type: str, target_id: str, parameters: Mapping[str, Any], **options: Any
+    call: ToolCall, operation_type: str, target_id: str, parameters: Mapping[str, Any], **options: Any
 ) -> Result:
     """Request an operation; return its outcome, or a handle, with the approvers if an approval is needed."""
     if call.longest_wait is not None:
@@ -104,7 +104,7 @@ async def request(
     return advised(result)
 
 
-async def _approvers(call: Call, operation_type: str, target_id: str, parameters: Mapping[str, Any]) -> Result:
+async def _approvers(call: ToolCall, operation_type: str, target_id: str, parameters: Mapping[str, Any]) -> Result:
     """Return the possible approvers and their time to decide; nothing if policy does not answer."""
     try:
         found = await call.session.writ.policy.explain(operation_type, target_id, parameters)
@@ -202,7 +202,7 @@ def _tool_of_kind(catalogue: Catalogue, kind: str, named: str) -> Tool:
     )
 
 
-async def _execute_of_kind(kind: str, call: Call, arguments: Any) -> Result:
+async def _execute_of_kind(kind: str, call: ToolCall, arguments: Any) -> Result:
     name = name_of_kind(call.session.catalogue, kind, arguments.operation_type)
     beside = {key: getattr(arguments, key) for key in (KINDS[kind],) if getattr(arguments, key)}
     options = _options(arguments)

@@ -10,7 +10,7 @@ from writ_contracts.ids import WRIT_TARGET, IdempotencyKey, OperationId, Operati
 from writ_gateway.client import WINDOW_END, WINDOW_REQUEST
 from writ_gateway.results import operation_shape
 from writ_gateway.schemas import Arguments
-from writ_gateway.session import Call
+from writ_gateway.session import ToolCall
 from writ_gateway.tool import Result, Tool, tool
 from writ_gateway.tools.request_tools import request
 
@@ -29,7 +29,7 @@ class WindowArguments(Arguments, frozen=True, kw_only=True):
     idempotency_key: IdempotencyKey | None = None
 
 
-async def request_window(call: Call, arguments: WindowArguments) -> Result:
+async def request_window(call: ToolCall, arguments: WindowArguments) -> Result:
     """Request the window; return the pending operation, which waits for people's decision."""
     parameters = msgspec.to_builtins(arguments)
     key = parameters.pop("idempotency_key")
@@ -44,7 +44,7 @@ class WindowEndArguments(Arguments, frozen=True, kw_only=True):
     reason: Annotated[str, Meta(max_length=1000)] = ""
 
 
-async def end_window(call: Call, arguments: WindowEndArguments) -> Result:
+async def end_window(call: ToolCall, arguments: WindowEndArguments) -> Result:
     """End a window early: from then on each operation needs an approval of its own again."""
     options = {"reason": arguments.reason, "wait": SOON}
     return await request(call, WINDOW_END, WRIT_TARGET, {"window_id": arguments.window_id}, **options)

@@ -104,7 +104,7 @@ class ApprovalEndpoint:
             approval = proven.approval
             _check_sender(request.approval, judge.world, sender_key(message))
             if repeated(standing, request.approval):
-                return _answered(standing, standing.life.state, standing.open(judge.world).remaining)
+                return _reply(standing, standing.life.state, standing.open(judge.world).remaining)
             preview = recorded_preview(records)
             event, remaining = self._event(standing, proven, request.approval, judge, preview)
             try:
@@ -113,7 +113,7 @@ class ApprovalEndpoint:
                 continue  # another writer was first: read the new state
             self._note_counter(request.approval.credential, proven)
             await self._notify_approvers(standing, event, approval)
-            return _answered(standing, state, remaining)
+            return _reply(standing, state, remaining)
         raise Conflict(f"{ATTEMPTS} times another verdict was recorded first: try again", code="decided")
 
     def _note_counter(self, credential: str, proven: ProvenApproval) -> None:
@@ -207,7 +207,7 @@ def _check_rules(approval: Approval, judge: Judge) -> None:
         operation=operation,
         target=WRIT,
         principal=judge.world.principals[approval.approver],
-        given=parameters,
+        parameters=parameters,
         effective=operation.check(parameters),
         at=judge.now,
     )
@@ -224,6 +224,6 @@ def _check_sender(signed: SignedApproval, world: PolicySnapshot, sender: str) ->
         raise Untrusted("it was signed in one session and sent in another", code=BAD)
 
 
-def _answered(standing: PendingOperation, state: str, remaining: int) -> ApprovalReply:
+def _reply(standing: PendingOperation, state: str, remaining: int) -> ApprovalReply:
     shown = standing.life.outcome or state
     return ApprovalReply(operation_id=standing.exact.operation_id, state=str(shown), remaining=remaining)

@@ -4,12 +4,12 @@ from itertools import accumulate
 
 from writ_contracts.decisions import MOST_TRACED, TraceEntry
 from writ_contracts.wire import encode
-from writ_rules.engine.decisions.trace import Trace
+from writ_rules.engine.decisions.trace import RuleTrace
 
 TRACE_BYTES = 24_576
 
 
-def bounded_trace(account: Trace, most: int) -> list[TraceEntry]:
+def bounded_trace(account: RuleTrace, most: int) -> list[TraceEntry]:
     """Return the whole trace, or its most useful part: matching rules, rules that err, and the first of the others.
 
     If more of them match or err than `most`, as many as fit.

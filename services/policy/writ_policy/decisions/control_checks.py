@@ -229,7 +229,7 @@ class ControlChecks(Struct, frozen=True, kw_only=True):
                 operation=definition,
                 target=target,
                 principal=one,
-                given=parameters,
+                parameters=parameters,
                 effective=parameters,
                 at=self.now,
                 own=False,

@@ -7,7 +7,7 @@ from msgspec import Struct
 from writ_contracts.inventory import Principal
 from writ_contracts.people.approvals import MOST_PEOPLE, DecisionDemand, DecisionStep
 from writ_contracts.people.credentials import Presence
-from writ_rules.engine.rules.obligations import ApproverStep, Demand, People, Progress, Proven, progress
+from writ_rules.engine.rules.obligations import ApproverStep, Demand, DemandProgress, People, Proven, progress
 
 
 class OpenDemands(Struct, frozen=True, kw_only=True):
@@ -88,6 +88,6 @@ def progress_of(
     )
 
 
-def _position(demand: Demand, how: Progress) -> int:
+def _position(demand: Demand, how: DemandProgress) -> int:
     """Return the index of the open step. It is found by identity, since two steps of a demand may be equal."""
     return next(at for at, step in enumerate(demand.steps) if step is how.waits_for)

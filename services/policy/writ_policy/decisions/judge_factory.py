@@ -8,8 +8,8 @@ from writ_contracts.errors import Unreachable
 from writ_contracts.ids import WRIT_TARGET
 from writ_policy.decisions.agent_plugins import AgentPlugins
 from writ_policy.decisions.rulings import Judge
-from writ_policy.state.control_follower import Follower
-from writ_policy.state.sources import Sources
+from writ_policy.state.control_follower import ControlFollower
+from writ_policy.state.sources import PolicySources
 from writ_policy.versions.stored_versions import Versions
 from writ_runtime.journal.journal_guard import JournalGuard
 from writ_runtime.recent_digests import RecentDigests
@@ -20,9 +20,9 @@ class JudgeFactory:
 
     def __init__(
         self,
-        sources: Sources,
+        sources: PolicySources,
         versions: Versions,
-        follower: Follower,
+        follower: ControlFollower,
         plugins: AgentPlugins,
         guard: JournalGuard,
         *,
@@ -69,6 +69,11 @@ class JudgeFactory:
             now=now,
             keyed_digest=self.digests.of,
         )
+
+    def only_reads(self, operation: str) -> bool:
+        """Return whether the operation changes nothing; False for one that is not in the catalogue."""
+        found = self._plugins.catalogue.get(operation)
+        return found is not None and found.read_only
 
     async def now(self) -> Judge:
         """Return a judge with all that this replica has read."""

@@ -9,7 +9,7 @@ from writ_contracts.agents import Claim
 from writ_contracts.catalogue.control import FOR_PEOPLE
 from writ_contracts.decisions import MOST_TRACED, Authenticated, Decision, Subject, changed_since
 from writ_contracts.errors import Untrusted
-from writ_contracts.operations import Catalogue, Risk, has_operation, not_offered
+from writ_contracts.operations import Catalogue, Risk, has_operation
 from writ_contracts.parameters import public
 from writ_contracts.people.persons import person_of
 from writ_contracts.policy.facts import OTHER_NAMES
@@ -24,6 +24,7 @@ from writ_policy.decisions.session_checks import is_own_session, with_own_sessio
 from writ_policy.decisions.statements import check_statement, presence_of
 from writ_policy.decisions.window_checks import is_own_window
 from writ_policy.state.snapshot import PolicySnapshot
+from writ_rules.engine.checked_request import checked_request
 from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.control import ControlState
@@ -118,7 +119,9 @@ class Judge(Struct, frozen=True, kw_only=True):
         for name in names:
             other = {named: name}
             request = structs.replace(
-                ruled.request, given={**ruled.request.given, **other}, effective={**ruled.request.effective, **other}
+                ruled.request,
+                parameters={**ruled.request.parameters, **other},
+                effective={**ruled.request.effective, **other},
             )
             ruling = decide(self._visible_policy(request), request, self.control, self.world.people, known.facts)
             if ruling.effect == "deny" and ruling.code in OF_RULES:
@@ -188,12 +191,12 @@ class Judge(Struct, frozen=True, kw_only=True):
             return False
         operation = self.catalogue.find(request.operation.quotes)
         names = {*operation.parameters.__struct_fields__} - {"timeout"}
-        parameters = {name: value for name, value in request.given.items() if name in names}
+        parameters = {name: value for name, value in request.parameters.items() if name in names}
         if not has_operation(request.target, operation):
             return False
         effective = operation.check(parameters)
         reading = structs.replace(
-            request, operation=operation, given=parameters, effective=effective, dry_run=False, approvals=()
+            request, operation=operation, parameters=parameters, effective=effective, dry_run=False, approvals=()
         )
         ruling = decide(self._visible_policy(reading), reading, self.control, self.world.people, known.facts)
         return ruling.effect == "allow"
@@ -234,32 +237,28 @@ class Judge(Struct, frozen=True, kw_only=True):
         principal = self.world.requester(subject.principal, subject.key, recorded=recorded)
         operation = self.catalogue.find(subject.operation)
         target = (self.world if known_target else self.world.seen_by(principal, self.now)).target(subject.target)
-        if not has_operation(target, operation):
-            raise not_offered(target, operation)
-        effective = operation.check(subject.parameters)
-        request = DecisionRequest(
-            operation=operation,
-            target=target,
-            principal=principal,
-            given={name: effective[name] for name in subject.parameters if name in effective},
-            effective=effective,
+        request = checked_request(
+            operation,
+            target,
+            principal,
+            subject.parameters,
             at=self.now,
             dry_run=subject.dry_run and not self.dry_run_only,
-            own=self._is_own(operation.name, principal.id, subject, effective),
             person=person_of(principal.id, self.world.principals),
         )
+        own = self._is_own(operation.name, principal.id, subject, request.effective)
         session = self._session(subject)
         age_at, session_key = None if recorded else self.now, session.key if session else ""
         signed = check_statement(subject, principal, age_at, self.world.installation, session_key)
         presence = None if subject.simulate else presence_of(subject, self.world, recorded=recorded)
-        return structs.replace(request, presence=presence), signed
+        return structs.replace(request, own=own, presence=presence), signed
 
     def _session(self, subject: Subject) -> Session | None:
         """Return the session whose key sent the request, or None."""
         principal = self.world.principals.get(subject.principal)
         return None if principal is None else self.world.session(principal, subject.key)
 
-    def _is_own(self, operation: str, principal: str, subject: Subject, parameters: dict[str, Any]) -> bool:
+    def _is_own(self, operation: str, principal: str, subject: Subject, parameters: Mapping[str, Any]) -> bool:
         """Return true for a control operation on something of the principal's own."""
         if operation == "window_end":
             return is_own_window(self.world, self.control, principal, parameters, self.now)

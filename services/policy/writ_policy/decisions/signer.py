@@ -5,7 +5,7 @@ is faster than verifying the signature. Decisions of other replicas, and older o
 """
 
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from hashlib import sha256
 
 from writ_contracts.decisions import Decision
@@ -18,10 +18,10 @@ REMEMBERED = 4_096
 
 
 class DecisionSigner:
-    """Signs with policy's key, and opens decisions that policy signed."""
+    """Signs with policy's key, and opens decisions that policy signed. `opened` receives whether one was recognised."""
 
-    def __init__(self, key: Key) -> None:
-        self._key = key
+    def __init__(self, key: Key, opened: Callable[[bool], None] = lambda _: None) -> None:
+        self._key, self._opened = key, opened
         self._signed: OrderedDict[str, bytes] = OrderedDict()
 
     @property
@@ -38,7 +38,9 @@ class DecisionSigner:
 
     def open(self, signed: Signed, trusted: Collection[str]) -> Decision:
         """Return the decision if one of the `trusted` keys signed it for this installation. Raises Untrusted."""
-        if not self._is_own(signed, trusted):
+        own = self._is_own(signed, trusted)
+        self._opened(own)
+        if not own:
             return open_signed(signed, Decision, trusted, self.installation)
         decision = read(signed, Decision)
         check_installation(decision, self.installation)

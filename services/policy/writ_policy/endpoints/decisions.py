@@ -32,7 +32,7 @@ from writ_policy.decisions.rulings import Judge, RuledRequest
 from writ_policy.decisions.signer import DecisionSigner
 from writ_policy.endpoints.scans import Scans
 from writ_policy.grant_endpoint import GrantEndpoint
-from writ_policy.metrics import Measures
+from writ_policy.metrics import PolicyMeasures
 from writ_policy.starts import FORGED, ForgedStart
 from writ_policy.versions.proposed_versions import CHANGES, ProposedVersions
 from writ_policy.windows.open_windows import OpenWindows
@@ -65,7 +65,7 @@ class DecisionEndpoints:
         signer: DecisionSigner,
         keys: PolicyKeys,
         security: SecurityEvents,
-        measures: Measures,
+        measures: PolicyMeasures,
         observe: Observer,
         windows: OpenWindows,
         bus: Bus,

@@ -17,10 +17,10 @@ from writ_contracts.inventory import SCANNER
 from writ_contracts.policy.facts import MOST_REPORT_BYTES, Fact, ScanReply, ScanReport, StoredReport
 from writ_contracts.signing import Signed
 from writ_policy.decisions.facts import KnownFacts
-from writ_policy.state.sources import Sources
+from writ_policy.state.sources import PolicySources
 from writ_rules.engine.facts import Facts
 from writ_rules.engine.facts import ScanFinding as Finding
-from writ_rules.engine.facts import ScanReport as Report
+from writ_rules.engine.facts import TargetScan as Report
 from writ_runtime.endpoint_frame import endpoint_handler
 from writ_runtime.journal.security_events import SecurityEvents
 from writ_runtime.logs import Log
@@ -46,7 +46,7 @@ class Scans:
     def __init__(
         self,
         stored: EventStore,
-        sources: Sources,
+        sources: PolicySources,
         key: Key,
         keys: Callable[[float], Collection[str]],
         security: SecurityEvents,

@@ -33,7 +33,7 @@ from writ_policy.config import PolicyConfig
 from writ_policy.decisions.rulings import Judge
 from writ_policy.state import control_views
 from writ_policy.state.control_views import MOST_SHOWN
-from writ_policy.state.sources import FILES, Sources
+from writ_policy.state.sources import FILES, PolicySources
 from writ_policy.versions.stored_versions import Versions
 from writ_policy.windows.open_windows import OpenWindows
 from writ_rules.engine.compile import Policy
@@ -48,7 +48,7 @@ class VersionQueries:
     def __init__(
         self,
         config: PolicyConfig,
-        sources: Sources,
+        sources: PolicySources,
         versions: Versions,
         judge: Callable[[], Awaitable[Judge]],
         tell: Callable[[Notice], None],

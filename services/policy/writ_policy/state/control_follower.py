@@ -37,7 +37,7 @@ VERSIONS = ("policy_publish", "policy_rollback")
 _log = Log("writ.policy")
 
 
-class Follower:
+class ControlFollower:
     """Follows control events. `state` is the control state as of the last read."""
 
     def __init__(

@@ -26,7 +26,7 @@ MOST_WARNINGS = 50
 _log = Log("writ.policy")
 
 
-class FileContent(Struct, Generic[Value], frozen=True):
+class LoadedFile(Struct, Generic[Value], frozen=True):
     value: Value
     digest: str
 
@@ -95,17 +95,17 @@ class Compiler:
         return FileReading(text, hashlib.sha256(data).hexdigest())
 
 
-def with_digest(read: Callable[[Path], Value]) -> Callable[[Path], FileContent[Value]]:
+def with_digest(read: Callable[[Path], Value]) -> Callable[[Path], LoadedFile[Value]]:
     """Return a reader that also returns the digest. It reads again if the file changed meanwhile. Raises
     ConfigError.
     """
 
-    def exactly(path: Path) -> FileContent[Value]:
+    def exactly(path: Path) -> LoadedFile[Value]:
         for _ in range(ATTEMPTS):
             before = _digest(path)
             value = read(path)
             if _digest(path) == before:
-                return FileContent(value, before)
+                return LoadedFile(value, before)
         raise ConfigError(f"{path}: changes faster than it can be read")
 
     return exactly

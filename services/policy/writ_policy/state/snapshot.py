@@ -13,7 +13,7 @@ from writ_contracts.inventory import GATEWAY, WRIT, Agents, Inventory, Principal
 from writ_contracts.people.credentials import Credential
 from writ_contracts.people.principal_changes import is_active, principals_in_force
 from writ_contracts.subjects import can_scan
-from writ_policy.state.loading import FileContent
+from writ_policy.state.loading import LoadedFile
 from writ_policy.state.visible_policy import VisiblePolicy, VisibleTargets, find_target
 from writ_policy.versions.stored_versions import VersionInForce
 from writ_rules.engine.clauses.conditions import ScanCondition
@@ -147,9 +147,9 @@ class PolicySnapshot(Struct, frozen=True, eq=False, kw_only=True):
 def compose(
     installation: str,
     in_force: VersionInForce,
-    inventory: FileContent[Inventory],
-    principals: FileContent[Principals],
-    agents: FileContent[Agents],
+    inventory: LoadedFile[Inventory],
+    principals: LoadedFile[Principals],
+    agents: LoadedFile[Agents],
     changes: Iterable[PrincipalManage] = (),
     directory: Directory | None = None,
 ) -> PolicySnapshot:

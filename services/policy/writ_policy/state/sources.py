@@ -33,7 +33,7 @@ FILES = ("policy", *LISTS)
 _log = Log("writ.policy")
 
 
-class Sources:
+class PolicySources:
     """Reads all inputs of decisions. Raises ConfigError with all mistakes of all files if the lists cannot be read at
     the start.
     """

@@ -7,7 +7,7 @@ from msgspec import Struct
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Target
 from writ_rules.engine.compile import Policy
-from writ_rules.engine.decisions.reach import Reach
+from writ_rules.engine.decisions.reach import PrincipalReach
 
 
 class VisiblePolicy(Struct, frozen=True, eq=False):
@@ -15,7 +15,7 @@ class VisiblePolicy(Struct, frozen=True, eq=False):
 
     policy: Policy
     targets: Mapping[str, Target]
-    reach: Reach | None = None
+    reach: PrincipalReach | None = None
 
     def target(self, target_id: str) -> Target:
         """Return the target. Raises Invalid (`unknown_target`), in the same way for one out of reach and for one that
@@ -27,7 +27,7 @@ class VisiblePolicy(Struct, frozen=True, eq=False):
 class VisibleTargets(Mapping[str, Target]):
     """The targets that a principal sees. Each is checked when it is read."""
 
-    def __init__(self, targets: Mapping[str, Target], reach: Reach) -> None:
+    def __init__(self, targets: Mapping[str, Target], reach: PrincipalReach) -> None:
         self._targets, self._reach = targets, reach
 
     def __getitem__(self, target_id: str) -> Target:

@@ -193,7 +193,9 @@ class DirectClient(HeaderClient):
             return
         try:
             await super()._process_msg(sid, subject, reply, data, headers)
-        except ValueError:  # headers that are no text, say: the error would end nats-py's reading task
+        except (ValueError, IndexError):
+            # Headers that are no text, or shorter than a status line. The server passes on any bytes, and nats-py's
+            # reading task would end by the error, so that one message by a stolen key would make a service deaf.
             self._drop(subject)
 
     async def publish(
@@ -205,11 +207,11 @@ class DirectClient(HeaderClient):
         server, which does, would end the connection.
         """
         queue, block = self._flush_queue, b"" if headers is None else header_block(headers)
-        if len(payload) + len(block or b"") > self._max_payload:
+        if len(payload) <= self._max_payload < len(payload) + len(block or b""):
             raise MaxPayloadError
         plain = _plain_subject(subject) and (not reply or _plain_subject(reply))
         unlimited = self._status == self.CONNECTED and self._max_pending_size <= 0
-        if block is None or queue is None or not (plain and unlimited):
+        if block is None or queue is None or not (plain and unlimited) or len(payload) > self._max_payload:
             await super().publish(subject, payload, reply, headers)
             return
         message = hpub_cmd(subject, reply, block, payload) if block else pub_cmd(subject, reply, payload)

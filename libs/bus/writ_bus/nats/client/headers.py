@@ -11,9 +11,11 @@ from nats.aio.client import Client
 from nats.protocol.command import hpub_cmd
 
 from writ_bus.nats.client.encrypted import EncryptedClient
+from writ_bus.sender import REQUEST_INFO
 
 BEGINNING = b"NATS/1.0\r\n"
 """Start of headers without a status."""
+_SERVERS_LINE = f"{REQUEST_INFO}: ".encode()
 _BLANK = " \t\n\r\x0b\x0c"
 _plain_name = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _status_line = re.compile(rb"NATS/1\.0 ([0-9]{3})(?: ([ -9;-~]+))?\r\n").match
@@ -27,6 +29,13 @@ class HeaderClient(EncryptedClient):
 
     @staticmethod
     def _parse_header_lines(raw: bytes) -> dict[str, str]:
+        found = HeaderClient._read_lines(raw)
+        if REQUEST_INFO in found:
+            _take_from_server(found, raw)
+        return found
+
+    @staticmethod
+    def _read_lines(raw: bytes) -> dict[str, str]:
         if not raw.isascii():
             slowly: dict[str, str] = Client._parse_header_lines(raw)
             return slowly
@@ -53,6 +62,19 @@ class HeaderClient(EncryptedClient):
         await self._send_command(hpub_cmd(subject, reply, block, payload))
         if self._flush_queue is not None and self._flush_queue.empty():
             await self._flush_pending()
+
+
+def _take_from_server(found: dict[str, str], raw: bytes) -> None:
+    """Keep the server's own REQUEST_INFO, and no other.
+
+    nats-server appends it as the last line, after it has removed one of this name. A sender whose headers do not end
+    with a line break has it appended to a line of their own, so that another one of theirs would count.
+    """
+    last = raw.rstrip(b"\r\n").rpartition(b"\r\n")[2]
+    if last.startswith(_SERVERS_LINE):
+        found[REQUEST_INFO] = last[len(_SERVERS_LINE) :].decode().strip(_BLANK)
+    else:
+        del found[REQUEST_INFO]
 
 
 def parse_headers(block: bytes) -> dict[str, str]:

@@ -13,7 +13,8 @@ DOWN = (nats.errors.Error, OSError, RuntimeError)
 loss it writes to it, in place of its flusher, which has ended by then.
 """
 
-OnMessage = Callable[[Msg], None]
+NatsMessage = Msg
+OnMessage = Callable[[NatsMessage], None]
 
 
 class Client(Protocol):

@@ -22,7 +22,7 @@ SHOWN = 160
 class DecisionRequest(Struct, frozen=True, kw_only=True):
     """The request to decide, `at` Unix seconds.
 
-    `given` are the caller's own parameters, `effective` the same with the catalogue's defaults, checked. `own`: a
+    `parameters` are the caller's own, `effective` the same with the catalogue's defaults, checked. `own`: a
     control operation on something of the principal's own. `approvals`: the approvers so far, in order. `proven`: the
     presence each of them proved; `presence`: the one proved by the requester; None in an analysis, where each counts as
     proved. `emergency`: true if one for the target is in force; None: as in the control state. `person`: the person
@@ -32,7 +32,7 @@ class DecisionRequest(Struct, frozen=True, kw_only=True):
     operation: Operation
     target: Target
     principal: Principal
-    given: Mapping[str, Any]
+    parameters: Mapping[str, Any]
     effective: Mapping[str, Any]
     at: float
     dry_run: bool = False
@@ -59,7 +59,7 @@ class Case:
         "at",
         "effective",
         "facts",
-        "given",
+        "parameters",
         "public",
         "request",
         "roles",
@@ -71,7 +71,7 @@ class Case:
     def __init__(self, request: DecisionRequest, public: frozenset[str], facts: Facts = NO_FACTS) -> None:
         self.request = request
         self.facts = facts
-        self.given = request.given
+        self.parameters = request.parameters
         self.effective = request.effective
         self.public = public
         self.at = request.at
@@ -89,7 +89,7 @@ class Case:
             return ABSENT
         if parameter not in self.public:
             return SECRET
-        if parameter in self.given and parameter in self._shown:
+        if parameter in self.parameters and parameter in self._shown:
             return self._shown[parameter]
         text = self._shown[parameter] = show(value)
         return text

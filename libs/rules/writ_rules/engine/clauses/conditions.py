@@ -82,7 +82,7 @@ class ParameterCondition(Struct, frozen=True, eq=False):
 
     def miss(self, case: Case) -> ClauseMiss | None:
         """Return the first failing check; an absent parameter fails `required` and nothing else."""
-        fills = self.default is not None and self.name not in case.given
+        fills = self.default is not None and self.name not in case.parameters
         value = self.default if fills else case.effective.get(self.name)
         if value is None:
             return ClauseMiss(f"{self.name}.required", "a value", ABSENT) if self.required else None

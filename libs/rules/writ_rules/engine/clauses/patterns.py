@@ -23,7 +23,8 @@ class Pattern:
             self._match = re2.compile(text.encode(), options).fullmatch
         except re2.error as error:
             message = error.args[0] if error.args else ""
-            raise ValueError(message.decode() if isinstance(message, bytes) else str(message)) from error
+            reason = message.decode() if isinstance(message, bytes) else str(message)
+            raise ValueError(f"not a regular expression (RE2): {reason}") from error
         self.text = text
 
     def covers(self, value: str) -> bool:

@@ -57,7 +57,7 @@ def about(policy: Policy, principal: Principal) -> Policy:
     )
 
 
-def reach_of(policy: Policy, principal: Principal, at: float) -> "Reach":
+def reach_of(policy: Policy, principal: Principal, at: float) -> "PrincipalReach":
     """Return the reach of the rules of a policy which are about the principal, at an instant (Unix seconds)."""
     candidates: dict[str, list[str]] = {role: [] for role in ROLES}
     for name, verb in policy.verbs.items():
@@ -65,10 +65,10 @@ def reach_of(policy: Policy, principal: Principal, at: float) -> "Reach":
         for role in ROLES:
             if is_open or allows(policy.index.get((name, role), ())) or allows(policy.urgent.get((name, role), ())):
                 candidates[role].append(name)
-    return Reach(policy, principal, at, candidates)
+    return PrincipalReach(policy, principal, at, candidates)
 
 
-class Reach(Struct, frozen=True, eq=False):
+class PrincipalReach(Struct, frozen=True, eq=False):
     """The reach of one principal's rules. `candidates`: the operations which some rule may allow, by role of target."""
 
     policy: Policy
@@ -150,5 +150,7 @@ def _every(index: Mapping[tuple[str, str], tuple[Rule, ...]]) -> tuple[Rule, ...
 def _case(policy: Policy, principal: Principal, target: Target, at: float) -> Case:
     """Return a request without parameters: the clauses that are judged here do not read them."""
     operation = next(iter(policy.verbs.values())).operation
-    request = DecisionRequest(operation=operation, target=target, principal=principal, given={}, effective={}, at=at)
+    request = DecisionRequest(
+        operation=operation, target=target, principal=principal, parameters={}, effective={}, at=at
+    )
     return Case(request, frozenset())

@@ -6,7 +6,7 @@ from typing import Any
 from msgspec import Struct, field, structs
 
 from writ_contracts.decisions import Effect, TraceEntry
-from writ_rules.engine.decisions.trace import Trace
+from writ_rules.engine.decisions.trace import RuleTrace
 from writ_rules.engine.facts import NeededListing
 from writ_rules.engine.rules.obligations import Demand, RuleLimit, by_rule
 
@@ -28,7 +28,7 @@ class Ruling(Struct, frozen=True, kw_only=True):
     reason: str
     effective: Mapping[str, Any]
     rules: list[str] = field(default_factory=list)
-    account: Trace = field(default_factory=Trace)
+    account: RuleTrace = field(default_factory=RuleTrace)
     demands: list[Demand] = field(default_factory=list)
     limits: list[RuleLimit] = field(default_factory=list)
     needs: list[NeededListing] = field(default_factory=list)

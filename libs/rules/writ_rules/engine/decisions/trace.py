@@ -22,7 +22,7 @@ class TraceSection(Struct, frozen=True, eq=False):
     section: str = ""
 
 
-class Trace:
+class RuleTrace:
     """First the matching rules, then the erring ones, then the others; each by name.
 
     `lifted`: an emergency's allow cancels others.
@@ -37,7 +37,7 @@ class Trace:
         return sum(len(part.rules) for part in self._parts)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Trace) and list(self) == list(other)
+        return isinstance(other, RuleTrace) and list(self) == list(other)
 
     __hash__ = None  # type: ignore[assignment]
 

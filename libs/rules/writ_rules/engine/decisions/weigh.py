@@ -15,7 +15,7 @@ from writ_rules.engine.clauses.checks import plain
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.decisions import reasons
 from writ_rules.engine.decisions.ruling import Ruling
-from writ_rules.engine.decisions.trace import Trace
+from writ_rules.engine.decisions.trace import RuleTrace
 from writ_rules.engine.facts import NeededListing
 from writ_rules.engine.matching.judge import INHERITED, JudgedRule, overridden_by_emergency, trace_step
 from writ_rules.engine.matching.tree import TreeMatches
@@ -35,7 +35,7 @@ class ConsideredRules(Struct, frozen=True, eq=False):
     gateway: TreeMatches
     urgent: TreeMatches
     emergency: str
-    account: Trace
+    account: RuleTrace
 
 
 class WeighedRequest(Struct, frozen=True, eq=False):
@@ -192,7 +192,7 @@ def _defaults(request: DecisionRequest, rules: Iterable[Rule]) -> tuple[dict[str
     defaults: dict[str, Any] = {}
     for rule in rules:
         for name, value in rule.defaults[request.operation.name].items():
-            if name in request.given:
+            if name in request.parameters:
                 continue
             if name in defaults and plain(defaults[name]) != plain(value):
                 return {}, name

@@ -38,11 +38,11 @@ class Branch(Struct, frozen=True, eq=False):
 
     clause: Clause
     step: int
-    then: "Node | RuleList"
+    then: "ClauseNode | RuleList"
     allow: Rule | None
 
 
-class Node(Struct, frozen=True, eq=False):
+class ClauseNode(Struct, frozen=True, eq=False):
     """The state in which all clauses before hold, or can't be judged. `ends` are the rules without further clauses.
 
     `covers`, `limits`: some rule, some allow rule, has the end of its scope here. `near`: the branches with allowing
@@ -60,7 +60,7 @@ class Node(Struct, frozen=True, eq=False):
 NO_RULES = RuleList(())
 
 
-def grown(rules: Iterable[Rule], operation: str) -> Node | RuleList:
+def grown(rules: Iterable[Rule], operation: str) -> ClauseNode | RuleList:
     """Return the tree of these rules."""
     return _grown([(rule, clauses_of(rule, operation)) for rule in rules], 0)
 
@@ -70,7 +70,7 @@ def clauses_of(rule: Rule, operation: str) -> tuple[Clause, ...]:
     return (*rule.people, *rule.scope, *rule.conditions[operation])
 
 
-def _grown(entries: Sequence[tuple[Rule, tuple[Clause, ...]]], at: int) -> Node | RuleList:
+def _grown(entries: Sequence[tuple[Rule, tuple[Clause, ...]]], at: int) -> ClauseNode | RuleList:
     if len(entries) <= FEW:
         return RuleList(tuple(rule for rule, _ in entries))
     ends, below = list[Rule](), dict[Clause, list[tuple[Rule, tuple[Clause, ...]]]]()
@@ -82,7 +82,7 @@ def _grown(entries: Sequence[tuple[Rule, tuple[Clause, ...]]], at: int) -> Node 
     branches = [_branch(clause, some, at) for clause, some in below.items()]
     rest, indexes = indexed(branches, lambda branch: branch.clause)
     scoped = [*ends, *(rule for clause, some in below.items() if _step(clause) == CONDITION for rule, _ in some)]
-    return Node(
+    return ClauseNode(
         ends=tuple(ends),
         rest=rest,
         indexes=indexes,
@@ -122,7 +122,7 @@ class TreeMatches:
     __slots__ = ("_case", "_operation", "_trees", "covers", "erring", "limits", "matching", "obliging")
 
     def __init__(
-        self, trees: Sequence[Node | RuleList], operation: str, case: Case, rules: Iterable[Rule] = ()
+        self, trees: Sequence[ClauseNode | RuleList], operation: str, case: Case, rules: Iterable[Rule] = ()
     ) -> None:
         self.matching: list[Rule] = []
         self.obliging: list[Rule] = []
@@ -143,7 +143,7 @@ class TreeMatches:
             elif judged.miss.erred:
                 self.erring.append(judged)
 
-    def _walk(self, tree: Node | RuleList, erred: tuple[ClauseMiss, ...]) -> None:
+    def _walk(self, tree: ClauseNode | RuleList, erred: tuple[ClauseMiss, ...]) -> None:
         if isinstance(tree, RuleList):
             for rule in tree.rules:
                 self._judge(rule)
@@ -180,7 +180,7 @@ class TreeMatches:
         best = min((miss for tree in self._trees for miss in self._misses(tree, 1)), key=_nearness, default=None)
         return None if best is None else judge(best[1], self._operation, self._case)
 
-    def _misses(self, tree: Node | RuleList, depth: int) -> Iterator[tuple[tuple[bool, int], Rule]]:
+    def _misses(self, tree: ClauseNode | RuleList, depth: int) -> Iterator[tuple[tuple[bool, int], Rule]]:
         """Yield the nearest rule below each node, with its nearness; `depth`: the number of clauses held before."""
         if isinstance(tree, RuleList):
             judged = [judge(rule, self._operation, self._case) for rule in tree.rules if rule.effect != "deny"]
@@ -198,7 +198,7 @@ class TreeMatches:
                 yield (step != CONDITION, 0 if step == PEOPLE else -depth), closed
 
 
-def _reached(node: Node, case: Case) -> Iterator[Branch]:
+def _reached(node: ClauseNode, case: Case) -> Iterator[Branch]:
     """Yield the branches whose clause may hold."""
     yield from node.rest
     for index in node.indexes:
@@ -212,19 +212,19 @@ def _nearness(ranked: tuple[tuple[bool, int], Rule]) -> tuple[tuple[bool, int], 
 class Trees(Struct, frozen=True, eq=False):
     """The trees of a policy. Rules for any role are in a tree of their own (role ""), so they are stored once."""
 
-    ordinary: Mapping[tuple[str, str], Node | RuleList]
-    gateway: Mapping[str, Node | RuleList]
-    emergency: Mapping[tuple[str, str], Node | RuleList]
+    ordinary: Mapping[tuple[str, str], ClauseNode | RuleList]
+    gateway: Mapping[str, ClauseNode | RuleList]
+    emergency: Mapping[tuple[str, str], ClauseNode | RuleList]
 
-    def own(self, operation: str, role: str) -> tuple[Node | RuleList, ...]:
+    def own(self, operation: str, role: str) -> tuple[ClauseNode | RuleList, ...]:
         """Return the trees for targets of the role, outside emergencies."""
         return _pair(self.ordinary, operation, role)
 
-    def urgent(self, operation: str, role: str) -> tuple[Node | RuleList, ...]:
+    def urgent(self, operation: str, role: str) -> tuple[ClauseNode | RuleList, ...]:
         """Return the trees of the emergency rules."""
         return _pair(self.emergency, operation, role)
 
-    def inherited(self, operation: str) -> tuple[Node | RuleList, ...]:
+    def inherited(self, operation: str) -> tuple[ClauseNode | RuleList, ...]:
         """Return the trees of the rules binding targets behind a gateway."""
         return (self.gateway.get(operation, NO_RULES),)
 
@@ -235,7 +235,7 @@ def trees(ordinary: Iterable[Rule], inherited: Mapping[str, Iterable[Rule]], eme
     return Trees(_by_role(ordinary), gateway, _by_role(emergency))
 
 
-def _by_role(rules: Iterable[Rule]) -> dict[tuple[str, str], Node | RuleList]:
+def _by_role(rules: Iterable[Rule]) -> dict[tuple[str, str], ClauseNode | RuleList]:
     by_role: dict[tuple[str, str], list[Rule]] = {}
     for rule in rules:
         for operation in rule.operations:
@@ -244,5 +244,7 @@ def _by_role(rules: Iterable[Rule]) -> dict[tuple[str, str], Node | RuleList]:
     return {place: grown(some, place[0]) for place, some in by_role.items()}
 
 
-def _pair(known: Mapping[tuple[str, str], Node | RuleList], operation: str, role: str) -> tuple[Node | RuleList, ...]:
+def _pair(
+    known: Mapping[tuple[str, str], ClauseNode | RuleList], operation: str, role: str
+) -> tuple[ClauseNode | RuleList, ...]:
     return tuple(tree for key in ((operation, role), (operation, "")) if (tree := known.get(key)) is not None)

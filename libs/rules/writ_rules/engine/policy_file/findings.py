@@ -17,7 +17,7 @@ class Severity(StrEnum):
     WARNING = "warning"
 
 
-class Finding(Struct, frozen=True):
+class LintFinding(Struct, frozen=True):
     """One finding. `at_key`: it is about the key, not the value."""
 
     severity: Severity

@@ -303,7 +303,7 @@ class PolicyEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ] = None
 
 
-class PolicyFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class PolicyDocument(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The file: everything is under `policies`."""
 
     OTHER_KEYS: ClassVar[Instead] = {

@@ -9,7 +9,7 @@ from itertools import islice
 
 from msgspec import structs
 
-from writ_rules.engine.policy_file.findings import Finding, Keys, Severity
+from writ_rules.engine.policy_file.findings import Keys, LintFinding, Severity
 from writ_rules.engine.policy_file.format import GroupsEntry, PlacedRule, PolicyEntry, RuleEntry, present, written
 from writ_rules.engine.policy_file.nearest import NearestNames
 
@@ -32,7 +32,7 @@ def placed(policy: PolicyEntry) -> list[PlacedRule]:
     return rules if policy.groups is None else _Expansion(policy.groups).of(rules)
 
 
-def findings(policy: PolicyEntry) -> Iterator[Finding]:
+def findings(policy: PolicyEntry) -> Iterator[LintFinding]:
     """Yield the mistakes in groups and in their names: unknown ones, cycles, and too many members."""
     expansion = _Expansion(policy.groups or GroupsEntry())
     for kind in KINDS:
@@ -40,24 +40,24 @@ def findings(policy: PolicyEntry) -> Iterator[Finding]:
             keys: Keys = ("policies", "groups", kind, name)
             yield from _unknown(keys, members, expansion.groups[kind])
             if why := expansion.wrong.get((kind, name)):
-                yield Finding(Severity.ERROR, keys, why)
+                yield LintFinding(Severity.ERROR, keys, why)
         if len(getattr(policy.groups, kind, None) or ()) > MOST_GROUPS:
-            yield Finding(Severity.ERROR, ("policies", "groups", kind), f"more than {MOST_GROUPS} groups of {kind}")
+            yield LintFinding(Severity.ERROR, ("policies", "groups", kind), f"more than {MOST_GROUPS} groups of {kind}")
     for rule in written(policy):
         for kind in KINDS:
             yield from _unknown((*rule.keys, kind), getattr(rule.entry, kind), expansion.groups[kind])
     expansion.of(written(policy))
     if expansion.left < 0:
         text = f"groups add more than {MOST_EXPANDED} names to the rules of this file"
-        yield Finding(Severity.ERROR, ("policies", "groups"), text)
+        yield LintFinding(Severity.ERROR, ("policies", "groups"), text)
 
 
-def _unknown(keys: Keys, items: list[str | None] | None, groups: Members) -> Iterator[Finding]:
+def _unknown(keys: Keys, items: list[str | None] | None, groups: Members) -> Iterator[LintFinding]:
     for at, item in enumerate(items or ()):
         if item is not None and item.startswith(PREFIX) and item.removeprefix(PREFIX) not in groups:
             name = item.removeprefix(PREFIX)
             text = f"there is no group '{name}' of {keys[-1] if keys[-1] in KINDS else keys[-2]}"
-            yield Finding(Severity.ERROR, (*keys, at), text + NearestNames().hint(name, groups))
+            yield LintFinding(Severity.ERROR, (*keys, at), text + NearestNames().hint(name, groups))
 
 
 class _Expansion:

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from msgspec.json import encode
 
-from writ_rules.engine.policy_file.findings import Finding, Keys, Severity
+from writ_rules.engine.policy_file.findings import Keys, LintFinding, Severity
 
 Made = TypeVar("Made")
 
@@ -14,7 +14,7 @@ class CompilerNotes:
     """The notes of one file."""
 
     def __init__(self) -> None:
-        self.findings: list[Finding] = []
+        self.findings: list[LintFinding] = []
         self._shared: dict[bytes, Any] = {}
 
     def attempt(self, keys: Keys, otherwise: Made, make: Callable[[Any], Made], value: Any) -> Made:
@@ -24,7 +24,7 @@ class CompilerNotes:
         try:
             return make(value)
         except ValueError as error:
-            self.findings.append(Finding(Severity.ERROR, keys, str(error)))
+            self.findings.append(LintFinding(Severity.ERROR, keys, str(error)))
             return otherwise
 
     def whole(

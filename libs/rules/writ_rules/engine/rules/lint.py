@@ -9,8 +9,8 @@ from typing import Any
 
 from writ_rules.engine.clauses.checks import Check, UnanswerableCheck, checks, kind, whole
 from writ_rules.engine.clauses.listings import SOURCES
-from writ_rules.engine.policy_file.findings import Finding, Keys, Severity
-from writ_rules.engine.policy_file.format import AttributeConstraint, Constraint, PlacedRule, PolicyFile, present
+from writ_rules.engine.policy_file.findings import Keys, LintFinding, Severity
+from writ_rules.engine.policy_file.format import AttributeConstraint, Constraint, PlacedRule, PolicyDocument, present
 from writ_rules.engine.policy_file.groups import placed
 from writ_rules.engine.policy_file.nearest import NearestNames
 from writ_rules.engine.verbs import ANY, Verb
@@ -52,38 +52,40 @@ def suited(constraint: Constraint | AttributeConstraint, key: str) -> set[str]:
     return set[str]().union(*(OF_KIND[kind(value)] for value in values)) if values else set(FITS[key])
 
 
-def lint(file: PolicyFile, every: Iterable[PlacedRule], verbs: Verbs) -> list[Finding]:
+def lint(file: PolicyDocument, every: Iterable[PlacedRule], verbs: Verbs) -> list[LintFinding]:
     """Return the findings of all checks."""
     results = list(_policy(file))
-    rule_checks: tuple[Callable[[PlacedRule, Verbs], Iterator[Finding]], ...]
+    rule_checks: tuple[Callable[[PlacedRule, Verbs], Iterator[LintFinding]], ...]
     named = partial(_operations, NearestNames()), partial(_parameters, NearestNames())
     rule_checks = (*named, _items, _lists, _own_role, _approval, _limits, _attributes, _inherit, _origins_days)
     windows = present(_windows(file.policies.maintenance_windows))
     for item in every:
         if item.entry.maintenance_windows_only and not windows:
             keys = (*item.keys, "maintenance_windows_only")
-            results.append(Finding(Severity.LINT, keys, "the policy has no maintenance window: the rule never matches"))
+            results.append(
+                LintFinding(Severity.LINT, keys, "the policy has no maintenance window: the rule never matches")
+            )
         for check in rule_checks:
             results += check(item, verbs)
     return results
 
 
-def _policy(file: PolicyFile) -> Iterator[Finding]:
+def _policy(file: PolicyDocument) -> Iterator[LintFinding]:
     if file.policies.deny_by_default and not any(item.entry.enabled for item in placed(file.policies)):
-        yield Finding(Severity.WARNING, ("policies",), "the policy has no rule: everything is denied", at_key=True)
+        yield LintFinding(Severity.WARNING, ("policies",), "the policy has no rule: everything is denied", at_key=True)
     if not file.policies.deny_by_default:
         keys = ("policies", "deny_by_default")
-        yield Finding(Severity.WARNING, keys, "deny_by_default is false: a request that no rule covers is allowed")
+        yield LintFinding(Severity.WARNING, keys, "deny_by_default is false: a request that no rule covers is allowed")
     if not file.policies.audit_all_operations:
         keys = ("policies", "audit_all_operations")
-        yield Finding(Severity.WARNING, keys, "this has no effect: everything is recorded")
+        yield LintFinding(Severity.WARNING, keys, "this has no effect: everything is recorded")
     windows = file.policies.maintenance_windows
     every = windows.items() if isinstance(windows, dict) else enumerate(windows or ())
     for at, window in every:
         for key in ("days_of_week", "day_of_month"):
             if window is not None and window.recurrence in (None, "none") and getattr(window, key) is not None:
                 keys_of_window = ("policies", "maintenance_windows", at, key)
-                yield Finding(
+                yield LintFinding(
                     Severity.WARNING, keys_of_window, "the window comes once: without a recurrence this is ignored"
                 )
 
@@ -92,36 +94,38 @@ def _windows(entries: list[Any] | dict[str, Any] | None) -> list[Any]:
     return [*entries.values()] if isinstance(entries, dict) else entries or []
 
 
-def _operations(nearest: NearestNames, placed: PlacedRule, verbs: Verbs) -> Iterator[Finding]:
+def _operations(nearest: NearestNames, placed: PlacedRule, verbs: Verbs) -> Iterator[LintFinding]:
     keys = (*placed.keys, "operations")
     if not present(placed.entry.operations):
-        yield Finding(Severity.LINT, keys, "an empty list: the rule covers nothing")
+        yield LintFinding(Severity.LINT, keys, "an empty list: the rule covers nothing")
     for at, name in enumerate(placed.entry.operations):
         if name is not None and name not in verbs:
             text = f"there is no operation '{name}'{nearest.hint(name, verbs)}"
-            yield Finding(Severity.LINT, (*keys, at), text)
+            yield LintFinding(Severity.LINT, (*keys, at), text)
 
 
-def _lists(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
+def _lists(placed: PlacedRule, _: Verbs) -> Iterator[LintFinding]:
     for key in LISTS:
         if getattr(placed.entry, key) is not None and not present(getattr(placed.entry, key)):
-            yield Finding(Severity.LINT, (*placed.keys, key), f"an empty list covers nobody: leave out '{key}' for all")
+            yield LintFinding(
+                Severity.LINT, (*placed.keys, key), f"an empty list covers nobody: leave out '{key}' for all"
+            )
     for at, window in enumerate(placed.entry.time_restrictions or ()):
         if window is not None and window.days_of_week is not None and not present(window.days_of_week):
             keys = (*placed.keys, "time_restrictions", at, "days_of_week")
-            yield Finding(Severity.LINT, keys, "a window without days never opens")
+            yield LintFinding(Severity.LINT, keys, "a window without days never opens")
 
 
-def _items(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
+def _items(placed: PlacedRule, _: Verbs) -> Iterator[LintFinding]:
     """Yield an error for `allowed_items` of a deny rule: adding one item to the list would evade it."""
     for name, constraint in (placed.entry.parameter_constraints or {}).items():
         if constraint is not None and constraint.allowed_items is not None and not placed.entry.allowed:
             keys = (*placed.keys, "parameter_constraints", name, "allowed_items")
             text = "a deny rule cannot have it, since one more item would evade it: bound the list in allow rules"
-            yield Finding(Severity.ERROR, keys, text)
+            yield LintFinding(Severity.ERROR, keys, text)
 
 
-def _own_role(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
+def _own_role(placed: PlacedRule, _: Verbs) -> Iterator[LintFinding]:
     """Yield a finding for a rule in one role's section that names other roles: nobody would expect it to
     apply there.
     """
@@ -131,55 +135,57 @@ def _own_role(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
     keys = (*placed.keys, "target_roles")
     if foreign := sorted({*roles} - {placed.role}):
         text = f"names {', '.join(foreign)}: a rule under role_policies.{placed.role} is about that role alone"
-        yield Finding(Severity.ERROR, keys, f"{text}; put it under global_policies, or leave out target_roles")
+        yield LintFinding(Severity.ERROR, keys, f"{text}; put it under global_policies, or leave out target_roles")
 
 
-def _inherit(item: PlacedRule, _: Verbs) -> Iterator[Finding]:
+def _inherit(item: PlacedRule, _: Verbs) -> Iterator[LintFinding]:
     if not item.entry.inherit and item.role != "gateway":
         text = "it has an effect only in rules under role_policies.gateway"
-        yield Finding(Severity.WARNING, (*item.keys, "inherit"), text)
+        yield LintFinding(Severity.WARNING, (*item.keys, "inherit"), text)
 
 
-def _origins_days(item: PlacedRule, _: Verbs) -> Iterator[Finding]:
+def _origins_days(item: PlacedRule, _: Verbs) -> Iterator[LintFinding]:
     """Yield a finding for days 0 to 4: from 0 = Monday these are the workdays, here they are Sunday to Thursday."""
     for at, window in enumerate(item.entry.time_restrictions or ()):
         if window is not None and set(present(window.days_of_week)) == set(range(5)):
             keys = (*item.keys, "time_restrictions", at, "days_of_week")
             text = "0 is Sunday, so these are Sunday to Thursday; Monday to Friday are [1, 2, 3, 4, 5]"
-            yield Finding(Severity.WARNING, keys, text)
+            yield LintFinding(Severity.WARNING, keys, text)
 
 
-def _approval(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
+def _approval(placed: PlacedRule, _: Verbs) -> Iterator[LintFinding]:
     entry = placed.entry
     if not entry.allowed and (entry.requires_approval or entry.approval is not None):
-        yield Finding(Severity.WARNING, placed.keys, f"'{entry.name}' denies, so an approval has no effect")
+        yield LintFinding(Severity.WARNING, placed.keys, f"'{entry.name}' denies, so an approval has no effect")
     if entry.approval is not None and entry.requires_approval is False:
-        yield Finding(Severity.LINT, placed.keys, f"'{entry.name}' names approvers and has requires_approval: false")
+        yield LintFinding(
+            Severity.LINT, placed.keys, f"'{entry.name}' names approvers and has requires_approval: false"
+        )
     if entry.emergency_overridable and entry.allowed:
-        yield Finding(Severity.WARNING, placed.keys, "only a deny can be emergency_overridable")
+        yield LintFinding(Severity.WARNING, placed.keys, "only a deny can be emergency_overridable")
 
 
-def _limits(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
+def _limits(placed: PlacedRule, _: Verbs) -> Iterator[LintFinding]:
     for key in ("max_targets", "max_concurrent", "operation_timeout"):
         if getattr(placed.entry, key) is not None and not placed.entry.allowed:
             severity = Severity.WARNING if key == "operation_timeout" else Severity.LINT
-            yield Finding(severity, (*placed.keys, key), f"'{placed.entry.name}' denies, so a limit has no effect")
+            yield LintFinding(severity, (*placed.keys, key), f"'{placed.entry.name}' denies, so a limit has no effect")
     timeout = (placed.entry.parameter_constraints or {}).get("timeout")
     most = placed.entry.operation_timeout
     if most is not None and timeout is not None and timeout.min is not None and most < timeout.min:
         text = f"ends every operation sooner than the {timeout.min} s that timeout.min requires"
-        yield Finding(Severity.WARNING, (*placed.keys, "operation_timeout"), text)
+        yield LintFinding(Severity.WARNING, (*placed.keys, "operation_timeout"), text)
 
 
-def _attributes(placed: PlacedRule, _: Verbs) -> Iterator[Finding]:
+def _attributes(placed: PlacedRule, _: Verbs) -> Iterator[LintFinding]:
     for name, constraint in (placed.entry.target_attributes or {}).items():
         keys = (*placed.keys, "target_attributes", name)
         if isinstance(constraint, list) and not present(constraint):
-            yield Finding(Severity.LINT, keys, "an empty list: no value matches")
+            yield LintFinding(Severity.LINT, keys, "an empty list: no value matches")
         elif isinstance(constraint, AttributeConstraint):
             yield from _ranges(keys, constraint)
             if why := _excludes_all(constraint):
-                yield Finding(Severity.LINT, keys, f"{why}: no value matches")
+                yield LintFinding(Severity.LINT, keys, f"{why}: no value matches")
 
 
 def _excludes_all(constraint: AttributeConstraint) -> str:
@@ -207,14 +213,14 @@ def _excludes_all(constraint: AttributeConstraint) -> str:
     return "" if possible else "each of allowed_values is excluded by the rest"
 
 
-def _parameters(nearest: NearestNames, placed: PlacedRule, verbs: Verbs) -> Iterator[Finding]:
+def _parameters(nearest: NearestNames, placed: PlacedRule, verbs: Verbs) -> Iterator[LintFinding]:
     having = [verbs[name] for name in present(placed.entry.operations) if name in verbs]
     known = sorted({parameter for verb in having for parameter in verb.types})
     for name, constraint in (placed.entry.parameter_constraints or {}).items():
         keys = (*placed.keys, "parameter_constraints", name)
         if name not in known:
             text = f"no operation of the rule has the parameter '{name}'{nearest.hint(name, known)}"
-            yield Finding(Severity.WARNING, keys, text, at_key=True)
+            yield LintFinding(Severity.WARNING, keys, text, at_key=True)
         elif constraint is not None:
             yield from _contradictions(nearest, keys, constraint)
             for verb in having:
@@ -222,31 +228,31 @@ def _parameters(nearest: NearestNames, placed: PlacedRule, verbs: Verbs) -> Iter
                     yield from _constraint(keys, name, constraint, verb)
 
 
-def _contradictions(nearest: NearestNames, keys: Keys, constraint: Constraint) -> Iterator[Finding]:
+def _contradictions(nearest: NearestNames, keys: Keys, constraint: Constraint) -> Iterator[LintFinding]:
     yield from _ranges(keys, constraint)
     source = constraint.allowlist_source
     if source is not None and source not in SOURCES:
         hint = nearest.hint(source, SOURCES)
         text = f"targets have no list '{source}', so the rule denies all requests that it covers{hint}"
-        yield Finding(Severity.WARNING, (*keys, "allowlist_source"), text)
+        yield LintFinding(Severity.WARNING, (*keys, "allowlist_source"), text)
     elif source is None and constraint.max_age is not None:
-        yield Finding(
+        yield LintFinding(
             Severity.WARNING, (*keys, "max_age"), "it is the age of a list: without allowlist_source it has no effect"
         )
 
 
-def _ranges(keys: Keys, constraint: Constraint | AttributeConstraint) -> Iterator[Finding]:
+def _ranges(keys: Keys, constraint: Constraint | AttributeConstraint) -> Iterator[LintFinding]:
     for low, high in (("min", "max"), ("min_length", "max_length")):
         least, most = getattr(constraint, low), getattr(constraint, high)
         if least is not None and most is not None and least > most:
-            yield Finding(Severity.LINT, keys, f"{low} {least} is above {high} {most}: the rule never matches")
+            yield LintFinding(Severity.LINT, keys, f"{low} {least} is above {high} {most}: the rule never matches")
 
 
-def _constraint(keys: Keys, name: str, constraint: Constraint, verb: Verb) -> Iterator[Finding]:
+def _constraint(keys: Keys, name: str, constraint: Constraint, verb: Verb) -> Iterator[LintFinding]:
     types, what = verb.types[name], f"{verb.operation.name}.{name}"
     for key in FITS:
         if getattr(constraint, key) is not None and not types & suited(constraint, key):
-            yield Finding(
+            yield LintFinding(
                 Severity.LINT, (*keys, key), f"{what} is of type {_type_names(types)}, which '{key}' can't judge"
             )
     yield from _impossible_values(keys, name, constraint, verb)
@@ -254,15 +260,17 @@ def _constraint(keys: Keys, name: str, constraint: Constraint, verb: Verb) -> It
     named = LISTED.get(source or "", ())
     if named and not any(word in name for word in named):
         text = f"'{source}' lists no {name.replace('_', ' ')}: it lists {named[0].replace('_', ' ')}s"
-        yield Finding(Severity.WARNING, (*keys, "allowlist_source"), text)
+        yield LintFinding(Severity.WARNING, (*keys, "allowlist_source"), text)
     type_names = {"int", "float"} if constraint.type == "float" else {constraint.type}
     if constraint.type is not None and not types & type_names:
-        yield Finding(Severity.LINT, (*keys, "type"), f"{what} is of type {_type_names(types)}: the rule never matches")
+        yield LintFinding(
+            Severity.LINT, (*keys, "type"), f"{what} is of type {_type_names(types)}: the rule never matches"
+        )
     if constraint.default is not None:
         yield from _default((*keys, "default"), name, constraint, verb)
 
 
-def _impossible_values(keys: Keys, name: str, constraint: Constraint, verb: Verb) -> Iterator[Finding]:
+def _impossible_values(keys: Keys, name: str, constraint: Constraint, verb: Verb) -> Iterator[LintFinding]:
     """Yield findings for values no request can have; if all are such, the rule never matches."""
     for key in ("allowed_values", "denied_values"):
         values = getattr(constraint, key) or ()
@@ -273,24 +281,24 @@ def _impossible_values(keys: Keys, name: str, constraint: Constraint, verb: Verb
         if key == "denied_values" or len(refused) < len(present(values)):
             for at, why in refused.items():
                 text = f"{verb.operation.name}.{name}{why}"
-                yield Finding(Severity.WARNING, (*keys, key, at), text)
+                yield LintFinding(Severity.WARNING, (*keys, key, at), text)
     for at, item in enumerate(constraint.allowed_items or ()):
         if "list" in verb.types[name] and item is not None and (why := verb.refuses(name, [item])):
             text = f"{verb.operation.name}.{name} can't have this item: {name}{why}"
-            yield Finding(Severity.WARNING, (*keys, "allowed_items", at), text)
+            yield LintFinding(Severity.WARNING, (*keys, "allowed_items", at), text)
 
 
-def _default(keys: Keys, name: str, constraint: Constraint, verb: Verb) -> Iterator[Finding]:
+def _default(keys: Keys, name: str, constraint: Constraint, verb: Verb) -> Iterator[LintFinding]:
     refusal = verb.refuses(name, constraint.default)
     if refusal is not None:
-        yield Finding(Severity.LINT, keys, f"{verb.operation.name}.{name}{refusal}")
+        yield LintFinding(Severity.LINT, keys, f"{verb.operation.name}.{name}{refusal}")
         return
     try:
         broken = [check for check in checks(constraint, deny=False) if _breaks(check, constraint.default)]
     except ValueError:
         return  # the pattern is no pattern, which is an error of its own
     for check in broken:
-        yield Finding(Severity.LINT, keys, f"the default itself breaks {check.clause} ({check.expected})")
+        yield LintFinding(Severity.LINT, keys, f"the default itself breaks {check.clause} ({check.expected})")
 
 
 def _holds(check: Check, value: Any) -> bool:

@@ -60,7 +60,7 @@ def by_rule(obligation: Demand | RuleLimit) -> tuple[str, str]:
 ADMIN_DEMAND = Demand("require_approval_for_admin", (ApproverStep((APPROVER,), 1),), APPROVAL_MINUTES * 60)
 
 
-class Progress(Struct, frozen=True):
+class DemandProgress(Struct, frozen=True):
     """The progress of a demand.
 
     `waits_for`: the open step, None when all are done; `more`: the number of approvals it still lacks; `able`: the
@@ -76,7 +76,7 @@ class Progress(Struct, frozen=True):
 
 def progress(
     demand: Demand, approvals: Sequence[str], asker: Principal, people: People, proven: Proven | None = None
-) -> Progress:
+) -> DemandProgress:
     """Return the progress of a demand. An approval counts for the step open at its time, if its approver proved the
     needed presence. No person counts twice; the requester's own counts only in `solo`.
 
@@ -92,12 +92,12 @@ def progress(
             if who is None:
                 left = frozenset(one for one in able if people.person(one) not in used)
                 more = step.quorum - approved
-                return Progress(step, more, left, _possible(demand, at, more, asker, used, people), tuple(by))
+                return DemandProgress(step, more, left, _possible(demand, at, more, asker, used, people), tuple(by))
             if who in able and people.person(who) not in used and _has_proved(who, demand, asker, people, proven):
                 used.add(people.person(who))
                 by.append(who)
                 approved += 1
-    return Progress(None, by=tuple(by))
+    return DemandProgress(None, by=tuple(by))
 
 
 def _has_proved(who: str, demand: Demand, asker: Principal, people: People, proven: Proven | None) -> bool:

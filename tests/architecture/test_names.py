@@ -1,10 +1,11 @@
-"""Docstrings name only existing files, modules, and members of the same file.
+"""A class has a name of its own, and docstrings name only files, modules, classes and members that exist.
 
-`test_names.py` checks documents, `test_commands.py` the commands in both.
+`tests/docs/test_names.py` checks documents, `tests/docs/test_commands.py` the commands in both.
 """
 
 import ast
 import re
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -13,10 +14,29 @@ from tests.docs.test_names import DOTTED, FILE, ROOT, exists, files
 CODE = [path for top in ("libs", "services") for path in sorted((ROOT / top).rglob("*.py"))]
 MEMBER = re.compile(r"`([A-Z]\w+)\.(\w+)(?:\(\))?`")
 PRIVATE = re.compile(r"`(_[a-z]\w+)(?:\(\))?`")
+CLASS = re.compile(r"`([A-Z][a-z]\w+)`")
+CONSTANT = re.compile(r"`([A-Z][A-Z_0-9]{2,})`")
+CALL = re.compile(r"`([a-z_]\w+)\([^`]*\)?`")
 OTHERS = {"nats-io/nats.py"}
 """A repository of someone else, not a file of ours."""
 SUFFIXES = {"_total"}
 """Ends of metric names."""
+BROWSER = {
+    "PublicKeyCredential",
+    "AuthenticatorAssertionResponseJSON",
+    "AuthenticatorAttestationResponseJSON",
+    "AuthenticationResponseJSON",
+    "RegistrationResponseJSON",
+    "parseCreationOptionsFromJSON",
+    "toJSON",
+}
+"""Names of WebAuthn."""
+FOREIGN = BROWSER | {"WhoIsResponse", "UserProfile", "WritSecurityViolation", "SSH_AUTH_SOCK"}
+"""Types of Tailscale's API, an alert of Prometheus, a variable of OpenSSH."""
+VARIABLES = re.compile(r"(?:WRIT|SYSTEMMANAGER|NATS|OTEL)_")
+"""Environment variables, which a test of documents checks."""
+MIRRORED = {"Unreachable", "TimedOut", "Conflict", "Full"}
+"""Errors of the bus. Each is a subclass of the error of this name in `writ_contracts.errors`."""
 
 
 @cache
@@ -39,6 +59,17 @@ def names(path: Path) -> frozenset[str]:
             value = getattr(node, field, None)
             found |= {value} if isinstance(value, str) else set()
     return frozenset(found)
+
+
+@cache
+def everything() -> frozenset[str]:
+    """Return every name that the code of the tree defines or uses."""
+    imported = (name.split(".")[-1] for path in CODE for name in _imported(path))
+    return frozenset((*imported, *(name for path in CODE for name in names(path))))
+
+
+def _imported(path: Path) -> list[str]:
+    return [node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.alias)]
 
 
 @cache
@@ -77,9 +108,32 @@ def test_docstrings_name_members_that_exist() -> None:
         path: {
             f"{owner}.{member}"
             for owner, member in MEMBER.findall(docstrings(path))
-            if owner in classes(path) and member not in names(path)
+            if member not in (names(path) if owner in classes(path) else everything() | FOREIGN)
         }
         | {name for name in PRIVATE.findall(docstrings(path)) if name not in names(path) | SUFFIXES}
         for path in CODE
     }
     assert offenders(found) == {}
+
+
+def test_docstrings_name_classes_constants_and_functions_that_exist() -> None:
+    found = {
+        path: {
+            name
+            for pattern in (CLASS, CONSTANT, CALL)
+            for name in pattern.findall(docstrings(path))
+            if name not in everything() | FOREIGN and not VARIABLES.match(name)
+        }
+        for path in CODE
+    }
+    assert offenders(found) == {}
+
+
+def test_class_names_are_unique() -> None:
+    """Otherwise a search for a class finds others, too."""
+    number = Counter(name for path in CODE for name in _defined(path))
+    assert {name for name, times in number.items() if times > 1} == MIRRORED
+
+
+def _defined(path: Path) -> list[str]:
+    return [node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef)]

@@ -1,27 +1,14 @@
-# long: two parties of one conversation, which are read together
-"""A policy that decides by script, and an agent driven step by step.
+"""A policy that decides by script. It signs for real, with a key of its own: checks of production hold here too."""
 
-Both sign for real, with keys of their own: checks of production hold here too.
-"""
-
-import secrets
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
-
-from msgspec import Struct, structs
 
 from writ_bus import tracing
 from writ_bus.port import Bus, Endpoint, Entry, Message, Service
 from writ_contracts import subjects
 from writ_contracts.agents import (
-    Acknowledgement,
     Claim,
-    ClaimMessage,
-    ClaimReply,
-    Receipt,
-    ReceiptMessage,
-    SealedParameters,
 )
 from writ_contracts.catalogue.control import AUDIT_READ
 from writ_contracts.decisions import (
@@ -43,17 +30,16 @@ from writ_contracts.decisions import (
 from writ_contracts.errors import Conflict, WritError
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.inventory import WRIT, Target
-from writ_contracts.journal import Dispatched, Granted
+from writ_contracts.journal import Granted
 from writ_contracts.life import DispatchedLife, State, fold
 from writ_contracts.operations import Catalogue
 from writ_contracts.parameters import public
 from writ_contracts.policy.listing import VisibleReply, VisibleRequest
 from writ_contracts.requests import Failure
 from writ_contracts.signing import Signed
-from writ_contracts.wire import canonical, decode, encode, event_of
-from writ_trust.digests import keyed_digest, plain_digest
+from writ_contracts.wire import decode, encode, event_of
+from writ_trust.digests import keyed_digest
 from writ_trust.keys import Key, generate_seed
-from writ_trust.sealing import SealKey
 from writ_trust.statements import digest, sign
 
 VERSION = PolicyVersion(
@@ -150,7 +136,7 @@ class ScriptedPolicy:
             listing = self._listing(subject, ask.look_key or "", needs)
             return encode(DecideReply(decision=sign(self.key, decision), look=listing, needs=needs))
         decision = self.decision(subject, effective, self.effects.get(subject.operation, "allow"), ask.control_sequence)
-        look = self._look(ask, effective) if ask.look_until and decision.effect != "deny" else None
+        look = self._read_grant(ask, effective) if ask.look_until and decision.effect != "deny" else None
         return encode(DecideReply(decision=sign(self.key, decision), effective=effective, look=look))
 
     async def _grant(self, message: Message) -> bytes:
@@ -275,7 +261,7 @@ class ScriptedPolicy:
             granted_at=time.time(),
         )
 
-    def _look(self, ask: DecideRequest, effective: dict[str, Any]) -> Signed:
+    def _read_grant(self, ask: DecideRequest, effective: dict[str, Any]) -> Signed:
         definition = self._catalogue.find(ask.subject.operation)
         actions: list[ReadAction] = ask.look or ["ahead"]
         observed = effective if "preview" in ask.look else public(definition.parameters, effective)
@@ -293,77 +279,3 @@ class ScriptedPolicy:
             previewed=keyed_digest(ask.subject.parameters_key, effective) if "preview" in ask.look else None,
         )
         return sign(self.key, look)
-
-
-class ClaimOutcome(Struct):
-    """The answer to an agent's claim."""
-
-    claim: Signed
-    answer: ClaimReply
-    parameters: dict[str, Any]
-
-
-class ScriptedAgent:
-    """Claims and receipts of one agent instance, one step at a time."""
-
-    def __init__(self, bus: Bus, pool: str, key: Key | None = None) -> None:
-        self.bus = bus
-        self.pool = pool
-        self.key = key or Key(generate_seed())
-        self.instance = f"i-{secrets.token_hex(4)}"
-
-    def claim_for(self, work: Dispatched, seal: SealKey) -> Signed:
-        """Return a signed claim."""
-        return sign(
-            self.key,
-            Claim(
-                operation_id=work.operation_id,
-                attempt=work.attempt,
-                pool=self.pool,
-                instance=self.instance,
-                nonce=secrets.token_hex(32),
-                seal_to=seal.public,
-            ),
-        )
-
-    async def claim(self, work: Dispatched) -> ClaimOutcome:
-        """Send a claim. Return its answer."""
-        seal = SealKey()
-        claim = self.claim_for(work, seal)
-        return await self.send_claim(claim, work.principal, seal)
-
-    async def send_claim(self, claim: Signed, principal: str, seal: SealKey) -> ClaimOutcome:
-        """Send this very claim."""
-        data = encode(ClaimMessage(claim=claim, principal=principal))
-        message = await self.bus.request(subjects.claim(self.pool), data, timeout=20)
-        answer = decode(message.data, ClaimReply)
-        opened = decode(seal.open(answer.sealed), SealedParameters).parameters if answer.grant else {}
-        return ClaimOutcome(claim, answer, opened)
-
-    def receipt_for(self, work: Dispatched, held: ClaimOutcome, **how: Any) -> Signed:
-        """Return a signed receipt; `succeeded` unless `how` says otherwise."""
-        receipt = Receipt(
-            operation_id=work.operation_id,
-            attempt=work.attempt,
-            pool=self.pool,
-            instance=self.instance,
-            grant_digest=digest(held.answer.grant) if held.answer.grant else None,
-            claim_digest=digest(held.claim),
-            outcome="succeeded",
-            code="",
-            message="",
-            output_digest=plain_digest(canonical({})),
-            output_bytes=2,
-            effect="done",
-        )
-        return sign(self.key, structs.replace(receipt, **how))
-
-    async def finish(
-        self, work: Dispatched, held: ClaimOutcome, full: dict[str, Any] | None = None, **how: Any
-    ) -> Acknowledgement:
-        """Send a receipt for the operation."""
-        message = ReceiptMessage(
-            receipt=self.receipt_for(work, held, **how), principal=work.principal, full_output=full or {}
-        )
-        answer = await self.bus.request(subjects.receipt(self.pool), encode(message), timeout=20)
-        return decode(answer.data, Acknowledgement)

@@ -5,16 +5,16 @@ server/jetstream_api.go (JSApiStreamSnapshotRequest, JSApiStreamRestoreRequest);
 """
 
 import asyncio
+import secrets
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 from msgspec import Struct
-from nats.aio.msg import Msg
-from nats.nuid import NUID
 
 from writ_bus.errors import BusRefused, TimedOut
 from writ_bus.nats.bus import NatsBus
+from writ_bus.nats.client.port import NatsMessage
 from writ_bus.nats.jetstream import ApiReply, call, error_of
 
 CHUNK = 128 << 10
@@ -32,8 +32,8 @@ class StreamInfo(Struct, frozen=True, kw_only=True):
 
 async def take(bus: NatsBus, stream: str, sink: Callable[[bytes], None]) -> StreamInfo:
     """Pack the stream into `sink`, piece by piece. Raises BusError."""
-    pieces: asyncio.Queue[Msg] = asyncio.Queue()
-    subject = f"{bus.connection.options.inbox_prefix}.snapshot.{NUID().next().decode()}"
+    pieces: asyncio.Queue[NatsMessage] = asyncio.Queue()
+    subject = f"{bus.connection.options.inbox_prefix}.snapshot.{secrets.token_hex(11)}"
     subscription = await bus.connection.listen(subject, pieces.put_nowait)
     try:
         request = {"deliver_subject": subject, "chunk_size": CHUNK, "no_consumers": False, "jsck": True}
@@ -45,7 +45,7 @@ async def take(bus: NatsBus, stream: str, sink: Callable[[bytes], None]) -> Stre
     return StreamInfo(config=info["config"], state=info["state"])
 
 
-async def _piece(bus: NatsBus, stream: str, pieces: asyncio.Queue[Msg]) -> bytes:
+async def _piece(bus: NatsBus, stream: str, pieces: asyncio.Queue[NatsMessage]) -> bytes:
     try:
         async with asyncio.timeout(ANSWER):
             message = await pieces.get()

@@ -1,0 +1,68 @@
+"""Requests to NATS servers that only the key of the system account may send: reloads, and the activity of connections.
+
+Source: server/events.go and server/monitor.go of nats-server.
+"""
+
+from datetime import datetime
+
+import msgspec
+from msgspec import Struct, field
+
+from writ_bus.errors import BusRefused, Unreachable
+from writ_bus.nats.jetstream import ApiError
+from writ_bus.nats.monitoring import WITHIN, ping
+from writ_bus.port import Bus
+
+CONNECTIONS = "$SYS.REQ.SERVER.PING.CONNZ"
+RELOAD = "$SYS.REQ.SERVER.{id}.RELOAD"
+WHO = "$SYS.REQ.SERVER.PING.IDZ"
+RELOAD_WITHIN = 10.0
+NOT_NOW = "reload not supported"
+
+
+class _Id(Struct, frozen=True):
+    name: str
+    id: str
+
+
+class _Connection(Struct, frozen=True):
+    last_activity: datetime
+
+
+class _Connections(Struct, frozen=True):
+    now: datetime
+    connections: list[_Connection] = field(default_factory=list)
+
+
+class _Reloaded(Struct, frozen=True):
+    error: ApiError | None = None
+
+
+async def idle_seconds(bus: Bus, key: str) -> float | None:
+    """Return the time since a connection by this key last sent something, closed ones included, with the key of the
+    system account; None where no server knows of one. Raises Unreachable, BusRefused.
+    """
+    question = {"user": key, "auth": True, "state": 2}  # all: open and closed
+    answers = [found for _, found in await ping(bus, CONNECTIONS, question, _Connections)]
+    ages = [(one.now - each.last_activity).total_seconds() for one in answers for each in one.connections]
+    return min(ages, default=None)
+
+
+async def reload_all(bus: Bus) -> None:
+    """Have all servers reload their files, with the key of the system account. Twice: nats-server 2.15 connects the
+    service imports of a new account only at the next reload.
+
+    Raises BusRefused with a server's own message if it refuses its file, Unreachable without a server.
+    """
+    known = [
+        msgspec.json.decode(message.data, type=_Id) for message in await bus.request_many(WHO, b"", timeout=WITHIN)
+    ]
+    if not known:
+        raise Unreachable("no NATS server replies with its name")
+    for _ in range(2):
+        for server in known:
+            answer = await bus.request(RELOAD.format(id=server.id), b"", timeout=RELOAD_WITHIN)
+            error = msgspec.json.decode(answer.data, type=_Reloaded).error
+            if error is not None:
+                later = " (this takes effect when it is started again)" if NOT_NOW in error.description else ""
+                raise BusRefused(f"{server.name} refuses its configuration: {error.description.strip()}{later}")

@@ -1,0 +1,25 @@
+"""Suggestions for misspelt names."""
+
+import pytest
+
+from writ_contracts.nearest_name import near
+
+ROLES = ("gateway", "production", "development", "maintenance", "staging", "testing")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("prodution", "; did you mean 'production'?"),
+        ("prod", "; did you mean 'production'?"),
+        ("st", ""),
+        ("x" * 65, ""),
+        ("nothing-like-it", ""),
+    ],
+)
+def test_nearest_name_is_a_similar_one_or_the_only_one_begun(name: str, expected: str) -> None:
+    assert near(name, ROLES) == expected
+
+
+def test_beginning_of_several_names_suggests_none() -> None:
+    assert near("web", ["web-number-one", "web-number-two"]) == ""

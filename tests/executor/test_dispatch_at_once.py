@@ -1,0 +1,181 @@
+"""What waits for nothing is dispatched by the event of its request, where all agents of the pool take that."""
+
+from typing import Any
+
+import pytest
+from tests.executor.agent_requests import heartbeat
+from tests.executor.conftest import POOL, World
+
+from writ_bus.errors import Forbidden
+from writ_bus.port import Entry
+from writ_contracts import subjects
+from writ_contracts.decisions import RuleLimit
+from writ_contracts.journal import Requested
+from writ_contracts.life import DispatchedLife, State
+from writ_executor.journal.follower import read_life
+from writ_executor.service import Executor
+from writ_testing.eventually import eventually
+from writ_testing.memory.journal import MemoryJournal
+from writ_trust.statements import digest
+
+OPERATIONS = ("service_status", "file_write")
+STATUS: dict[str, Any] = {"parameters": {"service_name": "nginx"}}
+
+
+async def replica(world: World, **changed: Any) -> Executor:
+    """Return an executor that has heard of an agent which takes requests."""
+    one = await world.executor(**changed)
+    await heartbeat(world, requests=True, also=OPERATIONS)
+
+    async def heard() -> bool:
+        return bool(one.presence.agents(POOL))
+
+    await eventually(heard)
+    return one
+
+
+async def test_a_read_is_requested_and_dispatched_by_one_event(world: World) -> None:
+    await replica(world)
+    answer = await world.ask("service_status", **STATUS)
+    assert (answer.state, answer.error) == ("dispatched", None)
+    operation_id = answer.operation_id or ""
+    [record] = await world.records(subjects.any_operation_filter(operation_id))
+    assert record.subject == f"writ.journal.op.alice.{operation_id}.requested.{POOL}.web-1"
+    work = await world.work(operation_id)
+    [requested] = await world.events(subjects.any_operation_filter(operation_id))
+    assert isinstance(requested, Requested)
+    assert work.decision_digest == digest(requested.decision)
+    assert work.start_by - work.at == pytest.approx(60.0)
+    await world.hands.finish(work, await world.hands.claim(work))
+    assert await world.outcome(operation_id) == "succeeded"
+    assert await world.kinds(operation_id) == ["requested", "granted", "finished"]
+
+
+async def test_the_same_request_again_is_not_dispatched_again(world: World) -> None:
+    await replica(world)
+    first = await world.ask("service_status", **STATUS, idempotency_key="k")
+    again = await world.ask("service_status", **STATUS, idempotency_key="k")
+    assert (again.operation_id, again.state) == (first.operation_id, "dispatched")
+    assert await world.kinds(first.operation_id or "") == ["requested"]
+
+
+async def test_a_replica_that_finds_it_neither_dispatches_nor_ends_it(world: World) -> None:
+    one = await replica(world)
+    operation_id = (await world.ask("service_status", **STATUS)).operation_id or ""
+    two = await world.executor()
+    [record] = await world.records(subjects.any_operation_filter(operation_id))
+    assert await two.follower.reached(record.sequence)
+    for each in (one, two):
+        await each.sweep.round()
+    assert await world.kinds(operation_id) == ["requested"]
+    work = await world.work(operation_id)
+    assert (await world.hands.claim(work)).answer.grant
+
+
+async def test_it_expires_where_no_agent_claims_it(world: World) -> None:
+    await replica(world, start_window=0.1)
+    operation_id = (await world.ask("service_status", **STATUS)).operation_id or ""
+    assert await world.outcome(operation_id) == "expired"
+    assert await world.kinds(operation_id) == ["requested", "finished"]
+
+
+async def test_it_is_cancelled_before_an_agent_claims_it(world: World) -> None:
+    await replica(world)
+    operation_id = (await world.ask("service_status", **STATUS)).operation_id or ""
+    await world.ask("operation_cancel", target="writ", parameters={"operation_id": operation_id})
+    assert await world.outcome(operation_id) == "cancelled"
+
+
+@pytest.mark.parametrize("operation", ["service_restart", "file_write"])
+async def test_a_change_waits_for_its_target_and_is_dispatched_later(world: World, operation: str) -> None:
+    await replica(world)
+    given = {"file_path": "/srv/app/a", "content": "x"} if operation == "file_write" else {"service_name": "nginx"}
+    answer = await world.ask(operation, parameters=given)
+    await world.work(answer.operation_id or "")
+    assert await world.kinds(answer.operation_id or "") == ["requested", "dispatched"]
+
+
+async def test_a_read_under_a_limit_is_dispatched_later(world: World) -> None:
+    world.policy.limits["service_status"] = [RuleLimit("at most three", "max_concurrent", 3)]
+    await replica(world)
+    answer = await world.ask("service_status", **STATUS)
+    await world.work(answer.operation_id or "")
+    assert await world.kinds(answer.operation_id or "") == ["requested", "dispatched"]
+
+
+async def test_a_read_with_hidden_parameters_shows_agents_no_request(world: World) -> None:
+    await replica(world, audit_level="minimal")
+    answer = await world.ask("service_status", **STATUS)
+    await world.work(answer.operation_id or "")
+    assert await world.kinds(answer.operation_id or "") == ["requested", "dispatched"]
+
+
+async def test_the_setting_keeps_requests_from_agents(world: World) -> None:
+    await replica(world, dispatch_at_once=False)
+    answer = await world.ask("service_status", **STATUS)
+    await world.work(answer.operation_id or "")
+    assert await world.kinds(answer.operation_id or "") == ["requested", "dispatched"]
+
+
+async def test_one_agent_of_an_earlier_release_is_enough_for_two_events(world: World) -> None:
+    one = await replica(world)
+
+    async def kinds() -> list[str]:
+        answer = await world.ask("service_status", **STATUS)
+        await world.work(answer.operation_id or "")
+        return await world.kinds(answer.operation_id or "")
+
+    async def known(count: int) -> None:
+        async def heard() -> bool:
+            return len(one.presence.agents(POOL)) == count
+
+        await eventually(heard)
+
+    assert await kinds() == ["requested"]
+    await heartbeat(world, instance="older", also=OPERATIONS)
+    await known(2)
+    assert await kinds() == ["requested", "dispatched"]
+    await heartbeat(world, instance="older", leaving=True)
+    await known(1)
+    assert await kinds() == ["requested"]
+    await heartbeat(world, leaving=True)
+    await known(0)
+    assert await kinds() == ["requested", "dispatched"]
+
+
+async def test_a_second_attempt_is_an_event_of_its_own(world: World) -> None:
+    await replica(world)
+    operation_id = (await world.ask("service_status", **STATUS)).operation_id or ""
+    work = await world.work(operation_id)
+    await world.hands.finish(work, await world.hands.claim(work), outcome="unknown", over=True)
+
+    async def again() -> bool:
+        life = await read_life(world.bus, "alice", operation_id)
+        return isinstance(life, DispatchedLife) and life.state is State.DISPATCHED and life.dispatched.attempt == 2
+
+    await eventually(again)
+    assert await world.kinds(operation_id) == ["requested", "granted", "dispatched"]
+    second = await world.work(operation_id)
+    await world.hands.finish(second, await world.hands.claim(second))
+    assert await world.outcome(operation_id) == "succeeded"
+
+
+async def test_nats_with_the_permissions_of_an_earlier_release_gets_two_events(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await replica(world)
+    append, refused = MemoryJournal.append, list[str]()
+
+    async def as_before(journal: MemoryJournal, entry: Entry) -> int:
+        if entry.subject.endswith(f".requested.{POOL}.web-1"):
+            refused.append(entry.subject)
+            raise Forbidden(f"no permission to publish on {entry.subject}")
+        return await append(journal, entry)
+
+    monkeypatch.setattr(MemoryJournal, "append", as_before)
+    for _ in range(2):
+        answer = await world.ask("service_status", **STATUS)
+        assert answer.error is None
+        await world.work(answer.operation_id or "")
+        assert await world.kinds(answer.operation_id or "") == ["requested", "dispatched"]
+    assert len(refused) == 1

@@ -1,0 +1,70 @@
+"""A new cluster of three real servers: streams are made while it has no leader yet, and answer reads at once."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from writ_bus.errors import TimedOut, Unreachable
+from writ_bus.nats.bus import NatsBus, connect
+from writ_installation.files.home import Home
+from writ_installation.nats.server import make_streams
+from writ_installation.server_access.server_options import options_of
+from writ_testing.installations.installation import prepare
+from writ_testing.peers.nats_cluster import Cluster, cluster_for
+
+POOLS = ["local"]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return prepare(tmp_path)
+
+
+@pytest.fixture
+async def cluster(home: Home, tmp_path: Path) -> AsyncIterator[Cluster]:
+    async with cluster_for(home, tmp_path) as cluster:
+        try:
+            yield cluster
+        finally:
+            pause(cluster, signal.SIGCONT)
+
+
+def pause(cluster: Cluster, signal_number: signal.Signals) -> None:
+    """Stop or continue two of the servers: the third one has no majority."""
+    for node in cluster.nodes[1:]:
+        os.kill(node.process.pid, signal_number)
+
+
+async def read_all(bus: NatsBus) -> None:
+    """Read from each stream of the executors, as they do at their start. Raises BusError."""
+    assert await bus.journal.read("writ.journal.>") == []
+    assert await bus.policies.read("writ.policies.>") == []
+    assert await bus.params.get("a.b") is None
+    assert await bus.results.get("a.b") is None
+
+
+async def test_streams_of_a_cluster_without_a_majority_are_named_and_made_once_it_has_one(
+    home: Home, cluster: Cluster
+) -> None:
+    first, *_ = cluster.nodes
+    pause(cluster, signal.SIGSTOP)
+    with pytest.raises((TimedOut, Unreachable), match="the NATS servers do not answer for "):
+        await make_streams(home, f"nats://127.0.0.1:{first.port}", POOLS, None, patience=0.5)
+    making = asyncio.create_task(make_streams(home, f"nats://127.0.0.1:{first.port}", POOLS, None, patience=60.0))
+    done, _ = await asyncio.wait({making}, timeout=0.5)
+    assert not done
+    pause(cluster, signal.SIGCONT)
+    await making
+
+
+async def test_new_streams_answer_reads_over_each_server(home: Home, cluster: Cluster) -> None:
+    buses = [
+        await connect(options_of(home, "executor", f"nats://127.0.0.1:{node.port}", None)) for node in cluster.nodes
+    ]
+    await make_streams(home, cluster.url, POOLS, None)
+    await asyncio.gather(*map(read_all, buses))
+    await asyncio.gather(*(bus.close() for bus in buses))
