@@ -78,21 +78,23 @@ def test_the_mark_is_synced_beside_the_new_content_and_before_the_effect(
 ) -> None:
     (srv / "a").write_text("old")
     steps: list[str] = []
-    content_synced, mark_synced, fsync, rename = threading.Event(), threading.Event(), os.fsync, syscalls.renameat2
+    content_synced, renaming, mark_synced = threading.Event(), threading.Event(), threading.Event()
+    fsync, rename = os.fsync, syscalls.renameat2
 
     def slow_mark(fd: int) -> None:
         name = str(Path(f"/proc/self/fd/{fd}").readlink())
         if name.endswith(".begun"):
             assert content_synced.wait(10)  # the operation goes on with what it prepares
+            assert not renaming.wait(0.05)
         fsync(fd)
         steps.append(Path(name).suffix)
         if name.endswith(".tmp") and ".writ-" in name:
             content_synced.set()
-            time.sleep(0.05)
         if name == str(state):
             mark_synced.set()
 
     def renamed(*arguments: Any) -> None:
+        renaming.set()
         assert mark_synced.is_set()
         assert (srv / "a").read_text() == "old"
         steps.append("rename")
