@@ -96,7 +96,7 @@ def test_a_backend_that_breaks_a_promise_of_the_suite_is_found(tmp_path: Path) -
     done = writ(tmp_path, "plugin", "check", "writ-acme", "-o", "json", path=path)
     assert done.returncode == 1
     found = json.loads(done.stdout)["writ-acme"]
-    assert any(one.startswith("backend acme: test_a_change_takes_effect_and_is_told_as_it_is: ") for one in found)
+    assert any(one.startswith("backend acme: test_a_change_takes_effect_and_is_reported_as_it_is: ") for one in found)
     points = tmp_path / "site" / "writ_acme-0.1.0.dist-info" / "entry_points.txt"
     points.write_text(points.read_text().partition("[writ.conformance]")[0])
     done = writ(tmp_path, "plugin", "check", "writ-acme", path=path)

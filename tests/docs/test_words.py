@@ -19,7 +19,7 @@ CODE_WORD = re.compile(
     r"`[^`\
 ]*`|\\bhttps?:\\S+"
 )
-CODE = re.compile(r"^```.*?^```$|^(?: {4}|\t).*$|^ +```.*?^ +```$|`[^`\n]*`|\]\([^)]*\)", re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"^```.*?^```$|^(?: {4}|\t)[^\n]*$|^ +```.*?^ +```$|`[^`\n]*`|\]\([^)]*\)", re.MULTILINE | re.DOTALL)
 ROW = re.compile(r"^\| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 
 
@@ -60,4 +60,5 @@ def test_glossary_terms_are_in_order_and_not_banned() -> None:
 
 
 def test_a_banned_word_is_found_in_prose_and_not_in_code() -> None:
-    assert BANNED_WORD.findall(CODE.sub(" ", "The house `house`\n```\nhouse\n```\n")) == ["house"]
+    text = "The house `house`\n```\nhouse\n```\n    house\nThe keeper\n"
+    assert BANNED_WORD.findall(CODE.sub(" ", text)) == ["house", "keeper"]
