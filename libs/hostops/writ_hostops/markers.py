@@ -236,7 +236,7 @@ class _Folder:
         except OSError as error:
             with system_errors(self._path):
                 raise error
-        with contextlib.ExitStack() as failed, system_errors(self._path):
+        with system_errors(self._path), contextlib.ExitStack() as failed:
             file = failed.enter_context(open(fd, "wb"))
             file.write(data)
             file.flush()
