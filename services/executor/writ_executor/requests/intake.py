@@ -214,19 +214,20 @@ class RequestEndpoint:
                 await self._vault.store(event, prepared, keep)
             fault("executor.params_kept")
             try:
-                life = await self._append(event)
+                try:
+                    life = await self._recorder.append(Life(), event)
+                except Forbidden:
+                    if event.dispatched is None:
+                        raise
+                    life = await self._append_undispatched(event)
             except Conflict:
                 return await self._was_there(attempt, event)
         return reply_of(await self._accepted.begin_recorded(life))
 
-    async def _append(self, event: Requested) -> AcceptedLife:
-        try:
-            return await self._recorder.append(Life(), event)
-        except Forbidden:
-            if event.dispatched is None:
-                raise
-            self._dispatcher.keep_two_events()
-            return await self._recorder.append(Life(), structs.replace(event, dispatched=None))
+    async def _append_undispatched(self, event: Requested) -> AcceptedLife:
+        """Append it to a NATS server that refused the subject of a dispatched request."""
+        self._dispatcher.keep_two_events()
+        return await self._recorder.append(Life(), structs.replace(event, dispatched=None))
 
     async def _was_there(self, attempt: Attempt, event: Requested) -> RequestReply:
         life = await self._lives.fresh(attempt.principal, attempt.operation_id)
