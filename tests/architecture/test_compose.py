@@ -15,7 +15,7 @@ import yaml
 from docs.generate.__main__ import SERVICES
 from tests.architecture.tree import ROOT, packages
 
-from writ_cli.installation.provision import ProvisionerConfig
+from writ_cli.installation.processes.provision import ProvisionerConfig
 from writ_installation.files.home import Home
 from writ_installation.provisioner import folders
 from writ_runtime.config import Variable, describe

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from writ_cli.operations.backends import _row_of
-from writ_cli.operations.target_advice import ADVICE, OTHERWISE, advice
+from writ_cli.operations.catalogue.backends import _row_of
+from writ_cli.operations.catalogue.target_advice import ADVICE, OTHERWISE, advice
 from writ_contracts.requests import TargetView
 from writ_contracts.target_tests import TargetReport, TargetTestStep
 

@@ -6,9 +6,9 @@ import pytest
 from msgspec import structs
 from rich.console import Console
 
-from writ_cli.operations.backends import COLUMNS, TargetRow, _show
-from writ_cli.operations.target_advice import advice
-from writ_cli.output import Screen
+from writ_cli.operations.catalogue.backends import COLUMNS, TargetRow, _show
+from writ_cli.operations.catalogue.target_advice import advice
+from writ_cli.terminal.output import Screen
 from writ_contracts.target_tests import StepName, TargetReport, TargetTestStep
 
 VERSIONS = {"python": "3.13.5", "systemd": "257", "apt": "3.0.4", "restic": "0.18.0", "btrfs": "6.14"}

@@ -261,23 +261,12 @@ async def test_an_interrupt_leaves_the_operation_and_says_how_to_find_it(
     served: ScriptedApi, environ: dict[str, str]
 ) -> None:
     served.outcome = None
-    before = signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # in the background it may be ignored, and inherited
+    # in the background it may be ignored, and inherited
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    words = "run service_restart -t a service_name=nginx --idempotency-key k".split()
     try:
         process = await asyncio.create_subprocess_exec(
-            *(
-                sys.executable,
-                "-m",
-                "writ_cli",
-                "run",
-                "service_restart",
-                "-t",
-                "a",
-                "service_name=nginx",
-                "--idempotency-key",
-                "k",
-            ),
+            *(sys.executable, "-m", "writ_cli", *words),
             env={**os.environ, **environ},
             stderr=asyncio.subprocess.PIPE,
         )

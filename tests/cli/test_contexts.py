@@ -10,7 +10,7 @@ from tests.cli.commands import Command
 from tests.cli.test_help import INVENTORY, PRINCIPALS
 from tests.client.scripted_api import ScriptedApi
 
-from writ_cli.current_context import ContextFolder, found_home
+from writ_cli.context.current_context import ContextFolder, found_home
 from writ_cli.main import cli
 from writ_contracts.errors import Invalid
 
@@ -65,7 +65,7 @@ def test_an_installation_is_searched_upwards(elsewhere: Path) -> None:
 
 def test_a_folder_above_of_somebody_else_is_no_installation(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (elsewhere.parent / ".writ").mkdir()
-    monkeypatch.setattr("writ_cli.current_context.os.geteuid", lambda: 4711)
+    monkeypatch.setattr("writ_cli.context.current_context.os.geteuid", lambda: 4711)
     assert found_home(elsewhere) is None
 
 

@@ -10,7 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from writ_cli import help_sections
+from writ_cli.arguments import help_sections
 from writ_cli.main import cli
 
 COLUMNS = 80
@@ -46,7 +46,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_command_is_in_a_section_with_a_line_that_fits() -> None:
     names = set(cli.list_commands(click.Context(cli)))
     placed = {name: line for rows in help_sections.SECTIONS.values() for name, line in rows.items()}
-    assert names == set(placed), "see writ_cli/help_sections.py"
+    assert names == set(placed), "see writ_cli/arguments/help_sections.py"
     shown = CliRunner().invoke(cli, []).output.partition("Operations:")[2]
     assert [row for row in shown.splitlines() if len(row) >= COLUMNS or "..." in row] == []
     assert f"{help_sections.OTHER}:" not in shown

@@ -10,10 +10,10 @@ from msgspec import Struct
 from rich.console import Console
 
 import writ_cli
-from writ_cli.operations import catalogue
-from writ_cli.operations.backends import COLUMNS as BACKENDS
-from writ_cli.operations.search_rows import DROPPED, WIDE
-from writ_cli.output import Screen
+from writ_cli.operations.catalogue import listings as catalogue
+from writ_cli.operations.catalogue.backends import COLUMNS as BACKENDS
+from writ_cli.operations.records.search_rows import DROPPED, WIDE
+from writ_cli.terminal.output import Screen
 from writ_contracts.catalogue import BUILT_IN
 
 ID = "bpus7uwbcx4ft3jsgkfhhw4g2u"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from writ_cli.output import Screen
+from writ_cli.terminal.output import Screen
 
 SOCKETS = [
     {"address": "127.0.0.1", "port": 22, "process_name": "sshd", "up": True, "since": 1795798749.4, "extra": ""},

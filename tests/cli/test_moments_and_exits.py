@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from msgspec import json
 
 from writ_bus import errors as bus_errors
-from writ_cli import times
-from writ_cli.error_output import refuse
-from writ_cli.exit_status import Exit, of_error, of_outcome
-from writ_cli.output import harmless
+from writ_cli.terminal import times
+from writ_cli.terminal.error_output import refuse
+from writ_cli.terminal.exit_status import Exit, of_error, of_outcome
+from writ_cli.terminal.output import harmless
 from writ_contracts import errors
 from writ_contracts.errors import ConfigError
 from writ_contracts.journal import Outcome

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from tests.client.scripted_api import ScriptedApi
 
-from writ_cli.operations.operation_check import refuse_misspelt_target
-from writ_cli.output import Screen
-from writ_cli.settings import Settings
+from writ_cli.context.settings import Settings
+from writ_cli.operations.running.operation_check import refuse_misspelt_target
+from writ_cli.terminal.output import Screen
 from writ_client.client import Writ
 from writ_contracts.errors import Invalid
 from writ_contracts.requests import TargetView

@@ -9,10 +9,10 @@ import yaml
 from click.testing import CliRunner
 from tests.cli.test_help import INVENTORY, PRINCIPALS
 
-from writ_cli.field_path import select
 from writ_cli.main import cli
-from writ_cli.output import Screen
-from writ_cli.watching import watched
+from writ_cli.terminal.field_path import select
+from writ_cli.terminal.output import Screen
+from writ_cli.terminal.watching import watched
 from writ_contracts.errors import Invalid
 
 DATA: dict[str, Any] = {"rows": [{"id": "a", "tags": ["x", "y"]}, {"id": "b", "tags": []}], "next": None}

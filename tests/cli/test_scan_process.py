@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec import Struct
 
-from writ_cli.operations import scan_process
+from writ_cli.operations.catalogue import scan_process
 from writ_contracts.errors import Invalid, TimedOut
 from writ_testing.eventually import eventually
 

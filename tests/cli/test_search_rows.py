@@ -7,11 +7,11 @@ import click
 import pytest
 from rich.text import Text
 
-from writ_cli.id_prefix import one_of
-from writ_cli.operations import output_labels
-from writ_cli.operations.audit import unsearchable
-from writ_cli.operations.search_rows import COLUMNS, DROPPED, WIDE, chosen_columns, csv_text
-from writ_cli.table_widths import fitted
+from writ_cli.arguments.id_prefix import one_of
+from writ_cli.operations.records.audit import unsearchable
+from writ_cli.operations.records.search_rows import COLUMNS, DROPPED, WIDE, chosen_columns, csv_text
+from writ_cli.operations.running import output_labels
+from writ_cli.terminal.table_widths import fitted
 from writ_contracts.errors import ConfigError, Invalid
 from writ_contracts.history.audit import SearchRow
 

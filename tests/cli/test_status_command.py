@@ -6,8 +6,8 @@ import time
 import pytest
 
 from writ_bus.port import Usage
-from writ_cli.installation.status import _show_status
-from writ_cli.output import Screen
+from writ_cli.installation.processes.status import _show_status
+from writ_cli.terminal.output import Screen
 from writ_installation.status.control import InstallationStatus, ProcessStatus, degradations
 
 

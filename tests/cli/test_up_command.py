@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from tests.installation.stand_in_installations import WITHIN, start
 
-from writ_cli.installation import up
+from writ_cli.installation.processes import up
 from writ_client.client import Writ
 from writ_installation.files.home import Home, host_token
 from writ_nats_server.process import ServerProcess

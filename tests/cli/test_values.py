@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta, Struct, field
 
-from writ_cli.operations.parameter_words import parse
+from writ_cli.operations.catalogue.parameter_words import parse
 from writ_contracts.errors import Invalid
 from writ_runtime.plugins.entry_points import load_catalogue
 

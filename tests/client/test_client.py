@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.client.scripted_api import ScriptedApi
 
-from writ_cli.operations.progress_line import event_text
+from writ_cli.operations.running.progress_line import event_text
 from writ_client import operation_wait, request_signing, service_calls
 from writ_client.client import Writ
 from writ_contracts import errors, journal

@@ -6,9 +6,9 @@ import pytest
 from msgspec import Raw, Struct, json, structs
 from tests.contracts.messages import sample
 
-from writ_cli.operations import output_labels
-from writ_cli.operations.timeline import INVALID_SIGNATURE, _details, show
-from writ_cli.output import Screen
+from writ_cli.operations.records.timeline import INVALID_SIGNATURE, _details, show
+from writ_cli.operations.running import output_labels
+from writ_cli.terminal.output import Screen
 from writ_contracts import journal
 from writ_contracts.agents import Claim, Receipt
 from writ_contracts.catalogue import BUILT_IN

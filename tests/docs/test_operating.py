@@ -5,7 +5,7 @@ from pathlib import Path
 
 from docs.generate.metrics_table import registries
 
-from writ_cli.exit_status import Exit
+from writ_cli.terminal.exit_status import Exit
 from writ_contracts.errors import CODES
 
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from msgspec import json
 
-from writ_cli.operations.timeline import INVALID_SIGNATURE
+from writ_cli.operations.records.timeline import INVALID_SIGNATURE
 from writ_client.client import Writ
 from writ_testing.eventually import eventually
 from writ_testing.installations.installation import local_target, prepare, running_installation

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from msgspec import inspect
 from tests.rules.small_world import PARAMETERS
 
-from writ_cli.exit_status import Exit, of_decision, of_error, of_outcome
 from writ_cli.main import cli
+from writ_cli.terminal.exit_status import Exit, of_decision, of_error, of_outcome
 from writ_client.client import Writ
 from writ_contracts.errors import WritError
 from writ_contracts.failures import error_of

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from writ_cli.error_output import refuse
+from writ_cli.terminal.error_output import refuse
 from writ_documents.atomic_files import write_atomically
 from writ_installation.backends import AgentKind
 from writ_installation.files.home import Home

@@ -10,7 +10,7 @@ from tests.installation.test_child import killed, stand_in
 
 from writ_bus import tasks
 from writ_bus.port import Message
-from writ_cli.installation import provision
+from writ_cli.installation.processes import provision
 from writ_contracts import subjects
 from writ_contracts.notices import Notice, NoticeReply
 from writ_contracts.wire import decode, encode

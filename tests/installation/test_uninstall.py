@@ -9,8 +9,8 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
+from writ_cli.context.settings import Settings
 from writ_cli.main import cli
-from writ_cli.settings import Settings
 from writ_contracts.errors import Conflict
 from writ_installation.administration import uninstall
 from writ_installation.administration.system_units import UNITS, SystemPaths
@@ -142,7 +142,7 @@ def test_file_that_appears_while_the_question_waits_stays_and_is_named(
             (home.root / name).write_text("x")
         (home.sandbox / "late").write_text("x")
 
-    monkeypatch.setattr("writ_cli.installation.uninstall._confirm", confirm)
+    monkeypatch.setattr("writ_cli.installation.processes.uninstall._confirm", confirm)
     done = writ(home, "--records")
     assert done.exit_code == 0
     left = sorted(str(path.relative_to(home.root)) for path in home.root.rglob("*") if path.is_file())

@@ -10,53 +10,53 @@ import click
 from click.exceptions import NoArgsIsHelpError, NoSuchCommand
 from click.shell_completion import CompletionItem
 
-from writ_cli.exit_status import Exit
-from writ_cli.help_sections import lines, sections
-from writ_cli.lazy_group import LazyGroup
-from writ_cli.output_option import form_of
-from writ_cli.repeated_options import refuse_repeated
+from writ_cli.arguments.help_sections import lines, sections
+from writ_cli.arguments.lazy_group import LazyGroup
+from writ_cli.arguments.repeated_options import refuse_repeated
+from writ_cli.terminal.exit_status import Exit
+from writ_cli.terminal.output_option import form_of
 from writ_contracts.version import VERSION
 
 _INSTALLATION, _OPERATIONS = "writ_cli.installation", "writ_cli.operations"
 PLACES = {
-    "init": f"{_INSTALLATION}.init:init",
-    "keep": f"{_INSTALLATION}.provision:run_provisioner",
-    "up": f"{_INSTALLATION}.up:up",
-    "down": f"{_INSTALLATION}.down_and_restart:down",
-    "restart": f"{_INSTALLATION}.down_and_restart:restart",
-    "status": f"{_INSTALLATION}.status:status",
-    "uninstall": f"{_INSTALLATION}.uninstall:uninstall",
-    "agent-env": f"{_INSTALLATION}.agent_env:agent_env",
-    "agent": f"{_INSTALLATION}.agents:agent",
+    "init": f"{_INSTALLATION}.processes.init:init",
+    "keep": f"{_INSTALLATION}.processes.provision:run_provisioner",
+    "up": f"{_INSTALLATION}.processes.up:up",
+    "down": f"{_INSTALLATION}.processes.down_and_restart:down",
+    "restart": f"{_INSTALLATION}.processes.down_and_restart:restart",
+    "status": f"{_INSTALLATION}.processes.status:status",
+    "uninstall": f"{_INSTALLATION}.processes.uninstall:uninstall",
+    "agent-env": f"{_INSTALLATION}.processes.agent_env:agent_env",
+    "agent": f"{_INSTALLATION}.access.agents:agent",
     "help": "writ_cli.main:show_help",
     "version": "writ_cli.main:show_version",
-    "completion": "writ_cli.completion:completion",
-    "run": f"{_OPERATIONS}.requests:run",
-    "simulate": f"{_OPERATIONS}.requests:simulate",
-    "op": f"{_OPERATIONS}.own_operations:op",
-    "stop": f"{_OPERATIONS}.stops:stop",
-    "emergency": f"{_OPERATIONS}.emergencies:emergency",
-    "window": f"{_OPERATIONS}.windows:window",
-    "login": f"{_OPERATIONS}.sessions:login",
-    "logout": f"{_OPERATIONS}.sessions:logout",
-    "sessions": f"{_OPERATIONS}.sessions:sessions",
-    "trace": f"{_OPERATIONS}.audit:trace",
-    "audit": f"{_OPERATIONS}.audit:audit",
-    "backup": f"{_INSTALLATION}.backup:backup",
-    "restore": f"{_INSTALLATION}.backup:restored",
-    "journal": f"{_INSTALLATION}.journal:journal",
-    "operations": f"{_OPERATIONS}.catalogue:operations",
-    "targets": f"{_OPERATIONS}.catalogue:targets",
-    "target": f"{_INSTALLATION}.target_group:target",
-    "leaf": f"{_INSTALLATION}.leaf:leaf",
-    "tls": f"{_INSTALLATION}.server_tls:tls",
-    "backends": f"{_OPERATIONS}.backends:backends",
-    "principal": f"{_INSTALLATION}.principals:principal",
-    "keys": f"{_INSTALLATION}.keys:keys",
-    "context": f"{_INSTALLATION}.client_context:context",
-    "scan": f"{_OPERATIONS}.scan:scan",
+    "completion": "writ_cli.arguments.completion:completion",
+    "run": f"{_OPERATIONS}.running.requests:run",
+    "simulate": f"{_OPERATIONS}.running.requests:simulate",
+    "op": f"{_OPERATIONS}.running.own_operations:op",
+    "stop": f"{_OPERATIONS}.controls.stops:stop",
+    "emergency": f"{_OPERATIONS}.controls.emergencies:emergency",
+    "window": f"{_OPERATIONS}.controls.windows:window",
+    "login": f"{_OPERATIONS}.controls.sessions:login",
+    "logout": f"{_OPERATIONS}.controls.sessions:logout",
+    "sessions": f"{_OPERATIONS}.controls.sessions:sessions",
+    "trace": f"{_OPERATIONS}.records.audit:trace",
+    "audit": f"{_OPERATIONS}.records.audit:audit",
+    "backup": f"{_INSTALLATION}.record.backup:backup",
+    "restore": f"{_INSTALLATION}.record.backup:restored",
+    "journal": f"{_INSTALLATION}.record.journal:journal",
+    "operations": f"{_OPERATIONS}.catalogue.listings:operations",
+    "targets": f"{_OPERATIONS}.catalogue.listings:targets",
+    "target": f"{_INSTALLATION}.targets.target_group:target",
+    "leaf": f"{_INSTALLATION}.access.leaf:leaf",
+    "tls": f"{_INSTALLATION}.access.server_tls:tls",
+    "backends": f"{_OPERATIONS}.catalogue.backends:backends",
+    "principal": f"{_INSTALLATION}.access.principals:principal",
+    "keys": f"{_INSTALLATION}.access.keys:keys",
+    "context": f"{_INSTALLATION}.access.client_context:context",
+    "scan": f"{_OPERATIONS}.catalogue.scan:scan",
     "schema": "writ_cli.schema:schema",
-    "token": f"{_INSTALLATION}.tokens:token",
+    "token": f"{_INSTALLATION}.access.tokens:token",
     "mcp": f"{_OPERATIONS}.mcp:mcp",
     "credential": "writ_cli.credentials.group:credential",
     "approvals": "writ_cli.approvals.group:approvals",
@@ -89,7 +89,7 @@ class WritGroup(LazyGroup):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the flush at exit would fail again
             status = Exit.FAILED
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last frame: nobody should see a traceback
-            from writ_cli.error_output import refuse  # noqa: PLC0415 - most commands have no error to format
+            from writ_cli.terminal.error_output import refuse  # noqa: PLC0415 - most commands have no error to format
 
             status = refuse(error, form)
         sys.exit(int(status or 0))

@@ -4,7 +4,7 @@ from importlib.resources import files
 
 import click
 
-from writ_cli.exit_status import Exit
+from writ_cli.terminal.exit_status import Exit
 
 NAMES = ("inventory", "principals", "policy", "suite")
 

@@ -5,9 +5,9 @@ from typing import Any
 
 from rich.text import Text
 
-from writ_cli import times
-from writ_cli.diff_text import show_diff
-from writ_cli.output import Screen, outcome, shown
+from writ_cli.terminal import times
+from writ_cli.terminal.diff_text import show_diff
+from writ_cli.terminal.output import Screen, outcome, shown
 from writ_client.approval_card import Card
 from writ_contracts.people.approvals import demand_text
 

@@ -7,16 +7,17 @@ from typing import Any, BinaryIO
 
 import click
 
-from writ_cli import completion, times
 from writ_cli.approvals.card_text import refusals, show_card
 from writ_cli.approvals.passkey_approval import CHALLENGE, challenge_of, signed_challenge
+from writ_cli.arguments import completion
+from writ_cli.arguments.id_prefix import WHOLE, one_of, operation_of
+from writ_cli.arguments.options import asking, listing
+from writ_cli.context.settings import Settings
 from writ_cli.credentials.options import ASSERTION
-from writ_cli.exit_status import Exit
-from writ_cli.id_prefix import WHOLE, one_of, operation_of
-from writ_cli.operations import parameter_words
-from writ_cli.options import asking, listing
-from writ_cli.output import Screen
-from writ_cli.settings import Settings
+from writ_cli.operations.catalogue import parameter_words
+from writ_cli.terminal import times
+from writ_cli.terminal.exit_status import Exit
+from writ_cli.terminal.output import Screen
 from writ_client.approval_card import Card
 from writ_client.client import Writ
 from writ_client.ssh_keygen import SshKey, read_ssh_key

@@ -8,7 +8,8 @@ from typing import BinaryIO, cast
 
 import click
 
-from writ_cli import times
+from writ_cli.arguments.options import listing, local
+from writ_cli.context.settings import Settings
 from writ_cli.credentials import enrolment_files
 from writ_cli.credentials.makers import relying_party, root
 from writ_cli.credentials.options import (
@@ -33,10 +34,9 @@ from writ_cli.credentials.passkeys import (
     show_enrolment,
     unsigned_passkey,
 )
-from writ_cli.exit_status import Exit
-from writ_cli.options import listing, local
-from writ_cli.output import Screen
-from writ_cli.settings import Settings
+from writ_cli.terminal import times
+from writ_cli.terminal.exit_status import Exit
+from writ_cli.terminal.output import Screen
 from writ_client.ssh_keygen import read_ssh_key
 from writ_contracts.errors import Denied, Invalid
 from writ_contracts.people.credentials import Proof

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from writ_cli import times
+from writ_cli.arguments.options import listing, local
+from writ_cli.context.settings import Settings
 from writ_cli.credentials.options import FILE, PEOPLE_KEY_FILE
-from writ_cli.exit_status import Exit
-from writ_cli.options import listing, local
-from writ_cli.settings import Settings
+from writ_cli.terminal import times
+from writ_cli.terminal.exit_status import Exit
 from writ_contracts.errors import Invalid
 from writ_installation.administration.credentials import CredentialsDirectory
 from writ_trust.presence.certificates import der_of, fingerprint, read_authority

@@ -6,12 +6,12 @@ from typing import Any, BinaryIO
 
 import click
 
+from writ_cli.arguments.options import local
+from writ_cli.context.settings import Settings
 from writ_cli.credentials import enrolment_files
 from writ_cli.credentials.options import ASSERTION, FILE, INSTALLATION, ROOT, read_answer
-from writ_cli.exit_status import Exit
-from writ_cli.options import local
-from writ_cli.output import Screen
-from writ_cli.settings import Settings
+from writ_cli.terminal.exit_status import Exit
+from writ_cli.terminal.output import Screen
 from writ_client.passkeys import (
     PasskeyAssertion,
     creation_options,

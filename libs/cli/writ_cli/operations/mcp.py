@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 
 import click
 
-from writ_cli.options import asking, local
-from writ_cli.settings import Settings
+from writ_cli.arguments.options import asking, local
+from writ_cli.context.settings import Settings
 from writ_contracts.errors import Invalid, Unreachable
 from writ_documents.readers import read_principals
 from writ_installation.status.server_url import running_url

@@ -7,12 +7,12 @@ import click
 import msgspec
 from msgspec import Struct
 
-from writ_cli.exit_status import Exit
-from writ_cli.options import local
-from writ_cli.output import visible
+from writ_cli.arguments.options import local
+from writ_cli.context.settings import Settings
 from writ_cli.plugins.checks import declared_problems, in_source_tree, suite_problems
 from writ_cli.plugins.skeleton import files_of
-from writ_cli.settings import Settings
+from writ_cli.terminal.exit_status import Exit
+from writ_cli.terminal.output import visible
 from writ_contracts.errors import Conflict, Invalid
 from writ_contracts.plugins import BACKENDS, EVALUATORS, NOTIFIERS, SCANNERS, InstalledPlugin, Prefix
 from writ_runtime.plugins.descriptors import installed_plugins

@@ -5,7 +5,7 @@ import time
 import click
 from rich.text import Text
 
-from writ_cli import times
+from writ_cli.terminal import times
 
 _STYLES = {"allow": "green", "deny": "red", "require_approval": "yellow", "invalid": "red"}
 AT = click.option("--at", "moment", metavar="WHEN", help="Only at this instant (2026-11-25T14:30).")

@@ -9,13 +9,13 @@ import msgspec
 from msgspec import structs
 from rich.text import Text
 
-from writ_cli import times
-from writ_cli.exit_status import Exit
-from writ_cli.options import asking
-from writ_cli.output import Screen
+from writ_cli.arguments.options import asking
+from writ_cli.context.settings import Settings
 from writ_cli.policy.files import INVENTORY, PRINCIPALS, found_among, text_of
 from writ_cli.policy.problems import of_files, show_problems
-from writ_cli.settings import Settings
+from writ_cli.terminal import times
+from writ_cli.terminal.exit_status import Exit
+from writ_cli.terminal.output import Screen
 from writ_contracts.policy.access import PolicyChange, PolicyDiffReply
 from writ_documents import yaml_file
 from writ_documents.document import Document

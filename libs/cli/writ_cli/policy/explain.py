@@ -8,15 +8,16 @@ import click
 from msgspec import Struct
 from rich.text import Text
 
-from writ_cli import completion, times
-from writ_cli.exit_status import of_decision
-from writ_cli.id_prefix import is_prefix, operation_of
-from writ_cli.operations.requests import parameters_of, target_of
-from writ_cli.options import asking, packed
-from writ_cli.output import Screen
+from writ_cli.arguments import completion
+from writ_cli.arguments.id_prefix import is_prefix, operation_of
+from writ_cli.arguments.options import asking, packed
+from writ_cli.context.settings import Settings
+from writ_cli.operations.running.requests import parameters_of, target_of
 from writ_cli.policy.decision_text import decision, instant_option
 from writ_cli.policy.files import PolicyFiles, answering, offline
-from writ_cli.settings import Settings
+from writ_cli.terminal import times
+from writ_cli.terminal.exit_status import of_decision
+from writ_cli.terminal.output import Screen
 from writ_contracts.decisions import TraceEntry
 from writ_contracts.errors import Invalid
 from writ_contracts.policy.questions import ApprovalDemand, Explanation

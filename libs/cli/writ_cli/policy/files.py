@@ -12,8 +12,8 @@ from typing import Any
 import click
 from msgspec import Struct
 
+from writ_cli.context.settings import Settings
 from writ_cli.policy.offline_policy import OfflinePolicy
-from writ_cli.settings import Settings
 from writ_client.policy_queries import PolicyQueries
 from writ_contracts.errors import Invalid, Unreachable
 from writ_contracts.operations import Catalogue

@@ -2,7 +2,7 @@
 
 import click
 
-from writ_cli.lazy_group import LazyGroup
+from writ_cli.arguments.lazy_group import LazyGroup
 
 
 @click.group(

@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 from msgspec import Struct
 
-from writ_cli.exit_status import Exit
-from writ_cli.options import local
+from writ_cli.arguments.options import local
+from writ_cli.context.settings import Settings
 from writ_cli.policy.files import FILE
-from writ_cli.settings import Settings
+from writ_cli.terminal.exit_status import Exit
 from writ_contracts.errors import Invalid
 from writ_rules.suites import default_suite_path
 

@@ -4,8 +4,8 @@ import hashlib
 
 import click
 
-from writ_cli.output import visible
-from writ_cli.settings import Settings
+from writ_cli.context.settings import Settings
+from writ_cli.terminal.output import visible
 from writ_documents import atomic_files
 
 

@@ -7,14 +7,14 @@ from typing import Any, get_args
 import click
 from msgspec import structs
 
-from writ_cli import times
-from writ_cli.exit_status import Exit, of_decision
-from writ_cli.operations.requests import parameters_of, target_of
-from writ_cli.options import asking
-from writ_cli.output import Screen, visible
+from writ_cli.arguments.options import asking
+from writ_cli.context.settings import Settings
+from writ_cli.operations.running.requests import parameters_of, target_of
 from writ_cli.policy.decision_text import AT, decision, instant_option
 from writ_cli.policy.files import PolicyFiles, answering, offline
-from writ_cli.settings import Settings
+from writ_cli.terminal import times
+from writ_cli.terminal.exit_status import Exit, of_decision
+from writ_cli.terminal.output import Screen, visible
 from writ_contracts.errors import Denied
 from writ_contracts.inventory import Role
 from writ_contracts.policy.access import PolicyAccess, PolicyAllowedReply, PolicyWhoCanReply

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from msgspec import structs
 from rich.text import Text
 
-from writ_cli.output import Screen
+from writ_cli.terminal.output import Screen
 from writ_contracts.policy.questions import PolicyProblem
 
 _STYLES = {"error": "red", "lint": "red", "warning": "yellow"}

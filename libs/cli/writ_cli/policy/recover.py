@@ -6,10 +6,10 @@ from pathlib import Path
 import click
 from rich.text import Text
 
-from writ_cli.exit_status import Exit
-from writ_cli.options import asking
+from writ_cli.arguments.options import asking
+from writ_cli.context.settings import Settings
 from writ_cli.policy.files import FILE, MODE, text_of
-from writ_cli.settings import Settings
+from writ_cli.terminal.exit_status import Exit
 from writ_contracts.errors import Invalid
 from writ_documents.readers import read_principals
 from writ_installation.administration import policy_recovery

@@ -7,15 +7,15 @@ from typing import Any
 
 import click
 
-from writ_cli import times
-from writ_cli.exit_status import Exit
-from writ_cli.operations.requests import parameters_of
-from writ_cli.options import asking
-from writ_cli.output import Screen
+from writ_cli.arguments.options import asking
+from writ_cli.context.settings import Settings
+from writ_cli.operations.running.requests import parameters_of
 from writ_cli.policy.decision_text import decision, instant_option
 from writ_cli.policy.files import PolicyFiles, offline, read
 from writ_cli.policy.offline_policy import OfflinePolicy
-from writ_cli.settings import Settings
+from writ_cli.terminal import times
+from writ_cli.terminal.exit_status import Exit
+from writ_cli.terminal.output import Screen
 from writ_client.request_combinations import Simulated
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import WRIT_TARGET

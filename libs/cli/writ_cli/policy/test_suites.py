@@ -7,12 +7,12 @@ import click
 from msgspec import Struct
 from rich.text import Text
 
-from writ_cli.exit_status import Exit
-from writ_cli.options import asking
-from writ_cli.output import Screen
+from writ_cli.arguments.options import asking
+from writ_cli.context.settings import Settings
 from writ_cli.policy.files import FILE, MODE, RUNNING, text_of
 from writ_cli.policy.problems import of_files, show_problems
-from writ_cli.settings import Settings
+from writ_cli.terminal.exit_status import Exit
+from writ_cli.terminal.output import Screen
 from writ_contracts.errors import Invalid
 from writ_contracts.policy.questions import CoveredRule, FailedCase
 from writ_documents.document import FileErrors, FileProblem

@@ -9,13 +9,13 @@ import click
 from msgspec import structs
 from rich.text import Text
 
-from writ_cli.exit_status import Exit
-from writ_cli.options import asking
-from writ_cli.output import Screen, visible
+from writ_cli.arguments.options import asking
+from writ_cli.context.settings import Settings
 from writ_cli.policy.files import INVENTORY, MODE, PRINCIPALS, RUNNING, text_of
 from writ_cli.policy.problems import counted, of_files, show_problems
 from writ_cli.policy.validation_formats import ValidatedFile, github, sarif
-from writ_cli.settings import Settings
+from writ_cli.terminal.exit_status import Exit
+from writ_cli.terminal.output import Screen, visible
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import Principal, Target
 from writ_contracts.operations import Catalogue

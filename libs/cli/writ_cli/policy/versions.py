@@ -6,16 +6,16 @@ from pathlib import Path
 import click
 from rich.text import Text
 
-from writ_cli import times
-from writ_cli.exit_status import Exit, of_outcome
-from writ_cli.operations.requests import show_view
-from writ_cli.operations.stops import reach
-from writ_cli.options import asking
-from writ_cli.output import Screen, visible
+from writ_cli.arguments.options import asking
+from writ_cli.context.settings import Settings
+from writ_cli.operations.controls.stops import reach
+from writ_cli.operations.running.requests import show_view
 from writ_cli.policy import local_file
 from writ_cli.policy.files import FILE, text_of
 from writ_cli.policy.problems import show_problems
-from writ_cli.settings import Settings
+from writ_cli.terminal import times
+from writ_cli.terminal.exit_status import Exit, of_outcome
+from writ_cli.terminal.output import Screen, visible
 from writ_client.client import Writ
 from writ_contracts.errors import Denied, Invalid
 from writ_contracts.policy.questions import PolicyProblem

@@ -1,0 +1,1 @@
+"""Arguments of commands: shared options, completion, suggestions and help."""

@@ -1,0 +1,180 @@
+"""Common options of the subcommands, and their execution: arguments and `Settings` in, an exit status out."""
+
+import asyncio
+import functools
+import os
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+from msgspec import Struct
+
+from writ_cli.arguments import completion
+from writ_cli.arguments.suggestions import with_suggestion
+from writ_cli.context.current_context import ContextFolder, found_home
+from writ_cli.context.settings import Settings
+from writ_cli.terminal.output import Screen
+from writ_cli.terminal.watching import watched
+from writ_installation.files.home import Home
+from writ_runtime import spans
+
+Body = Callable[..., Coroutine[Any, Any, int | None]]
+Command = Callable[..., Any]
+
+_FORMS = click.Choice(["table", "json", "yaml"])
+_OUTPUT = click.option("-o", "--output", "form", type=_FORMS, default="table", help="For people, or for programs.")
+_LONG_OUTPUT = click.option("--output", "form", type=_FORMS, default="table", help="For people, or for programs.")
+_FIELD = click.option(
+    "--field",
+    metavar="PATH",
+    help="Only this part of the JSON: names and numbers with dots, * for each (rows.*.target).",
+)
+_HOME = click.option(
+    "--home",
+    envvar="WRIT_HOME",
+    default=".writ",
+    show_default=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The installation's folder (WRIT_HOME); `.writ` is searched upwards.",
+)
+_AS = click.option(
+    "--as",
+    "principal",
+    envvar="WRIT_PRINCIPAL",
+    metavar="PRINCIPAL",
+    help="The principal that requests (WRIT_PRINCIPAL).",
+    shell_complete=completion.principals,
+)
+_CONTEXT = click.option(
+    "--context",
+    envvar="WRIT_CONTEXT",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="A file of `writ context -o json` (WRIT_CONTEXT).",
+)
+
+
+_ROWS = click.option(
+    "-o",
+    "--output",
+    "form",
+    type=click.Choice(["table", "json", "yaml", "jsonl", "csv"]),
+    default="table",
+    help="For people; for programs as one document, a line for each row, or a spreadsheet.",
+)
+
+
+_QUIET = click.option("--quiet", "-q", is_flag=True, help="Only the first column, such as ids: one a line.")
+_WATCH = click.option("--watch", is_flag=True, help="Show it again after each change, until interrupted.")
+
+
+def listing(command: Callable[[Body], Command]) -> Callable[[Body], Command]:
+    """Make a subcommand a list: with `-q` and `--watch`, which `_runs` carries out."""
+    return lambda body: command(_QUIET(_WATCH(body)))
+
+
+def asking_rows(body: Body) -> Command:
+    """Make a subcommand of a principal with rows as output, also as `csv` and `jsonl`."""
+    for option in (_CONTEXT, _HOME, _AS, _FIELD, _ROWS):
+        body = option(body)
+    return _runs(body, traced=True)
+
+
+def asking(body: Body) -> Command:
+    """Make a subcommand of a principal: `body(settings, …)`."""
+    for option in (_CONTEXT, _HOME, _AS, _FIELD, _OUTPUT):
+        body = option(body)
+    return _runs(body, traced=True)
+
+
+def local(body: Body) -> Command:
+    """Make a subcommand on `$WRIT_HOME`: `body(settings, …)`."""
+    for option in (_HOME, _FIELD, _OUTPUT):
+        body = option(body)
+    return _runs(body)
+
+
+def local_status(body: Body) -> Command:
+    """Add the options of `local`, with the output form `prometheus`: scrape targets for `file_sd_configs`."""
+    forms = click.Choice(["table", "json", "yaml", "prometheus"])
+    output = click.option(
+        "-o", "--output", "form", type=forms, default="table", help="For people, for programs, or for file_sd_configs."
+    )
+    for option in (_HOME, _FIELD, output):
+        body = option(body)
+    return _runs(body)
+
+
+def dashed(body: Body) -> Command:
+    """Add the options of `local` where arguments may begin with a dash (`-old`): no option has one letter."""
+    for option in (_HOME, _FIELD, _LONG_OUTPUT):
+        body = option(body)
+    return _runs(body)
+
+
+def packed(kind: type[Struct], name: str) -> Callable[[Body], Body]:
+    """Give a subcommand the options for which `kind` has fields as one argument, `name`."""
+
+    def pack(body: Body) -> Body:
+        @functools.wraps(body)
+        def with_one(*arguments: Any, **options: Any) -> Coroutine[Any, Any, int | None]:
+            values = {field: options.pop(field) for field in kind.__struct_fields__}
+            return body(*arguments, **{name: kind(**values)}, **options)
+
+        return with_one
+
+    return pack
+
+
+DASHED: dict[str, Any] = {"ignore_unknown_options": True, "help_option_names": ["--help"]}
+"""The `context_settings` of a subcommand with `dashed`."""
+
+
+def _runs(body: Body, *, traced: bool = False) -> Command:
+    @functools.wraps(body)
+    def run(
+        *,
+        home: Path,
+        form: str,
+        field: str | None,
+        principal: str | None = None,
+        context: Path | None = None,
+        quiet: bool = False,
+        watch: bool = False,
+        **arguments: Any,
+    ) -> int | None:
+        if quiet and (field is not None or form != "table"):
+            raise click.UsageError("--quiet is for lists, without --output and --field: leave one of them out")
+        if field is not None and form not in ("table", "json"):
+            raise click.UsageError(f"--field prints values as they are, not as {form}: leave one of them out")
+        source = click.get_current_context().get_parameter_source
+        typed_context = source("context") is ParameterSource.COMMANDLINE
+        if source("home") is ParameterSource.DEFAULT:
+            found = found_home(Path.cwd())
+            home = found or home
+            if found is None and context is None and traced and not os.environ.get("NATS_URL"):
+                context = ContextFolder(os.environ).current_file()
+        settings = Settings(
+            screen=Screen(form, field, quiet=quiet),
+            home=Home(home),
+            home_given=source("home") is not ParameterSource.DEFAULT,
+            environ=os.environ,
+            principal=None if typed_context and source("principal") is ParameterSource.ENVIRONMENT else principal,
+            context=context,
+        )
+        traces = traced and spans.is_configured(os.environ) and spans.installed()
+
+        def work() -> Coroutine[Any, Any, int | None]:
+            return with_suggestion(body(settings, **arguments), settings)
+
+        return asyncio.run(watched(work) if watch else _exported(work()) if traces else work())
+
+    return run
+
+
+async def _exported(work: Coroutine[Any, Any, int | None]) -> int | None:
+    """Run with spans of its own, where a collector is configured: traces begin here."""
+    async with spans.exporting("client"):
+        return await work

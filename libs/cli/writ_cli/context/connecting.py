@@ -1,0 +1,84 @@
+"""The server and the key of a command: from options, the environment and `$WRIT_HOME`, in this order.
+
+The principal's key is in WRIT_KEY_FILE or in `$WRIT_HOME/keys`, unless `writ login` made one for some hours. The server
+is at NATS_URL, or at the address of the running `writ up`. `--context` gives both, and the principal.
+"""
+
+from pathlib import Path
+
+from writ_bus.private_files import read_private
+from writ_cli.context.settings import Settings
+from writ_client.client import Writ
+from writ_client.context import Context, read_context
+from writ_contracts.errors import Invalid, Unreachable
+from writ_installation.files.principal_changes import principals_of
+from writ_installation.server_access.server_tls import pinned_ca
+from writ_installation.status.server_url import running_url
+
+CONNECT_SECONDS = 3.0
+
+
+def context_of(settings: Settings) -> Context:
+    """Return the context to work in. Raises Unreachable where no server is known, Invalid where no principal is."""
+    if settings.context is not None:
+        return _named(settings, settings.context)
+    principal, environ = settings.who(), settings.environ
+    key_file = environ.get("WRIT_KEY_FILE") or str(_own_key(settings, principal))
+    return Context(
+        principal=principal,
+        url=environ.get("NATS_URL") or _running_url(settings),
+        key_file=str(Path(key_file).absolute()),
+        installation=environ.get("WRIT_INSTALLATION") or settings.home.installation,
+        policy_keys=list(settings.policy_keys()),
+        tls_ca=environ.get("WRIT_TLS_CA") or _pinned_ca(settings) or None,
+        tls_cert=environ.get("WRIT_TLS_CERT") or None,
+        tls_key=environ.get("WRIT_TLS_KEY") or None,
+    )
+
+
+async def connect(settings: Settings) -> Writ:
+    """Connect by the key of `writ login` while there is one, unless WRIT_KEY_FILE names one."""
+    context = context_of(settings)
+    session = None if settings.environ.get("WRIT_KEY_FILE") else settings.sessions.find(context)
+    if session is None:
+        return await connect_by_own_key(settings)
+    return await Writ.within(context, session.seed.encode(), wait=CONNECT_SECONDS)
+
+
+async def connect_by_own_key(settings: Settings) -> Writ:
+    """Connect by the principal's own key."""
+    context = context_of(settings)
+    return await Writ.within(context, read_private(Path(context.key_file)), wait=CONNECT_SECONDS)
+
+
+def _own_key(settings: Settings, principal: str) -> Path:
+    """Return the key file in the folder. Raises Invalid for an unknown principal without a key file."""
+    path = settings.home.seed_file(f"principal-{principal}")
+    if settings.home.principals.exists() and not path.exists():
+        known = principals_of(settings.home)
+        if principal not in known:
+            text = f"there is no principal {principal[:64]!r} in {settings.home.principals}"
+            raise Invalid(text, code="unknown_principal")
+    return path
+
+
+def _named(settings: Settings, path: Path) -> Context:
+    context = read_context(path)
+    if settings.principal not in (None, "", context.principal):
+        raise Invalid(
+            f"{path} is the context of {context.principal}, not of {settings.principal}: leave one of them out"
+        )
+    return context
+
+
+def _running_url(settings: Settings) -> str:
+    url = running_url(settings.home)
+    if url is None:
+        where = f"Writ is not up on {settings.home.root}"
+        raise Unreachable(f"{where}: start it with `writ up`, or set NATS_URL and WRIT_KEY_FILE")
+    return url
+
+
+def _pinned_ca(settings: Settings) -> str:
+    """Return the CA of the installation on this machine, unless the server is another one."""
+    return "" if settings.environ.get("NATS_URL") else pinned_ca(settings.home)

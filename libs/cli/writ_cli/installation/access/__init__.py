@@ -1,0 +1,1 @@
+"""Commands for principals, agents, keys, tokens, certificates, sites and contexts."""

@@ -1,0 +1,153 @@
+"""`writ agent`: one-time tokens for agents' hosts, and enrolment with them."""
+
+import os
+import time
+from pathlib import Path
+
+import click
+
+from writ_bus.nats.tls import tls_of
+from writ_cli.arguments.id_prefix import one_of
+from writ_cli.arguments.options import listing, local
+from writ_cli.context.settings import Settings
+from writ_cli.terminal import times
+from writ_cli.terminal.exit_status import Exit
+from writ_contracts.errors import Invalid, TimedOut
+from writ_contracts.nearest_name import near
+from writ_documents.readers import read_agents, read_inventory
+from writ_enrolment.command import FOLDER, token_text
+from writ_enrolment.enrolment import agent_variables
+from writ_enrolment.enrolment import enrol as enrol_here
+from writ_installation.administration.principals import ADMITTED_WITHIN, admitted
+from writ_installation.files import tokens
+from writ_installation.server_access.server_tls import check_exposed, check_names, pinned_ca, with_scheme
+from writ_installation.server_access.urls import checked_servers
+from writ_installation.status.server_url import public_url
+from writ_trust import enrolment_tickets
+
+LONGEST = 7 * 86400.0
+KEPT = 7 * 86400.0
+
+
+@click.group()
+def agent() -> None:
+    """Agents on other hosts: enrol them by one-time tokens."""
+
+
+@agent.command()
+@click.argument("pool")
+@click.option("--expires", metavar="SPAN", default="1h", show_default=True, help="How long it is valid, at most 7d.")
+@click.option("--url", metavar="URL", help="The URL of NATS for that host, if it differs from the one here.")
+@local
+async def token(settings: Settings, pool: str, expires: str, url: str | None) -> int:
+    """Make a one-time token, by which one host may enrol one key of its own for POOL.
+
+    It is shown once. Give it to the host's administrator as you would a password; there: `writ agent enrol`. It permits
+    nothing else, and its first use invalidates it.
+    """
+    await issue_token(settings, pool, expires, url)
+    return Exit.DONE
+
+
+async def issue_token(
+    settings: Settings, pool: str, expires: str, url: str | None = None, replaces: str | None = None
+) -> None:
+    """Make a token and print it. `replaces`: the key which the one that enrols takes the place of. Raises Invalid,
+    TimedOut where NATS does not accept it.
+    """
+    home = settings.home
+    pools = {target.pool for target in read_inventory(home.inventory).targets}
+    if pool not in pools:
+        hint = near(pool, pools) or "; give one this pool first"
+        raise Invalid(f"no target of {home.inventory} has pool {pool!r}{hint}")
+    span, now = times.seconds(expires), time.time()
+    if not 0 < span <= LONGEST:
+        raise Invalid(f"a token is valid for at most {times.span(LONGEST)}")
+    where = public_url(home) if url is None else with_scheme(home, checked_servers(url))
+    if where is None:
+        raise Invalid("the URL of NATS for that host is not known: --url nats://HOST:PORT")
+    check_names(home, where)
+    check_exposed(where, pinned_ca(home) or settings.environ.get("WRIT_TLS_CA", ""), settings.environ)
+    tokens.drop(home, [one for one in tokens.known(home) if one.until < now - KEPT])
+    made, text = tokens.make(home, pool, where, now + span, pinned_ca(home), replaces)
+    if await admitted(home, f"enrol-{made.id}", enrolment_tickets.read_ticket(text).key.seed) is False:
+        tokens.drop(home, [made])
+        raise TimedOut(f"NATS did not accept the new token within {ADMITTED_WITHIN:g} s: is the provisioner running?")
+    if settings.screen.json:
+        settings.screen.data({"token": text, "id": made.id, "pool": pool, "url": where, "until": made.until})
+    else:
+        click.echo(text)
+        click.echo(f"for pool {pool} at {where}, once, until {times.date(made.until)}: `writ agent enrol`", err=True)
+
+
+@agent.command("list")
+@listing(local)
+async def list_all(settings: Settings) -> int:
+    """List the agents' keys, and the known tokens."""
+    home, now = settings.home, time.time()
+    entries = read_agents(home.agents).agents
+    found = [(one, _standing(settings, one, now)) for one in tokens.known(home)]
+    if settings.screen.json:
+        named = [{"token": one.id, "pool": one.pool, "state": state, "until": one.until} for one, state in found]
+        settings.screen.data({"agents": entries, "tokens": named})
+        return Exit.DONE
+    settings.screen.table(("pool", "public key"), [(one.pool, one.key) for one in entries])
+    if found:
+        rows = [(one.id, one.pool, state, times.date(one.until)) for one, state in found]
+        settings.screen.table(("token", "pool", "state", "good until"), rows, drop=("good until",))
+    return Exit.DONE
+
+
+def _standing(settings: Settings, one: tokens.EnrolmentToken, now: float) -> str:
+    if (key := tokens.used_for(settings.home, one.id)) is not None:
+        return f"used for {key}"
+    return "good" if one.until > now else "expired"
+
+
+@agent.command()
+@click.argument("number", metavar="TOKEN_ID")
+@local
+async def revoke(settings: Settings, number: str) -> int:
+    """Revoke an unused token; `writ agent list` shows their ids. To remove an agent, remove its entry from
+    agents.yaml.
+    """
+    known = tokens.known(settings.home)
+    whole = one_of(number, [one.id for one in known], "token")
+    chosen = [one for one in known if one.id == whole]
+    if not chosen:
+        raise Invalid(f"there is no token {number[:80]!r}", code="not_found")
+    tokens.drop(settings.home, chosen)
+    return Exit.DONE
+
+
+@agent.command()
+@click.option(
+    "--to",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=FOLDER,
+    show_default=True,
+    help="The folder for the agent's key and environment.",
+)
+@click.option(
+    "--token-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The token is in this file (-: standard input, which it also is without a terminal).",
+)
+@local
+async def enrol(settings: Settings, folder: Path, token_file: Path | None) -> int:
+    """On an agent's host: make a key, and enrol it by a token of `writ agent token`.
+
+    The command prompts for the token: an argument could be read by everybody on the host. The private key stays here.
+    The token names the CA of the server. WRIT_TLS_CA (WRIT_TLS_CERT, WRIT_TLS_KEY) name others, for the agent too. On a
+    host with the agent and without this command, `writ-enrol` does the same.
+    """
+    ticket = enrolment_tickets.read_ticket(token_text(token_file))
+    joined = await enrol_here(ticket, folder, tls_of(os.environ), agent_variables(os.environ))
+    if settings.screen.json:
+        settings.screen.data(joined)
+    else:
+        settings.screen.line(f"this host's agent is enrolled for pool {joined.pool}")
+        settings.screen.fields([("private key", joined.key_file), ("environment", joined.environment_file)])
+    return Exit.DONE

@@ -1,0 +1,155 @@
+"""`writ keys`: list the keys of an installation, and rotate them."""
+
+import time
+from pathlib import Path
+
+import click
+
+from writ_cli.arguments.options import local
+from writ_cli.context.settings import Settings
+from writ_cli.installation.access.agents import issue_token
+from writ_cli.terminal import times
+from writ_cli.terminal.exit_status import Exit
+from writ_contracts.errors import Invalid
+from writ_installation.administration.key_list import ListedKey, list_keys
+from writ_installation.administration.key_rotation import AGENT, LEAF, RotationStep, pending
+from writ_installation.administration.key_steps import SETTLE, rotate, supervised
+from writ_installation.administration.people_key import rotate_people_key
+from writ_installation.administration.principals import admitted, rotate_principal
+from writ_installation.administration.remote_agent_keys import (
+    chosen_key,
+    drop_unused,
+    keys_elsewhere,
+    retire_elsewhere,
+    successor,
+)
+from writ_installation.files.home import PEOPLE
+from writ_installation.files.parameter_keys import PARAMS
+
+PRINCIPAL = "principal-"
+SHORT = 12
+HOST_SPAN = "1h"
+FILE = click.Path(dir_okay=False, path_type=Path)
+RETIRED = {
+    PARAMS: "opens only what was stored and recorded before",
+    PEOPLE: "signs no version of the directory any more",
+}
+
+
+@click.group()
+def keys() -> None:
+    """Keys of services, agents, principals and people."""
+
+
+@keys.command("list")
+@local
+async def show(settings: Settings) -> int:
+    """List every key: its owner, public half, file, age and use.
+
+    A former key of policy counts for the record until an event of the journal, and for nothing later. `-o json` has the
+    whole public halves.
+    """
+    found = list_keys(settings.home)
+    if settings.screen.json:
+        settings.screen.data({"keys": found})
+        return Exit.DONE
+    columns = ("key", "state", "public", "age", "used by", "file")
+    rows = [_row(one, time.time()) for one in found]
+    settings.screen.table(columns, rows, drop=("age", "used by", "public"), spill=True)
+    return Exit.DONE
+
+
+@keys.command("rotate")
+@click.argument("name", metavar="KEY")
+@click.option(
+    "--settle",
+    metavar="SPAN",
+    default=f"{SETTLE:g}s",
+    show_default=True,
+    help="How long policy's old key counts after its last use; 0s where it was stolen.",
+)
+@click.option("--people-key", type=FILE, metavar="FILE", help="For `people`: its file, if not in $WRIT_HOME/people.")
+@click.option("--key", metavar="U…", default="", help="For agents on other hosts: the beginning of the old key.")
+@click.option(
+    "--hosts-ready", is_flag=True, help="Confirm that agents on other hosts have policy's new key in WRIT_POLICY_KEY."
+)
+@local
+async def rotate_key(
+    settings: Settings, name: str, settle: str, hosts_ready: bool, people_key: Path | None, key: str
+) -> int:
+    """Replace the key pair of KEY, a name of `writ keys list`, while everything runs.
+
+    The new key is trusted first, then used, then the old one is refused. An interrupted rotation goes on with the same
+    command. If the system or containers run the services, it takes one step each time, and names the services to start
+    again.
+    """
+    home = settings.home
+    if name == PEOPLE:
+        _report_step(settings, rotate_people_key(home, people_key))
+        return Exit.DONE
+    if keys_elsewhere(home, name) and (key or not home.seed_file(name).exists()):
+        return await _elsewhere(settings, name, key)
+    if name.startswith(PRINCIPAL):
+        return await _principal(settings, name.removeprefix(PRINCIPAL))
+    await rotate(
+        home, name, lambda made: _report_step(settings, made), settle=times.seconds(settle), hosts_ready=hosts_ready
+    )
+    if not supervised(home) or name.startswith(LEAF):
+        _next(settings, name)
+    return Exit.DONE
+
+
+async def _elsewhere(settings: Settings, name: str, beginning: str) -> int:
+    """Take the next step for an agent on another host: a token for it, or the end of its old key."""
+    home = settings.home
+    old = chosen_key(home, name, beginning)
+    if new := successor(home, old):
+        _report_step(settings, retire_elsewhere(home, name, old, new))
+        return Exit.DONE
+    drop_unused(home, old)
+    await issue_token(settings, name.removeprefix(AGENT), HOST_SPAN, replaces=old)
+    if not settings.screen.json:
+        again = f"`writ keys rotate {name} --key {old[:SHORT]}`"
+        click.echo(f"there: `writ agent enrol`, start the agent again; then here {again}", err=True)
+    return Exit.DONE
+
+
+async def _principal(settings: Settings, name: str) -> int:
+    changed = rotate_principal(settings.home, name)
+    if changed is None:
+        raise Invalid(f"there is no principal {name}")
+    await admitted(settings.home, name, settings.home.key(f"{PRINCIPAL}{name}").seed)
+    _report_step(settings, RotationStep(name=f"{PRINCIPAL}{name}", step="retired", old="", new=changed.key))
+    return Exit.DONE
+
+
+def _report_step(settings: Settings, made: RotationStep) -> None:
+    if settings.screen.json:
+        settings.screen.data(made)
+        return
+    words = {
+        "announced": f"{made.new} is known, but not used yet",
+        "switched": f"{made.new} is in use",
+        "retired": f"{made.old or 'the old key'} {RETIRED.get(made.name, 'is refused from now on')}",
+    }
+    settings.screen.line(f"{made.name}: {words[made.step]}")
+
+
+def _next(settings: Settings, name: str) -> None:
+    """Print what to do before the next step, where others start the services."""
+    step = pending(settings.home, name)
+    if step == "announced":
+        return
+    processes = "executors" if name == PARAMS else f"processes of {name}"
+    before = f"start the {processes} again, and then"
+    if step == "retired" and name.startswith(LEAF):
+        before = "make the site's files again (`writ leaf add`), start its leaf node with them, and then"
+    if step == "switched" and name != PARAMS:
+        before = "once NATS has loaded its file"
+    settings.screen.line(f"next: {before} run `writ keys rotate {name}` again")
+
+
+def _row(one: ListedKey, now: float) -> list[object]:
+    state = f"{one.state} until event {one.last_event}" if one.last_event else one.state
+    age = times.span(now - one.since) if one.since is not None else ""
+    return [one.name, state, one.public[:SHORT], age, one.used_by, one.file]

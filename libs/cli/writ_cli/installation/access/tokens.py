@@ -1,0 +1,118 @@
+"""`writ token`: bearer tokens for clients of the MCP gateway over HTTP."""
+
+import time
+from typing import Any
+
+import click
+import msgspec
+
+from writ_cli.arguments.id_prefix import one_of
+from writ_cli.arguments.options import listing, local
+from writ_cli.context.settings import Settings
+from writ_cli.terminal import times
+from writ_cli.terminal.exit_status import Exit
+from writ_contracts.errors import Invalid
+from writ_contracts.installation.gateway_tokens import GatewayToken, Glob
+from writ_documents.readers import read_principals
+from writ_installation.files.gateway_tokens import create_token, read_tokens, revoke_token
+
+LONGEST = 366 * 86_400.0
+
+
+@click.group()
+def token() -> None:
+    """Bearer tokens of the MCP gateway (`writ mcp http`)."""
+
+
+@token.command()
+@click.argument("name", metavar="PRINCIPAL")
+@click.option("--expires", metavar="SPAN", default="30d", show_default=True, help="At most 366d.")
+@click.option("--note", default="", help="A label: where the token is used.")
+@click.option("--operation", "operations", multiple=True, metavar="GLOB", help="Only these operations.")
+@click.option("--target", "targets", multiple=True, metavar="GLOB", help="Only these targets.")
+@click.option("--rate", type=click.IntRange(1, 100_000), metavar="N", help="Most MCP requests a minute.")
+@local
+async def create(
+    settings: Settings,
+    name: str,
+    expires: str,
+    note: str,
+    operations: tuple[str, ...],
+    targets: tuple[str, ...],
+    rate: int | None,
+) -> int:
+    """Make a bearer token of PRINCIPAL, and print it once.
+
+    Its digest alone is stored. Only an AI agent or a service can have one, with a gateway as its `via`; a person
+    cannot. The limits narrow the operations allowed to PRINCIPAL by the policy.
+    """
+    lifetime = times.seconds(expires)
+    if not 0 < lifetime <= LONGEST:
+        raise Invalid(f"--expires {expires}: more than 0s and at most 366d")
+    _check_principal(settings, name)
+    for glob in (*operations, *targets):
+        _check_glob(glob)
+    limits: dict[str, Any] = {"operations": operations, "targets": targets, "rate": rate}
+    path = settings.home.gateway_tokens
+    made, entry = create_token(path, name, now=time.time(), lifetime=lifetime, note=note[:200], **limits)
+    if settings.screen.json:
+        settings.screen.data({"token": made, "id": entry.id, "principal": name, "expires": entry.expires})
+        return Exit.DONE
+    settings.screen.line(made)
+    text = f"token {entry.id} of {name}, until {times.date(entry.expires)}; it is not shown again"
+    settings.screen.err.print(text)
+    return Exit.DONE
+
+
+def _check_principal(settings: Settings, name: str) -> None:
+    known = {one.id: one for one in read_principals(settings.home.principals).principals}
+    if name not in known:
+        raise Invalid(f"there is no principal {name[:80]!r} in {settings.home.principals}", code="unknown_principal")
+    if known[name].kind == "human":
+        raise Invalid(f"{name} is a human: give the agent a principal of its own (`writ principal add --kind agent`)")
+    if known[name].via is None:
+        raise Invalid(f"no gateway may request for {name}: add `via: gateway` to it in {settings.home.principals}")
+
+
+def _check_glob(text: str) -> None:
+    try:
+        msgspec.convert(text, Glob)
+    except msgspec.ValidationError:
+        raise Invalid(f"{text[:80]!r} is not a glob of names: letters, digits, -, _, * and ?") from None
+
+
+@token.command("list")
+@listing(local)
+async def list_all(settings: Settings) -> int:
+    """List the tokens without their values."""
+    known = read_tokens(settings.home.gateway_tokens)
+    if settings.screen.json:
+        settings.screen.data(known)
+        return Exit.DONE
+    rows = (_row(one, time.time()) for one in known)
+    settings.screen.table(
+        ("token", "principal", "created", "expires", "", "limits", "note"), rows, drop=("note", "created", "limits")
+    )
+    return Exit.DONE
+
+
+def _row(one: GatewayToken, now: float) -> tuple[object, ...]:
+    ended = "expired" if one.expires <= now else ""
+    return one.id, one.principal, times.date(one.created), times.date(one.expires), ended, _limits(one), one.note
+
+
+def _limits(one: GatewayToken) -> str:
+    narrowed = [("operations", one.operations), ("targets", one.targets)]
+    limits = [f"{name} {', '.join(globs)}" for name, globs in narrowed if globs != ["*"]]
+    return "; ".join([*limits, *([] if one.rate is None else [f"{one.rate} a minute"])])
+
+
+@token.command()
+@click.argument("token_id")
+@local
+async def revoke(settings: Settings, token_id: str) -> int:
+    """Remove a token; the gateway refuses it from the next request on."""
+    known = [one.id for one in read_tokens(settings.home.gateway_tokens)]
+    gone = revoke_token(settings.home.gateway_tokens, one_of(token_id, known, "token"))
+    settings.screen.line(f"token {gone.id} of {gone.principal} is revoked")
+    return Exit.DONE

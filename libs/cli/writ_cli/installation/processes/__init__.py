@@ -1,0 +1,1 @@
+"""Commands for the processes of an installation: create, start, stop, status and uninstall."""

@@ -1,0 +1,96 @@
+"""`writ status`: the processes of an installation, their failing checks, and the journal's usage."""
+
+import time
+
+import click
+import msgspec
+from rich.text import Text
+
+from writ_cli.arguments.options import listing, local_status
+from writ_cli.context.settings import Settings
+from writ_cli.terminal import times
+from writ_cli.terminal.exit_status import Exit
+from writ_cli.terminal.output import Screen
+from writ_installation.status import control
+from writ_installation.status.scrape_targets import scrape_targets
+
+
+@click.command()
+@listing(local_status)
+async def status(settings: Settings) -> int:
+    """Show each process, what is degraded and why, and the journal's usage.
+
+    Exit status 1 where anything is degraded, also where every process is ready. `-o prometheus` prints the addresses of
+    metrics for `file_sd_configs`; `writ up --health-port` fixes their ports.
+    """
+    status = await control.status(settings.home, settings.environ)
+    degraded = control.degradations(status)
+    if settings.screen.form == "prometheus":
+        click.echo(msgspec.json.encode(scrape_targets(status)).decode())
+    elif settings.screen.json:
+        settings.screen.data({**msgspec.to_builtins(status), "degraded": list(degraded)})
+    else:
+        _show_status(settings.screen, status)
+    return Exit.DONE if status.ready and not degraded else Exit.FAILED
+
+
+def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
+    since = f" for {times.span(time.time() - status.started_at)}, process {status.pid}" if status.started_at else ""
+    degraded = control.degradations(status)
+    state = "degraded" if degraded and status.state == "ready" else status.state
+    screen.line(f"{status.home}: {state}{since}, NATS at {status.url}")
+    rows = [
+        (
+            one.name,
+            Text(one.state, style="red" if not one.ready else "yellow" if one.failing else "green"),
+            one.pid,
+            one.health_port,
+            one.restarts,
+            one.details.get("clock", "").replace(" the NATS server's", " NATS"),
+        )
+        for one in status.processes
+    ]
+    screen.table(("process", "state", "pid", "health port", "restarts", "clock"), rows, drop=("clock", "pid"))
+    for reason, names in degraded.items():
+        screen.line(Text(f"{', '.join(names)}: {reason}" if names else reason, style="red"))
+    for one in status.processes:
+        if one.ready and control.ABOUT_HOSTS in one.failing:
+            text = f"{one.name}: {control.ABOUT_HOSTS}: {one.failing[control.ABOUT_HOSTS]}"
+            screen.line(Text(text, style="yellow"))
+    for note in (*policy_notes(status), *_refusals_notes(status), *_restarts(status)):
+        screen.line(Text(note, style="yellow"))
+    for notice in dict.fromkeys(one.details["control"] for one in status.processes if "control" in one.details):
+        screen.line(Text(notice, style="bold yellow"))
+    if status.exposed:
+        screen.line(Text(status.exposed, style="bold yellow"))
+    if status.certificate_ends:
+        screen.line(f"NATS's certificate ends {times.date(status.certificate_ends)}")
+    if status.journal is None:
+        return
+    usage = status.journal
+    share = control.usage_share(usage)
+    screen.line(
+        f"journal: {usage.messages} events, {usage.bytes / 1e6:.1f} MB, {share:.1%} of {usage.max_bytes / 1e6:.0f} MB"
+    )
+
+
+def _restarts(observed: control.InstallationStatus) -> list[str]:
+    """Return a line for each restarted process, with the reason of the last restart."""
+    return [
+        f"{one.name}: restarted {one.restarts} ×, last {times.span(time.time() - one.restarted_at)} ago: it "
+        f"{one.restarted_for}"
+        for one in observed.processes
+        if one.restarted_at is not None
+    ]
+
+
+def _refusals_notes(observed: control.InstallationStatus) -> list[str]:
+    """Return the note that no audit service reads what NATS refuses. One that does is enough."""
+    audits = [one for one in observed.processes if one.ready and one.name.startswith("audit")]
+    notes = dict.fromkeys(one.details["nats_log"] for one in audits if "nats_log" in one.details)
+    return list(notes) if all("nats_log" in one.details for one in audits) else []
+
+
+def policy_notes(observed: control.InstallationStatus) -> list[str]:
+    """Return the policy services' messages about a policy file not in force, each once."""
+    return list(dict.fromkeys(one.details["policy"] for one in observed.processes if "policy" in one.details))

@@ -1,0 +1,185 @@
+"""`writ up`: the installation in `$WRIT_HOME`."""
+
+import os
+import sys
+from pathlib import Path
+
+import click
+from msgspec.structs import asdict
+from rich.text import Text
+
+from writ_cli.arguments.options import local
+from writ_cli.context.settings import Settings
+from writ_cli.installation.processes.init import MONITOR_PORT, TLS_HELP
+from writ_cli.installation.processes.status import policy_notes
+from writ_cli.terminal.exit_status import Exit
+from writ_cli.terminal.output import visible
+from writ_documents.atomic_files import write_atomically
+from writ_installation.files.create import create_installation
+from writ_installation.files.lock import holder
+from writ_installation.nats.server import configuration
+from writ_installation.processes.health_ports import FIRST
+from writ_installation.processes.report import InstallationReport, read_report
+from writ_installation.processes.services import Replicas
+from writ_installation.server_access.server_address import LOOPBACK, ServerAddress
+from writ_installation.server_access.server_tls import Mode
+from writ_installation.status import control
+from writ_installation.status.server_url import running_url
+from writ_installation.supervisor.supervisor import Supervisor, SupervisorOptions
+from writ_runtime.signals import StopSignal
+
+REPLICAS = click.IntRange(1, 32)
+
+
+@click.command()
+@click.option("--detach", is_flag=True, help="Return when all is ready; `writ down` ends it.")
+@click.option("--executors", type=REPLICAS, default=1, show_default=True, help="Number of executors.")
+@click.option("--policies", type=REPLICAS, default=1, show_default=True, help="Number of policy services.")
+@click.option("--audits", type=REPLICAS, default=1, show_default=True, help="Number of audit services.")
+@click.option(
+    "--agents", type=REPLICAS, default=1, show_default=True, help="Number of agents of each pool on this machine."
+)
+@click.option("--gateway", is_flag=True, help="Also the MCP gateway over HTTP; WRIT_MCP_… are its settings.")
+@click.option(
+    "--nats-port",
+    type=click.IntRange(0, 65535),
+    envvar="WRIT_NATS_PORT",
+    default=4222,
+    show_default=True,
+    help="Port of the bundled NATS server; 0 takes a free port (WRIT_NATS_PORT).",
+)
+@click.option(
+    "--health-port",
+    type=click.IntRange(0, 65000),
+    envvar="WRIT_HEALTH_PORT",
+    help=f"Port of the first process's health and metrics, the others follow; 0 takes free ones. Without it: {FIRST}, "
+    "or free ones with --nats-port 0.",
+)
+@click.option("--listen", metavar="ADDRESS", default=LOOPBACK, show_default=True, help="Its address.")
+@click.option("--tls", type=click.Choice(["required", "offered", "off"]), help=TLS_HELP)
+@click.option(
+    "--no-agent", "without", multiple=True, metavar="POOL", help="Start no agent of this pool: it runs elsewhere."
+)
+@click.option("--verbose", "-v", is_flag=True, help="Show the logs of all processes.")
+@click.option(
+    "--write-server-config",
+    "config_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Only write the configuration for a NATS server that NATS_URL will name.",
+)
+@local
+async def up(
+    settings: Settings,
+    detach: bool,
+    executors: int,
+    policies: int,
+    audits: int,
+    agents: int,
+    gateway: bool,
+    nats_port: int,
+    health_port: int | None,
+    listen: str,
+    tls: Mode | None,
+    without: tuple[str, ...],
+    verbose: bool,
+    config_file: Path | None,
+) -> int:
+    """Start Writ on this machine: NATS, policy, executor, audit, an agent for this host, and one for SSH targets.
+
+    An empty folder becomes an installation: keys, a policy, an inventory with this machine in it, and the principal
+    `operator`. With NATS_URL set no NATS server is started: the external server needs the configuration by
+    --write-server-config. Ctrl-C stops everything in order.
+    """
+    home = settings.home
+    if config_file is not None:
+        return _write_server_config(settings, config_file, listen, nats_port)
+    if running_url(home) is not None and holder(home.lock) is not None:
+        return _already_up(settings)
+    options = SupervisorOptions(
+        nats_port=nats_port,
+        health_port=_first_health_port(health_port, nats_port),
+        listen=listen,
+        tls=tls,
+        replicas=Replicas(policies=policies, executors=executors, audits=audits, agents=agents, gateways=int(gateway)),
+        nats_url=os.environ.get("NATS_URL") or None,
+        without_agents=frozenset(without),
+        verbose=verbose,
+    )
+    if detach:
+        return await _up_detached(settings, options)
+    supervisor = Supervisor(home, options, os.environ, _show_line)
+    async with StopSignal() as stop:
+        await supervisor.run(stop, lambda report: _ready(settings, report, detached=False))
+    return Exit.DONE
+
+
+def _first_health_port(chosen: int | None, nats_port: int) -> int:
+    """Return the first port; with a free port for NATS, 0: such an installation stands beside others."""
+    if chosen is not None:
+        return chosen
+    return FIRST if nats_port else 0
+
+
+async def _up_detached(settings: Settings, options: SupervisorOptions) -> int:
+    report = await control.detach(settings.home, _arguments(settings, options))
+    _ready(settings, report, detached=True)
+    for note in policy_notes(await control.status(settings.home, settings.environ)):
+        _show_line(note)
+    return Exit.DONE
+
+
+def _arguments(settings: Settings, options: SupervisorOptions) -> list[str]:
+    ports = ["--nats-port", str(options.nats_port), "--health-port", str(options.health_port)]
+    words = ["--home", str(settings.home.root), "--listen", options.listen]
+    tls = ["--tls", options.tls] if options.tls else []
+    replicas = asdict(options.replicas)
+    gateway = ["--gateway"] if replicas.pop("gateways") else []
+    counts = (word for name, count in replicas.items() for word in (f"--{name}", str(count)))
+    return [
+        *words,
+        *counts,
+        *gateway,
+        *tls,
+        *ports,
+        *(word for pool in sorted(options.without_agents) for word in ("--no-agent", pool)),
+    ]
+
+
+def _already_up(settings: Settings) -> int:
+    """Print that it is up, with the address; the lock shows a start in between."""
+    report = read_report(settings.home.report_file)
+    if settings.screen.json:
+        settings.screen.data(report)
+    else:
+        settings.screen.line(f"Writ is already up on {settings.home.root}, NATS at {running_url(settings.home)}")
+    return Exit.DONE
+
+
+def _write_server_config(settings: Settings, path: Path, listen: str, port: int) -> int:
+    create_installation(settings.home)
+    address = ServerAddress(host=listen, port=port or 4222, monitor_port=MONITOR_PORT)
+    write_atomically(path.absolute(), configuration(settings.home, address).encode())
+    settings.screen.line(f"{path}: start nats-server with it (-c {path}), then NATS_URL=… writ up")
+    return Exit.DONE
+
+
+def _ready(settings: Settings, report: InstallationReport, *, detached: bool) -> None:
+    screen = settings.screen
+    if screen.json:
+        screen.data(report)
+        sys.stdout.flush()
+        return
+    home = settings.home
+    screen.line(Text("Writ is ready", style="bold green"), f" on {home.root}, NATS at {report.url}")
+    screen.line("  writ targets                      list the targets")
+    screen.line("  writ operations                   the operations of this installation")
+    screen.line("  writ run network_status -t TARGET request one of them")
+    screen.line("  writ trace OPERATION_ID           show its record")
+    end = "`writ down` ends it" if detached else "Ctrl-C ends it"
+    screen.line(f"  {end}; logs are in {home.log}")
+    sys.stdout.flush()
+
+
+def _show_line(text: str) -> None:
+    click.echo(f"writ up: {visible(text, newlines=True)}", err=True)

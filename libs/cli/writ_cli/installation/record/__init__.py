@@ -1,0 +1,1 @@
+"""Commands for archives of the journal, and for backups of an installation."""

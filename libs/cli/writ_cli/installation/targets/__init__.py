@@ -1,0 +1,1 @@
+"""Commands for targets: add, show, set, rename, test and remove."""

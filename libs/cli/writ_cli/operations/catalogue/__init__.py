@@ -1,0 +1,1 @@
+"""Commands for the available operations and targets: lists, tests of targets, scans."""

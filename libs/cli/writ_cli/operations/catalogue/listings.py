@@ -1,0 +1,154 @@
+"""`writ operations` and `writ targets`: lists of operations and targets."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+import msgspec
+from msgspec import NODEFAULT, inspect
+
+from writ_cli.arguments.options import asking, listing, local
+from writ_cli.arguments.suggestions import inventory_entries
+from writ_cli.context.settings import Settings
+from writ_cli.operations.catalogue.parameter_words import types_of
+from writ_cli.terminal.exit_status import Exit
+from writ_contracts.errors import Unreachable
+from writ_contracts.operations import Operation
+from writ_contracts.parameters import classes
+from writ_contracts.requests import TargetView
+from writ_runtime.plugins.entry_points import load_catalogue
+
+
+@click.command()
+@click.argument("name", required=False)
+@listing(local)
+async def operations(settings: Settings, name: str | None) -> int:
+    """List the operations of this installation; with a NAME, show its parameters."""
+    catalogue = load_catalogue()
+    found = [catalogue.find(name)] if name else sorted(catalogue.values(), key=lambda one: one.name)
+    screen = settings.screen
+    if screen.json:
+        described = [_described(one) for one in found]
+        screen.data(described[0] if name else described)
+    elif name:
+        _show(settings, found[0])
+    else:
+        rows = ((one.name, one.risk, ", ".join(one.backends), one.summary) for one in found)
+        screen.table(("operation", "risk", "backends", "what it does"), rows, drop=("backends",))
+    return Exit.DONE
+
+
+def _described(operation: Operation) -> dict[str, Any]:
+    return {
+        "name": operation.name,
+        "summary": operation.summary,
+        "risk": operation.risk,
+        "backends": operation.backends,
+        "idempotent": operation.idempotent,
+        "control": operation.control,
+        "own_signature": operation.own_signature,
+        "classes": dict(classes(operation.parameters)),
+        "parameters": operation.schema(),
+    }
+
+
+def _show(settings: Settings, operation: Operation) -> None:
+    screen = settings.screen
+    screen.line(f"{operation.name}: {operation.summary}")
+    facts = [
+        ("risk", operation.risk.value),
+        ("backends", ", ".join(operation.backends)),
+        ("may be run again after a crash", "yes" if operation.idempotent else "no"),
+        ("needs your own signature", "yes" if operation.own_signature else ""),
+    ]
+    screen.fields(facts)
+    screen.table(("parameter", "type", "default", "class", "limits"), _parameters(operation), drop=("class",))
+
+
+def _parameters(operation: Operation) -> Iterator[tuple[object, ...]]:
+    kinds, classed = types_of(operation.parameters), classes(operation.parameters)
+    schema = operation.schema()["$defs"][operation.parameters.__name__]["properties"]
+    for field in msgspec.structs.fields(operation.parameters):
+        name = field.encode_name
+        yield name, type_name(kinds[name]), _default(field), classed[field.name].value, _limits(schema[name])
+
+
+def _default(field: msgspec.structs.FieldInfo) -> str:
+    if field.required:
+        return "required"
+    value = field.default if field.default is not NODEFAULT else field.default_factory()
+    return "" if value is None else msgspec.json.encode(value).decode()
+
+
+def _limits(schema: dict[str, Any]) -> str:
+    parts = [part for part in (schema, *schema.get("anyOf", [])) if part.get("type") != "null"]
+    words = {"minimum": "≥", "maximum": "≤", "minLength": "length ≥", "maxLength": "length ≤", "pattern": "like"}
+    limits = [
+        f"{word} {part[key]}"
+        for part in parts
+        for key, word in words.items()
+        if key in part and not (key == "pattern" and "description" in part)  # words say more than an expression
+    ]
+    described = [part["description"] for part in parts if "description" in part]
+    return ", ".join([*dict.fromkeys(described), *dict.fromkeys(limits)])
+
+
+def type_name(kind: inspect.Type) -> str:
+    """Return a type's name for the command line."""
+    match kind:
+        case inspect.IntType():
+            return "integer"
+        case inspect.FloatType():
+            return "number"
+        case inspect.BoolType():
+            return "yes or no"
+        case inspect.StrType():
+            return "text"
+        case inspect.ListType():
+            return f"list of {type_name(kind.item_type)}"
+        case inspect.DictType():
+            return "name=value"
+        case inspect.LiteralType():
+            return " | ".join(str(value) for value in kind.values)
+        case inspect.UnionType():
+            return " or ".join(type_name(arm) for arm in kind.types if not isinstance(arm, inspect.NoneType))
+        case inspect.Metadata():
+            return type_name(kind.type)
+        case _:
+            return "JSON"
+
+
+@click.command()
+@listing(asking)
+async def targets(settings: Settings) -> int:
+    """List the targets, their operations, and their agents.
+
+    The operations are those that agents offer for it; `writ backends test` says which of them lack something there.
+
+    While policy does not answer, nobody gets this list. On the host of the installation, the targets of its inventory
+    are shown then, without operations and agents; exit status 6.
+    """
+    status = Exit.DONE
+    try:
+        async with await settings.connect() as writ:
+            found = await writ.targets()
+    except Unreachable as error:
+        if error.code != "policy_silent" or (in_file := inventory_entries(settings)) is None:
+            raise
+        click.echo(f"writ: {error}. These are the targets of {settings.home.inventory}", err=True)
+        found = [
+            TargetView(id=one.id, role=one.role, backend=one.backend, pool=one.pool, tags=one.tags) for one in in_file
+        ]
+        status = Exit.UNREACHABLE
+    if settings.screen.json:
+        settings.screen.data(found)
+    else:
+        rows = ((one.id, one.role, one.backend, one.pool, one.agents, one.tags, len(one.operations)) for one in found)
+        settings.screen.table(
+            ("target", "role", "backend", "pool", "agents", "tags", "operations"),
+            rows,
+            drop=("tags", "backend", "operations", "agents"),
+        )
+        if not found:
+            click.echo(f"writ: there is no target that {settings.who()} may list: some rule has to reach one", err=True)
+    return status

@@ -1,0 +1,1 @@
+"""Commands for stops, emergencies, windows and sessions."""

@@ -1,0 +1,118 @@
+"""`writ login` and `writ logout`: a short-lived key of one's own; `writ sessions`: the open ones."""
+
+import socket
+import time
+from pathlib import Path
+
+import click
+
+from writ_cli.arguments.options import asking
+from writ_cli.context.connecting import CONNECT_SECONDS
+from writ_cli.context.session_files import SessionFile
+from writ_cli.context.settings import Settings
+from writ_cli.operations.controls.emergencies import SSH_KEY
+from writ_cli.operations.running.requests import show_requested
+from writ_cli.terminal import times
+from writ_cli.terminal.exit_status import Exit
+from writ_client.client import Writ
+from writ_client.ssh_keygen import read_ssh_key
+from writ_contracts.errors import Denied
+from writ_contracts.people.sessions import SessionView
+from writ_trust.keys import Key, generate_seed
+
+
+@click.command()
+@click.option(
+    "--for", "span", default="8h", show_default=True, metavar="SPAN", help="Duration; the policy has a bound."
+)
+@SSH_KEY
+@asking
+async def login(settings: Settings, span: str, ssh_key: Path | None) -> int:
+    """Make a session key for some hours, and use it from now on.
+
+    Your own key signs for it once, and need not stay on this machine. Commands use the session key until it expires or
+    you `writ logout`. It also ends when you are disabled or removed.
+    """
+    context, key, seconds = settings.where(), Key(generate_seed()), int(times.seconds(span))
+    async with await settings.connect_by_own_key() as writ:
+        request = await writ.sessions.open(
+            key.public,
+            seconds=seconds,
+            device=socket.gethostname()[:100],
+            by=None if ssh_key is None else read_ssh_key(ssh_key),
+        )
+        if request.view is None or request.view.outcome != "succeeded":
+            return show_requested(settings.screen, request)
+    file = SessionFile(
+        session=request.operation_id,
+        principal=context.principal,
+        installation=context.installation,
+        seed=key.seed.decode(),
+        until=time.time() + seconds,
+    )
+    async with await Writ.within(context, key.seed, wait=CONNECT_SECONDS):  # NATS admits it, or nothing is kept
+        settings.sessions.save(context, file)
+    if settings.screen.json:
+        settings.screen.data({"session": file.session, "principal": file.principal, "until": file.until})
+    else:
+        settings.screen.line(f"session {file.session} of {file.principal} until {times.date(file.until)}")
+    return Exit.DONE
+
+
+@click.command()
+@asking
+async def logout(settings: Settings) -> int:
+    """End the session of `writ login`, and delete its key."""
+    context = settings.where()
+    session = settings.sessions.find(context)
+    if session is None:
+        settings.sessions.forget(context)
+        settings.screen.line(f"{context.principal} has no session here")
+        return Exit.DONE
+    async with await settings.connect() as writ:
+        request = await writ.sessions.submit_end(session.session)
+    settings.sessions.forget(context)
+    if request.error is not None:
+        raise Denied(request.error.message, code=request.error.code)
+    settings.screen.line(f"session {session.session} is over")
+    return Exit.DONE
+
+
+@click.group()
+def sessions() -> None:
+    """Sessions: short-lived keys of principals."""
+
+
+@sessions.command("list")
+@click.option("--all", "everybody", is_flag=True, help="The sessions of all principals, for auditors.")
+@asking
+async def list_all(settings: Settings, everybody: bool) -> int:
+    """List your open sessions, and those of your agents."""
+    async with await settings.connect() as writ:
+        found = await writ.sessions.open_ones(everybody=everybody)
+    if settings.screen.json:
+        settings.screen.data(found.sessions)
+    elif not found.sessions:
+        settings.screen.line("no session is open")
+    else:
+        columns = ("session", "of", "device", "proof", "since", "until", "")
+        settings.screen.table(columns, map(_row, found.sessions), drop=("since", "device", "proof", "of"))
+    return Exit.DONE
+
+
+def _row(one: SessionView) -> tuple[object, ...]:
+    here = "this one" if one.here else ""
+    return one.id, one.principal, one.device, one.method, times.date(one.since), times.date(one.until), here
+
+
+@sessions.command("revoke")
+@click.argument("session_id", metavar="SESSION")
+@click.option("--reason", "-r", default="", help="Why, for the record.")
+@asking
+async def revoke(settings: Settings, session_id: str, reason: str) -> int:
+    """End SESSION before its time: your own, one of your agents, or another one where a rule allows it.
+
+    Its connections are closed, and its requests that have not started are denied.
+    """
+    async with await settings.connect() as writ:
+        return show_requested(settings.screen, await writ.sessions.end(session_id, reason=reason))

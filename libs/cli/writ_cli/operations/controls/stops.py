@@ -1,0 +1,142 @@
+"""`writ stop`: stop changes, list the stops, and lift them."""
+
+import time
+from typing import get_args
+
+import click
+from msgspec import structs
+from rich.text import Text
+
+from writ_cli.arguments.id_prefix import one_of
+from writ_cli.arguments.options import asking, listing
+from writ_cli.arguments.suggestions import suggestion
+from writ_cli.context.settings import Settings
+from writ_cli.operations.running.operation_check import refuse_unknown, warn_of_globs_without_targets
+from writ_cli.operations.running.requests import show_view
+from writ_cli.terminal import times
+from writ_cli.terminal.exit_status import Exit, of_outcome
+from writ_cli.terminal.output import Screen, outcome
+from writ_client.client import Writ
+from writ_contracts.inventory import Role
+from writ_contracts.policy.versions import StopView
+from writ_contracts.requests import OperationView
+
+REASON = click.option("--reason", "-r", required=True, help="Why, for the record.")
+SPAN = click.option("--for", "span", metavar="SPAN", help="Duration (15m, 2h).")
+
+
+@click.group()
+def stop() -> None:
+    """Hold up changes, of everything or a part; reads, the record and the lifting of stops go on."""
+
+
+@stop.command("set")
+@REASON
+@click.option("--target", "-t", "targets", multiple=True, metavar="GLOB", help="Only these targets (web-*).")
+@click.option("--role", "roles", multiple=True, type=click.Choice(get_args(Role)), help="Only targets of this role.")
+@click.option("--principal", "principals", multiple=True, metavar="NAME", help="Only requests of this principal.")
+@click.option("--operation", "operations", multiple=True, metavar="NAME", help="Only this operation.")
+@SPAN
+@click.option("--cancel-running", is_flag=True, help="Cancel the operations within its reach that already run.")
+@asking
+async def set_stop(
+    settings: Settings,
+    reason: str,
+    targets: tuple[str, ...],
+    roles: tuple[str, ...],
+    principals: tuple[str, ...],
+    operations: tuple[str, ...],
+    span: str | None,
+    cancel_running: bool,
+) -> int:
+    """Stop changes until somebody lifts the stop.
+
+    It counts from its storage on, also for accepted operations that have not started. Running ones go on, unless
+    --cancel-running is given: each cancel is an operation of its own, decided by the policy.
+    """
+    until = None if span is None else time.time() + times.seconds(span)
+    async with await settings.connect() as writ:
+        for operation in operations:
+            await refuse_unknown(writ, operation)
+        view = await writ.stop_set(
+            list(targets) or ["*"],
+            reason=reason,
+            until=until,
+            roles=roles,
+            principals=principals,
+            operations=operations,
+        )
+        if view.outcome != "succeeded":
+            hint = await suggestion(settings, view.code, view.message)
+            return show_view(settings.screen, structs.replace(view, message=view.message + hint))
+        await warn_of_globs_without_targets(writ, targets)
+        running = list(view.output.get("running", []))
+        cancels = await _cancelled(writ, running, view) if cancel_running else []
+    if settings.screen.json:
+        settings.screen.data({"stop": view, "cancels": cancels})
+    else:
+        _show(settings.screen, view, running, cancels, cancel=cancel_running)
+    return next((of_outcome(one.outcome) for one in cancels if one.outcome != "succeeded"), int(Exit.DONE))
+
+
+async def _cancelled(writ: Writ, running: list[str], stop: OperationView) -> list[OperationView]:
+    return [await writ.cancel(one, reason=f"stop {stop.output.get('id')}") for one in running]
+
+
+def _show(
+    screen: Screen, view: OperationView, running: list[str], cancels: list[OperationView], *, cancel: bool
+) -> None:
+    stop_id = view.output.get("id", view.operation_id)
+    screen.line(Text(f"stop {stop_id}", style="bold red"), " is in force")
+    screen.line(f"  writ stop lift {stop_id}    lets changes start again")
+    for number, one in zip(running, cancels, strict=False):
+        text = one.message or str(one.output.get("result", ""))
+        screen.line(f"  {number}: cancel ", outcome(one.outcome or one.state), f" {text}")
+    if running and not cancel:
+        screen.line(f"  {len(running)} operations within its reach run on: writ op cancel {' '.join(running[:3])} …")
+    if more := view.output.get("more"):
+        screen.line(f"  {more} more run, which are not listed: writ audit search")
+
+
+@stop.command("lift")
+@click.argument("stop_id", metavar="STOP")
+@click.option("--reason", "-r", default="", help="Why, for the record.")
+@asking
+async def lift(settings: Settings, stop_id: str, reason: str) -> int:
+    """Let changes start again. Only people lift stops."""
+    async with await settings.connect() as writ:
+        stop_id = one_of(stop_id, [one.id for one in (await writ.policy_status()).stops], "stop")
+        view = await writ.stop_lift(stop_id, reason=reason)
+    if settings.screen.json or view.outcome != "succeeded":
+        return show_view(settings.screen, view)
+    settings.screen.line(f"stop {stop_id} is lifted")
+    return Exit.DONE
+
+
+@stop.command("list")
+@listing(asking)
+async def list_all(settings: Settings) -> int:
+    """List the stops in force. Everybody may see them."""
+    async with await settings.connect() as writ:
+        found = (await writ.policy_status()).stops
+    if settings.screen.json:
+        settings.screen.data(found)
+    elif not found:
+        settings.screen.line("no stop is in force")
+    else:
+        columns = ("stop", "by", "since", "until", "reach", "reason")
+        settings.screen.table(columns, map(_row, found), drop=("since", "by", "until"))
+    return Exit.DONE
+
+
+def _row(one: StopView) -> tuple[object, ...]:
+    until = times.date(one.until) if one.until else "it is lifted"
+    return one.id, one.by, times.date(one.since), until, reach(one), one.reason
+
+
+def reach(one: StopView) -> str:
+    """Return the reach for people."""
+    narrowed = [("role", one.roles), ("of", one.principals), ("operation", one.operations)]
+    parts = [f"{name} {', '.join(globs)}" for name, globs in narrowed if globs]
+    targets = "everything" if one.targets == ["*"] and not parts else ", ".join(one.targets)
+    return "; ".join([targets, *parts])

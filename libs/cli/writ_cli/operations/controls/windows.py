@@ -1,0 +1,112 @@
+"""`writ window`: request approval ahead for several uses of operations, list open windows, end them."""
+
+import click
+
+from writ_cli.arguments.id_prefix import one_of
+from writ_cli.arguments.options import asking, listing
+from writ_cli.context.settings import Settings
+from writ_cli.operations.running.operation_check import refuse_misspelt_target, refuse_unknown
+from writ_cli.operations.running.requests import show_requested
+from writ_cli.terminal import times
+from writ_cli.terminal.exit_status import Exit
+from writ_contracts.errors import Invalid
+from writ_contracts.policy.versions import WindowView
+
+
+@click.group()
+def window() -> None:
+    """Approval windows: approvals ahead, for some uses of operations on targets, for a time."""
+
+
+@window.command("request")
+@click.argument("operations", nargs=-1, required=True, metavar="OPERATION...")
+@click.option("--target", "-t", "targets", multiple=True, required=True, metavar="TARGET", help="A target; repeatable.")
+@click.option("--uses", type=click.IntRange(1, 1000), default=1, show_default=True, help="Number of operations.")
+@click.option("--for", "span", default="1h", show_default=True, metavar="SPAN", help="Duration, from the approval.")
+@click.option("--reason", "-r", required=True, help="The purpose, which approvers see.")
+@asking
+async def request(
+    settings: Settings, operations: tuple[str, ...], targets: tuple[str, ...], uses: int, span: str, reason: str
+) -> int:
+    """Request a window for OPERATION... on the targets.
+
+    Once it is approved, so many of these operations of yours start without an approval of their own. Rules, stops and
+    limits hold as ever. Operations of risk admin are covered only where a rule says `approval: {windows: true}`.
+    """
+    seconds = int(times.seconds(span))
+    async with await settings.connect() as writ:
+        for operation in operations:
+            await refuse_unknown(writ, operation)
+        for target in targets:
+            await refuse_misspelt_target(settings, writ, target)
+        window = await writ.windows.request(operations, targets, uses=uses, seconds=seconds, reason=reason)
+    status = show_requested(settings.screen, window)
+    if status in (Exit.DONE, Exit.PENDING) and not settings.screen.json:
+        settings.screen.line(f"  writ window show {window.operation_id}    once it is open")
+    return status
+
+
+@window.command("end")
+@click.argument("window_id", metavar="WINDOW")
+@click.option("--reason", "-r", default="", help="Why, for the record.")
+@asking
+async def end(settings: Settings, window_id: str, reason: str) -> int:
+    """End WINDOW before its time. Its requester and its approvers may, and others by the policy."""
+    async with await settings.connect() as writ:
+        window_id = one_of(window_id, [one.id for one in (await writ.policy_status()).windows], "window")
+        return show_requested(settings.screen, await writ.windows.end(window_id, reason=reason))
+
+
+@window.command("list")
+@listing(asking)
+async def list_all(settings: Settings) -> int:
+    """List the open windows. Everybody may see them."""
+    async with await settings.connect() as writ:
+        found = (await writ.policy_status()).windows
+    if settings.screen.json:
+        settings.screen.data(found)
+    elif not found:
+        settings.screen.line("no approval window is open")
+    else:
+        columns = ("window", "of", "until", "used", "operations", "targets")
+        settings.screen.table(columns, map(_row, found), drop=("targets", "of", "used"))
+    return Exit.DONE
+
+
+def _row(one: WindowView) -> tuple[object, ...]:
+    used = f"{len(one.used)} of {one.uses}"
+    return one.id, one.by, times.date(one.until), used, ", ".join(one.operations), ", ".join(one.targets)
+
+
+@window.command("show")
+@click.argument("window_id", metavar="WINDOW")
+@asking
+async def show(settings: Settings, window_id: str) -> int:
+    """Show the open WINDOW with the operations that used it."""
+    async with await settings.connect() as writ:
+        found = (await writ.policy_status()).windows
+    window_id = one_of(window_id, [one.id for one in found], "window")
+    one = next((one for one in found if one.id == window_id), None)
+    if one is None:
+        raise Invalid(
+            f"no approval window {window_id[:80]!r} is open: `writ trace` shows one that is over", code="not_found"
+        )
+    if settings.screen.json:
+        settings.screen.data(one)
+        return Exit.DONE
+    settings.screen.fields(
+        [
+            ("window", one.id),
+            ("of", one.by),
+            ("reason", one.reason),
+            ("approved by", ", ".join(one.approved_by)),
+            ("since", times.date(one.since)),
+            ("until", times.date(one.until)),
+            ("operations", ", ".join(one.operations)),
+            ("targets", ", ".join(one.targets)),
+            ("uses", f"{len(one.used)} of {one.uses}"),
+            ("used by", ", ".join(one.used)),
+        ],
+        indent=0,
+    )
+    return Exit.DONE

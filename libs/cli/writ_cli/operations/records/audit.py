@@ -1,0 +1,265 @@
+"""`writ trace`, `writ audit search` and `writ audit redecide`: queries of the journal."""
+
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import click
+import msgspec
+from msgspec import Struct
+
+from writ_cli.arguments.id_prefix import WHOLE, is_prefix
+from writ_cli.arguments.options import asking, asking_rows, listing, packed
+from writ_cli.context.settings import Settings
+from writ_cli.operations.records import timeline
+from writ_cli.operations.records.search_rows import COLUMNS, chosen_columns, show_rows
+from writ_cli.operations.running.output_labels import catalogue
+from writ_cli.terminal import times
+from writ_cli.terminal.exit_status import Exit
+from writ_contracts.errors import Invalid
+from writ_contracts.history.audit import SearchQuery, TraceReply, UnknownName
+from writ_contracts.ids import PrincipalId, TargetId
+from writ_contracts.journal import Outcome
+from writ_contracts.nearest_name import near
+from writ_contracts.parameters import Class, classes
+
+if TYPE_CHECKING:
+    from writ_installation.administration.second_decisions import SecondDecisions
+
+
+@click.command()
+@click.argument("number", metavar="OPERATION_OR_CORRELATION_ID")
+@click.option(
+    "--archive",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Read the record from this archive.",
+)
+@click.option(
+    "--policy-key",
+    "policy_keys",
+    multiple=True,
+    metavar="U…",
+    help="Policy's public key, of now or before (else of the context, WRIT_POLICY_KEY, or public.yaml).",
+)
+@asking
+async def trace(settings: Settings, number: str, archive: Path | None, policy_keys: tuple[str, ...]) -> int:
+    """Show all events of an operation, or of all operations of a correlation id.
+
+    Signatures are verified here, by policy's public key; an invalid one is marked, and then the exit status is 1.
+    """
+    answer = await _query(settings, number) if archive is None else _archived(archive, number)
+    keys = settings.policy_keys(*policy_keys)
+    problems = timeline.wrong_signatures(answer.events, keys)
+    if settings.screen.json:
+        found = [{"sequence": sequence, "what": what} for sequence, what in problems.items()]
+        settings.screen.data({**msgspec.to_builtins(answer), "verified": bool(keys), "problems": found})
+    elif answer.events:
+        timeline.show(settings.screen, answer, problems, verified=bool(keys))
+    if not answer.events:
+        raise Invalid(f"nothing is on record of {number}, or you may not read it", code="not_found")
+    return Exit.FAILED if problems else Exit.DONE
+
+
+def _archived(archive: Path, number: str) -> TraceReply:
+    from writ_proof.archive import read  # noqa: PLC0415 - seldom needed
+
+    return read.trace(archive, number)
+
+
+async def _query(settings: Settings, number: str) -> TraceReply:
+    async with await settings.connect() as writ:
+        if is_prefix(number) and len(number) == WHOLE:
+            answer = await writ.trace(operation_id=number)
+            return answer if answer.events else await writ.trace(correlation_id=number)
+        try:
+            answer = await writ.trace(correlation_id=number)
+        except Invalid as error:
+            if error.code != "not_found":
+                raise
+            answer = TraceReply()
+        if answer.events or not is_prefix(number):
+            return answer
+        return await writ.trace(operation_id=await writ.find_operation(number))
+
+
+class SearchOptions(Struct, frozen=True, kw_only=True):
+    """The filters of a search, as given on the command line."""
+
+    asked_by: tuple[str, ...]
+    target: tuple[str, ...]
+    operation: tuple[str, ...]
+    ended: tuple[Outcome, ...]
+    words: tuple[str, ...]
+    rule: tuple[str, ...]
+    reason: str | None
+    text: str | None
+    correlation_id: str | None
+    client: str | None
+    session: str | None
+    since: str | None
+    until: str | None
+    limit: int
+    before: int | None
+
+    def parameter_filters(self) -> dict[str, list[str]]:
+        """Return the values of each parameter, any of which counts. Raises UsageError."""
+        found: dict[str, list[str]] = {}
+        for name, value in map(_term, self.words):
+            found.setdefault(name, []).append(value)
+        return found
+
+    def query(self, now: float) -> SearchQuery:
+        """Return the query. `now`: Unix seconds. Raises Invalid.
+
+        Single values go in the fields that every audit service knows.
+        """
+        parameters = self.parameter_filters()
+        since, until = (None if one is None else times.instant(one, now=now) for one in (self.since, self.until))
+        if since is not None and until is not None and until < since:
+            raise click.UsageError("--until is before --since: no operation can match")
+        for option, kind, names in (("--target", TargetId, self.target), ("--principal", PrincipalId, self.asked_by)):
+            _check_names(option, kind, names)
+        return SearchQuery(
+            principals=list(self.asked_by),
+            targets=list(self.target),
+            operations=list(self.operation),
+            outcomes=list(self.ended),
+            parameters={name: values[0] for name, values in parameters.items() if len(values) == 1},
+            parameter_values={name: values for name, values in parameters.items() if len(values) > 1},
+            rule=self.rule[0] if len(self.rule) == 1 else None,
+            rules=list(self.rule) if len(self.rule) > 1 else [],
+            reason=self.reason,
+            text=self.text,
+            correlation_id=self.correlation_id,
+            client=self.client,
+            session=self.session,
+            since=since,
+            until=until,
+            limit=self.limit,
+            before=self.before,
+        )
+
+
+@click.group()
+def audit() -> None:
+    """Audit: searches in the journal."""
+
+
+@audit.command("search")
+@click.option("--principal", "asked_by", multiple=True, metavar="NAME", help="The requester.")
+@click.option("--target", "-t", multiple=True, metavar="TARGET", help="The target.")
+@click.option("--operation", multiple=True, metavar="OP", help="Which operation.")
+@click.option("--outcome", "ended", type=click.Choice(get_args(Outcome)), multiple=True, help="The outcome.")
+@click.option(
+    "--param",
+    "-p",
+    "words",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="A public parameter. Others are not on record: a search would confirm guesses.",
+)
+@click.option("--rule", multiple=True, metavar="RULE", help="A rule that decided.")
+@click.option("--reason", metavar="TEXT", help="A part of the request's reason.")
+@click.option("--text", metavar="TEXT", help="A part of reason, message, code or parameters.")
+@click.option("--correlation-id", metavar="ID", help="The correlation id.")
+@click.option("--client", metavar="NAME", help="The name that the requesting program gave itself.")
+@click.option("--session", metavar="ID", help="One run of that program, or the token that it used.")
+@click.option("--since", metavar="WHEN", help="2h, 7d, or 2026-11-25T14:30.")
+@click.option("--until", metavar="WHEN", help="Likewise.")
+@click.option("--columns", metavar="A,B,…", help=f"Of {', '.join(COLUMNS)}.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
+@click.option(
+    "--before", type=click.IntRange(1), metavar="N", help="The next page: the sequence of the last row of this one."
+)
+@listing(asking_rows)
+@packed(SearchOptions, "filters")
+async def search(settings: Settings, filters: SearchOptions, columns: str | None) -> int:
+    """Search operations, newest first; other principals' where the policy allows `audit_read`.
+
+    A filter that is given several times means any of its values, of --param any of one parameter's. Who restarted
+    nginx in the last hour:
+    `writ audit search --operation service_restart -p service_name=nginx --since 1h`.
+    """
+    query, chosen = filters.query(now=time.time()), chosen_columns(columns)
+    async with await settings.connect() as writ:
+        answer = await writ.search(query)
+    for one in answer.unknown:
+        click.echo(f"writ: nothing on record has {one.filter} {one.name!r}{_nearest(one)}", err=True)
+    if not answer.rows:
+        for advice in unsearchable(filters.parameter_filters()):
+            click.echo(f"writ: {advice}", err=True)
+    show_rows(settings.screen, answer, chosen)
+    return Exit.DONE
+
+
+@audit.command("redecide")
+@click.option("--after", type=click.IntRange(0), default=0, metavar="N", help="Events after this sequence.")
+@click.option("--until", type=click.IntRange(1), metavar="N", help="Events up to this sequence.")
+@click.option("--since", metavar="WHEN", help="2h, 7d, or 2026-11-25T14:30.")
+@asking
+async def redecide(settings: Settings, after: int, until: int | None, since: str | None) -> int:
+    """Make recorded decisions a second time: by the policy, files and control events of their time.
+
+    Works in $WRIT_HOME, with audit's key. The exit status is 1 if the policy does not give one of them.
+    """
+    from writ_installation.administration import second_decisions  # noqa: PLC0415 - the engine of rules is large
+
+    begin = None if since is None else times.instant(since, now=time.time())
+    found = await second_decisions.redecide(settings.home, settings.where().url, after=after, until=until, since=begin)
+    if settings.screen.json:
+        settings.screen.data(found)
+    else:
+        _show_decided(settings, found)
+    return Exit.FAILED if found.differs else Exit.DONE
+
+
+def _show_decided(settings: Settings, found: "SecondDecisions") -> None:
+    screen = settings.screen
+    for one in found.decisions:
+        screen.line(f"event {one.sequence}, operation {one.operation_id} of {one.principal}: {one.text}")
+    for why, count in found.open.items():
+        screen.line(f"open, {count}: {why}")
+    total = (
+        "every decision that could be made a second time had the same result" if not found.differs else "SOME DIFFER"
+    )
+    screen.line(f"events {found.first} to {found.last}: {total} ({found.same} same, {found.differs} different)")
+
+
+def unsearchable(names: Iterable[str]) -> Iterator[str]:
+    """Yield why a search by a parameter finds nothing: it is not known here, or its values are not on record."""
+    all_classes = [classes(operation.parameters) for operation in catalogue().values()]
+    known = {name for found in all_classes for name in found}
+    public = {name for found in all_classes for name, kind in found.items() if kind is Class.PUBLIC}
+    for name in names:
+        if name not in known:
+            yield f"no operation known here has a parameter {name!r}{near(name, known)}"
+        elif name not in public:
+            yield f"{name} is not public: its values are not on record, and no search finds them"
+
+
+def _check_names(option: str, kind: Any, names: Iterable[str]) -> None:
+    """Raises UsageError for what can be no name: a search takes no globs."""
+    for name in names:
+        try:
+            msgspec.convert(name, kind)
+        except msgspec.ValidationError:
+            raise click.UsageError(
+                f"{option} {name[:80]!r}: names have letters, digits, - and _, and no globs"
+            ) from None
+
+
+def _term(word: str) -> tuple[str, str]:
+    name, equals, value = word.partition("=")
+    if not name or not equals:
+        raise click.UsageError(f"--param {word}: write KEY=VALUE")
+    return name, value
+
+
+def _nearest(unknown: UnknownName) -> str:
+    """Return the suggestion: for a misspelt operation that of the catalogue, which may not be on record yet."""
+    known = catalogue()
+    if unknown.filter == "operation" and unknown.name not in known and (hint := near(unknown.name, known)):
+        return hint
+    return f"; did you mean {', '.join(unknown.nearest)}?" if unknown.nearest else ""

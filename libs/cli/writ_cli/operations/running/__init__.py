@@ -1,0 +1,1 @@
+"""Commands that request operations, follow and cancel them."""

@@ -1,0 +1,167 @@
+"""`writ run` on many targets: each result as it comes, and one recap. Programs get JSON lines."""
+
+import asyncio
+from collections.abc import Sequence
+
+import click
+import msgspec
+from rich.text import Text
+
+from writ_cli.context.settings import Settings
+from writ_cli.operations.running.operation_check import refuse_unknown
+from writ_cli.operations.running.target_choice import TargetChoice, offered
+from writ_cli.terminal import times
+from writ_cli.terminal.exit_status import Exit, of_outcome
+from writ_cli.terminal.output import Screen, outcome
+from writ_client.client import Writ
+from writ_client.target_runs import OK, PENDING, SKIPPED, EachRequest, ManyTargets, RunRecap, TargetResult
+from writ_contracts.errors import Invalid
+from writ_contracts.history.audit import SearchQuery
+
+PAGE = 1000
+_STATUS = {PENDING: Exit.PENDING, SKIPPED: Exit.FAILED, "error": Exit.FAILED}
+
+
+async def run_many(settings: Settings, each: EachRequest, choice: TargetChoice) -> int:
+    """Choose the targets, run on all of them, and show the recap; its status."""
+    settings.screen.refuse_field()
+    async with await settings.connect() as writ:
+        await refuse_unknown(writ, each.operation)
+        targets = await _chosen(writ, each.operation, choice)
+        choice.confirm(each.operation, targets)
+        shown = RunResults(settings.screen, choice, len(targets))
+        many = ManyTargets(
+            writ,
+            each,
+            targets,
+            serial=choice.batch(len(targets)),
+            max_failures=choice.max_failures,
+            on_result=shown.add,
+        )
+        with shown:
+            try:
+                await many.run()
+            except asyncio.CancelledError:
+                shown.interrupted = True
+        shown.recap(many.recap)
+    return Exit.PENDING if shown.interrupted else status_of(many.recap)
+
+
+async def _chosen(writ: Writ, operation: str, choice: TargetChoice) -> list[str]:
+    known = offered(await writ.targets())
+    if choice.retry is None:
+        return choice.selector.of(known)
+    before = await _outcomes(writ, operation, choice.retry)
+    unselected = not (choice.targets or choice.roles or choice.tags or choice.everything)
+    among = sorted(before) if unselected else choice.selector.of(known)
+    left = [target for target in among if _again(before.get(target, SKIPPED), choice)]
+    if not left:
+        raise Invalid(f"no target of run {choice.retry} needs to be tried again", code="not_found")
+    return left
+
+
+def _again(before: str | None, choice: TargetChoice) -> bool:
+    """Return true if the target is to be tried again. An unknown one may have run, so it needs an explicit request."""
+    if choice.only:
+        return (before or PENDING) in choice.only
+    return before is not None and before not in OK and before != "unknown"
+
+
+async def _outcomes(writ: Writ, operation: str, run: str) -> dict[str, str | None]:
+    """Return the latest outcome on each target of a run; None while it goes on. Raises Invalid (`not_found`)."""
+    query = SearchQuery(principal=writ.principal, operation=operation, correlation_id=run, limit=PAGE)
+    found: dict[str, str | None] = {}
+    while True:
+        answer = await writ.search(query)
+        for row in answer.rows:
+            found.setdefault(row.target, row.outcome)
+        if not answer.more:
+            break
+        query = msgspec.structs.replace(query, before=answer.rows[-1].first_sequence)
+    if not found:
+        raise Invalid(f"run {run} has no {operation} of yours", code="not_found")
+    return found
+
+
+def status_of(recap: RunRecap) -> Exit:
+    """Return the exit status: 0 where all are well; the status of those that are not, if it is one; 7 if one is
+    unknown; else 1.
+    """
+    statuses = {_STATUS.get(one.outcome) or of_outcome(one.outcome) for one in recap.results if not one.ok}
+    if Exit.UNKNOWN in statuses:
+        return Exit.UNKNOWN
+    return statuses.pop() if len(statuses) == 1 else Exit.FAILED if statuses else Exit.DONE
+
+
+class RunResults:
+    """Shows a line for each target when it ends, on a terminal also the progress, and the recap."""
+
+    def __init__(self, screen: Screen, choice: TargetChoice, count: int) -> None:
+        self._screen = screen
+        self._choice = choice
+        self._count = count
+        self._ended: set[str] = set()
+        self._bad = 0
+        self.interrupted = False
+        self._status = screen.err.status(self._progress(), spinner="dots") if screen.live else None
+
+    def __enter__(self) -> "RunResults":
+        if self._status is not None:
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def _progress(self) -> Text:
+        return Text(f"{len(self._ended)} of {self._count} targets, {self._bad} without success")
+
+    def add(self, result: TargetResult) -> None:
+        """Add the result of a target that has ended, or that is not waited for."""
+        self._ended.add(result.target)
+        self._bad += not result.ok
+        if self._choice.shows(result.outcome, ok=result.ok):
+            self._show(result)
+        if self._status is not None:
+            self._status.update(self._progress())
+
+    def _show(self, result: TargetResult) -> None:
+        if self._screen.json:
+            self._screen.item(result)
+            return
+        took = f" in {times.span(result.seconds)}" if result.seconds else ""
+        why = "" if result.ok else f"  {result.code}: {result.message}" if result.code else f"  {result.message}"
+        self._screen.line(f"{result.target}  ", outcome(result.outcome), took, why)
+
+    def recap(self, recap: RunRecap) -> None:
+        """Show the totals, and the targets that go on or were not begun."""
+        if self._screen.json:
+            for result in recap.results:
+                if result.target not in self._ended and self._choice.shows(result.outcome, ok=False):
+                    self._screen.item(result)
+            self._screen.item({"run": recap.correlation_id, "targets": self._count, "counts": recap.counts})
+            return
+        counts = ", ".join(f"{count} {word}" for word, count in recap.counts.items())
+        number = "1 target" if self._count == 1 else f"{self._count} targets"
+        self._screen.line(Text(f"{number}: ", style="bold"), counts, f"  (run {recap.correlation_id})")
+        self._by_outcome(recap.results)
+        if not all(one.ok for one in recap.results):
+            run = recap.correlation_id
+            self._screen.line(
+                f"the record: writ audit search --correlation-id {run}; again: the same with --retry {run}"
+            )
+        if self.interrupted:
+            self._say_what_goes_on(recap)
+
+    def _by_outcome(self, results: Sequence[TargetResult]) -> None:
+        by_outcome: dict[str, list[str]] = {}
+        for one in results:
+            if not one.ok and self._choice.shows(one.outcome, ok=False):
+                by_outcome.setdefault(one.outcome, []).append(one.target)
+        self._screen.fields((word, ", ".join(names)) for word, names in by_outcome.items())
+
+    def _say_what_goes_on(self, recap: RunRecap) -> None:
+        counts = recap.counts
+        going, left = counts.get(PENDING, 0), counts.get(SKIPPED, 0)
+        click.echo(f"writ: {going} operations go on (`writ op list`); on {left} targets nothing was started", err=True)

@@ -1,0 +1,80 @@
+"""Progress of an operation on a terminal: one line on standard error that is removed at the end.
+
+Nothing is shown without a terminal, or with `-o json`.
+"""
+
+from types import TracebackType
+from typing import Self
+
+from rich.text import Text
+
+from writ_cli.terminal import times
+from writ_cli.terminal.output import Screen, visible
+from writ_client.operation_events import Event
+from writ_contracts import journal
+from writ_contracts.agents import Progress
+
+
+class ProgressLine:
+    """`with Live(screen) as live: live.show(event)`."""
+
+    def __init__(self, screen: Screen) -> None:
+        self._status = screen.err.status("asking", spinner="dots") if screen.live else None
+
+    def __enter__(self) -> Self:
+        if self._status is not None:
+            self._status.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def show(self, event: Event) -> None:
+        """Show the latest event."""
+        if self._status is not None:
+            self._status.update(Text(visible(event_text(event))))
+
+
+def event_text(event: Event) -> str:  # noqa: C901 - a table by type
+    """Return an event in a few words."""
+    match event:
+        case Progress():
+            return event.message
+        case journal.Dispatched():
+            return f"dispatched to {event.pool}: waiting for an agent"
+        case journal.Granted() | journal.Started():
+            return f"started by {event.instance}"
+        case journal.CancelRequested():
+            return f"{event.by} requested its cancel"
+        case journal.AwaitingApproval():
+            return waiting_text(event)
+        case journal.PreviewTaken():
+            return "waiting for approval; its preview is ready"
+        case journal.ApprovalGiven():
+            return f"approved by {event.approver}; {event.remaining} more needed"
+        case journal.Rejected():
+            return f"rejected by {event.approver}" + (f": {event.reason}" if event.reason else "")
+        case journal.Finished() | journal.Resolved():
+            return f"{event.outcome}: {event.message}" if event.message else event.outcome
+        case journal.Archived():
+            return "archived"
+        case journal.Refused():
+            return f"{event.outcome}: {event.message}"
+        case journal.Unknown():
+            return f"unknown: {event.message}"
+        case journal.Requested() if event.dispatched is not None:
+            return f"{event.verdict.decision}: dispatched to {event.pool}, waiting for an agent"
+        case journal.Requested():
+            return f"{event.verdict.decision}: {event.verdict.reason}"
+        case journal.Approved():
+            return f"approved by {event.approver}"
+
+
+def waiting_text(event: journal.AwaitingApproval) -> str:
+    """Return the people who can approve, until when, and the command for them."""
+    able = ", ".join(event.approvers[:5]) or "nobody"
+    until = times.clock(event.until)
+    return f"waiting for approval until {until}; could approve: {able} (writ approvals show {event.operation_id})"

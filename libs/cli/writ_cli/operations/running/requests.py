@@ -1,0 +1,325 @@
+"""`writ run` and `writ simulate`: request an operation, or the decision about it."""
+
+import asyncio
+from typing import Any
+
+import click
+import msgspec
+from msgspec import Struct, structs, to_builtins
+
+from writ_cli.arguments import completion
+from writ_cli.arguments.options import asking, packed
+from writ_cli.arguments.suggestions import suggestion
+from writ_cli.context.settings import Settings
+from writ_cli.operations.catalogue import parameter_words
+from writ_cli.operations.running.many_targets import run_many
+from writ_cli.operations.running.operation_check import (
+    refuse_misspelt_target,
+    refuse_unknown,
+    refuse_wrong_parameters,
+)
+from writ_cli.operations.running.output_labels import recorded_label
+from writ_cli.operations.running.progress_line import ProgressLine
+from writ_cli.operations.running.run_diff import RunPreview, preview_of, problem_of, show_run_diff
+from writ_cli.operations.running.target_choice import TargetChoice, choosing
+from writ_cli.terminal import times
+from writ_cli.terminal.diff_text import show_diff
+from writ_cli.terminal.error_output import OperationGoesOn
+from writ_cli.terminal.exit_status import Exit, of_decision, of_outcome
+from writ_cli.terminal.output import Screen, outcome, visible
+from writ_client import request_signing
+from writ_client.client import Writ
+from writ_client.operation_wait import RecordedRequest
+from writ_client.target_runs import EachRequest, each_request
+from writ_contracts import errors
+from writ_contracts.ids import WRIT_TARGET, CorrelationId, operation_id
+from writ_contracts.requests import OperationView, RequestReply, SimulateReply, Verdict
+from writ_runtime.plugins.entry_points import load_catalogue
+
+
+class RunArguments(Struct, frozen=True, kw_only=True):
+    """The parsed command line of `writ run`."""
+
+    operation: str
+    target: str
+    parameters: dict[str, Any]
+    key: str
+    reason: str
+    dry_run: bool
+    correlation_id: str | None
+    sign: bool
+
+
+class RunCommandOptions(Struct, frozen=True, kw_only=True):
+    """The options of `writ run`, besides those that choose its targets."""
+
+    dry_run: bool
+    diff: bool
+    reason: str
+    no_wait: bool
+    timeout: str | None
+    idempotency_key: str | None
+    correlation_id: str | None
+    unsigned: bool
+
+    def refuse_contradictions(self, choice: TargetChoice) -> None:
+        """Raises UsageError for options that exclude each other."""
+        if self.idempotency_key == "":  # an unset variable of a script; with a new key each repeat would do it again
+            raise click.UsageError("--idempotency-key is empty: give a key, or leave the option out")
+        if self.no_wait and self.timeout is not None:
+            raise click.UsageError("--timeout has no effect with --no-wait: leave one of them out")
+        if self.diff and (self.no_wait or choice.many):
+            raise click.UsageError(
+                "--diff waits for the outcome on one target: leave out --no-wait and further targets"
+            )
+
+
+def parameters_of(operation: str, words: tuple[str, ...]) -> dict[str, Any]:
+    """Parse the parameters by the operation's schema; an operation that only the server knows gets text."""
+    definition = load_catalogue().get(operation)
+    return parameter_words.parse(words, definition.parameters if definition else None)
+
+
+def target_of(operation: str, target: str | None) -> str:
+    """Return the target; control operations have only one."""
+    definition = load_catalogue().get(operation)
+    if target is None and definition is not None and definition.control:
+        return WRIT_TARGET
+    if target is None:
+        raise click.UsageError("--target TARGET is missing: `writ targets` lists them")
+    return target
+
+
+def refuse_control(operation: str) -> None:
+    """Raises UsageError for an operation on Writ itself."""
+    definition = load_catalogue().get(operation)
+    if definition is not None and definition.control:
+        raise click.UsageError(f"{operation} acts on Writ itself, not on targets")
+
+
+def _correlation_id(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """Return the id. Raises BadParameter for one that the service would refuse, on record."""
+    try:
+        return None if value is None else msgspec.convert(value, CorrelationId)
+    except msgspec.ValidationError:
+        raise click.BadParameter("it takes 1 to 128 letters, digits, ., :, - and _", context, option) from None
+
+
+@click.command()
+@click.argument("operation", shell_complete=completion.operations)
+@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=completion.parameters)
+@click.option(
+    "--dry-run", "--preview", "dry_run", is_flag=True, help="Show the effect that it would have, and do nothing."
+)
+@click.option("--diff", is_flag=True, help="Show the change of a file or of packages, by a preview just before.")
+@click.option("--reason", "-r", default="", help="Why, for the record.")
+@click.option("--no-wait", is_flag=True, help="Return once it is decided and recorded.")
+@click.option("--timeout", metavar="SPAN", help="Longest time to wait for the outcome (90s, 15m).")
+@click.option("--idempotency-key", metavar="KEY", help="A request with the same key is the same operation.")
+@click.option(
+    "--correlation-id", metavar="ID", callback=_correlation_id, help="An id that groups operations in the record."
+)
+@click.option("--unsigned", is_flag=True, help="Do not sign the request: only the NATS server identifies its sender.")
+@asking
+@choosing
+@packed(RunCommandOptions, "options")
+async def run(
+    settings: Settings, operation: str, words: tuple[str, ...], choice: TargetChoice, options: RunCommandOptions
+) -> int:
+    """Ask for an operation and wait for its outcome, on one target or on many.
+
+    Several values of --target, --role or --tag are "or"; different options are "and". Each target has an operation and
+    a decision of its own.
+
+    \b
+    key=value     text, number, yes/no, or a list (a,b,c; the key may be repeated)
+    key=@FILE     the content of a file, key=- of standard input (encoding=base64 for bytes)
+    key:=JSON     any value
+    """
+    options.refuse_contradictions(choice)
+    patience = None if options.timeout is None else times.seconds(options.timeout)
+    arguments = RunArguments(
+        operation=operation,
+        target="" if choice.many else target_of(operation, choice.single),
+        parameters=parameters_of(operation, words),
+        key=request_signing.new_key() if options.idempotency_key is None else options.idempotency_key,
+        reason=options.reason,
+        dry_run=options.dry_run,
+        correlation_id=options.correlation_id or choice.retry,
+        sign=not options.unsigned,
+    )
+    refuse_wrong_parameters(operation, arguments.parameters)
+    if choice.many:
+        return await run_many(settings, _for_each(arguments, patience, wait=not options.no_wait), choice)
+    async with await settings.connect() as writ:
+        await refuse_unknown(writ, operation)
+        await refuse_misspelt_target(settings, writ, arguments.target)
+        if options.no_wait:
+            return _show_answer(settings.screen, await _submit(writ, arguments))
+        before = await _preview(writ, arguments, patience) if options.diff and not options.dry_run else None
+        return await _wait(settings, writ, arguments, patience, before)
+
+
+async def _preview(writ: Writ, arguments: RunArguments, patience: float | None) -> RunPreview:
+    return await preview_of(writ, arguments.operation, arguments.target, arguments.parameters, patience)
+
+
+def _for_each(arguments: RunArguments, patience: float | None, *, wait: bool) -> EachRequest:
+    refuse_control(arguments.operation)
+    return each_request(
+        arguments.operation,
+        arguments.parameters,
+        reason=arguments.reason,
+        dry_run=arguments.dry_run,
+        key=arguments.key,
+        correlation_id=arguments.correlation_id,
+        sign=arguments.sign,
+        timeout=patience,
+        wait=wait,
+    )
+
+
+async def _submit(writ: Writ, arguments: RunArguments) -> RequestReply:
+    try:
+        return await writ.submit(
+            arguments.operation,
+            arguments.target,
+            arguments.parameters,
+            reason=arguments.reason,
+            dry_run=arguments.dry_run,
+            idempotency_key=arguments.key,
+            correlation_id=arguments.correlation_id,
+            sign=arguments.sign,
+        )
+    except errors.TimedOut as error:
+        raise errors.TimedOut(
+            f"{error}; it may have been accepted: repeat it with `--idempotency-key {arguments.key}`, which is safe"
+        ) from error
+
+
+async def _wait(
+    settings: Settings, writ: Writ, arguments: RunArguments, patience: float | None, before: RunPreview | None = None
+) -> int:
+    number, screen = operation_id(writ.principal, arguments.key), settings.screen
+    try:
+        with ProgressLine(screen) as live:
+            answer = await _submit(writ, arguments)
+            _tell_waiting(screen, answer)
+            view = await writ.wait(answer.operation_id or number, timeout=patience, on_event=live.show)
+    except asyncio.CancelledError:
+        raise OperationGoesOn(f"operation {number} goes on: `writ op watch {number}`", number) from None
+    except errors.TimedOut as error:
+        hint = "" if "`" in str(error) else f"; it goes on: `writ op watch {number}`"
+        raise OperationGoesOn(f"{error}{hint}", number, code=error.code) from error
+    whole = await writ.with_output(view)
+    on_record = whole is view
+    view = structs.replace(whole, message=view.message + await suggestion(settings, view.code, view.message))
+    if before is None:
+        return show_view(screen, view, answer.verdict, on_record=on_record)
+    if screen.json:
+        screen.data({**to_builtins(view), "preview": {"problem": problem_of(view, before), **before.output}})
+        return of_outcome(view.outcome)
+    status = show_view(screen, view, answer.verdict, on_record=on_record)
+    show_run_diff(screen, view, before)
+    return status
+
+
+def _tell_waiting(screen: Screen, answer: RequestReply) -> None:
+    """Report it on standard error, also where nobody watches: it may take an hour, and others have to know."""
+    if answer.state == "awaiting_approval" and answer.verdict is not None and not screen.json:
+        why = visible(answer.verdict.reason)
+        click.echo(f"writ: it waits for an approval: {why}", err=True)
+        click.echo(f"writ: they can use `writ approvals show {answer.operation_id}`", err=True)
+
+
+def _show_answer(screen: Screen, answer: RequestReply) -> int:
+    if screen.json:
+        screen.data(answer)
+    else:
+        screen.line(outcome(answer.outcome or answer.state), f"  operation {answer.operation_id}")
+        screen.fields(_reasons(answer.verdict))
+    return Exit.DONE if answer.outcome is None else of_outcome(answer.outcome)
+
+
+def show_requested(screen: Screen, requested: RecordedRequest) -> int:
+    """Show the present state of a request. Return its exit status; without an outcome, that of a pending one."""
+    if requested.view is not None:
+        return show_view(screen, requested.view, requested.answer.verdict)
+    _tell_waiting(screen, requested.answer)
+    status = _show_answer(screen, requested.answer)
+    return Exit.PENDING if requested.answer.outcome is None else status
+
+
+def show_view(screen: Screen, view: OperationView, verdict: Verdict | None = None, *, on_record: bool = False) -> int:
+    """Show one operation; return the exit status of its outcome. `on_record`: its output is that of the journal."""
+    if screen.json:
+        screen.data(view)
+        return of_outcome(view.outcome)
+    took = view.updated_at - view.requested_at
+    after = f" in {times.span(took)}" if view.outcome and took else ""
+    screen.line(outcome(view.outcome or view.state), f"  {view.operation} on {view.target}{after}")
+    screen.fields([("operation", view.operation_id), ("correlation", view.correlation_id)])
+    screen.fields(_reasons(verdict) if verdict else [("rules", ", ".join(view.rules))])
+    if not (verdict and verdict.reason == view.message):
+        screen.fields([(view.code or "message", view.message)])
+    screen.fields([("waiting", view.waiting.text if view.waiting else "")])
+    if view.output:
+        screen.line("  output:")
+        shown = ((name, value) for name, value in view.output.items() if name != "diff")
+        labelled = ((recorded_label(view.operation, name) if on_record else name, value) for name, value in shown)
+        screen.fields(labelled, indent=4)
+    if "diff" in view.output:
+        show_diff(screen, str(view.output["diff"]))
+    return of_outcome(view.outcome)
+
+
+def _reasons(verdict: Verdict | None) -> list[tuple[str, object]]:
+    if verdict is None:
+        return []
+    return [
+        ("decision", verdict.decision),
+        ("code", verdict.code if verdict.code not in ("allow", "allowed", "denied", verdict.decision) else ""),
+        ("rules", ", ".join(verdict.rules)),
+        ("reason", verdict.reason),
+        ("policy", verdict.policy),
+    ]
+
+
+@click.command()
+@click.argument("operation", shell_complete=completion.operations)
+@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=completion.parameters)
+@click.option("--target", "-t", metavar="TARGET", help="The target.", shell_complete=completion.targets)
+@click.option("--dry-run", is_flag=True, help="Decide it as a dry run.")
+@asking
+async def simulate(
+    settings: Settings, operation: str, words: tuple[str, ...], target: str | None, dry_run: bool
+) -> int:
+    """Show the decision on a request, its rules and reasons; nothing is recorded or done.
+
+    Exit status 0: allowed; 2: invalid, or no agent of the target has it; 3: denied; 4: allowed with an approval.
+    """
+    target_id, parameters = target_of(operation, target), parameters_of(operation, words)
+    async with await settings.connect() as writ:
+        answer = await writ.simulate(operation, target_id, parameters, dry_run=dry_run)
+    _show_simulation(settings.screen, answer)
+    return of_decision(answer.verdict.decision if answer.verdict else "deny")
+
+
+def _show_simulation(screen: Screen, answer: SimulateReply) -> None:
+    if screen.json:
+        screen.data(answer)
+        return
+    screen.fields(_reasons(answer.verdict), indent=0)
+    screen.fields([("parameters", answer.parameters), ("not shown", ", ".join(answer.hidden))], indent=0)
+    if answer.trace:
+        screen.table(("rule", "effect", "matched", "why not"), map(_step, answer.trace), drop=("effect",))
+
+
+def _step(step: dict[str, Any]) -> tuple[object, ...]:
+    return step.get("rule"), step.get("effect"), "yes" if step.get("matched") else "no", _clause(step)
+
+
+def _clause(step: dict[str, Any]) -> str:
+    if step.get("matched") or not step.get("clause"):
+        return ""
+    return f"{step['clause']}: expected {step.get('wanted', '')}, got {step.get('got', '')}"

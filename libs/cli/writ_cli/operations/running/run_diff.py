@@ -1,0 +1,62 @@
+"""`writ run --diff`: a preview before the run; its diff is shown if the run made exactly this change."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from writ_cli.terminal.diff_text import show_diff
+from writ_cli.terminal.output import Screen
+from writ_client.client import Writ
+from writ_contracts.requests import OperationView
+
+BOUND = ("digest_before", "digest_after", "version_before", "version_after")
+"""Fields of a preview and of the outcome that say between which states a change was made."""
+
+
+class RunPreview(Struct, frozen=True, kw_only=True):
+    """The preview, or why there is none."""
+
+    output: Mapping[str, Any] = {}
+    problem: str = ""
+
+
+async def preview_of(
+    writ: Writ, operation: str, target: str, parameters: dict[str, Any], patience: float | None
+) -> RunPreview:
+    """Take a preview by a dry run, which is recorded like any other."""
+    answer = await writ.submit(operation, target, parameters, reason="for the diff of a run", dry_run=True)
+    if answer.operation_id is None:
+        return RunPreview(problem=answer.error.message if answer.error else "it was refused")
+    view = await writ.wait(answer.operation_id, timeout=patience)
+    if view.outcome != "previewed":
+        return RunPreview(problem=view.message or str(view.outcome))
+    return RunPreview(output=(await writ.with_output(view)).output)
+
+
+def show_run_diff(screen: Screen, view: OperationView, preview: RunPreview) -> None:
+    """Show the diff of the change, or the reason for its absence."""
+    if problem := problem_of(view, preview):
+        screen.line(f"  no diff: {problem}")
+    elif "diff" in preview.output:
+        screen.line("  diff:")
+        show_diff(screen, str(preview.output["diff"]))
+    else:
+        screen.line("  changes:")
+        screen.fields(
+            ((name, preview.output[name]) for name in ("would", "changes") if name in preview.output), indent=4
+        )
+
+
+def problem_of(view: OperationView, preview: RunPreview) -> str:
+    """Return the reason why the run's change differs from the preview; empty if it does not."""
+    if preview.problem:
+        return preview.problem
+    if view.outcome != "succeeded":
+        return f"it {view.outcome or 'has not ended'}"
+    known = [name for name in BOUND if name in preview.output and name in view.output]
+    if not known and "diff" in preview.output:
+        return "the outcome has no digest of the change"
+    if any(preview.output[name] != view.output[name] for name in known):
+        return "the target changed between the preview and the run"
+    return ""

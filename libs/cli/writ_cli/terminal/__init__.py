@@ -1,0 +1,1 @@
+"""Output for people and programs: tables, sentences, JSON, errors and exit statuses."""

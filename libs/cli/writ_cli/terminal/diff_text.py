@@ -1,0 +1,13 @@
+"""Diffs on a terminal."""
+
+from rich.text import Text
+
+from writ_cli.terminal.output import Screen, visible
+
+STYLES = {"+": "green", "-": "red", "@": "cyan"}
+
+
+def show_diff(screen: Screen, diff: str) -> None:
+    """Show a diff, line by line; control characters are made visible."""
+    for line in diff.splitlines():
+        screen.line(Text(f"    {visible(line)}", style=STYLES.get(line[:1], "")))

@@ -1,0 +1,86 @@
+"""Output of errors: a readable line on standard error, and with `-o json` or `-o yaml` a document on standard output.
+
+A program reading standard output gets `{"error": {"code", "message", "retry"}}` in every ending without a result, with
+`operation_id` if an operation goes on.
+"""
+
+import os
+import re
+import sys
+import traceback
+from typing import Any
+
+import click
+
+from writ_cli.terminal.exit_status import Exit, of_error
+from writ_cli.terminal.output import Screen, visible
+from writ_cli.terminal.output_option import DOCUMENTS
+from writ_contracts.errors import ConfigError, TimedOut, WritError
+from writ_contracts.nearest_name import near
+from writ_documents.document import FileErrors
+
+INTERRUPTED = 130
+
+
+class OperationGoesOn(TimedOut):
+    """Raised when waiting ends before the operation does."""
+
+    def __init__(self, message: str, operation_id: str, *, code: str | None = None) -> None:
+        super().__init__(message, code=code)
+        self.operation_id = operation_id
+
+
+def refuse(error: BaseException, form: str = "table") -> int:
+    """Print an error, in one line, or in some for each mistake of a file; return its status.
+
+    `WRIT_DEBUG=1` prints the traceback too.
+    """
+    if os.environ.get("WRIT_DEBUG"):
+        traceback.print_exception(error)
+    code, message, status = described(error)
+    message = visible(message.strip(), newlines=True)
+    click.echo(f"writ: {message}", err=True)
+    if form in DOCUMENTS:
+        retry = isinstance(error, WritError) and error.retry
+        report: dict[str, Any] = {"error": {"code": code, "message": message, "retry": retry}}
+        if isinstance(error, OperationGoesOn):
+            report["operation_id"] = error.operation_id
+        Screen(form).item(report) if form == "jsonl" else Screen(form).data(report)
+        sys.stdout.flush()
+    return status
+
+
+def described(error: BaseException) -> tuple[str, str, int]:
+    """Return code, message and exit status."""
+    match error:
+        case click.Abort() | KeyboardInterrupt():
+            return "interrupted", "interrupted", INTERRUPTED
+        case click.ClickException():
+            context = error.ctx if isinstance(error, click.UsageError) else None
+            hint = f" (see `{context.command_path} --help`)" if context else ""
+            message = " ".join(error.format_message().split())  # click lists choices one a line
+            if suggested := _nearest_choice(error):
+                message = message.removesuffix(".") + suggested
+            return "usage", message + hint, Exit.INVALID
+        case FileErrors(found=found):
+            counted = f"{len(found)} mistakes" if len(found) > 1 else "a mistake"
+            return "invalid_document", f"{counted}:\n{error.explained()}", of_error(error)
+        case WritError():
+            return error.code, str(error), of_error(error)
+        case OSError(filename=str(name), strerror=str(reason)):
+            return "os_error", f"{name}: {reason}", of_error(error)
+        case ConfigError() | OSError():
+            return "configuration" if isinstance(error, ConfigError) else "os_error", str(error), of_error(error)
+        case _:
+            message = f"defect in writ: {type(error).__name__}: {error}; WRIT_DEBUG=1 shows where"
+            return "internal", message, Exit.FAILED
+
+
+def _nearest_choice(error: click.ClickException) -> str:
+    """Return a suggestion in place of a misspelt choice; "" without one."""
+    if not isinstance(error, click.BadParameter) or error.param is None:
+        return ""
+    if not isinstance(error.param.type, click.Choice):
+        return ""
+    quoted = re.match(r"'([^']+)' is not one of", error.message)
+    return near(quoted[1], map(str, error.param.type.choices)) if quoted else ""

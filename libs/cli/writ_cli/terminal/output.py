@@ -1,0 +1,230 @@
+"""Output: tables and sentences for people, JSON for programs; standard output has the result alone.
+
+Text from outside (messages, outputs, names) never reaches the terminal as control characters or as markup.
+"""
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import click
+import msgspec
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from writ_cli.terminal import times
+from writ_cli.terminal.field_path import select
+from writ_cli.terminal.item_tables import cell, columns_of, is_moment, is_table
+from writ_cli.terminal.table_widths import SPACE, ColumnWidth, fitted
+from writ_documents import yaml_file
+
+_ANY = 10_000
+"""Wider than any table."""
+_AS_WRITTEN = frozenset(("parameters", "effective", "output", "body", "payload", "details", "schema"))
+_COLOURS = {
+    "succeeded": "green",
+    "previewed": "cyan",
+    "failed": "red",
+    "denied": "red",
+    "invalid": "red",
+    "unknown": "magenta",
+    "expired": "yellow",
+    "cancelled": "yellow",
+    "rejected": "yellow",
+    "stale": "yellow",
+}
+
+
+class Screen:
+    """The output of a command. `form` is `table`, `json` or `yaml`; `field` selects a part of the result."""
+
+    def __init__(self, form: str, field: str | None = None, *, quiet: bool = False) -> None:
+        """`quiet`: of a table the first column alone, and nothing else."""
+        self.quiet = quiet
+        self.form = form
+        self.field = field
+        # Narrower than any real table only in pipes: there nothing may be cut or wrapped.
+        width = None if sys.stdout.isatty() else _ANY
+        self.out = Console(highlight=False, markup=False, emoji=False, width=width, soft_wrap=not sys.stdout.isatty())
+        self.err = Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+    @property
+    def json(self) -> bool:
+        """Return whether the output is for a program."""
+        return self.form != "table" or self.field is not None
+
+    @property
+    def live(self) -> bool:
+        """Return True if a person watches, so progress may be shown."""
+        return self.err.is_terminal and not self.err.is_dumb_terminal and not self.err.no_color and not self.json
+
+    def data(self, value: Any) -> None:
+        """Write the result for programs: one document of JSON, indented, or of YAML; with `field` the values there, a
+        line for each, texts as they are.
+        """
+        if self.field is not None:
+            for part in select(_with_times(value), self.field):
+                click.echo(visible(part, newlines=True) if isinstance(part, str) else _json(part))
+        elif self.form == "yaml":
+            built = _with_times(value)
+            text = yaml_file.dump(built)
+            harmful = visible(text, newlines=True) != text
+            click.echo(yaml_file.dump(built, ascii_only=True) if harmful else text, nl=False)
+        else:
+            click.echo(harmless(msgspec.json.format(msgspec.json.encode(_with_times(value)), indent=2).decode()))
+
+    def item(self, value: Any) -> None:
+        """Write one of many results for programs, as it comes: one line of JSON, which is YAML as well."""
+        click.echo(_json(_with_times(value)))
+
+    def refuse_field(self) -> None:
+        """Raises UsageError for `--field`, which is for one result, where many come one after the other."""
+        if self.field is not None:
+            raise click.UsageError(
+                "--field is for one result, and this command has many: use -o json, one line for each"
+            )
+
+    def line(self, *parts: str | Text) -> None:
+        """Write one line for people."""
+        if self.quiet:
+            return
+        self.out.print(Text.assemble(*(visible(part) if isinstance(part, str) else part for part in parts)))
+
+    def whole(self, text: str) -> None:
+        """Write one line to be copied: never wrapped."""
+        self.out.print(visible(text), soft_wrap=True)
+
+    def fields(self, pairs: Iterable[tuple[str, object]], indent: int = 2) -> None:
+        """Print names and values, one a line, without the empty ones."""
+        for name, value in pairs:
+            if is_table(value):
+                self._items(name, value, indent)
+            elif value not in (None, "", [], {}):
+                text = cell(name, value) if is_moment(name, value) else shown(value, indent + 2)
+                self.out.print(Text.assemble(" " * indent, (f"{name}: ", "dim"), text))
+
+    def _items(self, name: str, items: Any, indent: int) -> None:
+        """Print a list of mappings as a table; where that is too wide, each after the other with its names."""
+        keys, inner = columns_of(items), indent + 2
+        columns = [visible(key) for key in keys]
+        rows = [[visible(cell(key, item.get(key))) for key in keys] for item in items]
+        widths = fitted(columns, rows, (), self.out.width - inner)
+        self.out.print(Text.assemble(" " * indent, (f"{name}:", "dim")))
+        if sum(one.width + SPACE for one in widths) - SPACE <= self.out.width - inner:
+            table = _table(columns, [[Text(part) for part in row] for row in rows], widths)
+            self.out.print(Padding(table, (0, 0, 0, inner), expand=False))
+            return
+        for row in rows:
+            parts = ", ".join(f"{key}: {part}" for key, part in zip(columns, row, strict=True) if part)
+            self.out.print(Padding(Text(f"- {parts}"), (0, 0, 0, inner), expand=False))
+
+    def table(
+        self,
+        columns: Sequence[str],
+        rows: Iterable[Sequence[object]],
+        *,
+        drop: Sequence[str] = (),
+        spill: bool = False,
+    ) -> None:
+        """Print rows under headings. On a terminal that is too narrow the columns of `drop` are left out, one after the
+        other; longer texts wrap between words. `spill`: the last column is printed beneath then, a line for each row.
+        """
+        cells = [[cell if isinstance(cell, Text) else Text(visible(_brief(cell))) for cell in row] for row in rows]
+        if self.quiet:
+            named = columns.index("operation") if "when" in columns[:1] else 0
+            for row in cells:
+                click.echo(row[named].plain)
+            return
+        plain = [[cell.plain for cell in row] for row in cells]
+        width = self.out.width
+        if not spill or _fits(fitted(columns, plain, (), width), width):
+            self.out.print(_table(columns, cells, fitted(columns, plain, drop, width)))
+            return
+        short = [row[:-1] for row in plain]
+        self.out.print(_table(columns[:-1], [row[:-1] for row in cells], fitted(columns[:-1], short, drop, width)))
+        for row in cells:
+            if row[-1]:
+                self.out.print(Text.assemble(row[0], f": {columns[-1]}: ", row[-1]))
+
+
+def _with_times(value: Any) -> Any:
+    """Return plain data with each Unix time in ISO 8601 too, under `…_iso`. Text of requesters and hosts, and signed
+    bytes, stay as they are.
+    """
+    return _beside(msgspec.to_builtins(value))
+
+
+def _beside(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_beside(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    found = dict[str, Any]()
+    for key, item in value.items():
+        found[key] = item if key in _AS_WRITTEN else _beside(item)
+        if is_moment(key, item):
+            found.setdefault(f"{key}_iso", times.iso(item))
+    return found
+
+
+def _json(value: object) -> str:
+    return harmless(msgspec.json.encode(value).decode())
+
+
+def _fits(widths: Sequence[ColumnWidth], most: int) -> bool:
+    return not any(one.wraps for one in widths) and sum(one.width + SPACE for one in widths) - SPACE <= most
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[Text]], widths: Sequence[ColumnWidth]) -> Table:
+    """Return the table of these columns, each of its width."""
+    table = Table(box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False, show_edge=False, header_style="bold")
+    for one in widths:
+        table.add_column(
+            columns[one.index], overflow="fold", width=one.width if one.wraps else None, no_wrap=not one.wraps
+        )
+    for row in rows:
+        table.add_row(*(row[one.index] for one in widths))
+    return table
+
+
+def harmless(document: str) -> str:
+    """Return the same JSON, with all terminal control characters escaped: they occur in its strings only."""
+    return "".join(char if char.isprintable() or char == "\n" else _escaped(char) for char in document)
+
+
+def _escaped(char: str) -> str:
+    """Return the character in JSON's escaped form (RFC 8259, section 7)."""
+    units = char.encode("utf-16-be").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+
+
+def outcome(word: str | None) -> Text:
+    """Return an outcome or state in its colour."""
+    return Text(visible(word or ""), style=_COLOURS.get(word or "", ""))
+
+
+def visible(text: str, *, newlines: bool = False) -> str:
+    """Return the text with every control character replaced."""
+    kept = "\n\t" if newlines else ""
+    return "".join(char if char.isprintable() or char in kept else "�" for char in text)
+
+
+def shown(value: object, indent: int = 0) -> str:
+    """Return a value for people: text as it is, its further lines indented; anything else as JSON."""
+    if isinstance(value, str):
+        lines = visible(value, newlines=True).rstrip("\n").split("\n")
+        return f"\n{' ' * indent}".join(["", *lines] if len(lines) > 1 else lines)
+    if isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+        return f"\n{' ' * indent}".join(["", *(shown(item) for item in value)])
+    return visible(msgspec.json.encode(value).decode())
+
+
+def _brief(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        return ", ".join(str(item) for item in value)
+    return str(value)
