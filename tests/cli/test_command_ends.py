@@ -263,7 +263,7 @@ async def test_an_interrupt_leaves_the_operation_and_says_how_to_find_it(
     served.outcome = None
     # in the background it may be ignored, and inherited
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    words = "run service_restart -t a service_name=nginx --idempotency-key k".split()
+    words = ["run", "service_restart", "-t", "a", "service_name=nginx", "--idempotency-key", "k"]
     try:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "writ_cli", *words),
