@@ -13,7 +13,7 @@ OTHER_MEANINGS = {
     "libs/contracts/writ_contracts/people/attestations.py": "a kind of evidence: the signature of an SSH key",
     "libs/contracts/writ_contracts/people/credentials.py": "a method of signing, and a kind of evidence",
     "libs/trust/writ_trust/presence/proofs.py": "a method of signing",
-    "libs/client/writ_client/ssh_keygen.py": "a method of signing",
+    "libs/client/writ_client/people/ssh_keygen.py": "a method of signing",
     "libs/cli/writ_cli/installation/targets/entry_checks.py": "a key of an entry: the engine of a host",
     "libs/cli/writ_cli/installation/targets/target_add.py": "a key of an entry: the engine of a host",
     "libs/containers/writ_containers/compose/types.py": "a driver of logs and of volumes in a Compose file",

@@ -8,8 +8,8 @@ import pytest
 from tests.attacks.rogue import events
 from tests.e2e.stolen_keys import holding
 
-from writ_client import request_signing
 from writ_client.client import Writ
+from writ_client.operations import request_signing
 from writ_contracts import subjects
 from writ_contracts.agents import Claim, ClaimMessage, ClaimReply, Receipt
 from writ_contracts.decisions import Decision, Grant

@@ -12,8 +12,8 @@ from tests.e2e.stolen_keys import decided, holding, subject
 
 from writ_bus.errors import Forbidden
 from writ_bus.port import Bus
-from writ_client import request_signing
 from writ_client.client import Writ
+from writ_client.operations import request_signing
 from writ_contracts import subjects
 from writ_contracts.agents import Claim, ReportMessage, SecurityReport
 from writ_contracts.decisions import Decision, Subject

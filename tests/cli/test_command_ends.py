@@ -13,7 +13,8 @@ from tests.cli.commands import Command
 from tests.client.scripted_api import DENIED, ScriptedApi
 
 from writ_cli.main import cli
-from writ_client import queries, service_calls
+from writ_client.queries import operation_queries as queries
+from writ_client.queries import service_calls
 from writ_contracts.ids import operation_id
 from writ_contracts.requests import Failure, RequestReply, TargetView
 from writ_testing.peers.nats_server import WritServer

@@ -7,7 +7,7 @@ import pytest
 from msgspec import structs
 from tests.contracts.messages import sample
 
-from writ_client.approval_card import open_card
+from writ_client.people.approval_card import open_card
 from writ_contracts.decisions import Decision
 from writ_contracts.errors import Untrusted
 from writ_contracts.journal import Requested

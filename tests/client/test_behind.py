@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from tests.client.scripted_api import ScriptedApi
 
-from writ_client import operation_wait
 from writ_client.client import Writ
+from writ_client.operations import operation_wait
 from writ_contracts.errors import Invalid
 from writ_contracts.requests import OperationView
 from writ_testing.memory.bus import MemoryBus

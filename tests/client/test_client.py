@@ -7,8 +7,9 @@ import pytest
 from tests.client.scripted_api import ScriptedApi
 
 from writ_cli.operations.running.progress_line import event_text
-from writ_client import operation_wait, request_signing, service_calls
 from writ_client.client import Writ
+from writ_client.operations import operation_wait, request_signing
+from writ_client.queries import service_calls
 from writ_contracts import errors, journal
 from writ_contracts.agents import Progress
 from writ_contracts.errors import CODES
@@ -196,7 +197,7 @@ async def test_waiting_gives_up_when_nobody_answers_for_long(
     writ: Writ, executor: ScriptedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(operation_wait, "SILENCE_SECONDS", 0.0)
-    monkeypatch.setattr("writ_client.queries.QUERY_SECONDS", 0.05)
+    monkeypatch.setattr("writ_client.queries.operation_queries.QUERY_SECONDS", 0.05)
     async with Writ(MemoryBus(), KEY, "alice") as lonely:
         with pytest.raises(errors.Unreachable):
             await lonely.wait(operation_id("alice", "k"))
@@ -298,7 +299,7 @@ def test_keys_and_salts_are_never_the_same_twice() -> None:
 
 
 def test_an_event_that_is_not_known_is_passed_over() -> None:
-    from writ_client.operation_events import of_trace, read
+    from writ_client.operations.operation_events import of_trace, read
 
     assert read("of_tomorrow", b"{}", {}) is None
     assert of_trace(1, "security", {"id": "1"}) is None

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.client.scripted_api import ScriptedApi
 
-from writ_client import target_runs
 from writ_client.client import Writ
-from writ_client.target_runs import ManyTargets, TargetResult, each_request
-from writ_client.target_selection import TargetSelector
+from writ_client.operations import target_runs
+from writ_client.operations.target_runs import ManyTargets, TargetResult, each_request
+from writ_client.operations.target_selection import TargetSelector
 from writ_contracts.errors import Invalid
 from writ_contracts.requests import Failure, RequestReply, TargetView
 from writ_testing.memory.bus import MemoryBus

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from writ_bus.port import Message
-from writ_client.policy_queries import PolicyQueries
+from writ_client.queries.policy_queries import PolicyQueries
 from writ_contracts.policy.access import PolicyWhoCanReply
 from writ_contracts.wire import encode
 from writ_policy.analysis_process.pool import SECONDS

@@ -14,7 +14,7 @@ from tests.contracts.messages import messages, sample
 
 from writ_audit.notifications.messages import notification_of
 from writ_audit.projection import UNREADABLE, project
-from writ_client.operation_events import read_body
+from writ_client.operations.operation_events import read_body
 from writ_contracts import journal, subjects
 from writ_contracts.agents import Receipt
 from writ_contracts.decisions import Decision, RuleLimit

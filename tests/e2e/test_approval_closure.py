@@ -15,10 +15,10 @@ import pytest_asyncio
 from msgspec import Raw, structs
 
 from writ_bus.port import Bus
-from writ_client.approval_card import Card
 from writ_client.client import Writ
 from writ_client.context import Context, open_bus
-from writ_client.ssh_keygen import ssh_credential
+from writ_client.people.approval_card import Card
+from writ_client.people.ssh_keygen import ssh_credential
 from writ_contracts import registry
 from writ_contracts.channels import Channel, Role
 from writ_contracts.errors import Untrusted, WritError

@@ -13,7 +13,7 @@ from tests.e2e.leaf_site import ENVIRON, POOL, node_without_rules, reaches, site
 
 from writ_bus.port import Delivery
 from writ_client.client import Writ
-from writ_client.operation_events import Event
+from writ_client.operations.operation_events import Event
 from writ_contracts import subjects
 from writ_contracts.agents import Heartbeat, Progress
 from writ_contracts.requests import OperationView

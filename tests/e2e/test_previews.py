@@ -10,8 +10,8 @@ import pytest
 import pytest_asyncio
 from tests.e2e.stolen_keys import holding
 
-from writ_client.approval_card import Card
 from writ_client.client import Writ
+from writ_client.people.approval_card import Card
 from writ_contracts import subjects
 from writ_contracts.errors import Denied, TimedOut
 from writ_contracts.people.previews import PreviewQuery, PreviewReply

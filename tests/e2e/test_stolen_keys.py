@@ -17,8 +17,8 @@ from tests.e2e.stolen_keys import CATALOGUE, KEY, PARAMETERS, decided, holding, 
 
 from writ_bus.errors import Forbidden
 from writ_bus.port import Bus
-from writ_client import request_signing
 from writ_client.client import Writ
+from writ_client.operations import request_signing
 from writ_contracts import subjects
 from writ_contracts.agents import (
     CancelReply,

@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 from tests.executor.conftest import KEY, POOL, World
 
-from writ_client.queries import Queries
+from writ_client.queries.operation_queries import Queries
 from writ_contracts.ids import operation_id
 from writ_contracts.inventory import Target
 from writ_contracts.requests import OpenQuery, OperationsReply, TargetsQuery, TargetsReply

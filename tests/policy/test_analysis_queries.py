@@ -12,7 +12,7 @@ from tests.policy.replica import RULES, Asking
 from tests.rules.asking import NOON, at, rule
 
 from writ_bus.port import Bus, Message
-from writ_client.policy_queries import PolicyQueries
+from writ_client.queries.policy_queries import PolicyQueries
 from writ_contracts import subjects
 from writ_contracts.errors import Denied, Invalid, Untrusted
 from writ_contracts.policy.questions import (

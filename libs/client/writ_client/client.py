@@ -15,19 +15,19 @@ from typing import Any, Self, TypedDict, Unpack
 from writ_bus import tracing
 from writ_bus.port import Bus
 from writ_bus.private_files import read_private
-from writ_client import request_signing
-from writ_client.approval_windows import ApprovalWindows
-from writ_client.approvals import Approvals, Signer
 from writ_client.context import Context, open_bus, read_context
 from writ_client.groups.groups import OperationGroups
-from writ_client.operation_events import Event, EventFollower
-from writ_client.operation_wait import HistoryReader, OnEvent, RecordedRequest, outcome
-from writ_client.policy_queries import PolicyQueries
-from writ_client.principal_changes import PrincipalChanges
-from writ_client.queries import Queries
-from writ_client.service_calls import request_reply
-from writ_client.sessions import Sessions
-from writ_client.target_runs import ManyTargets, RunRecap, TargetResult, each_request
+from writ_client.operations import request_signing
+from writ_client.operations.approval_windows import ApprovalWindows
+from writ_client.operations.operation_events import Event, EventFollower
+from writ_client.operations.operation_wait import HistoryReader, OnEvent, RecordedRequest, outcome
+from writ_client.operations.principal_changes import PrincipalChanges
+from writ_client.operations.sessions import Sessions
+from writ_client.operations.target_runs import ManyTargets, RunRecap, TargetResult, each_request
+from writ_client.people.approvals import Approvals, Signer
+from writ_client.queries.operation_queries import Queries
+from writ_client.queries.policy_queries import PolicyQueries
+from writ_client.queries.service_calls import request_reply
 from writ_contracts import requests, subjects
 from writ_contracts.errors import Invalid, TimedOut
 from writ_contracts.failures import raise_for

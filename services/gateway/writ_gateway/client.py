@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from writ_bus.port import Bus
-from writ_client.approvals import Approvals
 from writ_client.client import Writ
+from writ_client.people.approvals import Approvals
 from writ_contracts import requests
 from writ_contracts.errors import Denied, Invalid
 from writ_contracts.ids import WRIT_TARGET

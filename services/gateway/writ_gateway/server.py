@@ -31,7 +31,7 @@ from mcp.types import Resource as McpResource
 from mcp.types import Tool as McpTool
 
 from writ_bus import tasks
-from writ_client.operation_events import Event
+from writ_client.operations.operation_events import Event
 from writ_contracts.errors import WritError
 from writ_contracts.operations import Operation
 from writ_contracts.version import VERSION

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from writ_client.operation_wait import OnEvent
+from writ_client.operations.operation_wait import OnEvent
 from writ_client.tools.capability_tools import CapabilityTools
 from writ_client.tools.policy_management_tools import PolicyManagementTools
 from writ_contracts.operations import Catalogue, Operation

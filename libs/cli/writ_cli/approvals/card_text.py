@@ -8,7 +8,7 @@ from rich.text import Text
 from writ_cli.terminal import times
 from writ_cli.terminal.diff_text import show_diff
 from writ_cli.terminal.output import Screen, outcome, shown
-from writ_client.approval_card import Card
+from writ_client.people.approval_card import Card
 from writ_contracts.people.approvals import demand_text
 
 Line = tuple[str, object]

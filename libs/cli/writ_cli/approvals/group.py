@@ -18,9 +18,9 @@ from writ_cli.operations.catalogue import parameter_words
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
 from writ_cli.terminal.output import Screen
-from writ_client.approval_card import Card
 from writ_client.client import Writ
-from writ_client.ssh_keygen import SshKey, read_ssh_key
+from writ_client.people.approval_card import Card
+from writ_client.people.ssh_keygen import SshKey, read_ssh_key
 from writ_contracts.errors import Denied, Invalid
 from writ_contracts.people.approvals import ApprovalEvent, ApprovalReply, PendingApproval, short_digest
 from writ_runtime.plugins.entry_points import load_catalogue

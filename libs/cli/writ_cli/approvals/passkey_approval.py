@@ -7,9 +7,9 @@ import click
 from msgspec import Struct
 
 from writ_cli.credentials.options import read_answer
-from writ_client.approval_card import Card
 from writ_client.client import Writ
-from writ_client.passkeys import PasskeyAssertion, read_assertion, request_options
+from writ_client.people.approval_card import Card
+from writ_client.people.passkeys import PasskeyAssertion, read_assertion, request_options
 from writ_contracts.errors import Invalid
 from writ_contracts.people.approvals import Approval
 from writ_contracts.wire import canonical, decode

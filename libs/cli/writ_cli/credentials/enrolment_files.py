@@ -6,8 +6,8 @@ from pathlib import Path
 
 from msgspec import Raw, Struct, structs
 
-from writ_client.approvals import Signer
-from writ_client.ssh_keygen import read_ssh_key, ssh_credential
+from writ_client.people.approvals import Signer
+from writ_client.people.ssh_keygen import read_ssh_key, ssh_credential
 from writ_contracts.errors import Invalid
 from writ_contracts.people.attestations import Attestation, SshAttestation
 from writ_contracts.people.credentials import Credential, KeyEvidence, Proof

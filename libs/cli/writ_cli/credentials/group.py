@@ -37,7 +37,7 @@ from writ_cli.credentials.passkeys import (
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
 from writ_cli.terminal.output import Screen
-from writ_client.ssh_keygen import read_ssh_key
+from writ_client.people.ssh_keygen import read_ssh_key
 from writ_contracts.errors import Denied, Invalid
 from writ_contracts.people.credentials import Proof
 from writ_contracts.people.directory import Posture

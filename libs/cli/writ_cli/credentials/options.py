@@ -5,7 +5,7 @@ from typing import BinaryIO
 
 import click
 
-from writ_client.passkeys import LARGEST_ANSWER
+from writ_client.people.passkeys import LARGEST_ANSWER
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 JSON_FILE = click.File("rb")

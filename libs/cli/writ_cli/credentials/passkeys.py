@@ -12,7 +12,7 @@ from writ_cli.credentials import enrolment_files
 from writ_cli.credentials.options import ASSERTION, FILE, INSTALLATION, ROOT, read_answer
 from writ_cli.terminal.exit_status import Exit
 from writ_cli.terminal.output import Screen
-from writ_client.passkeys import (
+from writ_client.people.passkeys import (
     PasskeyAssertion,
     creation_options,
     read_assertion,

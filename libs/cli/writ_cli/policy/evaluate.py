@@ -15,7 +15,7 @@ from writ_cli.arguments.options import asking
 from writ_cli.context.settings import Settings
 from writ_cli.policy.files import PolicyFiles, offline, read
 from writ_cli.terminal.exit_status import Exit
-from writ_client.policy_queries import PolicyQueries
+from writ_client.queries.policy_queries import PolicyQueries
 from writ_contracts.policy.questions import EvalRequest
 from writ_rules import json_lines
 from writ_rules.setting import Setting

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from writ_cli.context.settings import Settings
 from writ_cli.policy.offline_policy import OfflinePolicy
-from writ_client.policy_queries import PolicyQueries
+from writ_client.queries.policy_queries import PolicyQueries
 from writ_contracts.errors import Invalid, Unreachable
 from writ_contracts.operations import Catalogue
 from writ_rules.loading import Mode

@@ -1,10 +1,10 @@
-"""The queries of `writ_client.policy_queries`, answered from files: the same names, the same structs."""
+"""The queries of `writ_client.queries.policy_queries`, answered from files: the same names, the same structs."""
 
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from writ_client.access_queries import AccessQueries
+from writ_client.queries.access_queries import AccessQueries
 from writ_contracts.errors import Invalid
 from writ_contracts.policy import access as access
 from writ_contracts.policy import questions as questions

@@ -16,7 +16,7 @@ from writ_cli.policy.offline_policy import OfflinePolicy
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
 from writ_cli.terminal.output import Screen
-from writ_client.request_combinations import Simulated
+from writ_client.queries.request_combinations import Simulated
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.nearest_name import near

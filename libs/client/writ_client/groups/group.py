@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Protocol, TypedDict
 
-from writ_client.operation_wait import OnEvent
+from writ_client.operations.operation_wait import OnEvent
 from writ_contracts.requests import OperationView
 
 

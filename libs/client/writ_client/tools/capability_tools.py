@@ -15,7 +15,7 @@ from msgspec import structs
 
 from writ_client.client import Writ
 from writ_client.groups.group import without_none
-from writ_client.operation_wait import OnEvent
+from writ_client.operations.operation_wait import OnEvent
 from writ_client.tools import results
 from writ_client.tools.requesters import check_requester, principal_of
 from writ_client.tools.results import Result

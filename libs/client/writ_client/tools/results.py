@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from writ_client.operation_wait import RecordedRequest
+from writ_client.operations.operation_wait import RecordedRequest
 from writ_contracts.life import State
 from writ_contracts.policy.questions import EvalRequest, EvalResult, Explanation
 from writ_contracts.requests import OperationView, SimulateReply, Verdict

@@ -46,7 +46,7 @@ class SoftwareSecurityKey:
         return key_digest(self.ssh_credential())
 
     async def sign(self, data: bytes) -> SshEvidence:
-        """Sign as `writ_client.approvals.Signer`, with touch and PIN."""
+        """Sign as `writ_client.people.approvals.Signer`, with touch and PIN."""
         return self.sign_ssh(data, counter=self.next_counter())
 
     def next_counter(self) -> int:

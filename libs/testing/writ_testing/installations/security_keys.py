@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import json
 
 from writ_cli.credentials import enrolment_files
-from writ_client.ssh_keygen import ssh_credential
+from writ_client.people.ssh_keygen import ssh_credential
 from writ_contracts.people.directory import Posture
 from writ_installation.administration.credentials import CredentialsDirectory
 from writ_testing.fakes.security_key import PRESENT, VERIFIED, SoftwareSecurityKey

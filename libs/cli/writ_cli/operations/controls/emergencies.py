@@ -17,7 +17,7 @@ from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
 from writ_cli.terminal.output import Screen, outcome
 from writ_client.client import Writ
-from writ_client.ssh_keygen import SshKey, read_ssh_key
+from writ_client.people.ssh_keygen import SshKey, read_ssh_key
 from writ_contracts.history.audit import SearchQuery, SearchRow
 from writ_contracts.policy.versions import EmergencyView
 from writ_contracts.requests import OperationView

@@ -15,7 +15,7 @@ from writ_cli.operations.running.requests import show_requested
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
 from writ_client.client import Writ
-from writ_client.ssh_keygen import read_ssh_key
+from writ_client.people.ssh_keygen import read_ssh_key
 from writ_contracts.errors import Denied
 from writ_contracts.people.sessions import SessionView
 from writ_trust.keys import Key, generate_seed

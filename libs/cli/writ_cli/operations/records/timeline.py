@@ -13,7 +13,7 @@ from rich.text import Text
 from writ_cli.operations.running.output_labels import recorded_label
 from writ_cli.terminal import times
 from writ_cli.terminal.output import Screen, outcome, shown
-from writ_client.operation_events import read_body
+from writ_client.operations.operation_events import read_body
 from writ_contracts import journal
 from writ_contracts.agents import Claim, Receipt, SecurityReport
 from writ_contracts.decisions import Decision, Grant

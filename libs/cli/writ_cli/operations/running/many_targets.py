@@ -14,7 +14,7 @@ from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit, of_outcome
 from writ_cli.terminal.output import Screen, outcome
 from writ_client.client import Writ
-from writ_client.target_runs import OK, PENDING, SKIPPED, EachRequest, ManyTargets, RunRecap, TargetResult
+from writ_client.operations.target_runs import OK, PENDING, SKIPPED, EachRequest, ManyTargets, RunRecap, TargetResult
 from writ_contracts.errors import Invalid
 from writ_contracts.history.audit import SearchQuery
 

@@ -13,7 +13,7 @@ from writ_cli.operations.running.requests import show_view
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit, of_outcome
 from writ_cli.terminal.output import Screen, outcome
-from writ_client.operation_events import Event
+from writ_client.operations.operation_events import Event
 from writ_contracts.agents import Progress
 from writ_contracts.requests import OperationView
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from writ_cli.terminal import times
 from writ_cli.terminal.output import Screen, visible
-from writ_client.operation_events import Event
+from writ_client.operations.operation_events import Event
 from writ_contracts import journal
 from writ_contracts.agents import Progress
 

@@ -27,10 +27,10 @@ from writ_cli.terminal.diff_text import show_diff
 from writ_cli.terminal.error_output import OperationGoesOn
 from writ_cli.terminal.exit_status import Exit, of_decision, of_outcome
 from writ_cli.terminal.output import Screen, outcome, visible
-from writ_client import request_signing
 from writ_client.client import Writ
-from writ_client.operation_wait import RecordedRequest
-from writ_client.target_runs import EachRequest, each_request
+from writ_client.operations import request_signing
+from writ_client.operations.operation_wait import RecordedRequest
+from writ_client.operations.target_runs import EachRequest, each_request
 from writ_contracts import errors
 from writ_contracts.ids import WRIT_TARGET, CorrelationId, operation_id
 from writ_contracts.requests import OperationView, RequestReply, SimulateReply, Verdict

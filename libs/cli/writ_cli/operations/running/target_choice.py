@@ -8,7 +8,7 @@ from msgspec import Struct
 from writ_cli.arguments import completion
 from writ_cli.arguments.options import Body, packed
 from writ_cli.terminal.confirmation import confirm
-from writ_client.target_selection import TargetSelector
+from writ_client.operations.target_selection import TargetSelector
 from writ_contracts.errors import Invalid
 from writ_contracts.ids import WRIT_TARGET
 from writ_contracts.inventory import Role

@@ -1,10 +1,10 @@
 """Sessions: short-lived keys of one's own."""
 
 from writ_bus.port import Bus
-from writ_client.approvals import Signer
-from writ_client.operation_wait import RecordedRequest
-from writ_client.runs_operations import RunsOperations
-from writ_client.service_calls import request_reply
+from writ_client.operations.operation_wait import RecordedRequest
+from writ_client.operations.runs_operations import RunsOperations
+from writ_client.people.approvals import Signer
+from writ_client.queries.service_calls import request_reply
 from writ_contracts import subjects
 from writ_contracts.failures import raise_for
 from writ_contracts.ids import WRIT_TARGET

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 from msgspec import structs
 
 from writ_bus.port import Bus, Message, Subscription
-from writ_client.approval_card import Card, open_card
-from writ_client.service_calls import request_reply
+from writ_client.people.approval_card import Card, open_card
+from writ_client.queries.service_calls import request_reply
 from writ_contracts import subjects
 from writ_contracts.errors import Denied, Invalid, WritError
 from writ_contracts.failures import raise_for

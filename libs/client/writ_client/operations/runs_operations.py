@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from writ_client.approvals import Signer
-from writ_client.operation_wait import OnEvent, RecordedRequest
+from writ_client.operations.operation_wait import OnEvent, RecordedRequest
+from writ_client.people.approvals import Signer
 from writ_contracts.requests import OperationView, RequestReply
 
 

@@ -13,9 +13,9 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from writ_client import request_signing
-from writ_client.operation_wait import OnEvent
-from writ_client.runs_operations import RunsOperations
+from writ_client.operations import request_signing
+from writ_client.operations.operation_wait import OnEvent
+from writ_client.operations.runs_operations import RunsOperations
 from writ_contracts import errors
 from writ_contracts.ids import operation_id
 from writ_contracts.requests import OperationView, RequestReply

@@ -54,7 +54,9 @@ class RegistrationJson(Struct, frozen=True, kw_only=True):
 
 
 class PasskeyAssertion(Struct, frozen=True, kw_only=True):
-    """An assertion that a browser returned, as `writ_client.approvals.Signer`: `id` is the id of the credential."""
+    """An assertion that a browser returned. It is a `writ_client.people.approvals.Signer`. `id` is that of the
+    credential.
+    """
 
     id: str
     evidence: PasskeyEvidence

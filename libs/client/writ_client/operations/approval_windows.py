@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from writ_client.operation_wait import RecordedRequest
-from writ_client.runs_operations import RunsOperations
+from writ_client.operations.operation_wait import RecordedRequest
+from writ_client.operations.runs_operations import RunsOperations
 from writ_contracts.ids import WRIT_TARGET
 
 ENDED_WITHIN = 60.0

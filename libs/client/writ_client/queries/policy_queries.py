@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from writ_bus.port import Bus
-from writ_client.access_queries import AccessQueries
-from writ_client.service_calls import ATTEMPT_SECONDS, Reply, request_reply
+from writ_client.queries.access_queries import AccessQueries
+from writ_client.queries.service_calls import ATTEMPT_SECONDS, Reply, request_reply
 from writ_contracts import subjects
 from writ_contracts.errors import Invalid
 from writ_contracts.failures import raise_for

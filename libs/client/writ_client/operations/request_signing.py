@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import structs
 
-from writ_client.approvals import Signer
+from writ_client.people.approvals import Signer
 from writ_contracts.people.credentials import PresenceEvidence
 from writ_contracts.requests import ClientInfo, Request, RequestStatement
 from writ_trust.digests import keyed_digest

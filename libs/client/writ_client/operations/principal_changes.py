@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from writ_client.operation_wait import RecordedRequest
-from writ_client.runs_operations import RunsOperations
+from writ_client.operations.operation_wait import RecordedRequest
+from writ_client.operations.runs_operations import RunsOperations
 from writ_contracts.ids import WRIT_TARGET
 
 CHANGED_WITHIN = 60.0

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import structs
 
 from writ_bus.port import Bus
-from writ_client.service_calls import Reply, request_reply
+from writ_client.queries.service_calls import Reply, request_reply
 from writ_contracts import errors, requests, subjects
 from writ_contracts.failures import raise_for
 from writ_contracts.history import audit

@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Callable
 
 from msgspec import Struct
 
-from writ_client.operation_events import Event, SequencedEvent, of_trace
-from writ_client.queries import Queries
+from writ_client.operations.operation_events import Event, SequencedEvent, of_trace
+from writ_client.queries.operation_queries import Queries
 from writ_contracts import errors, life
 from writ_contracts.agents import Progress
 from writ_contracts.history import views

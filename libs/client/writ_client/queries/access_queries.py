@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from writ_client.request_combinations import Simulation
+from writ_client.queries.request_combinations import Simulation
 from writ_contracts.inventory import Role
 from writ_contracts.policy.access import (
     PolicyAllowedQuery,

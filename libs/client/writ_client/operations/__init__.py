@@ -1,0 +1,1 @@
+"""Requests of operations, their events and outcomes."""

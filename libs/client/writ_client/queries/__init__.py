@@ -1,0 +1,1 @@
+"""Queries to the services: operations, targets, the record, access and the policy."""
