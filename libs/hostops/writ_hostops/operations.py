@@ -103,46 +103,32 @@ _EXPECT: Dict[str, Callable[[Dict[str, Any]], Dict[str, Any]]] = {"file_write": 
 
 
 PREPARING = frozenset({"file_write"})
-"""Operations whose mark is synced while they prepare: they call `Call.before_effect`. A write first digests the old
-file, and writes and syncs the new content beside it.
-"""
-
-CERTAIN = frozenset({"file_write"})
-"""Operations whose reply need not wait until the mark of their end is on the disk. After a power cut at that moment
-their probe knows the result as surely: the content has the digest of the begun mark.
+"""Operations whose mark is synced while they prepare: they call `OperationCall.before_effect`. A write first
+digests the old file, and writes and syncs the new content beside it.
 """
 
 
 def silent(message: str) -> None: ...
 
 
-def unsent(line: Dict[str, Any]) -> None: ...
-
-
 def run(
-    request: object,
-    progress: Callable[[str], None] = silent,
-    stop: Optional[CancelToken] = None,
-    send: Callable[[Dict[str, Any]], None] = unsent,
+    request: object, progress: Callable[[str], None] = silent, stop: Optional[CancelToken] = None
 ) -> Dict[str, Any]:
     """Carry out one request (see protocol.py) and give its result line. Never raises; every mistake is a result.
 
-    `stop` cancels it from another thread; without one, only its timeout ends it early. `send` may get the result line
-    before this returns it: the requester need not wait for what is left to do.
+    `stop` cancels it from another thread; without one, only its timeout ends it early.
     """
     try:
         parsed = parse_request(request)
     except HostError as error:
         return result(id_of(request), failure(error))
     if stop is not None:
-        return _finish(parsed, progress, stop, send)
+        return _finish(parsed, progress, stop)
     with CancelToken(parsed.timeout) as own:
-        return _finish(parsed, progress, own, send)
+        return _finish(parsed, progress, own)
 
 
-def _finish(
-    request: HostRequest, progress: Callable[[str], None], stop: CancelToken, send: Callable[[Dict[str, Any]], None]
-) -> Dict[str, Any]:
+def _finish(request: HostRequest, progress: Callable[[str], None], stop: CancelToken) -> Dict[str, Any]:
     try:
         handler = _handler(request)
         stop.check()
@@ -151,7 +137,7 @@ def _finish(
         if request.action == "probe" and processes.marked(request.id):
             return result(request.id, verdict("unknown", "a process of it still runs on this host", {}))
         if _changes(request) and request.target.state_dir:
-            return _run_marked(request, handler, progress, stop, send)
+            return _run_marked(request, handler, progress, stop)
         if request.action == "probe" and request.target.state_dir:
             return result(request.id, _probe_marked(request, handler, progress, stop))
         return result(request.id, _run_handler(request, handler, progress, stop))
@@ -214,11 +200,7 @@ def _run_handler(
 
 
 def _run_marked(
-    request: HostRequest,
-    handler: Handler,
-    progress: Callable[[str], None],
-    stop: CancelToken,
-    send: Callable[[Dict[str, Any]], None],
+    request: HostRequest, handler: Handler, progress: Callable[[str], None], stop: CancelToken
 ) -> Dict[str, Any]:
     markers = Markers(request.target.state_dir)
     expect = _EXPECT.get(request.operation)
@@ -235,8 +217,6 @@ def _run_marked(
         mark.wait()
     line = result(request.id, _run_handler(request, handler, progress, stop, expected, mark.wait))
     mark.wait()
-    if request.operation in CERTAIN and line["outcome"] == "succeeded":
-        send(line)
     try:
         kept = {name: value for name, value in line["output"].items() if name in request.shown}
         markers.end(request.id, request.attempt, {**line, "output": kept})

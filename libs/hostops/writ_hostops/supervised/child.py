@@ -91,11 +91,11 @@ def _live(requests: int, replies: int, folders: HostFolders) -> int:
             return 0
         message = frame.message()
         tag = message["tag"]
-        result = _Result(replies, tag)
         if frame.kind == frames.SETTLE:
-            result.send(settle(message, folders.state_dir))
+            answer = settle(message, folders.state_dir)
         else:
-            result.send(_carry_out(message["request"], tag, replies, folders, message.get("parameters"), result))
+            answer = _carry_out(message["request"], tag, replies, folders, message.get("parameters"))
+        _write(replies, frames.pack(frames.RESULT, {**answer, "tag": tag}))
         if is_last(frame.kind, message):
             return 0
 
@@ -107,12 +107,7 @@ def is_last(kind: bytes, message: Mapping[str, Any]) -> bool:
 
 
 def _carry_out(
-    request: Dict[str, Any],
-    tag: int,
-    replies: int,
-    folders: HostFolders,
-    parameters: Optional[Dict[str, Any]],
-    early: _Result,
+    request: Dict[str, Any], tag: int, replies: int, folders: HostFolders, parameters: Optional[Dict[str, Any]]
 ) -> Dict[str, Any]:
     request["parameters"] = parameters or {}
     request["target"] = {**request.get("target", {}), "state_dir": folders.state_dir}
@@ -134,7 +129,7 @@ def _carry_out(
             signal.signal(signal.SIGALRM, lambda *_: _end_all(str(request["id"])))
             signal.alarm(int(timeout) + LATE)
             try:
-                return run(request, progress, stop, early.send)
+                return run(request, progress, stop)
             finally:
                 signal.alarm(0)
                 if not changes(str(request["action"]), str(request["operation"])):  # the next one's are its own
@@ -144,19 +139,6 @@ def _carry_out(
 def _end_all(operation_id: str) -> None:
     processes.kill(processes.marked(operation_id), signal.SIGKILL)
     os._exit(1)
-
-
-class _Result:
-    """The result of one request, which is sent once."""
-
-    def __init__(self, replies: int, tag: int) -> None:
-        self._replies, self._tag, self._is_sent = replies, tag, False
-
-    def send(self, answer: Dict[str, Any]) -> None:
-        """Send the result, unless it was sent before the request had ended."""
-        if not self._is_sent:
-            self._is_sent = True
-            _write(self._replies, frames.pack(frames.RESULT, {**answer, "tag": self._tag}))
 
 
 class _Log:
