@@ -9,6 +9,7 @@ import click
 from writ_cli import times
 from writ_cli.connecting import CONNECT_SECONDS
 from writ_cli.exit_status import Exit
+from writ_cli.id_prefix import WHOLE, one_of
 from writ_cli.operations.emergencies import SSH_KEY
 from writ_cli.operations.requests import show_requested
 from writ_cli.options import asking
@@ -115,4 +116,6 @@ async def revoke(settings: Settings, session_id: str, reason: str) -> int:
     Its connections are closed, and its requests that have not started are denied.
     """
     async with await settings.connect() as writ:
+        if len(session_id) < WHOLE:
+            session_id = one_of(session_id, [one.id for one in (await writ.sessions.open_ones()).sessions], "session")
         return show_requested(settings.screen, await writ.sessions.end(session_id, reason=reason))
