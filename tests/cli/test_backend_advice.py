@@ -43,6 +43,10 @@ def test_a_backend_without_sshd_has_advice_of_its_own(backend: str, code: str, n
     assert "ssh" not in text.lower()
 
 
+def test_a_changed_host_key_leads_to_the_command_that_pins_another() -> None:
+    assert "`writ target repin NAME`" in advice("host_key_changed", "ssh")
+
+
 def test_unknown_finding_leads_to_the_log() -> None:
     assert advice("what_is_this", "ssh-2") == OTHERWISE.format(pool="ssh-2")
 

@@ -131,6 +131,18 @@ def test_a_table_fits_and_breaks_no_word(where: str, width: int) -> None:
         assert any(cell in line for line in text.splitlines())
 
 
+def test_a_word_longer_than_the_terminal_is_folded_and_leaves_the_other_columns_whole() -> None:
+    pattern = r"(.*/)?(passwd|shadow|group|gshadow|sudoers|authorized_keys|id_[a-z0-9]+)|.*/(sudoers\.d|\.ssh)/.*"
+    columns = ("rule", "effect", "matches", "first that fails", "expected", "got")
+    row = ["keep-accounts-and-keys", "deny", "no", "file_path.pattern", pattern, "/srv/a"]
+    text = rendered(columns, row, ("effect", "got"), 80)
+    assert max(map(len, text.splitlines())) <= 80
+    for cell in ("keep-accounts-and-keys", "file_path.pattern", "first that fails"):
+        assert any(cell in line for line in text.splitlines()), text
+    at = text.splitlines()[0].index("expected")
+    assert pattern in "".join(line[at:].strip() for line in text.splitlines())
+
+
 @pytest.mark.parametrize("name", ["container_create", "package_update", "file_write"])
 def test_parameters_of_an_operation_are_readable_at_80_columns(name: str) -> None:
     operation = next(one for one in BUILT_IN if one.name == name)

@@ -46,6 +46,14 @@ def test_durations_for_people(seconds: float, text: str) -> None:
     assert times.span(seconds) == text
 
 
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.9994, "999 ms"), (0.9996, "1.0 s"), (59.97, "1 min 0 s"), (599.7, "10 min 0 s"), (3599.8, "1 h 0 min")],
+)
+def test_a_rounded_duration_is_carried_to_the_next_unit(seconds: float, text: str) -> None:
+    assert times.span(seconds) == text
+
+
 @pytest.mark.parametrize("outcome", Outcome.__args__)  # type: ignore[attr-defined]
 def test_every_outcome_has_a_status(outcome: str) -> None:
     good = outcome in ("succeeded", "previewed")

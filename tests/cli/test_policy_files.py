@@ -1,6 +1,7 @@
 """`writ policy` on files, without a server: input and output."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -251,6 +252,7 @@ def test_diff_shows_changes_by_example_requests(bare: CliRunner, tmp_path: Path)
         PRODUCTION.read_text().replace("      - name: audit\n", "      - name: audit\n        enabled: false\n")
     )
     shown = writ(bare, "diff", PRODUCTION, less, *LISTS, "--exit-code")
+    assert re.search(r"; [1-9]\d* requests were put to both, of ", shown.output.replace("\n", " "))
     assert shown.exit_code == 1
     assert "newly denied: audit_read on gateway for auditor, security (human)" in shown.stdout
     assert '"principal":"erin"' in shown.stdout

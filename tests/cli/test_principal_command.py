@@ -84,3 +84,13 @@ def test_a_policy_that_cannot_be_read_refuses_no_role(home: Home) -> None:
 def test_a_misspelt_human_to_act_for_is_named_with_the_nearest(home: Home) -> None:
     refused = writ(home, "add", "bot", "--kind", "agent", "--acts-for", "operatr")
     assert (refused.exit_code, "did you mean 'operator'?" in refused.stderr) == (2, True), refused.stderr
+
+
+@pytest.mark.parametrize("words", [("disable",), ("remove", "--yes"), ("roles",)])
+def test_a_change_after_which_nobody_could_publish_is_warned_of(home: Home, words: tuple[str, ...]) -> None:
+    assert writ(home, "add", "bob", "--role", "operator").exit_code == 0
+    assert writ(home, "roles", "bob", "operator", "admin").stderr == ""
+    assert writ(home, "roles", "bob", "operator").stderr == ""  # the operator of `writ up` still can
+    done = writ(home, words[0], "operator", *words[1:])
+    assert done.exit_code == 0
+    assert done.stderr.startswith("writ: warning: with this change nobody could ever carry out policy_publish: ")

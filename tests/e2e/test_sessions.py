@@ -93,6 +93,17 @@ async def test_login_acts_by_a_key_of_its_own_and_the_record_finds_it(
     await eventually(over)
 
 
+async def test_a_session_is_revoked_by_the_beginning_of_its_id(installation: RunningInstallation, alice: Writ) -> None:
+    session, number, _ = await opened(installation, alice)
+    await session.close()
+    environ = {"WRIT_PRINCIPAL": "alice"}
+    mistaken = await installation.writ("sessions", "revoke", "999", environ=environ)
+    assert (mistaken.status, "no session id begins with '999'" in mistaken.err) == (2, True), mistaken
+    ended = await installation.writ("sessions", "revoke", number[:12], environ=environ)
+    assert ended.status == 0, ended
+    assert number not in [one.id for one in (await alice.sessions.open_ones()).sessions]
+
+
 async def test_a_session_has_its_principals_rights_on_nats_and_no_others(
     installation: RunningInstallation, alice: Writ
 ) -> None:

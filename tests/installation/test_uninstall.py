@@ -24,14 +24,15 @@ from writ_installation.processes.services import ProcessTable, Replicas, Service
 from writ_installation.supervisor.replacement import _replica, has_replicas
 
 JOURNAL = "nats/jetstream/jetstream/CORE/streams/WRIT_JOURNAL/msgs/1.blk"
-RECORD = {"nats", "public.yaml", "installation.yaml"}
+RECORD = {"nats", "restored.json", "public.yaml", "installation.yaml"}
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     made = Home(tmp_path / ".writ")
     create_installation(made)
-    for name in (JOURNAL, "nats/jetstream/ocsp/cache", "log/up.log", "state/audit/audit.sqlite", ".agents.yaml.lock"):
+    made_later = ("nats/jetstream/ocsp/cache", "log/up.log", "state/audit/audit.sqlite", ".agents.yaml.lock")
+    for name in (JOURNAL, "restored.json", *made_later):
         (made.root / name).parent.mkdir(parents=True, exist_ok=True)
         (made.root / name).write_text("x")
     return made

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+from msgspec import structs
 
 from writ_contracts.errors import Invalid
 from writ_contracts.operations import Catalogue
@@ -181,7 +182,8 @@ def compared(
     result = diff(
         files[0], files[1], QuestionSpace(catalogue=catalogue) if among is None else question_space(among), now
     )
-    return _listed(result, PolicyDiffReply)
+    # Its name on the wire is another one, by which `_listed` does not find it.
+    return structs.replace(_listed(result, PolicyDiffReply), compared=result.compared)
 
 
 def question_space(here: Setting) -> QuestionSpace:

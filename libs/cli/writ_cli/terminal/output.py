@@ -141,10 +141,11 @@ class Screen:
         plain = [[cell.plain for cell in row] for row in cells]
         width = self.out.width
         if not spill or _fits(fitted(columns, plain, (), width), width):
-            self.out.print(_table(columns, cells, fitted(columns, plain, drop, width)))
+            self.out.print(_table(columns, cells, fitted(columns, plain, drop, width, fold=True)))
             return
         short = [row[:-1] for row in plain]
-        self.out.print(_table(columns[:-1], [row[:-1] for row in cells], fitted(columns[:-1], short, drop, width)))
+        widths = fitted(columns[:-1], short, drop, width, fold=True)
+        self.out.print(_table(columns[:-1], [row[:-1] for row in cells], widths))
         for row in cells:
             if row[-1]:
                 self.out.print(Text.assemble(row[0], f": {columns[-1]}: ", row[-1]))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 SPACE = 2
 """Between columns."""
@@ -24,11 +24,15 @@ class _Measured(Struct, frozen=True):
     most: int
 
 
-def fitted(columns: Sequence[str], rows: Sequence[Sequence[str]], drop: Sequence[str], width: int) -> list[ColumnWidth]:
+def fitted(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], drop: Sequence[str], width: int, *, fold: bool = False
+) -> list[ColumnWidth]:
     """Return the columns side by side within the width. `drop`: columns to leave out one after the other, and always if
-    empty.
+    empty. `fold`: break a word that is longer than the width, such as a pattern.
     """
     known = [_measured(at, name, [row[at] for row in rows]) for at, name in enumerate(columns)]
+    if fold:
+        known = [structs.replace(one, least=min(one.least, WHOLE)) if one.least > width else one for one in known]
     kept = [one for one in known if columns[one.index] not in drop or any(row[one.index] for row in rows)]
     for name in drop:
         if _total([one.least for one in kept]) <= width:

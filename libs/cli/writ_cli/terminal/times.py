@@ -50,13 +50,13 @@ def iso(at: float) -> str:
 
 def span(duration: float) -> str:
     """Return a duration for people: `3.2 ms`, `1.4 s`, `2 min 5 s`, `3 h 20 min`."""
-    if duration < 1:
+    if duration < 0.9995:  # each bound is where the rounded number would need the next unit
         return f"{duration * 1000:.3g} ms"
-    if duration < 60:
+    if duration < 59.95:
         return f"{duration:.1f} s"
-    if duration < 3600:
-        return f"{duration // 60:.0f} min {duration % 60:.0f} s"
-    return f"{duration // 3600:.0f} h {duration % 3600 // 60:.0f} min"
+    if (whole := round(duration)) < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def is_time_field(name: str) -> bool:

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from writ_contracts.backends import SSH
 from writ_contracts.errors import Conflict
+from writ_contracts.installation import restore_marker
 from writ_documents.readers import read_agents, read_inventory
 from writ_installation.administration import system_units
 from writ_installation.administration.own_files import OwnFolder, delete, own_folders, remove_empty
@@ -190,6 +191,7 @@ def _parts(home: Home) -> Iterator[tuple[Path, str]]:
 
 def _record(home: Home) -> Iterator[tuple[Path, str]]:
     yield home.store / "jetstream", "the journal"  # of NATS alone, in a folder that may be anybody's
+    yield home.root / restore_marker.FILE, "the mark of a restore, which the journal needs at its next start"
     for path in (home.public_file, home.keyring_file, home.people_file, home.installation_file):
         yield path, "public keys and names, by which the record is verified"
 

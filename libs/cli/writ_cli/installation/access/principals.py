@@ -8,6 +8,7 @@ import msgspec
 
 from writ_cli.arguments.options import asking, listing
 from writ_cli.context.settings import Settings
+from writ_cli.installation.access.lockout_warning import warn_of_lockout
 from writ_cli.installation.access.role_names import check_roles, new_role_option
 from writ_cli.operations.running.requests import show_requested
 from writ_cli.terminal.confirmation import confirm
@@ -60,6 +61,8 @@ async def _change(settings: Settings, action: str, name: str, *, request: bool, 
     except msgspec.ValidationError as error:
         raise Invalid(str(error)) from None
     if not request:
+        if action != "remove":  # it has been warned of before it was confirmed
+            warn_of_lockout(settings, change)
         return _show_changed(settings, name, change_principal(settings.home, change))
     async with await settings.connect() as writ:
         return show_requested(settings.screen, await writ.principals.change(action, name, known, reason=reason))
@@ -162,6 +165,8 @@ async def _with_key(
 async def remove(settings: Settings, name: str, yes: bool, request: bool, reason: str) -> int:
     """Remove NAME: it loses access at once, and its key never returns. `disable` can be undone."""
     _refuse_unknown(settings, name, request=request)
+    if not request:
+        warn_of_lockout(settings, PrincipalManage(action="remove", principal_id=name))
     confirm(f"Remove principal {name}?", yes=yes, without_terminal=f"confirm the removal of {name} with --yes")
     status = await _change(settings, "remove", name, request=request, reason=reason)
     if status == Exit.DONE:

@@ -11,7 +11,7 @@ ADVICE: Mapping[str, str] = MappingProxyType(
         "no_agent": "start an agent of pool {pool}: `writ up` here, or `writ agent-env {pool}` for another host",
         "unreachable": "see whether the host is up, and whether sshd answers at this address and port",
         "host_key_changed": "do not connect; ask the host itself for its key (on its console: ssh-keygen -lf "
-        "/etc/ssh/ssh_host_ed25519_key.pub), and only if that host made a new key put it into connection.host_keys",
+        "/etc/ssh/ssh_host_ed25519_key.pub), and only if that host made a new key pin it: `writ target repin NAME`",
         "host_key_unknown": "put its host key into connection.host_keys, or into WRIT_SSH_KNOWN_HOSTS of the agent",
         "invalid_known_hosts": "correct connection.host_keys, or the file WRIT_SSH_KNOWN_HOSTS of the agent",
         "turned_away": "correct what it refused before, then wait: sshd rejects a client for a while after a refusal",

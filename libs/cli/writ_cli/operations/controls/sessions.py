@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from writ_cli.arguments.id_prefix import WHOLE, one_of
 from writ_cli.arguments.options import asking
 from writ_cli.context.connecting import CONNECT_SECONDS
 from writ_cli.context.session_files import SessionFile
@@ -115,4 +116,6 @@ async def revoke(settings: Settings, session_id: str, reason: str) -> int:
     Its connections are closed, and its requests that have not started are denied.
     """
     async with await settings.connect() as writ:
+        if len(session_id) < WHOLE:
+            session_id = one_of(session_id, [one.id for one in (await writ.sessions.open_ones()).sessions], "session")
         return show_requested(settings.screen, await writ.sessions.end(session_id, reason=reason))
