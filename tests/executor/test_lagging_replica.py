@@ -179,7 +179,7 @@ async def test_a_stop_at_a_lagging_replica_lists_what_started_before_it(world: W
     work = await world.work(answer.operation_id or "")
     lagging, unread = await world.executor(sweep=1000.0), list[tuple[object, ...]]()
     read = lagging.index.read
-    lagging.index.read = lambda *record: unread.append(record)  # type: ignore[method-assign, assignment]
+    lagging.index.read = lambda *record: unread.append(record)  # type: ignore[method-assign]
     assert (await claim_at(one, world, work)).grant
     stop = await ask_at(lagging, "stop_set", target="writ", parameters={"reason": "something is wrong"})
 
