@@ -7,10 +7,17 @@ import pytest
 from tests.agent.conftest import TARGET, World, until
 
 from writ_agent.backends.port import Progress, Task, TaskResult
+from writ_agent.work.running import RunningOperation
 from writ_contracts.agents import Claim, ClaimReply
 from writ_contracts.signing import Signed
+from writ_runtime.plugins.entry_points import load_catalogue
+from writ_testing.fakes.backend import FakeBackend
 from writ_testing.fakes.scripted_executor import DispatchedOperation
 from writ_trust.keys import Key, generate_seed
+
+
+def ignored(message: str) -> None:
+    """Take the progress of an operation."""
 
 
 async def asleep(world: World, **parameters: Any) -> str:
@@ -113,6 +120,22 @@ async def test_a_cancel_between_claim_and_grant_means_that_it_never_begins(world
     receipt = await world.executor.ended(operation_id)
     assert (receipt.outcome, receipt.effect) == ("cancelled", "none")
     assert world.backend.tasks == []
+
+
+async def test_a_cancel_before_the_first_step_of_an_operation_means_that_it_never_begins() -> None:
+    operation, backend = load_catalogue()["test_sleep"], FakeBackend()
+    task = Task(
+        operation_id="a" * 26,
+        attempt=1,
+        operation=operation,
+        target=TARGET,
+        parameters=operation.check({"seconds": 60}),
+        timeout=90.0,
+    )
+    running = RunningOperation(backend, task, ignored, 1.0)
+    assert await running.stop("cancel")
+    done = await running.wait()
+    assert (done.outcome, done.effect, backend.tasks) == ("cancelled", "none", [])
 
 
 async def test_operation_is_ended_at_its_timeout(world: World) -> None:

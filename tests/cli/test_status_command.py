@@ -24,6 +24,12 @@ def test_status_shows_warnings_of_a_ready_process(capsys: pytest.CaptureFixture[
     assert "policy: policy: a bad file\n" in shown(capsys, one)
 
 
+def test_status_without_agents_names_the_command_that_counts_them(capsys: pytest.CaptureFixture[str]) -> None:
+    line = "agents: `writ targets` counts them for each target\n"
+    assert line in shown(capsys, ProcessStatus(name="policy@1", ready=True, state="ready", pid=None, restarts=0))
+    assert line not in shown(capsys, ProcessStatus(name="agent-ssh", ready=True, state="ready", pid=2, restarts=0))
+
+
 def test_clock_of_a_process_fits_into_its_row(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

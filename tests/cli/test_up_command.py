@@ -66,6 +66,8 @@ async def test_the_first_quarter_of_an_hour(tmp_path: Path) -> None:
         again = await shell.writ("up")
         assert (again.status, again.err) == (0, "")
         assert "already up" in again.out
+        keep = await shell.writ("keep")
+        assert (keep.status, "does the work of `writ keep` itself" in keep.err) == (2, True), keep
         stranger = await shell.writ("context", "nobody")
         assert (stranger.status, stranger.out) == (2, "")
         assert "there is no principal 'nobody'" in stranger.err

@@ -10,7 +10,7 @@ from writ_bus.errors import Unreachable
 from writ_bus.port import Entry, Message
 from writ_contracts import subjects
 from writ_contracts.agents import ClaimMessage, ClaimReply, Heartbeat
-from writ_contracts.journal import Archived, Dispatched
+from writ_contracts.journal import Archived, Dispatched, Finished
 from writ_contracts.life import AcceptedLife, Life, State, fold
 from writ_contracts.requests import RequestReply
 from writ_contracts.wire import decode, decode_event, encode
@@ -18,6 +18,7 @@ from writ_executor.agents.presence import AgentPresence
 from writ_executor.journal.index import RECENTLY_ENDED, Index, Lock
 from writ_executor.metrics import metrics
 from writ_executor.service import Executor
+from writ_testing.eventually import eventually
 from writ_trust.sealing import SealKey
 
 RESTART = {"parameters": {"service_name": "nginx"}}
@@ -170,6 +171,30 @@ async def test_a_stop_carried_out_twice_is_set_once(world: World) -> None:
     work = one.intake._accepted
     await asyncio.gather(*(work._controls.carry_out(started) for _ in range(3)), return_exceptions=True)
     assert len(await world.records(subjects.CONTROL)) == 1
+
+
+async def test_a_stop_at_a_lagging_replica_lists_what_started_before_it(world: World) -> None:
+    one = await world.executor(sweep=1000.0)
+    answer = await world.ask("service_restart", **RESTART)
+    work = await world.work(answer.operation_id or "")
+    lagging, unread = await world.executor(sweep=1000.0), list[tuple[object, ...]]()
+    read = lagging.index.read
+    lagging.index.read = lambda *record: unread.append(record)  # type: ignore[method-assign]
+    assert (await claim_at(one, world, work)).grant
+    stop = await ask_at(lagging, "stop_set", target="writ", parameters={"reason": "something is wrong"})
+
+    async def stored() -> bool:
+        return bool(await world.records(subjects.CONTROL))
+
+    await eventually(stored, within=5)
+    lagging.index.read = read  # type: ignore[method-assign]
+    for record in unread:
+        read(*record)  # type: ignore[arg-type]
+    lagging.follower._wake_waiters(lagging.index.sequence)
+    assert await world.outcome(stop.operation_id or "") == "succeeded"
+    end = (await world.life(stop.operation_id or "")).end
+    assert isinstance(end, Finished)
+    assert (end.output["running"], end.message) == ([work.operation_id], "")
 
 
 async def test_a_preview_that_is_under_way_is_not_begun_again(world: World) -> None:

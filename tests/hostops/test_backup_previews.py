@@ -1,6 +1,7 @@
 """Previews of backups: restic's own dry runs, and the exact commands of the operation."""
 
 import json
+import re
 from pathlib import Path
 
 from tests.hostops.test_backups import Vault
@@ -12,7 +13,10 @@ def test_previews_are_dry_runs_and_change_nothing(vault: Vault, srv: Path) -> No
     (srv / "data" / "a").write_text("longer than before")
     before = vault.fingerprint(srv)
     create = vault.ask("backup_create", "preview", backup_id="two", target_path=f"{srv}/data")["output"]
-    assert "2 files" in create["would"]
+    grows = r"the repository grows by [1-9]\d* bytes before compression"
+    assert re.fullmatch(rf"back up {srv}/data: 2 files, \d+ bytes; {grows}", create["would"])
+    file = vault.ask("backup_create", "preview", backup_id="two", target_path=f"{srv}/data/a")["output"]
+    assert "/data/a: 1 file, 18 bytes; the repository grows by " in file["would"]
     restore = vault.ask("backup_restore", "preview", backup_id="one", target_path=f"{srv}/data")["output"]
     assert restore["would"].startswith("write ")
     gone = vault.ask("backup_restore", "preview", backup_id="one", target_path=f"{srv}/gone")["output"]

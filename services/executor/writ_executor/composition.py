@@ -181,6 +181,7 @@ def _controls(base: Foundation, steps: _Steps, generations: Generations) -> Cont
         archiving,
         principals,
         index,
+        base.follower,
         base.targets,
         steps.approvals.review,
     )

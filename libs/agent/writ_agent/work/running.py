@@ -81,6 +81,8 @@ class RunningOperation:
         await asyncio.wait({self._run}, timeout=1.0)
 
     async def _guarded(self, progress: Progress) -> TaskResult:
+        if self._cause is not None:  # a stop came before the first step: the handler did not know the operation yet
+            return not_begun(self._cause)
         try:
             done = await self._handler.run(self._task, progress)
             _check_result(done)

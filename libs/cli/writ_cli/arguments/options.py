@@ -23,6 +23,9 @@ from writ_runtime import spans
 Body = Callable[..., Coroutine[Any, Any, int | None]]
 Command = Callable[..., Any]
 
+INPUT_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+"""A file to read: a missing one is a mistake of usage, before anything is done."""
+
 _FORMS = click.Choice(["table", "json", "yaml"])
 _OUTPUT = click.option("-o", "--output", "form", type=_FORMS, default="table", help="For people, or for programs.")
 _LONG_OUTPUT = click.option("--output", "form", type=_FORMS, default="table", help="For people, or for programs.")

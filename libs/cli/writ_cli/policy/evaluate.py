@@ -31,7 +31,13 @@ class ByteSource(Protocol):
 
 
 @click.command("eval")
-@click.option("--requests", default="-", metavar="FILE", help="One JSON object a line; - is standard input.")
+@click.option(
+    "--requests",
+    default="-",
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
+    metavar="FILE",
+    help="One JSON object a line; - is standard input.",
+)
 @offline
 @asking
 async def evaluate(

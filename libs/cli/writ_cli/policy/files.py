@@ -116,9 +116,11 @@ def among(settings: Settings, files: PolicyFiles, policy: Any, catalogue: Catalo
 
 
 def text_of(path: Path) -> str:
-    """Return the content of a file. Raises Invalid for a file that is not text."""
+    """Return the content of a file. Raises Invalid for a file that is not text, or cannot be read."""
     try:
         return path.read_text()
+    except OSError as error:
+        raise Invalid(f"{path}: can't be read: {error.strerror}") from error
     except UnicodeDecodeError:
         raise Invalid(f"{path}: is not UTF-8") from None
 

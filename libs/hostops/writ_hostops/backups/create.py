@@ -51,9 +51,11 @@ def preview(call: OperationCall) -> HostReply:
     if ran.status != INCOMPLETE:
         restic.refuse(ran, "none")
     summarised = summary(ran)
-    would = (
-        f"back up {arguments.path}: {summarised.get('total_files_processed', '?')} files, "
-        f"{summarised.get('total_bytes_processed', '?')} bytes, of which {summarised.get('data_added', '?')} are new"
+    files = summarised.get("total_files_processed", "?")
+    would = (  # restic adds trees, too: more bytes than the files have
+        f"back up {arguments.path}: {files} {'file' if files == 1 else 'files'}, "
+        f"{summarised.get('total_bytes_processed', '?')} bytes; "
+        f"the repository grows by {summarised.get('data_added', '?')} bytes before compression"
     )
     missing = "; some files cannot be read" if ran.status == INCOMPLETE else ""
     output = {"backup_id": arguments.backup_id, "would": would + missing, "commands": [restic.shown(words, tree.where)]}

@@ -19,6 +19,7 @@ from writ_executor.control.archiving import ArchiveOperation
 from writ_executor.control.in_force_check import ENDINGS, check_in_force
 from writ_executor.control.policy_versions import Done, PolicyVersionOperations
 from writ_executor.control.principals import PrincipalManagement
+from writ_executor.journal.follower import JournalFollower
 from writ_executor.journal.hidden_values import Vault
 from writ_executor.journal.index import Index
 from writ_executor.journal.lookup import OperationTable
@@ -57,10 +58,12 @@ class ControlOperations:
         archiving: ArchiveOperation,
         principals: PrincipalManagement,
         index: Index,
+        follower: JournalFollower,
         targets: Targets,
         review: Review,
     ) -> None:
         self._index = index
+        self._follower = follower
         self._targets = targets
         self._recorder = recorder
         self._lives = lives
@@ -123,6 +126,8 @@ class ControlOperations:
 
     async def _stop(self, requested: Requested) -> Done:
         outcome, code, message, output = await self._control(requested)
+        if not await self._follower.reached(int(output["sequence"])):  # a start at another replica may be missing
+            message = "the executor has not read the journal up to the stop: more operations may run than are listed"
         found = [one async for one in self._running_within(requested)]
         listed = {"running": found[:MOST_RUNNING], "more": max(len(found) - MOST_RUNNING, 0)}
         return outcome, code, message, {**output, **listed}

@@ -131,7 +131,7 @@ async def revoke(settings: Settings, number: str) -> int:
 )
 @click.option(
     "--token-file",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
     metavar="FILE",
     help="The token is in this file (-: standard input, which it also is without a terminal).",
 )

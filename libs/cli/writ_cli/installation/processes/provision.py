@@ -8,7 +8,9 @@ from typing import Annotated
 import click
 
 from writ_bus import tasks
+from writ_contracts.errors import Conflict
 from writ_installation.files.home import Home
+from writ_installation.files.lock import holder
 from writ_installation.provisioner.provisioner import Provisioner
 from writ_installation.provisioner.reply_frame import ENDPOINTS
 from writ_installation.status.server_url import running_url
@@ -41,6 +43,8 @@ def run_provisioner(home: Path) -> None:
 
     It is a process like the services, with the same configuration.
     """
+    if (pid := holder(Home(home).lock)) is not None:
+        raise Conflict(f"`writ up` (process {pid}) runs on {home} and does the work of `writ keep` itself")
     key_folder = os.environ.get("WRIT_KEYS")
     at, keys = running_url(Home(home)), Path(key_folder) if key_folder else home / "keys"
     os.environ.update({"WRIT_HOME": str(home), "WRIT_KEY_FILE": str(keys / PROVISIONER_SEED)})

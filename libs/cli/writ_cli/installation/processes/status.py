@@ -51,6 +51,8 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
         for one in status.processes
     ]
     screen.table(("process", "state", "pid", "health port", "restarts", "clock"), rows, drop=("clock", "pid"))
+    if not any(one.name.startswith("agent") for one in status.processes):  # units of systemd: agents have no fixed port
+        screen.line("agents: `writ targets` counts them for each target")
     for reason, names in degraded.items():
         screen.line(Text(f"{', '.join(names)}: {reason}" if names else reason, style="red"))
     for one in status.processes:

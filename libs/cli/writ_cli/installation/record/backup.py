@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from writ_cli.arguments.options import local
+from writ_cli.arguments.options import INPUT_FILE, local
 from writ_cli.context.settings import Settings
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
@@ -27,7 +27,7 @@ async def backup(settings: Settings, file: Path) -> int:
 
 
 @click.command("restore")
-@click.argument("file", type=_FILE)
+@click.argument("file", type=INPUT_FILE)
 @local
 async def restored(settings: Settings, file: Path) -> int:
     """Restore $WRIT_HOME, which must be empty, from FILE. Stop every service and agent of the old one first.

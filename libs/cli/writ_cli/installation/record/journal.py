@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from writ_cli.arguments.options import asking, local
+from writ_cli.arguments.options import INPUT_FILE, asking, local
 from writ_cli.context.settings import Settings
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
@@ -96,7 +96,7 @@ async def archive(
 
 
 @journal.command()
-@click.argument("files", nargs=-1, required=True, type=_FILE)
+@click.argument("files", nargs=-1, required=True, type=INPUT_FILE)
 @_POLICY_KEYS
 @local
 async def verify(settings: Settings, files: tuple[Path, ...], policy_keys: tuple[str, ...]) -> int:

@@ -17,6 +17,7 @@ from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
 from writ_client.client import Writ
 from writ_client.people.ssh_keygen import read_ssh_key
+from writ_contracts.catalogue.sessions import LONGEST, SHORTEST
 from writ_contracts.errors import Denied
 from writ_contracts.people.sessions import SessionView
 from writ_trust.keys import Key, generate_seed
@@ -34,7 +35,7 @@ async def login(settings: Settings, span: str, ssh_key: Path | None) -> int:
     Your own key signs for it once, and need not stay on this machine. Commands use the session key until it expires or
     you `writ logout`. It also ends when you are disabled or removed.
     """
-    context, key, seconds = settings.where(), Key(generate_seed()), int(times.seconds(span))
+    context, key, seconds = settings.where(), Key(generate_seed()), _session_seconds(span)
     async with await settings.connect_by_own_key() as writ:
         request = await writ.sessions.open(
             key.public,
@@ -58,6 +59,14 @@ async def login(settings: Settings, span: str, ssh_key: Path | None) -> int:
     else:
         settings.screen.line(f"session {file.session} of {file.principal} until {times.date(file.until)}")
     return Exit.DONE
+
+
+def _session_seconds(span: str) -> int:
+    """Return the seconds of `--for`. Raises UsageError for a span that the service would refuse, on record."""
+    seconds = int(times.seconds(span))
+    if not SHORTEST <= seconds <= LONGEST:
+        raise click.UsageError(f"--for {span}: a session lasts from {SHORTEST // 60}m to {LONGEST // 86_400}d")
+    return seconds
 
 
 @click.command()

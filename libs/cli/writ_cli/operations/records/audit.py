@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from writ_cli.arguments.id_prefix import WHOLE, is_prefix
-from writ_cli.arguments.options import asking, asking_rows, listing, packed
+from writ_cli.arguments.options import INPUT_FILE, asking, asking_rows, listing, packed
 from writ_cli.context.settings import Settings
 from writ_cli.operations.records import timeline
 from writ_cli.operations.records.search_rows import COLUMNS, chosen_columns, show_rows
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.argument("number", metavar="OPERATION_OR_CORRELATION_ID")
 @click.option(
     "--archive",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=INPUT_FILE,
     metavar="FILE",
     help="Read the record from this archive.",
 )
