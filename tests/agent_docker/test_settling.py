@@ -1,7 +1,5 @@
 """A container that ends, or is started again, just after an agent read it as running, is not up."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,18 +10,9 @@ from writ_containers.containers.health_wait import SteadyStarts
 from writ_containers.engine.api import Engine
 from writ_containers.stacks import stack_baseline
 from writ_containers.stacks.stack_baseline import StackParts
-from writ_testing.fakes.docker_engine import fake_engine
 
 ID = "a" * 26
 TWO = "services: {web: {image: 'box:1'}, db: {image: 'box:1'}}"
-
-
-@pytest.fixture
-async def host(tmp_path: Path) -> AsyncIterator[EngineHost]:
-    async with fake_engine(tmp_path / "engine.sock") as engine:
-        made = EngineHost(tmp_path, engine)
-        yield made
-        await made.backend.close()
 
 
 def change_after_reads(monkeypatch: pytest.MonkeyPatch, host: EngineHost, states: list[dict[str, Any]]) -> None:
