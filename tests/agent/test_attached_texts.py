@@ -16,7 +16,7 @@ def sealed(texts: list[tuple[str, int]], **more: Any) -> SealedParameters:
     return SealedParameters(parameters={"file_path": "/f"}, parameters_key=KEY, texts=texts, **more)
 
 
-def test_texts_follow_one_another_in_their_order() -> None:
+def test_attached_texts_are_opened_in_their_order() -> None:
     key, encrypted = encrypt_once("añb".encode())
     found = with_texts(sealed([("b", 3), ("a", 1)], texts_key=key.hex(), given_texts=["a"]), encrypted)
     assert (found.parameters, found.given) == ({"file_path": "/f", "b": "añ", "a": "b"}, {"a": "b"})
@@ -50,7 +50,7 @@ def test_texts_under_another_key_are_refused() -> None:
         with_texts(sealed([("a", 2)], texts_key=key.hex()), encrypt_once(b"ab")[1])
 
 
-def test_half_a_character_is_refused() -> None:
+def test_attached_text_that_ends_within_a_character_is_refused() -> None:
     key, encrypted = encrypt_once("é".encode())
     with pytest.raises(UnicodeDecodeError):
         with_texts(sealed([("a", 1), ("b", 1)], texts_key=key.hex()), encrypted)

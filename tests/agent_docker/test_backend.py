@@ -2,8 +2,6 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -12,18 +10,9 @@ from tests.agent_docker.engine_host import EngineHost
 from writ_contracts.errors import WritError
 from writ_contracts.ids import encode_id
 from writ_testing.eventually import eventually
-from writ_testing.fakes.docker_engine import fake_engine
 from writ_testing.suites.backend import BackendSuite
 
 ID = encode_id(os.urandom(16))
-
-
-@pytest.fixture
-async def host(tmp_path: Path) -> AsyncIterator[EngineHost]:
-    async with fake_engine(tmp_path / "engine.sock") as engine:
-        made = EngineHost(tmp_path, engine)
-        yield made
-        await made.backend.close()
 
 
 class TestDockerBackend(BackendSuite):

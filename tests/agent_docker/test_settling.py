@@ -1,7 +1,5 @@
-"""Containers that end, or are started again, just after they were seen running."""
+"""A container that ends, or is started again, just after an agent read it as running, is not up."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,26 +10,17 @@ from writ_containers.containers.health_wait import SteadyStarts
 from writ_containers.engine.api import Engine
 from writ_containers.stacks import stack_baseline
 from writ_containers.stacks.stack_baseline import StackParts
-from writ_testing.fakes.docker_engine import fake_engine
 
 ID = "a" * 26
 TWO = "services: {web: {image: 'box:1'}, db: {image: 'box:1'}}"
 
 
-@pytest.fixture
-async def host(tmp_path: Path) -> AsyncIterator[EngineHost]:
-    async with fake_engine(tmp_path / "engine.sock") as engine:
-        made = EngineHost(tmp_path, engine)
-        yield made
-        await made.backend.close()
-
-
-def after_looks(monkeypatch: pytest.MonkeyPatch, host: EngineHost, states: list[dict[str, Any]]) -> None:
-    """Change the state of the stack's service `web` after each look of the agent at it."""
-    look = stack_baseline.stack_parts
+def change_after_reads(monkeypatch: pytest.MonkeyPatch, host: EngineHost, states: list[dict[str, Any]]) -> None:
+    """Change the state of the stack's service `web` after each read of it by the agent."""
+    read = stack_baseline.stack_parts
 
     async def then_change(engine: Engine, task: Task) -> StackParts:
-        parts = await look(engine, task)
+        parts = await read(engine, task)
         web = host.engine.named("shop-web-1")
         if web is not None and states:
             web["State"] |= states.pop(0)
@@ -40,31 +29,29 @@ def after_looks(monkeypatch: pytest.MonkeyPatch, host: EngineHost, states: list[
     monkeypatch.setattr(stack_baseline, "stack_parts", then_change)
 
 
-async def test_a_service_that_ends_just_after_it_was_seen_running_is_not_up(
-    host: EngineHost, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    after_looks(monkeypatch, host, [{"Status": "exited", "Running": False, "ExitCode": 3}])
+async def test_service_that_ends_just_after_it_ran_is_not_up(host: EngineHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    change_after_reads(monkeypatch, host, [{"Status": "exited", "Running": False, "ExitCode": 3}])
     done = await host.run("stack_deploy", ID, stack_name="shop", compose=TWO)
     assert (done.outcome, done.code) == ("failed", "stack_not_up")
     assert "up: db; not up: web (exited with 3)" in done.message
 
 
-async def test_a_service_that_is_started_again_has_to_stay_up_from_then_on(
+async def test_service_that_is_started_again_has_to_stay_up_from_then_on(
     host: EngineHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     states: list[dict[str, Any]] = [{"StartedAt": f"2026-01-02T00:00:0{number}Z"} for number in range(4)]
-    after_looks(monkeypatch, host, states)
+    change_after_reads(monkeypatch, host, states)
     done = await host.run("stack_deploy", ID, stack_name="shop", compose=TWO)
     assert (done.outcome, states) == ("succeeded", [])
 
 
-async def test_a_service_that_ends_with_0_and_is_to_stay_ended_is_up(host: EngineHost) -> None:
+async def test_service_that_ends_with_status_0_and_no_restart_is_up(host: EngineHost) -> None:
     host.engine.exits = 0
     done = await host.run("stack_deploy", ID, stack_name="shop", compose=TWO)
     assert done.outcome == "succeeded"
 
 
-def test_the_time_of_steady_starts_begins_anew_with_each_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steady_time_begins_anew_with_each_start(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 10.0
     monkeypatch.setattr("writ_containers.containers.health_wait.time.monotonic", lambda: now)
     starts, first = SteadyStarts(), {"Id": "a", "State": {"StartedAt": "1"}}

@@ -1,8 +1,6 @@
 """container_update and image_pull on a fake engine: settings, roll back, and each fault on the way."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,19 +11,15 @@ from writ_agent.backends.port import TaskResult
 from writ_containers.containers.container_view import OPERATION_LABEL
 from writ_contracts.errors import WritError
 from writ_testing.eventually import eventually
-from writ_testing.fakes.docker_engine import fake_engine
 
 ID = "a" * 26
 HALFWAY = ("/stop$", "/rename$", "/start$")
 
 
 @pytest.fixture
-async def host(tmp_path: Path) -> AsyncIterator[EngineHost]:
-    async with fake_engine(tmp_path / "engine.sock") as engine:
-        engine.add_image("box:2")
-        made = EngineHost(tmp_path, engine)
-        yield made
-        await made.backend.close()
+def host(host: EngineHost) -> EngineHost:
+    host.engine.add_image("box:2")
+    return host
 
 
 async def update(host: EngineHost, timeout: float = 20.0, **parameters: Any) -> TaskResult:

@@ -1,4 +1,4 @@
-"""A thief who can write to the stores, without the key that encrypts them, has no executor decrypt what is another's.
+"""A thief who can write to the stores, without their encryption key, cannot have an executor decrypt another's bytes.
 
 Root on NATS' host, bootstrap and the executors' key alone can copy stored bytes. With the key of any principal, they
 would read the full output, or the secret parameters, of another principal's operation as a result of their own.
@@ -17,7 +17,7 @@ from writ_testing.installations.installation import RunningInstallation
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-async def test_a_result_or_parameters_of_another_principal_copied_to_ones_own_result_are_not_shown(
+async def test_copied_result_or_parameters_of_another_principal_are_not_shown(
     installation: RunningInstallation, executor: Bus, alice: Writ
 ) -> None:
     path = installation.home.root.parent / "files" / "of-alice"
@@ -43,7 +43,7 @@ async def test_a_result_or_parameters_of_another_principal_copied_to_ones_own_re
     assert "result.misplaced" in installation.logs()
 
 
-async def test_parameters_of_another_operation_copied_to_that_of_ones_own_agent_are_not_sent_to_it(
+async def test_copied_parameters_of_another_operation_are_not_sent_to_an_agent(
     installation: RunningInstallation, executor: Bus, alice: Writ
 ) -> None:
     """The copier has the key of an agent of another pool, and claims an operation of that pool."""

@@ -1,4 +1,4 @@
-"""What a stolen executors' key can do to honest executors within the account that they share.
+"""A thief of the executors' key can stop honest executors within the account that they share.
 
 NATS republishes stored events into that account. Nothing there distinguishes them from an event that one of its own
 keys makes up, so an honest executor takes in the first one, finds that the journal does not have it, and trusts nothing
@@ -36,7 +36,7 @@ async def make_up(executor: Bus) -> None:
     await executor.publish(f"writ.event.op.alice.{'a' * 26}.progress", encode(event), headers)
 
 
-async def test_an_event_that_is_not_in_the_journal_stops_honest_executors_until_they_are_restarted(
+async def test_forged_republished_event_stops_honest_executors_until_they_are_restarted(
     installation: RunningInstallation, executor: Bus, alice: Writ
 ) -> None:
     assert (await alice.run("test_noop", "web-1", timeout=20)).outcome == "succeeded"

@@ -1,4 +1,4 @@
-"""Headers that are no headers, by every key of a running installation on every subject that it may publish on.
+"""Every key of a running installation sends malformed headers on every subject that it may publish on.
 
 nats-server passes on any bytes as headers where no other account's import rewrites them. Some made the reading task of
 a client end: with an agent's key, audit became deaf to reports and queries until its watchdog made a new connection.
@@ -35,7 +35,7 @@ BODIES = (b"", b"{}", b"\x80")
 
 
 def subjects_of_keys(installation: RunningInstallation) -> Iterator[tuple[str, list[str]]]:
-    """Yield each key's file name and what it may publish on, without JetStream's API and journal."""
+    """Yield each key's file name and the subjects that it may publish on, without JetStream's API and journal."""
     whole = plan(installation.home, ServerAddress(host="127.0.0.1", port=4222, monitor_port=8222))
     for party in parties(whole):
         name = {"PRINCIPAL": "principal-"}.get(party.role.name, "") + party.name
@@ -44,12 +44,12 @@ def subjects_of_keys(installation: RunningInstallation) -> Iterator[tuple[str, l
 
 
 def send(thief: NatsBus, data: bytes) -> None:
-    """Write to the socket: no client would send this."""
+    """Write to the socket, since no client library sends these bytes."""
     transport: Any = getattr(thief.connection.client, "_transport")  # noqa: B009 - nats-py's own
     transport.write(data)
 
 
-async def test_headers_that_are_none_end_no_connection_and_no_process(
+async def test_malformed_headers_end_no_connection_and_no_process(
     installation: RunningInstallation, alice: Writ
 ) -> None:
     before = {one.name: (one.pid, one.restarts) for one in installation.report.processes}

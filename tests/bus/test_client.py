@@ -1,4 +1,4 @@
-"""The short way from the socket to the parser and back: nothing lost, nothing out of order, nothing without bounds."""
+"""The direct client passes messages between socket and parser completely, in order and within bounds."""
 
 import asyncio
 import gc
@@ -55,7 +55,7 @@ async def all_of(arrived: list[bytes], count: int) -> list[int]:
     return [int(data[:8]) for data in arrived]
 
 
-async def test_a_burst_within_one_turn_arrives_whole_and_in_order(bus: NatsBus) -> None:
+async def test_burst_within_one_turn_arrives_whole_and_in_order(bus: NatsBus) -> None:
     arrived = await heard(bus, "burst")
     await asyncio.gather(*(bus.publish("burst", b"%08d" % number) for number in range(BURST)))
     assert await all_of(arrived, BURST) == list(range(BURST))
@@ -68,7 +68,7 @@ async def test_messages_larger_than_the_socket_buffer_arrive_in_order(bus: NatsB
     assert await all_of(arrived, 100) == list(range(100))
 
 
-async def test_the_first_message_of_a_turn_is_with_the_socket_before_the_turn_ends(bus: NatsBus) -> None:
+async def test_first_message_of_a_turn_is_written_before_the_turn_ends(bus: NatsBus) -> None:
     await bus.publish("first", b"1")
     assert not direct(bus)._pending
     await bus.publish("second", b"2")
@@ -77,7 +77,7 @@ async def test_the_first_message_of_a_turn_is_with_the_socket_before_the_turn_en
     assert not direct(bus)._pending
 
 
-async def test_each_of_those_that_wait_has_a_time_of_its_own(bus: NatsBus) -> None:
+async def test_waiting_requests_have_timeouts_of_their_own(bus: NatsBus) -> None:
     await heard(bus, "mute")
     longer = asyncio.create_task(bus.replies.one("mute", b"", timeout=1.0))
 
@@ -92,7 +92,7 @@ async def test_each_of_those_that_wait_has_a_time_of_its_own(bus: NatsBus) -> No
     assert not bus.replies._waiting
 
 
-async def test_answers_go_with_whoever_asked_and_not_by_the_collector(bus: NatsBus) -> None:
+async def test_replies_are_freed_without_the_garbage_collector(bus: NatsBus) -> None:
     async def handle(message: Message) -> None:
         await bus.publish(message.reply, b"1")
 
@@ -109,9 +109,7 @@ async def test_answers_go_with_whoever_asked_and_not_by_the_collector(bus: NatsB
         gc.enable()
 
 
-async def test_messages_wait_in_order_behind_what_the_parser_has_to_wait_for(
-    bus: NatsBus, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_messages_wait_in_order_behind_a_parser_that_waits(bus: NatsBus, monkeypatch: pytest.MonkeyPatch) -> None:
     client, go_on = direct(bus), asyncio.Event()
     pong = client._process_pong
 
@@ -134,7 +132,7 @@ async def test_messages_wait_in_order_behind_what_the_parser_has_to_wait_for(
     await answered
 
 
-async def test_a_socket_that_takes_no_more_refuses_before_memory_is_full(tmp_path: Path) -> None:
+async def test_full_socket_refuses_messages_before_memory_is_full(tmp_path: Path) -> None:
     async with open_server(tmp_path) as (_, url), tcp_proxy(int(url.rpartition(":")[2])) as proxy:
         bus = await connect(anybody(f"nats://127.0.0.1:{proxy.port}"))
         proxy.stall()
@@ -150,7 +148,7 @@ async def _fill(bus: NatsBus) -> None:
         await bus.publish("somewhere", bytes(500_000))
 
 
-async def test_a_lost_connection_ends_what_waited_and_a_new_one_carries_on(tmp_path: Path) -> None:
+async def test_lost_connection_is_replaced_and_its_subscription_goes_on(tmp_path: Path) -> None:
     async with open_server(tmp_path) as (_, url), tcp_proxy(int(url.rpartition(":")[2])) as proxy:
         bus = await connect(anybody(f"nats://127.0.0.1:{proxy.port}"))
         arrived = await heard(bus, "again")
@@ -168,7 +166,7 @@ async def test_a_lost_connection_ends_what_waited_and_a_new_one_carries_on(tmp_p
         await bus.close()
 
 
-async def test_every_attempt_that_the_server_refuses_closes_its_socket(tmp_path: Path) -> None:
+async def test_refused_attempt_closes_its_socket(tmp_path: Path) -> None:
     async with writ_server(tmp_path, pools=()) as server:
         bus = await server.bus("alice")
         left = replace(server.plan, principals={"bob": server.plan.principals["bob"]})
@@ -188,7 +186,7 @@ async def _tried(bus: NatsBus, times: int) -> bool:
 
 
 class Closed:
-    """The transport at the moment when uvloop has closed its socket, and nats-py does not know it yet."""
+    """A transport whose socket uvloop has just closed, before nats-py notices it."""
 
     _io_writer = None
 
@@ -230,7 +228,7 @@ MALFORMED = (b"\r\n", b"X", b"NATS/1.0", b"NATS/1.0 ", b"NATS/1.0\r", b"NATS/1.0
 
 
 @pytest.mark.parametrize("times", [1, 40])
-async def test_a_subject_that_is_not_utf_8_does_not_end_the_connection(bus: NatsBus, times: int) -> None:
+async def test_subject_that_is_not_utf_8_does_not_end_the_connection(bus: NatsBus, times: int) -> None:
     """A principal chooses tokens of subjects on which a service listens, and nats-server takes any bytes."""
     arrived = await heard(bus, "request.*")
     await heard(bus, "other.*")
@@ -252,7 +250,7 @@ async def test_a_subject_that_is_not_utf_8_does_not_end_the_connection(bus: Nats
     writer.close()
 
 
-async def test_a_socket_that_closed_unheard_is_replaced(bus: NatsBus) -> None:
+async def test_socket_that_closed_unnoticed_is_replaced(bus: NatsBus) -> None:
     """If nats-py's reading task has ended without a reconnect, the second failing probe starts one."""
     client = direct(bus)
     reading = client._reading_task
@@ -273,7 +271,7 @@ async def test_a_socket_that_closed_unheard_is_replaced(bus: NatsBus) -> None:
     await bus.connection.round_trip(2.0)
 
 
-async def test_whenever_a_client_is_closed_while_it_reconnects_nothing_goes_on() -> None:
+async def test_client_that_is_closed_while_it_reconnects_leaves_no_task() -> None:
     served: list[asyncio.StreamWriter] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

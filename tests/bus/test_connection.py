@@ -1,4 +1,4 @@
-"""The connection while the server is away, silent, or refuses it."""
+"""A connection fails, waits or is replaced while the server is absent, silent, or refuses it."""
 
 import asyncio
 import socket
@@ -27,7 +27,7 @@ async def server(tmp_path: Path) -> AsyncIterator[WritServer]:
         yield server
 
 
-async def test_a_key_that_the_server_does_not_know_is_forbidden_at_once(server: WritServer) -> None:
+async def test_unknown_key_is_forbidden_at_once(server: WritServer) -> None:
     async with asyncio.timeout(15.0):
         with pytest.raises(Forbidden) as forbidden:
             await connect(server.options("alice", seed=generate_seed(), wait=30.0))
@@ -39,7 +39,7 @@ async def test_foreign_inbox_is_forbidden_at_once(server: WritServer) -> None:
         await connect(server.options("alice", inbox_prefix="_INBOX_bob"))
 
 
-async def test_a_server_that_is_not_there_is_unreachable_in_the_time_given() -> None:
+async def test_absent_server_is_unreachable_within_the_timeout() -> None:
     started = time.monotonic()
     with pytest.raises(Unreachable, match="cannot be reached") as unreachable:
         await connect(anybody(f"nats://127.0.0.1:{free_port()}", wait=0.5))
@@ -47,7 +47,7 @@ async def test_a_server_that_is_not_there_is_unreachable_in_the_time_given() -> 
     assert "\n" not in str(unreachable.value)
 
 
-async def test_a_server_that_says_nothing_is_unreachable_in_the_time_given() -> None:
+async def test_silent_server_is_unreachable_within_the_timeout() -> None:
     async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
@@ -78,7 +78,7 @@ async def test_connecting_waits_for_a_server_that_comes_later(tmp_path: Path) ->
         await later.stop()
 
 
-async def test_while_the_server_is_away_nothing_is_buffered_and_after_it_everything_works(server: WritServer) -> None:
+async def test_bus_buffers_nothing_while_the_server_is_away_and_works_afterwards(server: WritServer) -> None:
     executor, alice = await server.bus("executor"), await server.bus("alice")
     await executor.serve(service("executor", REQUESTS, echo))
     await server.process.kill()
@@ -93,7 +93,7 @@ async def test_while_the_server_is_away_nothing_is_buffered_and_after_it_everyth
     assert (await alice.request(ASK, b"again", timeout=SOON)).data == b"again"
 
 
-async def test_a_request_in_flight_when_the_connection_breaks_fails_at_once(server: WritServer) -> None:
+async def test_request_in_flight_fails_at_once_if_the_connection_breaks(server: WritServer) -> None:
     executor, alice = await server.bus("executor"), await server.bus("alice")
     began = asyncio.Event()
 
@@ -112,7 +112,7 @@ async def test_a_request_in_flight_when_the_connection_breaks_fails_at_once(serv
     await server.start()
 
 
-async def test_more_than_the_server_takes_is_refused_before_it_is_sent(server: WritServer) -> None:
+async def test_message_above_the_servers_limit_is_refused_before_it_is_sent(server: WritServer) -> None:
     alice = await server.bus("alice")
     with pytest.raises(BusRefused) as refused:
         await alice.request(ASK, b"x" * 3_000_000, timeout=SOON)
@@ -120,7 +120,7 @@ async def test_more_than_the_server_takes_is_refused_before_it_is_sent(server: W
     assert alice.connected
 
 
-async def test_headers_that_are_too_much_for_the_server_do_not_end_the_connection(server: WritServer) -> None:
+async def test_headers_above_the_servers_limit_do_not_end_the_connection(server: WritServer) -> None:
     alice = await server.bus("alice")
     lost = list[bool]()
     alice.connection.on_lost.append(lambda: lost.append(True))
@@ -130,7 +130,7 @@ async def test_headers_that_are_too_much_for_the_server_do_not_end_the_connectio
     assert lost == []
 
 
-async def test_a_user_that_is_taken_out_of_the_configuration_is_cut_off(server: WritServer) -> None:
+async def test_user_that_is_removed_from_the_configuration_is_disconnected(server: WritServer) -> None:
     from msgspec.structs import replace
 
     from writ_nats_server.config import render
@@ -186,14 +186,14 @@ async def test_connecting_goes_on_where_the_server_cuts_it_off(
     await bus.close()
 
 
-def test_a_silent_connection_is_noticed_within_thirty_seconds() -> None:
+def test_silent_connection_is_noticed_within_thirty_seconds() -> None:
     options = Options(name="", servers=[], seed=b"", inbox_prefix="")
     assert options.probe_every + options.probe_patience <= 20.0
     assert UNACKNOWLEDGED_MS <= 20_000
 
 
 @pytest.mark.parametrize("writing", [False, True], ids=["idle", "writing"])
-async def test_a_half_open_connection_is_replaced(proxied: tuple[TcpProxy, NatsBus, NatsBus], writing: bool) -> None:
+async def test_half_open_connection_is_replaced(proxied: tuple[TcpProxy, NatsBus, NatsBus], writing: bool) -> None:
     proxy, bus, direct = proxied
     await direct.serve(service("executor", REQUESTS, echo))
     stop = asyncio.Event()

@@ -1,4 +1,4 @@
-"""A stream in several copies: each copy's answer contains everything stored before."""
+"""A read of a stream with several copies returns everything that was stored before it, whichever copy replies."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ def entry(expected: int) -> Entry:
 
 
 class Copies:
-    """The leader's state, and the copy's answers to each question; the last answer repeats."""
+    """A journal with the leader's events, and the copy's replies in turn; the last reply repeats."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, leader: Sequence[Record], *copies: Sequence[Record]) -> None:
         self.leader = list(leader)
@@ -54,14 +54,14 @@ class Copies:
         return self.leader[-1] if self.leader else None
 
 
-async def test_a_copy_that_is_behind_is_asked_again_until_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_copy_that_is_behind_is_asked_until_it_has_caught_up(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = [event(1), event(4)]
     copies = Copies(monkeypatch, whole, [], whole[:1], whole)
     assert await copies.journal.read(LINE) == whole
     assert copies.reads == 3
 
 
-async def test_a_line_on_which_ever_more_comes_is_read_to_where_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_growing_line_is_read_to_its_end_at_the_start_of_the_read(monkeypatch: pytest.MonkeyPatch) -> None:
     copies = Copies(monkeypatch, [event(1)], [event(1)])
 
     async def busy(*_: object) -> Record:
@@ -79,7 +79,7 @@ async def test_copy_with_the_required_sequence_is_enough(monkeypatch: pytest.Mon
     assert await copies.journal.read(LINE, limit=5) == whole[:5]
 
 
-async def test_a_copy_that_stays_behind_is_an_error_and_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_copy_that_stays_behind_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal, "PATIENCE", 0.02)
     copies = Copies(monkeypatch, [event(3)], [])
     with pytest.raises(Unreachable, match=r"no event of writ\.journal\.x after 0"):
@@ -89,7 +89,7 @@ async def test_a_copy_that_stays_behind_is_an_error_and_no_answer(monkeypatch: p
 @pytest.mark.parametrize(
     ("stored", "sequence"), [pytest.param("ours", 7, id="ours"), pytest.param("another's", None, id="another's")]
 )
-async def test_an_append_refused_since_another_is_on_its_way_waits_for_what_comes_of_that(
+async def test_append_beside_one_in_flight_waits_for_its_result(
     monkeypatch: pytest.MonkeyPatch, stored: str, sequence: int | None
 ) -> None:
     copies = Copies(monkeypatch, [event(2)], [])
@@ -112,8 +112,8 @@ async def test_an_append_refused_since_another_is_on_its_way_waits_for_what_come
     assert caught.value.last == 7
 
 
-async def test_a_batch_that_is_stored_while_we_look_for_it_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its first event was there, its last one was not: no other writer has that one."""
+async def test_batch_that_is_stored_during_the_search_for_it_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first search found no event. No other writer stores the last event of this batch."""
     lock, last = "writ.journal.lock", Record(8, LINE, b"", {"Writ-Event-Id": "ours"}, 0.0)
     first = Entry(subject=lock, data=b"", event_id="before", filter=lock, expected=0)
     copies = Copies(monkeypatch, [])
@@ -137,7 +137,7 @@ async def test_a_batch_that_is_stored_while_we_look_for_it_is_ours(monkeypatch: 
     assert looked == [LINE, lock, LINE]
 
 
-async def test_an_append_that_expects_what_never_was_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_append_that_expects_an_absent_event_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     copies = Copies(monkeypatch, [event(2)], [])
     tried = 0
 
@@ -173,7 +173,7 @@ async def test_leader_and_copy_give_the_same_answer(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(("clustered", "found"), [(True, b"kept"), (False, None)])
-async def test_a_key_that_a_copy_does_not_have_yet_is_asked_of_the_leader(
+async def test_key_that_a_copy_lacks_is_read_from_the_leader(
     monkeypatch: pytest.MonkeyPatch, clustered: bool, found: bytes | None
 ) -> None:
     async def nothing(*_: object) -> Record | None:
@@ -190,7 +190,7 @@ async def test_a_key_that_a_copy_does_not_have_yet_is_asked_of_the_leader(
 
 
 @pytest.mark.parametrize("clustered", [True, False])
-async def test_a_key_of_a_stream_of_which_no_copy_answers_yet_is_asked_of_the_leader(
+async def test_key_of_a_stream_without_an_answering_copy_is_read_from_the_leader(
     monkeypatch: pytest.MonkeyPatch, clustered: bool
 ) -> None:
     async def nobody(*_: object) -> Record | None:
@@ -212,7 +212,7 @@ async def test_a_key_of_a_stream_of_which_no_copy_answers_yet_is_asked_of_the_le
 
 
 @pytest.mark.parametrize(("clustered", "connected"), [(True, True), (True, False), (False, True)])
-async def test_a_read_waits_until_a_copy_of_a_cluster_has_answered_once(
+async def test_read_of_a_cluster_waits_until_a_copy_has_answered_once(
     monkeypatch: pytest.MonkeyPatch, clustered: bool, connected: bool
 ) -> None:
     requests = 0
@@ -248,7 +248,7 @@ async def test_a_read_waits_until_a_copy_of_a_cluster_has_answered_once(
         assert requests == 1
 
 
-async def test_a_read_of_a_cluster_of_which_no_copy_answers_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_read_of_a_cluster_without_an_answering_copy_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     async def page(*_: object) -> tuple[list[Record], int]:
         raise Unreachable("no server has the stream S")
 

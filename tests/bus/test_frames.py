@@ -17,7 +17,7 @@ BODIES = st.binary(max_size=30) | st.sampled_from([b"", b"\r\n", b"MSG a 1 0\r\n
 
 
 class Taken:
-    """Records the calls of nats-py's parser and their messages."""
+    """A connection that records the calls of nats-py's parser and their messages."""
 
     def __init__(self) -> None:
         self.messages: list[tuple[Any, ...]] = []
@@ -72,7 +72,7 @@ LINES = st.builds(
 
 
 @given(st.lists(MESSAGES, min_size=1, max_size=4))
-def test_whole_messages_are_taken_completely(messages: list[bytes]) -> None:
+def test_complete_messages_are_all_decoded(messages: list[bytes]) -> None:
     data = b"".join(messages)
     found = list(whole_messages(data))
     assert [frame[:5] for frame in found] == by_nats_py(data)
@@ -123,7 +123,7 @@ async def test_headers_of_any_bytes_do_not_end_the_reading(block: bytes) -> None
 
 
 @given(st.lists(MESSAGES, max_size=2), MESSAGES, st.integers(1, 200))
-async def test_a_begun_message_is_kept_until_the_rest_arrives(before: list[bytes], last: bytes, cut: int) -> None:
+async def test_partial_message_is_kept_until_the_rest_arrives(before: list[bytes], last: bytes, cut: int) -> None:
     passed_on, line = list[Msg](), last.index(b"\r\n") + 2
     cut = min(max(cut, line), len(last) - 1)
     client = listening(passed_on)
@@ -134,7 +134,7 @@ async def test_a_begun_message_is_kept_until_the_rest_arrives(before: list[bytes
     assert (client._part, len(passed_on)) == (b"", count + (b" a.\xff " not in last[:13]))
 
 
-def test_a_long_message_is_collected_by_nats_py() -> None:
+def test_long_message_is_collected_by_nats_py() -> None:
     passed_on = list[Msg]()
     client, whole = listening(passed_on), message(b"a.b", 1, b"", b"", b"x" * 3 * LONGEST_PART)
     for start in range(0, len(whole), 10_000):

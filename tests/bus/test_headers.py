@@ -1,4 +1,4 @@
-"""Our way through the headers of a message and nats-py's own: the same bytes out, the same headers in."""
+"""The direct client and nats-py read the same headers from a message, and write the same bytes."""
 
 import asyncio
 from typing import Any
@@ -35,7 +35,7 @@ STATUSES = st.sampled_from(
 
 @given(STATUSES | st.text(max_size=8), LINES, st.sampled_from([":", ": "]), st.sampled_from([b"\r\n", b""]))
 @example("204 EOB", [("Nats-Num-Pending", "3"), ("Status", "7")], ": ", b"\r\n")
-async def test_a_status_is_read_as_nats_py_reads_it(
+async def test_status_is_read_as_nats_py_reads_it(
     status: str, lines: list[tuple[str, str]], colon: str, end: bytes
 ) -> None:
     block = b"NATS/1.0 " + status.encode("utf-8", "surrogatepass") + b"\r\n" + text(lines, colon) + end
@@ -44,7 +44,7 @@ async def test_a_status_is_read_as_nats_py_reads_it(
 
 
 @pytest.mark.parametrize("block", [b"NATS/1.0 503\r\n\r\n", b"NATS/1.0 204 EOB\r\nNats-Num-Pending: 3\r\n\r\n"])
-async def test_a_plain_status_is_not_left_to_nats_py(block: bytes) -> None:
+async def test_plain_status_is_not_left_to_nats_py(block: bytes) -> None:
     assert status_headers(block) == await Client()._process_headers(block) is not None
 
 
@@ -65,7 +65,7 @@ class Recorded(Client):
 
 
 class Ours(HeaderClient, Recorded):
-    """The same with our way."""
+    """The direct client, with the same record."""
 
 
 async def outcome(client: Recorded, headers: dict[str, Any] | None) -> object:
@@ -82,11 +82,11 @@ async def test_headers_are_written_as_nats_py_writes_them(headers: dict[str, Any
 
 
 @pytest.mark.parametrize("value", ["1\r\nX: 2", "1\n2", "1\r2"])
-def test_no_value_brings_a_header_of_its_own(value: str) -> None:
+def test_header_value_adds_no_further_header(value: str) -> None:
     assert header_block({"A": value}) is None
 
 
-def test_long_names_and_many_are_read_and_not_remembered() -> None:
+def test_header_names_that_are_long_or_many_are_not_cached() -> None:
     long = "N" * (headers.LONGEST_NAME + 1)
     for name in (long, *(f"name-{number}" for number in range(headers.MOST_NAMES + 10))):
         assert HeaderClient._parse_header_lines(f"{name}: 1\r\n".encode()) == {name: "1"}
@@ -96,7 +96,7 @@ def test_long_names_and_many_are_read_and_not_remembered() -> None:
 
 
 class Published(DirectClient, Recorded):
-    """Our client up to the socket, which takes nothing."""
+    """The direct client before a socket that takes nothing."""
 
     async def _flush_pending(self, force_flush: bool = False) -> None:
         return

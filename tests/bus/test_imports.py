@@ -1,4 +1,4 @@
-"""The modules that a process with a connection to NATS imports, and those that it avoids."""
+"""A process with a connection to NATS imports the modules that it needs, and no others."""
 
 import subprocess
 import sys

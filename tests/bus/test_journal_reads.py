@@ -13,7 +13,7 @@ WHOLE = "writ.journal.>"
 
 
 class RecordedRequests:
-    """Records requests in place of a connection, and has no events."""
+    """A connection that records requests and has no events."""
 
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
@@ -47,9 +47,7 @@ class CountedJournal(NatsJournal):
     ("after", "limit", "sizes"),
     [(0, None, [1, 2]), (0, 2, [1, 1]), (0, 1, [1]), (5, None, [1, 1]), (4_000_000, None, []), (9_000_000, None, [])],
 )
-async def test_the_server_is_never_asked_for_more_events_than_there_are(
-    after: int, limit: int | None, sizes: list[int]
-) -> None:
+async def test_page_is_never_larger_than_the_number_of_events(after: int, limit: int | None, sizes: list[int]) -> None:
     journal = CountedJournal(5, 70, 4_000_000)
     expected = [one for one in journal.events if one.sequence > after][:limit]
     assert await journal.read("writ.journal.control.>", after=after, limit=limit) == expected
@@ -60,7 +58,7 @@ async def test_the_server_is_never_asked_for_more_events_than_there_are(
     ("at_least", "limit", "sizes"),
     [(2, None, [2, 1]), (3, None, [3]), (3, 2, [2]), (1, None, [1, 2])],
 )
-async def test_events_known_to_be_there_are_read_with_one_request(
+async def test_events_that_are_known_to_exist_are_read_with_one_request(
     at_least: int, limit: int | None, sizes: list[int]
 ) -> None:
     journal = CountedJournal(5, 70, 4_000_000)
@@ -77,7 +75,7 @@ async def test_journal_that_is_known_to_be_short_is_read_with_one_request(last: 
     assert journal.sizes == sizes
 
 
-async def test_a_line_longer_than_a_page_is_read_whole() -> None:
+async def test_line_longer_than_a_page_is_read_whole() -> None:
     journal = CountedJournal(*range(1, 701))
     assert await journal.read("writ.journal.control.>") == journal.events
 
@@ -86,7 +84,7 @@ async def test_a_line_longer_than_a_page_is_read_whole() -> None:
     ("filter", "requested"),
     [(WHOLE, ">"), ("writ.journal.control.>", "writ.journal.control.>"), ("writ.journal.x", "writ.journal.x")],
 )
-async def test_the_last_event_of_the_whole_journal_is_found_without_a_walk(filter: str, requested: str) -> None:
+async def test_last_event_of_the_whole_journal_is_found_without_a_walk(filter: str, requested: str) -> None:
     replies: Any = RecordedRequests()
     connection: Any = SimpleNamespace(clustered=False)
     journal = NatsJournal(connection, replies, "S", WHOLE, "writ.event.>")

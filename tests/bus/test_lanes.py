@@ -1,4 +1,4 @@
-"""The queues in front of an endpoint: senders take turns, urgent messages pass, late ones are dropped."""
+"""In the queues before an endpoint senders take turns, urgent messages pass others, and late ones are dropped."""
 
 import asyncio
 from collections import Counter
@@ -42,7 +42,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_a_flood_leaves_a_quarter_of_the_slots_to_others() -> None:
+async def test_flood_leaves_a_quarter_of_the_slots_to_others() -> None:
     jobs = Jobs(lanes(8))
     assert all(jobs.send("mallory") for _ in range(50))
     assert jobs.send("alice")
@@ -62,7 +62,7 @@ async def test_senders_take_turns_where_all_slots_are_taken() -> None:
     assert jobs.started == ["mallory", "mallory", "alice", "bob", "mallory", "alice", "mallory"]
 
 
-async def test_one_sender_fills_a_quarter_of_the_line_at_most() -> None:
+async def test_sender_fills_at_most_a_quarter_of_the_queue() -> None:
     jobs = Jobs(lanes(1))
     accepted = sum(jobs.send("mallory") for _ in range(BACKLOG))
     assert accepted == 1 + BACKLOG // 4
@@ -71,7 +71,7 @@ async def test_one_sender_fills_a_quarter_of_the_line_at_most() -> None:
     await jobs.queues.finish()
 
 
-async def test_an_endpoint_without_senders_has_no_shares() -> None:
+async def test_endpoint_without_senders_has_no_shares() -> None:
     jobs = Jobs(lanes(4, "writ.policy.decide"))
     assert sum(jobs.send("anybody") for _ in range(1000)) == 4 + 4 * BACKLOG
     await settle()
@@ -79,7 +79,7 @@ async def test_an_endpoint_without_senders_has_no_shares() -> None:
     await jobs.queues.cancel()
 
 
-async def test_an_urgent_message_passes_a_full_line_of_its_own_sender() -> None:
+async def test_urgent_message_passes_a_full_queue_of_its_own_sender() -> None:
     jobs = Jobs(lanes(2))
     while jobs.send("mallory"):
         pass
@@ -90,7 +90,7 @@ async def test_an_urgent_message_passes_a_full_line_of_its_own_sender() -> None:
 
 
 @pytest.mark.parametrize("timeout", ["", "soon", "nan", "-1", "1e9"])
-async def test_without_a_usable_timeout_a_message_waits_as_long_as_it_takes(timeout: str) -> None:
+async def test_message_without_a_usable_timeout_is_not_dropped(timeout: str) -> None:
     jobs = Jobs(lanes(1))
     assert jobs.send("alice")
     assert jobs.send("alice", timeout=timeout)

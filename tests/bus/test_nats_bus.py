@@ -61,7 +61,7 @@ class TestNatsBus(BusSuite):
 
 
 @pytest.mark.parametrize("error", [Unreachable("gone"), RuntimeError("a defect")])
-async def test_a_pull_that_fails_whatever_it_fails_with_is_made_again(ground: NatsGround, error: Exception) -> None:
+async def test_pull_is_repeated_after_any_failure(ground: NatsGround, error: Exception) -> None:
     agent, executor, done = await ground.bus("agent-a"), await ground.bus("executor"), asyncio.Event()
     publish, failures = agent.connection.publish, 2
 

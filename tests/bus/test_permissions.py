@@ -50,7 +50,7 @@ def is_in(user: str, roles: tuple[Role, ...]) -> bool:
 
 
 def mine(user: str, channel: Channel) -> str:
-    """The channel's filter as far as this user may use it."""
+    """Return the part of the channel's filter that this user may use."""
     tokens = {
         Role.PRINCIPAL: {"principal": user},
         Role.GATEWAY: {"principal": SERVED},
@@ -62,7 +62,7 @@ def mine(user: str, channel: Channel) -> str:
 
 
 def concrete(channel: Channel) -> Iterator[str]:
-    """Subjects of the channel, for every principal and pool."""
+    """Return the subjects of the channel, for every principal and pool."""
     found = [""]
     for part in channel.address.split("."):
         values = TOKENS.get(part[1:-1], (f"{part[1:-1]}1",)) if part.startswith("{") else (part,)
@@ -158,7 +158,7 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Writ
 
 
 @pytest.mark.parametrize("user", USERS)
-async def test_publishing_is_refused_wherever_it_is_not_granted(server: WritServer, user: str) -> None:
+async def test_publishing_is_refused_unless_it_is_granted(server: WritServer, user: str) -> None:
     refused: set[str] = set()
     bus = await server.bus(user, on_violation=lambda verb, subject: refused.add(subject))
     for subject in UNIVERSE:
@@ -208,7 +208,7 @@ def covers(wide: str, narrow: str) -> bool:
 
 
 @pytest.mark.parametrize("user", USERS)
-async def test_listening_is_refused_wherever_it_is_not_granted(server: WritServer, user: str) -> None:
+async def test_listening_is_refused_unless_it_is_granted(server: WritServer, user: str) -> None:
     bus = await server.bus(user)
     heard: set[str] = set()
     for subject in FILTERS:
@@ -221,7 +221,7 @@ async def test_listening_is_refused_wherever_it_is_not_granted(server: WritServe
 
 
 @pytest.mark.parametrize("user", [one for one in USERS if one not in ("executor", "bootstrap")])
-async def test_the_whole_journal_as_it_is_stored_is_for_executors_alone(server: WritServer, user: str) -> None:
+async def test_republished_journal_is_for_executors_alone(server: WritServer, user: str) -> None:
     bus = await server.bus(user)
     for subject in ("writ.event.>", "writ.event.control.>", "writ.event.*.>"):
         with pytest.raises(Forbidden):
@@ -268,7 +268,7 @@ async def test_published_message_reaches_its_receivers(server: WritServer, chann
         await subscription.close()
 
 
-async def test_a_report_of_an_agent_is_heard_by_audit_and_answered_by_executors_alone(server: WritServer) -> None:
+async def test_agents_report_reaches_audit_and_is_answered_by_executors_alone(server: WritServer) -> None:
     heard: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def hear(message: Message) -> None:
@@ -286,7 +286,7 @@ async def test_a_report_of_an_agent_is_heard_by_audit_and_answered_by_executors_
     await subscription.close()
 
 
-async def test_the_start_of_an_operation_is_written_by_policy_and_nothing_else_is(server: WritServer) -> None:
+async def test_granted_event_is_written_by_policy_alone(server: WritServer) -> None:
     granted, dispatched = "writ.journal.op.alice.fresh.granted", "writ.journal.op.alice.fresh.dispatched.a.t"
     executor, policy = await server.bus("executor"), await server.bus("policy")
     with pytest.raises(Forbidden):
@@ -298,7 +298,7 @@ async def test_the_start_of_an_operation_is_written_by_policy_and_nothing_else_i
     assert await policy.journal.append(stored) > 0
 
 
-async def test_a_refused_request_fails_at_once_and_is_reported(server: WritServer) -> None:
+async def test_refused_request_fails_at_once_and_is_reported(server: WritServer) -> None:
     reported: list[tuple[str, str]] = []
     alice: NatsBus = await server.bus("alice", on_violation=lambda verb, subject: reported.append((verb, subject)))
     async with asyncio.timeout(10.0):

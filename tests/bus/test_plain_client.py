@@ -1,4 +1,4 @@
-"""The plain client passes the suite of the bus, and the direct client finds nats-py's internals as it needs them."""
+"""The plain client passes the suite of the bus, and the direct client finds the internals of nats-py that it needs."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A party gets no answer, acknowledgement or delivery published on a subject that it may not publish on.
+"""A party cannot have a reply, acknowledgement or delivery published on a subject that it may not publish on.
 
 The server checks the publisher of a request, not its reply subject. These tests show that the answer stays in the
 requester's account and reaches no listener there, for requesters, agents and services on the real server.
@@ -41,7 +41,7 @@ TARGETS = (
 
 
 class Watch:
-    """Records every message that could deceive a party: handled by a service, heard by a listener, or stored."""
+    """A record of every message that could deceive a party: handled by a service, received by a listener, or stored."""
 
     def __init__(self, server: WritServer) -> None:
         self.server = server
@@ -50,7 +50,7 @@ class Watch:
         self.executor: NatsBus
 
     async def open(self) -> None:
-        """Serve and listen wherever the roles may."""
+        """Serve and listen on every subject that the roles permit."""
         self.executor = await self.server.bus("executor")
         policy, agent = await self.server.bus("policy"), await self.server.bus("agent-b")
         for subject in ("writ.request.*.*", "writ.query.*.operation", "writ.claim.*", "writ.receipt.*"):
@@ -85,7 +85,7 @@ class Watch:
         self.handled = [one for one in self.handled if not one.endswith((".settle", "writ.receipt.a", ".decide"))]
 
     async def stored(self) -> list[str]:
-        """Subjects of everything in the journal and, by number, in the other streams."""
+        """Return the subjects of all messages in the journal and, by number, in the other streams."""
         found = [record.subject for record in await self.executor.journal.read("writ.journal.>")]
         async with self.server.connected("bootstrap") as bus:
             for stream in (subjects.PARAMS_STREAM, subjects.RESULTS_STREAM):
@@ -109,7 +109,7 @@ async def ask(bus: NatsBus, subject: str, data: bytes, reply: str) -> None:
     await bus.connection.round_trip(SOON)
 
 
-async def test_a_requester_cannot_direct_an_answer(watch: Watch) -> None:
+async def test_requester_cannot_direct_a_reply(watch: Watch) -> None:
     alice = await watch.server.bus("alice")
     for reply in TARGETS:
         await ask(alice, "writ.request.alice.test_noop", b"{}", reply)
@@ -121,7 +121,7 @@ async def test_a_requester_cannot_direct_an_answer(watch: Watch) -> None:
     assert await watch.stored() == []
 
 
-async def test_an_agent_cannot_direct_an_answer(watch: Watch) -> None:
+async def test_agent_cannot_direct_a_reply(watch: Watch) -> None:
     agent = await watch.server.bus("agent-a")
     for reply in TARGETS:
         await ask(agent, "writ.claim.a", b"{}", reply)
@@ -131,7 +131,7 @@ async def test_an_agent_cannot_direct_an_answer(watch: Watch) -> None:
     assert await watch.stored() == []
 
 
-async def test_an_agent_cannot_direct_a_delivery(watch: Watch) -> None:
+async def test_agent_cannot_direct_a_delivery(watch: Watch) -> None:
     agent = await watch.server.bus("agent-a")
     for number, reply in enumerate(TARGETS):
         await dispatch(watch.executor, number)
@@ -142,7 +142,7 @@ async def test_an_agent_cannot_direct_a_delivery(watch: Watch) -> None:
     assert [one.rsplit(".")[5] for one in await watch.stored()] == ["dispatched"] * len(TARGETS)
 
 
-async def test_an_agent_cannot_direct_the_answer_to_an_ack(watch: Watch) -> None:
+async def test_agent_cannot_direct_the_reply_to_an_ack(watch: Watch) -> None:
     agent = await watch.server.bus("agent-a")
     taken: asyncio.Queue[Delivery] = asyncio.Queue()
 
@@ -172,7 +172,7 @@ async def test_an_agent_cannot_direct_the_answer_to_an_ack(watch: Watch) -> None
         ("status", "$SRV.PING", b""),
     ],
 )
-async def test_a_service_cannot_direct_an_answer(watch: Watch, user: str, subject: str, data: bytes) -> None:
+async def test_service_cannot_direct_a_reply(watch: Watch, user: str, subject: str, data: bytes) -> None:
     await dispatch(watch.executor)
     bus = await watch.server.bus(user)
     for reply in TARGETS:
@@ -195,7 +195,7 @@ async def informed(watch: Watch, subject: str) -> list[dict[str, Any]]:
     return requests
 
 
-async def test_the_server_names_the_key_whatever_the_client_claims(watch: Watch) -> None:
+async def test_server_names_the_key_of_a_sender_despite_false_headers(watch: Watch) -> None:
     requests = await informed(watch, "writ.query.*.simulate")
     alice = await watch.server.bus("alice")
     forged = json.dumps({"user": watch.server.keys["bob"].public, "acc": "REQ_bob"})
@@ -205,8 +205,8 @@ async def test_the_server_names_the_key_whatever_the_client_claims(watch: Watch)
     assert [one["acc"] for one in requests] == ["REQ_alice"] * 2
 
 
-async def test_an_answer_sent_on_as_ones_own_request_does_not_bear_ones_key(watch: Watch) -> None:
-    """The server forwards an answer through an import of the same account, and then names the answering party.
+async def test_reply_that_is_sent_on_as_a_request_does_not_bear_the_senders_key(watch: Watch) -> None:
+    """The server forwards a reply through an import of the same account, and then names the replying party.
 
     Within the account of one principal it reaches no subject of others; services compare the key all the same.
     """

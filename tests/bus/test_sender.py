@@ -16,7 +16,7 @@ SUBJECT = "writ.request.alice.file_read"
 
 
 def made_up(forged: bytes) -> list[bytes]:
-    """Blocks of headers by which a sender names another key. The server appends its own line to each."""
+    """Return blocks of headers by which a sender names another key. The server appends its own line to each."""
     line = f"{REQUEST_INFO}: ".encode() + forged
     twice, spaced = line + b"\r\n" + line + b"\r\n", f"{REQUEST_INFO} : ".encode() + forged + b"\r\n"
     lower = line.lower() + b"\r\n"
@@ -37,7 +37,7 @@ def made_up(forged: bytes) -> list[bytes]:
     return [beginning + head + end for beginning in beginnings for head in heads for end in ends]
 
 
-async def test_no_headers_name_another_key_than_that_of_the_connection(tmp_path: Path) -> None:
+async def test_headers_name_no_other_key_than_the_connections(tmp_path: Path) -> None:
     heard: dict[str, Message] = {}
 
     def hear(message: Msg) -> None:
@@ -66,5 +66,5 @@ async def test_no_headers_name_another_key_than_that_of_the_connection(tmp_path:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"user": 1}', '{"user": null}'])
-def test_a_server_that_names_no_key_names_none(text: str) -> None:
+def test_sender_key_is_absent_if_the_server_names_none(text: str) -> None:
     assert sender_key(Message("a", b"", {REQUEST_INFO: text}, "")) == ""

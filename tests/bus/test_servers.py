@@ -49,9 +49,7 @@ def servers_streams() -> tuple[str, ...]:
     return ("JOURNAL", "POLICIES", "SCANS", "PARAMS", "RESULTS")
 
 
-async def test_many_consumers_are_counted_and_not_told_one_by_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_many_consumers_are_counted_and_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(monitoring, "MOST_CONSUMERS", 1)
     async with writ_server(tmp_path) as server:
         audit = await server.bus("audit")
@@ -77,7 +75,7 @@ async def test_figures_are_empty_without_an_answer_of_a_server() -> None:
     assert (observed.servers, observed.streams, observed.consumers) == ([], [], [])
 
 
-async def test_of_what_is_replicated_the_leader_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_figures_of_a_replicated_stream_are_the_leaders(monkeypatch: pytest.MonkeyPatch) -> None:
     def server_reply(server: str, messages: int, subject: str) -> bytes:
         stream = {"name": "WRIT_JOURNAL", "cluster": {"leader": "n2"}, "state": {"messages": messages}}
         consumer = {"name": "agent-a", "cluster": {"leader": "n1"}, "num_pending": messages}
@@ -98,7 +96,7 @@ async def test_of_what_is_replicated_the_leader_is_believed(monkeypatch: pytest.
     assert [one.num_pending for one in observed.consumers] == [1]
 
 
-async def test_an_answer_that_is_no_servers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_reply_of_another_than_a_server_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     bus = MemoryBus()
 
     async def odd(*_: object, **__: object) -> list[Message]:

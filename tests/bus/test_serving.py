@@ -1,4 +1,4 @@
-"""A service answers inboxes only: the last defence against requesters within the service's own account."""
+"""A service replies to inboxes only: the last protection against requesters within its own account."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -35,7 +35,7 @@ async def ask_with_reply(bus: Bus, subject: str, reply: str) -> None:
 
 
 @pytest.mark.parametrize("reply", ["writ.journal.control.stop", "writ.request.bob.service_restart", "$JS.API.INFO"])
-async def test_a_reply_that_is_no_inbox_gets_no_answer_and_is_counted(bus: Bus, reply: str) -> None:
+async def test_reply_subject_that_is_no_inbox_gets_no_reply_and_is_counted(bus: Bus, reply: str) -> None:
     handled: list[str] = []
     arrived: list[str] = []
 
@@ -59,7 +59,7 @@ async def test_a_reply_that_is_no_inbox_gets_no_answer_and_is_counted(bus: Bus, 
     assert arrived == []
 
 
-async def test_a_request_without_a_reply_is_handled_and_not_answered(bus: Bus) -> None:
+async def test_request_without_a_reply_subject_is_handled_and_not_answered(bus: Bus) -> None:
     handled: list[bytes] = []
 
     async def handle(message: Message) -> bytes:

@@ -35,7 +35,7 @@ async def is_cancelled_inside() -> None:
 
 
 @pytest.mark.parametrize("end", [breaks, returns, is_cancelled_inside])
-async def test_a_kept_task_is_started_again_however_it_ends(end: Callable[[], Awaitable[None]]) -> None:
+async def test_kept_task_is_started_again_after_any_end(end: Callable[[], Awaitable[None]]) -> None:
     turns = 0
 
     async def work() -> None:
@@ -58,7 +58,7 @@ async def test_a_kept_task_is_started_again_however_it_ends(end: Callable[[], Aw
     assert tasks.take_ended() == {}
 
 
-async def test_a_spawned_task_that_breaks_is_counted_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_spawned_task_that_fails_is_counted_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     task = tasks.spawn(breaks(), "receipt")
     await asyncio.wait({task})
     await asyncio.sleep(0)
@@ -66,7 +66,7 @@ async def test_a_spawned_task_that_breaks_is_counted_and_logged(caplog: pytest.L
     assert "broke" in caplog.text
 
 
-async def test_an_awaited_task_raises_and_is_not_counted() -> None:
+async def test_awaited_task_raises_and_is_not_counted() -> None:
     with pytest.raises(ValueError, match="broke"):
         await tasks.start(breaks(), "awaited")
     assert tasks.take_ended() == {}

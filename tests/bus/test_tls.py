@@ -1,4 +1,4 @@
-"""TLS of a client: trusted authorities, refusal of clear text, and messages about untrusted servers."""
+"""A client trusts the pinned authorities, refuses clear text, and names the problem of an untrusted server."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ module = pytest.mark.asyncio(loop_scope="module")
     "url",
     ["nats://127.0.0.1:4222", "nats://localhost", "127.0.0.2:4222", "nats://[::1]:4222", "tls://hub", "wss://hub"],
 )
-def test_a_server_of_this_machine_or_one_with_tls_needs_nothing_more(url: str) -> None:
+def test_server_on_loopback_or_with_tls_needs_no_setting(url: str) -> None:
     check_encrypted([url], None)
 
 
@@ -43,12 +43,12 @@ def test_a_server_of_this_machine_or_one_with_tls_needs_nothing_more(url: str) -
     "url",
     ["nats://hub:4222", "10.0.0.1:4222", "nats://[fe80::1]", "ws://hub", "nats://localhost.evil", "nats://0.0.0.0"],
 )
-def test_a_server_beyond_this_machine_is_not_reached_in_the_clear(url: str) -> None:
+def test_server_beyond_loopback_is_not_reached_in_clear_text(url: str) -> None:
     with pytest.raises(ConfigError, match="is on another machine and has no TLS: use tls://"):
         check_encrypted(["nats://127.0.0.1", url], None)
 
 
-def test_a_ca_encrypts_every_url_but_those_of_plain_websockets() -> None:
+def test_ca_encrypts_every_url_but_those_of_plain_websockets() -> None:
     check_encrypted(["nats://hub:4222"], CA)
     with pytest.raises(ConfigError, match="ws://hub"):
         check_encrypted(["ws://hub"], CA)
@@ -125,7 +125,7 @@ async def refusal(options: Options) -> str:
 
 
 @module
-async def test_a_pinned_ca_is_trusted_and_another_is_not(served: Served) -> None:
+async def test_pinned_ca_is_trusted_and_another_is_not(served: Served) -> None:
     der = ssl.PEM_cert_to_DER_cert(served.authority.public.decode())
     await (await connect(served.options(tls=TlsOptions(ca=pinned([der]))))).close()
     other = served.file("other.pem", make_authority("other", NOW).public)
@@ -135,7 +135,7 @@ async def test_a_pinned_ca_is_trusted_and_another_is_not(served: Served) -> None
 
 
 @module
-async def test_a_client_without_a_ca_names_the_variable(served: Served) -> None:
+async def test_client_without_a_ca_names_the_variable(served: Served) -> None:
     assert "WRIT_TLS_CA" in await refusal(served.options(tls=None))
     assert "WRIT_TLS_CA" in await refusal(
         served.options(tls=None, servers=[served.server.url.replace("nats", "tls", 1)])
@@ -143,7 +143,7 @@ async def test_a_client_without_a_ca_names_the_variable(served: Served) -> None:
 
 
 @module
-async def test_an_expired_certificate_and_one_for_another_name_are_named_as_such(served: Served) -> None:
+async def test_certificate_that_is_expired_or_for_another_name_is_named_as_such(served: Served) -> None:
     try:
         await served.shows(issue(served.authority, ["127.0.0.1"], NOW - timedelta(days=91)))
         assert "its certificate has expired" in await refusal(served.options())
@@ -188,7 +188,7 @@ in_the_clear: list[bytes] = []
 
 @module
 @pytest.mark.parametrize("client", CLIENTS)
-async def test_a_client_is_not_talked_out_of_tls(served: Served, client: str) -> None:
+async def test_client_with_a_ca_cannot_be_made_to_omit_tls(served: Served, client: str) -> None:
     """nats-py alone would send its signature of the nonce in the clear here."""
     async with in_between(served.server.plan.port, change=True) as port:
         bus = await connect(served.options(client, servers=[f"nats://127.0.0.1:{port}"], wait=10.0))
@@ -199,7 +199,7 @@ async def test_a_client_is_not_talked_out_of_tls(served: Served, client: str) ->
 
 @module
 @pytest.mark.parametrize("client", CLIENTS)
-async def test_a_server_without_tls_gets_no_signature(served: Served, client: str, tmp_path: Path) -> None:
+async def test_server_without_tls_gets_no_signature(served: Served, client: str, tmp_path: Path) -> None:
     bare = WritServer(tmp_path, ["alice"], [])
     await bare.start()
     try:
@@ -210,7 +210,7 @@ async def test_a_server_without_tls_gets_no_signature(served: Served, client: st
 
 
 @module
-async def test_a_ca_that_is_added_counts_at_the_next_connection(served: Served) -> None:
+async def test_added_ca_counts_at_the_next_connection(served: Served) -> None:
     former = served.authority
     path = served.file("both.pem", former.public)
     bus = await connect(served.options(tls=TlsOptions(ca=path)))
@@ -231,7 +231,7 @@ async def test_a_ca_that_is_added_counts_at_the_next_connection(served: Served) 
 
 
 @module
-async def test_a_ca_that_is_removed_does_not_count_at_the_next_connection(served: Served) -> None:
+async def test_removed_ca_does_not_count_at_the_next_connection(served: Served) -> None:
     path, log = served.file("now.pem", served.authority.public), served.folder / "nats-server.log"
     bus = await connect(served.options(tls=TlsOptions(ca=path)))
     try:
@@ -251,7 +251,7 @@ async def test_a_ca_that_is_removed_does_not_count_at_the_next_connection(served
 
 @module
 @pytest.mark.parametrize("client", some(CLIENTS, "direct"))
-async def test_a_client_closes_at_once_while_the_server_is_frozen(served: Served, client: str) -> None:
+async def test_client_closes_at_once_while_the_server_is_frozen(served: Served, client: str) -> None:
     bus = await connect(served.options(client))
     served.server.process.pause()
     try:

@@ -86,9 +86,7 @@ async def test_requester_responder_and_append_share_a_trace(ground: TracedGround
     assert stored.headers[tracing.TRACEPARENT] == chain[3].trace.traceparent
 
 
-async def test_work_that_is_pulled_is_a_part_of_what_had_it_dispatched(
-    ground: TracedGround, spans: list[tracing.Span]
-) -> None:
+async def test_pulled_work_is_in_the_trace_of_its_dispatch(ground: TracedGround, spans: list[tracing.Span]) -> None:
     executor, agent = await ground.bus("executor"), await ground.bus("agent-local-web")
     done = asyncio.Event()
 
@@ -108,7 +106,7 @@ async def test_work_that_is_pulled_is_a_part_of_what_had_it_dispatched(
     assert pulled.facts["operation_id"] == OPERATION
 
 
-async def test_a_handler_that_breaks_leaves_a_span_that_says_so_and_not_what_it_said(
+async def test_handler_that_fails_leaves_a_span_without_its_message(
     ground: TracedGround, spans: list[tracing.Span], caplog: pytest.LogCaptureFixture
 ) -> None:
     policy, executor = await ground.bus("policy"), await ground.bus("executor")

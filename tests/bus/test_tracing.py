@@ -11,7 +11,7 @@ from writ_bus import tracing
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
-def test_an_incoming_trace_is_continued() -> None:
+def test_incoming_trace_is_continued() -> None:
     trace = tracing.incoming({tracing.TRACEPARENT: PARENT, tracing.CORRELATION: "order-66"})
     assert trace.trace_id == "4bf92f3577b34da6a3ce929d0e0e4736"
     assert trace.span_id != "00f067aa0ba902b7"
@@ -19,7 +19,7 @@ def test_an_incoming_trace_is_continued() -> None:
     assert tracing.incoming({tracing.TRACEPARENT: trace.traceparent}).trace_id == trace.trace_id
 
 
-def test_the_cause_is_the_event_where_there_is_one() -> None:
+def test_cause_is_the_event_if_there_is_one() -> None:
     assert tracing.incoming({tracing.TRACEPARENT: PARENT, tracing.EVENT_ID: "e1"}).causation_id == "e1"
 
 
@@ -46,14 +46,14 @@ def test_later_work_continues_in_its_own_trace() -> None:
         f"00-4bf92f3577b34da6a3ce929d0e0e4736-{'0' * 16}-01",
     ],
 )
-def test_a_wrong_traceparent_begins_a_new_trace(wrong: str) -> None:
+def test_invalid_traceparent_begins_a_new_trace(wrong: str) -> None:
     trace = tracing.incoming({tracing.TRACEPARENT: wrong, tracing.CORRELATION: "kept"})
     assert trace.trace_id not in wrong
     assert (trace.correlation_id, trace.causation_id) == ("kept", "")
 
 
 @given(st.dictionaries(st.sampled_from([tracing.TRACEPARENT, tracing.CORRELATION, tracing.CAUSATION]), st.text()))
-def test_any_headers_give_a_trace_that_can_be_sent_on(headers: dict[str, str]) -> None:
+def test_headers_of_any_content_give_a_valid_trace(headers: dict[str, str]) -> None:
     with tracing.within(tracing.incoming(headers)):
         sent = tracing.outgoing()
     again = tracing.incoming(sent)

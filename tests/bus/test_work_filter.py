@@ -1,4 +1,4 @@
-"""An agent's bus knows what the consumer of its pool delivers, by the measurement of the time, also after a change."""
+"""An agent reads the filter of its pool's consumer from the reply that gives the server's time, also after a change."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from writ_nats_server import streams
 from writ_testing.peers.nats_server import writ_server
 
 
-async def test_the_filter_of_the_pools_consumer_is_known_with_the_servers_time(tmp_path: Path) -> None:
+async def test_filter_of_the_pools_consumer_is_read_with_the_servers_time(tmp_path: Path) -> None:
     async with writ_server(tmp_path, pools=("a", "b")) as server:
         agent, executor = await server.bus("agent-a"), await server.bus("executor")
         assert agent.work_filter == ""

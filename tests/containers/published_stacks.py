@@ -4,7 +4,7 @@ Verdict = frozenset[str] | str
 
 
 def needs(*flags: str) -> frozenset[str]:
-    """The flags by which a stack breaks out; none where it keeps to itself."""
+    """Return the flags that a stack needs because it breaks out of its containers; none for an isolated stack."""
     return frozenset(f"allow_{flag}" for flag in flags)
 
 

@@ -1,4 +1,4 @@
-"""The check for breakouts from a container, setting by setting."""
+"""Each setting by which a container can reach its host needs its flag."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -50,12 +50,12 @@ def flags(**settings: Any) -> list[str]:
         ({"foreign": ["external volume x"]}, "allow_shared"),
     ],
 )
-def test_a_setting_that_breaks_out_needs_its_flag(settings: dict[str, Any], flag: str) -> None:
+def test_setting_that_breaks_out_needs_its_flag(settings: dict[str, Any], flag: str) -> None:
     assert flags(**settings) == [flag]
 
 
 @pytest.mark.parametrize("path", ["/", "/run", "/run/user/1000", "/var/run/docker.sock", SOCKET])
-def test_a_folder_above_a_socket_needs_the_sockets_flag_too(path: str) -> None:
+def test_folder_above_a_socket_needs_the_sockets_flag_too(path: str) -> None:
     assert flags(binds=[path]) == ["allow_host_mounts", "allow_engine_socket"]
 
 
@@ -70,7 +70,7 @@ def test_setting_that_stays_inside_needs_no_flag(settings: dict[str, Any]) -> No
     assert flags(**settings) == []
 
 
-def test_each_lacking_flag_is_named_and_a_set_one_is_enough() -> None:
+def test_missing_flag_is_named_and_a_set_one_is_enough() -> None:
     one = ContainerSettings(name="web", privileged=True, network="host")
     with pytest.raises(Invalid) as refused:
         refuse_breakouts([one], {"allow_privileged": True}, ROOTS, SOCKET)
@@ -81,7 +81,7 @@ def test_each_lacking_flag_is_named_and_a_set_one_is_enough() -> None:
     refuse_breakouts([one], {"allow_privileged": True, "allow_host_network": True}, ROOTS, SOCKET)
 
 
-def test_a_long_refusal_cuts_no_setting_in_two() -> None:
+def test_long_refusal_cuts_no_setting_in_two() -> None:
     secret = "s3cret" * 20
     one = ContainerSettings(name="web", devices=[f"/dev/{secret}{at}" for at in range(20)])
     with pytest.raises(Invalid) as refused:
@@ -90,7 +90,7 @@ def test_a_long_refusal_cuts_no_setting_in_two() -> None:
     assert str(refused.value).count("s3cret") == 5 * 20
 
 
-def test_every_setting_of_a_create_is_judged() -> None:
+def test_settings_of_a_create_are_all_checked() -> None:
     parameters = create(
         privileged=True, network="host", cap_add=["SYS_PTRACE"], devices=["/dev/kvm"], mounts=["/etc:/e", "vol:/v"]
     )
@@ -104,7 +104,7 @@ def test_every_setting_of_a_create_is_judged() -> None:
     }
 
 
-def test_a_preview_of_a_create_shows_no_secret() -> None:
+def test_preview_of_a_create_shows_no_secret() -> None:
     secrets = {"env": {"TOKEN": "s3cret-env"}, "command": ["s3cret-command"], "labels": {"auth": "s3cret-label"}}
     body = config(create(**secrets, health_command=["s3cret-check"]), "op")
     assert "s3cret" in str(body)
@@ -143,7 +143,7 @@ class NoContainers(Engine):
 
 
 @pytest.mark.parametrize("service", ["depends_on: ['${TOKEN}']", "cap_add: ['${TOKEN}']", "hostname: 'h-${TOKEN}'"])
-async def test_a_preview_of_a_stack_shows_no_secret_that_its_file_fills_in(service: str) -> None:
+async def test_preview_of_a_stack_shows_no_secret_that_its_file_fills_in(service: str) -> None:
     """The result and the error of a preview go to the journal."""
     target = Target(id="box", role="development", backend="docker")
     compose = f"services:\n  web:\n    image: nginx\n    {service}\n"

@@ -169,7 +169,7 @@ def test_compose_file_without_flags_reads_the_same_from_its_canonical_form(text:
 
 
 @pytest.mark.parametrize(("text", "verdict"), PUBLISHED.values(), ids=PUBLISHED)
-def test_a_stack_that_people_publish_gets_the_verdict_that_is_right(text: str, verdict: Verdict) -> None:
+def test_published_stack_is_accepted_or_refused_as_expected(text: str, verdict: Verdict) -> None:
     if isinstance(verdict, str):
         with pytest.raises(Invalid) as refused:
             read(text)
@@ -180,7 +180,7 @@ def test_a_stack_that_people_publish_gets_the_verdict_that_is_right(text: str, v
     assert parse(compose_json(stack, "shop").decode(), {}, "shop") == stack
 
 
-def test_there_are_sixty_files_and_twenty_attempts_to_break_out() -> None:
+def test_compose_files_are_sixty_and_attempts_to_break_out_twenty() -> None:
     assert len(ACCEPTED) + len(REFUSED) + len(PUBLISHED) >= 60
     assert len(BREAKOUTS) >= 20
 
@@ -194,7 +194,7 @@ def test_compose_file_is_refused_for_the_right_reason(text: str, reason: str) ->
 
 
 @pytest.mark.parametrize(("line", "flag"), BREAKOUTS.values(), ids=BREAKOUTS)
-def test_an_attempt_to_break_out_needs_its_flag(line: str, flag: str) -> None:
+def test_attempt_to_break_out_needs_its_flag(line: str, flag: str) -> None:
     assert flag in flags(read(service(line)))
 
 
@@ -203,7 +203,7 @@ def test_object_outside_the_stack_needs_a_flag(part: str) -> None:
     assert flags(read(f"services: {{web: {{image: a}}}}\n{part}")) == {"allow_shared"}
 
 
-def test_a_value_cannot_bring_a_key_or_an_item_with_it() -> None:
+def test_substituted_value_adds_no_key_and_no_item() -> None:
     env = {"X": 'a"\nprivileged: true\n- b', "Y": "a:/b,c:/d"}
     stack = parse(service("environment: {A: '${X}'}", "command: ['$X', '${Y}']"), env, "shop")
     web = stack.services["web"]

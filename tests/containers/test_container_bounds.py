@@ -1,4 +1,4 @@
-"""The bounds of a container's lists: the same for a create, an update and the services of a stack."""
+"""The bounds of a container's lists are the same for a create, an update and the services of a stack."""
 
 from typing import Any
 
@@ -49,7 +49,7 @@ def web(**settings: Any) -> ContainerSettings:
         ("localhost/shop", "localhost/*"),
     ],
 )
-def test_an_image_is_within_a_bound(image: str, bound: str) -> None:
+def test_image_is_within_a_bound(image: str, bound: str) -> None:
     assert is_image_within(image, bound)
     assert STACK_DEPLOY.check({"stack_name": "shop", "source": "shop", "only_images": [bound]})
 
@@ -76,7 +76,7 @@ def test_an_image_is_within_a_bound(image: str, bound: str) -> None:
         ("nginx\n", "*/*"),
     ],
 )
-def test_an_image_that_is_elsewhere_or_may_be_an_id_is_outside(image: str, bound: str) -> None:
+def test_image_of_another_registry_or_a_possible_id_is_outside(image: str, bound: str) -> None:
     assert not is_image_within(image, bound)
 
 
@@ -84,13 +84,13 @@ def test_an_image_that_is_elsewhere_or_may_be_an_id_is_outside(image: str, bound
     "bound",
     ["registry.example*", "nginx", "docker.io/nginx", "shop/nginx", "index.docker.io/*", "*.example/a", "R.example/*"],
 )
-def test_a_bound_that_no_image_is_meant_by_is_refused(bound: str) -> None:
+def test_bound_that_matches_no_image_is_refused(bound: str) -> None:
     with pytest.raises(Invalid, match="only_images"):
         STACK_DEPLOY.check({"stack_name": "shop", "source": "shop", "only_images": [bound]})
 
 
 @pytest.mark.parametrize("bound", ["127.0.0.1:90-80", "[::0001]", "0177.0.0.1", "localhost", "*:0", "[::ffff:1.2.3.4]"])
-def test_a_bound_that_no_port_is_meant_by_is_refused(bound: str) -> None:
+def test_bound_that_matches_no_port_is_refused(bound: str) -> None:
     with pytest.raises(Invalid, match="only_ports"):
         STACK_DEPLOY.check({"stack_name": "shop", "source": "shop", "only_ports": [bound]})
 
@@ -106,7 +106,7 @@ def test_a_bound_that_no_port_is_meant_by_is_refused(bound: str) -> None:
         ("10.0.0.1", "443", "*:443"),
     ],
 )
-def test_a_port_is_within_a_bound(address: str | None, published: str | None, bound: str) -> None:
+def test_port_is_within_a_bound(address: str | None, published: str | None, bound: str) -> None:
     assert outside(web(ports=[port_range(address, published)]), only_ports=[bound]) == ""
 
 
@@ -124,7 +124,7 @@ def test_a_port_is_within_a_bound(address: str | None, published: str | None, bo
         ("::ffff:127.0.0.1", "80", "127.0.0.1"),
     ],
 )
-def test_a_port_on_another_address_or_beyond_a_range_is_outside(
+def test_port_on_another_address_or_beyond_a_range_is_outside(
     address: str | None, published: str | None, bound: str
 ) -> None:
     assert "is outside only_ports" in outside(web(ports=[port_range(address, published)]), only_ports=[bound])
@@ -153,7 +153,7 @@ def test_a_port_on_another_address_or_beyond_a_range_is_outside(
         ({"image": "nginx"}, {"only_images": None}, ""),
     ],
 )
-def test_each_list_has_its_bound(settings: dict[str, Any], bounds: dict[str, Any], message: str) -> None:
+def test_lists_have_their_bounds(settings: dict[str, Any], bounds: dict[str, Any], message: str) -> None:
     found = outside(web(**settings), **bounds)
     assert message in found
     assert bool(message) == bool(found)
@@ -198,7 +198,7 @@ def settings_of_all() -> list[ContainerSettings]:
 
 
 @pytest.mark.parametrize("at", range(3), ids=["create", "update", "stack"])
-def test_create_update_and_stack_are_judged_alike(at: int) -> None:
+def test_create_update_and_stack_have_the_same_bounds(at: int) -> None:
     one = settings_of_all()[at]
     facts = one.image, list(one.ports), one.binds, one.volumes, one.networks
     ports = [("127.0.0.1", 80, 80), ("*", 1, 65_535)]
@@ -209,7 +209,7 @@ def test_create_update_and_stack_are_judged_alike(at: int) -> None:
         assert f"is outside {name}" in outside(one, **{name: []})
 
 
-def test_published_ports_of_a_container_without_a_choice_are_judged() -> None:
+def test_ports_that_the_engine_chooses_are_bounded() -> None:
     raw = {**RAW, "HostConfig": {"PublishAllPorts": True, "NetworkMode": "host"}, "NetworkSettings": {}}
     one = container_recreate.settings(raw, {}, "shop:1")
     assert "port * is outside only_ports" in outside(one, only_ports=["127.0.0.1"])
@@ -237,7 +237,7 @@ def test_networks_and_volumes_of_a_stack_itself_are_not_bounded(
     assert (list(web_service.networks), list(web_service.volumes)) == (networks, volumes)
 
 
-def test_a_flag_does_not_lift_a_bound() -> None:
+def test_flag_does_not_lift_a_bound() -> None:
     parameters = ContainerCreate(
         container_name="web", image="shop:1", mounts=["/etc:/e"], allow_host_mounts=True, only_mounts=["/srv"]
     )
@@ -246,7 +246,7 @@ def test_a_flag_does_not_lift_a_bound() -> None:
 
 
 @pytest.mark.parametrize("image", ["deadbeef", "cafe", "3", "a" * 64, "sha256:" + "a" * 64, "sha256:3f2a"])
-def test_an_image_by_its_id_is_refused_with_and_without_bounds(image: str) -> None:
+def test_image_by_its_id_is_refused_with_and_without_bounds(image: str) -> None:
     created = container_config.settings(ContainerCreate(container_name="web", image=image))
     updated = container_recreate.settings(RAW, {}, image)
     stack = canonical_stack.settings(parse(COMPOSE.replace("shop:1", f"'{image}'"), {}, "shop"))
@@ -257,6 +257,6 @@ def test_an_image_by_its_id_is_refused_with_and_without_bounds(image: str) -> No
 
 
 @pytest.mark.parametrize("image", ["cafe:1", "cafe/beef", f"cafe@{DIGEST}", "registry.example/cafe", "shop"])
-def test_a_name_that_is_no_id_is_not_refused(image: str) -> None:
+def test_image_name_that_is_no_id_is_accepted(image: str) -> None:
     created = container_config.settings(ContainerCreate(container_name="web", image=image))
     check_settings([created], ContainerCreate(container_name="web", image=image), TARGET, "")

@@ -1,4 +1,4 @@
-"""The disk of an engine in words, with the remedy where it is low."""
+"""A message describes the disk of an engine, with the remedy if it is low."""
 
 import os
 from collections.abc import Collection, Mapping
@@ -41,13 +41,13 @@ class OddEngine(Engine):
 @pytest.mark.parametrize(
     "answer", [None, [], "x", {"LayersSize": "x"}, {"Containers": [None]}, {"Containers": [{"SizeRw": {}}]}]
 )
-async def test_disk_usage_of_an_odd_answer_is_garbled(answer: object) -> None:
+async def test_disk_usage_of_an_invalid_reply_is_an_error(answer: object) -> None:
     with pytest.raises(WritError) as refused:
         await OddEngine(answer).disk_usage()
     assert refused.value.code == "garbled"
 
 
-async def test_disk_usage_adds_the_containers_and_reads_what_is_absent_as_nothing() -> None:
+async def test_disk_usage_adds_the_containers_and_reads_absent_sizes_as_zero() -> None:
     containers = [{"SizeRw": 2}, {"SizeRw": None}, {"Id": "x"}, {"SizeRw": 3}]
     assert await OddEngine({"LayersSize": 7, "Containers": containers}).disk_usage() == (7, 5)
     assert await OddEngine({"LayersSize": None, "Containers": None}).disk_usage() == (0, 0)

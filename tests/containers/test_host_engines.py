@@ -1,4 +1,4 @@
-"""Engines on hosts, by the agents of the hosts: on this machine, and over a real sshd. An engine may be away."""
+"""Agents of hosts operate the engines on them, on this machine and over a real sshd, also while an engine is absent."""
 
 import asyncio
 import os
@@ -98,7 +98,7 @@ async def test_containers_of_an_engine_on_a_host_are_created_shown_and_listed(ho
     assert host.engine.named("web") is None
 
 
-async def test_a_stack_file_is_read_on_the_host_of_the_engine(host: EngineOnHost) -> None:
+async def test_stack_file_is_read_on_the_host_of_the_engine(host: EngineOnHost) -> None:
     (host.folder / "shop.yaml").write_text("services: {web: {image: 'box:1', privileged: true}}")
     with pytest.raises(WritError, match="web: privileged needs allow_privileged"):
         await host.backend.preview(host.task("stack_deploy", stack_name="shop", source="shop.yaml"))
@@ -107,7 +107,7 @@ async def test_a_stack_file_is_read_on_the_host_of_the_engine(host: EngineOnHost
         await host.backend.preview(host.task("stack_deploy", stack_name="shop", source="link.yaml"))
 
 
-async def test_an_engine_that_is_away_takes_nothing_from_its_host(host: EngineOnHost) -> None:
+async def test_absent_engine_leaves_the_other_operations_of_its_host(host: EngineOnHost) -> None:
     await host.engine.stop()
     with pytest.raises(WritError) as refused:
         await host.run("container_list")
@@ -123,7 +123,7 @@ async def test_an_engine_that_is_away_takes_nothing_from_its_host(host: EngineOn
     assert "container_list" in (await host.backend.test_target(host.target)).operations
 
 
-async def test_an_engine_that_the_target_does_not_declare_is_lacking(host: EngineOnHost) -> None:
+async def test_engine_that_the_target_does_not_declare_is_missing(host: EngineOnHost) -> None:
     bare = host._replace(target=replace(host.target, docker=None))
     with pytest.raises(WritError) as refused:
         await bare.run("container_list")
@@ -133,7 +133,7 @@ async def test_an_engine_that_the_target_does_not_declare_is_lacking(host: Engin
     assert "declares no engine" in (await bare.backend.test_target(bare.target)).lacking["stack_deploy"]
 
 
-async def test_a_snapshot_of_a_container_is_the_engine_s_and_that_of_a_path_the_host_s(host: EngineOnHost) -> None:
+async def test_snapshot_of_a_container_is_the_engines_and_of_a_path_the_hosts(host: EngineOnHost) -> None:
     done = await host.run("snapshot_list", container_name="web")
     assert (done.outcome, done.output["snapshots"]) == ("succeeded", [])
     assert any("/images/json" in one for one in host.engine.requests)
@@ -146,7 +146,7 @@ async def test_a_snapshot_of_a_container_is_the_engine_s_and_that_of_a_path_the_
     assert refused.value.code not in ("container_not_found", "no_engine")
 
 
-async def test_a_stop_ends_an_operation_on_the_engine_of_a_host(host: EngineOnHost) -> None:
+async def test_stop_ends_an_operation_on_the_engine_of_a_host(host: EngineOnHost) -> None:
     create = host.task("container_create", container_name="web", image="slow:1")
     running = asyncio.create_task(host.backend.run(create, ProgressRecorder()))
     await eventually(lambda: _is(host.engine.pulls == ["slow:1"]))
@@ -158,7 +158,7 @@ async def _is(so: bool) -> bool:
     return so
 
 
-async def test_a_connection_that_breaks_is_made_again_for_the_next_operation(tmp_path: Path) -> None:
+async def test_broken_connection_is_made_again_for_the_next_operation(tmp_path: Path) -> None:
     async with fake_engine(tmp_path / "e.sock") as engine, over_ssh(tmp_path, engine) as host:
         assert (await host.run("container_list")).outcome == "succeeded"
         assert host.pool is not None
@@ -166,7 +166,7 @@ async def test_a_connection_that_breaks_is_made_again_for_the_next_operation(tmp
         assert (await host.run("container_list")).outcome == "succeeded"
 
 
-async def test_a_host_that_forwards_no_sockets_is_named_as_the_reason(tmp_path: Path) -> None:
+async def test_host_that_forwards_no_sockets_is_named_as_the_reason(tmp_path: Path) -> None:
     async with fake_engine(tmp_path / "e.sock") as engine, over_ssh(tmp_path, engine, LOCAL_FORWARDING_OFF) as host:
         with pytest.raises(WritError) as refused:
             await host.run("container_list")
@@ -218,7 +218,7 @@ async def test_volume_and_folder_of_a_container_over_ssh_are_backed_up_and_resto
         assert repository_of(host.target, "a" * 26).host == host.target.id  # two hosts may have one repository
 
 
-async def test_settling_an_operation_that_host_and_engine_share_trusts_no_host_without_knowledge(
+async def test_shared_operation_that_the_host_does_not_know_is_not_settled(
     tmp_path: Path,
 ) -> None:
     async with fake_engine(tmp_path / "e.sock") as engine, over_ssh(tmp_path, engine) as made:

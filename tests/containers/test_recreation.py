@@ -1,4 +1,4 @@
-"""A container made again from another image: its own settings stay, those of the former image go; by pure functions."""
+"""A container that is made again from another image keeps its own settings, and none of the former image."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ def test_settings_from_the_former_image_are_left_to_the_new_one() -> None:
     assert (made["Env"], made["ExposedPorts"], made["Labels"]) == ([], {}, {OPERATION_LABEL: "op"})
 
 
-def test_own_settings_stay() -> None:
+def test_settings_of_the_container_stay() -> None:
     own = {
         "Env": ["PATH=/usr/bin", "VERSION=mine", "TOKEN=s"],
         "Cmd": ["serve", "--fast"],
@@ -103,7 +103,7 @@ def test_networks_stay_without_the_addresses_that_the_engine_gave() -> None:
     ],
 )
 def test_existing_setting_needs_the_flag_of_its_creation(host: dict[str, Any], flag: str) -> None:
-    """Another program would get these settings."""
+    """A changed image would run another program with these settings."""
     found = {
         one.flag
         for one in breakouts(
@@ -113,7 +113,7 @@ def test_existing_setting_needs_the_flag_of_its_creation(host: dict[str, Any], f
     assert flag in found
 
 
-def test_a_container_that_keeps_to_itself_needs_none() -> None:
+def test_isolated_container_needs_no_flag() -> None:
     host = {
         "NetworkMode": "bridge",
         "IpcMode": "private",
@@ -135,7 +135,7 @@ def test_a_container_that_keeps_to_itself_needs_none() -> None:
         (container({}, {"AutoRemove": True}), "auto_remove"),
     ],
 )
-def test_a_container_that_cannot_be_put_back_is_refused(raw: dict[str, Any], code: str) -> None:
+def test_container_that_cannot_be_put_back_is_refused(raw: dict[str, Any], code: str) -> None:
     with pytest.raises(Invalid) as refused:
         check_recreatable(raw)
     assert refused.value.code == code

@@ -1,4 +1,4 @@
-"""Credentials of registries: the file for each image, and errors of bad files."""
+"""Each image gets the credentials of its registry, and an invalid file is refused."""
 
 import base64
 import json
@@ -21,7 +21,7 @@ from writ_contracts.errors import Invalid
         ("../x", "docker.io"),
     ],
 )
-def test_an_image_names_its_registry(image: str, registry: str) -> None:
+def test_image_names_its_registry(image: str, registry: str) -> None:
     assert registry_of(image) == registry
 
 
@@ -30,7 +30,7 @@ def put(folder: Path, name: str, text: str, mode: int = 0o600) -> None:
     (folder / name).chmod(mode)
 
 
-def test_each_registry_gets_its_own_credentials_and_no_other(tmp_path: Path) -> None:
+def test_registry_gets_its_own_credentials_and_no_other(tmp_path: Path) -> None:
     put(tmp_path, "ghcr.io", "me:s3cret:with colon\n")
     put(tmp_path, "docker.io", "hub:word")
     known = Registries(tmp_path)
@@ -45,7 +45,7 @@ def test_each_registry_gets_its_own_credentials_and_no_other(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("text", "mode"), [("s3cret", 0o600), ("a:s3cret\nb", 0o600), ("me:s3cret", 0o644)])
-def test_a_bad_file_is_refused_without_its_content(text: str, mode: int, tmp_path: Path) -> None:
+def test_invalid_file_is_refused_without_its_content(text: str, mode: int, tmp_path: Path) -> None:
     put(tmp_path, "ghcr.io", text, mode)
     with pytest.raises(Invalid) as refused:
         Registries(tmp_path).header("ghcr.io/a/b:1")

@@ -1,4 +1,4 @@
-"""The effect of a stack's operation by the engine's state afterwards: all, nothing, or not known."""
+"""The engine's state after an operation on a stack shows its effect: all, nothing, or not known."""
 
 import json
 from typing import Any
@@ -59,14 +59,16 @@ REMOVED = {
 
 
 @pytest.mark.parametrize(("before", "after", "parts", "verdict"), APPLIED.values(), ids=APPLIED)
-def test_deploy_is_judged_by_its_own_containers(
+def test_effect_of_a_deploy_is_read_from_its_own_containers(
     before: dict[str, Any], after: list[dict[str, Any]], parts: list[str], verdict: str
 ) -> None:
     assert judge_apply(OPERATION, before, after, parts).verdict == verdict
 
 
 @pytest.mark.parametrize(("after", "parts", "verdict"), REMOVED.values(), ids=REMOVED)
-def test_removal_is_judged_by_what_is_left(after: list[dict[str, Any]], parts: list[str], verdict: str) -> None:
+def test_effect_of_a_removal_is_read_from_the_remaining_containers(
+    after: list[dict[str, Any]], parts: list[str], verdict: str
+) -> None:
     assert judge_remove(RAN, after, parts).verdict == verdict
 
 

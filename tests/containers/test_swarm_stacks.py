@@ -1,4 +1,4 @@
-"""Stacks for a swarm: the format, the keys ignored by a swarm, and the services in operation."""
+"""A stack for a swarm has the format of one, no keys that a swarm ignores, and services that run."""
 
 import json
 from typing import Any

@@ -95,7 +95,7 @@ def messages() -> list[type[Struct]]:
 
 
 def carried(*sides: Any) -> Iterator[type[Struct]]:
-    """The structs of a message or answer, which may be a union, or bytes, or absent."""
+    """Return the structs of a message or reply, which may be a union, or bytes, or absent."""
     for side in sides:
         for kind in get_args(side) or (side,):
             if isinstance(kind, type) and issubclass(kind, Struct):
@@ -109,7 +109,7 @@ def file_name(kind: type[Struct]) -> str:
 
 
 def sample(kind: type[Struct]) -> Struct:
-    """The same one every time."""
+    """Return the sample of a type; it is the same at each call."""
     made = _value(types.type_info(kind))
     assert isinstance(made, Struct)
     return made
@@ -169,7 +169,7 @@ def _value(info: Any) -> Any:  # noqa: C901 - one line for each type there is
 
 
 def text(kind: type[Struct]) -> str:
-    """The golden file's content: the sample as it goes over the wire, laid out for people."""
+    """Return the golden file's content: the wire form of the sample, with white space for readers."""
     return msgspec.json.format(encode(sample(kind)), indent=2).decode() + "\n"
 
 

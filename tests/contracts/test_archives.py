@@ -1,4 +1,4 @@
-"""The archive in force if several were announced, before and after removals."""
+"""One archive is in force if several were announced, before and after removals."""
 
 import pytest
 
@@ -11,7 +11,7 @@ OTHER = AnnouncedArchive(generation=1, first=1, last=20, digest="other", operati
 TWO = AnnouncedArchive(generation=2, first=5, last=25, digest="two", operation_id="c", at=40)
 
 
-def test_the_latest_counts_while_all_of_its_range_is_there() -> None:
+def test_latest_archive_counts_while_its_whole_range_is_in_the_journal() -> None:
     assert in_force([], 1) is None
     assert in_force([ONE], 1) == ONE
     assert in_force([OTHER, ONE], 1) == OTHER
@@ -27,7 +27,7 @@ def test_archive_that_was_taken_out_counts_despite_later_announcements() -> None
     assert digest_before([ONE, OTHER, TWO], TWO) == "one"
 
 
-def test_of_a_range_that_is_there_in_part_no_other_archive_can_be_made() -> None:
+def test_range_that_is_partly_removed_allows_no_other_archive() -> None:
     assert in_force([OTHER], 5) == OTHER
     with pytest.raises(Invalid, match="partly in the journal"):
         next_of([OTHER], 5)

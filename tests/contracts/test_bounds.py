@@ -51,7 +51,7 @@ def from_outside() -> dict[str, Any]:
 
 
 def unbounded(kind: inspect.Type, path: str, above: frozenset[type] = frozenset()) -> Iterator[str]:
-    """The paths of this type without a bound. `Any` is bounded by `writ_contracts.bounds.check`."""
+    """Return the paths of this type without a bound. `Any` is bounded by `writ_contracts.bounds.check`."""
     assert isinstance(kind, KNOWN), f"{path}: {kind} is new to this test"
     if missing := lack(kind):
         yield f"{path}: {missing}"
@@ -114,11 +114,11 @@ def longest(pattern: str | None) -> int:
 
 
 @pytest.mark.parametrize("name", sorted(from_outside()))
-def test_a_message_from_outside_has_a_bound_on_every_field(name: str) -> None:
+def test_message_from_outside_has_a_bound_on_every_field(name: str) -> None:
     assert sorted(set(unbounded(inspect.type_info(from_outside()[name]), name))) == []
 
 
-def test_the_lint_finds_a_field_without_a_bound() -> None:
+def test_field_without_a_bound_is_found() -> None:
     class Loose(msgspec.Struct):
         text: str
         number: int
@@ -149,7 +149,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("what", HOSTILE)
-def test_a_request_with_unbounded_content_is_refused(what: str) -> None:
+def test_request_with_unbounded_content_is_refused(what: str) -> None:
     with pytest.raises(Invalid):
         decode(HOSTILE[what], Request, content_type="application/json")
 
@@ -215,5 +215,5 @@ def test_is_plain_json_never_passes_what_check_refuses(value: Any, levels: int) 
         bounds.check(decoded)
 
 
-def test_a_common_message_is_plain_json() -> None:
+def test_common_message_is_plain_json() -> None:
     assert bounds.is_plain_json(b'{"target":"web-1","parameters":{"service_name":"nginx"},"reason":"12 345"}')

@@ -1,4 +1,4 @@
-"""The catalogue as data: each operation against the table of the design, and each parameter's values."""
+"""The catalogue equals the table of the design, operation by operation, and its parameters accept the right values."""
 
 import re
 from typing import Any
@@ -141,14 +141,14 @@ def maximum(operation: Operation) -> int:
     return int(operation.schema()["$defs"][operation.parameters.__name__]["properties"]["timeout"]["maximum"])
 
 
-def test_these_are_all_of_them() -> None:
+def test_operations_of_the_catalogue_are_those_of_the_table() -> None:
     assert OF_ALL_KINDS == 32
     assert set(CATALOGUE) == set(TABLE) | set(CONTROLS)
     assert {operation.name for operation in CONTROL} == set(CONTROLS)
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_each_is_as_the_table_says(name: str) -> None:
+def test_operation_has_the_properties_in_the_table(name: str) -> None:
     one = CATALOGUE[name]
     row = (one.risk.value, one.idempotent, one.default_timeout, maximum(one), one.backends, one.probe)
     assert row == TABLE[name]
@@ -158,7 +158,7 @@ def test_each_is_as_the_table_says(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CONTROLS)
-def test_each_control_operation_is_as_the_table_says(name: str) -> None:
+def test_control_operation_has_the_properties_in_the_table(name: str) -> None:
     one = CATALOGUE[name]
     assert (one.risk.value, one.own_signature) == CONTROLS[name]
     assert one.control
@@ -166,7 +166,7 @@ def test_each_control_operation_is_as_the_table_says(name: str) -> None:
     assert not one.baseline
 
 
-def test_only_these_are_not_public() -> None:
+def test_parameters_that_are_not_public_are_listed() -> None:
     hidden = {
         (operation.name, name): kind
         for operation in BUILT_IN
@@ -177,7 +177,7 @@ def test_only_these_are_not_public() -> None:
     assert {pair for pair, kind in hidden.items() if kind is Class.SENSITIVE} == SENSITIVE
 
 
-def test_only_these_outputs_are_not_public() -> None:
+def test_outputs_that_are_not_public_are_listed() -> None:
     hidden = {
         (operation.name, name)
         for operation in BUILT_IN
@@ -187,7 +187,7 @@ def test_only_these_outputs_are_not_public() -> None:
     assert hidden == SECRET_OUTPUT | {pair for pair, kind in DIGESTS.items() if kind is Class.KEYED}
 
 
-def test_each_digest_is_public_by_what_it_is_of_or_keyed() -> None:
+def test_digest_is_keyed_unless_its_source_is_public() -> None:
     found = {
         (operation.name, name): kind
         for operation in BUILT_IN
@@ -209,13 +209,13 @@ def test_operation_has_a_schema_a_summary_and_a_timeout(operation: Operation) ->
 
 
 @every_operation
-def test_an_unknown_parameter_is_refused(operation: Operation) -> None:
+def test_unknown_parameter_is_refused(operation: Operation) -> None:
     with pytest.raises(Invalid, match=r"no parameter 'privileged'|needs "):
         operation.check({"privileged": True})
 
 
 @every_operation
-def test_every_text_is_bounded_and_matches_to_its_very_end(operation: Operation) -> None:
+def test_text_is_bounded_and_matched_to_its_end(operation: Operation) -> None:
     for name, kind in operation.schema()["$defs"][operation.parameters.__name__]["properties"].items():
         for part in texts(kind):
             assert part.get("maxLength") or "{" in part.get("pattern", ""), name
@@ -223,14 +223,14 @@ def test_every_text_is_bounded_and_matches_to_its_very_end(operation: Operation)
 
 
 def texts(schema: dict[str, Any]) -> list[dict[str, Any]]:
-    """The schemas of free texts in a schema."""
+    """Return the schemas of free texts in a schema."""
     found = [schema] if schema.get("type") == "string" and "enum" not in schema else []
     for part in (*schema.get("anyOf", ()), schema.get("items"), schema.get("additionalProperties")):
         found += texts(part) if isinstance(part, dict) else []
     return found
 
 
-def test_only_these_are_read_ahead() -> None:
+def test_operations_with_an_early_read_are_listed() -> None:
     assert {name for name, one in CATALOGUE.items() if one.ahead} == {"service_status"}
 
 

@@ -36,11 +36,11 @@ def golden(kind: type[Struct]) -> bytes:
     return msgspec.json.format((GOLDEN / file_name(kind)).read_bytes(), indent=-1)
 
 
-def test_there_is_a_golden_file_of_every_message_and_of_nothing_else() -> None:
+def test_golden_files_are_those_of_the_messages() -> None:
     assert {path.name for path in GOLDEN.iterdir()} == {file_name(kind) for kind in EVERY}
 
 
-def test_the_messages_are_found() -> None:
+def test_messages_are_found() -> None:
     names = {kind.__name__ for kind in EVERY}
     assert {
         "Request",
@@ -62,12 +62,12 @@ def test_message_is_encoded_as_in_its_golden_file(kind: type[Struct]) -> None:
 
 
 @every_message
-def test_the_golden_file_is_read_as_what_was_written(kind: type[Struct]) -> None:
+def test_golden_file_is_decoded_to_its_message(kind: type[Struct]) -> None:
     assert encode(decode(golden(kind), kind)) == encode(sample(kind))
 
 
 @every_message
-def test_messagepack_carries_the_same(kind: type[Struct]) -> None:
+def test_messagepack_carries_the_same_message(kind: type[Struct]) -> None:
     if kind in STRICT and kind not in set(statements()):
         plain = msgspec.json.decode(encode(sample(kind)))
         if "payload" not in json.dumps(plain):
@@ -91,14 +91,14 @@ def test_events_and_answers_tolerate_a_field_of_a_newer_writer(kind: type[Struct
 
 
 @every_message
-def test_a_missing_required_field_is_named(kind: type[Struct]) -> None:
+def test_missing_required_field_is_named(kind: type[Struct]) -> None:
     known: dict[str, Any] = json.loads(golden(kind))
     for name in [field.encode_name for field in msgspec.structs.fields(kind) if field.required]:
         with pytest.raises(Invalid, match=f"missing required field `{name}`"):
             decode(json.dumps({key: value for key, value in known.items() if key != name}).encode(), kind)
 
 
-def test_one_kind_of_statement_is_never_read_as_another() -> None:
+def test_statement_is_never_read_as_another_kind() -> None:
     for kind in statements():
         for other in statements():
             if other is not kind:
@@ -106,6 +106,6 @@ def test_one_kind_of_statement_is_never_read_as_another() -> None:
                     decode(golden(kind), other)
 
 
-def test_every_event_of_the_journal_is_distinguished_by_its_tag() -> None:
+def test_event_of_the_journal_is_distinguished_by_its_tag() -> None:
     for kind in carried(journal.JournalEvent):
         assert type(decode_event(golden(kind))) is kind

@@ -173,7 +173,7 @@ def test_parameters_that_exclude_or_need_each_other(operation: str, values: dict
 
 
 @given(st.text(max_size=40), st.sampled_from([row[:3] for row in GRAMMARS if isinstance(row[3][0], str)]))
-def test_no_text_gets_a_control_character_or_an_option_through(text: str, row: tuple[str, str, dict[str, Any]]) -> None:
+def test_text_with_a_control_character_or_an_option_is_refused(text: str, row: tuple[str, str, dict[str, Any]]) -> None:
     operation, name, others = row
     if name in ("content", "compose", "reason"):
         return

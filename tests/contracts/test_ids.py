@@ -1,4 +1,4 @@
-"""Identifiers: their grammars to the very end of the string, and equal operation ids for equal requests."""
+"""Identifiers are checked to the end of the string, and equal requests have equal operation ids."""
 
 from typing import Any
 
@@ -48,14 +48,14 @@ def test_malformed_id_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", TOKENS)
 @given(text=st.text(max_size=80))
-def test_a_subject_token_has_no_dot_wildcard_or_space(name: str, text: str) -> None:
+def test_subject_token_has_no_dot_wildcard_or_space(name: str, text: str) -> None:
     if holds(name, text):
         assert not set(text) & set(".*> \t\r\n\0")
         assert 1 <= len(text) <= 64
 
 
 @given(st.text(), st.text())
-def test_the_same_request_has_the_same_id_of_the_right_form(principal: str, key: str) -> None:
+def test_same_request_has_the_same_well_formed_id(principal: str, key: str) -> None:
     first = ids.operation_id(principal, key)
     assert first == ids.operation_id(principal, key)
     assert holds("OperationId", first)
@@ -69,7 +69,7 @@ def test_different_requests_have_different_ids(one: tuple[str, str], other: tupl
     assert (one == other) is (ids.operation_id(*one) == ids.operation_id(*other))
 
 
-def test_an_operation_id_stays_what_it_was() -> None:
+def test_operation_id_of_a_request_does_not_change() -> None:
     assert ids.operation_id("alice", "deploy-42") == "wscoaost34xg66tslloyjcw36q"
 
 

@@ -1,4 +1,4 @@
-"""The life of an operation: every pair of state and event, every path, and the invariants on all."""
+"""The state of an operation after each event: every pair, every path, and the invariants on all paths."""
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise, product
@@ -55,12 +55,12 @@ PATHS = sorted(set(paths()))
 
 
 def numbered(path: Sequence[str]) -> list[tuple[int, journal.OperationEvent]]:
-    """The events with sequences that have gaps, as in a shared journal."""
+    """Return the events with sequences that have gaps, as in a shared journal."""
     return [(10 * number, EVENTS[name]) for number, name in enumerate(path, 1)]
 
 
 @pytest.mark.parametrize(("state", "event"), list(product(State, EVENTS)))
-def test_a_pair_is_in_the_table_or_a_conflict(state: State, event: str) -> None:
+def test_pair_of_state_and_event_is_in_the_table_or_a_conflict(state: State, event: str) -> None:
     if (state, event) in TABLE:
         assert advance(state, event) is TABLE[state, event]
     else:
@@ -68,12 +68,12 @@ def test_a_pair_is_in_the_table_or_a_conflict(state: State, event: str) -> None:
             advance(state, event)
 
 
-def test_the_table_names_only_events_that_exist_and_reaches_every_state() -> None:
+def test_table_names_only_events_that_exist_and_reaches_every_state() -> None:
     assert {event for _, event in TABLE} == set(EVENTS)
     assert set(TABLE.values()) | {State.ABSENT} == set(State)
 
 
-def test_every_open_state_can_come_to_an_end() -> None:
+def test_open_state_can_reach_an_end() -> None:
     for state in OPEN:
         ends = {event for (before, event) in TABLE if before is state}
         assert ends & {"finished", "awaiting_approval", "dispatched", "granted", "unknown"}
@@ -81,19 +81,19 @@ def test_every_open_state_can_come_to_an_end() -> None:
 
 
 def walk(path: Sequence[str]) -> list[State]:
-    """The states along a path."""
+    """Return the states along a path."""
     states = [State.ABSENT]
     for event in path:
         states.append(TABLE[states[-1], event])
     return states
 
 
-def test_there_are_many_paths() -> None:
+def test_paths_are_many() -> None:
     assert len(PATHS) > 100
 
 
 @pytest.mark.parametrize("path", [path for path in PATHS if len(path) <= 6], ids=">".join)
-def test_a_history_is_folded_to_the_state_that_the_table_tells(path: tuple[str, ...]) -> None:
+def test_history_is_folded_to_the_state_of_the_table(path: tuple[str, ...]) -> None:
     life = fold(numbered(path))
     assert life.state is walk(path)[-1]
     assert life.sequence == 10 * len(path)
@@ -116,7 +116,7 @@ PHASES = {
 
 
 @pytest.mark.parametrize("path", [path for path in PATHS if len(path) <= 6], ids=">".join)
-def test_an_open_operation_names_the_event_that_began_its_phase(path: tuple[str, ...]) -> None:
+def test_open_operation_names_the_event_that_began_its_phase(path: tuple[str, ...]) -> None:
     life = fold(numbered(path))
     if is_open(life):
         begins = {PHASES[life.state]} if life.state in PHASES else {"started", "granted"}
@@ -126,14 +126,14 @@ def test_an_open_operation_names_the_event_that_began_its_phase(path: tuple[str,
         assert life.period_start is life.end
 
 
-def test_nothing_follows_an_end_except_the_one_resolution_of_unknown() -> None:
+def test_end_is_followed_by_nothing_but_one_resolution_of_unknown() -> None:
     for path in PATHS:
         for before, after in pairwise(path):
             assert before not in ("refused", "finished", "resolved", "archived") or after == "archived"
             assert before != "unknown" or after in ("resolved", "archived")
 
 
-def test_each_path_has_at_most_one_outcome_besides_unknown() -> None:
+def test_path_has_at_most_one_outcome_besides_unknown() -> None:
     for path in PATHS:
         assert sum(event in ("refused", "finished", "resolved") for event in path) <= 1
         assert path.count("unknown") <= 1
@@ -141,14 +141,14 @@ def test_each_path_has_at_most_one_outcome_besides_unknown() -> None:
         assert (life.outcome is not None) is (life.state in (State.ENDED, State.UNKNOWN, State.ARCHIVED))
 
 
-def test_an_unknown_that_is_resolved_has_the_outcome_that_it_turned_out_to_have() -> None:
+def test_resolved_unknown_has_the_outcome_of_its_resolution() -> None:
     path = ["requested", "dispatched", "granted", "unknown"]
     assert fold(numbered(path)).outcome == "unknown"
     resolved = structs.replace(EVENTS["resolved"], outcome="failed")
     assert apply(fold(numbered(path)), resolved, 99).outcome == "failed"
 
 
-def test_a_retry_knows_its_own_attempt() -> None:
+def test_retry_has_its_own_attempt_number() -> None:
     first = fold(numbered(["requested", "dispatched", "granted"]))
     again = structs.replace(EVENTS["dispatched"], attempt=2)
     life = apply(first, again, 99)
@@ -157,7 +157,7 @@ def test_a_retry_knows_its_own_attempt() -> None:
     assert life.dispatched.attempt == 2
 
 
-def test_of_a_history_whose_beginning_is_in_an_archive_only_what_stayed_counts() -> None:
+def test_history_without_its_archived_beginning_is_folded_from_the_rest() -> None:
     for left in (["dispatched", "granted", "finished"], ["granted", "unknown"], ["finished"], []):
         life = fold(numbered([*left, "archived"]))
         assert (life.state, life.outcome, life.open) == (State.ARCHIVED, ARCHIVED.outcome, False)
@@ -168,7 +168,7 @@ def test_of_a_history_whose_beginning_is_in_an_archive_only_what_stayed_counts()
 
 
 @given(st.lists(st.sampled_from(sorted(EVENTS)), max_size=12))
-def test_any_sequence_of_events_folds_or_is_a_conflict(names: list[str]) -> None:
+def test_sequence_of_any_events_folds_or_is_a_conflict(names: list[str]) -> None:
     known: Any = Life()
     for number, name in enumerate(names, 1):
         before = known.state
@@ -182,7 +182,7 @@ def test_any_sequence_of_events_folds_or_is_a_conflict(names: list[str]) -> None
     assert known == fold(list(enumerate((EVENTS[name] for name in names), 1)))
 
 
-def test_a_request_that_is_dispatched_at_once_is_a_request_and_its_first_dispatch() -> None:
+def test_request_with_its_dispatch_folds_as_two_events() -> None:
     life = fold([(7, AT_ONCE)])
     assert isinstance(life, DispatchedLife)
     assert (life.state, life.sequence, life.first_sequence) == (State.DISPATCHED, 7, 7)
@@ -195,7 +195,7 @@ def test_a_request_that_is_dispatched_at_once_is_a_request_and_its_first_dispatc
     assert first.parameters == AT_ONCE.effective
 
 
-def test_a_request_that_is_dispatched_at_once_goes_on_as_after_dispatched() -> None:
+def test_request_with_its_dispatch_is_followed_by_the_events_after_dispatched() -> None:
     assert advances(State.ABSENT, AT_ONCE) is State.DISPATCHED
     assert advances(State.ABSENT, EVENTS["requested"]) is State.REQUESTED
     for state in set(State) - {State.ABSENT}:

@@ -1,4 +1,4 @@
-"""Suggestions for misspelt names."""
+"""A misspelt name suggests the nearest known one."""
 
 import pytest
 

@@ -1,6 +1,6 @@
 """A word that a newer release adds to a list of words (outcomes, kinds, effects, …) is read, shown and passed on.
 
-Every list in a message is extensible, or stands in CLOSED with the reason. A new list fails here until that is decided.
+Every list in a message is extensible, or is in CLOSED with the reason. A new list fails here until it has one of both.
 """
 
 from collections.abc import Iterator
@@ -54,7 +54,7 @@ CLOSED = {
 
 
 def words(info: inspect.Type) -> Iterator[str]:
-    """`closed` or `extensible`, for each list of words in the type of a field."""
+    """Yield `closed` or `extensible` for each list of words in the type of a field."""
     match info:
         case inspect.LiteralType():
             yield "closed"

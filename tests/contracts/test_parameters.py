@@ -82,14 +82,14 @@ def test_parameter_that_breaks_the_schema_is_refused_by_name(values: dict[str, A
     assert str(caught.value).startswith(("example: ", "example needs "))
 
 
-def test_a_refusal_never_shows_a_value() -> None:
+def test_refusal_never_shows_a_value() -> None:
     for field_name in ("name", "password", "account", "count"):
         with pytest.raises(Invalid) as caught:
             EXAMPLE.check({"name": "web", field_name: ["hunter2"]})
         assert "hunter2" not in str(caught.value)
 
 
-def test_a_text_of_the_wrong_form_is_reported_without_regular_expressions() -> None:
+def test_text_of_the_wrong_form_is_reported_without_regular_expressions() -> None:
     catalogue = Catalogue(BUILT_IN)
     with pytest.raises(Invalid) as caught:
         catalogue["network_scan"].check({"cidr": "all"})
@@ -100,7 +100,7 @@ def test_a_text_of_the_wrong_form_is_reported_without_regular_expressions() -> N
         EXAMPLE.check({"name": "WEB"})
 
 
-def test_all_mistakes_of_a_request_are_named_at_once_in_the_words_of_its_author() -> None:
+def test_mistakes_of_a_request_are_named_together_in_its_authors_terms() -> None:
     with pytest.raises(Invalid) as caught:
         Catalogue(BUILT_IN)["service_restart"].check({"service_nam": "nginx", "timeout": "soon"})
     assert str(caught.value) == (
@@ -115,7 +115,7 @@ def test_mistakes_are_bounded_however_many_and_long_they_are() -> None:
     assert len(str(caught.value)) < 1100
 
 
-def test_a_whole_number_is_a_float() -> None:
+def test_whole_number_is_a_float() -> None:
     assert EXAMPLE.check({"name": "web", "ratio": 2})["ratio"] == 2.0
 
 
@@ -128,7 +128,7 @@ def test_refused_word_of_a_list_is_not_quoted() -> None:
     assert "s3cret" not in str(refused.value)
 
 
-def test_a_field_without_a_class_is_secret() -> None:
+def test_field_without_a_class_is_secret() -> None:
     assert params.classes(Example) == {
         "name": Class.PUBLIC,
         "count": Class.PUBLIC,
@@ -141,7 +141,7 @@ def test_a_field_without_a_class_is_secret() -> None:
     assert params.classes(Result) == {"state": Class.PUBLIC, "log": Class.SECRET}
 
 
-def test_only_public_fields_are_shown_and_the_others_are_named() -> None:
+def test_public_fields_alone_are_shown_and_the_others_are_named() -> None:
     values = {"name": "web", "account": "root", "password": "hunter2", "of_a_newer_agent": 1}
     assert params.public(Example, values) == {"name": "web"}
     assert params.hidden(Example, values) == ["account", "of_a_newer_agent", "password"]
@@ -152,7 +152,7 @@ def test_only_public_fields_are_shown_and_the_others_are_named() -> None:
         st.sampled_from([*Example.__struct_fields__, "x"]), st.none() | st.text() | st.integers() | st.booleans()
     )
 )
-def test_any_values_are_checked_or_invalid(values: dict[str, Any]) -> None:
+def test_parameters_of_any_values_are_checked_or_invalid(values: dict[str, Any]) -> None:
     try:
         effective = EXAMPLE.check(values)
     except Invalid:
@@ -160,7 +160,7 @@ def test_any_values_are_checked_or_invalid(values: dict[str, Any]) -> None:
     assert EXAMPLE.check(effective) == effective
 
 
-def test_a_nesting_bomb_is_invalid() -> None:
+def test_nesting_bomb_is_invalid() -> None:
     bomb: list[Any] = []
     for _ in range(100_000):
         bomb = [bomb]
@@ -168,7 +168,7 @@ def test_a_nesting_bomb_is_invalid() -> None:
         EXAMPLE.check({"name": "web", "tags": bomb})
 
 
-def test_a_catalogue_is_closed_and_has_no_doubles() -> None:
+def test_catalogue_is_closed_and_has_no_duplicates() -> None:
     catalogue = Catalogue([EXAMPLE])
     assert catalogue.find("example") is EXAMPLE
     assert list(catalogue) == ["example"]
@@ -193,7 +193,7 @@ def test_a_catalogue_is_closed_and_has_no_doubles() -> None:
         (["*"], "ssh", False),
     ],
 )
-def test_a_target_offers_what_it_declares_of_what_its_backend_has(
+def test_target_offers_the_declared_operations_of_its_backend(
     capabilities: list[str] | None, backend: str, offered: bool
 ) -> None:
     assert offers(capabilities, backend, EXAMPLE) is offered
@@ -201,7 +201,7 @@ def test_a_target_offers_what_it_declares_of_what_its_backend_has(
 
 @pytest.mark.parametrize("backend", ["local", "ssh"])
 @pytest.mark.parametrize("name", ["container_start", "container_update", "image_pull", "stack_deploy", "stack_status"])
-def test_a_host_has_operations_on_containers_only_if_it_declares_an_engine(backend: str, name: str) -> None:
+def test_host_has_operations_on_containers_only_with_a_declared_engine(backend: str, name: str) -> None:
     host = Target(id="web", role="testing", backend=backend)
     operation = Catalogue(BUILT_IN)[name]
     assert not has_operation(host, operation)

@@ -40,11 +40,11 @@ PRINCIPALS = {
         ("nobody", "nobody"),
     ],
 )
-def test_the_person_is_the_human_behind_a_principal(principal: str, person: str) -> None:
+def test_person_is_the_human_behind_a_principal(principal: str, person: str) -> None:
     assert person_of(principal, PRINCIPALS) == person
 
 
-def test_an_agent_and_a_second_principal_are_the_same_person_as_their_human() -> None:
+def test_agent_and_second_principal_are_the_same_person_as_their_human() -> None:
     assert same_person("alice", "alice-oncall", PRINCIPALS)
     assert same_person("helper", "alice-oncall", PRINCIPALS)
     assert not same_person("claude", "bob", PRINCIPALS)

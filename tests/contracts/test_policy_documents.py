@@ -20,19 +20,19 @@ from writ_contracts.policy.versions import (
 LARGE = "policies: {}\n" + "# é\n" * MAX_POLICY_BYTES
 
 
-def test_a_document_of_one_message_is_sent_as_it_is() -> None:
+def test_document_that_fits_one_message_is_sent_as_it_is() -> None:
     text = "policies: {name: é}\n"
     assert (sent_form(text), document_in(text), packed_bytes(text)) == (text, text, None)
 
 
-def test_a_larger_document_is_sent_packed_and_read_back() -> None:
+def test_larger_document_is_sent_packed_and_read_back() -> None:
     sent = sent_form(LARGE)
     assert sent.startswith(PACKED)
     assert len(sent) < MAX_POLICY_BYTES
     assert document_in(sent) == LARGE
 
 
-def test_a_stored_version_has_the_form_that_its_author_signed() -> None:
+def test_stored_version_has_the_form_that_its_author_signed() -> None:
     sent, head = sent_form(LARGE), {"number": 1, "digest": "", "author": "alice", "origin": "published", "at": 0.0}
     compressed = packed_bytes(sent)
     assert compressed is not None
@@ -50,7 +50,7 @@ def test_malformed_packed_document_is_refused(data: bytes) -> None:
         document_in(PACKED + "no base64!")
 
 
-def test_a_packed_document_has_one_text_since_only_its_bytes_are_stored() -> None:
+def test_packed_document_has_one_spelling_since_only_its_bytes_are_stored() -> None:
     data = next(one for one in map(packed, ("a: b", "a: bc", "a: bcd")) if len(one) % 3 == 1)
     text = b64encode(data).decode()
     last = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".index(text[-3])

@@ -1,4 +1,4 @@
-"""Changes of principals: the entries they apply to, the rules they must keep, and the remaining access."""
+"""Changes of principals apply in their order, keep the relations of principals, and decide the remaining access."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def test_changes_apply_in_their_order() -> None:
     assert principals_in_force(FILE, [*changes, change("enable", BOB)])["bob"].disabled is False
 
 
-def test_an_edit_of_the_file_undoes_no_removal_but_a_new_key_or_revision_does() -> None:
+def test_edit_of_the_file_undoes_a_removal_only_by_a_new_key_or_revision() -> None:
     removal = [change("remove", BOB)]
     assert "bob" not in principals_in_force(FILE, removal)
     edited = Principal(id="bob", kind="human", key=BOB.key, roles=["admin"])
@@ -42,7 +42,7 @@ def test_an_edit_of_the_file_undoes_no_removal_but_a_new_key_or_revision_does() 
         assert principals_in_force((ALICE, again), removal)["bob"] == again
 
 
-def test_an_added_principal_counts_until_the_file_has_an_entry_of_its_name() -> None:
+def test_added_principal_counts_until_the_file_has_an_entry_of_its_name() -> None:
     added = PrincipalManage(action="add", principal_id="eve", kind="human", key=KEYS["next"], roles=["dev"])
     assert principals_in_force(FILE, [added])["eve"].roles == ["dev"]
     own = Principal(id="eve", kind="human", key="U" + "B" * 55)
@@ -85,6 +85,6 @@ def test_agents_of_a_disabled_human_have_no_access() -> None:
         {"action": "remove", "key": KEYS["next"]},
     ],
 )
-def test_an_action_takes_exactly_its_own_values(fields: dict[str, object]) -> None:
+def test_action_takes_exactly_its_own_values(fields: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"needs|takes no"):
         PrincipalManage(principal_id="bob", **fields)  # type: ignore[arg-type]

@@ -18,14 +18,14 @@ KINDS: tuple[str, ...] = get_args(SecurityKind)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_can_be_stored(kind: SecurityKind) -> None:
+def test_security_event_of_each_kind_can_be_stored(kind: SecurityKind) -> None:
     event = SecurityEvent(id="e", at=1.0, correlation_id="c", kind=kind, detail="seen")
     assert decode_event(encode(event)) == event
     assert subjects.security_event(kind) == f"writ.journal.security.{kind}"
 
 
 @pytest.mark.parametrize("kind", ["", "forged_grant ", "FORGED_GRANT", "a.b", "x" * 41])
-def test_a_kind_that_is_no_word_is_no_event(kind: str) -> None:
+def test_security_event_with_a_malformed_kind_is_invalid(kind: str) -> None:
     event = {"type": "security", "id": "e", "at": 1.0, "correlation_id": "c", "kind": kind, "detail": "seen"}
     with pytest.raises(Invalid):
         decode_event(json.encode(event))
@@ -34,7 +34,7 @@ def test_a_kind_that_is_no_word_is_no_event(kind: str) -> None:
         decode(json.encode(report), SecurityReport)
 
 
-def test_a_kind_of_a_newer_release_is_recorded_under_one_kind_that_names_it() -> None:
+def test_kind_of_a_newer_release_is_recorded_as_newer_kind() -> None:
     report = SecurityReport(kind="surprise", pool="p", instance="i", detail="seen")  # type: ignore[arg-type]
     assert decode(encode(report), SecurityReport).recorded == ("newer_kind", "surprise: seen")
     assert recorded_kind("flood", "seen") == ("flood", "seen")

@@ -33,13 +33,13 @@ def _rows(key: str) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("operation", "request_"), rows("one"))
-def test_the_one_spelling_is_taken_as_it_is(operation: str, request_: dict[str, Any]) -> None:
+def test_canonical_spelling_is_accepted_unchanged(operation: str, request_: dict[str, Any]) -> None:
     taken = CATALOGUE[operation].check(request_)
     assert {name: taken[name] for name in request_} == request_
 
 
 @pytest.mark.parametrize(("operation", "request_"), rows("others"))
-def test_any_other_spelling_is_refused(operation: str, request_: dict[str, Any]) -> None:
+def test_other_spelling_is_refused(operation: str, request_: dict[str, Any]) -> None:
     with pytest.raises(Invalid) as refused:
         CATALOGUE[operation].check(request_)
     assert refused.value.code == "invalid_parameters"
@@ -61,7 +61,7 @@ def has_ipv4_within(address: IPv4Address | IPv6Address) -> bool:
 
 
 @given(st.ip_addresses())
-def test_an_address_has_its_canonical_text_alone(address: IPv4Address | IPv6Address) -> None:
+def test_address_is_accepted_in_its_canonical_text_alone(address: IPv4Address | IPv6Address) -> None:
     text = str(address)
     if not has_ipv4_within(address):
         assert taken(text)

@@ -1,4 +1,4 @@
-"""Subjects: built and parsed; no text of a caller adds a token or a wildcard."""
+"""Subjects are built and parsed; no text of a caller adds a token or a wildcard."""
 
 from collections.abc import Callable
 from typing import Any, get_args
@@ -49,7 +49,7 @@ every_builder = pytest.mark.parametrize(("build", "count"), BUILDERS.values(), i
 @every_builder
 @settings(max_examples=30)  # of each builder
 @given(data=st.data())
-def test_no_text_can_add_a_token_or_a_wildcard(build: Callable[..., str], count: int, data: Any) -> None:
+def test_text_adds_no_token_and_no_wildcard_to_a_subject(build: Callable[..., str], count: int, data: Any) -> None:
     texts = [data.draw(st.one_of(st.text(max_size=80), token)) for _ in range(count)]
     try:
         built = build(*texts)
@@ -63,7 +63,7 @@ def test_no_text_can_add_a_token_or_a_wildcard(build: Callable[..., str], count:
 
 @every_builder
 @pytest.mark.parametrize("text", ["", "a.b", "*", ">", "a b", "a\n", "a" * 65, "é", "a\0"])
-def test_malformed_token_is_refused_in_every_place(build: Callable[..., str], count: int, text: str) -> None:
+def test_malformed_token_is_refused_at_every_position(build: Callable[..., str], count: int, text: str) -> None:
     for place in range(count):
         texts = ["x"] * count
         texts[place] = text
@@ -74,20 +74,20 @@ def test_malformed_token_is_refused_in_every_place(build: Callable[..., str], co
 
 
 @given(token, token)
-def test_a_request_is_read_as_it_was_built(principal: str, operation: str) -> None:
+def test_request_subject_is_parsed_to_its_parts(principal: str, operation: str) -> None:
     assert subjects.parse_request(subjects.request(principal, operation)) == (principal, operation)
     assert subjects.parse_query(subjects.query(principal, operation)) == (principal, operation)
 
 
 @given(token, token, token)
-def test_an_event_is_read_as_it_was_built(principal: str, operation: str, event: str) -> None:
+def test_event_subject_is_parsed_to_its_parts(principal: str, operation: str, event: str) -> None:
     stored = subjects.operation_event(principal, operation, event)
     for subject in (stored, stored.replace("writ.journal.", "writ.event.")):
         parsed = subjects.parse_event(subject)
         assert parsed == subjects.EventSubject(principal=principal, operation_id=operation, event=event)
 
 
-def test_a_dispatched_event_names_pool_and_target() -> None:
+def test_dispatched_subject_names_pool_and_target() -> None:
     subject = subjects.operation_event("alice", ID, "dispatched", pool="local-a", target="web-1")
     assert subject == f"writ.journal.op.alice.{ID}.dispatched.local-a.web-1"
     parsed = subjects.EventSubject(principal="alice", operation_id=ID, event="dispatched")
@@ -96,7 +96,7 @@ def test_a_dispatched_event_names_pool_and_target() -> None:
 
 @pytest.mark.parametrize("kind", ["claim", "receipt", "report", "heartbeat", "progress"])
 @given(pool=token)
-def test_a_pool_is_read_as_it_was_built(kind: str, pool: str) -> None:
+def test_pool_subject_is_parsed_to_its_pool(kind: str, pool: str) -> None:
     assert subjects.parse_pool(getattr(subjects, kind)(pool)) == pool
 
 
@@ -106,7 +106,7 @@ def test_a_pool_is_read_as_it_was_built(kind: str, pool: str) -> None:
 @example("writ.request..a")
 @example("writ.query.*.x")
 @example("writ.claim.*")
-def test_a_subject_that_is_none_of_ours_is_invalid(subject: str) -> None:
+def test_foreign_subject_is_invalid(subject: str) -> None:
     for parse in (subjects.parse_request, subjects.parse_query, subjects.parse_pool):
         try:
             parse(subject)
@@ -188,7 +188,7 @@ def test_built_subjects_are_in_the_registry(subject: str) -> None:
 
 
 @pytest.mark.parametrize("channel", CHANNELS, ids=lambda channel: channel.name)
-def test_the_registry_has_no_channel_that_nothing_is_built_for(channel: Any) -> None:
+def test_registry_has_no_channel_without_a_built_subject(channel: Any) -> None:
     republished = [subject.replace("writ.journal.", "writ.event.") for subject in BUILT]
     assert any(covers(channel.subject(), subject) for subject in [*BUILT, *republished])
 

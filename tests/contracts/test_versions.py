@@ -1,4 +1,4 @@
-"""Two versions at once: each reads the other's messages until a new feature is used.
+"""Two versions beside each other read each other's messages until a new feature is used.
 
 `last_version.json` has one message of each kind with every field set, as the last version wrote it. With a release,
 `python -m tests.contracts.test_versions` writes it from the golden files: review the losses.
@@ -28,7 +28,7 @@ REFUSED_WHOLE = sorted(
 )
 
 
-def test_no_kind_of_message_has_gone_unnoticed() -> None:
+def test_messages_of_the_last_version_all_exist() -> None:
     assert set(LAST) - set(KINDS) == GONE
 
 
@@ -38,7 +38,7 @@ def test_messages_of_the_last_version_are_read(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", REFUSED_WHOLE)
-def test_the_last_version_knows_each_field_of_what_is_written_now_while_nothing_new_is_used(name: str) -> None:
+def test_last_version_knows_each_field_that_is_written_without_a_new_feature(name: str) -> None:
     written = encode(decode(json.encode(LAST[name]), KINDS[name]))
     assert unknown(json.decode(written), LAST[name]) == []
 
@@ -50,7 +50,7 @@ def test_structs_that_refuse_unknown_fields_omit_defaults(name: str) -> None:
 
 
 def unknown(now: Any, then: Any, at: str = "") -> list[str]:
-    """Return fields of `now` that `then`, with every field set, lacks."""
+    """Return the fields of `now` that `then` lacks, although it has every field set."""
     if isinstance(now, dict) and isinstance(then, dict):
         new = [f"{at}.{name}" for name in now if name not in then]
         return new + [one for name in now if name in then for one in unknown(now[name], then[name], f"{at}.{name}")]

@@ -1,4 +1,4 @@
-"""Arbitrary bytes decode to a struct or raise Invalid."""
+"""Any bytes decode to a struct or raise Invalid."""
 
 import json
 from typing import Annotated, Any
@@ -28,7 +28,7 @@ values = st.recursive(
 @pytest.mark.parametrize("content_type", [JSON, MSGPACK])
 @settings(max_examples=15)  # of each kind of message and format: 4,000 in all
 @given(data=st.one_of(st.binary(max_size=200), values.map(lambda value: json.dumps(value).encode())))
-def test_raw_bytes_raise_nothing_but_invalid(kind: Any, content_type: str, data: bytes) -> None:
+def test_raw_bytes_raise_only_invalid(kind: Any, content_type: str, data: bytes) -> None:
     try:
         decode(data, kind, content_type=content_type)
     except Invalid:
@@ -36,7 +36,7 @@ def test_raw_bytes_raise_nothing_but_invalid(kind: Any, content_type: str, data:
 
 
 @given(values)
-def test_any_messagepack_value_is_a_request_or_invalid(value: Any) -> None:
+def test_messagepack_value_is_a_request_or_invalid(value: Any) -> None:
     try:
         decode(msgspec.msgpack.encode(value), Request, content_type=MSGPACK)
     except Invalid:
@@ -44,7 +44,7 @@ def test_any_messagepack_value_is_a_request_or_invalid(value: Any) -> None:
 
 
 @given(st.integers(0, len(REQUEST) - 1), st.integers(0, 255))
-def test_a_request_with_a_changed_byte_is_a_request_or_invalid(place: int, byte: int) -> None:
+def test_request_with_a_changed_byte_is_a_request_or_invalid(place: int, byte: int) -> None:
     changed = REQUEST[:place] + bytes([byte]) + REQUEST[place + 1 :]
     try:
         assert isinstance(decode(changed, Request), Request)
@@ -79,17 +79,17 @@ def test_oversized_message_is_not_even_decoded() -> None:
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "", "Application/JSON; charset=utf-8"])
-def test_json_is_what_is_meant_when_nothing_is_said(content_type: str) -> None:
+def test_json_is_the_default_content_type(content_type: str) -> None:
     assert decode(REQUEST, Request, content_type=content_type).target == "web-1"
 
 
-def test_messagepack_says_the_same_as_json() -> None:
+def test_messagepack_decodes_to_the_same_as_json() -> None:
     packed = msgspec.msgpack.encode(msgspec.json.decode(REQUEST))
     assert decode(packed, Request, content_type=MSGPACK) == decode(REQUEST, Request)
 
 
 @pytest.mark.parametrize("payload", [b'"\xff\xfe"', b"1e999999", b'"\xed\xa0\x80"', b"[" * 5000 + b"]" * 5000])
-def test_a_statement_that_would_spoil_the_record_is_invalid(payload: bytes) -> None:
+def test_statement_that_json_cannot_store_is_invalid(payload: bytes) -> None:
     signed = b'"statement":{"payload":%b,"key":"U%b","signature":"x"}' % (payload, b"A" * 55)
     with pytest.raises(Invalid):
         decode(b'{"target":"web-1",%b}' % signed, Request)
@@ -116,7 +116,7 @@ def test_messagepack_that_is_no_json_is_invalid() -> None:
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/xml", "x", "application/json5"])
-def test_another_content_type_is_invalid_and_named(content_type: str) -> None:
+def test_unknown_content_type_is_invalid_and_named(content_type: str) -> None:
     with pytest.raises(Invalid, match="content type"):
         decode(REQUEST, Request, content_type=content_type)
 
@@ -133,13 +133,13 @@ def test_another_content_type_is_invalid_and_named(content_type: str) -> None:
         ({"idempotency_key": ""}, r"\$\.idempotency_key"),
     ],
 )
-def test_an_error_names_the_place(changed: dict[str, Any], message: str) -> None:
+def test_error_names_the_path_of_the_value(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(Invalid, match=message):
         decode(json.dumps({"target": "web-1", **changed}).encode(), Request)
 
 
 @pytest.mark.parametrize("pattern", GRAMMAR)
-def test_an_error_says_in_words_what_a_name_may_be(pattern: str) -> None:
+def test_error_describes_a_valid_name_in_words(pattern: str) -> None:
     with pytest.raises(Invalid) as caught:
         decode(b'{"name":"\\u00e9\\n"}', msgspec.defstruct("Named", [("name", Annotated[str, Meta(pattern=pattern)])]))
     assert str(caught.value) == f"Expected {GRAMMAR[pattern]} - at `$.name`"
@@ -154,7 +154,7 @@ def test_malformed_json_has_a_readable_error(data: bytes, message: str) -> None:
         decode(data, Request)
 
 
-def test_an_error_never_shows_a_value() -> None:
+def test_error_never_shows_a_value() -> None:
     with pytest.raises(Invalid) as caught:
         decode(b'{"target":"hunter2 hunter2","parameters":{}}', Request)
     assert "hunter2" not in str(caught.value)
@@ -172,7 +172,7 @@ def test_encoded_message_decodes_to_itself(kind: Any) -> None:
 
 
 @pytest.mark.parametrize("body", [b'{"type":"of_tomorrow"}', b'{"id":"x","at":1,"correlation_id":"c"}', b"[]"])
-def test_an_event_of_an_unknown_kind_without_what_every_event_has_is_invalid(body: bytes) -> None:
+def test_event_of_an_unknown_kind_without_the_common_fields_is_invalid(body: bytes) -> None:
     with pytest.raises(Invalid):
         decode_event(body)
 
@@ -185,7 +185,7 @@ def test_an_event_of_an_unknown_kind_without_what_every_event_has_is_invalid(bod
         r'{"file_path":"/a","file\u005fpath":"/b"}',
     ],
 )
-def test_a_name_that_stands_twice_in_a_request_is_refused(parameters: str) -> None:
+def test_duplicate_name_in_a_request_is_refused(parameters: str) -> None:
     text = f'{{"target":"web1","parameters":{parameters}}}'.encode()
     with pytest.raises(Invalid, match="occurs twice"):
         decode(text, Request, content_type=JSON)
@@ -206,18 +206,18 @@ SPACES = " " * 70_000
         f'{{"a": "\\": \\"{SPACES}", "content": "{SPACES}", "a": 1}}',
     ],
 )
-def test_a_name_that_stands_twice_beside_a_large_text_is_refused(parameters: str) -> None:
+def test_duplicate_name_beside_a_large_text_is_refused(parameters: str) -> None:
     data = f'{{"target": "web-1", "parameters": {parameters}}}'.encode()
     with pytest.raises(Invalid, match="occurs twice"):
         decode(data, Request, content_type=JSON)
 
 
 @pytest.mark.parametrize("parameters", [f'{{"content":{LARGE_TEXT},"a":1}}', f'{{"a": "x: "{SPACES},",": 1}}'])
-def test_a_large_text_beside_different_names_is_accepted(parameters: str) -> None:
+def test_large_text_beside_different_names_is_accepted(parameters: str) -> None:
     data = f'{{"target": "web-1", "parameters": {parameters}}}'.encode()
     assert decode(data, Request, content_type=JSON).parameters == json.loads(parameters)
 
 
-def test_a_name_that_stands_in_several_objects_is_none_twice() -> None:
+def test_same_name_in_several_objects_is_accepted() -> None:
     text = b'{"target":"web1","parameters":{"a":[{"b":1},{"b":{"b":2}}],"target":"b"}}'
     assert decode(text, Request, content_type=JSON).parameters["target"] == "b"

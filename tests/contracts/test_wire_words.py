@@ -39,7 +39,7 @@ def former(words: Iterator[str]) -> set[str]:
 
 
 def fields(info: inspect.Type, known: set[type]) -> Iterator[str]:
-    """Yield the names of fields, as they are on the wire, of a struct and of all that is in it."""
+    """Yield the wire names of the fields of a struct and of the structs within it."""
     if isinstance(info, inspect.StructType):
         if info.cls in known:
             return

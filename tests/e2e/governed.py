@@ -23,7 +23,7 @@ async def governed(
     targets: Sequence[Mapping[str, Any]] | None = None,
     more_policy: str = "",
 ) -> AsyncIterator[RunningInstallation]:
-    """Run it with these people, alice among them, until the block ends. `more_policy`: further lines of its file."""
+    """Run an installation with alice and these people. `more_policy` adds lines to its policy."""
     policy = open_policy(GOVERN) + more_policy
     home = prepare(folder, targets=targets, policy=policy, principals=list(people.items()))
     async with running_installation(folder, home=home) as running:

@@ -15,7 +15,7 @@ FOUR = ["requested", "dispatched", "granted", "finished"]
 
 
 def taking(writ: Writ, expected: list[str]) -> Callable[[], Awaitable[bool]]:
-    """Return a check of which events a read takes now."""
+    """Return a check that lists the events of a read."""
 
     async def check() -> bool:
         done = await writ.run("test_noop", "web-1", timeout=30)
@@ -26,7 +26,7 @@ def taking(writ: Writ, expected: list[str]) -> Callable[[], Awaitable[bool]]:
     return check
 
 
-async def test_a_read_takes_three_events_once_its_agents_are_heard(tmp_path: Path) -> None:
+async def test_read_takes_three_events_once_its_agents_are_known(tmp_path: Path) -> None:
     home = prepare(tmp_path, targets=[local_target("web-1", tmp_path / "files")])
     async with running_installation(tmp_path, home=home) as running, await running.client() as writ:
         await eventually(taking(writ, THREE), what="that a read takes three events")

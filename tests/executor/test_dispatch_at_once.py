@@ -1,4 +1,4 @@
-"""What waits for nothing is dispatched by the event of its request, where all agents of the pool take that."""
+"""A read that waits for nothing is dispatched by the event of its request, if all agents of the pool read it."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ STATUS: dict[str, Any] = {"parameters": {"service_name": "nginx"}}
 
 
 async def replica(world: World, **changed: Any) -> Executor:
-    """Return an executor that has heard of an agent which takes requests."""
+    """Return an executor that knows an agent which reads a dispatch in `requested`."""
     one = await world.executor(**changed)
     await heartbeat(world, requests=True, also=OPERATIONS)
 
@@ -37,7 +37,7 @@ async def replica(world: World, **changed: Any) -> Executor:
     return one
 
 
-async def test_a_read_is_requested_and_dispatched_by_one_event(world: World) -> None:
+async def test_read_is_requested_and_dispatched_by_one_event(world: World) -> None:
     await replica(world)
     answer = await world.ask("service_status", **STATUS)
     assert (answer.state, answer.error) == ("dispatched", None)
@@ -54,7 +54,7 @@ async def test_a_read_is_requested_and_dispatched_by_one_event(world: World) -> 
     assert await world.kinds(operation_id) == ["requested", "granted", "finished"]
 
 
-async def test_the_same_request_again_is_not_dispatched_again(world: World) -> None:
+async def test_repeated_request_is_not_dispatched_again(world: World) -> None:
     await replica(world)
     first = await world.ask("service_status", **STATUS, idempotency_key="k")
     again = await world.ask("service_status", **STATUS, idempotency_key="k")
@@ -62,7 +62,7 @@ async def test_the_same_request_again_is_not_dispatched_again(world: World) -> N
     assert await world.kinds(first.operation_id or "") == ["requested"]
 
 
-async def test_a_replica_that_finds_it_neither_dispatches_nor_ends_it(world: World) -> None:
+async def test_sweep_leaves_a_read_that_was_dispatched_with_its_request(world: World) -> None:
     one = await replica(world)
     operation_id = (await world.ask("service_status", **STATUS)).operation_id or ""
     two = await world.executor()
@@ -75,14 +75,14 @@ async def test_a_replica_that_finds_it_neither_dispatches_nor_ends_it(world: Wor
     assert (await world.hands.claim(work)).answer.grant
 
 
-async def test_it_expires_where_no_agent_claims_it(world: World) -> None:
+async def test_read_expires_without_a_claim(world: World) -> None:
     await replica(world, start_window=0.1)
     operation_id = (await world.ask("service_status", **STATUS)).operation_id or ""
     assert await world.outcome(operation_id) == "expired"
     assert await world.kinds(operation_id) == ["requested", "finished"]
 
 
-async def test_it_is_cancelled_before_an_agent_claims_it(world: World) -> None:
+async def test_read_is_cancelled_before_its_claim(world: World) -> None:
     await replica(world)
     operation_id = (await world.ask("service_status", **STATUS)).operation_id or ""
     await world.ask("operation_cancel", target="writ", parameters={"operation_id": operation_id})
@@ -90,7 +90,7 @@ async def test_it_is_cancelled_before_an_agent_claims_it(world: World) -> None:
 
 
 @pytest.mark.parametrize("operation", ["service_restart", "file_write"])
-async def test_a_change_waits_for_its_target_and_is_dispatched_later(world: World, operation: str) -> None:
+async def test_change_has_a_dispatch_event_of_its_own(world: World, operation: str) -> None:
     await replica(world)
     given = {"file_path": "/srv/app/a", "content": "x"} if operation == "file_write" else {"service_name": "nginx"}
     answer = await world.ask(operation, parameters=given)
@@ -98,7 +98,7 @@ async def test_a_change_waits_for_its_target_and_is_dispatched_later(world: Worl
     assert await world.kinds(answer.operation_id or "") == ["requested", "dispatched"]
 
 
-async def test_a_read_under_a_limit_is_dispatched_later(world: World) -> None:
+async def test_read_under_a_limit_has_a_dispatch_event_of_its_own(world: World) -> None:
     world.policy.limits["service_status"] = [RuleLimit("at most three", "max_concurrent", 3)]
     await replica(world)
     answer = await world.ask("service_status", **STATUS)
@@ -106,21 +106,21 @@ async def test_a_read_under_a_limit_is_dispatched_later(world: World) -> None:
     assert await world.kinds(answer.operation_id or "") == ["requested", "dispatched"]
 
 
-async def test_a_read_with_hidden_parameters_shows_agents_no_request(world: World) -> None:
+async def test_request_with_hidden_parameters_is_not_shown_to_agents(world: World) -> None:
     await replica(world, audit_level="minimal")
     answer = await world.ask("service_status", **STATUS)
     await world.work(answer.operation_id or "")
     assert await world.kinds(answer.operation_id or "") == ["requested", "dispatched"]
 
 
-async def test_the_setting_keeps_requests_from_agents(world: World) -> None:
+async def test_setting_keeps_requests_from_agents(world: World) -> None:
     await replica(world, dispatch_at_once=False)
     answer = await world.ask("service_status", **STATUS)
     await world.work(answer.operation_id or "")
     assert await world.kinds(answer.operation_id or "") == ["requested", "dispatched"]
 
 
-async def test_one_agent_of_an_earlier_release_is_enough_for_two_events(world: World) -> None:
+async def test_agent_of_an_earlier_release_causes_two_events(world: World) -> None:
     one = await replica(world)
 
     async def kinds() -> list[str]:
@@ -146,7 +146,7 @@ async def test_one_agent_of_an_earlier_release_is_enough_for_two_events(world: W
     assert await kinds() == ["requested", "dispatched"]
 
 
-async def test_a_second_attempt_is_an_event_of_its_own(world: World) -> None:
+async def test_second_attempt_has_a_dispatch_event_of_its_own(world: World) -> None:
     await replica(world)
     operation_id = (await world.ask("service_status", **STATUS)).operation_id or ""
     work = await world.work(operation_id)
@@ -163,7 +163,7 @@ async def test_a_second_attempt_is_an_event_of_its_own(world: World) -> None:
     assert await world.outcome(operation_id) == "succeeded"
 
 
-async def test_nats_with_the_permissions_of_an_earlier_release_gets_two_events(
+async def test_permissions_of_an_earlier_release_cause_two_events(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await replica(world)
@@ -185,7 +185,7 @@ async def test_nats_with_the_permissions_of_an_earlier_release_gets_two_events(
 
 
 @pytest.mark.parametrize("earlier", ["policy", "audit"])
-async def test_policy_or_audit_of_an_earlier_release_is_enough_for_two_events(world: World, earlier: str) -> None:
+async def test_policy_or_audit_of_an_earlier_release_causes_two_events(world: World, earlier: str) -> None:
     one = await replica(world)
     if earlier == "policy":
         world.policy.level = REQUESTS_DISPATCH - 1

@@ -1,4 +1,4 @@
-"""One key cannot take all connections and subscriptions of the server: its account has limits, and others continue."""
+"""An account has limits, so one key cannot take all connections and subscriptions of the server."""
 
 import asyncio
 from pathlib import Path
@@ -13,7 +13,7 @@ from writ_nats_server import config
 from writ_testing.peers.nats_server import writ_server
 
 
-async def test_an_account_has_so_many_connections_and_others_still_connect(
+async def test_account_has_a_limit_of_connections_and_others_still_connect(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(config.CONNECTIONS, Role.PRINCIPAL, 3)
@@ -36,7 +36,7 @@ async def test_an_account_has_so_many_connections_and_others_still_connect(
         await asyncio.wait_for(again(), 10)
 
 
-async def test_a_connection_has_so_many_subscriptions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connection_has_a_limit_of_subscriptions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config, "SUBSCRIPTIONS", 5)
     async with writ_server(tmp_path) as server:
         alice = await server.bus("alice")

@@ -1,4 +1,4 @@
-"""The journal's beginning is removed on the real server during many writes: exactly that range goes."""
+"""Exactly the archived range of the journal is removed, on a real server and during many writes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -35,7 +35,7 @@ def entry(name: str) -> Entry:
 
 
 class Writers:
-    """Each writes some events together, and the next ones when those are stored."""
+    """Writers that each append some events together, and the next ones when those are stored."""
 
     def __init__(self) -> None:
         self.stored: set[int] = set()
@@ -53,7 +53,7 @@ class Writers:
 
 
 class Late:
-    """A server that learns of subscriptions a moment later than the others."""
+    """A server that learns of subscriptions later than the others."""
 
     def __init__(self, replies: Replies) -> None:
         self._replies = replies
@@ -80,7 +80,7 @@ async def test_probe_of_a_closed_journal_is_repeated_until_the_server_knows_its_
     assert late.calls == 4
 
 
-async def test_a_journal_is_open_again_one_step_after_its_bound_is_as_before(
+async def test_journal_is_open_again_one_step_after_its_limit_is_restored(
     server: WritServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A restarting node of a cluster has the previous configuration for a moment."""
@@ -135,7 +135,7 @@ async def test_unarchived_event_before_an_archive_keeps_the_range(server: WritSe
     assert await sequences(server) == {5, 6}
 
 
-async def test_a_large_journal_may_hold_less_and_a_full_one_more_for_a_while(server: WritServer) -> None:
+async def test_size_of_a_journal_can_be_lowered_and_raised_for_a_time(server: WritServer) -> None:
     sizes = structs.replace(SIZES, journal=40 << 30)
     await server.provision(journal_bytes=sizes.journal)
     await server.process.stop()

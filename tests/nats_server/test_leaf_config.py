@@ -1,4 +1,4 @@
-"""An encrypted link on real servers: over TLS, or not at all."""
+"""A link with `tls://` between real servers uses TLS or is not made."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A new cluster of three real servers: streams are made while it has no leader yet, and answer reads at once."""
+"""The streams of a new cluster of three real servers are made before it has a leader, and then reply to reads."""
 
 import asyncio
 import os
@@ -47,9 +47,7 @@ async def read_all(bus: NatsBus) -> None:
     assert await bus.results.get("a.b") is None
 
 
-async def test_streams_of_a_cluster_without_a_majority_are_named_and_made_once_it_has_one(
-    home: Home, cluster: Cluster
-) -> None:
+async def test_streams_of_a_cluster_are_made_once_it_has_a_majority(home: Home, cluster: Cluster) -> None:
     first, *_ = cluster.nodes
     pause(cluster, signal.SIGSTOP)
     with pytest.raises((TimedOut, Unreachable), match="the NATS servers do not answer for "):

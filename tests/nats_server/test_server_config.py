@@ -1,4 +1,4 @@
-"""The rendered configuration, read by its server, and its reload while all clients work."""
+"""The server accepts the rendered configuration, and reloads it while all clients work."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ async def test_server_accepts_the_configuration_with_any_number_of_parties(tmp_p
     await check_config(server.config)
 
 
-async def test_a_file_that_is_wrong_is_refused_with_the_servers_words(tmp_path: Path) -> None:
+async def test_invalid_file_is_refused_with_the_servers_message(tmp_path: Path) -> None:
     config = tmp_path / "wrong.conf"
     config.write_text("port: four\n")
     with pytest.raises(BusRefused, match=r"wrong\.conf"):
@@ -62,8 +62,8 @@ def test_server_names_the_key_of_every_requester(tmp_path: Path) -> None:
     assert shared == ["writ.heartbeat.a"]  # all else from an agent is signed
 
 
-def test_only_pulls_and_batches_have_many_answers_and_batches_not_for_long(tmp_path: Path) -> None:
-    """For each such question nats-server keeps 2.5 KB, until two minutes or the set time pass without an answer."""
+def test_exports_with_several_replies_are_pulls_and_batches_alone(tmp_path: Path) -> None:
+    """For each such request nats-server keeps 2.5 KB until no reply has come for two minutes, or for the threshold."""
     text = render(WritServer(tmp_path, ["alice"], ["a"]).plan)
     accounts = json.loads(text.partition("\naccounts: ")[2].partition("\nsystem_account: ")[0])
     many = [one for one in accounts["CORE"]["exports"] if one.get("response_type") == "stream"]
@@ -82,14 +82,14 @@ def test_configuration_has_no_seed(tmp_path: Path) -> None:
     assert not any(key.seed.decode() in text for key in server.keys.values())
 
 
-def test_nobody_shares_an_account_with_somebody_else(tmp_path: Path) -> None:
+def test_account_has_one_party(tmp_path: Path) -> None:
     plan = WritServer(tmp_path, ["alice", "bob"], ["a", "b"]).plan
     accounts = [party.account for party in parties(plan)]
     assert len(accounts) == len(set(accounts)) == 4 + 2 + 2
 
 
 async def keep_asking(bus: NatsBus, subject: str, stop: asyncio.Event) -> int:
-    """Count answered requests. A reload may lose the answer to one in flight; it must refuse none."""
+    """Count the requests with a reply. A reload may lose the reply to one in flight; it must refuse none."""
 
     async def answered() -> bool:
         try:
@@ -105,7 +105,7 @@ async def keep_asking(bus: NatsBus, subject: str, stop: asyncio.Event) -> int:
     return count
 
 
-async def test_principals_are_added_while_everybody_is_at_work(server: WritServer) -> None:
+async def test_principals_are_added_while_all_clients_work(server: WritServer) -> None:
     executor, policy, audit, alice = [await server.bus(name) for name in ("executor", "policy", "audit", "alice")]
     await executor.serve(service("executor", REQUESTS, echo))
     await policy.serve(service("policy", "writ.policy.decide", echo))
@@ -129,7 +129,7 @@ async def test_principals_are_added_while_everybody_is_at_work(server: WritServe
     assert lost == []
 
 
-async def test_after_a_reload_services_that_come_back_are_found_by_everybody(server: WritServer) -> None:
+async def test_services_that_restart_after_a_reload_are_found_by_all(server: WritServer) -> None:
     first = await server.bus("executor")
     await first.serve(service("executor", REQUESTS, echo))
     await server.add_principal("carol")
@@ -141,7 +141,7 @@ async def test_after_a_reload_services_that_come_back_are_found_by_everybody(ser
         assert (await bus.request(f"writ.request.{name}.x", b"still", timeout=SOON)).data == b"still"
 
 
-async def test_a_new_principal_hears_its_events(server: WritServer) -> None:
+async def test_new_principal_receives_its_events(server: WritServer) -> None:
     executor = await server.bus("executor")
     await server.add_principal("carol")
     carol = await server.bus("carol")
@@ -157,7 +157,7 @@ async def test_a_new_principal_hears_its_events(server: WritServer) -> None:
         assert await heard.get() == "writ.event.op.carol.o1.progress"
 
 
-async def test_a_pool_is_added_while_the_server_runs(server: WritServer) -> None:
+async def test_pool_is_added_while_the_server_runs(server: WritServer) -> None:
     executor = await server.bus("executor")
     await server.add_pool("new")
     async with server.connected("bootstrap") as bootstrap:
@@ -199,7 +199,7 @@ def openssl(*arguments: str, cwd: Path) -> None:
 
 @pytest.fixture
 def certificates(tmp_path: Path) -> Path:
-    """A CA, and certificates of it for the server and a client."""
+    """Make a CA, and certificates of it for the server and a client."""
     curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
     usage = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")  # Python 3.13 is strict about RFC 5280
     openssl("req", "-x509", *curve, *usage, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca", cwd=tmp_path)
@@ -234,7 +234,7 @@ async def test_tls_both_ways(certificates: Path) -> None:
         await server.stop()
 
 
-async def test_links_are_no_clients_and_clients_no_links(tmp_path: Path) -> None:
+async def test_link_users_connect_as_leaf_nodes_alone(tmp_path: Path) -> None:
     made = WritServer(tmp_path, ["alice"], ["a", "b"])
     key = Key(generate_seed()).public
     plan = replace(made.plan, leaf=LeafListener(host="127.0.0.1", port=free_port()), links={"a": [key]})

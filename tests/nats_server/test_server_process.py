@@ -1,4 +1,4 @@
-"""The bundled server as a child: found, started, and clear about why it is not."""
+"""The bundled server is found and started as a child, or the error names the reason and the remedy."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ from writ_testing.peers.nats_server import anybody, free_port, open_server
 from writ_testing.suites.bus_fixture import SOON
 
 
-def test_the_binary_is_the_one_of_this_environment() -> None:
+def test_binary_is_the_one_of_this_environment() -> None:
     assert os.access(find_binary(), os.X_OK)
 
 
@@ -26,7 +26,7 @@ def test_missing_server_binary_is_reported_with_a_remedy(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(("machine", "limit"), [(512 << 20, 256 << 20), (4 << 30, 1 << 30), (64 << 30, 3 << 30)])
-def test_the_memory_limit_is_a_quarter_of_the_machine_within_bounds(machine: int, limit: int) -> None:
+def test_memory_limit_is_a_quarter_of_the_machine_within_bounds(machine: int, limit: int) -> None:
     assert memory_limit(machine) == limit
 
 
@@ -65,13 +65,13 @@ def test_memory_limits_of_the_own_cgroup_and_those_above_are_read(
     assert cgroup_limits(tmp_path / "own", tmp_path / "cgroup") == found
 
 
-def test_a_server_in_a_cgroup_gets_a_quarter_of_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_limit_in_a_cgroup_is_a_quarter_of_the_cgroups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "cgroup_limits", lambda: [2 << 30, 1280 << 20])
     assert with_memory_limit({}) == {MEMORY: str(320 << 20)}
 
 
 @pytest.mark.parametrize("own", [None, "700MiB"])
-async def test_a_server_runs_with_a_memory_limit(tmp_path: Path, own: str | None) -> None:
+async def test_server_runs_with_a_memory_limit(tmp_path: Path, own: str | None) -> None:
     environ = {**os.environ, **({MEMORY: own} if own else {})}
     config, port, monitor = tmp_path / "c.conf", free_port(), free_port()
     config.write_text(f"host: 127.0.0.1\nport: {port}\nhttp: 127.0.0.1:{monitor}\n")
@@ -122,7 +122,7 @@ async def test_crash_of_the_server_is_noticed(tmp_path: Path) -> None:
             await process.exited.wait()
 
 
-async def test_a_reload_with_a_broken_file_is_refused_and_nothing_changes(tmp_path: Path) -> None:
+async def test_reload_of_an_invalid_file_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     async with open_server(tmp_path) as (process, url):
         (tmp_path / "open.conf").write_text("port: four\n")
         with pytest.raises(BusRefused):
@@ -142,10 +142,10 @@ async def test_reload_that_does_not_happen_is_reported(tmp_path: Path, monkeypat
             process.resume()
 
 
-async def test_a_reload_is_waited_for_also_when_the_answer_before_it_is_lost(
+async def test_reload_is_awaited_also_if_the_reply_before_it_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the whole machine stood still, the first answer afterwards would be older than the reload."""
+    """If the whole machine has paused, the first reply afterwards can be older than the reload."""
     answers = iter(["", "first", "first", "second", "second", "second", "third"])
 
     async def next_reply(process: ServerProcess) -> str:

@@ -42,7 +42,7 @@ async def test_provision_makes_all_streams_and_a_repetition_changes_nothing(bus:
         assert differences(consumer(pool), there) == []
 
 
-async def test_the_journal_can_be_neither_changed_nor_emptied(bus: NatsBus) -> None:
+async def test_journal_can_be_neither_changed_nor_emptied(bus: NatsBus) -> None:
     await provision(bus, [], SIZES)
     await bus.replies.one("writ.journal.control.x", b"1", timeout=SOON)
     for verb, request in (("PURGE", b""), ("MSG.DELETE", b'{"seq":1}')):
@@ -57,7 +57,7 @@ async def test_sizes_follow_the_configuration(bus: NatsBus) -> None:
     assert (await config_of(bus, "STREAM.INFO.WRIT_JOURNAL"))["max_bytes"] == 2 << 20
 
 
-async def test_a_new_pool_gets_its_consumer_and_the_others_keep_theirs(bus: NatsBus) -> None:
+async def test_new_pool_gets_its_consumer_and_the_others_keep_theirs(bus: NatsBus) -> None:
     await provision(bus, ["a"], SIZES)
     await provision(bus, ["a", "b"], SIZES, ack_wait=5.0)
     assert (await config_of(bus, "CONSUMER.INFO.WRIT_JOURNAL.agent-a"))["ack_wait"] == 5_000_000_000
@@ -106,7 +106,7 @@ def test_field_that_the_server_dropped_is_reported() -> None:
     assert differences({"deny_delete": False, "max_deliver": 0}, {}) == []
 
 
-async def test_nobody_but_the_bootstrap_user_provisions(tmp_path: Path) -> None:
+async def test_provision_is_permitted_to_the_bootstrap_user_alone(tmp_path: Path) -> None:
     async with writ_server(tmp_path, pools=()) as server:
         for user in ("executor", "policy", "audit", "status", "alice"):
             with pytest.raises(Forbidden):

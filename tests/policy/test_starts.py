@@ -29,7 +29,7 @@ async def grants(asking: Asking, subject: Subject) -> list[Granted]:
 
 
 async def alarms(asking: Asking) -> list[SecurityEvent]:
-    """Return policy's records of questions that no true executor sends."""
+    """Return the recorded `forged_start` events: requests that no honest executor sends."""
     records = await asking.bus.journal.read(subjects.security_event("forged_start"))
     return [event for record in records if isinstance(event := decode_event(record.data), SecurityEvent)]
 
@@ -105,19 +105,19 @@ async def test_start_without_a_request_is_refused_and_a_security_event(asking: A
         {"statement_digest": "0" * 64},
     ],
 )
-async def test_a_first_decision_on_something_else_starts_nothing(asking: Asking, changed: dict[str, Any]) -> None:
+async def test_first_decision_on_another_request_starts_nothing(asking: Asking, changed: dict[str, Any]) -> None:
     subject = asking.subject()
     await asking.record(subject, sign(asking.files.keys["policy"], asking.first_decision(subject, **changed)))
     assert await refused(asking, subject) == "forged_start"
 
 
-async def test_a_first_decision_that_policy_did_not_sign_starts_nothing(asking: Asking) -> None:
+async def test_first_decision_without_policys_signature_starts_nothing(asking: Asking) -> None:
     subject = asking.subject()
     await asking.record(subject, sign(asking.files.keys["agent-a"], asking.first_decision(subject)))
     assert await refused(asking, subject) == "forged_start"
 
 
-async def test_a_statement_that_the_record_does_not_have_starts_nothing(asking: Asking) -> None:
+async def test_statement_that_is_not_on_record_starts_nothing(asking: Asking) -> None:
     subject = asking.subject("file_delete", parameters={"file_path": "/srv/a"})
     await asking.record(subject)
     assert await refused(asking, asking.signed(subject)) == "forged_start"
@@ -130,7 +130,7 @@ async def test_a_statement_that_the_record_does_not_have_starts_nothing(asking: 
 async def test_start_with_other_parameters_than_policy_decided_on_is_forged(
     asking: Asking, effective: dict[str, Any]
 ) -> None:
-    """Whatever the executor has recorded as the effective parameters of the first decision."""
+    """The effective parameters that the executor has recorded make no difference."""
     subject = asking.subject()
     signed = keyed_digest(KEY, {"service_name": "nginx", "timeout": 60})
     decision = sign(asking.files.keys["policy"], asking.first_decision(subject, parameters_digest=signed))
@@ -152,7 +152,7 @@ async def test_start_for_which_a_rule_fills_in_another_value_by_now_is_granted(a
     assert granted.effective == {"service_name": "nginx", "timeout": 33}
 
 
-async def test_of_many_claims_one_starts(asking: Asking) -> None:
+async def test_claims_at_the_same_time_start_the_operation_once(asking: Asking) -> None:
     subject = asking.subject()
     await asking.record(subject)
     claims = [asking.claim(subject, instance=f"i-{number}") for number in range(8)]
@@ -179,7 +179,7 @@ async def test_non_idempotent_operation_starts_once(asking: Asking) -> None:
     assert await refused(asking, subject, asking.claim(subject, attempt=2)) == "forged_start"
 
 
-async def test_a_further_attempt_waits_until_the_one_before_is_over(asking: Asking) -> None:
+async def test_attempt_waits_until_the_one_before_is_over(asking: Asking) -> None:
     asking.files.policy(START)
     subject = asking.subject("service_start")
     first = await asking.granted(subject)
@@ -237,7 +237,7 @@ async def test_stored_stop_counts_whatever_sequence_the_executor_names(asking: A
     assert await grants(asking, subject) == []
 
 
-async def test_a_dispatch_to_another_place_starts_nothing(asking: Asking) -> None:
+async def test_dispatch_to_another_target_operation_or_pool_starts_nothing(asking: Asking) -> None:
     elsewhere: list[dict[str, Any]] = [{"target": "web-b"}, {"operation": "service_status"}, {"pool": "b"}]
     for changed in elsewhere:
         subject = asking.subject()
@@ -246,8 +246,8 @@ async def test_a_dispatch_to_another_place_starts_nothing(asking: Asking) -> Non
 
 
 @pytest.mark.parametrize("kind", ["cancel_requested", "finished", "unknown", "resolved"])
-async def test_a_body_under_the_subject_of_another_kind_starts_nothing_again(asking: Asking, kind: str) -> None:
-    """Executors' NATS permissions are by subject: a forged earlier start under one of their subjects is none."""
+async def test_start_under_the_subject_of_another_event_permits_no_second_start(asking: Asking, kind: str) -> None:
+    """Executors' NATS permissions are by subject: policy reads no start from one of their own subjects."""
     subject = asking.subject()
     assert (await asking.granted(subject)).grant is not None
     (real,) = await grants(asking, subject)
@@ -265,7 +265,7 @@ async def test_a_body_under_the_subject_of_another_kind_starts_nothing_again(ask
 
 
 @pytest.mark.parametrize("seconds", [3600.0, 200 * 86_400.0])
-async def test_a_decision_that_was_kept_back_starts_nothing(asking: Asking, seconds: float) -> None:
+async def test_decision_that_was_held_back_starts_nothing(asking: Asking, seconds: float) -> None:
     subject = asking.subject()
     old = asking.first_decision(subject, at=asking.clock.now - seconds)
     await asking.record(subject, sign(asking.files.keys["policy"], old))
@@ -282,7 +282,7 @@ async def test_request_of_weeks_ago_does_not_start(asking: Asking) -> None:
 AT_ONCE = DispatchedAtOnce(start_by=0.0, decision_digest="0" * 64)
 
 
-async def test_what_was_dispatched_with_its_request_is_started_once(asking: Asking) -> None:
+async def test_operation_that_was_dispatched_with_its_request_starts_once(asking: Asking) -> None:
     subject = asking.subject()
     await asking.record(subject, dispatched=AT_ONCE)
     answer = await asking.granted_as_recorded(subject, asking.claim(subject))
@@ -292,7 +292,7 @@ async def test_what_was_dispatched_with_its_request_is_started_once(asking: Aski
     assert await alarms(asking) == []
 
 
-async def test_a_second_attempt_of_what_was_dispatched_with_its_request_is_started(asking: Asking) -> None:
+async def test_second_attempt_starts_after_a_dispatch_with_the_request(asking: Asking) -> None:
     asking.files.policy(START)
     subject = asking.subject("service_start")
     await asking.record(subject, dispatched=AT_ONCE)
@@ -302,7 +302,7 @@ async def test_a_second_attempt_of_what_was_dispatched_with_its_request_is_start
     assert (await asking.granted_as_recorded(subject, asking.claim(subject, attempt=2))).grant is not None
 
 
-async def test_what_waits_for_approvals_and_was_dispatched_with_its_request_is_not_started(asking: Asking) -> None:
+async def test_dispatch_with_the_request_does_not_replace_approvals(asking: Asking) -> None:
     subject = asking.subject()
     first = sign(asking.files.keys["policy"], asking.first_decision(subject, effect="require_approval"))
     await asking.record(subject, first, dispatched=AT_ONCE)

@@ -5,6 +5,7 @@ server.
 """
 
 import asyncio
+import errno
 import os
 import shutil
 import signal
@@ -178,7 +179,7 @@ async def _must_be_free(host: str, port: int) -> None:
     try:
         listener = await asyncio.get_running_loop().create_server(asyncio.Protocol, host, port)
     except OSError as error:
-        raise Unreachable(f"port {port} on {host} is taken: {error.strerror}") from error
+        raise Unreachable(f"port {port} on {host} is taken: {os.strerror(error.errno or errno.EADDRINUSE)}") from error
     listener.close()
     await listener.wait_closed()
 

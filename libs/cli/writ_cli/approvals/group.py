@@ -97,7 +97,7 @@ def _table(screen: Screen, pending: list[PendingApproval]) -> None:
     screen.table(
         ("operation", "digest", "requested by", "what", "target", "waits for", "time left"),
         rows,
-        drop=("waits for", "requested by", "digest", "target"),
+        drop=("digest", "waits for", "target", "requested by"),
     )
 
 

@@ -45,17 +45,17 @@ class PluginRow(Struct, frozen=True, kw_only=True):
 @local
 async def list_(settings: Settings) -> int:
     """List the installed plugins. None of their handlers is imported."""
-    rows = [_row(one) for one in installed_plugins()]
-    if settings.screen.json:
-        settings.screen.data(rows)
-    elif not rows:
-        settings.screen.line("no plugin is installed here; `writ plugin new NAME` creates one")
-    else:
-        lines = (
+    found = [_row(one) for one in installed_plugins()]
+    settings.screen.listing(
+        found,
+        ("plugin", "operations", "backends", "digest"),
+        (
             (f"{one.name} {one.version}", ", ".join(one.operations), ", ".join(one.backends), one.digest[:12])
-            for one in rows
-        )
-        settings.screen.table(("plugin", "operations", "backends", "digest"), lines, drop=("digest", "backends"))
+            for one in found
+        ),
+        empty="no plugin is installed here; `writ plugin new NAME` creates one",
+        drop=("digest", "backends"),
+    )
     return Exit.DONE
 
 

@@ -121,6 +121,23 @@ class Screen:
             parts = ", ".join(f"{key}: {part}" for key, part in zip(columns, row, strict=True) if part)
             self.out.print(Padding(Text(f"- {parts}"), (0, 0, 0, inner), expand=False))
 
+    def listing(
+        self,
+        found: Sequence[object],
+        columns: Sequence[str],
+        rows: Iterable[Sequence[object]],
+        *,
+        empty: str,
+        drop: Sequence[str],
+    ) -> None:
+        """Write `found` for programs, or `rows` as a table for people. `empty`: the line if nothing is found."""
+        if self.json:
+            self.data(found)
+        elif not found:
+            self.line(empty)
+        else:
+            self.table(columns, rows, drop=drop)
+
     def table(
         self,
         columns: Sequence[str],

@@ -98,16 +98,14 @@ async def list_all(settings: Settings) -> int:
     """List the saved contexts, and which one is current."""
     folder = ContextFolder(settings.environ)
     found = [(name, read_context(folder.file(name))) for name in folder.names()]
-    if settings.screen.json:
-        settings.screen.data(
-            [
-                {"name": name, "current": name == folder.current, "principal": one.principal, "url": one.url}
-                for name, one in found
-            ]
-        )
-    elif not found:
-        settings.screen.line("no context is saved: `writ context save NAME`")
-    else:
-        rows = [(name, "current" if name == folder.current else "", one.principal, one.url) for name, one in found]
-        settings.screen.table(("context", "", "principal", "url"), rows, drop=("url",))
+    settings.screen.listing(
+        [
+            {"name": name, "current": name == folder.current, "principal": one.principal, "url": one.url}
+            for name, one in found
+        ],
+        ("context", "", "principal", "url"),
+        [(name, "current" if name == folder.current else "", one.principal, one.url) for name, one in found],
+        empty="no context is saved: `writ context save NAME`",
+        drop=("url",),
+    )
     return Exit.DONE

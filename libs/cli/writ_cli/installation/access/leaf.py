@@ -108,11 +108,11 @@ async def list_all(settings: Settings) -> int:
     """List the sites with the pools whose agents may work there, and the keys of their links."""
     leaves = read_leaves(settings.home.leaves)
     found = [] if leaves is None else leaves.leaves
-    if settings.screen.json:
-        settings.screen.data(found)
-    elif not found:
-        settings.screen.line("no site is linked; `writ leaf add SITE` links one")
-    else:
-        rows = ((one.site, one.pool, one.key) for one in found)
-        settings.screen.table(("site", "pool", "public key"), rows, drop=("public key",))
+    settings.screen.listing(
+        found,
+        ("site", "pool", "public key"),
+        ((one.site, one.pool, one.key) for one in found),
+        empty="no site is linked; `writ leaf add SITE` links one",
+        drop=("public key",),
+    )
     return Exit.DONE

@@ -146,20 +146,16 @@ async def list_all(settings: Settings) -> int:
     """List the emergencies in force, and those that wait for their review. Everybody may see them."""
     async with await settings.connect() as writ:
         found = (await writ.policy_status()).emergencies
-    if settings.screen.json:
-        settings.screen.data(found)
-    elif not found:
-        settings.screen.line("no emergency is in force, and none waits for its review")
-    else:
-        rows = (
+    settings.screen.listing(
+        found,
+        ("emergency", "state", "declared by", "until", "targets", "reason"),
+        (
             (one.id, one.state.replace("_", " "), one.by, times.date(one.until), ", ".join(one.targets), one.reason)
             for one in found
-        )
-        settings.screen.table(
-            ("emergency", "state", "declared by", "until", "targets", "reason"),
-            rows,
-            drop=("targets", "declared by", "reason"),
-        )
+        ),
+        empty="no emergency is in force, and none waits for its review",
+        drop=("targets", "declared by", "reason"),
+    )
     return Exit.DONE
 
 

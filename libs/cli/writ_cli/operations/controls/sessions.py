@@ -100,13 +100,10 @@ async def list_all(settings: Settings, everybody: bool) -> int:
     """List your open sessions, and those of your agents."""
     async with await settings.connect() as writ:
         found = await writ.sessions.open_ones(everybody=everybody)
-    if settings.screen.json:
-        settings.screen.data(found.sessions)
-    elif not found.sessions:
-        settings.screen.line("no session is open")
-    else:
-        columns = ("session", "of", "device", "proof", "since", "until", "")
-        settings.screen.table(columns, map(_row, found.sessions), drop=("since", "device", "proof", "of"))
+    columns = ("session", "of", "device", "proof", "since", "until", "")
+    drop = ("since", "device", "proof", "of")
+    rows = map(_row, found.sessions)
+    settings.screen.listing(found.sessions, columns, rows, empty="no session is open", drop=drop)
     return Exit.DONE
 
 

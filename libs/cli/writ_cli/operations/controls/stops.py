@@ -119,13 +119,9 @@ async def list_all(settings: Settings) -> int:
     """List the stops in force. Everybody may see them."""
     async with await settings.connect() as writ:
         found = (await writ.policy_status()).stops
-    if settings.screen.json:
-        settings.screen.data(found)
-    elif not found:
-        settings.screen.line("no stop is in force")
-    else:
-        columns = ("stop", "by", "since", "until", "reach", "reason")
-        settings.screen.table(columns, map(_row, found), drop=("since", "by", "until"))
+    columns = ("stop", "by", "since", "until", "reach", "reason")
+    drop = ("since", "by", "until")
+    settings.screen.listing(found, columns, map(_row, found), empty="no stop is in force", drop=drop)
     return Exit.DONE
 
 

@@ -63,13 +63,9 @@ async def list_all(settings: Settings) -> int:
     """List the open windows. Everybody may see them."""
     async with await settings.connect() as writ:
         found = (await writ.policy_status()).windows
-    if settings.screen.json:
-        settings.screen.data(found)
-    elif not found:
-        settings.screen.line("no approval window is open")
-    else:
-        columns = ("window", "of", "until", "used", "operations", "targets")
-        settings.screen.table(columns, map(_row, found), drop=("targets", "of", "used"))
+    columns = ("window", "of", "until", "used", "operations", "targets")
+    drop = ("targets", "of", "used")
+    settings.screen.listing(found, columns, map(_row, found), empty="no approval window is open", drop=drop)
     return Exit.DONE
 
 
