@@ -113,6 +113,11 @@ class JournalGuard:
             self._alarm(self.problem)
         return True
 
+    async def has_event(self, sequence: int, digest: str) -> bool:
+        """Return whether the journal has exactly this event now. Raises errors of the bus."""
+        found = await self._journal.read(JOURNAL, after=sequence - 1, limit=1)
+        return bool(found) and found[0].sequence == sequence and digest_of(found[0]) == digest
+
     async def _difference(self, mark: JournalMark, usage: Usage) -> str | None:
         known = f"event {mark.sequence} was read from the journal that was made at {mark.created or 'an unknown time'}"
         if mark.created and usage.created and mark.created != usage.created:
@@ -121,8 +126,7 @@ class JournalGuard:
             return f"{known}; this one ends at {usage.last_sequence}: was the journal restored?"
         if not mark.sequence or usage.first_sequence > mark.sequence:
             return None  # no event is known yet, or the known one is archived by now
-        found = await self._journal.read(JOURNAL, after=mark.sequence - 1, limit=1)
-        if not found or found[0].sequence != mark.sequence or digest_of(found[0]) != mark.digest:
+        if not await self.has_event(mark.sequence, mark.digest):
             return f"{known}; another event, or none, has this sequence now: was the journal restored?"
         return None
 
