@@ -77,8 +77,13 @@ class JournalFollower:
 
     async def follow(self) -> None:
         """Take in every new record until cancelled; write a snapshot now and then."""
-        async with aclosing(self._bus.journal.tail(self._index.sequence)) as tail:
+        position = self._index.sequence
+        async with aclosing(self._bus.journal.tail(position)) as tail:
             async for record in tail:
+                if record.sequence <= position:
+                    self._guard.contradict(record.sequence)
+                    continue
+                position = record.sequence
                 self._apply_record(record)
                 self._wake_waiters(self._index.sequence)
                 self._notify(record)
