@@ -45,6 +45,17 @@ async def test_service_that_is_started_again_has_to_stay_up_from_then_on(
     assert (done.outcome, states) == ("succeeded", [])
 
 
+async def test_stack_whose_service_is_started_again_until_time_is_over_is_not_up(
+    host: EngineHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states: list[dict[str, Any]] = [{"StartedAt": f"2026-01-02T00:00:{number}Z"} for number in range(10, 60)]
+    after_looks(monkeypatch, host, states)
+    done = await host.backend.run(host.task("stack_deploy", ID, 3.0, stack_name="shop", compose=TWO), print)
+    assert (done.outcome, done.code, done.effect) == ("failed", "stack_not_up", "done")
+    assert "did not run for 0.4 s without a restart in time" in done.message
+    assert states
+
+
 async def test_service_that_ends_with_status_0_and_no_restart_is_up(host: EngineHost) -> None:
     host.engine.exits = 0
     done = await host.run("stack_deploy", ID, stack_name="shop", compose=TWO)

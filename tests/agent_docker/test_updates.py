@@ -238,3 +238,24 @@ async def test_a_pull_that_is_stopped_has_no_effect(host: EngineHost) -> None:
     assert await host.backend.stop(ID, 1.0)
     assert (await running).outcome == "cancelled"
     await eventually(lambda: _is(host.engine.pulls == []))
+
+
+async def test_new_container_that_is_gone_at_its_removal_does_not_end_the_way_back(host: EngineHost) -> None:
+    """aiohttp sends a DELETE with a lost reply again, and the engine then replies 404."""
+    former = host.engine.put("web", running=True)["Id"]
+    host.engine.fail("POST", "/start$", 500)
+    host.engine.fail("DELETE", "/containers/[^/]+$", "act_and_cut")
+    done = await update(host)
+    assert (done.outcome, done.code, done.output["rolled_back"]) == ("failed", "engine_failed", True)
+    now = host.engine.named("web")
+    assert now is not None
+    assert (now["Id"], now["State"]["Running"], names(host)) == (former, True, ["/web"])
+
+
+async def test_former_container_that_is_gone_ends_the_way_back(host: EngineHost) -> None:
+    former = host.engine.put("web", running=True)["Id"]
+    host.engine.fail("POST", "/start$", 500)
+    host.engine.fail("GET", f"/containers/{former}/json$", 404, times=9, message="no such container")
+    done = await update(host)
+    assert (done.outcome, done.output["rolled_back"]) == ("unknown", False)
+    assert not any(one.startswith("DELETE") for one in host.engine.requests)

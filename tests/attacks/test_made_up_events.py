@@ -6,15 +6,17 @@ any more. It fails closed, and is found.
 """
 
 import time
+from secrets import token_hex
 
 import pytest
 from tests.attacks.rogue import alarm
 from tests.e2e.stolen_keys import holding
 
-from writ_bus.port import Bus
+from writ_bus.port import Bus, Entry
 from writ_client.client import Writ
+from writ_contracts import subjects
 from writ_contracts.errors import WritError
-from writ_contracts.journal import ControlEvent
+from writ_contracts.journal import ControlEvent, SecurityEvent
 from writ_contracts.wire import encode
 from writ_testing.installations.installation import RunningInstallation
 
@@ -36,6 +38,16 @@ async def make_up(executor: Bus) -> None:
     await executor.publish(f"writ.event.op.alice.{'a' * 26}.progress", encode(event), headers)
 
 
+async def store_notice(executor: Bus) -> None:
+    """Store an event, as any honest executor may at any time."""
+    subject = subjects.security_event("broken_record")
+    last = await executor.journal.last(subject)
+    event = SecurityEvent(id=token_hex(16), at=time.time(), correlation_id="c", kind="broken_record", detail="x")
+    expected = last.sequence if last else 0
+    entry = Entry(subject=subject, data=encode(event), event_id=event.id, filter=subject, expected=expected)
+    await executor.journal.append(entry)
+
+
 async def test_forged_republished_event_stops_honest_executors_until_they_are_restarted(
     installation: RunningInstallation, executor: Bus, alice: Writ
 ) -> None:
@@ -46,5 +58,19 @@ async def test_forged_republished_event_stops_honest_executors_until_they_are_re
     async with holding(installation, "audit") as record:
         await alarm(record, "journal_replaced", text="reported by an executor")
     assert (await installation.writ("status")).status != 0
+    assert (await installation.writ("restart")).status == 0
+    assert (await alice.run("test_noop", "web-1", timeout=20)).outcome == "succeeded"
+
+
+async def test_made_up_event_is_found_also_where_the_journal_grows_at_once(
+    installation: RunningInstallation, executor: Bus, alice: Writ
+) -> None:
+    await make_up(executor)
+    for _ in range(2):
+        await store_notice(executor)
+    async with holding(installation, "audit") as record:
+        await alarm(record, "journal_replaced", text="two different events")
+    with pytest.raises(WritError, match="does not trust the journal"):
+        await alice.run("test_noop", "web-1", timeout=20)
     assert (await installation.writ("restart")).status == 0
     assert (await alice.run("test_noop", "web-1", timeout=20)).outcome == "succeeded"

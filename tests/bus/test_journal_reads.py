@@ -1,13 +1,17 @@
 """Reads of the journal ask the server without a walk over all subjects."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
+from writ_bus.errors import BusError, BusRefused, Unreachable
+from writ_bus.nats.jetstream import STREAM_NOT_FOUND
 from writ_bus.nats.journal import INDEXED, PAGE, NatsJournal
 from writ_contracts.history.records import Record
+from writ_testing.peers.nats_server import WritServer
 
 WHOLE = "writ.journal.>"
 
@@ -90,3 +94,36 @@ async def test_last_event_of_the_whole_journal_is_found_without_a_walk(filter: s
     journal = NatsJournal(connection, replies, "S", WHOLE, "writ.event.>")
     assert await journal.last(filter) is None
     assert replies.requests == [{"last_by_subj": requested}]
+
+
+@pytest.mark.parametrize(
+    ("streams", "error"),
+    [
+        ({"streams": None, "missing": None}, BusRefused),
+        ({"streams": [{"config": {"name": "OTHER"}}]}, BusRefused),
+        ({"streams": [], "missing": ["S"]}, Unreachable),
+    ],
+)
+async def test_list_of_streams_without_the_journal_is_an_error_of_the_bus(
+    streams: dict[str, Any], error: type[BusError]
+) -> None:
+    reply = msgspec.json.encode({"type": "io.nats.jetstream.api.v1.stream_list_response", **streams})
+
+    async def one(*_: object, **__: object) -> object:
+        return SimpleNamespace(data=reply)
+
+    connection: Any = SimpleNamespace(clustered=False, one=one)
+    with pytest.raises(error, match=r"stream S$"):
+        await NatsJournal(connection, connection, "S", WHOLE, "writ.event.>").usage()
+
+
+async def test_server_without_the_journal_refuses_its_usage(tmp_path: Path) -> None:
+    server = WritServer(tmp_path, ["alice"], ["a"])
+    await server.start()
+    try:
+        for user in ("status", "policy"):
+            with pytest.raises(BusRefused) as refused:
+                await (await server.bus(user)).journal.usage()
+            assert refused.value.number == STREAM_NOT_FOUND
+    finally:
+        await server.stop()

@@ -130,3 +130,16 @@ async def test_an_event_that_the_journal_does_not_have_is_noticed_and_no_mark_of
     assert await guard.compare()
     assert "another event, or none, has this sequence" in str(guard.problem)
     assert not await watched.guard().compare()
+
+
+async def test_two_events_of_one_sequence_are_noticed_at_once_and_for_as_long_as_the_process_runs(
+    watched: Watched,
+) -> None:
+    guard = watched.guard(lost=3)
+    await guard.compare()
+    guard.contradict(3)
+    assert "two different events 3" in str(guard.problem)
+    for _ in range(CONFIRMED + 1):
+        assert await guard.compare()
+    assert watched.alarms == [guard.problem]
+    assert not await watched.guard().compare()

@@ -168,7 +168,7 @@ class Journal(EventStore, Protocol):
 
     def tail(self, after: int) -> Tail:
         """Return every event after a sequence, in order, none missing, none twice. It waits for new ones, through
-        reconnects, without a limit.
+        reconnects, without a limit. A second event of a sequence differs from the first: one of them is made up.
         """
 
     async def usage(self) -> Usage: ...

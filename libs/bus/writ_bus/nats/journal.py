@@ -9,16 +9,17 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from itertools import count
+from typing import Any, cast
 
 from nats.aio.msg import Msg
 from nats.nuid import NUID
 
 from writ_bus import tracing
 from writ_bus.backoff import PATIENCE, patiently, pause_after
-from writ_bus.errors import BusError, Conflict, TimedOut, Unreachable
+from writ_bus.errors import BusError, BusRefused, Conflict, TimedOut, Unreachable
 from writ_bus.grammar import check_filter, check_subject
 from writ_bus.nats.connection import NatsConnection
-from writ_bus.nats.jetstream import call_subject, direct_get_batch, leader_get, stored
+from writ_bus.nats.jetstream import STREAM_NOT_FOUND, call_subject, direct_get_batch, leader_get, stored
 from writ_bus.nats.replies import Replies
 from writ_bus.nats.tail import NatsTail
 from writ_bus.port import Entry, Usage
@@ -261,10 +262,19 @@ class NatsJournal:
     async def usage(self) -> Usage:
         info = await call_subject(self._replies, USAGE, {})
         if "streams" in info:  # of all streams: what monitoring may request
-            info = next(one for one in info["streams"] if one["config"]["name"] == self._stream)
+            info = self._listed(info)
         state = info["state"]
         self._end_seen = state["last_seq"]
         first = max(state["first_seq"], 1)
         most, created = info["config"]["max_bytes"], info["created"]
         copies = info["config"].get("num_replicas", 1)
         return Usage(state["bytes"], most, state["last_seq"], state["messages"], first, created, copies)
+
+    def _listed(self, reply: dict[str, Any]) -> dict[str, Any]:
+        """Return the journal's entry of a STREAM.LIST. Raises Unreachable, BusRefused."""
+        for info in reply["streams"] or ():  # null: there are none
+            if info["config"]["name"] == self._stream:
+                return cast(dict[str, Any], info)
+        if self._stream in (reply.get("missing") or ()):
+            raise Unreachable(f"no server of the cluster replies for the stream {self._stream}")
+        raise BusRefused(f"there is no stream {self._stream}", number=STREAM_NOT_FOUND)

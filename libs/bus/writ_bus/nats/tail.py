@@ -2,6 +2,9 @@
 
 The stream's RePublish brings each stored event with its sequence. The next one in order is used at once; a gap, a
 reconnect or a second of silence is filled by direct gets. So nothing depends on the delivery of a core message.
+
+Every key of the account can publish there as if it were the stream. Of a made-up event the stream republishes the true
+one too: the reader gets both.
 """
 
 import asyncio
@@ -39,6 +42,7 @@ class NatsTail:
         self._position = after
         self._live: deque[Record] = deque()
         self._read: deque[Record] = deque()
+        self._taken: dict[int, int] = {}  # the hashes of the last AHEAD live events that were returned
         self._behind = True
         self._arrived = asyncio.Event()
         self._subscription: NatsSubscription | None = None
@@ -58,22 +62,30 @@ class NatsTail:
                 await self._wait()
             if self._connection.closed.is_set():
                 raise StopAsyncIteration
-        self._position = event.sequence
+        self._position = max(self._position, event.sequence)
         return event
 
     def _take(self) -> Record | None:
-        """Return the next event in order, if it is here. Drops earlier ones, notes a gap."""
+        """Return the next event in order, if it is here, or another one than was returned for its sequence. Drops
+        earlier ones, notes a gap.
+        """
+        while self._live and self._live[0].sequence <= self._position:
+            earlier = self._live.popleft()
+            returned = self._taken.get(earlier.sequence)
+            if returned is not None and returned != _hash_of(earlier):
+                return earlier
         if self._read:
             return self._read.popleft()
-        while self._live:
-            first = self._live[0]
-            if first.sequence > self._position + 1:
-                self._behind = True
-                return None
-            self._live.popleft()
-            if first.sequence == self._position + 1:
-                return first
-        return None
+        if not self._live:
+            return None
+        if self._live[0].sequence > self._position + 1:
+            self._behind = True
+            return None
+        event = self._live.popleft()
+        self._taken[event.sequence] = _hash_of(event)
+        if len(self._taken) > AHEAD:
+            del self._taken[next(iter(self._taken))]
+        return event
 
     async def _listen(self) -> None:
         self._connection.on_back.append(self._suspect)
@@ -130,3 +142,8 @@ class NatsTail:
         self._connection.forget(self._suspect)
         if self._subscription is not None:
             await self._connection.unlisten(self._subscription)
+
+
+def _hash_of(event: Record) -> int:
+    """Return the hash of an event, which no other process can predict."""
+    return hash((event.subject, event.data, event.time))

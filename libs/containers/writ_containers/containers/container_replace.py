@@ -8,7 +8,8 @@ operation's time, and every step of the way back can be repeated.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
@@ -96,15 +97,27 @@ async def roll_back(engine: Engine, name: str, former_id: str, ran: bool, operat
     """
     former = await engine.inspect(former_id)  # without it the new one is all there is
     for container_id in await labelled(engine, operation_id):
-        await engine.remove(container_id, force=True)
+        with _gone_already():
+            await engine.remove(container_id, force=True)
     if former.get("Name") != f"/{name}":
         await engine.rename(former_id, name)
     if ran and not container_view.is_running(former):
         await engine.start(former_id)
     for volume in await engine.volumes({container_view.OPERATION_LABEL: operation_id}):
-        await engine.remove_volume(volume)
+        with _gone_already():
+            await engine.remove_volume(volume)
     container = await engine.find(name)
     return container.get("Id") == former_id and container_view.is_running(container) == ran
+
+
+@contextmanager
+def _gone_already() -> Iterator[None]:
+    """Let a removal pass whose reply is 404: the engine carried out an earlier one, whose reply was lost."""
+    try:
+        yield
+    except Invalid as error:
+        if error.code != "not_found":
+            raise
 
 
 async def _roll_back_until(

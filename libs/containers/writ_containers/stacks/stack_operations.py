@@ -31,6 +31,7 @@ PAUSE = 0.3
 TAIL = 8 * 1024
 APPLY = ("stack_deploy", "stack_update")
 OPERATIONS = frozenset({*APPLY, "stack_remove"})
+UNSETTLED = f"every service is up, but did not run for {SETTLING:g} s without a restart in time"
 
 
 async def run(engine: Engine, task: Task, progress: Progress, until: float) -> TaskResult:
@@ -208,8 +209,10 @@ async def _settled(engine: Engine, task: Task, stack: Stack, ended: tuple[int, s
         else:
             end = judged(expected(stack), services_of(parts.containers))
             is_over = end.final if end.message else starts.seconds(parts.containers) >= SETTLING
-            if is_over or ended[0] != 0 or time.monotonic() > last:
+            if is_over or ended[0] != 0:
                 return _done(task, stack, parts, ended, end.message)
+            if time.monotonic() > last:
+                return _done(task, stack, parts, ended, end.message or UNSETTLED)
         await asyncio.sleep(PAUSE)
 
 

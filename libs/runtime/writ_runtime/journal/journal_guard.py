@@ -62,6 +62,7 @@ class JournalGuard:
         self._kept = self._read_mark = self._mark
         self._latest: Record | None = None
         self._found = 0
+        self._contradiction: str | None = None
         self.problem: str | None = None
         """The reason why nothing may be taken from this journal, from the first differing read on."""
         declare(measured, lambda: float(self._found >= CONFIRMED))
@@ -95,6 +96,12 @@ class JournalGuard:
         """Note this event as reached by a reader of the journal."""
         self._latest = record
 
+    def contradict(self, sequence: int) -> None:
+        """Note that a reader took in one event of this sequence and then received another. What it knows by the made-up
+        one cannot be taken back: only a new process, which reads the journal itself, trusts it again.
+        """
+        self._contradiction = self.problem = f"two different events {sequence} were received: one of them is made up"
+
     async def compare(self) -> bool:
         """Return whether the journal is another than the marked one, unless its loss was accepted. Raises errors of
         the bus.
@@ -102,7 +109,8 @@ class JournalGuard:
         mark = self._latest_read()  # before the journal is asked, which may grow meanwhile
         usage = await self._journal.usage()
         other = await self._difference(mark, usage)
-        self.problem = None if self._lost and mark.sequence <= self._lost else other
+        is_given_up = self._lost and mark.sequence <= self._lost
+        self.problem = self._contradiction or (None if is_given_up else other)
         if self.problem is None:
             self._found = 0
             await self._remember(usage, anew=other is not None)
@@ -113,6 +121,11 @@ class JournalGuard:
             self._alarm(self.problem)
         return True
 
+    async def has_event(self, sequence: int, digest: str) -> bool:
+        """Return whether the journal has exactly this event now. Raises errors of the bus."""
+        found = await self._journal.read(JOURNAL, after=sequence - 1, limit=1)
+        return bool(found) and found[0].sequence == sequence and digest_of(found[0]) == digest
+
     async def _difference(self, mark: JournalMark, usage: Usage) -> str | None:
         known = f"event {mark.sequence} was read from the journal that was made at {mark.created or 'an unknown time'}"
         if mark.created and usage.created and mark.created != usage.created:
@@ -121,8 +134,7 @@ class JournalGuard:
             return f"{known}; this one ends at {usage.last_sequence}: was the journal restored?"
         if not mark.sequence or usage.first_sequence > mark.sequence:
             return None  # no event is known yet, or the known one is archived by now
-        found = await self._journal.read(JOURNAL, after=mark.sequence - 1, limit=1)
-        if not found or found[0].sequence != mark.sequence or digest_of(found[0]) != mark.digest:
+        if not await self.has_event(mark.sequence, mark.digest):
             return f"{known}; another event, or none, has this sequence now: was the journal restored?"
         return None
 

@@ -13,7 +13,7 @@ from msgspec import structs
 
 from writ_bus.port import Bus
 from writ_bus.tracing import EVENT_ID
-from writ_contracts.errors import Conflict, Invalid
+from writ_contracts.errors import Conflict, Invalid, WritError
 from writ_contracts.history.records import Record
 from writ_contracts.life import AcceptedLife, Life, fold
 from writ_contracts.subjects import operation_filter, parse_event
@@ -22,7 +22,7 @@ from writ_executor.journal.index import ARCHIVES, Index
 from writ_executor.journal.shared_keys import SharedKeys
 from writ_executor.journal.snapshots import IndexSnapshot, IndexSnapshots
 from writ_executor.success_rate import SuccessRate
-from writ_runtime.journal.journal_guard import JournalGuard
+from writ_runtime.journal.journal_guard import JournalGuard, digest_of
 from writ_runtime.logs import Log
 
 _ENDS = ("finished", "unknown")
@@ -44,6 +44,8 @@ class JournalFollower:
         self._snapshots = IndexSnapshots(bus, keys)
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._snapshot_at = 0
+        self._last_digest = ""
+        self._last_record: Record | None = None
         self.on_event: Callable[[AcceptedLife, str], None] | None = None
         """Called with each operation and the kind of event that just came, but not for what was read at the start."""
         self.damaged = 0
@@ -60,6 +62,8 @@ class JournalFollower:
         if snapshot is not None and strange:
             fields = {"sequence": snapshot.sequence, "last": usage.last_sequence}
             _log.warning("snapshot.of_another_journal", **fields, effect="the whole journal is read")
+        elif snapshot is not None and not await self._is_verified(snapshot):
+            _log.warning("snapshot.of_other_events", sequence=snapshot.sequence, effect="the whole journal is read")
         elif snapshot is not None:
             await self._restore(snapshot)
         while self._index.sequence < usage.last_sequence:
@@ -73,8 +77,13 @@ class JournalFollower:
 
     async def follow(self) -> None:
         """Take in every new record until cancelled; write a snapshot now and then."""
-        async with aclosing(self._bus.journal.tail(self._index.sequence)) as tail:
+        position = self._index.sequence
+        async with aclosing(self._bus.journal.tail(position)) as tail:
             async for record in tail:
+                if record.sequence <= position:
+                    self._guard.contradict(record.sequence)
+                    continue
+                position = record.sequence
                 self._apply_record(record)
                 self._wake_waiters(self._index.sequence)
                 self._notify(record)
@@ -97,23 +106,44 @@ class JournalFollower:
     async def save_known(self) -> None:
         """Write a snapshot, unless this process has read what the journal does not have: the next one begins with the
         snapshot before.
+
+        The guard may not have compared the latest events yet: the journal must have the last one of the snapshot.
         """
-        if self._guard.problem is None:
-            await self.save()
+        snapshot = self._snapshot()  # before the journal is asked: at a stop, events still arrive meanwhile
+        self._snapshot_at = snapshot.sequence  # also where this fails: not again with each event
+        try:
+            await self._guard.compare()
+            is_known = self._guard.problem is None and await self._is_verified(snapshot)
+        except WritError as error:
+            _log.warning("snapshot.not_saved", error=str(error))
+            return
+        if is_known:
+            await self._snapshots.save(snapshot)
 
     async def save(self) -> None:
         """Write a snapshot for the next starting replica. A failure is logged and does no harm."""
-        snapshot = IndexSnapshot(
+        snapshot = self._snapshot()
+        self._snapshot_at = snapshot.sequence
+        await self._snapshots.save(snapshot)
+
+    def _snapshot(self) -> IndexSnapshot:
+        if self._last_record is not None:
+            self._last_digest, self._last_record = digest_of(self._last_record), None
+        return IndexSnapshot(
             sequence=self._index.sequence,
             control_sequence=self._index.control_sequence,
             open=self._index.snapshot(),
             mark=self._guard.mark,
+            last=self._last_digest,
         )
-        self._snapshot_at = snapshot.sequence
-        await self._snapshots.save(snapshot)
+
+    async def _is_verified(self, snapshot: IndexSnapshot) -> bool:
+        """Return whether the journal has the last event of the snapshot. Older snapshots do not name it."""
+        return not snapshot.last or await self._guard.has_event(snapshot.sequence, snapshot.last)
 
     def _apply_record(self, record: Record) -> None:
         self._guard.read(record)
+        self._last_record = record
         try:
             event_id = record.headers.get(EVENT_ID, "")
             self._index.read(record.sequence, record.subject, record.data, event_id, record.time)
@@ -144,7 +174,7 @@ class JournalFollower:
             with self._readable(sequence=record.sequence, subject=record.subject):
                 self._index.release(record.sequence, record.data)
         self._index.sequence = self._snapshot_at = snapshot.sequence
-        self._index.control_sequence = snapshot.control_sequence
+        self._index.control_sequence, self._last_digest = snapshot.control_sequence, snapshot.last
 
     async def _recall(self, principal: str, operation_id: str) -> None:
         with self._readable(operation_id=operation_id):  # one damaged history must not keep a replica from starting

@@ -35,6 +35,10 @@ class IndexSnapshot(Struct, frozen=True, kw_only=True):
     mark: JournalMark = JournalMark()
     """The mark of its journal; absent in snapshots written before marks existed."""
     parts: int = 0
+    last: str = ""
+    """The digest of the event at `sequence`; absent in older snapshots. A journal with another event there is read as a
+    whole: the snapshot has taken in what its journal never had.
+    """
 
 
 class IndexSnapshots:

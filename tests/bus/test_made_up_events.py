@@ -1,0 +1,41 @@
+"""An event that a key of the account published in the stream's place is followed by the true one of its sequence."""
+
+import asyncio
+from contextlib import aclosing
+from pathlib import Path
+
+from writ_bus.port import Bus
+from writ_testing.peers.nats_server import writ_server
+from writ_testing.suites.journal import an_operation, append_many, take
+
+
+async def publish_as_stream(bus: Bus, sequence: int) -> None:
+    operation = an_operation(99)
+    headers = {
+        "Nats-Stream": "WRIT_JOURNAL",
+        "Nats-Subject": f"writ.journal.op.alice.{operation}.finished",
+        "Nats-Sequence": str(sequence),
+        "Nats-Time-Stamp": "2026-01-01T00:00:00Z",
+    }
+    await bus.publish(f"writ.event.op.alice.{operation}.progress", b"made up", headers)
+
+
+async def test_tail_returns_the_true_event_after_a_made_up_one_of_its_sequence(tmp_path: Path) -> None:
+    async with writ_server(tmp_path) as server:
+        thief, honest = await server.bus("executor"), await server.bus("executor")
+        await append_many(honest, 1)
+        async with aclosing(honest.journal.tail(0)) as tail:
+            assert [record.sequence for record in await take(tail, 1)] == [1]
+            following = asyncio.create_task(take(tail, 4))
+            await publish_as_stream(thief, 2)
+            await append_many(thief, 2, first=1)
+            await publish_as_stream(thief, 4)
+            found = await following
+        stored = await honest.journal.read("writ.journal.>")
+    assert [(record.sequence, record.data == b"made up") for record in found] == [
+        (2, True),
+        (2, False),
+        (3, False),
+        (4, True),
+    ]
+    assert [(one.subject, one.time) for one in found[1:3]] == [(one.subject, one.time) for one in stored[1:]]

@@ -1,0 +1,89 @@
+"""A snapshot holds nothing that the journal does not have, also before the guard has compared the latest events.
+
+Whoever can publish in the account of the executors can make up an event there, as if the journal had stored it.
+"""
+
+import time
+
+from tests.executor.conftest import World
+from tests.executor.test_lagging_replica import RESTART, ask_at
+
+from writ_bus.errors import Unreachable
+from writ_bus.port import Entry, Usage
+from writ_contracts import subjects
+from writ_contracts.history.records import Record
+from writ_contracts.journal import Finished, SecurityEvent
+from writ_contracts.wire import encode
+from writ_executor.journal.snapshots import SNAPSHOT_KEY
+from writ_executor.service import Executor
+
+
+async def dispatched(world: World) -> tuple[Executor, str]:
+    """Return an executor that has read of one operation in flight, and stored a snapshot with it."""
+    one = await world.executor(sweep=1000.0)
+    operation_id = (await world.ask("service_restart", **RESTART)).operation_id or ""
+    await world.work(operation_id)
+    assert await one.follower.reached((await world.bus.journal.usage()).last_sequence)
+    await one.follower.save_known()
+    assert await world.bus.params.get(SNAPSHOT_KEY) is not None
+    return one, operation_id
+
+
+async def make_up_end(world: World, one: Executor, operation_id: str) -> None:
+    """Let the executor read an end of the operation that is not in the journal."""
+    now = time.time()
+    end = Finished(id="z" * 20, at=now, correlation_id="c", operation_id=operation_id, outcome="succeeded")
+    sequence = (await world.bus.journal.usage()).last_sequence + 1
+    subject = subjects.operation_event("alice", operation_id, "finished")
+    one.follower._apply_record(Record(sequence, subject, encode(end), {}, now))
+
+
+async def grow(world: World) -> None:
+    """Store another event where the journal was said to have the end."""
+    subject = subjects.security_event("journal_replaced")
+    event = SecurityEvent(id="q" * 20, at=time.time(), correlation_id="c", kind="journal_replaced", detail="x")
+    entry = Entry(subject=subject, data=encode(event), event_id=event.id, filter=subject, expected=0)
+    await world.bus.journal.append(entry)
+
+
+async def assert_target_is_locked(world: World, operation_id: str) -> None:
+    """Start another replica: it knows the operation, and begins no other one on its target."""
+    other = await world.executor(sweep=1000.0)
+    assert other.index.get(operation_id) is not None
+    assert (await other.follower._guard.compare(), other.follower._guard.problem) == (False, None)
+    second = await ask_at(other, "service_restart", **RESTART)
+    assert second.error is None
+    assert await world.kinds(second.operation_id or "") == ["requested"]
+
+
+async def test_snapshot_with_an_end_that_the_guard_has_not_compared_yet_is_not_stored(world: World) -> None:
+    one, operation_id = await dispatched(world)
+    stored = await world.bus.params.get(SNAPSHOT_KEY)
+    await make_up_end(world, one, operation_id)
+    assert one.follower._guard.problem is None
+    await one.follower.save_known()
+    assert await world.bus.params.get(SNAPSHOT_KEY) == stored
+    await grow(world)
+    await assert_target_is_locked(world, operation_id)
+
+
+async def test_stored_snapshot_with_an_event_that_the_journal_does_not_have_is_not_used(world: World) -> None:
+    one, operation_id = await dispatched(world)
+    await make_up_end(world, one, operation_id)
+    await one.follower.save()
+    await grow(world)
+    await assert_target_is_locked(world, operation_id)
+
+
+async def test_snapshot_is_not_stored_while_the_journal_cannot_be_asked(world: World) -> None:
+    one, operation_id = await dispatched(world)
+    stored = await world.bus.params.get(SNAPSHOT_KEY)
+
+    async def away() -> Usage:
+        raise Unreachable("the server is away")
+
+    one.follower._guard._journal.usage = away  # type: ignore[method-assign]
+    await one.follower.save_known()
+    del one.follower._guard._journal.usage
+    assert await world.bus.params.get(SNAPSHOT_KEY) == stored
+    await assert_target_is_locked(world, operation_id)
