@@ -195,16 +195,19 @@ async def test_a_start_has_the_parameters_of_the_decision_on_record(
 ) -> None:
     """Otherwise the record would show a harmless request, and the host another operation."""
     rogue = Rogue(executor)
-    about = subject(installation, "file_write", "web-1", {"file_path": str(files / "harmless"), "content": "x"})
+    own = {"file_path": str(files / "harmless"), "content": "x", "mode": "0600", "timeout": 5}
+    about = subject(installation, "file_write", "web-1", own)
     decision = (await decided(executor, about)).decision
     assert decision is not None
     with installation.paused("agent-a"):
         await rogue.append(about, rogue.requested(about, decision))
         await rogue.append(about, dispatched_at(rogue, about))
-        for changed in ({"file_path": str(files / "evil")}, {"content": "y"}, {"mode": "0777"}):
-            other = structs.replace(about, parameters={**about.parameters, **changed})
+        altered = [{**own, **one} for one in ({"file_path": str(files / "evil")}, {"content": "y"}, {"mode": "0777"})]
+        fewer = [{name: value for name, value in own.items() if name != one} for one in ("mode", "timeout")]
+        for parameters in (*altered, *fewer):
+            other = structs.replace(about, parameters=parameters)
             answer = await rogue.grant(other, claim(installation, other))
-            assert (answer.grant, answer.error and answer.error.code) == (None, "forged_start"), changed
+            assert (answer.grant, answer.error and answer.error.code) == (None, "forged_start"), parameters
         await alarm(executor, "forged_start", about.operation_id, "other parameters than policy decided on")
         assert (await rogue.grant(about, claim(installation, about))).grant is not None
 

@@ -195,6 +195,7 @@ class Asking:
             at=self.clock.now,
             authenticated="signature" if subject.statement else "server",
             statement_digest=digest(subject.statement) if subject.statement else None,
+            own_parameters_digest=None if subject.statement else keyed_digest(KEY, subject.parameters),
         )
         return structs.replace(decision, **changed)
 

@@ -94,3 +94,18 @@ async def test_a_start_by_a_window_that_lapsed_names_the_cause(
     decision = read(answer.decision, Decision)
     assert (decision.effect, decision.code) == ("deny", "window_over")
     assert why in decision.reason
+
+
+async def test_a_start_by_a_window_with_other_parameters_than_at_its_request_is_forged(asking: Asking) -> None:
+    """The operation has no approvals of its own."""
+    window, sequence = await opened(asking)
+    restart = asking.subject()
+    allowed = await asking.decide(restart, control_sequence=sequence)
+    assert allowed.decision is not None, allowed
+    assert read(allowed.decision, Decision).window == window.subject.operation_id
+    await asking.record(restart, allowed.decision.detached())
+    other = structs.replace(restart, parameters={**restart.parameters, "timeout": 33})
+    answer = await asking.granted_as_recorded(other, control_sequence=sequence)
+    assert answer.error is not None
+    assert answer.error.code == "forged_start"
+    assert (await asking.granted_as_recorded(restart, control_sequence=sequence)).grant is not None

@@ -131,6 +131,10 @@ class Decision(Statement, frozen=True, kw_only=True, tag="writ.decision.v1"):
     """The session by whose key the principal requested, if by one."""
     passed_over: list[PrincipalId] = field(default_factory=list)
     """The people who could have approved it, had no emergency been declared; at most twenty."""
+    own_parameters_digest: Digest | None = None
+    """Of the requester's own parameters, without what rules and the catalogue filled in, under the key of
+    `parameters_digest`. Only the first decision on an unsigned request has it: a statement names these parameters.
+    """
 
 
 def changed_since(first: Decision, now: Decision) -> str:

@@ -121,7 +121,7 @@ CODES: dict[str, str] = {
     "awaiting_approval": "it waits for an approval",
     "not_approved": "it was not approved in time",
     "rejected": "an approver rejected it",
-    "stale": "the operation would start with another effect than the approved one",
+    "stale": "the operation would start with another effect than it was requested or approved with",
     "not_approver": "this principal may not approve or reject this operation, or not yet",
     "preview_missing": "no agent has signed a preview of it yet, and an approval needs one",
     "preview_incomplete": "its preview is incomplete or not valid: it can only be rejected",

@@ -29,8 +29,8 @@ from writ_policy.limits import RuleLimits
 from writ_policy.starts import (
     MOVED_ON,
     RecordedOperation,
+    changed_parameters,
     check_first_decision,
-    check_parameters,
     check_start,
     recorded_of,
 )
@@ -129,7 +129,6 @@ class GrantEndpoint:
         ruled = await self._rule(ask, judge, recorded, first, records, claim, counted)
         if ruled.ruling.effect != "allow":
             return self._refused(ask, ruled), ruled
-        check_parameters(recorded, subject, first, ruled.decision, operation)
         decision = self._signer.sign(ruled.decision)
         permit = grant(ask, claim, ruled, decision, counted if ruled.decision.approvals else None)
         writ = sign(self._key, permit)
@@ -162,6 +161,9 @@ class GrantEndpoint:
             ruled = judge.under_listed_names(ruled, subject, known, ask.traced)
         if ruled.ruling.effect == "allow":
             ruled = judge.under_other_names(ruled, subject, claim.baseline.get("names"), known, ask.traced)
+        changed = changed_parameters(subject, first, ruled.decision)
+        if changed and ruled.ruling.effect == "allow":
+            ruled = judge.as_stale(ruled, subject, known, changed, ask.traced)
         if recorded.life.approvals:
             moved = moved_since(recorded_preview(records), ruled.request.operation, claim.baseline)
             ruled = judge.unless_stale(ruled, subject, known, first, ask.traced, moved)

@@ -7,7 +7,7 @@ An executor's word is not enough for either. Pure: the records of the operation 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from writ_contracts.agents import Claim, Receipt
 from writ_contracts.decisions import KILL_GRACE, Decision, Grant, Subject
@@ -133,22 +133,26 @@ def check_first_decision(
     return decision
 
 
-def check_parameters(
-    recorded: RecordedOperation, subject: Subject, first: Decision, present: Decision, operation: Operation
-) -> None:
-    """Raise ForgedStart for a start with other parameters than those of the first decision.
+def with_own_parameters(subject: Subject, decision: Decision) -> Decision:
+    """Return the decision with what a start needs to recognize the requester's own parameters."""
+    if decision.effect == "deny" or subject.statement is not None or subject.recorded or subject.simulate:
+        return decision
+    return structs.replace(decision, own_parameters_digest=keyed_digest(subject.parameters_key, subject.parameters))
 
-    A rule or a catalogue that changed meanwhile may fill in other values. What the first decision filled in is on
-    record, and together with the requester's own parameters it has the digest that policy signed.
+
+def changed_parameters(subject: Subject, first: Decision, present: Decision) -> str:
+    """Return why the start may have other parameters than the request had; empty if the requester's own are the same.
+
+    Raises ForgedStart if they are others. Values that a rule or the catalogue fills in may change between the two
+    decisions. `first`: the checked first decision. `present`: the decision for the start, whose statement was checked.
     """
-    if present.parameters_digest == first.parameters_digest:
-        return
-    filled_in = recorded.requested.effective
-    decided = {**subject.parameters, **filled_in}
-    agrees = all(filled_in.get(name, value) == value for name, value in subject.parameters.items())
-    whole = (decided, operation.check(decided))  # the second one where the record has no values
-    if not agrees or not any(same(keyed_digest(subject.parameters_key, one), first.parameters_digest) for one in whole):
+    if present.parameters_digest == first.parameters_digest or first.statement_digest is not None:
+        return ""
+    if first.own_parameters_digest is None:
+        return "its effective parameters differ from those at its request, on which an earlier release decided"
+    if not same(keyed_digest(subject.parameters_key, subject.parameters), first.own_parameters_digest):
         raise ForgedStart(f"the start of {subject.operation_id} has other parameters than policy decided on")
+    return ""
 
 
 def check_start(

@@ -30,6 +30,7 @@ OWN = frozenset(
     }
     | {"sequence", "subject", "control_sequence", "number", "version"}
     | {"hidden_bytes", "output_bytes"}
+    | {"own_parameters_digest"}
     | {"parameters_digest", "statement_digest", "decision_digest", "claim_digest", "grant_digest", "output_digest"}
     | {"inventory_digest", "principals_digest", "result_digest", "parameter_key"}
     | {"digest", "digest_before", "digest_after"}

@@ -217,7 +217,7 @@ class ClaimEndpoint:
     async def _denied(
         self, life: DispatchedLife, received: ReceivedClaim, code: str, reason: str, decision: Signed | None = None
     ) -> Denied:
-        """End the operation `denied`, or `stale` where its approvals no longer hold. Return the error for the agent."""
+        """End the operation `denied`, or `stale` if it changed since its request. Return the error for the agent."""
         outcome: Outcome = "stale" if code == "stale" else "denied"
         await self._end(life, received, outcome, code, f"at its start: {reason}", decision)
         return Denied(reason, code=code)

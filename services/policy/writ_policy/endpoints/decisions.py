@@ -34,7 +34,7 @@ from writ_policy.decisions.signer import DecisionSigner
 from writ_policy.endpoints.scans import Scans
 from writ_policy.grant_endpoint import GrantEndpoint
 from writ_policy.metrics import PolicyMeasures
-from writ_policy.starts import FORGED, ForgedStart
+from writ_policy.starts import FORGED, ForgedStart, with_own_parameters
 from writ_policy.versions.proposed_versions import CHANGES, ProposedVersions
 from writ_policy.windows.open_windows import OpenWindows
 from writ_runtime.endpoint_frame import Reply, Respond, endpoint_handler
@@ -126,7 +126,7 @@ class DecisionEndpoints:
             else read_grant(ask, ruled, judge.world, quoting="preview" in ask.look and judge.may_quote(ruled, known))
         )
         reply = DecideReply(
-            decision=self._signer.sign(ruled.decision),
+            decision=self._signer.sign(with_own_parameters(ask.subject, ruled.decision)),
             effective=dict(ruled.ruling.effective),
             look=None if grant is None else sign(self._key, grant),
             needs=ruled.sources,
