@@ -49,7 +49,7 @@ async def test_stack_whose_service_is_started_again_until_time_is_over_is_not_up
     host: EngineHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     states: list[dict[str, Any]] = [{"StartedAt": f"2026-01-02T00:00:{number}Z"} for number in range(10, 60)]
-    after_looks(monkeypatch, host, states)
+    change_after_reads(monkeypatch, host, states)
     done = await host.backend.run(host.task("stack_deploy", ID, 3.0, stack_name="shop", compose=TWO), print)
     assert (done.outcome, done.code, done.effect) == ("failed", "stack_not_up", "done")
     assert "did not run for 0.4 s without a restart in time" in done.message
