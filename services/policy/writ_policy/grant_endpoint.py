@@ -163,7 +163,7 @@ class GrantEndpoint:
             ruled = judge.under_other_names(ruled, subject, claim.baseline.get("names"), known, ask.traced)
         changed = changed_parameters(subject, first, ruled.decision)
         if changed and ruled.ruling.effect == "allow":
-            ruled = judge.as_stale(ruled, subject, known, changed, ask.traced)
+            ruled = judge.stale(ruled, subject, known, changed, ask.traced)
         if recorded.life.approvals:
             moved = moved_since(recorded_preview(records), ruled.request.operation, claim.baseline)
             ruled = judge.unless_stale(ruled, subject, known, first, ask.traced, moved)

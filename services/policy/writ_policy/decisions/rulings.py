@@ -172,11 +172,9 @@ class Judge(Struct, frozen=True, kw_only=True):
             reason = f"the approvals on record do not satisfy the policy any more: {ruled.ruling.reason}"
         if not reason:
             return ruled
-        return self.as_stale(ruled, subject, known, reason, traced)
+        return self.stale(ruled, subject, known, reason, traced)
 
-    def as_stale(
-        self, ruled: RuledRequest, subject: Subject, known: KnownFacts, reason: str, traced: int = MOST_TRACED
-    ) -> RuledRequest:
+    def stale(self, ruled: RuledRequest, subject: Subject, known: KnownFacts, reason: str, traced: int) -> RuledRequest:
         """Return a denial for this reason, with the code of what has changed since its request."""
         return self._again(ruled, subject, known, traced, _denied(ruled.ruling, "stale", reason))
 
