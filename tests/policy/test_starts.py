@@ -292,6 +292,25 @@ async def test_what_was_dispatched_with_its_request_is_started_once(asking: Aski
     assert await alarms(asking) == []
 
 
+async def test_what_an_executor_of_the_release_before_dispatched_once_more_is_started_once(asking: Asking) -> None:
+    subject = asking.subject()
+    await asking.record(subject, dispatched=AT_ONCE)
+    await asking.append(subject, dispatched(asking, subject, 1))
+    answer = await asking.granted_as_recorded(subject, asking.claim(subject))
+    assert answer.grant is not None
+    assert len(await grants(asking, subject)) == 1
+    assert await refused(asking, subject, asking.claim(subject)) == "moved_on"
+    assert await alarms(asking) == []
+
+
+@pytest.mark.parametrize("changed", [{"pool": "b"}, {"target": "web-b"}, {"operation": "service_status"}])
+async def test_what_is_dispatched_once_more_to_another_place_is_forged(asking: Asking, changed: dict[str, Any]) -> None:
+    subject = asking.subject()
+    await asking.record(subject, dispatched=AT_ONCE)
+    await asking.append(subject, dispatched(asking, subject, 1, **changed))
+    assert await refused(asking, subject) == "forged_start"
+
+
 async def test_a_second_attempt_of_what_was_dispatched_with_its_request_is_started(asking: Asking) -> None:
     asking.files.policy(START)
     subject = asking.subject("service_start")
