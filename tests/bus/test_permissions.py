@@ -107,7 +107,14 @@ OTHERS = [
     *(f"writ.api.{verb}.{stream}" for verb in ("leader", "purge") for stream in STREAMS),
     *(f"writ.journal.op.alice.o1.{kind}" for kind in ("granted", "approved", "requested", "finished.x")),
     *("writ.api.journal", "writ.api.clock", "writ.api.params", *SERVERS, "writ.api.servers.connections"),
-    *("$SRV.PING", "$SRV.INFO.policy", "$SRV.STATS.policy.x"),
+    *(
+        "$SRV.PING",
+        "$SRV.PING.executor",
+        "$SRV.PING.policy",
+        "$SRV.INFO.executor",
+        "$SRV.INFO.policy",
+        "$SRV.STATS.policy.x",
+    ),
     *(f"writ.request.{who}.{operation}" for who in PEOPLE for operation in FOR_PEOPLE),
 ]
 
@@ -125,11 +132,12 @@ ALLOWED_BESIDES: dict[str, tuple[str, ...]] = {
         *READS_POLICIES,
         *("writ.api.leader.WRIT_PARAMS", "writ.api.leader.WRIT_RESULTS"),
         *("writ.api.purge.WRIT_PARAMS", "writ.api.purge.WRIT_RESULTS"),
+        "$SRV.PING.executor",
         *("$JS.API.DIRECT.GET.WRIT_PARAMS.writ.params.>", "$JS.API.DIRECT.GET.WRIT_RESULTS.writ.result.>"),
     ),
     "policy": (*READS_JOURNAL, *READS_POLICIES, *READS_SCANS),
     "audit": (*READS_JOURNAL, *READS_POLICIES, *SERVERS),
-    "status": ("writ.api.journal", "$SRV.PING", "$SRV.INFO.*", "$SRV.STATS.*.*"),
+    "status": ("writ.api.journal", "$SRV.PING", "$SRV.PING.*", "$SRV.INFO.*", "$SRV.STATS.*.*"),
     "bootstrap": ("$JS.API.>", "writ.api.leader.*"),
     **{
         f"agent-{pool}": (

@@ -200,8 +200,23 @@ def test_request_with_its_dispatch_is_followed_by_the_events_after_dispatched() 
     assert advances(State.ABSENT, EVENTS["requested"]) is State.REQUESTED
     for state in set(State) - {State.ABSENT}:
         assert advances(state, AT_ONCE) is None
-    with pytest.raises(Conflict, match="dispatched takes no 'dispatched'"):
-        fold([(1, AT_ONCE), (2, EVENTS["dispatched"])])
     two = fold([(1, EVENTS["requested"]), (2, EVENTS["dispatched"]), (3, EVENTS["granted"]), (4, EVENTS["finished"])])
     one = fold([(1, AT_ONCE), (3, EVENTS["granted"]), (4, EVENTS["finished"])])
     assert (one.state, type(one), one.outcome) == (two.state, type(two), two.outcome)
+
+
+def test_until_a_grant_a_dispatch_of_the_first_attempt_replaces_the_one_of_the_request() -> None:
+    """An executor of the release before writes it."""
+    again = structs.replace(EVENTS["dispatched"], id="again", attempt=1)
+    life = fold([(1, AT_ONCE), (2, again)])
+    assert isinstance(life, DispatchedLife)
+    assert (life.state, life.sequence, life.first_sequence) == (State.DISPATCHED, 2, 1)
+    assert life.dispatched is life.phase is again
+    ended = fold([(1, AT_ONCE), (2, again), (3, EVENTS["granted"]), (4, EVENTS["finished"])])
+    assert ended.state is State.ENDED
+    third = structs.replace(again, id="third")
+    for impossible in ([again, third], [structs.replace(again, attempt=2)]):
+        with pytest.raises(Conflict, match="dispatched takes no 'dispatched'"):
+            fold(list(enumerate([AT_ONCE, *impossible], 1)))
+    with pytest.raises(Conflict, match="dispatched takes no 'dispatched'"):
+        fold([(1, EVENTS["requested"]), (2, again), (3, third)])

@@ -3,11 +3,12 @@
 from typing import Any
 
 import pytest
+from msgspec import structs
 from tests.executor.agent_requests import heartbeat
 from tests.executor.conftest import POOL, World
 
 from writ_bus.errors import Forbidden
-from writ_bus.port import Entry
+from writ_bus.port import Entry, Service
 from writ_contracts import subjects
 from writ_contracts.decisions import RuleLimit
 from writ_contracts.history.audit import AuditStanding
@@ -18,6 +19,7 @@ from writ_contracts.wire import encode
 from writ_executor.journal.follower import read_life
 from writ_executor.service import Executor
 from writ_testing.eventually import eventually
+from writ_testing.memory.bus import MemoryBus
 from writ_testing.memory.journal import MemoryJournal
 from writ_trust.statements import digest
 
@@ -25,13 +27,22 @@ OPERATIONS = ("service_status", "file_write")
 STATUS: dict[str, Any] = {"parameters": {"service_name": "nginx"}}
 
 
+async def standing(world: World, instance: str, level: int) -> None:
+    """Report as an audit service of this level."""
+    report = AuditStanding(position=0, lag=0, instance=instance, level=level)
+    await world.bus.publish(subjects.AUDIT_STANDING, encode(report))
+
+
 async def replica(world: World, **changed: Any) -> Executor:
-    """Return an executor that knows an agent which reads a dispatch in `requested`."""
+    """Return an executor that knows an agent which reads a dispatch in `requested`, audit, and itself."""
     one = await world.executor(**changed)
     await heartbeat(world, requests=True, also=OPERATIONS)
+    await standing(world, "new", REQUESTS_DISPATCH)
 
     async def heard() -> bool:
-        return bool(one.presence.agents(POOL))
+        known = one.presence.agents(POOL) and one._audit_services.levels()
+        found = one.replicas.all_read(REQUESTS_DISPATCH) or not changed.get("dispatch_at_once", True)
+        return bool(known) and found
 
     await eventually(heard)
     return one
@@ -190,14 +201,117 @@ async def test_policy_or_audit_of_an_earlier_release_causes_two_events(world: Wo
     if earlier == "policy":
         world.policy.level = REQUESTS_DISPATCH - 1
     else:
-        for instance, level in (("new", REQUESTS_DISPATCH), ("old", REQUESTS_DISPATCH - 1)):
-            standing = AuditStanding(position=0, lag=0, instance=instance, level=level)
-            await world.bus.publish(subjects.AUDIT_STANDING, encode(standing))
+        await standing(world, "old", REQUESTS_DISPATCH - 1)
 
         async def heard() -> bool:
             return len(one._audit_services.levels()) == 2
 
         await eventually(heard)
+    answer = await world.ask("service_status", **STATUS)
+    await world.work(answer.operation_id or "")
+    assert await world.kinds(answer.operation_id or "") == ["requested", "dispatched"]
+
+
+async def test_until_audit_is_heard_there_are_two_events(world: World) -> None:
+    one = await world.executor()
+    await heartbeat(world, requests=True, also=OPERATIONS)
+
+    async def heard() -> bool:
+        return bool(one.presence.agents(POOL))
+
+    await eventually(heard)
+    answer = await world.ask("service_status", **STATUS)
+    await world.work(answer.operation_id or "")
+    assert await world.kinds(answer.operation_id or "") == ["requested", "dispatched"]
+
+
+@pytest.mark.parametrize("metadata", [{}, {"level": str(REQUESTS_DISPATCH - 1)}, {"level": "high"}])
+async def test_an_executor_of_the_release_before_is_enough_for_two_events(
+    world: World, metadata: dict[str, str]
+) -> None:
+    one = await replica(world)
+    await MemoryBus(world.broker).serve(
+        Service(name="executor", version="0.1.0", description="", endpoints=[], metadata=metadata)
+    )
+    await one.replicas.look()
+    answer = await world.ask("service_status", **STATUS)
+    await world.work(answer.operation_id or "")
+    assert await world.kinds(answer.operation_id or "") == ["requested", "dispatched"]
+
+
+async def test_where_nats_forbids_to_discover_executors_there_are_two_events(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+
+    async def as_before(*_: Any, **__: Any) -> list[Any]:
+        nonlocal asked
+        asked += 1
+        raise Forbidden("no permission to publish on $SRV.PING.executor")
+
+    monkeypatch.setattr(MemoryBus, "request_many", as_before)
+    monkeypatch.setattr("writ_executor.replicas.EVERY", 0.01)
+    one = await world.executor()
+    await heartbeat(world, requests=True, also=OPERATIONS)
+    await standing(world, "new", REQUESTS_DISPATCH)
+
+    async def known() -> bool:
+        return bool(asked and one.presence.agents(POOL) and one._audit_services.levels())
+
+    await eventually(known)
+    answer = await world.ask("service_status", **STATUS)
+    await world.work(answer.operation_id or "")
+    assert await world.kinds(answer.operation_id or "") == ["requested", "dispatched"]
+    assert asked == 1
+
+
+async def as_earlier_release(world: World, operation_id: str) -> None:
+    """Dispatch it as an executor of the release before does, which does not read the dispatch in a request."""
+    life = await read_life(world.bus, "alice", operation_id)
+    assert isinstance(life, DispatchedLife)
+    event = structs.replace(
+        life.dispatched, id="earlier", at=life.dispatched.at + 2, start_by=life.dispatched.start_by + 2
+    )
+    where = {"pool": event.pool, "target": event.target}
+    entry = Entry(
+        subject=subjects.operation_event("alice", operation_id, "dispatched", **where),
+        data=encode(event),
+        event_id=event.id,
+        filter=subjects.operation_filter("alice", operation_id),
+        expected=life.sequence,
+    )
+    await world.bus.journal.append(entry)
+
+
+async def test_what_an_executor_of_the_release_before_dispatches_once_more_is_carried_out_once(world: World) -> None:
+    one = await replica(world)
+    operation_id = (await world.ask("service_status", **STATUS)).operation_id or ""
+    first = await world.work(operation_id)
+    await as_earlier_release(world, operation_id)
+    work = await world.work(operation_id)
+    claimed = await world.hands.claim(work)
+    assert claimed.answer.grant
+    assert (await world.hands.claim(first)).answer.grant is None
+    await world.hands.finish(work, claimed)
+    assert await world.outcome(operation_id) == "succeeded"
+    assert await world.kinds(operation_id) == ["requested", "dispatched", "granted", "finished"]
+    assert one.follower.damaged == 0
+
+
+async def test_what_an_executor_of_the_release_before_dispatches_once_more_expires(world: World) -> None:
+    one = await replica(world, start_window=0.1)
+    operation_id = (await world.ask("service_status", **STATUS)).operation_id or ""
+    await as_earlier_release(world, operation_id)
+    assert await world.outcome(operation_id) == "expired"
+    assert one.follower.damaged == 0
+
+
+async def test_after_an_executor_of_the_release_before_was_noticed_there_are_two_events(world: World) -> None:
+    one = await replica(world)
+    operation_id = (await world.ask("service_status", **STATUS)).operation_id or ""
+    await as_earlier_release(world, operation_id)
+    [*_, last] = await world.records(subjects.any_operation_filter(operation_id))
+    assert await one.follower.reached(last.sequence)
     answer = await world.ask("service_status", **STATUS)
     await world.work(answer.operation_id or "")
     assert await world.kinds(answer.operation_id or "") == ["requested", "dispatched"]

@@ -15,7 +15,10 @@ import pytest
 from tests.architecture.tree import ROOT
 from tests.e2e.stolen_keys import holding
 
+from writ_client.client import Writ
 from writ_contracts import subjects
+from writ_contracts.requests import OperationView
+from writ_testing.eventually import eventually
 from writ_testing.installations.count_load import load
 from writ_testing.installations.installation import local_target, prepare, running_installation
 
@@ -108,6 +111,45 @@ async def test_service_works_with_the_others_of_another_release(
         status = await running.writ("status", environ={"COLUMNS": "250"})
         assert status.status == 0 or OTHER_BUILD in status.out or OTHER_LEVEL in status.out, status
     assert mixture.used == ({service} if previous else ALL - {service})
+
+
+async def test_an_executor_of_the_previous_release_keeps_the_new_one_from_dispatching_with_the_request(
+    tmp_path: Path, tree: Path
+) -> None:
+    """Agents are upgraded before it, against the documented order."""
+    mixture = Mixture(tree, tmp_path)
+    mixture.previous({"executor"})
+    home = prepare(tmp_path, targets=[local_target(name, tmp_path / "files") for name in TARGETS])
+    async with (
+        running_installation(tmp_path, home=home, executors=2, environ=mixture.environ) as running,
+        await running.client() as writ,
+    ):
+        names = [process.name for process in running.report.processes if process.name.startswith("executor")]
+        mixture.previous(())
+        ended = await running.writ("restart", names[0])
+        assert ended.status == 0, ended
+        for _ in range(12):  # longer than the new executor takes to hear of agents, audit and executors
+            reads = await asyncio.gather(*(writ.run("test_noop", name, timeout=60) for name in TARGETS))
+            assert {read.outcome for read in reads} == {"succeeded"}
+            for read in reads:
+                assert await kinds_of(writ, read) == ["requested", "dispatched", "granted", "finished"]
+            await asyncio.sleep(1)
+        ended = await running.writ("restart", names[1])
+        assert ended.status == 0, ended
+
+        async def at_once() -> bool:
+            done = await writ.run("test_noop", TARGETS[0], timeout=60)
+            return await kinds_of(writ, done) == ["requested", "granted", "finished"]
+
+        await eventually(at_once, what="that a read is dispatched with its request")
+        async with holding(running, "audit") as bus:
+            assert await bus.journal.read(subjects.SECURITY) == []
+    assert mixture.used == {"executor"}
+
+
+async def kinds_of(writ: Writ, done: OperationView) -> list[str]:
+    """Return the kinds of the operation's events."""
+    return [event.kind for event in (await writ.trace(operation_id=done.operation_id)).events]
 
 
 @pytest.mark.parametrize("up", [True, False], ids=["upgrade", "downgrade"])

@@ -265,6 +265,25 @@ async def test_operation_that_was_dispatched_with_its_request_starts_once(asking
     assert await alarms(asking) == []
 
 
+async def test_second_dispatch_by_an_executor_of_the_earlier_release_starts_once(asking: Asking) -> None:
+    subject = asking.subject()
+    await asking.record(subject, dispatched=AT_ONCE)
+    await asking.append(subject, dispatched(asking, subject, 1))
+    answer = await asking.granted_as_recorded(subject, asking.claim(subject))
+    assert answer.grant is not None
+    assert len(await grants(asking, subject)) == 1
+    assert await refused(asking, subject, asking.claim(subject)) == "moved_on"
+    assert await alarms(asking) == []
+
+
+@pytest.mark.parametrize("changed", [{"pool": "b"}, {"target": "web-b"}, {"operation": "service_status"}])
+async def test_second_dispatch_to_another_place_is_forged(asking: Asking, changed: dict[str, Any]) -> None:
+    subject = asking.subject()
+    await asking.record(subject, dispatched=AT_ONCE)
+    await asking.append(subject, dispatched(asking, subject, 1, **changed))
+    assert await refused(asking, subject) == "forged_start"
+
+
 async def test_second_attempt_starts_after_a_dispatch_with_the_request(asking: Asking) -> None:
     asking.files.policy(START)
     subject = asking.subject("service_start")

@@ -221,9 +221,7 @@ def apply(life: Life, event: journal.OperationEvent | journal.Carried, sequence:
     """
     if isinstance(event, journal.Carried):
         return structs.replace(life, sequence=sequence, time=time)
-    state = advance(life.state, _tag(event))
-    if isinstance(event, journal.Requested) and event.dispatched is not None:
-        state = advance(state, "dispatched")
+    state = _advance(life, event)
     stage, news = _stage(life, event)
     news |= {
         "state": state,
@@ -236,6 +234,13 @@ def apply(life: Life, event: journal.OperationEvent | journal.Carried, sequence:
         return structs.replace(life, **news)
     known = {name: getattr(life, name) for name in life.__struct_fields__ if name in stage.__struct_fields__}
     return stage(**{**known, **news})
+
+
+def _advance(life: Life, event: journal.OperationEvent) -> State:
+    """Return the state after the event. Raises Conflict."""
+    at_once = isinstance(life, DispatchedLife) and life.dispatched.id == life.requested.id
+    after = advances(life.state, event, at_once=at_once)
+    return advance(life.state, _tag(event)) if after is None else after
 
 
 def _tag(event: journal.OperationEvent) -> str:
@@ -299,9 +304,15 @@ def fold(events: Iterable[tuple[int, journal.OperationEvent | journal.Carried]])
     return life
 
 
-def advances(state: State, event: journal.OperationEvent | journal.Carried) -> State | None:
-    """Return the state after the event, if the table has the pair."""
+def advances(state: State, event: journal.OperationEvent | journal.Carried, *, at_once: bool = False) -> State | None:
+    """Return the state after the event, if the table has the pair.
+
+    `at_once`: the latest dispatch is the one of the request. An executor of the release before does not read it, and
+    dispatches the first attempt by an event of its own: until a grant this event counts in its place.
+    """
     if isinstance(event, journal.Carried):
+        return state
+    if at_once and state is State.DISPATCHED and isinstance(event, journal.Dispatched) and event.attempt == 1:
         return state
     after = TABLE.get((state, _tag(event)))
     if after is not None and isinstance(event, journal.Requested) and event.dispatched is not None:

@@ -36,7 +36,9 @@ reduced, or when a full journal needs more for its archive, and NATS refuses tha
 """
 
 SERVICES = {Role.EXECUTOR: "EXECUTOR", Role.POLICY: "POLICY", Role.AUDIT: "AUDIT", Role.KEEPER: "KEEPER"}
-DISCOVERY = ("$SRV.PING", "$SRV.INFO", "$SRV.STATS")
+PING = "$SRV.PING"
+"""Executors discover each other by it."""
+DISCOVERY = (PING, "$SRV.INFO", "$SRV.STATS")
 CONNECTIONS = {Role.PRINCIPAL: 256, Role.SCANNER: 256, Role.AGENT: 512, Role.ENROLLER: 16}
 """The most connections of one account: of a principal, of a pool, or of a token. Without this limit one key opened
 3,000 connections and used up the server's memory.
@@ -168,7 +170,8 @@ def rights(party: AccountUsers) -> Rights:
     listen = [*party.heard, f"{inbox_prefix(party.name)}.>", *(_discovered(party.name) if party.is_service else ())]
     servers = PINGED if party.account in SERVER_READERS else ()
     apis = [*(one.name for one in lent(party.role, party.tokens)), *servers]
-    return Rights(_unique([*party.sent, *apis]), _unique(listen), answers=party.is_service)
+    replicas = (f"{PING}.{party.name}",) if party.role is Role.EXECUTOR else ()
+    return Rights(_unique([*party.sent, *apis, *replicas]), _unique(listen), answers=party.is_service)
 
 
 def gateway_rights(plan: ServerPlan, name: str) -> Rights:

@@ -70,6 +70,8 @@ class OperationHistory(Struct, kw_only=True):
     """The part of an operation's earlier events on which later ones depend."""
 
     state: State = State.ABSENT
+    at_once: bool = False
+    """The latest dispatch is the one of the request."""
     idempotent: bool = False
     control: bool = False
     demanded: bool = False
@@ -171,11 +173,14 @@ def _unreadable(record: Record, where: EventSubject) -> IrregularEvent | None:
 
 
 def _advance(history: OperationHistory, event: journal.OperationEvent) -> None:
-    history.state = advances(history.state, event) or history.state
+    history.state = advances(history.state, event, at_once=history.at_once) or history.state
     match event:
         case journal.Requested():
+            history.at_once = event.dispatched is not None
             history.idempotent, history.control = event.idempotent, event.target == WRIT_TARGET
             history.demanded = _demands_approval(event)
+        case journal.Dispatched():
+            history.at_once = False
         case journal.PreviewTaken():
             history.preview = history.preview or digest(event.preview)
         case journal.Approved():
@@ -203,7 +208,7 @@ def _demands_approval(event: journal.Requested) -> bool:
 def _wrong(history: OperationHistory, event: journal.OperationEvent) -> str:
     if isinstance(event, journal.Archived) or history.state is State.ARCHIVED:
         return ""  # events in an archive are checked there
-    if advances(history.state, event) is None:
+    if advances(history.state, event, at_once=history.at_once) is None:
         return f"of an operation that is {history.state}"
     match event:
         case journal.Granted() | journal.Dispatched() if history.starts and not history.idempotent:

@@ -21,6 +21,7 @@ from writ_executor.journal.index import Index
 from writ_executor.journal.recorder import Recorder
 from writ_executor.journal.storage_watch import StorageWatch
 from writ_executor.policy.client import PolicyClient
+from writ_executor.replicas import ExecutorReplicas
 from writ_executor.requests.backend_tests import BackendTests
 from writ_executor.requests.intake import RequestEndpoint
 from writ_executor.requests.queries import QueryEndpoint
@@ -67,6 +68,7 @@ class Components:
     queries: QueryEndpoint
     notices: NoticeEndpoint
     audit_services: AuditServices
+    replicas: ExecutorReplicas
     policy: PolicyClient
     generations: Generations
     restored: RestoreRecovery
@@ -89,14 +91,17 @@ def compose(base: Foundation) -> Components:
     """Compose all parts over the foundation; nothing runs yet."""
     config, bus, measures, time = base.config, base.bus, base.measures, base.time
     audit_services = AuditServices(time.clocks.boot)
-    steps = _steps(base, audit_services)
+    replicas = ExecutorReplicas(
+        bus, lambda: config.dispatch_at_once and base.presence.any_reads_requests(), time.clocks.boot
+    )
+    steps = _steps(base, audit_services, replicas)
     index, recorder, lives, outcomes = base.index, base.recorder, base.lives, steps.outcomes
     generations = Generations(bus.journal, index, audit_services, config.journal_keep, config.full_at, recorder.clock)
     controls = _controls(base, steps, generations)
     accepted = AcceptedOperations(
         index, lives, steps.dispatcher, steps.host_reads, controls, steps.approvals, steps.previews, base.background
     )
-    base.follower.on_event = _after_verdict(base.background, accepted, outcomes)
+    base.follower.on_event = _after_event(base.background, accepted, outcomes, steps.dispatcher)
     screening = RequestScreening(
         base.targets, TargetVisibility(base.policy), base.admission, accepted, dry_run_only=config.dry_run_only
     )
@@ -117,6 +122,7 @@ def compose(base: Foundation) -> Components:
         queries=_queries(base, screening, generations),
         notices=NoticeEndpoint(recorder),
         audit_services=audit_services,
+        replicas=replicas,
         policy=base.policy,
         generations=generations,
         guard=base.guard,
@@ -124,7 +130,7 @@ def compose(base: Foundation) -> Components:
     )
 
 
-def _steps(base: Foundation, audit_services: AuditServices) -> _Steps:
+def _steps(base: Foundation, audit_services: AuditServices, replicas: ExecutorReplicas) -> _Steps:
     config, bus, catalogue, index = base.config, base.bus, base.catalogue, base.index
     recorder, vault, policy, presence = base.recorder, base.vault, base.policy, base.presence
     approvers, stops = ApproverEvents(bus), StopHistory(bus.journal)
@@ -135,8 +141,11 @@ def _steps(base: Foundation, audit_services: AuditServices) -> _Steps:
         base.follower,
         config.start_window,
         lambda pool: (
-            config.dispatch_at_once and presence.reads_requests(pool) and audit_services.all_read(REQUESTS_DISPATCH)
+            config.dispatch_at_once
+            and presence.reads_requests(pool)
+            and all(others.all_read(REQUESTS_DISPATCH) for others in (audit_services, replicas))
         ),
+        base.time.clocks.boot,
     )
     outcomes = OutcomeRecorder(recorder, vault, dispatcher, presence, base.background, base.audit_detail, approvers)
     approvals = ApprovalSteps(
@@ -280,14 +289,16 @@ def _queries(base: Foundation, screening: RequestScreening, generations: Generat
     )
 
 
-def _after_verdict(
-    background: BackgroundTasks, accepted: AcceptedOperations, outcomes: OutcomeRecorder
+def _after_event(
+    background: BackgroundTasks, accepted: AcceptedOperations, outcomes: OutcomeRecorder, dispatcher: Dispatcher
 ) -> Callable[[AcceptedLife, str], None]:
-    def decided(life: AcceptedLife, kind: str) -> None:
-        """Continue or clean up an operation after policy recorded people's verdicts."""
+    def happened(life: AcceptedLife, kind: str) -> None:
+        """Continue or clean up an operation after policy recorded people's verdicts. Notice other executors' ways."""
         if kind == "approved" and life.state is State.APPROVED:
             background.spawn("approved", accepted.begin(life))
         elif kind == "rejected":
             outcomes.rejected(life)
+        elif kind == "dispatched":
+            dispatcher.notice_earlier_release(life)
 
-    return decided
+    return happened

@@ -38,6 +38,7 @@ from writ_executor.journal.own_violations import OwnViolations
 from writ_executor.journal.shared_keys import SharedKeys
 from writ_executor.metrics import ExecutorMeasures, pools_of
 from writ_executor.policy.people_notices import PeopleNotices
+from writ_executor.replicas import METADATA, NAME
 from writ_runtime.clocks import SYSTEM, Clocks, ServerClock, describe
 from writ_runtime.endpoint_frame import Handle, endpoint_handler
 from writ_runtime.files.policy_keys import PolicyKeys
@@ -86,6 +87,7 @@ class Executor:
         self.sweep, self.intake, self.claims = parts.sweep, parts.intake, parts.claims
         self.receipts, self.queries, self.notices = parts.receipts, parts.queries, parts.notices
         self._key_use, self._people_notices = parts.key_use, PeopleNotices(bus, parts.presence)
+        self.replicas = parts.replicas
         self._audit_services, self._generations = parts.audit_services, parts.generations
         self._restored, self._policy, self._guard = parts.restored, parts.policy, parts.guard
         self._storage, self._unwatched = parts.storage, parts.unwatched
@@ -104,10 +106,11 @@ class Executor:
         await self._bus.subscribe(subjects.progress("x").replace(".x", ".*"), self._progress, queue="q-executor")
         await self._bus.serve(
             Service(
-                name="executor",
+                name=NAME,
                 version=__version__,
                 description="Accepts requests, has policy decide them, records and dispatches them.",
                 endpoints=self._endpoints(),
+                metadata=METADATA,
             )
         )
 
@@ -116,6 +119,7 @@ class Executor:
         async with asyncio.TaskGroup() as group:
             group.create_task(unending("journal", self._follow()))
             group.create_task(unending("sweep", self.sweep.run()))
+            group.create_task(unending("replicas", self.replicas.follow()))
             group.create_task(unending("clock", self.time.follow()))
             group.create_task(unending("people", self._people_notices.run()))
             group.create_task(unending("guard", self._guard.watch()))

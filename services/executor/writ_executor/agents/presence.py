@@ -140,6 +140,10 @@ class AgentPresence:
         alive = self._alive(pool)
         return bool(alive) and all(last.heartbeat.requests for last in alive)
 
+    def any_reads_requests(self) -> bool:
+        """Return whether any agent takes requests that are dispatched at once."""
+        return any(agent.requests for agent in self.all_agents())
+
     def agents_of(self, pools: Iterable[str]) -> dict[str, list[Heartbeat]]:
         """Return the live agents of each of these pools at once."""
         return {pool: self.agents(pool) for pool in pools}

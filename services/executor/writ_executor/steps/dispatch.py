@@ -7,6 +7,7 @@ none of them. The order is the one of the requests: a line is read only when the
 earlier one can be missing.
 """
 
+import math
 from collections.abc import Awaitable, Callable, Mapping
 
 from msgspec import structs
@@ -31,6 +32,8 @@ from writ_runtime.logs import Log
 from writ_trust.statements import digest
 
 _log = Log("writ.executor")
+EARLIER_RELEASE = 600.0
+"""Seconds without a request that is dispatched at once, after an executor of the release before was noticed."""
 Review = Callable[[AcceptedLife], Awaitable[CheckedDecision | None]]
 
 
@@ -49,15 +52,19 @@ class Dispatcher:
         follower: JournalFollower,
         start_window: float,
         reads_requests: Callable[[str], bool],
+        clock: Callable[[], float],
     ) -> None:
-        """`reads_requests`: whether the agents of a pool, and audit, read requests that are dispatched at once."""
+        """`reads_requests`: whether the agents of a pool, audit, and all executors read requests that are dispatched
+        at once. `clock`: the boot clock.
+        """
         self._bus = bus
         self._recorder = recorder
         self._index = index
         self._follower = follower
         self._start_window = start_window
         self._reads_requests = reads_requests
-        self._two_events = False
+        self._clock = clock
+        self._two_events_until = 0.0
         self.review: Review = _no_review
         """Policy's second decision on what people approved. Set once: what it needs in turn needs the dispatcher."""
 
@@ -67,7 +74,8 @@ class Dispatcher:
         Agents then see the whole event. So it needs parameters that are public, all of them.
         """
         waits = requested.dry_run or requested.target == WRIT_TARGET or needs_approval(requested) or lines(requested)
-        if waits or requested.hidden or self._two_events or not self._reads_requests(requested.pool):
+        two_events = self._clock() < self._two_events_until
+        if waits or requested.hidden or two_events or not self._reads_requests(requested.pool):
             return requested
         at_once = DispatchedAtOnce(
             start_by=requested.at + self._start_window, decision_digest=digest(requested.decision)
@@ -79,7 +87,18 @@ class Dispatcher:
         refusal.
         """
         _log.warning("dispatch.two_events", effect="reads take one more event until this executor starts again")
-        self._two_events = True
+        self._two_events_until = math.inf
+
+    def notice_earlier_release(self, life: AcceptedLife) -> None:
+        """Dispatch nothing with its request for a while if `life` was also dispatched by an event of its own.
+
+        An executor of the release before did that: it does not read the dispatch in a request. It would refuse claims
+        and receipts of what is dispatched so.
+        """
+        if not isinstance(life, DispatchedLife) or life.dispatched.attempt > 1 or life.requested.dispatched is None:
+            return
+        _log.warning("dispatch.earlier_release", operation_id=life.requested.operation_id, seconds=EARLIER_RELEASE)
+        self._two_events_until = max(self._two_events_until, self._clock() + EARLIER_RELEASE)
 
     async def start(self, life: AcceptedLife) -> Life:
         """Dispatch the operation if its target and limits are free. Return its life, which may still be waiting."""
