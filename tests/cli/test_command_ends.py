@@ -239,33 +239,6 @@ async def test_usage_errors_are_a_line_and_status_2(command: Command) -> None:
         assert done.stderr.count("\n") == 1
 
 
-async def test_missing_file_is_named_without_the_number_of_its_error(command: Command) -> None:
-    done = await command("policy", "publish", "/nonexistent", "-r", "x")
-    assert (done.exit_code, done.stderr) == (2, "writ: /nonexistent: can't be read: No such file or directory\n")
-
-
-async def test_a_missing_file_to_read_is_a_usage_error(command: Command) -> None:
-    for words in (
-        ("policy", "recover", "/nonexistent", "-r", "x"),
-        ("policy", "diff", "/nonexistent"),
-        ("policy", "diff", "1", "/nonexistent"),
-        ("policy", "eval", "--requests", "/nonexistent"),
-        ("policy", "convert", "/nonexistent"),
-        ("policy", "format", "/nonexistent"),
-        ("policy", "test", "/nonexistent"),
-        ("restore", "/nonexistent"),
-        ("journal", "verify", "/nonexistent"),
-        ("trace", "a" * 26, "--archive", "/nonexistent"),
-        ("agent", "enrol", "--token-file", "/nonexistent"),
-        ("credential", "endorse", "/nonexistent"),
-        ("scan", "report", "/nonexistent"),
-        ("login", "--ssh-key", "/nonexistent"),
-    ):
-        done = await command(*words)
-        assert done.exit_code == 2, (words, done.stdout, done.stderr)
-        assert "/nonexistent" in done.stderr or words[:2] == ("policy", "recover")
-
-
 async def test_an_answer_that_never_comes_says_how_to_ask_again(
     command: Command, served: ScriptedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
