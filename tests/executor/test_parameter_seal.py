@@ -93,20 +93,26 @@ async def test_other_parameters_than_those_sealed_ahead_are_sealed_again(
     assert len(seals) == 2
 
 
-async def test_large_texts_are_attached_for_an_agent_that_reads_them_so(world: World) -> None:
-    await world.executor()
+async def claimed(world: World) -> tuple[SealKey, bytes]:
+    """Return the reply to a claim of a large write by an agent that reads attached texts, and the key that opens it."""
     answer = await world.ask("file_write", parameters=PARAMETERS)
     key, work = SealKey(), await world.work(answer.operation_id or "")
     claim = encode(ClaimMessage(claim=world.hands.claim_for(work, key), principal=work.principal))
     headers = {TEXTS_HEADER: TEXTS_APART}
     reply = await world.bus.request(subjects.claim(POOL), claim, timeout=20, headers=headers)
-    message, texts = detach(reply.data)
+    return key, reply.data
+
+
+async def test_large_texts_are_attached_for_an_agent_that_reads_them_so(world: World) -> None:
+    await world.executor()
+    key, reply = await claimed(world)
+    message, texts = detach(reply)
     found = decode(key.open(decode(message, ClaimReply).sealed), SealedParameters)
     assert len(message) < LARGE <= len(texts) < LARGE + 100
     assert (found.parameters.get("file_path"), found.parameters.get("content")) == ("/srv/f", None)
     assert found.texts == [("content", LARGE)]
     assert decrypt_once(bytes.fromhex(found.texts_key or ""), texts).decode() == PARAMETERS["content"]
-    assert PARAMETERS["content"].encode() not in reply.data
+    assert PARAMETERS["content"].encode() not in reply
 
 
 async def test_without_aes_the_texts_stay_within_the_sealed_parameters(
@@ -114,12 +120,8 @@ async def test_without_aes_the_texts_stay_within_the_sealed_parameters(
 ) -> None:
     monkeypatch.setattr(claims, "has_aes", lambda: False)
     await world.executor()
-    answer = await world.ask("file_write", parameters=PARAMETERS)
-    key, work = SealKey(), await world.work(answer.operation_id or "")
-    claim = encode(ClaimMessage(claim=world.hands.claim_for(work, key), principal=work.principal))
-    headers = {TEXTS_HEADER: TEXTS_APART}
-    reply = await world.bus.request(subjects.claim(POOL), claim, timeout=20, headers=headers)
-    found = decode(key.open(decode(reply.data, ClaimReply).sealed), SealedParameters)
+    key, reply = await claimed(world)
+    found = decode(key.open(decode(reply, ClaimReply).sealed), SealedParameters)
     assert found.parameters["content"] == PARAMETERS["content"]
 
 
