@@ -59,6 +59,17 @@ async def test_an_approval_made_or_altered_in_the_record_by_others_starts_nothin
     assert (await one.start())[1] == code
 
 
+async def test_an_approved_operation_with_other_parameters_than_at_its_request_is_forged(asking: Asking) -> None:
+    one = await pending(asking)
+    await one.decide()
+    await one.dispatched()
+    other = structs.replace(one.subject, parameters={**one.subject.parameters, "timeout": 33})
+    answer = await asking.granted_as_recorded(other)
+    assert answer.error is not None
+    assert answer.error.code == "forged_start"
+    assert await one.start() == ("allow", "approved")
+
+
 async def test_operation_is_stale_after_the_role_is_taken_away(asking: Asking) -> None:
     one = await pending(asking)
     await one.decide()
