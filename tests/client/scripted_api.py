@@ -48,6 +48,8 @@ class ScriptedApi:
         self.recorded: dict[str, object] = {"state": "active"}
         self.waiting: requests.WaitingReason | None = None
         self.queries: Counter[str] = Counter()
+        self.at_once = False
+        """Dispatch operations with their requests."""
         self.mute = False
         self.audit_away = False
         self.silent_policy = False
@@ -90,7 +92,8 @@ class ScriptedApi:
         number = operation_id(principal, request.idempotency_key or "")
         if number not in self.lives:
             await self.happen(self._requested(number, principal, operation, request))
-            await self.happen(_dispatched(number, principal, operation, request.target))
+            if not self.at_once:
+                await self.happen(_dispatched(number, principal, operation, request.target))
             outcome = self.outcomes.get(request.target, self.outcome)
             if outcome is not None:
                 await self.end(number, outcome)
@@ -120,6 +123,9 @@ class ScriptedApi:
             start_by=time.time() + 60,
             dry_run=request.dry_run,
             reason=request.reason,
+            dispatched=journal.DispatchedAtOnce(start_by=time.time() + 60, decision_digest="")
+            if self.at_once
+            else None,
         )
 
     async def happen(self, event: journal.OperationEvent) -> None:
@@ -212,6 +218,7 @@ class ScriptedApi:
 
     async def _trace(self, message: Message) -> bytes:
         responders = decode(message.data, audit.TraceQuery)
+        self.queries["trace"] += 1
         if self.audit_away:
             return encode(audit.TraceReply(error=Failure(code="full", message="not now")))
         events = [

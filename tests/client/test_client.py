@@ -1,9 +1,9 @@
 """The Python client against a scripted executor: lost answers, lost events, silence, and errors."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
+from tests.client.conftest import KEY
 from tests.client.scripted_api import ScriptedApi
 
 from writ_cli.operations.running.progress_line import event_text
@@ -18,25 +18,7 @@ from writ_contracts.ids import operation_id
 from writ_contracts.requests import Failure, RequestReply, RequestStatement, TargetView, WaitingReason
 from writ_testing.memory.bus import MemoryBus
 from writ_trust.digests import keyed_digest
-from writ_trust.keys import Key, generate_seed
 from writ_trust.statements import open_signed
-
-KEY = Key(generate_seed())
-
-
-@pytest.fixture
-async def executor() -> AsyncIterator[ScriptedApi]:
-    bus = MemoryBus()
-    scripted = ScriptedApi(bus)
-    await scripted.serve()
-    yield scripted
-    await bus.drain(1.0)
-
-
-@pytest.fixture
-async def writ(executor: ScriptedApi) -> AsyncIterator[Writ]:
-    async with Writ(MemoryBus(executor.bus.broker), KEY, "alice", clock=lambda: 1000.0) as client:  # type: ignore[attr-defined]
-        yield client
 
 
 async def test_a_request_carries_the_principals_signature_on_exactly_it(writ: Writ, executor: ScriptedApi) -> None:
@@ -217,6 +199,21 @@ async def test_events_come_whole_and_in_order_with_progress_between(writ: Writ, 
             if kinds[-1] == "progress":
                 await executor.end(number, "succeeded")
     assert kinds == ["requested", "dispatched", "granted", "progress", "finished"]
+
+
+async def test_events_after_a_dispatch_with_the_request_are_read_from_no_record(
+    writ: Writ, executor: ScriptedApi
+) -> None:
+    executor.outcome, executor.at_once = None, True
+    await writ.submit("service_restart", "a", idempotency_key="k")
+    number = operation_id("alice", "k")
+    async with asyncio.timeout(10):
+        events = writ.events(number)
+        await anext(events)
+        await executor.start(number)
+        queries = executor.queries["trace"]
+        assert isinstance(await anext(events), journal.Granted)
+        assert executor.queries["trace"] == queries
 
 
 async def test_events_that_were_missed_are_filled_from_the_record(writ: Writ, executor: ScriptedApi) -> None:

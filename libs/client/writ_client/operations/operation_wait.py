@@ -189,7 +189,7 @@ class HistoryReader:
         """
         if happening is not None and isinstance(happening.event, Progress):
             return [happening.event]
-        gap = happening is None or happening.ends or (self._state, _tag(happening)) not in life.TABLE
+        gap = happening is None or happening.ends or self._state_after(happening) is None
         passed = [self._passed(missed) for missed in (await self._missed() if gap else ())]
         if happening is not None and happening.sequence > self._last:
             passed.append(self._passed(happening))
@@ -197,8 +197,12 @@ class HistoryReader:
 
     def _passed(self, happening: SequencedEvent) -> Event:
         self._last = happening.sequence
-        self._state = life.TABLE.get((self._state, _tag(happening)), _AFTER.get(_tag(happening), self._state))
+        self._state = self._state_after(happening) or _AFTER.get(_tag(happening), self._state)
         return happening.event
+
+    def _state_after(self, happening: SequencedEvent) -> life.State | None:
+        event = happening.event
+        return None if isinstance(event, Progress) else life.advances(self._state, event)
 
     async def _next(self, pause: float) -> SequencedEvent | None:
         try:
