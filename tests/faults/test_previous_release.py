@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Collection
 from pathlib import Path
 
@@ -128,12 +129,12 @@ async def test_an_executor_of_the_previous_release_keeps_the_new_one_from_dispat
         mixture.previous(())
         ended = await running.writ("restart", names[0])
         assert ended.status == 0, ended
-        for _ in range(12):  # longer than the new executor takes to hear of agents, audit and executors
+        until = time.monotonic() + 12.0  # longer than the new executor takes to hear of agents, audit and executors
+        while time.monotonic() < until:
             reads = await asyncio.gather(*(writ.run("test_noop", name, timeout=60) for name in TARGETS))
             assert {read.outcome for read in reads} == {"succeeded"}
             for read in reads:
                 assert await kinds_of(writ, read) == ["requested", "dispatched", "granted", "finished"]
-            await asyncio.sleep(1)
         ended = await running.writ("restart", names[1])
         assert ended.status == 0, ended
 

@@ -134,37 +134,22 @@ def _steps(base: Foundation, audit_services: AuditServices, replicas: ExecutorRe
     config, bus, catalogue, index = base.config, base.bus, base.catalogue, base.index
     recorder, vault, policy, presence = base.recorder, base.vault, base.policy, base.presence
     approvers, stops = ApproverEvents(bus), StopHistory(bus.journal)
-    dispatcher = Dispatcher(
-        bus,
-        recorder,
-        index,
-        base.follower,
-        config.start_window,
-        lambda pool: (
-            config.dispatch_at_once
-            and presence.reads_requests(pool)
-            and all(others.all_read(REQUESTS_DISPATCH) for others in (audit_services, replicas))
-        ),
-        base.time.clocks.boot,
-    )
+
+    def read_requests(pool: str) -> bool:
+        others = (audit_services, replicas)
+        return presence.reads_requests(pool) and all(other.all_read(REQUESTS_DISPATCH) for other in others)
+
+    at_once = read_requests if config.dispatch_at_once else lambda _: False
+    clock = base.time.clocks.boot
+    dispatcher = Dispatcher(bus, recorder, index, base.follower, config.start_window, at_once, clock)
     outcomes = OutcomeRecorder(recorder, vault, dispatcher, presence, base.background, base.audit_detail, approvers)
     approvals = ApprovalSteps(
         catalogue, index, recorder, vault, policy, outcomes, approvers, base.targets, stops, config.queue_window
     )
     dispatcher.review = approvals.review
     host_reads = HostReadRequests(bus, catalogue, index, vault, policy, outcomes)
-    previews = PendingPreviews(
-        catalogue,
-        index,
-        recorder,
-        vault,
-        base.keys,
-        presence,
-        host_reads,
-        base.audit_detail,
-        base.time.clocks.boot,
-        config.installation,
-    )
+    about = (base.audit_detail, clock, config.installation)
+    previews = PendingPreviews(catalogue, index, recorder, vault, base.keys, presence, host_reads, *about)
     return _Steps(
         dispatcher=dispatcher,
         cancels=Cancels(bus),
