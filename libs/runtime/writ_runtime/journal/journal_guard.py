@@ -110,7 +110,7 @@ class JournalGuard:
         usage = await self._journal.usage()
         other = await self._difference(mark, usage)
         is_given_up = self._lost and mark.sequence <= self._lost
-        self.problem = self._contradiction or (None if is_given_up else other)
+        self.problem = (None if is_given_up else other) or self._contradiction
         if self.problem is None:
             self._found = 0
             await self._remember(usage, anew=other is not None)
