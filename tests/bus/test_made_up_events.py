@@ -4,6 +4,9 @@ import asyncio
 from contextlib import aclosing
 from pathlib import Path
 
+import pytest
+
+from writ_bus.nats import tail as tail_module
 from writ_bus.port import Bus
 from writ_testing.peers.nats_server import writ_server
 from writ_testing.suites.journal import an_operation, append_many, take
@@ -39,3 +42,24 @@ async def test_tail_returns_the_true_event_after_a_made_up_one_of_its_sequence(t
         (4, True),
     ]
     assert [(one.subject, one.time) for one in found[1:3]] == [(one.subject, one.time) for one in stored[1:]]
+
+
+async def test_tail_returns_the_true_event_also_if_a_flood_displaced_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail_module, "AHEAD", 16)
+    async with writ_server(tmp_path) as server:
+        thief, honest = await server.bus("executor"), await server.bus("executor")
+        await append_many(honest, 1)
+        async with aclosing(honest.journal.tail(0)) as tail:
+            assert [record.sequence for record in await take(tail, 1)] == [1]
+            following = asyncio.create_task(take(tail, 1))
+            await publish_as_stream(thief, 2)
+            assert [record.data for record in await following] == [b"made up"]
+            # Nobody reads meanwhile: the true event is among those that are dropped.
+            await append_many(thief, 1, first=1)
+            for _ in range(20):
+                await publish_as_stream(thief, 1)
+            await append_many(thief, 2, first=2)
+            found = await take(tail, 3)
+    assert [(record.sequence, record.data == b"made up") for record in found] == [(2, False), (3, False), (4, False)]

@@ -1,4 +1,4 @@
-"""An installation whose principal alice manages principals and sessions, by operations."""
+"""An installation whose principal alice manages principals and sessions by operations, and reads the record."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -9,7 +9,7 @@ from writ_testing.installations.installation import RunningInstallation, open_po
 
 GOVERN: dict[str, Any] = {
     "name": "govern",
-    "operations": ["principal_manage", "session_end"],
+    "operations": ["principal_manage", "session_end", "audit_read"],
     "users": ["alice"],
     "allowed": True,
     "inherit": False,

@@ -102,6 +102,11 @@ async def test_a_session_is_revoked_by_the_beginning_of_its_id(installation: Run
     ended = await installation.writ("sessions", "revoke", number[:12], environ=environ)
     assert ended.status == 0, ended
     assert number not in [one.id for one in (await alice.sessions.open_ones()).sessions]
+    async with await installation.client("bob") as bob:
+        session, number, _ = await opened(installation, bob)
+    await session.close()
+    ended = await installation.writ("sessions", "revoke", number[:12], environ=environ)
+    assert ended.status == 0, ended
 
 
 async def test_a_session_has_its_principals_rights_on_nats_and_no_others(

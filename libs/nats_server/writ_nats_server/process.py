@@ -5,7 +5,6 @@ server.
 """
 
 import asyncio
-import errno
 import os
 import shutil
 import signal
@@ -179,9 +178,14 @@ async def _must_be_free(host: str, port: int) -> None:
     try:
         listener = await asyncio.get_running_loop().create_server(asyncio.Protocol, host, port)
     except OSError as error:
-        raise Unreachable(f"port {port} on {host} is taken: {os.strerror(error.errno or errno.EADDRINUSE)}") from error
+        raise Unreachable(f"port {port} on {host} is taken: {_reason(error)}") from error
     listener.close()
     await listener.wait_closed()
+
+
+def _reason(error: OSError) -> str:
+    # asyncio repeats host and port in its text for a taken one
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error.strerror)
 
 
 async def _get(port: int, path: str) -> dict[str, Any]:

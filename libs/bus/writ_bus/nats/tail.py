@@ -4,7 +4,8 @@ The stream's RePublish brings each stored event with its sequence. The next one 
 reconnect or a second of silence is filled by direct gets. So nothing depends on the delivery of a core message.
 
 Every key of the account can publish there as if it were the stream. Of a made-up event the stream republishes the true
-one too: the reader gets both.
+one too: the reader gets both. Where live events may have been lost, those that were returned are compared with the
+stream.
 """
 
 import asyncio
@@ -44,6 +45,7 @@ class NatsTail:
         self._read: deque[Record] = deque()
         self._taken: dict[int, int] = {}  # the hashes of the last AHEAD live events that were returned
         self._behind = True
+        self._lost = False  # live events may have been lost since
         self._arrived = asyncio.Event()
         self._subscription: NatsSubscription | None = None
 
@@ -74,6 +76,8 @@ class NatsTail:
             returned = self._taken.get(earlier.sequence)
             if returned is not None and returned != _hash_of(earlier):
                 return earlier
+        if self._lost and self._taken:
+            return None  # `_fill` compares them first
         if self._read:
             return self._read.popleft()
         if not self._live:
@@ -103,14 +107,14 @@ class NatsTail:
             return  # an executor's progress message: not an event of the journal
         if len(self._live) >= AHEAD:
             self._live.clear()
-            self._behind = True
+            self._behind = self._lost = True
         elif (event := record(message)) is not None:
             self._live.append(event)
         # Not at once: a reply in the same read lets a caller go on, and goes first.
         asyncio.get_running_loop().call_soon(self._arrived.set)
 
     def _suspect(self) -> None:
-        self._behind = True
+        self._behind = self._lost = True
         self._arrived.set()
 
     async def _wait(self) -> None:
@@ -127,6 +131,7 @@ class NatsTail:
             if self._connection.closed.is_set():
                 return
             try:
+                await self._compare_returned()
                 page, more = await self._page(self._subjects, self._position, PAGE)
             except (Unreachable, TimedOut, Forbidden) as error:
                 _logger.debug("tail.fill", extra={"error": str(error)})
@@ -137,6 +142,23 @@ class NatsTail:
                 if not page and self._live:  # a replica that lags behind what was republished
                     await asyncio.sleep(pause)
                 return
+
+    async def _compare_returned(self) -> None:
+        """Read the live events that were returned from the stream, and let the reader have those that differ: the true
+        ones may be among the lost.
+        """
+        if not self._lost or not self._taken:
+            return
+        differing: list[Record] = []
+        position, more = min(self._taken) - 1, 1
+        while more and position < self._position:
+            page, more = await self._page(self._subjects, position, PAGE)
+            if not page:
+                break
+            differing += [one for one in page if self._taken.get(one.sequence, _hash_of(one)) != _hash_of(one)]
+            position = page[-1].sequence
+        self._lost = False
+        self._read.extend(differing)
 
     async def aclose(self) -> None:
         self._connection.forget(self._suspect)

@@ -63,6 +63,7 @@ class JournalGuard:
         self._latest: Record | None = None
         self._found = 0
         self._contradiction: str | None = None
+        self._comparing = asyncio.Lock()
         self.problem: str | None = None
         """The reason why nothing may be taken from this journal, from the first differing read on."""
         declare(measured, lambda: float(self._found >= CONFIRMED))
@@ -106,6 +107,10 @@ class JournalGuard:
         """Return whether the journal is another than the marked one, unless its loss was accepted. Raises errors of
         the bus.
         """
+        async with self._comparing:
+            return await self._compare()
+
+    async def _compare(self) -> bool:
         mark = self._latest_read()  # before the journal is asked, which may grow meanwhile
         usage = await self._journal.usage()
         other = await self._difference(mark, usage)

@@ -119,6 +119,9 @@ class JournalFollower:
             return
         if is_known:
             await self._snapshots.save(snapshot)
+        else:
+            reason = self._guard.problem or "the journal does not have the last event that was read"
+            _log.warning("snapshot.not_saved", error=reason)
 
     async def save(self) -> None:
         """Write a snapshot for the next starting replica. A failure is logged and does no harm."""

@@ -107,6 +107,17 @@ async def list_all(settings: Settings, everybody: bool) -> int:
     return Exit.DONE
 
 
+async def _candidates(writ: Writ, beginning: str) -> list[str]:
+    """Return the ids of one's own open sessions, or of all if none of these begins so and a rule allows it."""
+    own = [one.id for one in (await writ.sessions.open_ones()).sessions]
+    if any(one.startswith(beginning) for one in own):
+        return own
+    try:
+        return [one.id for one in (await writ.sessions.open_ones(everybody=True)).sessions]
+    except Denied:
+        return own
+
+
 def _row(one: SessionView) -> tuple[object, ...]:
     here = "this one" if one.here else ""
     return one.id, one.principal, one.device, one.method, times.date(one.since), times.date(one.until), here
@@ -123,5 +134,5 @@ async def revoke(settings: Settings, session_id: str, reason: str) -> int:
     """
     async with await settings.connect() as writ:
         if len(session_id) < WHOLE:
-            session_id = one_of(session_id, [one.id for one in (await writ.sessions.open_ones()).sessions], "session")
+            session_id = one_of(session_id, await _candidates(writ, session_id), "session")
         return show_requested(settings.screen, await writ.sessions.end(session_id, reason=reason))

@@ -96,6 +96,8 @@ def _show(
         screen.line(f"  {len(running)} operations within its reach run on: writ op cancel {' '.join(running[:3])} …")
     if more := view.output.get("more"):
         screen.line(f"  {more} more run, which are not listed: writ audit search")
+    if view.message:
+        screen.line(Text(f"  {view.message}", style="yellow"))
 
 
 @stop.command("lift")
