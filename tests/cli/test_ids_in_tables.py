@@ -78,10 +78,16 @@ class Shape(Struct, frozen=True):
     drop: tuple[str, ...]
 
 
+COLUMNS_AT = {"table": 0, "listing": 1}
+"""The position of the columns among the arguments of each method that prints a table."""
+
+
 def tables() -> Iterator[Shape]:
     """The tables of the command, from its source."""
     known = {"COLUMNS": BACKENDS, "names": WIDE, "DROPPED": DROPPED}
     for path in sorted(Path(writ_cli.__file__).parent.rglob("*.py")):
+        if path.stem == Screen.__module__.rpartition(".")[2]:
+            continue
         tree = ast.parse(path.read_text())
         named = {
             target.id: node.value
@@ -95,9 +101,9 @@ def tables() -> Iterator[Shape]:
             return DROPPED if isinstance(node, ast.IfExp) else tuple(ast.literal_eval(node))
 
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "table":
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in COLUMNS_AT:
                 drop = next((read(one.value) for one in node.keywords if one.arg == "drop"), ())
-                columns = read(node.args[0])
+                columns = read(node.args[COLUMNS_AT[node.func.attr]])
                 yield Shape(f"{path.stem}:{columns[0]}:{columns[1]}", columns, drop)
 
 

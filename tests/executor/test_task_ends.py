@@ -1,6 +1,7 @@
 """An executor ends with any of its permanent tasks. The tasks are read from its code."""
 
 import asyncio
+import inspect
 
 import pytest
 from tests.architecture.tree import ROOT, task_names
@@ -8,6 +9,7 @@ from tests.executor.conftest import World
 
 from writ_bus import tasks
 from writ_executor import service
+from writ_executor.steps.background import BackgroundTasks
 from writ_testing.injection import InjectedError, break_unending
 
 
@@ -34,3 +36,17 @@ async def test_work_in_the_background_that_breaks_is_counted(world: World) -> No
     executor.background.spawn("simulate", breaks())
     await executor.background.settle()
     assert tasks.take_ended() == {"simulate": 1}
+
+
+async def test_work_that_is_cancelled_before_its_first_step_is_closed() -> None:
+    background = BackgroundTasks()
+
+    async def never() -> None:
+        raise AssertionError
+
+    work = never()
+    background.spawn("work", work)
+    [task] = background._tasks
+    task.cancel()
+    await background.settle(0.0)
+    assert inspect.getcoroutinestate(work) == inspect.CORO_CLOSED

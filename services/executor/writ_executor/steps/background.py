@@ -24,6 +24,7 @@ class BackgroundTasks:
         task = tasks.spawn(self._guard(name, work), name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: work.close())  # of a task that was cancelled before its first step
 
     async def settle(self, grace: float = 8.0) -> None:
         """Wait `grace` seconds for running tasks, then cancel the rest. The sweep of another replica repeats them."""
