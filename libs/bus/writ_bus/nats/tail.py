@@ -58,7 +58,7 @@ class NatsTail:
         if self._subscription is None:
             await self._listen()
         while (event := self._take()) is None:
-            if self._behind:
+            if self._behind or self._lost:
                 await self._fill()
             else:
                 await self._wait()
@@ -147,18 +147,20 @@ class NatsTail:
         """Read the live events that were returned from the stream, and let the reader have those that differ: the true
         ones may be among the lost.
         """
-        if not self._lost or not self._taken:
+        if not self._lost:
             return
-        differing: list[Record] = []
-        position, more = min(self._taken) - 1, 1
-        while more and position < self._position:
-            page, more = await self._page(self._subjects, position, PAGE)
-            if not page:
-                break
-            differing += [one for one in page if self._taken.get(one.sequence, _hash_of(one)) != _hash_of(one)]
-            position = page[-1].sequence
-        self._lost = False
-        self._read.extend(differing)
+        self._lost = False  # true again if more are lost during the reads
+        position, more = min(self._taken, default=self._position) - 1, 1
+        try:
+            while self._taken and more and position < self._position:
+                page, more = await self._page(self._subjects, position, PAGE)
+                if not page:
+                    break
+                self._read.extend(one for one in page if self._taken.get(one.sequence, _hash_of(one)) != _hash_of(one))
+                position = page[-1].sequence
+        except (Unreachable, TimedOut, Forbidden):
+            self._lost = True
+            raise
 
     async def aclose(self) -> None:
         self._connection.forget(self._suspect)
