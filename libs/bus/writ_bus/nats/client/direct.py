@@ -153,6 +153,9 @@ class DirectClient(HeaderClient):
                 found = None
             elif headers.startswith(BEGINNING):
                 found = self._parse_header_lines(headers[len(BEGINNING) :].rstrip(b"\r\n"))
+            elif not headers.startswith(b"NATS/1.0"):
+                self._drop(subject)
+                return True
             elif (found := status_headers(headers)) is None:
                 return False
         except ValueError:
