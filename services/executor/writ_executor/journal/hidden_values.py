@@ -92,12 +92,28 @@ class Vault:
 
     async def store(self, requested: Requested, prepared: PreparedParameters, seconds: float) -> None:
         """Keep the requester's parameters until the outcome, at most for `seconds`."""
+        await self._store(_place(requested), prepared, seconds, only_new=False)
+
+    async def store_new(self, operation_id: str, fingerprint: str, prepared: PreparedParameters, seconds: float) -> int:
+        """Keep the parameters of an operation that is not recorded yet. Return the version for `discard`. Raises
+        Conflict if its place is taken, Full.
+        """
+        return await self._store(_place_of(operation_id, fingerprint), prepared, seconds, only_new=True)
+
+    async def _store(self, place: str, prepared: PreparedParameters, seconds: float, *, only_new: bool) -> int:
         parameters, encrypted = prepared.parameters, prepared.encrypt()
         async with self._watch.storing():
-            await self._bus.params.put(_place(requested), encrypted.data, ttl=seconds)
+            version = await self._bus.params.put(place, encrypted.data, ttl=seconds, only_new=only_new)
         if texts := large_texts(parameters):
             size = max(encrypted.plain_bytes, sum(map(sys.getsizeof, texts.values())))
-            self._recent.put(_place(requested), parameters, size)
+            self._recent.put(place, parameters, size)
+        return version
+
+    async def discard(self, operation_id: str, fingerprint: str, version: int) -> None:
+        """Delete one stored version of parameters. A later one is another request's, and stays."""
+        place = _place_of(operation_id, fingerprint)
+        self._recent.drop(place)
+        await self._bus.params.delete(place, version=version)
 
     async def parameters(self, requested: Requested) -> dict[str, Any]:
         """Return the requester's whole parameters. Raises ParametersLost."""
@@ -180,4 +196,8 @@ def _place(requested: Requested) -> str:
     """Return the storage key. The fingerprint is part of it: another request with the same idempotency key must not
     overwrite these parameters.
     """
-    return f"{requested.operation_id}.{requested.fingerprint}"
+    return _place_of(requested.operation_id, requested.fingerprint)
+
+
+def _place_of(operation_id: str, fingerprint: str) -> str:
+    return f"{operation_id}.{fingerprint}"

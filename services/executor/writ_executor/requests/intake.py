@@ -42,6 +42,7 @@ from writ_executor.requests.attempt import (
     fingerprint,
     new_attempt,
 )
+from writ_executor.requests.early_storage import EarlyCopy, EarlyStorage
 from writ_executor.requests.screening import RequestScreening
 from writ_executor.requests.views import reply_of, verdict
 from writ_executor.rounds.accepted_operations import AcceptedOperations
@@ -65,6 +66,7 @@ class RequestEndpoint:
         recorder: Recorder,
         lives: OperationTable,
         vault: Vault,
+        early: EarlyStorage,
         policy: PolicyClient,
         accepted: AcceptedOperations,
         dispatcher: Dispatcher,
@@ -79,6 +81,7 @@ class RequestEndpoint:
         self._recorder = recorder
         self._lives = lives
         self._vault = vault
+        self._early = early
         self._policy = policy
         self._accepted = accepted
         self._dispatcher = dispatcher
@@ -101,11 +104,12 @@ class RequestEndpoint:
                 principal, request.key, request.definition, request.target, request.parameters
             )
             prepared = self._vault.prepared(request.parameters, request.written)
-            decided, request = await self._decided(self._question(request, owner), request, prepared)
-            denial = _denial(request, decided.decision)
-            if denial is not None:
-                return await self._deny(request, decided, *denial)
-            return await self._accept(request, decided, prepared)
+            with self._early.copy() as early:
+                decided, request = await self._decided(self._question(request, owner), request, prepared, early)
+                denial = _denial(request, decided.decision)
+                if denial is not None:
+                    return await self._deny(request, decided, *denial)
+                return await self._accept(request, decided, prepared, early)
         except Untrusted as error:
             await self._recorder.security_of(error, attempt.operation_id, attempt.principal, attempt.correlation_id)
             raise
@@ -179,27 +183,29 @@ class RequestEndpoint:
         return self._recorder.clock() + self._config.queue_window
 
     async def _decided(
-        self, question: DecideRequest, attempt: CheckedAttempt, prepared: PreparedParameters
+        self, question: DecideRequest, attempt: CheckedAttempt, prepared: PreparedParameters, early: EarlyCopy
     ) -> tuple[CheckedDecision, CheckedAttempt]:
         """Return policy's decision, and the attempt with its fingerprint.
 
-        What large parameters need besides is computed while policy decides.
+        What large parameters need besides is done while policy decides.
         """
         if not attempt.written:
             return await self._policy.decide(question), attempt
         deciding = tasks.start(self._policy.decide(question, attempt.written), "decide")
         try:
             await asyncio.sleep(0)  # the question is sent
-            self._policy.expect(question.subject, attempt.definition.check(attempt.parameters), attempt.written)
-            await asyncio.sleep(0)  # the rest of it, which the socket did not take at once
             fingerprinted = attempt.with_fingerprint()
+            await asyncio.sleep(0)  # the rest of it, which the socket did not take at once
             prepared.encrypt()
+            early.begin(fingerprinted, prepared)
+            await asyncio.sleep(0)  # it is sent to the store
+            self._policy.expect(question.subject, attempt.definition.check(attempt.parameters), attempt.written)
             return await deciding, fingerprinted
         finally:
             deciding.cancel()
 
     async def _accept(
-        self, attempt: CheckedAttempt, decided: CheckedDecision, prepared: PreparedParameters
+        self, attempt: CheckedAttempt, decided: CheckedDecision, prepared: PreparedParameters, early: EarlyCopy
     ) -> RequestReply:
         definition = attempt.definition
         target = WRIT if definition.control else await self._targets.find(attempt.target)
@@ -208,10 +214,12 @@ class RequestEndpoint:
             event = structs.replace(event, hidden_bytes=prepared.encrypt().plain_bytes)
         if decided.level >= REQUESTS_DISPATCH:
             event = self._dispatcher.at_once(event)
+        keep = seconds_kept(decided.decision, event.timeout, self._config)
+        stored = await early.lasts(keep)
         with self._admission.reserve(event, control=definition.control):
-            if event.hidden:
-                keep = seconds_kept(decided.decision, event.timeout, self._config)
+            if event.hidden and not stored:
                 await self._vault.store(event, prepared, keep)
+            early.keep(attempt)
             fault("executor.params_kept")
             try:
                 try:
