@@ -120,10 +120,12 @@ class RequestEndpoint:
 
     def _decode(self, attempt: Attempt, message: Message) -> DecodedAttempt:
         content_type = message.headers.get("Content-Type", wire.JSON)
-        request = wire.decode(message.data, Request, content_type=content_type, limit=MAX_REQUEST_BYTES)
+        request, written = wire.decode_with_texts(
+            message.data, Request, content_type=content_type, limit=MAX_REQUEST_BYTES
+        )
         request = structs.replace(request, dry_run=self._screening.dry(request.dry_run))
         keys = self._vault.new_keys(chosen_id(attempt, request))
-        return decoded(attempt, request, keys)
+        return decoded(attempt, request, keys, written)
 
     def _earlier(self, attempt: DecodedAttempt) -> RequestReply | None:
         """Return the answer to an identical earlier request, if its operation is known without reading the journal."""
