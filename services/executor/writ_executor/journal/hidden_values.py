@@ -8,10 +8,12 @@ import msgspec
 from msgspec import Raw, Struct
 
 from writ_bus.port import Bus
-from writ_contracts.errors import Unreachable
+from writ_contracts.bounds import check_values
+from writ_contracts.errors import Invalid, Unreachable
 from writ_contracts.journal import Requested
 from writ_contracts.large_texts import large_texts
 from writ_contracts.people.previews import PreviewDetails
+from writ_contracts.wire import decode
 from writ_executor.journal.shared_keys import OperationKeys, SharedKeys
 from writ_executor.journal.storage_watch import StorageWatch
 from writ_runtime.logs import Log
@@ -23,6 +25,8 @@ PLACE = "writ.place"
 """Name of a result's own place within it. A result without it, or of another place, is not shown: who can write to the
 store, but has not the key, would copy what is another's to a place of their own and have an executor decrypt it.
 """
+MOST_RESULT = 4 * 1024 * 1024
+"""Bytes as JSON, more than a message of an agent may have."""
 MOST_RECENT, RECENT_SECONDS = 8 * 1024 * 1024, 30.0
 """Large parameters stored a moment ago, which need not be read back: most are claimed at once."""
 
@@ -171,8 +175,21 @@ class Vault:
     async def keep_result(self, principal: str, operation_id: str, output: dict[str, Any]) -> None:
         """Keep a full output for its requester."""
         place = f"{principal}.{operation_id}"
-        data = self._keys.encrypt(msgspec.json.encode({**output, PLACE: place}))
-        await self._bus.results.put(place, data, ttl=RESULT_SECONDS)
+        await self._keep_result(place, msgspec.json.encode({**output, PLACE: place}))
+
+    async def keep_large_result(self, principal: str, operation_id: str, output: bytes) -> None:
+        """Keep a full output that is JSON, as an agent sent it. Raises Invalid if it is no object.
+
+        The place is its last member: of members with one name a reader takes the last.
+        """
+        if not (output.startswith(b"{") and output.endswith(b"}")):
+            raise Invalid("the full output is no object")
+        place = f"{principal}.{operation_id}"
+        member = msgspec.json.encode({PLACE: place})[1:]
+        await self._keep_result(place, b"".join((memoryview(output)[:-1], b",", member)))
+
+    async def _keep_result(self, place: str, output: bytes) -> None:
+        await self._bus.results.put(place, self._keys.encrypt(output), ttl=RESULT_SECONDS)
 
     async def result(self, principal: str, operation_id: str) -> dict[str, Any] | None:
         """Return a full output while it is kept."""
@@ -180,7 +197,12 @@ class Vault:
         data = await self._bus.results.get(place)
         if data is None:
             return None
-        output = dict(msgspec.json.decode(self._keys.decrypt(data)))
+        try:
+            output = decode(self._keys.decrypt(data), dict[str, Any], limit=MOST_RESULT)
+            check_values(output)
+        except Invalid as error:  # a large output of an agent
+            _log.error("result.unreadable", place=place, error=str(error), effect="it is not shown")
+            return None
         if (own := output.pop(PLACE, None)) != place:
             _log.error("result.misplaced", place=place, own=str(own)[:300], effect="it is not shown")
             return None

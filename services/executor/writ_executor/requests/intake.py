@@ -187,10 +187,7 @@ class RequestEndpoint:
     async def _decided(
         self, question: DecideRequest, attempt: CheckedAttempt, prepared: PreparedParameters, early: EarlyCopy
     ) -> tuple[CheckedDecision, CheckedAttempt]:
-        """Return policy's decision, and the attempt with its fingerprint.
-
-        What large parameters need besides is done while policy decides.
-        """
+        """Return policy's decision, and the attempt with its fingerprint. Large parameters are stored meanwhile."""
         if not attempt.written:
             return await self._policy.decide(question), attempt
         deciding = tasks.start(self._policy.decide(question, attempt.written), "decide")

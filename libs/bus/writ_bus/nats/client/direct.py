@@ -22,12 +22,12 @@ from typing import Any, cast
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import MaxPayloadError
-from nats.protocol.command import hpub_cmd, pub_cmd
 from nats.protocol.parser import AWAITING_CONTROL_LINE
 
 from writ_bus import tasks
 from writ_bus.nats.client.frames import Frame, is_begun, whole_messages
 from writ_bus.nats.client.headers import BEGINNING, HeaderClient, header_block, status_headers
+from writ_bus.nats.client.outgoing import message_parts
 from writ_bus.nats.client.port import OnMessage
 from writ_bus.nats.client.watchdog import Watchdog, limit_silence, send_ping
 
@@ -217,7 +217,7 @@ class DirectClient(HeaderClient):
         if block is None or queue is None or not (plain and unlimited) or len(payload) > self._max_payload:
             await super().publish(subject, payload, reply, headers)
             return
-        parts = _parts(subject, reply, block, payload)
+        parts = message_parts(subject, reply, block, payload)
         self.stats["out_msgs"] += 1
         self.stats["out_bytes"] += len(payload)
         self._pending += parts
@@ -321,19 +321,6 @@ async def _closed(transport: Any) -> None:
         ended.cancel()
     elif not ended.cancelled():
         ended.result()
-
-
-def _parts(subject: str, reply: str, block: bytes, payload: bytes) -> list[bytes]:
-    """Return the message as nats-py writes it. A long payload is a part of its own: nats-py copies it twice, into
-    memory that costs a process more time than the copies if it has to get it from the kernel.
-    """
-    if len(payload) < LONGEST_PART:
-        return [hpub_cmd(subject, reply, block, payload) if block else pub_cmd(subject, reply, payload)]
-    if block:
-        line = f"HPUB {subject} {reply} {len(block)} {len(block) + len(payload)}\r\n"
-    else:
-        line = f"PUB {subject} {reply} {len(payload)}\r\n"
-    return [line.encode() + block, payload, b"\r\n"]
 
 
 def _held_up(writer: StreamWriter) -> bool:
