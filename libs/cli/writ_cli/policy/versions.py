@@ -19,7 +19,7 @@ from writ_cli.terminal.output import Screen, visible
 from writ_client.client import Writ
 from writ_contracts.errors import Denied, Invalid
 from writ_contracts.policy.questions import PolicyProblem
-from writ_contracts.policy.versions import MAX_HISTORY, PolicyStatusReply, PolicyVersionView
+from writ_contracts.policy.versions import MAX_HISTORY, PolicyHistoryReply, PolicyStatusReply, PolicyVersionView
 from writ_contracts.requests import OperationView
 from writ_documents.document import Document, Position
 
@@ -80,18 +80,22 @@ async def history(settings: Settings, limit: int, before: int | None) -> int:
     """List the versions of the policy, newest first."""
     async with await settings.connect() as writ:
         found = await writ.policy_history(limit=limit, before=before)
-    screen = settings.screen
-    if screen.json:
-        screen.data(found)
-        return Exit.DONE
+    if settings.screen.json:
+        settings.screen.data(found)
+    else:
+        _show_history(settings.screen, found)
+    return Exit.DONE
+
+
+def _show_history(screen: Screen, found: PolicyHistoryReply) -> None:
     screen.table(
-        ("version", "", "when", "author", "from", "why", "digest", "problem"),
+        ("version", "", "when", "author", "from", "digest", "problem", "reason"),
         map(_row, found.versions),
-        drop=("from", "digest", "why", "author"),
+        drop=("digest", "from", "author"),
+        spill=True,
     )
     if found.more:
         screen.line(f"there are more: --before {found.versions[-1].number}")
-    return Exit.DONE
 
 
 def _row(version: PolicyVersionView) -> tuple[object, ...]:
@@ -99,7 +103,7 @@ def _row(version: PolicyVersionView) -> tuple[object, ...]:
     in_force = Text("in force", style="bold green") if version.in_force else ""
     when = times.date(version.at) if version.at else ""
     digest = version.digest[:12]
-    return version.number, in_force, when, version.author, origin, version.reason, digest, version.problem
+    return version.number, in_force, when, version.author, origin, digest, version.problem, version.reason
 
 
 @click.command()

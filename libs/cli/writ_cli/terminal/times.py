@@ -23,6 +23,18 @@ def seconds(text: str) -> float:
     return value
 
 
+def lifetime(option: str, text: str) -> float:
+    """Return a duration with its unit in seconds: a bare number may have been meant as minutes or days. Raises
+    Invalid.
+    """
+    if text.isascii() and text.isdigit():
+        raise Invalid(f"{option} {text[:20]}: the unit is missing: {text[:20]}s, {text[:20]}m, {text[:20]}h or {text[:20]}d?")
+    try:
+        return seconds(text)
+    except Invalid as error:
+        raise Invalid(f"{option}: {error}") from None
+
+
 def instant(text: str, *, now: float) -> float:
     """Return the Unix seconds of an ISO 8601 time (local time without a zone), or of a duration before `now`."""
     if _span(text):

@@ -60,7 +60,7 @@ async def issue_token(
     if pool not in pools:
         hint = near(pool, pools) or "; give one this pool first"
         raise Invalid(f"no target of {home.inventory} has pool {pool!r}{hint}")
-    span, now = times.seconds(expires), time.time()
+    span, now = times.lifetime("--expires", expires), time.time()
     if not 0 < span <= LONGEST:
         raise Invalid(f"a token is valid for at most {times.span(LONGEST)}")
     where = public_url(home) if url is None else with_scheme(home, checked_servers(url))

@@ -68,11 +68,14 @@ async def _change(settings: Settings, action: str, name: str, *, request: bool, 
         return show_requested(settings.screen, await writ.principals.change(action, name, known, reason=reason))
 
 
-def _show_changed(settings: Settings, name: str, after: Principal | None) -> int:
+def _show_changed(settings: Settings, name: str, after: Principal | None, *, rotated: bool = False) -> int:
     if settings.screen.json:
         settings.screen.data({"principal": after})
     elif after is None:
         settings.screen.line(f"{name} is removed, and its key with it; a running Writ ends its access within a second")
+    elif rotated:
+        settings.screen.line(f"{name} has a new key: {settings.home.seed_file(f'principal-{name}')}")
+        settings.screen.line("  a running Writ refuses the old key within a second: copy the new one to its client")
     else:
         state = "disabled" if after.disabled else f"roles: {', '.join(after.roles) or 'none'}"
         settings.screen.line(f"{name} is changed ({state}); a running Writ follows within a second")
@@ -200,10 +203,7 @@ async def rotate(settings: Settings, name: str, key: str | None, request: bool, 
         return await _with_key(settings, "rotate", name, key, reason, {})
     if key is not None:
         return await _change(settings, "rotate", name, request=False, reason=reason, key=key)
-    after = rotate_principal(settings.home, name)
-    if not settings.screen.json:
-        settings.screen.line(f"its new key is {settings.home.seed_file(f'principal-{name}')}")
-    return _show_changed(settings, name, after)
+    return _show_changed(settings, name, rotate_principal(settings.home, name), rotated=True)
 
 
 @principal.command("roles")

@@ -50,7 +50,7 @@ async def declare(settings: Settings, reason: str, targets: tuple[str, ...], spa
     Another person has to confirm it in time, or it lapses; until then its rules do not count for you. When it is over,
     another person reviews what was done; before that you cannot declare another one.
     """
-    until = time.time() + times.seconds(span)
+    until = time.time() + times.lifetime("--for", span)
     async with await settings.connect() as writ:
         view = await writ.emergency_declare(list(targets), reason=reason, until=until, by=_signer(ssh_key))
         if view.outcome != "succeeded":

@@ -63,7 +63,7 @@ async def login(settings: Settings, span: str, ssh_key: Path | None) -> int:
 
 def _session_seconds(span: str) -> int:
     """Return the seconds of `--for`. Raises UsageError for a span that the service would refuse, on record."""
-    seconds = int(times.seconds(span))
+    seconds = int(times.lifetime("--for", span))
     if not SHORTEST <= seconds <= LONGEST:
         raise click.UsageError(f"--for {span}: a session lasts from {SHORTEST // 60}m to {LONGEST // 86_400}d")
     return seconds

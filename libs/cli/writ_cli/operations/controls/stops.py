@@ -54,7 +54,7 @@ async def set_stop(
     It counts from its storage on, also for accepted operations that have not started. Running ones go on, unless
     --cancel-running is given: each cancel is an operation of its own, decided by the policy.
     """
-    until = None if span is None else time.time() + times.seconds(span)
+    until = None if span is None else time.time() + times.lifetime("--for", span)
     async with await settings.connect() as writ:
         for operation in operations:
             await refuse_unknown(writ, operation)

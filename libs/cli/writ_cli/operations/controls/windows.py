@@ -33,7 +33,7 @@ async def request(
     Once it is approved, so many of these operations of yours start without an approval of their own. Rules, stops and
     limits hold as ever. Operations of risk admin are covered only where a rule says `approval: {windows: true}`.
     """
-    seconds = int(times.seconds(span))
+    seconds = int(times.lifetime("--for", span))
     async with await settings.connect() as writ:
         for operation in operations:
             await refuse_unknown(writ, operation)
