@@ -11,8 +11,9 @@ from writ_cli.context.settings import Settings
 from writ_cli.operations.controls.stops import reach
 from writ_cli.operations.running.requests import show_view
 from writ_cli.policy import local_file
+from writ_cli.policy.added_warnings import added_warnings, reads_policy
 from writ_cli.policy.files import FILE, text_of
-from writ_cli.policy.problems import show_problems
+from writ_cli.policy.problems import of_files, show_problems
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit, of_outcome
 from writ_cli.terminal.output import Screen, visible
@@ -140,6 +141,7 @@ async def publish(settings: Settings, file: Path, reason: str, replaces: int | N
     try:
         async with await settings.connect() as writ:
             before = await _digest_in_force(writ)
+            warnings = await _warnings(settings, writ, document) if before else []
             view = await writ.policy_publish(document, reason=reason, replaces=replaces)
     except Invalid as error:
         if not error.problems:
@@ -147,9 +149,17 @@ async def publish(settings: Settings, file: Path, reason: str, replaces: int | N
         show_problems(settings.screen, _problems(document, str(file), error))
         raise Invalid(f"{file} is not published: {error}", code=error.code) from error
     status = _show_result(settings.screen, view)
+    show_problems(settings.screen, of_files(warnings, {"policy": str(file)}))
     if view.outcome == "succeeded":
         local_file.update(settings, document, before)
     return status
+
+
+async def _warnings(settings: Settings, writ: Writ, document: str) -> list[PolicyProblem]:
+    """Return the warnings that the document adds, for people who may read the policy in force."""
+    if settings.screen.json or not await reads_policy(writ):
+        return []
+    return await added_warnings(writ, (await writ.policy_show()).document, document)
 
 
 async def _document_of(writ: Writ, version: int) -> str:

@@ -19,6 +19,7 @@ from writ_contracts.ids import PrincipalId
 from writ_contracts.inventory import Principal
 from writ_contracts.nearest_name import near
 from writ_contracts.people.principal_changes import is_active
+from writ_contracts.type_words import plain_words
 from writ_documents.atomic_files import write_atomically
 from writ_installation.administration.principals import (
     ADMITTED_WITHIN,
@@ -59,7 +60,7 @@ async def _change(settings: Settings, action: str, name: str, *, request: bool, 
     try:
         change = msgspec.convert({"action": action, "principal_id": name, **known}, PrincipalManage)
     except msgspec.ValidationError as error:
-        raise Invalid(str(error)) from None
+        raise Invalid(plain_words(str(error))) from None
     if not request:
         if action != "remove":  # it has been warned of before it was confirmed
             warn_of_lockout(settings, change)
