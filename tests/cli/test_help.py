@@ -68,6 +68,13 @@ def test_every_command_loads_and_has_a_help_text() -> None:
     assert [path for path, command in found.items() if not command.help] == []
 
 
+def test_every_list_has_quiet_and_watch() -> None:
+    named = ("list", "search", "history", "operations", "targets")
+    lists = {path: command for path, command in commands(cli) if path[-1] in named}
+    lacking = {path for path, one in lists.items() if not {"quiet", "watch"} <= {each.name for each in one.params}}
+    assert lacking == set()
+
+
 @pytest.mark.parametrize(
     ("words", "hint"),
     [

@@ -14,7 +14,8 @@ _WORDS = {
     "null": "nothing",
 }
 _WITHOUT_ARTICLE = ("true or false", "nothing")
-_types = re.compile(r"`((?:str|int|float|bool|array|object|null)(?: \| (?:str|int|float|bool|array|object|null))*)`").sub
+_one = f"(?:{'|'.join(_WORDS)})"
+_types = re.compile(rf"`({_one}(?: \| {_one})*)`").sub
 _BOUNDS = {
     " of length >= ": " with a length of at least ",
     " of length <= ": " with a length of at most ",

@@ -33,7 +33,7 @@ class Permissions:
             return self._known
 
     async def reads_policy(self) -> bool:
-        """Return whether the principal may read the policy in force, at most 30 s old. Raises as `AccessQueries.explain`."""
+        """Return whether the principal may read the policy, at most 30 s old. Raises as `AccessQueries.explain`."""
         async with self._asking:
             if self._clock() >= self._reads_until:
                 answer = await self._writ.policy.explain(AUDIT_READ, WRIT_TARGET, {"query": "policy"})

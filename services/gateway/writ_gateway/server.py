@@ -40,7 +40,7 @@ from writ_gateway.context import Context, SessionOf
 from writ_gateway.prompts import PROMPTS
 from writ_gateway.resources import POLICY, RESOURCES
 from writ_gateway.schemas import slim
-from writ_gateway.session import PrincipalSession, ToolCall
+from writ_gateway.session import ToolCall
 from writ_gateway.tasks import WAIT_SECONDS, TaskHandlers, declared, is_open
 from writ_gateway.tool import Profile, Result, Tool
 from writ_gateway.toolbox import Toolbox
@@ -97,7 +97,8 @@ class McpHandlers:
     async def list_tools(self, context: Context, params: PaginatedRequestParams | None) -> ListToolsResult:
         """List the tools whose operations the caller may request."""
         session = await self._session_of(context)
-        listed = [described(tool, self._tools.profile) for tool in self._tools.listed(await _permitted(session.listed()))]
+        permitted = await _permitted(session.listed())
+        listed = [described(tool, self._tools.profile) for tool in self._tools.listed(permitted)]
         return ListToolsResult(tools=listed, ttl_ms=LIST_MILLISECONDS, cache_scope="private")
 
     async def call_tool(self, context: Context, params: CallToolRequestParams) -> CallToolResult | dict[str, Any]:

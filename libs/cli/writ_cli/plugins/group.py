@@ -7,7 +7,7 @@ import click
 import msgspec
 from msgspec import Struct
 
-from writ_cli.arguments.options import local
+from writ_cli.arguments.options import listing, local
 from writ_cli.context.settings import Settings
 from writ_cli.plugins.checks import declared_problems, in_source_tree, suite_problems
 from writ_cli.plugins.skeleton import files_of
@@ -42,7 +42,7 @@ class PluginRow(Struct, frozen=True, kw_only=True):
 
 
 @plugin.command("list")
-@local
+@listing(local)
 async def list_(settings: Settings) -> int:
     """List the installed plugins. None of their handlers is imported."""
     found = [_row(one) for one in installed_plugins()]

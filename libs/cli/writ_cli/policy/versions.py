@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 from rich.text import Text
 
-from writ_cli.arguments.options import asking
+from writ_cli.arguments.options import asking, listing
 from writ_cli.context.settings import Settings
 from writ_cli.operations.controls.stops import reach
 from writ_cli.operations.running.requests import show_view
@@ -76,7 +76,7 @@ def _show_status(screen: Screen, found: PolicyStatusReply) -> None:
 @click.command()
 @click.option("--limit", type=click.IntRange(1, MAX_HISTORY), default=20, show_default=True)
 @click.option("--before", type=click.IntRange(1), metavar="N", help="The next page: versions before this one.")
-@asking
+@listing(asking)
 async def history(settings: Settings, limit: int, before: int | None) -> int:
     """List the versions of the policy, newest first."""
     async with await settings.connect() as writ:

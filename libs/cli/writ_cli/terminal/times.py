@@ -28,7 +28,8 @@ def lifetime(option: str, text: str) -> float:
     Invalid.
     """
     if text.isascii() and text.isdigit():
-        raise Invalid(f"{option} {text[:20]}: the unit is missing: {text[:20]}s, {text[:20]}m, {text[:20]}h or {text[:20]}d?")
+        short = text[:20]
+        raise Invalid(f"{option} {short}: the unit is missing: {short}s, {short}m, {short}h or {short}d?")
     try:
         return seconds(text)
     except Invalid as error:

@@ -76,8 +76,8 @@ class InstallationStatus(Struct, frozen=True, kw_only=True):
 
 
 NOT_OF_WRIT = ("targets", "success")
-"""The checks whose cause is a host or a request: hosts out of reach, and operations that did not succeed. `status` shows
-them, and Writ is not degraded by them.
+"""The checks whose cause is a host or a request: hosts out of reach, and operations that did not succeed. `status`
+shows them, and Writ is not degraded by them.
 """
 
 

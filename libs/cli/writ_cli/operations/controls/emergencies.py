@@ -163,7 +163,7 @@ async def list_all(settings: Settings) -> int:
 @ID
 @asking
 async def report(settings: Settings, emergency: str) -> int:
-    """Everything that was requested on its targets while it was in force, for its review.
+    """Show everything that was requested on its targets while it was in force, for its review.
 
     Of others' operations it has what you may read in the record (`audit_read`).
     """

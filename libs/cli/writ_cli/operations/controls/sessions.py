@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from writ_cli.arguments.id_prefix import WHOLE, one_of
-from writ_cli.arguments.options import asking
+from writ_cli.arguments.options import asking, listing
 from writ_cli.context.connecting import CONNECT_SECONDS
 from writ_cli.context.session_files import SessionFile
 from writ_cli.context.settings import Settings
@@ -95,7 +95,7 @@ def sessions() -> None:
 
 @sessions.command("list")
 @click.option("--all", "everybody", is_flag=True, help="The sessions of all principals, for auditors.")
-@asking
+@listing(asking)
 async def list_all(settings: Settings, everybody: bool) -> int:
     """List your open sessions, and those of your agents."""
     async with await settings.connect() as writ:

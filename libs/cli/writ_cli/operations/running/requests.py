@@ -126,7 +126,7 @@ def _correlation_id(context: click.Context, option: click.Parameter, value: str 
 async def run(
     settings: Settings, operation: str, words: tuple[str, ...], choice: TargetChoice, options: RunCommandOptions
 ) -> int:
-    """Ask for an operation and wait for its outcome, on one target or on many.
+    """Request an operation and wait for its outcome, on one target or on many.
 
     Several values of --target, --role or --tag are "or"; different options are "and". Each target has an operation and
     a decision of its own.
