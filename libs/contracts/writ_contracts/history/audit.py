@@ -87,6 +87,8 @@ class SearchQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     correlation_id: CorrelationId | None = None
     operation_prefix: Annotated[str, Meta(pattern=PREFIX_PATTERN)] | None = None
     """The beginning of an operation id, or all of it."""
+    correlation_prefix: CorrelationId | None = None
+    """The beginning of a correlation id, or all of it."""
     emergency: Annotated[str, Meta(pattern=TOKEN_PATTERN)] | None = None
     """Whose decisions name this emergency: it covered the target, whether or not its rules decided."""
     client: Annotated[str, Meta(max_length=100)] | None = None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from writ_cli.arguments.id_prefix import WHOLE, is_prefix
 from writ_cli.arguments.options import INPUT_FILE, asking, asking_rows, listing, packed
@@ -17,8 +17,9 @@ from writ_cli.operations.records.search_rows import COLUMNS, chosen_columns, sho
 from writ_cli.operations.running.output_labels import catalogue
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
+from writ_client.client import Writ
 from writ_contracts.errors import Invalid
-from writ_contracts.history.audit import SearchQuery, TraceReply, UnknownName
+from writ_contracts.history.audit import SearchQuery, SearchReply, TraceReply, UnknownName
 from writ_contracts.ids import PrincipalId, TargetId
 from writ_contracts.journal import Outcome
 from writ_contracts.nearest_name import near
@@ -79,9 +80,19 @@ async def _query(settings: Settings, number: str) -> TraceReply:
             if error.code != "not_found":
                 raise
             answer = TraceReply()
-        if answer.events or not is_prefix(number):
-            return answer
-        return await writ.trace(operation_id=await writ.find_operation(number))
+        return answer if answer.events else await _by_prefix(writ, number)
+
+
+async def _by_prefix(writ: Writ, text: str) -> TraceReply:
+    """Return the trace of the one operation, or of the one correlation id, that begins so. Raises Invalid."""
+    try:
+        if is_prefix(text):
+            return await writ.trace(operation_id=await writ.find_operation(text))
+        return await writ.trace(correlation_id=await writ.find_correlation(text))
+    except Invalid as error:
+        if error.code != "not_found" or not is_prefix(text):
+            raise
+        return await writ.trace(correlation_id=await writ.find_correlation(text))
 
 
 class SearchOptions(Struct, frozen=True, kw_only=True):
@@ -184,7 +195,7 @@ async def search(settings: Settings, filters: SearchOptions, columns: str | None
     """
     query, chosen = filters.query(now=time.time()), chosen_columns(columns)
     async with await settings.connect() as writ:
-        answer = await writ.search(query)
+        answer = await _found(writ, query)
     for one in answer.unknown:
         click.echo(f"writ: nothing on record has {one.filter} {one.name!r}{_nearest(one)}", err=True)
     if not answer.rows:
@@ -192,6 +203,20 @@ async def search(settings: Settings, filters: SearchOptions, columns: str | None
             click.echo(f"writ: {advice}", err=True)
     show_rows(settings.screen, answer, chosen)
     return Exit.DONE
+
+
+async def _found(writ: Writ, query: SearchQuery) -> SearchReply:
+    """Return the rows; where no operation has the correlation id, those of the one that begins so."""
+    answer = await writ.search(query)
+    if answer.rows or query.correlation_id is None:
+        return answer
+    try:
+        correlation_id = await writ.find_correlation(query.correlation_id)
+    except Invalid as error:
+        if error.code != "not_found":
+            raise
+        return answer
+    return await writ.search(structs.replace(query, correlation_id=correlation_id))
 
 
 @audit.command("redecide")

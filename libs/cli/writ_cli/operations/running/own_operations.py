@@ -18,14 +18,14 @@ from writ_contracts.agents import Progress
 from writ_contracts.requests import OperationView
 
 
-class OperationGroup(click.Group):
+class OwnOperationsGroup(click.Group):
     """`op show`, also by its earlier name `op get`."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return super().get_command(ctx, "show" if cmd_name == "get" else cmd_name)
 
 
-@click.group(cls=OperationGroup)
+@click.group(cls=OwnOperationsGroup)
 def op() -> None:
     """Your own operations."""
 
