@@ -67,7 +67,7 @@ def test_show_gives_the_entry_and_its_pool(inventory: Path) -> None:
 def test_an_unknown_target_is_refused_with_the_nearest_one(inventory: Path, words: tuple[str, ...]) -> None:
     done = _writ(inventory, *words)
     assert done.exit_code == 2
-    assert "there is no target wbe1 in the inventory; did you mean 'web1'?" in done.stderr
+    assert "there is no target 'wbe1' in the inventory; did you mean 'web1'?" in done.stderr
     assert inventory.read_text() == INVENTORY
 
 

@@ -120,7 +120,8 @@ class Screen:
             fits = width == _ANY or cell_len(line.plain) <= width or further + SPACE > width
             offsets = [] if fits else _breaks(line.plain, first, width, width - further)
             for number, part in enumerate(line.divide(offsets)):
-                part.rstrip()
+                if offsets:
+                    part.rstrip()
                 self.out.print(Text.assemble(" " * further if number else "", part), soft_wrap=True)
 
     def _items(self, name: str, items: Any, indent: int) -> None:

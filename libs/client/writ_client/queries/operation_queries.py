@@ -148,7 +148,7 @@ class Queries:
                 raise errors.Invalid(f"several correlation ids begin with {prefix!r}: {shown}")
             query = structs.replace(query, before=rows[-1].first_sequence)
         if not found:
-            text = f"no correlation id begins with {prefix!r} among those that you may read"
+            text = f"no operation or correlation id begins with {prefix!r} among those that you may read"
             raise errors.Invalid(text, code="not_found")
         return found.pop()
 

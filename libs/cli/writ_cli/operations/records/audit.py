@@ -9,6 +9,7 @@ import click
 import msgspec
 from msgspec import Struct, structs
 
+from writ_cli.arguments.correlation_option import checked_correlation
 from writ_cli.arguments.id_prefix import WHOLE, is_prefix
 from writ_cli.arguments.options import INPUT_FILE, asking, asking_rows, listing, packed
 from writ_cli.context.settings import Settings
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("number", metavar="OPERATION_OR_CORRELATION_ID")
+@click.argument("number", metavar="OPERATION_OR_CORRELATION_ID", callback=checked_correlation)
 @click.option(
     "--archive",
     type=INPUT_FILE,
@@ -174,7 +175,7 @@ def audit() -> None:
 @click.option("--rule", multiple=True, metavar="RULE", help="A rule that decided.")
 @click.option("--reason", metavar="TEXT", help="A part of the request's reason.")
 @click.option("--text", metavar="TEXT", help="A part of reason, message, code or parameters.")
-@click.option("--correlation-id", metavar="ID", help="The correlation id.")
+@click.option("--correlation-id", metavar="ID", callback=checked_correlation, help="The correlation id.")
 @click.option("--client", metavar="NAME", help="The name that the requesting program gave itself.")
 @click.option("--session", metavar="ID", help="One run of that program, or the token that it used.")
 @click.option("--since", metavar="WHEN", help="2h, 7d, or 2026-11-25T14:30.")
