@@ -10,6 +10,7 @@ import click
 from writ_cli.approvals.card_text import refusals, show_card
 from writ_cli.approvals.passkey_approval import CHALLENGE, challenge_of, signed_challenge
 from writ_cli.arguments import completion
+from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.id_prefix import WHOLE, one_of, operation_of
 from writ_cli.arguments.options import asking, listing
 from writ_cli.context.settings import Settings
@@ -50,7 +51,7 @@ UNVERIFIED = click.option("--unverified", is_flag=True, help="Approve even if si
 REASON = click.option("--reason", "-r", default="", help="Why, for the record and for the requester.")
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def approvals() -> None:
     """Requests that wait for a person: see them, approve or reject them."""
 

@@ -7,6 +7,7 @@ import click
 import msgspec
 from msgspec import Struct
 
+from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import listing, local
 from writ_cli.context.settings import Settings
 from writ_cli.plugins.checks import declared_problems, in_source_tree, suite_problems
@@ -19,7 +20,7 @@ from writ_runtime.plugins.descriptors import installed_plugins
 from writ_runtime.plugins.entry_points import load_catalogue
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def plugin() -> None:
     """Operations, backends and conditions by other packages (docs/plugins.md)."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from writ_bus.nats.tls import tls_of
+from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.id_prefix import one_of
 from writ_cli.arguments.options import listing, local
 from writ_cli.context.settings import Settings
@@ -29,7 +30,7 @@ LONGEST = 7 * 86400.0
 KEPT = 7 * 86400.0
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def agent() -> None:
     """Agents on other hosts: enrol them by one-time tokens."""
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import listing, local
 from writ_cli.context.settings import Settings
 from writ_cli.installation.access.agents import issue_token
@@ -36,7 +37,7 @@ RETIRED = {
 }
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def keys() -> None:
     """Keys of services, agents, principals and people."""
 

@@ -6,6 +6,7 @@ from typing import Any
 import click
 import msgspec
 
+from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import asking, listing
 from writ_cli.context.settings import Settings
 from writ_cli.installation.access.lockout_warning import warn_of_lockout
@@ -35,7 +36,7 @@ KINDS = click.Choice(["human", "agent", "service"])
 NAME = click.argument("name")
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def principal() -> None:
     """Principals: humans, AI agents and services with the right to send requests.
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 import msgspec
 
+from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.id_prefix import one_of
 from writ_cli.arguments.options import listing, local
 from writ_cli.context.settings import Settings
@@ -23,7 +24,7 @@ from writ_runtime.plugins.entry_points import load_catalogue
 LONGEST = 366 * 86_400.0
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def token() -> None:
     """Bearer tokens of the MCP gateway (`writ mcp http`)."""
 

@@ -9,6 +9,7 @@ import click
 import msgspec
 from msgspec import Struct
 
+from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.options import asking
 from writ_cli.context.settings import Settings
 from writ_cli.operations.catalogue import scan_process
@@ -24,7 +25,7 @@ from writ_runtime.plugins.entry_points import load_scanners
 SCAN_SECONDS = 300.0
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def scan() -> None:
     """Reports of scanners."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from rich.text import Text
 
+from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.id_prefix import WHOLE, one_of
 from writ_cli.arguments.options import asking, listing
 from writ_cli.context.settings import Settings
@@ -33,7 +34,7 @@ SSH_KEY = click.option(
 ID = click.argument("emergency", metavar="EMERGENCY")
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def emergency() -> None:
     """Declare, confirm, end and review emergencies, in which the policy's emergency rules apply."""
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.id_prefix import WHOLE, one_of
 from writ_cli.arguments.options import asking, listing
 from writ_cli.context.connecting import CONNECT_SECONDS
@@ -88,7 +89,7 @@ async def logout(settings: Settings) -> int:
     return Exit.DONE
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def sessions() -> None:
     """Sessions: short-lived keys of principals."""
 

@@ -2,6 +2,7 @@
 
 import click
 
+from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.id_prefix import one_of
 from writ_cli.arguments.options import asking, listing
 from writ_cli.context.settings import Settings
@@ -13,7 +14,7 @@ from writ_contracts.errors import Invalid
 from writ_contracts.policy.versions import WindowView
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def window() -> None:
     """Approval windows: approvals ahead, for some uses of operations on targets, for a time."""
 

@@ -9,6 +9,7 @@ import click
 import msgspec
 from msgspec import Struct, structs
 
+from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.correlation_option import checked_correlation
 from writ_cli.arguments.id_prefix import WHOLE, is_prefix
 from writ_cli.arguments.options import INPUT_FILE, asking, asking_rows, listing, packed
@@ -154,7 +155,7 @@ class SearchOptions(Struct, frozen=True, kw_only=True):
         )
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def audit() -> None:
     """Audit: searches in the journal."""
 

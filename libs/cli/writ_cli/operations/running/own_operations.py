@@ -5,6 +5,7 @@ import time
 import click
 
 from writ_cli.arguments import completion
+from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.id_prefix import operation_of
 from writ_cli.arguments.options import asking, listing
 from writ_cli.context.settings import Settings
@@ -18,7 +19,7 @@ from writ_contracts.agents import Progress
 from writ_contracts.requests import OperationView
 
 
-class OwnOperationsGroup(click.Group):
+class OwnOperationsGroup(CommandGroup):
     """`op show`, also by its earlier name `op get`."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
