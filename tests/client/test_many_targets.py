@@ -104,6 +104,19 @@ async def test_a_cancelled_run_shows_what_goes_on_and_what_was_not_begun(writ: W
     assert (await writ.open_operations())[0].operation_id == pending.operation_id
 
 
+async def test_a_target_that_was_not_accepted_before_the_cancel_is_skipped(writ: Writ, executor: ScriptedApi) -> None:
+    executor.script.extend(Failure(code="rate_limited", message="too fast") for _ in HOSTS)
+    many = ManyTargets(writ, each_request("service_restart"), HOSTS[:2])
+    running = asyncio.create_task(many.run())
+    await executor.wait_for_requests(2)
+    while many.recap.counts != {"skipped": 2}:  # until both replies are read
+        await asyncio.wait_for(asyncio.sleep(0.01), 10)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert many.recap.counts == {"skipped": 2}
+    assert await writ.open_operations() == []
+
+
 async def test_the_same_key_is_the_same_operations(writ: Writ, executor: ScriptedApi) -> None:
     for _ in range(2):
         await ManyTargets(writ, each_request("service_restart", key="k"), HOSTS[:2]).run()

@@ -85,10 +85,11 @@ class ManyTargets:
         serial: int | None = None,
         max_failures: int | None = None,
         on_result: Callable[[TargetResult], None] = lambda _: None,
+        on_accepted: Callable[[str, RequestReply], None] = lambda _target, _answer: None,
         on_event: OnEvent = lambda _: None,
     ) -> None:
         """`serial`: so many targets at a time, the next ones when all of these have ended. `max_failures`: once so many
-        have failed, no other target is begun.
+        have failed, no other target is begun. `on_accepted`: called with a target's reply, if its outcome is awaited.
         """
         self._writ = writ
         self._each = each
@@ -96,6 +97,7 @@ class ManyTargets:
         self._serial = serial or len(self._targets)
         self._most = max_failures
         self._on_result = on_result
+        self._on_accepted = on_accepted
         self._on_event = on_event
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._begun: set[str] = set()
@@ -125,7 +127,6 @@ class ManyTargets:
         async with self._slots:
             if self._most is not None and self._failures >= self._most:
                 return
-            self._begun.add(target)
             began = time.monotonic()
             result = await self._outcome(target, began)
             self._results[target] = result
@@ -141,6 +142,7 @@ class ManyTargets:
             return self._failed(target, ERROR, error)
         if not self._each.wait and answer.outcome is None:
             return _requested(target, answer)
+        self._on_accepted(target, answer)
         try:
             number = answer.operation_id or self._id(target)
             view = await self._writ.wait(number, timeout=self._each.timeout, on_event=self._on_event)
@@ -151,6 +153,7 @@ class ManyTargets:
     async def _submitted(self, target: str) -> RequestReply:
         each = self._each
         for _ in range(MOST_BUSY):
+            self._begun.add(target)
             try:
                 return await self._writ.submit(
                     each.operation,
@@ -165,6 +168,7 @@ class ManyTargets:
             except errors.Full as error:
                 if error.code != "rate_limited":
                     raise
+            self._begun.discard(target)  # a run that is cancelled now has left nothing of it
             await asyncio.sleep(BUSY_SECONDS)
         raise errors.Full(f"it was not accepted in {MOST_BUSY * BUSY_SECONDS:g} s", code="rate_limited")
 
