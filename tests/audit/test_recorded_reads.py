@@ -4,6 +4,7 @@ import asyncio
 import time
 from typing import Any
 
+import msgspec
 import pytest
 
 from writ_audit.recorded_reads import RecordedReads
@@ -15,7 +16,7 @@ from writ_testing.memory.bus import MemoryBus
 from writ_testing.memory.journal import MemoryJournal
 
 QUERY: dict[str, Any] = {"query": "search"}
-DECISION = Signed(payload=b"{}", key="U" + "A" * 55, signature="x" * 86)
+DECISION = Signed(payload=msgspec.Raw(b"{}"), key="U" + "A" * 55, signature="x" * 86)
 
 
 async def recorded(bus: MemoryBus) -> int:

@@ -160,7 +160,17 @@ def progress(message: str) -> Progress:
 
 
 def test_progress_names_what_a_target_waits_for() -> None:
-    choice = TargetChoice(**dict.fromkeys(TargetChoice.__struct_fields__, ()))
+    choice = TargetChoice(
+        targets=("web-*",),
+        roles=(),
+        tags=(),
+        everything=False,
+        yes=False,
+        serial=None,
+        max_failures=None,
+        only=(),
+        retry=None,
+    )
     shown = RunResults(Screen("table"), choice, 2)
     shown.event(progress("half of it is done"))
     assert shown.progress().plain == "0 of 2 targets, 0 without success"

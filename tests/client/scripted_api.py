@@ -233,6 +233,8 @@ class ScriptedApi:
             for sequence, event in events
             if responders.operation_id in (None, number) and responders.correlation_id in (None, event.correlation_id)
         ]
+        if responders.security is not None:
+            events = []
         events += [
             audit.TraceEvent(sequence=0, subject="", kind="security", at=event.at, body=_plain(event))
             for event in self.security
