@@ -215,6 +215,34 @@ async def test_a_retry_acts_on_what_did_not_succeed_under_the_same_run(command: 
     assert (over.exit_code, "no target of run roll needs" in over.stderr) == (2, True)
 
 
+async def test_a_preview_of_a_retry_leaves_its_targets_to_the_retry(command: Command, served: ScriptedApi) -> None:
+    served.outcomes = {"web-1": "failed"}
+    await command(*RESTART, "-t", "web-*", "--correlation-id", "roll")
+    served.outcomes = {"web-1": "previewed"}
+    assert (await command(*RESTART, "--retry", "roll", "--dry-run")).exit_code == 0
+    served.requests.clear()
+    served.outcomes = {}
+    assert (await command(*RESTART, "--retry", "roll")).exit_code == 0
+    assert acted_on(served) == ["web-1"]
+
+
+async def test_a_dry_run_is_not_retried_as_a_run(command: Command, served: ScriptedApi) -> None:
+    served.outcome = "previewed"
+    await command(*RESTART, "-t", "web-*", "--correlation-id", "roll", "--dry-run")
+    refused = await command(*RESTART, "--retry", "roll")
+    assert (refused.exit_code, "run roll was a dry run: leave out --retry" in refused.stderr) == (2, True)
+
+
+async def test_a_target_whose_request_was_an_error_is_retried_by_that_name(
+    command: Command, served: ScriptedApi
+) -> None:
+    served.script.append(Failure(code="full", message="the journal is full"))
+    await command(*RESTART, "-t", "web-*", "--serial", "1", "--correlation-id", "roll")
+    served.requests.clear()
+    done = await command(*RESTART, "-t", "web-*", "--retry", "roll", "--only", "error")
+    assert (done.exit_code, acted_on(served)) == (0, ["web-1"])
+
+
 async def test_ctrl_c_shows_what_goes_on(served: ScriptedApi, environ: dict[str, str]) -> None:
     served.outcome = None
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it may be ignored

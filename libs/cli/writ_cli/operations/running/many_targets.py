@@ -32,7 +32,7 @@ async def run_many(settings: Settings, each: EachRequest, choice: TargetChoice) 
     settings.screen.refuse_field()
     async with await settings.connect() as writ:
         await refuse_unknown(writ, each.operation)
-        targets = await _chosen(writ, each.operation, choice)
+        targets = await _chosen(writ, each, choice)
         choice.confirm(each.operation, targets)
         shown = RunResults(settings.screen, choice, len(targets))
         many = ManyTargets(
@@ -54,11 +54,11 @@ async def run_many(settings: Settings, each: EachRequest, choice: TargetChoice) 
     return Exit.PENDING if shown.interrupted else status_of(many.recap, wait=each.wait)
 
 
-async def _chosen(writ: Writ, operation: str, choice: TargetChoice) -> list[str]:
+async def _chosen(writ: Writ, each: EachRequest, choice: TargetChoice) -> list[str]:
     known = offered(await writ.targets())
     if choice.retry is None:
         return choice.selector.of(known)
-    before = await _outcomes(writ, operation, choice.retry)
+    before = await _outcomes(writ, each, choice.retry)
     unselected = not (choice.targets or choice.roles or choice.tags or choice.everything)
     among = sorted(before) if unselected else choice.selector.of(known)
     left = [target for target in among if _again(before.get(target, SKIPPED), choice)]
@@ -70,23 +70,31 @@ async def _chosen(writ: Writ, operation: str, choice: TargetChoice) -> list[str]
 def _again(before: str | None, choice: TargetChoice) -> bool:
     """Return true if the target is to be tried again. An unknown one may have run, so it needs an explicit request."""
     if choice.only:
-        return (before or PENDING) in choice.only
+        # A target without a record was skipped, or its request was an error.
+        return (before or PENDING) in choice.only or (before == SKIPPED and "error" in choice.only)
     return (before or PENDING) not in NOT_AGAIN
 
 
-async def _outcomes(writ: Writ, operation: str, run: str) -> dict[str, str | None]:
-    """Return the latest outcome on each target of a run; None while it goes on. Raises Invalid (`not_found`)."""
-    query = SearchQuery(principal=writ.principal, operation=operation, correlation_id=run, limit=PAGE)
+async def _outcomes(writ: Writ, each: EachRequest, run: str) -> dict[str, str | None]:
+    """Return the latest outcome on each target of a run; None while it goes on. A preview changed nothing, so it counts
+    for another dry run alone. Raises Invalid (`not_found`).
+    """
+    query = SearchQuery(principal=writ.principal, operation=each.operation, correlation_id=run, limit=PAGE)
     found: dict[str, str | None] = {}
+    previews = 0
     while True:
         answer = await writ.search(query)
         for row in answer.rows:
-            found.setdefault(row.target, row.outcome)
+            if row.outcome == "previewed" and not each.dry_run:
+                previews += 1
+            else:
+                found.setdefault(row.target, row.outcome)
         if not answer.more:
             break
         query = msgspec.structs.replace(query, before=answer.rows[-1].first_sequence)
     if not found:
-        raise Invalid(f"run {run} has no {operation} of yours", code="not_found")
+        why = "was a dry run: leave out --retry" if previews else f"has no {each.operation} of yours"
+        raise Invalid(f"run {run} {why}", code="not_found")
     return found
 
 
