@@ -13,6 +13,7 @@ from tests.client.scripted_api import ScriptedApi
 from writ_cli.operations.running.many_targets import RunResults
 from writ_cli.operations.running.target_choice import TargetChoice
 from writ_cli.terminal.output import Screen
+from writ_client.operations.target_runs import TargetResult
 from writ_contracts.agents import Progress
 from writ_contracts.requests import Failure, RequestReply, TargetView, Verdict
 
@@ -155,11 +156,11 @@ async def test_without_waiting_an_accepted_request_is_enough(command: Command, s
     assert (await command(*RESTART, "-t", "web-*", "--no-wait")).exit_code == 1
 
 
-def progress(message: str) -> Progress:
-    return Progress(operation_id="a" * 26, principal="alice", message=message)
+def progress(message: str, number: str = "a" * 26) -> Progress:
+    return Progress(operation_id=number, principal="alice", message=message)
 
 
-def test_progress_names_what_a_target_waits_for() -> None:
+def test_progress_names_what_targets_wait_for_until_they_go_on() -> None:
     choice = TargetChoice(
         targets=("web-*",),
         roles=(),
@@ -177,6 +178,13 @@ def test_progress_names_what_a_target_waits_for() -> None:
     shown.event(progress("waits for web-1: backup_create holds its lock"))
     waiting = "0 of 2 targets, 0 without success; one waits for web-1: backup_create holds its lock"
     assert shown.progress().plain == waiting
+    shown.event(progress("waits for an agent of pool ssh: none is online", "b" * 26))
+    both = "0 of 2 targets, 0 without success; 2 wait, one for an agent of pool ssh: none is online"
+    assert shown.progress().plain == both
+    shown.event(progress("half of it is done", "b" * 26))
+    assert shown.progress().plain == waiting
+    shown.add(TargetResult(target="web-1", outcome="succeeded", operation_id="a" * 26))
+    assert shown.progress().plain == "1 of 2 targets, 0 without success"
 
 
 async def test_programs_get_a_json_line_for_each_target_and_one_for_the_run(

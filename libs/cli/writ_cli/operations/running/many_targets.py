@@ -118,7 +118,7 @@ class RunResults:
         self._count = count
         self._ended: set[str] = set()
         self._bad = 0
-        self._wait = ""
+        self._waits: dict[str, str] = {}
         self._approvals = 0
         self.interrupted = False
         self._status = screen.err.status(self.progress(), spinner="dots") if screen.live else None
@@ -134,8 +134,15 @@ class RunResults:
 
     def progress(self) -> Text:
         """Return the line about all targets."""
-        wait = f"; one {self._wait}" if self._wait and len(self._ended) < self._count else ""
-        return Text(f"{len(self._ended)} of {self._count} targets, {self._bad} without success{wait}")
+        return Text(f"{len(self._ended)} of {self._count} targets, {self._bad} without success{self._waiting()}")
+
+    def _waiting(self) -> str:
+        if not self._waits:
+            return ""
+        latest = next(reversed(self._waits.values()))
+        if len(self._waits) == 1:
+            return f"; one {latest}"
+        return f"; {len(self._waits)} wait, one {latest.removeprefix('waits ')}"
 
     def _update(self) -> None:
         if self._status is not None:
@@ -151,14 +158,16 @@ class RunResults:
         self._approvals += 1
 
     def event(self, event: Event) -> None:
-        """Show what one of the operations waits for."""
+        """Show what operations wait for, until their next event."""
+        self._waits.pop(event.operation_id, None)
         if isinstance(event, Progress) and event.message.startswith("waits for "):
-            self._wait = visible(event.message)
-            self._update()
+            self._waits[event.operation_id] = visible(event.message)
+        self._update()
 
     def add(self, result: TargetResult) -> None:
         """Add the result of a target that has ended, or that is not waited for."""
         self._ended.add(result.target)
+        self._waits.pop(result.operation_id, None)
         self._bad += not result.ok
         if self._choice.shows(result.outcome, ok=result.ok):
             self._show(result)
