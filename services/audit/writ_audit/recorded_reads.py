@@ -64,17 +64,17 @@ class RecordedReads:
         raise Conflict(f"{ATTEMPTS} others wrote {subject} first")
 
     async def _stored(self, entry: Entry) -> None:
-        append = asyncio.create_task(self._journal.append(entry))
         try:
-            await asyncio.wait((append,), timeout=UNANSWERED)
-            if not append.done() and await self._stores_nothing() and not append.done():
+            async with asyncio.timeout(UNANSWERED):
+                await self._journal.append(entry)
+            return
+        except TimeoutError:
+            if await self._stores_nothing():
                 raise Unreachable(
                     "this read cannot be recorded, so its results are not shown: NATS replies but stores nothing",
                     code="not_stored",
-                )
-            await append
-        finally:
-            append.cancel()
+                ) from None
+        await self._journal.append(entry)  # the same event: it is stored once
 
     async def _stores_nothing(self) -> bool:
         """Return whether the server answers all the same. Several copies may be about to elect their leader."""
