@@ -19,9 +19,11 @@ from writ_cli.operations.records.search_rows import COLUMNS, chosen_columns, sho
 from writ_cli.operations.running.output_labels import catalogue
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
+from writ_cli.terminal.output import Screen
 from writ_client.client import Writ
+from writ_contracts.agents import SecurityKind
 from writ_contracts.errors import Invalid
-from writ_contracts.history.audit import SearchQuery, SearchReply, TraceReply, UnknownName
+from writ_contracts.history.audit import SearchQuery, SearchReply, SecurityFilter, TraceEvent, TraceReply, UnknownName
 from writ_contracts.ids import PrincipalId, TargetId
 from writ_contracts.journal import Outcome
 from writ_contracts.nearest_name import near
@@ -219,6 +221,52 @@ async def _found(writ: Writ, query: SearchQuery) -> SearchReply:
             raise
         return answer
     return await writ.search(structs.replace(query, correlation_id=correlation_id))
+
+
+@audit.command("security")
+@click.option("--kind", type=click.Choice(get_args(SecurityKind)), metavar="KIND", help="One kind, as in an alert.")
+@click.option("--principal", "named", metavar="NAME", help="The principal that an event names.")
+@click.option("--since", metavar="WHEN", help="2h, 7d, or 2026-11-25T14:30.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
+@click.option(
+    "--before", type=click.IntRange(1), metavar="N", help="The next page: the sequence of the last row of this one."
+)
+@asking
+async def security(
+    settings: Settings, kind: str | None, named: str | None, since: str | None, limit: int, before: int | None
+) -> int:
+    """List security events, newest first: forgeries, refusals of NATS, floods. Needs `audit_read`.
+
+    docs/runbooks.md has the next step for each kind.
+    """
+    if named is not None:
+        _check_names("--principal", PrincipalId, [named])
+    begin = None if since is None else times.instant(since, now=time.time())
+    query = SecurityFilter(kind=kind, principal=named, since=begin, limit=limit, before=before)
+    async with await settings.connect() as writ:
+        answer = await writ.security_events(query)
+    _show_security(settings.screen, answer)
+    return Exit.DONE
+
+
+def _show_security(screen: Screen, answer: TraceReply) -> None:
+    if screen.json:
+        screen.data(answer)
+    elif not answer.events:
+        screen.line("no such event is on record")
+    else:
+        columns = ("sequence", "when", "kind", "who", "operation", "detail")
+        screen.table(columns, map(_security_row, answer.events), drop=("operation", "who"), spill=True)
+        if answer.more:
+            screen.line(f"older ones: --before {answer.events[-1].sequence}")
+
+
+def _security_row(event: TraceEvent) -> tuple[object, ...]:
+    body = event.body
+    pool = f"pool {body['pool']}" if body.get("pool") else ""
+    who = body.get("principal") or pool
+    about = (who, body.get("operation_id") or "", body.get("detail", ""))
+    return str(event.sequence), times.date(event.at), body.get("kind", ""), *about
 
 
 @audit.command("redecide")
