@@ -8,12 +8,12 @@ import pytest
 from rich.text import Text
 
 from writ_cli.arguments.id_prefix import one_of
-from writ_cli.operations.records.audit import unsearchable
+from writ_cli.operations.records.audit import hidden_advice, unsearchable
 from writ_cli.operations.records.search_rows import COLUMNS, DROPPED, WIDE, chosen_columns, csv_text
 from writ_cli.operations.running import output_labels
 from writ_cli.terminal.table_widths import fitted
 from writ_contracts.errors import ConfigError, Invalid
-from writ_contracts.history.audit import SearchRow
+from writ_contracts.history.audit import HiddenValues, SearchReply, SearchRow
 
 
 def row(**changed: object) -> SearchRow:
@@ -66,8 +66,26 @@ def test_a_parameter_that_no_search_finds_is_explained() -> None:
     assert list(unsearchable(["service_name", "file_path"])) == []
     assert list(unsearchable(["file_pth", "content"])) == [
         "no operation known here has a parameter 'file_pth'; did you mean 'file_path'?",
-        "content is not public: its values are not on record, and no search finds them",
+        "values of content cannot be searched: a search would confirm guesses of a secret",
     ]
+
+
+@pytest.mark.parametrize(
+    ("hidden", "expected"),
+    [
+        (None, []),
+        (HiddenValues(since=1_000.0), ["hidden values can be found in requests since 1970-01-01 00:16:40+0000"]),
+        (HiddenValues(), ["no request on record has hidden values that a search can find"]),
+        (HiddenValues(problem="no executor"), ["hidden values were not searched: no executor"]),
+    ],
+)
+def test_search_without_a_result_says_since_when_hidden_values_can_be_found(
+    hidden: HiddenValues | None, expected: list[str]
+) -> None:
+    assert list(hidden_advice(SearchReply(hidden=hidden), ["service_name"])) == expected
+    assert list(hidden_advice(SearchReply(hidden=hidden), [])) == [one for one in expected if "not searched" in one]
+    found = SearchReply(rows=[row()], hidden=hidden)
+    assert list(hidden_advice(found, ["service_name"])) == [one for one in expected if "not searched" in one]
 
 
 def test_broken_plugin_does_not_make_a_search_without_a_result_fail(monkeypatch: pytest.MonkeyPatch) -> None:
