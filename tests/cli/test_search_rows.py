@@ -5,12 +5,14 @@ import io
 
 import click
 import pytest
+from rich.console import Console
 from rich.text import Text
 
 from writ_cli.arguments.id_prefix import one_of
 from writ_cli.operations.records.audit import hidden_advice, unsearchable
-from writ_cli.operations.records.search_rows import COLUMNS, DROPPED, WIDE, chosen_columns, csv_text
+from writ_cli.operations.records.search_rows import COLUMNS, DROPPED, WIDE, chosen_columns, csv_text, show_rows
 from writ_cli.operations.running import output_labels
+from writ_cli.terminal.output import Screen
 from writ_cli.terminal.table_widths import fitted
 from writ_contracts.errors import ConfigError, Invalid
 from writ_contracts.history.audit import HiddenValues, SearchReply, SearchRow
@@ -45,10 +47,19 @@ def shown(rows: list[SearchRow], width: int) -> list[str]:
 def test_columns_are_dropped_until_a_row_fits() -> None:
     rows = [row(), row(code="auth_failed")]
     assert shown(rows, 200) == ["when", "operation", "who", "what", "target", "outcome", "parameters", "code"]
-    narrow = shown(rows, 80)
-    assert {"operation", "who", "what", "outcome"} <= set(narrow)
-    assert "parameters" not in narrow
-    assert shown(rows, 20) == ["operation", "who", "what", "outcome"]
+    assert shown(rows, 90) == ["when", "operation", "who", "what", "outcome"]
+    assert shown(rows, 20) == ["when", "operation", "who"]
+
+
+def test_narrow_terminal_keeps_the_time_of_each_operation() -> None:
+    for width, when in ((80, "1970-01-01 00:16"), (132, "1970-01-01 00:16:40+0000")):
+        paper, screen = io.StringIO(), Screen("table")
+        screen.out = Console(file=paper, highlight=False, markup=False, width=width, force_terminal=False)
+        show_rows(screen, SearchReply(rows=[row(), row(requested_at=900.0)]), [])
+        heading, _, first, _ = paper.getvalue().splitlines()
+        assert heading.split()[:5] == ["when", "operation", "who", "what", *(["target"] if width > 80 else ["outcome"])]
+        assert first.startswith(f"{when}  {'a' * 26}  alice  service_restart  ")
+        assert "succeeded" in first
 
 
 def test_csv_has_every_field_and_no_formula() -> None:
