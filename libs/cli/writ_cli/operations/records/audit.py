@@ -1,7 +1,7 @@
 """`writ trace`, `writ audit search` and `writ audit redecide`: queries of the journal."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -27,7 +27,7 @@ from writ_contracts.history.audit import SearchQuery, SearchReply, SecurityFilte
 from writ_contracts.ids import PrincipalId, TargetId
 from writ_contracts.journal import Outcome
 from writ_contracts.nearest_name import near
-from writ_contracts.parameters import Class, classes
+from writ_contracts.parameters import classes, searchable
 
 if TYPE_CHECKING:
     from writ_installation.administration.second_decisions import SecondDecisions
@@ -173,7 +173,7 @@ def audit() -> None:
     "words",
     metavar="KEY=VALUE",
     multiple=True,
-    help="A public parameter. Others are not on record: a search would confirm guesses.",
+    help="The value of a parameter, also where the journal does not have it. Secret ones cannot be searched.",
 )
 @click.option("--rule", multiple=True, metavar="RULE", help="A rule that decided.")
 @click.option("--reason", metavar="TEXT", help="A part of the request's reason.")
@@ -202,9 +202,8 @@ async def search(settings: Settings, filters: SearchOptions, columns: str | None
         answer = await _found(writ, query)
     for one in answer.unknown:
         click.echo(f"writ: nothing on record has {one.filter} {one.name!r}{_nearest(one)}", err=True)
-    if not answer.rows:
-        for advice in unsearchable(filters.parameter_filters()):
-            click.echo(f"writ: {advice}", err=True)
+    for advice in hidden_advice(answer, filters.parameter_filters()):
+        click.echo(f"writ: {advice}", err=True)
     show_rows(settings.screen, answer, chosen)
     return Exit.DONE
 
@@ -302,16 +301,32 @@ def _show_decided(settings: Settings, found: "SecondDecisions") -> None:
     screen.line(f"events {found.first} to {found.last}: {total} ({found.same} same, {found.differs} different)")
 
 
+def hidden_advice(answer: SearchReply, names: Collection[str]) -> Iterator[str]:
+    """Yield what a search by these parameters could not find."""
+    hidden = answer.hidden
+    if hidden is not None and hidden.problem:
+        yield f"hidden values were not searched: {hidden.problem}"
+    if answer.rows or not names:
+        return
+    unknown = list(unsearchable(names))
+    yield from unknown
+    if hidden is not None and not hidden.problem and not unknown:
+        if hidden.since is None:
+            yield "no request on record has hidden values that a search can find"
+        else:
+            yield f"hidden values can be found in requests since {times.date(hidden.since)}"
+
+
 def unsearchable(names: Iterable[str]) -> Iterator[str]:
-    """Yield why a search by a parameter finds nothing: it is not known here, or its values are not on record."""
-    all_classes = [classes(operation.parameters) for operation in catalogue().values()]
-    known = {name for found in all_classes for name in found}
-    public = {name for found in all_classes for name, kind in found.items() if kind is Class.PUBLIC}
+    """Yield why a search by a parameter finds nothing: it is not known here, or its values cannot be searched."""
+    parameters = [operation.parameters for operation in catalogue().values()]
+    known = {name for one in parameters for name in classes(one)}
+    found = {name for one in parameters for name in searchable(one)} | {"timeout"}
     for name in names:
         if name not in known:
             yield f"no operation known here has a parameter {name!r}{near(name, known)}"
-        elif name not in public:
-            yield f"{name} is not public: its values are not on record, and no search finds them"
+        elif name not in found:
+            yield f"values of {name} cannot be searched: a search would confirm guesses of a secret"
 
 
 def _check_names(option: str, kind: Any, names: Iterable[str]) -> None:
