@@ -31,7 +31,7 @@ from writ_rules.values.instants import MOST_DATED, dates, distinct, instants
 from writ_rules.values.repairs import Repairs
 from writ_rules.values.samples import candidates, optional
 
-MOST_OPTIONS = 1_000
+MOST_OPTIONS, MOST_KEPT = 1_000, 32
 """The most requests tried for one operation, target and principal. The result says if there are more classes."""
 ANYBODY = Principal(id="anybody", kind="human", key=NOBODYS_KEY)
 ANY_TARGET = WRIT
@@ -136,6 +136,38 @@ def options(
             )
         made.append(RequestVariant(parameters=parameters, at=picked[-3], emergency=picked[-2], assumed=picked[-1]))
     return TriedRequests(options=made, every=prod(len(axis) for axis in axes), notes=list(notes))
+
+
+class OptionsByRules:
+    """The requests of each kind, found once for all targets and principals with the same rules.
+
+    For one analysis: always the same policies, instants and parameters.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[object, ...], TriedRequests] = {}
+
+    def options(
+        self,
+        verb: Verb,
+        policies: Sequence[Policy],
+        relevant_rules: Sequence[RelevantRules],
+        at: float,
+        *,
+        at_only: bool = False,
+        exactly: Mapping[str, Any] | None = None,
+        about: Sequence[Rule] | None = None,
+    ) -> TriedRequests:
+        """Return one request of each kind, as the function `options` does."""
+        rules = tuple((one.own, one.inherited, one.emergency) for one in relevant_rules)
+        key = (verb.operation.name, rules, None if about is None else tuple(about))
+        if key not in self._known:
+            if len(self._known) >= MOST_KEPT:
+                self._known.clear()
+            self._known[key] = options(
+                verb, policies, relevant_rules, at, at_only=at_only, exactly=exactly, about=about
+            )
+        return self._known[key]
 
 
 def signature(clauses: Iterable[Any], case: Case) -> tuple[object, ...]:

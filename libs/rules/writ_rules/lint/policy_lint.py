@@ -51,7 +51,7 @@ def lint(
         *findings,
         *covered(rest, known, most_compared),
         *conflicts(rest, known),
-        *_emergencies(file, rest),
+        *_emergencies(file, every, rest),
     ]
 
 
@@ -62,9 +62,13 @@ def _in_effect(file: PolicyDocument) -> Iterator[LintFinding]:
         yield LintFinding(Severity.LINT, ("policies", "expires_at"), text)
 
 
-def _emergencies(file: PolicyDocument, rules: Sequence[RuleReading]) -> Iterator[LintFinding]:
-    """Yield a finding when there are emergency rules and nobody can declare an emergency."""
-    if not any(rule.emergency for rule in rules) or not file.policies.deny_by_default:
+def _emergencies(
+    file: PolicyDocument, rules: Sequence[RuleReading], sound: Sequence[RuleReading]
+) -> Iterator[LintFinding]:
+    """Yield a finding when there are `sound` emergency rules and no rule, mistaken or not, lets anybody declare an
+    emergency.
+    """
+    if not any(rule.emergency for rule in sound) or not file.policies.deny_by_default:
         return
     declared = any(
         DECLARE in rule.operations and rule.entry.allowed and WRIT.role in rule.roles and not rule.emergency
