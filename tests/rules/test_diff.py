@@ -32,6 +32,7 @@ def change_fields(change: Change) -> tuple[str, str, str, list[str]]:
     return change.kind, change.operation, change.role, change.principals
 
 
+APPROVER_60 = "one of role approver within 60 min"
 RESTART = rule("restart", "service_restart", user_roles=["operator"], target_roles=["production"])
 
 
@@ -176,10 +177,7 @@ def test_a_policy_that_does_not_compile_is_refused() -> None:
         (
             {"approval": {"windows": True}},
             {"approval": {"windows": False}},
-            [
-                "approval for 'restart': one of role approver within 60 min → one of role approver within 60 min, "
-                "approval windows do not count"
-            ],
+            [f"approval for 'restart': {APPROVER_60} → {APPROVER_60}, approval windows do not count"],
         ),
         (
             {"parameter_constraints": {"timeout": {"default": 50}}},
@@ -198,7 +196,11 @@ def test_diff_shows_other_terms_of_an_allow(before: Any, after: Any, terms: list
 
 
 def test_diff_notes_changed_bounds_of_emergencies_windows_and_sessions() -> None:
-    bounds = {"emergencies": {"longest": "4h"}, "approval_windows": {"most_uses": 3}, "sessions": {"idle": "60m"}}
+    bounds: dict[str, Any] = {
+        "emergencies": {"longest": "4h"},
+        "approval_windows": {"most_uses": 3},
+        "sessions": {"idle": "60m"},
+    }
     found = compared([RESTART], [RESTART], **bounds)
     assert (found.changes, found.notes) == (
         [],

@@ -321,3 +321,11 @@ def test_a_rule_with_another_mistake_still_lets_people_declare_an_emergency() ->
     assert found(emergency_policies=[recovery]) == [
         "warning: no rule allows emergency_declare: these rules are never used"
     ]
+
+
+def test_approval_windows_that_nobody_approves_are_reported() -> None:
+    windows = rule("windows", "window_request", user_roles=["sre"])
+    refused = ["warning: demands no approval: window_request is refused, since its approvers are those of the window"]
+    assert found(windows) == refused
+    assert found({**windows, "requires_approval": True}) == []
+    assert found(windows, rule("approved", "window_request", users=["bob"], requires_approval=True)) == []
