@@ -202,11 +202,12 @@ class _AccessSearch:
         self.bounded |= dict.fromkeys(f"{place}: {note}" for note in tried.notes)
         search = [request(verb.operation, targets[0], members[0], option) for option in tried.options[:left]]
         self.compared += len(search)
+        defaults = defaults_of([self.policy], verb.operation.name)
         answers = [
             (one, known, self.asker.decide(self.policy, one, known))
             for one, option in zip(search, tried.options, strict=False)
             if one is not None
-            for known in [facts(option.assumed, one, defaults_of([self.policy], verb.operation.name))]
+            for known in [facts(option.assumed, one, defaults)]
         ]
         return _summary(verb, rules, targets, members, answers)
 

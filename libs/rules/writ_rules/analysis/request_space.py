@@ -6,6 +6,7 @@ All other requests are decided like one of these.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from math import prod
 from typing import Any
 
@@ -23,6 +24,7 @@ from writ_rules.engine.clauses.conditions import ParameterCondition, ScanConditi
 from writ_rules.engine.clauses.scopes import EffectClause
 from writ_rules.engine.compile import Policy, is_behind_gateway
 from writ_rules.engine.facts import NO_FACTS, Facts
+from writ_rules.engine.matching.index import indexed
 from writ_rules.engine.rules.rule import Rule
 from writ_rules.engine.verbs import Verb
 from writ_rules.values.combinations import spread
@@ -221,7 +223,7 @@ def _values(
     first = list(about or ())
     conditions = list(dict.fromkeys(one for one in _parameters([*first, *rules], verb) if one.name == name))
     checks = [check for clause in conditions for check in clause.checks]
-    by_results: dict[tuple[object, ...], Any] = {}
+    by_results: dict[frozenset[object], Any] = {}
     repairs, rest = Repairs(verb, [name]), _required(verb, [name])
     possible = [value for value in candidates(verb, name, checks) if repairs.are_possible({**rest, name: value})]
     telling = checks
@@ -233,9 +235,13 @@ def _values(
     else:
         notes |= dict.fromkeys(analysis_limits.of_values(verb, name, telling, possible))
     notes |= dict.fromkeys(analysis_limits.of_pairs(verb, name, telling, checks, possible))
+    # Conditions that an index leaves out are certain to fail: of 1,000 patterns about one may match a text.
+    judged, indexes = indexed(conditions, lambda condition: condition)
     for value in possible:
         case = case_of(verb, ANY_TARGET, ANYBODY, {name: value}, at)
-        by_results.setdefault(signature(conditions, case), value)
+        may_hold = chain(judged, *(index.of(case) for index in indexes))
+        results = ((one, _holds(one, case)) for one in may_hold)
+        by_results.setdefault(frozenset((one, holds) for one, holds in results if holds is not False), value)
     absent: list[Any] = [UNSET] if optional(verb, name) else []
     absent += [None] if domain(verb, name).nullable else []
     return absent + list(by_results.values())
