@@ -16,6 +16,8 @@ from writ_contracts.journal import Finished, SecurityEvent
 from writ_contracts.wire import encode
 from writ_executor.journal.snapshots import SNAPSHOT_KEY
 from writ_executor.service import Executor
+from writ_runtime.journal.journal_guard import CONFIRMED
+from writ_testing.eventually import eventually
 
 
 async def dispatched(world: World) -> tuple[Executor, str]:
@@ -54,6 +56,28 @@ async def assert_target_is_locked(world: World, operation_id: str) -> None:
     second = await ask_at(other, "service_restart", **RESTART)
     assert second.error is None
     assert await world.kinds(second.operation_id or "") == ["requested"]
+
+
+async def test_executor_that_read_a_made_up_end_reads_the_journal_anew(world: World) -> None:
+    one, operation_id = await dispatched(world)
+    used = one.admission.quotas.used_ratios()
+    await make_up_end(world, one, operation_id)
+    life = one.index.get(operation_id)
+    assert life is not None and not life.open
+    for _ in range(CONFIRMED):
+        assert await one.follower._guard.compare()
+
+    async def trusts_again() -> bool:
+        return one.follower._guard.problem is None
+
+    await eventually(trusts_again, within=20.0)
+    life = one.index.get(operation_id)
+    assert life is not None and life.open
+    assert one.admission.quotas.used_ratios() == used
+    second = await ask_at(one, "service_restart", **RESTART)
+    assert second.error is None
+    assert await world.kinds(second.operation_id or "") == ["requested"]
+    assert "Replace the executors' key" in str(await one.checks()["journal"]())
 
 
 async def test_snapshot_with_an_end_that_the_guard_has_not_compared_yet_is_not_stored(world: World) -> None:
