@@ -112,6 +112,25 @@ async def test_request_in_flight_fails_at_once_if_the_connection_breaks(server: 
     await server.start()
 
 
+async def test_request_to_all_fails_if_the_connection_breaks_since_replies_may_be_missing(server: WritServer) -> None:
+    executor, alice = await server.bus("executor"), await server.bus("alice")
+    began = asyncio.Event()
+
+    async def never(message: Message) -> bytes:
+        began.set()
+        await asyncio.Event().wait()
+        return b""
+
+    await executor.serve(service("executor", REQUESTS, never))
+    request = asyncio.create_task(alice.request_many(ASK, b"", timeout=60.0))
+    await began.wait()
+    await server.process.kill()
+    async with asyncio.timeout(SOON):
+        with pytest.raises(TimedOut, match="connection was lost"):
+            await request
+    await server.start()
+
+
 async def test_message_above_the_servers_limit_is_refused_before_it_is_sent(server: WritServer) -> None:
     alice = await server.bus("alice")
     with pytest.raises(BusRefused) as refused:

@@ -239,7 +239,7 @@ class Bus(Protocol):
         self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None
     ) -> list[Message]:
         """Send a request to all listeners; return all replies within `timeout` (for discovery). An empty list without a
-        listener.
+        listener. Raises Forbidden, Unreachable, and TimedOut if the connection was lost meanwhile.
         """
 
     async def subscribe(

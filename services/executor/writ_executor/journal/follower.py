@@ -3,7 +3,7 @@
 A new replica starts from the latest snapshot (the operations open at one sequence) and reads on from there, so its
 start does not depend on the journal's length.
 
-Where it has read a made-up event, it forgets all, begins as a new replica does, and reads the stream alone from then on.
+Where it has read a made-up event, it forgets all, begins as a new replica does, and then reads the stream alone.
 """
 
 import asyncio
@@ -69,7 +69,7 @@ class JournalFollower:
             fields = {"sequence": snapshot.sequence, "last": usage.last_sequence}
             _log.warning("snapshot.of_another_journal", **fields, effect="the whole journal is read")
         elif snapshot is not None:
-            await self._restore_verified(self._index, snapshot)
+            await self._restore_verified(self._index, snapshot, usage)
         async for record in self._later(self._index.sequence, usage):
             self._apply_record(record)
         if strange or restored:  # before this journal is as long, and the snapshot passes for one of its own
@@ -107,7 +107,7 @@ class JournalFollower:
                 _log.warning("journal.not_read_anew", error=str(error))
             await asyncio.sleep(pause)
         self._guard.begin_anew()
-        self.misled = f"{reason}. Replace the executors' key, then restart: until then events are read one request later"
+        self.misled = f"{reason}. Replace the executors' key, then restart the executors"
         _log.warning("journal.read_anew", reason=reason, sequence=self._index.sequence)
         self._wake_waiters(self._index.sequence)
 
@@ -116,7 +116,7 @@ class JournalFollower:
         index, snapshot, usage = Index(), await self._snapshots.load(), await self._bus.journal.usage()
         self._last_digest, self._last_record = "", None
         if snapshot is not None and snapshot.sequence <= usage.last_sequence:
-            await self._restore_verified(index, snapshot)
+            await self._restore_verified(index, snapshot, usage)
         async for record in self._later(index.sequence, usage):
             with self._readable(sequence=record.sequence, subject=record.subject):
                 self._take_in(index, record)
@@ -229,12 +229,15 @@ class JournalFollower:
                 waiter.set_result(None)
         self._waiters = [pair for pair in self._waiters if not pair[1].done()]
 
-    async def _restore_verified(self, index: Index, snapshot: IndexSnapshot) -> None:
+    async def _restore_verified(self, index: Index, snapshot: IndexSnapshot, usage: Usage) -> None:
         """Begin with the snapshot if the journal has its last event."""
+        found = {"sequence": snapshot.sequence, "effect": "the whole journal is read"}
         if await self._is_verified(snapshot):
             await self._restore(index, snapshot)
+        elif snapshot.sequence < usage.first_sequence:
+            _log.info("snapshot.of_archived_events", **found, first=usage.first_sequence)
         else:
-            _log.warning("snapshot.of_other_events", sequence=snapshot.sequence, effect="the whole journal is read")
+            _log.warning("snapshot.of_other_events", **found)
 
     async def _restore(self, index: Index, snapshot: IndexSnapshot) -> None:
         for at in range(0, len(snapshot.open), RECALLS):
