@@ -51,7 +51,8 @@ class NatsTail:
         self._taken: dict[int, int] = {}  # the hashes of the last AHEAD live events that were returned
         self._behind = True
         self._lost = False  # live events may have been lost since
-        self._sign = 0  # the sequence of the latest event that a tail which is not live has heard of
+        self._sign, self._signs = 0, 0
+        """The sequence of the latest event that a tail which is not live has heard of, and how often it has."""
         self._tries = 0
         self._absent: tuple[int, float] | None = None
         """A live event that is not in the stream, and when this was first found."""
@@ -125,6 +126,7 @@ class NatsTail:
             self._live.append(event)
         elif event.sequence > self._position:
             self._behind, self._sign, self._tries = True, event.sequence, TRIES
+            self._signs += 1
 
     def _suspect(self) -> None:
         self._behind = self._lost = True
@@ -143,17 +145,16 @@ class NatsTail:
         for pause in backoff():
             if self._connection.closed.is_set():
                 return
-            self._behind = False  # true again if a sign of later events comes during the read
+            signs = self._signs
             try:
                 await self._compare_returned()
                 page, more = await self._page(self._subjects, self._position, PAGE)
             except (Unreachable, TimedOut, Forbidden) as error:
-                self._behind = True
                 _logger.debug("tail.fill", extra={"error": str(error)})
                 await self._connection.wait_up(pause)
             else:
                 self._read.extend(page)
-                self._behind = self._behind or more > 0
+                self._behind = more > 0 or self._signs != signs
                 end = page[-1].sequence if page else self._position
                 self._drop_absent(end, more)
                 await self._wait_for_replica(end, pause)
