@@ -2,7 +2,7 @@
 
 NATS republishes stored events into that account. Nothing there distinguishes them from an event that one of its own
 keys makes up, so an honest executor takes in the first one and finds that the journal does not have it. It trusts
-nothing, records this, reads the journal anew, and from then on reads the stream alone.
+nothing, records this, reads the journal again, and from then on reads the stream alone.
 """
 
 import time
@@ -50,7 +50,7 @@ async def store_notice(executor: Bus) -> None:
 
 
 async def runs_again(alice: Writ) -> None:
-    """Wait until an operation succeeds: honest executors read the journal anew within seconds."""
+    """Wait until an operation succeeds: honest executors read the journal again within seconds."""
 
     async def attempt() -> bool:
         try:

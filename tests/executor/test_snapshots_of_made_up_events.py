@@ -61,7 +61,7 @@ async def assert_target_is_locked(world: World, operation_id: str) -> None:
     assert await world.kinds(second.operation_id or "") == ["requested"]
 
 
-async def test_executor_that_read_a_made_up_end_reads_the_journal_anew(world: World) -> None:
+async def test_executor_that_read_a_made_up_end_reads_the_journal_again(world: World) -> None:
     one, operation_id = await dispatched(world)
     used = one.admission.quotas.used_ratios()
     await make_up_end(world, one, operation_id)

@@ -136,21 +136,21 @@ async def test_an_event_that_the_journal_does_not_have_is_noticed_and_no_mark_of
 
 
 async def misled(guard: JournalGuard) -> bool:
-    """Return whether a reader may begin anew after the confirmations."""
+    """Return whether a reader may begin again after the confirmations."""
     for _ in range(CONFIRMED):
         assert not guard.misled.is_set()
         assert await guard.compare()
     return guard.misled.is_set()
 
 
-async def test_reader_of_a_made_up_event_may_begin_anew_once_the_journal_is_known_to_be_the_same(
+async def test_reader_of_a_made_up_event_may_begin_again_once_the_journal_is_known_to_be_the_same(
     watched: Watched,
 ) -> None:
     guard = watched.guard(acknowledged=3)
     await guard.compare()
     guard.read(Record(4, "writ.journal.control.stop_lift", b"made up", {}, 1.0))
     assert await misled(guard)
-    guard.begin_anew()
+    guard.begin_again()
     assert (guard.problem, guard.misled.is_set()) == (None, False)
     await watched.append(3)
     guard.read(watched.broker.disk.records[3])
@@ -159,7 +159,7 @@ async def test_reader_of_a_made_up_event_may_begin_anew_once_the_journal_is_know
     assert await misled(guard)
 
 
-async def test_reader_of_a_journal_that_was_cut_does_not_begin_anew(watched: Watched) -> None:
+async def test_reader_of_a_journal_that_was_cut_does_not_begin_again(watched: Watched) -> None:
     guard = watched.guard()
     await guard.compare()
     guard.read(Record(4, "writ.journal.control.stop_lift", b"lost", {}, 1.0))
@@ -167,7 +167,7 @@ async def test_reader_of_a_journal_that_was_cut_does_not_begin_anew(watched: Wat
     assert not await misled(guard)
 
 
-async def test_reader_does_not_begin_anew_where_the_journal_lacks_what_it_acknowledged(watched: Watched) -> None:
+async def test_reader_does_not_begin_again_where_the_journal_lacks_what_it_acknowledged(watched: Watched) -> None:
     guard = watched.guard(acknowledged=4)
     await guard.compare()
     guard.read(Record(4, "writ.journal.control.stop_lift", b"lost a moment after it was stored", {}, 1.0))
@@ -186,7 +186,7 @@ async def test_contradiction_is_compared_without_a_pause(watched: Watched, monke
     watching.cancel()
 
 
-async def test_two_events_of_one_sequence_are_noticed_at_once_and_until_the_reader_has_begun_anew(
+async def test_two_events_of_one_sequence_are_noticed_at_once_and_until_the_reader_has_begun_again(
     watched: Watched,
 ) -> None:
     guard = watched.guard(lost=3)

@@ -72,8 +72,7 @@ def lay_foundation(
     """Compose the parts which need no others than these."""
     index, background, presence = Index(), BackgroundTasks(), AgentPresence(config.lease, time.clocks.boot)
     storage = StorageWatch(bus.journal.usage, time.now)
-    journal = WatchedJournal(bus.journal, storage)
-    recorder = Recorder(journal, index, measures, time.now)
+    recorder = Recorder(journal := WatchedJournal(bus.journal, storage), index, measures, time.now)
     guard = _guard(config, journal, recorder, background, measured)
     trusted = PolicyKeys(config.policy_key, config.keyring).live
     keys, alarms = AgentKeys(agents), SecurityEventRecorder(recorder)

@@ -71,7 +71,7 @@ class JournalGuard:
         """The reason why nothing may be taken from this journal, from the first differing read on."""
         self.misled = asyncio.Event()
         """Set once it is certain that a reader took in an event that this journal does not have, and that the journal
-        is the known one: a reader can begin anew.
+        is the known one: a reader can begin again.
         """
         self._contradicted = asyncio.Event()
         declare(measured, lambda: float(self._found >= CONFIRMED))
@@ -107,12 +107,12 @@ class JournalGuard:
 
     def contradict(self, sequence: int) -> None:
         """Note that a reader took in one event of this sequence and then received another. What it knows by the made-up
-        one cannot be taken back: only a reader that has read the journal itself anew trusts it again.
+        one cannot be taken back: the reader has to begin again with the journal itself.
         """
         self._contradiction = self.problem = f"two different events {sequence} were received: one of them is made up"
         self._contradicted.set()
 
-    def begin_anew(self) -> None:
+    def begin_again(self) -> None:
         """Trust the known journal again: the reader has forgotten what it knew, and read the journal itself."""
         self._contradiction = self._latest = self.problem = None
         self._read_mark, self._found = self._mark, 0
@@ -133,7 +133,7 @@ class JournalGuard:
         self.problem = (None if is_given_up else other) or self._contradiction
         if self.problem is None:
             self._found = 0
-            await self._remember(usage, anew=other is not None)
+            await self._remember(usage, again=other is not None)
             return other is not None
         self._found += 1
         if self._found == CONFIRMED:
@@ -164,10 +164,10 @@ class JournalGuard:
             return f"{known}; another event, or none, has this sequence now: was the journal restored?"
         return None
 
-    async def _remember(self, usage: Usage, *, anew: bool) -> None:
+    async def _remember(self, usage: Usage, *, again: bool) -> None:
         last = await self._journal.last(JOURNAL)
         sequence, digest = (last.sequence, digest_of(last)) if last else (0, "")
-        if anew or sequence > self._mark.sequence or not self._mark.created:
+        if again or sequence > self._mark.sequence or not self._mark.created:
             self._mark = self._read_mark = JournalMark(created=usage.created, sequence=sequence, digest=digest)
         if self._file is not None and self._mark != self._kept:
             try:

@@ -79,7 +79,7 @@ class JournalFollower:
         """Take in every new record until cancelled; write a snapshot now and then."""
         live = True
         while not await self._has_ended(live=live):
-            await self._begin_anew()
+            await self._begin_again()
             live = False
 
     async def _has_ended(self, *, live: bool) -> bool:
@@ -96,22 +96,22 @@ class JournalFollower:
             misled.cancel()
             await asyncio.gather(following, misled, return_exceptions=True)
 
-    async def _begin_anew(self) -> None:
+    async def _begin_again(self) -> None:
         """Replace the index by one that was read from the stream. Until then nothing is accepted or started."""
         reason = self._guard.problem
         for pause in backoff():
             try:
-                self._index.replace_with(await self._read_anew())
+                self._index.replace_with(await self._read_again())
                 break
             except WritError as error:
-                _log.warning("journal.not_read_anew", error=str(error))
+                _log.warning("journal.not_read_again", error=str(error))
             await asyncio.sleep(pause)
-        self._guard.begin_anew()
+        self._guard.begin_again()
         self.misled = f"{reason}. Replace the executors' key, then restart the executors"
-        _log.warning("journal.read_anew", reason=reason, sequence=self._index.sequence)
+        _log.warning("journal.read_again", reason=reason, sequence=self._index.sequence)
         self._wake_waiters(self._index.sequence)
 
-    async def _read_anew(self) -> Index:
+    async def _read_again(self) -> Index:
         """Return what the journal has now. Raises errors of the bus."""
         index, snapshot, usage = Index(), await self._snapshots.load(), await self._bus.journal.usage()
         self._last_digest, self._last_record = "", None
