@@ -12,15 +12,7 @@ from msgspec import Struct
 from writ_bus import tasks, tracing
 from writ_bus.port import Message
 from writ_contracts import subjects
-from writ_contracts.agents import (
-    IN_PLAIN,
-    PARAMETERS_HEADER,
-    TEXTS_APART,
-    TEXTS_HEADER,
-    Claim,
-    ClaimMessage,
-    named_start,
-)
+from writ_contracts.agents import TEXTS_APART, TEXTS_HEADER, Claim, ClaimMessage, named_start
 from writ_contracts.decisions import DecideRequest, Grant, GrantRequest
 from writ_contracts.errors import Conflict, Denied, Invalid, Unreachable, Untrusted
 from writ_contracts.installation.agent_hosts import check_host
@@ -61,15 +53,14 @@ FORGED: Final = "forged_claim"
 
 
 class ReceivedClaim(Struct, frozen=True, kw_only=True):
-    """A claim as an agent signed it, and what its message named: the agent's start, and that it reads texts attached to
-    the reply (`apart`) and public parameters in plain (`plain`).
+    """A claim as an agent signed it, and what its message named: the agent's start, and `apart`, that it reads texts
+    attached to the reply.
     """
 
     signed: Signed
     claim: Claim
     started: float | None
     apart: bool
-    plain: bool = False
 
 
 class ClaimEndpoint:
@@ -126,9 +117,7 @@ class ClaimEndpoint:
         except Untrusted as error:
             raise await self._forged(pool, error) from error
         apart = self._encrypts_apart and message.headers.get(TEXTS_HEADER) == TEXTS_APART
-        plain = message.headers.get(PARAMETERS_HEADER) == IN_PLAIN
-        started = named_start(message.headers)
-        received = ReceivedClaim(signed=body.claim, claim=claim, started=started, apart=apart, plain=plain)
+        received = ReceivedClaim(signed=body.claim, claim=claim, started=named_start(message.headers), apart=apart)
         return await self._start_or_repeat(body.principal, received, pool)
 
     async def _start_or_repeat(self, principal: str, received: ReceivedClaim, pool: str) -> EncodedClaimReply | Reply:
@@ -249,9 +238,7 @@ class ClaimEndpoint:
 
     def _sealing(self, requested: Requested, received: ReceivedClaim, parameters: dict[str, Any]) -> ParameterSeal:
         key = self._vault.keys_of(requested).parameters
-        in_plain = received.plain and self._audit_detail.values
-        public = self._definition(requested).parameters if in_plain else None
-        return ParameterSeal(received.claim.seal_to, key, requested, parameters, apart=received.apart, public=public)
+        return ParameterSeal(received.claim.seal_to, key, requested, parameters, apart=received.apart)
 
     async def _repeat(self, life: Life, received: ReceivedClaim) -> EncodedClaimReply | Reply:
         """Return the grant of an earlier delivery of this very claim; any other claim finds nothing left."""
@@ -310,7 +297,6 @@ class ClaimEndpoint:
         body = EncodedClaimReply(
             grant=grant,
             sealed=sealed.parameters,
-            plain=sealed.plain,
             outputs=self._audit_detail.outputs,
             approvals=approvals,
             people=people,
