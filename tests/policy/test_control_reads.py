@@ -163,7 +163,7 @@ class WaitingJournal(MemoryJournal):
     def __init__(self, disk: Disk) -> None:
         super().__init__(disk)
         self.signed = asyncio.Event()
-        self.meanwhile: Callable[[], Awaitable[None]] | None = None
+        self.meanwhile: Callable[[], Awaitable[object]] | None = None
 
     async def read(self, filter: str, *, after: int = 0, limit: int | None = None, at_least: int = 1) -> list[Record]:
         if filter.startswith("writ.journal.op.") and at_least == 2:
