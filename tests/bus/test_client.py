@@ -35,9 +35,10 @@ def direct(bus: NatsBus) -> DirectClient:
 
 
 @pytest.fixture
-async def bus(tmp_path: Path) -> AsyncIterator[NatsBus]:
+async def bus(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[NatsBus]:
+    """Yield a bus over the direct client, or over the one that a test names."""
     async with open_server(tmp_path) as (_, url):
-        bus = await connect(anybody(url))
+        bus = await connect(anybody(url, client=getattr(request, "param", "direct")))
         yield bus
         await bus.close()
 
@@ -240,6 +241,7 @@ MALFORMED = (b"\r\n", b"X", b"NATS/1.0", b"NATS/1.0 ", b"NATS/1.0\r", b"NATS/1.0
 
 
 @pytest.mark.parametrize("times", [1, 40])
+@pytest.mark.parametrize("bus", ["direct", "plain"], indirect=True)
 async def test_subject_that_is_not_utf_8_does_not_end_the_connection(bus: NatsBus, times: int) -> None:
     """A principal chooses tokens of subjects on which a service listens, and nats-server takes any bytes."""
     arrived = await heard(bus, "request.*")

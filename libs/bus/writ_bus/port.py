@@ -166,9 +166,12 @@ class Journal(EventStore, Protocol):
     async def append_together(self, entries: Sequence[Entry]) -> int:
         """Store all or none; return the last one's sequence. Raises as `append` does."""
 
-    def tail(self, after: int) -> Tail:
+    def tail(self, after: int, *, live: bool = True) -> Tail:
         """Return every event after a sequence, in order, none missing, none twice. It waits for new ones, through
         reconnects, without a limit. A second event of a sequence differs from the first: one of them is made up.
+
+        `live`: whether events may come as they are republished, where another key of the account can make one up.
+        Without it all are read from the stream, one request later.
         """
 
     async def usage(self) -> Usage: ...
@@ -240,7 +243,7 @@ class Bus(Protocol):
         self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None
     ) -> list[Message]:
         """Send a request to all listeners; return all replies within `timeout` (for discovery). An empty list without a
-        listener.
+        listener. Raises Forbidden, Unreachable, and TimedOut if the connection was lost meanwhile.
         """
 
     async def subscribe(

@@ -80,8 +80,8 @@ class TracedJournal:
     async def last(self, filter: str) -> Record | None:
         return await self._journal.last(filter)
 
-    def tail(self, after: int) -> Tail:
-        return self._journal.tail(after)
+    def tail(self, after: int, *, live: bool = True) -> Tail:
+        return self._journal.tail(after, live=live)
 
     async def usage(self) -> Usage:
         return await self._journal.usage()

@@ -137,7 +137,8 @@ class MemoryJournal:
         sequence = self._disk.last_sequence(check_filter(filter))
         return self._disk.records[sequence - 1] if sequence else None
 
-    def tail(self, after: int) -> "MemoryTail":
+    def tail(self, after: int, *, live: bool = True) -> "MemoryTail":
+        """Return the tail; nobody can make up an event here."""
         return MemoryTail(self._disk, after)
 
     async def usage(self) -> Usage:

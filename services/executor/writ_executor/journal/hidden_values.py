@@ -83,6 +83,10 @@ class Vault:
         """Return the keys of an operation under each shared key, the one in use first."""
         return self._keys.each(operation_id)
 
+    def search_keys(self) -> dict[str, bytes]:
+        """Return the key for search digests under each shared key, by its name."""
+        return self._keys.search_keys()
+
     def keys_of(self, requested: Requested) -> OperationKeys:
         """Return the keys under which the operation was recorded. Raises ParametersLost."""
         found = self._keys.find(requested.operation_id, requested.parameter_key)

@@ -17,6 +17,7 @@ from writ_contracts.requests import MAX_REQUEST_BYTES, Request
 from writ_contracts.signing import Signed
 from writ_executor.journal.audit_level import AuditDetail
 from writ_executor.journal.hidden_values import request_fingerprint
+from writ_executor.journal.search_digests import hidden_digests
 from writ_executor.journal.shared_keys import OperationKeys
 
 STATEMENT_BYTES = 4_096
@@ -72,7 +73,8 @@ class CheckedAttempt(DecodedAttempt, frozen=True, kw_only=True):
 
     def recorded(self, detail: AuditDetail) -> dict[str, Any]:
         shown, hidden = detail.refused(self.definition, self.parameters)
-        return {**super().recorded(detail), "parameters": shown, "hidden": hidden}
+        digests = hidden_digests(self.keys, self.definition, shown, self.parameters)
+        return {**super().recorded(detail), "parameters": shown, "hidden": hidden, "search_digests": digests}
 
 
 def new_attempt(principal: str, operation: str, message: Message) -> Attempt:

@@ -30,6 +30,7 @@ from writ_executor.journal.audit_level import LEVELS
 from writ_executor.journal.hidden_values import PreparedParameters, Vault
 from writ_executor.journal.lookup import OperationTable
 from writ_executor.journal.recorder import Recorder
+from writ_executor.journal.search_digests import hidden_digests
 from writ_executor.policy.client import CheckedDecision, PolicyClient
 from writ_executor.requests.attempt import (
     Attempt,
@@ -244,9 +245,8 @@ class RequestEndpoint:
 
     def _requested(self, attempt: CheckedAttempt, decided: CheckedDecision, target: Target) -> Requested:
         definition, request, decision = attempt.definition, attempt.request, decided.decision
-        shown, hidden = self._audit_detail.sent(definition, attempt.parameters)
-        effective = self._audit_detail.effective(definition, decided.effective)
-        ahead = decided.look if definition.ahead and effective == decided.effective else None
+        values = self._recorded_values(attempt, decided)
+        ahead = decided.look if definition.ahead and values["effective"] == decided.effective else None
         look = None if definition.ahead else decided.look
         return Requested(
             **(stamp := self._recorder.stamp(attempt.correlation_id)),
@@ -258,9 +258,7 @@ class RequestEndpoint:
             risk=definition.risk,
             idempotent=definition.idempotent,
             key=attempt.key,
-            parameters=shown,
-            effective=effective,
-            hidden=hidden,
+            **values,
             parameters_digest=decision.parameters_digest,
             fingerprint=attempt.fingerprint,
             verdict=verdict(decision),
@@ -281,6 +279,14 @@ class RequestEndpoint:
             client=request.client,
             parameter_key=attempt.keys.key_id,
         )
+
+    def _recorded_values(self, attempt: CheckedAttempt, decided: CheckedDecision) -> dict[str, Any]:
+        definition = attempt.definition
+        shown, hidden = self._audit_detail.sent(definition, attempt.parameters)
+        effective = self._audit_detail.effective(definition, decided.effective)
+        recorded, values = {**effective, **shown}, {**decided.effective, **attempt.parameters}
+        digests = hidden_digests(attempt.keys, definition, recorded, values)
+        return {"parameters": shown, "effective": effective, "hidden": hidden, "search_digests": digests}
 
     async def _deny(self, attempt: CheckedAttempt, decided: CheckedDecision, code: str, reason: str) -> RequestReply:
         event = Refused(
