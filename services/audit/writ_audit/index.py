@@ -10,7 +10,7 @@ WAL mode: readers and the one writer do not block each other (https://www.sqlite
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from msgspec import Struct, structs
 from writ_audit.projection import DIGEST_KEY, OperationRow, RecordChange
 from writ_audit.search_conditions import NO_DIGESTS, Digests, Term, search_conditions, search_terms
 from writ_contracts.errors import Unreachable, WritError
-from writ_contracts.history.audit import SearchQuery, SearchRow
+from writ_contracts.history.audit import SearchQuery, SearchRow, SecurityFilter
+from writ_contracts.subjects import security_event
 
 SCHEMA_VERSION = 5
 _SCHEMA = """
@@ -51,6 +52,7 @@ CREATE TABLE events (sequence INTEGER PRIMARY KEY, subject TEXT NOT NULL, kind T
     operation_id TEXT NOT NULL, correlation_id TEXT NOT NULL, principal TEXT NOT NULL);
 CREATE INDEX events_by_operation ON events (operation_id, sequence) WHERE operation_id != '';
 CREATE INDEX events_by_correlation ON events (correlation_id, sequence) WHERE correlation_id != '';
+CREATE INDEX security_events ON events (sequence) WHERE kind = 'security';
 CREATE INDEX security_by_correlation ON events (correlation_id) WHERE kind = 'security' AND operation_id = '';
 """
 _SEARCH = """
@@ -79,6 +81,12 @@ _CORRELATED = """
 SELECT e.sequence, e.kind, e.operation_id, e.principal, coalesce(o.acts_for, '')
 FROM events e LEFT JOIN operations o ON o.operation_id = e.operation_id
 WHERE e.correlation_id = ? AND e.correlation_id != '' AND e.sequence > ? ORDER BY e.sequence LIMIT ?
+"""
+_SECURITY = """
+SELECT sequence FROM events WHERE kind = 'security' AND (:before IS NULL OR sequence < :before)
+    AND (:subject IS NULL OR subject = :subject) AND (:principal IS NULL OR principal = :principal)
+    AND (:since IS NULL OR at >= :since)
+ORDER BY sequence DESC LIMIT :limit
 """
 _BEFORE = """
 SELECT first_sequence FROM operations WHERE requested_at < ? AND state != 'archived' ORDER BY requested_at DESC LIMIT 1
@@ -266,7 +274,13 @@ class AuditIndex:
         """Return the events with a correlation id after a sequence, in order."""
         return [LinkedEvent(*row) for row in self._read(_CORRELATED, [correlation_id, after, limit])]
 
-    def _read(self, sql: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
+    def security(self, query: SecurityFilter, limit: int) -> list[int]:
+        """Return the sequences of security events, the newest first."""
+        subject = None if query.kind is None else security_event(query.kind)
+        values = {"subject": subject, "principal": query.principal, "since": query.since, "before": query.before}
+        return [int(row[0]) for row in self._read(_SECURITY, {**values, "limit": limit})]
+
+    def _read(self, sql: str, values: Sequence[object] | Mapping[str, object]) -> list[tuple[Any, ...]]:
         with self._read_lock, _errors():
             return self._reader.execute(sql, values).fetchall()
 

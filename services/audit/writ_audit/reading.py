@@ -24,6 +24,7 @@ from writ_contracts.history.audit import (
     HiddenValues,
     SearchQuery,
     SearchReply,
+    SecurityFilter,
     TraceEvent,
     TraceQuery,
     TraceReply,
@@ -60,7 +61,9 @@ class AuditQueryEndpoint:
         self._hidden = hidden
 
     async def trace(self, reader: QueryReader, query: TraceQuery) -> TraceReply:
-        """Return the events of an operation or of a correlation id. Raises WritError."""
+        """Return the events of an operation or of a correlation id, or security events. Raises WritError."""
+        if query.security is not None:
+            return await self._security(reader, query.security)
         if query.operation_id is not None:
             records = await self._operation(reader, query.operation_id)
             return self._trace_answer([record for record in records if record.sequence > query.after], withheld=0)
@@ -137,6 +140,18 @@ class AuditQueryEndpoint:
         have = {record.sequence for record in records}
         rest = await self._fetch([sequence for sequence in linked if sequence not in have])
         return sorted([*records, *rest], key=_sequence)
+
+    async def _security(self, reader: QueryReader, query: SecurityFilter) -> TraceReply:
+        """Return the newest first: `more` then means older ones. They name everybody, so one permission covers all."""
+        parameters: dict[str, Any] = {"query": "security"}
+        if query.principal is not None:
+            parameters["principal"] = query.principal
+        if not await self._permission.allows(reader, None, parameters):
+            raise Denied("you may not read the security events")
+        await self._follower.current(CATCH_UP)
+        found = await asyncio.to_thread(self._index.security, query, query.limit + 1)
+        records = await self._fetch(sorted(found[: query.limit]))
+        return self._trace_answer(records[::-1], withheld=0, more=len(found) > query.limit)
 
     async def _correlation(self, reader: QueryReader, correlation_id: str, after: int) -> TraceReply:
         await self._follower.current(CATCH_UP)

@@ -36,9 +36,10 @@ def search_conditions(
     ]
     conditions = [(clause, value) for clause, value in pairs if value is not None]
     clauses, values = [clause for clause, _ in conditions], [value for _, value in conditions]
-    if query.operation_prefix is not None:
-        clauses.append("operation_id >= ? AND operation_id < ?")
-        values += [query.operation_prefix, f"{query.operation_prefix}{_BEYOND}"]
+    for column, prefix in (("operation_id", query.operation_prefix), ("correlation_id", query.correlation_prefix)):
+        if prefix is not None:
+            clauses.append(f"{column} >= ? AND {column} < ?")
+            values += [prefix, f"{prefix}{_BEYOND}"]
     for column in ("principal", "target", "operation", "outcome"):
         if names := names_of(query, column):
             clauses.append(f"{column} {_any_of(names)}")

@@ -23,6 +23,7 @@ from writ_executor.journal.storage_watch import StorageWatch
 from writ_executor.policy.client import PolicyClient
 from writ_executor.replicas import ExecutorReplicas
 from writ_executor.requests.backend_tests import BackendTests
+from writ_executor.requests.early_storage import EarlyStorage
 from writ_executor.requests.intake import RequestEndpoint
 from writ_executor.requests.queries import QueryEndpoint
 from writ_executor.requests.screening import RequestScreening
@@ -222,6 +223,7 @@ def _intake(
         base.recorder,
         base.lives,
         base.vault,
+        EarlyStorage(base.config, base.audit_detail, base.admission, base.vault, base.background),
         base.policy,
         accepted,
         dispatcher,

@@ -233,8 +233,8 @@ class Executor:
             return f"{last - self.index.sequence} events behind the journal"
         if self.admission.fill >= 1:
             return f"the journal is {self.admission.fill:.0%} full"
-        full = self.admission.full()
-        return Attention(full) if full else None
+        reason = self.admission.full() or self.follower.misled
+        return Attention(reason) if reason else None
 
     async def _inventory_check(self) -> str | None:
         problem = next((file.problem for file in self._files if file.problem), None)

@@ -137,6 +137,7 @@ OPERATIONS = (
         risk=Risk.READ,
         backends=HOSTS,
         idempotent=True,
+        ahead=True,
     ),
     Operation(
         name="file_write",

@@ -13,17 +13,29 @@ from writ_contracts.journal import Outcome
 from writ_contracts.requests import Failure
 
 
+class SecurityFilter(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Security events, the newest first, with or without an operation."""
+
+    kind: Annotated[str, Meta(pattern=TOKEN_PATTERN)] | None = None
+    principal: PrincipalId | None = None
+    since: Seconds | None = None
+    before: Count | None = None
+    """Sequence to page on from: that of the last event received."""
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 50
+
+
 class TraceQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """All events of an operation or of a correlation id; exactly one of the two."""
+    """All events of an operation or of a correlation id, or security events; exactly one of the three."""
 
     operation_id: OperationId | None = None
     correlation_id: CorrelationId | None = None
+    security: SecurityFilter | None = None
     after: Count = 0
-    """Sequence to page on from: that of the last event received."""
+    """Sequence to page on from: that of the last event received. Not for security events."""
 
     def __post_init__(self) -> None:
-        if (self.operation_id is None) == (self.correlation_id is None):
-            raise ValueError("give either operation_id or correlation_id")
+        if [self.operation_id, self.correlation_id, self.security].count(None) != 2:
+            raise ValueError("give one of operation_id, correlation_id and security")
 
 
 class TraceEvent(Struct, frozen=True, kw_only=True):
@@ -88,6 +100,8 @@ class SearchQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     correlation_id: CorrelationId | None = None
     operation_prefix: Annotated[str, Meta(pattern=PREFIX_PATTERN)] | None = None
     """The beginning of an operation id, or all of it."""
+    correlation_prefix: CorrelationId | None = None
+    """The beginning of a correlation id, or all of it."""
     emergency: Annotated[str, Meta(pattern=TOKEN_PATTERN)] | None = None
     """Whose decisions name this emergency: it covered the target, whether or not its rules decided."""
     client: Annotated[str, Meta(max_length=100)] | None = None

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from rich.text import Text
 
+from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.id_prefix import WHOLE, one_of
 from writ_cli.arguments.options import asking, listing
 from writ_cli.context.settings import Settings
@@ -34,7 +35,7 @@ SSH_KEY = click.option(
 ID = click.argument("emergency", metavar="EMERGENCY")
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def emergency() -> None:
     """Declare, confirm, end and review emergencies, in which the policy's emergency rules apply."""
 
@@ -51,7 +52,7 @@ async def declare(settings: Settings, reason: str, targets: tuple[str, ...], spa
     Another person has to confirm it in time, or it lapses; until then its rules do not count for you. When it is over,
     another person reviews what was done; before that you cannot declare another one.
     """
-    until = time.time() + times.seconds(span)
+    until = time.time() + times.lifetime("--for", span)
     async with await settings.connect() as writ:
         view = await writ.emergency_declare(list(targets), reason=reason, until=until, by=_signer(ssh_key))
         if view.outcome != "succeeded":
@@ -164,7 +165,7 @@ async def list_all(settings: Settings) -> int:
 @ID
 @asking
 async def report(settings: Settings, emergency: str) -> int:
-    """Everything that was requested on its targets while it was in force, for its review.
+    """Show everything that was requested on its targets while it was in force, for its review.
 
     Of others' operations it has what you may read in the record (`audit_read`).
     """
