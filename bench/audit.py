@@ -18,6 +18,7 @@ from bench.timing import Sample, measure
 from writ_audit.index import AuditIndex, IndexPosition
 from writ_audit.index_follower import BATCH
 from writ_audit.projection import RecordChange, project
+from writ_audit.search_conditions import NO_DIGESTS, Digests
 from writ_contracts import journal
 from writ_contracts.history.audit import SearchQuery
 from writ_contracts.ids import operation_id
@@ -46,6 +47,12 @@ QUERIES = {
     "text that nothing has": SearchQuery(text="canary"),
     "principal and target": SearchQuery(principal="principal-7", target="target-77"),
 }
+DIGESTS = {("service_name", "nginx"): ["digest of nginx", "the same by a former key"]}
+"""Of a search by values that half of the requests have hidden."""
+HIDDEN = {
+    "nginx, in clear or hidden": SearchQuery(parameters={"service_name": "nginx"}),
+    "nginx on one target, in clear or hidden": SearchQuery(parameters={"service_name": "nginx"}, target="target-77"),
+}
 
 
 def records() -> Iterator[tuple[int, str, bytes]]:
@@ -73,7 +80,8 @@ def _events(number: int, principal: str, operation: str) -> Iterator[journal.Ope
         target=target, pool="local-a", risk="change", idempotent=False, key=SIGNED.key, parameters=_parameters(number),
         effective=_parameters(number),
         hidden=[], parameters_digest="0" * 64, fingerprint="0" * 64, decision=SIGNED, timeout=60, start_by=0.0,
-        verdict=Verdict(decision="allow", rules=["r"], reason="r", code="allowed"),
+        verdict=Verdict(decision="allow", rules=["r"], reason="r", code="allowed"), parameter_key=SIGNED.key,
+        search_digests=[f"digest of {_parameters(number)['service_name']}"] if number % 2 else [],
     )  # fmt: skip
     yield journal.Dispatched(
         id=uuid.uuid4().hex, **stamp, operation_id=operation, principal=principal, operation="service_restart",
@@ -104,13 +112,17 @@ async def run() -> dict[str, float | Sample]:
         found["start, ms"] = (time.perf_counter() - began) * 1000
         for name, query in QUERIES.items():
             found[name] = await measure(_searching(index, query), 1, SEARCHES)
+        for name, query in HIDDEN.items():
+            found[name] = await measure(_searching(index, query, DIGESTS), 1, SEARCHES)
         found["megabytes"] = path.stat().st_size / 1e6
         index.close()
     return found
 
 
-def _searching(index: AuditIndex, query: SearchQuery) -> Callable[[int], Awaitable[object]]:
-    return lambda _: asyncio.to_thread(index.search, query, None)
+def _searching(
+    index: AuditIndex, query: SearchQuery, digests: Digests = NO_DIGESTS
+) -> Callable[[int], Awaitable[object]]:
+    return lambda _: asyncio.to_thread(index.search, query, None, digests)
 
 
 def _fill(index: AuditIndex, every: list[tuple[int, str, bytes]]) -> float:

@@ -47,6 +47,8 @@ CELLS = {
     ),
     **dict.fromkeys(("digest", "clock", "time left"), "9 min 53 s"),
     "operation": ID,
+    "sequence": "1234567",
+    "detail": TEXT,
     "site": "a" * 32,
     "key": "agent-local-web-1",
     "public": "U" + ID.upper() * 2 + "AAA",

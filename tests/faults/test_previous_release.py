@@ -18,6 +18,7 @@ from tests.e2e.stolen_keys import holding
 
 from writ_client.client import Writ
 from writ_contracts import subjects
+from writ_contracts.history.audit import SearchQuery
 from writ_contracts.requests import OperationView
 from writ_testing.eventually import eventually
 from writ_testing.installations.count_load import load
@@ -112,6 +113,33 @@ async def test_service_works_with_the_others_of_another_release(
         status = await running.writ("status", environ={"COLUMNS": "250"})
         assert status.status == 0 or OTHER_BUILD in status.out or OTHER_LEVEL in status.out, status
     assert mixture.used == ({service} if previous else ALL - {service})
+
+
+@pytest.mark.parametrize("service", sorted(ALL))
+async def test_search_by_hidden_values_beside_a_service_of_the_previous_release(
+    tmp_path: Path, tree: Path, service: str
+) -> None:
+    """Executors record search digests, audit indexes them. Without one of them a search works and finds less."""
+    mixture, file = Mixture(tree, tmp_path), tmp_path / "files" / "sought.conf"
+    mixture.previous({service})
+    home = prepare(tmp_path, targets=[local_target(name, file.parent) for name in TARGETS[:1]])
+    file.write_text("text")
+    environ = {**mixture.environ, "SYSTEMMANAGER_AUDIT_LEVEL": "minimal"}
+    async with (
+        running_installation(tmp_path, home=home, environ=environ) as running,
+        await running.client() as writ,
+    ):
+        done = await writ.run("file_read", TARGETS[0], {"file_path": str(file)}, timeout=60)
+        assert done.outcome == "succeeded"
+        answer = await writ.search(SearchQuery(principal=writ.principal, parameters={"file_path": str(file)}))
+        found = [row.operation_id for row in answer.rows]
+        assert found == ([] if service in ("audit", "executor") else [done.operation_id])
+        assert (answer.hidden is None) == (service == "audit")
+        assert bool(answer.hidden and answer.hidden.problem) == (service == "executor")
+        assert len((await writ.search(SearchQuery(principal=writ.principal, operation="file_read"))).rows) == 1
+        async with holding(running, "audit") as bus:
+            assert await bus.journal.read(subjects.SECURITY) == []
+    assert mixture.used == {service}
 
 
 async def test_an_executor_of_the_previous_release_keeps_the_new_one_from_dispatching_with_the_request(
