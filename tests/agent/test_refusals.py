@@ -7,7 +7,7 @@ import pytest
 from msgspec import Raw, structs
 from tests.agent.conftest import POOL, TARGET, World
 
-from writ_contracts.agents import Claim, ClaimReply, PlainParameters
+from writ_contracts.agents import Claim, ClaimReply
 from writ_contracts.decisions import Grant
 from writ_contracts.inventory import Target
 from writ_contracts.signing import Signed
@@ -60,15 +60,6 @@ def other_parameters(world: World, dispatched: DispatchedOperation, claim: Claim
     return world.executor.sealed(dispatched, claim, sign(world.executor.key, grant), swapped)
 
 
-def in_plain(parameters: dict[str, Any], dispatched: DispatchedOperation, signed: Signed) -> ClaimReply:
-    return ClaimReply(grant=signed, plain=PlainParameters(parameters=parameters, parameters_key=dispatched.key))
-
-
-def other_plain_parameters(world: World, dispatched: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimReply:
-    swapped = {**dispatched.parameters, "path": "/etc/passwd"}
-    return in_plain(swapped, dispatched, sign(world.executor.key, grant))
-
-
 def sealed_for_another(world: World, dispatched: DispatchedOperation, claim: Claim, grant: Grant) -> ClaimReply:
     answer = world.executor.sealed(dispatched, claim, sign(world.executor.key, grant))
     return ClaimReply(grant=answer.grant, sealed=answer.sealed[:-8] + bytes(8))
@@ -86,7 +77,6 @@ CASES: dict[str, tuple[Tamper, str]] = {
     "an answer with neither grant nor error": (empty, "forged_grant"),
     "expired before it came": (changed(lifetime=0.0), "expired_grant"),
     "for other parameters": (other_parameters, "mismatched_grant"),
-    "for other parameters, which are in plain": (other_plain_parameters, "mismatched_grant"),
     "with parameters that cannot be unsealed": (sealed_for_another, "mismatched_grant"),
     "for another target": (changed(target=ELSEWHERE), "mismatched_grant"),
     "for a target of another pool": (changed(target=OTHER_POOL), "mismatched_grant"),
@@ -115,18 +105,6 @@ async def test_a_grant_that_is(tamper: Tamper, kind: str, world: World) -> None:
     report = world.executor.reports[0]
     assert (report.kind, report.operation_id, report.pool) == (kind, operation_id, POOL)
     assert "/etc/passwd" not in canonical(report).decode()
-
-
-async def test_public_parameters_in_plain_are_those_that_the_grant_names(world: World) -> None:
-    async def plain(dispatched: DispatchedOperation, claim: Claim, signed: Signed) -> ClaimReply:
-        grant = world.executor.honest_grant(dispatched, claim, signed)
-        return in_plain(dispatched.parameters, dispatched, sign(world.executor.key, grant))
-
-    world.executor.answering = plain
-    await world.agent()
-    operation_id = await world.executor.dispatch("test_count", TARGET, path="/x")
-    assert (await world.executor.ended(operation_id)).outcome == "succeeded"
-    assert [task.parameters["path"] for task in world.backend.tasks] == ["/x"]
 
 
 async def test_a_grant_that_was_used_is_refused_when_it_comes_again(world: World) -> None:

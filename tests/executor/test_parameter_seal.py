@@ -1,39 +1,26 @@
 """Parameters sealed ahead of the grant are sent for the same parameters only."""
 
 import asyncio
-from typing import Annotated, Any
+from typing import Any
 
 import pytest
-from msgspec import Struct, json, structs
-from tests.contracts.messages import sample
+from msgspec import json, structs
 from tests.executor.conftest import POOL, World
-from tests.executor.test_dispatch_at_once import replica
 
 from writ_agent.verification import with_texts
 from writ_contracts import subjects
-from writ_contracts.agents import (
-    IN_PLAIN,
-    PARAMETERS_HEADER,
-    TEXTS_APART,
-    TEXTS_HEADER,
-    ClaimMessage,
-    ClaimReply,
-    SealedParameters,
-)
+from writ_contracts.agents import TEXTS_APART, TEXTS_HEADER, ClaimMessage, ClaimReply, SealedParameters
 from writ_contracts.attached_bytes import detach
-from writ_contracts.decisions import Grant, GrantRequest
-from writ_contracts.journal import DispatchedAtOnce, Requested
+from writ_contracts.decisions import GrantRequest
+from writ_contracts.journal import Requested
 from writ_contracts.large_texts import LARGE
-from writ_contracts.parameters import PUBLIC
 from writ_contracts.signing import Statement
 from writ_contracts.wire import decode, encode
 from writ_executor.policy.client import CheckedDecision
 from writ_executor.steps import claims, parameter_seal
 from writ_executor.steps.parameter_seal import ParameterSeal, Sealed
-from writ_trust.digests import keyed_digest
-from writ_trust.keys import Key, generate_seed
 from writ_trust.sealing import SealKey, decrypt_once, seal
-from writ_trust.statements import read, sign
+from writ_trust.statements import sign
 
 PARAMETERS = {"file_path": "/srv/f", "content": "x" * LARGE}
 
@@ -158,73 +145,3 @@ async def test_claim_with_a_broken_key_is_refused_only_once_it_is_verified(world
     sealing.prepare()
     with pytest.raises(Exception, match="not an X25519 public key"):
         sealing.of(PARAMETERS)
-
-
-def dispatched_read() -> Requested:
-    at_once = DispatchedAtOnce(start_by=60.0, decision_digest="0" * 64)
-    request = sample(Requested)
-    assert isinstance(request, Requested)
-    return structs.replace(request, statement=None, dispatched=at_once)
-
-
-async def reply_to(world: World, operation: str, parameters: dict[str, Any]) -> ClaimReply:
-    """Return the reply to an agent that reads public parameters in plain."""
-    world.hands.headers = {PARAMETERS_HEADER: IN_PLAIN}
-    answer = await world.ask(operation, parameters=parameters)
-    return (await world.hands.claim(await world.work(answer.operation_id or ""))).answer
-
-
-async def test_public_parameters_of_a_read_dispatched_with_its_request_are_not_sealed(
-    world: World, seals: list[str]
-) -> None:
-    await replica(world)
-    reply = await reply_to(world, "service_status", {"service_name": "nginx"})
-    assert reply.grant is not None
-    assert reply.plain is not None
-    assert reply.plain.parameters["service_name"] == "nginx"
-    assert (reply.sealed, seals) == (b"", [])
-    grant = read(reply.grant, Grant)
-    assert keyed_digest(reply.plain.parameters_key, reply.plain.parameters) == grant.parameters_digest
-
-
-async def test_parameters_are_sealed_for_an_agent_of_an_earlier_release(world: World, seals: list[str]) -> None:
-    await replica(world)
-    answer = await world.ask("service_status", parameters={"service_name": "nginx"})
-    claimed = await world.hands.claim(await world.work(answer.operation_id or ""))
-    assert claimed.answer.plain is None
-    assert claimed.parameters["service_name"] == "nginx"
-    assert len(seals) == 1
-
-
-@pytest.mark.parametrize(
-    ("setting", "operation", "parameters"),
-    [
-        ({}, "file_write", {"file_path": "/srv/app/a", "content": "x"}),
-        ({}, "service_restart", {"service_name": "nginx"}),
-        ({"audit_level": "minimal"}, "service_status", {"service_name": "nginx"}),
-        ({"dispatch_at_once": False}, "service_status", {"service_name": "nginx"}),
-    ],
-    ids=["hidden", "change", "without values in the journal", "two events"],
-)
-async def test_parameters_that_agents_did_not_receive_before_are_sealed(
-    world: World, seals: list[str], setting: dict[str, Any], operation: str, parameters: dict[str, Any]
-) -> None:
-    await replica(world, **setting)
-    reply = await reply_to(world, operation, parameters)
-    assert reply.grant is not None
-    assert reply.plain is None
-    assert len(seals) == 1
-
-
-def test_effective_parameters_that_are_not_all_public_are_sealed(seals: list[str]) -> None:
-    class Parameters(Struct):
-        name: Annotated[str, PUBLIC]
-        password: str
-
-    key = SealKey()
-    sealing = ParameterSeal(key.public, "ab" * 32, dispatched_read(), {"name": "a"}, public=Parameters)
-    assert sealing.of({"name": "a"}).plain is not None
-    assert sealing.of({"name": "a", "password": "b"}).plain is None
-    signed = structs.replace(dispatched_read(), statement=sign(Key(generate_seed()), AnyStatement()))
-    assert ParameterSeal(key.public, "ab" * 32, signed, {}, public=Parameters).of({"name": "a"}).plain is None
-    assert len(seals) == 2

@@ -200,19 +200,13 @@ def _check_statement(trust: VerificationContext, grant: Grant, opened: SealedPar
 
 def _unsealed(claimed: SentClaim, answer: ClaimReply, grant: Grant) -> SealedParameters:
     try:
-        opened = _opened(claimed, answer)
+        opened = with_texts(decode(claimed.seal.open(answer.sealed), SealedParameters), answer.texts)
     except (Untrusted, Invalid, UnicodeDecodeError):
         # Neither error may be shown: the second quotes what was inside.
         raise SecurityRefusal("mismatched_grant", "the parameters cannot be unsealed") from None
     if not same(keyed_digest(opened.parameters_key, opened.parameters), grant.parameters_digest):
         raise SecurityRefusal("mismatched_grant", "a grant for other parameters")
     return opened
-
-
-def _opened(claimed: SentClaim, answer: ClaimReply) -> SealedParameters:
-    if answer.plain is None:
-        return with_texts(decode(claimed.seal.open(answer.sealed), SealedParameters), answer.texts)
-    return SealedParameters(parameters=answer.plain.parameters, parameters_key=answer.plain.parameters_key)
 
 
 def with_texts(opened: SealedParameters, encrypted: bytes) -> SealedParameters:

@@ -66,12 +66,6 @@ TEXTS_HEADER, TEXTS_APART = "Writ-Texts", "apart"
 """
 
 
-PARAMETERS_HEADER, IN_PLAIN = "Writ-Parameters", "plain"
-"""With this header on a claim's message, the reply may have public parameters in plain (`ClaimReply.plain`). An
-executor of an earlier release ignores it, and an agent of one does not send it.
-"""
-
-
 class ClaimMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """On `writ.claim.<pool>`. `principal` only locates the operation in the journal."""
 
@@ -100,18 +94,7 @@ class ClaimReply(Struct, frozen=True, kw_only=True):
     """The encrypted large texts, which are attached to the reply's JSON and not in it; for an agent that requests it
     (`TEXTS_HEADER`).
     """
-    plain: "PlainParameters | None" = None
-    """In place of `sealed`, for an agent that requests it (`PARAMETERS_HEADER`): parameters that are all public, of an
-    operation that the agent received with its request.
-    """
     error: Failure | None = None
-
-
-class PlainParameters(Struct, frozen=True, kw_only=True):
-    """Effective parameters that need no seal, and the key of their digest in the grant."""
-
-    parameters: Values
-    parameters_key: Hex32
 
 
 class SealedParameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

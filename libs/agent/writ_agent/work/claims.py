@@ -21,16 +21,7 @@ from writ_bus import tasks
 from writ_bus.errors import Forbidden, Full, TimedOut, Unreachable
 from writ_bus.port import Bus, Delivery
 from writ_contracts import subjects
-from writ_contracts.agents import (
-    IN_PLAIN,
-    PARAMETERS_HEADER,
-    STARTED_HEADER,
-    TEXTS_APART,
-    TEXTS_HEADER,
-    Claim,
-    ClaimMessage,
-    ClaimReply,
-)
+from writ_contracts.agents import STARTED_HEADER, TEXTS_APART, TEXTS_HEADER, Claim, ClaimMessage, ClaimReply
 from writ_contracts.attached_bytes import detach
 from writ_contracts.errors import Invalid, WritError
 from writ_contracts.journal import Dispatched
@@ -49,8 +40,7 @@ PATIENCE = 12.0
 _PAUSES = (0.05, 0.2, 0.5, 1.0, 2.0)
 _UNCERTAIN = frozenset({"timeout", "internal"})
 """Codes after which `granted` may be stored all the same."""
-_READS = {PARAMETERS_HEADER: IN_PLAIN, **({TEXTS_HEADER: TEXTS_APART} if has_aes() else {})}
-"""Headers that name the forms of a reply which this agent reads."""
+_READS_TEXTS = {TEXTS_HEADER: TEXTS_APART} if has_aes() else {}
 _log = Log("writ.agent")
 
 
@@ -143,7 +133,7 @@ async def _send_once(bus: Bus, claimed: SentClaim, body: bytes) -> ClaimReply | 
     Forbidden: nothing was done.
     """
     try:
-        headers = {STARTED_HEADER: repr(claimed.started), **_READS}
+        headers = {STARTED_HEADER: repr(claimed.started), **_READS_TEXTS}
         reply = await bus.request(subjects.claim(claimed.claim.pool), body, timeout=ASK_SECONDS, headers=headers)
         content, texts = detach(reply.data)
         answer = decode(content, ClaimReply)

@@ -41,8 +41,6 @@ class ScriptedAgent:
         self.pool = pool
         self.key = key or Key(generate_seed())
         self.instance = f"i-{secrets.token_hex(4)}"
-        self.headers: dict[str, str] = {}
-        """Headers of its claims: the forms of a reply that it reads."""
 
     def claim_for(self, work: Dispatched, seal: SealKey) -> Signed:
         """Return a signed claim."""
@@ -67,10 +65,8 @@ class ScriptedAgent:
     async def send_claim(self, claim: Signed, principal: str, seal: SealKey) -> ClaimOutcome:
         """Send this very claim."""
         data = encode(ClaimMessage(claim=claim, principal=principal))
-        message = await self.bus.request(subjects.claim(self.pool), data, timeout=20, headers=self.headers)
+        message = await self.bus.request(subjects.claim(self.pool), data, timeout=20)
         answer = decode(message.data, ClaimReply)
-        if answer.plain is not None:
-            return ClaimOutcome(claim, answer, answer.plain.parameters)
         opened = decode(seal.open(answer.sealed), SealedParameters).parameters if answer.grant else {}
         return ClaimOutcome(claim, answer, opened)
 

@@ -10,60 +10,42 @@ from typing import Any
 
 from msgspec import Raw, Struct, field
 
-from writ_contracts.agents import PlainParameters, SealedParameters
+from writ_contracts.agents import SealedParameters
 from writ_contracts.errors import Untrusted
 from writ_contracts.journal import Requested
 from writ_contracts.large_texts import large_texts, without_large_texts
-from writ_contracts.parameters import public as only_public
 from writ_contracts.people.approvals import SignedApproval
 from writ_contracts.signing import Signed
 from writ_contracts.wire import canonical, encode
 from writ_trust.sealing import encrypt_once, seal
 
-NOTHING_SEALED = Raw(b'""')
 
-
-class EncodedClaimReply(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class EncodedClaimReply(Struct, frozen=True, kw_only=True):
     """A ClaimReply whose sealed parameters are JSON already. Its texts are no part of it: they are attached."""
 
     grant: Signed
-    outputs: bool
     sealed: Raw
-    plain: PlainParameters | None = None
+    outputs: bool
     approvals: list[SignedApproval] = field(default_factory=list)
     people: Signed | None = None
 
 
 class Sealed(Struct, frozen=True):
-    """Sealed parameters as JSON, and the encrypted large texts that they leave out; or parameters that need no seal."""
+    """Sealed parameters as JSON, and the encrypted large texts that they leave out."""
 
     parameters: Raw
     texts: bytes = b""
-    plain: PlainParameters | None = None
 
 
 class ParameterSeal:
     """The seal for one claim. What is sealed ahead is sent for the same parameters only."""
 
     def __init__(
-        self,
-        seal_to: str,
-        key: str,
-        requested: Requested,
-        given: Mapping[str, Any],
-        *,
-        apart: bool = False,
-        public: type[Struct] | None = None,
+        self, seal_to: str, key: str, requested: Requested, given: Mapping[str, Any], *, apart: bool = False
     ) -> None:
         """`key`: that of the parameters' digest. `given`: the parameters as the requester sent them. `apart`: the agent
-        reads large texts that are attached to the reply. `public`: the operation's parameters, if public ones need no
-        seal: the agent reads them in plain, and the journal may show them.
-
-        Only an operation that was dispatched with its request has its public parameters in plain: its agents received
-        them with it. A statement is always sealed, with the salt of its digest.
+        reads large texts that are attached to the reply.
         """
-        may_be_plain = requested.dispatched is not None and requested.statement is None
-        self._public = public if may_be_plain else None
         self._seal_to = seal_to
         self._key = key
         self._requested = requested
@@ -78,11 +60,7 @@ class ParameterSeal:
             self._ahead = (expected, self._sealed(expected))
 
     def of(self, effective: dict[str, Any]) -> Sealed:
-        """Return these effective parameters, sealed unless they need no seal. Raises Untrusted for a claim without a
-        usable key.
-        """
-        if self._public is not None and len(only_public(self._public, effective)) == len(effective):
-            return Sealed(NOTHING_SEALED, plain=PlainParameters(parameters=effective, parameters_key=self._key))
+        """Return these effective parameters, sealed. Raises Untrusted for a claim without a usable key."""
         if self._ahead is not None and _are_same(self._ahead[0], effective):
             return self._ahead[1]
         return self._sealed(effective)
