@@ -74,8 +74,7 @@ class ClaimMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class ClaimReply(Struct, frozen=True, kw_only=True):
-    """`granted` is stored: the signed Grant and the sealed `SealedParameters` (in JSON as base64), or parameters in
-    `plain`. Or an error.
+    """`granted` is stored: the signed Grant and the sealed `SealedParameters` (in JSON as base64). Or an error.
 
     An error with `retry` false: drop the claim (gone, denied, expired); with true: leave it for a later delivery.
     """
