@@ -100,7 +100,6 @@ class GrantEndpoint:
         self._signer = signer
         self._limits = RuleLimits(journal, key.installation)
         self._keys = keys
-        self._running = 0
 
     async def recorded(self, ask: DecideRequest, judge: Judge) -> CountedApprovals | None:
         """Return the recorded approvals of the operation, or None if it is not recorded.
@@ -121,15 +120,11 @@ class GrantEndpoint:
         Raises Unreachable if others are always first: the operation has not moved on, and the agent sends the claim
         again later.
         """
-        self._running += 1
-        try:
-            for _ in range(MOST_TRIES):
-                try:
-                    return await self._grant(ask)
-                except CountedFirst:
-                    continue
-        finally:
-            self._running -= 1
+        for _ in range(MOST_TRIES):
+            try:
+                return await self._grant(ask)
+            except CountedFirst:
+                continue
         raise Unreachable(f"{MOST_TRIES} times another start was counted first: try again")
 
     async def _grant(self, ask: GrantRequest) -> tuple[GrantReply, RuledRequest]:
@@ -141,9 +136,15 @@ class GrantEndpoint:
         subject = ask.subject
         if subject.simulate:
             raise Invalid("a simulation gets no grant")
-        early, (records, control) = await self._read_and_decide(ask)
+        reading = tasks.start(self._read(ask), "start read")
+        try:
+            early = await self._decide_early(ask)
+        except BaseException:
+            reading.cancel()
+            raise
+        records, control = await reading
         least = max(ask.control_sequence, control)
-        if early is not None and early.judge.control.sequence != least:
+        if early is None or early.judge.control.sequence != least:
             early = None
         judge = early.judge if early else await self._judging.at(least, target=subject.target)
         claim = early.claim if early else check_claim(ask, judge.world)
@@ -166,18 +167,6 @@ class GrantEndpoint:
             await announce(self._bus, ruled.decision.passed_over, _passed_over(ruled.decision))
         effective, approvals = dict(ruled.ruling.effective), list(counted.signed) if permit.approvals else []
         return GrantReply(grant=writ, decision=decision, effective=effective, approvals=approvals), ruled
-
-    async def _read_and_decide(self, ask: GrantRequest) -> tuple[Draft | None, tuple[Sequence[Record], int]]:
-        """Read the record. A start that is alone is decided meanwhile; among others, the processor has work in any
-        case.
-        """
-        if self._running > 1:
-            return None, await self._read(ask)
-        reading = tasks.start(self._read(ask), "start read")
-        try:
-            return await self._decide_early(ask), await reading
-        finally:
-            reading.cancel()
 
     async def _read(self, ask: GrantRequest) -> tuple[Sequence[Record], int]:
         """Return the events of the operation, and the last control event: a stop that was stored meanwhile counts."""
