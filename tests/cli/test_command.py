@@ -77,7 +77,11 @@ async def test_the_beginning_of_an_id_is_enough(command: Command, served: Script
     for words in (["op", "get"], ["trace"], ["op", "watch"]):
         done = await command(*words, ids[0][:8])
         assert done.exit_code == 0, done.stderr
-    assert ids[0] in (await command("op", "get", ids[0][:8])).stdout
+    for word in ("show", "get"):
+        assert ids[0] in (await command("op", word, ids[0][:8])).stdout
+    whole = json.loads((await command("op", "show", ids[0], "-o", "json")).stdout)["correlation_id"]
+    assert ids[0] in (await command("trace", whole[:8])).stdout
+    assert ids[0] in (await command("audit", "search", "--correlation-id", whole[:8])).stdout
     for prefix, why in (
         (alike, "several operation ids begin with"),
         ("zz22zz", "no operation id begins with 'zz22zz'"),

@@ -212,7 +212,7 @@ async def test_a_retry_acts_on_what_did_not_succeed_under_the_same_run(command: 
     await command(*RESTART, "-t", "*", "--correlation-id", "roll")
     served.requests.clear()
     served.outcomes = {}
-    done = await command(*RESTART, "--retry", "roll")
+    done = await command(*RESTART, "--retry", "rol")
     assert done.exit_code == 0
     assert acted_on(served) == ["web-1"]
     assert served.requests[0][1].correlation_id == "roll"

@@ -48,6 +48,15 @@ def test_removal_of_a_principal_is_confirmed(home: Home) -> None:
     assert not home.seed_file("principal-bob").exists()
 
 
+def test_new_key_is_named_with_its_effect(home: Home) -> None:
+    assert writ(home, "add", "bob").exit_code == 0
+    done = writ(home, "rotate", "bob")
+    assert done.stdout.splitlines() == [
+        f"bob has a new key: {home.seed_file('principal-bob')}",
+        "  a running Writ refuses the old key within a second: copy the new one to its client",
+    ]
+
+
 @pytest.mark.parametrize("words", [("remove", "--yes"), ("show",), ("disable",), ("rotate",), ("roles",)])
 def test_a_misspelt_principal_is_named_with_the_nearest(home: Home, words: tuple[str, ...]) -> None:
     refused = writ(home, *words, "operatr")

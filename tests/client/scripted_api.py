@@ -269,6 +269,8 @@ class ScriptedApi:
             if responders.correlation_id in (None, view.correlation_id)
             and responders.operation in (None, view.operation)
             and view.operation_id.startswith(responders.operation_prefix or "")
+            and view.correlation_id.startswith(responders.correlation_prefix or "")
+            and responders.before is None
         ]
         return encode(audit.SearchReply(rows=rows))
 

@@ -4,7 +4,7 @@ sent.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from writ_bus import tracing
@@ -36,15 +36,19 @@ class RecordedReads:
         self._clock = clock
         self._recent: dict[bytes, float] = {}
 
-    async def record(self, principal: str, query: dict[str, Any], decision: Signed) -> None:
+    async def record(self, principal: str, query: dict[str, Any], decision: Signed, sought: Sequence[str] = ()) -> None:
         """Record a read, unless the same one was recorded within `AGAIN` seconds. Raises the errors of the append, and
         Unreachable (`not_stored`) where NATS stores nothing.
+
+        `sought`: the parameters by whose values it searches.
         """
-        key = canonical([principal, query])
+        key = canonical([principal, query, sought])
         now = time.monotonic()
         if now - self._recent.get(key, float("-inf")) < AGAIN:
             return
-        event = RecordRead(**tracing.stamp(self._clock()), principal=principal, query=query, decision=decision)
+        event = RecordRead(
+            **tracing.stamp(self._clock()), principal=principal, query=query, decision=decision, sought=list(sought)
+        )
         await self._append(event)
         if len(self._recent) >= MOST_REMEMBERED:
             self._recent.clear()

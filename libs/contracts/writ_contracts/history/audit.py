@@ -72,7 +72,8 @@ class SearchQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     """A search for operations; all given fields must match, of several values of a filter one. Times are Unix seconds;
     newest first.
 
-    `parameters`: public parameters, as text, by name; `parameter_values`: likewise, each with any of several values.
+    `parameters`: values of parameters, as text, by name; `parameter_values`: likewise, each with any of several values.
+    Values that the journal does not have are found by their search digests, those of secret parameters not at all.
     `rule`: a deciding rule; `rules`: any of these. `reason` matches a part of the
     requester's reason; `text` matches a part of the reason, message, code or a parameter. Case is ignored.
     """
@@ -99,6 +100,8 @@ class SearchQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     correlation_id: CorrelationId | None = None
     operation_prefix: Annotated[str, Meta(pattern=PREFIX_PATTERN)] | None = None
     """The beginning of an operation id, or all of it."""
+    correlation_prefix: CorrelationId | None = None
+    """The beginning of a correlation id, or all of it."""
     emergency: Annotated[str, Meta(pattern=TOKEN_PATTERN)] | None = None
     """Whose decisions name this emergency: it covered the target, whether or not its rules decided."""
     client: Annotated[str, Meta(max_length=100)] | None = None
@@ -140,13 +143,25 @@ class UnknownName(Struct, frozen=True, kw_only=True):
     nearest: list[str] = field(default_factory=list)
 
 
+class HiddenValues(Struct, frozen=True, kw_only=True):
+    """The part of hidden values in a search by parameters. `since`: where nothing was found, the time of the first
+    request whose hidden values can be found (Unix seconds; None: there is none). `problem`: why they were left out.
+    """
+
+    since: float | None = None
+    problem: str = ""
+
+
 class SearchReply(Struct, frozen=True, kw_only=True):
-    """The rows; `more`: there are further ones. `unknown`: misspelt names, where nothing was found."""
+    """The rows; `more`: there are further ones. `unknown`: misspelt names, where nothing was found. `hidden`: only for
+    a search by parameters.
+    """
 
     rows: list[SearchRow] = field(default_factory=list)
     more: bool = False
     as_of: int = 0
     unknown: list[UnknownName] = field(default_factory=list)
+    hidden: HiddenValues | None = None
     error: Failure | None = None
 
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 import click
-import msgspec
+from msgspec import structs
 from rich.text import Text
 
 from writ_cli.context.settings import Settings
@@ -42,6 +42,10 @@ async def run_many(settings: Settings, each: EachRequest, choice: TargetChoice) 
     settings.screen.refuse_field()
     async with await settings.connect() as writ:
         await refuse_unknown(writ, each.operation)
+        if choice.retry is not None:
+            run = await _whole(writ, choice.retry)
+            again = run if each.correlation_id == choice.retry else each.correlation_id
+            each, choice = structs.replace(each, correlation_id=again), structs.replace(choice, retry=run)
         targets = await _chosen(writ, each, choice)
         choice.confirm(each.operation, targets)
         shown = RunResults(settings.screen, choice, len(targets))
@@ -62,6 +66,18 @@ async def run_many(settings: Settings, each: EachRequest, choice: TargetChoice) 
                 shown.interrupted = True
         shown.recap(many.recap)
     return Exit.PENDING if shown.interrupted else status_of(many.recap, wait=each.wait)
+
+
+async def _whole(writ: Writ, run: str) -> str:
+    """Return the id of the run that begins so; an unknown one as it is. Raises Invalid where several begin so."""
+    if (await writ.search(SearchQuery(correlation_id=run, limit=1))).rows:
+        return run
+    try:
+        return await writ.find_correlation(run)
+    except Invalid as error:
+        if error.code != "not_found":
+            raise
+        return run
 
 
 async def _chosen(writ: Writ, each: EachRequest, choice: TargetChoice) -> list[str]:
@@ -105,7 +121,7 @@ async def _outcomes(writ: Writ, each: EachRequest, run: str) -> tuple[dict[str, 
                 found.setdefault(row.target, row.outcome)
         if not answer.more:
             break
-        query = msgspec.structs.replace(query, before=answer.rows[-1].first_sequence)
+        query = structs.replace(query, before=answer.rows[-1].first_sequence)
     if not found:
         why = "was a dry run: leave out --retry" if previews else f"has no {each.operation} of yours"
         raise Invalid(f"run {run} {why}", code="not_found")
