@@ -70,7 +70,7 @@ async def run_many(settings: Settings, each: EachRequest, choice: TargetChoice) 
 
 async def _whole(writ: Writ, run: str) -> str:
     """Return the id of the run that begins so; an unknown one as it is. Raises Invalid where several begin so."""
-    if (await writ.search(SearchQuery(correlation_id=run, limit=1))).rows:
+    if (await writ.search(SearchQuery(principal=writ.principal, correlation_id=run, limit=1))).rows:
         return run
     try:
         return await writ.find_correlation(run)
