@@ -11,9 +11,11 @@ from tests.audit.replica import policy, replica, trace
 
 from writ_contracts import journal, subjects
 from writ_contracts.history.audit import SecurityFilter, TraceReply
+from writ_contracts.history.records import Record
 from writ_contracts.wire import encode
 from writ_testing.fakes.scripted_policy import ScriptedPolicy
 from writ_testing.memory.bus import MemoryBus
+from writ_testing.memory.journal import MemoryJournal
 
 
 @pytest.fixture
@@ -88,6 +90,19 @@ async def test_security_events_are_paged_to_the_oldest(bus: MemoryBus, stored: l
             break
         before = found[-1]
     assert found == stored[::-1]
+
+
+async def test_the_last_page_ends_where_older_events_are_archived(
+    bus: MemoryBus, stored: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = MemoryJournal.read
+
+    async def left(journal: MemoryJournal, filter: str, **bounds: Any) -> list[Record]:
+        return [record for record in await read(journal, filter, **bounds) if record.sequence > stored[1]]
+
+    monkeypatch.setattr(MemoryJournal, "read", left)
+    answer = await listed(bus, limit=2)
+    assert (sequences(answer), answer.more) == ([stored[2]], False)
 
 
 async def test_security_events_are_hidden_from_those_without_permission(

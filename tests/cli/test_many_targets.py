@@ -132,7 +132,7 @@ async def test_an_approval_that_targets_wait_for_is_reported_at_once(command: Co
     why = "waits for an approval: 'ask' demands one of role approver; could approve: bob"
     assert done.stderr.splitlines() == [
         f"writ: web-1 {why}",
-        "writ: they can use `writ approvals list`",
+        "writ: approvers use `writ approvals list`",
         f"writ: web-2 {why}",
     ]
     assert done.exit_code == 4
@@ -221,6 +221,19 @@ async def test_a_retry_acts_on_what_did_not_succeed_under_the_same_run(command: 
     assert acted_on(served) == ["db-1"]
     over = await command(*RESTART, "--retry", "roll")
     assert (over.exit_code, "no target of run roll needs" in over.stderr) == (2, True)
+
+
+async def test_a_retry_under_the_key_of_the_run_is_refused(command: Command, served: ScriptedApi) -> None:
+    """The same key is the same operation: it would show the former failure again, and do nothing."""
+    served.outcomes = {"web-1": "failed"}
+    await command(*RESTART, "-t", "web-*", "--correlation-id", "roll", "--idempotency-key", "k")
+    served.requests.clear()
+    refused = await command(*RESTART, "--retry", "roll", "--idempotency-key", "k")
+    assert (refused.exit_code, served.requests) == (2, [])
+    assert "--idempotency-key names operations of this run" in refused.stderr
+    served.outcomes = {}
+    assert (await command(*RESTART, "--retry", "roll", "--idempotency-key", "l")).exit_code == 0
+    assert acted_on(served) == ["web-1"]
 
 
 async def test_a_preview_of_a_retry_leaves_its_targets_to_the_retry(command: Command, served: ScriptedApi) -> None:

@@ -65,7 +65,7 @@ def test_diff_names_large_and_binary_content_without_showing_it(ask: Ask, srv: P
     assert diff.MOST_SHOWN - diff.LAST_LINE - 4 < len(long["diff"]) <= diff.MOST_SHOWN
     assert shown[-1] == "+yy"
     added = sum(line == "+yy" for line in shown)
-    assert last == f"… {60_000 - added} more lines of this diff are not shown"
+    assert last == f"[{60_000 - added} more lines of this diff are not shown]"
 
 
 def test_a_line_longer_than_a_diff_may_be_is_not_shown_in_part(ask: Ask, srv: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_line_longer_than_a_diff_may_be_is_not_shown_in_part(ask: Ask, srv: Pa
     output = ask("file_write", "preview", request={"diff": True}, file_path=f"{srv}/a", content="y" * 200_000)["output"]
     *_, removed, last = output["diff"].splitlines()
     assert (removed, output["cut"]) == ("-x", True)
-    assert last == "… 2 more lines of this diff are not shown"
+    assert last == "[2 more lines of this diff are not shown]"
 
 
 def test_binary_content_of_a_file_that_may_not_be_read_has_no_size_before(ask: Ask, srv: Path) -> None:

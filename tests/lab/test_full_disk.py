@@ -1,7 +1,9 @@
 """The disk of the journal fills up and has room again: the error shows within seconds, and work resumes by itself."""
 
 import asyncio
+import os
 import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -167,3 +169,19 @@ async def test_full_disk_of_the_whole_installation_is_named_although_no_report_c
             await eventually(named, within=5.0)
             assert home.report_file.read_bytes() == before
             filler.unlink()
+
+
+async def test_an_installation_that_cannot_start_on_a_full_disk_names_the_disk(tmp_path: Path) -> None:
+    folder = tmp_path / "all"
+    folder.mkdir()
+    with tmpfs(folder, DISK // MEGABYTE):
+        home = prepare(folder)
+        (home.nats / "sizes.json").write_bytes(json.encode(SIZES))
+        with filled(folder):
+            words = (sys.executable, "-m", "writ_cli", "up", "--detach", "--nats-port", "0")
+            environ = {**os.environ, "WRIT_HOME": str(home.root)}
+            up = await asyncio.to_thread(
+                subprocess.run, words, env=environ, capture_output=True, text=True, timeout=60, check=False
+            )
+        assert up.returncode == 6, up
+        assert f"since the disk of {home.log} is full: 0 bytes are free" in up.stderr

@@ -19,8 +19,10 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
             file.flush()
             os.fsync(descriptor)
         draft.replace(path)
-    except OSError:
+    except OSError as error:
         draft.unlink(missing_ok=True)  # a part of it, on a disk that is full
+        if error.filename is None:  # a failed write names no file, and readers of "no space left" need to know where
+            error.filename = str(path)
         raise
 
 

@@ -142,7 +142,10 @@ class AuditQueryEndpoint:
         return sorted([*records, *rest], key=_sequence)
 
     async def _security(self, reader: QueryReader, query: SecurityFilter) -> TraceReply:
-        """Return the newest first: `more` then means older ones. They name everybody, so one permission covers all."""
+        """Return the newest first: `more` then means older ones. They name everybody, so one permission covers all.
+
+        Where one is archived, all older ones are.
+        """
         parameters: dict[str, Any] = {"query": "security"}
         if query.principal is not None:
             parameters["principal"] = query.principal
@@ -151,7 +154,8 @@ class AuditQueryEndpoint:
         await self._follower.current(CATCH_UP)
         found = await asyncio.to_thread(self._index.security, query, query.limit + 1)
         records = await self._fetch(sorted(found[: query.limit]))
-        return self._trace_answer(records[::-1], withheld=0, more=len(found) > query.limit)
+        more = len(found) > query.limit == len(records)
+        return self._trace_answer(records[::-1], withheld=0, more=more)
 
     async def _correlation(self, reader: QueryReader, correlation_id: str, after: int) -> TraceReply:
         await self._follower.current(CATCH_UP)

@@ -41,7 +41,7 @@ def _bounded(diff: str) -> Dict[str, object]:
         return {"diff": diff}
     shown = diff[: diff.rfind("\n", 0, MOST_SHOWN - LAST_LINE) + 1]
     left = diff.count("\n", len(shown))
-    return {"diff": f"{shown}… {left} more lines of this diff are not shown\n", "cut": True}
+    return {"diff": f"{shown}[{left} more lines of this diff are not shown]\n", "cut": True}
 
 
 def present(path: str, old: Optional[ExistingFile]) -> Optional[bytes]:

@@ -279,7 +279,9 @@ async def detach(home: Home, arguments: Sequence[str], within: float = UP_WITHIN
     while (report := read_report(home.report_file)) is None or report.pid != process.pid or report.state != "ready":
         if process.poll() is not None:
             kind = Invalid if process.returncode == 2 else Unreachable
-            raise kind(f"writ up ended with status {process.returncode}{quoted(log, since=before)}")
+            place = disk.full(home.log)  # its own log is cut then
+            why = f", since {place}" if place else quoted(log, since=before)
+            raise kind(f"writ up ended with status {process.returncode}{why}")
         if time.monotonic() > deadline:
             process.terminate()
             raise Unreachable(f"writ up is not ready after {within:g} s{quoted(log, since=before)}")

@@ -15,10 +15,20 @@ from writ_cli.terminal.exit_status import Exit, of_outcome
 from writ_cli.terminal.output import Screen, outcome, visible
 from writ_client.client import Writ
 from writ_client.operations.operation_events import Event
-from writ_client.operations.target_runs import OK, PENDING, SKIPPED, EachRequest, ManyTargets, RunRecap, TargetResult
+from writ_client.operations.target_runs import (
+    OK,
+    PENDING,
+    SKIPPED,
+    EachRequest,
+    ManyTargets,
+    RunRecap,
+    TargetResult,
+    key_of,
+)
 from writ_contracts.agents import Progress
 from writ_contracts.errors import Invalid
 from writ_contracts.history.audit import SearchQuery
+from writ_contracts.ids import operation_id
 from writ_contracts.requests import RequestReply
 
 PAGE = 1000
@@ -60,7 +70,7 @@ async def run_many(settings: Settings, each: EachRequest, choice: TargetChoice) 
 
 async def _whole(writ: Writ, run: str) -> str:
     """Return the id of the run that begins so; an unknown one as it is. Raises Invalid where several begin so."""
-    if (await writ.search(SearchQuery(correlation_id=run, limit=1))).rows:
+    if (await writ.search(SearchQuery(principal=writ.principal, correlation_id=run, limit=1))).rows:
         return run
     try:
         return await writ.find_correlation(run)
@@ -74,12 +84,14 @@ async def _chosen(writ: Writ, each: EachRequest, choice: TargetChoice) -> list[s
     known = offered(await writ.targets())
     if choice.retry is None:
         return choice.selector.of(known)
-    before = await _outcomes(writ, each, choice.retry)
+    before, recorded = await _outcomes(writ, each, choice.retry)
     unselected = not (choice.targets or choice.roles or choice.tags or choice.everything)
     among = sorted(before) if unselected else choice.selector.of(known)
     left = [target for target in among if _again(before.get(target, SKIPPED), choice)]
     if not left:
         raise Invalid(f"no target of run {choice.retry} needs to be tried again", code="not_found")
+    if any(operation_id(writ.principal, key_of(each.key, target)) in recorded for target in left):
+        raise Invalid("--idempotency-key names operations of this run, which have ended: leave it out, or give another")
     return left
 
 
@@ -91,15 +103,17 @@ def _again(before: str | None, choice: TargetChoice) -> bool:
     return (before or PENDING) not in NOT_AGAIN
 
 
-async def _outcomes(writ: Writ, each: EachRequest, run: str) -> dict[str, str | None]:
-    """Return the latest outcome on each target of a run; None while it goes on. A preview changed nothing, so it counts
-    for another dry run alone. Raises Invalid (`not_found`).
+async def _outcomes(writ: Writ, each: EachRequest, run: str) -> tuple[dict[str, str | None], set[str]]:
+    """Return the latest outcome on each target of a run, None while it goes on, and the ids of its operations.
+
+    A preview changed nothing, so it counts for another dry run alone. Raises Invalid (`not_found`).
     """
     query = SearchQuery(principal=writ.principal, operation=each.operation, correlation_id=run, limit=PAGE)
     found: dict[str, str | None] = {}
-    previews = 0
+    recorded, previews = set[str](), 0
     while True:
         answer = await writ.search(query)
+        recorded |= {row.operation_id for row in answer.rows}
         for row in answer.rows:
             if row.outcome == "previewed" and not each.dry_run:
                 previews += 1
@@ -111,7 +125,7 @@ async def _outcomes(writ: Writ, each: EachRequest, run: str) -> dict[str, str | 
     if not found:
         why = "was a dry run: leave out --retry" if previews else f"has no {each.operation} of yours"
         raise Invalid(f"run {run} {why}", code="not_found")
-    return found
+    return found, recorded
 
 
 def status_of(recap: RunRecap, *, wait: bool = True) -> Exit:
@@ -170,7 +184,7 @@ class RunResults:
             return
         click.echo(visible(f"writ: {target} waits for an approval: {answer.verdict.reason}"), err=True)
         if not self._approvals:
-            click.echo("writ: they can use `writ approvals list`", err=True)
+            click.echo("writ: approvers use `writ approvals list`", err=True)
         self._approvals += 1
 
     def event(self, event: Event) -> None:
