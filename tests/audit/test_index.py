@@ -11,7 +11,8 @@ import pytest
 from msgspec import structs
 from tests.audit import killed_writer
 
-from writ_audit.index import AuditIndex, IndexDamaged, IndexPosition
+from writ_audit.index import AuditIndex, IndexPosition
+from writ_audit.index_file import IndexDamaged
 from writ_audit.projection import EventRow, OperationRow, OutcomeRow, RecordChange, TermRow
 from writ_contracts.errors import Unreachable
 from writ_contracts.history.audit import SearchQuery
@@ -120,7 +121,7 @@ def test_an_index_of_another_schema_is_replaced(path: Path) -> None:
         connection.execute("PRAGMA user_version = 999")
     connection.close()
     index = AuditIndex(path)
-    assert index.rebuilt == "its schema is version 999, this program's is 4"
+    assert index.rebuilt == "its schema is version 999, this program's is 5"
     index.close()
 
 

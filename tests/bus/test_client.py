@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from nats.protocol.command import hpub_cmd, pub_cmd
 
 from writ_bus.errors import TimedOut, Unreachable
 from writ_bus.nats import connection as connections
 from writ_bus.nats.bus import NatsBus, connect
 from writ_bus.nats.client.direct import DirectClient
+from writ_bus.nats.client.outgoing import LONG, message_parts
 from writ_bus.nats.client.watchdog import Watchdog
 from writ_bus.port import Message
 from writ_nats_server.config import render
@@ -67,6 +69,16 @@ async def test_messages_larger_than_the_socket_buffer_arrive_in_order(bus: NatsB
     for number in range(100):
         await bus.publish("large", b"%08d" % number + bytes(500_000))
     assert await all_of(arrived, 100) == list(range(100))
+
+
+@pytest.mark.parametrize("reply", ["", "_INBOX.a"])
+@pytest.mark.parametrize("block", [b"", b"NATS/1.0\r\nA: b\r\n\r\n"], ids=["no headers", "headers"])
+def test_long_payload_is_written_as_by_nats_py_and_not_copied(reply: str, block: bytes) -> None:
+    payload = bytes(LONG)
+    parts = message_parts("a.b", reply, block, payload)
+    assert any(part is payload for part in parts)
+    expected = hpub_cmd("a.b", reply, block, payload) if block else pub_cmd("a.b", reply, payload)
+    assert b"".join(parts) == expected
 
 
 async def test_first_message_of_a_turn_is_written_before_the_turn_ends(bus: NatsBus) -> None:

@@ -180,14 +180,18 @@ class Journal(EventStore, Protocol):
 class Store(Protocol):
     """Bytes by key, for a limited time. A key is one or more subject tokens."""
 
-    async def put(self, key: str, data: bytes, *, ttl: float) -> None:
-        """Store it for `ttl` seconds (rounded up to whole ones), replacing an earlier value. Durable on return."""
+    async def put(self, key: str, data: bytes, *, ttl: float, only_new: bool = False) -> int:
+        """Store it for `ttl` seconds (rounded up to whole ones), replacing an earlier value. Durable on return.
+
+        Return its version, a number that no other value of the store gets. With `only_new`, raises Conflict if there
+        is a value.
+        """
 
     async def get(self, key: str) -> bytes | None:
         """Return the value, or None if there is none or it has expired."""
 
-    async def delete(self, key: str) -> None:
-        """Delete the value now."""
+    async def delete(self, key: str, *, version: int | None = None) -> None:
+        """Delete the value now. With a `version` a later value is kept."""
 
 
 class Bus(Protocol):

@@ -25,6 +25,8 @@ from writ_contracts.history.records import Record
 _logger = logging.getLogger("writ.bus")
 
 SILENCE = 1.0
+TICK = 0.001
+"""Seconds by which the clock of an event loop may be behind one of its own timers."""
 AHEAD = 4_096
 """Events that may wait for a slow reader; more are dropped and read again from the stream."""
 PAGE = 256
@@ -58,6 +60,8 @@ class NatsTail:
         """A live event that is not in the stream, and when this was first found."""
         self._arrived = asyncio.Event()
         self._subscription: NatsSubscription | None = None
+        self._waits_since: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def __aiter__(self) -> "NatsTail":
         return self
@@ -133,12 +137,31 @@ class NatsTail:
         self._arrived.set()
 
     async def _wait(self) -> None:
+        """Wait for an event, or for a second of silence. One timer serves many waits, of which each operation has
+        several.
+        """
         self._arrived.clear()
+        self._waits_since = asyncio.get_running_loop().time()
+        if self._timer is None:
+            self._ring_at(self._waits_since + SILENCE)
         try:
-            async with asyncio.timeout(SILENCE):
-                await self._arrived.wait()
-        except TimeoutError:
+            await self._arrived.wait()
+        finally:
+            self._waits_since = None
+
+    def _ring_at(self, when: float) -> None:
+        self._timer = asyncio.get_running_loop().call_at(when, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._waits_since is None:
+            return
+        due = self._waits_since + SILENCE
+        if asyncio.get_running_loop().time() + TICK < due:
+            self._ring_at(due)
+        else:
             self._behind = True
+            self._arrived.set()
 
     async def _fill(self) -> None:
         """Read one page from the stream. Live events then continue it, or show the next gap."""
@@ -204,6 +227,8 @@ class NatsTail:
             raise
 
     async def aclose(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         self._connection.forget(self._suspect)
         if self._subscription is not None:
             await self._connection.unlisten(self._subscription)

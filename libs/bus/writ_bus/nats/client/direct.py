@@ -22,12 +22,12 @@ from typing import Any, cast
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import MaxPayloadError
-from nats.protocol.command import hpub_cmd, pub_cmd
 from nats.protocol.parser import AWAITING_CONTROL_LINE
 
 from writ_bus import tasks
 from writ_bus.nats.client.frames import Frame, is_begun, whole_messages
 from writ_bus.nats.client.headers import BEGINNING, HeaderClient, header_block, status_headers
+from writ_bus.nats.client.outgoing import message_parts
 from writ_bus.nats.client.port import OnMessage
 from writ_bus.nats.client.watchdog import Watchdog, limit_silence, send_ping
 
@@ -204,11 +204,11 @@ class DirectClient(HeaderClient):
         if block is None or queue is None or not (plain and unlimited) or len(payload) > self._max_payload:
             await super().publish(subject, payload, reply, headers)
             return
-        message = hpub_cmd(subject, reply, block, payload) if block else pub_cmd(subject, reply, payload)
+        parts = message_parts(subject, reply, block, payload)
         self.stats["out_msgs"] += 1
         self.stats["out_bytes"] += len(payload)
-        self._pending.append(message)
-        self._pending_data_size += len(message)
+        self._pending += parts
+        self._pending_data_size += sum(map(len, parts))
         if queue.empty() and not self._goes_out():
             await super()._flush_pending()
 
