@@ -108,6 +108,8 @@ async def test_invalid_inventory_is_reported_by_every_reader(installation: Runni
         inventory.write_text(good.replace("role:", "rolle:"))
         await HealthCheck(installation, "policy", "inventory").is_ill("rolle")
         await HealthCheck(installation, "executor", "inventory").is_ill("rolle")
+        listed = await installation.writ("targets")
+        assert (listed.status, listed.err.count("has mistakes, so its last good version is in force")) == (0, 1)
         inventory.write_text(good)
 
 
@@ -165,7 +167,8 @@ async def test_status_of_a_stopped_nats_server_comes_within_three_seconds(instal
         status = await control.status(installation.home, os.environ)
         assert time.monotonic() - began < 3.0
     assert status.journal is None
-    assert "journal: NATS does not answer" in control.degradations(status)
+    assert "nats" in control.degradations(status)["journal: NATS does not answer"]
+    assert [one.state for one in status.processes if one.name == "nats"] == ["no answer"]
     await eventually(lambda: _well(installation), within=WITHIN, what="a well installation")
 
 
