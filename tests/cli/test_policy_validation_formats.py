@@ -37,10 +37,10 @@ def test_folder_of_an_installation_has_json_that_is_no_policy(bare: CliRunner, t
 def test_number_with_the_key_policies_is_no_policy(bare: CliRunner, tmp_path: Path) -> None:
     """`nats/sizes.json` of an installation has the size of the stream of policies."""
     (tmp_path / "sizes.json").write_text('{\n  "journal": 1,\n  "policies": 33554432\n}\n')
-    shown = bare.invoke(cli, ["policy", "validate", str(tmp_path)])
+    shown = writ(bare, "validate", tmp_path)
     assert (shown.exit_code, "no policy below this folder" in shown.output) == (2, True)
     (tmp_path / "policy.json").write_text('{\n  "policies": {"name": "a", "global_policies": []}\n}\n')
-    shown = bare.invoke(cli, ["policy", "validate", str(tmp_path)])
+    shown = writ(bare, "validate", tmp_path)
     assert "policy.json: " in shown.output
     assert "sizes.json" not in shown.output
 
