@@ -50,9 +50,10 @@ class HealthCheck:
         return float(rows[f'writ_check_ok{{check="{self._check}"}}'])
 
     async def status(self) -> str:
-        """Return the line of `writ status` for the process."""
+        """Return the lines of `writ status` for the process, with the mistakes of a file beneath them."""
         ended = await self._installation.writ("status", environ={"COLUMNS": "250"})
-        return "\n".join(line for line in ended.out.splitlines() if self._process in line)
+        parts = ended.out.replace("\n  ", "\t").splitlines()
+        return "\n".join(part for part in parts if self._process in part)
 
     async def well(self) -> bool:
         return await self.readyz() == "ok" and await self.metric() == 1
