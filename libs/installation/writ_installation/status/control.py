@@ -116,7 +116,8 @@ def running(home: Home) -> InstallationReport:
         raise Unreachable(f"the services of {home.root} are started by the system: systemctl status 'writ-*'")
     report = read_report(home.report_file)
     if holder(home.lock) is None or report is None:
-        raise Unreachable(f"Writ is not up on {home.root}")
+        why = "" if home.root.exists() else ": there is no installation, and `writ up` creates one"
+        raise Unreachable(f"Writ is not up on {home.root}{why}")
     return report
 
 
