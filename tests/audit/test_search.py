@@ -7,6 +7,7 @@ import pytest
 from tests.audit.history import History
 from tests.audit.replica import ask, policy, replica, search
 
+from writ_audit import hidden_values
 from writ_bus.port import Bus
 from writ_contracts.history.audit import SearchReply
 from writ_contracts.ids import operation_id
@@ -22,7 +23,8 @@ def scripted() -> ScriptedPolicy:
 
 
 @pytest.fixture
-async def bus(tmp_path: Path, scripted: ScriptedPolicy) -> AsyncIterator[MemoryBus]:
+async def bus(tmp_path: Path, scripted: ScriptedPolicy, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MemoryBus]:
+    monkeypatch.setattr(hidden_values, "TIMEOUT", 0.3)  # most tests have no executor
     bus = MemoryBus()
     await scripted.serve(bus)
     async with replica(bus, tmp_path, scripted.key.public):

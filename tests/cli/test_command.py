@@ -123,6 +123,29 @@ async def test_a_trace_reads_as_a_timeline(command: Command, served: ScriptedApi
     assert (nothing.exit_code, nothing.stdout) == (2, "")
 
 
+async def test_security_events_are_listed_without_control_characters(command: Command, served: ScriptedApi) -> None:
+    assert (await command("audit", "security")).stdout == "no such event is on record\n"
+    served.security.append(
+        journal.SecurityEvent(
+            id="s",
+            at=1_795_000_000.0,
+            correlation_id="c1",
+            kind="permission_violation",
+            detail="NATS refused \x1b[31mbot",
+            principal="bot",
+        )
+    )
+    shown = await command("audit", "security", "--principal", "bot", "--kind", "permission_violation", "--since", "1h")
+    assert (shown.exit_code, "\x1b" in shown.stdout) == (0, False)
+    heading, _, row = shown.stdout.splitlines()
+    assert heading.split() == ["sequence", "when", "kind", "who", "detail"]
+    assert row.split()[3:7] == ["permission_violation", "bot", "NATS", "refused"]
+    [event] = json.loads((await command("audit", "security", "-o", "json")).stdout)["events"]
+    assert event["body"]["principal"] == "bot"
+    misspelt = await command("audit", "security", "--kind", "permission_violations")
+    assert (misspelt.exit_code, "permission_violation" in misspelt.stderr) == (2, True)
+
+
 async def test_search_lists_what_was(command: Command, served: ScriptedApi) -> None:
     assert (await command("audit", "search")).stdout == "no operation on record matches\n"
     await command("run", "service_restart", "-t", "a", "service_name=nginx", "--idempotency-key", "k")

@@ -95,6 +95,15 @@ def test_a_misspelt_human_to_act_for_is_named_with_the_nearest(home: Home) -> No
     assert (refused.exit_code, "did you mean 'operator'?" in refused.stderr) == (2, True), refused.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "hint"), [(("agent",), True), (("agent", "--acts-for", "operator"), False), (("service",), False)]
+)
+def test_an_agent_that_acts_for_no_human_is_pointed_out(home: Home, words: tuple[str, ...], hint: bool) -> None:
+    done = writ(home, "add", "bot", "--kind", *words)
+    line = "  it acts for no human on record: `writ principal acts-for bot HUMAN` names one"
+    assert (done.exit_code, line in done.stdout.splitlines()) == (0, hint)
+
+
 @pytest.mark.parametrize("words", [("disable",), ("remove", "--yes"), ("roles",)])
 def test_a_change_after_which_nobody_could_publish_is_warned_of(home: Home, words: tuple[str, ...]) -> None:
     assert writ(home, "add", "bob", "--role", "operator").exit_code == 0

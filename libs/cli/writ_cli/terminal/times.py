@@ -56,6 +56,11 @@ def date(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S%z")
 
 
+def minute(at: float) -> str:
+    """Return date and time of day in local time, to the minute."""
+    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
 def iso(at: float) -> str:
     """Return the instant in UTC, as ISO 8601 has it."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -116,6 +116,10 @@ class Queries:
             events = [*events, *answer.events]
         return structs.replace(answer, events=events)
 
+    async def security_events(self, query: audit.SecurityFilter) -> audit.TraceReply:
+        """Return security events, newest first. Raises Denied."""
+        return await self._query("trace", audit.TraceQuery(security=query), audit.TraceReply)
+
     async def search(self, query: audit.SearchQuery) -> audit.SearchReply:
         """Return operations, newest first."""
         return await self._query("search", query, audit.SearchReply)

@@ -141,6 +141,8 @@ async def add(
     else:
         settings.screen.line(f"{name} may send requests now; its key is {added.key_file}")
         settings.screen.line(f"  writ context {name}    the settings for its client")
+        if kind == "agent" and acts_for is None:
+            settings.screen.line(f"  it acts for no human on record: `writ principal acts-for {name} HUMAN` names one")
         if added.admitted is None:
             settings.screen.line("  Writ is not running here: the principal is used from the next `writ up` on")
     if added.admitted is False:

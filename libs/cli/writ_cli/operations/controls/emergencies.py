@@ -12,6 +12,7 @@ from writ_cli.arguments.id_prefix import WHOLE, one_of
 from writ_cli.arguments.options import asking, listing
 from writ_cli.context.settings import Settings
 from writ_cli.operations.controls.stops import REASON
+from writ_cli.operations.records.search_rows import request_time
 from writ_cli.operations.running.operation_check import warn_of_globs_without_targets
 from writ_cli.operations.running.requests import show_view
 from writ_cli.terminal import times
@@ -179,8 +180,11 @@ async def report(settings: Settings, emergency: str) -> int:
         settings.screen.line(Text(f"emergency {one.id}", style="bold"))
         _show(settings.screen, one)
     settings.screen.line(f"{len(rows)} operations were decided while it was in force")
+    when = request_time(settings.screen)
     settings.screen.table(
-        ("operation", "when", "who", "what", "target", "outcome"), map(_row, rows), drop=("when", "target")
+        ("operation", "when", "who", "what", "target", "outcome"),
+        [_row(row, when(row)) for row in rows],
+        drop=("target", "outcome", "what"),
     )
     return Exit.DONE
 
@@ -196,6 +200,5 @@ async def _under(writ: Writ, emergency: str) -> AsyncIterator[SearchRow]:
         before = answer.rows[-1].first_sequence
 
 
-def _row(row: SearchRow) -> tuple[object, ...]:
-    when = times.date(row.requested_at)
+def _row(row: SearchRow, when: str) -> tuple[object, ...]:
     return row.operation_id, when, row.principal, row.operation, row.target, outcome(row.outcome or row.state)

@@ -1,7 +1,7 @@
 """`writ trace`, `writ audit search` and `writ audit redecide`: queries of the journal."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -19,13 +19,15 @@ from writ_cli.operations.records.search_rows import COLUMNS, chosen_columns, sho
 from writ_cli.operations.running.output_labels import catalogue
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
+from writ_cli.terminal.output import Screen
 from writ_client.client import Writ
+from writ_contracts.agents import SecurityKind
 from writ_contracts.errors import Invalid
-from writ_contracts.history.audit import SearchQuery, SearchReply, TraceReply, UnknownName
+from writ_contracts.history.audit import SearchQuery, SearchReply, SecurityFilter, TraceEvent, TraceReply, UnknownName
 from writ_contracts.ids import PrincipalId, TargetId
 from writ_contracts.journal import Outcome
 from writ_contracts.nearest_name import near
-from writ_contracts.parameters import Class, classes
+from writ_contracts.parameters import classes, searchable
 
 if TYPE_CHECKING:
     from writ_installation.administration.second_decisions import SecondDecisions
@@ -171,7 +173,7 @@ def audit() -> None:
     "words",
     metavar="KEY=VALUE",
     multiple=True,
-    help="A public parameter. Others are not on record: a search would confirm guesses.",
+    help="The value of a parameter, also where the journal does not have it. Secret ones cannot be searched.",
 )
 @click.option("--rule", multiple=True, metavar="RULE", help="A rule that decided.")
 @click.option("--reason", metavar="TEXT", help="A part of the request's reason.")
@@ -200,9 +202,8 @@ async def search(settings: Settings, filters: SearchOptions, columns: str | None
         answer = await _found(writ, query)
     for one in answer.unknown:
         click.echo(f"writ: nothing on record has {one.filter} {one.name!r}{_nearest(one)}", err=True)
-    if not answer.rows:
-        for advice in unsearchable(filters.parameter_filters()):
-            click.echo(f"writ: {advice}", err=True)
+    for advice in hidden_advice(answer, filters.parameter_filters()):
+        click.echo(f"writ: {advice}", err=True)
     show_rows(settings.screen, answer, chosen)
     return Exit.DONE
 
@@ -219,6 +220,52 @@ async def _found(writ: Writ, query: SearchQuery) -> SearchReply:
             raise
         return answer
     return await writ.search(structs.replace(query, correlation_id=correlation_id))
+
+
+@audit.command("security")
+@click.option("--kind", type=click.Choice(get_args(SecurityKind)), metavar="KIND", help="One kind, as in an alert.")
+@click.option("--principal", "named", metavar="NAME", help="The principal that an event names.")
+@click.option("--since", metavar="WHEN", help="2h, 7d, or 2026-11-25T14:30.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
+@click.option(
+    "--before", type=click.IntRange(1), metavar="N", help="The next page: the sequence of the last row of this one."
+)
+@asking
+async def security(
+    settings: Settings, kind: str | None, named: str | None, since: str | None, limit: int, before: int | None
+) -> int:
+    """List security events, newest first: forgeries, refusals of NATS, floods. Needs `audit_read`.
+
+    docs/runbooks.md has the next step for each kind.
+    """
+    if named is not None:
+        _check_names("--principal", PrincipalId, [named])
+    begin = None if since is None else times.instant(since, now=time.time())
+    query = SecurityFilter(kind=kind, principal=named, since=begin, limit=limit, before=before)
+    async with await settings.connect() as writ:
+        answer = await writ.security_events(query)
+    _show_security(settings.screen, answer)
+    return Exit.DONE
+
+
+def _show_security(screen: Screen, answer: TraceReply) -> None:
+    if screen.json:
+        screen.data(answer)
+    elif not answer.events:
+        screen.line("no such event is on record")
+    else:
+        columns = ("sequence", "when", "kind", "who", "operation", "detail")
+        screen.table(columns, map(_security_row, answer.events), drop=("operation", "who"), spill=True)
+        if answer.more:
+            screen.line(f"older ones: --before {answer.events[-1].sequence}")
+
+
+def _security_row(event: TraceEvent) -> tuple[object, ...]:
+    body = event.body
+    pool = f"pool {body['pool']}" if body.get("pool") else ""
+    who = body.get("principal") or pool
+    about = (who, body.get("operation_id") or "", body.get("detail", ""))
+    return str(event.sequence), times.date(event.at), body.get("kind", ""), *about
 
 
 @audit.command("redecide")
@@ -254,16 +301,32 @@ def _show_decided(settings: Settings, found: "SecondDecisions") -> None:
     screen.line(f"events {found.first} to {found.last}: {total} ({found.same} same, {found.differs} different)")
 
 
+def hidden_advice(answer: SearchReply, names: Collection[str]) -> Iterator[str]:
+    """Yield what a search by these parameters could not find."""
+    hidden = answer.hidden
+    if hidden is not None and hidden.problem:
+        yield f"hidden values were not searched: {hidden.problem}"
+    if answer.rows or not names:
+        return
+    unknown = list(unsearchable(names))
+    yield from unknown
+    if hidden is not None and not hidden.problem and not unknown:
+        if hidden.since is None:
+            yield "no request on record has hidden values that a search can find"
+        else:
+            yield f"hidden values can be found in requests since {times.date(hidden.since)}"
+
+
 def unsearchable(names: Iterable[str]) -> Iterator[str]:
-    """Yield why a search by a parameter finds nothing: it is not known here, or its values are not on record."""
-    all_classes = [classes(operation.parameters) for operation in catalogue().values()]
-    known = {name for found in all_classes for name in found}
-    public = {name for found in all_classes for name, kind in found.items() if kind is Class.PUBLIC}
+    """Yield why a search by a parameter finds nothing: it is not known here, or its values cannot be searched."""
+    parameters = [operation.parameters for operation in catalogue().values()]
+    known = {name for one in parameters for name in classes(one)}
+    found = {name for one in parameters for name in searchable(one)} | {"timeout"}
     for name in names:
         if name not in known:
             yield f"no operation known here has a parameter {name!r}{near(name, known)}"
-        elif name not in public:
-            yield f"{name} is not public: its values are not on record, and no search finds them"
+        elif name not in found:
+            yield f"values of {name} cannot be searched: a search would confirm guesses of a secret"
 
 
 def _check_names(option: str, kind: Any, names: Iterable[str]) -> None:
