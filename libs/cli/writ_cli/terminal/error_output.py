@@ -15,6 +15,7 @@ import click
 from writ_cli.terminal.exit_status import Exit, of_error
 from writ_cli.terminal.output import Screen, visible
 from writ_cli.terminal.output_option import DOCUMENTS
+from writ_client.operations.operation_wait import StillOpen
 from writ_contracts.errors import ConfigError, TimedOut, WritError
 from writ_contracts.nearest_name import near
 from writ_documents.document import FileErrors
@@ -43,7 +44,7 @@ def refuse(error: BaseException, form: str = "table") -> int:
     if form in DOCUMENTS:
         retry = isinstance(error, WritError) and error.retry
         report: dict[str, Any] = {"error": {"code": code, "message": message, "retry": retry}}
-        if isinstance(error, OperationGoesOn):
+        if isinstance(error, OperationGoesOn | StillOpen):
             report["operation_id"] = error.operation_id
         Screen(form).item(report) if form == "jsonl" else Screen(form).data(report)
         sys.stdout.flush()
@@ -65,6 +66,8 @@ def described(error: BaseException) -> tuple[str, str, int]:
         case FileErrors(found=found):
             counted = f"{len(found)} mistakes" if len(found) > 1 else "a mistake"
             return "invalid_document", f"{counted}:\n{error.explained()}", of_error(error)
+        case StillOpen():
+            return error.code, f"{error}; it goes on: `writ op watch {error.operation_id}`", of_error(error)
         case WritError():
             return error.code, str(error), of_error(error)
         case OSError(filename=str(name), strerror=str(reason)):
