@@ -7,7 +7,7 @@ from typing import Any, get_args
 import click
 from msgspec import Struct
 
-from writ_cli.arguments.options import in_installation, packed
+from writ_cli.arguments.options import local, packed
 from writ_cli.context.settings import Settings
 from writ_cli.installation.targets.docker_target import add_engine
 from writ_cli.installation.targets.proxmox_target import add_proxmox
@@ -142,7 +142,7 @@ class TargetOptions(Struct, frozen=True, kw_only=True):
 )
 @click.option("--stack-dir", metavar="FOLDER", help="Docker: the folder of its Compose files.")
 @click.option("--pool", metavar="POOL", help="Its pool, if not ssh, proxmox or docker.")
-@in_installation
+@local
 @packed(TargetOptions, "options")
 async def add(settings: Settings, name: str, options: TargetOptions) -> int:
     """Add a host over SSH, a Proxmox VE or a Docker engine, under NAME; a running Writ takes it in at once.
