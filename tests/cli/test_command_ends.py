@@ -213,7 +213,7 @@ async def test_usage_errors_are_a_line_and_status_2(command: Command) -> None:
     for words, what in (
         (["run", "service_restart"], "--target TARGET is missing"),
         (["run", "service_restart", "-t", "a", "nginx"], "is not key=value"),
-        (["run", "service_restart", "-t", "a", "timeout=soon"], "timeout: 'soon' is not an integer"),
+        (["run", "service_restart", "-t", "a", "timeout=soon"], "timeout: 'soon' is not a whole number"),
         (["run"], "Missing argument"),
         (["frobnicate"], "No such command"),
         (["op", "get", "x!"], "is neither an operation id"),

@@ -31,10 +31,37 @@ def call(*words: str) -> Result:
     return CliRunner().invoke(cli, words)
 
 
-def test_missing_installation_names_the_commands_that_help(elsewhere: Path) -> None:
-    done = call("targets")
-    assert done.exit_code == 2
-    assert f"no installation in {elsewhere / '.writ'}: `writ up` creates one" in done.stderr
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("targets",),
+        ("targets", "--as", "alice"),
+        ("target", "list"),
+        ("target", "show", "web-1"),
+        ("principal", "list"),
+        ("principal", "show", "alice"),
+        ("principal", "add", "alice"),
+        ("keys", "list"),
+        ("agent", "list"),
+        ("token", "list"),
+        ("leaf", "list"),
+        ("tls", "show"),
+        ("backup", "file"),
+    ],
+)
+def test_missing_installation_names_the_commands_that_help(elsewhere: Path, words: tuple[str, ...]) -> None:
+    done = call(*words)
+    assert (done.exit_code, done.stdout) == (2, "")
+    advice = "`writ up` creates one, `writ context use` chooses one elsewhere"
+    assert done.stderr == f"writ: no installation in {elsewhere / '.writ'}: {advice}\n"
+    assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.parametrize("word", ["status", "restart"])
+def test_processes_of_a_missing_installation_are_not_up(elsewhere: Path, word: str) -> None:
+    done = call(word)
+    why = "there is no installation, and `writ up` creates one"
+    assert (done.exit_code, done.stderr) == (6, f"writ: Writ is not up on {elsewhere / '.writ'}: {why}\n")
 
 
 async def test_the_current_context_is_used_where_nothing_else_is_named(

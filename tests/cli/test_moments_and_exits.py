@@ -11,6 +11,7 @@ from writ_cli.terminal import times
 from writ_cli.terminal.error_output import refuse
 from writ_cli.terminal.exit_status import Exit, of_error, of_outcome
 from writ_cli.terminal.output import harmless
+from writ_client.operations.operation_wait import StillOpen
 from writ_contracts import errors
 from writ_contracts.errors import ConfigError
 from writ_contracts.journal import Outcome
@@ -28,6 +29,14 @@ def test_spans(text: str, seconds: float) -> None:
 def test_malformed_span_is_refused(text: str) -> None:
     with pytest.raises(errors.Invalid):
         times.seconds(text)
+
+
+def test_end_of_a_wait_names_the_command_that_follows_the_operation(capsys: pytest.CaptureFixture[str]) -> None:
+    number = "a" * 26
+    assert refuse(StillOpen(f"operation {number} is still dispatched after 60 s", number), "json") == Exit.PENDING
+    shown = capsys.readouterr()
+    assert shown.err.endswith(f"after 60 s; it goes on: `writ op watch {number}`\n")
+    assert json.decode(shown.out)["operation_id"] == number
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("15m", 900), ("30d", 2_592_000)])

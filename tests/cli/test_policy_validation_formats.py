@@ -34,6 +34,17 @@ def test_folder_of_an_installation_has_json_that_is_no_policy(bare: CliRunner, t
     assert [Path(one["file"]).name for one in found] == ["one.json", "two.json"]
 
 
+def test_number_with_the_key_policies_is_no_policy(bare: CliRunner, tmp_path: Path) -> None:
+    """`nats/sizes.json` of an installation has the size of the stream of policies."""
+    (tmp_path / "sizes.json").write_text('{\n  "journal": 1,\n  "policies": 33554432\n}\n')
+    shown = writ(bare, "validate", tmp_path)
+    assert (shown.exit_code, "no policy below this folder" in shown.output) == (2, True)
+    (tmp_path / "policy.json").write_text('{\n  "policies": {"name": "a", "global_policies": []}\n}\n')
+    shown = writ(bare, "validate", tmp_path)
+    assert "policy.json: " in shown.output
+    assert "sizes.json" not in shown.output
+
+
 def test_folder_stands_for_its_policies_and_suites(bare: CliRunner) -> None:
     shown = writ(bare, "validate", POLICIES, "--format", "json")
     found = json.loads(shown.stdout)

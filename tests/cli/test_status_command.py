@@ -66,6 +66,28 @@ def test_a_degraded_installation_says_so_first_and_each_reason_once(capsys: pyte
     assert "journal: NATS does not answer" in out
 
 
+def test_each_mistake_of_a_file_is_shown_once_and_on_its_own_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    mistakes = ["/w/inventory.yaml:3:3: unknown key 'rol'; did you mean 'role'?", "/w/inventory.yaml:9:1: is empty"]
+    bad = {"inventory": f"the last good version is in force: {'; '.join(mistakes)}"}
+    processes = [
+        ProcessStatus(name=name, ready=True, state="ready", pid=2, restarts=0, failing=bad)
+        for name in ("policy", "executor")
+    ]
+    problem = f"no change was applied, since a file has an error: {'; '.join(mistakes)}"
+    usage = Usage(messages=1, bytes=1, max_bytes=10, last_sequence=1)
+    status = InstallationStatus(
+        home="here", state="ready", url="nats://x", ready=True, processes=processes, journal=usage, problem=problem
+    )
+    _show_status(Screen("table"), status)
+    shown = capsys.readouterr().out.splitlines()
+    at = shown.index("policy, executor: inventory: the last good version is in force:")
+    assert shown[at + 1 : at + 3] == [f"  {one}" for one in mistakes]
+    assert "no change was applied" not in "\n".join(shown)
+
+
 def test_a_host_out_of_reach_is_shown_and_degrades_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     failing = {"targets": "1 of 2 cannot be reached: web1 (unreachable)"}
     one = ProcessStatus(name="agent-ssh", ready=True, state="ready", pid=2, restarts=0, failing=failing)

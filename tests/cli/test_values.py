@@ -65,16 +65,16 @@ def test_words_become_values_of_their_parameters_type(words: list[str], values: 
         (["nginx"], "is not key=value"),
         (["=x"], "is not key=value"),
         ([":=1"], "is not key=value"),
-        (["count=many"], "count: 'many' is not an integer"),
-        (["count=1.5"], "is not an integer"),
+        (["count=many"], "count: 'many' is not a whole number"),
+        (["count=1.5"], "is not a whole number"),
         (["ratio=x"], "is not a number"),
         (["force=maybe"], "is neither yes nor no"),
-        (["ports=80,http"], "is not an integer"),
+        (["ports=80,http"], "is not a whole number"),
         (["env=A"], "takes name=value"),
         (["name=a", "name=b"], "is given twice"),
         (["source:={"], "is not JSON"),
         (["content=@/does/not/exist"], "No such file"),
-        (["count=x", "force=maybe"], "count: 'x' is not an integer; force: 'maybe' is neither yes nor no"),
+        (["count=x", "force=maybe"], "count: 'x' is not a whole number; force: 'maybe' is neither yes nor no"),
     ],
 )
 def test_impossible_value_is_refused_by_name(words: list[str], why: str) -> None:
@@ -87,8 +87,8 @@ def test_mistakes_of_words_and_of_the_other_parameters_are_reported_at_once() ->
     with pytest.raises(Invalid) as caught:
         parse(["host=a b", "port=99999", "count=x"], load_catalogue()["network_test"].parameters)
     assert str(caught.value) == (
-        "count: 'x' is not an integer; host must be a host name in lower case, or an IP address in its shortest form; "
-        "port must be a whole number from 1 to 65535"
+        "count: 'x' is not a whole number; host must be a host name in lower case, or an IP address in its shortest "
+        "form; port must be a whole number from 1 to 65535"
     )
 
 

@@ -50,9 +50,10 @@ class HealthCheck:
         return float(rows[f'writ_check_ok{{check="{self._check}"}}'])
 
     async def status(self) -> str:
-        """Return the line of `writ status` for the process."""
+        """Return the lines of `writ status` for the process, with the mistakes of a file beneath them."""
         ended = await self._installation.writ("status", environ={"COLUMNS": "250"})
-        return "\n".join(line for line in ended.out.splitlines() if self._process in line)
+        parts = ended.out.replace("\n  ", "\t").splitlines()
+        return "\n".join(part for part in parts if self._process in part)
 
     async def well(self) -> bool:
         return await self.readyz() == "ok" and await self.metric() == 1
@@ -108,6 +109,8 @@ async def test_invalid_inventory_is_reported_by_every_reader(installation: Runni
         inventory.write_text(good.replace("role:", "rolle:"))
         await HealthCheck(installation, "policy", "inventory").is_ill("rolle")
         await HealthCheck(installation, "executor", "inventory").is_ill("rolle")
+        listed = await installation.writ("targets")
+        assert (listed.status, listed.err.count("has mistakes, so its last good version is in force")) == (0, 1)
         inventory.write_text(good)
 
 
@@ -165,7 +168,8 @@ async def test_status_of_a_stopped_nats_server_comes_within_three_seconds(instal
         status = await control.status(installation.home, os.environ)
         assert time.monotonic() - began < 3.0
     assert status.journal is None
-    assert "journal: NATS does not answer" in control.degradations(status)
+    assert "nats" in control.degradations(status)["journal: NATS does not answer"]
+    assert [one.state for one in status.processes if one.name == "nats"] == ["no answer"]
     await eventually(lambda: _well(installation), within=WITHIN, what="a well installation")
 
 

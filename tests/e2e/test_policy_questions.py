@@ -97,7 +97,7 @@ async def test_a_misspelt_principal_is_named_with_the_nearest(
 ) -> None:
     refused = await command(installation, *words, "--principal", "oprator")
     expected = "writ: no principal 'oprator'; did you mean 'operator'?\n"
-    assert refused.exit_code != 0
+    assert refused.exit_code == 2, "a name in a query is a mistake of usage, and no lack of access"
     assert refused.stderr == expected
 
 

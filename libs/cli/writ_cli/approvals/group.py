@@ -178,13 +178,13 @@ async def approve(
         _check_digest(card, expected)
         if not settings.screen.json:
             show_card(settings.screen, card, time.time())
+        if not yes:
+            _check_turn(card, writ.principal)
         _check_approvable(card, unverified=unverified)
         signed = await signed_challenge(writ, challenge_file, assertion, prompts=not yes)
         by = _signer(card, ssh_key) if signed is None else None
-        if not yes:
-            _check_turn(card, writ.principal)
-            if not _confirmed(card):
-                return Exit.PENDING
+        if not yes and not _confirmed(card):
+            return Exit.PENDING
         if signed is not None:
             answer = await writ.approvals.approve_challenge(card, *signed)
         else:

@@ -99,6 +99,17 @@ def local(body: Body) -> Command:
     return _runs(body)
 
 
+def in_installation(body: Body) -> Command:
+    """Make a subcommand on the installation in `$WRIT_HOME`; it is refused where there is none."""
+
+    @functools.wraps(body)
+    async def checked(settings: Settings, *arguments: Any, **options: Any) -> int | None:
+        settings.check_installation()
+        return await body(settings, *arguments, **options)
+
+    return local(checked)
+
+
 def local_status(body: Body) -> Command:
     """Add the options of `local`, with the output form `prometheus`: scrape targets for `file_sd_configs`."""
     forms = click.Choice(["table", "json", "yaml", "prometheus"])

@@ -39,6 +39,19 @@ def inventory_entries(settings: Settings) -> list[Target] | None:
         return None
 
 
+def inventory_has_mistakes(settings: Settings) -> bool:
+    """Return whether the inventory of the installation here has mistakes, so that a running Writ does not use it."""
+    if settings.context is not None or settings.environ.get("NATS_URL"):
+        return False
+    try:
+        read_inventory(settings.home.inventory)
+    except FileErrors:
+        return True
+    except (ConfigError, OSError):  # of another installation, or others alone may read it
+        return False
+    return False
+
+
 async def _targets(settings: Settings) -> Iterable[str]:
     if (known := inventory_targets(settings)) is not None:
         return known
@@ -61,6 +74,13 @@ _KNOWN: dict[str, Callable[[Settings], Awaitable[Iterable[str]]]] = {
 }
 
 
+_LISTS = {
+    "unknown_target": "writ targets",
+    "unknown_principal": "writ principal list",
+    "unknown_operation": "writ operations",
+}
+
+
 async def suggestion(settings: Settings, code: str | None, message: str) -> str:
     """Return `; did you mean '…'?` for the quoted name in a message; nothing without a similar name.
 
@@ -75,7 +95,7 @@ async def suggestion(settings: Settings, code: str | None, message: str) -> str:
         return ""
     names = list(known)
     if quoted[1] not in names:
-        return near(quoted[1], names)
+        return near(quoted[1], names) or ("" if "`writ " in message else f"; `{_LISTS[code]}` lists them")
     return "; the file has it, so perhaps no rule reaches it for this principal" if code == "unknown_target" else ""
 
 
@@ -85,6 +105,13 @@ async def with_suggestion(work: Coroutine[Any, Any, int | None], settings: Setti
         return await work
     except (Invalid, Untrusted) as error:  # services refuse an unknown principal as untrusted
         hint = await suggestion(settings, error.code, str(error))
-        if not hint:
+        kind = Invalid if _names_another(settings, error) else type(error)
+        if not hint and kind is type(error):
             raise
-        raise type(error)(f"{error}{hint}", code=error.code) from error
+        raise kind(f"{error}{hint}", code=error.code) from error
+
+
+def _names_another(settings: Settings, error: Invalid | Untrusted) -> bool:
+    """Return whether the unknown principal is one that the command names, and not the one that requests."""
+    quoted = _QUOTED.search(str(error))
+    return error.code == "unknown_principal" and quoted is not None and quoted[1] != settings.who()

@@ -74,6 +74,7 @@ def _named(settings: Settings, path: Path) -> Context:
 def _running_url(settings: Settings) -> str:
     url = running_url(settings.home)
     if url is None:
+        settings.check_installation()
         where = f"Writ is not up on {settings.home.root}"
         raise Unreachable(f"{where}: start it with `writ up`, or set NATS_URL and WRIT_KEY_FILE")
     return url

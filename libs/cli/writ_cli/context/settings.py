@@ -67,10 +67,18 @@ class Settings(Struct, frozen=True, kw_only=True):
         if len(with_key) == 1:
             return with_key[0]
         if not known and not self.environ.get("NATS_URL") and not self.home.installation_file.exists():
-            advice = "`writ up` creates one, `writ context use` chooses one elsewhere"
-            raise Invalid(f"no installation in {self.home.root}: {advice}")
+            raise self._no_installation()
         choice = f": {', '.join(with_key)}" if with_key else ""
         raise Invalid(f"which principal? name one with --as or WRIT_PRINCIPAL{choice}")
+
+    def check_installation(self) -> None:
+        """Raises Invalid where the folder does not exist."""
+        if not self.home.root.exists():
+            raise self._no_installation()
+
+    def _no_installation(self) -> Invalid:
+        advice = "`writ up` creates one, `writ context use` chooses one elsewhere"
+        return Invalid(f"no installation in {self.home.root}: {advice}")
 
     async def connect(self) -> "Writ":
         """Connect as that principal, by the key of `writ login` while there is one, unless WRIT_KEY_FILE names one."""

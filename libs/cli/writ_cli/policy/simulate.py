@@ -51,7 +51,7 @@ async def simulate(
 
     `writ simulate` asks the executor about one request of one's own, as it would accept it now. This asks the policy
     alone about all combinations: emergencies count if --emergency says so, and others' requests need `audit_read`. Exit
-    status 3 when all of them are denied.
+    status 3 when all of them are denied, 2 when all are invalid.
     """
     parameters_of_request: dict[str, Any] = {
         "parameters": parameters_of(operation, words),
@@ -72,7 +72,8 @@ async def simulate(
                 operation, targets=_chosen(known, targets, operation), **parameters_of_request
             )
     _show(settings.screen, simulated)
-    return Exit.DENIED if all(answer.decision in ("deny", "invalid") for _, answer in simulated) else Exit.DONE
+    decisions = {answer.decision for _, answer in simulated}
+    return Exit.INVALID if decisions == {"invalid"} else Exit.DENIED if decisions <= {"deny", "invalid"} else Exit.DONE
 
 
 def _chosen(known: Iterable[str], globs: tuple[str, ...], operation: str) -> list[str]:

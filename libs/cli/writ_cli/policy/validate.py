@@ -98,7 +98,7 @@ def _policy_files(file: Path) -> list[Path]:
     return found
 
 
-_JSON_POLICY = re.compile(r'\s*\{?\s*"policies"\s*:').match
+_JSON_POLICY = re.compile(r'\s*\{?\s*"policies"\s*:\s*(\{|$)').match
 
 
 def _is_policy(path: Path) -> bool:

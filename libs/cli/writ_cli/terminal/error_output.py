@@ -43,8 +43,8 @@ def refuse(error: BaseException, form: str = "table") -> int:
     if form in DOCUMENTS:
         retry = isinstance(error, WritError) and error.retry
         report: dict[str, Any] = {"error": {"code": code, "message": message, "retry": retry}}
-        if isinstance(error, OperationGoesOn):
-            report["operation_id"] = error.operation_id
+        if number := _open_operation(error):
+            report["operation_id"] = number
         Screen(form).item(report) if form == "jsonl" else Screen(form).data(report)
         sys.stdout.flush()
     return status
@@ -65,6 +65,8 @@ def described(error: BaseException) -> tuple[str, str, int]:
         case FileErrors(found=found):
             counted = f"{len(found)} mistakes" if len(found) > 1 else "a mistake"
             return "invalid_document", f"{counted}:\n{error.explained()}", of_error(error)
+        case TimedOut() if (number := _open_operation(error)) and not isinstance(error, OperationGoesOn):
+            return error.code, f"{error}; it goes on: `writ op watch {number}`", of_error(error)
         case WritError():
             return error.code, str(error), of_error(error)
         case OSError(filename=str(name), strerror=str(reason)):
@@ -74,6 +76,11 @@ def described(error: BaseException) -> tuple[str, str, int]:
         case _:
             message = f"defect in writ: {type(error).__name__}: {error}; WRIT_DEBUG=1 shows where"
             return "internal", message, Exit.FAILED
+
+
+def _open_operation(error: BaseException) -> str:
+    """Return the operation that goes on: of the client's StillOpen, too, whose module takes long to import."""
+    return str(getattr(error, "operation_id", "")) if isinstance(error, TimedOut) else ""
 
 
 def _nearest_choice(error: click.ClickException) -> str:

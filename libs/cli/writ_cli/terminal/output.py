@@ -183,7 +183,7 @@ class Screen:
         self.out.print(_table(columns[:-1], [row[:-1] for row in cells], widths))
         for row in cells:
             if row[-1]:
-                self.out.print(Text.assemble(row[0], f": {columns[-1]}: ", row[-1]))
+                self._wrapped(Text.assemble(row[0], f": {columns[-1]}: ", row[-1]))
 
 
 def _with_times(value: Any) -> Any:

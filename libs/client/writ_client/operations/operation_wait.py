@@ -27,6 +27,14 @@ OnEvent = Callable[[Event], None]
 Heard = asyncio.Queue[SequencedEvent]
 
 
+class StillOpen(errors.TimedOut):
+    """Raised when a wait ends before its operation, which goes on."""
+
+    def __init__(self, message: str, operation_id: str) -> None:
+        super().__init__(message)
+        self.operation_id = operation_id
+
+
 class RecordedRequest(Struct, frozen=True):
     """A recorded request: its reply, and the operation if it ended while the requester waited."""
 
@@ -66,7 +74,7 @@ async def outcome(
                 pause = min(pause * 2, POLL_SECONDS) if ended else POLL_SECONDS
     except TimeoutError:
         state = _still(view) if view is not None else "has no outcome that was seen"
-        raise errors.TimedOut(f"operation {operation_id} {state} after {timeout:g} s") from None
+        raise StillOpen(f"operation {operation_id} {state} after {timeout:g} s", operation_id) from None
 
 
 def _still(view: OperationView) -> str:

@@ -167,7 +167,9 @@ class Child:
 
     def _how_it_ended(self) -> str:
         code = self._process.returncode if self._process is not None else None
-        if code is None or code >= 0:
+        if code == 0:
+            return "was stopped, as by `writ restart`"
+        if code is None or code > 0:
             return f"ended with status {code}"
         return f"was ended by {signal.Signals(-code).name}"
 

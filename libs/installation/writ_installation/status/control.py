@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import time
@@ -10,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from writ_bus.errors import BusError
 from writ_bus.nats.bus import connect
@@ -81,6 +82,11 @@ shows them, and Writ is not degraded by them.
 """
 
 
+NO_NATS = "NATS does not answer"
+_places = re.compile(r"(?=(?<= )/[^ ;]+:\d+:\d+: )").split
+"""Where the place of a mistake begins: an absolute path with line and column."""
+
+
 def degradations(status: InstallationStatus) -> dict[str, list[str]]:
     """Return the reasons why the installation is not ready, each once, with its processes."""
     found = dict[str, list[str]]()
@@ -88,11 +94,20 @@ def degradations(status: InstallationStatus) -> dict[str, list[str]]:
         reasons = [f"{check}: {why}" for check, why in one.failing.items() if not (one.ready and check in NOT_OF_WRIT)]
         for reason in reasons or ([] if one.ready else [one.state]):
             found.setdefault(reason, []).append(one.name)
-    if status.problem and not any(status.problem in reason for reason in found):
+    mistakes = {one for reason in found for one in mistakes_of(reason)[1]}
+    own = set(mistakes_of(status.problem)[1])
+    named = any(status.problem in reason for reason in found) or (own and own <= mistakes)
+    if status.problem and not named:
         found[status.problem] = []
     if status.journal is None:
-        found["journal: NATS does not answer"] = []
+        found.setdefault(f"journal: {NO_NATS}", [])
     return found
+
+
+def mistakes_of(reason: str) -> tuple[str, list[str]]:
+    """Return what is before the mistakes of a file in a reason, and each mistake with its place."""
+    head, *mistakes = _places(reason)
+    return head.strip(), [one.removesuffix("; ") for one in mistakes]
 
 
 def running(home: Home) -> InstallationReport:
@@ -101,7 +116,8 @@ def running(home: Home) -> InstallationReport:
         raise Unreachable(f"the services of {home.root} are started by the system: systemctl status 'writ-*'")
     report = read_report(home.report_file)
     if holder(home.lock) is None or report is None:
-        raise Unreachable(f"Writ is not up on {home.root}")
+        why = "" if home.root.exists() else ": there is no installation, and `writ up` creates one"
+        raise Unreachable(f"Writ is not up on {home.root}{why}")
     return report
 
 
@@ -113,6 +129,8 @@ async def status(home: Home, environ: Mapping[str, str]) -> InstallationStatus:
     journal, processes = await asyncio.gather(
         _journal(home, report.url), asyncio.gather(*(_status(home, one) for one in report.processes))
     )
+    if journal is None:
+        processes = [_without_answer(one) for one in processes]
     return InstallationStatus(
         home=str(home.root),
         state=report.state,
@@ -125,6 +143,13 @@ async def status(home: Home, environ: Mapping[str, str]) -> InstallationStatus:
         problem=report.problem,
         certificate_ends=certificate_end(home),
     )
+
+
+def _without_answer(one: ProcessStatus) -> ProcessStatus:
+    """Return the status of the server that does not answer, although it runs. Others stay as they are."""
+    if one.name != "nats" or not one.ready:
+        return one
+    return structs.replace(one, ready=False, state="no answer", failing={"journal": NO_NATS})
 
 
 async def _status_of(home: Home, others: Sequence[HealthAddress], url: str) -> InstallationStatus:

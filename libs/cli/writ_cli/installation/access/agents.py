@@ -9,7 +9,7 @@ import click
 from writ_bus.nats.tls import tls_of
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.id_prefix import one_of
-from writ_cli.arguments.options import listing, local
+from writ_cli.arguments.options import in_installation, listing, local
 from writ_cli.context.settings import Settings
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
@@ -39,7 +39,7 @@ def agent() -> None:
 @click.argument("pool")
 @click.option("--expires", metavar="SPAN", default="1h", show_default=True, help="How long it is valid, at most 7d.")
 @click.option("--url", metavar="URL", help="The URL of NATS for that host, if it differs from the one here.")
-@local
+@in_installation
 async def token(settings: Settings, pool: str, expires: str, url: str | None) -> int:
     """Make a one-time token, by which one host may enrol one key of its own for POOL.
 
@@ -82,7 +82,7 @@ async def issue_token(
 
 
 @agent.command("list")
-@listing(local)
+@listing(in_installation)
 async def list_all(settings: Settings) -> int:
     """List the agents' keys, and the known tokens."""
     home, now = settings.home, time.time()
@@ -107,7 +107,7 @@ def _standing(settings: Settings, one: tokens.EnrolmentToken, now: float) -> str
 
 @agent.command()
 @click.argument("number", metavar="TOKEN_ID")
-@local
+@in_installation
 async def revoke(settings: Settings, number: str) -> int:
     """Revoke an unused token; `writ agent list` shows their ids. To remove an agent, remove its entry from
     agents.yaml.

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from writ_cli.arguments.command_group import CommandGroup
-from writ_cli.arguments.options import listing, local
+from writ_cli.arguments.options import in_installation, listing
 from writ_cli.context.settings import Settings
 from writ_cli.installation.access.agents import issue_token
 from writ_cli.terminal import times
@@ -43,7 +43,7 @@ def keys() -> None:
 
 
 @keys.command("list")
-@listing(local)
+@listing(in_installation)
 async def show(settings: Settings) -> int:
     """List every key: its owner, public half, file, age and use.
 
@@ -74,7 +74,7 @@ async def show(settings: Settings) -> int:
 @click.option(
     "--hosts-ready", is_flag=True, help="Confirm that agents on other hosts have policy's new key in WRIT_POLICY_KEY."
 )
-@local
+@in_installation
 async def rotate_key(
     settings: Settings, name: str, settle: str, hosts_ready: bool, people_key: Path | None, key: str
 ) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from writ_cli.arguments.command_group import CommandGroup
-from writ_cli.arguments.options import listing, local
+from writ_cli.arguments.options import in_installation, listing
 from writ_cli.context.settings import Settings
 from writ_cli.terminal.exit_status import Exit
 from writ_installation.nats.leaf_sites import LeafCertificate, NewSite, add_site, read_leaves, write_site
@@ -62,7 +62,7 @@ def leaf() -> None:
     metavar="FOLDER",
     help="The folder for the site's files [SITE].",
 )
-@local
+@in_installation
 async def add(
     settings: Settings,
     site: str,
@@ -104,7 +104,7 @@ async def add(
 
 
 @leaf.command("list")
-@listing(local)
+@listing(in_installation)
 async def list_all(settings: Settings) -> int:
     """List the sites with the pools whose agents may work there, and the keys of their links."""
     leaves = read_leaves(settings.home.leaves)

@@ -86,6 +86,8 @@ def _show_changed(settings: Settings, name: str, after: Principal | None, *, rot
 
 def _refuse_unknown(settings: Settings, name: str, *, request: bool) -> None:
     """Raises Invalid for a principal that is not in the folder; by a request, the installation decides."""
+    if not request:
+        settings.check_installation()
     if not request and name not in (known := principals_of(settings.home)):
         raise Invalid(f"there is no principal {name[:80]!r}{near(name, known)}", code="unknown_principal")
 
@@ -125,6 +127,8 @@ async def add(
         _check_name(identifier)
     if request and via is not None:
         raise click.UsageError("--via is set in the folder alone, without --request")
+    if not request:
+        settings.check_installation()
     check_roles(settings, roles, new_role=new_role)
     if request:
         fields = {"kind": kind, "roles": list(roles), "acts_for": acts_for}
@@ -236,6 +240,7 @@ async def set_acts_for(settings: Settings, name: str, human: str | None, request
 @listing(asking)
 async def list_all(settings: Settings) -> int:
     """List the principals in force."""
+    settings.check_installation()
     known = principals_of(settings.home)
     if settings.screen.json:
         settings.screen.data(list(known.values()))

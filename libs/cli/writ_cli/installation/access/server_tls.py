@@ -5,7 +5,7 @@ import time
 import click
 
 from writ_cli.arguments.command_group import CommandGroup
-from writ_cli.arguments.options import local
+from writ_cli.arguments.options import in_installation
 from writ_cli.context.settings import Settings
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
@@ -19,7 +19,7 @@ def tls() -> None:
 
 
 @tls.command()
-@local
+@in_installation
 async def show(settings: Settings) -> int:
     """Show the mode, the certificate's names and end, and the CA as the value of WRIT_TLS_CA."""
     _show(settings)
@@ -32,7 +32,7 @@ async def show(settings: Settings) -> int:
     is_flag=True,
     help="Trust the new CA alone: clients that know only the former one cannot connect any more.",
 )
-@local
+@in_installation
 async def rotate_ca(settings: Settings, finish: bool) -> int:
     """Make a new CA. Clients with the former one go on: it signs the new one.
 

@@ -10,7 +10,7 @@ import msgspec
 
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.id_prefix import one_of
-from writ_cli.arguments.options import listing, local
+from writ_cli.arguments.options import in_installation, listing
 from writ_cli.context.settings import Settings
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
@@ -36,7 +36,7 @@ def token() -> None:
 @click.option("--operation", "operations", multiple=True, metavar="GLOB", help="Only these operations.")
 @click.option("--target", "targets", multiple=True, metavar="GLOB", help="Only these targets.")
 @click.option("--rate", type=click.IntRange(1, 100_000), metavar="N", help="Most MCP requests a minute.")
-@local
+@in_installation
 async def create(
     settings: Settings,
     name: str,
@@ -97,7 +97,7 @@ def _refuse_unknown(globs: Iterable[str]) -> None:
 
 
 @token.command("list")
-@listing(local)
+@listing(in_installation)
 async def list_all(settings: Settings) -> int:
     """List the tokens without their values."""
     known = read_tokens(settings.home.gateway_tokens)
@@ -124,7 +124,7 @@ def _limits(one: GatewayToken) -> str:
 
 @token.command()
 @click.argument("token_id")
-@local
+@in_installation
 async def revoke(settings: Settings, token_id: str) -> int:
     """Remove a token; the gateway refuses it from the next request on."""
     known = [one.id for one in read_tokens(settings.home.gateway_tokens)]

@@ -55,7 +55,9 @@ def _show_status(screen: Screen, status: control.InstallationStatus) -> None:
     if not any(one.name.startswith("agent") for one in status.processes):  # units of systemd: agents have no fixed port
         screen.line("agents: `writ targets` counts them for each target")
     for reason, names in degraded.items():
-        screen.line(Text(f"{', '.join(names)}: {reason}" if names else reason, style="red"))
+        head, mistakes = control.mistakes_of(f"{', '.join(names)}: {reason}" if names else reason)
+        for line in (head, *(f"  {mistake}" for mistake in mistakes)):
+            screen.line(Text(line, style="red"))
     for note in (*_notes_not_of_writ(status), *policy_notes(status), *_refusals_notes(status), *_restarts(status)):
         screen.line(Text(note, style="yellow"))
     for notice in dict.fromkeys(one.details["control"] for one in status.processes if "control" in one.details):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from writ_cli.arguments.options import INPUT_FILE, local
+from writ_cli.arguments.options import INPUT_FILE, in_installation, local
 from writ_cli.context.settings import Settings
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
@@ -16,7 +16,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 @click.command()
 @click.argument("file", type=_FILE)
-@local
+@in_installation
 async def backup(settings: Settings, file: Path) -> int:
     """Write $WRIT_HOME into FILE, also while Writ runs: keys, lists, the journal. The file then holds private keys."""
     manifest = await back_up(settings.home, file, os.environ.get("NATS_URL") or None, _show_line)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import click
 
 from writ_cli.arguments import completion
-from writ_cli.arguments.options import local
+from writ_cli.arguments.options import in_installation
 from writ_cli.context.settings import Settings
 from writ_cli.installation.targets.target_lookup import known_target
 from writ_cli.terminal.exit_status import Exit
@@ -17,7 +17,7 @@ from writ_installation.administration.targets import ask_agent
 
 @click.command("sudoers")
 @click.argument("name", shell_complete=completion.targets)
-@local
+@in_installation
 async def sudoers(settings: Settings, name: str) -> int:
     """Print the sudo rule of target NAME with `become: sudo`, for /etc/sudoers.d/writ on its host.
 
@@ -40,7 +40,7 @@ async def sudoers(settings: Settings, name: str) -> int:
 
 @click.command("leftovers")
 @click.argument("name", shell_complete=completion.targets)
-@local
+@in_installation
 async def leftovers(settings: Settings, name: str) -> int:
     """List Writ's files on the host of target NAME: folders, and lines of authorized_keys with the target's key.
 

@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from writ_cli.arguments import completion
-from writ_cli.arguments.options import DASHED, dashed, local
+from writ_cli.arguments.options import DASHED, dashed, in_installation
 from writ_cli.context.settings import Settings
 from writ_cli.installation.targets.entry_checks import check_values
 from writ_cli.installation.targets.target_access import show_leftovers
@@ -36,7 +36,7 @@ _name = click.argument("name", shell_complete=completion.targets)
 
 @click.command("show")
 @_name
-@local
+@in_installation
 async def show(settings: Settings, name: str) -> int:
     """Show the entry of target NAME in inventory.yaml."""
     target = known_target(settings, name)
@@ -53,7 +53,7 @@ async def show(settings: Settings, name: str) -> int:
 @_name
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.option("--clean", is_flag=True, help="Over SSH: first remove the files that Writ left on its host.")
-@local
+@in_installation
 async def remove(settings: Settings, name: str, yes: bool, clean: bool) -> int:
     """Remove target NAME from inventory.yaml; its credentials, its record and, without --clean, its host stay as they
     are. Where the host cannot be cleaned, nothing is removed.
@@ -74,7 +74,7 @@ async def remove(settings: Settings, name: str, yes: bool, clean: bool) -> int:
 @click.command("rename")
 @click.argument("old", shell_complete=completion.targets)
 @click.argument("new")
-@local
+@in_installation
 async def rename(settings: Settings, old: str, new: str) -> int:
     """Rename target OLD to NEW, with its credentials here, and as gateway of other targets.
 
@@ -117,7 +117,7 @@ async def tag(settings: Settings, name: str, changes: tuple[str, ...]) -> int:
 @click.command("set")
 @_name
 @click.argument("words", nargs=-1, required=True, metavar="KEY=VALUE...")
-@local
+@in_installation
 async def set_(settings: Settings, name: str, words: tuple[str, ...]) -> int:
     """Set keys of the entry of target NAME, such as role=staging; a value is YAML, such as 'file_roots=[/srv]'.
 
@@ -162,7 +162,7 @@ def nested(before: Any, path: Sequence[str], value: Any) -> Any:
 @click.command("repin")
 @_name
 @click.option("--host-key", metavar="KEY", default="", help="The host's new public key, or its fingerprint.")
-@local
+@in_installation
 async def repin(settings: Settings, name: str, host_key: str) -> int:
     """Pin another host key of the SSH target NAME in place of the present ones, after the host was reinstalled.
 

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import NODEFAULT, inspect
 
 from writ_cli.arguments.options import asking, listing, local
-from writ_cli.arguments.suggestions import inventory_entries
+from writ_cli.arguments.suggestions import inventory_entries, inventory_has_mistakes
 from writ_cli.context.settings import Settings
 from writ_cli.operations.catalogue.parameter_words import types_of
 from writ_cli.terminal.exit_status import Exit
@@ -149,6 +149,9 @@ async def targets(settings: Settings) -> int:
             rows,
             drop=("tags", "backend", "operations", "agents"),
         )
+        if inventory_has_mistakes(settings):
+            text = f"{settings.home.inventory} has mistakes, so its last good version is in force: `writ status`"
+            click.echo(f"writ: {text}", err=True)
         if not found:
             click.echo(f"writ: there is no target that {settings.who()} may list: some rule has to reach one", err=True)
     return status

@@ -109,7 +109,7 @@ def _content(word: ParameterWord, encoding: str) -> str:
 def _typed(key: str, text: str, kind: inspect.Type | None) -> Any:
     match kind:
         case inspect.IntType():
-            return _number(key, text, int, "an integer")
+            return _number(key, text, int, "a whole number")
         case inspect.FloatType():
             return _number(key, text, float, "a number")
         case inspect.BoolType():

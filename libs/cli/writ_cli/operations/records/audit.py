@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 import msgspec
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from writ_cli.arguments.command_group import CommandGroup
 from writ_cli.arguments.correlation_option import checked_correlation
@@ -15,15 +15,15 @@ from writ_cli.arguments.id_prefix import WHOLE, is_prefix
 from writ_cli.arguments.options import INPUT_FILE, asking, asking_rows, listing, packed
 from writ_cli.context.settings import Settings
 from writ_cli.operations.records import timeline
+from writ_cli.operations.records.prefix_lookups import search_by_prefix, trace_by_prefix
 from writ_cli.operations.records.search_advice import hidden_advice, nearest
 from writ_cli.operations.records.search_rows import COLUMNS, chosen_columns, show_rows
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
 from writ_cli.terminal.output import Screen
-from writ_client.client import Writ
 from writ_contracts.agents import SecurityKind
 from writ_contracts.errors import Invalid
-from writ_contracts.history.audit import SearchQuery, SearchReply, SecurityFilter, TraceEvent, TraceReply
+from writ_contracts.history.audit import SearchQuery, SecurityFilter, TraceEvent, TraceReply
 from writ_contracts.ids import PrincipalId, TargetId
 from writ_contracts.journal import Outcome
 
@@ -82,19 +82,7 @@ async def _query(settings: Settings, number: str) -> TraceReply:
             if error.code != "not_found":
                 raise
             answer = TraceReply()
-        return answer if answer.events else await _by_prefix(writ, number)
-
-
-async def _by_prefix(writ: Writ, text: str) -> TraceReply:
-    """Return the trace of the one operation, or of the one correlation id, that begins so. Raises Invalid."""
-    try:
-        if is_prefix(text):
-            return await writ.trace(operation_id=await writ.find_operation(text))
-        return await writ.trace(correlation_id=await writ.find_correlation(text))
-    except Invalid as error:
-        if error.code != "not_found" or not is_prefix(text):
-            raise
-        return await writ.trace(correlation_id=await writ.find_correlation(text))
+        return answer if answer.events else await trace_by_prefix(writ, number)
 
 
 class SearchOptions(Struct, frozen=True, kw_only=True):
@@ -197,27 +185,13 @@ async def search(settings: Settings, filters: SearchOptions, columns: str | None
     """
     query, chosen = filters.query(now=time.time()), chosen_columns(columns)
     async with await settings.connect() as writ:
-        answer = await _found(writ, query)
+        answer = await search_by_prefix(writ, query)
     for one in answer.unknown:
         click.echo(f"writ: nothing on record has {one.filter} {one.name!r}{nearest(one)}", err=True)
     for advice in hidden_advice(answer, filters.parameter_filters()):
         click.echo(f"writ: {advice}", err=True)
     show_rows(settings.screen, answer, chosen)
     return Exit.DONE
-
-
-async def _found(writ: Writ, query: SearchQuery) -> SearchReply:
-    """Return the rows; where no operation has the correlation id, those of the one that begins so."""
-    answer = await writ.search(query)
-    if answer.rows or query.correlation_id is None:
-        return answer
-    try:
-        correlation_id = await writ.find_correlation(query.correlation_id)
-    except Invalid as error:
-        if error.code != "not_found":
-            raise
-        return answer
-    return await writ.search(structs.replace(query, correlation_id=correlation_id))
 
 
 @audit.command("security")
