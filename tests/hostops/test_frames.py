@@ -1,5 +1,6 @@
 """Hostile frames are refused in bounded time and memory; our own frames come back unchanged."""
 
+import hashlib
 import json
 import os
 import random
@@ -159,6 +160,22 @@ def test_encoded_text_travels_as_its_bytes(text: str, short: str) -> None:
     assert bytes(encoded["content"].data) == text.encode()
     assert plain == {"content": text, "other": short.encode("utf-8", "replace").decode()}
     assert encoded["other"] == plain["other"]
+
+
+@pytest.mark.parametrize("other", ["", "x" * 5000])
+def test_frame_that_is_read_has_the_digest_of_its_encoded_text(other: str) -> None:
+    """`digest` of the frame is of all attached texts, and a text that is not alone has its own."""
+    text = "é" * 20_000
+    packed = frames.pack(frames.RESULT, {"tag": 1, "output": {"content": text, "other": other}})
+    out, into = os.pipe()
+    os.write(into, packed)
+    frame = frames.read_frame(out, KINDS)
+    os.close(out)
+    os.close(into)
+    assert frame is not None
+    assert frame.digest == hashlib.sha256((text + other).encode()).hexdigest()
+    content = frame.message(of_content)["output"]["content"]
+    assert content.digest == hashlib.sha256(text.encode()).hexdigest()
 
 
 @pytest.mark.parametrize("more", [[], [["output", "other", 1]]])

@@ -144,7 +144,10 @@ def _parse(parameters: Dict[str, Any], digest: str = "") -> WriteArguments:
     if mode and not _MODE.fullmatch(mode):
         raise fields.wrong("mode", "must be three octal digits such as 0644, without setuid, setgid and sticky")
     path = fields.text("file_path")
-    content = _decoded(fields.long_text("content"), fields.choice("encoding", ("utf-8", "base64"), "utf-8"))
+    text = fields.long_text("content")
+    content = _decoded(text, fields.choice("encoding", ("utf-8", "base64"), "utf-8"))
+    if isinstance(text, EncodedText) and content is text.data:
+        digest = digest or text.digest
     arguments = WriteArguments(
         path=path,
         content=content,

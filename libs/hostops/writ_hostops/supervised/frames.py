@@ -9,6 +9,7 @@ that readers understand differently (depth, numbers, surrogates) is refused.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -67,12 +68,14 @@ class Frame(NamedTuple):
     attached: Buffer
     missing: int = 0
     """The attached bytes that have not come yet."""
+    digest: str = ""
+    """The SHA-256 of the attached bytes in hex, if it was computed while they came."""
 
     def message(self, encoded: Callable[[Mapping[str, Any]], AbstractSet[str]] = _none) -> Dict[str, Any]:
         """Return the message; BrokenFrame if it is no object. `encoded` names the attached texts that become
         EncodedTexts.
         """
-        return unpack(self.head, self.attached, encoded)
+        return unpack(self.head, self.attached, encoded, self.digest)
 
     def without_attached(self) -> Dict[str, Any]:
         """Return the message without the attached texts, which are for another reader. Raises BrokenFrame."""
@@ -112,7 +115,10 @@ def parts(kind: bytes, message: Dict[str, Any]) -> List[Buffer]:
 
 
 def unpack(
-    head: bytes, attached: Optional[Buffer], encoded: Callable[[Mapping[str, Any]], AbstractSet[str]] = _none
+    head: bytes,
+    attached: Optional[Buffer],
+    encoded: Callable[[Mapping[str, Any]], AbstractSet[str]] = _none,
+    digest: str = "",
 ) -> Dict[str, Any]:
     """Return the message of a frame; without the attached texts if `attached` is None. Raises BrokenFrame."""
     if sum(map(head.count, (b",", b":", b"[", b"{"))) > MOST_SYMBOLS:
@@ -126,12 +132,12 @@ def unpack(
     _check(message)
     names = message.pop("attached", [])
     if attached is not None:
-        _attach(message, names, attached, encoded(message))
+        _attach(message, names, attached, encoded(message), digest)
     return message
 
 
-def _attach(message: Dict[str, Any], names: Any, attached: Buffer, encoded: AbstractSet[str]) -> None:
-    """Put back the attached texts: in order, each once, and all of them."""
+def _attach(message: Dict[str, Any], names: Any, attached: Buffer, encoded: AbstractSet[str], digest: str) -> None:
+    """Put back the attached texts: in order, each once, and all of them. `digest`: of all attached bytes, or ""."""
     if not isinstance(names, list) or len(names) > MOST_ATTACHED:
         raise BrokenFrame("an attachment list that is no list of texts")
     offset = 0
@@ -141,8 +147,12 @@ def _attach(message: Dict[str, Any], names: Any, attached: Buffer, encoded: Abst
         if not isinstance(values, dict) or name in values or length > len(attached) - offset:
             raise BrokenFrame("a frame attaches a text that is not there, or twice")
         try:
-            data = attached if length == len(attached) else memoryview(attached)[offset : offset + length]
-            values[name] = EncodedText.checked(data) if name in encoded else str(data, "utf-8")
+            is_whole = length == len(attached)
+            data = attached if is_whole else memoryview(attached)[offset : offset + length]
+            if name in encoded:
+                values[name] = EncodedText.checked(data, digest if is_whole else "")
+            else:
+                values[name] = str(data, "utf-8")
         except UnicodeDecodeError:
             raise BrokenFrame("an attachment that is no text") from None
         offset += length
@@ -212,13 +222,20 @@ def read_frame(fd: int, kinds: bytes) -> Optional[Frame]:
     kind, head, attached = HEADER.unpack(header)
     if kind not in kinds or not _is_bounded(kind, head, attached):
         raise BrokenFrame("this is no frame")
+    digest = hashlib.sha256()
     text = _read_exactly(fd, head)
-    rest = None if text is None else _read_exactly(fd, attached)
-    return None if text is None or rest is None else Frame(kind, bytes(text), rest)
+    rest = None if text is None else _read_exactly(fd, attached, digest.update)
+    if text is None or rest is None:
+        return None
+    return Frame(kind, bytes(text), rest, digest=digest.hexdigest())
 
 
-def _read_exactly(fd: int, size: int) -> Optional[bytearray]:
-    """Read into one buffer: a process pays for each page of a new one."""
+def _ignore(_: memoryview) -> None:
+    return
+
+
+def _read_exactly(fd: int, size: int, arrived: Callable[[memoryview], None] = _ignore) -> Optional[bytearray]:
+    """Read into one buffer: a process pays for each page of a new one. `arrived` gets each piece, while others come."""
     whole, length = bytearray(size), 0
     with memoryview(whole) as view:
         while length < size:
@@ -226,6 +243,8 @@ def _read_exactly(fd: int, size: int) -> Optional[bytearray]:
                 count = os.readv(fd, [left])
             if not count:
                 return None
+            with view[length : length + count] as piece:
+                arrived(piece)
             length += count
     return whole
 
