@@ -142,7 +142,7 @@ def test_a_denial_is_explained_with_what_failed_and_when_it_would_pass(bare: Cli
         "nearest is 'production-restarts': time_restrictions is Tue 2026-11-24 12:00 Europe/Berlin",
         "opens Tue 2026-11-24 22:00 Europe/Berlin",
         "Mon-Thu 06:00-08:00 Europe/Berlin",
-        "operator, developer",
+        "no       user_roles is operator, developer, expected sre",
     ):
         assert words in shown.stdout
     assert writ(bare, "explain", *arguments, *MORNING).exit_code == 0
@@ -177,6 +177,16 @@ def test_malformed_question_is_refused(bare: CliRunner) -> None:
     assert "--policy" in lists_alone.stderr
 
 
+def test_policy_without_a_suite_is_named_with_the_file_to_write(bare: CliRunner, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("policies: {}")
+    refused = bare.invoke(cli, ["policy", "test", str(policy)])
+    assert refused.exit_code == 2
+    assert refused.stderr == f"writ: {policy} has no suite: write its cases into {tmp_path / 'policy_test.yaml'}\n"
+    refused = bare.invoke(cli, ["policy", "test", str(tmp_path)])
+    assert refused.stderr == f"writ: {tmp_path} has no suite: a file such as policy_test.yaml beside policy.yaml\n"
+
+
 def test_without_files_and_without_a_running_writ_it_says_what_to_do(bare: CliRunner) -> None:
     refused = writ(bare, "can-i", *RESTART, "-t", "prod-web-1")
     assert refused.exit_code == 2
@@ -206,6 +216,8 @@ def test_who_can_lists_principals_for_any_and_for_exact_parameters(bare: CliRunn
     }
     exactly = writ(bare, "who-can", *RESTART, "-t", "prod-web-1", *FILES, *NOON, "-o", "json")
     assert [one["principals"] for one in json.loads(exactly.stdout)["accesses"]] == [["bob"]]
+    shown = writ(bare, "who-can", "service_restart", "-t", "prod-web-1", *FILES).stdout
+    assert re.search(r"carol, grace +in an emergency ", shown)
     nobody = writ(bare, "who-can", "package_remove", "-t", "prod-web-1", *FILES)
     assert nobody.exit_code == 3
     assert nobody.stdout == "nobody may request it\n"
@@ -246,21 +258,45 @@ def test_many_combinations_are_simulated_at_once(bare: CliRunner) -> None:
 
 def test_diff_shows_changes_by_example_requests(bare: CliRunner, tmp_path: Path) -> None:
     same = writ(bare, "diff", PRODUCTION, PRODUCTION, *LISTS, "--exit-code")
-    assert (same.exit_code, same.stdout.partition(";")[0]) == (0, "no decision changes")
+    assert (same.exit_code, same.stdout) == (0, "no decision changes; no rule differs\n")
     less = tmp_path / "less.yaml"
     less.write_text(
         PRODUCTION.read_text().replace("      - name: audit\n", "      - name: audit\n        enabled: false\n")
     )
     shown = writ(bare, "diff", PRODUCTION, less, *LISTS, "--exit-code")
-    assert re.search(r"; [1-9]\d* requests were put to both, of ", shown.output.replace("\n", " "))
+    assert re.search(r"; both policies decided [1-9]\d* requests of ", shown.output.replace("\n", " "))
     assert shown.exit_code == 1
-    assert "newly denied: audit_read on gateway for auditor, security (human)" in shown.stdout
+    assert "newly denied: audit_read on gateway\n  roles: auditor, security (human)\n" in shown.stdout
     assert '"principal":"erin"' in shown.stdout
     bad = tmp_path / "bad.yaml"
     bad.write_text("policies: {name: x, global_polices: []}")
     refused = writ(bare, "diff", PRODUCTION, bad)
     assert refused.exit_code == 2
     assert "did you mean 'global_policies'?" in refused.stdout
+
+
+def test_diff_shows_one_change_for_all_operations_and_targets_that_it_concerns(bare: CliRunner, tmp_path: Path) -> None:
+    def policy(**keys: Any) -> Path:
+        rules = [
+            {"name": "web", "operations": ["service_restart", "service_start"], "allowed": True, **keys},
+            {"name": "elsewhere", "operations": ["service_stop"], "targets": ["nowhere-*"], "allowed": True, **keys},
+        ]
+        path = tmp_path / f"{len(keys)}.yaml"
+        path.write_text(json.dumps({"policies": {"name": "x", "global_policies": rules}}))
+        return path
+
+    shown = writ(bare, "diff", policy(), policy(operation_timeout=30), *LISTS, "--exit-code").stdout
+    assert shown.count("allowed with other terms: service_restart, service_start on ") == 1
+    assert "  before and after: allow by web; " in shown
+    assert "elsewhere differs, but no request on these targets by these principals is in scope\n" in shown
+    assert "\n1 change; both policies decided " in shown
+
+
+def test_diff_exits_with_1_where_only_the_bounds_of_emergencies_change(bare: CliRunner, tmp_path: Path) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text(PRODUCTION.read_text().replace("policies:\n", "policies:\n  emergencies: {longest: 1h}\n", 1))
+    shown = writ(bare, "diff", PRODUCTION, other, *LISTS, "--exit-code")
+    assert (shown.exit_code, shown.stdout.splitlines()[0]) == (1, "emergencies.longest: 8h → 1h")
 
 
 @pytest.mark.parametrize("template", ["homelab", "production", "ci-runner", "ai-assistant", "change-freeze"])

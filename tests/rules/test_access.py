@@ -8,8 +8,11 @@ from tests.rules.asking import ALICE, CATALOGUE, NOBODYS_KEY, NOON, at, policy, 
 from writ_contracts.errors import Invalid
 from writ_contracts.inventory import WRIT, Principal, Target
 from writ_contracts.policy.access import PolicyWhoCanQuery
+from writ_rules.analysis import request_space
 from writ_rules.analysis.access import Access, AccessQuery, allowed, who_can
 from writ_rules.analysis.question_space import QuestionSpace
+from writ_rules.engine.clauses.patterns import Pattern
+from writ_rules.engine.verbs import Verb
 from writ_rules.replies import who_can as who_can_reply
 from writ_rules.setting import setting
 
@@ -160,3 +163,37 @@ def test_a_role_that_no_target_has_yet_is_answered_by_the_rules() -> None:
     assert {(one.role, one.allowed) for one in found} == {("staging", "always")}
     denied = about(rule("restart", "service_restart", target_roles=["production"]), role="staging", principal="alice")
     assert {one.allowed for one in denied} == {"never"}
+
+
+def test_a_text_is_matched_with_those_of_many_patterns_that_begin_like_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    matched = 0
+    covers = Pattern.covers
+
+    def counted(pattern: Pattern, value: str) -> bool:
+        nonlocal matched
+        matched += 1
+        return covers(pattern, value)
+
+    monkeypatch.setattr(Pattern, "covers", counted)
+    names = [f"app{number}-[a-z]+" for number in range(200)]
+    rules = [
+        rule(f"rule-{at}", "service_restart", parameter_constraints={"service_name": {"pattern": pattern}})
+        for at, pattern in enumerate(names)
+    ]
+    (alice,) = about(*rules, principal="alice", target="web-1")
+    assert (alice.allowed, len(alice.grants)) == ("sometimes", 200)
+    assert matched < 250_000  # each text with each pattern were 2,000,000
+
+
+def test_targets_with_the_same_rules_share_the_requests_to_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = list[str]()
+    values = request_space._values
+
+    def counted(verb: Verb, name: str, *rest: Any) -> list[Any]:
+        calls.append(name)
+        return values(verb, name, *rest)
+
+    monkeypatch.setattr(request_space, "_values", counted)
+    one = rule("restart", "service_restart", parameter_constraints={"timeout": {"max": 100}})
+    assert len({access.role for access in about(one, principal="alice")}) == 2
+    assert calls == ["timeout"]

@@ -32,6 +32,7 @@ def change_fields(change: Change) -> tuple[str, str, str, list[str]]:
     return change.kind, change.operation, change.role, change.principals
 
 
+APPROVER_60 = "one of role approver within 60 min"
 RESTART = rule("restart", "service_restart", user_roles=["operator"], target_roles=["production"])
 
 
@@ -174,6 +175,11 @@ def test_a_policy_that_does_not_compile_is_refused() -> None:
             ["approval for 'restart': one of role approver within 30 min → one of role approver within 60 min"],
         ),
         (
+            {"approval": {"windows": True}},
+            {"approval": {"windows": False}},
+            [f"approval for 'restart': {APPROVER_60} → {APPROVER_60}, approval windows do not count"],
+        ),
+        (
             {"parameter_constraints": {"timeout": {"default": 50}}},
             {"parameter_constraints": {"timeout": {"default": 51}}},
             ["default of timeout: 50 → 51"],
@@ -187,6 +193,26 @@ def test_diff_shows_other_terms_of_an_allow(before: Any, after: Any, terms: list
     assert (change.kind, change.terms, change.changed) == ("other_terms", terms, ["restart"])
     assert change.before == change.after
     assert found.since == at(NOON)
+
+
+def test_diff_notes_changed_bounds_of_emergencies_windows_and_sessions() -> None:
+    bounds: dict[str, Any] = {
+        "emergencies": {"longest": "4h"},
+        "approval_windows": {"most_uses": 3},
+        "sessions": {"idle": "60m"},
+    }
+    found = compared([RESTART], [RESTART], **bounds)
+    assert (found.changes, found.notes) == (
+        [],
+        ["emergencies.longest: 8h → 4h", "approval_windows.most_uses: 50 → 3"],
+    )
+
+
+def test_diff_names_changed_rules_that_no_request_reaches() -> None:
+    elsewhere = {**RESTART, "name": "elsewhere", "targets": ["db-*"]}
+    same = {**elsewhere, "name": "same"}
+    found = compared([RESTART, elsewhere, same], [{**RESTART, "max_targets": 2}, {**elsewhere, "max_targets": 2}, same])
+    assert ({one.changed[0] for one in found.changes}, found.unreached) == ({"restart"}, ["elsewhere"])
 
 
 def test_changes_name_the_rules_that_differ() -> None:

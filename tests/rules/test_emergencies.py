@@ -142,7 +142,7 @@ def test_rules_that_an_emergency_sets_aside_are_not_named_as_deciding() -> None:
     asks = rule("asks", "service_restart", requires_approval=True)
     world = World(policy(global_policies=[asks, RESTARTS], emergency_policies=[RECOVERY]))
     ruling = world.ask(emergency=True)
-    assert (ruling.rules, ruling.reason) == (["recovery"], "rule 'recovery' allows it in emergency assumed")
+    assert (ruling.rules, ruling.reason) == (["recovery"], "rule 'recovery' allows it in an assumed emergency")
     assert world.ask(emergency=False).rules == ["asks", "restarts"]
 
 

@@ -312,3 +312,20 @@ def test_an_approval_is_avoidable_by_a_wider_allow_with_another_number() -> None
     assert found(by_name, RESTART) == []
     wide = rule("wide", "service_restart", requires_approval=True)
     assert found(demanding, wide) == ["warning: shadowed: 'wide' allows all that 'slow' allows"]
+
+
+def test_a_rule_with_another_mistake_still_lets_people_declare_an_emergency() -> None:
+    governs = rule("governs", "emergency_declare", "emergency_end", user_roles=["sre"])
+    recovery = rule("recovery", "service_restart")
+    assert found(governs, emergency_policies=[recovery]) == []
+    assert found(emergency_policies=[recovery]) == [
+        "warning: no rule allows emergency_declare: these rules are never used"
+    ]
+
+
+def test_approval_windows_that_nobody_approves_are_reported() -> None:
+    windows = rule("windows", "window_request", user_roles=["sre"])
+    refused = ["warning: demands no approval: window_request is refused, since its approvers are those of the window"]
+    assert found(windows) == refused
+    assert found({**windows, "requires_approval": True}) == []
+    assert found(windows, rule("approved", "window_request", users=["bob"], requires_approval=True)) == []

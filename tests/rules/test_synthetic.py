@@ -71,3 +71,13 @@ def test_an_inherited_rule_of_a_gateway_is_about_targets_behind_one() -> None:
     assert {(change.role, *change.targets) for change in found.changes} == {
         (role, "web-1") for role in ("gateway", "production", "staging", "development", "testing", "maintenance")
     }
+
+
+@pytest.mark.parametrize(("key", "value"), [("targets", "app{}-*"), ("target_tags", "app-{}"), ("users", "user-{}")])
+def test_a_changed_rule_gets_synthetic_subjects_before_the_unchanged_ones(key: str, value: str) -> None:
+    rules = [rule(f"rule-{number}", "service_restart") | {key: [value.format(number)]} for number in range(400)]
+    changed = [*rules[:350], {**rules[350], "operation_timeout": 30}, *rules[351:]]
+    found = diff(
+        file_of(global_policies=rules), file_of(global_policies=changed), QuestionSpace(catalogue=CATALOGUE), at(NOON)
+    )
+    assert {(change.kind, *change.changed) for change in found.changes} == {("other_terms", "rule-350")}

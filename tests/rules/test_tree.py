@@ -16,7 +16,7 @@ from writ_rules.engine.clauses.patterns import glob, pattern
 from writ_rules.engine.clauses.scopes import ClauseMiss, TargetClause
 from writ_rules.engine.decide import Ruling
 from writ_rules.engine.matching import index, tree
-from writ_rules.engine.matching.literals import beginnings
+from writ_rules.engine.matching.literals import beginnings, ending
 
 POLICIES, QUESTIONS = 300, 15
 MORE_PATTERNS = (
@@ -68,12 +68,34 @@ def test_a_tree_decides_as_its_rules_one_by_one(part: int) -> None:
 
 
 @pytest.mark.parametrize("text", [*PATTERNS, *MORE_PATTERNS])
-def test_text_that_matches_a_pattern_has_its_literal_prefix(text: str) -> None:
+def test_text_that_matches_a_pattern_has_its_literal_prefix_and_suffix(text: str) -> None:
     known = beginnings(text)
     for deny in (False, True):
         for value in TEXTS:
             if pattern(text, deny=deny).covers(value) and known is not None:
                 assert any(value == one.text if one.whole else value.startswith(one.text) for one in known), value
+            if pattern(text, deny=deny).covers(value):
+                assert value.endswith(ending(text)), value
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        (".*-web", "-web"),
+        ("[a-z]+-api$", "-api"),
+        (".*\\.example", ".example"),
+        (".*web?", ""),
+        ("a(b)c", ""),
+        ("x|.*web", ""),
+        ("(?i).*web", ""),
+        ("\\d+web", ""),
+        (".*\\Qweb", ""),
+        (glob("*-db.?x").text, "x"),
+        (glob("*-db").text, "-db"),
+    ],
+)
+def test_suffix_of_a_pattern_is_recognised(text: str, known: str) -> None:
+    assert ending(text) == known
 
 
 @pytest.mark.parametrize(
@@ -106,8 +128,9 @@ def test_undecidable_clause_is_never_left_out() -> None:
     assert world.ask().code == "rule_error"
 
 
-def test_decision_considers_only_candidate_rules(monkeypatch: pytest.MonkeyPatch) -> None:
-    rules = [rule(f"r{number}", "service_restart", targets=[f"app{number}-*"]) for number in range(2_000)]
+@pytest.mark.parametrize(("glob", "target"), [("app{}-*", "app77-1"), ("*-app{}", "eu-app77"), ("?-app{}", "1-app77")])
+def test_decision_considers_only_candidate_rules(monkeypatch: pytest.MonkeyPatch, glob: str, target: str) -> None:
+    rules = [rule(f"r{number}", "service_restart", targets=[glob.format(number)]) for number in range(2_000)]
     world = World(policy(global_policies=rules))
     requested: list[str] = []
 
@@ -117,7 +140,7 @@ def test_decision_considers_only_candidate_rules(monkeypatch: pytest.MonkeyPatch
 
     original = TargetClause.miss
     monkeypatch.setattr(TargetClause, "miss", counted)
-    assert world.ask(target={"id": "app77-1"}).rules == ["r77"]
+    assert world.ask(target={"id": target}).rules == ["r77"]
     assert len(requested) < 10
     denied = world.ask(target={"id": "other"})
     assert denied.nearest is not None

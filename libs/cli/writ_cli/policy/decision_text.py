@@ -1,6 +1,7 @@
-"""Decisions on a screen, and instants of options."""
+"""Decisions and lists of names on a screen, and instants of options."""
 
 import time
+from collections.abc import Sequence
 
 import click
 from rich.text import Text
@@ -8,6 +9,7 @@ from rich.text import Text
 from writ_cli.terminal import times
 
 _STYLES = {"allow": "green", "deny": "red", "require_approval": "yellow", "invalid": "red"}
+MOST_NAMES = 6
 AT = click.option("--at", "moment", metavar="WHEN", help="Only at this instant (2026-11-25T14:30).")
 
 
@@ -19,3 +21,9 @@ def decision(word: str) -> Text:
 def instant_option(text: str | None) -> float | None:
     """Return the instant of an option. Raises Invalid."""
     return None if text is None else times.instant(text, now=time.time())
+
+
+def names(every: Sequence[str]) -> str:
+    """Return the first names, and how many more there are."""
+    more = f" and {len(every) - MOST_NAMES} more" if len(every) > MOST_NAMES else ""
+    return ", ".join(every[:MOST_NAMES]) + more

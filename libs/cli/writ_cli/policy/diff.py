@@ -1,7 +1,8 @@
 """`writ policy diff`: differences in decisions by another policy, each with a request as an example."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 
 import click
@@ -11,12 +12,16 @@ from rich.text import Text
 
 from writ_cli.arguments.options import asking
 from writ_cli.context.settings import Settings
+from writ_cli.policy.added_warnings import added_warnings
+from writ_cli.policy.decision_text import names
 from writ_cli.policy.files import INVENTORY, PRINCIPALS, found_among, text_of
 from writ_cli.policy.problems import of_files, show_problems
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit
 from writ_cli.terminal.output import Screen
+from writ_client.client import Writ
 from writ_contracts.policy.access import PolicyChange, PolicyDiffReply
+from writ_contracts.policy.questions import PolicyProblem
 from writ_documents import yaml_file
 from writ_documents.document import Document
 from writ_rules.loading import checked_document
@@ -53,6 +58,7 @@ async def diff(
     files are compared without a server. Each change comes with one concrete request that shows it. Without an inventory
     and principals, synthetic ones are derived from the policies.
     """
+    warnings = list[PolicyProblem]()
     before, after = (None, _side(old)) if new is None else (_side(old), _side(new))
     if isinstance(before, Path) and isinstance(after, Path):
         answer = _offline(settings, before, after, inventory, principals)
@@ -61,15 +67,18 @@ async def diff(
             raise click.UsageError("--inventory and --principals go with two files; else the running Writ has them")
         async with await settings.connect() as writ:
             answer = await writ.policy.diff(_sent(after), None if before is None else _sent(before))
-        names = {"old": _name(before), "new": _name(after)}
-        answer = structs.replace(answer, problems=of_files(answer.problems, names))
+            if not settings.screen.json and not answer.problems:
+                warnings = await added_warnings(writ, await _document(writ, before), await _document(writ, after))
+        titles = {"old": _name(before), "new": _name(after)}
+        answer = structs.replace(answer, problems=of_files(answer.problems, titles))
     if settings.screen.json:
         settings.screen.data(answer)
     else:
         _show(settings.screen, answer)
+        show_problems(settings.screen, of_files(warnings, {"policy": _name(after)}))
     if answer.problems:
         return Exit.INVALID
-    return Exit.FAILED if exit_code and answer.changes else Exit.DONE
+    return Exit.FAILED if exit_code and (answer.changes or answer.notes) else Exit.DONE
 
 
 def _side(text: str) -> Side:
@@ -78,6 +87,11 @@ def _side(text: str) -> Side:
 
 def _sent(side: Side) -> int | str:
     return side if isinstance(side, int) else text_of(side)
+
+
+async def _document(writ: Writ, side: Side | None) -> str:
+    """Return the text of a side; None is the policy in force."""
+    return text_of(side) if isinstance(side, Path) else (await writ.policy_show(side)).document
 
 
 def _name(side: Side | None) -> str:
@@ -103,44 +117,75 @@ def _offline(
 
 def _show(screen: Screen, answer: PolicyDiffReply) -> None:
     show_problems(screen, answer.problems)
-    for changed, alike in _by_rule(answer.changes):
-        screen.line(Text(changed, style="bold"))
-        for change in alike:
-            _show_change(screen, change)
+    groups = list(_alike(answer.changes))
+    for changed, kinds in groupby(groups, lambda alike: alike[0].changed):
+        screen.line(Text(", ".join(changed) or "by no rule of its own", style="bold"))
+        for alike in kinds:
+            _show_alike(screen, alike)
     for note in answer.notes:
         screen.line(note)
     for note in answer.bounded:
         screen.line("not everything was tried: ", note)
+    if answer.unreached:
+        differ = "differ" if len(answer.unreached) > 1 else "differs"
+        screen.line(
+            names(answer.unreached), f" {differ}, but no request on these targets by these principals is in scope"
+        )
     if not answer.problems:
-        many = len(answer.changes)
-        what = "no decision changes" if not many else f"{many} {'changes' if many > 1 else 'change'}"
-        since = "" if answer.since is None else f", of {times.date(answer.since)} and later"
-        screen.line(f"{what}; {answer.compared} requests were put to both{since}")
+        screen.line(_summary(answer, len(groups)))
 
 
-def _by_rule(changes: list[PolicyChange]) -> Iterator[tuple[str, list[PolicyChange]]]:
-    """Group the changes by the rules that cause them."""
-    found: dict[str, list[PolicyChange]] = {}
+def _summary(answer: PolicyDiffReply, many: int) -> str:
+    if many:
+        what = f"{many} {'changes' if many > 1 else 'change'}"
+    else:
+        what = "no change was found" if answer.bounded else "no decision changes"
+    if not answer.compared:
+        return f"{what}; no request had to be compared" if answer.unreached else f"{what}; no rule differs"
+    since = "" if answer.since is None else f" of {times.date(answer.since)} and later"
+    return f"{what}; both policies decided {answer.compared} requests{since}"
+
+
+def _alike(changes: list[PolicyChange]) -> Iterator[list[PolicyChange]]:
+    """Yield the changes that differ only in operation, targets and principals, those of the same rules one after the
+    other.
+    """
+    found: dict[tuple[str, ...], dict[tuple[object, ...], list[PolicyChange]]] = {}
     for change in changes:
-        found.setdefault(", ".join(change.changed) or "by no rule of its own", []).append(change)
-    yield from found.items()
+        sides = (change.before, *change.before_rules, "", change.after, *change.after_rules)
+        of_rules = found.setdefault(tuple(change.changed), {})
+        of_rules.setdefault((change.kind, tuple(change.terms), sides), []).append(change)
+    for of_rules in found.values():
+        yield from of_rules.values()
 
 
-def _show_change(screen: Screen, change: PolicyChange) -> None:
-    word, colour = _WORDS.get(change.kind, (change.kind, ""))
-    who = ", ".join(change.principal_roles) or "no role"
-    kinds = ", ".join(change.principal_kinds)
-    screen.line(Text(word, style=colour), f": {change.operation} on {change.role} for {who} ({kinds})")
+def _show_alike(screen: Screen, alike: list[PolicyChange]) -> None:
+    first = alike[0]
+    word, colour = _WORDS.get(first.kind, (first.kind, ""))
+    operations, roles = _each(one.operation for one in alike), _each(one.role for one in alike)
+    screen.line(Text(word, style=colour), f": {', '.join(operations)} on {', '.join(roles)}")
+    callers = _each(f"{_who(one)} ({', '.join(one.principal_kinds)})" for one in alike)
+    before = "; ".join(_side_of(first.before, first.before_rules, first.before_reason))
+    after = "; ".join(_side_of(first.after, first.after_rules, first.after_reason))
     screen.fields(
         [
-            ("targets", ", ".join(change.targets)),
-            ("principals", ", ".join(change.principals)),
-            ("terms", "; ".join(change.terms)),
-            ("before", "; ".join(_side_of(change.before, change.before_rules, change.before_reason))),
-            ("after", "; ".join(_side_of(change.after, change.after_rules, change.after_reason))),
-            ("for example", msgspec.json.encode(change.example).decode()),
+            ("roles", "; ".join(callers)),
+            ("targets", names(_each(target for one in alike for target in one.targets))),
+            ("principals", names(_each(principal for one in alike for principal in one.principals))),
+            ("terms", "; ".join(first.terms)),
+            *([("before and after", after)] if before == after else [("before", before), ("after", after)]),
+            ("for example", msgspec.json.encode(first.example).decode()),
         ]
     )
+
+
+def _each(items: Iterable[str]) -> list[str]:
+    """Return the items, each once."""
+    return list(dict.fromkeys(items))
+
+
+def _who(change: PolicyChange) -> str:
+    return ", ".join(change.principal_roles) or "no role"
 
 
 def _side_of(decision: str, rules: list[str], reason: str) -> Iterator[str]:

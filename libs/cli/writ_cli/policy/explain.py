@@ -21,7 +21,7 @@ from writ_cli.terminal.output import Screen
 from writ_contracts.decisions import TraceEntry
 from writ_contracts.errors import Invalid
 from writ_contracts.policy.questions import ApprovalDemand, Explanation
-from writ_rules.engine.matching.judge import INHERITED
+from writ_rules.engine.matching.judge import INHERITED, RESTRICTS
 from writ_runtime.plugins.entry_points import load_catalogue
 
 LEAST_ID = 4
@@ -166,11 +166,7 @@ def _show(screen: Screen, found: Explanation) -> None:
         screen.fields([("approval", line) for line in _approval(demand)])
     if found.trace:
         screen.line()
-        screen.table(
-            ("rule", "effect", "matches", "first that fails", "expected", "got"),
-            map(_step, found.trace),
-            drop=("effect", "got"),
-        )
+        screen.table(("rule", "effect", "matches", "why"), map(_step, found.trace))
     if found.trace_omitted:
         screen.line(f"and {found.trace_omitted} more rules that were considered")
 
@@ -195,4 +191,13 @@ def _approval(demand: ApprovalDemand) -> Iterator[str]:
 def _step(entry: TraceEntry) -> tuple[object, ...]:
     matched = Text("yes", style="bold") if entry.matched else Text("no")
     effect = "restricts" if entry.section == INHERITED and entry.effect != "deny" else entry.effect
-    return entry.rule, effect, matched, entry.clause, entry.expected, entry.got
+    return entry.rule, effect, matched, "; ".join(_remarks(entry))
+
+
+def _remarks(entry: TraceEntry) -> Iterator[str]:
+    """Yield the first clause that fails with both values, in the words of reasons, and the notes of the trace."""
+    if entry.clause:
+        state = f"cannot be judged: {entry.got}" if entry.erred else f"is {entry.got}"
+        yield f"{entry.clause} {state}, expected {entry.expected}"
+    if entry.note and not entry.note.startswith(RESTRICTS):
+        yield entry.note

@@ -1,6 +1,6 @@
 """`writ policy can-i`, `who-can` and `allowed`: access lists."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, get_args
 
@@ -10,16 +10,16 @@ from msgspec import structs
 from writ_cli.arguments.options import asking
 from writ_cli.context.settings import Settings
 from writ_cli.operations.running.requests import parameters_of, target_of
-from writ_cli.policy.decision_text import AT, decision, instant_option
+from writ_cli.policy.decision_text import AT, decision, instant_option, names
 from writ_cli.policy.files import PolicyFiles, answering, offline
 from writ_cli.terminal import times
 from writ_cli.terminal.exit_status import Exit, of_decision
 from writ_cli.terminal.output import Screen, visible
 from writ_contracts.errors import Denied
 from writ_contracts.inventory import Role
-from writ_contracts.policy.access import PolicyAccess, PolicyAllowedReply, PolicyWhoCanReply
-
-MOST_NAMES = 6
+from writ_contracts.policy.access import PolicyAccess, PolicyAllowedReply, PolicyGrant, PolicyWhoCanReply
+from writ_rules.engine.matching.judge import INHERITED
+from writ_rules.engine.rules.rule import EMERGENCY
 
 
 @click.command("can-i")
@@ -143,8 +143,7 @@ def _show(screen: Screen, answer: PolicyAllowedReply | PolicyWhoCanReply, nothin
         screen.data(answer)
         return
     if answer.accesses:
-        columns = ("operations", "targets", "principals", "allowed", "by", "if")
-        screen.table(columns, _rows(answer.accesses), drop=("by", "allowed"))
+        screen.table(("operations", "targets", "principals", "allowed", "by"), _rows(answer.accesses), drop=("by",))
     else:
         screen.line(nothing)
     for note in answer.bounded:
@@ -157,38 +156,38 @@ def _rows(accesses: list[PolicyAccess]) -> Iterator[tuple[Any, ...]]:
     """Yield rows, merging targets and then operations with equal access."""
     by_targets: dict[tuple[Any, ...], list[str]] = {}
     for access in accesses:
-        row = (tuple(access.principals), _extent(access), _rules(access), "; ".join(_conditions(access)))
+        row = (tuple(access.principals), _allowed(access), ", ".join(sorted(grant.rule for grant in access.grants)))
         by_targets.setdefault((access.operation, *row), []).extend(access.targets)
     by_operations: dict[tuple[Any, ...], list[str]] = {}
     for (operation, *rest), targets in by_targets.items():
         by_operations.setdefault((tuple(targets), *rest), []).append(operation)
-    for (targets, principals, extent, rules, conditions), operations in by_operations.items():
-        yield ", ".join(operations), _names(targets), _names(principals), extent, rules, conditions
+    for (targets, principals, extent, rules), operations in by_operations.items():
+        yield ", ".join(operations), names(targets), names(principals), extent, rules
 
 
-def _rules(access: PolicyAccess) -> str:
-    return ", ".join(sorted(grant.rule for grant in access.grants))
-
-
-def _extent(access: PolicyAccess) -> str:
+def _allowed(access: PolicyAccess) -> str:
+    """Return how often it is allowed, and under which conditions: `sometimes, with approval: …`."""
     words = "in an emergency" if access.emergency else str(access.allowed)
-    if access.allowed == "never" or access.approval == "never":
-        return words
-    return words + (", with approval" if access.approval == "always" else ", some with approval")
+    if access.allowed != "never" and access.approval != "never":
+        words += ", with approval" if access.approval == "always" else ", some with approval"
+    return ": ".join([words, *([conditions] if (conditions := "; ".join(_conditions(access))) else [])])
 
 
-def _conditions(access: PolicyAccess) -> list[str]:
-    """Return the rules' conditions, each once."""
-    found = [
-        text
-        for grant in access.grants
-        for text in (*grant.parameters, grant.windows, *grant.other, grant.approval)
-        if text
-    ]
-    denied = [f"not denied by {', '.join(access.denies)}"] if access.denies and access.allowed == "sometimes" else []
-    return [*dict.fromkeys(found), *denied]
+def _conditions(access: PolicyAccess) -> Iterator[str]:
+    """Yield the conditions of the rules: of one rule each, of several rules together, with its name."""
+    named = len(access.grants) > 1
+    found = [text for grant in access.grants if (text := _grant(grant, named=named, usual=not access.emergency))]
+    yield from dict.fromkeys(found)
+    if access.denies and access.allowed == "sometimes":
+        yield f"not denied by {', '.join(access.denies)}"
 
 
-def _names(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return ", ".join(names[:MOST_NAMES]) + more
+def _grant(grant: PolicyGrant, *, named: bool, usual: bool) -> str:
+    """Return the conditions of a rule. `usual`: the access is not for emergencies alone."""
+    parts = [text for text in (*grant.parameters, grant.windows, *grant.other, grant.approval) if text]
+    if usual and grant.section == EMERGENCY:
+        parts.insert(0, "in an emergency")
+    if not named:
+        return "; ".join(parts)
+    rule = f"within {grant.rule}" if grant.section == INHERITED else grant.rule
+    return f"{rule} ({'; '.join(parts)})" if parts else rule

@@ -31,9 +31,14 @@ class ExampleRequest(Struct, frozen=True, kw_only=True):
 
 
 class PolicyGrant(Struct, frozen=True, kw_only=True):
-    """An allowing rule with its requirements: parameters and other conditions in words, its windows, its approvals."""
+    """An allowing rule with its requirements: parameters and other conditions in words, its windows, its approvals.
+
+    `section`: of the file, as in a trace; `emergency_policies` counts in an emergency alone, and
+    `role_policies.gateway, inherited` only restricts what other rules allow.
+    """
 
     rule: str
+    section: str = ""
     parameters: list[str] = field(default_factory=list)
     windows: str = ""
     other: list[str] = field(default_factory=list)
@@ -147,7 +152,8 @@ class PolicyChange(Struct, frozen=True, kw_only=True):
 class PolicyDiffReply(Struct, frozen=True, kw_only=True):
     """All changes, by operation and role; `notes`: other differences; `asked`: the number of compared requests.
 
-    `since`: the start of the tried times (Unix seconds). `problems`: mistakes in an unusable document.
+    `since`: the start of the tried times (Unix seconds). `unreached`: differing rules that no compared request is in
+    the scope of. `problems`: mistakes in an unusable document.
     """
 
     changes: list[PolicyChange] = field(default_factory=list)
@@ -155,5 +161,6 @@ class PolicyDiffReply(Struct, frozen=True, kw_only=True):
     notes: list[str] = field(default_factory=list)
     compared: int = field(default=0, name="asked")
     since: float | None = None
+    unreached: list[str] = field(default_factory=list)
     problems: list[PolicyProblem] = field(default_factory=list)
     error: Failure | None = None

@@ -22,12 +22,13 @@ from writ_rules.analysis.classes import (
 )
 from writ_rules.analysis.question_space import Example, QuestionSpace
 from writ_rules.analysis.questions import QuestionDecider, example
-from writ_rules.analysis.request_space import options, relevant, request
+from writ_rules.analysis.request_space import OptionsByRules, RelevantRules, relevant, request
 from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.clauses.conditions import ParameterCondition
 from writ_rules.engine.compile import Policy
 from writ_rules.engine.decide import Ruling
 from writ_rules.engine.facts import Facts
+from writ_rules.engine.matching.judge import INHERITED
 from writ_rules.engine.rules.rule import Rule
 from writ_rules.engine.verbs import Verb
 
@@ -37,9 +38,10 @@ MOST_COMPARED = 400_000
 
 
 class AllowingRule(Struct, frozen=True, kw_only=True):
-    """An allowing rule with its requirements: conditions in words, windows, approvals."""
+    """An allowing rule with its requirements: conditions in words, windows, approvals. `section`: as in a trace."""
 
     rule: str
+    section: str
     parameters: list[str]
     windows: str
     other: list[str]
@@ -160,6 +162,7 @@ class _AccessSearch:
         self.policy, self.question_space, self.query = policy, question_space, query
         self.asker = QuestionDecider(populated(question_space, [policy]).people())
         self.bounded: dict[str, None] = {}
+        self.options = OptionsByRules()
         self.compared = 0
         self.targets: list[Target] = []
         self.principals: list[Principal] = []
@@ -191,7 +194,7 @@ class _AccessSearch:
         rules = relevant(self.policy, verb.operation.name, targets[0], members[0])
         at = self.query.around if self.query.at is None else self.query.at
         only, exactly = self.query.at is not None, self.query.parameters
-        tried = options(verb, [self.policy], [rules], at, at_only=only, exactly=exactly)
+        tried = self.options.options(verb, [self.policy], [rules], at, at_only=only, exactly=exactly)
         left, many = max(0, MOST_COMPARED - self.compared), len(tried.options)
         place = f"{verb.operation.name} on {targets[0].role}"
         if many < tried.every or left < many:
@@ -199,18 +202,19 @@ class _AccessSearch:
         self.bounded |= dict.fromkeys(f"{place}: {note}" for note in tried.notes)
         search = [request(verb.operation, targets[0], members[0], option) for option in tried.options[:left]]
         self.compared += len(search)
+        defaults = defaults_of([self.policy], verb.operation.name)
         answers = [
             (one, known, self.asker.decide(self.policy, one, known))
             for one, option in zip(search, tried.options, strict=False)
             if one is not None
-            for known in [facts(option.assumed, one, defaults_of([self.policy], verb.operation.name))]
+            for known in [facts(option.assumed, one, defaults)]
         ]
-        return _summary(verb, rules.all(), targets, members, answers)
+        return _summary(verb, rules, targets, members, answers)
 
 
 def _summary(
     verb: Verb,
-    rules: Sequence[Rule],
+    rules: RelevantRules,
     targets: Sequence[Target],
     members: Sequence[Principal],
     answers: Sequence[tuple[DecisionRequest, Facts, Ruling]],
@@ -219,6 +223,8 @@ def _summary(
     yes = [each for each in usual if each[2].effect != "deny"]
     urgent = [each for each in answers if each[0].emergency and each[2].effect != "deny"]
     no = [each for each in usual if each[2].effect == "deny"]
+    # Where only an emergency allows it, those rules limit it that deny it in an emergency too.
+    limiting = no if yes or not urgent else [each for each in answers if each[0].emergency and each not in urgent]
     shown = (yes or urgent)[:1]
     granting = {name for _, _, ruling in (*yes, *urgent) for name in ruling.rules}
     return Access(
@@ -229,8 +235,12 @@ def _summary(
         allowed=_extent(len(yes) + (0 if yes else len(urgent)), len(answers) if not yes else len(usual)),
         approval=_extent(sum(each[2].effect == "require_approval" for each in yes or urgent), len(yes or urgent)),
         emergency=bool(urgent) and not yes,
-        grants=[_grant(rule, verb) for rule in rules if rule.name in granting],
-        denies=sorted({name for _, _, ruling in no for name in ruling.rules}),
+        grants=[
+            _grant(rule, verb, INHERITED if rule in rules.inherited else rule.section)
+            for rule in rules.all()
+            if rule.name in granting
+        ],
+        denies=sorted({name for _, _, ruling in limiting for name in ruling.rules}),
         reason=(shown or no)[0][2].reason if shown or no else "",
         example_allowed=example(*shown[0][:2]) if shown else None,
         example_denied=example(*no[0][:2]) if no else None,
@@ -243,10 +253,11 @@ def _extent(some: int, every: int) -> Extent:
     return "always" if some == every else "sometimes"
 
 
-def _grant(rule: Rule, verb: Verb) -> AllowingRule:
+def _grant(rule: Rule, verb: Verb, section: str) -> AllowingRule:
     conditions = rule.conditions[verb.operation.name]
     return AllowingRule(
         rule=rule.name,
+        section=section,
         parameters=[
             text
             for clause in conditions

@@ -5,12 +5,13 @@ was found inside, or outside, a pattern or a length, although there may be one.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import product
+from itertools import chain, product
 from typing import Any
 
 from writ_rules.engine.clauses.case import SECRET
 from writ_rules.engine.clauses.checks import Check, LengthCheck, PatternCheck
 from writ_rules.engine.clauses.conditions import EvaluatorCondition, ScanCondition
+from writ_rules.engine.matching.literals import beginnings
 from writ_rules.engine.rules.rule import Rule
 from writ_rules.engine.verbs import Verb
 from writ_rules.values.domains import domain, metas
@@ -51,12 +52,12 @@ def of_values(verb: Verb, name: str, checks: Sequence[Check], tried: Sequence[An
     """Yield notes on one parameter. `tried`: all its tried values."""
     texts = [value for value in tried if isinstance(value, str)]
     patterns = _patterns(checks)
+    covered = _covered(patterns, texts)
     for pattern in patterns:
         shown_pattern = f"'{pattern.expected}'" if name in verb.public else SECRET
-        covered = {pattern.pattern.covers(text) for text in texts}
-        if True not in covered:
+        if not covered[pattern]:
             yield f"no {name} was found that pattern {shown_pattern} matches"
-        elif False not in covered and not _takes_all(verb, name, pattern):
+        elif covered[pattern] == len(texts) and not _takes_all(verb, name, pattern):
             yield f"no {name} was found that pattern {shown_pattern} does not match"
     if len(patterns) > MOST_PATTERNS:
         yield f"of {len(patterns)} patterns for {name}, {MOST_PATTERNS} were tried together"
@@ -65,6 +66,25 @@ def of_values(verb: Verb, name: str, checks: Sequence[Check], tried: Sequence[An
             telling = check.limit + (check.clause == "max_length")
             if LONGEST < telling <= domain(verb, name).longest:
                 yield f"no {name} that is {telling} long was tried"
+
+
+def _covered(patterns: Sequence[PatternCheck], texts: Sequence[str]) -> dict[PatternCheck, int]:
+    """Return how many of the texts each pattern covers. A text is matched only with patterns that may begin like it."""
+    every: list[PatternCheck] = []
+    begun: dict[str, list[PatternCheck]] = {}
+    for pattern in patterns:
+        starts = beginnings(pattern.pattern.text)
+        if starts is None:
+            every.append(pattern)
+        for start in dict.fromkeys(one.text for one in starts or ()):
+            begun.setdefault(start, []).append(pattern)
+    lengths = sorted({len(start) for start in begun})
+    covered = dict.fromkeys(patterns, 0)
+    for text in texts:
+        likely = chain(every, *(begun.get(text[:length], ()) for length in lengths if length <= len(text)))
+        for pattern in dict.fromkeys(likely):
+            covered[pattern] += pattern.pattern.covers(text)
+    return covered
 
 
 def _patterns(checks: Iterable[Check]) -> list[PatternCheck]:

@@ -55,9 +55,10 @@ class Change(Struct, frozen=True, kw_only=True):
 class Diff(Struct, frozen=True, kw_only=True):
     """All changes, by operation and role, from `since` on.
 
-    `bounded` names the places where not every kind of request was tried; `notes` are other differences. `targets` and
-    `principals` are synthetic, for lack of files, and occur in the examples. Principals with several roles are kept
-    only where they show a change which no single role shows.
+    `bounded` names the places where not every kind of request was tried; `notes` are other differences. `unreached`:
+    differing rules that no compared request is in the scope of. `targets` and `principals` are synthetic, for lack of
+    files, and occur in the examples. Principals with several roles are kept only where they show a change which no
+    single role shows.
     """
 
     changes: list[Change]
@@ -65,6 +66,7 @@ class Diff(Struct, frozen=True, kw_only=True):
     notes: list[str] = field(default_factory=list)
     compared: int = 0
     since: float | None = None
+    unreached: list[str] = field(default_factory=list)
     targets: list[Target] = field(default_factory=list)
     principals: list[Principal] = field(default_factory=list)
 

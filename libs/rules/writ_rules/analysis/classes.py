@@ -43,7 +43,9 @@ def target_classes(
     """Return the classes of the targets with this operation; `about`: only of targets in the scope of one of these
     rules.
     """
-    every = synthetic.targets(verb.operation, rules) if question_space.targets is None else question_space.targets
+    every = question_space.targets
+    if every is None:
+        every = tuple(synthetic.targets(verb.operation, _from(about, rules)))
     name = verb.operation.name
     distinguishing: dict[Any, None] = {}
     for rule in rules:
@@ -72,7 +74,9 @@ def principal_classes(
     question_space: QuestionSpace, verb: Verb, rules: Sequence[Rule], about: Sequence[Rule] | None = None
 ) -> list[list[Principal]]:
     """Return the classes of all principals; `about`: only of principals in the scope of one of these rules."""
-    every = synthetic.principals(rules) if question_space.principals is None else question_space.principals
+    every = question_space.principals
+    if every is None:
+        every = tuple(synthetic.principals(_from(about, rules)))
     distinguishing: dict[Any, None] = {}
     for rule in rules:
         distinguishing |= dict.fromkeys(rule.people)
@@ -82,6 +86,11 @@ def principal_classes(
         for principal in every
         if about is None or _is_about([rule.people for rule in about], case_of(verb, ANY_TARGET, principal))
     )
+
+
+def _from(about: Sequence[Rule] | None, rules: Sequence[Rule]) -> list[Rule]:
+    """Return the rules, those of `about` first: the number of synthetic targets and principals is limited."""
+    return list(dict.fromkeys([*(about or ()), *rules]))
 
 
 def _is_about(scopes: Iterable[Iterable[Any]], case: Case) -> bool:

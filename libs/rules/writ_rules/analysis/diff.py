@@ -31,13 +31,19 @@ from writ_rules.analysis.classes import (
 )
 from writ_rules.analysis.question_space import QuestionSpace
 from writ_rules.analysis.questions import QuestionDecider, approved
-from writ_rules.analysis.request_space import RelevantRules, RequestVariant, options, relevant, request
+from writ_rules.analysis.request_space import OptionsByRules, RelevantRules, RequestVariant, relevant, request
 from writ_rules.analysis.terms import terms
 from writ_rules.engine.clauses.case import DecisionRequest
 from writ_rules.engine.compile import compile_policy
 from writ_rules.engine.decide import Ruling
 from writ_rules.engine.facts import Facts
-from writ_rules.engine.policy_file.format import PolicyDocument
+from writ_rules.engine.policy_file import times
+from writ_rules.engine.policy_file.format import (
+    ApprovalWindowsEntry,
+    EmergenciesEntry,
+    PolicyDocument,
+    SessionsEntry,
+)
 from writ_rules.engine.policy_file.groups import placed
 from writ_rules.engine.rules.rule import Rule
 from writ_rules.engine.verbs import Verb
@@ -53,6 +59,8 @@ _KINDS: dict[tuple[Effect, Effect], Kind] = {
     ("require_approval", "allow"): "no_longer_needs_approval",
 }
 _SECTIONS = {"groups", "global_policies", "role_policies", "emergency_policies"}
+_BOUNDS = {"emergencies": EmergenciesEntry, "approval_windows": ApprovalWindowsEntry, "sessions": SessionsEntry}
+"""Sections whose values change no decision, but bound what people may declare, approve or open."""
 _WORDS = {"name", "description", "version", "created_at", "created_by", "audit_all_operations"}
 
 
@@ -83,6 +91,11 @@ class _Side:
         entry = json.decode(json.encode(file.policies))
         kept = {key: value for key, value in entry.items() if key not in _SECTIONS | _WORDS}
         self.switches = json.encode(kept, order="deterministic")
+        self.bounds = {
+            f"{section}.{name}": value
+            for section, shape in _BOUNDS.items()
+            for name, value in structs.asdict(getattr(file.policies, section) or shape()).items()
+        }
         self.texts = {
             scope.entry.name: json.encode([scope.section, structs.replace(scope.entry, name="-", description="")])
             for scope in placed(file.policies)
@@ -120,6 +133,8 @@ class _Comparison:
         self.known: dict[tuple[object, ...], dict[ChangeKind, _Difference]] = {}
         self.bounded: dict[str, None] = {}
         self.defaults = {name: defaults_of(self.policies, name) for name in self.policies[0].verbs}
+        self.options = OptionsByRules()
+        self.reached: set[str] = set()
         self.compared = 0
 
     def run(self) -> Diff:
@@ -128,7 +143,9 @@ class _Comparison:
             if not same or self.sides[0].rules_text(name) != self.sides[1].rules_text(name):
                 self._operation(verb, same=same)
         result = self.found.diff(list(self.bounded), list(self._notes()), self.compared, self.people)
-        return structs.replace(result, since=self.at)
+        old, new = (side.texts for side in self.sides)
+        unreached = {rule.name for rule in self.differing if old.get(rule.name) != new.get(rule.name)} - self.reached
+        return structs.replace(result, since=self.at, unreached=sorted(unreached))
 
     def _operation(self, verb: Verb, *, same: bool) -> None:
         rules = rules_of(self.policies, verb.operation.name)
@@ -148,6 +165,7 @@ class _Comparison:
         self, verb: Verb, targets: list[Target], members: list[Principal], rules_of_sides: list[RelevantRules]
     ) -> None:
         names = [tuple(rule.name for rule in rules.all()) for rules in rules_of_sides]
+        self.reached.update(*names)
         key: tuple[object, ...] = (verb.operation.name, targets[0].role, targets[0].gateway is not None, *names)
         if asks_more(verb, [rule for each in rules_of_sides for rule in each.all()]):
             key = (*key, targets[0].id, members[0].id)
@@ -165,7 +183,9 @@ class _Comparison:
         self, verb: Verb, target: Target, principal: Principal, rules_of_sides: list[RelevantRules]
     ) -> dict[ChangeKind, _Difference]:
         kinds: dict[ChangeKind, _Difference] = {}
-        tried = options(verb, self.policies, rules_of_sides, self.at, about=self._may_matter(rules_of_sides))
+        tried = self.options.options(
+            verb, self.policies, rules_of_sides, self.at, about=self._may_matter(rules_of_sides)
+        )
         scope, many = f"{verb.operation.name} on {target.role}", len(tried.options)
         if many < tried.every or self.compared + many > MOST_COMPARED:
             self.bounded[f"{scope}: {many} of {tried.every} kinds of request tried"] = None
@@ -259,3 +279,13 @@ class _Comparison:
         limited, now_limited = (policy.list_by_rules for policy in self.policies)
         if limited != now_limited:
             yield f"only what its rules reach is listed for: {', '.join(sorted(now_limited)) or 'nobody'}"
+        old, new = (side.bounds for side in self.sides)
+        yield from (f"{name}: {old[name]} → {new[name]}" for name in old if not _same(old[name], new[name]))
+
+
+def _same(old: str | int, new: str | int) -> bool:
+    """Return whether two bounds are equal; `4h` is `240m`."""
+    try:
+        return old == new or times.duration(str(old)) == times.duration(str(new))
+    except ValueError:
+        return False

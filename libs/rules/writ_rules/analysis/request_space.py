@@ -6,6 +6,7 @@ All other requests are decided like one of these.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from math import prod
 from typing import Any
 
@@ -23,6 +24,7 @@ from writ_rules.engine.clauses.conditions import ParameterCondition, ScanConditi
 from writ_rules.engine.clauses.scopes import EffectClause
 from writ_rules.engine.compile import Policy, is_behind_gateway
 from writ_rules.engine.facts import NO_FACTS, Facts
+from writ_rules.engine.matching.index import indexed
 from writ_rules.engine.rules.rule import Rule
 from writ_rules.engine.verbs import Verb
 from writ_rules.values.combinations import spread
@@ -31,7 +33,7 @@ from writ_rules.values.instants import MOST_DATED, dates, distinct, instants
 from writ_rules.values.repairs import Repairs
 from writ_rules.values.samples import candidates, optional
 
-MOST_OPTIONS = 1_000
+MOST_OPTIONS, MOST_KEPT = 1_000, 32
 """The most requests tried for one operation, target and principal. The result says if there are more classes."""
 ANYBODY = Principal(id="anybody", kind="human", key=NOBODYS_KEY)
 ANY_TARGET = WRIT
@@ -138,6 +140,38 @@ def options(
     return TriedRequests(options=made, every=prod(len(axis) for axis in axes), notes=list(notes))
 
 
+class OptionsByRules:
+    """The requests of each kind, found once for all targets and principals with the same rules.
+
+    For one analysis: always the same policies, instants and parameters.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[object, ...], TriedRequests] = {}
+
+    def options(
+        self,
+        verb: Verb,
+        policies: Sequence[Policy],
+        relevant_rules: Sequence[RelevantRules],
+        at: float,
+        *,
+        at_only: bool = False,
+        exactly: Mapping[str, Any] | None = None,
+        about: Sequence[Rule] | None = None,
+    ) -> TriedRequests:
+        """Return one request of each kind, as the function `options` does."""
+        rules = tuple((one.own, one.inherited, one.emergency) for one in relevant_rules)
+        key = (verb.operation.name, rules, None if about is None else tuple(about))
+        if key not in self._known:
+            if len(self._known) >= MOST_KEPT:
+                self._known.clear()
+            self._known[key] = options(
+                verb, policies, relevant_rules, at, at_only=at_only, exactly=exactly, about=about
+            )
+        return self._known[key]
+
+
 def signature(clauses: Iterable[Any], case: Case) -> tuple[object, ...]:
     """Return the result of each clause: two cases of one signature are the same to all of them."""
     return tuple(_holds(clause, case) for clause in clauses)
@@ -189,7 +223,7 @@ def _values(
     first = list(about or ())
     conditions = list(dict.fromkeys(one for one in _parameters([*first, *rules], verb) if one.name == name))
     checks = [check for clause in conditions for check in clause.checks]
-    by_results: dict[tuple[object, ...], Any] = {}
+    by_results: dict[frozenset[object], Any] = {}
     repairs, rest = Repairs(verb, [name]), _required(verb, [name])
     possible = [value for value in candidates(verb, name, checks) if repairs.are_possible({**rest, name: value})]
     telling = checks
@@ -201,9 +235,13 @@ def _values(
     else:
         notes |= dict.fromkeys(analysis_limits.of_values(verb, name, telling, possible))
     notes |= dict.fromkeys(analysis_limits.of_pairs(verb, name, telling, checks, possible))
+    # Conditions that an index leaves out are certain to fail: of 1,000 patterns about one may match a text.
+    judged, indexes = indexed(conditions, lambda condition: condition)
     for value in possible:
         case = case_of(verb, ANY_TARGET, ANYBODY, {name: value}, at)
-        by_results.setdefault(signature(conditions, case), value)
+        may_hold = chain(judged, *(index.of(case) for index in indexes))
+        results = ((one, _holds(one, case)) for one in may_hold)
+        by_results.setdefault(frozenset((one, holds) for one, holds in results if holds is not False), value)
     absent: list[Any] = [UNSET] if optional(verb, name) else []
     absent += [None] if domain(verb, name).nullable else []
     return absent + list(by_results.values())

@@ -4,8 +4,11 @@ allows.
 
 from collections.abc import Iterator, Mapping
 
+from msgspec import structs
+
 from writ_rules.engine.clauses.case import ABSENT, SECRET, show
 from writ_rules.engine.decide import Ruling
+from writ_rules.engine.rules.obligations import Demand
 from writ_rules.engine.rules.rule import Rule
 from writ_rules.engine.verbs import Verb
 
@@ -14,7 +17,7 @@ Rules = Mapping[str, Rule]
 
 def terms(verb: Verb, rules: tuple[Rules, Rules], before: Ruling, after: Ruling) -> Iterator[str]:
     """Yield each difference between two allowing rulings, as `what: before → after`. `rules`: of each policy."""
-    one, other = (_terms(*pair) for pair in zip(rules, (before, after), strict=True))
+    one, other = (_terms(verb, *pair) for pair in zip(rules, (before, after), strict=True))
     for name in sorted({*one, *other}):
         if one.get(name) != other.get(name):
             yield f"{name}: {one.get(name, 'none')} → {other.get(name, 'none')}"
@@ -25,8 +28,16 @@ def terms(verb: Verb, rules: tuple[Rules, Rules], before: Ruling, after: Ruling)
             yield f"default of {name}: {' → '.join(shown)}"
 
 
-def _terms(rules: Rules, ruling: Ruling) -> dict[str, str]:
+def _terms(verb: Verb, rules: Rules, ruling: Ruling) -> dict[str, str]:
     texts = {f"{limit.kind} of '{limit.rule}'": str(limit.most) for limit in ruling.limits}
-    texts |= {f"approval for '{demand.rule}'": demand.text for demand in ruling.demands}
+    texts |= {f"approval for '{demand.rule}'": _demand(verb, demand) for demand in ruling.demands}
     timeouts = [seconds for name in ruling.rules if (seconds := rules[name].timeout) is not None]
     return texts | ({"operation_timeout": f"{min(timeouts)} s"} if timeouts else {})
+
+
+def _demand(verb: Verb, demand: Demand) -> str:
+    """Return the demand in words, with what it says about approval windows where that is not the default."""
+    accepts = demand.accepts_windows(verb.operation.risk)
+    if accepts == structs.replace(demand, windows=None).accepts_windows(verb.operation.risk):
+        return demand.text
+    return f"{demand.text}, approval windows {'count' if accepts else 'do not count'}"

@@ -12,6 +12,7 @@ from writ_contracts.operations import Risk
 from writ_rules.engine.clauses.case import Case, DecisionRequest
 from writ_rules.engine.compile import Policy, is_behind_gateway
 from writ_rules.engine.control import ControlState
+from writ_rules.engine.decisions.reasons import ASSUMED
 from writ_rules.engine.decisions.ruling import STRICTNESS as STRICTNESS
 from writ_rules.engine.decisions.ruling import Ruling as Ruling
 from writ_rules.engine.decisions.ruling import stricter
@@ -21,9 +22,6 @@ from writ_rules.engine.facts import NO_FACTS, Facts
 from writ_rules.engine.matching.judge import INHERITED
 from writ_rules.engine.matching.tree import TreeMatches
 from writ_rules.engine.rules.obligations import People as People
-
-ASSUMED = "assumed"
-"""The id of an emergency that the request assumes and nobody declared."""
 
 
 def decide(

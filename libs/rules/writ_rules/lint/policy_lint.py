@@ -1,5 +1,5 @@
 """Lint of a policy by itself, in Cedar's terms: vacuous, shadowed, redundant and overridden rules, conflicting
-defaults, and unusable emergency rules. `engine.lint` checks one key at a time.
+defaults, and unusable rules of emergencies and approval windows. `engine.lint` checks one key at a time.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,13 +12,13 @@ from writ_rules.engine.policy_file.groups import placed
 from writ_rules.engine.policy_file.times import instant
 from writ_rules.engine.verbs import verbs
 from writ_rules.lint.conflicts import conflicts
-from writ_rules.lint.rule_pairs import MOST_COMPARED, covered
+from writ_rules.lint.rule_pairs import MOST_COMPARED, covered, demand
 from writ_rules.lint.rule_reading import RuleReading, readings
 from writ_rules.lint.spellings import misspelled
 from writ_rules.lint.vacuous_rules import vacuous
 from writ_rules.values.automata import PatternComparisons
 
-DECLARE = "emergency_declare"
+DECLARE, WINDOW = "emergency_declare", "window_request"
 
 
 def lint(
@@ -51,7 +51,8 @@ def lint(
         *findings,
         *covered(rest, known, most_compared),
         *conflicts(rest, known),
-        *_emergencies(file, rest),
+        *_emergencies(file, every, rest),
+        *_windows(every, rest),
     ]
 
 
@@ -62,9 +63,13 @@ def _in_effect(file: PolicyDocument) -> Iterator[LintFinding]:
         yield LintFinding(Severity.LINT, ("policies", "expires_at"), text)
 
 
-def _emergencies(file: PolicyDocument, rules: Sequence[RuleReading]) -> Iterator[LintFinding]:
-    """Yield a finding when there are emergency rules and nobody can declare an emergency."""
-    if not any(rule.emergency for rule in rules) or not file.policies.deny_by_default:
+def _emergencies(
+    file: PolicyDocument, rules: Sequence[RuleReading], sound: Sequence[RuleReading]
+) -> Iterator[LintFinding]:
+    """Yield a finding when there are `sound` emergency rules and no rule, mistaken or not, lets anybody declare an
+    emergency.
+    """
+    if not any(rule.emergency for rule in sound) or not file.policies.deny_by_default:
         return
     declared = any(
         DECLARE in rule.operations and rule.entry.allowed and WRIT.role in rule.roles and not rule.emergency
@@ -73,3 +78,13 @@ def _emergencies(file: PolicyDocument, rules: Sequence[RuleReading]) -> Iterator
     if not declared:
         text = f"no rule allows {DECLARE}: these rules are never used"
         yield LintFinding(Severity.WARNING, ("policies", "emergency_policies"), text, at_key=True)
+
+
+def _windows(rules: Sequence[RuleReading], sound: Sequence[RuleReading]) -> Iterator[LintFinding]:
+    """Yield a finding when rules allow approval windows and no rule demands approval for them."""
+    if any(WINDOW in rule.operations and demand(rule.entry) is not None for rule in rules):
+        return
+    for rule in sound:
+        if WINDOW in rule.operations and rule.entry.allowed:
+            text = f"demands no approval: {WINDOW} is refused, since its approvers are those of the window"
+            yield LintFinding(Severity.WARNING, (*rule.placed_rule.keys, "operations"), text)

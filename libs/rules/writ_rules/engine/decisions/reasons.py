@@ -21,6 +21,8 @@ from writ_rules.engine.rules.rule import Rule
 
 LONGEST = 1000
 MOST_NAMES, MOST_APPROVERS = 5, 20
+ASSUMED = "assumed"
+"""The id of an emergency that the request assumes and nobody declared."""
 
 
 class ReasonedEffect(Struct, frozen=True):
@@ -139,9 +141,8 @@ def allowed(policy: Policy, names: list[str], emergency: str) -> ReasonedEffect:
     if not names:
         reason = f"no rule covers it, and policy '{policy.name}' has deny_by_default: false"
         return ReasonedEffect("allow", "allowed_by_default", reason)
-    return ReasonedEffect(
-        "allow", "allowed", _cut(_allows(names) + (f" in emergency {emergency}" if emergency else ""))
-    )
+    during = " in an assumed emergency" if emergency == ASSUMED else f" in emergency {emergency}" if emergency else ""
+    return ReasonedEffect("allow", "allowed", _cut(_allows(names) + during))
 
 
 def _allows(names: list[str]) -> str:

@@ -1,4 +1,5 @@
-"""Indexes of clauses by ids, roles, tags, values and text prefixes, so a request need not try each clause.
+"""Indexes of clauses by ids, roles, tags, values, and prefixes and suffixes of texts, so a request need not try each
+clause.
 
 An index only leaves out clauses certain to fail; the others are still judged.
 """
@@ -13,7 +14,7 @@ from writ_rules.engine.clauses.checks import Check, PatternCheck, ValuesCheck, p
 from writ_rules.engine.clauses.checks import kind as kind_of
 from writ_rules.engine.clauses.conditions import AttributeCondition, ParameterCondition
 from writ_rules.engine.clauses.scopes import KindClause, PrincipalClause, TagClause, TargetClause, UserRoles
-from writ_rules.engine.matching.literals import LONGEST, Beginning, beginnings
+from writ_rules.engine.matching.literals import LONGEST, Beginning, literals
 
 Item = TypeVar("Item")
 FEW = 8
@@ -33,11 +34,12 @@ class WordIndex(Struct, Generic[Item], frozen=True, eq=False):
 
 
 class TextIndex(Struct, Generic[Item], frozen=True, eq=False):
-    """Clauses requiring a whole text or a prefix; `text` returns the request's text, None where it has none."""
+    """Clauses requiring a whole text, a prefix or a suffix; `text` returns the request's text or None."""
 
     text: Callable[[Case], str | None]
     whole: Mapping[str, tuple[Item, ...]]
     begun: tuple[tuple[int, Mapping[str, tuple[Item, ...]]], ...]
+    ended: tuple[tuple[int, Mapping[str, tuple[Item, ...]]], ...]
     every: tuple[Item, ...]
 
     def of(self, case: Case) -> Iterable[Item]:
@@ -48,6 +50,9 @@ class TextIndex(Struct, Generic[Item], frozen=True, eq=False):
         groups = [self.whole[text]] if text in self.whole else []
         for length, known in self.begun:
             if (items := known.get(text[:length])) is not None:
+                groups.append(items)
+        for length, known in self.ended:
+            if (items := known.get(text[-length:])) is not None:
                 groups.append(items)
         return _once(groups)
 
@@ -83,12 +88,10 @@ def _kind(clause: Any) -> Any:
     if isinstance(clause, PrincipalClause | UserRoles | KindClause | TagClause):
         return type(clause)
     if isinstance(clause, TargetClause):
-        known = all(beginnings(glob.text) is not None for glob in clause.globs)
+        known = all(literals(glob.text) is not None for glob in clause.globs)
         return TargetClause if known else None
     if isinstance(clause, ParameterCondition) and clause.default is None:
-        if any(
-            isinstance(check, PatternCheck) and beginnings(check.pattern.text) is not None for check in clause.checks
-        ):
+        if any(isinstance(check, PatternCheck) and literals(check.pattern.text) is not None for check in clause.checks):
             return "text", clause.name
         if any(_lists(check) for check in clause.checks):
             return "values", clause.name
@@ -166,12 +169,12 @@ def _values(clause: Any) -> Iterator[Any]:
 def _targets(clause: TargetClause) -> Iterator[Beginning]:
     yield from (Beginning(text, whole=True) for text in clause.ids)
     for glob in clause.globs:
-        yield from beginnings(glob.text) or ()
+        yield from literals(glob.text) or ()
 
 
 def _begun(clause: ParameterCondition) -> Iterator[Beginning]:
     patterns = (check.pattern.text for check in clause.checks if isinstance(check, PatternCheck))
-    yield from next(prefixes for text in patterns if (prefixes := beginnings(text)) is not None)
+    yield from next(prefixes for text in patterns if (prefixes := literals(text)) is not None)
 
 
 def _words(pairs: Iterable[tuple[Item, Iterable[Any]]]) -> dict[Any, tuple[Item, ...]]:
@@ -185,15 +188,18 @@ def _words(pairs: Iterable[tuple[Item, Iterable[Any]]]) -> dict[Any, tuple[Item,
 def _by_text(
     text: Callable[[Case], str | None], pairs: Iterable[tuple[Item, Iterable[Beginning]]], every: Sequence[Item]
 ) -> TextIndex[Item]:
-    whole, begun = dict[str, list[Item]](), dict[int, dict[str, list[Item]]]()
-    for item, values in pairs:
-        for one in dict.fromkeys(values):
-            known = whole if one.whole else begun.setdefault(min(len(one.text), LONGEST), {})
-            known.setdefault(one.text if one.whole else one.text[:LONGEST], []).append(item)
-    by_length = tuple(
-        (length, {begin: tuple(items) for begin, items in known.items()}) for length, known in sorted(begun.items())
-    )
-    return TextIndex(text, {word: tuple(items) for word, items in whole.items()}, by_length, tuple(every))
+    pairs = [(item, tuple(dict.fromkeys(values))) for item, values in pairs]
+    whole = _words((item, (one.text for one in values if one.whole)) for item, values in pairs)
+    begun = [(item, one.text[:LONGEST]) for item, values in pairs for one in values if not (one.whole or one.end)]
+    ended = [(item, one.text[-LONGEST:]) for item, values in pairs for one in values if one.end]
+    return TextIndex(text, whole, _by_length(begun), _by_length(ended), tuple(every))
+
+
+def _by_length(pairs: Iterable[tuple[Item, str]]) -> tuple[tuple[int, Mapping[str, tuple[Item, ...]]], ...]:
+    known: dict[int, list[tuple[Item, tuple[str]]]] = {}
+    for item, text in pairs:
+        known.setdefault(len(text), []).append((item, (text,)))
+    return tuple((length, _words(alike)) for length, alike in sorted(known.items()))
 
 
 def _is_text(value: str) -> bool:

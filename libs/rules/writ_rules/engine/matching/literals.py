@@ -1,5 +1,6 @@
-"""Literal prefixes of a pattern, read from its text. Only certain ones are returned, for an index."""
+"""Literal prefixes and suffixes of a pattern, read from its text. Only certain ones are returned, for an index."""
 
+import re
 from collections.abc import Iterator
 
 from msgspec import Struct
@@ -10,11 +11,41 @@ LONGEST = 64
 """Characters of a prefix that are used; more distinguish no more rules."""
 
 
+_UNIT = re.compile(
+    r"(?:\\(?P<escaped>[^\w\s]|_)|(?P<class>\[[^\[\]\\]+\])|(?P<any>\.)|(?P<literal>[^\\\[\](){}.*+?|^$]))"
+    r"(?P<repeated>[*+?]|\{[0-9,]+\})?"
+)
+"""One character of a pattern, or a simple class, with its quantifier."""
+
+
 class Beginning(Struct, frozen=True):
-    """A prefix of each matching text; `whole`: the whole text."""
+    """A prefix of each matching text, or with `end` a suffix; `whole`: the whole text."""
 
     text: str
     whole: bool = False
+    end: bool = False
+
+
+def literals(pattern: str) -> tuple[Beginning, ...] | None:
+    """Return a prefix for each alternative, else a suffix of the whole pattern; None where neither is known."""
+    found = beginnings(pattern)
+    if found is not None:
+        return found
+    suffix = ending(pattern)
+    return (Beginning(suffix, end=True),) if suffix else None
+
+
+def ending(pattern: str) -> str:
+    """Return a suffix of each matching text, empty where none is known: only of simple parts one after the other."""
+    at, suffix, pattern = 0, "", pattern.removeprefix("^")
+    while at < len(pattern):
+        unit = _UNIT.match(pattern, at)
+        if unit is None:
+            return suffix if pattern[at:] == "$" else ""
+        at = unit.end()
+        literal = unit["escaped"] or unit["literal"]
+        suffix = suffix + literal if literal and not unit["repeated"] else ""
+    return suffix
 
 
 def beginnings(pattern: str) -> tuple[Beginning, ...] | None:
