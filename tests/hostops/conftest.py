@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 from tests.hostops.fake_systemd import FakeSystemd
+from tests.hostops.supervised_client import WITHIN, Kept
 
 import writ_hostops
 
@@ -81,3 +82,14 @@ def names(folder: Path) -> list[str]:
 def litter(folder: Path) -> list[str]:
     """Return leftovers of a killed write beside the file."""
     return [name for name in names(folder) if name.startswith(".writ-")]
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[Kept]:
+    made = Kept(tmp_path / "marks")
+    yield made
+    assert made.process.stdin is not None
+    assert made.process.stdout is not None
+    made.process.stdin.close()
+    assert made.process.wait(WITHIN) == 0
+    made.process.stdout.close()

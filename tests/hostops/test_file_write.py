@@ -298,9 +298,9 @@ def test_version_of_a_file_written_while_it_is_read_is_that_of_no_other_read(
     (srv / "a").write_text("old")
     before, piece = ask("file_read", file_path=f"{srv}/a")["state"], read._piece
 
-    def late(fd: int, offset: int, limit: int) -> bytes:
+    def late(fd: int, offset: int, limit: int, size: int) -> bytearray:
         (srv / "a").write_text("longer")
-        return piece(fd, offset, limit)
+        return piece(fd, offset, limit, size)
 
     monkeypatch.setattr(read, "_piece", late)
     while_written = ask("file_read", file_path=f"{srv}/a")

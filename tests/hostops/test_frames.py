@@ -1,8 +1,10 @@
 """Hostile frames are refused in bounded time and memory; our own frames come back unchanged."""
 
+import hashlib
 import json
 import os
 import random
+import select
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -14,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from writ_hostops.encoded_text import EncodedText
 from writ_hostops.errors import HostError
 from writ_hostops.markers import Markers
 from writ_hostops.protocol import parse_line, parse_request
@@ -106,6 +109,81 @@ values = st.recursive(
     scalars | texts, lambda one: st.lists(one, max_size=3) | st.dictionaries(texts, one, max_size=3), max_leaves=8
 )
 clean = st.text(st.characters(codec="utf-8"), max_size=20)
+
+
+@given(
+    st.lists(st.dictionaries(clean, st.text(st.characters(codec="utf-8"), max_size=5000), max_size=4), max_size=4),
+    st.integers(1, 50),
+)
+def test_relayed_frames_are_those_that_came(texts_by_name: list[dict[str, str]], step: int) -> None:
+    """Short and long ones follow each other, cut anywhere."""
+    packed = [frames.pack(frames.RESULT, {"tag": 1, "output": output}) for output in texts_by_name]
+    stream, relay = b"".join(packed), frames.Relay(KINDS)
+    pieces, found = max(1, len(stream) // step), []
+    out, into = os.pipe()
+    try:
+        for offset in range(0, len(stream), pieces):
+            os.write(into, stream[offset : offset + pieces])
+            while select.select([out], [], [], 0)[0]:
+                complete = relay.read(out)
+                assert complete is not None
+                found += [(kind, bytes(data)) for kind, data in complete]
+        os.close(into)
+        assert relay.read(out) is None
+    finally:
+        os.close(out)
+    assert found == [(frames.RESULT, data) for data in packed]
+
+
+@pytest.mark.parametrize("data", [framed(b"{}", kind=b"x"), framed(b"{}", bytes(24 * MB))[:9], b"not a frame at all"])
+def test_bytes_that_are_no_frame_are_not_relayed(data: bytes) -> None:
+    out, into = os.pipe()
+    os.write(into, data)
+    os.close(into)
+    with pytest.raises(frames.BrokenFrame):
+        frames.Relay(KINDS).read(out)
+    os.close(out)
+
+
+def of_content(_: object) -> frozenset[str]:
+    return frozenset({"content"})
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=5000), st.text(max_size=5))
+def test_encoded_text_travels_as_its_bytes(text: str, short: str) -> None:
+    message = {
+        "tag": 1,
+        "output": {"content": EncodedText(text.encode()), "other": EncodedText(short.encode("utf-8", "replace"))},
+    }
+    (frame,) = frames.Cutter(KINDS).feed(frames.pack(frames.RESULT, message))
+    encoded, plain = frame.message(of_content)["output"], frame.message()["output"]
+    assert bytes(encoded["content"].data) == text.encode()
+    assert plain == {"content": text, "other": short.encode("utf-8", "replace").decode()}
+    assert encoded["other"] == plain["other"]
+
+
+@pytest.mark.parametrize("other", ["", "x" * 5000])
+def test_frame_that_is_read_has_the_digest_of_its_encoded_text(other: str) -> None:
+    """`digest` of the frame is of all attached texts, and a text that is not alone has its own."""
+    text = "é" * 20_000
+    packed = frames.pack(frames.RESULT, {"tag": 1, "output": {"content": text, "other": other}})
+    out, into = os.pipe()
+    os.write(into, packed)
+    frame = frames.read_frame(out, KINDS)
+    os.close(out)
+    os.close(into)
+    assert frame is not None
+    assert frame.digest == hashlib.sha256((text + other).encode()).hexdigest()
+    content = frame.message(of_content)["output"]["content"]
+    assert content.digest == hashlib.sha256(text.encode()).hexdigest()
+
+
+@pytest.mark.parametrize("more", [[], [["output", "other", 1]]])
+def test_encoded_text_that_is_no_utf_8_is_refused(more: list[list[object]]) -> None:
+    data = attaching(["output", "content", 2], *more, attached=b"\xc3\x28" + b"a" * len(more))
+    (frame,) = frames.Cutter(KINDS).feed(data)
+    with pytest.raises(frames.BrokenFrame):
+        frame.message(of_content)
 
 
 @given(st.dictionaries(clean, st.text(st.characters(codec="utf-8"), max_size=5000), max_size=4), st.integers(1, 50))

@@ -4,8 +4,9 @@ values.
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Union
 
+from writ_hostops.encoded_text import EncodedText
 from writ_hostops.errors import HostError
 
 
@@ -20,10 +21,12 @@ class Fields:
 
     def text(self, name: str, default: Optional[str] = None) -> str:
         """Take a string; required without a default."""
-        value = self._take(name, default)
-        if not isinstance(value, str):
-            raise self.wrong(name, "must be a string")
-        return value
+        return self._text(name, self._take(name, default))
+
+    def long_text(self, name: str) -> Union[str, EncodedText]:
+        """Take a string that may be encoded; required."""
+        value = self._take(name, None)
+        return value if isinstance(value, EncodedText) else self._text(name, value)
 
     def choice(self, name: str, allowed: Sequence[str], default: Optional[str] = None) -> str:
         """Take one of these strings."""
@@ -76,6 +79,11 @@ class Fields:
     def wrong(self, name: str, why: str) -> HostError:
         """Return the error for one field."""
         return HostError("invalid_parameter", f"{self._where}.{name} {why}")
+
+    def _text(self, name: str, value: Any) -> str:
+        if not isinstance(value, str):
+            raise self.wrong(name, "must be a string")
+        return value
 
     def _take(self, name: str, default: Any) -> Any:
         value = self._left.pop(name, None)

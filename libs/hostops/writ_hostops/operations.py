@@ -12,6 +12,7 @@ from writ_hostops.backups import create as backup_create
 from writ_hostops.backups import delete as backup_delete
 from writ_hostops.backups import listing as backup_listing
 from writ_hostops.backups import restore as backup_restore
+from writ_hostops.encoded_text import decoded
 from writ_hostops.errors import HostError
 from writ_hostops.files import copy, delete, read, write
 from writ_hostops.markers import Markers
@@ -107,6 +108,9 @@ PREPARING = frozenset({"file_write"})
 digests the old file, and writes and syncs the new content beside it.
 """
 
+ENCODED = {"file_write": frozenset({"content"})}
+"""Parameters that their operations take as an EncodedText, too."""
+
 REUSABLE = frozenset({"file_write", "file_copy", "file_delete"})
 """Changes after which their process may serve another request. They start no program and keep nothing in memory."""
 
@@ -121,6 +125,13 @@ def run(
 
     `stop` cancels it from another thread; without one, only its timeout ends it early.
     """
+    return decoded(run_encoded(request, progress, stop))
+
+
+def run_encoded(
+    request: object, progress: Callable[[str], None] = silent, stop: Optional[CancelToken] = None
+) -> Dict[str, Any]:
+    """Do what `run` does. Long texts of the output may be EncodedTexts."""
     try:
         parsed = parse_request(request)
     except HostError as error:

@@ -36,6 +36,7 @@ _SYS_RENAMEAT2 = {
     "s390x": 347,
 }
 _PR_SET_PDEATHSIG = 1
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _syscall = _libc.syscall
@@ -75,6 +76,14 @@ def renameat2(directory: int, old: str, new: str, flags: int) -> None:
             ctypes.c_uint(flags),
         )
     )
+
+
+def keep_freed_memory(size: int) -> None:
+    """Keep up to so many freed bytes for the next allocations. Without mallopt(3), as with musl, nothing changes."""
+    mallopt = getattr(_libc, "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, size)
+        mallopt(_M_TRIM_THRESHOLD, size)
 
 
 def die_with_parent() -> None:

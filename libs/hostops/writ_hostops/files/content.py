@@ -16,7 +16,8 @@ from writ_hostops.files.open_beneath import FolderEntry, open_existing, opened_p
 from writ_hostops.protocol import OperationCall
 from writ_hostops.stop import CancelToken
 
-CHUNK = 1024 * 1024
+CHUNK = 128 * 1024
+"""Bytes read at once. They stay in the processor's cache until they are digested."""
 HASHED_UNASKED = 64 * 1024 * 1024
 """Largest file hashed for the record alone, in bytes; a larger one is hashed only if its digest decides something."""
 

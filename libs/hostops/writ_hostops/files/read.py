@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import codecs
+import hashlib
 import os
+import stat
 from typing import Any, Dict
 
+from writ_hostops.encoded_text import EncodedText
 from writ_hostops.errors import HostError, system_errors
 from writ_hostops.fields import Fields
-from writ_hostops.files.content import facts_of, mode_text, version_of
+from writ_hostops.files.content import CHUNK, FileFacts, facts_of, mode_text, version_of
 from writ_hostops.files.open_beneath import opened_file, opened_place
 from writ_hostops.protocol import HostReply, OperationCall
 
@@ -28,9 +31,14 @@ def run(call: OperationCall) -> HostReply:
     limit = min(fields.integer("max_bytes", MAX_BYTES, 1, MAX_BYTES), call.target.max_output)
     fields.end()
     with opened_place(call.target, path, "file_path") as place, opened_file(place) as fd, system_errors(path):
-        facts = facts_of(fd, call.stop)
-        data = _piece(fd, offset, limit)
+        status = os.fstat(fd)
+        data = _piece(fd, offset, limit, status.st_size)
         at_end = len(data) < limit or not os.pread(fd, 1, offset + limit)
+        if at_end and not offset:
+            digest = hashlib.sha256(data).hexdigest()  # that was all of it
+            facts = FileFacts(digest, status.st_size, stat.S_IMODE(status.st_mode), version_of(status))
+        else:
+            facts = facts_of(fd, call.stop)
         after = version_of(os.fstat(fd))
     content, length = _encoded(data, encoding, at_end)
     output: Dict[str, Any] = {
@@ -49,21 +57,31 @@ def run(call: OperationCall) -> HostReply:
     return HostReply(output=output, state={**facts.as_state(), "version": version})
 
 
-def _piece(fd: int, offset: int, limit: int) -> bytes:
-    data = bytearray()
-    while len(data) < limit:
-        chunk = os.pread(fd, limit - len(data), offset + len(data))
-        if not chunk:
+def _piece(fd: int, offset: int, limit: int, size: int) -> bytearray:
+    """Read into one buffer: a process pays for each page of a new one. `size`: of the file, which may change."""
+    data, length = bytearray(min(limit, max(size - offset, 0))), 0
+    while length < limit:
+        if length == len(data):
+            data += os.pread(fd, min(limit - length, CHUNK), offset + length)
+            count = len(data) - length
+        else:
+            with memoryview(data) as whole, whole[length:] as rest:
+                count = os.preadv(fd, [rest], offset + length)
+        if not count:
             break
-        data += chunk
-    return bytes(data)
+        length += count
+    del data[length:]
+    return data
 
 
-def _encoded(data: bytes, encoding: str, at_end: bool) -> "tuple[str, int]":
+def _encoded(data: bytearray, encoding: str, at_end: bool) -> "tuple[EncodedText, int]":
     if encoding == "base64":
-        return base64.b64encode(data).decode("ascii"), len(data)
+        return EncodedText(base64.b64encode(data)), len(data)
+    if data.isascii():
+        return EncodedText(data), len(data)
     try:
-        text, length = codecs.utf_8_decode(data, "strict", at_end)
+        _, length = codecs.utf_8_decode(data, "strict", at_end)
     except UnicodeDecodeError:
         raise HostError("invalid_parameter", "these bytes are not UTF-8 text: read them with encoding base64") from None
-    return text, length
+    del data[length:]
+    return EncodedText(data), length

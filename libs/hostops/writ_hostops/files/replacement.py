@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Callable, Dict, Iterator, List, Optional
 
 from writ_hostops import syscalls
+from writ_hostops.encoded_text import Buffer
 from writ_hostops.errors import HostError, RacedChange, system_errors
 from writ_hostops.files.content import FileFacts, facts_of, sha256_of, written_version_of
 from writ_hostops.files.file_locks import beside, remove
@@ -154,7 +155,7 @@ def take_away(place: FolderEntry, temporary: str, old: ExistingFile, stop: Cance
     _settle(place, temporary)
 
 
-def write_all(fd: int, data: bytes, stop: CancelToken) -> None:
+def write_all(fd: int, data: Buffer, stop: CancelToken) -> None:
     """Write all of `data`, a chunk at a time."""
     view = memoryview(data)
     while view:

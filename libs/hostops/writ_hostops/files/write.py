@@ -8,8 +8,9 @@ import hashlib
 import re
 import stat
 from dataclasses import dataclass
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Union
 
+from writ_hostops.encoded_text import Buffer, EncodedText
 from writ_hostops.errors import HostError, RacedChange
 from writ_hostops.fields import Fields
 from writ_hostops.files.content import FileFacts, mode_text, named_facts, state_at, state_of, version_of
@@ -30,7 +31,7 @@ class WriteArguments:
     """Decoded parameters of file_write."""
 
     path: str
-    content: bytes
+    content: Buffer
     mode: Optional[int]
     if_digest: str
     digest: str
@@ -67,7 +68,7 @@ def preview(call: OperationCall) -> HostReply:
     ):
         before = old.facts if old else None
         commands = [] if arguments.is_there(before) else shown_put(place, len(arguments.content), bool(old))
-        diff = file_diff(arguments.path, old, arguments.content, call.diff)
+        diff = file_diff(arguments.path, old, bytes(arguments.content), call.diff)
     would = "nothing" if arguments.is_there(before) else "replace" if before else "create"
     return HostReply(
         output={"would": would, "commands": commands, **_output(arguments, before), **diff}, state=state_of(before)
@@ -143,7 +144,10 @@ def _parse(parameters: Dict[str, Any], digest: str = "") -> WriteArguments:
     if mode and not _MODE.fullmatch(mode):
         raise fields.wrong("mode", "must be three octal digits such as 0644, without setuid, setgid and sticky")
     path = fields.text("file_path")
-    content = _decoded(fields.text("content"), fields.choice("encoding", ("utf-8", "base64"), "utf-8"))
+    text = fields.long_text("content")
+    content = _decoded(text, fields.choice("encoding", ("utf-8", "base64"), "utf-8"))
+    if isinstance(text, EncodedText) and content is text.data:
+        digest = digest or text.digest
     arguments = WriteArguments(
         path=path,
         content=content,
@@ -163,9 +167,11 @@ def digest_field(fields: Fields) -> str:
     return value
 
 
-def _decoded(content: str, encoding: str) -> bytes:
+def _decoded(content: Union[str, EncodedText], encoding: str) -> Buffer:
     try:
-        data = content.encode("utf-8") if encoding == "utf-8" else base64.b64decode(content, validate=True)
+        data = content.data if isinstance(content, EncodedText) else content.encode("utf-8")
+        if encoding == "base64":
+            data = base64.b64decode(data, validate=True)
     except (UnicodeEncodeError, binascii.Error, ValueError):
         # No cause: its text would quote the content.
         raise HostError("invalid_parameter", f"parameters.content is not valid {encoding}") from None

@@ -10,12 +10,13 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from typing import Any, Dict, Mapping, NamedTuple, Optional
+from typing import AbstractSet, Any, Dict, Mapping, NamedTuple, Optional
 
 from writ_hostops import processes
+from writ_hostops.encoded_text import Buffer
 from writ_hostops.errors import HostError
 from writ_hostops.markers import Markers
-from writ_hostops.operations import REUSABLE, changes, run
+from writ_hostops.operations import ENCODED, REUSABLE, changes, run, run_encoded
 from writ_hostops.protocol import MAX_MESSAGE, parse_request
 from writ_hostops.stop import CancelToken
 from writ_hostops.supervised import frames
@@ -96,14 +97,14 @@ def _live(requests: int, replies: int, folders: HostFolders) -> int:
 
 def _serve(frame: frames.Frame, replies: int, folders: HostFolders) -> bool:
     """Reply to one request. Return whether another may follow."""
-    message = frame.message()
+    message = frame.message(_encoded_parameters)
     tag = message["tag"]
     if frame.kind == frames.SETTLE:
         _write(replies, frames.pack(frames.RESULT, {**settle(message, folders.state_dir), "tag": tag}))
         return False
     request = message["request"]
     answer, reusable = _carry_out(request, tag, replies, folders, message.get("parameters"))
-    _write(replies, frames.pack(frames.RESULT, {**answer, "tag": tag}))
+    _write(replies, *frames.parts(frames.RESULT, {**answer, "tag": tag}))
     if is_read(frame.kind, message):
         return True
     if not reusable or not _has_ended(request, folders):
@@ -119,6 +120,11 @@ def is_read(kind: bytes, message: Mapping[str, Any]) -> bool:
     """
     request = message.get("request") or {}
     return kind == frames.REQUEST and not changes(str(request.get("action")), str(request.get("operation")))
+
+
+def _encoded_parameters(message: Mapping[str, Any]) -> AbstractSet[str]:
+    """Return the names of the parameters that the operation takes as they came."""
+    return ENCODED.get(str((message.get("request") or {}).get("operation")), frozenset())
 
 
 def _has_ended(request: Mapping[str, Any], folders: HostFolders) -> bool:
@@ -150,7 +156,7 @@ def _carry_out(
             signal.signal(signal.SIGALRM, lambda *_: _end_all(str(request["id"])))
             signal.alarm(int(timeout) + LATE)
             try:
-                answer = run(request, progress, stop)
+                answer = run_encoded(request, progress, stop)
                 return answer, request["operation"] in REUSABLE and bool(answer["certain"]) and not stop.cancelled
             finally:
                 signal.alarm(0)
@@ -181,9 +187,10 @@ class _Log:
         """Do nothing: every piece was sent already."""
 
 
-def _write(fd: int, data: bytes) -> None:
-    """Write all data. The reader may be gone; a begun operation is finished and marked all the same."""
-    left = memoryview(data)
+def _write(fd: int, *parts: Buffer) -> None:
+    """Write all parts. The reader may be gone; a begun operation is finished and marked all the same."""
     with contextlib.suppress(BrokenPipeError):
-        while left:
-            left = left[os.write(fd, left) :]
+        for part in parts:
+            left = memoryview(part)
+            while left:
+                left = left[os.write(fd, left) :]

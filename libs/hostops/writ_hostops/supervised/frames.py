@@ -9,11 +9,27 @@ that readers understand differently (depth, numbers, surrogates) is refused.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
 import struct
-from typing import Any, Dict, Iterator, List, NamedTuple, NoReturn, Optional, Tuple, Union
+from typing import (
+    AbstractSet,
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    NoReturn,
+    Optional,
+    Tuple,
+    Union,
+)
+
+from writ_hostops.encoded_text import Buffer, EncodedText
 
 REQUEST, SETTLE, STOP, PING = b"Q", b"T", b"S", b"P"
 """Kinds of requests: to hostops; to the marks; to end a request; for a sign of life."""
@@ -31,9 +47,13 @@ attached texts.
 """
 LONG = 4096
 HEADER = struct.Struct(">cII")
+_READ = 1 << 16
 _PLACES = ("parameters", "output")
 _LARGE = REQUEST + RESULT
-Bytes = Union[bytes, memoryview]
+
+
+def _none(_: Mapping[str, Any]) -> AbstractSet[str]:
+    return frozenset()
 
 
 class BrokenFrame(Exception):
@@ -45,13 +65,17 @@ class Frame(NamedTuple):
 
     kind: bytes
     head: bytes
-    attached: Bytes
+    attached: Buffer
     missing: int = 0
     """The attached bytes that have not come yet."""
+    digest: str = ""
+    """The SHA-256 of the attached bytes in hex, if it was computed while they came."""
 
-    def message(self) -> Dict[str, Any]:
-        """Return the message; BrokenFrame if it is no object."""
-        return unpack(self.head, self.attached)
+    def message(self, encoded: Callable[[Mapping[str, Any]], AbstractSet[str]] = _none) -> Dict[str, Any]:
+        """Return the message; BrokenFrame if it is no object. `encoded` names the attached texts that become
+        EncodedTexts.
+        """
+        return unpack(self.head, self.attached, encoded, self.digest)
 
     def without_attached(self) -> Dict[str, Any]:
         """Return the message without the attached texts, which are for another reader. Raises BrokenFrame."""
@@ -64,28 +88,38 @@ class Frame(NamedTuple):
 
 
 def pack(kind: bytes, message: Dict[str, Any]) -> bytes:
-    """Return the bytes of a frame with this message.
+    """Return the bytes of a frame with this message. Raises as `parts`."""
+    return b"".join(parts(kind, message))
+
+
+def parts(kind: bytes, message: Dict[str, Any]) -> List[Buffer]:
+    """Return the bytes of a frame with this message, in parts. EncodedTexts are not copied.
 
     Raises UnicodeEncodeError for half a surrogate pair in a request, which must arrive unchanged. Elsewhere "?"
     replaces it: file names may hold bytes outside of UTF-8.
     """
-    shown, names, parts = dict(message), [], []
+    shown, names, attached = dict(message), [], []
     errors = "strict" if kind == REQUEST else "replace"
     for folders in _PLACES:
         for name, value in _long(shown.get(folders)):
             if shown[folders] is message[folders]:
                 shown[folders] = dict(message[folders])
-            data = value.encode("utf-8", errors)
+            data = value.data if isinstance(value, EncodedText) else value.encode("utf-8", errors)
             del shown[folders][name]
             names.append([folders, name, len(data)])
-            parts.append(data)
+            attached.append(data)
     if names:
         shown["attached"] = names
     head = json.dumps(shown, separators=(",", ":"), ensure_ascii=False).encode("utf-8", errors)
-    return b"".join((HEADER.pack(kind, len(head), sum(map(len, parts))), head, *parts))
+    return [HEADER.pack(kind, len(head), sum(map(len, attached))) + head, *attached]
 
 
-def unpack(head: bytes, attached: Optional[Bytes]) -> Dict[str, Any]:
+def unpack(
+    head: bytes,
+    attached: Optional[Buffer],
+    encoded: Callable[[Mapping[str, Any]], AbstractSet[str]] = _none,
+    digest: str = "",
+) -> Dict[str, Any]:
     """Return the message of a frame; without the attached texts if `attached` is None. Raises BrokenFrame."""
     if sum(map(head.count, (b",", b":", b"[", b"{"))) > MOST_SYMBOLS:
         raise BrokenFrame("a frame has too many values")
@@ -98,12 +132,12 @@ def unpack(head: bytes, attached: Optional[Bytes]) -> Dict[str, Any]:
     _check(message)
     names = message.pop("attached", [])
     if attached is not None:
-        _attach(message, names, memoryview(attached))
+        _attach(message, names, attached, encoded(message), digest)
     return message
 
 
-def _attach(message: Dict[str, Any], names: Any, attached: memoryview) -> None:
-    """Put back the attached texts: in order, each once, and all of them."""
+def _attach(message: Dict[str, Any], names: Any, attached: Buffer, encoded: AbstractSet[str], digest: str) -> None:
+    """Put back the attached texts: in order, each once, and all of them. `digest`: of all attached bytes, or ""."""
     if not isinstance(names, list) or len(names) > MOST_ATTACHED:
         raise BrokenFrame("an attachment list that is no list of texts")
     offset = 0
@@ -113,7 +147,12 @@ def _attach(message: Dict[str, Any], names: Any, attached: memoryview) -> None:
         if not isinstance(values, dict) or name in values or length > len(attached) - offset:
             raise BrokenFrame("a frame attaches a text that is not there, or twice")
         try:
-            values[name] = str(attached[offset : offset + length], "utf-8")
+            is_whole = length == len(attached)
+            data = attached if is_whole else memoryview(attached)[offset : offset + length]
+            if name in encoded:
+                values[name] = EncodedText.checked(data, digest if is_whole else "")
+            else:
+                values[name] = str(data, "utf-8")
         except UnicodeDecodeError:
             raise BrokenFrame("an attachment that is no text") from None
         offset += length
@@ -165,10 +204,14 @@ def _no_number(_: str) -> NoReturn:
     raise BrokenFrame("a frame with an invalid number")
 
 
-def _long(values: Any) -> List[Tuple[str, str]]:
+def _long(values: Any) -> List[Tuple[str, Union[str, EncodedText]]]:
     if not isinstance(values, dict):
         return []
-    return [(name, value) for name, value in values.items() if isinstance(value, str) and len(value) > LONG]
+    return [
+        (name, value)
+        for name, value in values.items()
+        if isinstance(value, EncodedText) or (isinstance(value, str) and len(value) > LONG)
+    ]
 
 
 def read_frame(fd: int, kinds: bytes) -> Optional[Frame]:
@@ -179,20 +222,71 @@ def read_frame(fd: int, kinds: bytes) -> Optional[Frame]:
     kind, head, attached = HEADER.unpack(header)
     if kind not in kinds or not _is_bounded(kind, head, attached):
         raise BrokenFrame("this is no frame")
-    body = _read_exactly(fd, head + attached)
-    return None if body is None else Frame(kind, bytes(body[:head]), body[head:])
+    digest = hashlib.sha256()
+    text = _read_exactly(fd, head)
+    rest = None if text is None else _read_exactly(fd, attached, digest.update)
+    if text is None or rest is None:
+        return None
+    return Frame(kind, bytes(text), rest, digest=digest.hexdigest())
 
 
-def _read_exactly(fd: int, size: int) -> Optional[memoryview]:
-    """Read into one buffer: a process that was just forked pays for each page that it touches."""
-    whole = memoryview(bytearray(size))
-    left = whole
-    while left:
-        count = os.readv(fd, [left])
-        if not count:
-            return None
-        left = left[count:]
+def _ignore(_: memoryview) -> None:
+    return
+
+
+def _read_exactly(fd: int, size: int, arrived: Callable[[memoryview], None] = _ignore) -> Optional[bytearray]:
+    """Read into one buffer: a process pays for each page of a new one. `arrived` gets each piece, while others come."""
+    whole, length = bytearray(size), 0
+    with memoryview(whole) as view:
+        while length < size:
+            with view[length:] as left:
+                count = os.readv(fd, [left])
+            if not count:
+                return None
+            with view[length : length + count] as piece:
+                arrived(piece)
+            length += count
     return whole
+
+
+class Relay:
+    """Reads frames to be passed on as they came. A long frame is read into one buffer, and copied no more."""
+
+    def __init__(self, kinds: bytes) -> None:
+        self._kinds = kinds
+        self._begun = bytearray()
+        self._length = 0
+
+    def read(self, fd: int) -> Optional[List[Tuple[bytes, Buffer]]]:
+        """Read once. Return the kind and the bytes of each frame that is complete now; None at the end of the stream.
+        Raises BrokenFrame.
+        """
+        if self._length < len(self._begun):
+            with memoryview(self._begun) as view, view[self._length :] as rest:
+                count = os.readv(fd, [rest])
+            self._length += count
+            return None if not count else self._cut() if self._length == len(self._begun) else []
+        data = os.read(fd, _READ)
+        self._begun += data
+        self._length = len(self._begun)
+        return self._cut() if data else None
+
+    def _cut(self) -> List[Tuple[bytes, Buffer]]:
+        complete: List[Tuple[bytes, Buffer]] = []
+        while self._length >= HEADER.size:
+            kind, head, attached = HEADER.unpack_from(self._begun)
+            if kind not in self._kinds or not _is_bounded(kind, head, attached):
+                raise BrokenFrame("this is no frame")
+            end = HEADER.size + head + attached
+            if end > self._length:
+                begun, self._begun = self._begun, bytearray(end)
+                self._begun[: self._length] = begun
+                break
+            rest = self._begun[end:]
+            del self._begun[end:]
+            complete.append((kind, self._begun))
+            self._begun, self._length = rest, len(rest)
+        return complete
 
 
 class Cutter:
@@ -218,6 +312,10 @@ class Cutter:
             end = middle + attached
             if len(self._buffer) < (middle if kind in self._early else end):
                 return
+            if len(self._buffer) == end:  # it is the frame's own: a long text is not copied
+                whole, self._buffer = self._buffer, bytearray()
+                yield Frame(kind, bytes(whole[HEADER.size : middle]), memoryview(whole)[middle:])
+                continue
             with memoryview(self._buffer) as view:
                 frame = Frame(kind, bytes(view[HEADER.size : middle]), bytes(view[middle:end]), max(0, end - len(view)))
             del self._buffer[:end]

@@ -10,10 +10,13 @@ import signal
 import sys
 from typing import Any, Dict, Sequence
 
-from writ_hostops import processes
+from writ_hostops import processes, syscalls
 from writ_hostops.operations import HANDLERS
 from writ_hostops.supervised.child import HostFolders
 from writ_hostops.supervised.supervisor import ChildSupervisor
+
+_KEPT_BYTES = 4 * 1024 * 1024
+"""Freed bytes that each process keeps for the next long text. The first use of a page from the kernel is a fault."""
 
 
 def start(source: int, output: int, folder: str, carried: Sequence[str]) -> None:
@@ -28,6 +31,7 @@ def start(source: int, output: int, folder: str, carried: Sequence[str]) -> None
     os.umask(0o077)
     if os.getpid() != os.getsid(0):
         _lead()
+    syscalls.keep_freed_memory(_KEPT_BYTES)
     gc.freeze()  # freeze loaded objects: children that share them do not copy them
     folders = HostFolders(os.path.join(folder, "marks"), tuple({folder, os.path.realpath(folder)}))
     ChildSupervisor(source, output, folders).serve(_hello())

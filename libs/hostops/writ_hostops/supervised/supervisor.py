@@ -6,14 +6,16 @@ time. Then nothing of this process is left.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import os
 import selectors
 import signal
 import time
-from typing import Any, Dict, List, Optional
+from typing import Any, Deque, Dict, List, Optional
 
 from writ_hostops import processes
+from writ_hostops.encoded_text import Buffer
 from writ_hostops.errors import HostError
 from writ_hostops.protocol import DEFAULT_TIMEOUT, MAX_TIMEOUT, failure, result
 from writ_hostops.supervised import frames
@@ -41,7 +43,7 @@ class _Job:
     def __init__(self, tag: int, operation_id: str, child: ChildProcess, is_read: bool, deadline: float) -> None:
         """`is_read`: it changes nothing, and its result frees the child."""
         self.tag, self.operation_id, self.child, self.is_read = tag, operation_id, child, is_read
-        self.cutter = frames.Cutter(frames.PROGRESS + frames.RESULT + frames.LOG + frames.FREE)
+        self.relay = frames.Relay(frames.PROGRESS + frames.RESULT + frames.LOG + frames.FREE)
         self.has_result = False
         self.is_free = False
         self.stop_at: Optional[float] = deadline
@@ -61,7 +63,8 @@ class ChildSupervisor:
     def __init__(self, source: int, output: int, folders: HostFolders) -> None:
         self._source, self._output, self._folders = source, output, folders
         self._jobs: Dict[int, _Job] = {}
-        self._waiting = bytearray()
+        self._waiting: Deque[memoryview] = collections.deque()
+        self._waiting_bytes = 0
         requests = frames.REQUEST + frames.SETTLE
         self._cutter = frames.Cutter(requests + frames.STOP + frames.PING, early=requests)
         self._missing = 0
@@ -181,21 +184,23 @@ class ChildSupervisor:
         job.stop_at, job.kill_at = None, time.monotonic() + grace
 
     def _relay(self, job: _Job) -> None:
-        data = os.read(job.child.out, _READ)
+        at_end = False
         try:
-            for frame in job.cutter.feed(data):
-                job.has_result = job.has_result or frame.kind == frames.RESULT
-                job.is_free = job.has_result if job.is_read else frame.kind == frames.FREE
-                if frame.kind != frames.FREE:
-                    self._send(frame.raw())
-            if data and job.is_free:
+            complete = job.relay.read(job.child.out)
+            at_end = complete is None
+            for kind, data in complete or ():
+                job.has_result = job.has_result or kind == frames.RESULT
+                job.is_free = job.has_result if job.is_read else kind == frames.FREE
+                if kind != frames.FREE:
+                    self._send(data)
+            if complete and job.is_free:
                 if job.undisturbed:
                     self._free(job)
                     return
                 processes.kill_group(job.child.pid, signal.SIGKILL)  # it was to end, and waits for the next one instead
         except frames.BrokenFrame:
             processes.kill_group(job.child.pid, signal.SIGKILL)
-        if not data:
+        if at_end:
             self._ended(job)
 
     def _free(self, job: _Job) -> None:
@@ -268,10 +273,11 @@ class ChildSupervisor:
     def _reply(self, tag: int, answer: Dict[str, Any]) -> None:
         self._send(frames.pack(frames.RESULT, {**answer, "tag": tag}))
 
-    def _send(self, data: bytes) -> None:
-        if self._output < 0 or (len(self._waiting) > _MOST_WAITING and not self._listening):
+    def _send(self, data: Buffer) -> None:
+        if self._output < 0 or (self._waiting_bytes > _MOST_WAITING and not self._listening):
             return
-        self._waiting += data
+        self._waiting.append(memoryview(data))
+        self._waiting_bytes += len(data)
         self._flush()
 
     def _flush(self) -> None:
@@ -279,13 +285,18 @@ class ChildSupervisor:
             return
         try:
             while self._waiting:
-                del self._waiting[: os.write(self._output, self._waiting)]
+                count = os.write(self._output, self._waiting[0])
+                self._waiting_bytes -= count
+                self._waiting[0] = self._waiting[0][count:]
+                if not self._waiting[0]:
+                    self._waiting.popleft()
         except BlockingIOError:
             self._watch_output(True)
             return
         except OSError:
             self._watch_output(False)
             self._waiting.clear()
+            self._waiting_bytes = 0
             self._output = -1
             self._hang_up()
             return

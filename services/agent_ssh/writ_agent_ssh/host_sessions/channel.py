@@ -160,11 +160,12 @@ class FrameChannel(asyncssh.SSHClientSession[bytes]):
             raise ConnectionDropped("the connection to the host ended")
         tag = self._next + 1
         try:
-            data = frames.pack(kind, {**message, "tag": tag})
+            parts = frames.parts(kind, {**message, "tag": tag})
         except UnicodeEncodeError:  # names the text, which may be a secret
             raise Invalid("a parameter has half of a surrogate pair", code="invalid_parameter") from None
         self._next, self._pending[tag] = tag, pending
-        self._write(data)
+        for part in parts:
+            self._write(bytes(part))
         return tag
 
     @property
